@@ -1,0 +1,73 @@
+# Every target does its own set-up: a virtual environment per Python version, filled once and then
+# only brought up to date. PYTHON chooses the interpreter: `make test PYTHON=python3.13`.
+
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+ifeq ($(VERSION),)
+$(error $(PYTHON) does not run; name a Python of 3.11 or newer with PYTHON=)
+endif
+
+VENV := .venv-$(VERSION)
+BIN := $(VENV)/bin
+DEMO := valuebias-demo
+SOURCES := $(shell find valuebias analysis backends -not -name '*.pyc' -not -name __pycache__)
+MODULES := $(shell find valuebias analysis backends -name '*.py')
+PYTEST := --numprocesses 2 --dist loadscope
+
+# Import the installed package, never the folders beside this file.
+export PYTHONSAFEPATH := 1
+
+.PHONY: demo test unit lint types docstrings docs bench clean
+.DELETE_ON_ERROR:
+
+## Fit the bundled demonstration data and write a report.
+demo: $(VENV)/.package
+	@$(BIN)/valuebias demo --out $(DEMO)
+
+## Everything that has to be green.
+test: lint types docstrings unit
+
+unit: $(VENV)/.package $(VENV)/.test
+	$(BIN)/pytest $(PYTEST)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check --quiet .
+
+# From inside the environment, so that the installed package is checked and not the folders.
+types: $(VENV)/.package $(VENV)/.test
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p valuebias
+
+docstrings: $(VENV)/.test
+	$(BIN)/numpydoc lint $(MODULES)
+
+docs: $(VENV)/.package $(VENV)/.docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -j 1 -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.package $(VENV)/.test
+	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# The stamps: dependencies once per change of pyproject.toml, the package once per change of a source.
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.venv pyproject.toml README.md $(SOURCES)
+	@rm -rf build valuebias.egg-info
+	$(BIN)/pip install --quiet --disable-pip-version-check .
+	@rm -rf build valuebias.egg-info
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.venv pyproject.toml | $(VENV)/.package
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[test]'
+	@rm -rf build valuebias.egg-info
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.venv pyproject.toml | $(VENV)/.package
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[docs]'
+	@rm -rf build valuebias.egg-info
+	@touch $@
+
+clean:
+	rm -rf .venv-* build valuebias.egg-info docs/_build docs/reference/generated docs/jupyter_execute \
+	    $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis

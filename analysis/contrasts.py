@@ -1,0 +1,221 @@
+"""Estimands as named posterior draws.
+
+A *lean* is the difference of two categories' mean outcomes (agency − communion). Under positive
+framing a higher reward means liking, under negative framing the reverse, so the signed lean is half
+the difference of the leans under positive and negative framing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.components import Components
+from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.diagnostics import describe_draws
+from valuebias.analysis.effects import EffectDraws
+from valuebias.analysis.formula import Factor
+from valuebias.errors import ValueBiasError, did_you_mean
+
+__all__ = [
+    "Estimand",
+    "category_contrasts",
+    "estimands",
+    "framing_contrasts",
+    "stack_draws",
+    "summarise_contrasts",
+]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimand:
+    """One quantity of interest and its posterior draws.
+
+    Attributes
+    ----------
+    kind : str
+        ``"family difference"``, ``"family difference, these words"``, ``"family lean"``, ``"model
+        lean"``, ``"predicted lean"``, ``"overall lean"`` or ``"slope"``; for another factor of the
+        formula its name stands in place of "family".
+    name : str
+    framing : str
+        ``"signed"``, ``"positive"`` or ``"negative"``.
+    category : str
+        The contrast of categories, such as ``"agency − communion"``.
+    draws : ndarray, shape (draw,)
+        Chains one after the other, in units of the outcome.
+    """
+
+    kind: str
+    name: str
+    framing: str
+    category: str
+    draws: Array
+
+
+def category_contrasts(
+    categories: tuple[str, ...], contrast: tuple[str, str] | None
+) -> dict[str, Array]:
+    """Weights on the categories by contrast name.
+
+    With a pair, that pair; with two categories, agency first or else the first; with more, each
+    category against the mean of the others.
+    """
+    lowered = [c.lower() for c in categories]
+    if contrast is None and {"agency", "communion"} <= set(lowered):
+        contrast = (categories[lowered.index("agency")], categories[lowered.index("communion")])
+    elif contrast is None and len(categories) == 2:
+        contrast = (categories[0], categories[1])
+    n = len(categories)
+    if contrast is not None:
+        _check_contrast(contrast, categories)
+        weights = np.zeros(n)
+        weights[categories.index(contrast[0])] = 1.0
+        weights[categories.index(contrast[1])] = -1.0
+        return {f"{contrast[0]} − {contrast[1]}": weights}
+    out = {}
+    for i, name in enumerate(categories):
+        weights = np.full(n, -1.0 / (n - 1))
+        weights[i] = 1.0
+        out[f"{name} − others"] = weights
+    return out
+
+
+def _check_contrast(contrast: tuple[str, str], categories: tuple[str, ...]) -> None:
+    if isinstance(contrast, str) or len(tuple(contrast)) != 2:
+        raise ValueBiasError(
+            f"contrast must be a pair of categories such as {categories[:2]}, found {contrast!r}."
+        )
+    for name in contrast:
+        if name not in categories:
+            raise ValueBiasError(
+                f"contrast names the category {name!r}, which the dataset lacks. "
+                f"{did_you_mean(name, categories)}"
+            )
+    if contrast[0] == contrast[1]:
+        raise ValueBiasError(f"contrast compares {contrast[0]!r} with itself; name two categories.")
+
+
+def framing_contrasts(framings: tuple[str, ...]) -> dict[str, Array]:
+    """Weights on the framings: signed first, then each framing present."""
+    sign = np.array([1.0 if f == "positive" else -1.0 for f in framings])
+    out = {"signed": sign / len(framings)}
+    out |= {name: np.eye(len(framings))[i] for i, name in enumerate(framings)}
+    return out
+
+
+def estimands(
+    crossing: Crossing,
+    components: Components,
+    effects: EffectDraws,
+    v: Array,
+    contrast: tuple[str, str] | None,
+    rng: np.random.Generator,
+) -> list[Estimand]:
+    """All estimands, the headline first."""
+    rows = list(_rows(crossing))
+    out = []
+    for category, weights in category_contrasts(crossing.categories, contrast).items():
+        on_axes = crossing.contrast_weights(weights)
+        coefficient = effects.coefficient @ on_axes  # (draw, column, framing)
+        these_words = (effects.coefficient + effects.word_shift) @ on_axes
+        model = effects.model @ on_axes
+        unseen = _unseen_models(components, v, weights, rng)
+        for framing, sign in framing_contrasts(crossing.framings).items():
+            by_column = coefficient @ sign
+            for kind, name, row in rows:
+                out.append(Estimand(kind, name, framing, category, by_column @ row))
+                if kind.endswith("difference") and framing == "signed":
+                    draws = these_words @ sign @ row
+                    out.append(Estimand(f"{kind}, these words", name, framing, category, draws))
+                if kind.endswith(" lean") and kind != "overall lean":
+                    draws = by_column @ row + unseen @ sign
+                    out.append(Estimand("predicted lean", name, framing, category, draws))
+            leans = by_column @ crossing.design.matrix.T + model @ sign
+            for m, name in enumerate(crossing.models):
+                out.append(Estimand("model lean", str(name), framing, category, leans[:, m]))
+    order = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind, _, _ in rows))}
+    framing_order = {name: i for i, name in enumerate(framing_contrasts(crossing.framings))}
+    return sorted(
+        out,
+        key=lambda e: (order.get(e.kind.split(",")[0], len(order)), "," in e.kind)
+        + (framing_order[e.framing],),
+    )
+
+
+def _rows(crossing: Crossing) -> Iterator[tuple[str, str, Array]]:
+    """Combinations of design columns worth reporting: kind, name, row."""
+    design = crossing.design
+    # The family first, whatever its place in the formula: it is the question of the package.
+    factors = sorted(design.variables, key=lambda f: f.expression != "family")
+    for factor in factors:
+        if factor.categorical:
+            yield from _level_rows(crossing, factor)
+    for factor in factors:
+        if not factor.categorical:
+            for k, label in enumerate(factor.labels):
+                yield "slope", label, design.slope_row(factor, k)
+    yield "overall lean", "all models", design.matrix.mean(axis=0)
+
+
+def _level_rows(crossing: Crossing, factor: Factor) -> Iterator[tuple[str, str, Array]]:
+    means = {level: crossing.design.average_row(factor, level) for level in factor.levels}
+    for a, b in combinations(factor.levels, 2):
+        yield f"{factor.expression} difference", f"{a} − {b}", means[a] - means[b]
+    for level, row in means.items():
+        yield f"{factor.expression} lean", level, row
+
+
+def _unseen_models(
+    components: Components, v: Array, weights: Array, rng: np.random.Generator
+) -> Array:
+    """Deviation of a new model's lean from its kind, shape (draw, framing)."""
+    covariance = components.covariance("model_category", v) * (weights @ weights)
+    # Two framings at most: the Cholesky factor of a correlation of ±1 would fail, this does not.
+    values, vectors = np.linalg.eigh(covariance)
+    noise = rng.standard_normal(covariance.shape[:2]) * np.sqrt(np.maximum(values, 0))
+    return np.asarray(np.einsum("sfg,sg->sf", vectors, noise))
+
+
+def stack_draws(items: list[Estimand], chains: int) -> xr.DataArray:
+    """Draws of all estimands as (chain, draw, estimand)."""
+    values = np.stack([e.draws for e in items], axis=-1)
+    values = values.reshape(chains, -1, len(items))
+    labels = [f"{e.kind} | {e.name} | {e.framing} | {e.category}" for e in items]
+    return xr.DataArray(
+        values,
+        dims=("chain", "draw", "estimand"),
+        coords={
+            "estimand": labels,
+            "kind": ("estimand", [e.kind for e in items]),
+            "name": ("estimand", [e.name for e in items]),
+            "framing": ("estimand", [e.framing for e in items]),
+            "category": ("estimand", [e.category for e in items]),
+        },
+    )
+
+
+def summarise_contrasts(draws: xr.DataArray, prob: float, rope: float) -> pd.DataFrame:
+    """One row an estimand: summary, probability of direction, probability within ±``rope``."""
+    flat = draws.to_numpy().reshape(-1, draws.sizes["estimand"])
+    positive = (flat > 0).mean(axis=0)
+    head = pd.DataFrame(
+        {
+            "estimand": draws["kind"].to_numpy(),
+            "name": draws["name"].to_numpy(),
+            "framing": draws["framing"].to_numpy(),
+            "category": draws["category"].to_numpy(),
+        }
+    )
+    body = describe_draws(draws, prob).reset_index(drop=True)
+    body.insert(5, "p_direction", np.maximum(positive, 1 - positive))
+    body.insert(6, "p_rope", (np.abs(flat) < rope).mean(axis=0))
+    return pd.concat([head, body], axis=1)

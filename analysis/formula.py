@@ -1,0 +1,326 @@
+"""Turn an R formula over the coordinates of ``model`` into a zero-sum-coded design matrix.
+
+The formula is parsed by formulaic. Categorical variables are coded by orthonormal zero-sum contrasts,
+so no family is the reference: the intercept is the unweighted mean over levels and the prior treats
+all levels alike. Numeric columns are centred and scaled over the models at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulaic import Formula, ModelSpec, model_matrix
+from formulaic.errors import FormulaicError
+from numpy.typing import NDArray
+from scipy import linalg
+
+from valuebias.errors import ValueBiasError, did_you_mean
+
+__all__ = ["Factor", "ModelDesign", "Term", "parse_formula"]
+
+_RANK_TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One variable of a formula, with the coding learnt from the models at hand."""
+
+    expression: str
+    levels: tuple[str, ...] = ()
+    spec: ModelSpec | None = None
+    centre: NDArray[np.float64] | None = None
+    scale: NDArray[np.float64] | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def categorical(self) -> bool:
+        return bool(self.levels)
+
+    def code(self, models: pd.DataFrame) -> NDArray[np.float64]:
+        """Code the rows of ``models``; shape (model, columns of this factor)."""
+        if self.categorical:
+            values = models[self.expression].astype(str)
+            position = pd.Index(self.levels).get_indexer(values)
+            if (position < 0).any():
+                unknown = sorted(set(values[position < 0]))
+                raise ValueBiasError(
+                    f"'{self.expression}' has levels not seen when fitting: {unknown}; "
+                    f"expected {list(self.levels)}."
+                )
+            return _zero_sum(len(self.levels))[position]
+        raw = np.asarray(self.spec.get_model_matrix(models), dtype=float)  # type: ignore[union-attr]
+        return (raw - self.centre) / self.scale
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of the formula and the columns of the design matrix that it fills."""
+
+    name: str
+    columns: slice
+    factors: tuple[Factor, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return self.columns.stop - self.columns.start
+
+
+@dataclass(frozen=True)
+class ModelDesign:
+    """Design matrix over models.
+
+    Attributes
+    ----------
+    formula : str
+        As given.
+    matrix : ndarray of float64, shape (model, column)
+        First column is the intercept; other columns are zero-sum or centred codes.
+    terms : tuple of Term
+        In the order of the columns, the intercept first.
+    models : DataFrame
+        The coordinates of the models at hand, one row a model.
+    """
+
+    formula: str
+    matrix: NDArray[np.float64]
+    terms: tuple[Term, ...]
+    models: pd.DataFrame = field(repr=False)
+
+    @property
+    def column_names(self) -> list[str]:
+        names = ["mean"]
+        for term in self.terms[1:]:
+            parts = [""]
+            for factor in term.factors:
+                labels = factor.labels
+                parts = [f"{a}:{b}" if a else b for a in parts for b in labels]
+            names += parts
+        return names
+
+    @property
+    def variables(self) -> list[Factor]:
+        """The distinct factors of the formula, in order of appearance."""
+        seen = {f.expression: f for term in self.terms for f in term.factors}
+        return list(seen.values())
+
+    def factor(self, name: str) -> Factor | None:
+        """Return the factor called ``name``, or None where the formula lacks it."""
+        return next((f for f in self.variables if f.expression == name), None)
+
+    def rows(
+        self, models: pd.DataFrame, codes: Mapping[str, NDArray[np.float64]] | None = None
+    ) -> NDArray[np.float64]:
+        """Code new models in the columns of ``matrix``; shape (model, column).
+
+        ``codes`` replaces the coding of some factors by rows of its own, shape (columns,).
+        """
+        given = codes or {}
+        coded = {
+            f.expression: np.broadcast_to(given[f.expression], (len(models), len(f.labels)))
+            if f.expression in given
+            else f.code(models)
+            for f in self.variables
+        }
+        blocks = [np.ones((len(models), 1))]
+        blocks += [_product([coded[f.expression] for f in t.factors]) for t in self.terms[1:]]
+        return np.concatenate(blocks, axis=1)
+
+    def average_row(self, factor: Factor, level: str) -> NDArray[np.float64]:
+        """Mean design row over the models at hand with one categorical factor set to ``level``.
+
+        This is the row of an estimated marginal mean: other variables keep their observed
+        distribution over the models.
+        """
+        code = _zero_sum(len(factor.levels))[factor.levels.index(level)]
+        return self.rows(self.models, {factor.expression: code}).mean(axis=0)
+
+    def slope_row(self, factor: Factor, column: int) -> NDArray[np.float64]:
+        """Mean change of the design row for one unit more of a numeric factor's column."""
+        if factor.scale is None:
+            raise ValueBiasError(f"{factor.expression!r} is categorical; it has no slope.")
+        unit = np.zeros(len(factor.labels))
+        unit[column] = 1 / factor.scale[column]
+        at_zero = self.rows(self.models, {factor.expression: 0 * unit})
+        return np.asarray((self.rows(self.models, {factor.expression: unit}) - at_zero).mean(axis=0))
+
+
+def parse_formula(formula: str, models: pd.DataFrame) -> ModelDesign:
+    """Parse ``formula`` over the columns of ``models`` and code it.
+
+    Parameters
+    ----------
+    formula : str
+        R formula without a left-hand side, such as ``"~ family + log10(n_params)"``.
+    models : DataFrame
+        One row a model, one column a coordinate.
+
+    Returns
+    -------
+    ModelDesign
+
+    Raises
+    ------
+    ValueBiasError
+        Syntax error, left-hand side given, unknown name, a factor with one level, missing or
+        non-finite values, an interaction without its main effects, or collinear terms.
+    """
+    parsed = _parse(formula, models)
+    factors: dict[str, Factor] = {}
+    terms = [Term("mean", slice(0, 1))]
+    start = 1
+    names = {frozenset(f.expr for f in term.factors) for term in parsed if term.degree}
+    for term in parsed:
+        if not term.degree:
+            continue
+        expressions = [_strip_c(factor.expr) for factor in term.factors]
+        _require_margins(expressions, names, formula)
+        for expression in expressions:
+            if expression not in factors:
+                factors[expression] = _learn(expression, models)
+        members = tuple(factors[e] for e in expressions)
+        width = int(np.prod([len(f.labels) for f in members]))
+        terms.append(Term(":".join(expressions), slice(start, start + width), members))
+        start += width
+    design = ModelDesign(formula, np.empty((0, 0)), tuple(terms), models)
+    matrix = design.rows(models)
+    _require_full_rank(matrix, terms, len(models))
+    return ModelDesign(formula, matrix, tuple(terms), models)
+
+
+def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
+    if not isinstance(formula, str) or not formula.strip():
+        raise ValueBiasError(f"formula must be text such as '~ family', found {formula!r}.")
+    try:
+        parsed = Formula(formula)
+    except FormulaicError as error:
+        raise ValueBiasError(
+            f"formula {formula!r} cannot be read ({_plain(error)}); "
+            "write it as in R, for example '~ family + log10(n_params)'."
+        ) from error
+    if hasattr(parsed, "lhs") or hasattr(parsed, "rhs"):
+        raise ValueBiasError(
+            f"formula {formula!r} has a left-hand side; the outcome is chosen by outcome=, "
+            "so start the formula with '~'."
+        )
+    if not any(term.degree == 0 for term in parsed):
+        raise ValueBiasError(
+            f"formula {formula!r} removes the intercept; family means are reported anyway, "
+            "so leave out '0 +' or '- 1'."
+        )
+    unknown = sorted(set(map(str, parsed.required_variables)) - set(models.columns))
+    if unknown:
+        raise ValueBiasError(
+            f"formula {formula!r} names {unknown[0]!r}, which is not a coordinate on 'model'. "
+            f"{did_you_mean(unknown[0], map(str, models.columns))}"
+        )
+    return list(parsed)
+
+
+def _plain(error: Exception) -> str:
+    """First line of formulaic's message without its terminal colours."""
+    text = str(error).split("\n")[0]
+    return text.strip().rstrip(".")
+
+
+def _strip_c(expression: str) -> str:
+    """``C(x)`` asks for a categorical x; categories are recognised by their type anyway."""
+    if expression.startswith("C(") and expression.endswith(")") and "," not in expression:
+        return expression[2:-1].strip()
+    return expression
+
+
+def _require_margins(
+    expressions: list[str], names: set[frozenset[str]], formula: str
+) -> None:
+    if len(expressions) == 1:
+        return
+    missing = [e for e in expressions if frozenset([e]) not in names]
+    if missing:
+        raise ValueBiasError(
+            f"formula {formula!r} has the interaction {':'.join(expressions)} without the main "
+            f"effect of {missing[0]!r}; write {'*'.join(expressions)} instead."
+        )
+
+
+def _learn(expression: str, models: pd.DataFrame) -> Factor:
+    if expression in models.columns and not pd.api.types.is_numeric_dtype(models[expression]):
+        return _learn_levels(expression, models[expression])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        try:
+            matrix = model_matrix(f"0 + {expression}", models, na_action="ignore")
+        except FormulaicError as error:
+            raise ValueBiasError(f"term {expression!r} cannot be computed: {_plain(error)}.") from error
+    values = np.asarray(matrix, dtype=float)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise ValueBiasError(
+            f"term {expression!r} is not finite for {list(models.index[bad])}; "
+            "give these models a value or leave the term out."
+        )
+    scale = values.std(axis=0)
+    if (scale < _RANK_TOLERANCE * (1 + np.abs(values).max(axis=0))).any():
+        raise ValueBiasError(
+            f"term {expression!r} is the same for all models at hand, so its effect cannot be "
+            "estimated; leave it out of the formula."
+        )
+    labels = tuple(map(str, matrix.columns))
+    return Factor(expression, (), matrix.model_spec, values.mean(axis=0), scale, labels)
+
+
+def _learn_levels(expression: str, column: pd.Series[Any]) -> Factor:
+    if column.isna().any() or (column.astype(str) == "").any():
+        empty = list(column.index[column.isna() | (column.astype(str) == "")])
+        raise ValueBiasError(f"coordinate {expression!r} is empty for {empty}; give it a value.")
+    levels = tuple(sorted(set(column.astype(str))))
+    if len(levels) < 2:
+        raise ValueBiasError(
+            f"all models at hand have {expression} = {levels[0]!r}, so nothing can be compared; "
+            f"add models of another {expression}, or leave it out (formula='~ 1')."
+        )
+    labels = tuple(f"{expression}[{i + 1}]" for i in range(len(levels) - 1))
+    return Factor(expression, levels, labels=labels)
+
+
+def _zero_sum(n: int) -> NDArray[np.float64]:
+    """Orthonormal contrasts among ``n`` levels, shape (n, n − 1); columns sum to zero (Helmert)."""
+    return np.asarray(linalg.helmert(n).T)
+
+
+def _product(blocks: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    out = blocks[0]
+    for block in blocks[1:]:
+        out = (out[:, :, None] * block[:, None, :]).reshape(len(out), -1)
+    return out
+
+
+def _require_full_rank(matrix: NDArray[np.float64], terms: list[Term], n_models: int) -> None:
+    """Name the first term that the terms before it already explain over the models at hand."""
+    rank = 0
+    for i, term in enumerate(terms):
+        upto = matrix[:, : term.columns.stop]
+        new_rank = int(np.linalg.matrix_rank(upto, tol=_RANK_TOLERANCE * max(upto.shape)))
+        if new_rank < rank + term.size:
+            raise ValueBiasError(
+                f"term {term.name!r} is collinear with {_aliases(matrix, terms[:i], term)} over the "
+                f"{n_models} models at hand, so their effects cannot be told apart; drop one of "
+                "them or add models that separate them."
+            )
+        rank = new_rank
+
+
+def _aliases(matrix: NDArray[np.float64], before: list[Term], term: Term) -> str:
+    earlier = matrix[:, : term.columns.start]
+    coefficients = np.linalg.lstsq(earlier, matrix[:, term.columns], rcond=None)[0]
+    fitted_well = (
+        np.linalg.norm(matrix[:, term.columns] - earlier @ coefficients, axis=0) < 1e-6
+    )
+    involved = [
+        t.name
+        for t in before[1:]
+        if np.abs(coefficients[t.columns][:, fitted_well]).sum() > _RANK_TOLERANCE
+    ]
+    return " and ".join(repr(name) for name in involved) or "the terms before it"

@@ -1,0 +1,233 @@
+"""From a dataset to posterior draws: prepare the crossing, choose the path, sample, recover."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.components import Components, make_components
+from valuebias.analysis.crossing import Crossing, make_crossing
+from valuebias.analysis.density import PackedStrata, Posterior, pack_strata, variances
+from valuebias.analysis.effects import EffectDraws, Margins, draw_effects, make_margins
+from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.outcome import describe, outcome
+from valuebias.analysis.priors import Prior
+from valuebias.analysis.strata import Stratum, make_strata, make_tables
+from valuebias.schema import model_table, prompt_table
+
+__all__ = ["Problem", "Settings", "consequences", "make_problem", "sample"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample.
+
+    Attributes
+    ----------
+    draws, tune, chains : int
+    seed : int
+    sampler : str
+        ``"nutpie"`` or ``"pymc"``.
+    """
+
+    draws: int
+    tune: int
+    chains: int
+    seed: int
+    sampler: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A crossing with its components and prior: everything but the draws."""
+
+    crossing: Crossing
+    components: Components
+    prior: Prior
+    strata: list[Stratum]
+
+    @property
+    def coefficient_scales(self) -> Array:
+        return self.prior.coefficient_scales(self.crossing)
+
+    @property
+    def packed(self) -> PackedStrata:
+        return pack_strata(self.strata)
+
+    def posterior(self, strata: list[Stratum]) -> Posterior:
+        """The collapsed posterior with the data of ``strata``."""
+        names, n = self.components.names, self.components.n_framings
+        scales = np.repeat([self.prior.sd_of(name) for name in names], n) * self.crossing.scale
+        n_correlated = len(self.components.correlated)
+        return Posterior(pack_strata(strata), scales, self.prior.correlation, n, n_correlated)
+
+
+def make_problem(dataset: xr.Dataset, formula: str, kind: str, prior: Prior | None) -> Problem:
+    """Prepare a validated dataset for sampling; ``kind`` is the outcome.
+
+    A higher value always means a higher reward, so ranks are turned round.
+    """
+    values = outcome(dataset, kind=kind)
+    words = values["response"]
+    membership = dataset["membership"].sel(response=words).to_pandas()
+    design = parse_formula(formula, model_table(dataset))
+    prompts = prompt_table(dataset)
+    crossing = make_crossing(
+        describe(kind).sign * values.transpose("model", "prompt", "response").to_numpy(),
+        design,
+        prompts["framing"].to_numpy().astype(str),
+        membership,
+        prompts.index,
+    )
+    components = make_components(crossing)
+    chosen = prior or Prior()
+    chosen.check(components)
+    tables = make_tables(crossing, crossing.y)
+    strata = make_strata(crossing, components, tables, chosen.coefficient_scales(crossing))
+    return Problem(crossing, components, chosen, strata)
+
+
+def consequences(crossing: Crossing) -> list[str]:
+    """What the data at hand cannot say, in sentences; empty where nothing is amiss."""
+    notes = []
+    family = crossing.design.factor("family")
+    if family is not None:
+        counts = crossing.design.models["family"].value_counts()
+        lone = sorted(str(name) for name in counts.index[counts == 1])
+        if lone:
+            notes.append(
+                f"family {', '.join(lone)} has one model only: its own mean and its model's "
+                "peculiarity cannot be told apart, so the spread between models is taken from the "
+                "other families" + (" and the prior." if len(lone) == len(counts) else ".")
+            )
+    n_models, n_columns = crossing.design.matrix.shape
+    if n_models == n_columns:
+        notes.append(
+            f"{n_models} models for {n_columns} columns of the formula leave no replication: how "
+            "much models of a kind differ comes from the prior alone, and so do the widths of all "
+            "intervals on the formula's terms."
+        )
+    for f, name in enumerate(crossing.framings):
+        if len(crossing.prompts_of(f)) == 1:
+            notes.append(
+                f"one prompt only under {name} framing: prompts' own effects cannot be separated "
+                "from the rest there."
+            )
+    if len(crossing.framings) == 1:
+        notes.append(
+            f"all prompts have {crossing.framings[0]} framing: a liking for certain words cannot be "
+            "told from a habit of scoring them so; add prompts of the other framing."
+        )
+    return notes
+
+
+def sample(problem: Problem, settings: Settings, progress: Progress | None) -> xr.DataTree:
+    """Sample and recover; the groups of a fit, without attributes.
+
+    Complete crossings go to NUTS on the collapsed density, incomplete ones to completion.
+    """
+    cores = min(settings.chains, os.cpu_count() or 1)
+    if problem.crossing.complete:
+        draws, extra = _sample_complete(problem, settings, cores, progress), None
+        margins = make_margins(
+            problem.crossing, make_tables(problem.crossing, problem.crossing.y)
+        )
+    else:
+        from valuebias.analysis.incomplete import sample_incomplete
+
+        completed = sample_incomplete(
+            problem.crossing,
+            problem.components,
+            problem.posterior,
+            problem.coefficient_scales,
+            draws=settings.draws,
+            tune=settings.tune,
+            chains=settings.chains,
+            seed=settings.seed,
+            cores=cores,
+            progress=progress,
+        )
+        draws, margins = completed.variances, completed.margins
+        extra = xr.Dataset(
+            {
+                "cell": (("missing", "side"), completed.cells),
+                "value": (("kept", "missing"), completed.completions),
+                "kept": completed.kept,
+                "on_axes": (("sample", "axis", "model", "framing"), margins.on_axes),
+                "rest": (("sample", "rotated", "word"), margins.rest),
+                "scatter": ("entry", completed.scatter),
+            }
+        )
+    v = variances(draws.sd, draws.correlation).reshape(-1, problem.components.n_variances)
+    rng = np.random.default_rng([settings.seed, 1])
+    effects = draw_effects(
+        problem.crossing, problem.components, margins, v, problem.coefficient_scales, rng
+    )
+    groups = {"posterior": _posterior(problem, draws.sd, draws.correlation, effects)}
+    groups["sample_stats"] = draws.stats
+    if extra is not None:
+        groups["completion"] = extra
+    return xr.DataTree.from_dict(groups)
+
+
+def _sample_complete(
+    problem: Problem, settings: Settings, cores: int, progress: Progress | None
+):  # type: ignore[no-untyped-def]
+    from valuebias.analysis.sampling import sample_nuts, sample_pymc
+
+    common = {
+        "draws": settings.draws,
+        "tune": settings.tune,
+        "chains": settings.chains,
+        "seed": settings.seed,
+        "cores": cores,
+    }
+    if settings.sampler == "pymc":
+        from valuebias.analysis.model import build_model
+
+        model = build_model(problem.crossing, problem.components, problem.prior, problem.packed)
+        return sample_pymc(model, **common)
+    return sample_nuts(problem.posterior(problem.strata), progress=progress, **common)
+
+
+def _posterior(
+    problem: Problem, sd: Array, correlation: Array, effects: EffectDraws
+) -> xr.Dataset:
+    """Name the draws: one Dataset over (chain, draw, …)."""
+    chains, draws = sd.shape[:2]
+
+    def chained(values: Array) -> Array:
+        return values.reshape(chains, draws, *values.shape[1:])
+
+    crossing, components = problem.crossing, problem.components
+    by_column = ("chain", "draw", "column", "framing", "axis")
+    return xr.Dataset(
+        {
+            "sd": (("chain", "draw", "component", "framing"), sd),
+            "correlation": (("chain", "draw", "correlated"), correlation),
+            "coefficient": (by_column, chained(effects.coefficient)),
+            "word_shift": (by_column, chained(effects.word_shift)),
+            "model_effect": (
+                ("chain", "draw", "model", "framing", "axis"),
+                chained(effects.model),
+            ),
+        },
+        coords={
+            "chain": np.arange(chains),
+            "draw": np.arange(draws),
+            "component": components.names,
+            "correlated": np.array(components.correlated, dtype=str),
+            "framing": list(crossing.framings),
+            "column": crossing.design.column_names,
+            "axis": np.arange(1, len(crossing.axis_weight) + 1),
+            "model": [str(name) for name in crossing.models],
+        },
+    )

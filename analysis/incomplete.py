@@ -1,0 +1,239 @@
+"""Sample an incomplete crossing exactly, by completing it again and again.
+
+Missing cells are parameters too. A chain alternates two exact steps:
+
+1. missing cells given the variances: where gaps are scattered, by drawing every random effect given
+   the completed cube (closed form, table by table), then the cells from their effects and noise;
+   where whole words, prompts or pairs are missing, given the observed cells alone (conjugate
+   gradients), which costs more but does not depend on the last completion;
+2. variances given the completed cube: a Hamiltonian step on the same collapsed density as for
+   complete crossings, in which all effects and coefficients are integrated out.
+
+Only the missing cells are visited, and the cube's margins are kept up to date cell by cell, so an
+iteration costs what the tables cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.completion import Completion, sparse_margins
+from valuebias.analysis.components import Components
+from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.density import Posterior, variances
+from valuebias.analysis.effects import Margins, make_margins
+from valuebias.analysis.hamiltonian import Hamiltonian
+from valuebias.analysis.sampling import VarianceDraws, start_point
+from valuebias.analysis.smoother import Smoother
+from valuebias.analysis.strata import Stratum, make_scatter, make_strata, make_tables
+
+__all__ = ["CompletedDraws", "sample_incomplete"]
+
+Array = NDArray[np.float64]
+
+# Above this share of missing cells in margins that are mostly missing, the Gibbs step mixes poorly.
+_MANY_SPARSE = 0.05
+
+
+@dataclass(frozen=True)
+class CompletedDraws:
+    """Draws of the variances with what each draw's completed data imply.
+
+    Attributes
+    ----------
+    variances : VarianceDraws
+    margins : Margins
+        With a first side of chain · draw.
+    cells : ndarray of int, shape (missing cell, 3)
+        Positions of the missing cells.
+    completions : ndarray of float32, shape (kept, missing cell)
+        Imputed cells (on the scale of ``Crossing.y``) of evenly spaced draws.
+    kept : ndarray of int
+        Which draws (chain · draw) the completions belong to.
+    scatter : ndarray
+        Mean over draws of the strata's scatter, for the PyMC model.
+    """
+
+    variances: VarianceDraws
+    margins: Margins
+    cells: NDArray[np.intp]
+    completions: NDArray[np.float32]
+    kept: NDArray[np.intp]
+    scatter: Array
+
+
+@dataclass
+class _Chain:
+    """What one chain brings home."""
+
+    x: Array
+    on_axes: Array
+    rest: Array
+    completions: dict[int, NDArray[np.float32]]
+    scatter: Array
+    accept: Array
+    diverging: NDArray[np.bool_]
+
+
+def sample_incomplete(
+    crossing: Crossing,
+    components: Components,
+    posterior_of: Callable[[list[Stratum]], Posterior],
+    coefficient_scales: Array,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    seed: int,
+    cores: int,
+    progress: Callable[[int, int], None] | None,
+    n_completions: int = 100,
+) -> CompletedDraws:
+    """Run the chains in threads (numpy and the kernels release the interpreter's lock)."""
+    sampler = _Sampler(crossing, components, posterior_of, coefficient_scales)
+    seeds = np.random.SeedSequence(seed).spawn(chains)
+    kept = np.unique(np.linspace(0, chains * draws - 1, min(n_completions, chains * draws)).astype(int))
+    counter = _Counter(progress, chains * (draws + tune))
+    with ThreadPoolExecutor(max(1, min(cores, chains))) as pool:
+        jobs = []
+        for c in range(chains):
+            own = set((kept[kept // draws == c] % draws).tolist())
+            rng = np.random.default_rng(seeds[c])
+            jobs.append(pool.submit(sampler.run, draws, tune, rng, own, counter))
+        try:
+            results = [job.result() for job in jobs]
+        except BaseException:
+            counter.stop = True
+            raise
+    x = np.stack([r.x for r in results])
+    sd, correlation = sampler.posterior.constrain(x)
+    stats = xr.Dataset(
+        {
+            "diverging": (("chain", "draw"), np.stack([r.diverging for r in results])),
+            "acceptance_rate": (("chain", "draw"), np.stack([r.accept for r in results])),
+        }
+    )
+    return CompletedDraws(
+        variances=VarianceDraws(sd, correlation, stats),
+        margins=Margins(
+            np.concatenate([r.on_axes for r in results]), np.concatenate([r.rest for r in results])
+        ),
+        cells=sampler.cells,
+        completions=np.stack([results[k // draws].completions[k % draws] for k in kept]),
+        kept=kept,
+        scatter=np.mean([r.scatter for r in results], axis=0),
+    )
+
+
+class _Counter:
+    """Progress over threads, and the signal to stop them."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+        self.stop = False
+
+    def step(self) -> None:
+        self._done += 1
+        if self._progress is not None and (self._done % 20 == 0 or self._done == self._total):
+            self._progress(self._done, self._total)
+
+
+class _Sampler:
+    """Everything the chains share; read-only once made."""
+
+    def __init__(
+        self,
+        crossing: Crossing,
+        components: Components,
+        posterior_of: Callable[[list[Stratum]], Posterior],
+        coefficient_scales: Array,
+    ) -> None:
+        self.crossing, self.components = crossing, components
+        self.coefficient_scales = coefficient_scales
+        self.cells = np.argwhere(~crossing.observed)
+        self.strata = make_strata(
+            crossing, components, make_tables(crossing, crossing.y), coefficient_scales
+        )
+        self.posterior = posterior_of(self.strata)
+        self.exact = sparse_margins(crossing) > _MANY_SPARSE
+
+    def run(
+        self,
+        draws: int,
+        tune: int,
+        rng: np.random.Generator,
+        keep: set[int],
+        counter: _Counter,
+    ) -> _Chain:
+        """Run one chain; ``keep`` says which of its draws keep their completion."""
+        state = Completion(self.crossing, self.cells)
+        x = start_point(self.posterior) + rng.uniform(-0.5, 0.5, self.posterior.n_dim)
+        target = self._target(state)
+        kernel = Hamiltonian.at_mode(target, x)
+        x = kernel.mode
+        out = self._empty(draws, state)
+        for i in range(-tune, draws):
+            if counter.stop:
+                break
+            self._impute(state, x, rng)
+            target = self._target(state)
+            if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
+                # The first completions are crude: look again for the mode and its curvature.
+                kernel = Hamiltonian.at_mode(target, x, kernel.step)
+            x, accept, diverged = kernel.move(target, x, rng)
+            if i < 0:
+                kernel.adapt(accept, tune + i)
+            else:
+                self._record(out, i, x, accept, diverged, state, target, keep)
+            counter.step()
+        out.scatter /= draws
+        return out
+
+    def _target(self, state: Completion) -> Posterior:
+        scatter = make_scatter(self.crossing, state.tables, self.strata)
+        return replace(self.posterior, packed=replace(self.posterior.packed, scatter=scatter))
+
+    def _empty(self, draws: int, state: Completion) -> _Chain:
+        margins = make_margins(self.crossing, state.tables)
+        return _Chain(
+            x=np.empty((draws, self.posterior.n_dim)),
+            on_axes=np.empty((draws, *margins.on_axes.shape)),
+            rest=np.empty((draws, *margins.rest.shape), dtype=np.float32),
+            completions={},
+            scatter=np.zeros_like(self.posterior.packed.scatter),
+            accept=np.empty(draws),
+            diverging=np.zeros(draws, dtype=bool),
+        )
+
+    def _record(
+        self,
+        out: _Chain,
+        i: int,
+        x: Array,
+        accept: float,
+        diverged: bool,
+        state: Completion,
+        target: Posterior,
+        keep: set[int],
+    ) -> None:
+        margins = make_margins(self.crossing, state.tables)
+        out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
+        out.on_axes[i], out.rest[i] = margins.on_axes, margins.rest
+        out.scatter += target.packed.scatter
+        if i in keep:
+            out.completions[i] = state.missing.astype(np.float32)
+
+    def _impute(self, state: Completion, x: Array, rng: np.random.Generator) -> None:
+        """Step 1: the missing cells given the variances."""
+        v = variances(*self.posterior.constrain(x))
+        smoother = Smoother(self.crossing, self.components, self.coefficient_scales, v)
+        if self.exact:
+            state.redraw_exactly(smoother, rng)
+        else:
+            state.redraw(smoother, rng)

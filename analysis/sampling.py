@@ -1,0 +1,145 @@
+"""Sample the variances of a complete crossing with NUTS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.density import Posterior
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+__all__ = ["VarianceDraws", "sample_nuts", "sample_pymc", "start_point"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VarianceDraws:
+    """Draws of the variance parameters.
+
+    Attributes
+    ----------
+    sd : ndarray, shape (chain, draw, component, framing)
+    correlation : ndarray, shape (chain, draw, correlated component)
+    stats : Dataset
+        Sampler statistics over (chain, draw): at least ``diverging``.
+    """
+
+    sd: Array
+    correlation: Array
+    stats: xr.Dataset
+
+
+def start_point(posterior: Posterior) -> Array:
+    """A moderate starting point: every SD a third of its prior scale, no correlations."""
+    return np.concatenate([np.log(posterior.scales / 3), np.zeros(posterior.n_correlated)])
+
+
+def sample_nuts(
+    posterior: Posterior,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    seed: int,
+    cores: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> VarianceDraws:
+    """Run nutpie's NUTS on the compiled density."""
+    import nutpie
+    from nutpie.compiled_pyfunc import from_pyfunc
+
+    centre = start_point(posterior)
+    n = posterior.n_dim
+
+    def start(chain_seed: Any) -> Array:
+        return centre + np.random.default_rng(chain_seed).uniform(-1, 1, n)
+
+    def make_expand(*_: Any) -> Callable[[Array], dict[str, Array]]:
+        return lambda x: {"x": x}
+
+    compiled = from_pyfunc(
+        n,
+        lambda: posterior,
+        make_expand,
+        [np.dtype("float64")],
+        [(n,)],
+        ["x"],
+        dims={"x": ("parameter",)},
+        coords={"parameter": pd.Index([str(i) for i in range(n)])},
+        make_initial_point_fn=start,
+    )
+    sampler = nutpie.sample(
+        compiled,
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=cores,
+        seed=seed,
+        progress_bar=False,
+        blocking=progress is None,
+    )
+    trace = sampler if progress is None else _follow(sampler, progress, chains * (draws + tune))
+    sd, correlation = posterior.constrain(np.asarray(trace["posterior"]["x"]))
+    return VarianceDraws(sd, correlation, _numeric_stats(trace["sample_stats"]))
+
+
+def _follow(sampler: Any, progress: Callable[[int, int], None], total: int) -> Any:
+    """Wait for a background sampler; an interrupt stops it before it is passed on."""
+    progress(0, total)
+    try:
+        trace = sampler.wait()
+    except BaseException:
+        sampler.cancel()
+        raise
+    progress(total, total)
+    return trace
+
+
+def sample_pymc(
+    model: pm.Model,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    seed: int,
+    cores: int | None,
+) -> VarianceDraws:
+    """Run PyMC's own NUTS on the PyMC model; slower to start, the same posterior."""
+    import pymc as pm
+
+    trace = pm.sample(
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=cores,
+        random_seed=seed,
+        model=model,
+        progressbar=False,
+        compute_convergence_checks=False,
+    )
+    sd = np.asarray(trace["posterior"]["sd"])
+    if "correlation" in trace["posterior"]:
+        correlation = np.asarray(trace["posterior"]["correlation"])
+    else:
+        correlation = np.empty((*sd.shape[:2], 0))
+    return VarianceDraws(sd, correlation, _numeric_stats(trace["sample_stats"]))
+
+
+def _numeric_stats(stats: Any) -> xr.Dataset:
+    """Keep the per-draw numbers: other entries differ between samplers and cannot be stored."""
+    dataset = stats if isinstance(stats, xr.Dataset) else stats.to_dataset()
+    kept = {
+        str(name): values.astype(float if values.dtype.kind in "iu" else values.dtype)
+        for name, values in dataset.data_vars.items()
+        if values.dims == ("chain", "draw") and values.dtype.kind in "biuf"
+    }
+    return xr.Dataset(kept).drop_attrs()

@@ -1,0 +1,270 @@
+"""Factorise a balanced crossing into independent Gaussian strata.
+
+In a complete crossing every random effect acts on products of a few orthogonal subspaces:
+
+=========  =============================  ==========================================
+side       subspaces                      symbols
+=========  =============================  ==========================================
+models     span of the formula, the rest  A (q columns), N (M − q)
+prompts    mean of each framing, within   F (one a framing), P_f − 1 in framing f
+words      category axes, the rest        C_j (category − 1 axes), R (W − category)
+=========  =============================  ==========================================
+
+Within a stratum (a product of such subspaces) the rotated outcome is a set of independent draws of
+a small vector with covariance ``V = const + Σ_k v_k P_k``, linear in the variance parameters v. The
+log-likelihood is the sum over strata of ``−½ [df log|V| + tr(V⁻¹ S)]``; coefficients are integrated
+out because their prior is part of ``const``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valuebias.analysis.components import Components
+from valuebias.analysis.crossing import Crossing
+
+__all__ = [
+    "Stratum",
+    "Tables",
+    "coefficient_prior",
+    "make_scatter",
+    "make_strata",
+    "make_tables",
+    "split_words",
+]
+
+Array = NDArray[np.float64]
+
+
+@dataclass
+class Tables:
+    """Sufficient statistics of a complete cube: its margins and sums of squares.
+
+    ``ss`` is about the mean over words of each model × prompt; the others need no centring.
+
+    Attributes
+    ----------
+    mean : ndarray, shape (framing, model, word)
+        Sum over the prompts of a framing divided by √P_f.
+    prompt_word : ndarray, shape (prompt, word)
+        Sum over models divided by √M.
+    axis : ndarray, shape (model, prompt, axis)
+        Projection on the category axes.
+    ss : ndarray, shape (framing,)
+        Sum of squares of all cells of a framing about their mean over words.
+    """
+
+    mean: Array
+    prompt_word: Array
+    axis: Array
+    ss: Array
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Independent draws of one small Gaussian vector.
+
+    Attributes
+    ----------
+    name : str
+    df : float
+        Number of draws.
+    scatter : ndarray, shape (d, d)
+        Sum of their outer products.
+    patterns : dict of int to ndarray, shape (d, d)
+        ``P_k`` by variance parameter k.
+    constant : ndarray, shape (d, d)
+        The part of the covariance without parameters (the coefficients' prior).
+    """
+
+    name: str
+    df: float
+    scatter: Array
+    patterns: dict[int, Array] = field(repr=False)
+    constant: Array = field(repr=False)
+
+
+def make_tables(crossing: Crossing, y: Array) -> Tables:
+    """Collapse a complete cube ``y`` (model, prompt, word) to its tables."""
+    n_models = crossing.shape[0]
+    groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
+    return Tables(
+        mean=np.stack([y[:, g].sum(axis=1) / np.sqrt(len(g)) for g in groups]),
+        prompt_word=y.sum(axis=0) / np.sqrt(n_models),
+        axis=y @ crossing.word_basis,
+        ss=np.array([_square_sum(y[:, g]) for g in groups]),
+    )
+
+
+def _square_sum(y: Array) -> float:
+    level = y.mean(axis=-1)
+    return float(np.einsum("mpw,mpw->", y, y) - y.shape[-1] * np.einsum("mp,mp->", level, level))
+
+
+def coefficient_prior(
+    crossing: Crossing, components: Components, axis: int, scales: Array
+) -> Array:
+    """Prior covariance of the rotated formula means on one axis, shape (q·F, q·F).
+
+    ``scales`` are the prior SDs of the design's columns (outcome units); a column's effect on each
+    category × framing is independent Normal(0, scale).
+    """
+    rotation = crossing.model_basis.T @ crossing.design.matrix
+    root = np.sqrt(components.replication)
+    over_models = rotation @ np.diag(scales**2) @ rotation.T
+    return np.kron(over_models, np.diag(root**2)) * crossing.axis_weight[axis]
+
+
+def make_strata(
+    crossing: Crossing, components: Components, tables: Tables, coefficient_scales: Array
+) -> list[Stratum]:
+    """All strata with at least one degree of freedom, in a fixed order."""
+    scatters = _scatters(crossing, _split(crossing, tables))
+    specs = _mean_specs(crossing, components, coefficient_scales)
+    specs += _within_specs(crossing, components)
+    return [
+        Stratum(name, df, scatters[name], patterns, constant)
+        for name, df, patterns, constant in specs
+        if df > 0
+    ]
+
+
+def split_words(table: Array, word_basis: Array) -> tuple[Array, Array]:
+    """Split (…, word) into its coordinates on the category axes (…, axis) and the rest (…, word)."""
+    on_axes = table @ word_basis
+    return on_axes, table - table.mean(axis=-1, keepdims=True) - on_axes @ word_basis.T
+
+
+def make_scatter(crossing: Crossing, tables: Tables, strata: list[Stratum]) -> Array:
+    """Scatter matrices of new tables, flat, in the order of ``strata``.
+
+    What changes between two completions of the same incomplete crossing; the strata's patterns and
+    degrees of freedom stay.
+    """
+    scatters = _scatters(crossing, _split(crossing, tables))
+    return np.concatenate([np.ravel(scatters[s.name]) for s in strata])
+
+
+def _scatters(crossing: Crossing, split: _Split) -> dict[str, Array]:
+    out = {"formula × words": split.a_rest, "models × words": split.n_rest}
+    for j in range(len(crossing.axis_weight)):
+        out[f"formula × axis {j + 1}"] = np.outer(split.a_axis[j], split.a_axis[j])
+        out[f"models × axis {j + 1}"] = split.n_axis[j]
+    for f, name in enumerate(crossing.framings):
+        out[f"{name} residual"] = split.residual[f].reshape(1, 1)
+        out[f"{name} prompts × words"] = split.shared_rest[f].reshape(1, 1)
+        for j in range(len(crossing.axis_weight)):
+            own = split.own_axis[f, j].reshape(1, 1)
+            out[f"{name} models × prompts × axis {j + 1}"] = own
+            out[f"{name} prompts × axis {j + 1}"] = split.shared_axis[f, j].reshape(1, 1)
+    return out
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Tables rotated to the subspaces."""
+
+    a_rest: Array  # (q·F, q·F) scatter over R
+    a_axis: Array  # (axis, q·F)
+    n_rest: Array  # (F, F) scatter
+    n_axis: Array  # (axis, F, F) scatter
+    shared_rest: Array  # (F,) model mean, within framing, R
+    shared_axis: Array  # (F, axis)
+    own_axis: Array  # (F, axis) deviations of models
+    residual: Array  # (F,)
+
+
+def _split(crossing: Crossing, tables: Tables) -> _Split:
+    basis, words = crossing.model_basis, crossing.word_basis
+    n_framings = len(crossing.framings)
+    q = basis.shape[1]
+
+    mean_axis, mean_rest = split_words(tables.mean, words)
+    a_rest = np.einsum("ma,fmw->afw", basis, mean_rest).reshape(q * n_framings, -1)
+    a_axis = np.einsum("ma,fmj->jaf", basis, mean_axis)
+    total_rest = np.einsum("fmw,gmw->fg", mean_rest, mean_rest)
+    total_axis = np.einsum("fmj,gmj->jfg", mean_axis, mean_axis)
+    a_rest_cube = a_rest.reshape(q, n_framings, -1)
+
+    shared_axis = np.zeros((n_framings, words.shape[1]))
+    own_axis = np.zeros_like(shared_axis)
+    shared_rest = np.zeros(n_framings)
+    residual = np.zeros(n_framings)
+    prompt_axis, prompt_rest = split_words(tables.prompt_word, words)
+    for f in range(n_framings):
+        group = crossing.prompts_of(f)
+        centred = prompt_rest[group] - prompt_rest[group].mean(axis=0)
+        shared_rest[f] = (centred**2).sum()
+        shared = prompt_axis[group] - prompt_axis[group].mean(axis=0)
+        shared_axis[f] = (shared**2).sum(axis=0)
+        own = tables.axis[:, group] - tables.axis[:, group].mean(axis=1, keepdims=True)
+        total_own = (own**2).sum(axis=(0, 1))
+        own_axis[f] = total_own - shared_axis[f]
+        residual[f] = (
+            tables.ss[f]
+            - (mean_axis[f] ** 2).sum()
+            - (mean_rest[f] ** 2).sum()
+            - shared_rest[f]
+            - total_own.sum()
+        )
+    return _Split(
+        a_rest=a_rest @ a_rest.T,
+        a_axis=a_axis.reshape(len(a_axis), -1),
+        n_rest=total_rest - np.einsum("afw,agw->fg", a_rest_cube, a_rest_cube),
+        n_axis=total_axis - np.einsum("jaf,jag->jfg", a_axis, a_axis),
+        shared_rest=shared_rest,
+        shared_axis=shared_axis,
+        own_axis=own_axis,
+        residual=residual,
+    )
+
+
+# A stratum before its data: name, degrees of freedom, patterns, constant.
+_Spec = tuple[str, float, dict[int, Array], Array]
+
+
+def _mean_specs(
+    crossing: Crossing, components: Components, coefficient_scales: Array
+) -> list[_Spec]:
+    n_models, _, n_words = crossing.shape
+    q = crossing.model_basis.shape[1]
+    n_framings = len(crossing.framings)
+    df_rest = n_words - 1 - len(crossing.axis_weight)
+    zero_a, zero_n = np.zeros((q * n_framings,) * 2), np.zeros((n_framings,) * 2)
+    inside, outside = components.in_span(0.0), components.outside_span(0.0)
+    specs: list[_Spec] = [
+        ("formula × words", df_rest, inside, zero_a),
+        ("models × words", (n_models - q) * df_rest, outside, zero_n),
+    ]
+    for j, weight in enumerate(crossing.axis_weight):
+        prior = coefficient_prior(crossing, components, j, coefficient_scales)
+        inside, outside = components.in_span(weight), components.outside_span(weight)
+        specs += [
+            (f"formula × axis {j + 1}", 1, inside, prior),
+            (f"models × axis {j + 1}", n_models - q, outside, zero_n),
+        ]
+    return specs
+
+
+def _within_specs(crossing: Crossing, components: Components) -> list[_Spec]:
+    n_models, _, n_words = crossing.shape
+    df_rest = n_words - 1 - len(crossing.axis_weight)
+    zero = np.zeros((1, 1))
+    specs: list[_Spec] = []
+    for f, name in enumerate(crossing.framings):
+        df = len(crossing.prompts_of(f)) - 1
+        own, shared = (components.within(f, shared=s, weight=0.0) for s in (False, True))
+        specs += [
+            (f"{name} residual", (n_models - 1) * df * df_rest, own, zero),
+            (f"{name} prompts × words", df * df_rest, shared, zero),
+        ]
+        for j, weight in enumerate(crossing.axis_weight):
+            own, shared = (components.within(f, shared=s, weight=weight) for s in (False, True))
+            specs += [
+                (f"{name} models × prompts × axis {j + 1}", (n_models - 1) * df, own, zero),
+                (f"{name} prompts × axis {j + 1}", df, shared, zero),
+            ]
+    return specs

@@ -1,0 +1,51 @@
+"""Fixtures and settings that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, settings
+
+from valuebias import datasets
+from valuebias.simulate import simulate
+
+# Timing says nothing on a shared machine, so no deadline. In CI every run tries the same examples.
+settings.register_profile(
+    "default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def released_data() -> Path:
+    """Give the folder of the paper's released files, or skip the test."""
+    folder = os.environ.get("VALUEBIAS_DATA")
+    if not folder:
+        pytest.skip("VALUEBIAS_DATA is not set: it names the folder with the released data")
+    if not (Path(folder) / "reward_scores_big2").is_dir():
+        pytest.skip(f"VALUEBIAS_DATA is {folder!r}, which has no folder reward_scores_big2")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def big2(released_data: Path) -> xr.Dataset:
+    """Give the paper's Big Two scores: 10 models, 54 prompts, 265 words."""
+    ds = datasets.load("christian2026-big2")
+    assert isinstance(ds, xr.Dataset)
+    return ds
+
+
+@pytest.fixture(scope="session")
+def simulated() -> xr.Dataset:
+    """Give a small complete dataset with a planted family difference of 0.6."""
+    return simulate(
+        n_models={"Gemma": 3, "Llama": 4},
+        n_prompts=8,
+        n_words={"agency": 12, "communion": 15},
+        effects={"Gemma": 0.3, "Llama": -0.3},
+        seed=20260131,
+    )

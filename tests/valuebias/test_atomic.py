@@ -1,0 +1,77 @@
+"""Tests of valuebias.atomic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from valuebias.atomic import atomic_path
+from valuebias.errors import ValueBiasError
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.txt"
+    for text in ("old", "new"):
+        with atomic_path(target) as part:
+            assert part.parent == target.parent
+            assert part.suffix == ".txt"
+            part.write_text(text)
+    assert target.read_text() == "new"
+    assert entries(target.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupt_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, stop: type[BaseException]
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(stop), atomic_path(target) as part:
+        part.write_text("half")
+        raise stop
+    assert target.read_text() == "old"
+    assert entries(tmp_path) == ["a.txt"]
+
+
+def test_an_interrupt_leaves_no_half_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "a.zarr") as part:
+        part.mkdir()
+        (part / "chunk").write_text("half")
+        raise KeyboardInterrupt
+    assert entries(tmp_path) == []
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "a.zarr"
+    for name in ("old", "new"):
+        with atomic_path(target) as part:
+            part.mkdir()
+            (part / name).touch()
+    assert entries(target) == ["new"]
+    assert entries(tmp_path) == ["a.zarr"]
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with (
+        pytest.raises(ValueBiasError, match="is a folder already"),
+        atomic_path(tmp_path / "a") as part,
+    ):
+        part.write_text("x")
+    assert entries(tmp_path) == ["a"]
+
+
+def test_writing_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueBiasError, match="Nothing was written"), atomic_path(tmp_path / "a"):
+        pass
+
+
+def test_a_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueBiasError, match="is not a folder"), atomic_path(tmp_path / "file/a"):
+        pass

@@ -1,0 +1,329 @@
+"""The command line: what it prints and where, its exit statuses, and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner, Result
+
+import valuebias
+from valuebias.cli import fits
+from valuebias.cli.app import app
+from valuebias.cli.output import plain
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run a command in an empty folder, in a terminal that is wide and has no colours."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(
+            app, [str(argument) for argument in arguments], prog_name="valuebias"
+        )
+
+    return call
+
+
+@pytest.fixture
+def scores_file(simulated: xr.Dataset, tmp_path: Path) -> Path:
+    return valuebias.write(simulated, tmp_path / "scores.nc")
+
+
+def succeeded(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return str(result.stdout)
+
+
+def failed(result: Result, *, status: int = 1) -> str:
+    """Expect a message on standard error, nothing on standard output, and no traceback."""
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return str(result.stderr)
+
+
+class TestHelp:
+    def test_names_every_command(self, run: Run) -> None:
+        shown = succeeded(run("--help"))
+        for command in ("demo", "fit", "report", "data", "lexicons", "prompts"):
+            assert f" {command} " in shown
+
+    @pytest.mark.parametrize("command", ["demo", "fit", "report", "prompts", "data", "lexicons"])
+    def test_of_a_command(self, run: Run, command: str) -> None:
+        assert f"valuebias {command}" in " ".join(succeeded(run(command, "--help")).split())
+
+    def test_version(self, run: Run) -> None:
+        assert succeeded(run("--version")) == f"{valuebias.__version__}\n"
+
+    @pytest.mark.parametrize(
+        "wrong", [["fitt"], ["fit"], ["fit", "x", "--draws", "0"], ["demo", "--chains", "many"]]
+    )
+    def test_a_wrong_call_is_status_2(self, run: Run, wrong: list[str]) -> None:
+        assert "Usage" in failed(run(*wrong), status=2)
+
+
+class TestData:
+    def test_list(self, run: Run) -> None:
+        shown = succeeded(run("data", "list"))
+        assert all(name in shown for name in valuebias.datasets.names())
+
+    def test_list_as_json(self, run: Run) -> None:
+        listed = json.loads(succeeded(run("data", "list", "--json")))
+        assert [entry["name"] for entry in listed] == list(valuebias.datasets.names())
+
+    def test_info(self, run: Run) -> None:
+        assert "licence: " in succeeded(run("data", "info", "christian2026-big2"))
+        told = json.loads(succeeded(run("data", "info", "christian2026-big2", "--json")))
+        assert len(told["files"]) == 10
+
+    def test_misspelt_name(self, run: Run) -> None:
+        assert "Did you mean 'demo'?" in failed(run("data", "info", "dmeo"))
+
+    @pytest.mark.parametrize("suffix", [".nc", ".zarr", ".parquet", ".csv"])
+    def test_load(self, run: Run, tmp_path: Path, suffix: str) -> None:
+        out = tmp_path / "new" / f"demo{suffix}"
+        assert succeeded(run("data", "load", "demo", "--out", out)) == f"{out}\n"
+        # Not identical: the provenance has the time of loading.
+        xr.testing.assert_equal(valuebias.read(out), valuebias.datasets.load("demo"))
+
+    def test_load_into_what_is_a_file(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "taken").touch()
+        assert "'demo.nc'" not in failed(run("data", "load", "demo", "--out", "taken/demo.nc"))
+
+    def test_load_in_an_unknown_format(self, run: Run) -> None:
+        assert ".xlsx" in failed(run("data", "load", "demo", "--out", "demo.xlsx"))
+
+    @pytest.mark.usefixtures("released_data")
+    def test_load_a_table(self, run: Run, tmp_path: Path) -> None:
+        result = run("data", "load", "christian2026-training", "--out", "ranks.csv")
+        assert succeeded(result) == "ranks.csv\n"
+        assert "Warning: " in result.stderr
+        header = (tmp_path / "ranks.csv").read_text(encoding="utf-8").splitlines()[0]
+        assert header == "source,n_pairs,base,family,category,checkpoint,median_rank"
+        assert ".csv or .parquet" in failed_after_warnings(
+            run("data", "load", "christian2026-training", "--out", "ranks.nc")
+        )
+
+    def test_read_wide_files(self, run: Run, tmp_path: Path) -> None:
+        folder = tmp_path / "wide"
+        folder.mkdir()
+        for name in ("a", "b"):
+            (folder / f"mine_rewards_org_{name}.csv").write_text(
+                "response,best_ever_one,worst_ever_one\nlove,1.5,-1\npower,,0.25\n",
+                encoding="utf-8",
+            )
+        models = tmp_path / "models.csv"
+        models.write_text(
+            "model,family,base,stage\norg/a,Gemma,Gemma 2,reward\norg/b,Llama,Llama 3,reward\n",
+            encoding="utf-8",
+        )
+        succeeded(run("data", "read", folder, "--models", models, "--out", "scores.nc"))
+        scores = valuebias.read(tmp_path / "scores.nc")
+        assert scores["family"].to_numpy().tolist() == ["Gemma", "Llama"]
+        assert np.isnan(scores["score"].sel(model="org/a", response="power")[0])
+
+    def test_read_without_a_models_table(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "mine_rewards_org_a.csv"
+        path.write_text("response,best_ever_one\nlove,1\n", encoding="utf-8")
+        assert "org/a" in failed(run("data", "read", path, "--out", "scores.nc"))
+        assert not (tmp_path / "scores.nc").exists()
+
+    def test_audit(self, run: Run, simulated: xr.Dataset, tmp_path: Path) -> None:
+        twins = simulated.copy(deep=True)
+        twins["score"][1] = twins["score"][0]
+        valuebias.write(twins, tmp_path / "twins.parquet")
+        assert "same score in every cell" in succeeded(run("data", "audit", "twins.parquet"))
+        found = json.loads(succeeded(run("data", "audit", "twins.parquet", "--json")))
+        assert found[0]["severity"] == "problem"
+
+
+def failed_after_warnings(result: Result) -> str:
+    assert result.exit_code == 1
+    return str(result.stderr)
+
+
+class TestLexicons:
+    def test_list(self, run: Run) -> None:
+        assert succeeded(run("lexicons", "list")).split()[0] == "agency-communion"
+        assert "mfd2" in json.loads(succeeded(run("lexicons", "list", "--json")))
+
+    def test_show(self, run: Run) -> None:
+        shown = succeeded(run("lexicons", "show", "agency-communion"))
+        assert "licence: CC0-1.0" in shown
+        assert " ambition " in shown
+
+    def test_show_as_json(self, run: Run) -> None:
+        told = json.loads(succeeded(run("lexicons", "show", "agency-communion", "--json")))
+        assert sum(map(len, told["words"].values())) == told["n_words"]
+
+    def test_csv_can_be_read_again(self, run: Run, tmp_path: Path) -> None:
+        shown = succeeded(run("lexicons", "show", "agency-communion", "--csv"))
+        (tmp_path / "copy.csv").write_text(shown, encoding="utf-8")
+        again = valuebias.lexicon(tmp_path / "copy.csv")
+        assert again.table.equals(valuebias.lexicon("agency-communion").table)
+
+    def test_words_that_would_run_are_inert(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "odd.csv"
+        path.write_text(
+            "word,category\n=cmd(),agency\n\x1b[31mred,agency\n\u202egnp,communion\n",
+            encoding="utf-8",
+        )
+        shown = succeeded(run("lexicons", "show", path))
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+        rows = list(csv.reader(io.StringIO(succeeded(run("lexicons", "show", path, "--csv")))))
+        assert rows[1] == ["'=cmd()", "agency"]
+
+    def test_misspelt_name(self, run: Run) -> None:
+        assert "Did you mean 'mfd2'?" in failed(run("lexicons", "show", "mdf2"))
+
+
+class TestPrompts:
+    def test_table(self, run: Run) -> None:
+        shown = succeeded(run("prompts"))
+        assert "best_ever_one" in shown
+        assert "What, in one word, is the best thing ever?" in shown
+
+    def test_list(self, run: Run) -> None:
+        assert len(succeeded(run("prompts", "--list")).splitlines()) == 54
+
+    def test_csv_can_be_read_again(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "copy.csv").write_text(succeeded(run("prompts", "--csv")), encoding="utf-8")
+        again = valuebias.prompts(tmp_path / "copy.csv").table
+        assert again["text"].tolist() == valuebias.prompts().table["text"].tolist()
+        assert again["framing"].tolist() == valuebias.prompts().table["framing"].tolist()
+
+    def test_json(self, run: Run) -> None:
+        rows = json.loads(succeeded(run("prompts", "--json")))
+        assert rows[0]["adjective"] == "best"
+        assert {row["framing"] for row in rows} == {"positive", "negative"}
+
+
+class TestFit:
+    def test_missing_file(self, run: Run) -> None:
+        assert "no file 'nowhere.nc'" in failed(run("fit", "nowhere.nc"))
+
+    def test_misspelt_name(self, run: Run) -> None:
+        assert "Did you mean 'christian2026-big2'?" in failed(run("fit", "christian2026-big"))
+
+    def test_unusable_place_is_found_before_the_fit(
+        self, run: Run, scores_file: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "taken").touch()
+        message = failed(run("fit", scores_file, "--report", "taken/report.html"))
+        assert "is a file" in message
+
+    def test_defaults_are_those_of_the_function(self) -> None:
+        ours = inspect.signature(fits.fit).parameters
+        theirs = inspect.signature(valuebias.fit).parameters
+        for name in ("formula", "spec", "outcome", "contrast", "draws", "chains", "seed"):
+            assert ours[name].default == theirs[name].default, name
+
+    def test_result_as_json(self, run: Run, scores_file: Path, tmp_path: Path) -> None:
+        options = ["--draws", 200, "--chains", 2, "--seed", 1, "--out", "new/fit.nc", "--json"]
+        told = json.loads(succeeded(run("fit", scores_file, *options)))
+        saved = valuebias.load(tmp_path / "new" / "fit.nc")
+        assert told["headline"] == saved.headline().text
+        assert told["converged"] is saved.diagnostics().converged
+        assert told["files"] == {"fit": "new/fit.nc"}
+        assert told["contrasts"][0]["estimand"] == "family difference"
+        assert told["contrasts"][0]["mean"] == pytest.approx(saved.contrasts().loc[0, "mean"])
+
+    def test_result_in_words(self, run: Run, scores_file: Path) -> None:
+        options = ["--draws", 200, "--chains", 2, "--seed", 1]
+        shown = succeeded(run("fit", scores_file, *options, "--contrast", "communion", "agency"))
+        assert "How the families differ" in shown
+        assert "communion − agency" in shown
+        assert "communion over agency" in shown.splitlines()[-1]
+
+    def test_a_fit_that_did_not_converge_says_so_first(self, run: Run, scores_file: Path) -> None:
+        shown = succeeded(run("fit", scores_file, "--draws", 4, "--chains", 2, "--seed", 1))
+        assert shown.startswith("NOT CONVERGED")
+
+    def test_a_bad_formula(self, run: Run, scores_file: Path) -> None:
+        message = failed(run("fit", scores_file, "--formula", "~ famly"))
+        assert "Did you mean 'family'?" in message
+
+    def test_the_papers_analysis(self, run: Run, scores_file: Path) -> None:
+        told = json.loads(succeeded(run("fit", scores_file, "--spec", "paper", "--json")))
+        expected = valuebias.classical(valuebias.read(scores_file))
+        assert told["headline"] == expected.headline()["text"]
+        assert "Welch's t" in succeeded(run("fit", scores_file, "--spec", "paper"))
+
+    def test_the_papers_analysis_has_no_report(self, run: Run, scores_file: Path) -> None:
+        result = run("fit", scores_file, "--spec", "paper", "--report", "r.html")
+        assert "hierarchical" in failed(result, status=2)
+
+
+class TestReport:
+    def test_of_a_saved_fit(self, run: Run, scores_file: Path, tmp_path: Path) -> None:
+        options = ["--draws", 200, "--chains", 2, "--seed", 1, "--out", "fit.zarr"]
+        shown = succeeded(run("fit", scores_file, *options, "--report", "first.html"))
+        assert shown.splitlines()[-3:-1] == ["fit.zarr", "first.html"]
+        assert succeeded(run("report", "fit.zarr", "--out", "again.md")) == "again.md\n"
+        headline = valuebias.load(tmp_path / "fit.zarr").headline().text
+        assert headline in (tmp_path / "again.md").read_text(encoding="utf-8")
+
+    def test_of_something_else(self, run: Run, scores_file: Path) -> None:
+        assert str(scores_file) in failed(run("report", scores_file, "--out", "report.html"))
+
+
+class TestDemo:
+    def test_ends_with_the_reports_path_and_headline(self, run: Run, tmp_path: Path) -> None:
+        lines = succeeded(run("demo", "--draws", 200, "--chains", 2)).splitlines()
+        assert lines[-2] == "valuebias-demo/report.html"
+        saved = valuebias.load(tmp_path / "valuebias-demo" / "fit.nc")
+        assert lines[-1] == saved.headline().text
+        page = (tmp_path / "valuebias-demo" / "report.html").read_text(encoding="utf-8")
+        assert page.startswith("<!doctype html>")
+
+
+class TestPlain:
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("naïve 好 👩\u200d🚀", "naïve 好 👩\u200d🚀"),
+            ("a\tb\nc", "a\\tb\\nc"),
+            ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+            ("\ud800", "\\ud800"),
+            ("\u202eright", "\\u202eright"),
+            (3, "3"),
+        ],
+    )
+    def test_shows_letters_and_escapes_controls(self, text: object, shown: str) -> None:
+        assert plain(text) == shown
+
+
+class TestProcess:
+    """The installed script itself."""
+
+    SCRIPT = Path(sys.executable).with_name("valuebias")
+
+    def call(self, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+
+    def test_results_and_messages_are_kept_apart(self, tmp_path: Path) -> None:
+        good = self.call("prompts", "--list", folder=tmp_path)
+        assert (good.returncode, good.stderr) == (0, "")
+        assert good.stdout.startswith("What, in one word, is the best thing ever?\n")
+        bad = self.call("data", "info", "nothing", folder=tmp_path)
+        assert (bad.returncode, bad.stdout) == (1, "")
+        assert bad.stderr.startswith("Error: ")
+        assert self.call("nothing", folder=tmp_path).returncode == 2

@@ -1,0 +1,35 @@
+"""Tests of valuebias.errors."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+
+
+def test_errors_can_be_caught_as_the_usual_ones() -> None:
+    with pytest.raises(ValueError, match="found"):
+        raise ValueBiasError("found")
+    assert issubclass(ValueBiasWarning, UserWarning)
+
+
+def test_a_close_name_is_suggested_whatever_its_case() -> None:
+    assert did_you_mean("BIG2-NOUN", ["mfd2", "big2-nouns"]).startswith(
+        "Did you mean 'big2-nouns'?"
+    )
+
+
+def test_without_names_it_says_so() -> None:
+    assert did_you_mean("x", []) == "None is known."
+
+
+@given(st.text(), st.lists(st.text(), max_size=5))
+def test_every_known_name_is_listed(name: str, known: list[str]) -> None:
+    said = did_you_mean(name, known)
+    assert all(repr(entry) in said for entry in known)
+
+
+def test_what_is_no_text_is_taken_too() -> None:
+    assert did_you_mean(None, ["a"]) == "Known: 'a'."

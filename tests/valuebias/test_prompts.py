@@ -1,0 +1,157 @@
+"""Tests of valuebias.instruments.prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from valuebias.errors import ValueBiasError
+from valuebias.instruments import Factorial, PromptSet, prompts
+
+TWO = {"up": "What is good?", "down": "What is bad?"}
+FRAMING = {"up": "positive", "down": "negative"}
+
+
+@pytest.mark.released_data
+def test_the_54_prompts_are_those_of_the_paper_in_order(released_data: Path) -> None:
+    released = yaml.safe_load((released_data / "prompts.yaml").read_text(encoding="utf-8"))
+    generated = prompts("superlatives").table["text"]
+    assert list(generated.items()) == list(released.items())
+
+
+def test_half_of_the_54_prompts_are_positive_and_factors_are_kept() -> None:
+    table = prompts().table
+    assert table["framing"].value_counts().to_dict() == {"positive": 27, "negative": 27}
+    assert table.loc["terrible_time_please", ["adjective", "superlative", "concision"]].tolist() == [
+        "terrible",
+        "time",
+        "please",
+    ]  # fmt: skip
+    assert set(table.loc[table["framing"] == "negative", "adjective"]) == {
+        "worst",
+        "bad",
+        "terrible",
+    }
+
+
+def test_a_flat_set_comes_from_a_mapping_a_table_or_a_file(tmp_path: Path) -> None:
+    expected = prompts(TWO, framing=FRAMING, name="two").table
+    frame = pd.DataFrame({"prompt": list(TWO), "text": TWO.values(), "framing": FRAMING.values()})
+    frame.to_csv(tmp_path / "two.csv", index=False)
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(TWO, sort_keys=False))
+    (tmp_path / "list.yaml").write_text(
+        yaml.safe_dump([{"prompt": p, "text": TWO[p], "framing": FRAMING[p]} for p in TWO])
+    )
+    nested = {p: {"text": TWO[p], "framing": FRAMING[p]} for p in TWO}
+    made = [
+        prompts(frame),
+        prompts(tmp_path / "two.csv"),
+        prompts(str(tmp_path / "two.yaml"), framing=FRAMING),
+        prompts(tmp_path / "list.yaml"),
+        prompts(nested),
+    ]
+    for found in made:
+        pd.testing.assert_frame_equal(found.table, expected, check_dtype=False, check_index_type=False)  # fmt: skip
+    assert [found.name for found in made] == ["prompts", "two", "two", "list", "prompts"]
+
+
+def test_a_factorial_definition_may_lie_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "kindness.yaml"
+    definition = {
+        "factors": {"adjective": {"kind": "kindest", "cruel": "cruellest"}, "noun": ["deed", "act"]},
+        "template": "What is the {adjective} {noun}?",
+        "framing": {"kind": "positive", "cruel": "negative"},
+        "framing_by": "adjective",
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(definition, sort_keys=False))
+    table = prompts(path).table
+    assert list(table.index) == ["kind_deed", "kind_act", "cruel_deed", "cruel_act"]
+    assert table["text"]["cruel_act"] == "What is the cruellest act?"
+    assert table["noun"].tolist() == ["deed", "act", "deed", "act"]
+    definition["frame"] = 1
+    with pytest.raises(ValueBiasError, match="no entry 'frame'. Did you mean 'framing'"):
+        prompts(definition)
+    del definition["frame"], definition["framing"]
+    with pytest.raises(ValueBiasError, match="lacks 'framing'"):
+        prompts(definition)
+
+
+def test_a_prompt_set_passes_through_and_keeps_its_own_table() -> None:
+    made = prompts(TWO, framing=FRAMING)
+    assert prompts(made) is made
+    assert len(made) == 2
+    frame = made.table.copy()
+    other = PromptSet("mine", frame)
+    frame.loc["up", "text"] = "changed"
+    assert other.table["text"]["up"] == "What is good?"
+
+
+@pytest.mark.parametrize(
+    ("source", "framing", "said"),
+    [
+        (TWO, None, "no column 'framing'.*Give framing="),
+        (TWO, {"up": "positive"}, "No framing is given for the level 'down'"),
+        (TWO, "good", "has the framing 'good'"),
+        ({"up": "Good?", "also": "Good?"}, "positive", "'up' and 'also' have the same text"),
+        ({"up": " "}, "positive", "has the text ' '"),
+        ({"up": 3}, "positive", "expected a text"),
+        ({"": "Good?"}, "positive", "named ''"),
+        ({}, "positive", "no column 'text'|no prompts"),
+        (pd.DataFrame({"framing": ["positive"]}, index=["a"]), None, "no column 'text'"),
+    ],
+)
+def test_a_bad_set_is_named(source: Any, framing: Any, said: str) -> None:
+    with pytest.raises(ValueBiasError, match=said):
+        prompts(source, framing=framing)
+
+
+def test_a_repeated_name_is_an_error() -> None:
+    frame = pd.DataFrame({"text": ["a?", "b?"], "framing": "positive"}, index=["x", "x"])
+    with pytest.raises(ValueBiasError, match="'x' occurs twice"):
+        prompts(frame)
+
+
+def test_a_misspelt_name_is_corrected() -> None:
+    with pytest.raises(ValueBiasError, match="Did you mean 'superlatives'"):
+        prompts("superlative")
+    with pytest.raises(ValueBiasError, match="cannot be read"):
+        prompts("absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"framing_by": "adverb"}, "no factor 'adverb'"),
+        ({"template": "What is {nouns}?"}, "cannot be filled"),
+        ({"template": "What is {0}?"}, "cannot be filled"),
+        ({"template": "What is {noun?"}, "cannot be filled"),
+        ({"template": {"a": "A {noun}?"}}, "give template_by"),
+        ({"template": {"a": "A {noun}?"}, "template_by": "noun"}, "No template .* level 'b'"),
+        ({"framing": {"a": "positive"}}, "No framing .* level 'b'"),
+    ],
+)
+def test_a_bad_factorial_is_named(changed: dict[str, Any], said: str) -> None:
+    sound: dict[str, Any] = {
+        "factors": {"noun": {"a": "apple", "b": "pear"}},
+        "template": "What is {noun}?",
+        "framing": {"a": "positive", "b": "negative"},
+        "framing_by": "noun",
+    }
+    assert len(prompts(Factorial(**sound))) == 2
+    with pytest.raises(ValueBiasError, match=said):
+        prompts(Factorial(**{**sound, **changed}))
+
+
+@given(st.dictionaries(st.text(), st.text(), max_size=4))
+def test_any_mapping_is_taken_or_refused_clearly(source: dict[str, str]) -> None:
+    try:
+        made = prompts(source, framing="positive")
+    except ValueBiasError:
+        return
+    assert dict(made.table["text"]) == source

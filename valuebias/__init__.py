@@ -1,0 +1,13 @@
+"""Bayesian and classical statistics for value biases of reward and language models.
+
+Everything public is reached from here and loaded on first use, so ``import valuebias`` is quick and
+loads none of torch, onnxruntime, pymc or matplotlib. The names and their types stand in the stub
+``__init__.pyi`` (SPEC 1).
+"""
+
+import lazy_loader as _lazy
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+__all__ = [*__all__, "__version__"]

@@ -1,0 +1,29 @@
+from . import analysis as analysis
+from . import backends as backends
+from . import datasets as datasets
+from . import errors as errors
+from . import instruments as instruments
+from . import io as io
+from . import plots as plots
+from . import report as report
+from . import schema as schema
+from .analysis.audit import Audit as Audit
+from .analysis.audit import audit as audit
+from .analysis.classical import Classical as Classical
+from .analysis.classical import classical as classical
+from .errors import ValueBiasError as ValueBiasError
+from .errors import ValueBiasWarning as ValueBiasWarning
+from .fitting import Fit as Fit
+from .fitting import fit as fit
+from .fitting import load as load
+from .instruments import Factorial as Factorial
+from .instruments import Lexicon as Lexicon
+from .instruments import PromptSet as PromptSet
+from .instruments import lexicon as lexicon
+from .instruments import prompts as prompts
+from .io import read as read
+from .io import read_scores as read_scores
+from .io import write as write
+from .schema import validate as validate
+
+__version__: str

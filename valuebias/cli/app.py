@@ -1,0 +1,85 @@
+"""The Typer application: its commands, and how errors and warnings reach the terminal."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Any, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+from valuebias import __version__
+from valuebias.cli import fits, material
+from valuebias.cli.output import complain
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+
+__all__ = ["app"]
+
+
+class _ExplainedErrors(TyperGroup):
+    """A group that shows what valuebias raises on purpose as a message, not as a traceback."""
+
+    # Any, because the context's class moved from click into typer.
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; turn a `ValueBiasError` into a message and exit status 1."""
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            warnings.simplefilter("always", ValueBiasWarning)
+            try:
+                return super().invoke(ctx)
+            except ValueBiasError as error:
+                complain("Error", str(error))
+                raise typer.Exit(1) from error
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show our own warnings as a sentence; leave everybody else's in Python's own form."""
+    if issubclass(category, ValueBiasWarning):
+        complain("Warning", str(message))
+    else:
+        complain(category.__name__, f"{message} ({filename}:{lineno})")
+
+
+app = typer.Typer(
+    cls=_ExplainedErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Do the reward models of one base family value one thing over another more than those of "
+        "another family, and how sure are we?\n\n"
+        "Start with [bold]valuebias demo[/bold], then "
+        "[bold]valuebias fit DATA --report report.html[/bold]."
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(fits.demo)
+app.command("fit")(fits.fit)
+app.command("report")(fits.report)
+app.add_typer(material.data, name="data")
+app.add_typer(material.lexicons, name="lexicons")
+app.command("prompts")(material.prompts)

@@ -1,0 +1,195 @@
+"""The commands that fit and report: ``demo``, ``fit`` and ``report``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from valuebias.cli.output import plain, print_json, print_table, stage, watched
+from valuebias.cli.sources import check_place, load_data
+
+if TYPE_CHECKING:
+    from valuebias.analysis.classical import Classical
+    from valuebias.fitting import Fit
+
+__all__ = ["demo", "fit", "report"]
+
+
+Spec = Literal["hierarchical", "paper"]
+Outcome = Literal["normal", "rank", "z", "raw"]
+Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
+Chains = Annotated[int, typer.Option(min=1, help="Independent chains.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for scripts.")]
+
+_SHOWN = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
+_FORMS = ".html, .md, .tex, .nc, or a folder ending in .csv"
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder for the fit and the report; made if missing.")
+    ] = Path("valuebias-demo"),
+    draws: Draws = 1000,
+    chains: Chains = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other draws.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the bundled demonstration data and write a report.
+
+    Needs no network. The last two lines are the path of the report and its headline.
+    """
+    import valuebias
+
+    files = {"fit": out / "fit.nc", "report": out / "report.html"}
+    _check_places(files)
+    dataset = valuebias.datasets.load("demo")
+    result = valuebias.fit(dataset, draws=draws, chains=chains, seed=seed, progress=watched())
+    _write(result, files)
+    if as_json:
+        print_json(_record(result, files))
+        return
+    _print_result(result)
+    typer.echo(plain(files["report"]))
+    typer.echo(plain(result.headline().text))
+
+
+def fit(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A file (.nc, .zarr, .parquet, .csv) or the name of a data set "
+            "(see [bold]valuebias data list[/bold]).",
+        ),
+    ],
+    formula: Annotated[
+        str, typer.Option(help="An R formula over what is known of the models.")
+    ] = "~ family",
+    spec: Annotated[
+        Spec,
+        typer.Option(help="The analysis; [bold]paper[/bold] is that of Christian et al. 2026."),
+    ] = "hierarchical",
+    outcome: Annotated[
+        Outcome | None,
+        typer.Option(help="What the scores become.", show_default="normal scores"),
+    ] = None,
+    contrast: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Compare category A with category B."),
+    ] = None,
+    draws: Draws = 1000,
+    chains: Chains = 4,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Makes the draws repeatable; kept with the fit.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Save the fit here (.nc or .zarr), to report on later.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help=f"Write a report here ({_FORMS}).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit scores and say how the families differ, with the uncertainty.
+
+    Example: [bold]valuebias fit scores.nc --out fit.nc --report report.html[/bold]
+    """
+    import valuebias
+    from valuebias.fitting import Fit
+
+    files = {"fit": out, "report": report}
+    _check_places(files)
+    if spec == "paper" and any(files.values()):
+        raise typer.BadParameter(
+            "--out and --report go with the hierarchical analysis, whose report has the paper's "
+            "beside it. Leave --spec out, or write the tables with --json."
+        )
+    dataset = load_data(data)
+    result = valuebias.fit(
+        dataset,
+        formula,
+        spec=spec,
+        outcome=outcome,
+        contrast=contrast,
+        draws=draws,
+        chains=chains,
+        seed=seed,
+        progress=watched(),
+    )
+    if not isinstance(result, Fit):
+        _print_paper(result, as_json=as_json)
+        return
+    _write(result, files)
+    if as_json:
+        print_json(_record(result, files))
+        return
+    _print_result(result)
+    for path in files.values():
+        if path is not None:
+            typer.echo(plain(path))
+    typer.echo(plain(result.headline().text))
+
+
+def report(
+    fit: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit (.nc or .zarr).")],
+    out: Annotated[Path, typer.Option(help=f"Where to: {_FORMS}.")],
+) -> None:
+    """Write a report from a saved fit.
+
+    Example: [bold]valuebias report fit.nc --out report.html[/bold]
+    """
+    import valuebias
+
+    check_place(out)
+    result = valuebias.load(fit)
+    with stage(f"Writing {plain(out)}"):
+        result.report(out)
+    typer.echo(plain(out))
+
+
+def _print_paper(result: Classical, *, as_json: bool) -> None:
+    """Show the paper's analysis, which has tables and no draws."""
+    if as_json:
+        print_json({"headline": result.headline()["text"], **result.to_dict()})
+        return
+    for line in result.summary().splitlines():
+        typer.echo(plain(line))
+
+
+def _check_places(files: Mapping[str, Path | None]) -> None:
+    """Find out, before a fit that takes a while, that its files have somewhere to go."""
+    for path in files.values():
+        check_place(path)
+
+
+def _write(result: Fit, files: Mapping[str, Path | None]) -> None:
+    saved, told = files["fit"], files["report"]
+    if saved is not None:
+        with stage(f"Saving {plain(saved)}"):
+            result.save(saved)
+    if told is not None:
+        with stage(f"Writing {plain(told)}"):
+            result.report(told)
+
+
+def _record(result: Fit, files: Mapping[str, Path | None]) -> dict[str, Any]:
+    diagnostics = result.diagnostics()
+    return {
+        "headline": result.headline().text,
+        "converged": diagnostics.converged,
+        "messages": list(diagnostics.messages),
+        "contrasts": result.contrasts().to_dict(orient="records"),
+        "files": {name: str(path) for name, path in files.items() if path is not None},
+    }
+
+
+def _print_result(result: Fit) -> None:
+    diagnostics = result.diagnostics()
+    if not diagnostics.converged:
+        typer.secho("NOT CONVERGED: do not use these numbers.", fg=typer.colors.RED, bold=True)
+        for message in diagnostics.messages:
+            typer.echo(plain(message))
+    contrasts = result.contrasts()
+    families = contrasts.loc[contrasts["estimand"] == "family difference", _SHOWN]
+    print_table(_SHOWN, families.itertuples(index=False), title="How the families differ")

@@ -1,0 +1,173 @@
+"""What the commands print: results on standard output, messages and progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+__all__ = ["complain", "plain", "print_fields", "print_json", "print_table", "stage", "watched"]
+
+# Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
+_JOINERS = {"\u200c", "\u200d"}
+_PIPE_WIDTH = 120
+
+
+def plain(value: object) -> str:
+    r"""Turn anything into text that is safe to show in a terminal.
+
+    Parameters
+    ----------
+    value : object
+        A word, a name, a number.
+
+    Returns
+    -------
+    str
+        Its text, with control characters, right-to-left overrides and lone surrogates escaped, for
+        words come from files that anyone may have written.
+
+    Examples
+    --------
+    >>> plain("café")
+    'café'
+    >>> print(plain("\x1b[31mred"))
+    \x1b[31mred
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or letter in _JOINERS
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in str(value)
+    )
+
+
+def complain(kind: str, message: str) -> None:
+    """Write an error or a warning to standard error.
+
+    Parameters
+    ----------
+    kind : str
+        The word that goes first, such as ``"Error"``.
+    message : str
+        What was found, what was expected, what to do.
+    """
+    lines = [plain(line) for line in message.splitlines()]
+    colour = typer.colors.RED if kind == "Error" else typer.colors.YELLOW
+    typer.echo(f"{typer.style(f'{kind}:', fg=colour, bold=True)} " + "\n".join(lines), err=True)
+
+
+def print_json(value: Any) -> None:
+    """Write a value as JSON to standard output; NaN and infinities become null.
+
+    Parameters
+    ----------
+    value : any
+        Mappings, sequences, numbers (numpy's too), text.
+    """
+    typer.echo(json.dumps(_jsonable(value), indent=2))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "tolist"):
+        return _jsonable(value.tolist())
+    if isinstance(value, Iterable):
+        return [_jsonable(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int):
+        return value
+    return str(value)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Write names and values below each other to standard output.
+
+    Parameters
+    ----------
+    fields : mapping of str to object
+        A text, or several, by name; what is empty is left out.
+    """
+    for name, value in fields.items():
+        texts = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+        shown = [plain(text) for text in texts if text not in (None, "")]
+        if shown:
+            typer.echo(f"{typer.style(plain(name), bold=True)}: " + "\n    ".join(shown))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
+) -> None:
+    """Write a table to standard output.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        The headings.
+    rows : iterable of sequence
+        The cells; floats are rounded to three figures and set to the right.
+    title : str, optional
+        A line above the table.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [list(row) for row in rows]
+    numeric = [
+        all(isinstance(row[at], int | float) for row in cells) and bool(cells)
+        for at in range(len(columns))
+    ]
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for name, right in zip(columns, numeric, strict=True):
+        table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    # rich takes a pipe to be 80 columns wide, which folds what a script could have read.
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.3g}"
+    return plain(value)
+
+
+def watched() -> bool:
+    """Tell whether somebody sees standard error, so that progress is worth showing.
+
+    Returns
+    -------
+    bool
+        False for a log file, in which a moving line would be many lines.
+    """
+    return sys.stderr.isatty()
+
+
+@contextmanager
+def stage(text: str) -> Iterator[None]:
+    """Show on standard error that a stage is under way, and how long it has taken.
+
+    Parameters
+    ----------
+    text : str
+        What is being done, such as ``"Fitting"``.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    console, quiet = Console(stderr=True), not watched()
+    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
+        progress.add_task(text, total=None)
+        yield

@@ -1,0 +1,69 @@
+"""Where the commands read from and write to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from valuebias.errors import ValueBiasError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["check_place", "load_data"]
+
+
+def load_data(data: str) -> xr.Dataset:
+    """Read a data file, or load a named data set.
+
+    Parameters
+    ----------
+    data : str
+        A path, or a name that `valuebias.datasets.names` lists. What looks like a path (it exists,
+        or has a suffix or a folder) is one.
+
+    Returns
+    -------
+    xarray.Dataset
+        Scores that follow the contract.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is neither such a file nor such a name, or the data set holds no scores.
+    """
+    import xarray as xr
+
+    import valuebias
+    from valuebias import datasets
+
+    path = Path(data)
+    if path.exists() or path.suffix or path.name != data:
+        return valuebias.read(data)
+    loaded = datasets.load(data)
+    if not isinstance(loaded, xr.Dataset):
+        raise ValueBiasError(
+            f"The data set {data!r} is a table, not scores that can be fitted. "
+            f"Write it out with: valuebias data load {data} --out {data}.csv"
+        )
+    return loaded
+
+
+def check_place(path: Path | None) -> None:
+    """Refuse a path that cannot be written, before the work whose result goes there.
+
+    Parameters
+    ----------
+    path : pathlib.Path or None
+        Where a file or folder is to go; its folders are made if they are missing. None = nowhere.
+
+    Raises
+    ------
+    ValueBiasError
+        If what should be a folder is a file.
+    """
+    if path is None:
+        return
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise ValueBiasError(f"{str(folder)!r} is a file, so {str(path)!r} cannot be in it.")

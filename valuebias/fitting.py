@@ -1,0 +1,267 @@
+"""Fit the hierarchical model: ``valuebias.fit(dataset)``."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import xarray as xr
+
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.fit_result import Fit
+from valuebias.schema import validate
+
+if TYPE_CHECKING:
+    from valuebias.analysis.classical import Classical
+    from valuebias.analysis.priors import Prior
+
+__all__ = ["Fit", "fit", "load"]
+
+_SPECS = ("hierarchical", "paper")
+_SAMPLERS = ("nutpie", "pymc")
+
+
+@overload
+def fit(
+    dataset: xr.Dataset,
+    formula: str = ...,
+    *,
+    spec: Literal["hierarchical"] = ...,
+    outcome: str | None = ...,
+    prior: Prior | Mapping[str, Any] | None = ...,
+    contrast: tuple[str, str] | None = ...,
+    draws: int = ...,
+    tune: int = ...,
+    chains: int = ...,
+    seed: int | None = ...,
+    sampler: str = ...,
+    progress: bool = ...,
+) -> Fit: ...
+
+
+@overload
+def fit(
+    dataset: xr.Dataset,
+    formula: str = ...,
+    *,
+    spec: Literal["paper"],
+    outcome: str | None = ...,
+    prior: Prior | Mapping[str, Any] | None = ...,
+    contrast: tuple[str, str] | None = ...,
+    draws: int = ...,
+    tune: int = ...,
+    chains: int = ...,
+    seed: int | None = ...,
+    sampler: str = ...,
+    progress: bool = ...,
+) -> Classical: ...
+
+
+def fit(
+    dataset: xr.Dataset,
+    formula: str = "~ family",
+    *,
+    spec: str = "hierarchical",
+    outcome: str | None = None,
+    prior: Prior | Mapping[str, Any] | None = None,
+    contrast: tuple[str, str] | None = None,
+    draws: int = 1000,
+    tune: int = 600,
+    chains: int = 4,
+    seed: int | None = None,
+    sampler: str = "nutpie",
+    progress: bool = True,
+) -> Fit | Classical:
+    """Estimate how families of models differ in what they value.
+
+    Every model scored every word after every prompt. The model is the sampling unit: models of a
+    family, words, prompts and their pairs have random effects, so that a difference between
+    families counts for as much as the models, words and prompts at hand can carry.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Scores in the "valuebias/1" contract, see :mod:`valuebias.schema`; NaN where not scored.
+    formula : str, default "~ family"
+        R formula over the coordinates on ``model``, such as ``"~ family + log10(n_params)"`` or
+        ``"~ family * stage"``. Every term acts on each category × framing.
+    spec : {"hierarchical", "paper"}, default "hierarchical"
+        ``"paper"`` runs the analysis of the paper instead; see :func:`valuebias.classical`.
+    outcome : {"normal", "rank", "z", "raw"}, optional
+        What the scores are turned into within model × prompt; normal scores if not given. Higher
+        always means a higher reward, also for ranks. ``spec="paper"`` is about ranks.
+    prior : Prior or mapping, optional
+        Scales of the priors in units of the outcome's SD, see
+        :class:`valuebias.analysis.priors.Prior`.
+    contrast : pair of str, optional
+        The two categories to compare. By default agency − communion, the first − the second of two,
+        or each of several against the mean of the others.
+    draws, tune, chains : int
+        Posterior draws and tuning steps a chain, and the number of chains.
+    seed : int, optional
+        Makes the draws repeatable. Drawn at random and recorded if not given.
+    sampler : {"nutpie", "pymc"}, default "nutpie"
+        Who runs NUTS. Both sample the same posterior; ``"pymc"`` samples ``fit.model`` itself and
+        takes longer to start.
+    progress : bool, default True
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    Fit or Classical
+        :class:`Fit` for ``spec="hierarchical"``, :class:`valuebias.Classical` for ``"paper"``.
+
+    Raises
+    ------
+    ValueBiasError
+        Where the dataset breaks the contract, the formula names an unknown coordinate, has one
+        level only or collinear terms, the categories cannot be compared, or a setting is unknown.
+
+    Notes
+    -----
+    Complete crossings have an exact collapsed likelihood; incomplete ones are completed by data
+    augmentation, also exact. Which path was taken is in ``fit.spec["path"]``.
+
+    Source: extends Christian et al. 2026 (arXiv 2601.20838), whose mixed model has a random
+    intercept by model only.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> dataset = valuebias.datasets.load("demo")
+    >>> fit = valuebias.fit(dataset, draws=200, tune=300, seed=1, progress=False)
+    >>> fit.spec["path"]
+    'complete'
+    >>> fit.contrasts().loc[0, "estimand"]
+    'family difference'
+    """
+    _check_choice("spec", spec, _SPECS)
+    _check_choice("sampler", sampler, _SAMPLERS)
+    numbers = {"draws": (draws, 4), "tune": (tune, 0), "chains": (chains, 1)}
+    for name, (value, least) in numbers.items():
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueBiasError(f"{name} must be a whole number of {least} or more, found {value!r}.")
+    if seed is not None and (not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32):
+        raise ValueBiasError(f"seed must be a whole number from 0 to 2**32 − 1, found {seed!r}.")
+    chosen_seed = secrets.randbits(32) if seed is None else int(seed)
+    if spec == "paper":
+        return _fit_paper(dataset, formula, outcome, prior, contrast, chosen_seed)
+    return _fit_hierarchical(
+        dataset,
+        formula,
+        outcome or "normal",
+        prior,
+        contrast,
+        {
+            "draws": int(draws),
+            "tune": int(tune),
+            "chains": int(chains),
+            "seed": chosen_seed,
+            "sampler": sampler,
+        },
+        progress,
+    )
+
+
+def load(path: str | PathLike[str]) -> Fit:
+    """Read a fit that was saved with :meth:`Fit.save`.
+
+    Parameters
+    ----------
+    path : path
+        A ``.nc`` file or ``.zarr`` folder.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ValueBiasError
+        If it cannot be read or is not a saved fit.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, valuebias
+    >>> fit = valuebias.fit(valuebias.datasets.load("demo"), draws=50, seed=1, progress=False)
+    >>> path = fit.save(pathlib.Path(tempfile.mkdtemp()) / "fit.nc")
+    >>> valuebias.load(path).spec["seed"]
+    1
+    """
+    return Fit.load(path)
+
+
+def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueBiasError(f"unknown {what} {value!r}. {did_you_mean(value, known)}")
+
+
+def _fit_paper(
+    dataset: xr.Dataset,
+    formula: str,
+    outcome: str | None,
+    prior: object,
+    contrast: tuple[str, str] | None,
+    seed: int,
+) -> Classical:
+    from valuebias.analysis.classical import classical
+
+    given = {
+        "outcome": outcome not in (None, "rank"),
+        "prior": prior is not None,
+        "formula": formula.replace(" ", "") != "~family",
+    }
+    for name in (name for name, differs in given.items() if differs):
+        raise ValueBiasError(
+            f"spec='paper' is the paper's own analysis (ranks, '~ family', no priors) and takes no "
+            f"{name}=; leave it out or use spec='hierarchical'."
+        )
+    return classical(dataset, contrast=contrast, seed=seed)
+
+
+def _fit_hierarchical(
+    dataset: xr.Dataset,
+    formula: str,
+    outcome: str,
+    prior: Prior | Mapping[str, Any] | None,
+    contrast: tuple[str, str] | None,
+    numbers: dict[str, Any],
+    progress: bool,
+) -> Fit:
+    from valuebias.analysis.contrasts import category_contrasts
+    from valuebias.analysis.hierarchical import Settings, consequences, make_problem, sample
+    from valuebias.analysis.priors import as_prior
+    from valuebias.progress import progress_bar
+    from valuebias.provenance import record
+
+    data = _lexicon_only(validate(dataset))
+    problem = make_problem(data, formula, outcome, as_prior(prior))
+    crossing = problem.crossing
+    category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
+    notes = consequences(crossing)
+    for note in notes:
+        warnings.warn(note, ValueBiasWarning, stacklevel=3)
+    with progress_bar("sampling", shown=progress) as advance:
+        groups = sample(problem, Settings(**numbers), advance)
+    spec = {
+        "spec": "hierarchical",
+        "formula": formula,
+        "outcome": outcome,
+        "contrast": list(contrast) if contrast else None,
+        **numbers,
+        "path": "complete" if crossing.complete else "incomplete",
+        "n_missing": crossing.n_missing,
+        "dropped_words": dataset.sizes["response"] - data.sizes["response"],
+        "notes": notes,
+    }
+    return Fit(data, spec, problem.prior, groups, record(), problem)
+
+
+def _lexicon_only(dataset: xr.Dataset) -> xr.Dataset:
+    """Drop the words outside the lexicon: no category, nothing to compare."""
+    inside = dataset["membership"].any("category")
+    return dataset.isel(response=np.flatnonzero(inside.to_numpy()))

@@ -1,0 +1,8 @@
+"""Instruments: the prompts asked and the words scored as their answers."""
+
+from __future__ import annotations
+
+from valuebias.instruments.lexicons import Lexicon, lexicon, lexicon_names
+from valuebias.instruments.prompts import Factorial, PromptSet, prompts
+
+__all__ = ["Factorial", "Lexicon", "PromptSet", "lexicon", "lexicon_names", "prompts"]

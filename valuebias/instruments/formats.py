@@ -1,0 +1,228 @@
+"""Parse word lists: CSV in two layouts, LIWC's .dic and .dicx."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from valuebias.errors import ValueBiasError
+from valuebias.tables import parse_csv
+
+__all__ = ["SUFFIXES", "parse", "table_of"]
+
+SUFFIXES = (".csv", ".tsv", ".dic", ".dicx")
+
+_TERM_COLUMNS = ("word", "term", "dicterm", "entry", "response", "token", "token_decoded", "noun")
+_YES = ("x", "1", "1.0", "true", "t", "yes", "y")
+_NO = ("", "0", "0.0", "false", "f", "no", "n", "na", "nan", "null")
+# "(02 134)125/464" and "<of>131/125": the first category given the context, the second without it.
+_CONDITIONAL = re.compile(r"(?:\([^()]*\)|<[^<>]*>)\s*\d+(?:/(\d+))?")
+
+Pair = tuple[str, str]
+
+
+def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
+    """Parse the text of a word list.
+
+    Parameters
+    ----------
+    text : str
+        The whole file.
+    suffix : {".csv", ".tsv", ".dic", ".dicx"}
+        Its format. ``.csv``: either a column ``category`` beside a column of words, one row a
+        membership, or a column of words and one column a category, marked with X, 1 or true.
+        ``.dicx``: the latter, the words in the first column. ``.dic``: numbered categories between
+        two lines ``%``, then a line a word with its numbers.
+    name : str
+        What to call the file in errors.
+
+    Returns
+    -------
+    pandas.DataFrame
+        bool; one row a term, one column a category, in the order of the file.
+
+    Raises
+    ------
+    ValueBiasError
+        If the text is not what its format asks for; the message names the line or cell.
+
+    Notes
+    -----
+    In a ``.dic`` file, a category that depends on neighbouring words, as in ``(02 134)125/464``,
+    counts as what it is without them (464): a response is a single word.
+
+    Examples
+    --------
+    >>> text = chr(10).join(["category,word", "agency,win", "communion,love"])
+    >>> parse(text, suffix=".csv", name="x.csv")
+          agency  communion
+    win     True      False
+    love   False       True
+    """
+    if suffix not in SUFFIXES:
+        raise ValueBiasError(
+            f"{name!r} has the suffix {suffix!r}; expected one of {', '.join(SUFFIXES)}."
+        )
+    if suffix == ".dic":
+        categories, pairs = _dic(text, name)
+        return table_of(pairs, categories, name)
+    header, rows = parse_csv(text, name)
+    lowered = [column.lower() for column in header]
+    if suffix != ".dicx" and "category" in lowered:
+        return table_of(list(_long(lowered, rows, name)), (), name)
+    # R writes the row numbers as a first column without a name.
+    start = 1 if header[0] == "" and len(header) > 2 else 0
+    categories = header[start + 1 :]
+    if not categories or "" in categories:
+        raise ValueBiasError(
+            f"{name!r} has the columns {header}; expected a column 'category' beside the words, "
+            "or one named column a category after the words."
+        )
+    return table_of(list(_marked(categories, rows, start, name)), categories, name)
+
+
+def table_of(pairs: Sequence[Pair], categories: Sequence[str], name: str) -> pd.DataFrame:
+    """Spread (term, category) pairs into a bool table.
+
+    Parameters
+    ----------
+    pairs : sequence of (str, str)
+        Each membership; repeats are fine.
+    categories : sequence of str
+        The categories in order; those that only `pairs` has follow.
+    name : str
+        What to call the list in errors.
+
+    Returns
+    -------
+    pandas.DataFrame
+        bool; one row a term, one column a category.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no pair, or a category has no term.
+    """
+    if not pairs:
+        raise ValueBiasError(f"{name!r} has no words.")
+    columns = {c: i for i, c in enumerate(dict.fromkeys([*categories, *(c for _, c in pairs)]))}
+    terms = {t: i for i, t in enumerate(dict.fromkeys(t for t, _ in pairs))}
+    marks = np.zeros((len(terms), len(columns)), dtype=bool)
+    for term, category in pairs:
+        marks[terms[term], columns[category]] = True
+    for category, i in columns.items():
+        if not marks[:, i].any():
+            raise ValueBiasError(f"The category {category!r} of {name!r} has no words.")
+    return pd.DataFrame(
+        marks, index=pd.Index(terms, dtype=object), columns=pd.Index(columns, dtype=object)
+    )
+
+
+def _long(header: list[str], rows: list[list[str]], name: str) -> Iterator[Pair]:
+    others = [column for column in header if column not in ("category", "")]
+    named = [column for column in others if column in _TERM_COLUMNS]
+    if len(named or others) != 1:
+        raise ValueBiasError(
+            f"{name!r} has a column 'category' and the columns {others}; expected exactly one with "
+            "the words. Call it 'word'."
+        )
+    of_term, of_category = header.index((named or others)[0]), header.index("category")
+    for row in rows:
+        yield _term(row[of_term], name), _category(row[of_category], row[of_term], name)
+
+
+def _marked(categories: list[str], rows: list[list[str]], start: int, name: str) -> Iterator[Pair]:
+    for row in rows:
+        term = _term(row[start], name)
+        marked = [_mark(cell, term, name) for cell in row[start + 1 :]]
+        if not any(marked):
+            raise ValueBiasError(f"The word {term!r} of {name!r} is in no category.")
+        for category, mark in zip(categories, marked, strict=True):
+            if mark:
+                yield term, category
+
+
+def _mark(cell: str, term: str, name: str) -> bool:
+    mark = cell.strip().lower()
+    if mark in _YES:
+        return True
+    if mark in _NO:
+        return False
+    raise ValueBiasError(
+        f"The word {term!r} of {name!r} is marked {cell!r}; expected X, 1 or true, or nothing. "
+        "Weighted word lists are not supported: decide which words belong."
+    )
+
+
+def _term(cell: str, name: str) -> str:
+    term = cell.strip()
+    if not term.strip("*"):
+        raise ValueBiasError(f"{name!r} has the word {cell!r}; expected at least one letter.")
+    return term
+
+
+def _category(cell: str, term: str, name: str) -> str:
+    category = cell.strip()
+    if not category or category.lower() == "na":
+        raise ValueBiasError(f"The word {term!r} of {name!r} has no category.")
+    return category
+
+
+def _dic(text: str, name: str) -> tuple[list[str], list[Pair]]:
+    lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), start=1)]
+    marks = [place for place, (_, line) in enumerate(lines) if line == "%"]
+    if len(marks) < 2:
+        raise ValueBiasError(
+            f"{name!r} has {len(marks)} lines '%'; expected two, with the categories between them."
+        )
+    numbered: dict[int, str] = {}
+    for i, line in lines[marks[0] + 1 : marks[1]]:
+        if line:
+            number, category = _numbered(i, line, name)
+            if number in numbered or category in numbered.values():
+                raise ValueBiasError(f"Line {i} of {name!r} repeats a category: {line!r}.")
+            numbered[number] = category
+    pairs = []
+    for i, line in lines[marks[1] + 1 :]:
+        if line:
+            term, numbers = _entry(i, line, name)
+            for number in numbers:
+                if number not in numbered:
+                    raise ValueBiasError(
+                        f"Line {i} of {name!r} names the category {number}, which the head of the "
+                        f"file does not define: {line!r}."
+                    )
+                pairs.append((term, numbered[number]))
+    return list(numbered.values()), pairs
+
+
+def _numbered(i: int, line: str, name: str) -> tuple[int, str]:
+    number, _, category = line.replace("\t", " ").partition(" ")
+    if not (number.isascii() and number.isdigit() and category.strip()):
+        raise ValueBiasError(
+            f"Line {i} of {name!r} is {line!r}; expected a number and the category's name."
+        )
+    return int(number), category.strip()
+
+
+def _entry(i: int, line: str, name: str) -> tuple[str, list[int]]:
+    """Split a line into the term and its category numbers."""
+    if "\t" in line:
+        term, _, rest = line.partition("\t")
+        cells = _CONDITIONAL.sub(lambda match: match[1] or "", rest).split()
+    else:
+        # Without a tab, the numbers are what trails; a term may hold blanks.
+        words = line.split()
+        split = len(words)
+        while split > 1 and words[split - 1].isascii() and words[split - 1].isdigit():
+            split -= 1
+        term, cells = " ".join(words[:split]), words[split:]
+    if not cells or not all(cell.isascii() and cell.isdigit() for cell in cells):
+        raise ValueBiasError(
+            f"Line {i} of {name!r} is {line!r}; expected a word, then the numbers of its "
+            "categories, separated by tabs."
+        )
+    return _term(term, name), [int(cell) for cell in cells]

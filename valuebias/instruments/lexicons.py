@@ -1,0 +1,339 @@
+"""Lexicons: which word stands for what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.fetch import fetch, registry, released
+from valuebias.instruments.formats import parse, table_of
+from valuebias.tables import read_text
+
+__all__ = ["Lexicon", "lexicon", "lexicon_names"]
+
+_DEFAULT = "agency-communion"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lexicon:
+    """Words and the categories they belong to.
+
+    Attributes
+    ----------
+    name : str
+        What the lexicon is called.
+    table : pandas.DataFrame
+        bool; one row a term, one column a category. A term that ends in ``*`` stands for every
+        word that starts with what comes before.
+    citation : str
+        Where the words come from; may be empty.
+    licence : str
+        What one may do with them; may be empty.
+    sha256 : str
+        Hash of the file, or of the table where there was no file.
+
+    Examples
+    --------
+    >>> lexicon()
+    <Lexicon 'agency-communion': 182 words; agency 91, communion 91>
+    """
+
+    name: str
+    table: pd.DataFrame
+    citation: str = ""
+    licence: str = ""
+    sha256: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The terms, in order; some may end in ``*``."""
+        return tuple(self.table.index)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories, in order."""
+        return tuple(self.table.columns)
+
+    def __len__(self) -> int:
+        """Count the terms."""
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        """Say how many words each category has."""
+        parts = ", ".join(f"{c} {int(self.table[c].sum())}" for c in self.categories)
+        return f"<Lexicon {self.name!r}: {len(self)} words; {parts}>"
+
+    def membership(self, words: Sequence[str], *, ignore_case: bool = False) -> pd.DataFrame:
+        """Tell which categories each word belongs to.
+
+        Parameters
+        ----------
+        words : sequence of str
+            Words, such as the responses of a dataset.
+        ignore_case : bool, default False
+            Whether "Love" counts as "love".
+
+        Returns
+        -------
+        pandas.DataFrame
+            bool, shape (word, category); a word outside the lexicon has no True.
+
+        Examples
+        --------
+        >>> lexicon().membership(["love", "spoon"])
+               agency  communion
+        love    False       True
+        spoon   False      False
+        """
+        plain = [word.casefold() if ignore_case else word for word in words]
+        marks = self.table.to_numpy(dtype=bool)
+        found = np.zeros((len(plain), marks.shape[1]), dtype=bool)
+        exact: dict[str, npt.NDArray[np.bool_]] = {}
+        by_word = sorted(range(len(plain)), key=plain.__getitem__)
+        in_order = [plain[i] for i in by_word]
+        for term, row in zip(self.words, marks, strict=True):
+            term = term.casefold() if ignore_case else term
+            if not term.endswith("*"):
+                exact[term] = exact[term] | row if term in exact else row
+                continue
+            stem = term.rstrip("*")
+            place = bisect_left(in_order, stem)
+            while place < len(in_order) and in_order[place].startswith(stem):
+                found[by_word[place]] |= row
+                place += 1
+        for i, word in enumerate(plain):
+            if word in exact:
+                found[i] |= exact[word]
+        index = pd.Index(list(words), dtype=object)
+        return pd.DataFrame(found, index=index, columns=self.table.columns)
+
+    def merge(self, groups: Mapping[str, Sequence[str]]) -> Lexicon:
+        """Join categories into larger ones.
+
+        Parameters
+        ----------
+        groups : mapping of str to sequence of str
+            Each new category and the old ones it is made of. Old categories that are not named stay
+            as they are, after the new ones.
+
+        Returns
+        -------
+        Lexicon
+            With a name that says that it was merged.
+
+        Raises
+        ------
+        ValueBiasError
+            If a category does not exist, or a new name is one that stays.
+
+        Examples
+        --------
+        >>> lexicon().merge({"value": ["agency", "communion"]}).categories
+        ('value',)
+        """
+        used = [old for members in groups.values() for old in members]
+        for old in used:
+            self._demand(old)
+        rest = [category for category in self.categories if category not in used]
+        for new, members in groups.items():
+            if new in rest:
+                raise ValueBiasError(f"There is a category {new!r} already, which stays. "
+                                     "Choose another name.")  # fmt: skip
+            if not members:
+                raise ValueBiasError(f"The new category {new!r} is made of nothing.")
+        merged = {new: self.table[list(members)].any(axis=1) for new, members in groups.items()}
+        return self._with(pd.DataFrame({**merged, **{c: self.table[c] for c in rest}}))
+
+    def select(self, categories: Sequence[str]) -> Lexicon:
+        """Keep some categories, and the words that are in one of them.
+
+        Parameters
+        ----------
+        categories : sequence of str
+            Which, in the order wanted.
+
+        Returns
+        -------
+        Lexicon
+            With a name that says that it was changed.
+
+        Raises
+        ------
+        ValueBiasError
+            If a category does not exist, or none is given.
+
+        Examples
+        --------
+        >>> len(lexicon().select(["communion"]))
+        91
+        """
+        for category in categories:
+            self._demand(category)
+        if not categories:
+            raise ValueBiasError(f"No category was chosen. Known: {', '.join(self.categories)}.")
+        kept = self.table[list(categories)]
+        return self._with(kept[kept.any(axis=1)])
+
+    def about(self) -> dict[str, Any]:
+        """Describe the lexicon for a provenance record.
+
+        Returns
+        -------
+        dict
+            Entries name, sha256, citation, licence, n_words and categories.
+
+        Examples
+        --------
+        >>> lexicon().about()["n_words"]
+        182
+        """
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "citation": self.citation,
+            "licence": self.licence,
+            "n_words": len(self),
+            "categories": list(self.categories),
+        }
+
+    def _demand(self, category: str) -> None:
+        if category not in self.categories:
+            raise ValueBiasError(
+                f"The lexicon {self.name!r} has no category {category!r}. "
+                f"{did_you_mean(category, self.categories)}"
+            )
+
+    def _with(self, table: pd.DataFrame) -> Lexicon:
+        name = self.name if self.name.endswith(" (changed)") else f"{self.name} (changed)"
+        columns = pd.Index(list(table.columns), dtype=object)
+        return replace(self, name=name, table=table.set_axis(columns, axis=1))
+
+
+def lexicon_names() -> tuple[str, ...]:
+    """Give the names of the known lexicons, the default one first.
+
+    Returns
+    -------
+    tuple of str
+        Names that :func:`lexicon` takes.
+
+    Examples
+    --------
+    >>> lexicon_names()
+    ('agency-communion', 'big2-nouns', 'big2-expanded', 'mfd2', 'mfd2-virtue-vice')
+    """
+    return tuple(registry()["lexicons"])
+
+
+def lexicon(
+    source: str
+    | os.PathLike[str]
+    | Lexicon
+    | pd.DataFrame
+    | Mapping[str, Sequence[str]]
+    | None = None,
+    *,
+    name: str | None = None,
+) -> Lexicon:
+    """Give a lexicon: a named one, a file, or your own lists.
+
+    Parameters
+    ----------
+    source : str, path, Lexicon, DataFrame or mapping, optional
+        Left out: the bundled "agency-communion". A name: see :func:`lexicon_names`; those of others
+        are looked for in the folder VALUEBIAS_DATA and else downloaded, and their hash is checked
+        each time. A path: a ``.csv`` with a column ``category`` beside the words, or with one
+        column a category (marked X, 1 or true); or a LIWC ``.dic`` or ``.dicx``, wildcards
+        included. A DataFrame: bool, words as its index. A mapping: each category's words.
+    name : str, optional
+        What to call it.
+
+    Returns
+    -------
+    Lexicon
+        The words with their categories; a word may be in several.
+
+    Raises
+    ------
+    ValueBiasError
+        If the name or the format is unknown, the file cannot be read, has another hash than the
+        released one, or cannot be had without a network.
+
+    Examples
+    --------
+    >>> lexicon({"up": ["win", "rise*"], "down": ["lose"]}).membership(["rises"])["up"].tolist()
+    [True]
+    """
+    if source is None:
+        source = _DEFAULT
+    if isinstance(source, Lexicon):
+        return source if name is None else replace(source, name=name)
+    if isinstance(source, pd.DataFrame):
+        return _own(_from_frame(source), name or "lexicon")
+    if isinstance(source, Mapping):
+        pairs = [(term, category) for category, terms in source.items() for term in terms]
+        return _own(table_of(pairs, list(source), name or "lexicon"), name or "lexicon")
+    if isinstance(source, str) and source in lexicon_names():
+        return _named(source, name or source)
+    path = Path(source)
+    if not path.exists() and not path.suffix:
+        raise ValueBiasError(
+            f"There is no lexicon or file {os.fspath(source)!r}. "
+            f"{did_you_mean(os.fspath(source), lexicon_names())}"
+        )
+    return _from_file(path, name or path.stem)
+
+
+def _named(known: str, name: str) -> Lexicon:
+    entry = registry()["lexicons"][known]
+    if "bundled" in entry:
+        folder = resources.files("valuebias.instruments")
+        with resources.as_file(folder / entry["bundled"]) as path:
+            found = _from_file(path, name)
+    else:
+        found = _from_file(fetch(released(entry["file"])), name)
+    categories: dict[str, list[str]] = entry["categories"]
+    merged = found.merge(categories) if categories else found
+    return replace(
+        merged, name=name, citation=str(entry["citation"]), licence=str(entry["licence"])
+    )
+
+
+def _from_file(path: Path, name: str) -> Lexicon:
+    text = read_text(path)
+    table = parse(text, suffix=path.suffix.lower(), name=str(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Lexicon(name=name, table=table, sha256=digest)
+
+
+def _from_frame(table: pd.DataFrame) -> pd.DataFrame:
+    for category in table.columns:
+        if table[category].dtype != np.bool_:
+            raise ValueBiasError(
+                f"The column {category!r} has dtype {table[category].dtype}; expected bool."
+            )
+    marks = table.to_numpy(dtype=bool)
+    pairs = [
+        (str(term), str(table.columns[i]))
+        for term, row in zip(table.index, marks, strict=True)
+        for i in np.flatnonzero(row).tolist()
+    ]
+    return table_of(pairs, [str(category) for category in table.columns], "lexicon")
+
+
+def _own(table: pd.DataFrame, name: str) -> Lexicon:
+    content = [list(table.columns), list(table.index), table.to_numpy(dtype=int).tolist()]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return Lexicon(name=name, table=table, sha256=digest)

@@ -1,0 +1,254 @@
+"""Read and write datasets.
+
+=========  =====================================================================================
+suffix     what is written
+=========  =====================================================================================
+.zarr      a folder in Zarr format 2, one chunk a model
+.nc        netCDF-4 (HDF5), compressed
+.parquet   a tidy table, one row a score; attributes and types in the schema's metadata
+.csv       the same table as text, with the attributes and types beside it in ``<name>.csv.json``
+=========  =====================================================================================
+
+All four give back the same dataset, attributes included. The columns of the tidy table are
+``model``, ``prompt``, ``response``, ``score``, then the coords, then a bool column
+``category.<name>`` a category, which R reads as it is.
+
+Text in a file is changed in two ways that reading undoes. Where a text has a lone surrogate, all
+texts under that name are written with :func:`valuebias.text.escape` (in .nc and .zarr the variable
+then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run as a
+formula get an apostrophe in front (:func:`valuebias.text.neutralise`).
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from valuebias.atomic import atomic_path
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.schema import validate
+from valuebias.text import escape, has_surrogate, unescape
+from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
+from valuebias.wide import read_scores
+
+__all__ = ["escape_texts", "read", "read_scores", "unescape_texts", "write"]
+
+_Handler = TypeVar("_Handler")
+_ESCAPE = "valuebias_escape"
+# What the libraries raise on damaged input: they have no common error.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    ArithmeticError,
+    zipfile.BadZipFile,
+)
+
+
+def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
+    """Read a dataset.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file or folder that :func:`write` made, or a tidy table of your own in .csv or .parquet.
+    kind : {"reward", "logprob", "implicit"}, optional
+        The kind of scores in a table that does not say so itself, as those not made by
+        :func:`write`.
+
+    Returns
+    -------
+    xarray.Dataset
+        A dataset that passes :func:`valuebias.schema.validate`, in memory.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no such file, its suffix is unknown, it is empty, damaged or truncated, or what
+        it holds does not follow the contract.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from valuebias.simulate import simulate
+    >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words=4, seed=1)
+    >>> path = write(ds, Path(tempfile.mkdtemp()) / "scores.parquet")
+    >>> read(path).identical(ds)
+    True
+    """
+    source = Path(path)
+    reader = _by_suffix(source, _READERS)
+    if not source.exists():
+        raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
+    if source.is_file() and source.stat().st_size == 0:
+        raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
+    return validate(reader(source, kind))
+
+
+def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Write a dataset, whole or not at all.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A dataset that follows the contract.
+    path : str or path-like
+        Where to; the suffix (.zarr, .nc, .parquet or .csv) chooses the format. A file there is
+        replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The path.
+
+    Raises
+    ------
+    ValueBiasError
+        If `ds` does not follow the contract, the suffix is unknown, or the format cannot hold what
+        the dataset has beyond the contract.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from valuebias.simulate import simulate
+    >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words=4, seed=1)
+    >>> write(ds, Path(tempfile.mkdtemp()) / "scores.nc").name
+    'scores.nc'
+    """
+    target = Path(path)
+    writer = _by_suffix(target, _WRITERS)
+    writer(validate(ds), target)
+    return target
+
+
+def _by_suffix(path: Path, table: Mapping[str, _Handler]) -> _Handler:
+    suffix = path.suffix.lower()
+    if suffix not in table:
+        raise ValueBiasError(
+            f"{str(path)!r} has the suffix {suffix!r}, which names no format. "
+            f"{did_you_mean(suffix, table)}"
+        )
+    return table[suffix]
+
+
+def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
+    try:
+        # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
+        with path.open("rb") as handle:
+            # Where this fails, h5netcdf would fail too, and complain again from its __del__.
+            with h5py.File(handle) as file:
+                for name in file:
+                    dict(file[name].attrs)
+            # Times would be guessed from attributes named 'units'; the contract has none.
+            with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
+                ds = stored.load()
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+    return _of_kind(ds, kind, path)
+
+
+def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
+    try:
+        with xr.open_dataset(path, engine="zarr", consolidated=False, decode_times=False) as stored:
+            ds = stored.load()
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+    return _of_kind(ds, kind, path)
+
+
+def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
+    found = ds.attrs.get("kind")
+    if kind is not None and kind != found:
+        raise ValueBiasError(f"{str(path)!r} holds scores of kind {found!r}, not {kind!r}.")
+    return unescape_texts(ds.drop_encoding())
+
+
+def _damaged(path: Path, error: Exception) -> ValueBiasError:
+    return ValueBiasError(
+        f"{str(path)!r} cannot be read: it is damaged, truncated or no {path.suffix} file "
+        f"({type(error).__name__}: {error})."
+    )
+
+
+def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
+    # fletcher32 is a checksum: a damaged score is an error on reading, not another score.
+    compressed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+    with atomic_path(path) as part:
+        try:
+            escape_texts(ds).to_netcdf(part, engine="h5netcdf", encoding={"score": compressed})
+        except (ValueError, TypeError) as error:
+            raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
+
+
+def _write_zarr(ds: xr.Dataset, path: Path) -> None:
+    if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
+        raise ValueBiasError(
+            f"{str(path)!r} is a folder that Zarr did not make; it is left as it is. "
+            "Choose another path."
+        )
+    chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
+    with atomic_path(path) as part:
+        try:
+            # Format 3 has no stable form for fixed-width text yet, and zarr warns about it.
+            escape_texts(ds).to_zarr(
+                part, zarr_format=2, consolidated=False, encoding={"score": {"chunks": chunks}}
+            )
+        except (ValueError, TypeError) as error:
+            raise ValueBiasError(f"Zarr cannot hold this dataset: {error}") from error
+
+
+def escape_texts(ds: xr.Dataset) -> xr.Dataset:
+    """Escape the text of each variable that has a lone surrogate, and mark it."""
+    ds = ds.drop_encoding()
+    for name, values in _texts(ds).items():
+        if any(map(has_surrogate, values)):
+            ds = _with_text(ds, name, [escape(value) for value in values])
+            ds[name].attrs[_ESCAPE] = "backslash"
+    return ds
+
+
+def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
+    for name, values in _texts(ds).items():
+        attrs = dict(ds[name].attrs)
+        if attrs.pop(_ESCAPE, None) is not None:
+            values = [unescape(value) for value in values]
+        ds = _with_text(ds, name, values)
+        ds[name].attrs = attrs
+    return ds
+
+
+def _texts(ds: xr.Dataset) -> dict[str, list[str]]:
+    """Give the one-dimensional coords that hold nothing but text."""
+    found = {}
+    for name, coord in ds.coords.items():
+        if coord.ndim == 1 and coord.dtype.kind in "OUT":
+            values = coord.to_numpy().tolist()
+            if all(isinstance(value, str) for value in values):
+                found[str(name)] = values
+    return found
+
+
+def _with_text(ds: xr.Dataset, name: str, values: list[str]) -> xr.Dataset:
+    array = np.array(values, dtype="U") if values else np.empty(0, dtype="U1")
+    return ds.assign_coords({name: (ds[name].dims, array, dict(ds[name].attrs))})
+
+
+_READERS: Mapping[str, Callable[[Path, str | None], xr.Dataset]] = MappingProxyType(
+    {".zarr": _read_zarr, ".nc": _read_netcdf, ".parquet": read_parquet, ".csv": read_csv}
+)
+_WRITERS: Mapping[str, Callable[[xr.Dataset, Path], None]] = MappingProxyType(
+    {".zarr": _write_zarr, ".nc": _write_netcdf, ".parquet": write_parquet, ".csv": write_csv}
+)

@@ -1,0 +1,147 @@
+"""The one place where provenance records are made."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["PACKAGES", "record", "sha256", "versions"]
+
+PACKAGES = (
+    "valuebias",
+    "arviz",
+    "formulaic",
+    "numba",
+    "numpy",
+    "nutpie",
+    "pandas",
+    "pyarrow",
+    "pymc",
+    "pytensor",
+    "scipy",
+    "statsmodels",
+    "xarray",
+    "zarr",
+)
+"""The distributions whose versions a record names, where they are installed."""
+
+
+@functools.lru_cache(maxsize=1)
+def _versions() -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for name in PACKAGES:
+        try:
+            found.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            continue
+    return tuple(found)
+
+
+def versions() -> dict[str, str]:
+    """Name the installed version of each package the numbers depend on.
+
+    Returns
+    -------
+    dict of str to str
+        Distribution name to version; packages that are not installed are left out.
+
+    Examples
+    --------
+    >>> "numpy" in versions()
+    True
+    """
+    return dict(_versions())
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Give the SHA-256 of a file in hexadecimal.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    ValueBiasError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "empty"
+    >>> path.touch()
+    >>> sha256(path)[:8]
+    'e3b0c442'
+    """
+    try:
+        with Path(path).open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueBiasError(
+            f"{os.fspath(path)!r} cannot be read ({error.strerror}). Check the path."
+        ) from error
+
+
+def record(
+    *,
+    files: Iterable[str | os.PathLike[str]] = (),
+    details: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Make a provenance record: when, with what, on what, from which files.
+
+    Parameters
+    ----------
+    files : iterable of path, optional
+        Source files. Their names (without the folder) and SHA-256 are recorded.
+    details : mapping, optional
+        Further entries, able to be written as JSON; they come after the standard ones and may not
+        replace them.
+
+    Returns
+    -------
+    dict
+        Entries ``date`` (UTC, ISO 8601), ``python``, ``platform``, ``packages``, ``files`` (where
+        there are any), then `details`.
+
+    Raises
+    ------
+    ValueBiasError
+        If a file cannot be read or an entry of `details` has the name of a standard one.
+
+    Examples
+    --------
+    >>> made = record(details={"note": "by hand"})
+    >>> made["note"], made["date"].endswith("+00:00")
+    ('by hand', True)
+    """
+    made: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions(),
+    }
+    hashes = [{"name": Path(path).name, "sha256": sha256(path)} for path in files]
+    if hashes:
+        made["files"] = hashes
+    extra = dict(details or {})
+    taken = sorted(made.keys() & extra.keys())
+    if taken:
+        raise ValueBiasError(
+            f"details has the entries {taken}, which the record fills itself. Rename them."
+        )
+    return made | extra

@@ -1,0 +1,50 @@
+"""The dataset contract: how scores are laid out, and the check that they are.
+
+Everything in valuebias passes as one :class:`xarray.Dataset`:
+
+===========================  =====================================  ===============================
+name                         dims                                   what
+===========================  =====================================  ===============================
+``score``                    model, prompt, response                float32, NaN = not scored
+``membership``               response, category                     bool; a word may have several
+``family``, ``base``         model                                  str
+``stage``                    model                                  pretrained, instruct or reward
+``n_params``                 model                                  number of parameters, NaN
+                                                                    where unknown
+``text``                     prompt                                 str
+``framing``                  prompt                                 positive or negative
+===========================  =====================================  ===============================
+
+The dims model, prompt, response and category carry their names as unique text. Further coords on
+model or prompt are welcome. Attributes: ``schema`` ("valuebias/1"), ``kind`` (reward, logprob or
+implicit), ``units`` ("1" for rewards, whose scale is arbitrary, else "nat") and ``provenance``
+(JSON text).
+"""
+
+from __future__ import annotations
+
+from valuebias.schema.building import build
+from valuebias.schema.contract import (
+    DIMS,
+    FRAMINGS,
+    KINDS,
+    SCHEMA,
+    STAGES,
+    model_table,
+    prompt_table,
+)
+from valuebias.schema.joining import concat
+from valuebias.schema.validation import validate
+
+__all__ = [
+    "DIMS",
+    "FRAMINGS",
+    "KINDS",
+    "SCHEMA",
+    "STAGES",
+    "build",
+    "concat",
+    "model_table",
+    "prompt_table",
+    "validate",
+]

@@ -1,0 +1,203 @@
+"""Check a dataset against the contract."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.schema.contract import DIMS, FRAMINGS, KINDS, SCHEMA, STAGES, demand_unique
+
+__all__ = ["validate"]
+
+_TEXT_COORDS = {"model": ("family", "base", "stage"), "prompt": ("text", "framing")}
+_CHOICES = {"stage": STAGES, "framing": FRAMINGS}
+
+
+def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
+    """Check a dataset against the contract.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Scores laid out as the head of this module says.
+    min_categories : int, default 0
+        How many categories the caller needs.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same object.
+
+    Raises
+    ------
+    ValueBiasError
+        Naming the first dim, coord or cell that is not as expected: not a Dataset; a missing
+        attribute, dim, variable or coord; a wrong order of dims or dtype; repeated or empty names;
+        an unknown framing, stage, kind or schema; units that are not those of the kind; infinite
+        scores; log-probs above zero; a model without scores, or with a single value throughout;
+        a category without words.
+
+    Examples
+    --------
+    >>> import valuebias.simulate
+    >>> ds = valuebias.simulate.simulate(n_models={"A": 2, "B": 2}, n_prompts=2, n_words=6, seed=1)
+    >>> validate(ds) is ds
+    True
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise ValueBiasError(
+            f"Expected an xarray.Dataset, found {type(ds).__name__}. Make one with "
+            "valuebias.read(path), valuebias.read_scores(...) or valuebias.schema.build(...)."
+        )
+    _check_attrs(ds)
+    _check_variables(ds)
+    for dim in (*DIMS, "category"):
+        _check_names(ds, dim)
+    _check_coords(ds)
+    _check_scores(ds)
+    _check_categories(ds, min_categories)
+    return ds
+
+
+def _check_attrs(ds: xr.Dataset) -> None:
+    found = ds.attrs.get("schema")
+    if found != SCHEMA:
+        raise ValueBiasError(
+            f"The attribute 'schema' is {found!r}; expected {SCHEMA!r}. "
+            "Make datasets with valuebias.schema.build(...)."
+        )
+    kind = ds.attrs.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueBiasError(f"The attribute 'kind' is {kind!r}. {did_you_mean(kind, KINDS)}")
+    if ds.attrs.get("units") != KINDS[kind]:
+        raise ValueBiasError(
+            f"Scores of kind {kind!r} have the units {ds.attrs.get('units')!r}; expected "
+            f"{KINDS[kind]!r}. Convert them (1 bit = 0.693 nat) or correct the attribute 'units'."
+        )
+    try:
+        record = json.loads(ds.attrs.get("provenance", "absent"))
+    except (TypeError, ValueError):
+        record = None
+    if not isinstance(record, dict):
+        raise ValueBiasError(
+            "The attribute 'provenance' is absent or no JSON object. Set it to at least '{}'."
+        )
+
+
+def _check_variables(ds: xr.Dataset) -> None:
+    for dim in (*DIMS, "category"):
+        if dim not in ds.dims:
+            raise ValueBiasError(
+                f"The dim {dim!r} is missing; found {tuple(ds.dims)}. "
+                f"{did_you_mean(dim, [str(d) for d in ds.dims])}"
+            )
+    wanted = {"score": (DIMS, "float32"), "membership": (("response", "category"), "bool")}
+    for name, (dims, dtype) in wanted.items():
+        if name not in ds.data_vars:
+            raise ValueBiasError(f"The variable {name!r} is missing; found {list(ds.data_vars)}.")
+        if ds[name].dims != dims:
+            raise ValueBiasError(
+                f"{name!r} has the dims {ds[name].dims}; expected {dims}, in this order."
+            )
+        if ds[name].dtype != np.dtype(dtype):
+            raise ValueBiasError(
+                f"{name!r} has dtype {ds[name].dtype}; expected {dtype}. "
+                f"Convert it with ds[{name!r}].astype({dtype!r})."
+            )
+
+
+def _check_names(ds: xr.Dataset, dim: str) -> None:
+    if dim not in ds.coords:
+        raise ValueBiasError(f"The coord {dim!r} is missing: each {dim} needs a name.")
+    names = ds[dim].to_numpy().tolist()
+    if not names and dim != "category":
+        raise ValueBiasError(f"There is no {dim}: the dim {dim!r} has length 0.")
+    for name in names:
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise ValueBiasError(
+                f"A {dim} is named {name!r}; expected text, not empty and without NUL characters."
+            )
+    demand_unique(names, dim)
+
+
+def _check_coords(ds: xr.Dataset) -> None:
+    for dim, coords in (*_TEXT_COORDS.items(), ("model", ("n_params",))):
+        for name in coords:
+            if name not in ds.coords or ds[name].dims != (dim,):
+                raise ValueBiasError(
+                    f"The coord {name!r} is missing; expected one entry a {dim}. "
+                    f"Add it with ds.assign_coords({name}=({dim!r}, [...]))."
+                )
+            values = ds[name].to_numpy()
+            if name == "n_params":
+                _check_sizes(ds, values)
+            else:
+                _check_texts(ds[dim].to_numpy().tolist(), values.tolist(), dim, name)
+
+
+def _check_sizes(ds: xr.Dataset, values: npt.NDArray[Any]) -> None:
+    if values.dtype != np.float64:
+        raise ValueBiasError(f"'n_params' has dtype {values.dtype}; expected float64.")
+    for model, value in zip(ds["model"].to_numpy().tolist(), values.tolist(), strict=True):
+        if not (np.isnan(value) or 0 < value < np.inf):
+            raise ValueBiasError(
+                f"Model {model!r} has n_params {value!r}; expected a positive count, or NaN."
+            )
+
+
+def _check_texts(owners: list[str], values: list[Any], dim: str, name: str) -> None:
+    choices = _CHOICES.get(name)
+    for owner, value in zip(owners, values, strict=True):
+        if not isinstance(value, str) or not value:
+            raise ValueBiasError(
+                f"{dim.capitalize()} {owner!r} has {name} {value!r}; expected text."
+            )
+        if choices is not None and value not in choices:
+            raise ValueBiasError(
+                f"{dim.capitalize()} {owner!r} has {name} {value!r}. {did_you_mean(value, choices)}"
+            )
+
+
+def _check_scores(ds: xr.Dataset) -> None:
+    score = ds["score"].to_numpy()
+    _refuse_cells(ds, np.isinf(score), "Scores must be finite, or NaN where there is none.")
+    if ds.attrs["kind"] == "logprob":
+        _refuse_cells(ds, score > 0, "Log-probs in nat are at most 0.")
+    for model, values in zip(ds["model"].to_numpy().tolist(), score, strict=True):
+        kept = values[~np.isnan(values)]
+        if not kept.size:
+            raise ValueBiasError(f"Model {model!r} has no score at all (every cell is NaN). "
+                                 "Leave it out with ds.drop_sel(model=[...]).")  # fmt: skip
+        if kept.size > 1 and kept.min() == kept.max():
+            raise ValueBiasError(
+                f"Model {model!r} gives every prompt and word the same score, {kept[0]}. Such "
+                "scores say nothing: look at how they were made, or leave the model out."
+            )
+
+
+def _refuse_cells(ds: xr.Dataset, bad: npt.NDArray[np.bool_], rule: str) -> None:
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        cell = {dim: str(ds[dim].to_numpy()[i]) for dim, i in zip(DIMS, where, strict=True)}
+        value = ds["score"].to_numpy()[where]
+        raise ValueBiasError(f"The score at {cell} is {value}. {rule} ({bad.sum()} such cells.)")
+
+
+def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
+    found = ds["category"].to_numpy().tolist()
+    for category, any_word in zip(found, ds["membership"].any("response").values, strict=True):
+        if not any_word:
+            raise ValueBiasError(
+                f"No word is in the category {category!r}. Leave the category out with "
+                "ds.drop_sel(category=[...]), or score words of it."
+            )
+    if len(found) < min_categories:
+        raise ValueBiasError(
+            f"There are {len(found)} categories ({found}); at least {min_categories} are needed. "
+            "Give a lexicon with more when the dataset is made."
+        )

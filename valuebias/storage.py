@@ -1,0 +1,102 @@
+"""Save a fit and read it back: one netCDF file or Zarr folder."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from valuebias.analysis.priors import as_prior
+from valuebias.atomic import atomic_path
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.io import escape_texts, unescape_texts
+from valuebias.schema import validate
+
+if TYPE_CHECKING:
+    from valuebias.fit_result import Fit
+
+__all__ = ["FORMAT", "load_fit", "save_fit"]
+
+FORMAT = "valuebias-fit/1"
+_SUFFIXES = (".nc", ".zarr")
+
+
+def save_fit(fit: Fit, path: str | PathLike[str]) -> Path:
+    """Write ``fit`` to ``path`` (``.nc`` or ``.zarr``), whole or not at all."""
+    target = _checked(path)
+    groups = {name: node.to_dataset() for name, node in fit.tree.children.items()}
+    groups["data"] = fit.data
+    tree = xr.DataTree.from_dict({name: escape_texts(group) for name, group in groups.items()})
+    tree.attrs = {
+        "format": FORMAT,
+        "spec": json.dumps(dict(fit.spec)),
+        "prior": json.dumps(fit.prior.to_dict()),
+        "provenance": json.dumps(fit.provenance),
+    }
+    with atomic_path(target) as part:
+        if target.suffix == ".nc":
+            tree.to_netcdf(part, engine="h5netcdf", encoding=_compression(tree))
+        else:
+            tree.to_zarr(part, zarr_format=2, consolidated=False)
+    return target
+
+
+def load_fit(path: str | PathLike[str]) -> Fit:
+    """Read a saved fit."""
+    from valuebias.fit_result import Fit
+
+    source = _checked(path)
+    if not source.exists():
+        raise ValueBiasError(f"{str(source)!r} does not exist; check the path.")
+    tree = _read(source)
+    if tree.attrs.get("format") != FORMAT:
+        raise ValueBiasError(
+            f"{str(source)!r} is not a saved fit (format {tree.attrs.get('format')!r}, expected "
+            f"{FORMAT!r}); datasets are read with valuebias.read."
+        )
+    groups = {
+        name: unescape_texts(node.to_dataset().drop_encoding())
+        for name, node in tree.children.items()
+    }
+    data = validate(groups.pop("data"))
+    spec, prior, provenance = (json.loads(tree.attrs[k]) for k in ("spec", "prior", "provenance"))
+    return Fit(data, spec, as_prior(prior), xr.DataTree.from_dict(groups), provenance)
+
+
+def _read(source: Path) -> xr.DataTree:
+    try:
+        if source.suffix == ".nc":
+            with source.open("rb") as handle, xr.open_datatree(handle, engine="h5netcdf") as tree:
+                return tree.load()
+        with xr.open_datatree(source, engine="zarr", consolidated=False) as tree:
+            return tree.load()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueBiasError(
+            f"{str(source)!r} cannot be read: it is damaged, truncated or not a saved fit "
+            f"({type(error).__name__}: {error})."
+        ) from error
+
+
+def _checked(path: str | PathLike[str]) -> Path:
+    target = Path(path)
+    if target.suffix not in _SUFFIXES:
+        raise ValueBiasError(
+            f"{str(target)!r} has the suffix {target.suffix!r}; a fit is saved as .nc or .zarr. "
+            f"{did_you_mean(target.suffix, _SUFFIXES)}"
+        )
+    return target
+
+
+def _compression(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
+    how = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+    return {
+        node.path: {
+            name: how
+            for name, variable in node.data_vars.items()
+            if variable.dtype.kind == "f" and variable.ndim
+        }
+        for node in tree.subtree
+    }

@@ -1,0 +1,142 @@
+"""Make any text safe to store, in ways that can be undone.
+
+Two things need it. A *lone surrogate* (half of a UTF-16 pair, as some tokenizers yield) is no valid
+Unicode, so most file formats refuse it. A cell that starts with ``=`` or the like is run as a
+*formula* by spreadsheets.
+"""
+
+from __future__ import annotations
+
+import re
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["escape", "has_surrogate", "neutralise", "restore", "unescape"]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED = re.compile(r"\\(\\|u[dD][89a-fA-F][0-9a-fA-F]{2})?")
+# The first characters that make a spreadsheet run a cell, their full-width forms (which some
+# locales treat alike), and the apostrophe, so that restore() knows which apostrophes were added.
+_RISKY = tuple("=+-@\t\r\n＝＋－＠'")
+
+
+def has_surrogate(text: str) -> bool:
+    """Tell whether a text holds a lone surrogate.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    bool
+        True if it cannot be written as UTF-8.
+
+    Examples
+    --------
+    >>> has_surrogate("love"), has_surrogate(chr(0xD83D))
+    (False, True)
+    """
+    return _SURROGATE.search(text) is not None
+
+
+def escape(text: str) -> str:
+    r"""Write each lone surrogate as a backslash, ``u`` and four digits; double each backslash.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        Text without surrogates. :func:`unescape` undoes it.
+
+    Examples
+    --------
+    >>> print(escape("a" + chr(0xD83D)))
+    a\ud83d
+    """
+    doubled = text.replace("\\", "\\\\")
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", doubled)
+
+
+def unescape(text: str) -> str:
+    r"""Undo :func:`escape`.
+
+    Parameters
+    ----------
+    text : str
+        Text that :func:`escape` gave.
+
+    Returns
+    -------
+    str
+        The text as it was.
+
+    Raises
+    ------
+    ValueBiasError
+        If a backslash is followed by something that :func:`escape` does not write.
+
+    Examples
+    --------
+    >>> unescape("back" + chr(92) * 2 + "slash") == "back" + chr(92) + "slash"
+    True
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        code = match[1]
+        if code is None:
+            raise ValueBiasError(
+                f"The stored text {text!r} has a backslash that valuebias did not write. "
+                "The file was changed by hand, or is damaged."
+            )
+        return "\\" if code == "\\" else chr(int(code[1:], 16))
+
+    return _ESCAPED.sub(replaced, text)
+
+
+def neutralise(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula.
+
+    Parameters
+    ----------
+    text : str
+        The text of a cell.
+
+    Returns
+    -------
+    str
+        With an apostrophe in front if it starts with ``=``, ``+``, ``-``, ``@``, a tab, a line
+        break or an apostrophe; else as it was. :func:`restore` undoes it.
+
+    Examples
+    --------
+    >>> neutralise("=cmd()"), neutralise("'tis"), neutralise("love")
+    ("'=cmd()", "''tis", 'love')
+    """
+    return f"'{text}" if text.startswith(_RISKY) else text
+
+
+def restore(text: str) -> str:
+    """Undo :func:`neutralise`.
+
+    Parameters
+    ----------
+    text : str
+        The text of a cell.
+
+    Returns
+    -------
+    str
+        Without its first character, if that is an apostrophe.
+
+    Examples
+    --------
+    >>> restore("'=cmd()"), restore("love")
+    ('=cmd()', 'love')
+    """
+    return text.removeprefix("'")

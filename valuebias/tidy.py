@@ -1,0 +1,262 @@
+"""Datasets as tidy tables, one row a score, in Parquet and CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import xarray as xr
+
+from valuebias.atomic import atomic_path
+from valuebias.errors import ValueBiasError
+from valuebias.provenance import sha256
+from valuebias.schema import DIMS
+from valuebias.text import escape, has_surrogate, neutralise, restore
+from valuebias.untidy import CATEGORY, Meta, dataset
+
+__all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
+
+_KEY = b"valuebias"
+_TEXT = "text"
+
+
+def write_parquet(ds: xr.Dataset, path: Path) -> None:
+    """Write a dataset as a tidy Parquet file."""
+    meta = _meta(ds)
+    tables = _tables(ds, meta)
+    first = next(tables)
+    schema = first.schema.with_metadata({_KEY: json.dumps(meta).encode()})
+    with (
+        atomic_path(path) as part,
+        pq.ParquetWriter(part, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        writer.write_table(first.cast(schema))
+        for table in tables:
+            writer.write_table(table.cast(schema))
+
+
+def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
+    """Read a tidy Parquet file."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as stored:
+            table = stored.read()
+        packed = (table.schema.metadata or {}).get(_KEY)
+        meta = None if packed is None else json.loads(packed)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueBiasError(
+            f"{str(path)!r} cannot be read: it is damaged, truncated or no Parquet ({error})."
+        ) from error
+    return dataset(table, meta=meta, kind=kind, name=str(path))
+
+
+def write_csv(ds: xr.Dataset, path: Path) -> None:
+    """Write a dataset as a tidy CSV file, with ``<name>.csv.json`` beside it."""
+    meta = {**_meta(ds), "neutralised": True}
+    with atomic_path(_sidecar(path)) as side, atomic_path(path) as part:
+        _write_rows(ds, meta, part)
+        # The hash ties the two files together: one of them alone, or edited, is noticed.
+        side.write_text(json.dumps({**meta, "sha256": sha256(part)}), encoding="ascii")
+
+
+def read_csv(path: Path, kind: str | None) -> xr.Dataset:
+    """Read a tidy CSV file, and the file beside it where there is one."""
+    meta = _read_sidecar(path)
+    try:
+        table = _read_rows(path, meta)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueBiasError(
+            f"{str(path)!r} cannot be read: it is damaged, truncated or no CSV ({error})."
+        ) from error
+    return dataset(table, meta=meta, kind=kind, name=str(path))
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def _meta(ds: xr.Dataset) -> Meta:
+    """Describe what the columns do not show."""
+    coords: dict[str, dict[str, str]] = {}
+    escaped = []
+    for name, coord in ds.coords.items():
+        if name != "category" and (coord.ndim != 1 or coord.dims[0] not in DIMS):
+            raise ValueBiasError(
+                f"A tidy table cannot hold the coord {name!r} with the dims {coord.dims}. "
+                "Drop it, or write .nc or .zarr."
+            )
+        texts = coord.dtype.kind in "OUT"
+        if not texts and coord.dtype.kind not in "biuf":
+            raise ValueBiasError(
+                f"A tidy table cannot hold the coord {name!r} of dtype {coord.dtype}. "
+                "Turn it into text or numbers, or write .nc or .zarr."
+            )
+        coords[str(name)] = {
+            "dim": str(coord.dims[0]),
+            "dtype": _TEXT if texts else str(coord.dtype),
+        }
+        if texts and any(has_surrogate(str(value)) for value in coord.to_numpy()):
+            escaped.append(str(name))
+    others = sorted(str(name) for name in ds.data_vars if name not in ("score", "membership"))
+    if others:
+        raise ValueBiasError(
+            f"A tidy table cannot hold the variable {others[0]!r}. Drop it, or write .nc or .zarr."
+        )
+    return {
+        "attrs": _json_attrs(ds),
+        "names": {dim: ds[dim].to_numpy().tolist() for dim in (*DIMS, "category")},
+        "coords": coords,
+        "escaped": escaped,
+        "neutralised": False,
+    }
+
+
+def _json_attrs(ds: xr.Dataset) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(ds.attrs)))
+    except (TypeError, ValueError) as error:
+        raise ValueBiasError(
+            f"A tidy table keeps attributes as JSON, and one of these is none: {error}."
+        ) from error
+
+
+def _tables(ds: xr.Dataset, meta: Meta) -> Iterator[pa.Table]:
+    """Give the rows of one model after another."""
+    n_prompts, n_words = ds.sizes["prompt"], ds.sizes["response"]
+    at = {
+        "prompt": np.repeat(np.arange(n_prompts), n_words),
+        "response": np.tile(np.arange(n_words), n_prompts),
+    }
+    columns = {name: _values(ds, name, meta) for name in meta["coords"] if name != "category"}
+    member = ds["membership"].to_numpy()
+    categories = _values(ds, "category", meta)
+    names = [*DIMS, "score", *(name for name in columns if name not in DIMS)]
+    for row in range(ds.sizes["model"]):
+        at["model"] = np.full(n_prompts * n_words, row)
+        arrays = {
+            name: _spread(values, at[meta["coords"][name]["dim"]])
+            for name, values in columns.items()
+        }
+        score = ds["score"].to_numpy()[row].ravel()
+        arrays["score"] = pa.array(score, mask=np.isnan(score))
+        table = {name: arrays[name] for name in names}
+        for i, category in enumerate(categories):
+            table[f"{CATEGORY}{category}"] = pa.array(member[at["response"], i])
+        if len(table) != len(names) + len(categories):
+            raise ValueBiasError(f"A coord may not be called {CATEGORY!r} and a category's name.")
+        yield _utf8(table)
+
+
+def _utf8(columns: dict[str, pa.Array]) -> pa.Table:
+    try:
+        return pa.table(columns)
+    except UnicodeEncodeError as error:
+        raise ValueBiasError(f"A coord's name has a lone surrogate: {error}. Rename it.") from error
+
+
+def _values(ds: xr.Dataset, name: str, meta: Meta) -> npt.NDArray[Any]:
+    values = ds[name].to_numpy()
+    if meta["coords"][name]["dtype"] != _TEXT:
+        return values
+    texts = [str(value) for value in values]
+    if name in meta["escaped"]:
+        texts = [escape(text) for text in texts]
+    if meta["neutralised"]:
+        texts = [neutralise(text) for text in texts]
+    return np.array(texts, dtype=object)
+
+
+def _spread(values: npt.NDArray[Any], at: npt.NDArray[np.intp]) -> pa.Array:
+    """Give each row its value; text as a dictionary, so that it is stored once."""
+    if values.dtype != object:
+        spread = values[at]
+        return pa.array(spread, mask=np.isnan(spread) if spread.dtype.kind == "f" else None)
+    listed = values.tolist()
+    distinct = {text: code for code, text in enumerate(dict.fromkeys(listed))}
+    codes = np.array([distinct[text] for text in listed], dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes[at]), pa.array(list(distinct), type=pa.string())
+    )
+
+
+def _write_rows(ds: xr.Dataset, meta: Meta, path: Path) -> None:
+    writer: pa_csv.CSVWriter | None = None
+    try:
+        for table in _tables(ds, meta):
+            plain = pa.table(
+                [_plain(column) for column in table.columns],
+                names=[neutralise(name) for name in table.column_names],
+            )
+            if writer is None:
+                writer = pa_csv.CSVWriter(path, plain.schema)
+            writer.write_table(plain)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _read_sidecar(path: Path) -> Meta | None:
+    side = _sidecar(path)
+    if not side.exists():
+        return None
+    try:
+        meta = json.loads(side.read_text(encoding="ascii"))
+        expected = meta["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueBiasError(
+            f"{str(side)!r}, which describes {path.name!r}, is damaged ({error!r}). Delete it and "
+            "read the table with kind='reward', 'logprob' or 'implicit'."
+        ) from error
+    if sha256(path) != expected:
+        raise ValueBiasError(
+            f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
+            f"truncated. If the change was meant, delete {side.name!r} and read the table with "
+            "kind='reward', 'logprob' or 'implicit'."
+        )
+    return dict(meta)
+
+
+def _read_rows(path: Path, meta: Meta | None) -> pa.Table:
+    table = pa_csv.read_csv(
+        path,
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=_column_types(meta),
+            true_values=["true", "True", "TRUE", "T", "1"],
+            false_values=["false", "False", "FALSE", "F", "0"],
+        ),
+    )
+    if meta is not None:
+        table = table.rename_columns([restore(name) for name in table.column_names])
+    # R writes the row numbers as a column without a name.
+    return table.drop_columns([""]) if "" in table.column_names else table
+
+
+def _column_types(meta: Meta | None) -> dict[str, pa.DataType]:
+    shared = pa.dictionary(pa.int32(), pa.string())
+    texts = [*DIMS, "family", "base", "stage", "text", "framing"]
+    types: dict[str, pa.DataType] = dict.fromkeys(texts, shared)
+    types |= {"score": pa.float32(), "n_params": pa.float64()}
+    if meta is not None:
+        for name, coord in meta["coords"].items():
+            dtype = coord["dtype"]
+            types[neutralise(name)] = (
+                shared if dtype == _TEXT else pa.from_numpy_dtype(np.dtype(dtype))
+            )
+    return types
