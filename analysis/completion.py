@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +16,7 @@ __all__ = ["Completion", "sparse_margins"]
 
 Array = NDArray[np.float64]
 
-_CG_TOLERANCE = 1e-6
+_CG_TOLERANCE = 1e-5
 _CG_MOST = 200
 
 
@@ -82,21 +85,69 @@ class Completion:
             self._accumulate(full, margins)
             return np.asarray((full - self._read(smoother.mean(margins))) / sd)
 
+        precondition = self._preconditioner(smoother)
         u, target = x / sd, right / sd
         residual = target - multiply(u)
-        direction = residual.copy()
-        square = residual @ residual
-        enough = _CG_TOLERANCE**2 * max(target @ target, 1e-300)
+        direction = image = precondition(residual)
+        size = residual @ image
+        enough = _CG_TOLERANCE**2 * max(float(target @ precondition(target)), 1e-300)
         for _ in range(_CG_MOST):
-            if square <= enough:
+            if size <= enough:
                 break
-            image = multiply(direction)
-            step = square / (direction @ image)
+            product = multiply(direction)
+            step = size / (direction @ product)
             u += step * direction
-            residual -= step * image
-            before, square = square, residual @ residual
-            direction = residual + square / before * direction
+            residual -= step * product
+            image = precondition(residual)
+            before, size = size, residual @ image
+            direction = image + size / before * direction
         return np.asarray(u * sd)
+
+    def _preconditioner(self, smoother: Smoother) -> Callable[[Array], Array]:
+        """Invert the system as if each margin of the smoother stood alone.
+
+        With n of N cells of a margin missing and gain g, that block is I − g 11'/N, and its inverse
+        I + 11'/N · g / (1 − g n / N). Without it, wholly missing margins take many iterations.
+        """
+        gain_mean, gain_prompt = smoother.margin_gains
+        n_models, _, n_words = self.crossing.shape
+        n_prompts = np.bincount(self.crossing.framing)
+        counts = self._missing_counts
+        by_mean = gain_mean[:, None, None]
+        by_mean = by_mean / (1 - by_mean * counts.mean / n_prompts[:, None, None])
+        by_prompt = gain_prompt[self.crossing.framing][:, None]
+        by_prompt = by_prompt / (1 - by_prompt * counts.prompt_word / n_models)
+        # A level nothing is known about (every word missing) does not matter: bound its weight.
+        by_level = 1 / np.maximum(1 - counts.level / n_words, 1e-3) / n_words
+        zero = np.zeros_like(self.margins.axis)
+
+        def precondition(u: Array) -> Array:
+            sums = Fields.zeros(self.crossing)
+            self._accumulate(u, sums)
+            return np.asarray(
+                u
+                + self._read(
+                    Fields(
+                        by_mean * sums.mean,
+                        by_prompt * sums.prompt_word,
+                        zero,
+                        by_level * sums.level,
+                    )
+                )
+            )
+
+        return precondition
+
+    @cached_property
+    def _missing_counts(self) -> Fields:
+        """How many cells of each margin are missing."""
+        gaps = ~self.crossing.observed
+        return Fields(
+            np.stack([gaps[:, g].sum(axis=1) for g in self._groups]).astype(float),
+            gaps.sum(axis=0).astype(float),
+            np.zeros(0),
+            gaps.sum(axis=2).astype(float),
+        )
 
     def _residual_sd(self, smoother: Smoother) -> Array:
         return np.asarray(np.sqrt(smoother.residual)[self._framing_of_cell])
@@ -115,9 +166,7 @@ class Completion:
 
     def _accumulate(self, values: Array, margins: Fields) -> None:
         m = margins
-        accumulate(
-            self.cells, values, *self._geometry, m.mean, m.prompt_word, m.axis, m.level
-        )
+        accumulate(self.cells, values, *self._geometry, m.mean, m.prompt_word, m.axis, m.level)
 
     def _fill(self, values: Array) -> None:
         n_framings = len(self.crossing.framings)

@@ -54,10 +54,12 @@ class Components:
 
     @property
     def n_variances(self) -> int:
+        """Length of the vector v."""
         return sum(len(c.index) for c in self.members)
 
     @property
     def names(self) -> list[str]:
+        """Names of the components, in order."""
         return [c.name for c in self.members]
 
     @property
@@ -67,6 +69,7 @@ class Components:
 
     @property
     def n_framings(self) -> int:
+        """Number of framings present, one or two."""
         return len(self.replication)
 
     def __getitem__(self, name: str) -> Component:
@@ -96,7 +99,7 @@ class Components:
         component = self[name]
         root = np.sqrt(self.replication) if component.joint else np.ones(self.n_framings)
         return {
-            k: weight * np.kron(over_models, root[:, None] * unit * root)
+            k: np.asarray(weight * np.kron(over_models, root[:, None] * unit * root), float)
             for k, unit in zip(component.index, self._framing_patterns, strict=False)
         }
 

@@ -146,13 +146,16 @@ def estimands(
     framing_order = {name: i for i, name in enumerate(framing_contrasts(crossing.framings))}
     return sorted(
         out,
-        key=lambda e: (order.get(e.kind.split(",")[0], len(order)), "," in e.kind)
-        + (framing_order[e.framing],),
+        key=lambda e: (
+            order.get(e.kind.split(",")[0], len(order)),
+            "," in e.kind,
+            framing_order[e.framing],
+        ),
     )
 
 
 def _rows(crossing: Crossing) -> Iterator[tuple[str, str, Array]]:
-    """Combinations of design columns worth reporting: kind, name, row."""
+    """Give the combinations of design columns worth reporting: kind, name, row."""
     design = crossing.design
     # The family first, whatever its place in the formula: it is the question of the package.
     factors = sorted(design.variables, key=lambda f: f.expression != "family")

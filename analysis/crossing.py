@@ -71,14 +71,17 @@ class Crossing:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Numbers of models, prompts and words."""
-        return self.y.shape  # type: ignore[return-value]
+        n_models, n_prompts, n_words = self.y.shape
+        return n_models, n_prompts, n_words
 
     @property
     def complete(self) -> bool:
+        """Whether every cell was observed."""
         return bool(self.observed.all())
 
     @property
     def n_missing(self) -> int:
+        """Number of cells not observed."""
         return int((~self.observed).sum())
 
     def prompts_of(self, framing: int) -> NDArray[np.intp]:
@@ -157,9 +160,7 @@ def make_crossing(
     )
 
 
-def _centre(
-    outcome: NDArray[np.float64], observed: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _centre(outcome: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:
     y = np.where(observed, outcome, 0.0)
     count = np.maximum(observed.sum(axis=2, keepdims=True), 1)
     return np.where(observed, y - y.sum(axis=2, keepdims=True) / count, 0.0)
@@ -171,8 +172,8 @@ def _word_axes(
     n_words, n_categories = weights.shape
     if n_categories < 2:
         raise ValueBiasError(
-            f"the lexicon has {n_categories} category {list(membership.columns)}; the model compares "
-            "categories, so at least two are needed."
+            f"the lexicon has {n_categories} category {list(membership.columns)}; the model "
+            "compares categories, so at least two are needed."
         )
     if n_words < n_categories + 2:
         raise ValueBiasError(
@@ -189,7 +190,7 @@ def _word_axes(
 
 
 def _twin_categories(membership: pd.DataFrame) -> list[str]:
-    columns = {}
+    columns: dict[bytes, object] = {}
     for name in membership.columns:
         key = membership[name].to_numpy(dtype=bool).tobytes()
         if key in columns:

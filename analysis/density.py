@@ -202,6 +202,7 @@ class Posterior:
 
     @property
     def n_dim(self) -> int:
+        """Number of unconstrained parameters."""
         return len(self.scales) + self.n_correlated
 
     def __call__(self, x: Array) -> tuple[float, Array]:

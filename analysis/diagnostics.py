@@ -91,8 +91,8 @@ def diagnose(table: pd.DataFrame, stats: xr.Dataset) -> Diagnostics:
     messages = []
     if divergences:
         messages.append(
-            f"{divergences} transitions diverged: the posterior has regions that the sampler cannot "
-            "follow. Look at fit.plot('trace'), and consider a tighter prior on the SDs involved."
+            f"{divergences} transitions diverged: the posterior has regions that the sampler "
+            "cannot follow. Look at fit.plot('trace'), and consider a tighter prior on its SDs."
         )
     if not max_rhat <= _RHAT_LIMIT:
         messages.append(
@@ -103,10 +103,15 @@ def diagnose(table: pd.DataFrame, stats: xr.Dataset) -> Diagnostics:
     if not min(min_bulk, min_tail) >= _ESS_LIMIT:
         name = table[["ess_bulk", "ess_tail"]].min(axis=1).idxmin()
         messages.append(
-            f"the effective sample size is {min(min_bulk, min_tail):.0f} for {name!r} (should be at "
-            f"least {_ESS_LIMIT}): intervals are noisy. Ask for more draws."
+            f"the effective sample size is {min(min_bulk, min_tail):.0f} for {name!r} (should be "
+            f"at least {_ESS_LIMIT}): intervals are noisy. Ask for more draws."
         )
     return Diagnostics(
-        not messages, messages, divergences, max_rhat, min_bulk, min_tail,
+        not messages,
+        messages,
+        divergences,
+        max_rhat,
+        min_bulk,
+        min_tail,
         table[["rhat", "ess_bulk", "ess_tail"]],
     )

@@ -7,6 +7,7 @@ so means and covariances are a few small matrix products, done for all draws at 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,14 @@ from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.strata import Tables, coefficient_prior, split_words
 
-__all__ = ["EffectDraws", "Margins", "draw_effects", "draw_word_effects", "make_margins", "symmetric_root"]
+__all__ = [
+    "EffectDraws",
+    "Margins",
+    "draw_effects",
+    "draw_word_effects",
+    "make_margins",
+    "symmetric_root",
+]
 
 Array = NDArray[np.float64]
 
@@ -74,7 +82,7 @@ def draw_effects(
     coefficient_scales: Array,
     rng: np.random.Generator,
 ) -> EffectDraws:
-    """Draw coefficients and model effects for every draw of the variances ``v`` (draw, variance)."""
+    """Draw coefficients and model effects for every row of variances ``v`` (draw, variance)."""
     n_draws = len(v)
     n_models = crossing.shape[0]
     n_axes = len(crossing.axis_weight)
@@ -88,9 +96,9 @@ def draw_effects(
     for j, weight in enumerate(crossing.axis_weight):
         prior = coefficient_prior(crossing, components, j, coefficient_scales)
         parts = component_covariances(components, v, weight, in_span=True)
-        words = sum(parts[name] for name in components.spans)
+        words = _sum(parts[name] for name in components.spans)
         wanted = [np.broadcast_to(prior, words.shape), words, parts["model_category"]]
-        total = sum(parts.values()) + prior
+        total = _sum(parts.values()) + prior
         means = margins.on_axes[..., j, :, :]
         rotated = basis.T @ means
         drawn = _draw_parts(wanted, total, rotated.reshape(*rotated.shape[:-2], -1), rng)
@@ -101,7 +109,7 @@ def draw_effects(
         deviations = means - basis @ rotated
         noise = rng.standard_normal((n_draws, n_models, n_framings))
         noise -= np.einsum("ma,na,snf->smf", basis, basis, noise)
-        own = _draw_part(outside["model_category"], sum(outside.values()), deviations, noise)
+        own = _draw_part(outside["model_category"], _sum(outside.values()), deviations, noise)
         model[..., j] = own + np.einsum("ma,saf->smf", basis, drawn[:, 2])
 
     root = np.sqrt(components.replication)[:, None]
@@ -134,12 +142,10 @@ def draw_word_effects(
     rotated_row = np.linalg.solve(rotation.T, row)
     functional = np.kron(rotated_row, framing_weights / root)
     parts = component_covariances(components, v, 0.0, in_span=True)
-    words = sum(parts[name] for name in components.spans)
-    total = sum(parts.values())
+    words = _sum(parts[name] for name in components.spans)
+    total = _sum(parts.values())
     gain = np.linalg.solve(total, words @ functional[:, None])[..., 0]  # V⁻¹ K ℓ, (draw, q·F)
-    spread = functional @ words @ functional - np.einsum(
-        "sd,sd->s", gain, words @ functional
-    )
+    spread = functional @ words @ functional - np.einsum("sd,sd->s", gain, words @ functional)
     rest = np.einsum("sd,dw->sw" if margins.rest.ndim == 2 else "sd,sdw->sw", gain, margins.rest)
     noise = rng.standard_normal(rest.shape)
     noise -= noise.mean(axis=1, keepdims=True)
@@ -148,7 +154,7 @@ def draw_word_effects(
     on_axes = np.einsum(
         "a,f,safj->sj", row, framing_weights, effects.coefficient + effects.word_shift
     )
-    return rest + on_axes @ crossing.word_basis.T
+    return np.asarray(rest + on_axes @ crossing.word_basis.T)
 
 
 def component_covariances(
@@ -167,9 +173,11 @@ def component_covariances(
     return out
 
 
-def _draw_parts(
-    wanted: list[Array], total: Array, y: Array, rng: np.random.Generator
-) -> Array:
+def _sum(matrices: Iterable[Array]) -> Array:
+    return np.asarray(np.sum(list(matrices), axis=0))
+
+
+def _draw_parts(wanted: list[Array], total: Array, y: Array, rng: np.random.Generator) -> Array:
     """Joint draw of components given their sum ``y`` ([draw,] d); returns (draw, component · d)."""
     stacked = np.concatenate(wanted, axis=1)  # Cov(parts, y), (draw, k·d, d)
     gain = np.linalg.solve(total, stacked.transpose(0, 2, 1)).transpose(0, 2, 1)
@@ -180,7 +188,7 @@ def _draw_parts(
         covariance[:, block, block] += part
     noise = rng.standard_normal(gain.shape[:2])
     mean = (gain @ y[..., None])[..., 0]
-    return mean + np.einsum("sij,sj->si", symmetric_root(covariance), noise)
+    return np.asarray(mean + np.einsum("sij,sj->si", symmetric_root(covariance), noise))
 
 
 def _draw_part(part: Array, total: Array, y: Array, noise: Array) -> Array:
@@ -193,4 +201,6 @@ def _draw_part(part: Array, total: Array, y: Array, noise: Array) -> Array:
 def symmetric_root(covariance: Array) -> Array:
     """Square root of positive semi-definite matrices, symmetric."""
     values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.swapaxes(-1, -2)))
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))[..., None, :]) @ vectors.swapaxes(-1, -2))
+    return np.asarray(
+        (vectors * np.sqrt(np.maximum(values, 0))[..., None, :]) @ vectors.swapaxes(-1, -2)
+    )

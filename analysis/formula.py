@@ -1,8 +1,8 @@
 """Turn an R formula over the coordinates of ``model`` into a zero-sum-coded design matrix.
 
-The formula is parsed by formulaic. Categorical variables are coded by orthonormal zero-sum contrasts,
-so no family is the reference: the intercept is the unweighted mean over levels and the prior treats
-all levels alike. Numeric columns are centred and scaled over the models at hand.
+The formula is parsed by formulaic. Categorical variables are coded by orthonormal zero-sum
+contrasts, so no family is the reference: the intercept is the unweighted mean over levels and the
+prior treats all levels alike. Numeric columns are centred and scaled over the models at hand.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ class Factor:
 
     @property
     def categorical(self) -> bool:
+        """Whether it has levels rather than numbers."""
         return bool(self.levels)
 
     def code(self, models: pd.DataFrame) -> NDArray[np.float64]:
         """Code the rows of ``models``; shape (model, columns of this factor)."""
         if self.categorical:
             values = models[self.expression].astype(str)
-            position = pd.Index(self.levels).get_indexer(values)
+            position = pd.Index(self.levels).get_indexer(pd.Index(values))
             if (position < 0).any():
                 unknown = sorted(set(values[position < 0]))
                 raise ValueBiasError(
@@ -52,8 +53,10 @@ class Factor:
                     f"expected {list(self.levels)}."
                 )
             return _zero_sum(len(self.levels))[position]
-        raw = np.asarray(self.spec.get_model_matrix(models), dtype=float)  # type: ignore[union-attr]
-        return (raw - self.centre) / self.scale
+        if self.spec is None or self.centre is None or self.scale is None:
+            raise ValueBiasError(f"the numeric factor {self.expression!r} has not been learnt.")
+        raw = np.asarray(self.spec.get_model_matrix(models), dtype=np.float64)
+        return np.asarray((raw - self.centre) / self.scale)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Term:
 
     @property
     def size(self) -> int:
-        return self.columns.stop - self.columns.start
+        """Number of its columns."""
+        return int(self.columns.stop - self.columns.start)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class ModelDesign:
 
     @property
     def column_names(self) -> list[str]:
+        """Names of the columns, such as ``family[1]`` for the first zero-sum contrast."""
         names = ["mean"]
         for term in self.terms[1:]:
             parts = [""]
@@ -136,7 +141,7 @@ class ModelDesign:
         distribution over the models.
         """
         code = _zero_sum(len(factor.levels))[factor.levels.index(level)]
-        return self.rows(self.models, {factor.expression: code}).mean(axis=0)
+        return np.asarray(self.rows(self.models, {factor.expression: code}).mean(axis=0))
 
     def slope_row(self, factor: Factor, column: int) -> NDArray[np.float64]:
         """Mean change of the design row for one unit more of a numeric factor's column."""
@@ -145,7 +150,9 @@ class ModelDesign:
         unit = np.zeros(len(factor.labels))
         unit[column] = 1 / factor.scale[column]
         at_zero = self.rows(self.models, {factor.expression: 0 * unit})
-        return np.asarray((self.rows(self.models, {factor.expression: unit}) - at_zero).mean(axis=0))
+        return np.asarray(
+            (self.rows(self.models, {factor.expression: unit}) - at_zero).mean(axis=0)
+        )
 
 
 def parse_formula(formula: str, models: pd.DataFrame) -> ModelDesign:
@@ -233,9 +240,7 @@ def _strip_c(expression: str) -> str:
     return expression
 
 
-def _require_margins(
-    expressions: list[str], names: set[frozenset[str]], formula: str
-) -> None:
+def _require_margins(expressions: list[str], names: set[frozenset[str]], formula: str) -> None:
     if len(expressions) == 1:
         return
     missing = [e for e in expressions if frozenset([e]) not in names]
@@ -253,7 +258,9 @@ def _learn(expression: str, models: pd.DataFrame) -> Factor:
         try:
             matrix = model_matrix(f"0 + {expression}", models, na_action="ignore")
         except FormulaicError as error:
-            raise ValueBiasError(f"term {expression!r} cannot be computed: {_plain(error)}.") from error
+            raise ValueBiasError(
+                f"term {expression!r} cannot be computed: {_plain(error)}."
+            ) from error
     values = np.asarray(matrix, dtype=float)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
@@ -305,22 +312,19 @@ def _require_full_rank(matrix: NDArray[np.float64], terms: list[Term], n_models:
         new_rank = int(np.linalg.matrix_rank(upto, tol=_RANK_TOLERANCE * max(upto.shape)))
         if new_rank < rank + term.size:
             raise ValueBiasError(
-                f"term {term.name!r} is collinear with {_aliases(matrix, terms[:i], term)} over the "
-                f"{n_models} models at hand, so their effects cannot be told apart; drop one of "
-                "them or add models that separate them."
+                f"term {term.name!r} is collinear with {_aliases(matrix, terms[:i], term)} over "
+                f"the {n_models} models at hand, so their effects cannot be told apart; drop "
+                "one of them or add models that separate them."
             )
         rank = new_rank
 
 
 def _aliases(matrix: NDArray[np.float64], before: list[Term], term: Term) -> str:
-    earlier = matrix[:, : term.columns.start]
-    coefficients = np.linalg.lstsq(earlier, matrix[:, term.columns], rcond=None)[0]
-    fitted_well = (
-        np.linalg.norm(matrix[:, term.columns] - earlier @ coefficients, axis=0) < 1e-6
-    )
-    involved = [
-        t.name
-        for t in before[1:]
-        if np.abs(coefficients[t.columns][:, fitted_well]).sum() > _RANK_TOLERANCE
-    ]
-    return " and ".join(repr(name) for name in involved) or "the terms before it"
+    """Name the earlier terms that take part in a combination of columns that vanishes."""
+    columns = matrix[:, : term.columns.stop]
+    _, singular, right = np.linalg.svd(columns, full_matrices=True)
+    null = right[np.sum(singular > _RANK_TOLERANCE * max(columns.shape)) :]
+    # Drop combinations of the term's own columns alone: they involve nobody else.
+    weight = np.abs(null[:, : term.columns.start]).max(axis=0, initial=0.0)
+    involved = [t.name for t in before[1:] if weight[t.columns].max() > _RANK_TOLERANCE]
+    return " and ".join(repr(name) for name in involved) or "the overall mean"

@@ -45,6 +45,17 @@ class Hamiltonian:
         # A flat direction has its prior's width: SD about one on the log scale.
         return cls(mode, vectors / np.sqrt(np.maximum(values, 1.0)), step)
 
+    def moves(
+        self, target: Posterior, x: Array, rng: np.random.Generator, n: int
+    ) -> tuple[Array, float, bool]:
+        """Make ``n`` moves; returns the new point, mean acceptance, and whether any diverged."""
+        accepts, divergences = [], []
+        for _ in range(n):
+            x, accept, diverged = self.move(target, x, rng)
+            accepts.append(accept)
+            divergences.append(diverged)
+        return x, float(np.mean(accepts)), any(divergences)
+
     def move(
         self, target: Posterior, x: Array, rng: np.random.Generator
     ) -> tuple[Array, float, bool]:
@@ -77,7 +88,7 @@ class Hamiltonian:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _trajectory(  # type: ignore[no-untyped-def]  # noqa: PLR0913
+def _trajectory(  # type: ignore[no-untyped-def]
     x, root, step, n_steps, momentum, scales, eta, n_framings, layout, patterns, df, scatter
 ):  # pragma: no cover - compiled
     """Leapfrog in whitened coordinates; returns the end point and the energy error."""

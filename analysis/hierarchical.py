@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from valuebias.analysis.components import Components, make_components
 from valuebias.analysis.crossing import Crossing, make_crossing
 from valuebias.analysis.density import PackedStrata, Posterior, pack_strata, variances
-from valuebias.analysis.effects import EffectDraws, Margins, draw_effects, make_margins
+from valuebias.analysis.effects import EffectDraws, draw_effects, make_margins
 from valuebias.analysis.formula import parse_formula
 from valuebias.analysis.outcome import describe, outcome
 from valuebias.analysis.priors import Prior
 from valuebias.analysis.strata import Stratum, make_strata, make_tables
-from valuebias.schema import model_table, prompt_table
+from valuebias.schema import member_table, model_table, prompt_table
 
 __all__ = ["Problem", "Settings", "consequences", "make_problem", "sample"]
 
@@ -56,14 +56,16 @@ class Problem:
 
     @property
     def coefficient_scales(self) -> Array:
+        """Prior SDs of the design's columns in outcome units, shape (column,)."""
         return self.prior.coefficient_scales(self.crossing)
 
     @property
     def packed(self) -> PackedStrata:
+        """The strata as flat arrays."""
         return pack_strata(self.strata)
 
     def posterior(self, strata: list[Stratum]) -> Posterior:
-        """The collapsed posterior with the data of ``strata``."""
+        """Make the collapsed posterior with the data of ``strata``."""
         names, n = self.components.names, self.components.n_framings
         scales = np.repeat([self.prior.sd_of(name) for name in names], n) * self.crossing.scale
         n_correlated = len(self.components.correlated)
@@ -77,7 +79,7 @@ def make_problem(dataset: xr.Dataset, formula: str, kind: str, prior: Prior | No
     """
     values = outcome(dataset, kind=kind)
     words = values["response"]
-    membership = dataset["membership"].sel(response=words).to_pandas()
+    membership = member_table(dataset.sel(response=words))
     design = parse_formula(formula, model_table(dataset))
     prompts = prompt_table(dataset)
     crossing = make_crossing(
@@ -96,17 +98,19 @@ def make_problem(dataset: xr.Dataset, formula: str, kind: str, prior: Prior | No
 
 
 def consequences(crossing: Crossing) -> list[str]:
-    """What the data at hand cannot say, in sentences; empty where nothing is amiss."""
+    """Say in sentences what the data at hand cannot tell; empty where nothing is amiss."""
     notes = []
     family = crossing.design.factor("family")
     if family is not None:
         counts = crossing.design.models["family"].value_counts()
         lone = sorted(str(name) for name in counts.index[counts == 1])
         if lone:
+            who = f"family {lone[0]} has" if len(lone) == 1 else f"families {', '.join(lone)} have"
+            source = "the prior" if len(lone) == len(counts) else "the other families"
             notes.append(
-                f"family {', '.join(lone)} has one model only: its own mean and its model's "
-                "peculiarity cannot be told apart, so the spread between models is taken from the "
-                "other families" + (" and the prior." if len(lone) == len(counts) else ".")
+                f"{who} one model only: what is the family's and what is that model's own cannot "
+                "be told apart there, so the spread between models of a family is taken from "
+                f"{source}."
             )
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
@@ -123,8 +127,8 @@ def consequences(crossing: Crossing) -> list[str]:
             )
     if len(crossing.framings) == 1:
         notes.append(
-            f"all prompts have {crossing.framings[0]} framing: a liking for certain words cannot be "
-            "told from a habit of scoring them so; add prompts of the other framing."
+            f"all prompts have {crossing.framings[0]} framing: a liking for certain words cannot "
+            "be told from a habit of scoring them so; add prompts of the other framing."
         )
     return notes
 
@@ -137,9 +141,7 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
     cores = min(settings.chains, os.cpu_count() or 1)
     if problem.crossing.complete:
         draws, extra = _sample_complete(problem, settings, cores, progress), None
-        margins = make_margins(
-            problem.crossing, make_tables(problem.crossing, problem.crossing.y)
-        )
+        margins = make_margins(problem.crossing, make_tables(problem.crossing, problem.crossing.y))
     else:
         from valuebias.analysis.incomplete import sample_incomplete
 
@@ -178,9 +180,7 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
     return xr.DataTree.from_dict(groups)
 
 
-def _sample_complete(
-    problem: Problem, settings: Settings, cores: int, progress: Progress | None
-):  # type: ignore[no-untyped-def]
+def _sample_complete(problem: Problem, settings: Settings, cores: int, progress: Progress | None):  # type: ignore[no-untyped-def]
     from valuebias.analysis.sampling import sample_nuts, sample_pymc
 
     common = {
@@ -198,9 +198,7 @@ def _sample_complete(
     return sample_nuts(problem.posterior(problem.strata), progress=progress, **common)
 
 
-def _posterior(
-    problem: Problem, sd: Array, correlation: Array, effects: EffectDraws
-) -> xr.Dataset:
+def _posterior(problem: Problem, sd: Array, correlation: Array, effects: EffectDraws) -> xr.Dataset:
     """Name the draws: one Dataset over (chain, draw, …)."""
     chains, draws = sd.shape[:2]
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from valuebias.analysis.completion import Completion, sparse_margins
 from valuebias.analysis.components import Components
@@ -37,6 +38,9 @@ __all__ = ["CompletedDraws", "sample_incomplete"]
 
 Array = NDArray[np.float64]
 
+# Hamiltonian moves between two completions: they cost little beside a completion, and many of them
+# leave the variances all but independent of where they were.
+_MOVES = 6
 # Above this share of missing cells in margins that are mostly missing, the Gibbs step mixes poorly.
 _MANY_SPARSE = 0.05
 
@@ -98,9 +102,15 @@ def sample_incomplete(
     """Run the chains in threads (numpy and the kernels release the interpreter's lock)."""
     sampler = _Sampler(crossing, components, posterior_of, coefficient_scales)
     seeds = np.random.SeedSequence(seed).spawn(chains)
-    kept = np.unique(np.linspace(0, chains * draws - 1, min(n_completions, chains * draws)).astype(int))
+    kept = np.unique(
+        np.linspace(0, chains * draws - 1, min(n_completions, chains * draws)).astype(int)
+    )
     counter = _Counter(progress, chains * (draws + tune))
-    with ThreadPoolExecutor(max(1, min(cores, chains))) as pool:
+    # The matrices are small: BLAS threads would only get in the way of the chains' own.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(max(1, min(cores, chains))) as pool,
+    ):
         jobs = []
         for c in range(chains):
             own = set((kept[kept // draws == c] % draws).tolist())
@@ -186,7 +196,7 @@ class _Sampler:
             if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
                 # The first completions are crude: look again for the mode and its curvature.
                 kernel = Hamiltonian.at_mode(target, x, kernel.step)
-            x, accept, diverged = kernel.move(target, x, rng)
+            x, accept, diverged = kernel.moves(target, x, rng, _MOVES)
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:

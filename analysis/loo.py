@@ -1,9 +1,10 @@
 """Leave-one-score-out predictive accuracy, exact given the variances.
 
-Given the variances, the prediction of one score from all others is Gaussian in closed form: with r the
-score's residual and h its leverage, mean y − r/(1 − h) and variance σ²/(1 − h). Averaging over the
-posterior needs weights 1/p(y_i | y_−i, θ), as in importance-sampling LOO; because the random effects
-are integrated out, these are nearly equal and no smoothing of their tail is needed (checked).
+Given the variances, the prediction of one score from all others is Gaussian in closed form: with r
+the score's residual and h its leverage, mean y − r/(1 − h) and variance σ²/(1 − h). Averaging over
+the posterior needs weights 1/p(y_i | y_−i, θ), as in importance-sampling LOO; because the random
+effects are integrated out, these are nearly equal and need no smoothing (their effective size is
+reported).
 """
 
 from __future__ import annotations

@@ -249,19 +249,23 @@ def _random_intercept(medians: MedianRanks, cells: CellMeans, effects: FixedEffe
     """
     ratio, complaints = _statsmodels_ratio(medians, cells, effects)
     variances = shared_intercept(cells, effects, start=ratio)
-    messages: tuple[str, ...] = ()
+    return replace(variances, messages=_remarks(variances, ratio, complaints))
+
+
+def _remarks(variances: Variances, ratio: float, complaints: list[str]) -> tuple[str, ...]:
+    """Say what to know about a random intercept, given statsmodels' ratio and warnings."""
     if variances.singular:
-        messages = (
+        return (
             "The variance between models is estimated as zero: beyond their family, the models' "
             "medians differ no more than prompts make them.",
         )
-    elif not np.isclose(ratio * variances.residual, variances.between[0, 0], rtol=0.01):
-        messages = (
-            "statsmodels stopped short of the maximum of the likelihood; the variance between "
-            "models was found by a direct search instead. It said: "
-            f"{'; '.join(complaints) or 'nothing'}.",
-        )
-    return replace(variances, messages=messages)
+    if np.isclose(ratio * variances.residual, variances.between[0, 0], rtol=0.01):
+        return ()
+    said = "; ".join(complaints) or "nothing"
+    return (
+        "statsmodels stopped short of the maximum of the likelihood; the variance between models "
+        f"was found by a direct search instead. It said: {said}",
+    )
 
 
 def _statsmodels_ratio(

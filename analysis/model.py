@@ -47,8 +47,10 @@ def build_model(
             correlation = pm.Deterministic("correlation", 2 * unit - 1, dims="correlated")
             joint = sd[: len(components.correlated)]
             variances = pt.concatenate([variances, correlation * joint[:, 0] * joint[:, 1]])
-        value, _ = CollapsedLogLikelihood()(
-            variances, packed.layout, packed.patterns, packed.df, packed.scatter
+        outputs = (
+            CollapsedLogLikelihood()
+            .make_node(variances, packed.layout, packed.patterns, packed.df, packed.scatter)
+            .outputs
         )
-        pm.Potential("collapsed", value)
+        pm.Potential("collapsed", outputs[0])
     return model

@@ -16,7 +16,7 @@ from valuebias.analysis.density import log_likelihood
 __all__ = ["CollapsedLogLikelihood"]
 
 
-class CollapsedLogLikelihood(Op):  # type: ignore[misc]
+class CollapsedLogLikelihood(Op):
     """``(v, layout, patterns, df, scatter) -> (value, gradient by v)``.
 
     See :func:`valuebias.analysis.density.log_likelihood`.
@@ -24,26 +24,30 @@ class CollapsedLogLikelihood(Op):  # type: ignore[misc]
 
     __props__ = ()
 
-    def make_node(self, *inputs: Any) -> Apply:
+    def make_node(self, *inputs: Any) -> Apply[Any]:
+        """Check the inputs and name the outputs."""
         v, layout, patterns, df, scatter = (pt.as_tensor_variable(i) for i in inputs)
         return Apply(
             self, [v, layout, patterns, df, scatter], [pt.dscalar("value"), pt.dvector("gradient")]
         )
 
     def perform(self, node: Any, inputs: Any, output_storage: Any) -> None:
+        """Compute both outputs in Python."""
         value, gradient = log_likelihood(*inputs)
         output_storage[0][0] = np.asarray(value)
         output_storage[1][0] = gradient
 
     def connection_pattern(self, node: Any) -> list[list[bool]]:
+        """Say which outputs depend on which inputs."""
         # Only v is differentiated, and only through the value.
         return [[True, True]] + [[False, False]] * 4
 
     def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
+        """Propagate the gradient of the value back to v."""
         return [output_gradients[0] * outputs[1]] + [DisconnectedType()() for _ in inputs[1:]]
 
-    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:  # noqa: N802
-        # The name of pullback before PyTensor 3.
+    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
+        """Do as :meth:`pullback`, under its name before PyTensor 3."""
         return self.pullback(inputs, outputs, output_gradients)
 
 

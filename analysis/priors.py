@@ -74,7 +74,9 @@ class Prior:
         known = components.names
         for name in self.sd:
             if name not in known and name not in _DEFAULT_SD:
-                raise ValueBiasError(f"no component {name!r} has an SD. {did_you_mean(name, known)}")
+                raise ValueBiasError(
+                    f"no component {name!r} has an SD. {did_you_mean(name, known)}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for storage."""
@@ -111,10 +113,18 @@ def prior_table(prior: Prior, crossing: Crossing, components: Components) -> pd.
             text = f"LKJ({prior.correlation:g})"
             rows.append((f"correlation[{component.name}]", text, "correlation between framings"))
     rows.append(
-        ("mean", f"Normal(0, {prior.mean * unit:.3g})", "each category × framing, zero-sum families")
+        (
+            "mean",
+            f"Normal(0, {prior.mean * unit:.3g})",
+            "each category × framing, zero-sum families",
+        )
     )
     if len(crossing.design.terms) > 1:
         rows.append(
-            ("effect", f"Normal(0, {prior.effect * unit:.3g})", "each column of the formula, likewise")
+            (
+                "effect",
+                f"Normal(0, {prior.effect * unit:.3g})",
+                "each column of the formula, likewise",
+            )
         )
     return pd.DataFrame(rows, columns=["parameter", "prior", "meaning"]).set_index("parameter")

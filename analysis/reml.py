@@ -121,15 +121,13 @@ def gls(cells: CellMeans, effects: FixedEffects, variances: Variances) -> Estima
     information, score = np.zeros((size, size)), np.zeros(size)
     determinant = cells.df_within * np.log(variances.residual)
     parts = []
+    roots: dict[bytes, Array] = {}  # models with the same rows share a covariance
     for mean, count, family in zip(cells.means, cells.counts, cells.family, strict=True):
         seen = count > 0
-        covariance = variances.between[np.ix_(seen, seen)] + np.diag(
-            variances.residual / count[seen]
-        )
-        root = np.linalg.cholesky(covariance)
-        white = linalg.solve_triangular(
-            root, np.column_stack([effects.design[family][seen], mean[seen]]), lower=True
-        )
+        if count.tobytes() not in roots:
+            roots[count.tobytes()] = np.linalg.cholesky(_covariance(variances, count, seen))
+        root = roots[count.tobytes()]
+        white = np.linalg.solve(root, np.column_stack([effects.design[family][seen], mean[seen]]))
         parts.append(white)
         information += white[:, :-1].T @ white[:, :-1]
         score += white[:, :-1].T @ white[:, -1]
@@ -162,7 +160,7 @@ def shared_intercept(cells: CellMeans, effects: FixedEffects, *, start: float) -
     Returns
     -------
     Variances
-        The REML estimate to about seven digits; G is τ² in every entry.
+        The REML estimate to about six digits; G is τ² in every entry.
     """
     size = cells.means.shape[1]
 
@@ -181,7 +179,9 @@ def shared_intercept(cells: CellMeans, effects: FixedEffects, *, start: float) -
         method="bounded",
         options={"xatol": 1e-9},
     )
-    return max(at(0.0), at(float(np.exp(found.x))), key=lambda pair: pair[0])[1]
+    (at_zero, zero), (at_found, inside) = at(0.0), at(float(np.exp(found.x)))
+    # Near a maximum at zero the likelihoods differ by rounding only.
+    return inside if at_found > at_zero + 1e-9 else zero
 
 
 def unstructured(cells: CellMeans, effects: FixedEffects) -> Variances:

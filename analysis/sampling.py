@@ -39,7 +39,7 @@ class VarianceDraws:
 
 
 def start_point(posterior: Posterior) -> Array:
-    """A moderate starting point: every SD a third of its prior scale, no correlations."""
+    """Give a moderate starting point: every SD a third of its prior scale, no correlations."""
     return np.concatenate([np.log(posterior.scales / 3), np.zeros(posterior.n_correlated)])
 
 

@@ -1,8 +1,8 @@
 """Split a completed cube into its random effects and its residual, table by table.
 
-Given the variances, "everything but the residual" is a linear smoother of the cube's margins. Applied
-with noise it draws from the exact conditional distribution; without noise it gives the mean, which
-also multiplies a cube by its precision matrix: ``V⁻¹ y = (y − level − smooth(y)) / σ²``.
+Given the variances, "everything but the residual" is a linear smoother of the cube's margins.
+Applied with noise it draws from the exact conditional distribution; without noise it gives the mean,
+which also multiplies a cube by its precision matrix: ``V⁻¹ y = (y − smooth(y)) / σ²``.
 """
 
 from __future__ import annotations
@@ -47,10 +47,14 @@ class Fields:
 
     @classmethod
     def zeros(cls, crossing: Crossing) -> Fields:
+        """Make tables of zeros."""
         m, p, w = crossing.shape
         n_axes, n_framings = len(crossing.axis_weight), len(crossing.framings)
         return cls(
-            np.zeros((n_framings, m, w)), np.zeros((p, w)), np.zeros((m, p, n_axes)), np.zeros((m, p))
+            np.zeros((n_framings, m, w)),
+            np.zeros((p, w)),
+            np.zeros((m, p, n_axes)),
+            np.zeros((m, p)),
         )
 
 
@@ -102,6 +106,17 @@ class Smoother:
         cube += smooth.level[..., None]
         return np.asarray(cube)
 
+    @property
+    def margin_gains(self) -> tuple[Array, Array]:
+        """Gain of a model × word mean and of a prompt × word mean, one a framing each."""
+        n_framings = len(self.crossing.framings)
+        nothing = np.zeros(1)
+        by_prompt = [
+            float(self._shrinkage(f, nothing, shared=True, prior=False)[0][0])
+            for f in range(n_framings)
+        ]
+        return np.diag(self._mean_matrices[0][1][0]), np.array(by_prompt)
+
     def leverage(self) -> Array:
         """Diagonal of the smoother, the share of a cell in its own fit; (model, framing, word)."""
         crossing = self.crossing
@@ -142,7 +157,7 @@ class Smoother:
         )
 
     def _apply(self, first: Fields, noise: Fields | None) -> Fields:
-        """Smooth ``first`` and add ``noise``; with no noise given, colour ``first`` as the prior."""
+        """Smooth ``first`` and add ``noise``; with none, colour ``first`` as the prior."""
         prior = noise is None
         second = first if noise is None else noise
         return Fields(
@@ -181,7 +196,7 @@ class Smoother:
 
     @cached_property
     def _mean_matrices(self) -> list[tuple[tuple[Array, Array, Array], ...]]:
-        """For the rest of the words, then each axis: gain, noise root and prior root, in and out."""
+        """Gain, noise root, prior root, in and out of the span: rest of words, then each axis."""
         weights = [0.0, *self.crossing.axis_weight]
         constants: list[Array | float] = [0.0, *self._priors]
         return [
@@ -197,12 +212,12 @@ class Smoother:
     ) -> tuple[Array, Array, Array]:
         parts = component_covariances(self.components, self.v[None], weight, in_span=in_span)
         residual = parts["residual"][0]
-        total = sum(parts.values())[0] + constant
+        total = np.sum(list(parts.values()), axis=0)[0] + constant
         gain = np.eye(len(total)) - np.linalg.solve(total, residual).T
         return gain, symmetric_root(gain @ residual), symmetric_root(total - residual)
 
     def _prompts(self, y: Array, noise: Array, *, prior: bool) -> Array:
-        """What a prompt adds for all models, about its framing's mean; (prompt, word)."""
+        """Smooth what a prompt adds for all models, about its framing's mean; (prompt, word)."""
         words = self.crossing.word_basis
         out = np.empty_like(y)
         for f in range(len(self.crossing.framings)):
@@ -216,7 +231,7 @@ class Smoother:
         return out
 
     def _model_prompts(self, y: Array, noise: Array, *, prior: bool) -> Array:
-        """What is a model's own on a prompt and category axis; (model, prompt, axis)."""
+        """Smooth what is a model's own on a prompt and category axis; (model, prompt, axis)."""
         out = np.empty_like(y)
         for f in range(len(self.crossing.framings)):
             group = self.crossing.prompts_of(f)
@@ -248,7 +263,7 @@ def _centred(table: Array, side: int) -> Array:
 
 
 @numba.njit(cache=True, nogil=True)
-def accumulate(  # type: ignore[no-untyped-def]  # noqa: PLR0913
+def accumulate(  # type: ignore[no-untyped-def]
     cells,
     values,
     framing,
@@ -271,7 +286,7 @@ def accumulate(  # type: ignore[no-untyped-def]  # noqa: PLR0913
 
 
 @numba.njit(cache=True, nogil=True)
-def read_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0913
+def read_cells(  # type: ignore[no-untyped-def]
     cells,
     framing,
     word_basis,

@@ -115,7 +115,7 @@ def coefficient_prior(
     rotation = crossing.model_basis.T @ crossing.design.matrix
     root = np.sqrt(components.replication)
     over_models = rotation @ np.diag(scales**2) @ rotation.T
-    return np.kron(over_models, np.diag(root**2)) * crossing.axis_weight[axis]
+    return np.asarray(np.kron(over_models, np.diag(root**2)) * crossing.axis_weight[axis])
 
 
 def make_strata(
@@ -133,7 +133,7 @@ def make_strata(
 
 
 def split_words(table: Array, word_basis: Array) -> tuple[Array, Array]:
-    """Split (…, word) into its coordinates on the category axes (…, axis) and the rest (…, word)."""
+    """Split (…, word) into coordinates on the category axes (…, axis) and the rest (…, word)."""
     on_axes = table @ word_basis
     return on_axes, table - table.mean(axis=-1, keepdims=True) - on_axes @ word_basis.T
 

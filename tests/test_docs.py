@@ -16,8 +16,9 @@ from numpydoc.validate import validate
 import valuebias
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-# Optional in numpydoc: an extended summary, See Also, and the form of a summary.
-OPTIONAL = {"ES01", "SA01", "SA04", "SS05", "SS06"}
+# Optional in numpydoc: an extended summary, See Also, the form of a summary, and a capital where a
+# description starts with a type ("bool, shape (word, category)").
+OPTIONAL = {"ES01", "SA01", "SA04", "SS05", "SS06", "PR08", "RT04"}
 
 
 def module_names() -> list[str]:

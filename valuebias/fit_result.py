@@ -30,6 +30,7 @@ from valuebias.analysis.smoother import Smoother
 from valuebias.analysis.strata import make_tables
 from valuebias.errors import ValueBiasError
 from valuebias.headline import Headline, make_headline
+from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -137,7 +138,7 @@ class Fit:
         return stack_draws(items, int(self.spec["chains"]))
 
     def headline(self) -> Headline:
-        """The answer in a sentence or two, with its uncertainty."""
+        """Give the answer in a sentence or two, with its uncertainty."""
         return make_headline(self)
 
     def summary(self, *, prob: float = 0.9) -> pd.DataFrame:
@@ -157,7 +158,6 @@ class Fit:
             the mean over categories) and ``slope[log10(n_params), positive, agency]``.
         """
         _check_prob(prob)
-        posterior = self.tree["posterior"].to_dataset()
         return describe_draws(self._parameters, prob)
 
     def words(self, *, prob: float = 0.9) -> pd.DataFrame:
@@ -180,7 +180,7 @@ class Fit:
         draws, name = self._word_draws
         lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (draws > 0).mean(axis=0)
-        member = self.data["membership"].to_pandas()
+        member = member_table(self.data)
         table = pd.DataFrame(
             {
                 "word": member.index.astype(object),
@@ -229,8 +229,6 @@ class Fit:
         DataFrame
             The ``model lean`` rows of :meth:`contrasts` joined with the models' coordinates.
         """
-        from valuebias.schema import model_table
-
         table = self.contrasts(prob=prob)
         leans = table[table["estimand"] == "model lean"].drop(columns="estimand")
         coords = model_table(self.data).drop(columns=["name", "framing"], errors="ignore")
@@ -243,7 +241,7 @@ class Fit:
         return diagnose(table, self.tree["sample_stats"].to_dataset())
 
     def priors(self) -> pd.DataFrame:
-        """The priors in units of the outcome, one row a kind of parameter."""
+        """List the priors in units of the outcome, one row a kind of parameter."""
         return prior_table(self.prior, self.problem.crossing, self.problem.components)
 
     def prior_sensitivity(
@@ -301,7 +299,7 @@ class Fit:
         )
 
     def loo(self, *, draws: int = 100) -> LOO:
-        """Expected log predictive density by leaving out each score in turn.
+        """Estimate the log predictive density by leaving out each score in turn.
 
         Exact given the variances (all effects integrated out), averaged over evenly spaced draws.
 
@@ -384,9 +382,7 @@ class Fit:
         packed = self.problem.packed
         if "completion" in self.tree.children:
             packed = replace(packed, scatter=self.tree["completion"]["scatter"].to_numpy())
-        return build_model(
-            self.problem.crossing, self.problem.components, self.prior, packed
-        )
+        return build_model(self.problem.crossing, self.problem.components, self.prior, packed)
 
     # What the methods share.
 
@@ -394,7 +390,7 @@ class Fit:
     def _categories(self) -> dict[str, Array]:
         contrast = self.spec["contrast"]
         pair = tuple(contrast) if contrast else None
-        return category_contrasts(self.problem.crossing.categories, pair)  # type: ignore[arg-type]
+        return category_contrasts(self.problem.crossing.categories, pair)
 
     @cached_property
     def _v(self) -> Array:

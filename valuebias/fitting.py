@@ -23,6 +23,9 @@ __all__ = ["Fit", "fit", "load"]
 
 _SPECS = ("hierarchical", "paper")
 _SAMPLERS = ("nutpie", "pymc")
+# Default tuning steps by whether the crossing is complete: completion starts from the mode's
+# curvature, so it has less to learn.
+_TUNE = {True: 600, False: 200}
 
 
 @overload
@@ -35,7 +38,7 @@ def fit(
     prior: Prior | Mapping[str, Any] | None = ...,
     contrast: tuple[str, str] | None = ...,
     draws: int = ...,
-    tune: int = ...,
+    tune: int | None = ...,
     chains: int = ...,
     seed: int | None = ...,
     sampler: str = ...,
@@ -53,7 +56,7 @@ def fit(
     prior: Prior | Mapping[str, Any] | None = ...,
     contrast: tuple[str, str] | None = ...,
     draws: int = ...,
-    tune: int = ...,
+    tune: int | None = ...,
     chains: int = ...,
     seed: int | None = ...,
     sampler: str = ...,
@@ -70,7 +73,7 @@ def fit(
     prior: Prior | Mapping[str, Any] | None = None,
     contrast: tuple[str, str] | None = None,
     draws: int = 1000,
-    tune: int = 600,
+    tune: int | None = None,
     chains: int = 4,
     seed: int | None = None,
     sampler: str = "nutpie",
@@ -100,8 +103,10 @@ def fit(
     contrast : pair of str, optional
         The two categories to compare. By default agency − communion, the first − the second of two,
         or each of several against the mean of the others.
-    draws, tune, chains : int
-        Posterior draws and tuning steps a chain, and the number of chains.
+    draws, chains : int
+        Posterior draws a chain, and the number of chains.
+    tune : int, optional
+        Tuning steps a chain; 600 for complete crossings and 200 for incomplete ones if not given.
     seed : int, optional
         Makes the draws repeatable. Drawn at random and recorded if not given.
     sampler : {"nutpie", "pymc"}, default "nutpie"
@@ -141,10 +146,13 @@ def fit(
     """
     _check_choice("spec", spec, _SPECS)
     _check_choice("sampler", sampler, _SAMPLERS)
-    numbers = {"draws": (draws, 4), "tune": (tune, 0), "chains": (chains, 1)}
+    numbers = {"draws": (draws, 4), "tune": (_TUNE[True] if tune is None else tune, 0)}
+    numbers["chains"] = (chains, 1)
     for name, (value, least) in numbers.items():
         if not isinstance(value, int | np.integer) or value < least:
-            raise ValueBiasError(f"{name} must be a whole number of {least} or more, found {value!r}.")
+            raise ValueBiasError(
+                f"{name} must be a whole number of {least} or more, found {value!r}."
+            )
     if seed is not None and (not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32):
         raise ValueBiasError(f"seed must be a whole number from 0 to 2**32 − 1, found {seed!r}.")
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
@@ -158,7 +166,7 @@ def fit(
         contrast,
         {
             "draws": int(draws),
-            "tune": int(tune),
+            "tune": None if tune is None else int(tune),
             "chains": int(chains),
             "seed": chosen_seed,
             "sampler": sampler,
@@ -243,6 +251,8 @@ def _fit_hierarchical(
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
     notes = consequences(crossing)
+    if numbers["tune"] is None:
+        numbers["tune"] = _TUNE[crossing.complete]
     for note in notes:
         warnings.warn(note, ValueBiasWarning, stacklevel=3)
     with progress_bar("sampling", shown=progress) as advance:

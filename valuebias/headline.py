@@ -67,8 +67,8 @@ def _answer(fit: Fit, row: pd.Series) -> str:
             f"framing, is estimated at {estimate}. {chance}{verdict}"
         )
     return (
-        f"The {row['estimand']} of {row['name']} ({row['category']}, signed by framing) is estimated "
-        f"at {estimate}. {chance}{verdict}"
+        f"The {row['estimand']} of {row['name']} ({row['category']}, signed by framing) is "
+        f"estimated at {estimate}. {chance}{verdict}"
     )
 
 

@@ -211,7 +211,24 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
 
 
 def escape_texts(ds: xr.Dataset) -> xr.Dataset:
-    """Escape the text of each variable that has a lone surrogate, and mark it."""
+    r"""Escape the text of each coord that has a lone surrogate, and mark the coord.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Any dataset; it is not changed.
+
+    Returns
+    -------
+    xarray.Dataset
+        With text that every format can hold; :func:`unescape_texts` undoes it.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"response": np.array([chr(0xD83D)])})
+    >>> print(escape_texts(ds)["response"].item())
+    \ud83d
+    """
     ds = ds.drop_encoding()
     for name, values in _texts(ds).items():
         if any(map(has_surrogate, values)):
@@ -221,6 +238,29 @@ def escape_texts(ds: xr.Dataset) -> xr.Dataset:
 
 
 def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
+    """Undo :func:`escape_texts`, and give all text its fixed-width form.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A dataset as it was stored; it is not changed.
+
+    Returns
+    -------
+    xarray.Dataset
+        With the text as it was.
+
+    Raises
+    ------
+    ValueBiasError
+        If a marked coord has text that :func:`escape_texts` does not write.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"response": np.array([chr(0xD83D)])})
+    >>> unescape_texts(escape_texts(ds)).identical(ds)
+    True
+    """
     for name, values in _texts(ds).items():
         attrs = dict(ds[name].attrs)
         if attrs.pop(_ESCAPE, None) is not None:

@@ -23,4 +23,7 @@ def refit(fit: Fit, *, prior: Prior, progress: bool = False) -> Fit:
     with warnings.catch_warnings():
         # The first fit has warned already.
         warnings.simplefilter("ignore", ValueBiasWarning)
-        return fit_again(fit.data, prior=prior, contrast=contrast, progress=progress, **settings)
+        other: Fit = fit_again(
+            fit.data, prior=prior, contrast=contrast, progress=progress, **settings
+        )
+        return other

@@ -195,14 +195,16 @@ def _planted(
     planted = np.zeros((len(families), len(categories)))
     for family, effect in effects.items():
         if family not in families:
-            raise ValueBiasError(f"effects names the family {family!r}. "
-                                 f"{did_you_mean(family, families)}")  # fmt: skip
+            raise ValueBiasError(
+                f"effects names the family {family!r}. {did_you_mean(family, families)}"
+            )
         if not isinstance(effect, Mapping):
             effect = {categories[0]: effect / 2, categories[1]: -effect / 2}
         for category, value in effect.items():
             if category not in categories:
-                raise ValueBiasError(f"effects names the category {category!r}. "
-                                     f"{did_you_mean(category, categories)}")  # fmt: skip
+                raise ValueBiasError(
+                    f"effects names the category {category!r}. {did_you_mean(category, categories)}"
+                )
             planted[families.index(family), categories.index(category)] = value
     return planted
 

@@ -94,7 +94,7 @@ def _compression(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
     how = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
     return {
         node.path: {
-            name: how
+            str(name): how
             for name, variable in node.data_vars.items()
             if variable.dtype.kind == "f" and variable.ndim
         }

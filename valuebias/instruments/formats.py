@@ -42,7 +42,7 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        bool; one row a term, one column a category, in the order of the file.
+        Bool; one row a term, one column a category, in the order of the file.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def table_of(pairs: Sequence[Pair], categories: Sequence[str], name: str) -> pd.
     Returns
     -------
     pandas.DataFrame
-        bool; one row a term, one column a category.
+        Bool; one row a term, one column a category.
 
     Raises
     ------

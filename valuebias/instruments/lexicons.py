@@ -35,7 +35,7 @@ class Lexicon:
     name : str
         What the lexicon is called.
     table : pandas.DataFrame
-        bool; one row a term, one column a category. A term that ends in ``*`` stands for every
+        Bool; one row a term, one column a category. A term that ends in ``*`` stands for every
         word that starts with what comes before.
     citation : str
         Where the words come from; may be empty.
@@ -88,7 +88,7 @@ class Lexicon:
         Returns
         -------
         pandas.DataFrame
-            bool, shape (word, category); a word outside the lexicon has no True.
+            Bool, shape (word, category); a word outside the lexicon has no True.
 
         Examples
         --------
@@ -149,8 +149,9 @@ class Lexicon:
         rest = [category for category in self.categories if category not in used]
         for new, members in groups.items():
             if new in rest:
-                raise ValueBiasError(f"There is a category {new!r} already, which stays. "
-                                     "Choose another name.")  # fmt: skip
+                raise ValueBiasError(
+                    f"There is a category {new!r} already, which stays. Choose another name."
+                )
             if not members:
                 raise ValueBiasError(f"The new category {new!r} is made of nothing.")
         merged = {new: self.table[list(members)].any(axis=1) for new, members in groups.items()}

@@ -118,8 +118,9 @@ class Factorial:
         """
         for name in (self.framing_by, self.template_by):
             if name is not None and name not in self.factors:
-                raise ValueBiasError(f"There is no factor {name!r}. "
-                                     f"{did_you_mean(name, self.factors)}")  # fmt: skip
+                raise ValueBiasError(
+                    f"There is no factor {name!r}. {did_you_mean(name, self.factors)}"
+                )
         names = list(self.factors)
         rows = []
         for levels in itertools.product(*self.factors.values()):
@@ -151,8 +152,9 @@ class Factorial:
 
 def _level(mapping: Mapping[str, str], level: str, what: str) -> str:
     if level not in mapping:
-        raise ValueBiasError(f"No {what} is given for the level {level!r}. "
-                             f"{did_you_mean(level, mapping)}")  # fmt: skip
+        raise ValueBiasError(
+            f"No {what} is given for the level {level!r}. {did_you_mean(level, mapping)}"
+        )
     return mapping[level]
 
 
@@ -290,8 +292,9 @@ def _factorial(source: Mapping[str, Any]) -> Factorial:
     known = ("factors", "template", "framing", "framing_by", "template_by", "citation")
     for key in source:
         if key not in known:
-            raise ValueBiasError(f"A factorial definition has no entry {key!r}. "
-                                 f"{did_you_mean(key, known)}")  # fmt: skip
+            raise ValueBiasError(
+                f"A factorial definition has no entry {key!r}. {did_you_mean(key, known)}"
+            )
     for key in ("framing", "framing_by"):
         if key not in source:
             raise ValueBiasError(f"The factorial definition lacks {key!r}.")

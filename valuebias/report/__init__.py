@@ -1,0 +1,93 @@
+"""A report of a fit to hand to a colleague.
+
+``write_report`` gathers the content once (:mod:`valuebias.report.content`) and renders it as HTML,
+Markdown, LaTeX, a folder of CSV files, or saves the fit itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from valuebias.errors import ValueBiasError, did_you_mean
+
+if TYPE_CHECKING:
+    from valuebias.fit_result import Fit
+    from valuebias.report.content import Content
+
+__all__ = ["SUFFIXES", "write_report"]
+
+SUFFIXES = (".html", ".md", ".tex", ".nc", ".csv")
+"""What a report's path may end in; ``.csv``, nothing or a slash at the end make a folder."""
+
+
+def write_report(fit: Fit, path: str | os.PathLike[str], *, progress: bool = False) -> Path:
+    """Write a report of a fit, whole or not at all.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+    path : path
+        ``.html``: one self-contained page with figures. ``.md``: text and tables. ``.tex``: a
+        document with booktabs tables. ``.nc``: the fit itself, as :meth:`Fit.save` writes it. No
+        suffix, ``.csv`` or a slash at the end: a folder with one CSV file a table.
+    progress : bool, default False
+        Show a progress bar on standard error; a report refits the model three times.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it was written.
+
+    Raises
+    ------
+    ValueBiasError
+        If the suffix is unknown or the path cannot be written to.
+
+    Notes
+    -----
+    What cannot be computed for the fit at hand is said so in its section. Texts that come from the
+    data are shown as they are and stay inert: no script, no formula and no command in them runs.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, valuebias
+    >>> from valuebias.report import write_report
+    >>> data = valuebias.datasets.load("demo")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> path = write_report(fit, pathlib.Path(tempfile.mkdtemp()) / "fit.nc")
+    >>> path.name
+    'fit.nc'
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    folder = os.fspath(path).endswith(("/", os.sep)) or suffix in ("", ".csv")
+    if not folder and suffix not in SUFFIXES:
+        raise ValueBiasError(
+            f"A report cannot be written as {suffix!r} ({str(target)!r}). "
+            f"{did_you_mean(suffix, SUFFIXES)} No suffix makes a folder of CSV files."
+        )
+    if suffix == ".nc" and not folder:
+        return fit.save(target)
+    return _write(fit, target, ".csv" if folder else suffix, progress)
+
+
+def _write(fit: Fit, target: Path, form: str, progress: bool) -> Path:
+    from valuebias.atomic import atomic_path
+    from valuebias.progress import progress_bar
+    from valuebias.report.gathering import gather
+    from valuebias.report.render import write_csv, write_html, write_markdown, write_tex
+
+    writers: dict[str, Callable[[Content, Path], None]] = {
+        ".html": write_html,
+        ".md": write_markdown,
+        ".tex": write_tex,
+        ".csv": write_csv,
+    }
+    with atomic_path(target) as part, progress_bar("report", shown=progress) as advance:
+        content = gather(fit, figures=form == ".html", advance=advance)
+        writers[form](content, part)
+    return target

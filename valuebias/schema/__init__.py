@@ -30,6 +30,7 @@ from valuebias.schema.contract import (
     KINDS,
     SCHEMA,
     STAGES,
+    member_table,
     model_table,
     prompt_table,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "STAGES",
     "build",
     "concat",
+    "member_table",
     "model_table",
     "prompt_table",
     "validate",

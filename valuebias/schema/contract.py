@@ -16,6 +16,7 @@ __all__ = [
     "SCHEMA",
     "STAGES",
     "demand_unique",
+    "member_table",
     "model_table",
     "prompt_table",
 ]
@@ -72,6 +73,33 @@ def prompt_table(ds: xr.Dataset) -> pd.DataFrame:
     ['positive', 'negative']
     """
     return _table(ds, "prompt")
+
+
+def member_table(ds: xr.Dataset) -> pd.DataFrame:
+    """Give the membership as a table.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A dataset that follows the contract.
+
+    Returns
+    -------
+    pandas.DataFrame
+        bool; one row a word, named by the index; one column a category.
+
+    Examples
+    --------
+    >>> from valuebias.simulate import simulate
+    >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words={"x": 2, "y": 3}, seed=1)
+    >>> member_table(ds).sum().to_dict()
+    {'x': 2, 'y': 3}
+    """
+    membership = ds["membership"].transpose("response", "category")
+    # Object indexes, because pandas' own text refuses a lone surrogate.
+    index = pd.Index(ds["response"].to_numpy().astype(object), dtype=object, name="response")
+    columns = pd.Index(ds["category"].to_numpy().astype(object), dtype=object, name="category")
+    return pd.DataFrame(membership.to_numpy(), index=index, columns=columns)
 
 
 def _table(ds: xr.Dataset, dim: str) -> pd.DataFrame:

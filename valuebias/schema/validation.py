@@ -171,8 +171,10 @@ def _check_scores(ds: xr.Dataset) -> None:
     for model, values in zip(ds["model"].to_numpy().tolist(), score, strict=True):
         kept = values[~np.isnan(values)]
         if not kept.size:
-            raise ValueBiasError(f"Model {model!r} has no score at all (every cell is NaN). "
-                                 "Leave it out with ds.drop_sel(model=[...]).")  # fmt: skip
+            raise ValueBiasError(
+                f"Model {model!r} has no score at all (every cell is NaN). "
+                "Leave it out with ds.drop_sel(model=[...])."
+            )
         if kept.size > 1 and kept.min() == kept.max():
             raise ValueBiasError(
                 f"Model {model!r} gives every prompt and word the same score, {kept[0]}. Such "
@@ -193,8 +195,8 @@ def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
     for category, any_word in zip(found, ds["membership"].any("response").values, strict=True):
         if not any_word:
             raise ValueBiasError(
-                f"No word is in the category {category!r}. Leave the category out with "
-                "ds.drop_sel(category=[...]), or score words of it."
+                f"No word is in the category {category!r}. Leave the category out, with "
+                "Lexicon.select([...]) or ds.drop_sel(category=[...]), or score words of it."
             )
     if len(found) < min_categories:
         raise ValueBiasError(

@@ -1,0 +1,136 @@
+"""The path for incomplete crossings against the complete one and against brute force."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from dense import Dense, Theta, make_problem
+from scipy import stats
+
+from valuebias.analysis.hierarchical import Problem, Settings, sample
+from valuebias.analysis.incomplete import CompletedDraws, sample_incomplete
+from valuebias.analysis.sampling import sample_nuts
+
+SCATTERED = [(0, 0, 1), (1, 3, 2), (2, 2, 4), (4, 1, 5), (3, 2, 2), (0, 3, 0), (2, 2, 0), (1, 1, 5)]
+WHOLE = [(1, slice(None), 3), (3, 2, slice(None)), (0, 0, 1)]
+SMALL = {"framing": ("positive",) * 4, "words": ("x", "x", "xy", "y", "y", "y"), "seed": 3}
+
+
+def run(problem: Problem, **numbers: int) -> CompletedDraws:
+    settings = {"draws": 1500, "tune": 500, "chains": 2, "seed": 5, "cores": 2, **numbers}
+    return sample_incomplete(
+        problem.crossing,
+        problem.components,
+        problem.posterior,
+        problem.coefficient_scales,
+        progress=None,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("gaps", [SCATTERED, WHOLE], ids=["scattered gaps", "whole rows"])
+def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> None:
+    """Importance sampling from the dense density of the observed cells says what they should be."""
+    problem = make_problem(**SMALL, missing=gaps)
+    draws = run(problem).variances.sd[..., 0]
+    flat = np.log(draws.reshape(-1, draws.shape[-1]))
+
+    # A wide t around the draws as proposal; were the draws wrong, the weights would put it right.
+    rng = np.random.default_rng(41)
+    proposal = stats.multivariate_t(flat.mean(axis=0), 1.3 * np.cov(flat.T), df=5, seed=rng)
+    x = proposal.rvs(4000)
+    scales = problem.posterior(problem.strata).scales
+    target = np.array([observed_log_posterior(problem, row, scales) for row in x])
+    log_weight = target - proposal.logpdf(x)
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    ess = 1 / (weight**2).sum()
+    assert ess > 400
+
+    mean = weight @ x
+    sd = np.sqrt(weight @ (x - mean) ** 2)
+    # Both sides' Monte-Carlo error, for some 300 effective draws on ours.
+    assert np.abs((flat.mean(axis=0) - mean) / sd).max() < 4.5 * np.sqrt(1 / ess + 1 / 300)
+    assert np.abs(np.log(flat.std(axis=0) / sd)).max() < 0.25
+
+
+def observed_log_posterior(problem: Problem, x: np.ndarray, scales: np.ndarray) -> float:
+    sd = np.exp(x)
+    dense = Dense(problem, Theta(sd[:, None], np.empty(0)))
+    prior = stats.halfnorm(scale=scales).logpdf(sd).sum() + x.sum()
+    return dense.log_likelihood() + float(prior)
+
+
+def test_one_missing_cell_changes_little() -> None:
+    complete = make_problem(seed=9)
+    lacking = make_problem(seed=9, missing=[(2, 3, 4)])
+    ours = run(lacking, draws=1000).variances
+    posterior = complete.posterior(complete.strata)
+    theirs = sample_nuts(
+        posterior, draws=1000, tune=500, chains=2, seed=5, cores=2, progress=None
+    )
+    for name in ("sd", "correlation"):
+        a, b = (np.asarray(getattr(d, name)) for d in (ours, theirs))
+        a, b = (v.reshape(2000, -1) for v in (a, b))
+        spread = b.std(axis=0)
+        assert np.abs((a.mean(axis=0) - b.mean(axis=0)) / spread).max() < 0.3, name
+
+
+def test_gibbs_and_exact_redraws_sample_the_same_posterior(monkeypatch) -> None:
+    import valuebias.analysis.incomplete as module
+
+    problem = make_problem(**SMALL, missing=SCATTERED)
+    gibbs = run(problem).variances.sd
+    monkeypatch.setattr(module, "_MANY_SPARSE", -1.0)
+    exact = run(problem, seed=6).variances.sd
+    a, b = (np.log(v).reshape(-1, v.shape[2]) for v in (gibbs, exact))
+    assert np.abs((a.mean(axis=0) - b.mean(axis=0)) / b.std(axis=0)).max() < 0.3
+
+
+def test_what_it_brings_home_fits_together() -> None:
+    problem = make_problem(missing=SCATTERED)
+    draws = run(problem, draws=30, tune=20, chains=3)
+    assert draws.variances.sd.shape[:2] == (3, 30)
+    assert draws.margins.on_axes.shape[0] == 90
+    assert len(draws.completions) == len(draws.kept) == 90
+    np.testing.assert_array_equal(draws.cells, np.argwhere(~problem.crossing.observed))
+    assert np.isfinite(draws.completions).all()
+    # The margins that a kept draw brings are those of its completed cube.
+    from valuebias.analysis.effects import make_margins
+    from valuebias.analysis.strata import make_tables
+
+    k = 7
+    cube = problem.crossing.y.copy()
+    cube[tuple(draws.cells.T)] = draws.completions[k]
+    margins = make_margins(problem.crossing, make_tables(problem.crossing, cube))
+    np.testing.assert_allclose(draws.margins.on_axes[draws.kept[k]], margins.on_axes, atol=1e-4)
+    np.testing.assert_allclose(draws.margins.rest[draws.kept[k]], margins.rest, atol=1e-4)
+
+
+def test_a_seed_repeats_the_draws_however_many_cores_there_are() -> None:
+    problem = make_problem(missing=SCATTERED)
+    one, two = (run(problem, draws=20, tune=10, cores=c) for c in (1, 2))
+    np.testing.assert_array_equal(one.variances.sd, two.variances.sd)
+    other = run(problem, draws=20, tune=10, seed=6)
+    assert not np.array_equal(one.variances.sd, other.variances.sd)
+
+
+@pytest.mark.parametrize("gaps", [[], SCATTERED], ids=["complete", "incomplete"])
+@pytest.mark.parametrize("at", ["start", "middle"])
+def test_an_interrupt_in_the_progress_callback_stops_the_chains(gaps, at: str) -> None:
+    problem = make_problem(missing=gaps)
+    before = set(threading.enumerate())
+
+    def progress(done: int, total: int) -> None:
+        if at == "start" or done > 0.3 * total:
+            raise KeyboardInterrupt
+
+    # So many draws that running on to the end would take minutes.
+    settings = Settings(draws=100_000, tune=100, chains=2, seed=1, sampler="nutpie")
+    if not gaps and at == "middle":
+        settings = Settings(draws=1000, tune=100, chains=2, seed=1, sampler="nutpie")
+    with pytest.raises(KeyboardInterrupt):
+        sample(problem, settings, progress)
+    assert not {t for t in threading.enumerate() if t.is_alive()} - before

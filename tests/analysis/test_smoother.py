@@ -1,0 +1,178 @@
+"""The smoother, and the redrawing of missing cells, against dense Gaussian conditioning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dense import Dense, Theta, assert_drawn_from, make_problem, some_theta
+
+from valuebias.analysis.completion import Completion, sparse_margins
+from valuebias.analysis.hierarchical import Problem
+from valuebias.analysis.smoother import Fields, Smoother
+from valuebias.analysis.strata import make_tables
+
+COMPLETE = {
+    "two framings, three categories": {},
+    "one framing": {"framing": ("positive",) * 4},
+    "one negative prompt": {"framing": ("positive", "positive", "negative")},
+    "with a number": {"formula": "~ family + size", "words": ("x", "x", "x", "y", "y", "xy")},
+}
+ALL = slice(None)
+SCATTERED = [(0, 0, 1), (1, 3, 2), (2, 5, 4), (4, 1, 8), (3, 2, 2), (0, 4, 6), (2, 2, 0)]
+GAPS = {
+    "scattered": SCATTERED,
+    "a word one model never scored": [(1, ALL, 3), *SCATTERED[:3]],
+    "a word nobody scored on one prompt": [(ALL, 2, 5), *SCATTERED[:3]],
+    "a word nobody scored under one framing": [(ALL, slice(4, 6), 5)],
+    "a word nobody scored": [(ALL, ALL, 7)],
+    "a prompt one model never answered": [(1, 3, ALL), *SCATTERED[:1]],
+    "all but one word of a model on a prompt": [(1, 3, slice(1, 9)), *SCATTERED[:1]],
+}
+
+
+def setting(**case: object) -> tuple[Problem, Theta, Smoother, Dense]:
+    problem = make_problem(**case)  # type: ignore[arg-type]
+    theta = some_theta(problem.components, np.random.default_rng(21))
+    return problem, theta, smoother_of(problem, theta), Dense(problem, theta)
+
+
+def smoother_of(problem: Problem, theta: Theta) -> Smoother:
+    return Smoother(problem.crossing, problem.components, problem.coefficient_scales, theta.v)
+
+
+def margins_of(problem: Problem, cube: np.ndarray) -> Fields:
+    tables = make_tables(problem.crossing, cube)
+    return Fields(tables.mean, tables.prompt_word, tables.axis, cube.sum(axis=2))
+
+
+@pytest.fixture(params=COMPLETE, ids=str)
+def complete(request: pytest.FixtureRequest) -> tuple[Problem, Theta, Smoother, Dense]:
+    return setting(**COMPLETE[request.param])
+
+
+def shares(dense: Dense) -> np.ndarray:
+    """Return the matrix that turns all cells into their fit, the residual's mean taken off."""
+    return np.eye(dense.n) - dense.component("residual") @ dense.precision()
+
+
+def test_the_mean_is_the_dense_conditional_mean(complete) -> None:
+    problem, _, smoother, dense = complete
+    rng = np.random.default_rng(22)
+    for _ in range(3):
+        cube = rng.normal(size=problem.crossing.shape)
+        fitted = smoother.spread(smoother.mean(margins_of(problem, cube)))
+        np.testing.assert_allclose(fitted.ravel(), shares(dense) @ cube.ravel(), atol=1e-9)
+
+
+def test_the_leverage_is_the_dense_diagonal(complete) -> None:
+    problem, _, smoother, dense = complete
+    diagonal = np.diag(shares(dense)).reshape(problem.crossing.shape)
+    np.testing.assert_allclose(
+        smoother.leverage()[:, problem.crossing.framing], diagonal, atol=1e-10
+    )
+
+
+def looks(n: int, k: int = 25) -> np.ndarray:
+    """Some directions to look in, where all of them would be too many for the draws."""
+    return np.random.default_rng(23).normal(size=(n, k)) / np.sqrt(n)
+
+
+def test_draws_have_the_dense_conditional_distribution(complete) -> None:
+    problem, _, smoother, dense = complete
+    rng = np.random.default_rng(24)
+    margins = margins_of(problem, problem.crossing.y)
+    a = looks(dense.n)
+    draws = np.array(
+        [smoother.spread(smoother.draw(margins, rng)).ravel() @ a for _ in range(1000)]
+    )
+    residual = dense.component("residual")
+    covariance = residual - residual @ dense.precision() @ residual
+    mean = shares(dense) @ problem.crossing.y.ravel()
+    assert_drawn_from(draws, a.T @ mean, a.T @ covariance @ a)
+
+
+def test_simulated_cubes_have_the_dense_covariance(complete) -> None:
+    problem, _, smoother, dense = complete
+    rng = np.random.default_rng(25)
+    basis, _ = dense.free_of_levels()
+    a = basis @ looks(basis.shape[1])
+    draws = np.array([smoother.simulate_cube(rng).ravel() @ a for _ in range(1000)])
+    assert_drawn_from(draws, np.zeros(a.shape[1]), a.T @ dense.covariance @ a)
+
+
+def missing_given_observed(problem: Problem, dense: Dense) -> tuple[np.ndarray, ...]:
+    """Basis of what is known about the missing cells, with its mean and covariance.
+
+    Where a model gave a prompt no score at all, its level there is unknown and is taken out.
+    """
+    crossing = problem.crossing
+    cells = np.argwhere(~crossing.observed)
+    flat = np.flatnonzero(~crossing.observed.ravel())
+    whole = ~crossing.observed.any(axis=2)
+    row = cells[:, 0] * crossing.shape[1] + cells[:, 1]
+    unknown = [(row == r).astype(float) for r in np.flatnonzero(whole.ravel())]
+    # Levels with a flat prior, as a very wide one; the rest of the algebra is unchanged.
+    levels = np.kron(np.eye(len(dense.design) * len(dense.framing)), np.ones((crossing.shape[2],) * 2))
+    covariance = dense.covariance
+    seen = crossing.observed.ravel()
+    basis, index = dense.free_of_levels()
+    inner = np.linalg.inv(basis.T @ covariance[np.ix_(index, index)] @ basis)
+    # Given the level-free part, the level of an observed row is its mean less the others' mean.
+    n_seen = np.maximum(levels[:, seen].sum(axis=1), 1)
+    mean_of_seen = levels[:, seen] / n_seen[:, None]
+    lift = -mean_of_seen[flat]
+    to_cells = covariance[np.ix_(flat, index)] + lift @ covariance[np.ix_(index, index)]
+    gain = to_cells @ basis @ inner @ basis.T
+    y = crossing.y.ravel()[index]
+    own = covariance[np.ix_(flat, flat)] + lift @ covariance[np.ix_(index, index)] @ lift.T
+    cross = lift @ covariance[np.ix_(index, flat)]
+    own = own + cross + cross.T
+    mean = mean_of_seen[flat] @ y + gain @ y
+    given = own - gain @ to_cells.T
+    if unknown:
+        keep = np.linalg.svd(np.array(unknown))[2][len(unknown) :].T
+    else:
+        keep = np.eye(len(flat))
+    return keep, keep.T @ mean, keep.T @ given @ keep
+
+
+@pytest.fixture(scope="module", params=GAPS, ids=str)
+def gaps(request: pytest.FixtureRequest):
+    problem, theta, smoother, dense = setting(missing=GAPS[request.param])
+    cells = np.argwhere(~problem.crossing.observed)
+    rng = np.random.default_rng(26)
+    state = Completion(problem.crossing, cells)
+    exact, gibbs = [], []
+    for _ in range(500):
+        state.redraw_exactly(smoother, rng)
+        exact.append(state.missing.copy())
+        state.redraw(smoother, rng)
+        gibbs.append(state.missing.copy())
+    return problem, state, np.array(exact), np.array(gibbs), missing_given_observed(problem, dense)
+
+
+def test_exact_redraws_have_the_dense_conditional_distribution(gaps) -> None:
+    _, _, exact, _, (keep, mean, covariance) = gaps
+    assert_drawn_from(exact @ keep, mean, covariance)
+
+
+def test_a_gibbs_step_leaves_that_distribution_alone(gaps) -> None:
+    _, _, _, gibbs, (keep, mean, covariance) = gaps
+    assert_drawn_from(gibbs @ keep, mean, covariance)
+
+
+def test_the_margins_are_kept_in_step_with_the_cells(gaps) -> None:
+    problem, state, *_ = gaps
+    cube = problem.crossing.y.copy()
+    cube[tuple(state.cells.T)] = state.missing
+    tables = make_tables(problem.crossing, cube)
+    for name in ("mean", "prompt_word", "axis", "ss"):
+        np.testing.assert_allclose(
+            getattr(state.tables, name), getattr(tables, name), rtol=1e-9, atol=1e-8
+        )
+
+
+def test_gaps_that_empty_a_margin_are_told_from_scattered_ones() -> None:
+    share = {name: sparse_margins(make_problem(missing=g).crossing) for name, g in GAPS.items()}
+    assert share.pop("scattered") == 0
+    assert min(share.values()) > 0.5

@@ -1,0 +1,326 @@
+"""Tests of valuebias.instruments.lexicons and .formats."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from valuebias.errors import ValueBiasError
+from valuebias.instruments import Lexicon, lexicon, lexicon_names
+from valuebias.instruments.formats import SUFFIXES, parse
+
+DIC = """%
+1\tAgency
+02\tCommunion
+%
+win\t1
+abandon*\t02
+lead*  \t1\t2
+kind of\t2
+"""
+
+
+def members(lex: Lexicon) -> dict[str, set[str]]:
+    return {c: set(lex.table.index[lex.table[c]]) for c in lex.categories}
+
+
+# --- the bundled one -------------------------------------------------------------------------
+
+
+def test_the_bundled_lexicon_is_balanced_and_plain() -> None:
+    lex = lexicon()
+    assert lex.name == "agency-communion"
+    assert lex.licence == "CC0-1.0"
+    found = members(lex)
+    assert len(found["agency"]) == len(found["communion"]) >= 75
+    assert not found["agency"] & found["communion"]
+    assert all(word.isalpha() and word.islower() and word.isascii() for word in lex.words)
+
+
+@pytest.mark.released_data
+def test_the_bundled_lexicon_is_no_copy_of_a_published_one(released_data: Path) -> None:
+    mine = members(lexicon())
+    for name in ("big2-nouns", "big2-expanded"):
+        theirs = members(lexicon(name))
+        for category, words in mine.items():
+            shared = len(words & theirs[category])
+            assert shared < 0.65 * len(words)
+            assert shared < 0.5 * len(theirs[category])
+
+
+# --- formats ---------------------------------------------------------------------------------
+
+
+def test_a_category_column_and_marks_say_the_same(tmp_path: Path) -> None:
+    long = "category,word\nagency,win\nboth,win\ncommunion,love\n"
+    marks = "word,agency,both,communion\nwin,X,1,\nlove,NA,0,true\n"
+    from_r = '"","word","agency","both","communion"\n"1","win","X","x",NA\n"2","love",NA,NA,"X"\n'
+    tables = []
+    for i, text in enumerate((long, marks, from_r)):
+        path = tmp_path / f"lex{i}.csv"
+        path.write_text(text)
+        lex = lexicon(path)
+        assert lex.name == f"lex{i}"
+        tables.append(lex.table)
+    (tmp_path / "lex.dicx").write_text(marks.replace("word", "DicTerm"))
+    tables.append(lexicon(tmp_path / "lex.dicx").table)
+    for table in tables:
+        pd.testing.assert_frame_equal(table, tables[0])
+    assert tables[0].loc["win"].tolist() == [True, True, False]
+
+
+def test_a_dic_file_has_wildcards_and_several_categories(tmp_path: Path) -> None:
+    path = tmp_path / "two.dic"
+    path.write_text(DIC)
+    lex = lexicon(path)
+    assert lex.categories == ("Agency", "Communion")
+    assert lex.words == ("win", "abandon*", "lead*", "kind of")
+    words = ["win", "wins", "abandon", "abandoned", "aband", "leader", "kind of", "Leader"]
+    found = lex.membership(words)
+    assert found["Agency"].tolist() == [True, False, False, False, False, True, False, False]
+    assert found["Communion"].tolist() == [False, False, True, True, False, True, True, False]
+    assert lex.membership(["Leader"], ignore_case=True).to_numpy().all()
+
+
+def test_a_dic_file_may_be_set_out_with_blanks_and_conditions() -> None:
+    head = "%\n1 x\n125 y\n464 z\n%\n"
+    text = head + "safe*   01\nlike\t(02 134)125/464\t(02 134)1\nkind\t<of>1/125\nof course 1 125\n"
+    table = parse(text, suffix=".dic", name="a.dic")
+    assert {t: list(table.columns[table.loc[t]]) for t in table.index} == {
+        "safe*": ["x"],
+        "like": ["z"],
+        "kind": ["y"],
+        "of course": ["x", "y"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "said"),
+    [
+        ("1\tAgency\nwin\t1\n", ".dic", "has 0 lines '%'"),
+        ("%\nAgency\n%\nwin\t1\n", ".dic", "Line 2 .* is 'Agency'; expected a number"),
+        ("%\n1\tA\n1\tB\n%\nwin\t1\n", ".dic", "Line 3 .* repeats a category"),
+        ("%\n1\tA\n2\tA\n%\nwin\t1\n", ".dic", "Line 3 .* repeats a category"),
+        ("%\n1\tA\n%\nwin\t2\n", ".dic", "Line 4 .* names the category 2"),
+        ("%\n1\tA\n%\nwin\n", ".dic", "Line 4 .* expected a word, then the numbers"),
+        ("%\n1\tA\n%\nwin\tyes\n", ".dic", "Line 4 .* expected a word, then the numbers"),
+        ("%\n1\tA\n2\tB\n%\nwin\t1\n", ".dic", "category 'B' .* has no words"),
+        ("%\n1\tA\n%\n", ".dic", "has no words"),
+        ("%\n1\tA\n%\n*\t1\n", ".dic", r"the word '\*'; expected at least one letter"),
+        ("DicTerm,A\nwin,0.7\n", ".dicx", "marked '0.7'; expected X, 1 or true"),
+        ("DicTerm,A\nwin,\n", ".dicx", "'win' .* is in no category"),
+        ("DicTerm\nwin\n", ".dicx", "expected a column 'category'"),
+        ("word,\nwin,X\n", ".csv", "expected a column 'category'"),
+        ("category,a,b\nx,win,lose\n", ".csv", "exactly one with the words"),
+        ("category,word\nx,win\n,love\n", ".csv", "'love' .* has no category"),
+        ("category,word\nx,\n", ".csv", "the word ''"),
+        ("word,A,B\nwin,X,\n", ".csv", "category 'B' .* has no words"),
+        ("win", ".txt", "suffix '.txt'; expected one of .csv"),
+    ],
+)
+def test_a_bad_list_is_named(text: str, suffix: str, said: str) -> None:
+    with pytest.raises(ValueBiasError, match=said):
+        parse(text, suffix=suffix, name="list")
+
+
+@given(
+    text=st.text(st.sampled_from('%\t\n 12Xab,*"()/<>=category'), max_size=80),
+    suffix=st.sampled_from(SUFFIXES),
+)
+def test_any_text_is_parsed_or_refused_clearly(text: str, suffix: str) -> None:
+    try:
+        table = parse(text, suffix=suffix, name="list")
+    except ValueBiasError:
+        return
+    assert table.to_numpy().any(axis=0).all()
+    assert table.to_numpy().any(axis=1).all()
+    assert table.index.is_unique
+
+
+@given(text=st.text(), suffix=st.sampled_from(SUFFIXES))
+def test_any_unicode_is_parsed_or_refused_clearly(text: str, suffix: str) -> None:
+    try:
+        table = parse(text, suffix=suffix, name="list")
+    except ValueBiasError:
+        return
+    assert len(table) > 0
+
+
+names = st.text(
+    st.characters(exclude_categories=("Cc", "Zs", "Zl", "Zp"), exclude_characters="*\0"),
+    min_size=1,
+    max_size=6,
+)
+lists = st.dictionaries(
+    names.map(str.strip).filter(lambda c: c.lower() not in ("", "na", "category", *"x")),
+    st.sets(names.map(str.strip).filter(bool), min_size=1, max_size=4),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(lists)
+def test_every_layout_gives_the_lists_back(content: dict[str, set[str]]) -> None:
+    lex = lexicon(content)
+    assert members(lex) == content
+    long, marked = io.StringIO(), io.StringIO()
+    rows = [(c, w) for c, words in content.items() for w in words]
+    csv.writer(long, quoting=csv.QUOTE_ALL).writerows([("category", "word"), *rows])
+    table = [[w, *("X" if w in content[c] else "" for c in content)] for w in lex.words]
+    csv.writer(marked, quoting=csv.QUOTE_ALL).writerows([["DicTerm", *content], *table])
+    for text, suffix in ((long, ".csv"), (marked, ".dicx")):
+        found = parse(text.getvalue(), suffix=suffix, name="x")
+        assert {c: set(found.index[found[c]]) for c in found.columns} == content
+
+
+@given(
+    st.dictionaries(
+        st.text("ab*", min_size=1, max_size=4).filter(lambda t: t.strip("*") and "*" not in t[:-1]),
+        st.sampled_from("xy"),
+        min_size=1,
+    ),
+    st.lists(st.text("abc", max_size=5), unique=True),
+)
+def test_wildcards_match_what_a_pattern_matches(terms: dict[str, str], words: list[str]) -> None:
+    groups: dict[str, list[str]] = {}
+    for term, category in terms.items():
+        groups.setdefault(category, []).append(term)
+    found = lexicon(groups).membership(words)
+    for word in words:
+        for category, patterns in groups.items():
+            expected = any(fnmatch.fnmatchcase(word, pattern) for pattern in patterns)
+            assert found.loc[[word], category].item() == expected
+
+
+# --- Lexicon ---------------------------------------------------------------------------------
+
+
+def test_categories_can_be_merged_and_selected() -> None:
+    lex = lexicon({"care.virtue": ["help"], "care.vice": ["harm", "hurt"], "purity": ["pure"]})
+    merged = lex.merge({"care": ["care.virtue", "care.vice"]})
+    assert members(merged) == {"care": {"help", "harm", "hurt"}, "purity": {"pure"}}
+    assert merged.name == "lexicon (changed)"
+    assert merged.merge({"all": ["care", "purity"]}).name == "lexicon (changed)"
+    assert members(lex.select(["purity", "care.vice"])) == {
+        "purity": {"pure"},
+        "care.vice": {"harm", "hurt"},
+    }
+    for broken, said in (
+        (lambda: lex.merge({"care": ["care.virtu"]}), "Did you mean 'care.virtue'"),
+        (lambda: lex.merge({"purity": ["care.vice"]}), "category 'purity' already"),
+        (lambda: lex.merge({"care": []}), "made of nothing"),
+        (lambda: lex.select(["care"]), "no category 'care'"),
+        (lambda: lex.select([]), "No category was chosen"),
+    ):
+        with pytest.raises(ValueBiasError, match=said):
+            broken()
+
+
+def test_words_with_a_lone_surrogate_can_be_looked_up() -> None:
+    found = lexicon({"odd": ["\ud83d"], "even": ["a*"]}).membership(["\ud83d", "a\udc00", "b"])
+    assert found.to_numpy().tolist() == [[True, False], [False, True], [False, False]]
+
+
+def test_tables_are_taken_and_checked() -> None:
+    table = pd.DataFrame({"x": [True, False], "y": [True, True]}, index=["a", "b"])
+    lex = lexicon(table, name="mine")
+    assert members(lex) == {"x": {"a"}, "y": {"a", "b"}}
+    assert lexicon(lex) is lex
+    assert lexicon(lex, name="other").name == "other"
+    assert lex.sha256 == lexicon(members(lex) | {"y": ["a", "b"]}).sha256
+    with pytest.raises(ValueBiasError, match="dtype int64; expected bool"):
+        lexicon(table.astype(int))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("big2_nouns", "Did you mean 'big2-nouns'"),
+        ("absent.dic", "cannot be read"),
+        ({}, "has no words"),
+        ({"x": []}, "has no words"),
+    ],
+)
+def test_what_is_no_lexicon_is_named(source: Any, said: str) -> None:
+    with pytest.raises(ValueBiasError, match=said):
+        lexicon(source)
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.dic").touch()
+    with pytest.raises(ValueBiasError, match="is empty"):
+        lexicon(tmp_path / "a.dic")
+
+
+# --- the released ones -----------------------------------------------------------------------
+
+RELEASED = {
+    "big2-nouns": (263, {"agency": 104, "communion": 159}),
+    "big2-expanded": (900, {"agency": 426, "communion": 474}),
+    "mfd2": (
+        2040,
+        {"care": 447, "fairness": 344, "loyalty": 171, "authority": 418, "sanctity": 660},
+    ),
+    "mfd2-virtue-vice": (
+        2040,
+        {
+            "care.virtue": 170,
+            "care.vice": 277,
+            "fairness.virtue": 115,
+            "fairness.vice": 229,
+            "loyalty.virtue": 137,
+            "loyalty.vice": 34,
+            "authority.virtue": 295,
+            "authority.vice": 123,
+            "sanctity.virtue": 272,
+            "sanctity.vice": 388,
+        },
+    ),
+}
+
+
+def test_the_released_lexicons_are_the_ones_tested() -> None:
+    assert set(lexicon_names()) == {"agency-communion", *RELEASED}
+
+
+@pytest.mark.released_data
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_lexicon_has_its_words(released_data: Path, name: str) -> None:
+    lex = lexicon(name)
+    n_words, counts = RELEASED[name]
+    assert lex.name == name
+    assert len(lex) == n_words
+    assert lex.table.sum().to_dict() == counts
+    assert "repository" in lex.licence
+    assert "arXiv:2601.20838" in lex.citation
+    assert len(lex.sha256) == 64
+
+
+@pytest.mark.released_data
+def test_the_dicx_file_gives_2040_terms(released_data: Path) -> None:
+    lex = lexicon(released_data / "corpora" / "moral-foundations-dictionary-20.dicx")
+    assert len(lex) == 2040
+    assert lex.categories[:2] == ("Care_Virtue", "Care_Vice")
+
+
+@pytest.mark.released_data
+def test_a_changed_lexicon_is_refused(
+    released_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = (released_data / "corpora" / "dict_big2_nouns.csv").read_bytes()
+    (tmp_path / "corpora").mkdir()
+    changed = tmp_path / "corpora" / "dict_big2_nouns.csv"
+    changed.write_bytes(original)
+    monkeypatch.setenv("VALUEBIAS_DATA", str(tmp_path))
+    assert len(lexicon("big2-nouns")) == 263
+    changed.write_bytes(original[:-10])
+    with pytest.raises(ValueBiasError, match="not the released file: its SHA-256 is"):
+        lexicon("big2-nouns")

@@ -1,0 +1,100 @@
+"""Posterior densities of the families' leans and of the differences between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from valuebias.errors import ValueBiasError
+from valuebias.plots.canvas import (
+    FAINT,
+    GREY,
+    INK,
+    blank_figure,
+    colours,
+    half_eye,
+    styled,
+    tidy_axes,
+    towards,
+    zero_line,
+)
+from valuebias.plots.labels import UNITS, drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fit_result import Fit
+
+__all__ = ["draw"]
+
+
+def draw(fit: Fit) -> Figure:
+    """Draw the densities; one row of panels a contrast of categories.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit whose formula has a categorical variable.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Leans on the left, differences with the region of practical equivalence on the right.
+
+    Raises
+    ------
+    ValueBiasError
+        If the formula compares no groups of models.
+    """
+    draws = fit.contrast_draws
+    draws = draws.isel(estimand=np.flatnonzero(draws["framing"].to_numpy() == "signed"))
+    kinds = list(dict.fromkeys(draws["kind"].to_numpy().tolist()))
+    factor = next((k.removesuffix(" difference") for k in kinds if k.endswith(" difference")), None)
+    if factor is None:
+        raise ValueBiasError(
+            f"the formula {fit.spec['formula']!r} compares no groups of models, so there are no "
+            "densities to compare; fit '~ family'."
+        )
+    leans = _select(draws, f"{factor} lean")
+    gaps = _select(draws, f"{factor} difference")
+    categories = list(dict.fromkeys(leans["category"].to_numpy().tolist()))
+    palette = colours(sorted(set(leans["name"].to_numpy().tolist())))
+    n_left, n_right = (len(set(d["name"].to_numpy().tolist())) for d in (leans, gaps))
+    height = 0.9 + len(categories) * (0.55 + 0.55 * max(n_left, n_right))
+    rope = float(fit.contrasts().attrs["rope"])
+    unit = UNITS[fit.spec["outcome"]]
+    with styled():
+        figure = blank_figure(7.2, max(height, 2.5))
+        panels = figure.subplots(len(categories), 2, squeeze=False, sharex="col")
+        for i, category in enumerate(categories):
+            left, right = panels[i]
+            _panel(left, leans, category, palette)
+            _panel(right, gaps, category, {})
+            right.axvspan(-rope, rope, color=FAINT, alpha=0.55, linewidth=0, zorder=0)
+            if i == 0:
+                left.set_title(f"Lean of each {drawable(factor)}", pad=16)
+                right.set_title("Difference", pad=16)
+        panels[-1, 0].set_xlabel(f"lean, signed by framing ({unit})")
+        panels[-1, 1].set_xlabel(f"difference in lean ({unit}); band: ±{rope:.2g}")
+        figure.draw_without_rendering()
+    return figure
+
+
+def _select(draws: xr.DataArray, kind: str) -> xr.DataArray:
+    return draws.isel(estimand=np.flatnonzero(draws["kind"].to_numpy() == kind))
+
+
+def _panel(axes: Axes, draws: xr.DataArray, category: str, palette: dict[str, str]) -> None:
+    chosen = draws.isel(estimand=np.flatnonzero(draws["category"].to_numpy() == category))
+    names = chosen["name"].to_numpy().tolist()
+    tidy_axes(axes)
+    zero_line(axes)
+    towards(axes, category)
+    for i, name in enumerate(names):
+        values = chosen.isel(estimand=i).to_numpy().ravel()
+        half_eye(axes, float(-i), values, palette.get(name, INK if len(names) == 1 else GREY))
+    axes.set_yticks([-i for i in range(len(names))], [drawable(name, 24) for name in names])
+    axes.set_ylim(-len(names) + 0.7, 0.85)

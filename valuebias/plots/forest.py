@@ -1,0 +1,156 @@
+"""Leans of the models by family, with each family's mean and its prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from valuebias.plots.canvas import (
+    GREY,
+    INTERVAL,
+    blank_figure,
+    colours,
+    interval,
+    legend,
+    styled,
+    tidy_axes,
+    towards,
+    zero_line,
+)
+from valuebias.plots.labels import UNITS, drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fit_result import Fit
+
+__all__ = ["draw"]
+
+
+@dataclass(frozen=True)
+class _Row:
+    y: float
+    label: str
+    kind: str  # "model", "mean" or "unseen"
+    name: str
+    colour: str
+
+
+def draw(fit: Fit) -> Figure:
+    """Draw the forest; one panel a contrast of categories.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Models as dots, family means as diamonds, predictions for unseen models dashed.
+    """
+    table = fit.contrasts(prob=INTERVAL)
+    signed = table[table["framing"] == "signed"]
+    models = fit.models(prob=INTERVAL)
+    models = models[models["framing"] == "signed"]
+    categories = list(dict.fromkeys(signed["category"]))
+    rows = _rows(signed, models)
+    height = 1.25 + 0.235 * (rows[0].y - rows[-1].y + 1)
+    with styled():
+        figure = blank_figure(3.0 + max(4.2, 2.3 * len(categories)), height)
+        panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
+        for axes, category in zip(panels, categories, strict=True):
+            _panel(axes, rows, signed[signed["category"] == category], category)
+            unit = UNITS[fit.spec["outcome"]]
+            long = f"lean, {category}, signed by framing ({unit})"
+            axes.set_xlabel(drawable(long, 90) if len(categories) == 1 else f"lean ({unit})")
+        panels[0].set_yticks([r.y for r in rows], [drawable(r.label) for r in rows])
+        _dress_labels(panels[0], rows)
+        _legend(figure, rows)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _rows(signed: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
+    """Lay the rows out from the top: each group's models, its mean, an unseen model of it."""
+    factor = _grouping(signed, models)
+    category = models["category"].iloc[0]
+    first = models[models["category"] == category].copy()
+    first["_group"] = first[factor].astype(str)
+    order = first.groupby("_group")["mean"].mean().sort_values(ascending=False).index
+    # Colours go by the alphabet, so that a family has the same one in every figure.
+    palette = colours(sorted(first["_group"]))
+    leans = set(signed.loc[signed["estimand"] == f"{factor} lean", "name"])
+    unseen = set(signed.loc[signed["estimand"] == "predicted lean", "name"])
+    rows, y = [], 0.0
+    for group in order:
+        members = first[first["_group"] == group].sort_values("mean", ascending=False)
+        for name in members["name"]:
+            rows.append(_Row(y, str(name), "model", str(name), palette[group]))
+            y -= 1
+        if group in leans:
+            rows.append(_Row(y - 0.15, f"{group}: mean", "mean", group, palette[group]))
+            y -= 1.15
+        if group in unseen:
+            rows.append(_Row(y, f"{group}: an unseen model", "unseen", group, palette[group]))
+            y -= 1
+        y -= 0.55
+    if not leans and "overall lean" in set(signed["estimand"]):
+        rows.append(_Row(y, "all models: mean", "overall", "all models", GREY))
+    return rows
+
+
+def _grouping(signed: pd.DataFrame, models: pd.DataFrame) -> str:
+    """Give the column of the models to group by: a factor of the formula, or else the family."""
+    factors = [
+        kind.removesuffix(" lean") for kind in dict.fromkeys(signed["estimand"])
+        if kind.endswith(" lean")
+    ]  # fmt: skip
+    return next((factor for factor in factors if factor in models.columns), "family")
+
+
+_KINDS = {"model": "model lean", "unseen": "predicted lean", "overall": "overall lean"}
+
+
+def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame, category: str) -> None:
+    tidy_axes(axes)
+    zero_line(axes)
+    towards(axes, category)
+    fixed = {"model lean", "predicted lean", "overall lean"}
+    is_mean = table["estimand"].str.endswith(" lean") & ~table["estimand"].isin(fixed)
+    for row in rows:
+        of_kind = is_mean if row.kind == "mean" else table["estimand"] == _KINDS[row.kind]
+        found = table[of_kind & (table["name"] == row.name)].iloc[0]
+        mean = row.kind in ("mean", "overall")
+        interval(
+            axes, row.y, found["mean"], (found["lower"], found["upper"]), colour=row.colour,
+            marker="D" if mean else "o", size=7 if mean else 5.5, width=3.0 if mean else 1.6,
+            hollow=row.kind == "unseen", dashed=row.kind == "unseen",
+        )  # fmt: skip
+    axes.set_ylim(rows[-1].y - 0.8, rows[0].y + 0.8)
+
+
+def _dress_labels(axes: Axes, rows: list[_Row]) -> None:
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        if row.kind != "model":
+            label.set_color(row.colour)
+            label.set_fontweight("bold" if row.kind != "unseen" else "normal")
+
+
+def _legend(figure: Figure, rows: list[_Row]) -> None:
+    from matplotlib.lines import Line2D
+
+    kinds = {row.kind for row in rows}
+    handles = [Line2D([], [], color=GREY, marker="o", markersize=5.5, linewidth=1.6)]
+    labels = [f"a model ({INTERVAL:.0%} interval)"]
+    if kinds & {"mean", "overall"}:
+        handles.append(Line2D([], [], color=GREY, marker="D", markersize=7, linewidth=3))
+        labels.append("mean of the models" if "overall" in kinds else "mean of a family")
+    if "unseen" in kinds:
+        handles.append(Line2D([], [], color=GREY, marker="o", markersize=5.5, linewidth=1.6,
+                              markerfacecolor="none", linestyle=(0, (2, 1.4))))  # fmt: skip
+        labels.append("predicted: an unseen model")
+    legend(figure, handles, labels)

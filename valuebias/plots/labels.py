@@ -1,0 +1,120 @@
+"""Text that is safe to show and to draw: what comes from data stays inert and visible."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from itertools import groupby
+
+__all__ = ["UNITS", "drawable", "shortened", "visible"]
+
+UNITS = {"normal": "SD", "z": "SD", "rank": "ranks", "raw": "score units"}
+"""What one unit of an outcome is called on an axis or in a table, by kind of outcome."""
+
+# Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
+_JOINERS = {"\u200c", "\u200d"}
+_RIGHT_TO_LEFT = {"R", "AL"}
+
+
+def visible(value: object) -> str:
+    r"""Give the text of anything, with what cannot be seen written out.
+
+    Parameters
+    ----------
+    value : object
+        A word, a name, a number.
+
+    Returns
+    -------
+    str
+        Line breaks and other control characters, direction overrides and lone surrogates become
+        escapes as in Python; all else stays.
+
+    Examples
+    --------
+    >>> visible("café")
+    'café'
+    >>> print(visible("a" + chr(0xD83D) + chr(10)))
+    a\ud83d\n
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or letter in _JOINERS
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in str(value)
+    )
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut the middle out of a text that is too long for its place.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    most : int
+        The number of characters there is room for.
+
+    Returns
+    -------
+    str
+        The text, or its two ends around an ellipsis.
+
+    Examples
+    --------
+    >>> shortened("Skywork/Skywork-Reward-Llama", 15)
+    'Skywork…d-Llama'
+    """
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def drawable(value: object, most: int = 48) -> str:
+    r"""Give a text that matplotlib draws as it stands.
+
+    Parameters
+    ----------
+    value : object
+        A word, a name.
+    most : int, default 48
+        The number of characters there is room for.
+
+    Returns
+    -------
+    str
+        Characters that the font lacks become ``U+`` and their number, dollar signs are escaped so
+        that they start no formula, and right-to-left text is put in the order in which it is seen.
+
+    Examples
+    --------
+    >>> print(drawable("$x$"))
+    \$x\$
+    >>> drawable(chr(0x4E2D))
+    'U+4E2D'
+    """
+    known = _glyphs()
+    text = "".join(
+        c if ord(c) in known else f"U+{ord(c):04X}" for c in shortened(visible(value), most)
+    )
+    return _in_visual_order(text).replace("$", r"\$")
+
+
+@functools.lru_cache(maxsize=1)
+def _glyphs() -> frozenset[int]:
+    """Code points in the font of the figures, which comes with matplotlib."""
+    from matplotlib.font_manager import findfont
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(findfont("DejaVu Sans")).get_charmap())
+
+
+def _in_visual_order(text: str) -> str:
+    """Turn runs of right-to-left letters round, where matplotlib (before 3.11) does not."""
+    from matplotlib import ft2font
+
+    if hasattr(ft2font, "__libraqm_version__"):
+        return text
+    runs = groupby(text, key=lambda c: unicodedata.bidirectional(c) in _RIGHT_TO_LEFT)
+    return "".join("".join(run)[:: -1 if turned else 1] for turned, run in runs)

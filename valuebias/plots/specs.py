@@ -1,0 +1,97 @@
+"""This model's estimate beside the paper's, all in ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from valuebias.errors import ValueBiasError
+from valuebias.plots.canvas import (
+    GREY,
+    INK,
+    blank_figure,
+    interval,
+    styled,
+    tidy_axes,
+    towards,
+    zero_line,
+)
+from valuebias.plots.labels import drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fit_result import Fit
+    from valuebias.report.comparison import Comparison
+
+__all__ = ["draw"]
+
+_COLOURS = {"hierarchical": INK, "random slopes": "#009e73", "random intercept": "#d55e00"}
+_LABELS = {
+    "hierarchical": "valuebias: hierarchical,\nmodels as the sampling unit",
+    "random slopes": "paper's mixed model\nwith random slopes by model",
+    "random intercept": "paper's mixed model\n(random intercept by model)",
+}
+
+
+def draw(fit: Fit, comparison: Comparison | None = None) -> Figure:
+    """Draw the family difference in lean as three specifications estimate it.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit whose formula has the family.
+    comparison : Comparison, optional
+        What :func:`valuebias.report.comparison.compare` gave; made anew if not given.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a pair of categories. The paper's random-intercept model takes paraphrases of one
+        question as independent replicates, so its interval is too narrow.
+
+    Raises
+    ------
+    ValueBiasError
+        If the specifications cannot be compared; the message says why.
+    """
+    from valuebias.report.comparison import compare
+
+    found = compare(fit) if comparison is None else comparison
+    if found.reason:
+        raise ValueBiasError(found.reason)
+    table = found.headline()
+    pairs = list(dict.fromkeys(table["category"]))
+    n_columns = min(len(pairs), 2)
+    n_rows = -(-len(pairs) // n_columns)
+    with styled():
+        figure = blank_figure(7.2, 0.5 + 1.65 * n_rows)
+        panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True, sharex=True)
+        for axes, pair in zip(panels.ravel(), pairs, strict=False):
+            _panel(axes, table[table["category"] == pair], pair)
+        for axes in panels.ravel()[len(pairs) :]:
+            axes.set_axis_off()
+        name = drawable(table["name"].iloc[0], 40)
+        label = f"difference in lean, {name} (ranks; {found.interval} intervals)"
+        if len(pairs) == 1:
+            panels[0, 0].set_xlabel(label)
+        else:
+            figure.supxlabel(label, size=9)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, pair: str) -> None:
+    tidy_axes(axes)
+    zero_line(axes)
+    towards(axes, pair)
+    for i, row in enumerate(rows.itertuples()):
+        colour = _COLOURS.get(str(row.spec), GREY)
+        interval(axes, -i, row.estimate, (row.lower, row.upper), colour=colour, size=7, width=2.4)
+        said = f"{row.estimate:+.1f} [{row.lower:+.1f}, {row.upper:+.1f}]".replace("-", "−")
+        axes.text(row.estimate, -i + 0.2, said, ha="center", va="bottom", fontsize=7.5,
+                  color=colour)  # fmt: skip
+    axes.set_yticks([-i for i in range(len(rows))], [_LABELS[str(s)] for s in rows["spec"]])
+    axes.set_ylim(-len(rows) + 0.5, 0.75)

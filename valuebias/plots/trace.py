@@ -1,0 +1,108 @@
+"""Chains and their ranks, for the headline and every SD."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valuebias.plots.canvas import FAINT, GREY, blank_figure, colours, styled
+from valuebias.plots.labels import drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fit_result import Fit
+
+__all__ = ["draw"]
+
+Array = NDArray[np.float64]
+
+_POINTS = 400
+_BINS = 20
+
+
+def draw(fit: Fit) -> Figure:
+    """Draw trace and rank plot of the headline and of each SD.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels a quantity: its draws by iteration, and how often each chain holds each rank.
+
+    Notes
+    -----
+    Where the chains agree, each chain's ranks among all draws are spread evenly. Source: Vehtari et
+    al. 2021, Bayesian Analysis 16(2), 667–718.
+    """
+    from matplotlib.lines import Line2D
+
+    items = _items(fit)
+    n_rows = -(-len(items) // 2)
+    n_chains = next(iter(items.values())).shape[0]
+    palette = list(colours(str(i) for i in range(n_chains)).values())
+    with styled():
+        height = 0.6 + 0.78 * n_rows
+        # Laid out by hand: constraints take seconds for so many panels.
+        figure = blank_figure(7.2, height, constrained=False)
+        panels = figure.subplots(n_rows, 4, squeeze=False, width_ratios=[2, 1, 2, 1])
+        figure.subplots_adjust(left=0.065, right=0.985, bottom=0.42 / height,
+                               top=1 - 0.28 / height, hspace=0.62, wspace=0.16)  # fmt: skip
+        places = panels.reshape(-1, 2)
+        for (left, right), (name, draws) in zip(places, items.items(), strict=False):
+            _trace(left, draws, palette)
+            _ranks(right, draws, palette)
+            left.set_title(drawable(name), fontsize=7.5, fontweight="normal", pad=2)
+        for axes in places[len(items) :].ravel():
+            axes.set_axis_off()
+        handles = [Line2D([], [], color=colour) for colour in palette]
+        labels = [f"chain {i + 1}" for i in range(n_chains)]
+        figure.legend(handles[:8], labels[:8], loc="lower center", ncols=min(n_chains, 8))
+    return figure
+
+
+def _items(fit: Fit) -> dict[str, Array]:
+    """Draws (chain, draw) by name: the headline, then the SDs."""
+    first = fit.contrast_draws.isel(estimand=0)
+    items = {f"{first['name'].item()}, signed": first.to_numpy()}
+    sd = fit.tree["posterior"]["sd"]
+    for component in sd["component"].to_numpy():
+        for framing in sd["framing"].to_numpy():
+            chosen = sd.sel(component=component, framing=framing)
+            items[f"SD {component}, {framing}"] = chosen.to_numpy()
+    return items
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.tick_params(axis="y", labelsize=6.5, colors=GREY, pad=1)
+    axes.spines["bottom"].set_color(FAINT)
+
+
+def _trace(axes: Axes, draws: Array, palette: list[str]) -> None:
+    _bare(axes)
+    step = max(1, draws.shape[1] // _POINTS)
+    for chain, colour in zip(draws, palette, strict=True):
+        # As a bitmap: thousands of points would make a vector file slow to show.
+        axes.plot(chain[::step], color=colour, linewidth=0.45, alpha=0.8, rasterized=True)
+    axes.locator_params(axis="y", nbins=3)
+
+
+def _ranks(axes: Axes, draws: Array, palette: list[str]) -> None:
+    _bare(axes)
+    axes.set_yticks([])
+    rank = draws.ravel().argsort().argsort().reshape(draws.shape)
+    edges = np.linspace(0, draws.size, _BINS + 1)
+    expected = draws.shape[1] / _BINS
+    for chain, colour in zip(rank, palette, strict=True):
+        counts, _ = np.histogram(chain, edges)
+        axes.stairs(counts / expected, edges, baseline=None, color=colour, linewidth=0.9, alpha=0.9)
+    axes.axhline(1, color=GREY, linewidth=0.6, linestyle=(0, (3, 2)))
+    axes.set_ylim(0, 2.2)

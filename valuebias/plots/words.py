@@ -1,0 +1,108 @@
+"""The words that drive the difference between two families."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from valuebias.plots.canvas import (
+    GREY,
+    INTERVAL,
+    blank_figure,
+    colours,
+    interval,
+    legend,
+    styled,
+    tidy_axes,
+    zero_line,
+)
+from valuebias.plots.labels import UNITS, drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fit_result import Fit
+
+__all__ = ["draw"]
+
+_EACH_WAY = 14
+_SEVERAL = "several categories"
+
+
+def draw(fit: Fit) -> Figure:
+    """Draw the words with the largest differences each way.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit whose formula has a categorical variable.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Up to fourteen words a side, coloured by category.
+
+    Raises
+    ------
+    ValueBiasError
+        If the formula compares no groups of models.
+    """
+    table = fit.words(prob=INTERVAL)
+    table["_colour"] = [_SEVERAL if "," in c else c for c in table["categories"]]
+    palette = _palette(fit, table)
+    first, _, second = str(table["name"].iloc[0]).partition(" − ")
+    ordered = table.sort_values("mean")
+    sides = {
+        f"Valued more by {second}": ordered[ordered["mean"] < 0].head(_EACH_WAY),
+        f"Valued more by {first}": ordered[ordered["mean"] > 0][::-1].head(_EACH_WAY),
+    }
+    n_rows = max(1, *(len(rows) for rows in sides.values()))
+    unit = UNITS[fit.spec["outcome"]]
+    with styled():
+        figure = blank_figure(7.2, 1.35 + 0.2 * n_rows)
+        panels = figure.subplots(1, 2)
+        for axes, (title, rows) in zip(panels, sides.items(), strict=True):
+            _panel(axes, rows, palette)
+            axes.set_title(drawable(title))
+            axes.set_ylim(-n_rows + 0.3, 0.7)
+            axes.set_xlabel(f"{drawable(table['name'].iloc[0], 34)} ({unit})")
+        _same_reach(panels[0], panels[1])
+        _legend(figure, palette, table)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _palette(fit: Fit, table: pd.DataFrame) -> dict[str, str]:
+    # Families have the first colours in the other figures; categories start from the third.
+    names = [str(c) for c in fit.data["category"].to_numpy()]
+    shifted = colours(["", " ", *names])
+    return {name: shifted[name] for name in names} | {_SEVERAL: GREY}
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, palette: dict[str, str]) -> None:
+    tidy_axes(axes)
+    zero_line(axes)
+    for i, row in enumerate(rows.itertuples()):
+        colour = palette.get(row[-1], GREY)
+        interval(axes, -i, row.mean, (row.lower, row.upper), colour=colour, size=5)
+    axes.set_yticks([-i for i in range(len(rows))], [drawable(w, 26) for w in rows["word"]])
+    for label, kind in zip(axes.get_yticklabels(), rows["_colour"], strict=True):
+        label.set_color(palette.get(kind, GREY))
+
+
+def _same_reach(left: Axes, right: Axes) -> None:
+    """Give both sides the same scale, so that lengths can be compared across."""
+    reach = max(-left.get_xlim()[0], right.get_xlim()[1])
+    inner = max(left.get_xlim()[1], -right.get_xlim()[0])
+    left.set_xlim(-reach, inner)
+    right.set_xlim(-inner, reach)
+
+
+def _legend(figure: Figure, palette: dict[str, str], table: pd.DataFrame) -> None:
+    from matplotlib.lines import Line2D
+
+    shown = [name for name in palette if name in set(table["_colour"])]
+    handles = [Line2D([], [], color=palette[name], marker="o", markersize=5) for name in shown]
+    legend(figure, handles, shown)

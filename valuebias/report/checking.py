@@ -1,0 +1,334 @@
+"""The sections that ask whether the answer can be trusted."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from valuebias.plots import ppc, sensitivity, specs, trace
+from valuebias.plots.labels import UNITS
+from valuebias.report.content import Column, Picture, Section, Table, number
+from valuebias.report.material import PROB, Material
+from valuebias.report.results import interval_column, percent, with_interval
+
+__all__ = [
+    "audit_section",
+    "convergence_section",
+    "loo_section",
+    "predictive_section",
+    "sensitivity_section",
+    "specs_section",
+]
+
+_SPECS = {
+    "hierarchical": "this model, on ranks",
+    "random slopes": "paper's, with random slopes by model",
+    "random intercept": "paper's (random intercept by model)",
+}
+
+
+def _p_value(value: float) -> str:
+    if value == 0:  # of a permutation test without the added one, as in the paper
+        return "0"
+    return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}".replace("e-0", "e-")
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.01 else "< 0.01"
+
+
+def specs_section(made: Material) -> Section:
+    """Set the paper's specification beside this one."""
+    title, found = "The paper's specification beside this one", made.comparison
+    if found.reason:
+        return Section("specs", title, missing=found.reason)
+    table = found.headline()
+    shown = with_interval(table.assign(spec=table["spec"].map(_SPECS)), 1)
+    columns = (
+        Column("spec", "specification"),
+        Column("category", "categories"),
+        Column("estimate", "difference (ranks)", number(1, signed=True)),
+        interval_column(),
+        Column("t", "t", number(2, signed=True)),
+        Column("df", "df", number(0)),
+        Column("p", "p", _p_value),
+    )
+    name = str(table["name"].iloc[0])
+    picture = None
+    if made.figures:
+        picture = Picture(
+            "specs",
+            specs.draw(made.fit, found),
+            f"The difference in lean {name} as estimated by this model, by the paper's mixed model "
+            "with random slopes, and by the paper's mixed model. The table below has the numbers.",
+            f"Difference in lean, {name}, signed by framing, in ranks, with {found.interval} "
+            "intervals. They differ because the paper's model takes the prompts, paraphrases of a "
+            "few questions, as independent replicates.",
+        )
+    caption = f"Difference in lean, {name}, signed by framing; positive towards the first category."
+    return Section(
+        "specs",
+        title,
+        _why(made, table),
+        items=tuple(str(message) for message in found.messages),
+        tables=(Table("specs", caption, found.table, columns, shown), *_paper_tables(made)),
+        picture=picture,
+    )
+
+
+def _why(made: Material, table: pd.DataFrame) -> tuple[str, ...]:
+    n_prompts, n_models = made.fit.data.sizes["prompt"], made.fit.data.sizes["model"]
+    paragraphs = [
+        f"The paper's mixed model gives every model a random intercept and nothing else. The "
+        f"{n_prompts} prompts are paraphrases of a few questions, and each of them then counts as "
+        "an independent replicate of a model's lean: the interval would shrink with every paraphrase "
+        f"added, although there are no more than {n_models} models to learn from. With random "
+        "slopes, the category × framing effects of the models may differ within a family, and the "
+        "models become the replicates.",
+        "This model does the same and also takes the words and prompts as samples. It estimates "
+        "mean ranks of words, the paper's models the median rank of a category's words, so that the "
+        "estimates themselves need not coincide.",
+    ]
+    by_spec = table.drop_duplicates("spec").set_index("spec")
+    both = ("random intercept", "random slopes")
+    if set(both) <= set(by_spec.index):
+        narrow, wide = (by_spec.loc[name] for name in both)
+        widened = (wide["upper"] - wide["lower"]) / (narrow["upper"] - narrow["lower"])
+        paragraphs.insert(
+            1,
+            f"Here t falls from {number(2)(abs(narrow['t']))} on {narrow['df']:.0f} degrees of "
+            f"freedom to {number(2)(abs(wide['t']))} on {wide['df']:.0f}, and the interval becomes "
+            f"{widened:.1f} times as wide, with the estimate unchanged.",
+        )
+    return tuple(paragraphs)
+
+
+def _paper_tables(made: Material) -> tuple[Table, ...]:
+    paper = made.comparison.classical
+    if paper is None:
+        return ()
+    medians = Table(
+        "paper_medians",
+        "Average median rank by framing, category and family (1 = highest reward), as in the paper.",
+        paper.table,
+        (
+            Column("framing", "framing"),
+            Column("category", "category"),
+            Column("family", "family"),
+            Column("rank", "median rank", number(1)),
+            Column("models", "models", number(0)),
+        ),
+    )
+    tests = Table(
+        "paper_permutation",
+        f"The paper's permutation tests of Welch's t ({paper.n_permutations:,} shuffles), which "
+        "also take the prompts as replicates.",
+        paper.permutation,
+        (
+            Column("category", "category"),
+            Column("framing", "framing"),
+            Column("family1", "family"),
+            Column("family2", "against"),
+            Column("t", "t", number(2, signed=True)),
+            Column("p.plus1", "p", _p_value),
+            Column("p.bonferroni", "p (Bonferroni)", _p_value),
+        ),
+    )
+    return (medians, tests)
+
+
+def predictive_section(made: Material) -> Section:
+    """Compare the data with replicates."""
+    check = made.check
+    replicated = check["replicated"]
+    table = pd.DataFrame(
+        {
+            "statistic": check["statistic"].to_numpy().astype(str),
+            "description": check["description"].to_numpy().astype(str),
+            "observed": check["observed"].to_numpy(),
+            "replicated": replicated.mean("sample").to_numpy(),
+            "lower": replicated.quantile((1 - PROB) / 2, "sample").to_numpy(),
+            "upper": replicated.quantile((1 + PROB) / 2, "sample").to_numpy(),
+            "p": check["p"].to_numpy(),
+        }
+    )
+    columns = (
+        Column("statistic", "statistic"),
+        Column("description", "what it is"),
+        Column("observed", "observed", number(3)),
+        Column("replicated", "replicated", number(3)),
+        Column("_interval", f"{PROB:.0%} of replicates", right=True),
+        Column("p", "p", _share),
+    )
+    picture = None
+    if made.figures:
+        picture = Picture(
+            "ppc",
+            ppc.draw(made.fit, check),
+            "Histograms of statistics of crossings simulated from the posterior, with the observed "
+            "statistic. The table below has the numbers.",
+            f"{check.sizes['sample']} crossings with new models, prompts and words, simulated from "
+            "the posterior, against the data.",
+        )
+    shown = with_interval(table, 3, signed=False)
+    caption = "Posterior predictive check; p is two-sided, small where the model misses the data."
+    return Section(
+        "ppc",
+        "Posterior predictive check",
+        (_misfit(made, table),),
+        tables=(Table("ppc", caption, table, columns, shown),),
+        picture=picture,
+    )
+
+
+def _misfit(made: Material, table: pd.DataFrame) -> str:
+    bad = table.loc[table["p"] < 0.05, "statistic"].tolist()
+    if not bad:
+        return "The model reproduces all statistics looked at."
+    named = ", ".join(f"“{name}”" for name in bad)
+    text = f"The model does not reproduce {named}."
+    fixed = {"largest", "noisiest model", "skewness", "excess kurtosis"} & set(bad)
+    if fixed and made.fit.spec["outcome"] != "raw":
+        text += (
+            " That is in the nature of the outcome: within a model and prompt its spread and its "
+            "shape are the same by construction, and a Gaussian model cannot know it. Means, "
+            "on which the contrasts rest, are little affected."
+        )
+    if set(bad) - fixed:
+        text += (
+            " Where a statistic of leans or of spreads is missed, the random effects do not describe "
+            "the data well; read the contrasts that rest on them with care."
+        )
+    return text
+
+
+def convergence_section(made: Material) -> Section:
+    """Tell whether the chains agree."""
+    found, fit = made.diagnostics, made.fit
+    said = "The chains agree." if found.converged else "The chains do not agree well enough."
+    numbers = (
+        f"{said} Largest R-hat {found.max_rhat:.3f} (at most 1.01 wanted); smallest effective "
+        f"sample size {found.min_ess_bulk:,.0f} in the bulk and {found.min_ess_tail:,.0f} in the "
+        f"tails (at least 400 wanted); {found.divergences} divergent transitions. Over all standard "
+        "deviations, correlations, means and contrasts."
+    )
+    unit = UNITS[fit.spec["outcome"]]
+    summary = fit.summary(prob=PROB).rename_axis("parameter").reset_index()
+    digits = made.digits
+    columns = (
+        Column("parameter", "parameter"),
+        Column("mean", f"mean ({unit})", number(digits)),
+        interval_column(),
+        Column("rhat", "R-hat", number(3)),
+        Column("ess_bulk", "ESS bulk", number(0)),
+        Column("ess_tail", "ESS tail", number(0)),
+    )
+    shown = with_interval(summary, digits, signed=False)
+    picture = None
+    if made.figures:
+        picture = Picture(
+            "trace",
+            trace.draw(fit),
+            "Trace plots and rank plots of the headline and all standard deviations, a colour a "
+            "chain. The table below has R-hat and effective sample sizes.",
+            "Draws by iteration (left) and how evenly each chain's draws are ranked among all "
+            "(right; 1, dashed, is even).",
+        )
+    diagnostics = found.table.rename_axis("parameter").reset_index()
+    return Section(
+        "convergence",
+        "Convergence",
+        (numbers,),
+        items=tuple(found.messages),
+        tables=(
+            Table("summary", "Standard deviations, correlations and means.", summary, columns, shown),
+            Table("diagnostics", "", diagnostics, (), diagnostics.head(0)),
+        ),
+        picture=picture,
+    )
+
+
+def sensitivity_section(made: Material) -> Section:
+    """Show the headline under other prior scales."""
+    table = made.sensitivity.sort_index().reset_index()
+    digits = made.digits
+    first, last = table["mean"].min(), table["mean"].max()
+    width = float(table["upper"].iloc[0] - table["lower"].iloc[0])
+    calm = (last - first) < 0.1 * abs(width)
+    form = number(digits, signed=True)
+    text = (
+        f"All prior scales were halved and doubled and the model fitted again. The estimate of the "
+        f"headline runs from {form(first)} to {form(last)}: "
+        + ("the prior hardly matters." if calm else "the prior matters; say which was used.")
+    )
+    unit = UNITS[made.fit.spec["outcome"]]
+    columns = (
+        Column("prior scale", "prior scales ×", number(1)),
+        Column("mean", f"mean ({unit})", form),
+        interval_column(),
+        Column("p_direction", "P(direction)", percent),
+        Column("rhat", "R-hat", number(3)),
+    )
+    picture = None
+    if made.figures:
+        picture = Picture(
+            "sensitivity",
+            sensitivity.draw(made.fit, made.sensitivity),
+            "The headline estimate with its interval under halved, given and doubled prior scales. "
+            "The table below has the numbers.",
+            f"The headline under other prior scales, with {PROB:.0%} intervals.",
+        )
+    caption = "The headline by multiple of the prior scales; 1 is this fit."
+    shown = with_interval(table, digits)
+    return Section("sensitivity", "Prior sensitivity", (text,),
+                   tables=(Table("prior_sensitivity", caption, table, columns, shown),),
+                   picture=picture)  # fmt: skip
+
+
+def loo_section(made: Material) -> Section:
+    """Tell how well single scores are predicted."""
+    found = made.loo
+    text = (
+        f"Leaving out each of the {found.n:,} scores in turn, the expected log predictive density "
+        f"is {number(0)(found.elpd)} nats (SE {number(0)(found.se)}), that is "
+        f"{number(3, signed=True)(found.elpd / found.n)} a score, with {number(0)(found.p_loo)} "
+        f"effective parameters. The smallest relative effective size of the importance weights is "
+        f"{found.min_weight_ess:.2f} (near 1 is good). Compare it only with other models of the "
+        "same outcome."
+    )
+    by_model = found.pointwise.mean(("prompt", "response")).to_series()
+    counts = found.pointwise.notnull().sum(("prompt", "response")).to_series()
+    table = pd.DataFrame({"model": by_model.index.astype(object), "elpd": by_model.to_numpy(),
+                          "n": counts.to_numpy()})  # fmt: skip
+    columns = (
+        Column("model", "model"),
+        Column("elpd", "nats a score", number(3, signed=True)),
+        Column("n", "scores", number(0)),
+    )
+    total = pd.DataFrame([{"elpd": found.elpd, "se": found.se, "p_loo": found.p_loo, "n": found.n,
+                           "min_weight_ess": found.min_weight_ess}])  # fmt: skip
+    caption = "Expected log predictive density by model; low: hard to predict."
+    return Section("loo", "Leave-one-out prediction", (text,),
+                   tables=(Table("loo_models", caption, table, columns),
+                           Table("loo", "", total, (), total.head(0))))  # fmt: skip
+
+
+def audit_section(made: Material) -> Section:
+    """List what the data audit found."""
+    findings = made.audit.findings
+    counts = ", ".join(
+        f"{made.audit.count(name)} {name}{'s' if made.audit.count(name) != 1 else ''}"
+        for name in ("problem", "warning", "note")
+    )
+    columns = (
+        Column("severity", "severity"),
+        Column("check", "check"),
+        Column("where", "where"),
+        Column("detail", "detail"),
+    )
+    text = (
+        f"{counts}. Looked for: identical models and files, words that differ in case only, prompts "
+        "with one text or one column of scores, constant scores, missing cells, words outside the "
+        "lexicon or in several categories, small categories, ties, extreme scores."
+    )
+    tables = (Table("audit", "Findings, the worst first.", findings, columns),)
+    return Section("audit", "Data audit", (text,), tables=tables)

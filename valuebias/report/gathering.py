@@ -1,0 +1,88 @@
+"""Write the content of a report, section by section."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from valuebias.provenance import versions
+from valuebias.report import checking, record, results
+from valuebias.report.content import Content
+from valuebias.report.material import Advance, Material, collect
+from valuebias.report.methods import references
+
+if TYPE_CHECKING:
+    from valuebias.fit_result import Fit
+
+__all__ = ["gather"]
+
+# In the order of the report.
+_SECTIONS = (
+    results.limits_section,
+    results.contrast_section,
+    results.forest_section,
+    results.density_section,
+    results.word_section,
+    checking.specs_section,
+    checking.predictive_section,
+    checking.convergence_section,
+    checking.sensitivity_section,
+    checking.loo_section,
+    checking.audit_section,
+    record.methods_section,
+    record.provenance_section,
+    record.reproduce_section,
+)
+_PARTS = 7  # of collect()
+
+
+def gather(fit: Fit, *, figures: bool, advance: Advance | None = None) -> Content:
+    """Compute what a report needs and put it into words.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    figures : bool
+        Whether to draw the figures too.
+    advance : callable, optional
+        Called with the parts done and their total.
+
+    Returns
+    -------
+    Content
+    """
+    done, total = 0, _PARTS + len(_SECTIONS)
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if advance is not None:
+            advance(done, total)
+
+    made = collect(fit, figures=figures, advance=step)
+    sections = []
+    for write in _SECTIONS:
+        sections.append(write(made))
+        step()
+    sizes = fit.data.sizes
+    return Content(
+        title=_title(made),
+        subtitle=(
+            f"{sizes['model']} models · {sizes['prompt']} prompts · {sizes['response']} words · "
+            f"formula {fit.spec['formula']} · outcome {fit.spec['outcome']}"
+        ),
+        alarms=tuple(made.diagnostics.messages),
+        answer=made.headline.text,
+        reading=results.reading(made),
+        sections=tuple(sections),
+        references=references(fit),
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=versions().get("valuebias", "unknown version"),
+    )
+
+
+def _title(made: Material) -> str:
+    row = made.headline.row
+    estimand = str(row["estimand"])
+    return f"{estimand[0].upper()}{estimand[1:]} in {row['category']}: {row['name']}"

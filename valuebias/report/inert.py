@@ -1,0 +1,118 @@
+"""Escapes that keep text from data inert: in LaTeX, in Markdown, and in spreadsheets."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from valuebias.plots.labels import visible
+
+__all__ = ["markdown", "tex"]
+
+# Markdown (CommonMark with GitHub's tables) may be escaped before any ASCII punctuation. A full stop
+# matters after a number at the start of a line only, and reads badly elsewhere.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&^=:@/-])")
+_PLAIN_HYPHEN = re.compile(r"(?<=[0-9A-Za-z])\\([-:/()=+])(?=[0-9A-Za-z ])")
+_NUMBERED = re.compile(r"^(\d+)\.")
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    "-": "{-}",
+    "[": r"{[}",
+    "]": r"{]}",
+    "*": r"{*}",
+    "−": r"\ensuremath{-}",
+    "×": r"\ensuremath{\times}",
+    "±": r"\ensuremath{\pm}",
+    "≤": r"\ensuremath{\leq}",
+    "≥": r"\ensuremath{\geq}",
+    "→": r"\ensuremath{\rightarrow}",
+    "←": r"\ensuremath{\leftarrow}",
+    "σ": r"\ensuremath{\sigma}",
+    "η": r"\ensuremath{\eta}",
+    "²": r"\ensuremath{^2}",
+    "Φ": r"\ensuremath{\Phi}",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "…": r"\ldots{}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "‘": r"\textquoteleft{}",
+    "’": r"\textquoteright{}",
+    "\u202f": r"\,",
+    "\u00a0": "~",
+}
+# The letters that LaTeX's T1 fonts have.
+_LATIN = set("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
+             "ĀāĂăĄąĆćČčĎďĐđĒēĘęĚěĞğĪīİıŁłŃńŇňŌōŐőŒœŘřŚśŞşŠšŤťŪūŮůŰűŸŹźŻżŽž")  # fmt: skip
+
+
+def markdown(value: object) -> str:
+    r"""Escape a text so that Markdown shows it as it is.
+
+    Parameters
+    ----------
+    value : object
+        Anything; its text is taken.
+
+    Returns
+    -------
+    str
+        On one line, without Markdown's or HTML's special characters.
+
+    Examples
+    --------
+    >>> print(markdown("<b>|*x*"))
+    \<b\>\|\*x\*
+    """
+    escaped = _MARKDOWN.sub(r"\\\1", visible(value))
+    # Within a word or a number these start nothing, and the source reads better without.
+    escaped = _PLAIN_HYPHEN.sub(r"\1", escaped)
+    return _NUMBERED.sub(r"\1\\.", escaped)
+
+
+def tex(value: object) -> str:
+    r"""Escape a text so that LaTeX prints it as it is.
+
+    Parameters
+    ----------
+    value : object
+        Anything; its text is taken.
+
+    Returns
+    -------
+    str
+        Printable ASCII, accented Latin letters and commands of LaTeX's own; any other character
+        becomes ``<U+`` and its number. Runs under pdfLaTeX, XeLaTeX and LuaLaTeX.
+
+    Examples
+    --------
+    >>> print(tex("50% of \\input{x}"))
+    50\% of \textbackslash{}input\{x\}
+    """
+    composed = unicodedata.normalize("NFC", visible(value))
+    # In T1 fonts two commas make a German quotation mark.
+    return "".join(_tex_letter(letter) for letter in composed).replace(",,", ",{},")
+
+
+def _tex_letter(letter: str) -> str:
+    if letter in _TEX:
+        return _TEX[letter]
+    if letter in _LATIN or " " <= letter <= "~":
+        return letter
+    return rf"\texttt{{\textless{{}}U+{ord(letter):04X}\textgreater{{}}}}"

@@ -1,0 +1,106 @@
+"""The numbers of a report, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valuebias.errors import ValueBiasError
+from valuebias.report.comparison import Comparison, compare
+
+if TYPE_CHECKING:
+    from valuebias.analysis.audit import Audit
+    from valuebias.analysis.diagnostics import Diagnostics
+    from valuebias.analysis.loo import LOO
+    from valuebias.fit_result import Fit
+    from valuebias.headline import Headline
+
+__all__ = ["PROB", "Advance", "Material", "collect"]
+
+PROB = 0.9
+"""Probability of every interval in a report."""
+
+Advance = Callable[[int, int], None]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the sections are written from.
+
+    Attributes
+    ----------
+    fit : Fit
+    headline : Headline
+    contrasts, models : DataFrame
+    words : DataFrame or None
+        None where the formula compares no groups; `no_words` then says so.
+    no_words : str
+    comparison : Comparison
+    check : Dataset
+        The posterior predictive check.
+    diagnostics : Diagnostics
+    sensitivity : DataFrame
+    loo : LOO
+    audit : Audit
+    figures : bool
+        Whether to draw.
+    """
+
+    fit: Fit
+    headline: Headline
+    contrasts: pd.DataFrame = field(repr=False)
+    models: pd.DataFrame = field(repr=False)
+    words: pd.DataFrame | None = field(repr=False)
+    no_words: str
+    comparison: Comparison = field(repr=False)
+    check: xr.Dataset = field(repr=False)
+    diagnostics: Diagnostics
+    sensitivity: pd.DataFrame = field(repr=False)
+    loo: LOO
+    audit: Audit = field(repr=False)
+    figures: bool
+
+    @property
+    def digits(self) -> int:
+        """Decimals that give the headline's SD two figures."""
+        sd = float(self.contrasts["sd"].iloc[0])
+        return int(np.clip(np.ceil(-np.log10(sd)) + 1, 0, 6)) if sd > 0 else 3
+
+
+def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material:
+    """Compute everything, calling ``advance`` after each part."""
+    from valuebias.analysis.audit import audit
+
+    def told(value: _T) -> _T:
+        advance()
+        return value
+
+    words, no_words = _words(fit)
+    return Material(
+        fit=fit,
+        headline=fit.headline(),
+        contrasts=fit.contrasts(prob=PROB),
+        models=told(fit.models(prob=PROB)),
+        words=words,
+        no_words=no_words,
+        check=told(fit.ppc()),
+        diagnostics=told(fit.diagnostics()),
+        loo=told(fit.loo()),
+        audit=told(audit(fit.data)),
+        sensitivity=told(fit.prior_sensitivity(prob=PROB)),
+        comparison=told(compare(fit)),
+        figures=figures,
+    )
+
+
+def _words(fit: Fit) -> tuple[pd.DataFrame | None, str]:
+    try:
+        return fit.words(prob=PROB), ""
+    except ValueBiasError as error:
+        return None, str(error)

@@ -1,0 +1,206 @@
+"""The methods in words, written from what was actually done, and the works they rest on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from valuebias.report.content import Reference
+
+if TYPE_CHECKING:
+    from valuebias.fit_result import Fit
+
+__all__ = ["dataset_provenance", "methods_text", "references", "reproduce"]
+
+_CHRISTIAN = Reference(
+    "Christian et al. (2026). Reward Models Inherit Value Biases from Pretraining. "
+    "arXiv:2601.20838.",
+    "https://arxiv.org/abs/2601.20838",
+)
+_WORKS = {
+    "pymc": Reference(
+        "Abril-Pla et al. (2023). PyMC: a modern and comprehensive probabilistic programming "
+        "framework in Python. PeerJ Computer Science 9, e1516.",
+        "https://doi.org/10.7717/peerj-cs.1516",
+    ),
+    "nuts": Reference(
+        "Hoffman & Gelman (2014). The No-U-Turn Sampler. Journal of Machine Learning Research "
+        "15, 1593–1623.",
+        "https://jmlr.org/papers/v15/hoffman14a.html",
+    ),
+    "nutpie": Reference(
+        "Seyboldt & PyMC developers. nutpie: a fast sampler for Bayesian posteriors.",
+        "https://github.com/pymc-devs/nutpie",
+    ),
+    "rhat": Reference(
+        "Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021). Rank-normalization, folding, and "
+        "localization: an improved R-hat. Bayesian Analysis 16(2), 667–718.",
+        "https://doi.org/10.1214/20-BA1221",
+    ),
+    "arviz": Reference(
+        "Kumar, Carroll, Hartikainen & Martin (2019). ArviZ: a unified library for exploratory "
+        "analysis of Bayesian models in Python. Journal of Open Source Software 4(33), 1143.",
+        "https://doi.org/10.21105/joss.01143",
+    ),
+    "loo": Reference(
+        "Vehtari, Gelman & Gabry (2017). Practical Bayesian model evaluation using leave-one-out "
+        "cross-validation and WAIC. Statistics and Computing 27, 1413–1432.",
+        "https://doi.org/10.1007/s11222-016-9696-4",
+    ),
+    "lkj": Reference(
+        "Lewandowski, Kurowicka & Joe (2009). Generating random correlation matrices based on "
+        "vines and extended onion method. Journal of Multivariate Analysis 100(9), 1989–2001.",
+        "https://doi.org/10.1016/j.jmva.2009.04.008",
+    ),
+    "barr": Reference(
+        "Barr, Levy, Scheepers & Tily (2013). Random effects structure for confirmatory hypothesis "
+        "testing: keep it maximal. Journal of Memory and Language 68(3), 255–278.",
+        "https://doi.org/10.1016/j.jml.2012.11.001",
+    ),
+    "okabe": Reference(
+        "Okabe & Ito (2008). Color Universal Design (CUD).", "https://jfly.uni-koeln.de/color/"
+    ),
+}
+
+
+def dataset_provenance(fit: Fit) -> dict[str, Any]:
+    """Read the provenance that the dataset carries; empty where it has none."""
+    text = fit.data.attrs.get("provenance", "{}")
+    read = json.loads(text) if isinstance(text, str) else {}
+    return read if isinstance(read, dict) else {}
+
+
+def methods_text(fit: Fit) -> tuple[str, ...]:
+    """Write the methods section.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+
+    Returns
+    -------
+    tuple of str
+        Paragraphs.
+    """
+    return (_data(fit), _model(fit), _priors(fit), _sampling(fit))
+
+
+def _data(fit: Fit) -> str:
+    from valuebias.analysis.outcome import describe
+
+    sizes, spec = fit.data.sizes, fit.spec
+    kind = describe(spec["outcome"])
+    families = dict(fit.data["family"].to_pandas().value_counts(sort=False))
+    counted = ", ".join(f"{count} of {name}" for name, count in families.items())
+    missing = (
+        "Every model scored every word after every prompt."
+        if not spec["n_missing"]
+        else f"{spec['n_missing']:,} of the {fit.data['score'].size:,} scores are missing."
+    )
+    turned = (
+        " Ranks were turned round, so that a higher number means a higher reward."
+        if kind.sign < 0
+        else ""
+    )
+    return (
+        f"{sizes['model']} models ({counted}) scored {sizes['response']} words of "
+        f"{sizes['category']} categories after {sizes['prompt']} prompts (Christian et al. 2026). "
+        f"{missing} Within each model and prompt the scores were turned into the outcome "
+        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}"
+    )
+
+
+def _model(fit: Fit) -> str:
+    framings = fit.problem.crossing.framings
+    components = ", ".join(fit.problem.components.names)
+    signed = (
+        "The lean signed by framing is half the lean under positive prompts less the lean under "
+        "negative ones. "
+        if len(framings) == 2
+        else f"All prompts are of {framings[0]} framing. "
+    )
+    return (
+        f"The outcome was modelled by a Gaussian hierarchy with the formula {fit.spec['formula']} "
+        f"acting on every category and framing, and random effects of {components}, each with its "
+        "own standard deviation by framing. The model is the sampling unit: models of a family "
+        "differ at random, so that a difference between families is judged against the spread of "
+        "models within them, and paraphrases of one question do not count as new models (Barr et "
+        "al. 2013). A lean is the mean outcome of one category less that of another. "
+        f"{signed}Factors are in zero-sum coding."
+    )
+
+
+def _priors(fit: Fit) -> str:
+    table = fit.priors()
+    listed = "; ".join(f"{name}: {row['prior']}" for name, row in table.iterrows())
+    return (
+        f"Priors, in units of the outcome: {listed}. HalfNormal and Normal are given by their "
+        "scale; LKJ by its concentration (Lewandowski et al. 2009)."
+    )
+
+
+def _sampling(fit: Fit) -> str:
+    spec = fit.spec
+    path = (
+        "The crossing is complete, so all effects were integrated out exactly and only standard "
+        "deviations and correlations were sampled"
+        if spec["path"] == "complete"
+        else "The crossing is incomplete; missing cells were drawn by data augmentation, which "
+        "leaves the posterior exact, with all effects integrated out"
+    )
+    sampler = "nutpie" if spec["sampler"] == "nutpie" else "PyMC"
+    return (
+        f"{path}; the effects were then drawn from their exact conditional posterior. The model is "
+        f"written in PyMC (Abril-Pla et al. 2023) and was sampled by the No-U-Turn sampler "
+        f"(Hoffman & Gelman 2014) of {sampler}: {spec['chains']} chains of {spec['draws']} draws "
+        f"after {spec['tune']} tuning steps, seed {spec['seed']}. Convergence was judged by split "
+        "R-hat and effective sample sizes (Vehtari et al. 2021) as computed by ArviZ (Kumar et al. "
+        "2019). Intervals are equal-tailed. Predictive accuracy is leave-one-score-out (Vehtari et "
+        "al. 2017), exact given the variances."
+    )
+
+
+def references(fit: Fit) -> tuple[Reference, ...]:
+    """List the works cited, the data's and the lexicon's own among them."""
+    used = ["pymc", "nuts", *(["nutpie"] if fit.spec["sampler"] == "nutpie" else []),
+            "rhat", "arviz", "loo", "lkj", "barr", "okabe"]  # fmt: skip
+    own = dataset_provenance(fit)
+    cited = []
+    for part in ("dataset", "lexicon", "prompts"):
+        entry = own.get(part)
+        citation = entry.get("citation") if isinstance(entry, dict) else None
+        if citation and "2601.20838" not in str(citation).split(";")[0]:
+            cited.append(Reference(f"{part.capitalize()}: {citation}"))
+    return (_CHRISTIAN, *cited, *(_WORKS[name] for name in used))
+
+
+def reproduce(fit: Fit) -> str:
+    """Write the code that makes the fit again."""
+    own = dataset_provenance(fit).get("dataset")
+    name = own.get("name") if isinstance(own, dict) else None
+    data = f"valuebias.datasets.load({name!r})" if name else 'valuebias.read("data.nc")'
+    comment = "" if name else "  # the data of this report, see the provenance"
+    spec = fit.spec
+    settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
+    if spec["sampler"] != "nutpie":
+        settings["sampler"] = spec["sampler"]
+    if spec["contrast"]:
+        settings["contrast"] = tuple(spec["contrast"])
+    prior = _changed_prior(fit)
+    if prior:
+        settings["prior"] = prior
+    given = "".join(f"    {key}={value!r},\n" for key, value in settings.items())
+    return (
+        "import valuebias\n\n"
+        f"dataset = {data}{comment}\n"
+        f"fit = valuebias.fit(\n    dataset,\n    {spec['formula']!r},\n{given})\n"
+        'fit.report("report.html")\n'
+    )
+
+
+def _changed_prior(fit: Fit) -> dict[str, Any]:
+    from valuebias.analysis.priors import Prior
+
+    default = Prior().to_dict()
+    return {key: value for key, value in fit.prior.to_dict().items() if value != default.get(key)}

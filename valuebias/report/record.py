@@ -1,0 +1,77 @@
+"""The sections that put on record how the numbers came about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from valuebias.report.content import Column, Section, Table
+from valuebias.report.material import Material
+from valuebias.report.methods import dataset_provenance, methods_text, reproduce
+
+__all__ = ["methods_section", "provenance_section", "reproduce_section"]
+
+_SETTINGS = ("formula", "outcome", "contrast", "sampler", "chains", "draws", "tune", "seed", "path",
+             "n_missing", "dropped_words")  # fmt: skip
+
+
+def methods_section(made: Material) -> Section:
+    """Describe what was done, with the priors."""
+    table = made.fit.priors().reset_index()
+    columns = (
+        Column("parameter", "parameter"),
+        Column("prior", "prior"),
+        Column("meaning", "meaning"),
+    )
+    caption = "Priors, in units of the outcome."
+    return Section("methods", "Methods", methods_text(made.fit),
+                   tables=(Table("priors", caption, table, columns),))  # fmt: skip
+
+
+def provenance_section(made: Material) -> Section:
+    """List versions, seed, hashes and settings."""
+    fit, own = made.fit, dataset_provenance(made.fit)
+    rows = [("fit", name, fit.spec.get(name)) for name in _SETTINGS]
+    rows += [("fit", key, fit.provenance[key]) for key in ("date", "python", "platform")
+             if key in fit.provenance]  # fmt: skip
+    rows += [("fit", f"{name} version", version)
+             for name, version in fit.provenance.get("packages", {}).items()]  # fmt: skip
+    scores = np.ascontiguousarray(fit.data["score"].to_numpy())
+    rows.append(("data", "SHA-256 of the scores as fitted", hashlib.sha256(scores).hexdigest()))
+    for part in ("dataset", "lexicon", "prompts"):
+        entry = own.get(part)
+        if isinstance(entry, Mapping):
+            rows += [("data", f"{part} {key}", _said(value)) for key, value in entry.items()]
+    rows += [("data", key, _said(own[key])) for key in ("date", "simulated", "by") if key in own]
+    files = own.get("files")
+    for file in files if isinstance(files, list) else []:
+        rows.append(("file", file.get("name"), f"SHA-256 {file.get('sha256')}"))
+    rows = [row for row in rows if row[2] not in (None, "", "[]")]
+    table = pd.DataFrame(rows, columns=["of", "what", "value"])
+    table["value"] = table["value"].map(_said)
+    columns = (Column("of", "of"), Column("what", "what"), Column("value", "value"))
+    return Section("provenance", "Provenance",
+                   tables=(Table("provenance", "What went into the numbers.", table, columns),))  # fmt: skip
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(entry) for entry in value) or "[]"
+    return str(value)
+
+
+def reproduce_section(made: Material) -> Section:
+    """Give the code that makes the fit again."""
+    return Section(
+        "reproduce",
+        "How to reproduce",
+        (
+            "With the versions listed above, the same seed gives the same draws; with others, the "
+            "same answer within Monte-Carlo error.",
+        ),
+        code=reproduce(made.fit),
+    )

@@ -1,0 +1,159 @@
+"""Turn the content of a report into files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from valuebias import text
+from valuebias.plots.canvas import FAINT, GREY, INK, PAPER, styled
+from valuebias.plots.labels import visible
+from valuebias.report.inert import markdown, tex
+
+if TYPE_CHECKING:
+    from valuebias.report.content import Content, Picture
+
+__all__ = ["write_csv", "write_html", "write_markdown", "write_tex"]
+
+# Of matplotlib's own information only the drawing is wanted: the rest changes with every run.
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_READERS_COLOURS = {
+    INK: "currentColor",
+    GREY: "var(--muted)",
+    FAINT: "var(--rule)",
+    PAPER: "var(--paper)",
+    "#0072b2": "var(--blue)",  # too dark on a dark ground
+}
+
+
+def write_html(content: Content, path: Path) -> None:
+    """Write one self-contained page."""
+    # Autoescaping leaves lone surrogates and control characters, hence `finalize`.
+    env = _environment(_visible_or_markup, autoescape=True)
+    style = Markup(env.get_template("report.css").render())  # noqa: S704 - our own style sheet
+    page = env.get_template("report.html.j2").render(content=content, style=style, svg=_svg)
+    path.write_text(page, encoding="utf-8")
+
+
+def write_markdown(content: Content, path: Path) -> None:
+    """Write text and tables for GitHub and its like."""
+    env = _environment(_unless_markup(markdown))
+    page = env.get_template("report.md.j2").render(content=content, fenced=_fenced)
+    path.write_text(page, encoding="utf-8")
+
+
+def write_tex(content: Content, path: Path) -> None:
+    """Write a LaTeX document with booktabs tables."""
+    env = _environment(
+        _unless_markup(tex),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+    )
+    page = env.get_template("report.tex.j2").render(
+        content=content, typewriter=_typewriter, widths=_widths
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def write_csv(content: Content, path: Path) -> None:
+    """Write a folder with one CSV file a table, all rows and columns in full precision."""
+    path.mkdir()
+    answer = [("title", content.title), ("answer", content.answer)]
+    answer += [("not converged", alarm) for alarm in content.alarms]
+    answer += [("missing", f"{s.title}: {s.missing}") for s in content.sections if s.missing]
+    frames = {"answer": pd.DataFrame(answer, columns=["what", "text"])}
+    frames |= {table.name: table.frame for s in content.sections for table in s.tables}
+    for name, frame in frames.items():
+        safe = frame.map(_cell).rename(columns=lambda label: _cell(str(label)))
+        safe.to_csv(path / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def _cell(value: Any) -> Any:
+    """Keep a text from running in a spreadsheet and from breaking the encoding."""
+    return text.neutralise(text.escape(value)) if isinstance(value, str) else value
+
+
+def _environment(
+    finalize: Callable[[Any], Any], *, autoescape: bool = False, **delimiters: str
+) -> Environment:
+    # Escaping is by `finalize` where it is not HTML: every value passes through it.
+    return Environment(  # noqa: S701
+        loader=PackageLoader("valuebias.report", "templates"),
+        autoescape=autoescape,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **delimiters,  # type: ignore[arg-type]
+    )
+
+
+def _visible_or_markup(value: Any) -> Any:
+    return value if isinstance(value, Markup) else visible(value)
+
+
+def _unless_markup(escaped: Callable[[object], str]) -> Callable[[Any], str]:
+    """Escape all values except those that are in the output's language already."""
+    return lambda value: str(value) if isinstance(value, Markup) else escaped(value)
+
+
+def _fenced(code: str) -> Markup:
+    """Put code in a Markdown fence longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall("`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    lines = "\n".join(visible(line) for line in code.strip().split("\n"))
+    return Markup(f"{fence}python\n{lines}\n{fence}")  # noqa: S704 - not HTML
+
+
+def _typewriter(code: str) -> Markup:
+    """Set code in LaTeX line by line; a verbatim block could be closed by what is in it."""
+    lines = (tex(line).replace(" ", "~") for line in code.strip().split("\n"))
+    body = "\\\\\n".join(rf"\texttt{{{line or '~'}}}" for line in lines)
+    return Markup(body)  # noqa: S704 - not HTML
+
+
+def _widths(columns: Any) -> Markup:
+    """Give the LaTeX columns: numbers to the right, long texts in paragraphs."""
+    texts = sum(not column.numeric for column in columns)
+    share = (0.94 - 0.115 * (len(columns) - texts)) / max(texts, 1)
+    paragraph = rf">{{\raggedright\arraybackslash}}p{{{max(share - 0.02, 0.08):.3f}\linewidth}}"
+    return Markup("".join("r" if c.numeric else paragraph for c in columns))  # noqa: S704
+
+
+def _svg(picture: Picture) -> Markup:
+    """Draw a figure as part of a page, in the page's colours."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with styled(), mpl.rc_context({"svg.hashsalt": picture.name}):
+        picture.figure.savefig(
+            buffer, format="svg", transparent=True, metadata=_NO_METADATA, dpi=130
+        )
+    drawn = buffer.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r"<!--.*?-->", "", drawn, flags=re.DOTALL)
+    for ours, readers in _READERS_COLOURS.items():
+        drawn = drawn.replace(ours, readers)
+    # Several figures on a page must not share names, and their style is for them alone.
+    drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{picture.name}-", drawn)
+    drawn = drawn.replace(">*{", f">#figure-{picture.name} *{{")
+    label = escape(visible(picture.alt))
+    opening = rf'<svg id="figure-{picture.name}" role="img" aria-label="{label}"'
+    wide = re.search(r'width="([\d.]+)pt"', drawn)
+    width = float(wide[1]) if wide else 518.0
+    drawn = re.sub(r' (width|height)="[\d.]+pt"', "", drawn, count=2)
+    opening += f' style="width: {width / 72 * 110:.0f}px"'
+    return Markup(drawn.replace("<svg", opening, 1))  # noqa: S704 - made above, texts are outlines
