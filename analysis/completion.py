@@ -195,4 +195,4 @@ def sparse_margins(crossing: Crossing, threshold: float = 0.6) -> float:
             most = (by_word > threshold) | (by_word[members].mean(axis=0) > threshold)
             block = np.ix_(members, group)
             sparse[block] |= most[members][:, None]
-    return float((sparse & gaps).sum() / max(gaps.sum(), 1))
+    return float((sparse & gaps).sum() / max(int(gaps.sum()), 1))

@@ -208,9 +208,10 @@ class Posterior:
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log-density and gradient at unconstrained ``x``, shape (n_dim,)."""
         p = self.packed
-        return log_posterior(  # type: ignore[no-any-return]
+        value, gradient = log_posterior(
             x, self.scales, self.eta, self.n_framings, p.layout, p.patterns, p.df, p.scatter
         )
+        return value, gradient
 
     def constrain(self, x: Array) -> tuple[Array, Array]:
         """SDs (…, component, framing) and correlations (…, correlated) at ``x`` (…, n_dim)."""

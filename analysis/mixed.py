@@ -32,6 +32,8 @@ Array = NDArray[np.float64]
 INTERCEPT = "random intercept"
 """Name of the paper's specification: every model shifts all its medians alike."""
 
+_NO_SPREAD = 1e-9  # squared ranks; median ranks differ by a quarter or more, if at all
+
 SLOPES = "random slopes"
 """Name of the specification in which every model has its own category × framing effects."""
 
@@ -229,16 +231,26 @@ def _refuse_inestimable(medians: MedianRanks, cells: CellMeans, spec: str) -> No
             "Every model has one median a category and framing, so its own effects there cannot be "
             "told from the residual. Random slopes need two or more prompts of a framing."
         )
-    if cells.df_within > 0 and not cells.within > 0:
-        raise ValueBiasError(
-            "No model's median ranks differ between prompts of one framing, so there is no "
-            "residual to compare the effects with. Look at the scores, or use more words."
-        )
     if cells.rows <= len(cells.counts) + families * cells.counts.shape[1]:
         raise ValueBiasError(
             f"There are {cells.rows} median ranks, too few for the effects of {families} families "
             f"in {cells.counts.shape[1]} cells and of {models} models."
         )
+    if not cells.within > 0 and (cells.df_within > 0 or not _varies(cells)):
+        raise ValueBiasError(
+            "No model's median ranks differ between prompts of one framing, so there is no "
+            "residual to compare the effects with. Look at the scores, or use more words."
+        )
+
+
+def _varies(cells: CellMeans) -> bool:
+    """Say whether the cell means differ beyond those of families in cells and those of models."""
+    model, cell = np.nonzero(cells.counts > 0)
+    family_cell = cells.family[model] * cells.counts.shape[1] + cell
+    design = np.hstack([codes[:, None] == np.unique(codes) for codes in (model, family_cell)])
+    means = cells.means[model, cell]
+    fitted = design @ np.linalg.lstsq(design.astype(float), means, rcond=None)[0]
+    return bool(((means - fitted) ** 2).sum() > _NO_SPREAD)
 
 
 def _random_intercept(medians: MedianRanks, cells: CellMeans, effects: FixedEffects) -> Variances:

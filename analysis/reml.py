@@ -125,7 +125,8 @@ def gls(cells: CellMeans, effects: FixedEffects, variances: Variances) -> Estima
     for mean, count, family in zip(cells.means, cells.counts, cells.family, strict=True):
         seen = count > 0
         if count.tobytes() not in roots:
-            roots[count.tobytes()] = np.linalg.cholesky(_covariance(variances, count, seen))
+            covariance = _covariance(variances, count, seen)
+            roots[count.tobytes()] = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         root = roots[count.tobytes()]
         white = np.linalg.solve(root, np.column_stack([effects.design[family][seen], mean[seen]]))
         parts.append(white)

@@ -1,8 +1,8 @@
 """Split a completed cube into its random effects and its residual, table by table.
 
 Given the variances, "everything but the residual" is a linear smoother of the cube's margins.
-Applied with noise it draws from the exact conditional distribution; without noise it gives the mean,
-which also multiplies a cube by its precision matrix: ``V⁻¹ y = (y − smooth(y)) / σ²``.
+Applied with noise it draws from the exact conditional distribution; without noise it gives the
+mean, which also multiplies a cube by its precision matrix: ``V⁻¹ y = (y − smooth(y)) / σ²``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from dense import Dense, Theta, make_problem
-from scipy import stats
+from scipy import linalg, stats
 
 from valuebias.analysis.hierarchical import Problem, Settings, sample
 from valuebias.analysis.incomplete import CompletedDraws, sample_incomplete
@@ -42,7 +42,8 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
     proposal = stats.multivariate_t(flat.mean(axis=0), 1.3 * np.cov(flat.T), df=5, seed=rng)
     x = proposal.rvs(4000)
     scales = problem.posterior(problem.strata).scales
-    target = np.array([observed_log_posterior(problem, row, scales) for row in x])
+    parts = projected_components(problem)
+    target = np.array([observed_log_posterior(parts, row, scales) for row in x])
     log_weight = target - proposal.logpdf(x)
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
@@ -56,11 +57,28 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
     assert np.abs(np.log(flat.std(axis=0) / sd)).max() < 0.25
 
 
-def observed_log_posterior(problem: Problem, x: np.ndarray, scales: np.ndarray) -> float:
+def projected_components(problem: Problem) -> tuple[np.ndarray, ...]:
+    """Observed cells free of levels, and each component's covariance of them at SD one."""
+    names = problem.components.names
+    dense = Dense(problem, Theta(np.ones((len(names), 1)), np.empty(0)))
+    basis, seen = dense.free_of_levels()
+
+    def project(covariance: np.ndarray) -> np.ndarray:
+        return basis.T @ covariance[np.ix_(seen, seen)] @ basis
+
+    parts = np.array([project(dense.component(name)) for name in names])
+    return basis.T @ problem.crossing.y.ravel()[seen], project(dense.coefficients), parts
+
+
+def observed_log_posterior(
+    projected: tuple[np.ndarray, ...], x: np.ndarray, scales: np.ndarray
+) -> float:
+    y, fixed, parts = projected
     sd = np.exp(x)
-    dense = Dense(problem, Theta(sd[:, None], np.empty(0)))
+    root = np.linalg.cholesky(fixed + np.tensordot(sd**2, parts, 1))
+    z = linalg.solve_triangular(root, y, lower=True)
     prior = stats.halfnorm(scale=scales).logpdf(sd).sum() + x.sum()
-    return dense.log_likelihood() + float(prior)
+    return float(prior - np.log(np.diag(root)).sum() - 0.5 * z @ z)
 
 
 def test_one_missing_cell_changes_little() -> None:

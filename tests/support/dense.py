@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -164,7 +165,7 @@ class Dense:
         prompts = (self.framing[:, None] == self.framing).astype(float)
         return np.kron(np.kron(models, prompts), self.member @ self.member.T)
 
-    @property
+    @cached_property
     def covariance(self) -> Array:
         """Covariance between all cells, levels aside."""
         return self.coefficients + sum(self.component(name) for name in self.names)
@@ -180,12 +181,13 @@ class Dense:
 
     def free_of_levels(self, observed: Array | None = None) -> tuple[Array, NDArray[np.intp]]:
         """Orthonormal basis of what is left once each model × prompt has its own level."""
-        m, p, w = self.crossing.shape
         mask = self.crossing.observed if observed is None else observed
-        seen = np.flatnonzero(mask.ravel())
-        levels = np.kron(np.eye(m * p), np.ones((w, 1)))[seen]
-        levels = levels[:, levels.any(axis=0)]
-        return linalg.null_space(levels.T), seen
+        counts = mask.sum(axis=2).ravel()
+        blocks = [linalg.helmert(n).T for n in counts if n > 1]
+        # A lone cell of a model × prompt tells its level only.
+        lone = (counts == 1).repeat(mask.shape[2])
+        seen = np.flatnonzero(mask.ravel() & ~lone)
+        return linalg.block_diag(*blocks), seen
 
     def precision(self) -> Array:
         """``A (AᵀVA)⁻¹ Aᵀ`` of the observed cells, put in its place among all cells."""

@@ -164,13 +164,14 @@ def half_eye(axes: Axes, y: float, draws: Array, colour: str) -> None:
               markeredgecolor=PAPER, markeredgewidth=0.7, zorder=4)  # fmt: skip
 
 
-def towards(axes: Axes, category: str) -> None:
+def towards(axes: Axes, category: str, *, narrow: bool = False) -> None:
     """Say above the axes which category each side favours."""
     first, _, second = category.partition(" − ")
-    left, right = drawable(second, 22), drawable(first, 22)
+    room, word = (12, "") if narrow else (22, "towards ")
+    left, right = drawable(second, room), drawable(first, room)
     note = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8, "color": GREY}
-    axes.text(0, 1.01, f"← towards {left}", ha="left", **note)  # type: ignore[arg-type]
-    axes.text(1, 1.01, f"towards {right} →", ha="right", **note)  # type: ignore[arg-type]
+    axes.text(0, 1.01, f"← {word}{left}", ha="left", **note)  # type: ignore[arg-type]
+    axes.text(1, 1.01, f"{word}{right} →", ha="right", **note)  # type: ignore[arg-type]
 
 
 def legend(figure: Figure, handles: Sequence[object], labels: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def draw(fit: Fit) -> Figure:
                 left.set_title(f"Lean of each {drawable(factor)}", pad=16)
                 right.set_title("Difference", pad=16)
         panels[-1, 0].set_xlabel(f"lean, signed by framing ({unit})")
-        panels[-1, 1].set_xlabel(f"difference in lean ({unit}); band: ±{rope:.2g}")
+        panels[-1, 1].set_xlabel(f"difference ({unit}); band: ±{rope:.2g}")
         figure.draw_without_rendering()
     return figure
 
@@ -92,9 +92,17 @@ def _panel(axes: Axes, draws: xr.DataArray, category: str, palette: dict[str, st
     names = chosen["name"].to_numpy().tolist()
     tidy_axes(axes)
     zero_line(axes)
-    towards(axes, category)
+    towards(axes, category, narrow=True)
     for i, name in enumerate(names):
         values = chosen.isel(estimand=i).to_numpy().ravel()
         half_eye(axes, float(-i), values, palette.get(name, INK if len(names) == 1 else GREY))
-    axes.set_yticks([-i for i in range(len(names))], [drawable(name, 24) for name in names])
+    axes.set_yticks([-i for i in range(len(names))], [_label(name) for name in names])
     axes.set_ylim(-len(names) + 0.7, 0.85)
+
+
+def _label(name: str) -> str:
+    """Write a family, or two families on two lines where they are long."""
+    first, minus, second = name.partition(" − ")
+    if not minus or len(name) <= 16:
+        return drawable(name, 18)
+    return f"{drawable(first, 16)}\n− {drawable(second, 16)}"

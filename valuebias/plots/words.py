@@ -55,8 +55,8 @@ def draw(fit: Fit) -> Figure:
     first, _, second = str(table["name"].iloc[0]).partition(" − ")
     ordered = table.sort_values("mean")
     sides = {
-        f"Valued more by {second}": ordered[ordered["mean"] < 0].head(_EACH_WAY),
-        f"Valued more by {first}": ordered[ordered["mean"] > 0][::-1].head(_EACH_WAY),
+        f"Valued more by {drawable(second, 15)}": ordered[ordered["mean"] < 0].head(_EACH_WAY),
+        f"Valued more by {drawable(first, 15)}": ordered[ordered["mean"] > 0][::-1].head(_EACH_WAY),
     }
     n_rows = max(1, *(len(rows) for rows in sides.values()))
     unit = UNITS[fit.spec["outcome"]]
@@ -65,9 +65,9 @@ def draw(fit: Fit) -> Figure:
         panels = figure.subplots(1, 2)
         for axes, (title, rows) in zip(panels, sides.items(), strict=True):
             _panel(axes, rows, palette)
-            axes.set_title(drawable(title))
+            axes.set_title(title, loc="left" if axes is panels[0] else "right")
+            axes.set_xlabel(f"difference ({unit})")
             axes.set_ylim(-n_rows + 0.3, 0.7)
-            axes.set_xlabel(f"{drawable(table['name'].iloc[0], 34)} ({unit})")
         _same_reach(panels[0], panels[1])
         _legend(figure, palette, table)
         figure.draw_without_rendering()
@@ -87,7 +87,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, palette: dict[str, str]) -> None:
     for i, row in enumerate(rows.itertuples()):
         colour = palette.get(row[-1], GREY)
         interval(axes, -i, row.mean, (row.lower, row.upper), colour=colour, size=5)
-    axes.set_yticks([-i for i in range(len(rows))], [drawable(w, 26) for w in rows["word"]])
+    axes.set_yticks([-i for i in range(len(rows))], [drawable(w, 20) for w in rows["word"]])
     for label, kind in zip(axes.get_yticklabels(), rows["_colour"], strict=True):
         label.set_color(palette.get(kind, GREY))
 

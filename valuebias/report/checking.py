@@ -238,7 +238,6 @@ def convergence_section(made: Material) -> Section:
         "convergence",
         "Convergence",
         (numbers,),
-        items=tuple(found.messages),
         tables=(
             Table("summary", "Standard deviations, correlations and means.", summary, columns, shown),
             Table("diagnostics", "", diagnostics, (), diagnostics.head(0)),

@@ -72,7 +72,7 @@ def gather(fit: Fit, *, figures: bool, advance: Advance | None = None) -> Conten
             f"{sizes['model']} models · {sizes['prompt']} prompts · {sizes['response']} words · "
             f"formula {fit.spec['formula']} · outcome {fit.spec['outcome']}"
         ),
-        alarms=tuple(made.diagnostics.messages),
+        alarms=tuple(text[:1].upper() + text[1:] for text in made.diagnostics.messages),
         answer=made.headline.text,
         reading=results.reading(made),
         sections=tuple(sections),

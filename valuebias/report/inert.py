@@ -9,11 +9,10 @@ from valuebias.plots.labels import visible
 
 __all__ = ["markdown", "tex"]
 
-# Markdown (CommonMark with GitHub's tables) may be escaped before any ASCII punctuation. A full stop
-# matters after a number at the start of a line only, and reads badly elsewhere.
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&^=:@/-])")
-_PLAIN_HYPHEN = re.compile(r"(?<=[0-9A-Za-z])\\([-:/()=+])(?=[0-9A-Za-z ])")
-_NUMBERED = re.compile(r"^(\d+)\.")
+# Any ASCII punctuation may be escaped in Markdown, but the source should stay readable.
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$&@]|:(?=//)|:(?=[\w+-]+:)|(?<=www)\.")
+# What starts a list, a heading or a rule at the start of a line only.
+_STARTS = re.compile(r"^(\d*)([-+=.)])")
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -47,6 +46,7 @@ _TEX = {
     "η": r"\ensuremath{\eta}",
     "²": r"\ensuremath{^2}",
     "Φ": r"\ensuremath{\Phi}",
+    "·": r"\textperiodcentered{}",
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "…": r"\ldots{}",
@@ -54,9 +54,10 @@ _TEX = {
     "”": r"\textquotedblright{}",
     "‘": r"\textquoteleft{}",
     "’": r"\textquoteright{}",
-    "\u202f": r"\,",
-    "\u00a0": "~",
+    "\u200b": r"\allowbreak{}",
 }
+# A word longer than this does not fit a column and may be broken.
+_UNBROKEN = re.compile(r"[^\s\u200b]{20}(?=\S)")
 # The letters that LaTeX's T1 fonts have.
 _LATIN = set("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
              "ĀāĂăĄąĆćČčĎďĐđĒēĘęĚěĞğĪīİıŁłŃńŇňŌōŐőŒœŘřŚśŞşŠšŤťŪūŮůŰűŸŹźŻżŽž")  # fmt: skip
@@ -80,10 +81,7 @@ def markdown(value: object) -> str:
     >>> print(markdown("<b>|*x*"))
     \<b\>\|\*x\*
     """
-    escaped = _MARKDOWN.sub(r"\\\1", visible(value))
-    # Within a word or a number these start nothing, and the source reads better without.
-    escaped = _PLAIN_HYPHEN.sub(r"\1", escaped)
-    return _NUMBERED.sub(r"\1\\.", escaped)
+    return _STARTS.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", visible(value)))
 
 
 def tex(value: object) -> str:
@@ -107,7 +105,8 @@ def tex(value: object) -> str:
     """
     composed = unicodedata.normalize("NFC", visible(value))
     # In T1 fonts two commas make a German quotation mark.
-    return "".join(_tex_letter(letter) for letter in composed).replace(",,", ",{},")
+    broken = _UNBROKEN.sub("\\g<0>\u200b", composed)
+    return "".join(_tex_letter(letter) for letter in broken).replace(",,", ",{},")
 
 
 def _tex_letter(letter: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,12 @@ from valuebias.plots.labels import visible
 from valuebias.report.inert import markdown, tex
 
 if TYPE_CHECKING:
-    from valuebias.report.content import Content, Picture
+    from valuebias.report.content import Column, Content, Picture
 
 __all__ = ["write_csv", "write_html", "write_markdown", "write_tex"]
 
+# Characters on a line of a LaTeX table, and in a column that is never broken.
+_LINE, _NARROW = 98, 18
 # Of matplotlib's own information only the drawing is wanted: the rest changes with every run.
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _READERS_COLOURS = {
@@ -124,12 +126,25 @@ def _typewriter(code: str) -> Markup:
     return Markup(body)  # noqa: S704 - not HTML
 
 
-def _widths(columns: Any) -> Markup:
-    """Give the LaTeX columns: numbers to the right, long texts in paragraphs."""
-    texts = sum(not column.numeric for column in columns)
-    share = (0.94 - 0.115 * (len(columns) - texts)) / max(texts, 1)
-    paragraph = rf">{{\raggedright\arraybackslash}}p{{{max(share - 0.02, 0.08):.3f}\linewidth}}"
-    return Markup("".join("r" if c.numeric else paragraph for c in columns))  # noqa: S704
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Markup:
+    """Give the LaTeX columns: as wide as they need be, or in paragraphs where that is too wide."""
+    longest = [
+        max(len(column.label), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)
+    ]
+    wide = [
+        not column.numeric and length > _NARROW
+        for column, length in zip(columns, longest, strict=True)
+    ]
+    room = _LINE - sum(n + 2 for n, is_wide in zip(longest, wide, strict=True) if not is_wide)
+    needed = sum(n for n, is_wide in zip(longest, wide, strict=True) if is_wide)
+    made = []
+    for column, length, is_wide in zip(columns, longest, wide, strict=True):
+        if not is_wide or needed <= room:
+            made.append("r" if column.numeric else "l")
+        else:
+            share = max(room * min(length / needed, 1.0), 12) / _LINE
+            made.append(rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}")
+    return Markup("".join(made))  # noqa: S704 - not HTML
 
 
 def _svg(picture: Picture) -> Markup:
