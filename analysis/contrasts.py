@@ -7,7 +7,6 @@ the difference of the leans under positive and negative framing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -121,7 +120,7 @@ def estimands(
     rng: np.random.Generator,
 ) -> list[Estimand]:
     """All estimands, the headline first."""
-    rows = list(_rows(crossing))
+    rows = _rows(crossing)
     out = []
     for category, weights in category_contrasts(crossing.categories, contrast).items():
         on_axes = crossing.contrast_weights(weights)
@@ -154,27 +153,28 @@ def estimands(
     )
 
 
-def _rows(crossing: Crossing) -> Iterator[tuple[str, str, Array]]:
+def _rows(crossing: Crossing) -> list[tuple[str, str, Array]]:
     """Give the combinations of design columns worth reporting: kind, name, row."""
     design = crossing.design
+    rows: list[tuple[str, str, Array]] = []
     # The family first, whatever its place in the formula: it is the question of the package.
     factors = sorted(design.variables, key=lambda f: f.expression != "family")
     for factor in factors:
         if factor.categorical:
-            yield from _level_rows(crossing, factor)
+            rows += _level_rows(crossing, factor)
     for factor in factors:
         if not factor.categorical:
-            for k, label in enumerate(factor.labels):
-                yield "slope", label, design.slope_row(factor, k)
-    yield "overall lean", "all models", design.matrix.mean(axis=0)
+            slopes = [design.slope_row(factor, k) for k in range(len(factor.labels))]
+            rows += [("slope", *pair) for pair in zip(factor.labels, slopes, strict=True)]
+    return [*rows, ("overall lean", "all models", design.matrix.mean(axis=0))]
 
 
-def _level_rows(crossing: Crossing, factor: Factor) -> Iterator[tuple[str, str, Array]]:
+def _level_rows(crossing: Crossing, factor: Factor) -> list[tuple[str, str, Array]]:
     means = {level: crossing.design.average_row(factor, level) for level in factor.levels}
-    for a, b in combinations(factor.levels, 2):
-        yield f"{factor.expression} difference", f"{a} − {b}", means[a] - means[b]
-    for level, row in means.items():
-        yield f"{factor.expression} lean", level, row
+    kind = factor.expression
+    pairs = combinations(factor.levels, 2)
+    differences = [(f"{kind} difference", f"{a} − {b}", means[a] - means[b]) for a, b in pairs]
+    return differences + [(f"{kind} lean", level, row) for level, row in means.items()]
 
 
 def _unseen_models(

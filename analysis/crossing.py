@@ -122,6 +122,7 @@ def make_crossing(
     Returns
     -------
     Crossing
+        The centred cube with its sides.
 
     Raises
     ------

@@ -168,6 +168,7 @@ def parse_formula(formula: str, models: pd.DataFrame) -> ModelDesign:
     Returns
     -------
     ModelDesign
+        The columns over the models at hand and how to code other models.
 
     Raises
     ------

@@ -85,17 +85,22 @@ def sample_nuts(
         cores=cores,
         seed=seed,
         progress_bar=False,
-        blocking=progress is None,
+        # A blocking sampler would swallow an interrupt and return unfinished chains.
+        blocking=False,
     )
-    trace = sampler if progress is None else _follow(sampler, progress, chains * (draws + tune))
+    trace = _follow(sampler, progress or _silent, chains * (draws + tune))
     sd, correlation = posterior.constrain(np.asarray(trace["posterior"]["x"]))
     return VarianceDraws(sd, correlation, _numeric_stats(trace["sample_stats"]))
 
 
+def _silent(done: int, total: int) -> None:
+    pass
+
+
 def _follow(sampler: Any, progress: Callable[[int, int], None], total: int) -> Any:
     """Wait for a background sampler; an interrupt stops it before it is passed on."""
-    progress(0, total)
     try:
+        progress(0, total)
         trace = sampler.wait()
     except BaseException:
         sampler.cancel()
@@ -126,6 +131,9 @@ def sample_pymc(
         progressbar=False,
         compute_convergence_checks=False,
     )
+    if trace["posterior"].sizes["draw"] < draws or trace["posterior"].sizes["chain"] < chains:
+        # PyMC answers an interrupt by returning the draws it has.
+        raise KeyboardInterrupt
     sd = np.asarray(trace["posterior"]["sd"])
     if "correlation" in trace["posterior"]:
         correlation = np.asarray(trace["posterior"]["correlation"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -11,25 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
-from valuebias.analysis.contrasts import (
-    category_contrasts,
-    estimands,
-    framing_contrasts,
-    stack_draws,
-    summarise_contrasts,
-)
-from valuebias.analysis.density import variances
+from valuebias.analysis.contrasts import framing_contrasts, summarise_contrasts
 from valuebias.analysis.diagnostics import Diagnostics, describe_draws, diagnose
-from valuebias.analysis.effects import EffectDraws, Margins, draw_word_effects, make_margins
-from valuebias.analysis.hierarchical import Problem, make_problem
+from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.outcome import describe
 from valuebias.analysis.priors import Prior, prior_table
-from valuebias.analysis.smoother import Smoother
-from valuebias.analysis.strata import make_tables
 from valuebias.errors import ValueBiasError
 from valuebias.headline import Headline, make_headline
+from valuebias.recovery import Recovery
 from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
@@ -40,16 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Fit"]
 
-Array = NDArray[np.float64]
-
-# Streams of random numbers, so that one question's draws do not depend on which was asked before.
-_CONTRASTS, _WORDS, _PPC = 2, 3, 4
-
 
 class Fit:
     """A fitted hierarchical model; made by :func:`valuebias.fit`, not by hand.
 
-    Attributes
+    Parameters
     ----------
     data : xarray.Dataset
         The scores as fitted (words outside the lexicon dropped).
@@ -63,6 +48,17 @@ class Fit:
         ``sample_stats``; ``completion`` for incomplete crossings.
     provenance : dict
         When, with what versions and on what the fit was made.
+    problem : Problem, optional
+        The prepared data, where they are at hand; made again from `data` otherwise.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> fit = valuebias.fit(valuebias.datasets.load("demo"), seed=1, progress=False)
+    >>> fit.contrasts().loc[0, ["estimand", "name", "framing"]].tolist()
+    ['family difference', 'Alder − Birch', 'signed']
+    >>> fit.diagnostics().converged
+    True
     """
 
     def __init__(
@@ -76,8 +72,7 @@ class Fit:
     ) -> None:
         self.data, self.spec, self.prior = data, spec, prior
         self.tree, self.provenance = tree, provenance
-        if problem is not None:
-            self.__dict__["problem"] = problem
+        self._recovery = Recovery(data, spec, prior, tree, problem)
 
     def __repr__(self) -> str:
         m, p, w = (self.data.sizes[d] for d in ("model", "prompt", "response"))
@@ -86,10 +81,10 @@ class Fit:
             f"{self.spec['outcome']} outcome, {self.spec['path']} path>\n{self.headline()}"
         )
 
-    @cached_property
+    @property
     def problem(self) -> Problem:
         """The crossing, its components and prior; made again from the data after loading."""
-        return make_problem(self.data, self.spec["formula"], self.spec["outcome"], self.prior)
+        return self._recovery.problem
 
     def contrasts(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
         """Summarise the estimands; the headline is the first row.
@@ -123,22 +118,19 @@ class Fit:
         table.attrs |= {"prob": prob, "rope": half, "units": describe(self.spec["outcome"]).units}
         return table
 
-    @cached_property
+    @property
     def contrast_draws(self) -> xr.DataArray:
         """Posterior draws of all estimands, (chain, draw, estimand), in units of the outcome."""
-        contrast = self.spec["contrast"]
-        items = estimands(
-            self.problem.crossing,
-            self.problem.components,
-            self._effects,
-            self._v,
-            tuple(contrast) if contrast else None,
-            self._rng(_CONTRASTS),
-        )
-        return stack_draws(items, int(self.spec["chains"]))
+        return self._recovery.contrasts
 
     def headline(self) -> Headline:
-        """Give the answer in a sentence or two, with its uncertainty."""
+        """Give the answer in a sentence or two, with its uncertainty.
+
+        Returns
+        -------
+        Headline
+            Text, the row of :meth:`contrasts` it words, and whether the fit converged.
+        """
         return make_headline(self)
 
     def summary(self, *, prob: float = 0.9) -> pd.DataFrame:
@@ -158,10 +150,15 @@ class Fit:
             the mean over categories) and ``slope[log10(n_params), positive, agency]``.
         """
         _check_prob(prob)
-        return describe_draws(self._parameters, prob)
+        return describe_draws(self._recovery.parameters, prob)
 
     def words(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Which words drive the difference between the families.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
 
         Returns
         -------
@@ -177,7 +174,7 @@ class Fit:
             If the formula has no categorical variable to compare.
         """
         _check_prob(prob)
-        draws, name = self._word_draws
+        draws, name = self._recovery.words
         lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (draws > 0).mean(axis=0)
         member = member_table(self.data)
@@ -196,33 +193,13 @@ class Fit:
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
         return table.loc[order].reset_index(drop=True)
 
-    @cached_property
-    def _word_draws(self) -> tuple[Array, str]:
-        crossing = self.problem.crossing
-        factors = [f for f in crossing.design.variables if f.categorical]
-        if not factors:
-            raise ValueBiasError(
-                f"the formula {self.spec['formula']!r} compares no groups of models, so no words "
-                "drive a difference; fit '~ family'."
-            )
-        factor = next((f for f in factors if f.expression == "family"), factors[0])
-        first, second = factor.levels[:2]
-        design = crossing.design
-        row = design.average_row(factor, first) - design.average_row(factor, second)
-        draws = draw_word_effects(
-            crossing,
-            self.problem.components,
-            self._margins,
-            self._v,
-            self._effects,
-            row,
-            framing_contrasts(crossing.framings)["signed"],
-            self._rng(_WORDS),
-        )
-        return draws, f"{first} − {second}"
-
     def models(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Leans of the models, with their coordinates; for a forest plot.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
 
         Returns
         -------
@@ -235,13 +212,26 @@ class Fit:
         return leans.join(coords, on="name").reset_index(drop=True)
 
     def diagnostics(self) -> Diagnostics:
-        """Whether the chains converged, with R-hat and effective sample sizes."""
+        """Judge whether the chains converged.
+
+        Returns
+        -------
+        Diagnostics
+            Verdict and messages, divergences, R-hat and effective sample sizes of all SDs,
+            correlations, means and contrasts.
+        """
         contrast = describe_draws(self.contrast_draws, 0.9)
         table = pd.concat([self.summary(), contrast])
         return diagnose(table, self.tree["sample_stats"].to_dataset())
 
     def priors(self) -> pd.DataFrame:
-        """List the priors in units of the outcome, one row a kind of parameter."""
+        """List the priors.
+
+        Returns
+        -------
+        DataFrame
+            Index ``parameter``; columns ``prior`` (in units of the outcome) and ``meaning``.
+        """
         return prior_table(self.prior, self.problem.crossing, self.problem.components)
 
     def prior_sensitivity(
@@ -286,16 +276,16 @@ class Fit:
         """
         from valuebias.analysis.ppc import predictive_check
 
-        crossing = self.problem.crossing
-        chosen = self._spaced(draws)
-        weights = next(iter(self._categories.values()))
+        crossing, recovery = self.problem.crossing, self._recovery
+        chosen = recovery.spaced(draws)
+        weights = next(iter(recovery.categories.values()))
         nothing = np.zeros_like(self.problem.coefficient_scales)
         return predictive_check(
-            [self._smoother(i, nothing) for i in chosen],
-            self._effects.coefficient[chosen],
+            [recovery.smoother(i, nothing) for i in chosen],
+            recovery.effects.coefficient[chosen],
             crossing.contrast_weights(weights),
             framing_contrasts(crossing.framings)["signed"],
-            self._rng(_PPC),
+            recovery.rng("ppc"),
         )
 
     def loo(self, *, draws: int = 100) -> LOO:
@@ -311,21 +301,46 @@ class Fit:
         Returns
         -------
         LOO
+            Sum and standard error in nats, effective number of parameters, pointwise values.
         """
         from valuebias.analysis.loo import loo
 
-        cubes, chosen = self._completed_cubes(draws)
+        cubes, chosen = self._recovery.completed_cubes(draws)
         scales = self.problem.coefficient_scales
-        return loo([self._smoother(i, scales) for i in chosen], cubes)
+        return loo([self._recovery.smoother(i, scales) for i in chosen], cubes)
 
     def plot(self, kind: str = "forest") -> Figure:
-        """Draw a figure; see :mod:`valuebias.plots` for the kinds."""
+        """Draw a figure.
+
+        Parameters
+        ----------
+        kind : str, default "forest"
+            One of the kinds of :mod:`valuebias.plots`: forest, families, words, ppc, trace,
+            sensitivity, specs.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not attached to pyplot; save it with ``savefig``.
+        """
         from valuebias import plots
 
         return plots.plot(self, kind)
 
     def report(self, path: str | PathLike[str]) -> Path:
-        """Write a report: ``.html``, ``.md``, ``.tex``, ``.nc``, or a folder of CSV files."""
+        """Write a report.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
+            itself), or a folder for CSV files. Written whole or not at all.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it lies.
+        """
         from valuebias import report
 
         return report.write_report(self, path)
@@ -340,7 +355,7 @@ class Fit:
             draws counted from 1, as in R's posterior package.
         """
         contrasts = self.contrast_draws.drop_vars(["kind", "name", "framing", "category"])
-        parts = [self._parameters, contrasts.rename(estimand="parameter")]
+        parts = [self._recovery.parameters, contrasts.rename(estimand="parameter")]
         stacked = xr.concat(parts, "parameter").transpose("parameter", "chain", "draw")
         frame = stacked.to_series().rename("value").reset_index()
         frame[["chain", "draw"]] += 1
@@ -357,6 +372,7 @@ class Fit:
         Returns
         -------
         pathlib.Path
+            Where it lies.
         """
         from valuebias.storage import save_fit
 
@@ -384,125 +400,7 @@ class Fit:
             packed = replace(packed, scatter=self.tree["completion"]["scatter"].to_numpy())
         return build_model(self.problem.crossing, self.problem.components, self.prior, packed)
 
-    # What the methods share.
-
-    @property
-    def _categories(self) -> dict[str, Array]:
-        contrast = self.spec["contrast"]
-        pair = tuple(contrast) if contrast else None
-        return category_contrasts(self.problem.crossing.categories, pair)
-
-    @cached_property
-    def _v(self) -> Array:
-        posterior = self.tree["posterior"]
-        v = variances(posterior["sd"].to_numpy(), posterior["correlation"].to_numpy())
-        return v.reshape(-1, self.problem.components.n_variances)
-
-    @cached_property
-    def _effects(self) -> EffectDraws:
-        posterior = self.tree["posterior"]
-        names = ("coefficient", "word_shift", "model_effect")
-        arrays = (posterior[name].to_numpy() for name in names)
-        return EffectDraws(*(a.reshape(-1, *a.shape[2:]) for a in arrays))
-
-    @cached_property
-    def _margins(self) -> Margins:
-        crossing = self.problem.crossing
-        if "completion" not in self.tree.children:
-            return make_margins(crossing, make_tables(crossing, crossing.y))
-        completion = self.tree["completion"]
-        return Margins(completion["on_axes"].to_numpy(), completion["rest"].to_numpy())
-
-    @cached_property
-    def _parameters(self) -> xr.DataArray:
-        """Draws of SDs, correlations, category means and slopes: (chain, draw, parameter)."""
-        posterior = self.tree["posterior"].to_dataset()
-        parts = [
-            _flatten(posterior["sd"], "sd"),
-            _flatten(posterior["correlation"], "correlation"),
-            *(
-                _flatten(self._by_category(posterior["coefficient"], rows, labels), name)
-                for name, labels, rows in self._mean_rows()
-            ),
-        ]
-        return xr.concat([part for part in parts if part.size], "parameter")
-
-    def _mean_rows(self) -> Iterator[tuple[str, list[str], Array]]:
-        """Rows of the design to report: what they are, their labels, the rows."""
-        design = self.problem.crossing.design
-        yield "mean", ["all models"], design.matrix.mean(axis=0)[None]
-        for factor in design.variables:
-            if factor.categorical:
-                rows = [design.average_row(factor, level) for level in factor.levels]
-                yield "mean", list(factor.levels), np.array(rows)
-            else:
-                rows = [design.slope_row(factor, k) for k in range(len(factor.labels))]
-                yield "slope", list(factor.labels), np.array(rows)
-
-    def _by_category(
-        self, coefficient: xr.DataArray, rows: Array, labels: list[str]
-    ) -> xr.DataArray:
-        """Effects of design rows on categories (sum zero over categories), by framing."""
-        crossing = self.problem.crossing
-        to_category = crossing.category_axes / np.sqrt(crossing.axis_weight)
-        values = np.einsum(
-            "rq,cdqfj,kj->cdrfk", rows, coefficient.to_numpy(), to_category, optimize=True
-        )
-        return xr.DataArray(
-            values,
-            dims=("chain", "draw", "row", "framing", "category"),
-            coords={
-                "chain": coefficient["chain"],
-                "draw": coefficient["draw"],
-                "row": labels,
-                "framing": list(crossing.framings),
-                "category": list(crossing.categories),
-            },
-        )
-
-    def _rng(self, stream: int) -> np.random.Generator:
-        return np.random.default_rng([int(self.spec["seed"]), stream])
-
-    def _spaced(self, n: int) -> NDArray[np.intp]:
-        """Positions of up to ``n`` evenly spaced draws."""
-        total = len(self._v)
-        return np.unique(np.linspace(0, total - 1, min(n, total)).astype(np.intp))
-
-    def _smoother(self, draw: int, scales: Array) -> Smoother:
-        return Smoother(self.problem.crossing, self.problem.components, scales, self._v[draw])
-
-    def _completed_cubes(self, n: int) -> tuple[list[Array], NDArray[np.intp]]:
-        crossing = self.problem.crossing
-        if "completion" not in self.tree.children:
-            chosen = self._spaced(n)
-            return [crossing.y] * len(chosen), chosen
-        completion = self.tree["completion"]
-        kept = completion["kept"].to_numpy()
-        some = np.unique(np.linspace(0, len(kept) - 1, min(n, len(kept))).astype(np.intp))
-        cells = tuple(completion["cell"].to_numpy().T)
-        cubes = []
-        for values in completion["value"].to_numpy()[some]:
-            cube = crossing.y.copy()
-            cube[cells] = values
-            cubes.append(cube)
-        return cubes, kept[some]
-
 
 def _check_prob(prob: float) -> None:
     if not 0 < prob < 1:
         raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {prob!r}.")
-
-
-def _flatten(draws: xr.DataArray, name: str) -> xr.DataArray:
-    """Collapse all but chain and draw into one labelled dimension ``parameter``."""
-    rest = [d for d in draws.dims if d not in ("chain", "draw")]
-    values = draws.transpose("chain", "draw", *rest)
-    labels = [np.asarray(draws[d]).astype(str) for d in rest]
-    grid = np.meshgrid(*labels, indexing="ij")
-    joined = [f"{name}[{', '.join(cell)}]" for cell in zip(*(g.ravel() for g in grid), strict=True)]
-    flat = values.to_numpy().reshape(*values.shape[:2], -1)
-    return xr.DataArray(
-        flat,
-        dims=("chain", "draw", "parameter"),
-        coords={"chain": draws["chain"], "draw": draws["draw"], "parameter": joined},
-    )

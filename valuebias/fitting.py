@@ -103,10 +103,12 @@ def fit(
     contrast : pair of str, optional
         The two categories to compare. By default agency − communion, the first − the second of two,
         or each of several against the mean of the others.
-    draws, chains : int
-        Posterior draws a chain, and the number of chains.
+    draws : int, default 1000
+        Posterior draws a chain.
     tune : int, optional
         Tuning steps a chain; 600 for complete crossings and 200 for incomplete ones if not given.
+    chains : int, default 4
+        Number of chains.
     seed : int, optional
         Makes the draws repeatable. Drawn at random and recorded if not given.
     sampler : {"nutpie", "pymc"}, default "nutpie"
@@ -186,6 +188,7 @@ def load(path: str | PathLike[str]) -> Fit:
     Returns
     -------
     Fit
+        As it was when saved; what it can compute is computed again from the stored draws.
 
     Raises
     ------

@@ -72,7 +72,7 @@ def test_missing_cells_are_averaged_over() -> None:
     state = Completion(crossing, np.argwhere(~crossing.observed))
     rng = np.random.default_rng(35)
     cubes = []
-    for _ in range(300):
+    for _ in range(150):
         state.redraw_exactly(smoother, rng)
         cube = crossing.y.copy()
         cube[tuple(state.cells.T)] = state.missing
@@ -82,4 +82,4 @@ def test_missing_cells_are_averaged_over() -> None:
     assert np.isnan(pointwise[~crossing.observed]).all()
     assert result.n == crossing.observed.sum()
     for cell in ((0, 0, 2), (2, 5, 3), (1, 4, 6), (3, 1, 1)):
-        assert pointwise[cell] == pytest.approx(left_out(dense, cell), abs=0.05)
+        assert pointwise[cell] == pytest.approx(left_out(dense, cell), abs=0.07)

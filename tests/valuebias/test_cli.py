@@ -231,6 +231,14 @@ class TestFit:
         message = failed(run("fit", scores_file, "--report", "taken/report.html"))
         assert "is a file" in message
 
+    @pytest.mark.parametrize(
+        "options", [["--out", "fit.pickle"], ["--report", "r.docx"], ["--out", "fit"]]
+    )
+    def test_unknown_format_is_found_before_the_fit(
+        self, run: Run, scores_file: Path, options: list[str]
+    ) -> None:
+        assert "names no format" in failed(run("fit", scores_file, *options))
+
     def test_defaults_are_those_of_the_function(self) -> None:
         ours = inspect.signature(fits.fit).parameters
         theirs = inspect.signature(valuebias.fit).parameters
@@ -276,11 +284,11 @@ class TestFit:
 class TestReport:
     def test_of_a_saved_fit(self, run: Run, scores_file: Path, tmp_path: Path) -> None:
         options = ["--draws", 200, "--chains", 2, "--seed", 1, "--out", "fit.zarr"]
-        shown = succeeded(run("fit", scores_file, *options, "--report", "first.html"))
-        assert shown.splitlines()[-3:-1] == ["fit.zarr", "first.html"]
-        assert succeeded(run("report", "fit.zarr", "--out", "again.md")) == "again.md\n"
-        headline = valuebias.load(tmp_path / "fit.zarr").headline().text
-        assert headline in (tmp_path / "again.md").read_text(encoding="utf-8")
+        shown = succeeded(run("fit", scores_file, *options, "--report", "copy.nc"))
+        assert shown.splitlines()[-3:-1] == ["fit.zarr", "copy.nc"]
+        assert succeeded(run("report", "fit.zarr", "--out", "told.md")) == "told.md\n"
+        first = (tmp_path / "told.md").read_text(encoding="utf-8").splitlines()[0]
+        assert first == "# Family difference in agency − communion: Gemma − Llama"
 
     def test_of_something_else(self, run: Run, scores_file: Path) -> None:
         assert str(scores_file) in failed(run("report", scores_file, "--out", "report.html"))

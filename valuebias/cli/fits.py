@@ -25,7 +25,7 @@ Chains = Annotated[int, typer.Option(min=1, help="Independent chains.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for scripts.")]
 
 _SHOWN = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
-_FORMS = ".html, .md, .tex, .nc, or a folder ending in .csv"
+_FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
 
 
 def demo(
@@ -141,10 +141,9 @@ def report(
     """
     import valuebias
 
-    check_place(out)
-    result = valuebias.load(fit)
-    with stage(f"Writing {plain(out)}"):
-        result.report(out)
+    files = {"fit": None, "report": out}
+    _check_places(files)
+    _write(valuebias.load(fit), files)
     typer.echo(plain(out))
 
 
@@ -159,18 +158,21 @@ def _print_paper(result: Classical, *, as_json: bool) -> None:
 
 def _check_places(files: Mapping[str, Path | None]) -> None:
     """Find out, before a fit that takes a while, that its files have somewhere to go."""
-    for path in files.values():
-        check_place(path)
+    from valuebias.report import SUFFIXES
+
+    check_place(files["fit"], suffixes=(".nc", ".zarr"))
+    check_place(files["report"], suffixes=(*SUFFIXES, ""))
 
 
 def _write(result: Fit, files: Mapping[str, Path | None]) -> None:
+    from valuebias.report import write_report
+
     saved, told = files["fit"], files["report"]
     if saved is not None:
         with stage(f"Saving {plain(saved)}"):
             result.save(saved)
     if told is not None:
-        with stage(f"Writing {plain(told)}"):
-            result.report(told)
+        write_report(result, told, progress=watched())
 
 
 def _record(result: Fit, files: Mapping[str, Path | None]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,21 +50,28 @@ def load_data(data: str) -> xr.Dataset:
     return loaded
 
 
-def check_place(path: Path | None) -> None:
+def check_place(path: Path | None, *, suffixes: Collection[str] | None = None) -> None:
     """Refuse a path that cannot be written, before the work whose result goes there.
 
     Parameters
     ----------
     path : pathlib.Path or None
         Where a file or folder is to go; its folders are made if they are missing. None = nowhere.
+    suffixes : collection of str, optional
+        What the path may end in. None = not checked here.
 
     Raises
     ------
     ValueBiasError
-        If what should be a folder is a file.
+        If the suffix is none of these, or what should be a folder is a file.
     """
     if path is None:
         return
+    if suffixes is not None and path.suffix.lower() not in suffixes:
+        raise ValueBiasError(
+            f"{str(path)!r} ends in {path.suffix!r}, which names no format here. "
+            f"{did_you_mean(path.suffix, suffixes)}"
+        )
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
         raise ValueBiasError(f"{str(folder)!r} is a file, so {str(path)!r} cannot be in it.")

@@ -1,0 +1,225 @@
+"""Everything a fit can tell, recovered from its stored draws and data when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.contrasts import (
+    category_contrasts,
+    estimands,
+    framing_contrasts,
+    stack_draws,
+)
+from valuebias.analysis.density import variances
+from valuebias.analysis.effects import EffectDraws, Margins, draw_word_effects, make_margins
+from valuebias.analysis.hierarchical import Problem, make_problem
+from valuebias.analysis.priors import Prior
+from valuebias.analysis.smoother import Smoother
+from valuebias.analysis.strata import make_tables
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Recovery"]
+
+Array = NDArray[np.float64]
+
+# Streams of random numbers, so that one question's draws do not depend on which was asked before.
+_STREAMS = {"contrasts": 2, "words": 3, "ppc": 4}
+
+
+class Recovery:
+    """Draws of what was not stored: contrasts, words, smoothers, completions.
+
+    Parameters
+    ----------
+    data, spec, prior, tree
+        As of the fit.
+    problem : Problem, optional
+        The prepared data, where they are at hand.
+    """
+
+    def __init__(
+        self,
+        data: xr.Dataset,
+        spec: Mapping[str, Any],
+        prior: Prior,
+        tree: xr.DataTree,
+        problem: Problem | None,
+    ) -> None:
+        self.data, self.spec, self.prior, self.tree = data, spec, prior, tree
+        if problem is not None:
+            self.__dict__["problem"] = problem
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The crossing, its components and prior."""
+        return make_problem(self.data, self.spec["formula"], self.spec["outcome"], self.prior)
+
+    @cached_property
+    def contrasts(self) -> xr.DataArray:
+        """Posterior draws of all estimands, (chain, draw, estimand), in units of the outcome."""
+        contrast = self.spec["contrast"]
+        items = estimands(
+            self.problem.crossing,
+            self.problem.components,
+            self.effects,
+            self.v,
+            tuple(contrast) if contrast else None,
+            self.rng("contrasts"),
+        )
+        return stack_draws(items, int(self.spec["chains"]))
+
+    @cached_property
+    def words(self) -> tuple[Array, str]:
+        """Draws of the difference between the families by word (draw, word), and which families."""
+        crossing = self.problem.crossing
+        factors = [f for f in crossing.design.variables if f.categorical]
+        if not factors:
+            raise ValueBiasError(
+                f"the formula {self.spec['formula']!r} compares no groups of models, so no words "
+                "drive a difference; fit '~ family'."
+            )
+        factor = next((f for f in factors if f.expression == "family"), factors[0])
+        first, second = factor.levels[:2]
+        design = crossing.design
+        row = design.average_row(factor, first) - design.average_row(factor, second)
+        draws = draw_word_effects(
+            crossing,
+            self.problem.components,
+            self.margins,
+            self.v,
+            self.effects,
+            row,
+            framing_contrasts(crossing.framings)["signed"],
+            self.rng("words"),
+        )
+        return draws, f"{first} − {second}"
+
+    @property
+    def categories(self) -> dict[str, Array]:
+        """Weights on the categories by name of the contrast."""
+        contrast = self.spec["contrast"]
+        pair = tuple(contrast) if contrast else None
+        return category_contrasts(self.problem.crossing.categories, pair)
+
+    @cached_property
+    def v(self) -> Array:
+        """Variance parameters, (draw, variance)."""
+        posterior = self.tree["posterior"]
+        v = variances(posterior["sd"].to_numpy(), posterior["correlation"].to_numpy())
+        return v.reshape(-1, self.problem.components.n_variances)
+
+    @cached_property
+    def effects(self) -> EffectDraws:
+        """Coefficients and model effects, chains one after the other."""
+        posterior = self.tree["posterior"]
+        names = ("coefficient", "word_shift", "model_effect")
+        arrays = (posterior[name].to_numpy() for name in names)
+        return EffectDraws(*(a.reshape(-1, *a.shape[2:]) for a in arrays))
+
+    @cached_property
+    def margins(self) -> Margins:
+        """What word effects need of the data, by draw where the crossing is incomplete."""
+        crossing = self.problem.crossing
+        if "completion" not in self.tree.children:
+            return make_margins(crossing, make_tables(crossing, crossing.y))
+        completion = self.tree["completion"]
+        return Margins(completion["on_axes"].to_numpy(), completion["rest"].to_numpy())
+
+    @cached_property
+    def parameters(self) -> xr.DataArray:
+        """Draws of SDs, correlations, category means and slopes: (chain, draw, parameter)."""
+        posterior = self.tree["posterior"].to_dataset()
+        parts = [
+            _flatten(posterior["sd"], "sd"),
+            _flatten(posterior["correlation"], "correlation"),
+            *(
+                _flatten(self._by_category(posterior["coefficient"], rows, labels), name)
+                for name, labels, rows in self._mean_rows()
+            ),
+        ]
+        return xr.concat([part for part in parts if part.size], "parameter")
+
+    def _mean_rows(self) -> list[tuple[str, list[str], Array]]:
+        """Rows of the design to report: what they are, their labels, the rows."""
+        design = self.problem.crossing.design
+        rows = [("mean", ["all models"], design.matrix.mean(axis=0)[None])]
+        for factor in design.variables:
+            if factor.categorical:
+                means = [design.average_row(factor, level) for level in factor.levels]
+                rows.append(("mean", list(factor.levels), np.array(means)))
+            else:
+                slopes = [design.slope_row(factor, k) for k in range(len(factor.labels))]
+                rows.append(("slope", list(factor.labels), np.array(slopes)))
+        return rows
+
+    def _by_category(
+        self, coefficient: xr.DataArray, rows: Array, labels: list[str]
+    ) -> xr.DataArray:
+        """Effects of design rows on categories (sum zero over categories), by framing."""
+        crossing = self.problem.crossing
+        to_category = crossing.category_axes / np.sqrt(crossing.axis_weight)
+        values = np.einsum(
+            "rq,cdqfj,kj->cdrfk", rows, coefficient.to_numpy(), to_category, optimize=True
+        )
+        return xr.DataArray(
+            values,
+            dims=("chain", "draw", "row", "framing", "category"),
+            coords={
+                "chain": coefficient["chain"],
+                "draw": coefficient["draw"],
+                "row": labels,
+                "framing": list(crossing.framings),
+                "category": list(crossing.categories),
+            },
+        )
+
+    def rng(self, question: str) -> np.random.Generator:
+        """Random numbers of one question, whichever was asked before."""
+        return np.random.default_rng([int(self.spec["seed"]), _STREAMS[question]])
+
+    def spaced(self, n: int) -> NDArray[np.intp]:
+        """Give the positions of up to ``n`` evenly spaced draws."""
+        total = len(self.v)
+        return np.unique(np.linspace(0, total - 1, min(n, total)).astype(np.intp))
+
+    def smoother(self, draw: int, scales: Array) -> Smoother:
+        """Make the smoother at one draw of the variances."""
+        return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
+
+    def completed_cubes(self, n: int) -> tuple[list[Array], NDArray[np.intp]]:
+        """Complete the outcome for up to ``n`` spaced draws, and say which draws."""
+        crossing = self.problem.crossing
+        if "completion" not in self.tree.children:
+            chosen = self.spaced(n)
+            return [crossing.y] * len(chosen), chosen
+        completion = self.tree["completion"]
+        kept = completion["kept"].to_numpy()
+        some = np.unique(np.linspace(0, len(kept) - 1, min(n, len(kept))).astype(np.intp))
+        cells = tuple(completion["cell"].to_numpy().T)
+        cubes = []
+        for values in completion["value"].to_numpy()[some]:
+            cube = crossing.y.copy()
+            cube[cells] = values
+            cubes.append(cube)
+        return cubes, kept[some]
+
+
+def _flatten(draws: xr.DataArray, name: str) -> xr.DataArray:
+    """Collapse all but chain and draw into one labelled dimension ``parameter``."""
+    rest = [d for d in draws.dims if d not in ("chain", "draw")]
+    values = draws.transpose("chain", "draw", *rest)
+    labels = [np.asarray(draws[d]).astype(str) for d in rest]
+    grid = np.meshgrid(*labels, indexing="ij")
+    joined = [f"{name}[{', '.join(cell)}]" for cell in zip(*(g.ravel() for g in grid), strict=True)]
+    flat = values.to_numpy().reshape(*values.shape[:2], -1)
+    return xr.DataArray(
+        flat,
+        dims=("chain", "draw", "parameter"),
+        coords={"chain": draws["chain"], "draw": draws["draw"], "parameter": joined},
+    )
