@@ -31,7 +31,7 @@ unit: $(VENV)/.package $(VENV)/.test
 	$(BIN)/pytest $(PYTEST)
 
 lint: $(VENV)/.test
-	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff check --quiet --output-format concise .
 
 # From inside the environment, so that the installed package is checked and not the folders.
 types: $(VENV)/.package $(VENV)/.test

@@ -89,7 +89,7 @@ def category_contrasts(
 
 
 def _check_contrast(contrast: tuple[str, str], categories: tuple[str, ...]) -> None:
-    if isinstance(contrast, str) or len(tuple(contrast)) != 2:
+    if not isinstance(contrast, tuple | list) or len(contrast) != 2:
         raise ValueBiasError(
             f"contrast must be a pair of categories such as {categories[:2]}, found {contrast!r}."
         )
@@ -210,13 +210,15 @@ def summarise_contrasts(draws: xr.DataArray, prob: float, rope: float) -> pd.Dat
     """One row an estimand: summary, probability of direction, probability within ±``rope``."""
     flat = draws.to_numpy().reshape(-1, draws.sizes["estimand"])
     positive = (flat > 0).mean(axis=0)
+    # Objects, because pandas' own text refuses a lone surrogate in a model's name.
     head = pd.DataFrame(
         {
-            "estimand": draws["kind"].to_numpy(),
-            "name": draws["name"].to_numpy(),
-            "framing": draws["framing"].to_numpy(),
-            "category": draws["category"].to_numpy(),
-        }
+            "estimand": draws["kind"].to_numpy().astype(object),
+            "name": draws["name"].to_numpy().astype(object),
+            "framing": draws["framing"].to_numpy().astype(object),
+            "category": draws["category"].to_numpy().astype(object),
+        },
+        dtype=object,
     )
     body = describe_draws(draws, prob).reset_index(drop=True)
     body.insert(5, "p_direction", np.maximum(positive, 1 - positive))

@@ -66,7 +66,8 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
     tail = (1 - prob) / 2
     lower, median, upper = np.quantile(flat, [tail, 0.5, 1 - tail], axis=0)
     dataset = xr.Dataset({"x": values.drop_vars(list(values.coords))})
-    chains_enough = draws.sizes["draw"] >= 4
+    draws_enough = draws.sizes["draw"] >= 4
+    chains_enough = draws_enough and draws.sizes["chain"] >= 2
     empty = np.full(draws.sizes[item], np.nan)
     return pd.DataFrame(
         {
@@ -76,8 +77,8 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
             "lower": lower,
             "upper": upper,
             "rhat": az.rhat(dataset)["x"].to_numpy() if chains_enough else empty,
-            "ess_bulk": az.ess(dataset)["x"].to_numpy() if chains_enough else empty,
-            "ess_tail": az.ess(dataset, method="tail")["x"].to_numpy() if chains_enough else empty,
+            "ess_bulk": az.ess(dataset)["x"].to_numpy() if draws_enough else empty,
+            "ess_tail": az.ess(dataset, method="tail")["x"].to_numpy() if draws_enough else empty,
         },
         index=pd.Index(draws[item].to_numpy()) if item in draws.coords else None,
     )
@@ -94,13 +95,24 @@ def diagnose(table: pd.DataFrame, stats: xr.Dataset) -> Diagnostics:
             f"{divergences} transitions diverged: the posterior has regions that the sampler "
             "cannot follow. Look at fit.plot('trace'), and consider a tighter prior on its SDs."
         )
-    if not max_rhat <= _RHAT_LIMIT:
+    unknown = table["rhat"].isna()
+    if unknown.all():
+        messages.append(
+            "whether the chains agree cannot be judged: R-hat needs two chains or more. Ask for "
+            "chains=4."
+        )
+    elif unknown.any():
+        messages.append(
+            f"R-hat is undefined for {table.index[unknown][0]!r}: its draws do not vary. Sample "
+            "longer (tune=, draws=) and do not report these numbers."
+        )
+    if max_rhat > _RHAT_LIMIT:
         messages.append(
             f"R-hat is {max_rhat:.3f} for {table['rhat'].idxmax()!r} (should be at most "
             f"{_RHAT_LIMIT}): the chains disagree. Sample longer (tune=, draws=) and do not report "
             "these numbers."
         )
-    if not min(min_bulk, min_tail) >= _ESS_LIMIT:
+    if min(min_bulk, min_tail) < _ESS_LIMIT:
         name = table[["ess_bulk", "ess_tail"]].min(axis=1).idxmin()
         messages.append(
             f"the effective sample size is {min(min_bulk, min_tail):.0f} for {name!r} (should be "

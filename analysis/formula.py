@@ -44,7 +44,7 @@ class Factor:
     def code(self, models: pd.DataFrame) -> NDArray[np.float64]:
         """Code the rows of ``models``; shape (model, columns of this factor)."""
         if self.categorical:
-            values = models[self.expression].astype(str)
+            values = models[_strip_c(self.expression)].astype(str)
             position = pd.Index(self.levels).get_indexer(pd.Index(values))
             if (position < 0).any():
                 unknown = sorted(set(values[position < 0]))
@@ -180,11 +180,15 @@ def parse_formula(formula: str, models: pd.DataFrame) -> ModelDesign:
     factors: dict[str, Factor] = {}
     terms = [Term("mean", slice(0, 1))]
     start = 1
-    names = {frozenset(f.expr for f in term.factors) for term in parsed if term.degree}
+    names = {
+        frozenset(_factor_name(f.expr, models) for f in term.factors)
+        for term in parsed
+        if term.degree
+    }
     for term in parsed:
         if not term.degree:
             continue
-        expressions = [_strip_c(factor.expr) for factor in term.factors]
+        expressions = [_factor_name(factor.expr, models) for factor in term.factors]
         _require_margins(expressions, names, formula)
         for expression in expressions:
             if expression not in factors:
@@ -204,7 +208,7 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
         raise ValueBiasError(f"formula must be text such as '~ family', found {formula!r}.")
     try:
         parsed = Formula(formula)
-    except FormulaicError as error:
+    except (FormulaicError, SyntaxError) as error:
         raise ValueBiasError(
             f"formula {formula!r} cannot be read ({_plain(error)}); "
             "write it as in R, for example '~ family + log10(n_params)'."
@@ -213,6 +217,11 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
         raise ValueBiasError(
             f"formula {formula!r} has a left-hand side; the outcome is chosen by outcome=, "
             "so start the formula with '~'."
+        )
+    if isinstance(parsed, tuple) or any(not hasattr(term, "degree") for term in parsed):
+        raise ValueBiasError(
+            f"formula {formula!r} has several parts (separated by '|'); random effects are built in, "
+            "so give the terms over models only, for example '~ family + log10(n_params)'."
         )
     if not any(term.degree == 0 for term in parsed):
         raise ValueBiasError(
@@ -234,8 +243,15 @@ def _plain(error: Exception) -> str:
     return text.strip().rstrip(".")
 
 
+def _factor_name(expression: str, models: pd.DataFrame) -> str:
+    """Text is categorical anyway, so ``C(family)`` is family; ``C(seed)`` makes a number so."""
+    inner = _strip_c(expression)
+    if inner in models.columns and not pd.api.types.is_numeric_dtype(models[inner]):
+        return inner
+    return expression
+
+
 def _strip_c(expression: str) -> str:
-    """``C(x)`` asks for a categorical x; categories are recognised by their type anyway."""
     if expression.startswith("C(") and expression.endswith(")") and "," not in expression:
         return expression[2:-1].strip()
     return expression
@@ -253,11 +269,15 @@ def _require_margins(expressions: list[str], names: set[frozenset[str]], formula
 
 
 def _learn(expression: str, models: pd.DataFrame) -> Factor:
-    if expression in models.columns and not pd.api.types.is_numeric_dtype(models[expression]):
-        return _learn_levels(expression, models[expression])
+    inner = _strip_c(expression)
+    text = inner in models.columns and not pd.api.types.is_numeric_dtype(models[inner])
+    if text or (inner != expression and inner in models.columns):
+        return _learn_levels(expression, models[inner])
+    # Quoted, so that spaces in a name or operators in an expression are not read as a formula.
+    quoted = f"`{expression}`" if expression in models.columns else f"{{{expression}}}"
     with np.errstate(divide="ignore", invalid="ignore"):
         try:
-            matrix = model_matrix(f"0 + {expression}", models, na_action="ignore")
+            matrix = model_matrix(f"0 + {quoted}", models, na_action="ignore")
         except FormulaicError as error:
             raise ValueBiasError(
                 f"term {expression!r} cannot be computed: {_plain(error)}."

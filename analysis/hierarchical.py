@@ -78,8 +78,9 @@ def make_problem(dataset: xr.Dataset, formula: str, kind: str, prior: Prior | No
     A higher value always means a higher reward, so ranks are turned round.
     """
     values = outcome(dataset, kind=kind)
-    words = values["response"]
-    membership = member_table(dataset.sel(response=words))
+    # By position: words may hold lone surrogates, which label look-up refuses.
+    inside = np.flatnonzero(dataset["membership"].any("category").to_numpy())
+    membership = member_table(dataset.isel(response=inside))
     design = parse_formula(formula, model_table(dataset))
     prompts = prompt_table(dataset)
     crossing = make_crossing(

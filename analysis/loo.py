@@ -85,9 +85,9 @@ def loo(smoothers: list[Smoother], cubes: list[Array]) -> LOO:
             pointwise,
             dims=("model", "prompt", "response"),
             coords={
-                "model": np.asarray(crossing.models),
-                "prompt": np.asarray(crossing.prompts),
-                "response": np.asarray(crossing.words),
+                "model": np.array(crossing.models, dtype=np.str_),
+                "prompt": np.array(crossing.prompts, dtype=np.str_),
+                "response": np.array(crossing.words, dtype=np.str_),
             },
         ),
     )

@@ -34,6 +34,8 @@ class OutcomeKind:
         Its name in a sentence or on an axis.
     units : str
         What one unit is.
+    unit : str
+        The same in short, for an axis or a table.
     sign : int
         +1 if a higher number means a higher reward, −1 (ranks) if it means a lower one. Multiply a
         contrast by it to have "more" mean "valued more".
@@ -51,6 +53,7 @@ class OutcomeKind:
     kind: str
     name: str
     units: str
+    unit: str
     sign: int
     reading: str
     source: str
@@ -61,6 +64,7 @@ _KINDS: tuple[OutcomeKind, ...] = (
         kind="rank",
         name="rank",
         units="ranks",
+        unit="ranks",
         sign=-1,
         reading="1 is the word with the highest score for that model and prompt, n (the number of "
         "words scored) the lowest; tied words share the mean of their ranks. A smaller number "
@@ -71,6 +75,7 @@ _KINDS: tuple[OutcomeKind, ...] = (
         kind="normal",
         name="normal score",
         units="standard deviations of the words of one model and prompt",
+        unit="SD",
         sign=1,
         reading="0 is the middle word for that model and prompt and +1 stands at about the 84th "
         "percentile of its words. A larger number means a higher reward.",
@@ -82,6 +87,7 @@ _KINDS: tuple[OutcomeKind, ...] = (
         kind="z",
         name="z score",
         units="standard deviations of the words of one model and prompt",
+        unit="SD",
         sign=1,
         reading="0 is the mean of the words for that model and prompt and 1 their standard "
         "deviation (divisor n − 1). A larger number means a higher reward; one extreme word moves "
@@ -92,6 +98,7 @@ _KINDS: tuple[OutcomeKind, ...] = (
         kind="raw",
         name="raw score",
         units="the model's own units",
+        unit="score units",
         sign=1,
         reading="The score as the model gave it. A larger number means a higher reward, but two "
         "models' numbers cannot be compared.",

@@ -53,10 +53,15 @@ class Prior:
     correlation: float = 2.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.sd, Mapping):
+            raise ValueBiasError(
+                "prior sd must be a mapping from components to scales such as {'word': 0.5}, found "
+                f"{self.sd!r}."
+            )
         numbers = {"mean": self.mean, "effect": self.effect, "correlation": self.correlation}
         numbers |= {f"sd[{name!r}]": value for name, value in self.sd.items()}
         for name, value in numbers.items():
-            if not (isinstance(value, int | float) and np.isfinite(value) and value > 0):
+            if not (isinstance(value, int | float | np.number) and np.isfinite(value) and value > 0):
                 raise ValueBiasError(f"prior {name} must be a positive number, found {value!r}.")
 
     def sd_of(self, component: str) -> float:
@@ -96,6 +101,10 @@ def as_prior(prior: Prior | Mapping[str, Any] | None) -> Prior:
     if isinstance(prior, Prior):
         return prior
     fields = ("sd", "mean", "effect", "correlation")
+    if not isinstance(prior, Mapping):
+        raise ValueBiasError(
+            f"prior must be a Prior or a mapping such as {{'effect': 0.25}}, found {prior!r}."
+        )
     for name in prior:
         if name not in fields:
             raise ValueBiasError(f"unknown prior {name!r}. {did_you_mean(name, fields)}")

@@ -22,6 +22,11 @@ exclude_patterns = ["_build", "jupyter_execute"]
 templates_path = ["_templates"]
 
 autosummary_generate = True
+# Some file systems do not tell fit.html from Fit.html.
+autosummary_filename_map = {
+    f"valuebias.{name}": f"valuebias.{name}-class"
+    for name in ("Audit", "Classical", "Fit", "Lexicon")
+}
 autodoc_typehints = "none"
 # The class template lists the members; numpydoc would list them a second time.
 numpydoc_show_class_members = False
@@ -44,6 +49,9 @@ else:
 html_theme = "pydata_sphinx_theme"
 html_title = "valuebias"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# Pages without pages below them need no list of those.
+html_sidebars = {page: [] for page in ("tutorial", "model", "changelog")}
 html_show_sourcelink = False
 html_theme_options = {
     "show_toc_level": 2,

@@ -49,3 +49,11 @@ def simulated() -> xr.Dataset:
         effects={"Gemma": 0.3, "Llama": -0.3},
         seed=20260131,
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have recorded as properties, also when other processes ran them."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind)]
+    for report in reports:
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")

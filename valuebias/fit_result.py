@@ -112,7 +112,7 @@ class Fit:
         """
         _check_prob(prob)
         half = 0.05 * self.problem.crossing.scale if rope is None else rope
-        if not half >= 0:
+        if not (isinstance(half, float | int | np.number) and half >= 0):
             raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
         table = summarise_contrasts(self.contrast_draws, prob, half)
         table.attrs |= {"prob": prob, "rope": half, "units": describe(self.spec["outcome"]).units}
@@ -208,7 +208,8 @@ class Fit:
         """
         table = self.contrasts(prob=prob)
         leans = table[table["estimand"] == "model lean"].drop(columns="estimand")
-        coords = model_table(self.data).drop(columns=["name", "framing"], errors="ignore")
+        coords = model_table(self.data)
+        coords = coords.drop(columns=coords.columns.intersection(leans.columns))
         return leans.join(coords, on="name").reset_index(drop=True)
 
     def diagnostics(self) -> Diagnostics:
@@ -255,9 +256,15 @@ class Fit:
         """
         from valuebias.refitting import refit
 
+        for factor in factors:
+            if not (isinstance(factor, float | int | np.number) and 0 < factor < np.inf):
+                raise ValueBiasError(
+                    f"factors must be positive numbers such as (0.5, 2.0), found {factor!r}."
+                )
         rows = {1.0: self.contrasts(prob=prob).iloc[0]}
         for factor in factors:
-            other = refit(self, prior=self.prior.scaled(factor), progress=progress)
+            scaled = self.prior.scaled(factor)
+            other = refit(self, prior=scaled, outcome=self.spec["outcome"], progress=progress)
             rows[factor] = other.contrasts(prob=prob).iloc[0]
         return pd.DataFrame(rows).T.rename_axis("prior scale").infer_objects()
 
@@ -276,6 +283,7 @@ class Fit:
         """
         from valuebias.analysis.ppc import predictive_check
 
+        _check_draws(draws)
         crossing, recovery = self.problem.crossing, self._recovery
         chosen = recovery.spaced(draws)
         weights = next(iter(recovery.categories.values()))
@@ -305,6 +313,7 @@ class Fit:
         """
         from valuebias.analysis.loo import loo
 
+        _check_draws(draws)
         cubes, chosen = self._recovery.completed_cubes(draws)
         scales = self.problem.coefficient_scales
         return loo([self._recovery.smoother(i, scales) for i in chosen], cubes)
@@ -327,7 +336,7 @@ class Fit:
 
         return plots.plot(self, kind)
 
-    def report(self, path: str | PathLike[str]) -> Path:
+    def report(self, path: str | PathLike[str], *, progress: bool = False) -> Path:
         """Write a report.
 
         Parameters
@@ -335,6 +344,8 @@ class Fit:
         path : path
             ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
             itself), or a folder for CSV files. Written whole or not at all.
+        progress : bool, default False
+            Show a progress bar on standard error.
 
         Returns
         -------
@@ -343,7 +354,7 @@ class Fit:
         """
         from valuebias import report
 
-        return report.write_report(self, path)
+        return report.write_report(self, path, progress=progress)
 
     def draws(self) -> pd.DataFrame:
         """Posterior draws in tidy form for R: ``chain``, ``draw``, ``parameter``, ``value``.
@@ -401,6 +412,11 @@ class Fit:
         return build_model(self.problem.crossing, self.problem.components, self.prior, packed)
 
 
+def _check_draws(draws: int) -> None:
+    if not isinstance(draws, int | np.integer) or draws < 1:
+        raise ValueBiasError(f"draws must be a whole number of 1 or more, found {draws!r}.")
+
+
 def _check_prob(prob: float) -> None:
-    if not 0 < prob < 1:
+    if not (isinstance(prob, float | int | np.number) and 0 < prob < 1):
         raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {prob!r}.")

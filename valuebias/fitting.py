@@ -221,10 +221,11 @@ def _fit_paper(
 ) -> Classical:
     from valuebias.analysis.classical import classical
 
+    plain = formula.replace(" ", "") if isinstance(formula, str) else None
     given = {
         "outcome": outcome not in (None, "rank"),
         "prior": prior is not None,
-        "formula": formula.replace(" ", "") != "~family",
+        "formula": plain not in ("~family", "family"),
     }
     for name in (name for name, differs in given.items() if differs):
         raise ValueBiasError(

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.analysis.outcome import describe
+
 if TYPE_CHECKING:
     from valuebias.fit_result import Fit
 
 __all__ = ["Headline", "make_headline"]
 
-_UNITS = {"normal": "SD", "z": "SD", "rank": "ranks", "raw": "score units"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def make_headline(fit: Fit) -> Headline:
 
 
 def _answer(fit: Fit, row: pd.Series) -> str:
-    units = _UNITS[fit.spec["outcome"]]
+    units = describe(fit.spec["outcome"]).unit
     first, _, second = row["category"].partition(" − ")
     over = f"{first} over {second}" if second != "others" else f"{first} over the other categories"
     more = row["mean"] > 0

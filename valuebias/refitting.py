@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 __all__ = ["refit"]
 
 
-def refit(fit: Fit, *, prior: Prior, progress: bool = False) -> Fit:
-    """Fit the same data with another prior, all else (seed included) the same."""
-    names = ("formula", "outcome", "draws", "tune", "chains", "seed", "sampler")
+def refit(fit: Fit, *, prior: Prior, outcome: str, progress: bool = False) -> Fit:
+    """Fit the same data with another prior or outcome, all else (seed included) the same."""
+    names = ("formula", "draws", "tune", "chains", "seed", "sampler")
     settings = {name: fit.spec[name] for name in names}
     contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
     with warnings.catch_warnings():
         # The first fit has warned already.
         warnings.simplefilter("ignore", ValueBiasWarning)
         other: Fit = fit_again(
-            fit.data, prior=prior, contrast=contrast, progress=progress, **settings
+            fit.data,
+            outcome=outcome,
+            prior=prior,
+            contrast=contrast,
+            progress=progress,
+            **settings,
         )
         return other

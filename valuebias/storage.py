@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
+import numpy as np
 import xarray as xr
 
 from valuebias.analysis.priors import as_prior
@@ -36,6 +39,7 @@ def save_fit(fit: Fit, path: str | PathLike[str]) -> Path:
         "prior": json.dumps(fit.prior.to_dict()),
         "provenance": json.dumps(fit.provenance),
     }
+    tree.attrs["sha256"] = _digest(tree)
     with atomic_path(target) as part:
         if target.suffix == ".nc":
             tree.to_netcdf(part, engine="h5netcdf", encoding=_compression(tree))
@@ -57,6 +61,11 @@ def load_fit(path: str | PathLike[str]) -> Fit:
             f"{str(source)!r} is not a saved fit (format {tree.attrs.get('format')!r}, expected "
             f"{FORMAT!r}); datasets are read with valuebias.read."
         )
+    if tree.attrs.get("sha256") != _digest(tree):
+        raise ValueBiasError(
+            f"{str(source)!r} does not hold what was saved: its contents differ from their SHA-256, so "
+            "it is damaged or was copied in part. Copy it again or fit again."
+        )
     groups = {
         name: unescape_texts(node.to_dataset().drop_encoding())
         for name, node in tree.children.items()
@@ -69,15 +78,36 @@ def load_fit(path: str | PathLike[str]) -> Fit:
 def _read(source: Path) -> xr.DataTree:
     try:
         if source.suffix == ".nc":
+            # Where this fails, h5netcdf would fail too, and complain again from its __del__.
+            with h5py.File(source):
+                pass
             with source.open("rb") as handle, xr.open_datatree(handle, engine="h5netcdf") as tree:
                 return tree.load()
         with xr.open_datatree(source, engine="zarr", consolidated=False) as tree:
             return tree.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
         raise ValueBiasError(
             f"{str(source)!r} cannot be read: it is damaged, truncated or not a saved fit "
             f"({type(error).__name__}: {error})."
         ) from error
+
+
+def _digest(tree: xr.DataTree) -> str:
+    """SHA-256 of what a tree holds, the same before writing and after reading."""
+    digest = hashlib.sha256()
+    for name in ("format", "spec", "prior", "provenance"):
+        digest.update(str(tree.attrs.get(name)).encode())
+    for node in sorted(tree.subtree, key=lambda node: node.path):
+        variables = node.to_dataset(inherit=False).variables
+        for name in sorted(map(str, variables)):
+            values = variables[name].to_numpy()
+            digest.update(f"{node.path}/{name} {variables[name].dims} {values.shape}".encode())
+            if values.dtype.kind in "biuf":
+                # Formats keep the numbers but not always their type.
+                digest.update(np.ascontiguousarray(values, dtype=np.float64))
+            else:
+                digest.update(json.dumps(values.astype(str).tolist()).encode())
+    return digest.hexdigest()
 
 
 def _checked(path: str | PathLike[str]) -> Path:

@@ -1,4 +1,4 @@
-"""Make any text safe to store, in ways that can be undone.
+"""Make any text safe to store, in ways that can be undone, and safe to show.
 
 Two things need it. A *lone surrogate* (half of a UTF-16 pair, as some tokenizers yield) is no valid
 Unicode, so most file formats refuse it. A cell that starts with ``=`` or the like is run as a
@@ -11,13 +11,17 @@ import re
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["escape", "has_surrogate", "neutralise", "restore", "unescape"]
+__all__ = ["escape", "has_surrogate", "neutralise", "restore", "unescape", "visible"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\(\\|u[dD][89a-fA-F][0-9a-fA-F]{2})?")
 # The first characters that make a spreadsheet run a cell, their full-width forms (which some
 # locales treat alike), and the apostrophe, so that restore() knows which apostrophes were added.
 _RISKY = tuple("=+-@\t\r\n＝＋－＠'")
+
+
+# Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
+_JOINERS = {"\u200c", "\u200d"}
 
 
 def has_surrogate(text: str) -> bool:
@@ -140,3 +144,32 @@ def restore(text: str) -> str:
     ('=cmd()', 'love')
     """
     return text.removeprefix("'")
+
+
+def visible(value: object) -> str:
+    r"""Give the text of anything, with what cannot be seen written out.
+
+    Parameters
+    ----------
+    value : object
+        A word, a name, a number.
+
+    Returns
+    -------
+    str
+        Line breaks and other control characters, direction overrides and lone surrogates become
+        escapes as in Python; all else stays.
+
+    Examples
+    --------
+    >>> visible("café")
+    'café'
+    >>> print(visible("a" + chr(0xD83D) + chr(10)))
+    a\ud83d\n
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or letter in _JOINERS
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in str(value)
+    )

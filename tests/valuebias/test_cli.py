@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 import valuebias
 from valuebias.cli import fits
 from valuebias.cli.app import app
-from valuebias.cli.output import plain
+from valuebias.text import visible
 
 Run = Callable[..., Result]
 
@@ -258,9 +258,16 @@ class TestFit:
     def test_result_in_words(self, run: Run, scores_file: Path) -> None:
         options = ["--draws", 200, "--chains", 2, "--seed", 1]
         shown = succeeded(run("fit", scores_file, *options, "--contrast", "communion", "agency"))
-        assert "How the families differ" in shown
-        assert "communion − agency" in shown
+        assert "Contrasts, with 90% intervals" in shown
+        assert "Gemma − Llama signed communion − agency" in " ".join(shown.split())
         assert "communion over agency" in shown.splitlines()[-1]
+
+    def test_a_formula_without_families(self, run: Run, scores_file: Path) -> None:
+        options = ["--draws", 200, "--chains", 2, "--seed", 1]
+        shown = succeeded(run("fit", scores_file, *options, "--formula", "~ log10(n_params)"))
+        assert "log10(n_params)" in shown
+        shown = succeeded(run("fit", scores_file, *options, "--formula", "~ 1"))
+        assert "all models" in shown
 
     def test_a_fit_that_did_not_converge_says_so_first(self, run: Run, scores_file: Path) -> None:
         shown = succeeded(run("fit", scores_file, "--draws", 4, "--chains", 2, "--seed", 1))
@@ -317,7 +324,7 @@ class TestPlain:
         ],
     )
     def test_shows_letters_and_escapes_controls(self, text: object, shown: str) -> None:
-        assert plain(text) == shown
+        assert visible(text) == shown
 
 
 class TestProcess:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from valuebias.cli.output import plain, print_json, print_table, stage, watched
+from valuebias.cli.output import print_json, print_table, stage, watched
 from valuebias.cli.sources import check_place, load_data
+from valuebias.text import visible
 
 if TYPE_CHECKING:
     from valuebias.analysis.classical import Classical
@@ -52,8 +53,8 @@ def demo(
         print_json(_record(result, files))
         return
     _print_result(result)
-    typer.echo(plain(files["report"]))
-    typer.echo(plain(result.headline().text))
+    typer.echo(visible(files["report"]))
+    typer.echo(visible(result.headline().text))
 
 
 def fit(
@@ -127,8 +128,8 @@ def fit(
     _print_result(result)
     for path in files.values():
         if path is not None:
-            typer.echo(plain(path))
-    typer.echo(plain(result.headline().text))
+            typer.echo(visible(path))
+    typer.echo(visible(result.headline().text))
 
 
 def report(
@@ -144,7 +145,7 @@ def report(
     files = {"fit": None, "report": out}
     _check_places(files)
     _write(valuebias.load(fit), files)
-    typer.echo(plain(out))
+    typer.echo(visible(out))
 
 
 def _print_paper(result: Classical, *, as_json: bool) -> None:
@@ -153,7 +154,7 @@ def _print_paper(result: Classical, *, as_json: bool) -> None:
         print_json({"headline": result.headline()["text"], **result.to_dict()})
         return
     for line in result.summary().splitlines():
-        typer.echo(plain(line))
+        typer.echo(visible(line))
 
 
 def _check_places(files: Mapping[str, Path | None]) -> None:
@@ -169,7 +170,7 @@ def _write(result: Fit, files: Mapping[str, Path | None]) -> None:
 
     saved, told = files["fit"], files["report"]
     if saved is not None:
-        with stage(f"Saving {plain(saved)}"):
+        with stage(f"Saving {visible(saved)}"):
             result.save(saved)
     if told is not None:
         write_report(result, told, progress=watched())
@@ -191,7 +192,11 @@ def _print_result(result: Fit) -> None:
     if not diagnostics.converged:
         typer.secho("NOT CONVERGED: do not use these numbers.", fg=typer.colors.RED, bold=True)
         for message in diagnostics.messages:
-            typer.echo(plain(message))
+            typer.echo(visible(message))
     contrasts = result.contrasts()
-    families = contrasts.loc[contrasts["estimand"] == "family difference", _SHOWN]
-    print_table(_SHOWN, families.itertuples(index=False), title="How the families differ")
+    kind = contrasts["estimand"]
+    compared = kind.str.endswith("difference") | (kind == "slope")
+    shown = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
+    print_table(
+        _SHOWN, shown[_SHOWN].itertuples(index=False), title="Contrasts, with 90% intervals"
+    )

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from valuebias.cli.output import plain, print_fields, print_json, print_table, stage
+from valuebias.cli.output import print_fields, print_json, print_table, stage
 from valuebias.cli.sources import check_place, load_data
 from valuebias.errors import ValueBiasError
+from valuebias.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ def load_named(
         valuebias.write(loaded, out)
     else:
         _write_table(loaded, out)
-    typer.echo(plain(out))
+    typer.echo(visible(out))
 
 
 @data.command("read")
@@ -127,7 +128,7 @@ def read_wide(
             kind=kind,
         )
         valuebias.write(scores, out)
-    typer.echo(plain(out))
+    typer.echo(visible(out))
 
 
 @data.command("audit")
@@ -210,7 +211,7 @@ def prompts(
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     elif as_list:
         for text in table["text"]:
-            typer.echo(plain(text))
+            typer.echo(visible(text))
     else:
         print_table(["prompt", "framing", "text"], table[["framing", "text"]].itertuples())
 

@@ -11,40 +11,13 @@ from typing import Any
 
 import typer
 
-__all__ = ["complain", "plain", "print_fields", "print_json", "print_table", "stage", "watched"]
+from valuebias.text import visible
+
+__all__ = ["complain", "print_fields", "print_json", "print_table", "stage", "watched"]
 
 # Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
 _JOINERS = {"\u200c", "\u200d"}
 _PIPE_WIDTH = 120
-
-
-def plain(value: object) -> str:
-    r"""Turn anything into text that is safe to show in a terminal.
-
-    Parameters
-    ----------
-    value : object
-        A word, a name, a number.
-
-    Returns
-    -------
-    str
-        Its text, with control characters, right-to-left overrides and lone surrogates escaped, for
-        words come from files that anyone may have written.
-
-    Examples
-    --------
-    >>> plain("café")
-    'café'
-    >>> print(plain("\x1b[31mred"))
-    \x1b[31mred
-    """
-    return "".join(
-        letter
-        if letter.isprintable() or letter in _JOINERS
-        else letter.encode("unicode_escape").decode("ascii")
-        for letter in str(value)
-    )
 
 
 def complain(kind: str, message: str) -> None:
@@ -57,7 +30,7 @@ def complain(kind: str, message: str) -> None:
     message : str
         What was found, what was expected, what to do.
     """
-    lines = [plain(line) for line in message.splitlines()]
+    lines = [visible(line) for line in message.splitlines()]
     colour = typer.colors.RED if kind == "Error" else typer.colors.YELLOW
     typer.echo(f"{typer.style(f'{kind}:', fg=colour, bold=True)} " + "\n".join(lines), err=True)
 
@@ -99,9 +72,9 @@ def print_fields(fields: Mapping[str, object]) -> None:
     """
     for name, value in fields.items():
         texts = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-        shown = [plain(text) for text in texts if text not in (None, "")]
+        shown = [visible(text) for text in texts if text not in (None, "")]
         if shown:
-            typer.echo(f"{typer.style(plain(name), bold=True)}: " + "\n    ".join(shown))
+            typer.echo(f"{typer.style(visible(name), bold=True)}: " + "\n    ".join(shown))
 
 
 def print_table(
@@ -140,7 +113,7 @@ def print_table(
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.3g}"
-    return plain(value)
+    return visible(value)
 
 
 def watched() -> bool:
@@ -163,11 +136,13 @@ def stage(text: str) -> Iterator[None]:
     text : str
         What is being done, such as ``"Fitting"``.
     """
+    if not watched():
+        yield
+        return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    console, quiet = Console(stderr=True), not watched()
-    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         progress.add_task(text, total=None)
         yield

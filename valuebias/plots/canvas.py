@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -46,7 +47,7 @@ _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 INTERVAL = 0.9
 """Probability of the intervals in all figures."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
     "axes.facecolor": "none",
     "axes.labelcolor": INK,
@@ -174,9 +175,15 @@ def towards(axes: Axes, category: str, *, narrow: bool = False) -> None:
     axes.text(1, 1.01, f"{word}{right} →", ha="right", **note)  # type: ignore[arg-type]
 
 
-def legend(figure: Figure, handles: Sequence[object], labels: Sequence[str]) -> None:
+def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Put a legend below the figure, outside the axes."""
     # Matplotlib leaves out labels that start with an underscore, as words may.
     shown = [f" {label}" if label.startswith("_") else label for label in map(drawable, labels)]
-    figure.legend(list(handles), shown, loc="outside lower center",  # type: ignore[call-overload]
-                  ncols=min(len(shown), 4), handlelength=1.8, columnspacing=1.6)  # fmt: skip
+    figure.legend(
+        list(handles),
+        shown,
+        loc="outside lower center",
+        ncols=min(len(shown), 4),
+        handlelength=1.8,
+        columnspacing=1.6,
+    )

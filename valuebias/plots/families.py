@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
 from valuebias.plots.canvas import (
     FAINT,
@@ -20,7 +21,7 @@ from valuebias.plots.canvas import (
     towards,
     zero_line,
 )
-from valuebias.plots.labels import UNITS, drawable
+from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ def draw(fit: Fit) -> Figure:
     n_left, n_right = (len(set(d["name"].to_numpy().tolist())) for d in (leans, gaps))
     height = 0.9 + len(categories) * (0.55 + 0.55 * max(n_left, n_right))
     rope = float(fit.contrasts().attrs["rope"])
-    unit = UNITS[fit.spec["outcome"]]
+    unit = describe(fit.spec["outcome"]).unit
     with styled():
         figure = blank_figure(7.2, max(height, 2.5))
         panels = figure.subplots(len(categories), 2, squeeze=False, sharex="col")

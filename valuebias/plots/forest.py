@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.analysis.outcome import describe
 from valuebias.plots.canvas import (
     GREY,
     INTERVAL,
@@ -19,7 +20,7 @@ from valuebias.plots.canvas import (
     towards,
     zero_line,
 )
-from valuebias.plots.labels import UNITS, drawable
+from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,7 @@ def draw(fit: Fit) -> Figure:
         panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
         for axes, category in zip(panels, categories, strict=True):
             _panel(axes, rows, signed[signed["category"] == category], category)
-            unit = UNITS[fit.spec["outcome"]]
+            unit = describe(fit.spec["outcome"]).unit
             long = f"lean, {category}, signed by framing ({unit})"
             axes.set_xlabel(drawable(long, 90) if len(categories) == 1 else f"lean ({unit})")
         panels[0].set_yticks([r.y for r in rows], [drawable(r.label) for r in rows])

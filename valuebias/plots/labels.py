@@ -6,43 +6,11 @@ import functools
 import unicodedata
 from itertools import groupby
 
-__all__ = ["UNITS", "drawable", "shortened", "visible"]
+from valuebias.text import visible
 
-UNITS = {"normal": "SD", "z": "SD", "rank": "ranks", "raw": "score units"}
-"""What one unit of an outcome is called on an axis or in a table, by kind of outcome."""
+__all__ = ["drawable", "shortened"]
 
-# Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
-_JOINERS = {"\u200c", "\u200d"}
 _RIGHT_TO_LEFT = {"R", "AL"}
-
-
-def visible(value: object) -> str:
-    r"""Give the text of anything, with what cannot be seen written out.
-
-    Parameters
-    ----------
-    value : object
-        A word, a name, a number.
-
-    Returns
-    -------
-    str
-        Line breaks and other control characters, direction overrides and lone surrogates become
-        escapes as in Python; all else stays.
-
-    Examples
-    --------
-    >>> visible("café")
-    'café'
-    >>> print(visible("a" + chr(0xD83D) + chr(10)))
-    a\ud83d\n
-    """
-    return "".join(
-        letter
-        if letter.isprintable() or letter in _JOINERS
-        else letter.encode("unicode_escape").decode("ascii")
-        for letter in str(value)
-    )
 
 
 def shortened(text: str, most: int) -> str:

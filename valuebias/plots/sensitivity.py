@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.analysis.outcome import describe
 from valuebias.plots.canvas import (
     GREY,
     INK,
@@ -17,7 +18,7 @@ from valuebias.plots.canvas import (
     towards,
     zero_line,
 )
-from valuebias.plots.labels import UNITS, drawable
+from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +58,7 @@ def draw(fit: Fit, table: pd.DataFrame | None = None) -> Figure:
         labels = ["this fit" if s == 1 else f"prior scales × {s:g}" for s in rows.index]
         axes.set_yticks([-i for i in range(len(rows))], labels)
         axes.set_ylim(-len(rows) + 0.4, 0.6)
-        unit = UNITS[fit.spec["outcome"]]
+        unit = describe(fit.spec["outcome"]).unit
         axes.set_xlabel(drawable(f"{headline['estimand']}, {headline['name']} ({unit})", 90))
         figure.draw_without_rendering()
     return figure

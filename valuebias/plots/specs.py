@@ -1,4 +1,4 @@
-"""This model's estimate beside the paper's, all in ranks."""
+"""The estimate of this model beside the paper's, all in ranks."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, pair: str) -> None:
     tidy_axes(axes)
     zero_line(axes)
     towards(axes, pair)
-    for i, row in enumerate(rows.itertuples()):
-        colour = _COLOURS.get(str(row.spec), GREY)
-        interval(axes, -i, row.estimate, (row.lower, row.upper), colour=colour, size=7, width=2.4)
-        said = f"{row.estimate:+.1f} [{row.lower:+.1f}, {row.upper:+.1f}]".replace("-", "−")
-        axes.text(row.estimate, -i + 0.2, said, ha="center", va="bottom", fontsize=7.5,
-                  color=colour)  # fmt: skip
+    for i, (_, row) in enumerate(rows.iterrows()):
+        colour = _COLOURS.get(row["spec"], GREY)
+        centre, low, high = row["estimate"], row["lower"], row["upper"]
+        interval(axes, -i, centre, (low, high), colour=colour, size=7, width=2.4)
+        said = f"{centre:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+        axes.text(centre, -i + 0.2, said, ha="center", va="bottom", fontsize=7.5, color=colour)
     axes.set_yticks([-i for i in range(len(rows))], [_LABELS[str(s)] for s in rows["spec"]])
     axes.set_ylim(-len(rows) + 0.5, 0.75)

@@ -53,8 +53,8 @@ def draw(fit: Fit) -> Figure:
         # Laid out by hand: constraints take seconds for so many panels.
         figure = blank_figure(7.2, height, constrained=False)
         panels = figure.subplots(n_rows, 4, squeeze=False, width_ratios=[2, 1, 2, 1])
-        figure.subplots_adjust(left=0.065, right=0.985, bottom=0.42 / height,
-                               top=1 - 0.28 / height, hspace=0.62, wspace=0.16)  # fmt: skip
+        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.42 / height,
+                               top=1 - 0.28 / height, hspace=0.62, wspace=0.3)  # fmt: skip
         places = panels.reshape(-1, 2)
         for (left, right), (name, draws) in zip(places, items.items(), strict=False):
             _trace(left, draws, palette)

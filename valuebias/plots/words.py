@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.analysis.outcome import describe
 from valuebias.plots.canvas import (
     GREY,
     INTERVAL,
@@ -17,7 +18,7 @@ from valuebias.plots.canvas import (
     tidy_axes,
     zero_line,
 )
-from valuebias.plots.labels import UNITS, drawable
+from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +60,7 @@ def draw(fit: Fit) -> Figure:
         f"Valued more by {drawable(first, 15)}": ordered[ordered["mean"] > 0][::-1].head(_EACH_WAY),
     }
     n_rows = max(1, *(len(rows) for rows in sides.values()))
-    unit = UNITS[fit.spec["outcome"]]
+    unit = describe(fit.spec["outcome"]).unit
     with styled():
         figure = blank_figure(7.2, 1.35 + 0.2 * n_rows)
         panels = figure.subplots(1, 2)
@@ -84,9 +85,9 @@ def _palette(fit: Fit, table: pd.DataFrame) -> dict[str, str]:
 def _panel(axes: Axes, rows: pd.DataFrame, palette: dict[str, str]) -> None:
     tidy_axes(axes)
     zero_line(axes)
-    for i, row in enumerate(rows.itertuples()):
-        colour = palette.get(row[-1], GREY)
-        interval(axes, -i, row.mean, (row.lower, row.upper), colour=colour, size=5)
+    for i, (_, row) in enumerate(rows.iterrows()):
+        colour = palette.get(row["_colour"], GREY)
+        interval(axes, -i, row["mean"], (row["lower"], row["upper"]), colour=colour, size=5)
     axes.set_yticks([-i for i in range(len(rows))], [drawable(w, 20) for w in rows["word"]])
     for label, kind in zip(axes.get_yticklabels(), rows["_colour"], strict=True):
         label.set_color(palette.get(kind, GREY))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from valuebias.analysis.outcome import describe
 from valuebias.plots import ppc, sensitivity, specs, trace
-from valuebias.plots.labels import UNITS
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
 from valuebias.report.results import interval_column, percent, with_interval
@@ -21,8 +21,8 @@ __all__ = [
 
 _SPECS = {
     "hierarchical": "this model, on ranks",
-    "random slopes": "paper's, with random slopes by model",
-    "random intercept": "paper's (random intercept by model)",
+    "random slopes": "paper's, with random slopes",
+    "random intercept": "paper's (random intercept)",
 }
 
 
@@ -80,24 +80,26 @@ def _why(made: Material, table: pd.DataFrame) -> tuple[str, ...]:
     paragraphs = [
         f"The paper's mixed model gives every model a random intercept and nothing else. The "
         f"{n_prompts} prompts are paraphrases of a few questions, and each of them then counts as "
-        "an independent replicate of a model's lean: the interval would shrink with every paraphrase "
-        f"added, although there are no more than {n_models} models to learn from. With random "
-        "slopes, the category × framing effects of the models may differ within a family, and the "
-        "models become the replicates.",
+        "an independent replicate of a model's lean: the interval would shrink with every "
+        f"paraphrase added, although there are no more than {n_models} models to learn from. With "
+        "random slopes, the category × framing effects of the models may differ within a family, "
+        "and the models become the replicates.",
         "This model does the same and also takes the words and prompts as samples. It estimates "
-        "mean ranks of words, the paper's models the median rank of a category's words, so that the "
-        "estimates themselves need not coincide.",
+        "mean ranks of words, the paper's models the median rank of a category's words, so that "
+        "the estimates themselves need not coincide.",
     ]
     by_spec = table.drop_duplicates("spec").set_index("spec")
     both = ("random intercept", "random slopes")
     if set(both) <= set(by_spec.index):
         narrow, wide = (by_spec.loc[name] for name in both)
         widened = (wide["upper"] - wide["lower"]) / (narrow["upper"] - narrow["lower"])
+        same = abs(wide["estimate"] - narrow["estimate"]) < 1e-6 * abs(narrow["estimate"])
+        unchanged = ", with the estimate unchanged" if same else ""
         paragraphs.insert(
             1,
             f"Here t falls from {number(2)(abs(narrow['t']))} on {narrow['df']:.0f} degrees of "
             f"freedom to {number(2)(abs(wide['t']))} on {wide['df']:.0f}, and the interval becomes "
-            f"{widened:.1f} times as wide, with the estimate unchanged.",
+            f"{widened:.1f} times as wide{unchanged}.",
         )
     return tuple(paragraphs)
 
@@ -108,7 +110,7 @@ def _paper_tables(made: Material) -> tuple[Table, ...]:
         return ()
     medians = Table(
         "paper_medians",
-        "Average median rank by framing, category and family (1 = highest reward), as in the paper.",
+        "The paper's average median ranks by framing, category and family; 1 = highest reward.",
         paper.table,
         (
             Column("framing", "framing"),
@@ -195,8 +197,8 @@ def _misfit(made: Material, table: pd.DataFrame) -> str:
         )
     if set(bad) - fixed:
         text += (
-            " Where a statistic of leans or of spreads is missed, the random effects do not describe "
-            "the data well; read the contrasts that rest on them with care."
+            " Where a statistic of leans or of spreads is missed, the random effects do not "
+            "describe the data well; read the contrasts that rest on them with care."
         )
     return text
 
@@ -208,10 +210,10 @@ def convergence_section(made: Material) -> Section:
     numbers = (
         f"{said} Largest R-hat {found.max_rhat:.3f} (at most 1.01 wanted); smallest effective "
         f"sample size {found.min_ess_bulk:,.0f} in the bulk and {found.min_ess_tail:,.0f} in the "
-        f"tails (at least 400 wanted); {found.divergences} divergent transitions. Over all standard "
-        "deviations, correlations, means and contrasts."
+        f"tails (at least 400 wanted); {found.divergences} divergent transitions. Over all "
+        "standard deviations, correlations, means and contrasts."
     )
-    unit = UNITS[fit.spec["outcome"]]
+    unit = describe(fit.spec["outcome"]).unit
     summary = fit.summary(prob=PROB).rename_axis("parameter").reset_index()
     digits = made.digits
     columns = (
@@ -233,13 +235,14 @@ def convergence_section(made: Material) -> Section:
             "Draws by iteration (left) and how evenly each chain's draws are ranked among all "
             "(right; 1, dashed, is even).",
         )
+    caption = "Standard deviations, correlations and means."
     diagnostics = found.table.rename_axis("parameter").reset_index()
     return Section(
         "convergence",
         "Convergence",
         (numbers,),
         tables=(
-            Table("summary", "Standard deviations, correlations and means.", summary, columns, shown),
+            Table("summary", caption, summary, columns, shown),
             Table("diagnostics", "", diagnostics, (), diagnostics.head(0)),
         ),
         picture=picture,
@@ -259,7 +262,7 @@ def sensitivity_section(made: Material) -> Section:
         f"headline runs from {form(first)} to {form(last)}: "
         + ("the prior hardly matters." if calm else "the prior matters; say which was used.")
     )
-    unit = UNITS[made.fit.spec["outcome"]]
+    unit = describe(made.fit.spec["outcome"]).unit
     columns = (
         Column("prior scale", "prior scales ×", number(1)),
         Column("mean", f"mean ({unit})", form),
@@ -325,9 +328,9 @@ def audit_section(made: Material) -> Section:
         Column("detail", "detail"),
     )
     text = (
-        f"{counts}. Looked for: identical models and files, words that differ in case only, prompts "
-        "with one text or one column of scores, constant scores, missing cells, words outside the "
-        "lexicon or in several categories, small categories, ties, extreme scores."
+        f"{counts}. Looked for: identical models and files, words that differ in case only, "
+        "prompts with one text or one column of scores, constant scores, missing cells, words "
+        "outside the lexicon or in several categories, small categories, ties, extreme scores."
     )
     tables = (Table("audit", "Findings, the worst first.", findings, columns),)
     return Section("audit", "Data audit", (text,), tables=tables)

@@ -1,15 +1,15 @@
-"""The paper's specification beside the hierarchical one, in the same units and with the same sign."""
+"""The paper's specification beside the hierarchical one, in the same units and sign."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.errors import ValueBiasError
+from valuebias.refitting import refit
 
 if TYPE_CHECKING:
     from valuebias.analysis.classical import Classical
@@ -53,7 +53,8 @@ class Comparison:
 
     def headline(self) -> pd.DataFrame:
         """Give the rows about the first pair of families."""
-        return self.table[self.table["name"] == self.table["name"].iloc[0]]
+        first: pd.DataFrame = self.table[self.table["name"] == self.table["name"].iloc[0]]
+        return first
 
 
 def compare(fit: Fit) -> Comparison:
@@ -90,7 +91,8 @@ def compare(fit: Fit) -> Comparison:
     if theirs.empty:
         reason = "The paper's mixed models could not be estimated. " + " ".join(paper.messages)
         return Comparison(_frame([]), paper, paper.messages, reason)
-    on_ranks = _on_ranks(fit)
+    ranked = fit.spec["outcome"] == "rank"
+    on_ranks = fit if ranked else refit(fit, prior=fit.prior, outcome="rank")
     rows = []
     for first, second in _pairs(fit, pair):
         ours = _estimates(on_ranks, first, second)
@@ -106,21 +108,6 @@ def _nothing(reason: str) -> Comparison:
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _on_ranks(fit: Fit) -> Fit:
-    """Fit the same model to ranks, all else the same."""
-    if fit.spec["outcome"] == "rank":
-        return fit
-    from valuebias.fitting import fit as fit_again
-
-    names = ("formula", "draws", "tune", "chains", "seed", "sampler")
-    settings = {name: fit.spec[name] for name in names}
-    with warnings.catch_warnings():
-        # The first fit has warned already.
-        warnings.simplefilter("ignore", ValueBiasWarning)
-        again = fit_again(fit.data, outcome="rank", prior=fit.prior, progress=False, **settings)
-    return again
 
 
 def _pairs(fit: Fit, pair: tuple[str, ...] | None) -> list[tuple[str, str]]:

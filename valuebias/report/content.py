@@ -192,6 +192,7 @@ def number(digits: int, *, signed: bool = False) -> Callable[[float], str]:
     Returns
     -------
     callable
+        From a number to its text.
 
     Examples
     --------

@@ -51,6 +51,7 @@ def gather(fit: Fit, *, figures: bool, advance: Advance | None = None) -> Conten
     Returns
     -------
     Content
+        What the report says.
     """
     done, total = 0, _PARTS + len(_SECTIONS)
 

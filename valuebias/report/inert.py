@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from valuebias.plots.labels import visible
+from valuebias.text import visible
 
 __all__ = ["markdown", "tex"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from valuebias.report.content import Reference
@@ -91,13 +92,16 @@ def _data(fit: Fit) -> str:
 
     sizes, spec = fit.data.sizes, fit.spec
     kind = describe(spec["outcome"])
-    families = dict(fit.data["family"].to_pandas().value_counts(sort=False))
+    families = Counter(fit.data["family"].to_numpy().tolist())
     counted = ", ".join(f"{count} of {name}" for name, count in families.items())
     missing = (
         "Every model scored every word after every prompt."
         if not spec["n_missing"]
         else f"{spec['n_missing']:,} of the {fit.data['score'].size:,} scores are missing."
     )
+    prompts = dataset_provenance(fit).get("prompts")
+    theirs = isinstance(prompts, dict) and prompts.get("name") == "superlatives"
+    source = " (Christian et al. 2026)" if theirs else ""
     turned = (
         " Ranks were turned round, so that a higher number means a higher reward."
         if kind.sign < 0
@@ -105,8 +109,8 @@ def _data(fit: Fit) -> str:
     )
     return (
         f"{sizes['model']} models ({counted}) scored {sizes['response']} words of "
-        f"{sizes['category']} categories after {sizes['prompt']} prompts (Christian et al. 2026). "
-        f"{missing} Within each model and prompt the scores were turned into the outcome "
+        f"{sizes['category']} categories after {sizes['prompt']} prompts{source}. {missing} "
+        "Within each model and prompt the scores were turned into the outcome "
         f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}"
     )
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from valuebias.report.content import Column, Section, Table
@@ -40,8 +39,10 @@ def provenance_section(made: Material) -> Section:
              if key in fit.provenance]  # fmt: skip
     rows += [("fit", f"{name} version", version)
              for name, version in fit.provenance.get("packages", {}).items()]  # fmt: skip
-    scores = np.ascontiguousarray(fit.data["score"].to_numpy())
-    rows.append(("data", "SHA-256 of the scores as fitted", hashlib.sha256(scores).hexdigest()))
+    scores = fit.data["score"].to_numpy()
+    rows.append(
+        ("data", "SHA-256 of the scores as fitted", hashlib.sha256(scores.tobytes()).hexdigest())
+    )
     for part in ("dataset", "lexicon", "prompts"):
         entry = own.get(part)
         if isinstance(entry, Mapping):
@@ -54,8 +55,9 @@ def provenance_section(made: Material) -> Section:
     table = pd.DataFrame(rows, columns=["of", "what", "value"])
     table["value"] = table["value"].map(_said)
     columns = (Column("of", "of"), Column("what", "what"), Column("value", "value"))
-    return Section("provenance", "Provenance",
-                   tables=(Table("provenance", "What went into the numbers.", table, columns),))  # fmt: skip
+    caption = "What went into the numbers."
+    shown = Table("provenance", caption, table, columns)
+    return Section("provenance", "Provenance", tables=(shown,))
 
 
 def _said(value: Any) -> str:

@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 
 from valuebias import text
 from valuebias.plots.canvas import FAINT, GREY, INK, PAPER, styled
-from valuebias.plots.labels import visible
 from valuebias.report.inert import markdown, tex
+from valuebias.text import visible
 
 if TYPE_CHECKING:
     from valuebias.report.content import Column, Content, Picture
@@ -90,9 +90,9 @@ def _environment(
     finalize: Callable[[Any], Any], *, autoescape: bool = False, **delimiters: str
 ) -> Environment:
     # Escaping is by `finalize` where it is not HTML: every value passes through it.
-    return Environment(  # noqa: S701
+    return Environment(
         loader=PackageLoader("valuebias.report", "templates"),
-        autoescape=autoescape,
+        autoescape=autoescape,  # noqa: S701
         finalize=finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -170,5 +170,6 @@ def _svg(picture: Picture) -> Markup:
     wide = re.search(r'width="([\d.]+)pt"', drawn)
     width = float(wide[1]) if wide else 518.0
     drawn = re.sub(r' (width|height)="[\d.]+pt"', "", drawn, count=2)
-    opening += f' style="width: {width / 72 * 110:.0f}px"'
+    shown = width / 72 * 110
+    opening += f' style="width: {shown:.0f}px; min-width: {0.7 * shown:.0f}px"'
     return Markup(drawn.replace("<svg", opening, 1))  # noqa: S704 - made above, texts are outlines

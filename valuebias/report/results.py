@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
-from valuebias.plots.labels import UNITS
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
 
@@ -47,7 +48,7 @@ def interval_column() -> Column:
 def reading(made: Material) -> tuple[str, ...]:
     """Say how the answer is to be read."""
     row, spec = made.headline.row, made.fit.spec
-    kind, unit = describe(spec["outcome"]), UNITS[spec["outcome"]]
+    kind, unit = describe(spec["outcome"]), describe(spec["outcome"]).unit
     first, _, second = str(row["category"]).partition(" − ")
     other = second if second != "others" else "the other categories"
     framings = made.fit.problem.crossing.framings
@@ -76,19 +77,24 @@ def limits_section(made: Material) -> Section:
     fit = made.fit
     items = [str(note) for note in fit.spec["notes"]]
     if fit.spec["n_missing"]:
-        items.append(f"{fit.spec['n_missing']:,} cells of the crossing are missing; they are taken "
-                     "to be missing for reasons that have nothing to do with their scores.")  # fmt: skip
+        items.append(
+            f"{fit.spec['n_missing']:,} cells of the crossing are missing; they are taken to be "
+            "missing for reasons that have nothing to do with their scores."
+        )
     if fit.spec["dropped_words"]:
-        items.append(f"{fit.spec['dropped_words']} scored words are outside the lexicon; they are "
-                     "in no category and were left out.")  # fmt: skip
-    counts = fit.data["family"].to_pandas().value_counts()
+        items.append(
+            f"{fit.spec['dropped_words']} scored words are outside the lexicon; they are in no "
+            "category and were left out."
+        )
+    counts = Counter(fit.data["family"].to_numpy().tolist())
+    listed = ", ".join(f"{n} of {family}" for family, n in counts.items())
     items.append(
-        f"The answer about families rests on {', '.join(f'{n} models of {f}' for f, n in counts.items())}. "
-        "They were not drawn at random from all models of their families."
+        f"The answer rests on {fit.data.sizes['model']} models: {listed}. They were not drawn at "
+        "random from all models of their families."
     )
     items.append(
-        f"What else differs between the groups (size, preference data, training recipe) is adjusted "
-        f"for only where the formula names it: {fit.spec['formula']}."
+        "What else differs between the groups (size, preference data, training recipe) is "
+        f"adjusted for only where the formula names it: {fit.spec['formula']}."
     )
     return Section("limits", "What the data cannot say", items=tuple(items))
 
@@ -100,7 +106,7 @@ def contrast_section(made: Material) -> Section:
     several = table["category"].nunique() > 1
     if several:
         shown = shown[shown["framing"] == "signed"]
-    digits, unit = made.digits, UNITS[made.fit.spec["outcome"]]
+    digits, unit = made.digits, describe(made.fit.spec["outcome"]).unit
     category = [Column("category", "categories")] if several else []
     columns = (
         Column("estimand", "estimand"),
@@ -128,7 +134,7 @@ def contrast_section(made: Material) -> Section:
 
 def forest_section(made: Material) -> Section:
     """Show the models by family."""
-    digits, unit = made.digits, UNITS[made.fit.spec["outcome"]]
+    digits, unit = made.digits, describe(made.fit.spec["outcome"]).unit
     table = made.models
     order = ["category", "family", "mean"]
     shown = table[table["framing"] == "signed"].sort_values(order, ascending=[True, True, False])
@@ -146,11 +152,11 @@ def forest_section(made: Material) -> Section:
         picture = Picture(
             "forest",
             forest.draw(made.fit),
-            "Forest plot: the lean of every model with its interval, grouped by family, the mean of "
-            "each family and the lean predicted for an unseen model of it. The table below has the "
-            "numbers.",
-            f"Lean of every model, signed by framing, with {PROB:.0%} intervals. Diamonds: means of "
-            "the families. Dashed: what to expect of a model of the family that was not seen.",
+            "Forest plot: the lean of every model with its interval, grouped by family, the mean "
+            "of each family and the lean predicted for an unseen model of it. The table below has "
+            "the numbers.",
+            f"Lean of every model, signed by framing, with {PROB:.0%} intervals. Diamonds: means "
+            "of the families. Dashed: what to expect of a model of the family that was not seen.",
         )
     return Section(
         "models",
@@ -167,8 +173,8 @@ def density_section(made: Material) -> Section:
     row = made.contrasts.iloc[0]
     if not str(row["estimand"]).endswith("difference"):
         formula = made.fit.spec["formula"]
-        return Section("densities", title,
-                       missing=f"The formula {formula!r} compares no groups of models.")  # fmt: skip
+        missing = f"The formula {formula!r} compares no groups of models."
+        return Section("densities", title, missing=missing)
     paragraphs = (
         "The leans of the families share what is uncertain about the words and prompts, so their "
         "difference is better known than the overlap of their densities suggests.",
@@ -193,7 +199,7 @@ def word_section(made: Material) -> Section:
         return Section("words", title, missing=made.no_words)
     table, digits = made.words, made.digits
     name = str(table["name"].iloc[0])
-    unit = UNITS[made.fit.spec["outcome"]]
+    unit = describe(made.fit.spec["outcome"]).unit
     columns = (
         Column("word", "word"),
         Column("categories", "category"),
@@ -213,8 +219,8 @@ def word_section(made: Material) -> Section:
             f"mean, with {PROB:.0%} intervals: the largest each way.",
         )
     caption = (
-        f"The {len(shown)} words with the largest differences of {len(table)}; partially pooled, so "
-        "that picking the largest does not by itself exaggerate them."
+        f"The {len(shown)} words with the largest differences of {len(table)}; partially pooled, "
+        "so that picking the largest does not by itself exaggerate them."
     )
     return Section("words", title, tables=(Table("words", caption, table, columns, shown),),
                    picture=picture)  # fmt: skip

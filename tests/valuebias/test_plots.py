@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.cbook import is_math_text
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import valuebias
+from valuebias.errors import ValueBiasError
+from valuebias.fit_result import Fit
+from valuebias.plots import KINDS, forest, plot, specs
+from valuebias.plots.labels import drawable, shortened, visible
+from valuebias.report.comparison import compare
+from valuebias.simulate import simulate
+
+
+def fitted(ds: xr.Dataset, formula: str = "~ family", **settings: object) -> Fit:
+    fit = valuebias.fit(
+        ds, formula, draws=60, tune=150, chains=2, seed=1, progress=False, **settings
+    )
+    assert isinstance(fit, Fit)
+    return fit
+
+
+@pytest.fixture(scope="module")
+def five() -> Fit:
+    """Give a fit of three families and five categories, some words in two."""
+    words = dict.fromkeys(("care", "fairness", "loyalty", "authority", "sanctity"), 6)
+    models = {"A": 3, "B": 2, "C": 3}
+    return fitted(simulate(n_models=models, n_prompts=6, n_words=words, overlap=0.2, seed=5))
+
+
+def texts(figure: Figure) -> list[str]:
+    figure.draw_without_rendering()
+    found = figure.findobj(Text)
+    return [t.get_text() for t in found if isinstance(t, Text) and t.get_text()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_draws_hostile_names_as_they_are(hostile_fit: Fit, kind: str) -> None:
+    before = dict(mpl.rcParams)
+    figure = plot(hostile_fit, kind)
+    assert isinstance(figure, Figure)
+    # A dollar sign must not start a formula, nor a missing glyph warn (warnings are errors).
+    assert not [text for text in texts(figure) if is_math_text(text)]
+    after = dict(mpl.rcParams)
+    # Matplotlib itself settles on a backend when somebody first asks.
+    assert {k: after[k] for k in after if k != "backend"} == {
+        k: before[k] for k in before if k != "backend"
+    }
+
+
+@pytest.mark.parametrize("kind", ["forest", "families", "words", "specs"])
+def test_three_families_five_categories(five: Fit, kind: str) -> None:
+    figure = plot(five, kind)
+    drawn = [axes for axes in figure.axes if axes.axison]
+    assert len(drawn) == {"forest": 5, "families": 10, "words": 2, "specs": 10}[kind]
+
+
+def test_misspelt_kind(hostile_fit: Fit) -> None:
+    with pytest.raises(ValueBiasError, match="Did you mean 'forest'"):
+        plot(hostile_fit, "forrest")
+
+
+def test_forest_shows_the_numbers(five: Fit) -> None:
+    axes = forest.draw(five).axes[1]
+    dots = {float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"}  # type: ignore[index,arg-type]
+    models = five.models()
+    shown = models[(models["framing"] == "signed") & (models["category"] == "fairness − others")]
+    assert len(shown) == 8
+    assert set(shown["mean"]) <= dots
+
+
+def test_families_keep_their_colour(five: Fit) -> None:
+    def by_label(figure: Figure) -> dict[str, object]:
+        labels = figure.axes[0].get_yticklabels()
+        return {label.get_text(): label.get_color() for label in labels}
+
+    found = by_label(plot(five, "forest"))
+    assert len({found[f"{name}: mean"] for name in "ABC"}) == 3
+    two = by_label(plot(fitted(five.data.isel(model=slice(0, 5))), "forest"))
+    assert two["A: mean"] == found["A: mean"]
+
+
+@pytest.mark.parametrize("kind", ["families", "words", "specs"])
+def test_without_groups_the_reason_is_given(simulated: xr.Dataset, kind: str) -> None:
+    fit = fitted(simulated, "~ 1")
+    assert "all models: mean" in texts(plot(fit, "forest"))
+    with pytest.raises(ValueBiasError, match="'~ 1'"):
+        plot(fit, kind)
+
+
+def test_one_framing(simulated: xr.Dataset) -> None:
+    positive = simulated.isel(prompt=np.flatnonzero(simulated["framing"].to_numpy() == "positive"))
+    with pytest.warns(valuebias.ValueBiasWarning, match="framing"):
+        fit = fitted(positive)
+    for kind in ("forest", "families", "words", "trace", "specs"):
+        assert plot(fit, kind).axes
+
+
+def test_specs_have_one_sign_and_unit(simulated: xr.Dataset) -> None:
+    fit = fitted(simulated, contrast=("communion", "agency"))
+    found = compare(fit)
+    table = found.headline().set_index("spec")
+    paper = valuebias.classical(simulated).contrasts()
+    same = paper[(paper["name"] == "Gemma − Llama") & (paper["framing"] == "signed")]
+    first = same.drop_duplicates("spec").set_index("spec")
+    # The paper's tables have agency − communion; this fit asks for the reverse.
+    for spec in ("random slopes", "random intercept"):
+        assert table.loc[spec, "estimate"] == pytest.approx(-first.loc[spec, "estimate"])
+        assert table.loc[spec, "lower"] == pytest.approx(-first.loc[spec, "upper"])
+    # Gemma was given a lean of +0.3 towards agency and Llama one of −0.3, of 27 words.
+    assert table["estimate"].max() < 0
+    assert table["estimate"].between(-12, -1).all()
+    assert (table["lower"] < table["estimate"]).all()
+    assert specs.draw(fit, found).axes
+
+
+def test_specs_on_ranks_do_not_refit(simulated: xr.Dataset) -> None:
+    fit = fitted(simulated, outcome="rank")
+    own = fit.contrasts().iloc[0]
+    row = compare(fit).table.iloc[0]
+    assert row["spec"] == "hierarchical"
+    assert row["estimate"] == own["mean"]
+    assert (row["lower"], row["upper"]) == (own["lower"], own["upper"])
+
+
+def test_visible() -> None:
+    assert visible("caf\u00e9 \U0001f600") == "caf\u00e9 \U0001f600"
+    assert visible("a\nb\ud800\u202e\x00") == r"a\nb\ud800\u202e\x00"
+
+
+def test_shortened() -> None:
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    assert shortened("abcdefghij", 7) == "abc…hij"
+    assert len(shortened("x" * 300, 48)) == 48
+
+
+def test_drawable() -> None:
+    assert drawable("$x$") == r"\$x\$"
+    assert not is_math_text(drawable(r"\$x$ and $"))
+    assert drawable("\u4e2d") == "U+4E2D"
+    assert drawable("\ud83d") == r"\ud83d"
+    turned = drawable("ab \u05d0\u05d1\u05d2")
+    assert turned in ("ab \u05d2\u05d1\u05d0", "ab \u05d0\u05d1\u05d2")
