@@ -148,7 +148,7 @@ def fit(
     """
     _check_choice("spec", spec, _SPECS)
     _check_choice("sampler", sampler, _SAMPLERS)
-    numbers = {"draws": (draws, 4), "tune": (_TUNE[True] if tune is None else tune, 0)}
+    numbers = {"draws": (draws, 4), "tune": (_TUNE[True] if tune is None else tune, 1)}
     numbers["chains"] = (chains, 1)
     for name, (value, least) in numbers.items():
         if not isinstance(value, int | np.integer) or value < least:

@@ -78,11 +78,13 @@ def load_fit(path: str | PathLike[str]) -> Fit:
 def _read(source: Path) -> xr.DataTree:
     try:
         if source.suffix == ".nc":
-            # Where this fails, h5netcdf would fail too, and complain again from its __del__.
-            with h5py.File(source):
-                pass
-            with source.open("rb") as handle, xr.open_datatree(handle, engine="h5netcdf") as tree:
-                return tree.load()
+            # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
+            with source.open("rb") as handle:
+                # Where this fails, h5netcdf would fail too, and complain again from its __del__.
+                with h5py.File(handle) as file:
+                    file.visititems(_touch)
+                with xr.open_datatree(handle, engine="h5netcdf") as tree:
+                    return tree.load()
         with xr.open_datatree(source, engine="zarr", consolidated=False) as tree:
             return tree.load()
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
@@ -92,11 +94,15 @@ def _read(source: Path) -> xr.DataTree:
         ) from error
 
 
+def _touch(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    dict(item.attrs)
+
+
 def _digest(tree: xr.DataTree) -> str:
     """SHA-256 of what a tree holds, the same before writing and after reading."""
     digest = hashlib.sha256()
     for name in ("format", "spec", "prior", "provenance"):
-        digest.update(str(tree.attrs.get(name)).encode())
+        digest.update(str(tree.attrs.get(name)).encode(errors="surrogatepass"))
     for node in sorted(tree.subtree, key=lambda node: node.path):
         variables = node.to_dataset(inherit=False).variables
         for name in sorted(map(str, variables)):
