@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.density import Posterior
+from valuebias.analysis.interrupts import interrupts_deferred
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -59,6 +60,8 @@ def sample_nuts(
 
     centre = start_point(posterior)
     n = posterior.n_dim
+    with interrupts_deferred():
+        posterior(centre)  # compiles, unless a cache has it
 
     def start(chain_seed: Any) -> Array:
         return centre + np.random.default_rng(chain_seed).uniform(-1, 1, n)
@@ -97,15 +100,20 @@ def _silent(done: int, total: int) -> None:
     pass
 
 
-def _follow(sampler: Any, progress: Callable[[int, int], None], total: int) -> Any:
-    """Wait for a background sampler; an interrupt stops it before it is passed on."""
+def _follow(sampler: Any, progress: Callable[[int, int], None] | None, total: int) -> Any:
+    """Wait for a background sampler; an interrupt stops it before it is passed on.
+
+    A blocking sampler would answer an interrupt with the draws it has, as if they were all.
+    """
     try:
-        progress(0, total)
+        if progress is not None:
+            progress(0, total)
         trace = sampler.wait()
+        if progress is not None:
+            progress(total, total)
     except BaseException:
         sampler.cancel()
         raise
-    progress(total, total)
     return trace
 
 

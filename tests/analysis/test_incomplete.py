@@ -38,7 +38,7 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
     # A wide t around the draws as proposal; were the draws wrong, the weights would put it right.
     rng = np.random.default_rng(41)
     proposal = stats.multivariate_t(flat.mean(axis=0), 1.3 * np.cov(flat.T), df=5, seed=rng)
-    x = proposal.rvs(3000)
+    x = proposal.rvs(2000)
     scales = problem.posterior(problem.strata).scales
     parts = projected_components(problem)
     target = np.array([observed_log_posterior(parts, row, scales) for row in x])

@@ -183,11 +183,9 @@ class Dense:
         """Orthonormal basis of what is left once each model × prompt has its own level."""
         mask = self.crossing.observed if observed is None else observed
         counts = mask.sum(axis=2).ravel()
-        blocks = [linalg.helmert(n).T for n in counts if n > 1]
-        # A lone cell of a model × prompt tells its level only.
-        lone = (counts == 1).repeat(mask.shape[2])
-        seen = np.flatnonzero(mask.ravel() & ~lone)
-        return linalg.block_diag(*blocks), seen
+        # A lone cell of a model × prompt tells its level only: it has a row and no column.
+        blocks = [linalg.helmert(n).T for n in counts if n]
+        return linalg.block_diag(*blocks), np.flatnonzero(mask.ravel())
 
     def precision(self) -> Array:
         """``A (AᵀVA)⁻¹ Aᵀ`` of the observed cells, put in its place among all cells."""
