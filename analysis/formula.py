@@ -220,8 +220,8 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
         )
     if isinstance(parsed, tuple) or any(not hasattr(term, "degree") for term in parsed):
         raise ValueBiasError(
-            f"formula {formula!r} has several parts (separated by '|'); random effects are built in, "
-            "so give the terms over models only, for example '~ family + log10(n_params)'."
+            f"formula {formula!r} has several parts (separated by '|'); random effects are built "
+            "in, so give the terms over models only, for example '~ family + log10(n_params)'."
         )
     if not any(term.degree == 0 for term in parsed):
         raise ValueBiasError(

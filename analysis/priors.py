@@ -61,7 +61,8 @@ class Prior:
         numbers = {"mean": self.mean, "effect": self.effect, "correlation": self.correlation}
         numbers |= {f"sd[{name!r}]": value for name, value in self.sd.items()}
         for name, value in numbers.items():
-            if not (isinstance(value, int | float | np.number) and np.isfinite(value) and value > 0):
+            number = isinstance(value, int | float | np.number)
+            if not (number and np.isfinite(value) and value > 0):
                 raise ValueBiasError(f"prior {name} must be a positive number, found {value!r}.")
 
     def sd_of(self, component: str) -> float:

@@ -37,8 +37,14 @@ class Recovery:
 
     Parameters
     ----------
-    data, spec, prior, tree
-        As of the fit.
+    data : xarray.Dataset
+        The scores as fitted.
+    spec : mapping
+        Formula, outcome, contrast and seed of the fit.
+    prior : Prior
+        Its prior scales.
+    tree : xarray.DataTree
+        Its stored draws.
     problem : Problem, optional
         The prepared data, where they are at hand.
     """

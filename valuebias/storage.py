@@ -63,8 +63,8 @@ def load_fit(path: str | PathLike[str]) -> Fit:
         )
     if tree.attrs.get("sha256") != _digest(tree):
         raise ValueBiasError(
-            f"{str(source)!r} does not hold what was saved: its contents differ from their SHA-256, so "
-            "it is damaged or was copied in part. Copy it again or fit again."
+            f"{str(source)!r} does not hold what was saved: its contents differ from their SHA-256, "
+            "so it is damaged or was copied in part. Copy it again or fit again."
         )
     groups = {
         name: unescape_texts(node.to_dataset().drop_encoding())
@@ -78,7 +78,7 @@ def load_fit(path: str | PathLike[str]) -> Fit:
 def _read(source: Path) -> xr.DataTree:
     try:
         if source.suffix == ".nc":
-            # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
+            # By a handle: HDF5 takes a path that an earlier failure left open for the old file.
             with source.open("rb") as handle:
                 # Where this fails, h5netcdf would fail too, and complain again from its __del__.
                 with h5py.File(handle) as file:
@@ -110,7 +110,7 @@ def _digest(tree: xr.DataTree) -> str:
             digest.update(f"{node.path}/{name} {variables[name].dims} {values.shape}".encode())
             if values.dtype.kind in "biuf":
                 # Formats keep the numbers but not always their type.
-                digest.update(np.ascontiguousarray(values, dtype=np.float64))
+                digest.update(np.ascontiguousarray(values, dtype=np.float64).data)
             else:
                 digest.update(json.dumps(values.astype(str).tolist()).encode())
     return digest.hexdigest()
