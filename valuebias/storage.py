@@ -63,7 +63,7 @@ def load_fit(path: str | PathLike[str]) -> Fit:
         )
     if tree.attrs.get("sha256") != _digest(tree):
         raise ValueBiasError(
-            f"{str(source)!r} does not hold what was saved: its contents differ from their SHA-256, "
+            f"{str(source)!r} does not hold what was saved: contents differ from their SHA-256, "
             "so it is damaged or was copied in part. Copy it again or fit again."
         )
     groups = {

@@ -67,7 +67,7 @@ def test_an_average_row_sets_one_factor_and_keeps_the_others_as_they_are() -> No
     for level, row in rows.items():
         changed = MODELS.assign(family=level)
         np.testing.assert_allclose(row, made.rows(changed).mean(axis=0), atol=1e-12)
-    # Balanced over stages and centred sizes: families' average rows have nothing but their own code.
+    # Balanced over stages, centred sizes: families' average rows hold nothing but their own code.
     assert rows["A"][-1] == pytest.approx(0, abs=1e-12)
 
 
@@ -121,8 +121,8 @@ def test_the_models_order_does_not_matter() -> None:
     [
         ("~ famly", "names 'famly', which is not a coordinate on 'model'. Did you mean 'family'"),
         ("~ family + maker", "term 'maker' is collinear with 'family' over the 12 models"),
-        ("~ family + stage + flag + `context size` + seed + n_params + log10(n_params) + family:seed"
-         " + family:n_params", "collinear with"),
+        ("~ family * n_params + family * `context size` + family * seed + family * log10(n_params)",
+         "collinear with"),
         ("~ seed + I(2*seed)", r"'I\(2 \* seed\)' is collinear with 'seed'"),
         ("~ family:stage", "without the main effect of 'family'; write family"),
         ("~ partly", r"'partly' is not finite for \['m0'\]"),
@@ -148,7 +148,8 @@ def test_what_cannot_be_fitted_is_refused_by_name(formula: object, said: str) ->
 
 
 PIECES = ["family", "stage", "n_params", "seed", "famly", "log10(", "(", ")", "+", "*", ":", "-",
-          "~", "0", "1", "|", "^", "/", "C(", "I(", "`", ",", " ", "\n", "é", "%in%", "**", "2"]  # fmt: skip
+          "~", "0", "1", "|", "^", "/", "C(", "I(", "`", ",", " ", "\n", "é", "%in%", "**",
+          "2"]  # fmt: skip
 
 
 @settings(max_examples=300)
@@ -156,9 +157,8 @@ PIECES = ["family", "stage", "n_params", "seed", "famly", "log10(", "(", ")", "+
 def test_any_text_is_either_a_design_or_refused(text: str) -> None:
     try:
         made = parse_formula(text, MODELS)
-    except ValueBiasError as error:
-        assert str(error)
-    else:
-        assert np.isfinite(made.matrix).all()
-        assert np.linalg.matrix_rank(made.matrix) == made.matrix.shape[1] <= len(MODELS)
-        assert made.matrix.shape[1] == len(made.column_names)
+    except ValueBiasError:
+        return
+    assert np.isfinite(made.matrix).all()
+    assert np.linalg.matrix_rank(made.matrix) == made.matrix.shape[1] <= len(MODELS)
+    assert made.matrix.shape[1] == len(made.column_names)

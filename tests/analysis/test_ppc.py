@@ -50,7 +50,8 @@ def test_missing_cells_are_missing_from_replicates_too() -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, "x"])
 def test_a_number_of_replicates_is_asked_for(n: object) -> None:
-    fit = valuebias.fit(simulate(n_prompts=4, n_words=10, seed=1), **{**QUICK, "draws": 5, "tune": 5})
+    ds = simulate(n_prompts=4, n_words=10, seed=1)
+    fit = valuebias.fit(ds, **{**QUICK, "draws": 5, "tune": 5})
     for ask in (fit.ppc, fit.loo):
         with pytest.raises(valuebias.ValueBiasError, match="whole number of 1 or more"):
             ask(draws=n)  # type: ignore[arg-type]

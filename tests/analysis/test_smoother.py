@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dense import Dense, Theta, assert_drawn_from, make_problem, some_theta
+from scipy import linalg
 
 from valuebias.analysis.completion import Completion, sparse_margins
 from valuebias.analysis.hierarchical import Problem
@@ -92,7 +93,7 @@ def test_draws_have_the_dense_conditional_distribution(complete) -> None:
 
 
 def test_simulated_cubes_have_the_dense_covariance(complete) -> None:
-    problem, _, smoother, dense = complete
+    _, _, smoother, dense = complete
     rng = np.random.default_rng(25)
     basis, _ = dense.free_of_levels()
     a = basis @ looks(basis.shape[1])
@@ -111,8 +112,9 @@ def missing_given_observed(problem: Problem, dense: Dense) -> tuple[np.ndarray, 
     whole = ~crossing.observed.any(axis=2)
     row = cells[:, 0] * crossing.shape[1] + cells[:, 1]
     unknown = [(row == r).astype(float) for r in np.flatnonzero(whole.ravel())]
-    # Levels with a flat prior, as a very wide one; the rest of the algebra is unchanged.
-    levels = np.kron(np.eye(len(dense.design) * len(dense.framing)), np.ones((crossing.shape[2],) * 2))
+    # Which cells share a level.
+    n_words = crossing.shape[2]
+    levels = np.kron(np.eye(whole.size), np.ones((n_words, n_words)))
     covariance = dense.covariance
     seen = crossing.observed.ravel()
     basis, index = dense.free_of_levels()
@@ -129,16 +131,13 @@ def missing_given_observed(problem: Problem, dense: Dense) -> tuple[np.ndarray, 
     own = own + cross + cross.T
     mean = mean_of_seen[flat] @ y + gain @ y
     given = own - gain @ to_cells.T
-    if unknown:
-        keep = np.linalg.svd(np.array(unknown))[2][len(unknown) :].T
-    else:
-        keep = np.eye(len(flat))
+    keep = linalg.null_space(np.array(unknown)) if unknown else np.eye(len(flat))
     return keep, keep.T @ mean, keep.T @ given @ keep
 
 
 @pytest.fixture(scope="module", params=GAPS, ids=str)
 def gaps(request: pytest.FixtureRequest):
-    problem, theta, smoother, dense = setting(missing=GAPS[request.param])
+    problem, _, smoother, dense = setting(missing=GAPS[request.param])
     cells = np.argwhere(~problem.crossing.observed)
     rng = np.random.default_rng(26)
     state = Completion(problem.crossing, cells)

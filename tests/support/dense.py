@@ -232,7 +232,7 @@ class Dense:
         return np.array(with_cells), gram
 
     def word_effects(self, functionals: Array):
-        """Functionals (functional, word) of the words' effects on each design column and framing."""
+        """Functionals (functional, word) of the words' effects, by design column and framing."""
         n_framings = len(self.crossing.framings)
         labels = [
             (q, f, k)
