@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.smoother import Fields, Smoother, accumulate, read_cells
 from valuebias.analysis.strata import Tables, make_tables
+from valuebias.errors import ValueBiasError
 
 __all__ = ["Completion", "sparse_margins"]
 
@@ -93,7 +94,7 @@ class Completion:
         enough = _CG_TOLERANCE**2 * max(float(target @ precondition(target)), 1e-300)
         for _ in range(_CG_MOST):
             if size <= enough:
-                break
+                return np.asarray(u * sd)
             product = multiply(direction)
             step = size / (direction @ product)
             u += step * direction
@@ -101,7 +102,11 @@ class Completion:
             image = precondition(residual)
             before, size = size, residual @ image
             direction = image + size / before * direction
-        return np.asarray(u * sd)
+        raise ValueBiasError(
+            f"the missing cells could not be drawn given the observed ones in {_CG_MOST} steps: "
+            "the gaps leave too little to go by. Drop words, prompts or models that hardly any "
+            "others share scores with."
+        )
 
     def _preconditioner(self, smoother: Smoother) -> Callable[[Array], Array]:
         """Invert the system as if each margin of the smoother stood alone.

@@ -152,11 +152,13 @@ class Fit:
         _check_prob(prob)
         return describe_draws(self._recovery.parameters, prob)
 
-    def words(self, *, prob: float = 0.9) -> pd.DataFrame:
+    def words(self, *, pair: tuple[str, str] | None = None, prob: float = 0.9) -> pd.DataFrame:
         """Which words drive the difference between the families.
 
         Parameters
         ----------
+        pair : pair of str, optional
+            The two families to compare; the first two in alphabetical order if not given.
         prob : float, default 0.9
             Probability of the equal-tailed intervals.
 
@@ -171,10 +173,11 @@ class Fit:
         Raises
         ------
         ValueBiasError
-            If the formula has no categorical variable to compare.
+            If the formula has no categorical variable to compare, or `pair` names none of its
+            levels.
         """
         _check_prob(prob)
-        draws, name = self._recovery.words
+        draws, name = self._recovery.words(pair)
         lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (draws > 0).mean(axis=0)
         member = member_table(self.data)

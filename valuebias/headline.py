@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["Headline", "make_headline"]
 
 
-
 @dataclass(frozen=True)
 class Headline:
     """A fit's answer.

@@ -22,7 +22,7 @@ from valuebias.analysis.hierarchical import Problem, make_problem
 from valuebias.analysis.priors import Prior
 from valuebias.analysis.smoother import Smoother
 from valuebias.analysis.strata import make_tables
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = ["Recovery"]
 
@@ -80,9 +80,8 @@ class Recovery:
         )
         return stack_draws(items, int(self.spec["chains"]))
 
-    @cached_property
-    def words(self) -> tuple[Array, str]:
-        """Draws of the difference between the families by word (draw, word), and which families."""
+    def words(self, pair: tuple[str, str] | None) -> tuple[Array, str]:
+        """Draw the difference between two families by word (draw, word), and name it."""
         crossing = self.problem.crossing
         factors = [f for f in crossing.design.variables if f.categorical]
         if not factors:
@@ -91,16 +90,15 @@ class Recovery:
                 "drive a difference; fit '~ family'."
             )
         factor = next((f for f in factors if f.expression == "family"), factors[0])
-        first, second = factor.levels[:2]
+        first, second = _pair_of(factor.expression, factor.levels, pair)
         design = crossing.design
-        row = design.average_row(factor, first) - design.average_row(factor, second)
         draws = draw_word_effects(
             crossing,
             self.problem.components,
             self.margins,
             self.v,
             self.effects,
-            row,
+            design.average_row(factor, first) - design.average_row(factor, second),
             framing_contrasts(crossing.framings)["signed"],
             self.rng("words"),
         )
@@ -214,6 +212,22 @@ class Recovery:
             cube[cells] = values
             cubes.append(cube)
         return cubes, kept[some]
+
+
+def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:
+    """Check the two levels to compare; the first two where none are given."""
+    if pair is None:
+        return levels[0], levels[1]
+    if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
+        raise ValueBiasError(
+            f"pair must be two different levels of {factor!r} such as {levels[:2]}, found {pair!r}."
+        )
+    for level in pair:
+        if level not in levels:
+            raise ValueBiasError(
+                f"{level!r} is no level of {factor!r}. {did_you_mean(level, levels)}"
+            )
+    return pair[0], pair[1]
 
 
 def _flatten(draws: xr.DataArray, name: str) -> xr.DataArray:

@@ -97,8 +97,7 @@ def test_differences_leans_and_framings_add_up(made) -> None:
         difference = draws_of(items, "family difference", "A − B", framing)
         np.testing.assert_allclose(difference, a - b, atol=1e-12)
     signed, positive, negative = (
-        draws_of(items, "overall lean", "all models", f)
-        for f in ("signed", "positive", "negative")
+        draws_of(items, "overall lean", "all models", f) for f in ("signed", "positive", "negative")
     )
     np.testing.assert_allclose(signed, (positive - negative) / 2, atol=1e-12)
 

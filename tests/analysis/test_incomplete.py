@@ -89,9 +89,7 @@ def test_one_missing_cell_changes_little() -> None:
     lacking = make_problem(seed=9, missing=[(2, 3, 4)])
     ours = run(lacking, draws=1000).variances
     posterior = complete.posterior(complete.strata)
-    theirs = sample_nuts(
-        posterior, draws=1000, tune=500, chains=2, seed=5, cores=2, progress=None
-    )
+    theirs = sample_nuts(posterior, draws=1000, tune=500, chains=2, seed=5, cores=2, progress=None)
     for name in ("sd", "correlation"):
         a, b = (np.asarray(getattr(d, name)) for d in (ours, theirs))
         a, b = (v.reshape(2000, -1) for v in (a, b))

@@ -213,3 +213,15 @@ def test_without_groups_no_words_drive_a_difference(formula: str) -> None:
     assert fit.headline().text
     with pytest.raises(ValueBiasError, match="compares no groups"):
         fit.words()
+
+
+def test_words_compare_the_families_that_are_asked_for(fit: valuebias.Fit) -> None:
+    one, other = (
+        fit.words(pair=pair).set_index("word")["mean"].sort_index()
+        for pair in (("Gemma", "Llama"), ("Llama", "Gemma"))
+    )
+    np.testing.assert_allclose(one, -other, atol=0.2)
+    with pytest.raises(ValueBiasError, match="Did you mean 'Llama'"):
+        fit.words(pair=("Gemma", "Lama"))
+    with pytest.raises(ValueBiasError, match="two different levels"):
+        fit.words(pair=("Gemma", "Gemma"))

@@ -107,9 +107,7 @@ def test_a_flipped_byte_changes_no_answer_unnoticed(saved: Path) -> None:
     assert told > 3
 
 
-def test_a_folder_that_lost_a_chunk_is_told(
-    fits: dict[str, valuebias.Fit], tmp_path: Path
-) -> None:
+def test_a_folder_that_lost_a_chunk_is_told(fits: dict[str, valuebias.Fit], tmp_path: Path) -> None:
     whole = fits["complete"].save(tmp_path / "whole.zarr")
     chunks = ["posterior/sd/0.0.0.0", "posterior/coefficient/0.0.0.0.0", "data/score/0.0.0"]
     for chunk in (*chunks, "posterior", "data"):
