@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 from scipy import stats
 
@@ -132,6 +133,7 @@ def permutation_tests(
     for each, stream in track(
         list(zip(todo, streams.spawn(len(todo)), strict=True)),
         description="Permutation tests",
+        console=Console(stderr=True),
         disable=not progress,
     ):
         t = float(_welch(each.first, each.second)["t"])

@@ -11,7 +11,7 @@ suffix     what is written
 
 All four give back the same dataset, attributes included. The columns of the tidy table are
 ``model``, ``prompt``, ``response``, ``score``, then the coords, then a bool column
-``category.<name>`` a category, which R reads as it is.
+``category.<name>`` a category (R's ``as.logical`` takes its ``true`` and ``false``).
 
 Text in a file is changed in two ways that reading undoes. Where a text has a lone surrogate, all
 texts under that name are written with :func:`valuebias.text.escape` (in .nc and .zarr the variable
