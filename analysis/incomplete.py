@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 import xarray as xr
@@ -146,12 +147,15 @@ class _Counter:
 
     def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
+        self._lock = Lock()
         self.stop = False
 
     def step(self) -> None:
-        self._done += 1
-        if self._progress is not None and (self._done % 20 == 0 or self._done == self._total):
-            self._progress(self._done, self._total)
+        """Count one iteration of any chain."""
+        with self._lock:  # so that no count is lost and the last to be told is the total
+            self._done += 1
+            if self._progress is not None and (self._done % 20 == 0 or self._done == self._total):
+                self._progress(self._done, self._total)
 
 
 class _Sampler:
