@@ -96,7 +96,7 @@ def tex(value: object) -> str:
     -------
     str
         Printable ASCII, accented Latin letters and commands of LaTeX's own; any other character
-        becomes ``<U+`` and its number. Runs under pdfLaTeX, XeLaTeX and LuaLaTeX.
+        becomes ``<U+`` and its number. Made for pdfLaTeX.
 
     Examples
     --------
