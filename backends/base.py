@@ -1,0 +1,283 @@
+"""The contract between the core and its inference backends.
+
+The core renders and tokenises whole conversations and lays them out as :class:`Pack` s. A
+:class:`Backend` says what it can do and loads a model; the :class:`LoadedModel` turns packs into
+numbers. Nothing else crosses the line: no text, no tokenizer, no cache, no state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Backend", "LoadedModel", "OutOfMemory", "Pack", "Source", "conversations"]
+
+Kind = Literal["reward", "logprob"]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pack:
+    """Conversations laid out as one sequence of tokens: a prefix trie in depth-first order.
+
+    What conversations share, from the left, is there once. The token with index q attends to the
+    token with index k if and only if ``k <= q < end[k]``.
+
+    Attributes
+    ----------
+    ids : numpy.ndarray of int64, shape (T,)
+        Token ids.
+    position : numpy.ndarray of int64, shape (T,)
+        Each token's place in its conversation, from 0.
+    end : numpy.ndarray of int64, shape (T,)
+        The first index after the token's subtree.
+    gather : numpy.ndarray of int64, shape (R,)
+        Indices of the tokens to read at, ascending.
+    row : numpy.ndarray of int64, shape (M,), optional
+        For log-probs of given tokens: which of the R reading places predicts ...
+    target : numpy.ndarray of int64, shape (M,), optional
+        ... which token id.
+
+    Examples
+    --------
+    The conversations 5 6 7 and 5 8 share their first token:
+
+    >>> pack = Pack(
+    ...     ids=np.array([5, 6, 7, 8]),
+    ...     position=np.array([0, 1, 2, 1]),
+    ...     end=np.array([4, 3, 3, 4]),
+    ...     gather=np.array([2, 3]),
+    ... )
+    >>> [path.tolist() for path in conversations(pack)[0]]
+    [[0, 1, 2], [0, 3]]
+    """
+
+    ids: Integers
+    position: Integers
+    end: Integers
+    gather: Integers
+    row: Integers | None = None
+    target: Integers | None = None
+
+    def __len__(self) -> int:
+        """Count the tokens."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A model whose files lie on this machine, and what to read from it.
+
+    Attributes
+    ----------
+    name : str
+        What to call the model in messages.
+    folder : pathlib.Path
+        Holds the configuration and the weights.
+    file : str, optional
+        The one file with the weights, where that is a GGUF or an ONNX file; inside `folder`.
+    kind : {"reward", "logprob"}
+        What to compute.
+    head : str or callable
+        Where the reward comes from. ``"logits"``: the model's classification head, of whose labels
+        `label` is read. ``"score"``: the attribute of that name that the model's own output has.
+        A callable: takes hidden states after the last norm, a torch.Tensor of shape (R, hidden),
+        and returns rewards, shape (R,).
+    label : int
+        Which label of the classification head ...
+    labels : int, optional
+        ... of how many. Known from the weights; configurations often do not say.
+    dtype : {"float32", "bfloat16", "float16"}
+        Of weights and arithmetic.
+    weights_sha256 : str
+        Names the weights, wherever they came from.
+    trust_remote_code : bool
+        Whether code that comes with the model may run.
+    """
+
+    name: str
+    folder: Path
+    file: str | None = None
+    kind: Kind
+    head: str | Callable[[Any], Any] = "logits"
+    label: int = 0
+    labels: int | None = None
+    dtype: str = "float32"
+    weights_sha256: str = ""
+    trust_remote_code: bool = False
+
+
+class OutOfMemory(ValueBiasError):
+    """The pack was too large for the device; the core tries again with smaller ones.
+
+    Examples
+    --------
+    >>> issubclass(OutOfMemory, ValueBiasError)
+    True
+    """
+
+
+class LoadedModel(ABC):
+    """A model that is ready to run.
+
+    Attributes
+    ----------
+    device : str
+        Where it runs, such as ``"cpu"`` or ``"cuda:0"``.
+    dtype : str
+        The arithmetic: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"bfloat16 autocast"``.
+    vocabulary : int
+        How many token ids there are; the width of the rows that whole-vocabulary read-out gives.
+    budget : int
+        How many tokens a pack had best have. A longer conversation comes in a pack of its own.
+    """
+
+    device: str
+    dtype: str
+    vocabulary: int
+    budget: int
+
+    @abstractmethod
+    def forward(self, pack: Pack) -> npt.NDArray[np.float32]:
+        """Compute a pack. Two calls with the same pack give the same numbers.
+
+        Parameters
+        ----------
+        pack : Pack
+            Not to be changed.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+            For rewards, shape (R,). For log-probs in nats: shape (M,) where the pack has targets,
+            else shape (R, vocabulary).
+
+        Raises
+        ------
+        OutOfMemory
+            If a smaller pack may succeed.
+        """
+
+    def details(self) -> dict[str, Any]:
+        """Say what else about this run belongs in the provenance, as JSON can hold it."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027 -- most have nothing to do here
+        """Give memory back; the model is not used afterwards."""
+
+
+class Backend(ABC):
+    """An engine that runs models.
+
+    Options are keyword arguments of the constructor, which needs none and does no work: it imports
+    nothing heavy, so that listing backends is quick.
+
+    Attributes
+    ----------
+    name : str
+        What users call it.
+    description : str
+        One line.
+    url : str
+        Where its documentation is.
+    kinds : frozenset of str
+        Which of ``"reward"`` and ``"logprob"`` it computes.
+    packed : bool
+        Whether it computes what conversations share once. False for engines that take a pack apart
+        (:func:`conversations`); plans then count every conversation whole.
+    extra : str
+        The extra of the distribution to install, such as ``"torch"``; may be empty.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    url: ClassVar[str] = ""
+    kinds: ClassVar[frozenset[str]] = frozenset({"reward", "logprob"})
+    packed: ClassVar[bool] = True
+    extra: ClassVar[str] = ""
+
+    @abstractmethod
+    def available(self) -> str | None:
+        """Say why this backend cannot run here; None where it can."""
+
+    def devices(self) -> tuple[str, ...]:
+        """Name the devices it can use here, the preferred one first."""
+        return ("cpu",)
+
+    def dtypes(self) -> tuple[str, ...]:
+        """Name the arithmetic it can use here."""
+        return ("float32",)
+
+    @abstractmethod
+    def load(self, source: Source) -> LoadedModel:
+        """Load a model.
+
+        Parameters
+        ----------
+        source : Source
+            Where its files are and what to compute.
+
+        Returns
+        -------
+        LoadedModel
+            Ready to run.
+
+        Raises
+        ------
+        ValueBiasError
+            If the backend cannot run this model; the message says why and what to do.
+        """
+
+
+def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
+    """Take a pack apart into whole conversations, for engines that cannot share prefixes.
+
+    Parameters
+    ----------
+    pack : Pack
+        Any pack.
+
+    Returns
+    -------
+    paths : list of numpy.ndarray of int64
+        For each conversation, the indices of its tokens in the pack, in order. Only those that are
+        needed: each ends in a token that is read at and is no part of another.
+    which : numpy.ndarray of int64, shape (R,)
+        The conversation that reading place r lies in ...
+    place : numpy.ndarray of int64, shape (R,)
+        ... and its place there, from 0.
+
+    Examples
+    --------
+    >>> pack = Pack(
+    ...     ids=np.array([5, 6, 7, 8]),
+    ...     position=np.array([0, 1, 2, 1]),
+    ...     end=np.array([4, 3, 3, 4]),
+    ...     gather=np.array([0, 2, 3]),
+    ... )
+    >>> paths, which, place = conversations(pack)
+    >>> [pack.ids[path].tolist() for path in paths], which.tolist(), place.tolist()
+    ([[5, 6, 7], [5, 8]], [0, 0, 1], [0, 2, 1])
+    """
+    paths: list[Integers] = []
+    which = np.empty(len(pack.gather), dtype=np.int64)
+    # From the right, so that a reading place inside a longer conversation finds that one made.
+    for r in range(len(pack.gather) - 1, -1, -1):
+        index = int(pack.gather[r])
+        later = pack.gather[r + 1] if r + 1 < len(pack.gather) else len(pack)
+        if later < pack.end[index]:
+            which[r] = which[r + 1]
+            continue
+        above = np.flatnonzero(pack.end[: index + 1] > index)
+        which[r] = len(paths)
+        paths.append(above)
+    order = len(paths) - 1
+    return paths[::-1], order - which, pack.position[pack.gather]

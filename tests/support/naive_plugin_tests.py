@@ -1,0 +1,5 @@
+from valuebias.backends.testing import BackendTests
+
+
+class TestNaive(BackendTests):
+    backend = "naive"
