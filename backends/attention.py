@@ -1,0 +1,184 @@
+"""Attention over a prefix trie, without a matrix of all tokens by all tokens.
+
+In a pack, a token attends to few others: the path above it. That path has two parts. The *trunk*
+holds the tokens with large subtrees, such as a chat header and a prompt, which most of the pack
+attends to. The rest is *near*: a token whose subtree spans at most `REACH` tokens is only seen from
+less than `REACH` places after it. So each block of `BLOCK` queries is compared with the trunk and
+with the `REACH + BLOCK` tokens up to its own end, a mask keeps what the trie allows, and the cost
+grows with the length of a pack, not with its square.
+
+The same function serves PyTorch and, traced, ONNX Runtime. It does for every architecture whose
+attention goes through the interface of transformers, with grouped heads, sliding windows and
+soft-caps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from valuebias.backends.layout import BLOCK, REACH
+
+__all__ = ["NAME", "Tree", "attend", "register"]
+
+NAME = "valuebias_tree"
+"""What the attention is called in the registry of transformers."""
+
+
+class Tree:
+    """Who sees whom in a pack.
+
+    Parameters
+    ----------
+    position, end : torch.Tensor of int64, shape (T,)
+        As in a pack, with T a multiple of `BLOCK`.
+    trunk : torch.Tensor of int64, shape (P,)
+        Indices of the tokens that are seen from further away than `REACH`.
+    """
+
+    def __init__(self, position: Tensor, end: Tensor, trunk: Tensor) -> None:
+        self.position, self.end, self.trunk = position, end, trunk
+        blocks = position.shape[0] // BLOCK
+        starts = torch.arange(blocks, device=end.device)[:, None] * BLOCK
+        # Indices below zero stand for nothing; the mask hides what they are replaced with.
+        self._raw = starts - REACH + torch.arange(REACH + BLOCK, device=end.device)
+        self._query = starts + torch.arange(BLOCK, device=end.device)
+        self.near = self._raw.clamp(min=0)
+        """Indices of the tokens each block sees besides the trunk, shape (blocks, REACH + BLOCK)"""
+        self._placed: dict[Any, Tree] = {}
+        self._masks: dict[Any, Tensor] = {}
+
+    def on(self, device: torch.device) -> Tree:
+        """Give the same on another device."""
+        if device == self.end.device:
+            return self
+        if device not in self._placed:
+            self._placed[device] = Tree(
+                self.position.to(device), self.end.to(device), self.trunk.to(device)
+            )
+        return self._placed[device]
+
+    def mask(self, dtype: torch.dtype, window: int | None) -> Tensor:
+        """Give what is added to scores, shape (blocks, 1, BLOCK, P + REACH + BLOCK).
+
+        Added, not a bool: a bool mask is silently taken for 0 and 1 by some attention functions.
+        """
+        if (dtype, window) not in self._masks:
+            blocks = self.near.shape[0]
+            seen = torch.cat(
+                [
+                    self._seen(self.trunk.expand(blocks, -1), window, trunk=True),
+                    self._seen(self.near, window, trunk=False) & (self._raw >= 0)[:, None, :],
+                ],
+                dim=-1,
+            )
+            shown = torch.zeros((), dtype=dtype, device=seen.device)
+            hidden = torch.full_like(shown, torch.finfo(dtype).min)
+            self._masks[dtype, window] = torch.where(seen, shown, hidden)[:, None]
+        return self._masks[dtype, window]
+
+    def _seen(self, keys: Tensor, window: int | None, *, trunk: bool) -> Tensor:
+        """Tell which of its keys, shape (blocks, n), each query of a block sees."""
+        end, place = self.end[keys], self.position[keys]
+        # A token of the trunk is also near to some queries, but must count once.
+        mine = end - keys > REACH if trunk else end - keys <= REACH
+        query = self._query[:, :, None]
+        seen = (keys[:, None] <= query) & (query < end[:, None]) & mine[:, None]
+        if window is not None:
+            seen = seen & (self.position[self._query][:, :, None] - place[:, None] < window)
+        return seen
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    tree: Tree,
+    *,
+    scaling: float,
+    softcap: float | None = None,
+    window: int | None = None,
+) -> Tensor:
+    """Attend to what the trie lets each token see.
+
+    Parameters
+    ----------
+    query : torch.Tensor, shape (1, heads, T, d)
+        Queries.
+    key, value : torch.Tensor, shape (1, groups, T, d)
+        Keys and values; each group serves heads / groups neighbouring heads.
+    tree : Tree
+        Who sees whom.
+    scaling : float
+        Scores are multiplied with it.
+    softcap : float, optional
+        Scores s become softcap × tanh(s / softcap).
+    window : int, optional
+        How many places back a token sees, itself included.
+
+    Returns
+    -------
+    torch.Tensor, shape (1, T, heads, d)
+        What each head has gathered.
+    """
+    heads, size = query.shape[1], query.shape[3]
+    groups = key.shape[1]
+    share = heads // groups
+    blocks, span = tree.near.shape
+    # Heads that share keys lie beside each other in a block: one layout for both products.
+    q = (query[0] * scaling).reshape(groups, share, blocks, BLOCK, size).transpose(1, 2)
+    q = q.reshape(groups, blocks, share * BLOCK, size)
+    near = tree.near.reshape(-1)
+    k_near = key[0].index_select(1, near).reshape(groups, blocks, span, size)
+    v_near = value[0].index_select(1, near).reshape(groups, blocks, span, size)
+    k_trunk, v_trunk = key[0].index_select(1, tree.trunk), value[0].index_select(1, tree.trunk)
+    flat = (groups, blocks * share * BLOCK)
+    far = q.reshape(*flat, size) @ k_trunk.transpose(1, 2)
+    scores = torch.cat(
+        [far.reshape(groups, blocks, share * BLOCK, -1), q @ k_near.transpose(2, 3)], dim=-1
+    )
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.reshape(groups, blocks, share, BLOCK, -1) + tree.mask(query.dtype, window)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    weights = weights.reshape(groups, blocks, share * BLOCK, -1)
+    out = (weights[..., :-span].reshape(*flat, -1) @ v_trunk).reshape((*q.shape[:3], -1))
+    out = out + weights[..., -span:] @ v_near
+    out = out.reshape(groups, blocks, share, BLOCK, -1).permute(1, 3, 0, 2, 4)
+    return out.reshape(1, blocks * BLOCK, heads, -1)
+
+
+def register() -> None:
+    """Make the attention known to transformers as `NAME`; models then take an argument `tree`."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, _interface)
+
+
+def _interface(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    tree: Tree | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    # The signature and the further arguments are those of transformers' interface.
+    if tree is None:
+        raise RuntimeError(f"This model does not hand the argument 'tree' on to {NAME!r}.")
+    out = attend(
+        query,
+        key,
+        value,
+        tree.on(query.device),
+        scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        softcap=softcap,
+        window=sliding_window,
+    )
+    return out, None

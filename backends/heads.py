@@ -1,0 +1,112 @@
+"""From hidden states to what is asked for: rewards, log-probs of tokens, rows of log-probs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from valuebias.backends.attention import Tree
+from valuebias.backends.base import Source
+
+__all__ = ["Head"]
+
+Floats = npt.NDArray[np.float32]
+_LOGITS = 2**24
+"""How many logits are held at a time: 64 MB in float32."""
+
+
+class Head(nn.Module):
+    """The body of a model and what is read from it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A sequence classifier, a causal language model, or a bare body, of transformers.
+    source : Source
+        What to read.
+    """
+
+    def __init__(self, model: nn.Module, source: Source) -> None:
+        super().__init__()
+        self.model = model
+        self.body: nn.Module = getattr(model, "base_model", model)
+        self.kind, self.head, self.label = source.kind, source.head, source.label
+        config: Any = model.config
+        self.config = config.get_text_config() if hasattr(config, "get_text_config") else config
+
+    def hidden_of_tree(self, ids: Tensor, position: Tensor, end: Tensor, trunk: Tensor) -> Tensor:
+        """Give the hidden states of a pack after the last norm, shape (T, hidden)."""
+        tree = Tree(position, end, trunk)
+        made = self.body(ids[None], position_ids=position[None], use_cache=False, tree=tree)
+        return cast(Tensor, made.last_hidden_state[0])
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """Give those of whole conversations of one length, shape (batch, length, hidden)."""
+        return cast(Tensor, self.body(ids, use_cache=False).last_hidden_state)
+
+    def own_score(self, ids: Tensor) -> Floats:
+        """Give the attribute ``score`` of what the model itself puts out, shape (batch,)."""
+        made = self.model(ids, attention_mask=torch.ones_like(ids))
+        return _numpy(made.score.reshape(len(ids), -1)[:, 0])
+
+    def rewards(self, hidden: Tensor) -> Tensor:
+        """Give rewards, shape (R,)."""
+        if callable(self.head):
+            return cast(Callable[[Tensor], Tensor], self.head)(hidden)
+        score = cast(nn.Module, self.model.score)
+        return cast(Tensor, score(hidden)[:, self.label])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Give logits over the vocabulary in float32, shape (R, vocabulary)."""
+        lm_head = cast(nn.Module, self.model.get_output_embeddings())  # type: ignore[operator]
+        logits = cast(Tensor, lm_head(hidden)).float()
+        scale = getattr(self.config, "logit_scale", None)
+        if scale is not None:
+            logits = logits * scale
+        divisor = getattr(self.config, "logits_scaling", None)
+        if divisor is not None:
+            logits = logits / divisor
+        softcap = getattr(self.config, "final_logit_softcapping", None)
+        if softcap is not None:
+            logits = torch.tanh(logits / softcap) * softcap
+        return logits
+
+    def logprobs(self, hidden: Tensor) -> Tensor:
+        """Give log-probs over the vocabulary in float32, shape (R, vocabulary)."""
+        return torch.log_softmax(self.logits(hidden), dim=-1)
+
+    def read(self, hidden: Tensor, row: Tensor | None, target: Tensor | None) -> Floats:
+        """Give what is asked for, from the hidden states read at.
+
+        Parameters
+        ----------
+        hidden : torch.Tensor, shape (R, hidden)
+            Hidden states.
+        row, target : torch.Tensor of int64, shape (M,), optional
+            As in a pack.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+            As :meth:`valuebias.backends.base.LoadedModel.forward` says.
+        """
+        if self.kind == "reward":
+            return _numpy(self.rewards(hidden))
+        step = max(1, _LOGITS // int(self.config.vocab_size))
+        starts = range(0, len(hidden), step)
+        if row is None or target is None:
+            return np.concatenate([_numpy(self.logprobs(hidden[i : i + step])) for i in starts])
+        out = torch.empty(len(row), dtype=torch.float32, device=hidden.device)
+        for i in starts:
+            mine = torch.nonzero((row >= i) & (row < i + step))[:, 0]
+            out[mine] = self.logprobs(hidden[i : i + step])[row[mine] - i, target[mine]]
+        return _numpy(out)
+
+
+def _numpy(values: Tensor) -> Floats:
+    return cast(Floats, values.float().cpu().numpy())

@@ -1,0 +1,239 @@
+"""Load a model of transformers, and check that its conversations can be computed as a tree."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from valuebias.backends import attention
+from valuebias.backends.base import Pack, Source, conversations
+from valuebias.backends.heads import Head
+from valuebias.backends.layout import inputs
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Shape", "expected", "load", "made_up", "own", "shape", "takes_trees"]
+
+_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
+"""How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes that decide about memory."""
+
+    hidden: int
+    intermediate: int
+    vocab_size: int
+
+
+def shape(config: Any) -> Shape:
+    """Read the sizes from a configuration of transformers."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    hidden = int(text.hidden_size)
+    return Shape(
+        hidden, int(getattr(text, "intermediate_size", None) or 4 * hidden), int(text.vocab_size)
+    )
+
+
+def load(
+    source: Source, *, device: torch.device, spread: bool, own_attention: bool
+) -> tuple[nn.Module, Head]:
+    """Load a model for inference.
+
+    Parameters
+    ----------
+    source : Source
+        Where its files are and what to compute.
+    device : torch.device
+        Where to.
+    spread : bool
+        Over all cards instead.
+    own_attention : bool
+        Whether to leave the model its own attention, for whole conversations.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        The model.
+    head : Head
+        What reads from it.
+
+    Raises
+    ------
+    ValueBiasError
+        If the files cannot be loaded or lack what is to be read.
+    """
+    attention.register()
+    model, missing = _from_files(source, device=device, spread=spread, own_attention=own_attention)
+    if missing:
+        absent = sorted(missing)
+        raise ValueBiasError(
+            f"{source.name}: the files lack weights that the model needs ({', '.join(absent[:3])}"
+            f"{' ...' if len(absent) > 3 else ''}), which would be random numbers. "
+            + (
+                "This looks like a language model without a reward head: score it with "
+                "kind='logprob', or give head= a callable."
+                if source.kind == "reward"
+                else "Check the download."
+            )
+        )
+    model.eval().requires_grad_(False)
+    if not spread:
+        model.to(device)
+    head = Head(model, source)
+    if source.kind == "reward" and source.head == "logits" and not hasattr(model, "score"):
+        raise ValueBiasError(
+            f"{source.name}: {type(model).__name__} has no classification head called 'score'. "
+            "Give head='score' for a model whose own output has a score, or a callable."
+        )
+    return model, head
+
+
+def _from_files(
+    source: Source, *, device: torch.device, spread: bool, own_attention: bool
+) -> tuple[Any, set[str]]:
+    import transformers
+
+    if source.kind == "logprob":
+        family: Any = transformers.AutoModelForCausalLM
+    elif callable(source.head):
+        family = transformers.AutoModel
+    else:
+        family = transformers.AutoModelForSequenceClassification
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, source.dtype),
+        "local_files_only": True,
+        "trust_remote_code": source.trust_remote_code,
+        "output_loading_info": True,
+    }
+    if source.labels is not None and family is transformers.AutoModelForSequenceClassification:
+        options["num_labels"] = source.labels
+    if source.file is None:
+        options["use_safetensors"] = True
+    else:
+        options["gguf_file"] = source.file
+        options["quantization_config"] = _dequantised(source.file)
+    if spread:
+        options["device_map"] = "auto"
+    if not own_attention:
+        options["attn_implementation"] = attention.NAME
+    try:
+        with _quiet():
+            model, info = family.from_pretrained(source.folder, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
+        raise ValueBiasError(
+            f"{source.name}: transformers cannot load {str(source.folder)!r} "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    return model, set(info["missing_keys"])
+
+
+def _dequantised(file: str) -> Any:
+    """Ask for plain weights, where this transformers would leave them in blocks."""
+    import transformers
+
+    config = getattr(transformers, "GgufConfig", None)
+    return None if config is None else config(gguf_file=file, dequantize=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' bars and its report on weights to itself; errors say what matters."""
+    from transformers.utils import logging as theirs
+
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity(logging.ERROR)
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(level)
+        if bars:
+            theirs.enable_progress_bar()
+
+
+def takes_trees(model: Any, source: Source, head: Head) -> bool:
+    """Tell whether conversations computed as a tree have the hidden states they have alone.
+
+    A few made-up conversations are compared, which takes a moment and catches masks that a model
+    ignores, positions it counts itself, and attention of its own making.
+    """
+    pack = made_up(shape(model.config).vocab_size, kind=source.kind)
+    place = model.get_input_embeddings().weight.device
+    arrays = {k: torch.from_numpy(v).to(place) for k, v in inputs(pack).items()}
+    tree = (arrays[name] for name in ("ids", "position", "end", "trunk"))
+    with torch.inference_mode():
+        try:
+            ours = head.hidden_of_tree(*tree)
+        except (TypeError, RuntimeError):
+            return False
+        ids, index = _wholes(pack)
+        with own(model):
+            theirs = head.hidden(ids.to(place))
+            if not _alike(ours[index.to(place)], theirs, source.dtype):
+                return False
+            if source.kind == "logprob":
+                logits = model(ids.to(place), use_cache=False).logits.float()
+                return _alike(head.logits(theirs), logits, source.dtype)
+    return True
+
+
+def expected(model: Any, head: Head, pack: Pack) -> Tensor:
+    """Give the results of a made-up pack from whole conversations, each by itself."""
+    ids, _ = _wholes(pack)
+    with torch.inference_mode(), own(model):
+        last = head.hidden(ids)[:, -1]
+        if pack.row is None or pack.target is None:
+            return head.rewards(last).float()
+        rows, targets = torch.from_numpy(pack.row), torch.from_numpy(pack.target)
+        return head.logprobs(last)[rows, targets]
+
+
+@contextmanager
+def own(model: Any) -> Iterator[None]:
+    """Give a model its own attention for a while."""
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(attention.NAME)
+
+
+def _alike(ours: Tensor, theirs: Tensor, dtype: str) -> bool:
+    gap = torch.linalg.vector_norm(ours.float() - theirs.float())
+    return bool(gap <= _TOLERANCE[dtype] * torch.linalg.vector_norm(theirs.float()))
+
+
+def made_up(vocabulary: int, *, kind: str) -> Pack:
+    """Make twelve conversations of ten tokens that share the first six."""
+    rng = np.random.default_rng(0)
+    shared, own_tokens, branches = 6, 4, 12
+    length = shared + branches * own_tokens
+    start = shared + own_tokens * np.arange(branches)
+    position = np.concatenate(
+        [np.arange(shared), np.tile(shared + np.arange(own_tokens), branches)]
+    )
+    end = np.concatenate([np.full(shared, length), np.repeat(start + own_tokens, own_tokens)])
+    targets = (
+        {}
+        if kind == "reward"
+        else {
+            "row": np.arange(branches),
+            "target": rng.integers(0, vocabulary, branches),
+        }
+    )
+    ids = rng.integers(0, vocabulary, length)
+    return Pack(ids, position, end, start + own_tokens - 1, **targets)
+
+
+def _wholes(pack: Pack) -> tuple[Tensor, Tensor]:
+    """Give the conversations of a made-up pack one below the other, and their places in it."""
+    index = np.stack(conversations(pack)[0])
+    return torch.from_numpy(pack.ids[index]), torch.from_numpy(index)

@@ -1,0 +1,56 @@
+"""Give memory back that holds a mapped file's pages."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from pathlib import Path
+
+from torch import Tensor
+
+__all__ = ["forget"]
+
+_MAPS = Path("/proc/self/maps")
+
+
+def forget(tensor: Tensor) -> bool:
+    """Drop a tensor's pages from memory, where they are a read-only copy of a file's.
+
+    safetensors maps a file into memory as a whole, so a weight that has been copied elsewhere keeps
+    its pages until the last weight of the file is gone. Should the tensor be read again, the
+    system reads the file again. Does nothing but on Linux, and nothing to ordinary memory.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+        A weight that is not needed any more.
+
+    Returns
+    -------
+    bool
+        Whether anything was dropped.
+    """
+    if sys.platform != "linux" or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        return False
+    page = mmap.PAGESIZE
+    start = -(-tensor.data_ptr() // page) * page
+    stop = (tensor.data_ptr() + tensor.numel() * tensor.element_size()) // page * page
+    if stop <= start or not _is_of_file(start, stop):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    dropped = libc.madvise(
+        ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED
+    )
+    return bool(dropped == 0)
+
+
+def _is_of_file(start: int, stop: int) -> bool:
+    """Tell whether addresses belong to the mapping of a file of weights."""
+    with _MAPS.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            span, *rest = line.split(maxsplit=5)
+            low, high = (int(part, 16) for part in span.split("-"))
+            if low <= start and stop <= high:
+                return len(rest) == 5 and rest[4].strip().endswith(".safetensors")
+    return False

@@ -1,0 +1,111 @@
+"""Linear layers whose weights lie in the order in which oneDNN multiplies them.
+
+On x86 this takes about a tenth off PyTorch's own matrix products, and the activation and the
+product of a gated feed-forward layer come with them for nothing. The weights move: a layer keeps
+the reordered ones only. Used by PyTorch's own compiler, through the operators below.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from valuebias.backends import memory
+
+__all__ = ["possible", "prepack"]
+
+_ROWS = 1024
+"""The number of rows the order is chosen for; others are right too."""
+_GATES = {
+    "SiLU": ("swish", ""),
+    "SiLUActivation": ("swish", ""),
+    "GELU": ("gelu", "none"),
+    "GELUActivation": ("gelu", "none"),
+    "GELUTanh": ("gelu", "tanh"),
+    "PytorchGELUTanh": ("gelu", "tanh"),
+}
+"""Activation modules, and what oneDNN calls them."""
+
+
+def possible(dtype: torch.dtype) -> bool:
+    """Tell whether this machine and this PyTorch can."""
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return False
+    if not torch.backends.mkldnn.is_available():
+        return False
+    operators = torch.ops.mkldnn
+    if not all(hasattr(operators, op) for op in ("_linear_pointwise", "_reorder_linear_weight")):
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32
+
+
+def prepack(model: nn.Module, dtype: torch.dtype) -> int:
+    """Replace the linear layers of a model, each freeing its weights, and count them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    dtype : torch.dtype
+        Of the products. Where the model has another one, layers convert what goes in and out.
+    """
+    count = 0
+    for name, child in list(model.named_children()):
+        if type(child) is nn.Linear:
+            setattr(model, name, _Linear(child, dtype))
+            count += 1
+        else:
+            count += prepack(child, dtype)
+    gate = type(getattr(model, "act_fn", None)).__name__
+    parts = (getattr(model, part, None) for part in ("gate_proj", "up_proj", "down_proj"))
+    linear = [part for part in parts if isinstance(part, _Linear)]
+    if gate in _GATES and len(linear) == 3:
+        # The layers' own forward is "down(act(gate(x)) * up(x))" wherever these names are.
+        model.forward = _Gated(linear[0], linear[1], linear[2], *_GATES[gate])
+    return count
+
+
+class _Linear(nn.Module):
+    def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        weight = layer.weight.detach().to(dtype)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        self.out_features, self.in_features = layer.out_features, layer.in_features
+        memory.forget(layer.weight)
+        # What holds on to the old layer must not hold on to its weights.
+        layer.weight = nn.Parameter(torch.empty(0), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.apply_to(x.to(self.dtype)).to(x.dtype)
+
+    def apply_to(self, x: Tensor, activation: str = "none", algorithm: str = "") -> Tensor:
+        made = torch.ops.mkldnn._linear_pointwise(
+            x, self.packed, self.bias, activation, [], algorithm
+        )
+        return cast(Tensor, made)
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        made = torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "mul")
+        return cast(Tensor, made)
+
+
+class _Gated:
+    """A gated feed-forward layer, with the activation and the gate inside the products."""
+
+    def __init__(
+        self, gate: _Linear, up: _Linear, down: _Linear, activation: str, algorithm: str
+    ) -> None:
+        self.gate, self.up, self.down = gate, up, down
+        self.activation, self.algorithm = activation, algorithm
+
+    def __call__(self, x: Tensor) -> Tensor:
+        low = x.to(self.gate.dtype)
+        gated = self.up.times(low, self.gate.apply_to(low, self.activation, self.algorithm))
+        return self.down.apply_to(gated).to(x.dtype)
