@@ -1,0 +1,313 @@
+"""The ONNX Runtime backend: exports a model once, then runs it without PyTorch."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Pack, Source
+from valuebias.backends.layout import inputs
+from valuebias.errors import ValueBiasError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["OnnxBackend", "OnnxModel", "session"]
+
+Floats = npt.NDArray[np.float32]
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_LOGITS = 2**26
+"""Logits that a pack may need at most, where none of its tokens is read twice: 256 MB."""
+
+
+class OnnxBackend(Backend):
+    """Run models with ONNX Runtime.
+
+    A model is exported at its first use, which takes PyTorch and about a minute for each 100
+    million parameters, and kept in the cache folder under the hash of its weights.
+
+    Parameters
+    ----------
+    device : str, default "auto"
+        ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; ``"auto"`` takes CUDA where there is a card.
+    budget : int, optional
+        Tokens a pack; chosen from the device where left out.
+    threads : int, optional
+        CPU threads; one a core where left out.
+    cache : path-like, optional
+        Where exports are kept; a folder ``onnx`` in the cache of valuebias where left out.
+
+    Examples
+    --------
+    >>> OnnxBackend(device="cpu", threads=2).name
+    'onnx'
+    """
+
+    name = "onnx"
+    description = "ONNX Runtime: CPU, CUDA; exports once, then needs no PyTorch"
+    url = "https://onnxruntime.ai"
+    extra = "onnx"
+
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        budget: int | None = None,
+        threads: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.device, self.budget, self.threads = device, budget, threads
+        self.cache = None if cache is None else Path(cache)
+
+    def available(self) -> str | None:
+        """Say why this backend cannot run here; None where it can."""
+        for module in ("onnxruntime", "transformers"):
+            if importlib.util.find_spec(module) is None:
+                return f"{module} is not installed"
+        return None
+
+    def devices(self) -> tuple[str, ...]:
+        """Name the devices it can use here, the preferred one first."""
+        import onnxruntime
+
+        cards = _cards() if _CUDA in onnxruntime.get_available_providers() else 0
+        return (*(f"cuda:{i}" for i in range(cards)), "cpu")
+
+    def dtypes(self) -> tuple[str, ...]:
+        """Name the arithmetic it can use here."""
+        return ("float32", "float16") if len(self.devices()) > 1 else ("float32",)
+
+    def load(self, source: Source) -> OnnxModel:
+        """Load a model, after exporting it where that has not been done before.
+
+        Parameters
+        ----------
+        source : Source
+            A model of transformers, or an export: a folder with ``file="model.onnx"``.
+
+        Returns
+        -------
+        OnnxModel
+            Ready to run.
+
+        Raises
+        ------
+        ValueBiasError
+            If the model cannot be exported, or an export is damaged or of something else.
+        """
+        from valuebias.backends import onnx_export
+
+        device = self._device()
+        folder = source.folder
+        if source.file is None or not source.file.endswith(".onnx"):
+            self._check(source)
+            folder = self._exports() / onnx_export.key(source)
+            if not folder.exists():
+                onnx_export.export(source, folder)
+        manifest = onnx_export.read_manifest(folder, name=source.name)
+        if manifest["kind"] != source.kind:
+            raise ValueBiasError(
+                f"{source.name}: the export in {str(folder)!r} gives {manifest['kind']}s; "
+                f"kind={source.kind!r} was asked for. Export the model for that kind."
+            )
+        return OnnxModel(folder, manifest, source, backend=self, device=device)
+
+    def _check(self, source: Source) -> None:
+        if source.head != "logits":
+            raise ValueBiasError(
+                f"{source.name}: only classification heads (head='logits') can be exported; this "
+                f"model has head={source.head!r}. Use backend='torch'."
+            )
+        if source.dtype not in ("float32", "float16"):
+            raise ValueBiasError(
+                f"{source.name}: ONNX Runtime computes in float32, or in float16 on CUDA, not in "
+                f"{source.dtype}. Give the model one of those dtypes, or use backend='torch'."
+            )
+
+    def _exports(self) -> Path:
+        from valuebias.fetch import cache_folder
+
+        return self.cache or cache_folder() / "onnx"
+
+    def _device(self) -> str:
+        known = self.devices()
+        wanted = {"auto": known[0], "cuda": "cuda:0"}.get(self.device, self.device)
+        if wanted not in known:
+            raise ValueBiasError(
+                f"There is no device {self.device!r} for ONNX Runtime here; "
+                f"there is {', '.join(known)}."
+            )
+        return wanted
+
+
+class OnnxModel(LoadedModel):
+    """An exported model, made by :meth:`OnnxBackend.load`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        source: Source,
+        *,
+        backend: OnnxBackend,
+        device: str,
+    ) -> None:
+        from valuebias.backends.onnx_export import GRAPH
+
+        self._name, self._kind = source.name, source.kind
+        self._made_with = manifest["made_with"]
+        self._provider = _CPU if device == "cpu" else _CUDA
+        self.device, self.dtype = device, manifest["dtype"]
+        self.vocabulary = int(manifest["vocabulary"])
+        self._session = session(
+            folder / GRAPH,
+            provider=self._provider,
+            threads=backend.threads,
+            card=int(device.partition(":")[2] or 0),
+        )
+        self.budget = backend.budget or _budget(device, source.kind, self.vocabulary)
+
+    def details(self) -> dict[str, Any]:
+        """Say what else about this run belongs in the provenance."""
+        return {
+            "provider": self._provider,
+            "threads": self._session.get_session_options().intra_op_num_threads,
+            "exported_with": self._made_with,
+        }
+
+    def forward(self, pack: Pack) -> Floats:
+        """Compute a pack.
+
+        Parameters
+        ----------
+        pack : Pack
+            Not changed.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+            As :meth:`valuebias.backends.base.LoadedModel.forward` says.
+
+        Raises
+        ------
+        OutOfMemory
+            If the device has no room for it.
+        """
+        arrays = inputs(pack)
+        output = "reward"
+        if self._kind == "logprob":
+            output = "picked" if pack.target is not None else "rows"
+            # The graph picks in any case; this is one entry that nobody looks at.
+            arrays.setdefault("row", np.zeros(1, dtype=np.int64))
+            arrays.setdefault("target", np.zeros(1, dtype=np.int64))
+        try:
+            return self._run(arrays, output)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"{self._name}: {self.device} has no room for a pack of {len(pack)} tokens. "
+                "Give a smaller budget."
+            ) from error
+
+    def _run(self, arrays: dict[str, npt.NDArray[np.int64]], output: str) -> Floats:
+        if self._provider == _CPU:
+            (found,) = self._session.run([output], arrays)
+            return np.asarray(found, dtype=np.float32)
+        # What is not asked for stays on the card.
+        binding = self._session.io_binding()
+        for name, array in arrays.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        binding.bind_output(output, "cpu")
+        self._session.run_with_iobinding(binding)
+        return np.asarray(binding.copy_outputs_to_cpu()[0], dtype=np.float32)
+
+    def close(self) -> None:
+        """Give memory back; the model is not used afterwards."""
+        del self._session
+
+
+def session(
+    path: Path, *, provider: str, threads: int | None, card: int = 0
+) -> onnxruntime.InferenceSession:
+    """Open a graph, with threads and optimisation set explicitly.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        An ONNX file.
+    provider : str
+        ONNX Runtime's name of the engine; on CUDA the CPU takes what that cannot do.
+    threads : int, optional
+        CPU threads; one for each core this process may use where left out.
+    card : int
+        Which CUDA card.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+        Ready to run.
+
+    Raises
+    ------
+    ValueBiasError
+        If ONNX Runtime cannot open the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or _cores()
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    providers: list[Any] = [(_CUDA, {"device_id": card})] if provider == _CUDA else []
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=[*providers, _CPU])
+    except Exception as error:
+        raise ValueBiasError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot open {str(path)!r} "
+            f"({type(error).__name__}: {error}). If the file was made by a newer version, upgrade: "
+            'pip install --upgrade "valuebias[onnx]"'
+        ) from error
+
+
+def _cores() -> int:
+    # Those this process may use, where the system says.
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _cards() -> int:
+    """Count CUDA cards by asking the driver: ONNX Runtime itself finds out only by failing."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return "Failed to allocate memory" in text or "out of memory" in text or "bad_alloc" in text
+
+
+def _budget(device: str, kind: str, vocabulary: int) -> int:
+    """Choose how many tokens a pack has.
+
+    On CPUs 1024: measured with SmolLM2-135M and Gemma 3 270M. Log-probs of every row are held at
+    once, so large vocabularies get smaller packs.
+    """
+    usual = 1024 if device == "cpu" else 8192
+    return usual if kind == "reward" else int(np.clip(_LOGITS // vocabulary, 128, usual))

@@ -1,0 +1,266 @@
+"""Write a model as one ONNX file that computes packs, once for each set of weights.
+
+The folder of an export holds the graph (``model.onnx`` and its weights), the tokenizer and the
+configuration, so that it can be used without PyTorch and taken elsewhere, and a manifest
+(``valuebias.json``) with sizes, hashes and the versions that made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from valuebias.atomic import atomic_path
+from valuebias.backends.base import Pack, Source
+from valuebias.errors import ValueBiasError
+from valuebias.provenance import sha256, versions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["FORMAT", "GRAPH", "MANIFEST", "export", "key", "read_manifest"]
+
+FORMAT = 1
+"""Counts the changes of the graph's inputs, outputs or meaning."""
+GRAPH = "model.onnx"
+MANIFEST = "valuebias.json"
+_OPSET = 23
+_TOKENIZER = (
+    "tokenizer*",
+    "chat_template*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+)
+_TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
+"""How far results may be from those of whole conversations, relative to their size."""
+
+
+def key(source: Source) -> str:
+    """Name an export: the same weights read the same way have the same name.
+
+    Parameters
+    ----------
+    source : Source
+        What to export.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    parts = [FORMAT, source.weights_sha256, source.kind, source.head, source.label, source.dtype]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
+    """Read what an export says of itself, and check that its files are whole.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        An export.
+    name : str
+        What to call the model in messages.
+
+    Returns
+    -------
+    dict
+        ``format``, ``kind``, ``head``, ``label``, ``dtype``, ``vocabulary``, ``weights_sha256``,
+        ``files`` and ``made_with``.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no manifest, it is of another format, or a file is missing or changed.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        files: dict[str, str] = manifest["files"]
+        found = manifest["format"]
+    except FileNotFoundError:
+        raise ValueBiasError(
+            f"{name}: {str(folder)!r} has no {MANIFEST}, so its ONNX file does not take packs. "
+            "Give the model's own folder to have it exported, or use backend='optimum' for a "
+            "standard ONNX repository."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(folder, name, f"{MANIFEST} cannot be read ({error})") from error
+    if found != FORMAT:
+        raise ValueBiasError(
+            f"{name}: the export in {str(folder)!r} has format {found}; this version of valuebias "
+            f"reads format {FORMAT}. Export the model again."
+        )
+    for file, expected in files.items():
+        if not (folder / file).is_file():
+            raise _corrupt(folder, name, f"{file} is missing")
+        if sha256(folder / file) != expected:
+            raise _corrupt(folder, name, f"{file} is not what was written (its SHA-256 differs)")
+    return dict(manifest)
+
+
+def _corrupt(folder: Path, name: str, why: str) -> ValueBiasError:
+    return ValueBiasError(
+        f"{name}: the export in {str(folder)!r} is damaged: {why}. Delete the folder and score "
+        "again where PyTorch is installed: the model is then exported anew."
+    )
+
+
+def export(source: Source, folder: Path) -> None:
+    """Export a model and compare the result with PyTorch, whole conversation by conversation.
+
+    Parameters
+    ----------
+    source : Source
+        What to export; its head is ``"logits"``.
+    folder : pathlib.Path
+        Where to. It appears once it is complete.
+
+    Raises
+    ------
+    ValueBiasError
+        If PyTorch is missing, the architecture cannot be computed as a tree, or the exported graph
+        gives other numbers.
+    """
+    import torch
+
+    from valuebias.backends import loading
+    from valuebias.backends.torch_backend import TorchBackend
+
+    missing = TorchBackend().available()
+    if missing is not None:
+        raise ValueBiasError(f"{source.name} has to be exported first, but {missing}.")
+    cpu = torch.device("cpu")
+    model, head = loading.load(source, device=cpu, spread=False, own_attention=False)
+    if not loading.takes_trees(model, source, head):
+        raise ValueBiasError(
+            f"{source.name}: this architecture cannot be computed as a tree, so it cannot be "
+            "exported. Use backend='torch', which computes it conversation by conversation."
+        )
+    pack = loading.made_up(loading.shape(model.config).vocab_size, kind=source.kind)
+    with atomic_path(folder) as part:
+        part.mkdir()
+        _write_graph(_graph(head), part / GRAPH, pack)
+        _compare(part / GRAPH, pack, loading.expected(model, head, pack), source)
+        cast(Any, model).config.save_pretrained(part)
+        _copy_tokenizer(source, part)
+        files = sorted(file.name for file in part.iterdir() if file.name.startswith(GRAPH))
+        manifest = {
+            "format": FORMAT,
+            "name": source.name,
+            "kind": source.kind,
+            "head": source.head,
+            "label": source.label,
+            "dtype": source.dtype,
+            "vocabulary": loading.shape(model.config).vocab_size,
+            "weights_sha256": source.weights_sha256,
+            "files": {file: sha256(part / file) for file in files},
+            "made_with": versions(),
+        }
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _copy_tokenizer(source: Source, folder: Path) -> None:
+    if source.file is not None:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, gguf_file=source.file)
+        tokenizer.save_pretrained(folder)
+        return
+    for pattern in _TOKENIZER:
+        for file in source.folder.glob(pattern):
+            shutil.copyfile(file, folder / file.name)
+
+
+def _graph(head: Any) -> nn.Module:
+    """Wrap a head as a module from the arrays of a pack to results."""
+    from torch import Tensor, nn
+
+    class Rewards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = head
+
+        def forward(
+            self, ids: Tensor, position: Tensor, end: Tensor, trunk: Tensor, gather: Tensor
+        ) -> Tensor:
+            hidden = self.head.hidden_of_tree(ids, position, end, trunk)
+            return self.head.rewards(hidden.index_select(0, gather)).float()  # type: ignore[no-any-return]
+
+    class Logprobs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = head
+
+        def forward(
+            self,
+            ids: Tensor,
+            position: Tensor,
+            end: Tensor,
+            trunk: Tensor,
+            gather: Tensor,
+            row: Tensor,
+            target: Tensor,
+        ) -> tuple[Tensor, Tensor]:
+            hidden = self.head.hidden_of_tree(ids, position, end, trunk)
+            # log_softmax, because ONNX Runtime's sum of exponentials is inaccurate.
+            rows = self.head.logprobs(hidden.index_select(0, gather))
+            return rows, rows[row, target]
+
+    return Rewards() if head.kind == "reward" else Logprobs()
+
+
+def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
+    import torch
+
+    from valuebias.backends.layout import BLOCK, inputs
+
+    arrays = inputs(pack)
+    dim = torch.export.Dim
+    tokens = {0: BLOCK * dim("blocks", min=1, max=2**20)}
+    shapes: dict[str, Any] = dict.fromkeys(("ids", "position", "end"), tokens)
+    shapes |= {"trunk": {0: dim("trunk", min=1)}, "gather": {0: dim("rows", min=1)}}
+    if pack.row is not None:
+        count = dim("targets", min=1)
+        shapes |= {"row": {0: count}, "target": {0: count}}
+    outputs = ["reward"] if pack.row is None else ["rows", "picked"]
+    with torch.no_grad(), warnings.catch_warnings():
+        # The exporter warns about its own inner workings.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            tuple(torch.from_numpy(array) for array in arrays.values()),
+            dynamo=True,
+            opset_version=_OPSET,
+            dynamic_shapes=shapes,
+            input_names=list(arrays),
+            output_names=outputs,
+            verbose=False,
+        )
+    if program is None:
+        raise ValueBiasError("The exporter of PyTorch gave no graph back. Use backend='torch'.")
+    program.save(path, external_data=True)
+
+
+def _compare(path: Path, pack: Pack, expected: torch.Tensor, source: Source) -> None:
+    from valuebias.backends.layout import inputs
+    from valuebias.backends.onnx_backend import session
+
+    made = session(path, provider="CPUExecutionProvider", threads=None)
+    (found,) = made.run(["reward" if pack.row is None else "picked"], inputs(pack))
+    wanted = expected.numpy()
+    gap = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    if not gap <= _TOLERANCE[source.dtype]:
+        raise ValueBiasError(
+            f"{source.name}: the exported graph is wrong by {gap:.2g} of the results' size, so it "
+            "is not used. Use backend='torch', and please report this architecture."
+        )
