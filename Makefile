@@ -9,6 +9,10 @@ endif
 
 VENV := .venv-$(VERSION)
 BIN := $(VENV)/bin
+# optimum pins a transformers that the other backends are too new for.
+OPTIMUM := .venv-optimum-$(VERSION)
+# Which PyTorch the optimum environment gets: TORCH=torch==2.13.0+cpu spares the CUDA libraries.
+TORCH ?= torch
 DEMO := valuebias-demo
 SOURCES := $(shell find valuebias analysis backends -not -name '*.pyc' -not -name __pycache__)
 MODULES := $(shell find valuebias analysis backends -name '*.py')
@@ -17,7 +21,7 @@ PYTEST := --numprocesses 2 --dist loadscope
 # Import the installed package, never the folders beside this file.
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test unit lint types docstrings docs bench clean
+.PHONY: demo test unit lint types docstrings docs bench optimum optimum-environment clean
 .DELETE_ON_ERROR:
 
 ## Fit the bundled demonstration data and write a report.
@@ -47,6 +51,12 @@ docs: $(VENV)/.package $(VENV)/.docs
 bench: $(VENV)/.package $(VENV)/.test
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
+## The backend that runs standard ONNX files, in the environment of its own extra.
+optimum: optimum-environment
+	$(OPTIMUM)/bin/pytest -p no:cacheprovider tests/backends/test_optimum.py
+
+optimum-environment: $(OPTIMUM)/.package
+
 # The stamps: dependencies once per change of pyproject.toml, the package once per change of a source.
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +70,16 @@ $(VENV)/.package: $(VENV)/.venv pyproject.toml README.md $(SOURCES)
 
 $(VENV)/.test: $(VENV)/.venv pyproject.toml | $(VENV)/.package
 	$(BIN)/pip install --quiet --disable-pip-version-check '.[test]'
+	@rm -rf build valuebias.egg-info
+	@touch $@
+
+$(OPTIMUM)/.venv:
+	$(PYTHON) -m venv $(OPTIMUM)
+	@touch $@
+
+$(OPTIMUM)/.package: $(OPTIMUM)/.venv pyproject.toml README.md $(SOURCES)
+	@rm -rf build valuebias.egg-info
+	$(OPTIMUM)/bin/pip install --quiet --disable-pip-version-check '.[optimum,test]' '$(TORCH)'
 	@rm -rf build valuebias.egg-info
 	@touch $@
 
