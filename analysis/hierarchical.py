@@ -107,11 +107,13 @@ def consequences(crossing: Crossing) -> list[str]:
         lone = sorted(str(name) for name in counts.index[counts == 1])
         if lone:
             who = f"family {lone[0]} has" if len(lone) == 1 else f"families {', '.join(lone)} have"
-            source = "the prior" if len(lone) == len(counts) else "the other families"
+            every = len(lone) == len(counts)
+            source = "the prior" if every else "the other families"
             notes.append(
                 f"{who} one model only: what is the family's and what is that model's own cannot "
                 "be told apart there, so the spread between models of a family is taken from "
                 f"{source}."
+                + (" One model a family cannot carry a claim about families." if every else "")
             )
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:

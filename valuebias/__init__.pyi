@@ -7,6 +7,7 @@ from . import io as io
 from . import plots as plots
 from . import report as report
 from . import schema as schema
+from . import scoring as scoring
 from .analysis.audit import Audit as Audit
 from .analysis.audit import audit as audit
 from .analysis.classical import Classical as Classical
@@ -25,5 +26,12 @@ from .io import read as read
 from .io import read_scores as read_scores
 from .io import write as write
 from .schema import validate as validate
+from .scoring.explain import Explanation as Explanation
+from .scoring.explain import explain as explain
+from .scoring.models import Model as Model
+from .scoring.models import model_tables as model_tables
+from .scoring.models import read_models as read_models
+from .scoring.run import score as score
+from .scoring.vocabulary import read_vocabulary as read_vocabulary
 
 __version__: str

@@ -64,11 +64,24 @@ def _answer(fit: Fit, row: pd.Series) -> str:
         return (
             f"{noun} value {over} "
             f"{'more' if more else 'less'} than those of {b}: the difference in lean, signed by "
-            f"framing, is estimated at {estimate}. {chance}{verdict}"
+            f"framing, is estimated at {estimate}. {chance}{verdict}{_caveat(fit, group, a, b)}"
         )
     return (
         f"The {row['estimand']} of {row['name']} ({row['category']}, signed by framing) is "
         f"estimated at {estimate}. {chance}{verdict}"
+    )
+
+
+def _caveat(fit: Fit, group: str, a: str, b: str) -> str:
+    """Say so where a claim about groups rests on one model of each."""
+    if group not in fit.data.coords:
+        return ""
+    found = fit.data[group].to_numpy().astype(str).tolist()
+    if found.count(a) != 1 or found.count(b) != 1:
+        return ""
+    return (
+        f" But there is one model of each: two models cannot carry a claim about a {group}, and "
+        "the prior alone says how much its models differ. Score more models."
     )
 
 

@@ -21,7 +21,9 @@ formula get an apostrophe in front (:func:`valuebias.text.neutralise`).
 
 from __future__ import annotations
 
+import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +35,7 @@ import numpy as np
 import xarray as xr
 
 from valuebias.atomic import atomic_path
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.schema import validate
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
@@ -79,6 +81,12 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     ValueBiasError
         If there is no such file, its suffix is unknown, it is empty, damaged or truncated, or what
         it holds does not follow the contract.
+
+    Warns
+    -----
+    ValueBiasWarning
+        If it is a store that :func:`valuebias.score` has not finished. Missing scores are NaN;
+        models without any are left out.
 
     Examples
     --------
@@ -166,7 +174,42 @@ def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
             ds = stored.load()
     except _DAMAGED as error:
         raise _damaged(path, error) from error
-    return _of_kind(ds, kind, path)
+    return _of_kind(_begun(ds, path) if _is_scored(ds) else ds, kind, path)
+
+
+def _is_scored(ds: xr.Dataset) -> bool:
+    """Tell whether valuebias.score made a store, which may be unfinished then."""
+    try:
+        return bool(json.loads(ds.attrs["provenance"])["by"] == "valuebias.score")
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
+def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
+    """Leave out the models that an unfinished store has no scores of, and say so."""
+    if "score" not in ds:
+        raise ValueBiasError(
+            f"{str(path)!r} holds the scores of whole vocabularies, which differ from model to "
+            "model. Read it with valuebias.read_vocabulary(path)."
+        )
+    missing = np.isnan(ds["score"].to_numpy())
+    begun = ~missing.all(axis=(1, 2))
+    if not begun.any():
+        raise ValueBiasError(
+            f"Nothing in {str(path)!r} is scored yet. Run valuebias.score(...) with this store "
+            "again to go on."
+        )
+    if missing.any():
+        left_out = ds["model"].to_numpy()[~begun].tolist()
+        warnings.warn(
+            f"{str(path)!r} is unfinished: {missing.sum():,} of {missing.size:,} scores are "
+            "missing (NaN)"
+            + (f"; left out, as they have none: {', '.join(left_out)}" if left_out else "")
+            + ". Run valuebias.score(...) with this store again to go on.",
+            ValueBiasWarning,
+            stacklevel=4,
+        )
+    return ds.isel(model=begun)
 
 
 def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:

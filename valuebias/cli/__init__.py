@@ -1,4 +1,4 @@
-"""The command line: ``valuebias demo | fit | report | data | lexicons | prompts``."""
+"""The command line: ``valuebias demo | score | fit | report | …``; ``--help`` lists them all."""
 
 from __future__ import annotations
 

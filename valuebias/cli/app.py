@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from valuebias import __version__
-from valuebias.cli import fits, material
+from valuebias.cli import fits, material, scoring
 from valuebias.cli.output import complain
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 
@@ -78,6 +78,9 @@ def _options(
 
 
 app.command("demo")(fits.demo)
+app.command("score")(scoring.score)
+app.command("explain")(scoring.explain)
+app.command("backends")(scoring.backends)
 app.command("fit")(fits.fit)
 app.command("report")(fits.report)
 app.add_typer(material.data, name="data")

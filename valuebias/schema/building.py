@@ -15,7 +15,7 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema.contract import DIMS, KINDS, SCHEMA, demand_unique
 from valuebias.schema.validation import validate
 
-__all__ = ["build"]
+__all__ = ["assemble", "build"]
 
 
 @runtime_checkable
@@ -92,6 +92,32 @@ def build(
     >>> dict(ds.sizes)
     {'model': 2, 'prompt': 1, 'response': 2, 'category': 0}
     """
+    return validate(
+        assemble(
+            score,
+            models=models,
+            prompts=prompts,
+            lexicon=lexicon,
+            responses=responses,
+            kind=kind,
+            units=units,
+            provenance=provenance,
+        )
+    )
+
+
+def assemble(
+    score: xr.DataArray | npt.ArrayLike,
+    *,
+    models: pd.DataFrame,
+    prompts: _Table | pd.DataFrame,
+    lexicon: _Memberships | pd.DataFrame | None = None,
+    responses: Sequence[str] | None = None,
+    kind: str = "reward",
+    units: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Do what :func:`build` does, but do not validate: the scores may be yet to come."""
     models = _by_name(models, "model")
     prompt_table = _by_name(prompts.table if isinstance(prompts, _Table) else prompts, "prompt")
     array = _as_array(score, models=models, prompts=prompt_table, responses=responses)
@@ -108,7 +134,7 @@ def build(
             if name in (*DIMS, "category", "score", "membership"):
                 raise ValueBiasError(f"A column of the {dim} table may not be called {name!r}.")
             coords[str(name)] = (dim, _column(table[name], str(name)))
-    ds = xr.Dataset(
+    return xr.Dataset(
         {"score": (DIMS, array.to_numpy()), "membership": (("response", "category"), member)},
         coords=coords,
         attrs={
@@ -118,7 +144,6 @@ def build(
             "provenance": _json(provenance),
         },
     )
-    return validate(ds)
 
 
 def _by_name(table: pd.DataFrame, dim: str) -> pd.DataFrame:
@@ -171,7 +196,7 @@ def _as_array(
     if values.dtype.kind not in "fiu":
         raise ValueBiasError(f"score has dtype {values.dtype}; expected numbers.")
     with np.errstate(over="ignore"):  # an overflow becomes infinite, which validate() names
-        values = values.astype(np.float32)
+        values = values.astype(np.float32, copy=False)
     coords = {dim: _text(names[dim], f"A {dim}") for dim in DIMS}
     for dim in DIMS:
         demand_unique(coords[dim].tolist(), dim)

@@ -1,0 +1,132 @@
+"""The commands score, explain and backends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_models
+from typer.testing import CliRunner, Result
+
+import valuebias
+from valuebias.cli.app import app
+
+LACKING = tiny_models.missing()
+requires_torch = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
+Run = Callable[..., Result]
+
+PROMPTS = """
+up: {text: "What is good?", framing: positive}
+down: {text: "What is bad?", framing: negative}
+"""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run a command in a folder with models, prompts and a lexicon."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    (tmp_path / "prompts.yaml").write_text(PROMPTS, encoding="utf-8")
+    (tmp_path / "words.csv").write_text("word,category\nlove,good\npower,bad\n", encoding="utf-8")
+    models = "a: {source: reward, family: One}\nb: {source: reward, family: Two}\n"
+    (tmp_path / "models.yaml").write_text(models, encoding="utf-8")
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(app, list(arguments), prog_name="valuebias")
+
+    return call
+
+
+@pytest.fixture
+def reward(tmp_path: Path) -> Path:
+    return tiny_models.tiny("llama", "reward", tmp_path / "reward")
+
+
+ASKED = ("models.yaml", "--prompts", "prompts.yaml", "--lexicon", "words.csv")
+
+
+@requires_torch
+def test_score(run: Run, reward: Path) -> None:
+    done = run("score", *ASKED, "--store", "new/scores.zarr")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "new/scores.zarr\n"
+    ds = valuebias.read("new/scores.zarr")
+    assert dict(ds.sizes) == {"model": 2, "prompt": 2, "response": 2, "category": 2}
+    assert ds["family"].to_numpy().tolist() == ["One", "Two"]
+    again = run("score", *ASKED, "--store", "new/scores.zarr", "--json")
+    assert json.loads(again.stdout)["sizes"][0]["model"] == 2
+
+
+@requires_torch
+def test_score_a_vocabulary(run: Run, reward: Path) -> None:
+    options = ["--prompts", "prompts.yaml", "--lexicon", "vocabulary", "--store", "v.zarr"]
+    done = run("score", "reward", *options, "--json")
+    assert json.loads(done.stdout)["sizes"][0]["response"] == 320
+    assert list(valuebias.read_vocabulary("v.zarr").children) == ["reward"]
+
+
+@requires_torch
+def test_explain(run: Run, reward: Path) -> None:
+    done = run("explain", *ASKED, "--budget", "100")
+    assert done.exit_code == 0, done.output
+    assert "2 models × 2 prompts × 2 words" in done.stdout
+    told = json.loads(run("explain", *ASKED, "--json").stdout)
+    assert [model["model"] for model in told["models"]] == ["a", "b"]
+    assert not list(Path().glob("*.zarr"))
+
+
+def test_backends(run: Run) -> None:
+    done = run("backends")
+    assert done.exit_code == 0, done.output
+    for name in ("torch", "onnx", "optimum"):
+        assert f"{name} " in done.stdout
+    listed = {backend["name"]: backend for backend in json.loads(run("backends", "--json").stdout)}
+    assert all(entry["available"] or entry["reason"] for entry in listed.values())
+    assert listed["torch"]["available"] == (LACKING is None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "models.yaml", "--store", "scores.nc"], "ends in '.nc'"),
+        (["score", "nothing.yaml", "--store", "s.zarr"], "nothing.yaml"),
+        (["score", "models.yaml", "--store", "s.zarr", "--backend", "torhc"], "'torch'"),
+        (["explain", "models.yaml", "--lexicon", "agency-comunion"], "'agency-communion'"),
+    ],
+)
+def test_errors(run: Run, arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@requires_torch
+def test_ctrl_c_says_how_to_go_on(run: Run, reward: Path, tmp_path: Path) -> None:
+    options = ["--kind", "reward", "--lexicon", "vocabulary", "--store", "s.zarr"]
+    command = [sys.executable, "-c", "from valuebias.cli import main; main()", "score", "reward"]
+    with subprocess.Popen(
+        [*command, *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NO_COLOR": "1"},
+    ) as process:
+        while not list(tmp_path.glob("s.zarr/*/score/.finished.*")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, told = process.communicate()
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in told
+    assert "What was finished is kept in 's.zarr'; run the same command again to go on." in told

@@ -1,0 +1,396 @@
+"""Tests of valuebias.scoring.tokenise: real tokenizers, transformers' own calls as the oracle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("transformers")
+
+import small_models
+import tiny_models
+
+from valuebias.errors import ValueBiasError
+from valuebias.instruments import lexicon, prompts
+from valuebias.scoring.models import Model
+from valuebias.scoring.resolve import Resolved, resolve
+from valuebias.scoring.tokenise import Tokeniser
+
+PROMPT = "What, in one word, is the best thing ever?"
+WORDS = ("love", "power", " love", "independence", "", "\n", " ", "\n\nx", "naïve", "愛", "a b")
+ENDS_IN_EOS = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}"
+    "{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Real:
+    """A real model's tokenizer, as the package reads it and as transformers does."""
+
+    folder: Path
+    ours: Tokeniser
+    theirs: Any
+
+
+@cache
+def real(name: str) -> Real:
+    missing = small_models.missing(name)
+    if missing:
+        pytest.skip(missing)
+    folder = small_models.reward_model(name)
+    return Real(folder, Tokeniser(folder), own(folder))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny tokenizer with a chat template that trims nothing."""
+    return tiny_models.write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="module")
+def tiny(folder: Path) -> Tokeniser:
+    return Tokeniser(folder)
+
+
+def own(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path)
+
+
+def whole(tokenizer: Any, prompt: str, word: str) -> list[int]:
+    """One conversation, tokenised by transformers' own call."""
+    chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": word}]
+    ids: list[int] = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
+    return ids
+
+
+def lists(arrays: Sequence[Any]) -> list[list[int]]:
+    assert all(array.dtype == np.int64 for array in arrays)
+    return [array.tolist() for array in arrays]
+
+
+@pytest.mark.parametrize("name", small_models.NAMES)
+def test_conversations_are_those_of_transformers(name: str) -> None:
+    tokeniser, tokenizer = real(name).ours, real(name).theirs
+    words = [*WORDS, *lexicon("agency-communion").words[:40]]
+    for prompt in prompts().table["text"][:3]:
+        expected = [whole(tokenizer, prompt, word) for word in words]
+        assert lists(tokeniser.rewards(prompt, words)) == expected
+
+
+def test_a_template_that_trims_gives_one_conversation_for_words_that_differ_in_blanks() -> None:
+    gemma3 = real("gemma3")
+    trimming = lists(gemma3.ours.rewards(PROMPT, ["love", " love", "love\n", "", " ", "\n"]))
+    assert trimming[0] == trimming[1] == trimming[2]
+    assert trimming[3] == trimming[4] == trimming[5] != trimming[0]
+    # Ids put together from pieces would have scored another text.
+    (token,) = gemma3.theirs(" love", add_special_tokens=False)["input_ids"]
+    (by_id,) = lists(gemma3.ours.rewards_by_id(PROMPT, [token]))
+    assert token in by_id
+    assert token not in trimming[1]
+    assert len(by_id) == len(trimming[1])
+    keeping = lists(real("smollm2").ours.rewards(PROMPT, ["love", " love", "", " ", "\n"]))
+    assert len(set(map(tuple, keeping))) == 5
+
+
+@pytest.mark.parametrize("name", small_models.NAMES)
+def test_words_that_merge_with_the_prefix_are_tokenised_with_it(name: str) -> None:
+    tokeniser, tokenizer = real(name).ours, real(name).theirs
+    words = ["love", "\n", " power", "\n\nx", "independence"]
+    sequences, first = tokeniser.targets(PROMPT, words)
+    (prefix,) = lists(tokeniser.prefixes([PROMPT]))
+    text = tokenizer.decode(prefix)
+    for word, sequence, start in zip(words, lists(sequences), first, strict=True):
+        assert sequence == tokenizer(text + word, add_special_tokens=False)["input_ids"]
+        assert sequence[:start] == prefix[:start]
+        assert sequence[start] != [*prefix, -1][start]
+    # Both prefixes end in a newline, which a newline after it joins.
+    assert first.tolist() == [len(prefix), len(prefix) - 1, len(prefix), *first[3:]]
+    assert first[4] == len(prefix)
+    assert len(sequences[1]) == len(prefix)
+
+
+@pytest.mark.parametrize("name", small_models.NAMES)
+def test_the_vocabulary_has_every_token_once_and_broken_ones_share_a_conversation(
+    name: str,
+) -> None:
+    tokeniser, tokenizer = real(name).ours, real(name).theirs
+    table = tokeniser.vocabulary()
+    assert table["token_id"].tolist() == list(range(len(tokenizer)))
+    assert table["token"].is_unique
+    assert tokenizer.convert_tokens_to_ids(table["token"][1000]) == 1000
+    assert table["text"][1000] == tokenizer.decode([1000])
+    assert set(tokenizer.added_tokens_decoder) <= set(table["token_id"])
+    broken = table["text"] == "\ufffd"
+    assert broken.sum() > 100
+    made = lists(tokeniser.rewards(PROMPT, table["text"][broken].tolist()))
+    assert len(set(map(tuple, made))) == 1
+
+
+def test_raw_ids_stand_where_the_answer_stands() -> None:
+    tokeniser, tokenizer = real("smollm2").ours, real("smollm2").theirs
+    expected = whole(tokenizer, PROMPT, "love")
+    (love,) = tokenizer("love", add_special_tokens=False)["input_ids"]
+    place = len(expected) - 1 - expected[::-1].index(love)
+    newline = tokenizer("\n", add_special_tokens=False)["input_ids"][0]
+    for token, made in zip(
+        (love, 7, newline),
+        lists(tokeniser.rewards_by_id(PROMPT, iter((love, 7, newline)))),
+        strict=True,
+    ):
+        assert made == [*expected[:place], token, *expected[place + 1 :]]
+    # As text the newline would have joined the one before it.
+    assert lists(tokeniser.rewards(PROMPT, ["\n"])) != [made]
+
+
+def test_a_gguf_file_gives_the_tokenizer_of_its_folder() -> None:
+    from_folder = real("smollm2").ours
+    from_file = Tokeniser(small_models.gguf("smollm2"))
+    assert from_file.sha256 == from_folder.sha256
+    assert from_file.template_sha256 == from_folder.template_sha256
+    made = [lists(tokeniser.rewards(PROMPT, WORDS)) for tokeniser in (from_file, from_folder)]
+    assert made[0] == made[1]
+
+
+def pad_is_eos(folder: Path) -> Path:
+    """Write a classifier whose template ends in the token that pads."""
+    tiny_models.tiny("llama", "reward", folder, chat_template=ENDS_IN_EOS)
+    for name, key, value in (
+        ("config.json", "pad_token_id", 2),
+        ("tokenizer_config.json", "pad_token", "</s>"),
+    ):
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    return folder
+
+
+def test_the_reading_place_is_that_of_transformers_where_asked_for(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    path = pad_is_eos(tmp_path / "rm")
+    model = AutoModelForSequenceClassification.from_pretrained(path).eval()
+    sources = {read: resolve(Model(str(path), read=read), kind="reward") for read in ("last",)}
+    sources["last-non-pad"] = resolve(Model(str(path), read="last-non-pad"), kind="reward")
+    (last,) = Tokeniser(sources["last"]).rewards(PROMPT, ["love"])
+    (non_pad,) = Tokeniser(sources["last-non-pad"]).rewards(PROMPT, ["love"])
+    assert last[-1] == 2
+    assert non_pad.tolist() == last[:-1].tolist()
+    with torch.no_grad():
+        theirs = model(torch.tensor(last[None])).logits[0, 0]
+        every = model.score(model.model(torch.tensor(last[None])).last_hidden_state)[0, :, 0]
+    assert theirs == every[len(non_pad) - 1]
+    assert abs(theirs - every[len(last) - 1]) > 0.01
+
+
+def test_the_padding_token_is_needed_only_to_look_for_it(tmp_path: Path) -> None:
+    path = tiny_models.tiny("llama", "reward", tmp_path / "rm")
+    file = path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pad_token_id": None}))
+    assert Tokeniser(resolve(Model(str(path)), kind="reward")).rewards(PROMPT, ["love"])
+    with pytest.raises(ValueBiasError, match=r"no padding token.*Give read='last'"):
+        Tokeniser(resolve(Model(str(path), read="last-non-pad"), kind="reward"))
+
+
+def test_a_plain_template_begins_as_the_tokenizer_does(tmp_path: Path) -> None:
+    with_bos = tiny_models.write_tokenizer(tmp_path / "with", bos=True)
+    without = tiny_models.write_tokenizer(tmp_path / "without", bos=False)
+    text = "Q: {prompt} {braces} A: {response}."
+    for path, start in ((with_bos, [1]), (without, [])):
+        tokeniser, tokenizer = Tokeniser(path, template=text), own(path)
+        (made,) = lists(tokeniser.rewards("Why {response}?", ["love {prompt}"]))
+        expected = "Q: Why {response}? {braces} A: love {prompt}."
+        assert made == start + tokenizer(expected, add_special_tokens=False)["input_ids"]
+        # What follows the response has no part in its log-prob.
+        sequences, _ = tokeniser.targets("Why?", ["love"])
+        assert tokenizer.decode(sequences[0][len(start) :]) == "Q: Why? {braces} A: love"
+        (plain,) = lists(Tokeniser(path, template="plain").prefixes(["Why?"]))
+        assert plain == start + tokenizer("Why?\n", add_special_tokens=False)["input_ids"]
+
+
+def test_a_chat_template_may_be_given_and_has_its_own_hash(folder: Path, tiny: Tokeniser) -> None:
+    given_ = Tokeniser(folder, template=ENDS_IN_EOS)
+    assert given_.template_sha256 != tiny.template_sha256
+    assert given_.sha256 == tiny.sha256
+    assert given_.rewards(PROMPT, ["love"])[0][-1] == 2
+    assert Tokeniser(folder, template=tiny_models.CHAT).template_sha256 == tiny.template_sha256
+
+
+def test_a_template_that_asks_for_the_date_gets_the_same_one_every_day(folder: Path) -> None:
+    llama = (
+        "{% if not date_string is defined %}{% if strftime_now is defined %}"
+        '{% set date_string = strftime_now("%d %b %Y") %}{% endif %}{% endif %}\n'
+        "Today: {{ date_string }}|{{ strftime_now('%A %-d, %Y-%m-%d %H:%M') }}\n" + tiny_models.CHAT
+    )
+    (made,) = Tokeniser(folder, template=llama).rewards(PROMPT, ["love"])
+    assert (
+        own(folder)
+        .decode(made)
+        .startswith("Today: 26 Jul 2024|Friday 26, 2024-07-26 00:00\n<s><|user|>")
+    )
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4))
+def test_any_words_are_tokenised_whole_and_alone(tiny: Tokeniser, words: list[str]) -> None:
+    together = lists(tiny.rewards(PROMPT, words))
+    assert together == [lists(tiny.rewards(PROMPT, [word]))[0] for word in words]
+    (prefix,) = lists(tiny.prefixes([PROMPT]))
+    for word in words:
+        if word == "":
+            with pytest.raises(ValueBiasError, match="adds no token"):
+                tiny.targets(PROMPT, [word])
+            continue
+        (sequence,), first = tiny.targets(PROMPT, [word])
+        assert 0 < first[0] < len(sequence)
+        assert sequence[: first[0]].tolist() == prefix[: first[0]]
+
+
+def test_nothing_asked_nothing_given(tiny: Tokeniser) -> None:
+    assert tiny.rewards(PROMPT, []) == []
+    assert tiny.rewards_by_id(PROMPT, []) == []
+    assert tiny.prefixes([]) == []
+    sequences, first = tiny.targets(PROMPT, [])
+    assert (sequences, first.tolist()) == ([], [])
+
+
+def test_text_that_is_no_text_is_named(tiny: Tokeniser) -> None:
+    with pytest.raises(ValueBiasError, match=r"'\\ud83d' cannot be tokenised"):
+        tiny.rewards(PROMPT, ["love", "\ud83d"])
+    with pytest.raises(ValueBiasError, match=r"'\\udead' cannot be tokenised"):
+        tiny.prefixes(["\udead"])
+
+
+def test_log_probs_need_something_before_the_word(tmp_path: Path) -> None:
+    path = tiny_models.write_tokenizer(tmp_path, bos=False)
+    tokeniser = Tokeniser(path, template="{prompt}{response}")
+    with pytest.raises(ValueBiasError, match="Nothing stands before the word 'love'"):
+        tokeniser.targets("", ["love"])
+    with pytest.raises(ValueBiasError, match="has no token"):
+        tokeniser.rewards("", [""])
+
+
+def test_templates_that_cannot_work_are_refused(tmp_path: Path, folder: Path) -> None:
+    bare = tiny_models.write_tokenizer(tmp_path, chat_template=None)
+    with pytest.raises(ValueBiasError, match=r'no chat template.*give template="plain"'):
+        Tokeniser(bare)
+    assert Tokeniser(bare, template="plain").rewards(PROMPT, ["love"])
+    with pytest.raises(ValueBiasError, match=r"cannot be rendered .*TemplateSyntaxError"):
+        Tokeniser(folder, template="{% if %}").prefixes([PROMPT])
+    with pytest.raises(ValueBiasError, match=r"cannot be rendered .*only questions"):
+        Tokeniser(folder, template="{{ raise_exception('only questions') }}").prefixes([PROMPT])
+    silent = Tokeniser(folder, template="Q: {{ messages[0]['content'] }}")
+    with pytest.raises(ValueBiasError, match="leaves the assistant's answer out"):
+        silent.rewards_by_id(PROMPT, [5])
+
+
+def test_a_token_that_the_template_writes_must_be_there(tmp_path: Path) -> None:
+    path = tiny_models.write_tokenizer(tmp_path, chat_template=ENDS_IN_EOS)
+    file = path / "tokenizer_config.json"
+    settings_ = json.loads(file.read_text())
+    del settings_["eos_token"]
+    file.write_text(json.dumps(settings_))
+    with pytest.raises(ValueBiasError, match="writes the eos_token, which its tokenizer"):
+        Tokeniser(path)
+    assert Tokeniser(path, template=tiny_models.CHAT).rewards(PROMPT, ["love"])
+
+
+def words_only(folder: Path) -> Path:
+    """Write a tokenizer that knows five words and nothing else."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    unknown = "<unk>"
+    known = {unknown: 0, "what": 1, "is": 2, "good": 3, "love": 4}
+    made = Tokenizer(models.WordLevel(known, unk_token=unknown))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=made, unk_token=unknown).save_pretrained(folder)
+    return folder
+
+
+def test_a_word_without_tokens_is_refused_and_not_scored_as_unknown(tmp_path: Path) -> None:
+    tokeniser = Tokeniser(words_only(tmp_path), template="plain")
+    assert lists(tokeniser.rewards("what is good", ["love", "<unk>"]))[1] == [1, 2, 3, 0]
+    with pytest.raises(ValueBiasError, match="no token for some of 'power'"):
+        tokeniser.rewards("what is good", ["love", "power"])
+    with pytest.raises(ValueBiasError, match="no token for some of 'power'"):
+        tokeniser.targets("what is good", ["power"])
+    with pytest.raises(ValueBiasError, match="no token for some of"):
+        tokeniser.prefixes(["why"])
+
+
+def resolved(folder: Path) -> Resolved:
+    return resolve(Model(str(folder)), kind="logprob")
+
+
+def test_a_tokenizer_of_another_model_and_a_conversation_too_long_are_refused(
+    tmp_path: Path,
+) -> None:
+    found = resolved(tiny_models.tiny("llama", "logprob", tmp_path / "lm"))
+    small = replace(found, facts=replace(found.facts, vocab_size=100))
+    with pytest.raises(ValueBiasError, match=r"has 100 tokens only.*belongs to another model"):
+        Tokeniser(small).prefixes([PROMPT])
+    short = replace(found, facts=replace(found.facts, max_length=20))
+    with pytest.raises(ValueBiasError, match=r"'lovelove.*…' has .* tokens, but 'lm' takes 20"):
+        Tokeniser(short).rewards("?", ["love" * 40])
+
+
+def test_ids_of_the_model_that_the_tokenizer_lacks_are_no_part_of_the_vocabulary(
+    tmp_path: Path,
+) -> None:
+    found = resolved(tiny_models.tiny("qwen2", "logprob", tmp_path / "lm"))
+    table = Tokeniser(found).vocabulary()
+    assert found.facts.vocab_size > len(table) == len(own(tmp_path / "lm"))
+
+
+def test_a_tokenizer_that_is_missing_or_damaged_is_named(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueBiasError, match="tokenizer of 'empty' cannot be loaded"):
+        Tokeniser(tmp_path / "empty")
+    shutil.copytree(folder, tmp_path / "damaged")
+    file = tmp_path / "damaged" / "tokenizer.json"
+    file.write_text(file.read_text()[:-100])
+    with pytest.raises(ValueBiasError, match="tokenizer of 'damaged' cannot be loaded"):
+        Tokeniser(tmp_path / "damaged")
+
+
+def run(code: str, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_tokenising_works_without_torch(folder: Path, tiny: Tokeniser) -> None:
+    code = (
+        "import sys\nsys.modules['torch'] = None\n"
+        "from valuebias.scoring.tokenise import Tokeniser\n"
+        "made = Tokeniser(sys.argv[1])\n"
+        "print(made.sha256, made.rewards('Why?', ['love'])[0].tolist())\n"
+    )
+    expected = f"{tiny.sha256} {lists(tiny.rewards('Why?', ['love']))[0]}\n"
+    assert run(code, str(folder)) == expected
+
+
+def test_without_transformers_the_error_says_what_to_install(folder: Path) -> None:
+    code = (
+        "import sys\nsys.modules['transformers'] = None\n"
+        "from valuebias.errors import ValueBiasError\n"
+        "from valuebias.scoring.tokenise import Tokeniser\n"
+        "try:\n    Tokeniser(sys.argv[1])\n"
+        "except ValueBiasError as error:\n    print(error)\n"
+    )
+    assert 'pip install "valuebias[torch]"' in run(code, str(folder))

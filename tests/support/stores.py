@@ -1,0 +1,30 @@
+"""Look at stores as files: what must be the same, and what was finished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+__all__ = ["contents", "finished"]
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Give every file of a store but for the date in its provenance, which no two runs share."""
+    found = {}
+    for path in sorted(store.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            if path.name == ".zattrs" and b"provenance" in content:
+                attrs = json.loads(content)
+                provenance = json.loads(attrs["provenance"])
+                del provenance["date"]
+                content = json.dumps(attrs | {"provenance": provenance}).encode()
+            found[str(path.relative_to(store))] = content
+    return found
+
+
+def finished(store: Path) -> dict[str, int]:
+    """Give the files that finished blocks lie in, and their inodes: another inode, another file."""
+    marks = list(store.rglob(".finished.*"))
+    chunks = [mark.parents[1] / key for mark in marks for key in json.loads(mark.read_bytes())]
+    return {str(path.relative_to(store)): path.stat().st_ino for path in [*marks, *chunks]}

@@ -1,0 +1,149 @@
+"""The commands that score models: ``score``, ``explain`` and ``backends``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from valuebias.cli.output import complain, print_json, print_table, watched
+from valuebias.cli.sources import check_place
+from valuebias.text import visible
+
+__all__ = ["backends", "explain", "score"]
+
+Kind = Literal["reward", "logprob"]
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODELS...",
+        help="A YAML or CSV table of models, the name of a bundled table, hub ids, folders, GGUF "
+        "or ONNX files.",
+    ),
+]
+Prompts = Annotated[str, typer.Option(help="A named prompt set, or a file.")]
+Lexicon = Annotated[
+    str, typer.Option(help="A named lexicon, a file, or 'vocabulary' for every token.")
+]
+KindOption = Annotated[Kind, typer.Option(help="Rewards, or log-probs of language models.")]
+Backend = Annotated[
+    str, typer.Option(help="What runs the models; see [bold]valuebias backends[/bold].")
+]
+VocabularyAs = Annotated[
+    Literal["text", "ids"],
+    typer.Option(help="Rewards of a vocabulary: each token's text, or its bare id."),
+]
+Budget = Annotated[
+    int | None, typer.Option(min=1, help="Tokens a pack; the backend's own choice if not given.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
+
+_INTERRUPTED = 130
+
+
+def score(
+    models: Models,
+    store: Annotated[
+        Path, typer.Option(help="Where to: a .zarr folder. What is there is gone on with.")
+    ],
+    prompts: Prompts = "superlatives",
+    lexicon: Lexicon = "agency-communion",
+    kind: KindOption = "reward",
+    backend: Backend = "torch",
+    pooling: Annotated[
+        Literal["sum", "mean"], typer.Option(help="Of the log-probs of a word's tokens.")
+    ] = "sum",
+    vocabulary_as: VocabularyAs = "text",
+    budget: Budget = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score words as answers to prompts, with reward models or language models.
+
+    Example: [bold]valuebias score models.yaml --store scores.zarr[/bold], then
+    [bold]valuebias fit scores.zarr[/bold]. Stop it at any time: the same command goes on.
+    """
+    import valuebias
+
+    check_place(store, suffixes=(".zarr",))
+    try:
+        scores: Any = valuebias.score(
+            models[0] if len(models) == 1 else models,
+            prompts=prompts,
+            lexicon=lexicon,
+            kind=kind,
+            backend=backend,
+            store=store,
+            pooling=pooling,
+            vocabulary_as=vocabulary_as,
+            budget=budget,
+            progress=watched(),
+        )
+    except KeyboardInterrupt as stopped:
+        notes = getattr(stopped, "__notes__", ["Nothing was scored."])
+        complain("Stopped", " ".join(notes).replace("same call", "same command"))
+        raise typer.Exit(_INTERRUPTED) from stopped
+    groups = list(scores.children.values()) if lexicon == "vocabulary" else [scores]
+    if as_json:
+        sizes = [{dim: int(n) for dim, n in group.sizes.items()} for group in groups]
+        print_json({"store": str(store), "kind": kind, "sizes": sizes})
+        return
+    typer.echo(visible(store))
+
+
+def explain(
+    models: Models,
+    prompts: Prompts = "superlatives",
+    lexicon: Lexicon = "agency-communion",
+    kind: KindOption = "reward",
+    backend: Backend = "torch",
+    vocabulary_as: VocabularyAs = "text",
+    budget: Budget = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what scoring will take, in tokens, arithmetic and time, without doing it.
+
+    Example: [bold]valuebias explain models.yaml --lexicon vocabulary[/bold]
+    """
+    import valuebias
+
+    told = valuebias.explain(
+        models[0] if len(models) == 1 else models,
+        prompts=prompts,
+        lexicon=lexicon,
+        kind=kind,
+        backend=backend,
+        vocabulary_as=vocabulary_as,
+        budget=budget,
+    )
+    if as_json:
+        table = told.to_frame().reset_index()
+        print_json({"models": table.to_dict(orient="records"), "notes": told.notes})
+        return
+    for line in str(told).splitlines():
+        typer.echo(visible(line))
+
+
+def backends(as_json: AsJson = False) -> None:
+    """List the backends: what they compute, on what, and what is missing where they cannot."""
+    from valuebias.backends import list_backends
+
+    table = list_backends()
+    if as_json:
+        print_json(table.to_dict(orient="records"))
+        return
+    rows = []
+    for backend in table.to_dict(orient="records"):
+        here = "yes" if backend["available"] else f"no: {backend['reason']}"
+        advice = f" ({backend['install']})" if backend["install"] else ""
+        rows.append(
+            (
+                backend["name"],
+                backend["description"],
+                backend["kinds"],
+                backend["devices"],
+                backend["dtypes"],
+                here + advice,
+            )
+        )
+    print_table(["name", "what", "scores", "devices", "dtypes", "available"], rows)

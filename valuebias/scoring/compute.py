@@ -1,0 +1,267 @@
+"""From a block to numbers: its conversations, their packs, and the scores they give."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from valuebias.backends.base import LoadedModel, OutOfMemory
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.scoring.plan import Block, Plan
+from valuebias.scoring.tokenise import Tokeniser
+from valuebias.scoring.trie import Packed, pack_rewards, pack_rows, pack_targets
+
+__all__ = ["NO_TOKENS", "Job", "Runner", "Tokenised", "pack"]
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+NO_TOKENS = pd.DataFrame({"token_id": np.empty(0, dtype=np.int64), "token": [], "text": []})
+"""In the place of a vocabulary, where the words of a lexicon are scored."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """The conversations of a block.
+
+    Attributes
+    ----------
+    block : Block
+        Which.
+    sequences : list of numpy.ndarray of int64
+        Token ids, prompt by prompt; without those that were there in an earlier block already.
+    first : numpy.ndarray of int64, optional
+        For log-probs of words: where the word's tokens begin in each.
+    source : numpy.ndarray of int64, shape (response,), optional
+        Where conversations repeat: which response each one's score is that of.
+    """
+
+    block: Block
+    sequences: list[Integers]
+    first: Integers | None = None
+    source: Integers | None = None
+
+
+class Tokenised:
+    """The conversations of one model, block by block.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is asked.
+    tokeniser : Tokeniser
+        The model's.
+    vocabulary : pandas.DataFrame
+        Its tokens, where they are the responses.
+    """
+
+    def __init__(self, plan: Plan, tokeniser: Tokeniser, vocabulary: pd.DataFrame) -> None:
+        self._plan = plan
+        self._tokeniser = tokeniser
+        self._vocabulary = vocabulary
+        self._texts = [str(text) for text in plan.prompts.table["text"]]
+        # Of the prompt being worked off: where each conversation occurred first, and how many
+        # responses were looked at.
+        self._prompt = -1
+        self._seen: dict[bytes, int] = {}
+        self._known: list[int] = []
+
+    def job(self, block: Block) -> Job:
+        """Tokenise a block.
+
+        Parameters
+        ----------
+        block : Block
+            Which.
+
+        Returns
+        -------
+        Job
+            Its conversations.
+        """
+        texts = self._texts[block.prompts]
+        words = self._plan.words
+        if words is None:
+            if self._plan.kind == "logprob":
+                return Job(block, self._tokeniser.prefixes(texts))
+            return self._tokens(block)
+        if self._plan.kind == "reward":
+            return Job(block, [ids for t in texts for ids in self._tokeniser.rewards(t, words)])
+        sequences, first = [], []
+        for text in texts:
+            ids, starts = self._tokeniser.targets(text, words)
+            sequences += ids
+            first.append(starts)
+        return Job(block, sequences, np.concatenate(first))
+
+    def _tokens(self, block: Block) -> Job:
+        """Leave out conversations that an earlier token of the same prompt has already."""
+        if block.prompts.start != self._prompt:
+            self._prompt, self._seen, self._known = block.prompts.start, {}, []
+        new: list[Integers] = []
+        # After a resume, earlier blocks are tokenised again to know what was there.
+        for start in range(len(self._known), block.responses.stop, block.n_responses):
+            stop = min(start + block.n_responses, block.responses.stop)
+            for place, ids in enumerate(self._conversations(start, stop), start=start):
+                # A hash, because a large vocabulary's conversations take up a lot of memory.
+                key = hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
+                source = self._seen.setdefault(key, place)
+                self._known.append(source)
+                if source == place and place >= block.responses.start:
+                    new.append(ids)
+        return Job(block, new, source=np.array(self._known[block.responses], dtype=np.int64))
+
+    def _conversations(self, start: int, stop: int) -> list[Integers]:
+        rows = self._vocabulary.iloc[start:stop]
+        text = self._texts[self._prompt]
+        if self._plan.vocabulary_as == "ids":
+            return self._tokeniser.rewards_by_id(text, rows["token_id"].tolist())
+        return self._tokeniser.rewards(text, rows["text"].tolist())
+
+
+def pack(job: Job, kind: str, budget: int) -> list[Packed]:
+    """Lay the conversations of a job out.
+
+    Parameters
+    ----------
+    job : Job
+        Which.
+    kind : {"reward", "logprob"}
+        What is measured.
+    budget : int
+        How many tokens a pack may have.
+
+    Returns
+    -------
+    list of Packed
+        In the order in which they are to be computed.
+    """
+    if job.first is not None:
+        return pack_targets(job.sequences, job.first, budget=budget)
+    if kind == "logprob":
+        return pack_rows(job.sequences, budget=budget)
+    return pack_rewards(job.sequences, budget=budget)
+
+
+class Runner:
+    """Runs a loaded model, in smaller packs where its device has too little memory.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The model.
+    name : str
+        What to call it.
+    kind : {"reward", "logprob"}
+        What is measured.
+    budget : int, optional
+        How many tokens a pack may have; by default what the model thinks best.
+    """
+
+    def __init__(self, loaded: LoadedModel, *, name: str, kind: str, budget: int | None) -> None:
+        self._loaded = loaded
+        self._name = name
+        self._kind = kind
+        self.budget = loaded.budget if budget is None else budget
+        self._warned = False
+
+    def run(self, job: Job, advance: Callable[[int], None]) -> Floats:
+        """Compute a job.
+
+        Parameters
+        ----------
+        job : Job
+            Which.
+        advance : callable
+            Is told how many of the job's conversations are done, from 0.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+            One row a conversation. Rewards: shape (n,). Log-probs of words: shape (n, token), NaN
+            after a word's last token. Log-probs of the vocabulary: shape (n, vocabulary).
+
+        Raises
+        ------
+        OutOfMemory
+            If a single conversation is too large.
+        """
+        while True:
+            try:
+                return self._run(job, advance)
+            except _TooLarge as failed:
+                self._back_off(failed)
+
+    def _run(self, job: Job, advance: Callable[[int], None]) -> Floats:
+        shape = self._shape(job)
+        values = np.full(shape, np.nan, dtype=np.float32)
+        done = 0
+        advance(0)
+        for packed in pack(job, self._kind, self.budget):
+            try:
+                out = self._loaded.forward(packed.pack)
+            except OutOfMemory as error:
+                raise _TooLarge(packed, error) from error
+            self._check(packed, out)
+            if job.first is not None:
+                values[packed.item, packed.slot] = out[packed.out]
+            else:
+                values[packed.item] = out[packed.out]
+            done += len(np.unique(packed.item)) if job.first is not None else len(packed.item)
+            advance(done)
+        return values
+
+    def _shape(self, job: Job) -> tuple[int, ...]:
+        n = len(job.sequences)
+        if job.first is not None:
+            lengths = np.array([len(ids) for ids in job.sequences], dtype=np.int64)
+            return n, int((lengths - job.first).max())
+        return (n, self._loaded.vocabulary) if self._kind == "logprob" else (n,)
+
+    def _check(self, packed: Packed, out: Any) -> None:
+        """Refuse what no contract-abiding backend returns: a plug-in may be wrong."""
+        asked = packed.pack
+        expected: tuple[int, ...] = (len(asked.gather),)
+        if self._kind == "logprob":
+            wide = (len(asked.gather), self._loaded.vocabulary)
+            expected = wide if asked.target is None else (len(asked.target),)
+        if not isinstance(out, np.ndarray) or out.shape != expected:
+            found = getattr(out, "shape", type(out).__name__)
+            raise ValueBiasError(
+                f"The backend returned {found} for a pack of {self._name!r}; expected an array of "
+                f"shape {expected}. Run its tests: valuebias.backends.testing."
+            )
+
+    def _back_off(self, failed: _TooLarge) -> None:
+        if len(np.unique(failed.packed.item)) == 1 or len(failed.packed.pack) < 2:
+            raise OutOfMemory(
+                f"{self._name!r} has too little memory for a single conversation of "
+                f"{len(failed.packed.pack)} tokens ({failed.error}). Use a device with more "
+                "memory, a smaller dtype, or a smaller model."
+            ) from failed.error
+        before = self.budget
+        self.budget = max(1, min(self.budget, len(failed.packed.pack)) // 2)
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self._name!r} ran out of memory with packs of {before} tokens; going on with "
+                f"packs of {self.budget}. Give budget={self.budget} to start with them.",
+                ValueBiasWarning,
+                stacklevel=2,
+            )
+
+
+class _TooLarge(Exception):
+    """Carries the pack that was too large; it never leaves this module."""
+
+    def __init__(self, packed: Packed, error: OutOfMemory) -> None:
+        super().__init__(str(error))
+        self.packed = packed
+        self.error = error

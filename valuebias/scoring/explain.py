@@ -1,0 +1,339 @@
+"""Say what scoring will take, without doing it: ``valuebias.explain(models)``."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from valuebias.backends.base import Backend, conversations
+from valuebias.backends.registry import get_backend
+from valuebias.errors import ValueBiasError
+from valuebias.scoring.compute import NO_TOKENS, Job, Tokenised, pack
+from valuebias.scoring.facts import Facts
+from valuebias.scoring.plan import Kind, Plan, Words, block_shape, blocks, make_plan
+from valuebias.scoring.resolve import resolve
+from valuebias.scoring.tokenise import Tokeniser
+from valuebias.scoring.trie import Packed
+
+__all__ = ["Explanation", "explain"]
+
+# What a backend takes for a start is known only once it has loaded a model.
+_BUDGET = 512
+# Of a vocabulary's blocks, how many are laid out to stand for the rest.
+_SAMPLE = 2
+_EFFICIENCY = {"cpu": 0.8, "cuda": 0.5, "mps": 0.5}
+"""The share of its matrix-product speed that a device reaches, as our benchmarks found roughly."""
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if value >= 2 * size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.1f} s"
+
+
+_MODEL = "model"
+_COLUMNS: dict[str, Callable[[float], str]] = {
+    "pairs": "{:,.0f}".format,
+    "packs": "{:,.0f}".format,
+    "tokens": "{:,.0f}".format,
+    "unpacked": "{:,.0f}".format,
+    "shared": "{:.0%}".format,
+    "flop": "{:.2e}".format,
+    "seconds": _seconds,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """What scoring will take.
+
+    Attributes
+    ----------
+    headline : str
+        What is to be done, and with what.
+    table : pandas.DataFrame
+        One row a model: ``pairs``, ``packs``, ``tokens`` (computed), ``unpacked`` (tokens of the
+        same conversations one by one), ``shared`` (the share of these that packing saves),
+        ``flop`` and ``seconds``.
+    notes : tuple of str
+        What the estimates assume.
+
+    Examples
+    --------
+    >>> row = {"pairs": 9828, "packs": 81, "tokens": 41249, "unpacked": 478692, "shared": 0.914,
+    ...     "flop": 1.02e13, "seconds": 150.0}
+    >>> print(Explanation("reward scores", pd.DataFrame([row], index=["SmolLM2"]), ("Roughly.",)))
+    reward scores
+    <BLANKLINE>
+    model    pairs  packs  tokens  unpacked  shared      flop  seconds
+    SmolLM2  9,828     81  41,249   478,692     91%  1.02e+13  2.5 min
+    <BLANKLINE>
+    Roughly.
+    """
+
+    headline: str
+    table: pd.DataFrame = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give the table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A copy.
+        """
+        return self.table.copy()
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Give the table as text.
+
+        Returns
+        -------
+        list of tuple of str
+            The headings, then a row a model.
+        """
+        shown: list[tuple[str, ...]] = [(_MODEL, *_COLUMNS)]
+        for name, row in self.table.iterrows():
+            cells = (write(row[column]) for column, write in _COLUMNS.items())
+            shown.append((str(name), *cells))
+        return shown
+
+    def __str__(self) -> str:
+        """Show everything as text."""
+        rows = self.rows()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for row in rows:
+            cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            lines.append("  ".join([row[0].ljust(widths[0]), *cells]))
+        return "\n".join([self.headline, "", *lines, "", *self.notes])
+
+    def _repr_html_(self) -> str:
+        """Show everything in a notebook."""
+        head, *body = [[html.escape(cell) for cell in row] for row in self.rows()]
+        lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in body]
+        return (
+            f"<p>{html.escape(self.headline)}</p><table><thead><tr>"
+            + "".join(f"<th>{cell}</th>" for cell in head)
+            + "</tr></thead><tbody>"
+            + "".join(f"<tr>{line}</tr>" for line in lines)
+            + "</tbody></table>"
+            + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        )
+
+
+def explain(
+    models: Any,
+    *,
+    prompts: Any = "superlatives",
+    lexicon: Words | None = None,
+    kind: Kind = "reward",
+    backend: str | type[Backend] | Backend = "torch",
+    vocabulary_as: str = "text",
+    budget: int | None = None,
+) -> Explanation:
+    """Say what :func:`valuebias.score` would do and how long it would take, without doing it.
+
+    Only configurations and tokenizers are read; no model is loaded and no weights are downloaded.
+
+    Parameters
+    ----------
+    models : Model, str, path, mapping, DataFrame, or sequence of these
+        What :func:`valuebias.read_models` takes.
+    prompts : str, path, PromptSet, Factorial, DataFrame or mapping
+        What :func:`valuebias.prompts` takes.
+    lexicon : str, path, Lexicon, DataFrame, mapping or sequence of str, optional
+        As in :func:`valuebias.score`; ``"vocabulary"`` for every token.
+    kind : {"reward", "logprob"}
+        What is to be measured.
+    backend : str, type of Backend or Backend
+        What is to run the models.
+    vocabulary_as : {"text", "ids"}
+        As in :func:`valuebias.score`.
+    budget : int, optional
+        How many tokens a pack may have; 512 is assumed if not given.
+
+    Returns
+    -------
+    Explanation
+        Prints as a table of packs, tokens, what packing saves, arithmetic and time.
+
+    Raises
+    ------
+    ValueBiasError
+        If a model, prompt, word or setting is not as it should be.
+
+    Notes
+    -----
+    The arithmetic counts the layers' matrix products, attention of every token of a pack to every
+    other, and the read-out of the vocabulary.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> valuebias.explain("org/model", backend="torhc")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: There is no backend 'torhc'. ... Did you mean 'torch'? ...
+    """
+    plan = make_plan(
+        models,
+        prompts=prompts,
+        lexicon=lexicon,
+        kind=kind,
+        pooling="sum",
+        vocabulary_as=vocabulary_as,
+    )
+    if budget is not None and budget < 1:
+        raise ValueBiasError(f"budget is {budget!r}; expected a number of tokens, such as 512.")
+    engine = get_backend(backend)
+    device = engine.devices()[0]
+    speeds: dict[str, float] = {}
+    rows = {}
+    for model in plan.models:
+        resolved = resolve(model, kind=plan.kind, with_weights=False)
+        counts = _count(plan, engine, Tokeniser(resolved), resolved.facts, budget or _BUDGET)
+        speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
+        speeds[model.dtype] = speed
+        reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
+        rows[model.name] = counts | {"seconds": counts["flop"] / reached}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    whole = ("pairs", "packs", "tokens", "unpacked")
+    table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
+    return Explanation(
+        _headline(plan, engine, device, budget or _BUDGET),
+        table,
+        tuple(_notes(plan, engine, device, speeds, budget)),
+    )
+
+
+def matmul_speed(device: str, dtype: str) -> float:
+    """Measure how fast a device multiplies matrices, in a fraction of a second.
+
+    Parameters
+    ----------
+    device : str
+        As torch names it. Without torch, the CPU is measured in float32.
+    dtype : str
+        Of the matrices.
+
+    Returns
+    -------
+    float
+        Floating-point operations a second.
+    """
+    size = 1024 if device == "cpu" else 8192
+    multiply = _numpy_product(size)
+    if importlib.util.find_spec("torch") is not None:
+        multiply = _torch_product(device, dtype, size)
+    best = 0.0
+    multiply()
+    for _ in range(5):
+        start = time.perf_counter()
+        multiply()
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+def _numpy_product(size: int) -> Callable[[], object]:
+    matrix = np.ones((size, size), dtype=np.float32)
+    return lambda: matrix @ matrix
+
+
+def _torch_product(device: str, dtype: str, size: int) -> Callable[[], object]:
+    import torch
+
+    matrix = torch.ones(size, size, dtype=getattr(torch, dtype), device=device)
+    # Reading one number waits for the device.
+    return lambda: (matrix @ matrix)[0, 0].item()
+
+
+def _count(
+    plan: Plan, engine: Backend, tokeniser: Tokeniser, facts: Facts, budget: int
+) -> dict[str, float]:
+    """Lay out the packs of a model, of a vocabulary a few of them, and count."""
+    vocabulary = tokeniser.vocabulary() if plan.words is None else NO_TOKENS
+    n_responses = len(vocabulary) if plan.words is None else len(plan.words)
+    shape = block_shape(plan, n_responses)
+    source = Tokenised(plan, tokeniser, vocabulary)
+    everything = blocks(len(plan.prompts), n_responses, shape)
+    looked_at = itertools.islice(everything, _SAMPLE) if plan.words is None else everything
+    total = dict.fromkeys(("pairs", "packs", "tokens", "unpacked", "flop"), 0.0)
+    for block in looked_at:
+        job = source.job(block)
+        packs = pack(job, plan.kind, budget)
+        found = {
+            "pairs": block.pairs,
+            "packs": len(packs),
+            "tokens": sum(_computed(packed, engine) for packed in packs),
+            "unpacked": _unpacked(job, plan),
+            "flop": sum(_flop(packed, plan, engine, facts) for packed in packs),
+        }
+        total = {name: value + found[name] for name, value in total.items()}
+    # The blocks looked at stand for all.
+    factor = len(plan.prompts) * n_responses / total["pairs"]
+    total = {name: float(round(value * factor)) for name, value in total.items()}
+    return total | {"shared": 1 - total["tokens"] / total["unpacked"]}
+
+
+def _computed(packed: Packed, engine: Backend) -> int:
+    if engine.packed:
+        return len(packed.pack)
+    return sum(len(path) for path in conversations(packed.pack)[0])
+
+
+def _unpacked(job: Job, plan: Plan) -> int:
+    length = sum(map(len, job.sequences))
+    repeats = 1.0
+    if job.source is not None:
+        repeats = len(job.source) / max(1, len(job.sequences))
+    # Of a word's last token nothing is read.
+    unread = len(job.sequences) if plan.kind == "logprob" and job.first is not None else 0
+    return int((length - unread) * repeats)
+
+
+def _flop(packed: Packed, plan: Plan, engine: Backend, facts: Facts) -> float:
+    pack_ = packed.pack
+    lengths = [len(pack_)]
+    if not engine.packed:
+        lengths = [len(path) for path in conversations(pack_)[0]]
+    layers = facts.flop_per_token * sum(lengths)
+    attention = facts.attention_flop(sum(length * length for length in lengths))
+    rows = len(pack_.gather) if plan.kind == "logprob" else 0
+    return float(layers + attention + facts.vocabulary_flop(rows))
+
+
+def _headline(plan: Plan, engine: Backend, device: str, budget: int) -> str:
+    models = f"{len(plan.models)} model{'s' if len(plan.models) > 1 else ''}"
+    words = "the whole vocabulary" if plan.words is None else f"{len(plan.words)} words"
+    return (
+        f"{plan.kind} scores of {models} × {len(plan.prompts)} prompts × {words}, by the backend "
+        f"{engine.name!r} on {device}, in packs of up to {budget} tokens"
+    )
+
+
+def _notes(
+    plan: Plan, engine: Backend, device: str, speeds: dict[str, float], budget: int | None
+) -> Iterator[str]:
+    share = _EFFICIENCY.get(device.partition(":")[0], 0.5)
+    measured = ", ".join(f"{speed / 1e9:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
+    yield (
+        f"Time: assumes {share:.0%} of the speed of matrix products that was just measured "
+        f"({measured}), and leaves out downloads and loading."
+    )
+    if budget is None:
+        yield f"Packs: a backend chooses their size when it loads a model; {_BUDGET} is assumed."
+    if plan.words is None:
+        yield f"Counts: estimated from the first {_SAMPLE} blocks of each model's vocabulary."
+    if not engine.packed:
+        yield f"The backend {engine.name!r} computes each conversation whole; nothing is shared."

@@ -1,0 +1,265 @@
+"""What a model's configuration says of it, and what running it will cost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Facts", "family_of", "read_config", "read_facts", "read_raw"]
+
+_FAMILIES = {
+    "llama": "Llama",
+    "gemma": "Gemma",
+    "qwen": "Qwen",
+    "mistral": "Mistral",
+    "mixtral": "Mistral",
+    "phi": "Phi",
+}
+# What a configuration has where the model takes more than text.
+_SENSES = ("vision_config", "audio_config", "image_token_id", "image_token_index")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a model without loading it.
+
+    Attributes
+    ----------
+    architecture : str
+        The class in transformers, such as "LlamaForCausalLM"; where the configuration does not
+        say, its model type.
+    model_type : str
+        Such as "llama".
+    layers, hidden, intermediate, heads, kv_heads, head_dim : int
+        Its shape.
+    vocab_size : int
+        How many token ids the model has; the tokenizer may have fewer.
+    window : int or None
+        How far back its sliding-window layers see; None where every layer sees all.
+    max_length : int or None
+        The longest conversation.
+    pad_token_id : int or None
+        The padding token of the configuration.
+    labels : tuple of str
+        The labels of the classification head, by number.
+    n_params : float
+        Number of parameters.
+
+    Examples
+    --------
+    >>> facts = Facts(architecture="LlamaForCausalLM", model_type="llama", layers=2, hidden=8,
+    ...     intermediate=16, heads=2, kv_heads=1, head_dim=4, vocab_size=10, window=None,
+    ...     max_length=64, pad_token_id=None, labels=(), n_params=1500.0)
+    >>> facts.flop_per_token, facts.attention_flop(10)
+    (2304, 640)
+    """
+
+    architecture: str
+    model_type: str
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    window: int | None
+    max_length: int | None
+    pad_token_id: int | None
+    labels: tuple[str, ...]
+    n_params: float
+
+    @property
+    def flop_per_token(self) -> int:
+        """Count the floating-point operations of the layers' matrices for one token."""
+        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
+        feed_forward = 3 * self.hidden * self.intermediate
+        return 2 * self.layers * (attention + feed_forward)
+
+    def attention_flop(self, pairs: int) -> int:
+        """Count the operations of attention for so many pairs of a token and one that it sees."""
+        return 4 * self.layers * self.heads * self.head_dim * pairs
+
+    def vocabulary_flop(self, rows: int) -> int:
+        """Count the operations of reading out the whole vocabulary so many times."""
+        return 2 * self.hidden * self.vocab_size * rows
+
+
+def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> Any:
+    """Read a model's configuration with transformers.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Holds config.json or the GGUF file.
+    file : str, optional
+        The one file with the weights, inside `folder`; a GGUF file has its own configuration.
+    trust : bool
+        Whether code that comes with the model may run.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    transformers.PretrainedConfig
+        The configuration.
+
+    Raises
+    ------
+    ValueBiasError
+        If transformers is not installed, or there is no configuration that it can read.
+    """
+    try:
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise ValueBiasError(
+            "transformers is not installed, and scoring needs it. Run: "
+            'pip install "valuebias[torch]" (or "valuebias[onnx]").'
+        ) from error
+    options: dict[str, Any] = {}
+    if file is not None and file.lower().endswith(".gguf"):
+        options["gguf_file"] = file
+    elif not (folder / "config.json").is_file():
+        raise ValueBiasError(
+            f"The model {name!r} has no config.json in {os.fspath(folder)!r}; expected a folder "
+            "as transformers writes it. Save the model with save_pretrained."
+        )
+    try:
+        return AutoConfig.from_pretrained(
+            os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError) as error:
+        raise ValueBiasError(
+            f"The configuration of {name!r} cannot be read ({type(error).__name__}: {error}). "
+            "The file may be damaged, or the model may need another version of transformers."
+        ) from error
+
+
+def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
+    """Read config.json as it is; empty where there is none."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueBiasError(
+            f"The config.json of {name!r} cannot be read ({error}). Download or save it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueBiasError(f"The config.json of {name!r} holds no mapping. Save it again.")
+    return content
+
+
+def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | None) -> Facts:
+    """Read what is needed out of a configuration.
+
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+        The configuration.
+    name : str
+        What to call the model in errors.
+    labels : int, optional
+        How many labels the weights have, where that is known: configurations often do not say.
+        0 for language models, for which configurations name two all the same.
+    n_params : float, optional
+        How many parameters the weights have; else it is computed from the shape.
+
+    Returns
+    -------
+    Facts
+        What is known.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is no text model with a decoder alone, or its shape is not stated.
+    """
+    _check_text(config, name)
+    heads = _number(config, name, "num_attention_heads", "n_head")
+    hidden = _number(config, name, "hidden_size", "n_embd")
+    window = getattr(config, "sliding_window", None)
+    longest = getattr(config, "max_position_embeddings", None)
+    facts = Facts(
+        architecture=(getattr(config, "architectures", None) or [config.model_type])[0],
+        model_type=config.model_type,
+        layers=_number(config, name, "num_hidden_layers", "n_layer"),
+        hidden=hidden,
+        # GPT-2 and its like leave it at four times the width.
+        intermediate=getattr(config, "intermediate_size", None) or 4 * hidden,
+        heads=heads,
+        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_dim=getattr(config, "head_dim", None) or hidden // heads,
+        vocab_size=_number(config, name, "vocab_size"),
+        # Qwen states a window and then does not use it.
+        window=int(window) if window and getattr(config, "use_sliding_window", True) else None,
+        max_length=int(longest) if longest else None,
+        pad_token_id=getattr(config, "pad_token_id", None),
+        labels=_labels(config, labels),
+        n_params=float(n_params or 0),
+    )
+    if n_params is None:
+        tied = 1 if getattr(config, "tie_word_embeddings", False) else 2
+        total = facts.flop_per_token / 2 + tied * facts.vocab_size * hidden
+        object.__setattr__(facts, "n_params", float(total))
+    return facts
+
+
+def family_of(facts: Facts) -> str:
+    """Guess the family from the model type.
+
+    Parameters
+    ----------
+    facts : Facts
+        Of the model.
+
+    Returns
+    -------
+    str
+        Such as "Llama". A model built like Llama by others is taken for one.
+    """
+    for start, family in _FAMILIES.items():
+        if facts.model_type.startswith(start):
+            return family
+    return facts.model_type.partition("_")[0].capitalize()
+
+
+def _check_text(config: Any, name: str) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise ValueBiasError(
+            f"The model {name!r} ({config.model_type}) has an encoder and a decoder; expected a "
+            "decoder alone, such as Llama, Gemma, Qwen or Mistral."
+        )
+    senses = [key for key in _SENSES if getattr(config, key, None) is not None]
+    if senses or not hasattr(config, "vocab_size"):
+        found = f"its configuration has {senses[0]!r}" if senses else "it has no vocabulary"
+        raise ValueBiasError(
+            f"The model {name!r} ({config.model_type}) is not for text alone: {found}. Expected a "
+            "text model; of one that takes images too, save the language model by itself."
+        )
+
+
+def _number(config: Any, name: str, *keys: str) -> int:
+    for key in keys:
+        value = getattr(config, key, None)
+        if isinstance(value, int):
+            return value
+    raise ValueBiasError(
+        f"The configuration of {name!r} ({config.model_type}) does not state {keys[0]!r}; expected "
+        "a decoder-only text model, such as Llama, Gemma, Qwen or Mistral."
+    )
+
+
+def _labels(config: Any, count: int | None) -> tuple[str, ...]:
+    stated = getattr(config, "id2label", None) or {}
+    names = tuple(str(stated[i]) for i in sorted(stated))
+    if count is None or count == len(names):
+        return names
+    return tuple(f"LABEL_{i}" for i in range(count))

@@ -1,0 +1,231 @@
+"""Resolve a model specification: find its files, read what they say, refuse what cannot work."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from valuebias.backends.base import Source
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.scoring import weights
+from valuebias.scoring.facts import Facts, family_of, read_config, read_facts, read_raw
+from valuebias.scoring.hub import Located, fetch_weights, locate
+from valuebias.scoring.models import Model
+
+__all__ = ["Resolved", "resolve"]
+
+Kind = Literal["reward", "logprob"]
+Shapes = dict[str, tuple[int, ...]]
+
+_HEAD = re.compile(r"(?:^|\.)(?:score|classifier)(?:\.\w+)?\.weight")
+_LM_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight")
+_AUTO = {"reward": "AutoModelForSequenceClassification", "logprob": "AutoModelForCausalLM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A model whose files lie on this machine.
+
+    Attributes
+    ----------
+    source : valuebias.backends.base.Source
+        What a backend loads.
+    model : Model
+        The specification, its blanks filled in.
+    facts : Facts
+        What the configuration says.
+    tokenizer : pathlib.Path
+        The folder, or the GGUF file, that has the tokenizer.
+    commit : str or None
+        The commit of the hub's repository, where the model came from there.
+    """
+
+    source: Source
+    model: Model
+    facts: Facts
+    tokenizer: Path
+    commit: str | None = None
+
+
+def resolve(
+    model: Model, *, kind: Kind, download: bool = True, with_weights: bool = True
+) -> Resolved:
+    """Find a model's files, download what is missing, and read what they say without loading them.
+
+    Parameters
+    ----------
+    model : Model
+        The specification.
+    kind : {"reward", "logprob"}
+        What is to be computed.
+    download : bool
+        Whether the network may be used. The local cache is looked in first.
+    with_weights : bool
+        Whether the weights are needed; planning needs only the configuration and the tokenizer.
+        Without them, ``source.weights_sha256`` is empty, and neither a missing head nor a wrong
+        label is noticed.
+
+    Returns
+    -------
+    Resolved
+        What a backend and a tokeniser need.
+
+    Raises
+    ------
+    ValueBiasError
+        If the model is not found or cannot be reached; needs code of its own that is not trusted;
+        has no weights, or pickled ones only; is no decoder-only text model; lacks the head that is
+        asked for; or has several labels and none, or an unknown one, is named.
+    """
+    located = locate(
+        model.source,
+        revision=model.revision,
+        name=model.name,
+        download=download,
+        code=model.trust_remote_code,
+    )
+    _check_code(model, located, kind)
+    if _is_gguf(located.file):
+        # Its configuration is in it.
+        located = fetch_weights(located, name=model.name, download=download)
+    config = read_config(
+        located.folder, located.file, trust=model.trust_remote_code, name=model.name
+    )
+    shapes: Shapes = {}
+    sha256 = ""
+    if with_weights:
+        located = fetch_weights(located, name=model.name, download=download)
+        files = _files(located, model.name)
+        for path in files if located.file is None else ():
+            shapes |= weights.tensors(path)
+        own = located.folder / "config.json"
+        sha256 = weights.digest([*files, *([own] if own.is_file() else [])])
+        tied = bool(getattr(config, "tie_word_embeddings", False))
+        _check_head(model, shapes, located.file, kind, tied)
+    facts = read_facts(
+        config,
+        name=model.name,
+        labels=_label_count(shapes) if kind == "reward" else 0,
+        n_params=weights.count(shapes) if shapes else None,
+    )
+    source = Source(
+        name=model.name,
+        folder=located.folder,
+        file=located.file,
+        kind=kind,
+        head=model.head,
+        label=_label(model, facts, kind) if with_weights else 0,
+        labels=len(facts.labels) or None,
+        dtype=model.dtype,
+        weights_sha256=sha256,
+        trust_remote_code=model.trust_remote_code,
+    )
+    tokenizer = _tokenizer(model, located, download)
+    return Resolved(source, _filled(model, facts, kind), facts, tokenizer, located.commit)
+
+
+def _filled(model: Model, facts: Facts, kind: Kind) -> Model:
+    stage = "instruct" if model.template == "chat" else "pretrained"
+    return replace(
+        model,
+        family=model.family or family_of(facts),
+        base=model.base or model.name,
+        stage=model.stage or ("reward" if kind == "reward" else stage),
+        n_params=facts.n_params if model.n_params is None else model.n_params,
+    )
+
+
+def _check_code(model: Model, located: Located, kind: Kind) -> None:
+    """Refuse a model that needs code of others which is not trusted."""
+    raw = read_raw(located.folder, model.name)
+    wanted = raw.get("auto_map")
+    if model.trust_remote_code or not isinstance(wanted, dict):
+        return
+    if not {_AUTO[kind], "AutoConfig"} & set(wanted):
+        return
+    import transformers
+
+    architecture = str((raw.get("architectures") or [""])[0])
+    # Some models bring code although transformers has had the same architecture since.
+    if architecture and hasattr(transformers, architecture):
+        return
+    raise ValueBiasError(
+        f"The model {model.name!r} ({architecture or 'architecture not stated'}) needs code that "
+        "comes with it. Read that code; if you trust it, give trust_remote_code=True"
+        + (" and the commit as revision=." if located.repository else ".")
+    )
+
+
+def _files(located: Located, name: str) -> list[Path]:
+    if located.file is None:
+        return weights.weight_files(located.folder, name)
+    path = located.folder / located.file
+    return sorted(p for p in path.parent.glob(f"{path.name}*") if p.is_file())
+
+
+def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied: bool) -> None:
+    """Refuse weights without the head: transformers would fill it with random numbers."""
+    if file is not None and file.lower().endswith(".onnx"):
+        return
+    if kind == "reward" and model.head == "logits":
+        if any(map(_HEAD.search, shapes)):
+            return
+        raise ValueBiasError(
+            f"The weights of {model.name!r} have no classification head (score.weight)"
+            + (", as no GGUF file has" if file is not None else "")
+            + ". If it is a language model, score it with kind='logprob'; if its reward is "
+            "computed otherwise, give head='score' or a function."
+        )
+    if kind == "logprob" and file is None and not tied and not any(map(_LM_HEAD.search, shapes)):
+        raise ValueBiasError(
+            f"The weights of {model.name!r} have no language-model head (lm_head.weight), so there "
+            "are no log-probs. If it is a reward model, score it with kind='reward'."
+        )
+
+
+def _label_count(shapes: Shapes) -> int | None:
+    """Count the labels in the weights; only a head of one matrix can be counted."""
+    found = [shape for key, shape in shapes.items() if _HEAD.search(key)]
+    return found[0][0] if len(found) == 1 and len(found[0]) == 2 else None
+
+
+def _label(model: Model, facts: Facts, kind: Kind) -> int:
+    if kind != "reward" or model.head != "logits":
+        return model.label if isinstance(model.label, int) else 0
+    names, label = facts.labels, model.label
+    if label is None:
+        if len(names) > 1:
+            raise ValueBiasError(
+                f"The model {model.name!r} has {len(names)} labels and none is named: give label=, "
+                f"a number from 0 or a name. {did_you_mean('', names)}"
+            )
+        return 0
+    if isinstance(label, str):
+        if label not in names:
+            raise ValueBiasError(
+                f"The model {model.name!r} has no label {label!r}. {did_you_mean(label, names)}"
+            )
+        return names.index(label)
+    if label >= len(names):
+        raise ValueBiasError(
+            f"The model {model.name!r} has label={label}, but its labels are numbered 0 to "
+            f"{len(names) - 1}."
+        )
+    return label
+
+
+def _tokenizer(model: Model, located: Located, download: bool) -> Path:
+    """Give the folder or the GGUF file with the tokenizer."""
+    if model.tokenizer is not None:
+        name = model.tokenizer
+        located = locate(name, revision=None, name=name, download=download)
+        if _is_gguf(located.file):
+            located = fetch_weights(located, name=name, download=download)
+    file = located.file
+    return located.folder / file if file is not None and _is_gguf(file) else located.folder
+
+
+def _is_gguf(file: str | None) -> bool:
+    return file is not None and file.lower().endswith(".gguf")

@@ -1,0 +1,289 @@
+"""Score models: ``valuebias.score(models)``."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import xarray as xr
+
+from valuebias.backends.base import Backend, LoadedModel
+from valuebias.backends.registry import get_backend
+from valuebias.errors import ValueBiasError
+from valuebias.io import read
+from valuebias.provenance import versions
+from valuebias.scoring.compute import NO_TOKENS, Job, Runner, Tokenised
+from valuebias.scoring.finish import Finisher
+from valuebias.scoring.plan import Block, Kind, Plan, Words, make_plan
+from valuebias.scoring.prepare import Prepared, prepare
+from valuebias.scoring.shelf import Shelf
+from valuebias.scoring.store import locked, note_run, open_group, open_store
+from valuebias.scoring.vocabulary import read_vocabulary
+from valuebias.scoring.watch import Watch, watched
+
+__all__ = ["score"]
+
+Store = str | PathLike[str]
+
+# What a score may depend on, of all that the store's own record names.
+_PACKAGES = frozenset(
+    ("numpy", "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "tokenizers", "torch")
+) | {"transformers", "valuebias"}
+
+
+@overload
+def score(
+    models: Any,
+    *,
+    prompts: Any = ...,
+    lexicon: Literal["vocabulary"],
+    kind: Kind = ...,
+    backend: str | type[Backend] | Backend = ...,
+    store: Store | None = ...,
+    pooling: str = ...,
+    vocabulary_as: str = ...,
+    budget: int | None = ...,
+    progress: bool = ...,
+) -> xr.DataTree: ...
+
+
+@overload
+def score(
+    models: Any,
+    *,
+    prompts: Any = ...,
+    lexicon: Words | None = ...,
+    kind: Kind = ...,
+    backend: str | type[Backend] | Backend = ...,
+    store: Store | None = ...,
+    pooling: str = ...,
+    vocabulary_as: str = ...,
+    budget: int | None = ...,
+    progress: bool = ...,
+) -> xr.Dataset: ...
+
+
+def score(
+    models: Any,
+    *,
+    prompts: Any = "superlatives",
+    lexicon: Words | None = None,
+    kind: Kind = "reward",
+    backend: str | type[Backend] | Backend = "torch",
+    store: Store | None = None,
+    pooling: str = "sum",
+    vocabulary_as: str = "text",
+    budget: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset | xr.DataTree:
+    """Score words as answers to prompts, with reward models or language models.
+
+    Every conversation is rendered and tokenised whole; what conversations share is computed once.
+
+    Parameters
+    ----------
+    models : Model, str, path, mapping, DataFrame, or sequence of these
+        What :func:`valuebias.read_models` takes: a hub id, a folder, a GGUF file, a YAML or CSV
+        table, the name of a bundled table.
+    prompts : str, path, PromptSet, Factorial, DataFrame or mapping
+        What :func:`valuebias.prompts` takes.
+    lexicon : str, path, Lexicon, DataFrame, mapping or sequence of str, optional
+        What :func:`valuebias.lexicon` takes (agency–communion if not given); or a sequence of words
+        without categories; or ``"vocabulary"``: every token of each model's vocabulary.
+    kind : {"reward", "logprob"}
+        ``"reward"``: the reward of the conversation in which the word is the answer.
+        ``"logprob"``: the log-prob of the word as the answer, in nats.
+    backend : str, type of Backend or Backend
+        A name that :func:`valuebias.backends.backend_names` gives, or a backend itself, which may
+        have options.
+    store : str or path, optional
+        A folder that ends in ``.zarr``, written as the work goes on. If it is there, what it lacks
+        is added: the rest of an interrupted run, or further models. :func:`valuebias.read` (for
+        vocabularies :func:`valuebias.read_vocabulary`) reads it at any time.
+    pooling : {"sum", "mean"}
+        How the log-probs of a word's several tokens become its score. Each of them is kept in the
+        variable ``token_logprob``.
+    vocabulary_as : {"text", "ids"}
+        Rewards of whole vocabularies: score the text that a token stands for (as a user would write
+        it), or put the token's id into the conversation as it is, which no text may give.
+    budget : int, optional
+        How many tokens a pack may have; by default what the backend found best. Halved where memory
+        runs out.
+    progress : bool, default True
+        Show progress on standard error.
+
+    Returns
+    -------
+    xarray.Dataset or xarray.DataTree
+        Scores in the "valuebias/1" contract. For vocabularies a tree with a group a model, as
+        :func:`valuebias.read_vocabulary` gives.
+
+    Raises
+    ------
+    ValueBiasError
+        If a model, prompt, word or setting is not as it should be; a model cannot be had or run;
+        scores come out infinite or NaN; the store was made with other settings or cannot be
+        written. What was finished stays in the store.
+
+    Warns
+    -----
+    ValueBiasWarning
+        If memory ran out and packs were made smaller.
+
+    Notes
+    -----
+    A store may be interrupted at any instant: the same call goes on where it stopped, and the
+    scores are the same to the last bit as without the interruption.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> scores = valuebias.score("models.yaml", store="scores.zarr")  # doctest: +SKIP
+    >>> valuebias.score("org/model", kind="rewards")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: kind is 'rewards'. Did you mean 'reward'? Known: ...
+    """
+    plan = make_plan(
+        models,
+        prompts=prompts,
+        lexicon=lexicon,
+        kind=kind,
+        pooling=pooling,
+        vocabulary_as=vocabulary_as,
+    )
+    _check_budget(budget)
+    engine = get_backend(backend)
+    if kind not in engine.kinds:
+        raise ValueBiasError(
+            f"The backend {engine.name!r} does not compute {kind!r} scores, only "
+            f"{', '.join(sorted(engine.kinds))}. Choose another backend."
+        )
+    with _place(store) as path:
+        prepared = prepare(plan, engine)
+        _fill(path, plan, engine, prepared, budget=budget, progress=progress)
+        if plan.words is not None:
+            return read(path)
+        tree = read_vocabulary(path)
+        return tree if store is not None else tree.load()
+
+
+def _check_budget(budget: int | None) -> None:
+    if budget is not None and (not isinstance(budget, int | np.integer) or budget < 1):
+        raise ValueBiasError(f"budget is {budget!r}; expected a number of tokens, such as 512.")
+
+
+@contextmanager
+def _place(store: Store | None) -> Iterator[Path]:
+    """Give the store's path, or that of one that is removed in the end."""
+    if store is None:
+        with tempfile.TemporaryDirectory(prefix="valuebias-") as folder:
+            yield Path(folder) / "scores.zarr"
+        return
+    path = Path(store)
+    if path.suffix != ".zarr":
+        raise ValueBiasError(
+            f"The store {str(path)!r} ends in {path.suffix!r}; expected '.zarr'. Other formats "
+            "cannot be filled bit by bit: use valuebias.write for them afterwards."
+        )
+    try:
+        yield path
+    except KeyboardInterrupt as stopped:
+        if path.exists():
+            stopped.add_note(
+                f"What was finished is kept in {str(path)!r}; run the same call again to go on."
+            )
+        raise
+
+
+def _fill(
+    path: Path,
+    plan: Plan,
+    engine: Backend,
+    prepared: Sequence[Prepared],
+    *,
+    budget: int | None,
+    progress: bool,
+) -> None:
+    """Score what the store lacks, model by model."""
+    shelves = open_store(path, plan, [model.entry for model in prepared])
+    total = sum(model.weight * model.pairs(plan) for model in prepared)
+    with locked(path), watched(shown=progress, n_models=len(prepared), work=total) as watch:
+        for model in prepared:
+            vocabulary = NO_TOKENS
+            if plan.words is None:
+                vocabulary = model.tokeniser().vocabulary()
+                shelves[model.name] = open_group(path, plan, model.entry, vocabulary)
+            shelf = shelves[model.name]
+            todo = shelf.missing()
+            watch.model(
+                model.name,
+                pairs=shelf.n_prompts * shelf.n_responses,
+                todo=sum(block.pairs for block in todo),
+                n_prompts=shelf.n_prompts,
+                weight=model.weight,
+            )
+            if todo:
+                source = Tokenised(plan, model.tokeniser(), vocabulary)
+                finish = Finisher(plan, model, shelf, vocabulary)
+                with (
+                    _loaded(engine, model, shelf, budget) as runner,
+                    closing(_jobs(source, todo)) as jobs,
+                ):
+                    _work_off(jobs, runner, finish, watch)
+            watch.end()
+
+
+@contextmanager
+def _loaded(engine: Backend, model: Prepared, shelf: Shelf, budget: int | None) -> Iterator[Runner]:
+    """Load a model, and note in the store what it runs on."""
+    source = model.resolved.source
+    loaded = engine.load(source)
+    try:
+        runner = Runner(loaded, name=model.name, kind=source.kind, budget=budget)
+        note_run(shelf.folder, model.name, _run_record(loaded, runner.budget))
+        yield runner
+    finally:
+        loaded.close()
+
+
+def _work_off(jobs: Iterable[Job], runner: Runner, finish: Finisher, watch: Watch) -> None:
+    for job in jobs:
+        # Where conversations repeat, each that is computed stands for several pairs.
+        each = job.block.pairs / max(1, len(job.sequences))
+
+        def advance(done: int, each: float = each) -> None:
+            watch.advance(int(done * each))
+
+        finish(job, runner.run(job, advance))
+        watch.finish(job.block.pairs)
+
+
+def _jobs(source: Tokenised, todo: Sequence[Block]) -> Generator[Job]:
+    """Tokenise each block while the one before it is computed."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        waiting = executor.submit(source.job, todo[0])
+        for block in todo[1:]:
+            job = waiting.result()
+            waiting = executor.submit(source.job, block)
+            yield job
+        yield waiting.result()
+
+
+def _run_record(loaded: LoadedModel, budget: int) -> dict[str, Any]:
+    return {
+        "device": loaded.device,
+        "dtype": loaded.dtype,
+        "budget": budget,
+        "details": loaded.details(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: v for name, v in versions().items() if name in _PACKAGES},
+    }

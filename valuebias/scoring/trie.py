@@ -1,0 +1,295 @@
+"""Lay conversations out so that what they share is computed once.
+
+Sorted by their token ids, conversations are the leaves of a prefix trie in depth-first order. A
+pack is a run of neighbours in that order: it starts with one whole conversation, and each further
+one adds only the tokens after what it shares with the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias.backends.base import Pack
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Packed", "pack_rewards", "pack_rows", "pack_targets"]
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A pack, and where its results belong.
+
+    Attributes
+    ----------
+    pack : Pack
+        What a backend computes.
+    item : numpy.ndarray of int64, shape (n,)
+        Which of the given conversations ...
+    slot : numpy.ndarray of int64, shape (n,)
+        ... and which of its values (0 where it has one) ...
+    out : numpy.ndarray of int64, shape (n,)
+        ... is which entry of the result.
+    whole : int
+        How many tokens the same conversations have when nothing is shared.
+    """
+
+    pack: Pack
+    item: Integers
+    slot: Integers
+    out: Integers
+    whole: int
+
+
+def pack_rewards(sequences: Sequence[Integers], *, budget: int) -> list[Packed]:
+    """Pack conversations that are read at their last token.
+
+    Parameters
+    ----------
+    sequences : sequence of numpy.ndarray of int64
+        Token ids. Identical ones share one result.
+    budget : int
+        How many tokens a pack may have. A longer conversation gets a pack of its own.
+
+    Returns
+    -------
+    list of Packed
+        They depend on which conversations there are, not on their order.
+
+    Raises
+    ------
+    ValueBiasError
+        If a conversation is empty.
+
+    Examples
+    --------
+    >>> sequences = [np.array([5, 6, 7]), np.array([5, 8]), np.array([5, 6, 7])]
+    >>> packed, = pack_rewards(sequences, budget=100)
+    >>> packed.pack.ids.tolist(), packed.pack.end.tolist(), packed.pack.gather.tolist()
+    ([5, 6, 7, 8], [4, 3, 3, 4], [2, 3])
+    >>> dict(zip(packed.item.tolist(), packed.out.tolist(), strict=True))
+    {0: 0, 2: 0, 1: 1}
+    """
+    return list(_leaves(_Sorted(sequences), budget))
+
+
+def pack_rows(sequences: Sequence[Integers], *, budget: int) -> list[Packed]:
+    """Pack beginnings of conversations after which every token of the vocabulary is rated.
+
+    Parameters
+    ----------
+    sequences : sequence of numpy.ndarray of int64
+        Token ids up to the place where the answer starts.
+    budget : int
+        How many tokens a pack may have.
+
+    Returns
+    -------
+    list of Packed
+        `out` counts the rows of the result, which has shape (R, vocabulary).
+
+    Examples
+    --------
+    >>> packed, = pack_rows([np.array([5, 6]), np.array([5, 8])], budget=100)
+    >>> packed.pack.target is None, packed.out.tolist()
+    (True, [0, 1])
+    """
+    return pack_rewards(sequences, budget=budget)
+
+
+def pack_targets(
+    sequences: Sequence[Integers], first: npt.ArrayLike, *, budget: int
+) -> list[Packed]:
+    """Pack conversations whose last tokens are rated, given those before.
+
+    Parameters
+    ----------
+    sequences : sequence of numpy.ndarray of int64
+        Token ids.
+    first : array_like of int, shape (len(sequences),)
+        Where in each the tokens to rate start; at least 1, because the first token has no log-prob.
+    budget : int
+        How many tokens a pack may have.
+
+    Returns
+    -------
+    list of Packed
+        `slot` counts the rated tokens of a conversation from 0. What several conversations rate
+        after the same tokens is read from one row.
+
+    Raises
+    ------
+    ValueBiasError
+        If a conversation has no token to rate or none before it.
+
+    Examples
+    --------
+    The words 7 and 8 9 after the prompt 5 6: two rows give three log-probs.
+
+    >>> sequences = [np.array([5, 6, 7]), np.array([5, 6, 8, 9])]
+    >>> packed, = pack_targets(sequences, [2, 2], budget=100)
+    >>> packed.pack.ids.tolist(), packed.pack.gather.tolist()
+    ([5, 6, 8], [1, 2])
+    >>> packed.pack.row.tolist(), packed.pack.target.tolist()
+    ([0, 0, 1], [7, 8, 9])
+    >>> packed.item.tolist(), packed.slot.tolist()
+    ([0, 1, 1], [0, 0, 1])
+    """
+    starts = np.asarray(first, dtype=np.int64)
+    for sequence, start in zip(sequences, starts.tolist(), strict=True):
+        if not 0 < start < len(sequence):
+            raise ValueBiasError(
+                f"A conversation of {len(sequence)} tokens is to be rated from token {start} on; "
+                "expected at least one token before and one from there on."
+            )
+    # Nothing is read at the last token, so it is not computed.
+    ordered = _Sorted([sequence[:-1] for sequence in sequences])
+    return list(_targets(ordered, sequences, starts, budget))
+
+
+class _Sorted:
+    """Distinct sequences in lexicographic order, a beginning before what continues it."""
+
+    def __init__(self, sequences: Sequence[Integers]) -> None:
+        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+        if lengths.size and lengths.min() == 0:
+            raise ValueBiasError(
+                f"Conversation {int(lengths.argmin())} has no tokens; expected at least one."
+            )
+        width = int(lengths.max()) if lengths.size else 1
+        # Big-endian, shifted by one so that "no token" sorts first: bytes then compare as ids do.
+        table = np.zeros((len(sequences), width), dtype=">u4")
+        for row, sequence in zip(table, sequences, strict=True):
+            row[: len(sequence)] = np.asarray(sequence) + 1
+        keys = table.view(f"V{4 * width}")[:, 0]
+        kept, self.inverse = _unique(keys)
+        """Which distinct sequence each given one is."""
+        self.ids: Integers = table[kept].astype(np.int64) - 1
+        self.length: Integers = lengths[kept]
+        same = self.ids[1:] == self.ids[:-1]
+        shared = np.zeros(len(kept), dtype=np.int64)
+        if len(kept) > 1:
+            shared[1:] = np.where(same.all(axis=1), width, (~same).argmax(axis=1))
+        self.shared: Integers = np.minimum(shared, self.length)
+        """How many tokens each has in common with the one before."""
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def cuts(self, budget: int) -> list[tuple[int, int]]:
+        """Divide the sequences into as few runs as the budget allows, of like size."""
+        if len(self) == 0:
+            return []
+        new = np.concatenate([[0], np.cumsum(self.length - self.shared)])
+        runs = self._greedy(new, budget)
+        # As many runs with the least largest one: the same work in packs of like size.
+        low, high = 0, budget
+        while high - low > 8:
+            middle = (low + high) // 2
+            tried = self._greedy(new, middle)
+            if len(tried) == len(runs):
+                runs, high = tried, middle
+            else:
+                low = middle
+        return runs
+
+    def _greedy(self, new: Integers, budget: int) -> list[tuple[int, int]]:
+        runs = []
+        start = 0
+        while start < len(self):
+            room = budget - self.shared[start] + new[start]
+            stop = max(int(np.searchsorted(new, room, side="right")) - 1, start + 1)
+            runs.append((start, stop))
+            start = stop
+        return runs
+
+
+def _unique(keys: npt.NDArray[np.void]) -> tuple[Integers, Integers]:
+    """Give the first index of each distinct key, in sorted order, and each key's place there."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    new = np.ones(len(keys), dtype=bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    inverse = np.empty(len(keys), dtype=np.int64)
+    inverse[order] = np.cumsum(new) - 1
+    return order[new], inverse
+
+
+class _Layout:
+    """The tokens of one run of sequences."""
+
+    def __init__(self, ordered: _Sorted, start: int, stop: int) -> None:
+        shared = ordered.shared[start:stop].copy()
+        shared[0] = 0
+        length = ordered.length[start:stop]
+        places = np.arange(ordered.ids.shape[1])
+        new = (places >= shared[:, None]) & (places < length[:, None])
+        self.ids = ordered.ids[start:stop][new]
+        self.position = np.broadcast_to(places, new.shape)[new].astype(np.int64)
+        self.offset = np.concatenate([[0], np.cumsum(length - shared)])
+        self.shared, self.length = shared, length
+        self.end = self._ends()
+
+    def _ends(self) -> Integers:
+        """Find where each token's subtree ends: at the next sequence that leaves it."""
+        end = np.empty(len(self.ids), dtype=np.int64)
+        following = np.full(int(self.length.max()), len(self.ids), dtype=np.int64)
+        for row in range(len(self.length) - 1, -1, -1):
+            a, b = self.shared[row], self.length[row]
+            end[self.offset[row] : self.offset[row + 1]] = following[a:b]
+            following[a:] = self.offset[row]
+        return end
+
+
+def _leaves(ordered: _Sorted, budget: int) -> Iterator[Packed]:
+    for start, stop in ordered.cuts(budget):
+        layout = _Layout(ordered, start, stop)
+        pack = Pack(layout.ids, layout.position, layout.end, layout.offset[1:] - 1)
+        item, row = _members(ordered, start, stop)
+        whole = int(ordered.length[ordered.inverse[item]].sum())
+        yield Packed(pack, item, np.zeros_like(item), row, whole)
+
+
+def _targets(
+    ordered: _Sorted, sequences: Sequence[Integers], first: Integers, budget: int
+) -> Iterator[Packed]:
+    for start, stop in ordered.cuts(budget):
+        layout = _Layout(ordered, start, stop)
+        members, rows = _members(ordered, start, stop)
+        path = np.empty(int(layout.length.max()), dtype=np.int64)
+        read, target, item, slot = [], [], [], []
+        row = -1
+        for member, own in zip(members.tolist(), rows.tolist(), strict=True):
+            while row < own:
+                row += 1
+                a, b = layout.shared[row], layout.length[row]
+                path[a:b] = np.arange(layout.offset[row], layout.offset[row + 1])
+            rated = sequences[member][first[member] :]
+            read.append(path[first[member] - 1 : layout.length[own]].copy())
+            target.append(rated)
+            item.append(np.full(len(rated), member))
+            slot.append(np.arange(len(rated)))
+        gather, which = np.unique(np.concatenate(read), return_inverse=True)
+        pack = Pack(
+            layout.ids,
+            layout.position,
+            layout.end,
+            gather,
+            row=which.astype(np.int64),
+            target=np.concatenate(target).astype(np.int64),
+        )
+        whole = sum(len(sequences[member]) for member in members.tolist())
+        items = np.concatenate(item)
+        yield Packed(pack, items, np.concatenate(slot), np.arange(len(items)), whole)
+
+
+def _members(ordered: _Sorted, start: int, stop: int) -> tuple[Integers, Integers]:
+    """Give the given sequences that a run stands for, and the place of each in the run."""
+    inside = np.flatnonzero((ordered.inverse >= start) & (ordered.inverse < stop))
+    inside = inside[np.argsort(ordered.inverse[inside], kind="stable")]
+    return inside, ordered.inverse[inside] - start

@@ -1,0 +1,78 @@
+"""Read the scores of whole vocabularies."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from os import PathLike
+from pathlib import Path
+
+import xarray as xr
+
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.io import unescape_texts
+from valuebias.scoring.shelf import Shelf
+from valuebias.scoring.store import provenance_of
+
+__all__ = ["read_vocabulary"]
+
+
+def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
+    """Read the scores of whole vocabularies.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A store that ``valuebias.score(..., lexicon="vocabulary", store=path)`` made.
+
+    Returns
+    -------
+    xarray.DataTree
+        One group a model, named after it with ``--`` for ``/``. Each is a dataset that follows the
+        contract of :mod:`valuebias.schema`, without categories. ``response`` is the token as the
+        tokenizer writes it; the coords ``token_id`` and ``decoded`` (the text it stands for, with
+        U+2400 for NUL) lie along it. Scores are read from disk when they are used.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no such store, or nothing in it is scored yet.
+
+    Warns
+    -----
+    ValueBiasWarning
+        If the store is unfinished. Missing scores are NaN; models without any are left out.
+
+    Examples
+    --------
+    >>> read_vocabulary("nowhere.zarr")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: There is no store 'nowhere.zarr'. Check the path.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise ValueBiasError(f"There is no store {str(source)!r}. Check the path.")
+    provenance_of(source)
+    nodes, todo, total = {}, 0, 0
+    for folder in sorted(entry for entry in source.iterdir() if (entry / ".zgroup").exists()):
+        shelf = Shelf(folder, 0)
+        marks = len(list((folder / "score").glob(".finished.*")))
+        todo, total = todo + len(shelf.blocks) - marks, total + len(shelf.blocks)
+        if marks:
+            ds = xr.open_dataset(folder, engine="zarr", consolidated=False, decode_times=False)
+            nodes[folder.name] = unescape_texts(ds.drop_encoding())
+    if not nodes:
+        raise ValueBiasError(
+            f"Nothing in {str(source)!r} is scored yet, or it holds no whole vocabularies; "
+            "valuebias.read reads the scores of lexicons."
+        )
+    if todo:
+        warnings.warn(
+            f"{str(source)!r} is unfinished: {todo} of {total} blocks are missing. Run the same "
+            "valuebias.score(...) again to go on.",
+            ValueBiasWarning,
+            stacklevel=2,
+        )
+    root = json.loads((source / ".zattrs").read_text(encoding="utf-8"))
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=root), **nodes})

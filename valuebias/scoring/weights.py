@@ -1,0 +1,222 @@
+"""Weight files: which there are, what is in them, and their hash, without loading any."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from valuebias.atomic import atomic_path
+from valuebias.errors import ValueBiasError
+from valuebias.fetch import cache_folder
+from valuebias.provenance import sha256
+
+__all__ = [
+    "INDEX",
+    "SINGLE",
+    "count",
+    "digest",
+    "listed",
+    "refuse_without",
+    "tensors",
+    "weight_files",
+]
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SMALL = 1 << 23
+
+
+def listed(folder: Path, name: str) -> list[str]:
+    """Name the safetensors files that the model's index lists, or the only one.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model's.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    list of str
+        File names, whether or not the files are there.
+
+    Raises
+    ------
+    ValueBiasError
+        If the index cannot be read.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        return [SINGLE]
+    try:
+        found = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueBiasError(
+            f"The index of the weights of {name!r}, {INDEX}, cannot be read ({error!r}). Download "
+            "or save the model again."
+        ) from error
+    if not found or any(Path(file).name != file for file in found):
+        raise ValueBiasError(f"The index of the weights of {name!r} names no proper file: {found}.")
+    return found
+
+
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """Find the safetensors files of a folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model's.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    list of pathlib.Path
+        All of them are there.
+
+    Raises
+    ------
+    ValueBiasError
+        If there are no weights, some are missing, they are pickled, or there is only an adapter.
+    """
+    paths = [folder / file for file in listed(folder, name)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if not missing:
+        return paths
+    if len(missing) < len(paths):
+        raise ValueBiasError(
+            f"The folder {os.fspath(folder)!r} of {name!r} lacks {missing[0]!r} and "
+            f"{len(missing) - 1} more of {len(paths)} files with weights. Complete the download."
+        )
+    refuse_without(sorted(path.name for path in folder.iterdir()), folder, name)
+    return paths
+
+
+def refuse_without(names: Sequence[str], where: str | Path, name: str) -> None:
+    """Raise a ValueBiasError that says why files of these names are no weights to be used."""
+    if any(file.lower().endswith(_PICKLES) for file in names):
+        raise ValueBiasError(
+            f"The model {name!r} has pickled weights only, which can run any code when they are "
+            "loaded, so valuebias never does. Save them as safetensors: "
+            "save_pretrained(folder) of transformers 5 does."
+        )
+    if "adapter_config.json" in names:
+        raise ValueBiasError(
+            f"The model {name!r} is an adapter without its base model. Merge the two "
+            "(peft: merge_and_unload) and save the result."
+        )
+    single = [file for file in names if file.lower().endswith((".gguf", ".onnx"))]
+    if single:
+        raise ValueBiasError(
+            f"The model {name!r} has {single[:4]} and no safetensors. Say which file is meant: "
+            f"give it as the source, as in '.../{single[0]}'."
+        )
+    raise ValueBiasError(
+        f"There are no weights of {name!r} in {os.fspath(where)!r}; found "
+        f"{list(names)[:8]}, expected {SINGLE!r}, or {INDEX!r} with its files."
+    )
+
+
+def tensors(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the names and shapes of the tensors out of a safetensors file's header.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A safetensors file.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        Name to shape.
+
+    Raises
+    ------
+    ValueBiasError
+        If the file is truncated or no safetensors file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if not 2 <= length <= size - 8:
+                raise ValueError("its header is longer than the file")
+            header: dict[str, Any] = json.loads(handle.read(length))
+        entries = {key: entry for key, entry in header.items() if key != "__metadata__"}
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        if 8 + length + end != size:
+            raise ValueError(f"it has {size} bytes instead of {8 + length + end}")
+        return {key: tuple(entry["shape"]) for key, entry in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueBiasError(
+            f"{os.fspath(path)!r} is truncated or no safetensors file ({error}). Download or save "
+            "it again."
+        ) from error
+
+
+def count(shapes: dict[str, tuple[int, ...]]) -> float:
+    """Count the parameters of tensors."""
+    return float(sum(math.prod(shape) for shape in shapes.values()))
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """Hash files together: their names and what is in them.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        The files; order does not matter.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    ValueBiasError
+        If a file cannot be read.
+
+    Notes
+    -----
+    Hashing a large model takes a minute, so each large file's hash is kept in the cache folder for
+    as long as its path, size and times stay the same.
+    """
+    lines = sorted(f"{path.name} {_one(path)}" for path in paths)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _one(path: Path) -> str:
+    real = path.resolve()
+    # The hub's cache names large files by their SHA-256 and checks it when it downloads them.
+    if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+        return real.name
+    try:
+        state = real.stat()
+    except OSError:
+        return sha256(path)
+    if state.st_size < _SMALL:
+        return sha256(real)
+    known = (os.fspath(real), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    key = hashlib.sha256(repr(known).encode()).hexdigest()
+    kept = cache_folder() / "digests" / key
+    try:
+        text = kept.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if _SHA256.fullmatch(text):
+        return text
+    found = sha256(real)
+    with atomic_path(kept) as part:
+        part.write_text(found, encoding="ascii")
+    return found
