@@ -18,13 +18,14 @@ def forget(tensor: Tensor) -> bool:
     """Drop a tensor's pages from memory, where they are a read-only copy of a file's.
 
     safetensors maps a file into memory as a whole, so a weight that has been copied elsewhere keeps
-    its pages until the last weight of the file is gone. Should the tensor be read again, the
-    system reads the file again. Does nothing but on Linux, and nothing to ordinary memory.
+    its pages until the last weight of the file is gone, and a table of which rows are read gathers
+    those of all rows. Should the tensor be read again, the system reads the file again. Does
+    nothing but on Linux, and nothing to ordinary memory.
 
     Parameters
     ----------
     tensor : torch.Tensor
-        A weight that is not needed any more.
+        A weight that is not needed any more, or not for a while.
 
     Returns
     -------

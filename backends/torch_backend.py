@@ -244,12 +244,16 @@ class TorchModel(LoadedModel):
     def _read(self, pack: Pack) -> Floats:
         import torch
 
+        from valuebias.backends import memory
         from valuebias.backends.layout import inputs
 
         arrays = {
             name: torch.from_numpy(array).to(self._place) for name, array in inputs(pack).items()
         }
         hidden = self._head.hidden_of_tree(*(arrays[name] for name in _TREE))
+        if self._source.kind == "reward":
+            # Each pack has words of its own; log-probs read the whole table where it is tied.
+            memory.forget(self._model.get_input_embeddings().weight)
         return self._head.read(hidden[arrays["gather"]], arrays.get("row"), arrays.get("target"))
 
     def _read_whole(self, pack: Pack) -> Floats:

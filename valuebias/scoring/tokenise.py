@@ -30,6 +30,8 @@ Integers = npt.NDArray[np.int64]
 # Answers that share no token with one another, to see what stands before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")
 _SHOWN = 60
+# What a tokenizer gives before it is made into ids is a hundred times as large as they are.
+_AT_ONCE = 256
 
 
 class Tokeniser:
@@ -238,8 +240,10 @@ class Tokeniser:
 
     def _encode(self, texts: Sequence[str], said: Sequence[str]) -> list[Integers]:
         """Tokenise texts whole; `said` is what to call each of them in errors."""
-        if not texts:
-            return []
+        slices = (slice(start, start + _AT_ONCE) for start in range(0, len(texts), _AT_ONCE))
+        return [ids for part in slices for ids in self._encode_slice(texts[part], said[part])]
+
+    def _encode_slice(self, texts: Sequence[str], said: Sequence[str]) -> list[Integers]:
         try:
             lists = self._tokenizer(
                 list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
