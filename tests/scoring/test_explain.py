@@ -13,6 +13,7 @@ from naive_backend import NaiveBackend
 import valuebias
 from valuebias import Model, ValueBiasError
 from valuebias.backends import LoadedModel, Pack, Source, conversations
+from valuebias.backends.torch_backend import TorchBackend
 from valuebias.scoring import explain as module
 
 LACKING = tiny_models.missing()
@@ -91,11 +92,22 @@ def test_as_text(folders: dict[str, Path], prompts: Any) -> None:
     told = valuebias.explain(models, prompts=prompts, lexicon=["x"], backend=NaiveBackend)
     text = str(told)
     assert "2 models × 3 prompts × 1 words" in text
-    assert "512 is assumed" in text
+    assert "1024 is assumed" in text
     assert "nothing is shared" in text
     lines = [line for line in text.splitlines() if line.startswith(("a ", "<b> ", "model "))]
     assert len({len(line) for line in lines}) == 1
     assert "&lt;b&gt;" in told._repr_html_()
+
+
+def test_options_of_the_backend_are_used(folders: dict[str, Path], prompts: Any) -> None:
+    asked: dict[str, Any] = {"prompts": prompts, "lexicon": ["love", "power"]}
+    own = valuebias.explain(str(folders["reward"]), backend=TorchBackend(budget=30), **asked)
+    given = valuebias.explain(str(folders["reward"]), backend="torch", budget=30, **asked)
+    assert own.table["packs"].tolist() == given.table["packs"].tolist() == [3]
+    assert "packs of up to 30 tokens" in own.headline
+    assert not any("is assumed" in note for note in own.notes)
+    on_cpu = valuebias.explain(str(folders["reward"]), backend=TorchBackend(device="cpu"), **asked)
+    assert "on cpu" in on_cpu.headline
 
 
 def test_needs_no_weights(folders: dict[str, Path], prompts: Any, tmp_path: Path) -> None:

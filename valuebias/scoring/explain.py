@@ -25,8 +25,8 @@ from valuebias.scoring.trie import Packed
 
 __all__ = ["Explanation", "explain"]
 
-# What a backend takes for a start is known only once it has loaded a model.
-_BUDGET = 512
+# What a backend chooses is known only once it has loaded a model; ours choose 1024 or 2048 on a CPU.
+_BUDGET = 1024
 # Of a vocabulary's blocks, how many are laid out to stand for the rest.
 _SAMPLE = 2
 _EFFICIENCY = {"cpu": 0.8, "cuda": 0.5, "mps": 0.5}
@@ -161,7 +161,8 @@ def explain(
     vocabulary_as : {"text", "ids"}
         As in :func:`valuebias.score`.
     budget : int, optional
-        How many tokens a pack may have; 512 is assumed if not given.
+        How many tokens a pack may have. If not given, the budget that the backend was made with,
+        else 1024.
 
     Returns
     -------
@@ -175,8 +176,8 @@ def explain(
 
     Notes
     -----
-    The arithmetic counts the layers' matrix products, attention of every token of a pack to every
-    other, and the read-out of the vocabulary.
+    The arithmetic counts the layers' matrix products, attention of every token to those it follows
+    in its conversations, and the read-out of the vocabulary.
 
     Examples
     --------
@@ -197,12 +198,13 @@ def explain(
     if budget is not None and budget < 1:
         raise ValueBiasError(f"budget is {budget!r}; expected a number of tokens, such as 512.")
     engine = get_backend(backend)
-    device = engine.devices()[0]
+    given = budget or _option(engine, "budget")
+    device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
     rows = {}
     for model in plan.models:
         resolved = resolve(model, kind=plan.kind, with_weights=False)
-        counts = _count(plan, engine, Tokeniser(resolved), resolved.facts, budget or _BUDGET)
+        counts = _count(plan, engine, Tokeniser(resolved), resolved.facts, given or _BUDGET)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -211,10 +213,16 @@ def explain(
     whole = ("pairs", "packs", "tokens", "unpacked")
     table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
     return Explanation(
-        _headline(plan, engine, device, budget or _BUDGET),
+        _headline(plan, engine, device, given or _BUDGET),
         table,
-        tuple(_notes(plan, engine, device, speeds, budget)),
+        tuple(_notes(plan, engine, device, speeds, given)),
     )
+
+
+def _option(engine: Backend, name: str) -> Any:
+    """Read an option that backends commonly have; None where it was left to the backend."""
+    value = getattr(engine, name, None)
+    return None if value == "auto" else value
 
 
 def matmul_speed(device: str, dtype: str) -> float:
@@ -304,13 +312,14 @@ def _unpacked(job: Job, plan: Plan) -> int:
 
 def _flop(packed: Packed, plan: Plan, engine: Backend, facts: Facts) -> float:
     pack_ = packed.pack
-    lengths = [len(pack_)]
-    if not engine.packed:
+    if engine.packed:
+        tokens, pairs = len(pack_), int((pack_.end - np.arange(len(pack_))).sum())
+    else:
         lengths = [len(path) for path in conversations(pack_)[0]]
-    layers = facts.flop_per_token * sum(lengths)
-    attention = facts.attention_flop(sum(length * length for length in lengths))
+        tokens, pairs = sum(lengths), sum(length * (length + 1) // 2 for length in lengths)
     rows = len(pack_.gather) if plan.kind == "logprob" else 0
-    return float(layers + attention + facts.vocabulary_flop(rows))
+    arithmetic = facts.flop_per_token * tokens + facts.attention_flop(pairs)
+    return float(arithmetic + facts.vocabulary_flop(rows))
 
 
 def _headline(plan: Plan, engine: Backend, device: str, budget: int) -> str:
