@@ -101,6 +101,12 @@ class Source:
         Names the weights, wherever they came from.
     trust_remote_code : bool
         Whether code that comes with the model may run.
+
+    Examples
+    --------
+    >>> source = Source(name="my-rm", folder=Path("models/my-rm"), kind="reward")
+    >>> source.head, source.dtype
+    ('logits', 'float32')
     """
 
     name: str
@@ -138,6 +144,25 @@ class LoadedModel(ABC):
         How many token ids there are; the width of the rows that whole-vocabulary read-out gives.
     budget : int
         How many tokens a pack had best have. A longer conversation comes in a pack of its own.
+
+    Examples
+    --------
+    A language model to whom all tokens are alike:
+
+    >>> class Even(LoadedModel):
+    ...     device, dtype, vocabulary, budget = "cpu", "float32", 4, 512
+    ...
+    ...     def forward(self, pack):
+    ...         shape = (len(pack.gather), 4) if pack.target is None else pack.target.shape
+    ...         return np.full(shape, np.log(1 / 4), dtype=np.float32)
+    >>> pack = Pack(
+    ...     ids=np.array([0, 2]),
+    ...     position=np.array([0, 1]),
+    ...     end=np.array([2, 2]),
+    ...     gather=np.array([1]),
+    ... )
+    >>> Even().forward(pack).shape
+    (1, 4)
     """
 
     device: str
@@ -167,7 +192,13 @@ class LoadedModel(ABC):
         """
 
     def details(self) -> dict[str, Any]:
-        """Say what else about this run belongs in the provenance, as JSON can hold it."""
+        """Say what else about this run belongs in the provenance.
+
+        Returns
+        -------
+        dict
+            As JSON can hold it; empty unless overridden.
+        """
         return {}
 
     def close(self) -> None:  # noqa: B027 -- most have nothing to do here
@@ -195,6 +226,13 @@ class Backend(ABC):
         (:func:`conversations`); plans then count every conversation whole.
     extra : str
         The extra of the distribution to install, such as ``"torch"``; may be empty.
+
+    Examples
+    --------
+    >>> from valuebias.backends.torch_backend import TorchBackend
+    >>> backend = TorchBackend(budget=1024)
+    >>> backend.name, backend.packed, sorted(backend.kinds)
+    ('torch', True, ['logprob', 'reward'])
     """
 
     name: ClassVar[str]
@@ -209,11 +247,23 @@ class Backend(ABC):
         """Say why this backend cannot run here; None where it can."""
 
     def devices(self) -> tuple[str, ...]:
-        """Name the devices it can use here, the preferred one first."""
+        """Name the devices it can use here.
+
+        Returns
+        -------
+        tuple of str
+            The preferred one first.
+        """
         return ("cpu",)
 
     def dtypes(self) -> tuple[str, ...]:
-        """Name the arithmetic it can use here."""
+        """Name the arithmetic it can use here.
+
+        Returns
+        -------
+        tuple of str
+            Such as ``"float32"`` or ``"bfloat16"``.
+        """
         return ("float32",)
 
     @abstractmethod
