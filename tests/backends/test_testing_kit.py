@@ -206,7 +206,7 @@ def test_what_a_backend_does_not_support_is_skipped(folder: Path) -> None:
 
 
 def test_a_backend_that_loads_an_engine_when_made_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Made here too, not only in the process that is looked at: the module must not outlive the test.
+    # Made here too, not only in the process looked at: the module must not outlive the test.
     monkeypatch.setitem(sys.modules, "jax", types.ModuleType("jax"))
     with pytest.raises(AssertionError):
         BackendTests().test_it_is_listed_without_loading_an_engine(Heavy())

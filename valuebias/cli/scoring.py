@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from valuebias.cli.output import complain, print_json, print_table, watched
 from valuebias.cli.sources import check_place
+from valuebias.errors import ValueBiasError
 from valuebias.text import visible
+
+if TYPE_CHECKING:
+    from valuebias.backends import Backend as Engine
 
 __all__ = ["backends", "explain", "score"]
 
@@ -29,6 +35,15 @@ Lexicon = Annotated[
 KindOption = Annotated[Kind, typer.Option(help="Rewards, or log-probs of language models.")]
 Backend = Annotated[
     str, typer.Option(help="What runs the models; see [bold]valuebias backends[/bold].")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Where it runs them, such as 'cpu' or 'cuda:1'; its own choice if not given."
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; the backend's own choice if not given.")
 ]
 VocabularyAs = Annotated[
     Literal["text", "ids"],
@@ -51,6 +66,8 @@ def score(
     lexicon: Lexicon = "agency-communion",
     kind: KindOption = "reward",
     backend: Backend = "torch",
+    device: Device = None,
+    threads: Threads = None,
     pooling: Annotated[
         Literal["sum", "mean"], typer.Option(help="Of the log-probs of a word's tokens.")
     ] = "sum",
@@ -72,7 +89,7 @@ def score(
             prompts=prompts,
             lexicon=lexicon,
             kind=kind,
-            backend=backend,
+            backend=_engine(backend, {"device": device, "threads": threads}),
             store=store,
             pooling=pooling,
             vocabulary_as=vocabulary_as,
@@ -97,6 +114,7 @@ def explain(
     lexicon: Lexicon = "agency-communion",
     kind: KindOption = "reward",
     backend: Backend = "torch",
+    device: Device = None,
     vocabulary_as: VocabularyAs = "text",
     budget: Budget = None,
     as_json: AsJson = False,
@@ -112,7 +130,7 @@ def explain(
         prompts=prompts,
         lexicon=lexicon,
         kind=kind,
-        backend=backend,
+        backend=_engine(backend, {"device": device}),
         vocabulary_as=vocabulary_as,
         budget=budget,
     )
@@ -122,6 +140,26 @@ def explain(
         return
     for line in str(told).splitlines():
         typer.echo(visible(line))
+
+
+def _engine(name: str, options: Mapping[str, str | int | None]) -> str | Engine:
+    """Give a backend made with the options that were given; its name where none was."""
+    given = {option: value for option, value in options.items() if value is not None}
+    if not given:
+        return name
+    from valuebias.backends import get_backend
+
+    cls: Any = type(get_backend(name))
+    known = inspect.signature(cls).parameters
+    for option in given:
+        if option not in known:
+            raise ValueBiasError(
+                f"The backend {name!r} has no option {option!r}; it has "
+                f"{', '.join(map(repr, known)) or 'none'}. Leave --{option} out, or choose another "
+                "backend."
+            )
+    engine: Engine = cls(**given)
+    return engine
 
 
 def backends(as_json: AsJson = False) -> None:
