@@ -25,6 +25,8 @@ __all__ = ["NAME", "Tree", "attend", "register"]
 
 NAME = "valuebias_tree"
 """What the attention is called in the registry of transformers."""
+SLICE = 8
+"""Blocks of queries computed at once on a CPU."""
 
 
 class Tree:
@@ -123,17 +125,41 @@ def attend(
     torch.Tensor, shape (1, T, heads, d)
         What each head has gathered.
     """
-    heads, size = query.shape[1], query.shape[3]
-    groups = key.shape[1]
+    mask = tree.mask(query.dtype, window)
+    trunk = key[0].index_select(1, tree.trunk), value[0].index_select(1, tree.trunk)
+
+    def some(at: slice) -> Tensor:
+        queries = query[0, :, at.start * BLOCK : at.stop * BLOCK] * scaling
+        return _attend(queries, key[0], value[0], *trunk, tree.near[at], mask[at], softcap)
+
+    blocks = tree.near.shape[0]
+    if query.device.type != "cpu" or torch.onnx.is_in_onnx_export() or blocks <= SLICE:
+        return some(slice(0, blocks))[None]
+    # In slices that stay near the processor, and need a fraction of the memory.
+    out = [some(slice(i, min(i + SLICE, blocks))) for i in range(0, blocks, SLICE)]
+    return torch.cat(out)[None]
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    k_trunk: Tensor,
+    v_trunk: Tensor,
+    near: Tensor,
+    mask: Tensor,
+    softcap: float | None,
+) -> Tensor:
+    """Attend with some blocks of queries, shape (heads, blocks × BLOCK, d), already scaled."""
+    heads, _, size = query.shape
+    groups = key.shape[0]
     share = heads // groups
-    blocks, span = tree.near.shape
+    blocks, span = near.shape
     # Heads that share keys lie beside each other in a block: one layout for both products.
-    q = (query[0] * scaling).reshape(groups, share, blocks, BLOCK, size).transpose(1, 2)
+    q = query.reshape(groups, share, blocks, BLOCK, size).transpose(1, 2)
     q = q.reshape(groups, blocks, share * BLOCK, size)
-    near = tree.near.reshape(-1)
-    k_near = key[0].index_select(1, near).reshape(groups, blocks, span, size)
-    v_near = value[0].index_select(1, near).reshape(groups, blocks, span, size)
-    k_trunk, v_trunk = key[0].index_select(1, tree.trunk), value[0].index_select(1, tree.trunk)
+    k_near = key.index_select(1, near.reshape(-1)).reshape(groups, blocks, span, size)
+    v_near = value.index_select(1, near.reshape(-1)).reshape(groups, blocks, span, size)
     flat = (groups, blocks * share * BLOCK)
     far = q.reshape(*flat, size) @ k_trunk.transpose(1, 2)
     scores = torch.cat(
@@ -141,13 +167,13 @@ def attend(
     )
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.reshape(groups, blocks, share, BLOCK, -1) + tree.mask(query.dtype, window)
+    scores = scores.reshape(groups, blocks, share, BLOCK, -1) + mask
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
     weights = weights.reshape(groups, blocks, share * BLOCK, -1)
     out = (weights[..., :-span].reshape(*flat, -1) @ v_trunk).reshape((*q.shape[:3], -1))
     out = out + weights[..., -span:] @ v_near
     out = out.reshape(groups, blocks, share, BLOCK, -1).permute(1, 3, 0, 2, 4)
-    return out.reshape(1, blocks * BLOCK, heads, -1)
+    return out.reshape(blocks * BLOCK, heads, -1)
 
 
 def register() -> None:

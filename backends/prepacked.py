@@ -19,6 +19,8 @@ __all__ = ["possible", "prepack"]
 
 _ROWS = 1024
 """The number of rows the order is chosen for; others are right too."""
+_SLICE = 512
+"""Rows of a gated feed-forward layer computed at once: enough for the products' full speed."""
 _GATES = {
     "SiLU": ("swish", ""),
     "SiLUActivation": ("swish", ""),
@@ -106,6 +108,12 @@ class _Gated:
         self.activation, self.algorithm = activation, algorithm
 
     def __call__(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2)
+        # The wide layer between is held for a slice at a time, which stays near the processor.
+        made = [self._some(part) for part in rows.split(_SLICE)]
+        return torch.cat(made).reshape(x.shape) if len(made) > 1 else made[0].reshape(x.shape)
+
+    def _some(self, x: Tensor) -> Tensor:
         low = x.to(self.gate.dtype)
         gated = self.up.times(low, self.gate.apply_to(low, self.activation, self.algorithm))
         return self.down.apply_to(gated).to(x.dtype)

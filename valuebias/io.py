@@ -30,7 +30,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-import h5py
 import numpy as np
 import xarray as xr
 
@@ -153,6 +152,9 @@ def _by_suffix(path: Path, table: Mapping[str, _Handler]) -> _Handler:
 
 
 def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
+    # Here, because it takes memory that scoring into zarr can do without.
+    import h5py
+
     try:
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:

@@ -25,7 +25,7 @@ from valuebias.scoring.trie import Packed
 
 __all__ = ["Explanation", "explain"]
 
-# A backend chooses once it has loaded a model; ours choose 1024 or 2048 on a CPU.
+# A backend chooses once it has loaded a model; ours choose 1024 on a CPU.
 _BUDGET = 1024
 # Of a vocabulary's blocks, how many are laid out to stand for the rest.
 _SAMPLE = 2
