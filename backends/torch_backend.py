@@ -253,7 +253,8 @@ class TorchModel(LoadedModel):
         hidden = self._head.hidden_of_tree(*(arrays[name] for name in _TREE))
         if self._source.kind == "reward":
             # Each pack has words of its own; log-probs read the whole table where it is tied.
-            memory.forget(self._model.get_input_embeddings().weight)
+            model: Any = self._model
+            memory.forget(model.get_input_embeddings().weight)
         return self._head.read(hidden[arrays["gather"]], arrays.get("row"), arrays.get("target"))
 
     def _read_whole(self, pack: Pack) -> Floats:
