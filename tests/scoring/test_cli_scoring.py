@@ -13,41 +13,13 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import valuebias
-from valuebias.cli.app import app
 
 LACKING = tiny_models.missing()
 requires_torch = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 Run = Callable[..., Result]
-
-PROMPTS = """
-up: {text: "What is good?", framing: positive}
-down: {text: "What is bad?", framing: negative}
-"""
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run a command in a folder with models, prompts and a lexicon."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NO_COLOR", "1")
-    (tmp_path / "prompts.yaml").write_text(PROMPTS, encoding="utf-8")
-    (tmp_path / "words.csv").write_text("word,category\nlove,good\npower,bad\n", encoding="utf-8")
-    models = "a: {source: reward, family: One}\nb: {source: reward, family: Two}\n"
-    (tmp_path / "models.yaml").write_text(models, encoding="utf-8")
-
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(app, list(arguments), prog_name="valuebias")
-
-    return call
-
-
-@pytest.fixture
-def reward(tmp_path: Path) -> Path:
-    return tiny_models.tiny("llama", "reward", tmp_path / "reward")
-
 
 ASKED = ("models.yaml", "--prompts", "prompts.yaml", "--lexicon", "words.csv")
 
