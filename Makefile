@@ -11,6 +11,8 @@ VENV := .venv-$(VERSION)
 BIN := $(VENV)/bin
 # optimum pins a transformers that the other backends are too new for.
 OPTIMUM := .venv-optimum-$(VERSION)
+# Where exported models run without PyTorch.
+BARE := .venv-bare-$(VERSION)
 # What the tests of scoring need, and which PyTorch. EXTRAS= leaves it out: those tests then skip.
 EXTRAS ?= torch,onnx
 TORCH ?= torch==2.13.0
@@ -22,11 +24,15 @@ SOURCES := $(shell find valuebias analysis backends -not -name '*.pyc' -not -nam
 MODULES := $(shell find valuebias analysis backends -name '*.py')
 TEST := $(VENV)/.test-$(subst $(COMMA),-,$(EXTRAS))
 PYTEST := --numprocesses 2 --dist loadscope
+# Without PyTorch mypy knows nothing of its classes, and what it says of that is no fault.
+UNTYPED := $(if $(EXTRAS),,--allow-subclassing-any --no-warn-unused-ignores --no-warn-redundant-casts \
+    --no-warn-return-any)
 
 # Import the installed package, never the folders beside this file.
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test unit lint types docstrings docs bench optimum optimum-environment clean
+.PHONY: demo test unit lint types docstrings docs bench clean
+.PHONY: optimum optimum-environment without-torch without-torch-environment
 .DELETE_ON_ERROR:
 
 ## Fit the bundled demonstration data and write a report.
@@ -36,15 +42,16 @@ demo: $(VENV)/.package
 ## Everything that has to be green.
 test: lint types docstrings unit
 
+# Two processes with a thread each: more threads than cores spend their time waiting for one another.
 unit: $(VENV)/.package $(TEST)
-	$(BIN)/pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST)
 
 lint: $(TEST)
 	$(BIN)/ruff check --quiet --output-format concise .
 
 # From inside the environment, so that the installed package is checked and not the folders.
 types: $(VENV)/.package $(TEST)
-	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p valuebias
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml $(UNTYPED) -p valuebias
 
 docstrings: $(TEST)
 	$(BIN)/numpydoc lint $(MODULES)
@@ -61,6 +68,13 @@ optimum: optimum-environment
 	$(OPTIMUM)/bin/pytest -p no:cacheprovider tests/backends/test_optimum.py
 
 optimum-environment: $(OPTIMUM)/.package
+
+## Exported models, in an environment without PyTorch.
+without-torch: without-torch-environment $(VENV)/.package $(TEST)
+	VALUEBIAS_PYTHON_WITHOUT_TORCH=$(abspath $(BARE)/bin/python) \
+	    $(BIN)/pytest -p no:cacheprovider -k needs_no_torch tests/backends/test_onnx.py
+
+without-torch-environment: $(BARE)/.package
 
 # The stamps: dependencies once per change of pyproject.toml, the package once per change of a source.
 $(VENV)/.venv:
@@ -80,13 +94,19 @@ $(TEST): $(VENV)/.venv pyproject.toml | $(VENV)/.package
 	@rm -rf build valuebias.egg-info
 	@touch $@
 
-$(OPTIMUM)/.venv:
-	$(PYTHON) -m venv $(OPTIMUM)
+$(OPTIMUM)/.venv $(BARE)/.venv:
+	$(PYTHON) -m venv $(@D)
 	@touch $@
 
 $(OPTIMUM)/.package: $(OPTIMUM)/.venv pyproject.toml README.md $(SOURCES)
 	@rm -rf build valuebias.egg-info
 	$(OPTIMUM)/bin/pip install --quiet --disable-pip-version-check '.[optimum,test]' '$(TORCH)'
+	@rm -rf build valuebias.egg-info
+	@touch $@
+
+$(BARE)/.package: $(BARE)/.venv pyproject.toml README.md $(SOURCES)
+	@rm -rf build valuebias.egg-info
+	$(BARE)/bin/pip install --quiet --disable-pip-version-check . onnxruntime-gpu 'transformers>=5.0'
 	@rm -rf build valuebias.egg-info
 	@touch $@
 

@@ -136,8 +136,10 @@ def attend(
     if query.device.type != "cpu" or torch.onnx.is_in_onnx_export() or blocks <= SLICE:
         return some(slice(0, blocks))[None]
     # In slices that stay near the processor, and need a fraction of the memory.
-    out = [some(slice(i, min(i + SLICE, blocks))) for i in range(0, blocks, SLICE)]
-    return torch.cat(out)[None]
+    out = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
+    for i in range(0, blocks, SLICE):
+        out[i * BLOCK : (i + SLICE) * BLOCK] = some(slice(i, min(i + SLICE, blocks)))
+    return out[None]
 
 
 def _attend(

@@ -8,9 +8,13 @@ configuration, so that it can be used without PyTorch and taken elsewhere, and a
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import logging
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +36,8 @@ FORMAT = 1
 GRAPH = "model.onnx"
 MANIFEST = "valuebias.json"
 _OPSET = 23
+_NEEDED = ("torch", "onnx", "onnxscript")
+"""What exporting takes, and running an export does not."""
 _TOKENIZER = (
     "tokenizer*",
     "chat_template*",
@@ -131,14 +137,17 @@ def export(source: Source, folder: Path) -> None:
         If PyTorch is missing, the architecture cannot be computed as a tree, or the exported graph
         gives other numbers.
     """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueBiasError(
+            f"{source.name} has to be exported first, but {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not installed. Run: pip install "
+            '"valuebias[onnx]". Or export it elsewhere and give the model.onnx that is made there.'
+        )
     import torch
 
     from valuebias.backends import loading
-    from valuebias.backends.torch_backend import TorchBackend
 
-    missing = TorchBackend().available()
-    if missing is not None:
-        raise ValueBiasError(f"{source.name} has to be exported first, but {missing}.")
     cpu = torch.device("cpu")
     model, head = loading.load(source, device=cpu, spread=False, own_attention=False)
     if not loading.takes_trees(model, source, head):
@@ -233,9 +242,7 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
         count = dim("targets", min=1)
         shapes |= {"row": {0: count}, "target": {0: count}}
     outputs = ["reward"] if pack.row is None else ["rows", "picked"]
-    with torch.no_grad(), warnings.catch_warnings():
-        # The exporter warns about its own inner workings.
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             graph,
             tuple(torch.from_numpy(array) for array in arrays.values()),
@@ -249,6 +256,20 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
     if program is None:
         raise ValueBiasError("The exporter of PyTorch gave no graph back. Use backend='torch'.")
     program.save(path, external_data=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what the exporter warns and logs about its own inner workings."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _compare(path: Path, pack: Pack, expected: torch.Tensor, source: Source) -> None:

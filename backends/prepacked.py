@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from valuebias.backends import memory
 
-__all__ = ["possible", "prepack"]
+__all__ = ["Linear", "possible", "prepack"]
 
 _ROWS = 1024
 """The number of rows the order is chosen for; others are right too."""
@@ -59,20 +59,30 @@ def prepack(model: nn.Module, dtype: torch.dtype) -> int:
     count = 0
     for name, child in list(model.named_children()):
         if type(child) is nn.Linear:
-            setattr(model, name, _Linear(child, dtype))
+            setattr(model, name, Linear(child, dtype))
             count += 1
         else:
             count += prepack(child, dtype)
     gate = type(getattr(model, "act_fn", None)).__name__
     parts = (getattr(model, part, None) for part in ("gate_proj", "up_proj", "down_proj"))
-    linear = [part for part in parts if isinstance(part, _Linear)]
+    linear = [part for part in parts if isinstance(part, Linear)]
     if gate in _GATES and len(linear) == 3:
         # The layers' own forward is "down(act(gate(x)) * up(x))" wherever these names are.
         model.forward = _Gated(linear[0], linear[1], linear[2], *_GATES[gate])
     return count
 
 
-class _Linear(nn.Module):
+class Linear(nn.Module):
+    """A linear layer that takes the weights of another one away, reordered.
+
+    Parameters
+    ----------
+    layer : torch.nn.Linear
+        Loses its weights.
+    dtype : torch.dtype
+        Of the product.
+    """
+
     def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
@@ -85,15 +95,18 @@ class _Linear(nn.Module):
         layer.weight = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer, in its own dtype."""
         return self.apply_to(x.to(self.dtype)).to(x.dtype)
 
     def apply_to(self, x: Tensor, activation: str = "none", algorithm: str = "") -> Tensor:
+        """Apply the layer to what has its dtype, and an activation to the result."""
         made = torch.ops.mkldnn._linear_pointwise(
             x, self.packed, self.bias, activation, [], algorithm
         )
         return cast(Tensor, made)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """Apply the layer and multiply the result with something else."""
         made = torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "mul")
         return cast(Tensor, made)
 
@@ -102,16 +115,18 @@ class _Gated:
     """A gated feed-forward layer, with the activation and the gate inside the products."""
 
     def __init__(
-        self, gate: _Linear, up: _Linear, down: _Linear, activation: str, algorithm: str
+        self, gate: Linear, up: Linear, down: Linear, activation: str, algorithm: str
     ) -> None:
         self.gate, self.up, self.down = gate, up, down
         self.activation, self.algorithm = activation, algorithm
 
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)
+        out = torch.empty_like(rows)
         # The wide layer between is held for a slice at a time, which stays near the processor.
-        made = [self._some(part) for part in rows.split(_SLICE)]
-        return torch.cat(made).reshape(x.shape) if len(made) > 1 else made[0].reshape(x.shape)
+        for start in range(0, len(rows), _SLICE):
+            out[start : start + _SLICE] = self._some(rows[start : start + _SLICE])
+        return out.reshape(x.shape)
 
     def _some(self, x: Tensor) -> Tensor:
         low = x.to(self.gate.dtype)

@@ -171,6 +171,10 @@ class TorchModel(LoadedModel):
         import torch
 
         self._dtype = torch.bfloat16 if self._autocast else getattr(torch, source.dtype)
+        if device.type == "cpu" and source.kind == "reward":
+            # Each pack has words of its own; log-probs read the whole table where it is tied.
+            embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+            embeddings.register_forward_hook(_forget_table)
         self._prepacked = 0
         if device.type == "cpu" and not whole and prepacked.possible(self._dtype):
             self._prepacked = prepacked.prepack(head.body, self._dtype)
@@ -228,7 +232,11 @@ class TorchModel(LoadedModel):
         """Give memory back; the model is not used afterwards."""
         import torch
 
+        from valuebias.backends import memory
+
         del self._model, self._head
+        # Modules refer to one another in circles, so that only a collection frees their weights.
+        memory.release()
         if self._place.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -244,17 +252,12 @@ class TorchModel(LoadedModel):
     def _read(self, pack: Pack) -> Floats:
         import torch
 
-        from valuebias.backends import memory
         from valuebias.backends.layout import inputs
 
         arrays = {
             name: torch.from_numpy(array).to(self._place) for name, array in inputs(pack).items()
         }
         hidden = self._head.hidden_of_tree(*(arrays[name] for name in _TREE))
-        if self._source.kind == "reward":
-            # Each pack has words of its own; log-probs read the whole table where it is tied.
-            model: Any = self._model
-            memory.forget(model.get_input_embeddings().weight)
         return self._head.read(hidden[arrays["gather"]], arrays.get("row"), arrays.get("target"))
 
     def _read_whole(self, pack: Pack) -> Floats:
@@ -282,6 +285,12 @@ class TorchModel(LoadedModel):
             for array in (pack.row, pack.target)
         )
         return self._head.read(torch.stack([rows[r] for r in range(len(which))]), row, target)
+
+
+def _forget_table(embeddings: Any, *_: object) -> None:
+    from valuebias.backends import memory
+
+    memory.forget(embeddings.weight)
 
 
 _TREE = ("ids", "position", "end", "trunk")

@@ -4,6 +4,7 @@ from . import datasets as datasets
 from . import errors as errors
 from . import instruments as instruments
 from . import io as io
+from . import logprobs as logprobs
 from . import plots as plots
 from . import report as report
 from . import schema as schema
@@ -25,6 +26,10 @@ from .instruments import prompts as prompts
 from .io import read as read
 from .io import read_scores as read_scores
 from .io import write as write
+from .logprobs.alignment import align as align
+from .logprobs.alignment import alignment_report as alignment_report
+from .logprobs.methods import implicit_methods as implicit_methods
+from .logprobs.pairs import implicit as implicit
 from .schema import validate as validate
 from .scoring.explain import Explanation as Explanation
 from .scoring.explain import explain as explain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import naive
 import numpy as np
 import pytest
 import small_models
+from little_memory import too_large_a_pack
 
 from valuebias.backends import Source, conversations
 from valuebias.backends.samples import lay_out, random_conversations, write_model
@@ -159,38 +159,10 @@ def test_options_that_do_not_exist(tmp_path: Path, options: dict[str, str], mess
         TorchBackend(**options).load(write(tmp_path / "model"))  # type: ignore[arg-type]
 
 
-LITTLE_MEMORY = """
-import resource, sys
-import numpy as np
-from pathlib import Path
-from valuebias.backends import OutOfMemory, Pack, Source
-from valuebias.backends.torch_backend import TorchBackend
-
-loaded = TorchBackend(device="cpu").load(Source(name="t", folder=Path(sys.argv[1]), kind="reward"))
-small = Pack(np.arange(9), np.arange(9), np.full(9, 9), np.array([8]))
-before = loaded.forward(small)
-used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, resource.RLIM_INFINITY))
-n = 2**19
-try:
-    loaded.forward(Pack(np.zeros(n, int), np.zeros(n, int), np.arange(n) + 1, np.arange(n)))
-except OutOfMemory as error:
-    print(error)
-assert (loaded.forward(small) == before).all()
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="limits its own memory as Linux can")
 def test_too_little_memory_is_said_and_survived(tmp_path: Path) -> None:
     write(tmp_path / "model")
-    done = subprocess.run(
-        [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path / "model")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "no room for a pack of 524288 tokens" in done.stdout
+    assert "no room for a pack of 524288 tokens" in too_large_a_pack("torch", tmp_path / "model")
 
 
 def test_gguf_files_give_what_their_folder_gives() -> None:

@@ -2,12 +2,14 @@
 
     python tests/benchmarks/scoring.py                    # everything, about half an hour
     python tests/benchmarks/scoring.py --only torch       # one case (repeatable)
+    python tests/benchmarks/scoring.py --out tests/benchmarks/scoring.md    # for README and docs
 
 The model is SmolLM2-135M-Instruct with a one-label head of random weights, or as it is for
 log-probs; tests/support/small_models.py says where it comes from. The words are the 263 nouns of
 the paper's Big Two scores (set VALUEBIAS_DATA or be online), the prompts its 54. A case times
 `valuebias.score` from text to dataset, without loading the model. The peer is timed on a sample of
-the same pairs in the same process with the same threads, tokenised beforehand.
+the same pairs in the same process with the same threads, tokenised beforehand. The speed of float32
+matrix products is measured in that process, too, before and after.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from typing import Any
 import numpy as np
 
 import valuebias
-from valuebias.backends import Backend, LoadedModel, Source
+from valuebias.backends import Backend, LoadedModel, Source, prepacked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
@@ -43,13 +45,14 @@ CASES = {
     "words": "log-probs of the nouns, torch",
     "vocabulary": "rewards of the whole vocabulary, one prompt, torch",
 }
+PRODUCTS = {"torch_mm": "torch.mm", "onednn": "oneDNN", "numpy": "NumPy"}
 PEERS = {
     "torch": "padded batches of 64",
     "onnx": "padded batches of 64",
     "bfloat16": "padded batches of 64, float32",
     "rows": "one prompt at a time, logits everywhere",
     "words": "padded batches of 64",
-    "vocabulary": "-",
+    "vocabulary": "–",
 }
 
 
@@ -57,7 +60,7 @@ def main() -> None:
     """Run the cases asked for, each in a process of its own, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(CASES), action="append")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--out", type=Path, help="write the table here, too")
     parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
     args = parser.parse_args()
     reason = small_models.missing("smollm2")
@@ -68,9 +71,10 @@ def main() -> None:
         sys.stdout.write(json.dumps(RUN[args.case]()) + "\n")
         return
     results = {name: in_own_process(name) for name in args.only or CASES}
-    sys.stdout.write(f"{machine()}\n\n{table(results)}")
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
+    text = f"{conditions(results)}\n\n{table(results)}"
+    sys.stdout.write(text)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
 
 
 def in_own_process(name: str) -> dict[str, float]:
@@ -80,8 +84,8 @@ def in_own_process(name: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def machine() -> dict[str, object]:
-    """Describe what the numbers were measured on."""
+def conditions(results: dict[str, dict[str, float]]) -> str:
+    """Say what the numbers were measured on."""
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -89,9 +93,18 @@ def machine() -> dict[str, object]:
         cpu = names[0].split(":")[1].strip() if names else cpu
     from valuebias.provenance import versions
 
-    packages = {k: v for k, v in versions().items() if k in ("torch", "transformers")}
-    packages |= {k: v for k, v in versions().items() if k.startswith("onnxruntime")}
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **packages}
+    shown = {"torch": "PyTorch", "transformers": "transformers", "onnxruntime-gpu": "ONNX Runtime"}
+    found = versions()
+    packages = [f"{name} {found[key]}" for key, name in shown.items() if key in found]
+    peaks = {key: [r[key] for r in results.values() if key in r] for key in PRODUCTS}
+    products = [f"{name} {max(peaks[key]):.0f}" for key, name in PRODUCTS.items() if peaks[key]]
+    return (
+        f"`python tests/benchmarks/scoring.py` on {os.cpu_count()} cores of an {cpu}, Python "
+        f"{platform.python_version()}, {', '.join(packages)},\n"
+        f"{time.strftime('%Y-%m-%d')}, each case once: SmolLM2-135M, 54 prompts, 263 nouns or the "
+        "whole vocabulary. The peers are\ntimed on a sample of the same pairs. Fastest float32 "
+        f"matrix products, in GFLOP/s: {', '.join(products)}."
+    )
 
 
 # --- ours ---------------------------------------------------------------------------------------
@@ -124,14 +137,17 @@ class Timed:
     scores: np.ndarray
     seconds: float
     flop: float
-    peak: float
+    peaks: dict[str, float]
 
     def numbers(self, peer: Callable[[], float]) -> dict[str, float]:
         """Give the row of the table; `peer` gives pairs a second."""
-        rate = self.scores.size / self.seconds
+        rate, speed = self.scores.size / self.seconds, self.flop / self.seconds / 1e9
         theirs = peer()
-        share = self.flop / self.seconds / self.peak
-        return {"rate": rate, "peer": theirs, "ratio": rate / theirs, "share": share}
+        shares = {
+            "share_torch": speed / self.peaks["torch_mm"],
+            "share_fastest": speed / max(self.peaks.values()),
+        }
+        return {"rate": rate, "peer": theirs, "ratio": rate / theirs} | shares | self.peaks
 
 
 def timed(
@@ -142,7 +158,7 @@ def timed(
     few = valuebias.prompts(valuebias.prompts().table.iloc[:2], name="few")
     options: dict[str, Any] = {"kind": kind, "backend": loaded, "progress": False}
     valuebias.score(model, prompts=few, lexicon=words, **options)
-    before = peak()
+    before = products()
     start = time.perf_counter()
     made = valuebias.score(model, lexicon=words, **options)
     seconds = time.perf_counter() - start
@@ -151,20 +167,39 @@ def timed(
     budget = loaded.model.budget
     plan = valuebias.explain(model, lexicon=words, kind=kind, backend=loaded, budget=budget)
     flop = float(plan.to_frame()["flop"].sum())
-    return Timed(scores["score"].to_numpy().copy(), seconds, flop, max(before, peak()))
+    after = products()
+    peaks = {name: max(before[name], after[name]) for name in before}
+    return Timed(scores["score"].to_numpy().copy(), seconds, flop, peaks)
 
 
-def peak() -> float:
-    """Measure the speed of float32 matrix products, the best of ten."""
+def products() -> dict[str, float]:
+    """Measure float32 matrix products in GFLOP/s, each the best of ten.
+
+    PyTorch multiplies by MKL, which on some processors uses half of what they can do; so the other
+    libraries at hand are measured as well.
+    """
     import torch
 
-    matrix = torch.ones(2048, 2048)
-    times = []
-    for _ in range(10):
-        start = time.perf_counter()
-        matrix @ matrix
-        times.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(times)
+    size = 2048
+    matrix = torch.ones(size, size)
+    array = matrix.numpy()
+    ways: dict[str, Callable[[], object]] = {
+        "torch_mm": lambda: torch.mm(matrix, matrix),
+        "numpy": lambda: array @ array,
+    }
+    if prepacked.possible(torch.float32):
+        layer = prepacked.Linear(torch.nn.Linear(size, size, bias=False), torch.float32)
+        ways["onednn"] = lambda: layer(matrix)
+    found = {}
+    with torch.inference_mode():
+        for name, multiply in ways.items():
+            times = []
+            for _ in range(10):
+                start = time.perf_counter()
+                multiply()
+                times.append(time.perf_counter() - start)
+            found[name] = 2 * size**3 / min(times) / 1e9
+    return found
 
 
 def nouns() -> list[str]:
@@ -316,8 +351,9 @@ def run_bfloat16() -> dict[str, float]:
     truth = exact["score"].to_numpy()
     error = made.scores[:, ::9] - truth
     numbers = made.numbers(lambda: peer_rewards(words))
-    # The share of the float32 peak says nothing here.
-    return numbers | {"share": float("nan"), "error": float(error.std() / truth.std())}
+    # The share of float32 products says nothing here.
+    share = dict.fromkeys(("share_torch", "share_fastest"), float("nan"))
+    return numbers | share | {"error": float(error.std() / truth.std())}
 
 
 def run_rows() -> dict[str, float]:
@@ -368,19 +404,20 @@ RUN = {
 def table(results: dict[str, dict[str, float]]) -> str:
     """Lay the results out as Markdown."""
     lines = [
-        "| SmolLM2-135M, 54 prompts | scores/s | peer | scores/s | ratio | share of peak | |",
-        "|---|---|---|---|---|---|---|",
+        "| case | scores/s | peer | scores/s | ratio | share of `torch.mm` | of the fastest | |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
-        cells = [CASES[name], _number(result.get("rate")), PEERS[name], _number(result.get("peer"))]
-        cells += [_number(result.get("ratio")), _number(result.get("share")), _remark(result)]
+        cells = [CASES[name], _number(result.get("rate")), PEERS[name]]
+        numbers = ("peer", "ratio", "share_torch", "share_fastest")
+        cells += [*(_number(result.get(key)) for key in numbers), _remark(result)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _number(value: float | None) -> str:
     if value is None or np.isnan(value):
-        return "-"
+        return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -44,7 +46,9 @@ def missing(name: str) -> str | None:
 def gguf(name: str) -> Path:
     """Give the model as one GGUF file."""
     target = folder() / f"{name}.gguf"
-    if not target.exists():
+    with _alone(target):
+        if target.exists():
+            return target
         files = [file for module in _MODULES[name] for file in _package(module).rglob("*.gguf*")]
         with atomic_path(target) as part, part.open("wb") as out:
             for file in sorted(files):
@@ -56,7 +60,9 @@ def gguf(name: str) -> Path:
 def language_model(name: str) -> Path:
     """Give the folder of the model as it is, dequantised to float32."""
     target = folder() / f"{name}-lm"
-    if not target.exists():
+    with _alone(target):
+        if target.exists():
+            return target
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -78,7 +84,9 @@ def language_model(name: str) -> Path:
 def reward_model(name: str) -> Path:
     """Give the folder of the model with a one-label head of seeded random weights."""
     target = folder() / f"{name}-rm"
-    if not target.exists():
+    with _alone(target):
+        if target.exists():
+            return target
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -98,6 +106,19 @@ def reward_model(name: str) -> Path:
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
     return target
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Let one process at a time make a file; the next one then finds it there."""
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        try:
+            import fcntl
+        except ImportError:  # Windows: made twice, then
+            yield
+            return
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @cache

@@ -39,14 +39,15 @@ def tiny(
     labels: int = 1,
     seed: int = 0,
     chat_template: str | None = CHAT,
+    tokens: int = 320,
 ) -> Path:
-    """Write a tiny random model and its tokenizer; give the folder back.
+    """Write a tiny random model and its tokenizer of so many tokens; give the folder back.
 
     `kind` is "reward" (a classifier of `labels` labels) or "logprob" (a causal language model).
     As in the real ones, Qwen has more rows than its tokenizer has tokens and writes no BOS.
     """
     qwen = architecture.startswith("qwen")
-    encode = make_tokenizer(bos=not qwen, chat_template=chat_template)
+    encode = make_tokenizer(bos=not qwen, chat_template=chat_template, tokens=tokens)
     write_model(
         folder,
         architecture,
@@ -66,8 +67,11 @@ def write_tokenizer(folder: Path, *, bos: bool = True, chat_template: str | None
     return folder
 
 
-def make_tokenizer(*, bos: bool = True, chat_template: str | None = CHAT) -> Any:
-    """Train byte pairs on a paragraph: all 256 bytes, about sixty merges, six special tokens."""
+def make_tokenizer(*, bos: bool = True, chat_template: str | None = CHAT, tokens: int = 320) -> Any:
+    """Train byte pairs on a paragraph: all 256 bytes, about sixty merges, six special tokens.
+
+    With a thousand tokens, each of the paragraph's words is one.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -75,7 +79,7 @@ def make_tokenizer(*, bos: bool = True, chat_template: str | None = CHAT) -> Any
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320,
+        vocab_size=tokens,
         special_tokens=list(SPECIAL),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,

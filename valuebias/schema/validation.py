@@ -15,6 +15,8 @@ from valuebias.schema.contract import DIMS, FRAMINGS, KINDS, SCHEMA, STAGES, dem
 __all__ = ["validate"]
 
 _TEXT_COORDS = {"model": ("family", "base", "stage"), "prompt": ("text", "framing")}
+# Implicit rewards that are differences of probabilities have no unit.
+_OTHER_UNITS = {"implicit": ("1",)}
 _CHOICES = {"stage": STAGES, "framing": FRAMINGS}
 
 
@@ -74,7 +76,7 @@ def _check_attrs(ds: xr.Dataset) -> None:
     kind = ds.attrs.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueBiasError(f"The attribute 'kind' is {kind!r}. {did_you_mean(kind, KINDS)}")
-    if ds.attrs.get("units") != KINDS[kind]:
+    if ds.attrs.get("units") not in (KINDS[kind], *_OTHER_UNITS.get(kind, ())):
         raise ValueBiasError(
             f"Scores of kind {kind!r} have the units {ds.attrs.get('units')!r}; expected "
             f"{KINDS[kind]!r}. Convert them (1 bit = 0.693 nat) or correct the attribute 'units'."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from valuebias.backends.base import LoadedModel, OutOfMemory
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.scoring.plan import Block, Plan
 from valuebias.scoring.tokenise import Tokeniser
-from valuebias.scoring.trie import Packed, pack_rewards, pack_rows, pack_targets
+from valuebias.scoring.trie import Packed, distinct, pack_rewards, pack_rows, pack_targets
 
 __all__ = ["NO_TOKENS", "Job", "Runner", "Tokenised", "pack"]
 
@@ -67,11 +67,8 @@ class Tokenised:
         self._tokeniser = tokeniser
         self._vocabulary = vocabulary
         self._texts = [str(text) for text in plan.prompts.table["text"]]
-        # Of the prompt being worked off: where each conversation occurred first, and how many
-        # responses were looked at.
         self._prompt = -1
-        self._seen: dict[bytes, int] = {}
-        self._known: list[int] = []
+        self._seen = _Seen()
 
     def job(self, block: Block) -> Job:
         """Tokenise a block.
@@ -104,19 +101,15 @@ class Tokenised:
     def _tokens(self, block: Block) -> Job:
         """Leave out conversations that an earlier token of the same prompt has already."""
         if block.prompts.start != self._prompt:
-            self._prompt, self._seen, self._known = block.prompts.start, {}, []
-        new: list[Integers] = []
+            self._prompt, self._seen = block.prompts.start, _Seen()
         # After a resume, earlier blocks are tokenised again to know what was there.
-        for start in range(len(self._known), block.responses.stop, block.n_responses):
-            stop = min(start + block.n_responses, block.responses.stop)
-            for place, ids in enumerate(self._conversations(start, stop), start=start):
-                # A hash, because a large vocabulary's conversations take up a lot of memory.
-                key = hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
-                source = self._seen.setdefault(key, place)
-                self._known.append(source)
-                if source == place and place >= block.responses.start:
-                    new.append(ids)
-        return Job(block, new, source=np.array(self._known[block.responses], dtype=np.int64))
+        for start in range(len(self._seen), block.responses.start, block.n_responses):
+            stop = min(start + block.n_responses, block.responses.start)
+            self._seen.add(self._conversations(start, stop))
+        found = self._conversations(block.responses.start, block.responses.stop)
+        source = self._seen.add(found)
+        own = np.arange(block.responses.start, block.responses.stop) == source
+        return Job(block, [found[i] for i in np.flatnonzero(own)], source=source)
 
     def _conversations(self, start: int, stop: int) -> list[Integers]:
         rows = self._vocabulary.iloc[start:stop]
@@ -124,6 +117,32 @@ class Tokenised:
         if self._plan.vocabulary_as == "ids":
             return self._tokeniser.rewards_by_id(text, rows["token_id"].tolist())
         return self._tokeniser.rewards(text, rows["text"].tolist())
+
+
+class _Seen:
+    """Conversations that have occurred, by their hashes: a vocabulary's take up a lot of memory."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        # Distinct hashes in order, and the place at which each occurred first.
+        self._hashes = np.empty(0, dtype="V16")
+        self._first = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, conversations: Sequence[Integers]) -> Integers:
+        """Add conversations; give for each the place at which it occurred first, from 0."""
+        digests = [hashlib.blake2b(ids.tobytes(), digest_size=16).digest() for ids in conversations]
+        new = np.frombuffer(b"".join(digests), dtype="V16")
+        places = self._count + np.arange(len(new))
+        self._count += len(new)
+        hashes = np.concatenate([self._hashes, new])
+        first = np.concatenate([self._first, places])
+        kept, inverse = distinct(hashes)
+        source = first[kept][inverse]
+        self._hashes, self._first = hashes[kept], first[kept]
+        return source[len(source) - len(new) :]
 
 
 def pack(job: Job, kind: str, budget: int) -> list[Packed]:

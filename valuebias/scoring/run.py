@@ -14,6 +14,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import xarray as xr
 
+from valuebias.backends import memory
 from valuebias.backends.base import Backend, LoadedModel
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
@@ -249,6 +250,7 @@ def _loaded(engine: Backend, model: Prepared, shelf: Shelf, budget: int | None) 
     try:
         runner = Runner(loaded, name=model.name, kind=source.kind, budget=budget)
         note_run(shelf.folder, model.name, _run_record(loaded, runner.budget))
+        memory.release()
         yield runner
     finally:
         loaded.close()
@@ -264,6 +266,7 @@ def _work_off(jobs: Iterable[Job], runner: Runner, finish: Finisher, watch: Watc
 
         finish(job, runner.run(job, advance))
         watch.finish(job.block.pairs)
+        memory.release()
 
 
 def _jobs(source: Tokenised, todo: Sequence[Block]) -> Generator[Job]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from valuebias.backends.base import Pack
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Packed", "pack_rewards", "pack_rows", "pack_targets"]
+__all__ = ["Packed", "distinct", "pack_rewards", "pack_rows", "pack_targets"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -167,7 +167,7 @@ class _Sorted:
         for row, sequence in zip(table, sequences, strict=True):
             row[: len(sequence)] = np.asarray(sequence) + 1
         keys = table.view(f"V{4 * width}")[:, 0]
-        kept, self.inverse = _unique(keys)
+        kept, self.inverse = distinct(keys)
         """Which distinct sequence each given one is."""
         self.ids: Integers = table[kept].astype(np.int64) - 1
         self.length: Integers = lengths[kept]
@@ -209,8 +209,21 @@ class _Sorted:
         return runs
 
 
-def _unique(keys: npt.NDArray[np.void]) -> tuple[Integers, Integers]:
-    """Give the first index of each distinct key, in sorted order, and each key's place there."""
+def distinct(keys: npt.NDArray[np.void]) -> tuple[Integers, Integers]:
+    """Find the distinct ones among keys.
+
+    Parameters
+    ----------
+    keys : numpy.ndarray of void, shape (n,)
+        Compared as bytes.
+
+    Returns
+    -------
+    kept : numpy.ndarray of int64, shape (distinct,)
+        Where each distinct key occurs first, in the order of the keys.
+    inverse : numpy.ndarray of int64, shape (n,)
+        Which of them each key is.
+    """
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     new = np.ones(len(keys), dtype=bool)

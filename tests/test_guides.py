@@ -1,0 +1,84 @@
+"""What the guides show runs, and the table in them and in README is the one measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+
+ROOT = Path(__file__).parents[1]
+GUIDES = ROOT / "docs" / "howto"
+MEASURED = ROOT / "tests" / "benchmarks" / "scoring.md"
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    text = (GUIDES / guide).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+MODELS = {
+    "reward-a": ("gemma2", "reward"),
+    "reward-b": ("llama", "reward"),
+    "lm": ("qwen2", "logprob"),
+    "lm-a": ("gemma2", "logprob"),
+    "lm-b": ("llama", "logprob"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with the models that the guides name, and their tables."""
+    if tiny_models.missing() is not None:
+        pytest.skip(str(tiny_models.missing()))
+    for name, (architecture, kind) in MODELS.items():
+        tokens = 1000 if name.startswith("lm-") else 320
+        tiny_models.tiny(architecture, kind, tmp_path / "models" / name, tokens=tokens)
+    for guide in ("score-a-model.md", "implicit-rewards.md"):
+        for table in blocks(guide, "yaml"):
+            name = table.splitlines()[0].removeprefix("# ")
+            (tmp_path / name).write_text(table, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VALUEBIAS_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def run(guide: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for code in blocks(guide, "python"):
+        exec(code, names)  # noqa: S102 - our own guide
+    return names
+
+
+def test_scoring_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("score-a-model.md")
+    stores = {"scores.zarr", "logprobs.zarr", "vocabulary.zarr"}
+    assert {path.name for path in folder.glob("*.zarr")} == stores
+    plan, digest = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert "reward scores of 2 models × 54 prompts" in plan
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+
+
+def test_swapping_backends_as_the_guide_shows_it(folder: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    names = run("choose-a-backend.md")
+    made = json.loads(names["scores"].attrs["provenance"])["models"][0]["runs"][0]
+    assert made["dtype"] == "bfloat16 autocast"
+    assert (folder / "scores.zarr").is_dir()
+
+
+def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
+    names = run("implicit-rewards.md")
+    assert names["rewards"].attrs["kind"] == "implicit"
+    assert names["rewards"]["family"].to_numpy().tolist() == ["Gemma − Llama"]
+    assert names["own"].sizes == names["rewards"].sizes
+
+
+def test_the_table_shown_is_the_one_measured() -> None:
+    measured = MEASURED.read_text(encoding="utf-8")
+    assert measured in (ROOT / "README.md").read_text(encoding="utf-8")
+    guide = (GUIDES / "choose-a-backend.md").read_text(encoding="utf-8")
+    assert "```{include} ../../tests/benchmarks/scoring.md\n```" in guide

@@ -1,0 +1,11 @@
+"""From the log-probs of whole vocabularies to implicit rewards.
+
+==========================================  ===================================================
+module                                      what
+==========================================  ===================================================
+:mod:`~valuebias.logprobs.vocabularies`     one model's vocabulary: its texts, joined where alike
+:mod:`~valuebias.logprobs.alignment`        ``valuebias.align``: several models, on shared texts
+:mod:`~valuebias.logprobs.methods`          ways to read two models as one implicit reward model
+:mod:`~valuebias.logprobs.pairs`            ``valuebias.implicit``: one dataset for many pairs
+==========================================  ===================================================
+"""

@@ -1,0 +1,187 @@
+"""Read pairs of language models as implicit reward models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.logprobs.methods import Formula, Method, get_method
+from valuebias.logprobs.vocabularies import demand_logprobs
+from valuebias.provenance import record
+from valuebias.schema import build, member_table, model_table, prompt_table, validate
+
+__all__ = ["implicit"]
+
+_Names = str | Sequence[str]
+
+
+def implicit(
+    logprobs: xr.Dataset,
+    *,
+    numerator: _Names,
+    denominator: _Names,
+    method: str | Formula | Method = "mwlr",
+    missing: str = "raise",
+) -> xr.Dataset:
+    """Read pairs of language models as implicit reward models.
+
+    The implicit reward of a word says how much more the numerator values it than the denominator.
+
+    Parameters
+    ----------
+    logprobs : xarray.Dataset
+        Log-probs of several models on the same words, as :func:`valuebias.align` gives.
+    numerator, denominator : str or sequence of str
+        Models, or families that stand for all of theirs. Every model of the one is paired with
+        every model of the other.
+    method : str or callable, default "mwlr"
+        One that :func:`valuebias.implicit_methods` lists; or a function from two arrays of
+        log-probs, in nats, to an array of the same shape. With the mixture-weighted log-ratio
+        ("mwlr"), ½ (p + q) (log p − log q), a word counts as much as it is likely.
+    missing : {"raise", "nan"}
+        What to do with words that one side lacks: refuse them, or give NaN.
+
+    Returns
+    -------
+    xarray.Dataset
+        In the "valuebias/1" contract, kind ``implicit``. A "model" is a pair, named "a − b", whose
+        ``family`` and ``base`` are made in the same way; the coords ``numerator`` and
+        ``denominator`` name its two models.
+
+    Raises
+    ------
+    ValueBiasError
+        If scores are no log-probs; a name is neither a model nor a family; the same model is on
+        both sides; a word is absent from one side; or the method gives something else than numbers
+        of the same shape.
+
+    Notes
+    -----
+    Two pairs that share a model are not independent observations. The log-ratio of a language
+    model to the one it was trained from is its implicit reward (Rafailov et al., 2023, Eq. 5).
+
+    Examples
+    --------
+    >>> prompts = pd.DataFrame({"text": ["Best?"], "framing": ["positive"]}, index=["best"])
+    >>> models = pd.DataFrame({"family": ["G", "L"], "base": ["G", "L"], "stage": "pretrained"},
+    ...                       index=["g", "l"])
+    >>> logprobs = build(np.log([[[0.5, 0.2]], [[0.25, 0.4]]]), models=models, prompts=prompts,
+    ...                  responses=["love", "win"], kind="logprob")
+    >>> rewards = implicit(logprobs, numerator="G", denominator="L")
+    >>> rewards["model"].values.tolist(), rewards["score"].values.round(3).tolist()
+    (['g − l'], [[[0.25999999046325684, -0.20800000429153442]]])
+    """
+    validate(logprobs)
+    demand_logprobs(logprobs, "The dataset")
+    if missing not in ("raise", "nan"):
+        raise ValueBiasError(f"missing is {missing!r}. {did_you_mean(missing, ('raise', 'nan'))}")
+    chosen = get_method(method)
+    models = model_table(logprobs)
+    pairs = _pairs(models, numerator, denominator)
+    if missing == "raise":
+        _demand_complete(logprobs, sorted({name for pair in pairs for name in pair}))
+    score = np.empty((len(pairs), logprobs.sizes["prompt"], logprobs.sizes["response"]), "float32")
+    places = logprobs.indexes["model"]
+    values = logprobs["score"].to_numpy()
+    for row, (a, b) in enumerate(pairs):
+        p, q = values[places.get_loc(a)], values[places.get_loc(b)]
+        score[row] = _checked(chosen(p, q), p, q, chosen)
+    member = member_table(logprobs)
+    details = {
+        "implicit": {
+            "method": chosen.name,
+            "formula": chosen.formula,
+            "source": chosen.source,
+            "pairs": [list(pair) for pair in pairs],
+        },
+        "logprobs": json.loads(logprobs.attrs["provenance"]),
+    }
+    return build(
+        score,
+        models=_table(models, pairs),
+        prompts=prompt_table(logprobs),
+        lexicon=member if member.shape[1] else None,
+        responses=[str(word) for word in logprobs["response"].to_numpy()],
+        kind="implicit",
+        units=chosen.units,
+        provenance=record(details=details),
+    )
+
+
+def _pairs(models: pd.DataFrame, numerator: _Names, denominator: _Names) -> list[tuple[str, str]]:
+    above = _named(models, numerator, "numerator")
+    below = _named(models, denominator, "denominator")
+    both = [name for name in above if name in below]
+    if both:
+        raise ValueBiasError(
+            f"The model {both[0]!r} is on both sides, and compared with itself it says nothing. "
+            "Leave it out of numerator= or denominator=."
+        )
+    return [(a, b) for a in above for b in below]
+
+
+def _named(models: pd.DataFrame, names: _Names, what: str) -> list[str]:
+    found: list[str] = []
+    for name in (names,) if isinstance(names, str) else names:
+        if name in models.index:
+            found.append(name)
+            continue
+        family = models.index[(models["family"] == name).to_numpy()]
+        if not len(family):
+            known = [*models["family"].unique().tolist(), *models.index.tolist()]
+            raise ValueBiasError(
+                f"{what}={name!r} is neither a model nor a family. {did_you_mean(name, known)}"
+            )
+        found += family.tolist()
+    if not found:
+        raise ValueBiasError(f"{what} names no model; give at least one, or a family.")
+    return list(dict.fromkeys(found))
+
+
+def _demand_complete(ds: xr.Dataset, names: list[str]) -> None:
+    absent = np.isnan(ds["score"].sel(model=names).to_numpy())
+    if absent.any():
+        model, prompt, word = (int(place) for place in np.argwhere(absent)[0])
+        raise ValueBiasError(
+            f"The word {str(ds['response'].to_numpy()[word])!r} has no log-prob for the model "
+            f"{names[model]!r} after the prompt {str(ds['prompt'].to_numpy()[prompt])!r}; "
+            f"{int(absent.any(axis=(0, 1)).sum())} words lack some. Align with "
+            'how="intersection", or give missing="nan".'
+        )
+
+
+def _checked(made: np.ndarray, p: np.ndarray, q: np.ndarray, method: Method) -> np.ndarray:
+    made = np.asarray(made)
+    expected = ~(np.isnan(p) | np.isnan(q))
+    if made.shape != p.shape or made.dtype.kind != "f" or not np.isfinite(made[expected]).all():
+        raise ValueBiasError(
+            f"The method {method.name!r} gave an array of shape {made.shape} and dtype "
+            f"{made.dtype}, or numbers that are not finite; expected finite float64 of shape "
+            f"{p.shape}."
+        )
+    return np.where(expected, made, np.nan)
+
+
+def _table(models: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    rows = []
+    for a, b in pairs:
+        one, other = models.loc[a], models.loc[b]
+        rows.append(
+            {
+                "model": f"{a} − {b}",
+                "family": f"{one['family']} − {other['family']}",
+                "base": f"{one['base']} − {other['base']}",
+                # A pair of stages has no name of its own; that of the numerator is the nearest.
+                "stage": one["stage"],
+                "numerator": a,
+                "denominator": b,
+                "numerator_family": one["family"],
+                "denominator_family": other["family"],
+            }
+        )
+    return pd.DataFrame(rows).set_index("model")

@@ -1,0 +1,171 @@
+"""One model's vocabulary as texts: check its log-probs, and join tokens whose texts are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["COMBINE", "MERGE", "Combine", "Vocabulary", "demand_logprobs"]
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Combine = Literal["max", "mean", "logsumexp"]
+
+COMBINE = ("max", "mean", "logsumexp")
+"""How the log-probs of variants of a text become one."""
+MERGE = ("space", "case")
+"""Which variants of a text may count as the same."""
+
+_TOO_MUCH = 1.01
+"""Probabilities of distinct tokens sum to one at most; more is no rounding."""
+_TOO_LITTLE = 0.5
+"""Of a whole vocabulary at least this much is there, though a tokenizer may lack some rows."""
+
+
+class Vocabulary:
+    """The texts of one model's tokens, and which tokens stand for each.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Log-probs of one model. Its texts are the coord ``decoded`` on response where there is one,
+        else the responses themselves.
+    merge : sequence of {"space", "case"}
+        Which variants are joined: texts that differ in white space at their ends; in case.
+
+    Attributes
+    ----------
+    name : str
+        The model.
+    texts : pandas.Index
+        Distinct texts, in the order in which the tokens come. Empty texts are left out.
+    n_tokens, n_empty, n_alike, n_variants : int
+        How many tokens there are, have no text, have the same text as an earlier one, and become
+        the same text by `merge`.
+    """
+
+    def __init__(self, ds: xr.Dataset, merge: Sequence[str]) -> None:
+        self.name = str(ds["model"].to_numpy()[0])
+        coord = "decoded" if "decoded" in ds.coords else "response"
+        raw = ds[coord].to_numpy().astype(object)
+        # First the tokens of one text, then the texts that are variants of one another.
+        self._token_text, distinct = pd.factorize(raw, use_na_sentinel=False)
+        merged = np.array([_merged(text, merge) for text in distinct.tolist()], dtype=object)
+        kept = np.array([bool(text) for text in merged.tolist()], dtype=bool)
+        codes, texts = pd.factorize(merged[kept])
+        self._text_key = np.full(len(distinct), -1, dtype=np.int64)
+        self._text_key[kept] = codes
+        self.texts = pd.Index(texts, dtype=object)
+        self.n_tokens = len(raw)
+        self.n_empty = int((self._text_key[self._token_text] < 0).sum())
+        self.n_alike = self.n_tokens - len(distinct)
+        self.n_variants = int(kept.sum()) - len(texts)
+
+    def of_texts(self, values: Floats, places: Integers, *, combine: Combine) -> Floats:
+        """Turn log-probs of tokens into those of some texts.
+
+        Parameters
+        ----------
+        values : numpy.ndarray of float32, shape (prompt, token)
+            In nats; NaN = not scored.
+        places : numpy.ndarray of int64, shape (n,)
+            Which, by their places in `texts`.
+        combine : {"max", "mean", "logsumexp"}
+            How the log-probs of variants become one. Of tokens with the very same text, the
+            highest is taken first, as the paper's authors do.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (prompt, n)
+            In nats; NaN where no token of the text has a score.
+        """
+        wanted = np.full(len(self.texts), -1, dtype=np.int64)
+        wanted[places] = np.arange(len(places))
+        key = np.where(self._text_key >= 0, wanted[self._text_key], -1)
+        tokens = np.flatnonzero(key[self._token_text] >= 0)
+        texts, text_of = np.unique(self._token_text[tokens], return_inverse=True)
+        by_text = _reduced(values, tokens, text_of, len(texts), "max")
+        return _reduced(by_text, np.arange(len(texts)), key[texts], len(places), combine)
+
+
+def demand_logprobs(ds: xr.Dataset, what: str) -> None:
+    """Raise a ValueBiasError unless scores are log-probs of a distribution over tokens.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Scores of one or more models.
+    what : str
+        What to call them in the message.
+    """
+    kind = ds.attrs.get("kind")
+    if kind != "logprob":
+        raise ValueBiasError(
+            f"{what} holds scores of kind {kind!r}; expected log-probs. Score language models with "
+            'valuebias.score(..., kind="logprob").'
+        )
+    score = ds["score"].to_numpy()
+    if (score > 0).any():
+        raise ValueBiasError(
+            f"{what} has scores up to {np.nanmax(score):.3g}; expected log-probs in nats, which "
+            "are at most 0. If these are probabilities, take their logarithm."
+        )
+    if "token_id" not in ds.coords:
+        return
+    with np.errstate(under="ignore"):
+        mass = np.nansum(np.exp(score, dtype=np.float64), axis=2)
+    complete = ~np.isnan(score).any(axis=2)
+    wrong = (mass > _TOO_MUCH) | ((mass < _TOO_LITTLE) & complete)
+    if wrong.any():
+        model, prompt = (int(place) for place in np.argwhere(wrong)[0])
+        raise ValueBiasError(
+            f"{what}: the probabilities of all tokens after the prompt "
+            f"{str(ds['prompt'].to_numpy()[prompt])!r} sum to {mass[model, prompt]:.3g}; expected "
+            "1. The scores may be logits, log-probs to another base than e, or no whole vocabulary."
+        )
+
+
+def _merged(text: Any, merge: Sequence[str]) -> str:
+    if not isinstance(text, str):
+        return ""
+    trimmed = text.strip() if "space" in merge else text
+    return trimmed.lower() if "case" in merge else trimmed
+
+
+def _reduced(
+    values: Floats, columns: Integers, group: Integers, count: int, combine: Combine
+) -> Floats:
+    """Reduce columns by group; most groups have one column, which is only copied."""
+    size = np.bincount(group, minlength=count)
+    out = np.full((values.shape[0], count), np.nan, dtype=np.float32)
+    alone = size[group] == 1
+    out[:, group[alone]] = values[:, columns[alone]]
+    if alone.all():
+        return out
+    rest = np.flatnonzero(~alone)
+    order = rest[np.argsort(group[rest], kind="stable")]
+    start = np.flatnonzero(np.diff(group[order], prepend=-1))
+    some = values[:, columns[order]]
+    # Here NaN means "not scored", so it takes part in nothing.
+    there = ~np.isnan(some)
+    n = np.add.reduceat(there, start, axis=1, dtype=np.int64)
+    highest = np.maximum.reduceat(np.where(there, some, -np.inf), start, axis=1)
+    if combine == "max":
+        made = highest
+    elif combine == "mean":
+        total = np.add.reduceat(np.where(there, some, 0), start, axis=1, dtype=np.float64)
+        made = total / np.maximum(n, 1)
+    else:
+        level = np.repeat(highest, np.diff(np.append(start, len(order))), axis=1)
+        share = np.where(there, np.exp(some.astype(np.float64) - np.where(there, level, 0)), 0)
+        with np.errstate(divide="ignore"):
+            made = highest + np.log(np.add.reduceat(share, start, axis=1))
+    out[:, group[order][start]] = np.where(n > 0, made, np.nan)
+    return out
