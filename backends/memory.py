@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["forget", "release"]
+__all__ = ["forget", "release", "trim"]
 
 _MAPS = Path("/proc/self/maps")
 
 
 def release() -> None:
-    """Collect garbage, and hand the memory that is free to the system.
+    """Collect garbage, and hand all memory that is free to the system: a fraction of a second."""
+    gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Hand the memory that is free to the system: some milliseconds.
 
     glibc keeps what is freed for later use, and after many small pieces have come and gone (tokens,
-    activations) that is tens of megabytes. Takes some milliseconds; elsewhere only collects.
+    activations) that is tens of megabytes. Does nothing elsewhere.
     """
-    gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+        give = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if give is not None:
+            give(0)
 
 
 def forget(tensor: Tensor) -> bool:

@@ -266,7 +266,7 @@ def _work_off(jobs: Iterable[Job], runner: Runner, finish: Finisher, watch: Watc
 
         finish(job, runner.run(job, advance))
         watch.finish(job.block.pairs)
-        memory.release()
+        memory.trim()
 
 
 def _jobs(source: Tokenised, todo: Sequence[Block]) -> Generator[Job]:
