@@ -30,6 +30,9 @@ from .logprobs.alignment import align as align
 from .logprobs.alignment import alignment_report as alignment_report
 from .logprobs.methods import implicit_methods as implicit_methods
 from .logprobs.pairs import implicit as implicit
+from .logprobs.reading import read_logprobs as read_logprobs
+from .logprobs.validation import Validation as Validation
+from .logprobs.validation import validate_implicit as validate_implicit
 from .schema import validate as validate
 from .scoring.explain import Explanation as Explanation
 from .scoring.explain import explain as explain

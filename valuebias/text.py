@@ -11,7 +11,7 @@ import re
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["escape", "has_surrogate", "neutralise", "restore", "unescape", "visible"]
+__all__ = ["escape", "has_surrogate", "neutralise", "restore", "unescape", "visible", "without_nul"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\(\\|u[dD][89a-fA-F][0-9a-fA-F]{2})?")
@@ -173,3 +173,24 @@ def visible(value: object) -> str:
         else letter.encode("unicode_escape").decode("ascii")
         for letter in str(value)
     )
+
+
+def without_nul(text: str) -> str:
+    """Show NUL characters, which text in a dataset cannot hold, by the sign for them.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        With U+2400 for each NUL.
+
+    Examples
+    --------
+    >>> without_nul("a" + chr(0))
+    'a␀'
+    """
+    return text.replace("\0", "\u2400")

@@ -183,7 +183,11 @@ BROKEN: list[tuple[Callable[[xr.Dataset], Any], str]] = [
     (attr("kind", None), "'kind' is None"),
     (attr("kind", "rewards"), "Did you mean 'reward'"),
     (attr("units", "bit"), "units 'bit'; expected '1'"),
-    (attr("kind", "implicit"), "units '1'; expected 'nat'"),
+    (attr("kind", "logprob"), "units '1'; expected 'nat'"),
+    (
+        lambda ds: ds.assign_attrs(kind="implicit", units="bit"),
+        "units 'bit'; expected 'nat' or '1'",
+    ),
     (attr("provenance", "hand-made"), "'provenance' is absent or no JSON object"),
     (lambda ds: ds.rename(response="word"), "dim 'response' is missing; found .*'word'"),
     (lambda ds: ds.drop_vars("score"), "variable 'score' is missing"),

@@ -3,9 +3,12 @@
 ==========================================  ===================================================
 module                                      what
 ==========================================  ===================================================
+:mod:`~valuebias.logprobs.reading`          ``valuebias.read_logprobs``: the authors' CSV files
 :mod:`~valuebias.logprobs.vocabularies`     one model's vocabulary: its texts, joined where alike
 :mod:`~valuebias.logprobs.alignment`        ``valuebias.align``: several models, on shared texts
 :mod:`~valuebias.logprobs.methods`          ways to read two models as one implicit reward model
 :mod:`~valuebias.logprobs.pairs`            ``valuebias.implicit``: one dataset for many pairs
+:mod:`~valuebias.logprobs.validation`       ``valuebias.validate_implicit``: finding known changes
+:mod:`~valuebias.logprobs.drawing`          figures of implicit rewards
 ==========================================  ===================================================
 """

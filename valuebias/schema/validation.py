@@ -76,10 +76,12 @@ def _check_attrs(ds: xr.Dataset) -> None:
     kind = ds.attrs.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueBiasError(f"The attribute 'kind' is {kind!r}. {did_you_mean(kind, KINDS)}")
-    if ds.attrs.get("units") not in (KINDS[kind], *_OTHER_UNITS.get(kind, ())):
+    units = (KINDS[kind], *_OTHER_UNITS.get(kind, ()))
+    if ds.attrs.get("units") not in units:
         raise ValueBiasError(
             f"Scores of kind {kind!r} have the units {ds.attrs.get('units')!r}; expected "
-            f"{KINDS[kind]!r}. Convert them (1 bit = 0.693 nat) or correct the attribute 'units'."
+            f"{' or '.join(map(repr, units))}. "
+            "Convert them (1 bit = 0.693 nat) or correct the attribute 'units'."
         )
     try:
         record = json.loads(ds.attrs.get("provenance", "absent"))

@@ -28,6 +28,7 @@ from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA, demand_unique
 from valuebias.scoring.plan import Plan, block_shape
 from valuebias.scoring.shelf import TOKENS, Shelf, put
+from valuebias.text import without_nul
 
 __all__ = ["Entry", "group_of", "locked", "note_run", "open_group", "open_store", "provenance_of"]
 
@@ -131,10 +132,10 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
         _demand_same(path, stored["settings"], entry.settings, entry.name)
         return Shelf(folder, 0)
     details = provenance_of(path) | {"models": [_about(entry)]}
-    tokens = [_storable(token) for token in vocabulary["token"]]
+    tokens = [without_nul(token) for token in vocabulary["token"]]
     ds = _blank(plan, details, tokens).assign_coords(
         token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
-        decoded=("response", np.array([_storable(text) for text in vocabulary["text"]], dtype="U")),
+        decoded=("response", np.array([*map(without_nul, vocabulary["text"])], dtype="U")),
     )
     with _told(folder), atomic_path(folder) as part:
         _write(ds, part, block_shape(plan, len(tokens)))
@@ -340,11 +341,6 @@ def _groups(entries: Sequence[Entry]) -> dict[str, list[str]]:
     for entry in entries:
         groups.setdefault(group_of(entry.name), []).append(group_of(entry.name))
     return groups
-
-
-def _storable(text: str) -> str:
-    """Show NUL characters, which text in a store cannot hold, by the sign for them."""
-    return text.replace("\0", "\u2400")
 
 
 @contextmanager

@@ -1,0 +1,74 @@
+"""Figures of implicit rewards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from valuebias.plots.canvas import FAINT, blank_figure, colours, legend, styled, tidy_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+__all__ = ["draw_validation"]
+
+_MARKS = "osD^vP"
+_MEASURES = {"auc": "AUC of the raised words", "recall": "share among the top-ranked"}
+
+
+def draw_validation(summary: pd.DataFrame) -> Figure:
+    """Draw AUC and recall by noise: a column a vocabulary size, a line a method.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        What ``Validation.summary()`` gives.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Means with 90 % intervals.
+    """
+    sizes = sorted(summary["vocabulary"].unique())
+    methods = sorted(summary["method"].unique())
+    handles: dict[str, Line2D] = {}
+    with styled():
+        figure = blank_figure(1.2 + 3.1 * len(sizes), 5.2)
+        panels = figure.subplots(len(_MEASURES), len(sizes), sharex=True, sharey="row",
+                                 squeeze=False)  # fmt: skip
+        for row, (measure, label) in zip(panels, _MEASURES.items(), strict=True):
+            row[0].set_ylabel(label)
+            for axes, size in zip(row, sizes, strict=True):
+                one = summary[summary["vocabulary"] == size]
+                handles |= _lines(axes, one, measure, methods)
+        for axes, size in zip(panels[0], sizes, strict=True):
+            axes.set_title(f"{size:,} texts")
+        for axes in panels[-1]:
+            axes.set_xlabel("noise, SD in nats at a log-prob of −10")
+        legend(figure, list(handles.values()), list(handles))
+        figure.draw_without_rendering()
+    return figure
+
+
+def _lines(
+    axes: Axes, summary: pd.DataFrame, measure: str, methods: list[str]
+) -> dict[str, Line2D]:
+    tidy_axes(axes, grid=False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    colour = colours(methods)
+    # Side by side, because equal methods would hide one another.
+    width = 0.02 * (summary["noise"].max() or 1)
+    handles = {}
+    for i, method in enumerate(methods):
+        rows = summary[summary["method"] == method].sort_values("noise")
+        x = rows["noise"] + width * (i - (len(methods) - 1) / 2)
+        ends = rows[f"{measure}_lower"], rows[f"{measure}_upper"]
+        axes.vlines(x, *ends, color=colour[method])
+        (handles[method],) = axes.plot(
+            x, rows[measure], marker=_MARKS[i % len(_MARKS)], color=colour[method], markersize=4.5,
+            linewidth=1.1,
+        )  # fmt: skip
+    return handles

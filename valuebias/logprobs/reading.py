@@ -1,0 +1,215 @@
+"""Read log-probs as the paper's authors release them: one CSV a model, one row a token."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.instruments.prompts import PromptSet
+from valuebias.instruments.prompts import prompts as as_prompts
+from valuebias.provenance import record
+from valuebias.schema import build
+from valuebias.schema.contract import SCHEMA, demand_unique
+from valuebias.scoring.models import Model, read_models
+from valuebias.scoring.store import group_of
+from valuebias.text import without_nul
+
+__all__ = ["read_logprobs"]
+
+_Path = str | os.PathLike[str]
+
+_COLUMNS = ("token_id", "token_name", "token_decoded")
+_NOT_SCORED = ["", "NA", "NaN", "nan", "null", "None"]
+_ROWS = 2**14
+"""Rows read at a time: about a megabyte for each prompt column's text."""
+
+
+def read_logprobs(
+    paths: _Path | Sequence[_Path] | Mapping[str, _Path],
+    *,
+    models: Any = "christian2026-lms",
+    prompts: str | os.PathLike[str] | PromptSet | pd.DataFrame = "superlatives",
+) -> xr.DataTree:
+    r"""Read log-probs of whole vocabularies from CSV files, one a model.
+
+    Parameters
+    ----------
+    paths : path, sequence of paths, or mapping of str to path
+        A folder (all its ``.csv`` files, by name), a file, several files, or a mapping of model to
+        file. The columns are ``token_id``, ``token_name`` (raw), ``token_decoded`` (the text), then
+        one a prompt, with log-probs in nats. Without a mapping the model is the one whose name is
+        in the file's name, with any signs in the place of ``/`` and ``.``.
+    models : Model, str, path, mapping, DataFrame, or sequence of these
+        What the models are, as :func:`valuebias.read_models` takes it; family and base are needed.
+        By default the twelve language models of the paper.
+    prompts : str, path, PromptSet or DataFrame, default "superlatives"
+        The prompt set that the columns belong to, as in :func:`valuebias.prompts`.
+
+    Returns
+    -------
+    xarray.DataTree
+        One group a model, as :func:`valuebias.read_vocabulary` gives; for :func:`valuebias.align`.
+
+    Raises
+    ------
+    ValueBiasError
+        If a file cannot be read, lacks a column, has a cell that is no number, the same token twice
+        or no prompt of the set; or if a model is unknown, or not fully described.
+
+    Notes
+    -----
+    Layout of the data set Oxford-HIPlab/iclr2026-lm-logprobs on the Hugging Face hub. Tokens such
+    as "NaN" and "null" are read as the text they are. Rows are read some at a time, so that memory
+    holds the numbers and little else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "google_gemma-2-2b_logprobs.csv"
+    >>> _ = path.write_text(
+    ...     "token_id,token_name,token_decoded,best_ever_one\n0,NaN,NaN,-0.5\n1,_a, a,-1\n"
+    ... )
+    >>> ds = read_logprobs(path)["google--gemma-2-2b"]
+    >>> ds["decoded"].values.tolist(), ds["score"].values.tolist()
+    (['NaN', ' a'], [[[-0.5, -1.0]]])
+    """
+    known = {model.name: model for model in read_models(models)}
+    prompt_set = as_prompts(prompts)
+    groups = {}
+    for name, path in _files(paths, known).items():
+        groups[group_of(name)] = _read(path, known[name], prompt_set)
+    root = xr.Dataset(attrs={"schema": SCHEMA, "kind": "logprob", "units": "nat"})
+    return xr.DataTree.from_dict({"/": root, **groups})
+
+
+def _files(
+    paths: _Path | Sequence[_Path] | Mapping[str, _Path], known: Mapping[str, Model]
+) -> dict[str, Path]:
+    if isinstance(paths, Mapping):
+        for name in paths:
+            if name not in known:
+                raise ValueBiasError(
+                    f"The model {name!r} is not described. Add it to models=. "
+                    f"{did_you_mean(name, known)}"
+                )
+        return {name: Path(path) for name, path in paths.items()}
+    listed = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(p) for p in paths]
+    if len(listed) == 1 and listed[0].is_dir():
+        folder = listed[0]
+        listed = sorted(folder.glob("*.csv"))
+        if not listed:
+            raise ValueBiasError(f"The folder {str(folder)!r} has no .csv file.")
+    names = [_model_of(path, known) for path in listed]
+    demand_unique(names, "model")
+    return dict(zip(names, listed, strict=True))
+
+
+def _model_of(path: Path, known: Mapping[str, Model]) -> str:
+    def plain(text: str) -> str:
+        return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+
+    stem = f"-{plain(path.stem)}-"
+    # The longest, because an instruct model's name often begins with its base model's.
+    found = sorted((name for name in known if f"-{plain(name)}-" in stem), key=len)
+    if not found:
+        found = sorted(
+            (name for name in known if f"-{plain(name.rpartition('/')[2])}-" in stem), key=len
+        )
+    if not found:
+        raise ValueBiasError(
+            f"The name of {path.name!r} names no model that models= describes. Give a mapping of "
+            f"model to file. {did_you_mean(path.stem, known)}"
+        )
+    return found[-1]
+
+
+def _read(path: Path, model: Model, prompts: PromptSet) -> xr.Dataset:
+    names = _prompts_of(path, prompts)
+    ids, scores = [], []
+    tokens: list[str] = []
+    texts: list[str] = []
+    try:
+        with pd.read_csv(
+            path,
+            usecols=[*_COLUMNS, *names],
+            dtype={"token_id": np.int64, "token_name": object, "token_decoded": object}
+            | dict.fromkeys(names, np.float32),
+            keep_default_na=False,
+            na_values=dict.fromkeys(names, _NOT_SCORED),
+            chunksize=_ROWS,
+            encoding_errors="surrogatepass",
+        ) as chunks:
+            for chunk in chunks:
+                ids.append(chunk["token_id"].to_numpy())
+                tokens += map(without_nul, chunk["token_name"])
+                texts += map(without_nul, chunk["token_decoded"])
+                scores.append(chunk[names].to_numpy(dtype=np.float32).T)
+    except (OSError, ValueError) as error:
+        raise ValueBiasError(
+            f"{str(path)!r} cannot be read as log-probs ({error}). Expected whole numbers in "
+            "token_id and a number, or nothing, in each prompt's column."
+        ) from error
+    token_ids = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
+    demand_unique([str(token) for token in token_ids.tolist()], f"token id of {path.name!r}")
+    ds = build(
+        np.concatenate(scores, axis=1)[None] if scores else np.empty((1, len(names), 0)),
+        models=pd.DataFrame([_about(model)], index=[model.name]),
+        prompts=prompts.table.loc[names],
+        responses=_unique(tokens, token_ids),
+        kind="logprob",
+        provenance=record(files=[path]),
+    )
+    return ds.assign_coords(
+        token_id=("response", token_ids), decoded=("response", np.array(texts, dtype="U"))
+    )
+
+
+def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:
+    try:
+        columns = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+    except (OSError, ValueError) as error:
+        raise ValueBiasError(f"{str(path)!r} cannot be read ({error}). Check the path.") from error
+    for name in _COLUMNS:
+        if name not in columns:
+            raise ValueBiasError(
+                f"{str(path)!r} has no column {name!r}; found {columns[:5]}. Expected "
+                f"{', '.join(_COLUMNS)} and one column a prompt."
+            )
+    found = [str(name) for name in prompts.table.index if str(name) in columns]
+    if not found:
+        raise ValueBiasError(
+            f"{str(path)!r} has no column of the prompt set {prompts.name!r}; found "
+            f"{columns[3:8]}. Give the right set as prompts=."
+        )
+    return found
+
+
+def _about(model: Model) -> dict[str, Any]:
+    coords = dict(model.coords())
+    for name in ("family", "base"):
+        if name not in coords:
+            raise ValueBiasError(
+                f"The model {model.name!r} has no {name}, and no configuration is read here that "
+                f"could tell. Give {name}= in models=."
+            )
+    stage = "pretrained" if model.template == "plain" else "instruct"
+    return {"stage": stage} | coords
+
+
+def _unique(tokens: Sequence[str], ids: np.ndarray) -> list[str]:
+    """Tell tokens of the same name apart by their ids; a nameless one has nothing else."""
+    seen: dict[str, int] = {}
+    for token in tokens:
+        seen[token] = seen.get(token, 0) + 1
+    return [
+        token if token and seen[token] == 1 else f"{token} (id {number})"
+        for token, number in zip(tokens, ids.tolist(), strict=True)
+    ]

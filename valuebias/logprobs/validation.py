@@ -1,0 +1,251 @@
+"""Which method recovers a known change: ``valuebias.validate_implicit``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from valuebias.errors import ValueBiasError
+from valuebias.logprobs.methods import Formula, Method, get_method, implicit_methods
+from valuebias.logprobs.vocabularies import demand_logprobs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Validation", "validate_implicit"]
+
+Doubles = npt.NDArray[np.float64]
+
+_INTERVAL = 0.9
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """How well methods recovered words whose probability was raised.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row an experiment and method: ``method``, ``vocabulary`` (texts), ``noise``, ``seed``,
+        ``auc`` (the probability that a raised word is ranked above another one) and ``recall`` (the
+        share of the raised words among as many top-ranked ones).
+
+    Examples
+    --------
+    >>> made = validate_implicit(vocabulary=300, n_words=5, noise=1, n_seeds=3, progress=False)
+    >>> len(made.table)
+    18
+    """
+
+    table: pd.DataFrame = field(repr=False)
+
+    def summary(self) -> pd.DataFrame:
+        """Rank the methods.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a vocabulary size, noise and method, best first: the mean over seeds of ``auc``
+            and ``recall``, each with the ends of a 90 % bootstrap interval of that mean, and
+            ``best``, the share of seeds in which no other method had a higher AUC.
+        """
+        table = self.table.assign(
+            best=self.table["auc"]
+            >= self.table.groupby(["vocabulary", "noise", "seed"])["auc"].transform("max")
+        )
+        rows = []
+        for (size, noise, method), group in table.groupby(["vocabulary", "noise", "method"]):
+            row = {"vocabulary": size, "noise": noise, "method": method, "n_seeds": len(group)}
+            for measure in ("auc", "recall"):
+                mean, lower, upper = _interval(group[measure].to_numpy())
+                row |= {measure: mean, f"{measure}_lower": lower, f"{measure}_upper": upper}
+            rows.append(row | {"best": float(group["best"].mean())})
+        order = ["vocabulary", "noise", "auc"]
+        made = pd.DataFrame(rows).sort_values(order, ascending=[True, True, False], kind="stable")
+        return made.reset_index(drop=True)
+
+    def plot(self) -> Figure:
+        """Draw mean AUC and recall by noise, a column a vocabulary size, a line a method.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            With 90 % intervals over seeds.
+        """
+        from valuebias.logprobs.drawing import draw_validation
+
+        return draw_validation(self.summary())
+
+
+def validate_implicit(
+    logprobs: xr.Dataset | None = None,
+    *,
+    methods: Sequence[str | Formula | Method] | None = None,
+    boost: float = 1.0,
+    n_words: int = 50,
+    likeliest: float = 0.1,
+    noise: float | Sequence[float] = (0.0, 0.5, 1.0, 2.0),
+    vocabulary: int | Sequence[int] = (1_000, 10_000),
+    n_seeds: int = 20,
+    seed: int = 0,
+    progress: bool = True,
+) -> Validation:
+    """Raise the log-probs of chosen words, and see which method finds them.
+
+    One model says what a real one says (or what Zipf's law says). The other is the same with
+    `boost` nats more for some words, normalised again, and with noise in every log-prob. Each
+    method then ranks the words.
+
+    Parameters
+    ----------
+    logprobs : xarray.Dataset, optional
+        Log-probs of whole vocabularies; each experiment takes one of its models, after one of its
+        prompts, and a random part of its words. By default probabilities follow Zipf's law.
+    methods : sequence of str or callable, optional
+        As in :func:`valuebias.implicit`; all that :func:`valuebias.implicit_methods` lists if not
+        given.
+    boost : float, default 1.0
+        By how much the words are raised, in nats.
+    n_words : int, default 50
+        How many are.
+    likeliest : float, default 0.1
+        They are drawn from this share of the likeliest words, as words that are ever said are.
+    noise : float or sequence of float
+        Standard deviation of the noise, in nats, of a word with a log-prob of −10. It grows in
+        proportion to minus the log-prob: models differ most about what neither would say.
+    vocabulary : int or sequence of int
+        How many words there are.
+    n_seeds : int, default 20
+        Experiments for each noise and size.
+    seed : int, default 0
+        Of the first one.
+    progress : bool, default True
+        Show progress on standard error.
+
+    Returns
+    -------
+    Validation
+        With a table, a ``summary()`` and a ``plot()``.
+
+    Raises
+    ------
+    ValueBiasError
+        If a number is out of its range, there are too few words, or scores are no log-probs.
+
+    Notes
+    -----
+    After Figure A3 of Christian et al. (2026), with noise and vocabulary size varied.
+
+    Examples
+    --------
+    >>> made = validate_implicit(vocabulary=500, n_words=10, noise=1, n_seeds=5, progress=False)
+    >>> made.summary()["method"].nunique()
+    6
+    """
+    chosen = [get_method(m) for m in (implicit_methods().index if methods is None else methods)]
+    sizes = [int(v) for v in np.atleast_1d(vocabulary)]
+    noises = [float(v) for v in np.atleast_1d(noise)]
+    _check(sizes, noises, boost=boost, n_words=n_words, likeliest=likeliest, n_seeds=n_seeds)
+    if not chosen:
+        raise ValueBiasError("There is no method to validate; give at least one.")
+    source = _Source(logprobs, max(sizes))
+    experiments = list(product(sizes, noises, range(seed, seed + n_seeds)))
+    rows: list[dict[str, Any]] = []
+    for size, level, number in _shown(experiments, shown=progress):
+        # The same words for every noise, so that noises are compared on the same experiments.
+        rng = np.random.default_rng([number, size])
+        q = source.draw(rng, size)
+        likely = np.argsort(-q)[: max(n_words, round(likeliest * size))]
+        raised = np.zeros(size, dtype=bool)
+        raised[rng.choice(likely, size=n_words, replace=False)] = True
+        p = _normalised(q + boost * raised + level / 10 * -q * rng.standard_normal(size))
+        for method in chosen:
+            found = _recovery(method(p, q), raised)
+            about = {"method": method.name, "vocabulary": size, "noise": level, "seed": number}
+            rows.append(about | found)
+    return Validation(pd.DataFrame(rows))
+
+
+class _Source:
+    """Where the log-probs of experiments come from."""
+
+    def __init__(self, logprobs: xr.Dataset | None, largest: int) -> None:
+        self._lines: Doubles | None = None
+        if logprobs is None:
+            return
+        demand_logprobs(logprobs, "The dataset")
+        score = logprobs["score"].to_numpy()
+        self._lines = score.reshape(-1, score.shape[2])
+        fewest = int((~np.isnan(self._lines)).sum(axis=1).min())
+        if fewest < largest:
+            raise ValueBiasError(
+                f"The dataset has {fewest} scored words after some prompt, but vocabulary= asks "
+                f"for {largest}. Ask for fewer, or give whole vocabularies."
+            )
+
+    def draw(self, rng: np.random.Generator, size: int) -> Doubles:
+        """Give the log-probs of a vocabulary of that size."""
+        if self._lines is None:
+            return _normalised(-1.1 * np.log(1 + rng.permutation(size)))
+        line = self._lines[rng.integers(len(self._lines))].astype(np.float64)
+        return _normalised(rng.choice(line[~np.isnan(line)], size=size, replace=False))
+
+
+def _recovery(rewards: Doubles, raised: npt.NDArray[np.bool_]) -> dict[str, float]:
+    from scipy.stats import rankdata
+
+    n, rest = int(raised.sum()), int((~raised).sum())
+    ranks = rankdata(rewards)
+    auc = (ranks[raised].sum() - n * (n + 1) / 2) / (n * rest)
+    top = np.argsort(-rewards, kind="stable")[:n]
+    return {"auc": float(auc), "recall": float(raised[top].mean())}
+
+
+def _normalised(logits: Doubles) -> Doubles:
+    return np.asarray(logits - np.logaddexp.reduce(logits))
+
+
+def _interval(values: Doubles) -> tuple[float, float, float]:
+    """Give a mean and a percentile bootstrap interval of it."""
+    rng = np.random.default_rng(0)
+    means = rng.choice(values, size=(_RESAMPLES, len(values))).mean(axis=1)
+    lower, upper = np.quantile(means, [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2])
+    return float(values.mean()), float(lower), float(upper)
+
+
+def _shown(experiments: list[Any], *, shown: bool) -> Any:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(experiments, "Experiments", console=console, disable=not shown, transient=True)
+
+
+def _check(
+    sizes: list[int],
+    noises: list[float],
+    *,
+    boost: float,
+    n_words: int,
+    likeliest: float,
+    n_seeds: int,
+) -> None:
+    if not sizes or not noises:
+        raise ValueBiasError("vocabulary= and noise= need at least one value each.")
+    for name, value, fits, wanted in (
+        ("noise", min(noises), min(noises) >= 0, "0 or more"),
+        ("boost", boost, boost > 0, "a number of nats above 0"),
+        ("n_words", n_words, 0 < n_words < min(sizes), f"at least 1 and below {min(sizes)}"),
+        ("likeliest", likeliest, 0 < likeliest <= 1, "a share above 0, at most 1"),
+        ("n_seeds", n_seeds, n_seeds > 0, "at least 1"),
+    ):
+        if not fits:
+            raise ValueBiasError(f"{name} is {value!r}; expected {wanted}.")
