@@ -2,6 +2,7 @@ from . import analysis as analysis
 from . import backends as backends
 from . import datasets as datasets
 from . import errors as errors
+from . import figures as figures
 from . import instruments as instruments
 from . import io as io
 from . import logprobs as logprobs

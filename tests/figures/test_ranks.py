@@ -1,0 +1,79 @@
+"""Figures of median ranks show the numbers that R gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.image import imread
+
+import valuebias
+from valuebias import ValueBiasError
+from valuebias.simulate import simulate
+
+ORACLE = Path(__file__).parents[1] / "oracles" / "big2_r.json"
+
+
+def drawn(figure: Any, marker: str) -> dict[str, list[list[float]]]:
+    """Give the numbers along x that each panel shows with a mark, from the top row down."""
+    found = {}
+    for axes in figure.axes:
+        lines = [line for line in axes.get_lines() if line.get_marker() == marker]
+        lines.sort(key=lambda line: -float(np.atleast_1d(line.get_ydata())[0]))
+        found[axes.get_title(loc="left")] = [
+            np.asarray(line.get_xdata()).tolist() for line in lines
+        ]
+    return found
+
+
+@pytest.mark.released_data
+def test_the_diamonds_are_rs_means_of_medians(big2: xr.Dataset, tmp_path: Path) -> None:
+    rows = json.loads(ORACLE.read_text(encoding="utf-8"))["big2"]["avg_median_rank"]
+    figure = valuebias.figures.rank_figure(big2)
+    shown = drawn(figure, "D")
+    for framing in ("positive", "negative"):
+        expected = [row["mean_rank"] for row in rows if row["prompt_framing"] == framing]
+        assert np.ravel(shown[f"{framing} framing"]).tolist() == pytest.approx(expected, abs=1e-9)
+    dots = drawn(figure, "o")["positive framing"]
+    assert [len(row) for row in dots] == [4, 6, 4, 6]
+    for suffix in ("png", "pdf", "svg"):
+        figure.savefig(tmp_path / f"ranks.{suffix}")
+        assert (tmp_path / f"ranks.{suffix}").stat().st_size > 1000
+    assert imread(tmp_path / "ranks.png").std() > 0.01
+
+
+def test_the_moral_foundations_with_words_in_several(released_data: Path) -> None:
+    foundations = valuebias.lexicon("mfd2")
+    categories = foundations.categories
+    counts = foundations.table.sum(axis=1)
+    several, one = (counts.index[counts.gt(1)], counts.index[counts.eq(1)])
+    words = [*several[:30], *one[::10]]
+    ds = simulate(
+        n_models={"Gemma": 2, "Llama": 3}, n_prompts=4, n_words=len(words), seed=1
+    ).assign_coords(response=np.array(words))
+    member = foundations.membership(words)
+    ds = (
+        ds.drop_dims("category")
+        .assign(membership=(("response", "category"), member.to_numpy()))
+        .assign_coords(category=np.array(member.columns, dtype="U"))
+    )
+    assert (ds["membership"].sum("category") > 1).any()
+    figure = valuebias.figures.rank_figure(ds)
+    assert len(drawn(figure, "D")["positive framing"]) == len(categories) * 2
+
+
+def test_names_that_are_hostile_or_long() -> None:
+    ds = simulate(n_models={"$x$": 2, "<b>" * 20: 2}, n_prompts=4, n_words=20, seed=1)
+    figure = valuebias.figures.rank_figure(ds)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert all(len(label) < 25 for label in labels)
+
+
+def test_without_categories_there_is_nothing_to_rank(simulated: xr.Dataset) -> None:
+    bare = simulated.isel(category=[])
+    with pytest.raises(ValueBiasError, match=r"0 categories .* at least 1"):
+        valuebias.figures.rank_figure(bare)

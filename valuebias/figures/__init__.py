@@ -1,0 +1,11 @@
+"""The paper's figures, of any dataset; one file a figure.
+
+Every figure is a :class:`matplotlib.figure.Figure` made without pyplot, in the look of the figures
+of a fit. Save it with ``figure.savefig("ranks.pdf")`` (or ``.png``, ``.svg``).
+"""
+
+from __future__ import annotations
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

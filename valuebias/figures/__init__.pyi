@@ -1,0 +1,1 @@
+from .ranks import rank_figure as rank_figure
