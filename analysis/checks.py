@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["CHECKS", "Data", "Finding"]
+__all__ = ["CHECKS", "Data", "Finding", "shared_models"]
 
 _SMALL_CATEGORY = 10  # words; the median of fewer moves by several ranks with any one of them
 _MANY_TIES = 0.5
@@ -285,6 +285,26 @@ def _families(data: Data) -> Iterator[Finding]:
         )
 
 
+def shared_models(numerators: Sequence[str], denominators: Sequence[str]) -> str:
+    """Say whether pairs of models share one; empty where none do."""
+    members = [*numerators, *denominators]
+    distinct = len(set(members))
+    if distinct == len(members):
+        return ""
+    return (
+        f"the {len(numerators)} pairs are made of {distinct} models, so that some share one: they "
+        "are not independent observations. Choose pairs that share none for a claim about models."
+    )
+
+
+def _shared_models(data: Data) -> Iterator[Finding]:
+    if not {"numerator", "denominator"} <= set(data.ds.coords):
+        return
+    said = shared_models(data.names("numerator"), data.names("denominator"))
+    if said:
+        yield Finding("warning", "model", f"{said[0].upper()}{said[1:]}")
+
+
 def _framings(data: Data) -> Iterator[Finding]:
     framing = [str(value) for value in data.ds["framing"].to_numpy()]
     counts = {level: framing.count(level) for level in sorted(set(framing))}
@@ -314,6 +334,7 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "ties": _ties,
     "extreme scores": _extreme_scores,
     "families": _families,
+    "shared models": _shared_models,
     "framings": _framings,
 }
 """What the checks are called, and what makes them; in the order they are made."""

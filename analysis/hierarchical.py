@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias.analysis.checks import shared_models
 from valuebias.analysis.components import Components, make_components
 from valuebias.analysis.crossing import Crossing, make_crossing
 from valuebias.analysis.density import PackedStrata, Posterior, pack_strata, variances
@@ -115,6 +116,11 @@ def consequences(crossing: Crossing) -> list[str]:
                 f"{source}."
                 + (" One model a family cannot carry a claim about families." if every else "")
             )
+    models = crossing.design.models
+    if {"numerator", "denominator"} <= set(models.columns):
+        shared = shared_models(*(models[side].tolist() for side in ("numerator", "denominator")))
+        if shared:
+            notes.append(f"{shared} Taken as independent, they make all intervals too narrow.")
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
         notes.append(

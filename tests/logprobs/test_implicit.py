@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 
 import valuebias
-from valuebias import ValueBiasError
+from valuebias import ValueBiasError, ValueBiasWarning
 from valuebias.logprobs.methods import get_method
 from valuebias.schema import build
 
@@ -168,3 +169,31 @@ def test_bad_input(options: dict[str, Any], message: str) -> None:
 def test_rewards_are_no_logprobs(simulated: xr.Dataset) -> None:
     with pytest.raises(ValueBiasError, match="holds scores of kind 'reward'; expected log-probs"):
         valuebias.implicit(simulated, numerator="Gemma", denominator="Llama")
+
+
+def test_pairs_that_share_a_model_are_no_independent_observations() -> None:
+    mass = np.random.default_rng(5).dirichlet(np.ones(12), size=(4, 2))
+    words = [f"w{i}" for i in range(12)]
+    ds = build(
+        np.log(mass),
+        models=pd.DataFrame(
+            {"family": [*"GGLL"], "base": [*"abcd"], "stage": "pretrained"}, index=[*"abcd"]
+        ),
+        prompts=PROMPTS,
+        lexicon=pd.DataFrame(
+            {"agency": np.arange(12) < 6, "communion": np.arange(12) >= 6}, index=words
+        ),
+        responses=words,
+        kind="logprob",
+    )
+    crossed = valuebias.implicit(ds, numerator="G", denominator="L")
+    said = "4 pairs are made of 4 models, so that some share one: they are not independent"
+    assert said in " ".join(valuebias.audit(crossed).findings["detail"])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ValueBiasWarning)
+        valuebias.fit(crossed, "~ 1", draws=20, tune=50, chains=2, seed=1, progress=False)
+    messages = " ".join(str(warning.message) for warning in told)
+    assert said in messages
+    assert "they make all intervals too narrow" in messages
+    apart = crossed.sel(model=["a − c", "b − d"])
+    assert "shared models" not in set(valuebias.audit(apart).findings["check"])
