@@ -171,7 +171,7 @@ class TorchModel(LoadedModel):
         import torch
 
         self._dtype = torch.bfloat16 if self._autocast else getattr(torch, source.dtype)
-        if device.type == "cpu" and source.kind == "reward":
+        if device.type == "cpu" and not whole and source.kind == "reward":
             # Each pack has words of its own; log-probs read the whole table where it is tied.
             embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
             embeddings.register_forward_hook(_forget_table)

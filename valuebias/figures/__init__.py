@@ -1,4 +1,4 @@
-"""The paper's figures, of any dataset; one file a figure.
+"""The paper's figures and tables, of any dataset; one file each.
 
 Every figure is a :class:`matplotlib.figure.Figure` made without pyplot, in the look of the figures
 of a fit. Save it with ``figure.savefig("ranks.pdf")`` (or ``.png``, ``.svg``).
