@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import io
+
 import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.text import Text
 
 import valuebias
@@ -146,3 +149,9 @@ def test_drawable() -> None:
     assert drawable("\ud83d") == r"\ud83d"
     turned = drawable("ab \u05d0\u05d1\u05d2")
     assert turned in ("ab \u05d2\u05d1\u05d0", "ab \u05d0\u05d1\u05d2")
+
+
+def test_notebooks_show_the_picture() -> None:
+    figure = valuebias.figures.rank_figure(valuebias.datasets.load("demo"))
+    # What IPython looks for.
+    assert imread(io.BytesIO(figure._repr_png_())).std() > 0.01

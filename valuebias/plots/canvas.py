@@ -94,11 +94,12 @@ def styled() -> Iterator[None]:
 def blank_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
     """Make an empty figure of a size in inches, laid out by constraints or by hand."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    from valuebias.plots.notebook import ShownFigure
+
     layout = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.06) if constrained else None
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = ShownFigure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
