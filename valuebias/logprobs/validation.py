@@ -15,6 +15,7 @@ import xarray as xr
 from valuebias.errors import ValueBiasError
 from valuebias.logprobs.methods import Formula, Method, get_method, implicit_methods
 from valuebias.logprobs.vocabularies import demand_logprobs
+from valuebias.progress import progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,18 +160,21 @@ def validate_implicit(
     source = _Source(logprobs, max(sizes))
     experiments = list(product(sizes, noises, range(seed, seed + n_seeds)))
     rows: list[dict[str, Any]] = []
-    for size, level, number in _shown(experiments, shown=progress):
-        # The same words for every noise, so that noises are compared on the same experiments.
-        rng = np.random.default_rng([number, size])
-        q = source.draw(rng, size)
-        likely = np.argsort(-q)[: max(n_words, round(likeliest * size))]
-        raised = np.zeros(size, dtype=bool)
-        raised[rng.choice(likely, size=n_words, replace=False)] = True
-        p = _normalised(q + boost * raised + level / 10 * -q * rng.standard_normal(size))
-        for method in chosen:
-            found = _recovery(method(p, q), raised)
-            about = {"method": method.name, "vocabulary": size, "noise": level, "seed": number}
-            rows.append(about | found)
+    with progress_bar("Experiments", shown=progress) as advance:
+        for done, (size, level, number) in enumerate(experiments, start=1):
+            # The same words for every noise, so that noises are compared on the same experiments.
+            rng = np.random.default_rng([number, size])
+            q = source.draw(rng, size)
+            likely = np.argsort(-q)[: max(n_words, round(likeliest * size))]
+            raised = np.zeros(size, dtype=bool)
+            raised[rng.choice(likely, size=n_words, replace=False)] = True
+            p = _normalised(q + boost * raised + level / 10 * -q * rng.standard_normal(size))
+            for method in chosen:
+                found = _recovery(method(p, q), raised)
+                about = {"method": method.name, "vocabulary": size, "noise": level, "seed": number}
+                rows.append(about | found)
+            if advance is not None:
+                advance(done, len(experiments))
     return Validation(pd.DataFrame(rows))
 
 
@@ -219,14 +223,6 @@ def _interval(values: Doubles) -> tuple[float, float, float]:
     means = rng.choice(values, size=(_RESAMPLES, len(values))).mean(axis=1)
     lower, upper = np.quantile(means, [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2])
     return float(values.mean()), float(lower), float(upper)
-
-
-def _shown(experiments: list[Any], *, shown: bool) -> Any:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(experiments, "Experiments", console=console, disable=not shown, transient=True)
 
 
 def _check(
