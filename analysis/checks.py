@@ -11,7 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["CHECKS", "Data", "Finding", "shared_models"]
+from valuebias.analysis.sides import shared_models
+
+__all__ = ["CHECKS", "Data", "Finding"]
 
 _SMALL_CATEGORY = 10  # words; the median of fewer moves by several ranks with any one of them
 _MANY_TIES = 0.5
@@ -285,24 +287,18 @@ def _families(data: Data) -> Iterator[Finding]:
         )
 
 
-def shared_models(numerators: Sequence[str], denominators: Sequence[str]) -> str:
-    """Say whether pairs of models share one; empty where none do."""
-    members = [*numerators, *denominators]
-    distinct = len(set(members))
-    if distinct == len(members):
-        return ""
-    return (
-        f"the {len(numerators)} pairs are made of {distinct} models, so that some share one: they "
-        "are not independent observations. Choose pairs that share none for a claim about models."
-    )
-
-
 def _shared_models(data: Data) -> Iterator[Finding]:
     if not {"numerator", "denominator"} <= set(data.ds.coords):
         return
     said = shared_models(data.names("numerator"), data.names("denominator"))
     if said:
-        yield Finding("warning", "model", f"{said[0].upper()}{said[1:]}")
+        yield Finding(
+            "warning",
+            "model",
+            f"{said[0].upper()}{said[1:]}: they are not independent observations. The hierarchical "
+            "model allows for it where every numerator is paired with every denominator; the "
+            "classical analysis never does.",
+        )
 
 
 def _framings(data: Data) -> Iterator[Finding]:

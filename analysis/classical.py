@@ -198,7 +198,8 @@ def classical(
     Parameters
     ----------
     dataset : xarray.Dataset
-        Scores that follow the contract (`valuebias.schema`), of two families or more.
+        Scores that follow the contract (`valuebias.schema`). With models of one family, as pairs
+        of two families are, the family's own lean is analysed and nothing compared.
     contrast : tuple of two str, optional
         Two categories to restrict the analysis to, the first as the reference; by default all.
         Ranks are taken over the whole lexicon either way.
@@ -217,7 +218,7 @@ def classical(
     Raises
     ------
     ValueBiasError
-        If the dataset breaks the contract, has fewer than two families or categories, `contrast`
+        If the dataset breaks the contract, has fewer than two categories, `contrast`
         does not name two of its categories, or `n_permutations` or `seed` is out of range.
 
     Notes
@@ -243,11 +244,6 @@ def classical(
     validate(dataset, min_categories=2)
     _check_numbers(n_permutations, seed)
     medians = median_ranks(dataset, contrast=contrast)
-    if len(medians.families) < 2:
-        raise ValueBiasError(
-            f"All {len(medians.models)} models are of the family {medians.families[0]!r}. The "
-            "analysis compares families: give models of two or more."
-        )
     fits, messages = _mixed_models(medians)
     anova, excuse = _type_two(medians.frame())
     by_spec = {fit.spec: fit for fit in fits}
@@ -268,7 +264,7 @@ def classical(
             medians, n_permutations=n_permutations, seed=seed, progress=progress
         ),
         welch=welch_tests(medians),
-        messages=(*_gaps(medians), *_lone_models(medians), *messages, *excuse),
+        messages=(*_remarks(medians), *messages, *excuse),
         n_permutations=n_permutations,
         seed=seed,
         ranks=medians,
@@ -282,6 +278,10 @@ def _check_numbers(n_permutations: int, seed: int) -> None:
             raise ValueBiasError(f"{name}={value!r}; expected a whole number from {least} up.")
 
 
+def _remarks(medians: MedianRanks) -> tuple[str, ...]:
+    return (*_gaps(medians), *_lone_family(medians), *_lone_models(medians))
+
+
 def _gaps(medians: MedianRanks) -> tuple[str, ...]:
     gaps = int(np.isnan(medians.values).sum())
     if not gaps:
@@ -289,6 +289,15 @@ def _gaps(medians: MedianRanks) -> tuple[str, ...]:
     return (
         f"{gaps} of {medians.values.size} median ranks do not exist, because no word of the "
         "category was scored for that model and prompt; the rest is analysed.",
+    )
+
+
+def _lone_family(medians: MedianRanks) -> tuple[str, ...]:
+    if len(medians.families) > 1:
+        return ()
+    return (
+        f"All {len(medians.models)} models are of the family {medians.families[0]!r}, so there are "
+        "no families to compare and no tests of their difference.",
     )
 
 
@@ -357,12 +366,18 @@ def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 def _sentence(row: pd.Series[Any], ranks: MedianRanks) -> str:
     first, second = ranks.categories[:2]
-    more, less = ranks.families[:2] if row["estimate"] > 0 else ranks.families[1::-1]
     article = "a " if row["spec"] == INTERCEPT else ""
+    test = f"(t = {abs(row['t']):.2f} on {row['df']} degrees of freedom, p = {row['p']:.2g})."
+    if len(ranks.families) == 1:
+        liked, other = (first, second) if row["estimate"] > 0 else (second, first)
+        return (
+            f"With {article}{row['spec']} by model, {ranks.families[0]} models lean "
+            f"{abs(row['estimate']):.1f} median ranks towards {liked} against {other} {test}"
+        )
+    more, less = ranks.families[:2] if row["estimate"] > 0 else ranks.families[1::-1]
     return (
         f"With {article}{row['spec']} by model, {more} models lean {abs(row['estimate']):.1f} "
-        f"median ranks more towards {first} against {second} than {less} models "
-        f"(t = {abs(row['t']):.2f} on {row['df']} degrees of freedom, p = {row['p']:.2g})."
+        f"median ranks more towards {first} against {second} than {less} models {test}"
     )
 
 

@@ -1,7 +1,8 @@
 """The variance components of the hierarchical model and where each one enters.
 
 Components with a covariance over framings (a word liked under positive framing may or may not be
-disliked under negative framing): ``model_category``, ``word``, ``word:<term>``, ``model_word``.
+disliked under negative framing): ``model_category``, ``word``, ``word:<term>``, ``model_word``;
+where pairs share models, also ``numerator_category``, ``numerator_word`` and the like.
 Components nested in framing, one variance a framing: ``prompt_category``, ``model_prompt``,
 ``prompt_word``, ``residual``.
 """
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.sides import ModelSides, Subspace
 
 __all__ = ["Component", "Components", "make_components"]
 
@@ -49,6 +51,7 @@ class Components:
     members: tuple[Component, ...]
     replication: Array
     spans: dict[str, Array]
+    sides: ModelSides
     n_columns: int
     n_models: int
 
@@ -74,6 +77,11 @@ class Components:
 
     def __getitem__(self, name: str) -> Component:
         return next(c for c in self.members if c.name == name)
+
+    @property
+    def model_level(self) -> list[str]:
+        """Names of the components that make a model's (or pair's) lean depart from its kind."""
+        return ["model_category", *(f"{side}_category" for side in self.sides.in_span)]
 
     def covariance(self, name: str, v: Array) -> Array:
         """Covariance over framings of one component for draws ``v`` (…, variance): (…, F, F)."""
@@ -103,16 +111,28 @@ class Components:
             for k, unit in zip(component.index, self._framing_patterns, strict=False)
         }
 
-    def entries(self, weight: float, *, in_span: bool) -> dict[str, tuple[Array, float]]:
+    def entries(
+        self, weight: float, subspace: Subspace | None = None
+    ) -> dict[str, tuple[Array, float]]:
         """Components present in a framing-mean stratum: (matrix over models, multiplier).
 
-        ``weight`` is the axis weight, zero in the rest of the words.
+        ``weight`` is the axis weight, zero in the rest of the words; without ``subspace`` models
+        vary within the span of the formula.
         """
-        eye = np.eye(self.n_columns) if in_span else np.eye(1)
+        eye = np.eye(self.n_columns if subspace is None else 1)
         out = {"residual": (eye, 1.0), "model_word": (eye, 1.0)}
         if weight:
             out |= {"model_category": (eye, weight), "model_prompt": (eye, weight)}
-        if in_span:
+        for side, in_span in self.sides.in_span.items():
+            load = in_span if subspace is None else subspace.loads.get(side, 0.0) * eye
+            if not load.any():
+                continue
+            # One model's liking of words is that of all pairs, which ``word`` stands for.
+            if self.sides.sizes[side] > 1:
+                out[f"{side}_word"] = (load, 1.0)
+            if weight:
+                out[f"{side}_category"] = (load, weight)
+        if subspace is None:
             out |= {name: (matrix, 1.0) for name, matrix in self.spans.items()}
             shared = self.spans["word"]
             out["prompt_word"] = (shared, 1.0)
@@ -120,17 +140,10 @@ class Components:
                 out["prompt_category"] = (shared, weight)
         return out
 
-    def in_span(self, weight: float) -> dict[int, Array]:
-        """Patterns where models vary within the span of the formula; (q·F, q·F)."""
-        return self._merge(self.entries(weight, in_span=True))
-
-    def outside_span(self, weight: float) -> dict[int, Array]:
-        """Patterns where models vary outside the span of the formula; (F, F)."""
-        return self._merge(self.entries(weight, in_span=False))
-
-    def _merge(self, entries: dict[str, tuple[Array, float]]) -> dict[int, Array]:
+    def stratum_patterns(self, weight: float, subspace: Subspace | None = None) -> dict[int, Array]:
+        """Patterns of a framing-mean stratum, by variance parameter; as :meth:`entries`."""
         out: dict[int, Array] = {}
-        for name, (matrix, multiplier) in entries.items():
+        for name, (matrix, multiplier) in self.entries(weight, subspace).items():
             out |= self.patterns(name, matrix, multiplier)
         return out
 
@@ -158,8 +171,12 @@ def make_components(crossing: Crossing) -> Components:
     """List the components that the formula and the sides of the crossing call for."""
     design, basis = crossing.design, crossing.model_basis
     n_framings = len(crossing.framings)
-    joint = {
-        "model_category": "how models of a kind differ in each category",
+    joint = {"model_category": "how models of a kind differ in each category"}
+    joint |= {
+        f"{side}_category": f"how models that are a pair's {side} differ in each category"
+        for side in crossing.sides.in_span
+    }
+    joint |= {
         "word": "how words differ for all models",
     }
     spans = {}
@@ -169,6 +186,11 @@ def make_components(crossing: Crossing) -> Components:
         spans[name] = columns @ columns.T
         joint.setdefault(name, f"how words differ in the effect of {term.name}")
     joint["model_word"] = "how a model's liking of a word departs from its kind"
+    joint |= {
+        f"{side}_word": f"how likings of a word depart among models that are a pair's {side}"
+        for side, size in crossing.sides.sizes.items()
+        if size > 1
+    }
     nested = {
         "prompt_category": "how prompts differ in each category, for all models",
         "model_prompt": "how a model's prompts differ in each category",
@@ -183,4 +205,6 @@ def make_components(crossing: Crossing) -> Components:
             index += (len(names) * n_framings + c,)
         members.append(Component(name, name in joint, index, description))
     replication = np.bincount(crossing.framing, minlength=n_framings).astype(float)
-    return Components(tuple(members), replication, spans, basis.shape[1], crossing.shape[0])
+    return Components(
+        tuple(members), replication, spans, crossing.sides, basis.shape[1], crossing.shape[0]
+    )

@@ -181,7 +181,8 @@ def _unseen_models(
     components: Components, v: Array, weights: Array, rng: np.random.Generator
 ) -> Array:
     """Deviation of a new model's lean from its kind, shape (draw, framing)."""
-    covariance = components.covariance("model_category", v) * (weights @ weights)
+    covariances = [components.covariance(name, v) for name in components.model_level]
+    covariance = np.sum(covariances, axis=0) * (weights @ weights)
     # Two framings at most: the Cholesky factor of a correlation of ±1 would fail, this does not.
     values, vectors = np.linalg.eigh(covariance)
     noise = rng.standard_normal(covariance.shape[:2]) * np.sqrt(np.maximum(values, 0))

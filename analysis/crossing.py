@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.analysis.formula import ModelDesign
+from valuebias.analysis.sides import ModelSides, model_sides
 from valuebias.errors import ValueBiasError
 
 __all__ = ["FRAMINGS", "Crossing", "make_crossing"]
@@ -35,6 +36,8 @@ class Crossing:
         The formula's columns over models.
     model_basis : ndarray, shape (model, column)
         Orthonormal basis of the design's span; its first column is constant.
+    sides : ModelSides
+        How models vary outside that span; of pairs, which of them share a model.
     framing : ndarray of int, shape (prompt,)
         Index into ``framings``.
     framings : tuple of str
@@ -56,6 +59,7 @@ class Crossing:
     observed: NDArray[np.bool_]
     design: ModelDesign
     model_basis: NDArray[np.float64]
+    sides: ModelSides
     framing: NDArray[np.intp]
     framings: tuple[str, ...]
     categories: tuple[str, ...]
@@ -142,11 +146,13 @@ def make_crossing(
             "the outcome does not vary over words for any model and prompt; nothing can be fitted."
         )
     model_basis = np.linalg.qr(design.matrix)[0]
+    model_basis = model_basis * np.sign(model_basis[0, 0])
     return Crossing(
         y=y,
         observed=observed,
         design=design,
-        model_basis=model_basis * np.sign(model_basis[0, 0]),
+        model_basis=model_basis,
+        sides=model_sides(design.models, model_basis),
         framing=index,
         framings=present,
         categories=tuple(map(str, membership.columns)),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.sides import Subspace
 from valuebias.analysis.strata import Tables, coefficient_prior, split_words
 
 __all__ = [
@@ -95,9 +96,10 @@ def draw_effects(
     model = np.empty((n_draws, n_models, n_framings, n_axes))
     for j, weight in enumerate(crossing.axis_weight):
         prior = coefficient_prior(crossing, components, j, coefficient_scales)
-        parts = component_covariances(components, v, weight, in_span=True)
+        parts = component_covariances(components, v, weight)
         words = _sum(parts[name] for name in components.spans)
-        wanted = [np.broadcast_to(prior, words.shape), words, parts["model_category"]]
+        own = _sum(parts[name] for name in components.model_level)
+        wanted = [np.broadcast_to(prior, words.shape), words, own]
         total = _sum(parts.values()) + prior
         means = margins.on_axes[..., j, :, :]
         rotated = basis.T @ means
@@ -105,12 +107,13 @@ def draw_effects(
         drawn = drawn.reshape(n_draws, 3, q, n_framings)
         coefficient[..., j], word_shift[..., j] = drawn[:, 0], drawn[:, 1]
 
-        outside = component_covariances(components, v, weight, in_span=False)
-        deviations = means - basis @ rotated
+        model[..., j] = np.einsum("ma,saf->smf", basis, drawn[:, 2])
         noise = rng.standard_normal((n_draws, n_models, n_framings))
-        noise -= np.einsum("ma,na,snf->smf", basis, basis, noise)
-        own = _draw_part(outside["model_category"], _sum(outside.values()), deviations, noise)
-        model[..., j] = own + np.einsum("ma,saf->smf", basis, drawn[:, 2])
+        for subspace in crossing.sides.subspaces:
+            parts = component_covariances(components, v, weight, subspace)
+            own = _sum(parts[name] for name in components.model_level if name in parts)
+            here, white = subspace.project(means), subspace.project(noise)
+            model[..., j] += _draw_part(own, _sum(parts.values()), here, white)
 
     root = np.sqrt(components.replication)[:, None]
     unrotate = np.linalg.inv(basis.T @ crossing.design.matrix)
@@ -141,7 +144,7 @@ def draw_word_effects(
     rotation = crossing.model_basis.T @ crossing.design.matrix
     rotated_row = np.linalg.solve(rotation.T, row)
     functional = np.kron(rotated_row, framing_weights / root)
-    parts = component_covariances(components, v, 0.0, in_span=True)
+    parts = component_covariances(components, v, 0.0)
     words = _sum(parts[name] for name in components.spans)
     total = _sum(parts.values())
     gain = np.linalg.solve(total, words @ functional[:, None])[..., 0]  # V⁻¹ K ℓ, (draw, q·F)
@@ -158,11 +161,11 @@ def draw_word_effects(
 
 
 def component_covariances(
-    components: Components, v: Array, weight: float, *, in_span: bool
+    components: Components, v: Array, weight: float, subspace: Subspace | None = None
 ) -> dict[str, Array]:
     """Covariance of each component in a framing-mean stratum; (draw, q·F, q·F) or (draw, F, F)."""
     out = {}
-    for name, (over_models, multiplier) in components.entries(weight, in_span=in_span).items():
+    for name, (over_models, multiplier) in components.entries(weight, subspace).items():
         covariance = components.covariance(name, v)
         if components[name].joint:
             root = np.sqrt(components.replication)

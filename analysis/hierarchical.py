@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.checks import shared_models
 from valuebias.analysis.components import Components, make_components
 from valuebias.analysis.crossing import Crossing, make_crossing
 from valuebias.analysis.density import PackedStrata, Posterior, pack_strata, variances
@@ -18,6 +17,7 @@ from valuebias.analysis.effects import EffectDraws, draw_effects, make_margins
 from valuebias.analysis.formula import parse_formula
 from valuebias.analysis.outcome import describe, outcome
 from valuebias.analysis.priors import Prior
+from valuebias.analysis.sides import SIDES, shared_models
 from valuebias.analysis.strata import Stratum, make_strata, make_tables
 from valuebias.schema import member_table, model_table, prompt_table
 
@@ -116,11 +116,7 @@ def consequences(crossing: Crossing) -> list[str]:
                 f"{source}."
                 + (" One model a family cannot carry a claim about families." if every else "")
             )
-    models = crossing.design.models
-    if {"numerator", "denominator"} <= set(models.columns):
-        shared = shared_models(*(models[side].tolist() for side in ("numerator", "denominator")))
-        if shared:
-            notes.append(f"{shared} Taken as independent, they make all intervals too narrow.")
+    notes += _pair_consequences(crossing)
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
         notes.append(
@@ -140,6 +136,27 @@ def consequences(crossing: Crossing) -> list[str]:
             "be told from a habit of scoring them so; add prompts of the other framing."
         )
     return notes
+
+
+def _pair_consequences(crossing: Crossing) -> list[str]:
+    """Say what follows from pairs that share models."""
+    models, sides = crossing.design.models, crossing.sides
+    if sides.status == "unsupported":
+        shared = shared_models(*(models[side].tolist() for side in SIDES))
+        return [
+            f"{shared}. Taken as independent, they make all intervals too narrow; pair every "
+            "numerator with every denominator, and have no model on both sides."
+        ]
+    blind = [
+        side
+        for side in sides.in_span
+        if not any(subspace.size and side in subspace.loads for subspace in sides.subspaces)
+    ]
+    return [
+        f"too few models are a pair's {side} to tell what is such a model's own from what is its "
+        f"family's: how much {side}s of a family differ comes from the prior alone."
+        for side in blind
+    ]
 
 
 def sample(problem: Problem, settings: Settings, progress: Progress | None) -> xr.DataTree:

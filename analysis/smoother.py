@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.effects import component_covariances, symmetric_root
+from valuebias.analysis.sides import Subspace
 from valuebias.analysis.strata import coefficient_prior, split_words
 
 __all__ = ["Fields", "Smoother", "accumulate", "read_cells"]
 
 Array = NDArray[np.float64]
+# Gain, noise root, prior root.
+_Matrices = tuple[Array, Array, Array]
 
 
 @dataclass
@@ -115,7 +118,10 @@ class Smoother:
             float(self._shrinkage(f, nothing, shared=True, prior=False)[0][0])
             for f in range(n_framings)
         ]
-        return np.diag(self._mean_matrices[0][1][0]), np.array(by_prompt)
+        _, outside = self._mean_matrices[0]
+        sizes = [max(subspace.size, 1) for subspace in self.crossing.sides.subspaces]
+        by_word = np.average([np.diag(gain) for gain, _, _ in outside], axis=0, weights=sizes)
+        return by_word, np.array(by_prompt)
 
     def leverage(self) -> Array:
         """Diagonal of the smoother, the share of a cell in its own fit; (model, framing, word)."""
@@ -140,11 +146,12 @@ class Smoother:
     def _mean_leverage(self, block: int) -> Array:
         """Leverage of a framing mean in one block, shape (model, framing)."""
         basis, n = self.crossing.model_basis, len(self.crossing.framings)
-        (gain_in, _, _), (gain_out, _, _) = self._mean_matrices[block]
+        (gain_in, _, _), outside = self._mean_matrices[block]
         inside = gain_in.reshape(basis.shape[1], n, basis.shape[1], n)
-        inside = np.einsum("ma,afbf,mb->mf", basis, inside, basis)
-        outside = 1 - (basis**2).sum(axis=1, keepdims=True)
-        return np.asarray(inside + outside * np.diag(gain_out))
+        leverage = np.einsum("ma,afbf,mb->mf", basis, inside, basis)
+        for subspace, (gain, _, _) in zip(self.crossing.sides.subspaces, outside, strict=True):
+            leverage += (subspace.basis**2).sum(axis=1, keepdims=True) * np.diag(gain)
+        return np.asarray(leverage)
 
     def _white(self, rng: np.random.Generator) -> Fields:
         m, p, w = self.crossing.shape
@@ -181,36 +188,35 @@ class Smoother:
     def _mean_block(self, block: int, y: Array, noise: Array, *, prior: bool) -> Array:
         """Smooth ``y`` (framing, model, unit), the rest of the words (block 0) or one axis."""
         basis = self.crossing.model_basis
-        (gain_in, root_in, prior_in), (gain_out, root_out, prior_out) = self._mean_matrices[block]
-        if prior:
-            gain_in, root_in, gain_out, root_out = prior_in, 0 * root_in, prior_out, 0 * root_out
-        n_framings, n_models, n_units = y.shape
-        inside_y = np.einsum("ma,fmu->afu", basis, y)
-        inside_e = np.einsum("ma,fmu->afu", basis, noise)
-        inside = gain_in @ inside_y.reshape(-1, n_units) + root_in @ inside_e.reshape(-1, n_units)
-        outside_y = (y - np.einsum("ma,afu->fmu", basis, inside_y)).reshape(n_framings, -1)
-        outside_e = (noise - np.einsum("ma,afu->fmu", basis, inside_e)).reshape(n_framings, -1)
-        outside = gain_out @ outside_y + root_out @ outside_e
-        back = np.einsum("ma,afu->fmu", basis, inside.reshape(inside_y.shape))
-        return np.asarray(outside.reshape(n_framings, n_models, n_units) + back)
+        inside, outside = self._mean_matrices[block]
+        rotated = basis.T @ y, basis.T @ noise
+        # Jointly over the columns of the formula and the framings.
+        joint = [table.transpose(1, 0, 2).reshape(-1, y.shape[2]) for table in rotated]
+        smooth = _coloured(inside, joint[0], joint[1], prior=prior)
+        out = basis @ smooth.reshape(basis.shape[1], -1, y.shape[2]).transpose(1, 0, 2)
+        for subspace, matrices in zip(self.crossing.sides.subspaces, outside, strict=True):
+            here = [(subspace.basis.T @ table).reshape(len(y), -1) for table in (y, noise)]
+            smooth = _coloured(matrices, here[0], here[1], prior=prior)
+            out += subspace.basis @ smooth.reshape(len(y), subspace.size, -1)
+        return np.asarray(out)
 
     @cached_property
-    def _mean_matrices(self) -> list[tuple[tuple[Array, Array, Array], ...]]:
-        """Gain, noise root, prior root, in and out of the span: rest of words, then each axis."""
+    def _mean_matrices(self) -> list[tuple[_Matrices, list[_Matrices]]]:
+        """In the span and in each subspace outside it, for the rest of words, then each axis."""
         weights = [0.0, *self.crossing.axis_weight]
         constants: list[Array | float] = [0.0, *self._priors]
         return [
             (
-                self._matrices(weight, constant, in_span=True),
-                self._matrices(weight, 0.0, in_span=False),
+                self._matrices(weight, constant),
+                [self._matrices(weight, 0.0, s) for s in self.crossing.sides.subspaces],
             )
             for weight, constant in zip(weights, constants, strict=True)
         ]
 
     def _matrices(
-        self, weight: float, constant: Array | float, *, in_span: bool
-    ) -> tuple[Array, Array, Array]:
-        parts = component_covariances(self.components, self.v[None], weight, in_span=in_span)
+        self, weight: float, constant: Array | float, subspace: Subspace | None = None
+    ) -> _Matrices:
+        parts = component_covariances(self.components, self.v[None], weight, subspace)
         residual = parts["residual"][0]
         total = np.sum(list(parts.values()), axis=0)[0] + constant
         gain = np.eye(len(total)) - np.linalg.solve(total, residual).T
@@ -256,6 +262,12 @@ class Smoother:
         return float(
             sum(k * self.v[self.components[name].index[framing]] for name, k in entries.items())
         )
+
+
+def _coloured(matrices: _Matrices, y: Array, noise: Array, *, prior: bool) -> Array:
+    """Smooth ``y`` and add ``noise``; or colour ``y`` as the prior. Both (joint framing, unit)."""
+    gain, root, prior_root = matrices
+    return np.asarray(prior_root @ y if prior else gain @ y + root @ noise)
 
 
 def _centred(table: Array, side: int) -> Array:

@@ -5,7 +5,8 @@ In a complete crossing every random effect acts on products of a few orthogonal 
 =========  =============================  ==========================================
 side       subspaces                      symbols
 =========  =============================  ==========================================
-models     span of the formula, the rest  A (q columns), N (M − q)
+models     span of the formula, the rest  A (q columns), N (M − q); several N where pairs of
+                                          models share one (:mod:`valuebias.analysis.sides`)
 prompts    mean of each framing, within   F (one a framing), P_f − 1 in framing f
 words      category axes, the rest        C_j (category − 1 axes), R (W − category)
 =========  =============================  ==========================================
@@ -149,10 +150,13 @@ def make_scatter(crossing: Crossing, tables: Tables, strata: list[Stratum]) -> A
 
 
 def _scatters(crossing: Crossing, split: _Split) -> dict[str, Array]:
-    out = {"formula × words": split.a_rest, "models × words": split.n_rest}
+    out = {"formula × words": split.a_rest}
     for j in range(len(crossing.axis_weight)):
         out[f"formula × axis {j + 1}"] = np.outer(split.a_axis[j], split.a_axis[j])
-        out[f"models × axis {j + 1}"] = split.n_axis[j]
+    for n, subspace in enumerate(crossing.sides.subspaces):
+        out[f"{subspace.name} × words"] = split.n_rest[n]
+        for j in range(len(crossing.axis_weight)):
+            out[f"{subspace.name} × axis {j + 1}"] = split.n_axis[n, j]
     for f, name in enumerate(crossing.framings):
         out[f"{name} residual"] = split.residual[f].reshape(1, 1)
         out[f"{name} prompts × words"] = split.shared_rest[f].reshape(1, 1)
@@ -169,8 +173,8 @@ class _Split:
 
     a_rest: Array  # (q·F, q·F) scatter over R
     a_axis: Array  # (axis, q·F)
-    n_rest: Array  # (F, F) scatter
-    n_axis: Array  # (axis, F, F) scatter
+    n_rest: Array  # (subspace, F, F) scatter
+    n_axis: Array  # (subspace, axis, F, F) scatter
     shared_rest: Array  # (F,) model mean, within framing, R
     shared_axis: Array  # (F, axis)
     own_axis: Array  # (F, axis) deviations of models
@@ -185,9 +189,9 @@ def _split(crossing: Crossing, tables: Tables) -> _Split:
     mean_axis, mean_rest = split_words(tables.mean, words)
     a_rest = np.einsum("ma,fmw->afw", basis, mean_rest).reshape(q * n_framings, -1)
     a_axis = np.einsum("ma,fmj->jaf", basis, mean_axis)
-    total_rest = np.einsum("fmw,gmw->fg", mean_rest, mean_rest)
-    total_axis = np.einsum("fmj,gmj->jfg", mean_axis, mean_axis)
-    a_rest_cube = a_rest.reshape(q, n_framings, -1)
+    outside = [subspace.basis.T for subspace in crossing.sides.subspaces]
+    n_rest = [side @ mean_rest for side in outside]
+    n_axis = [side @ mean_axis for side in outside]
 
     shared_axis = np.zeros((n_framings, words.shape[1]))
     own_axis = np.zeros_like(shared_axis)
@@ -213,8 +217,8 @@ def _split(crossing: Crossing, tables: Tables) -> _Split:
     return _Split(
         a_rest=a_rest @ a_rest.T,
         a_axis=a_axis.reshape(len(a_axis), -1),
-        n_rest=total_rest - np.einsum("afw,agw->fg", a_rest_cube, a_rest_cube),
-        n_axis=total_axis - np.einsum("jaf,jag->jfg", a_axis, a_axis),
+        n_rest=np.stack([np.einsum("fnw,gnw->fg", one, one) for one in n_rest]),
+        n_axis=np.stack([np.einsum("fnj,gnj->jfg", one, one) for one in n_axis]),
         shared_rest=shared_rest,
         shared_axis=shared_axis,
         own_axis=own_axis,
@@ -229,23 +233,20 @@ _Spec = tuple[str, float, dict[int, Array], Array]
 def _mean_specs(
     crossing: Crossing, components: Components, coefficient_scales: Array
 ) -> list[_Spec]:
-    n_models, _, n_words = crossing.shape
     q = crossing.model_basis.shape[1]
     n_framings = len(crossing.framings)
-    df_rest = n_words - 1 - len(crossing.axis_weight)
+    df_rest = crossing.shape[2] - 1 - len(crossing.axis_weight)
     zero_a, zero_n = np.zeros((q * n_framings,) * 2), np.zeros((n_framings,) * 2)
-    inside, outside = components.in_span(0.0), components.outside_span(0.0)
-    specs: list[_Spec] = [
-        ("formula × words", df_rest, inside, zero_a),
-        ("models × words", (n_models - q) * df_rest, outside, zero_n),
-    ]
+    specs: list[_Spec] = [("formula × words", df_rest, components.stratum_patterns(0.0), zero_a)]
     for j, weight in enumerate(crossing.axis_weight):
         prior = coefficient_prior(crossing, components, j, coefficient_scales)
-        inside, outside = components.in_span(weight), components.outside_span(weight)
-        specs += [
-            (f"formula × axis {j + 1}", 1, inside, prior),
-            (f"models × axis {j + 1}", n_models - q, outside, zero_n),
-        ]
+        specs.append((f"formula × axis {j + 1}", 1, components.stratum_patterns(weight), prior))
+    for subspace in crossing.sides.subspaces:
+        patterns = components.stratum_patterns(0.0, subspace)
+        specs.append((f"{subspace.name} × words", subspace.size * df_rest, patterns, zero_n))
+        for j, weight in enumerate(crossing.axis_weight):
+            patterns = components.stratum_patterns(weight, subspace)
+            specs.append((f"{subspace.name} × axis {j + 1}", subspace.size, patterns, zero_n))
     return specs
 
 

@@ -24,6 +24,9 @@ __all__ = ["permutation_tests", "welch_tests"]
 
 Array = NDArray[np.float64]
 
+_LABELS = ["category", "framing", "family1", "family2"]
+_WELCH = [*_LABELS, "n1", "n2", "mean1", "mean2", "difference", "t", "df", "p.value", "cohen.d"]
+_PERMUTATION = [*_LABELS, "t", "p.perm", "p.bonferroni", "p.plus1"]
 _CHUNK = 2_000_000  # labels drawn at a time: 16 MB of random keys
 
 
@@ -77,7 +80,7 @@ def welch_tests(medians: MedianRanks) -> pd.DataFrame:
     [4, 4, 4, 4]
     """
     rows = [{**each.labels(), **_welch(each.first, each.second)} for each in _comparisons(medians)]
-    made = from_rows(rows)
+    made = from_rows(rows, columns=_WELCH)
     p = made["p.value"].to_numpy(dtype=float)
     adjusted = np.full(p.shape, np.nan)
     known = ~np.isnan(p)
@@ -146,7 +149,7 @@ def permutation_tests(
         rows.append(
             {**each.labels(), "t": t, "p.perm": p, "p.bonferroni": bonferroni, "p.plus1": plus1}
         )
-    return from_rows(rows)
+    return from_rows(rows, columns=_PERMUTATION)
 
 
 def _comparisons(medians: MedianRanks) -> Iterator[_Comparison]:

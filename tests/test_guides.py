@@ -73,7 +73,7 @@ def test_swapping_backends_as_the_guide_shows_it(folder: Path) -> None:
 def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     names = run("implicit-rewards.md")
     assert names["rewards"].attrs["kind"] == "implicit"
-    assert names["rewards"]["family"].to_numpy().tolist() == ["Gemma − Llama"]
+    assert names["rewards"]["family"].to_numpy().tolist() == ["Gemma over Llama"]
     assert names["own"].sizes == names["rewards"].sizes
 
 

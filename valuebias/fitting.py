@@ -31,7 +31,7 @@ _TUNE = {True: 600, False: 200}
 @overload
 def fit(
     dataset: xr.Dataset,
-    formula: str = ...,
+    formula: str | None = ...,
     *,
     spec: Literal["hierarchical"] = ...,
     outcome: str | None = ...,
@@ -49,7 +49,7 @@ def fit(
 @overload
 def fit(
     dataset: xr.Dataset,
-    formula: str = ...,
+    formula: str | None = ...,
     *,
     spec: Literal["paper"],
     outcome: str | None = ...,
@@ -66,7 +66,7 @@ def fit(
 
 def fit(
     dataset: xr.Dataset,
-    formula: str = "~ family",
+    formula: str | None = None,
     *,
     spec: str = "hierarchical",
     outcome: str | None = None,
@@ -89,9 +89,10 @@ def fit(
     ----------
     dataset : xarray.Dataset
         Scores in the "valuebias/1" contract, see :mod:`valuebias.schema`; NaN where not scored.
-    formula : str, default "~ family"
+    formula : str, optional
         R formula over the coordinates on ``model``, such as ``"~ family + log10(n_params)"`` or
-        ``"~ family * stage"``. Every term acts on each category × framing.
+        ``"~ family * stage"``. Every term acts on each category × framing. By default
+        ``"~ family"``, or ``"~ 1"`` where all models are of one family.
     spec : {"hierarchical", "paper"}, default "hierarchical"
         ``"paper"`` runs the analysis of the paper instead; see :func:`valuebias.classical`.
     outcome : {"normal", "rank", "z", "raw"}, optional
@@ -213,7 +214,7 @@ def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
 
 def _fit_paper(
     dataset: xr.Dataset,
-    formula: str,
+    formula: str | None,
     outcome: str | None,
     prior: object,
     contrast: tuple[str, str] | None,
@@ -221,11 +222,11 @@ def _fit_paper(
 ) -> Classical:
     from valuebias.analysis.classical import classical
 
-    plain = formula.replace(" ", "") if isinstance(formula, str) else None
+    plain = formula.replace(" ", "") if isinstance(formula, str) else formula
     given = {
         "outcome": outcome not in (None, "rank"),
         "prior": prior is not None,
-        "formula": plain not in ("~family", "family"),
+        "formula": plain not in (None, "~family", "family"),
     }
     for name in (name for name, differs in given.items() if differs):
         raise ValueBiasError(
@@ -237,7 +238,7 @@ def _fit_paper(
 
 def _fit_hierarchical(
     dataset: xr.Dataset,
-    formula: str,
+    formula: str | None,
     outcome: str,
     prior: Prior | Mapping[str, Any] | None,
     contrast: tuple[str, str] | None,
@@ -251,6 +252,8 @@ def _fit_hierarchical(
     from valuebias.provenance import record
 
     data = _lexicon_only(validate(dataset))
+    if formula is None:
+        formula = "~ family" if len(np.unique(data["family"].to_numpy())) > 1 else "~ 1"
     problem = make_problem(data, formula, outcome, as_prior(prior))
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling

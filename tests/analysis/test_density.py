@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dense import (
+    PAIRS,
     PROMPTS,
     Dense,
     Theta,
@@ -30,6 +31,24 @@ CASES = {
     "three families": {"families": ("A", "B", "C", "A", "C", "C")},
     "no replication of models": {"families": ("A", "B")},
     "two categories": {"words": ("x",) * 5 + ("y",) * 3},
+    "pairs": {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS},
+    "pairs, one framing": {
+        "formula": "~ 1",
+        "families": ("A",) * 6,
+        "pairs": PAIRS,
+        "framing": ("positive",) * 3,
+    },
+    "pairs of two families": {"families": ("A", "B") * 3, "pairs": PAIRS},
+    "pairs with one denominator": {
+        "formula": "~ 1",
+        "families": ("A",) * 3,
+        "pairs": (("a", "x"), ("b", "x"), ("c", "x")),
+    },
+    "pairs that share none": {
+        "formula": "~ 1",
+        "families": ("A",) * 3,
+        "pairs": (("a", "x"), ("b", "y"), ("c", "z")),
+    },
 }
 
 

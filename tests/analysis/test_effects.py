@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense import Dense, Theta, assert_drawn_from, make_problem, some_theta, stack
+from dense import PAIRS, Dense, Theta, assert_drawn_from, make_problem, some_theta, stack
 
 from valuebias.analysis.effects import draw_effects, draw_word_effects, make_margins
 from valuebias.analysis.hierarchical import Problem
@@ -15,6 +15,8 @@ CASES = {
     "two framings, three categories": {},
     "one framing": {"framing": ("positive",) * 4},
     "with a number": {"formula": "~ family + size", "words": ("x", "x", "x", "y", "y", "y", "xy")},
+    "pairs": {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS},
+    "pairs of two families": {"families": ("A", "B") * 3, "pairs": PAIRS},
 }
 
 

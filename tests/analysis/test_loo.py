@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense import Dense, make_problem, some_theta
+from dense import PAIRS, Dense, make_problem, some_theta
 
 from valuebias.analysis.completion import Completion
 from valuebias.analysis.hierarchical import Problem
@@ -31,7 +31,14 @@ def left_out(dense: Dense, cell: tuple[int, int, int]) -> float:
 
 
 @pytest.mark.parametrize(
-    "case", [{}, {"framing": ("positive",) * 3}, {"formula": "~ family + size"}], ids=str
+    "case",
+    [
+        {},
+        {"framing": ("positive",) * 3},
+        {"formula": "~ family + size"},
+        {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS},
+    ],
+    ids=str,
 )
 def test_one_draw_gives_the_dense_leave_one_out_density(case: dict) -> None:
     problem = make_problem(**case)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense import Dense, Theta, assert_drawn_from, make_problem, some_theta
+from dense import PAIRS, Dense, Theta, assert_drawn_from, make_problem, some_theta
 from scipy import linalg
 
 from valuebias.analysis.completion import Completion, sparse_margins
@@ -12,11 +12,13 @@ from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.smoother import Fields, Smoother
 from valuebias.analysis.strata import make_tables
 
+PAIRED = {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS}
 COMPLETE = {
     "two framings, three categories": {},
     "one framing": {"framing": ("positive",) * 4},
     "one negative prompt": {"framing": ("positive", "positive", "negative")},
     "with a number": {"formula": "~ family + size", "words": ("x", "x", "x", "y", "y", "xy")},
+    "pairs": PAIRED,
 }
 ALL = slice(None)
 SCATTERED = [(0, 0, 1), (1, 3, 2), (2, 5, 4), (4, 1, 8), (3, 2, 2), (0, 4, 6), (2, 2, 0)]
@@ -28,6 +30,7 @@ GAPS = {
     "a word nobody scored": [(ALL, ALL, 7)],
     "a prompt one model never answered": [(1, 3, ALL), *SCATTERED[:1]],
     "all but one word of a model on a prompt": [(1, 3, slice(1, 9)), *SCATTERED[:1]],
+    "of pairs": SCATTERED,
 }
 
 
@@ -137,7 +140,8 @@ def missing_given_observed(problem: Problem, dense: Dense) -> tuple[np.ndarray, 
 
 @pytest.fixture(scope="module", params=GAPS, ids=str)
 def gaps(request: pytest.FixtureRequest):
-    problem, _, smoother, dense = setting(missing=GAPS[request.param])
+    case = PAIRED if request.param == "of pairs" else {}
+    problem, _, smoother, dense = setting(missing=GAPS[request.param], **case)
     cells = np.argwhere(~problem.crossing.observed)
     rng = np.random.default_rng(26)
     state = Completion(problem.crossing, cells)
@@ -173,5 +177,5 @@ def test_the_margins_are_kept_in_step_with_the_cells(gaps) -> None:
 
 def test_gaps_that_empty_a_margin_are_told_from_scattered_ones() -> None:
     share = {name: sparse_margins(make_problem(missing=g).crossing) for name, g in GAPS.items()}
-    assert share.pop("scattered") == 0
+    assert share.pop("scattered") == share.pop("of pairs") == 0
     assert min(share.values()) > 0.5

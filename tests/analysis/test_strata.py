@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense import make_problem
+from dense import PAIRS, make_problem
 
 from valuebias.analysis.strata import make_scatter, make_strata, make_tables
 
-CASES = [{}, {"framing": ("positive",) * 4}, {"formula": "~ family * size"}, {"families": "AB"}]
+CASES = [
+    {},
+    {"framing": ("positive",) * 4},
+    {"formula": "~ family * size"},
+    {"families": "AB"},
+    {"formula": "~ 1", "families": "A" * 6, "pairs": PAIRS},
+    {"families": "ABABAB", "pairs": PAIRS},
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

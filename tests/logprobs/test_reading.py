@@ -64,7 +64,7 @@ def test_a_folder_gives_a_group_a_model(tmp_path: Path) -> None:
         numerator="meta-llama/Llama-3.2-3B-Instruct",
         denominator="meta-llama/Llama-3.2-3B",
     )
-    assert rewards["family"].to_numpy().tolist() == ["Llama − Llama"]
+    assert rewards["family"].to_numpy().tolist() == ["Llama over Llama"]
 
 
 def test_models_of_ones_own(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 NESTED = ("prompt_category", "model_prompt", "prompt_word", "residual")
 PROMPTS = ("positive", "positive", "positive", "positive", "negative", "negative")
 FAMILIES = ("A", "A", "B", "B", "B")
+# Every one of three numerators with every one of two denominators.
+PAIRS = tuple((a, b) for a in "abc" for b in "xy")
 # Nine words, the fifth in two categories.
 CATEGORIES = ("x", "x", "x", "x", "xy", "y", "y", "z", "z")
 
@@ -40,6 +42,7 @@ def make_problem(
     framing: Sequence[str] = PROMPTS,
     words: Sequence[str] = CATEGORIES,
     missing: Sequence[tuple[int | slice, int | slice, int | slice]] = (),
+    pairs: Sequence[tuple[str, str]] | None = None,
     prior: Prior | None = None,
     seed: int = 0,
 ) -> Problem:
@@ -55,6 +58,8 @@ def make_problem(
         {"family": list(families), "size": np.arange(len(families)) ** 2 + 1.0},
         index=[f"model {i}" for i in range(len(families))],
     )
+    if pairs is not None:
+        models[["numerator", "denominator"]] = pairs
     shape = (len(families), len(framing), len(words))
     cube = rng.standard_normal(shape) + rng.standard_normal((shape[0], 1, shape[2]))
     cube += 3 * rng.standard_normal(shape[:2])[..., None]
@@ -143,6 +148,12 @@ class Dense:
             term = next(t for t in self.crossing.design.terms if f"word:{t.name}" == name)
             columns = self.design[:, term.columns]
             return columns @ columns.T, by_word
+        side, _, kind = name.partition("_")
+        if side in ("numerator", "denominator"):
+            own = self.crossing.design.models[side].to_numpy()
+            return (own[:, None] == own).astype(
+                float
+            ), by_category if kind == "category" else by_word
         return {
             "model_category": (nobody, by_category),
             "word": (everyone, by_word),
@@ -259,21 +270,24 @@ class Dense:
         return np.array(with_cells), gram
 
     def model_effects(self, contrasts: Array):
-        """Contrast × framing × model of the models' own leans."""
+        """Contrast × framing × model of the models' own leans, all that make them up summed."""
         n_models, n_framings = self.crossing.shape[0], len(self.crossing.framings)
-        covariance = self.over_framings("model_category")
         labels = [(m, f, k) for m in range(n_models) for f in range(n_framings) for k in contrasts]
-        with_cells = [
-            cells(np.eye(n_models)[m], covariance[f][self.framing], self.member @ k)
-            for m, f, k in labels
-        ]
-        gram = np.array(
-            [
-                [(a[0] == b[0]) * covariance[a[1], b[1]] * (a[2] @ b[2]) for b in labels]
+        with_cells, gram = np.zeros((len(labels), self.n)), np.zeros((len(labels),) * 2)
+        for name in self.names:
+            if name.split("_")[0] not in ("model", "numerator", "denominator"):
+                continue
+            if not name.endswith("_category"):
+                continue
+            covariance, (shared, _) = self.over_framings(name), self.sides(name)
+            with_cells += [
+                cells(shared[m], covariance[f][self.framing], self.member @ k) for m, f, k in labels
+            ]
+            gram += [
+                [shared[a[0], b[0]] * covariance[a[1], b[1]] * (a[2] @ b[2]) for b in labels]
                 for a in labels
             ]
-        )
-        return np.array(with_cells), gram
+        return with_cells, gram
 
 
 def cells(models: Array, prompts: Array, words: Array) -> Array:

@@ -67,8 +67,12 @@ def fit(
         ),
     ],
     formula: Annotated[
-        str, typer.Option(help="An R formula over what is known of the models.")
-    ] = "~ family",
+        str | None,
+        typer.Option(
+            help="An R formula over what is known of the models; ~ family if not given.",
+            show_default=False,
+        ),
+    ] = None,
     spec: Annotated[
         Spec,
         typer.Option(help="The analysis; [bold]paper[/bold] is that of Christian et al. 2026."),

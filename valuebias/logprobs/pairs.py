@@ -49,9 +49,9 @@ def implicit(
     Returns
     -------
     xarray.Dataset
-        In the "valuebias/1" contract, kind ``implicit``. A "model" is a pair, named "a − b", whose
-        ``family`` and ``base`` are made in the same way; the coords ``numerator`` and
-        ``denominator`` name its two models.
+        In the "valuebias/1" contract, kind ``implicit``. A "model" is a pair, named "a − b"; its
+        ``family`` is named "A over B" after theirs, and so is its ``base``. The coords
+        ``numerator`` and ``denominator`` name its two models.
 
     Raises
     ------
@@ -62,8 +62,11 @@ def implicit(
 
     Notes
     -----
-    Two pairs that share a model are not independent observations. The log-ratio of a language
-    model to the one it was trained from is its implicit reward (Rafailov et al., 2023, Eq. 5).
+    Two pairs that share a model are not independent observations; :func:`valuebias.fit` gives each
+    model effects of its own where every numerator is paired with every denominator.
+
+    The log-ratio of a language model to the one it was trained from is its implicit reward
+    (Rafailov et al., 2023, Eq. 5).
 
     Examples
     --------
@@ -174,8 +177,8 @@ def _table(models: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFra
         rows.append(
             {
                 "model": f"{a} − {b}",
-                "family": f"{one['family']} − {other['family']}",
-                "base": f"{one['base']} − {other['base']}",
+                "family": f"{one['family']} over {other['family']}",
+                "base": f"{one['base']} over {other['base']}",
                 # A pair of stages has no name of its own; that of the numerator is the nearest.
                 "stage": one["stage"],
                 "numerator": a,

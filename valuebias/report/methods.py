@@ -130,8 +130,20 @@ def _model(fit: Fit) -> str:
         "own standard deviation by framing. The model is the sampling unit: models of a family "
         "differ at random, so that a difference between families is judged against the spread of "
         "models within them, and paraphrases of one question do not count as new models (Barr et "
-        "al. 2013). A lean is the mean outcome of one category less that of another. "
+        f"al. 2013). {_pairs(fit)}A lean is the mean outcome of one category less that of another. "
         f"{signed}Factors are in zero-sum coding."
+    )
+
+
+def _pairs(fit: Fit) -> str:
+    shared = fit.problem.crossing.sides.sizes
+    if not shared:
+        return ""
+    sides = " and ".join(f"{size} {side}s" for side, size in shared.items())
+    return (
+        f"Each model here is a pair of language models, and pairs share {sides}: the effects named "
+        "after a side belong to the language model on it, so that pairs with a model in common "
+        "do not count as independent. "
     )
 
 
