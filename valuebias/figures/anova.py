@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from valuebias.analysis.classical import Classical
-from valuebias.plots.canvas import FAINT, GREY
+from valuebias.plots.canvas import FAINT, GREY, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +18,8 @@ __all__ = ["anova_cells", "draw_anova", "table_height"]
 _LINE = 0.19  # inches
 _TITLE = "Type-II ANOVA of the median ranks, prompts as replicates"
 _HEAD = ("term", "F", "df", "p")
-_PLACES = (0.0, 0.52, 0.68, 0.84)  # of the table's width, which is 4.2 inches
-_WIDTH = 4.2
+_WIDTH = 3.8  # inches
+_PLACES = (0.0, 0.62, 0.8, 1.0)  # of the table's width
 
 
 def table_height(anova: pd.DataFrame) -> float:
@@ -44,10 +44,12 @@ def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, st
     """
     if not len(anova):
         return []
-    rest = anova.loc["Residuals", "Df"]
+    rest = float(anova["Df"].to_numpy()[-1])
     made = []
-    for term, row in anova.drop(index="Residuals").iterrows():
-        name = str(term).replace("family", by).replace(":", " × ")
+    terms: list[str] = anova.drop(index="Residuals").index.tolist()
+    for term in terms:
+        row = anova.loc[term]
+        name = term.replace("family", by).replace(":", " × ")
         p = row["Pr(>F)"]
         shown = "" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
         made.append((name, f"{row['F value']:.2f}", f"{row['Df']:.0f}, {rest:.0f}", shown))
@@ -60,38 +62,34 @@ def draw_anova(axes: Axes, made: Classical, *, by: str) -> None:
     Parameters
     ----------
     axes : Axes
-        Empty and without frame.
+        Empty and without frame, laid out already: the table has the same width in any.
     made : Classical
         The analysis.
     by : str
         What to call the groups of models that are compared.
     """
+    width = _WIDTH / (axes.get_window_extent().width / axes.figure.dpi)
     cells = anova_cells(made.anova, by=by)
     line = _LINE / table_height(made.anova)
-    _write(axes, 0, line, (_TITLE, "", "", ""), weight="bold")
+    _write(axes, 1 - 0.5 * line, width, (_TITLE, "", "", ""), weight="bold")
     if not cells:
-        reason = next((m for m in made.messages if m.startswith("Type-II ANOVA")), "not estimated")
-        _write(axes, 1, line, (reason.partition(" Some ")[0], "", "", ""))
+        reason = next((m for m in made.messages if m.startswith("Type-II ANOVA")), "")
+        short = "Not estimated." + reason.partition("not estimated.")[2]
+        _write(axes, 1 - 1.6 * line, width, (short, "", "", ""))
         return
-    _write(axes, 1, line, _HEAD, colour=GREY)
-    for i, row in enumerate(cells, start=2):
-        _write(axes, i, line, row)
-    axes.plot([0, _inches(axes, 1.0)], [1 - 1.95 * line] * 2, color=FAINT, linewidth=0.8,
+    _write(axes, 1 - 1.5 * line, width, _HEAD, colour=GREY)
+    axes.plot([0, _PLACES[-1] * width], [1 - 2.02 * line] * 2, color=FAINT, linewidth=0.8,
               transform=axes.transAxes)  # fmt: skip
+    for i, row in enumerate(cells, start=2):
+        _write(axes, 1 - (i + 0.6) * line, width, row)
 
 
 def _write(
-    axes: Axes, i: int, line: float, row: tuple[str, ...], *, colour: str | None = None,
+    axes: Axes, y: float, width: float, row: tuple[str, ...], *, colour: str = INK,
     weight: str = "normal",
 ) -> None:  # fmt: skip
-    for j, (place, text) in enumerate(zip(_PLACES, row, strict=True)):
+    for place, text in zip(_PLACES, row, strict=True):
         axes.text(
-            _inches(axes, place + 0.1 * (j > 0)), 1 - (i + 0.55) * line, text,
-            transform=axes.transAxes, ha="right" if j else "left", va="center", fontsize=8,
-            fontweight=weight, **({} if colour is None else {"color": colour}),
+            place * width, y, text, transform=axes.transAxes, ha="right" if place else "left",
+            va="center", fontsize=8, fontweight=weight, color=colour,
         )  # fmt: skip
-
-
-def _inches(axes: Axes, share: float) -> float:
-    """Give a share of the table's width as a share of the axes, whatever their width."""
-    return share * _WIDTH / (0.8 * axes.get_figure(root=True).get_figwidth())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Panels", "Rows", "header", "make_panels", "rank_label", "spread", "width"]
+__all__ = ["Panels", "Rows", "bracket", "header", "make_panels", "rank_label", "spread", "width"]
 
 _GAP = 0.7
 _RANKED = {
@@ -79,7 +79,7 @@ class Panels:
 
 def width(n: int, *, fitted: bool) -> float:
     """Give the width of a figure in inches for so many framings."""
-    return {1: 4.6, 2: 7.2}[n] + (3.4 if n == 1 else 4.4) * fitted
+    return {1: 4.6, 2: 7.2}[n] + {1: 2.4, 2: 4.0}[n] * fitted
 
 
 def make_panels(
@@ -117,13 +117,21 @@ def header(axes: Axes, y: float, text: str) -> None:
     )
 
 
-def rank_label(kind: str) -> str:
+def bracket(axes: Axes, top: float, bottom: float, text: str) -> None:
+    """Join two rows at the right edge, and say how they compare."""
+    edge = axes.get_yaxis_transform()
+    axes.plot([1.0, 1.015, 1.015, 1.0], [top, top, bottom, bottom], color=GREY, linewidth=0.8,
+              transform=edge, clip_on=False)  # fmt: skip
+    axes.text(1.03, (top + bottom) / 2, text, transform=edge, va="center", color=GREY, fontsize=8)
+
+
+def rank_label(kind: str, *, narrow: bool) -> str:
     """Say on an axis what a median rank is of, and which end is which."""
-    return f"median rank  ({_RANKED[kind]})"
+    return "median rank" + ("\n" if narrow else "  ") + f"({_RANKED[kind]})"
 
 
 def spread(values: Iterable[float], most: float) -> NDArray[np.float64]:
     """Give offsets within ± `most` that keep neighbouring marks apart, the same every time."""
     n = len(list(values))
     # Multiples of the golden ratio fill an interval evenly, in whatever number they come.
-    return most * (2 * (np.arange(n) * 0.6180339887 % 1.0) - 1)
+    return np.asarray(most * (2 * (np.arange(n) * 0.6180339887 % 1.0) - 1), dtype=np.float64)

@@ -13,7 +13,7 @@ from valuebias.analysis.classical import Classical, classical
 from valuebias.analysis.medians import MedianRanks
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.figures.anova import draw_anova, table_height
-from valuebias.figures.layout import Panels, Rows, make_panels, rank_label, spread, width
+from valuebias.figures.layout import Panels, Rows, bracket, make_panels, rank_label, spread, width
 from valuebias.plots.canvas import (
     FAINT,
     GREY,
@@ -98,20 +98,20 @@ def logprob_figure(
     with styled():
         n = len(medians.framings)
         figure = blank_figure(
-            width(n, fitted=fit is not None), 1.9 + 0.36 * rows.height + below
+            max(6.6, width(n, fitted=fit is not None)), 1.9 + 0.36 * rows.height + below
         )
         panels = make_panels(figure, medians.framings, fitted=fit is not None, below=below)
         for framing, axes in zip(medians.framings, panels.shown, strict=True):
             _panel(axes, made, rows, framing)
-            axes.set_xlabel(rank_label(str(logprobs.attrs["kind"])))
+            axes.set_xlabel(rank_label(str(logprobs.attrs["kind"]), narrow=fit is not None))
         panels.shown[0].invert_xaxis()
         rows.label(panels.shown[0])
         if fit is not None:
             _posterior(panels, fit, logprobs, pair, rows, medians)
-        if panels.below is not None:
-            draw_anova(panels.below, made, by=str(pair.attrs["groups"]))
         _legend(figure, rows, medians)
         figure.draw_without_rendering()
+        if panels.below is not None:
+            draw_anova(panels.below, made, by=str(pair.attrs["groups"]))
     return figure
 
 
@@ -161,7 +161,9 @@ def _panel(axes: Axes, made: Classical, rows: Rows, framing: str) -> None:
         for g, name in enumerate(rows.groups):
             cell = (medians["category"] == category) & (medians["family"] == name)
             _prompts(axes, medians["rank"][cell], rows.y(c, g), palette[name])
-        _bracket(axes, rows.y(c, 0), rows.y(c, 1), float(tests[category]))
+        p = float(tests[category])
+        if not np.isnan(p):
+            bracket(axes, rows.y(c, 0), rows.y(c, 1), stars(p) or "n.s.")
     axes.spines["bottom"].set_color(FAINT)
 
 
@@ -169,25 +171,15 @@ def _prompts(axes: Axes, ranks: pd.Series[float], y: float, colour: str) -> None
     """Draw a dot a prompt, and their mean with its interval."""
     from scipy import stats
 
-    axes.plot(ranks, y + spread(ranks, 0.24), "o", color=colour, alpha=0.4, markersize=3,
+    # The dots lie below their mean, so that neither hides the other.
+    axes.plot(ranks, y - 0.33 + spread(ranks, 0.14), "o", color=colour, alpha=0.45, markersize=3,
               markeredgewidth=0)  # fmt: skip
     n, mean = len(ranks), float(ranks.mean())
     half = 0.0
     if n > 1:
         half = float(stats.t.ppf((1 + INTERVAL) / 2, n - 1) * ranks.std() / np.sqrt(n))
     if n:
-        interval(axes, y, mean, (mean - half, mean + half), colour=colour, size=7.5, width=2.4)
-
-
-def _bracket(axes: Axes, top: float, bottom: float, p: float) -> None:
-    """Join two rows at the right edge, with stars where they differ."""
-    if np.isnan(p):
-        return
-    x, edge = 1.0, axes.get_yaxis_transform()
-    axes.plot([x, x + 0.015, x + 0.015, x], [top, top, bottom, bottom], color=GREY, linewidth=0.8,
-              transform=edge, clip_on=False)  # fmt: skip
-    axes.text(x + 0.03, (top + bottom) / 2, stars(p) or "n.s.", transform=edge, va="center",
-              color=GREY, fontsize=8)  # fmt: skip
+        interval(axes, y, mean, (mean - half, mean + half), colour=colour, size=6, width=2.4)
 
 
 def _posterior(
@@ -203,7 +195,7 @@ def _posterior(
     )
     for framing, axes in zip(medians.framings, panels.fitted, strict=True):
         draw_means(axes, means, rows, framing=framing, names=names, palette=colours(rows.groups))
-        axes.set_xlabel(mean_label(fit))
+        axes.set_xlabel(mean_label(fit, rows))
 
 
 def _legend(figure: Figure, rows: Rows, medians: MedianRanks) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
-from valuebias.figures.layout import Rows
+from valuebias.figures.layout import Rows, bracket
 from valuebias.fit_result import Fit
 from valuebias.plots.canvas import INTERVAL, interval, tidy_axes, zero_line
 from valuebias.schema import member_table
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "CategoryMeans",
     "category_means",
     "demand_same_data",
     "draw_means",
@@ -101,7 +103,32 @@ def _places(ours: xr.Dataset, fitted: xr.Dataset, dim: str) -> NDArray[np.intp]:
     return np.array([place[name] for name in fitted[dim].to_numpy().tolist()], dtype=np.intp)
 
 
-def category_means(fit: Fit, *, by: str) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class CategoryMeans:
+    """Posterior draws of the means of categories.
+
+    Attributes
+    ----------
+    draws : ndarray, shape (name, framing, category, draw)
+        Relative to the mean of the categories, in units of the outcome, higher = higher reward.
+    names, framings, categories : tuple of str
+        Labels; the names are of families or of models.
+    """
+
+    draws: Array = field(repr=False)
+    names: tuple[str, ...]
+    framings: tuple[str, ...]
+    categories: tuple[str, ...]
+
+    def of(self, name: str, framing: str, category: str) -> Array:
+        """Give the draws of one mean."""
+        place = (
+            self.names.index(name), self.framings.index(framing), self.categories.index(category)
+        )  # fmt: skip
+        return np.asarray(self.draws[place])
+
+
+def category_means(fit: Fit, *, by: str) -> CategoryMeans:
     """Estimate the mean of every category by framing, for families or for models.
 
     Parameters
@@ -114,9 +141,8 @@ def category_means(fit: Fit, *, by: str) -> pd.DataFrame:
 
     Returns
     -------
-    pandas.DataFrame
-        Columns ``name``, ``framing``, ``category``, ``mean``, ``lower``, ``upper``: relative to the
-        mean of the categories, in units of the outcome, higher = higher reward.
+    CategoryMeans
+        Draws of the posterior.
 
     Raises
     ------
@@ -131,13 +157,12 @@ def category_means(fit: Fit, *, by: str) -> pd.DataFrame:
         effect = effect + posterior["model_effect"].to_numpy()
     to_category = crossing.category_axes / np.sqrt(crossing.axis_weight)
     draws = np.einsum("cdrfj,kj->rfkcd", effect, to_category)
-    draws = draws.reshape(*draws.shape[:3], -1)
-    index = pd.MultiIndex.from_product(
-        [pd.Index(list(level), dtype=object) for level in
-         (names, crossing.framings, crossing.categories)],
-        names=["name", "framing", "category"],
-    )  # fmt: skip
-    return _summary(draws.reshape(len(index), -1).T).set_axis(index, axis=0).reset_index()
+    return CategoryMeans(
+        draws.reshape(*draws.shape[:3], -1),
+        tuple(names),
+        tuple(crossing.framings),
+        tuple(str(name) for name in crossing.categories),
+    )
 
 
 def _model_rows(fit: Fit) -> tuple[list[str], Array]:
@@ -194,7 +219,7 @@ def _summary(draws: Array) -> pd.DataFrame:
 
 
 def draw_means(
-    axes: Axes, means: pd.DataFrame, rows: Rows, *, framing: str, names: dict[str, str],
+    axes: Axes, means: CategoryMeans, rows: Rows, *, framing: str, names: dict[str, str],
     palette: dict[str, str],
 ) -> None:  # fmt: skip
     """Draw the means of categories in the rows of the figure.
@@ -203,10 +228,11 @@ def draw_means(
     ----------
     axes : Axes
         Of one framing.
-    means : pandas.DataFrame
+    means : CategoryMeans
         What :func:`category_means` gives.
     rows : Rows
-        Where they go.
+        Where they go. Two groups are joined at the right edge, with the posterior probability that
+        they differ in the direction in which they do.
     framing : str
         Which to draw.
     names : dict of str
@@ -216,17 +242,27 @@ def draw_means(
     """
     tidy_axes(axes)
     zero_line(axes)
-    table = means[means["framing"] == framing].set_index(["name", "category"])
     for c, category in enumerate(rows.categories):
+        draws = [means.of(names[group], framing, category) for group in rows.groups]
+        table = _summary(np.stack(draws, axis=-1))
         for g, group in enumerate(rows.groups):
-            row = table.loc[(names[group], category)]
+            row = table.iloc[g]
             interval(axes, rows.y(c, g), row["mean"], (row["lower"], row["upper"]),
                      colour=palette[group], marker="D", size=6)  # fmt: skip
+        if len(draws) == 2:
+            above = float((draws[0] > draws[1]).mean())
+            bracket(axes, rows.y(c, 0), rows.y(c, 1), _percent(max(above, 1 - above)))
 
 
-def mean_label(fit: Fit) -> str:
+def _percent(p: float) -> str:
+    """Write a probability in short; never as 100%, which no sample can show."""
+    return "> 99%" if p > 0.995 else f"{p:.0%}"
+
+
+def mean_label(fit: Fit, rows: Rows) -> str:
     """Say on an axis what the means of categories are, and in which unit."""
-    return f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
+    made = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
+    return f"{made}\nat right: P(direction)" if len(rows.groups) == 2 else made
 
 
 def word_label(fit: Fit) -> str:

@@ -74,7 +74,7 @@ def rank_figure(scores: xr.Dataset, *, fit: Fit | None = None) -> Figure:
         panels = make_panels(figure, medians.framings, fitted=fit is not None)
         for framing, axes in zip(medians.framings, panels.shown, strict=True):
             _panel(axes, medians, rows, framing)
-            axes.set_xlabel(rank_label(str(scores.attrs["kind"])))
+            axes.set_xlabel(rank_label(str(scores.attrs["kind"]), narrow=fit is not None))
         panels.shown[0].invert_xaxis()
         rows.label(panels.shown[0])
         if fit is not None:
@@ -110,4 +110,4 @@ def _posterior(
     for framing, axes in zip(medians.framings, panels.fitted, strict=True):
         draw_means(axes, means, rows, framing=framing, names={f: f for f in rows.groups},
                    palette=colours(rows.groups))  # fmt: skip
-        axes.set_xlabel(mean_label(fit))
+        axes.set_xlabel(mean_label(fit, rows))

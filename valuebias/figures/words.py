@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,6 @@ from valuebias.plots.canvas import (
     tidy_axes,
     zero_line,
 )
-from valuebias.plots.labels import drawable
 from valuebias.schema import FRAMINGS, validate
 
 if TYPE_CHECKING:
@@ -67,7 +66,8 @@ def word_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        One row a word, under its categories. Dots: the mean of a pair, or of a model, over the
+        One row a word, under the category it was taken for, or else its first; "(+1)" says that it
+        is in one more. Dots: the mean of a pair, or of a model, over the
         prompts of the framing that it scored the word after. Stem and diamond: the mean of the
         dots. Implicit rewards are shown in their own units, with a line at zero. Scores of other
         kinds have no common scale, so they are normal scores within model and prompt among all the
@@ -96,7 +96,7 @@ def word_figure(
     validate(rewards)
     made = word_scores(rewards, _framings(rewards, framing))
     chosen = default_words(made, n=n) if words is None else _chosen(made, words)
-    places = _places(made, chosen)
+    places = _places(chosen)
     with styled():
         lowest = min(places.values())
         figure = blank_figure(
@@ -108,7 +108,7 @@ def word_figure(
             axes.set_xlabel(made.label)
         if fit is not None:
             _posterior(panels.fitted, fit, rewards, made, places)
-        _label(panels.shown[0], made, places)
+        _label(panels.shown[0], made, chosen, places)
         _legend(figure, made)
         figure.draw_without_rendering()
     return figure
@@ -127,7 +127,7 @@ def _framings(rewards: xr.Dataset, framing: str | None) -> tuple[str, ...]:
     return (framing,)
 
 
-def _chosen(made: WordScores, words: Sequence[str]) -> list[str]:
+def _chosen(made: WordScores, words: Sequence[str]) -> dict[str, str | None]:
     asked = list(dict.fromkeys([words] if isinstance(words, str) else words))
     if not asked:
         raise ValueBiasError("words is empty; name at least one word, or leave it out.")
@@ -140,7 +140,7 @@ def _chosen(made: WordScores, words: Sequence[str]) -> list[str]:
                 f"The word {word!r} has no scores after {made.framings[int(np.argmax(empty))]} "
                 "prompts. Choose another, or another framing."
             )
-    return asked
+    return {word: made.category(word) for word in asked}
 
 
 def _unknown(word: str, known: list[str]) -> str:
@@ -155,15 +155,13 @@ def _unknown(word: str, known: list[str]) -> str:
     )
 
 
-def _places(made: WordScores, words: list[str]) -> dict[str, float]:
-    """Put words in rows from the top, with room where a name of categories goes above."""
+def _places(words: Mapping[str, str | None]) -> dict[str, float]:
+    """Put words in rows from the top, with room where the name of a category goes above."""
     places: dict[str, float] = {}
     y, before = 0.0, None
-    for word in words:
-        group = made.categories(word)
-        if before is not None and group != before:
-            y -= _GAP
-        places[word], before = y, group
+    for word, category in words.items():
+        y -= _GAP * bool(places and category != before)
+        places[word], before = y, category
         y -= 1
     return places
 
@@ -182,7 +180,7 @@ def _panel(axes: Axes, made: WordScores, places: dict[str, float], framing: str)
             mine = np.array([group == name for group in made.groups])
             axes.plot(values[mine], y + offsets[mine], "o", color=colour, alpha=0.7, markersize=4,
                       markeredgewidth=0, zorder=3)  # fmt: skip
-        axes.plot([mean], [y], "D", color=INK, markersize=6, markeredgecolor=PAPER,
+        axes.plot([mean], [y], "D", color=INK, markersize=5.2, markeredgecolor=PAPER,
                   markeredgewidth=0.8, zorder=4)  # fmt: skip
 
 
@@ -205,15 +203,16 @@ def _posterior(
         axes.set_xlabel(word_label(fit))
 
 
-def _label(axes: Axes, made: WordScores, places: dict[str, float]) -> None:
+def _label(
+    axes: Axes, made: WordScores, words: Mapping[str, str | None], places: dict[str, float]
+) -> None:
     before = None
-    for word, y in places.items():
-        group = made.categories(word)
-        if group is not None and group != before:
-            header(axes, y + 0.85, group)
-        before = group
-    axes.set_yticks(list(places.values()), [drawable(made.shown(word), 24) for word in places])
-    axes.set_ylim(min(places.values()) - 0.7, 1.15 if before is not None else 0.7)
+    for word, category in words.items():
+        if category is not None and category != before:
+            header(axes, places[word] + 0.85, category)
+        before = category
+    axes.set_yticks(list(places.values()), [made.shown(word) for word in places])
+    axes.set_ylim(min(places.values()) - 0.7, 1.15 if made.names else 0.7)
 
 
 def _legend(figure: Figure, made: WordScores) -> None:

@@ -57,16 +57,18 @@ class WordScores:
         """Give the means of one word (framing, model)."""
         return self.means[..., self.place[word]]
 
-    def categories(self, word: str) -> str | None:
-        """Name the categories of a word; None where the dataset has none."""
+    def category(self, word: str) -> str | None:
+        """Name the first category of a word; None where the dataset has none."""
         if not self.names:
             return None
         mine = self.member[self.place[word]]
-        return ", ".join(np.array(self.names)[mine]) if mine.any() else "no category"
+        return self.names[int(np.argmax(mine))] if mine.any() else "no category"
 
     def shown(self, word: str) -> str:
-        """Write a word with its outer spaces, where some word of the dataset has them."""
-        return shown_token(word)
+        """Write a word for the axis, with how many more categories it is in."""
+        more = int(self.member[self.place[word]].sum()) - 1
+        text = drawable(shown_token(word), 24)
+        return f"{text} (+{more})" if more > 0 else text
 
 
 def word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> WordScores:
@@ -107,7 +109,7 @@ def word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> WordScores:
     )
 
 
-def default_words(made: WordScores, *, n: int) -> list[str]:
+def default_words(made: WordScores, *, n: int) -> dict[str, str | None]:
     """Take the words of each category that have the largest mean.
 
     Parameters
@@ -119,8 +121,9 @@ def default_words(made: WordScores, *, n: int) -> list[str]:
 
     Returns
     -------
-    list of str
-        Category by category, the largest first; each word once.
+    dict of str to str
+        Category by category, the largest first: each word once, with the category it stands for;
+        None where the dataset has no categories.
 
     Raises
     ------
@@ -133,24 +136,19 @@ def default_words(made: WordScores, *, n: int) -> list[str]:
     # NaN where some model has none: such a word would be compared on other grounds.
     mean = made.means.mean(axis=(0, 1))
     order = [i for i in np.argsort(-mean, kind="stable") if not np.isnan(mean[i])]
-    sets = made.member.T if made.names else np.ones((1, len(words)), dtype=bool)
-    found: dict[str, None] = {}
-    for inside in sets:
-        mine = [words[i] for i in order if inside[i]]
-        found |= dict.fromkeys(mine[: int(n)])
+    sets: list[tuple[str | None, NDArray[np.bool_]]] = [(None, np.ones(len(words), dtype=bool))]
+    if made.names:
+        sets = list(zip(made.names, made.member.T, strict=True))
+    found: dict[str, str | None] = {}
+    for name, inside in sets:
+        mine = [words[i] for i in order if inside[i]][: int(n)]
+        found |= {word: name for word in mine if word not in found}
     if not found:
         raise ValueBiasError(
             "No word of a category was scored by every model after prompts of every framing shown. "
             "Name words=, or give complete scores."
         )
-    # A word of several categories stands with the others of those.
-    return sorted(found, key=lambda word: _first_like(made, list(found), word))
-
-
-def _first_like(made: WordScores, words: list[str], word: str) -> int:
-    return next(
-        i for i, other in enumerate(words) if made.categories(other) == made.categories(word)
-    )
+    return found
 
 
 def _mean(score: xr.DataArray) -> Array:
