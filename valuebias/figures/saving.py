@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ _TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "valuebias"
 def save_figure(
     figure: Figure, path: str | PathLike[str], *, formats: Sequence[str] = ("pdf", "png", "svg")
 ) -> tuple[Path, ...]:
-    """Save a figure in several formats, all of them or none.
+    """Save a figure in one or several formats, each file whole or not at all.
 
     Parameters
     ----------
@@ -68,11 +68,27 @@ def save_figure(
     import matplotlib as mpl
 
     targets = _targets(Path(path), formats)
-    with ExitStack() as stack, styled(), mpl.rc_context(_TEXT):
+    with ExitStack() as stack, styled(), mpl.rc_context(_TEXT), _laid_out(figure):
         for target, kind in targets.items():
             part = stack.enter_context(atomic_path(target))
             figure.savefig(part, format=kind, metadata=_NO_METADATA[kind])
     return tuple(targets)
+
+
+@contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Lay a figure out once for all formats, and the same way however often it was drawn."""
+    for axes in figure.axes:
+        spec = axes.get_subplotspec()
+        if spec is not None:
+            axes.set_subplotspec(spec)  # where the layout starts from
+    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def _targets(path: Path, formats: Sequence[str]) -> dict[Path, str]:

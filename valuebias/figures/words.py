@@ -128,12 +128,12 @@ def _framings(rewards: xr.Dataset, framing: str | None) -> tuple[str, ...]:
 
 
 def _chosen(made: WordScores, words: Sequence[str]) -> dict[str, str | None]:
-    asked = list(dict.fromkeys([words] if isinstance(words, str) else words))
+    asked = [str(w) for w in dict.fromkeys([words] if isinstance(words, str) else words)]
     if not asked:
         raise ValueBiasError("words is empty; name at least one word, or leave it out.")
     for word in asked:
         if word not in made.place:
-            raise ValueBiasError(_unknown(str(word), list(made.place)))
+            raise ValueBiasError(_unknown(word, list(made.place)))
         empty = np.isnan(made.of(word)).all(axis=1)
         if empty.any():
             raise ValueBiasError(
