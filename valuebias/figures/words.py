@@ -91,7 +91,7 @@ def word_figure(
     >>> import valuebias
     >>> figure = word_figure(valuebias.datasets.load("demo"), framing="positive", n=2)
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    ['sovereign', 'energetic', 'cherishing', 'calming']
+    ['power', 'stamina', 'fairness', 'companionship']
     """
     validate(rewards)
     made = word_scores(rewards, _framings(rewards, framing))
