@@ -169,7 +169,8 @@ def _places(words: Mapping[str, str | None]) -> dict[str, float]:
 def _panel(axes: Axes, made: WordScores, places: dict[str, float], framing: str) -> None:
     tidy_axes(axes)
     zero_line(axes)
-    palette = colours(dict.fromkeys(made.groups))
+    # By the alphabet, so that a family has the same colour in every figure.
+    palette = colours(sorted(made.groups))
     f = made.framings.index(framing)
     for word, y in places.items():
         values = made.of(word)[f]
@@ -218,7 +219,7 @@ def _label(
 def _legend(figure: Figure, made: WordScores) -> None:
     from matplotlib.lines import Line2D
 
-    palette = colours(dict.fromkeys(made.groups))
+    palette = colours(sorted(made.groups))
     handles = [
         Line2D([], [], color=colour, marker="o", markersize=5, linewidth=0)
         for colour in palette.values()
