@@ -196,6 +196,26 @@ class Fit:
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
         return table.loc[order].reset_index(drop=True)
 
+    def word_draws(self, *, framing: str = "signed") -> xr.DataArray:
+        """Posterior draws of each word's expected outcome, averaged over the models' kinds.
+
+        Parameters
+        ----------
+        framing : {"signed", "positive", "negative"}
+            One framing of the prompts, or half the difference of the two.
+
+        Returns
+        -------
+        DataArray
+            (chain, draw, response), in units of the outcome, relative to the lexicon's mean.
+
+        Raises
+        ------
+        ValueBiasError
+            If the data have no prompts of that framing.
+        """
+        return self._recovery.word_means(framing)
+
     def models(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Leans of the models, with their coordinates; for a forest plot.
 

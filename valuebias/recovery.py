@@ -29,7 +29,10 @@ __all__ = ["Recovery"]
 Array = NDArray[np.float64]
 
 # Streams of random numbers, so that one question's draws do not depend on which was asked before.
-_STREAMS = {"contrasts": 2, "words": 3, "ppc": 4}
+_STREAMS = {
+    "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
+    "negative means": 7,
+}  # fmt: skip
 
 
 class Recovery:
@@ -92,17 +95,37 @@ class Recovery:
         factor = next((f for f in factors if f.expression == "family"), factors[0])
         first, second = _pair_of(factor.expression, factor.levels, pair)
         design = crossing.design
-        draws = draw_word_effects(
+        row = design.average_row(factor, first) - design.average_row(factor, second)
+        return self._words(row, "signed", "words"), f"{first} − {second}"
+
+    def word_means(self, framing: str) -> xr.DataArray:
+        """Draw every word's expected outcome over all models: (chain, draw, response)."""
+        crossing = self.problem.crossing
+        known = framing_contrasts(crossing.framings)
+        if framing not in known:
+            raise ValueBiasError(
+                f"framing is {framing!r}, which the fit lacks. {did_you_mean(framing, known)}"
+            )
+        draws = self._words(crossing.design.matrix.mean(axis=0), framing, f"{framing} means")
+        return xr.DataArray(
+            draws.reshape(int(self.spec["chains"]), -1, draws.shape[-1]),
+            dims=("chain", "draw", "response"),
+            coords={"response": self.data["response"].to_numpy()},
+        )
+
+    def _words(self, row: Array, framing: str, question: str) -> Array:
+        """Draw a combination of design columns for every word (draw, word)."""
+        crossing = self.problem.crossing
+        return draw_word_effects(
             crossing,
             self.problem.components,
             self.margins,
             self.v,
             self.effects,
-            design.average_row(factor, first) - design.average_row(factor, second),
-            framing_contrasts(crossing.framings)["signed"],
-            self.rng("words"),
+            row,
+            framing_contrasts(crossing.framings)[framing],
+            self.rng(question),
         )
-        return draws, f"{first} − {second}"
 
     @property
     def categories(self) -> dict[str, Array]:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.image import imread
 
 import valuebias
 from valuebias import ValueBiasError
+from valuebias.fit_result import Fit
+from valuebias.schema import build, model_table, prompt_table
 from valuebias.simulate import simulate
 
 ORACLE = Path(__file__).parents[1] / "oracles" / "big2_r.json"
@@ -64,6 +67,57 @@ def test_the_moral_foundations_with_words_in_several(released_data: Path) -> Non
     assert (ds["membership"].sum("category") > 1).any()
     figure = valuebias.figures.rank_figure(ds)
     assert len(drawn(figure, "D")["positive framing"]) == len(categories) * 2
+
+
+@pytest.mark.released_data
+def test_the_moral_foundations_of_the_released_dictionary(released_data: Path) -> None:
+    path = next((released_data / "corpora").glob("*.dicx"))
+    foundations = valuebias.lexicon(path)
+    words = list(foundations.words)
+    ds = simulate(n_models={"Gemma": 2, "Llama": 3}, n_prompts=4, n_words=len(words), seed=1)
+    # Each word is in one foundation; some are put into the next as well, as other versions have.
+    member = foundations.membership(words)
+    member.iloc[::9] |= member.iloc[::9].shift(axis=1, fill_value=False)
+    ds = build(
+        ds["score"].values, models=model_table(ds), prompts=prompt_table(ds), responses=words,
+        lexicon=member,
+    )  # fmt: skip
+    shown = drawn(valuebias.figures.rank_figure(ds), "D")
+    rows = [
+        {"family": family, "framing": framing, "category": category, "rank": rank}
+        for framing, family, score in zip(
+            np.tile(ds["framing"].values, 5), np.repeat(ds["family"].values, 4),
+            ds["score"].values.reshape(20, -1), strict=True,
+        )
+        for long in [member.set_axis(score, axis=0).stack()]
+        for ranks in [long[long].reset_index().set_axis(["score", "category", "in"], axis=1)]
+        for category, rank in zip(
+            ranks["category"], ranks["score"].rank(ascending=False), strict=True
+        )
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    # Pooled over the two prompts of a framing, model by model: their rows come in this order.
+    frame["model"] = np.repeat(np.arange(5), len(frame) // 5)
+    pooled = frame.groupby(["framing", "category", "family", "model"])["rank"].median()
+    mean = pooled.groupby(["framing", "category", "family"]).mean()
+    for framing in ("positive", "negative"):
+        expected = [mean[framing, c, f] for c in foundations.categories for f in ("Gemma", "Llama")]
+        found = np.ravel(shown[f"{framing} framing"]).tolist()
+        assert found == pytest.approx(expected, abs=1e-9)
+    assert len(foundations.categories) == 10
+
+
+def test_a_fit_gives_the_families_means_beside(simulated: xr.Dataset, fit: Fit) -> None:
+    figure = valuebias.figures.rank_figure(simulated, fit=fit)
+    shown = drawn(figure, "D")
+    leans = fit.contrasts().query("estimand == 'family lean'").set_index(["name", "framing"])
+    for framing in ("positive", "negative"):
+        # Relative to the mean of two categories, each is half the lean away.
+        half = [leans.loc[(name, framing), "mean"] / 2 for name in ("Gemma", "Llama")]
+        expected = [*half, *(-value for value in half)]
+        assert np.ravel(shown[f"posterior, {framing}"]).tolist() == pytest.approx(expected)
+        assert len(shown[f"{framing} framing"]) == 4
+    assert [axes.xaxis_inverted() for axes in figure.axes] == [True, True, False, False]
 
 
 def test_names_that_are_hostile_or_long() -> None:

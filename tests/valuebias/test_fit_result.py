@@ -93,6 +93,40 @@ def test_words_that_drive_the_difference_average_to_these_words_contrast(
     assert words["name"].unique().tolist() == ["Gemma − Llama"]
 
 
+def test_draws_of_words_add_up_over_framings_and_families(fit: valuebias.Fit) -> None:
+    draws = {f: fit.word_draws(framing=f) for f in ("signed", "positive", "negative")}
+    assert draws["positive"].dims == ("chain", "draw", "response")
+    assert draws["positive"].sizes["draw"] == 500
+    np.testing.assert_array_equal(draws["signed"]["response"], fit.data["response"])
+    # Asked again, the answer is the same.
+    np.testing.assert_array_equal(fit.word_draws(framing="positive"), draws["positive"])
+    mean = {f: d.mean(("chain", "draw")).to_numpy() for f, d in draws.items()}
+    assert mean["positive"].mean() == pytest.approx(0, abs=1e-9)
+    half = (mean["positive"] - mean["negative"]) / 2
+    np.testing.assert_allclose(mean["signed"], half, atol=0.06)
+    # Each is near what its words were given, on average over models and prompts.
+    raw = fit.data["score"]
+    raw = raw - raw.mean("response")
+    for framing in ("positive", "negative"):
+        chosen = raw.isel(prompt=np.flatnonzero(raw["framing"].to_numpy() == framing))
+        given = chosen.mean(("model", "prompt")).to_numpy()
+        assert np.corrcoef(given, mean[framing])[0, 1] > 0.97
+    with pytest.raises(ValueBiasError, match="framing is 'both', which the fit lacks"):
+        fit.word_draws(framing="both")
+
+
+def test_draws_of_words_average_to_the_categories_of_these_words(fit: valuebias.Fit) -> None:
+    crossing, effects = fit.problem.crossing, fit._recovery.effects
+    weights = crossing.contrast_weights(np.array([1.0, -1.0]))
+    these = (effects.coefficient + effects.word_shift) @ weights
+    expected = np.einsum("q,sqf->sf", crossing.design.matrix.mean(axis=0), these)
+    agency = fit.data["membership"].sel(category="agency").to_numpy()
+    for f, framing in enumerate(("positive", "negative")):
+        draws = fit.word_draws(framing=framing).to_numpy().reshape(len(these), -1)
+        gap = draws[:, agency].mean(axis=1) - draws[:, ~agency].mean(axis=1)
+        np.testing.assert_allclose(gap, expected[:, f], atol=1e-6)
+
+
 def test_family_means_of_the_categories_give_the_leans(fit: valuebias.Fit) -> None:
     summary = fit.summary()["mean"]
     leans = fit.contrasts().query("estimand == 'family lean'").set_index(["name", "framing"])

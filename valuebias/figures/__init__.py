@@ -1,7 +1,7 @@
 """The paper's figures and tables, of any dataset; one file each.
 
 Every figure is a :class:`matplotlib.figure.Figure` made without pyplot, in the look of the figures
-of a fit. Save it with ``figure.savefig("ranks.pdf")`` (or ``.png``, ``.svg``).
+of a fit, and carries its panels in ``figure.axes``. Save it with :func:`save_figure`.
 """
 
 from __future__ import annotations

@@ -176,7 +176,9 @@ def towards(axes: Axes, category: str, *, narrow: bool = False) -> None:
     axes.text(1, 1.01, f"{word}{right} →", ha="right", **note)  # type: ignore[arg-type]
 
 
-def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+def legend(
+    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], *, columns: int = 4
+) -> None:
     """Put a legend below the figure, outside the axes."""
     # Matplotlib leaves out labels that start with an underscore, as words may.
     shown = [f" {label}" if label.startswith("_") else label for label in map(drawable, labels)]
@@ -184,7 +186,7 @@ def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> 
         list(handles),
         shown,
         loc="outside lower center",
-        ncols=min(len(shown), 4),
+        ncols=min(len(shown), columns),
         handlelength=1.8,
         columnspacing=1.6,
     )

@@ -1,0 +1,137 @@
+"""How the paper's figures are laid out: rows of categories, panels side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valuebias.plots.canvas import GREY
+from valuebias.plots.labels import drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Panels", "Rows", "bracket", "header", "make_panels", "rank_label", "spread", "width"]
+
+_GAP = 0.7
+_RANKED = {
+    "reward": "1 = highest reward",
+    "logprob": "1 = most likely",
+    "implicit": "1 = highest implicit reward",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows from the top: each category, and below its name each of the groups.
+
+    Attributes
+    ----------
+    categories, groups : tuple of str
+        Names, from the top.
+    """
+
+    categories: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    @property
+    def height(self) -> float:
+        """How many rows' height all take."""
+        return len(self.categories) * (len(self.groups) + _GAP)
+
+    def y(self, category: int, group: int) -> float:
+        """Give the place of a row."""
+        return -(category * (len(self.groups) + _GAP) + group)
+
+    def label(self, axes: Axes) -> None:
+        """Write the names at the rows and set the limits."""
+        places, labels = [], []
+        for c, category in enumerate(self.categories):
+            header(axes, self.y(c, 0) + 0.62, category)
+            for g, name in enumerate(self.groups):
+                places.append(self.y(c, g))
+                labels.append(drawable(name, 18))
+        axes.set_yticks(places, labels)
+        axes.set_ylim(self.y(len(self.categories) - 1, len(self.groups) - 1) - 0.6, 0.95)
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A panel a framing for what the data show and for what the fit estimates.
+
+    Attributes
+    ----------
+    shown, fitted : list of Axes
+        In the order of the framings; `fitted` is empty without a fit.
+    below : Axes or None
+        Across the figure, for a table.
+    """
+
+    shown: list[Axes]
+    fitted: list[Axes]
+    below: Axes | None
+
+
+def width(n: int, *, fitted: bool) -> float:
+    """Give the width of a figure in inches for so many framings."""
+    return {1: 4.6, 2: 7.2}[n] + {1: 2.4, 2: 4.0}[n] * fitted
+
+
+def make_panels(
+    figure: Figure, framings: Sequence[str], *, fitted: bool, below: float = 0.0
+) -> Panels:
+    """Put panels side by side that share their rows, and `below` inches for a table under them."""
+    n = len(framings)
+    ratios = [figure.get_figheight() - below, below] if below else [1.0]
+    grid = figure.add_gridspec(len(ratios), n * (1 + fitted), height_ratios=ratios)
+    made: list[Axes] = []
+    for i in range(n * (1 + fitted)):
+        same = made[i - i % n] if i % n else None
+        made.append(figure.add_subplot(grid[0, i], sharex=same, sharey=made[0] if made else None))
+        made[i].tick_params(labelleft=i == 0)
+        made[i].set_title(f"posterior, {framings[i % n]}" if i >= n else f"{framings[i]} framing")
+    under = figure.add_subplot(grid[1, :]) if below else None
+    if under is not None:
+        under.set_axis_off()
+    return Panels(made[:n], made[n:], under)
+
+
+def header(axes: Axes, y: float, text: str) -> None:
+    """Write the name of a group of rows above them, to the left of the axes."""
+    axes.annotate(
+        drawable(text, 24),
+        (0, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(-6, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=8.5,
+        fontweight="bold",
+        color=GREY,
+    )
+
+
+def bracket(axes: Axes, top: float, bottom: float, text: str) -> None:
+    """Join two rows at the right edge, and say how they compare."""
+    edge = axes.get_yaxis_transform()
+    axes.plot([1.0, 1.015, 1.015, 1.0], [top, top, bottom, bottom], color=GREY, linewidth=0.8,
+              transform=edge, clip_on=False)  # fmt: skip
+    axes.text(1.03, (top + bottom) / 2, text, transform=edge, va="center", color=GREY, fontsize=8)
+
+
+def rank_label(kind: str, *, narrow: bool) -> str:
+    """Say on an axis what a median rank is of, and which end is which."""
+    return "median rank" + ("\n" if narrow else "  ") + f"({_RANKED[kind]})"
+
+
+def spread(values: Iterable[float], most: float) -> NDArray[np.float64]:
+    """Give offsets within ± `most` that keep neighbouring marks apart, the same every time."""
+    n = len(list(values))
+    # Multiples of the golden ratio fill an interval evenly, in whatever number they come.
+    return np.asarray(most * (2 * (np.arange(n) * 0.6180339887 % 1.0) - 1), dtype=np.float64)
