@@ -82,6 +82,7 @@ def _html(folder: Path, entries: Sequence[Entry]) -> str:
         pictures={entry.name: _pictures(folder, entry) for entry in entries},
         texts={entry.name: _texts(folder, entry) for entry in entries},
         address=quote,
+        plain=lambda name: name.rpartition("/")[2],
     )
 
 

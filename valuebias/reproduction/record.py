@@ -78,6 +78,7 @@ class Entry:
         Returns
         -------
         bool
+            False where there are none, too.
         """
         return bool(self.files) and all(
             (folder / name).is_file() and sha256(folder / name) == expected

@@ -56,5 +56,6 @@ class Settings:
         Returns
         -------
         dict of str to int
+            Name to number.
         """
         return {name: int(getattr(self, name)) for name in names}
