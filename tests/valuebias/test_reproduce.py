@@ -7,10 +7,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hub_server
 import numpy as np
 import pandas as pd
 import pytest
@@ -318,6 +321,42 @@ class TestWithoutReleasedData:
         valuebias.score(models, kind="logprob", lexicon="vocabulary", store=store, progress=False)
         with pytest.raises(ValueBiasError, match="none of the paper's models, but 'mine'"):
             valuebias.reproduce(out=tmp_path / "paper", logprobs=store, **SMALL)
+
+    def test_log_probs_of_the_hub_are_known_by_their_commit(self, tmp_path: Path) -> None:
+        pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+        hub = tmp_path / "hub" / "datasets" / "org" / "lm"
+        hub.mkdir(parents=True)
+        write_logprobs(hub, (*PAIR, *PRETRAINED))
+        reference = f"hf://datasets/org/lm@{hub_server.COMMIT}"
+        code = "from valuebias.cli import main; main()"
+        arguments = ["christian2026", "--out", "paper", "--logprobs", reference, "--json"]
+
+        def call(address: str) -> dict[str, str]:
+            variables = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")}
+            made = subprocess.run(
+                [sys.executable, "-c", code, "reproduce", *arguments],
+                env=os.environ | variables | {"http_proxy": "", "HTTP_PROXY": ""},
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            told = json.loads(made.stdout)["items"]
+            return {entry["item"]: entry["state"] for entry in told}
+
+        with hub_server.serve(tmp_path / "hub") as (url, log):
+            assert call(url)["table-1"] == "made"
+        # Of the pretrained models nothing could be made without the nouns, so none was fetched.
+        fetched = [line for line in log if line.startswith("GET") and line.endswith(".csv")]
+        assert len(fetched) == 2
+        record = json.loads((tmp_path / "paper/reproduction.json").read_text())
+        entry = next(item for item in record["items"] if item["name"] == "table-1")
+        assert entry["inputs"] == {
+            f"{name.replace('/', '--')}.csv": f"org/lm@{hub_server.COMMIT}" for name in PAIR
+        }
+        shutil.rmtree(tmp_path / "home")
+        # What is made needs neither the hub nor its cache.
+        assert call("http://127.0.0.1:9")["table-1"] == "kept"
 
     @pytest.mark.parametrize(
         ("options", "message"),
