@@ -8,6 +8,7 @@ from . import io as io
 from . import logprobs as logprobs
 from . import plots as plots
 from . import report as report
+from . import reproduction as reproduction
 from . import schema as schema
 from . import scoring as scoring
 from .analysis.audit import Audit as Audit
@@ -34,6 +35,8 @@ from .logprobs.pairs import implicit as implicit
 from .logprobs.reading import read_logprobs as read_logprobs
 from .logprobs.validation import Validation as Validation
 from .logprobs.validation import validate_implicit as validate_implicit
+from .reproduction.run import Reproduction as Reproduction
+from .reproduction.run import reproduce as reproduce
 from .schema import validate as validate
 from .scoring.explain import Explanation as Explanation
 from .scoring.explain import explain as explain

@@ -21,7 +21,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def serve(root: Path) -> Iterator[tuple[str, list[str]]]:
     """Serve the folders owner/name below `root`; give the address and a log of what was asked.
 
-    Where a folder has a file "refused", its configuration is, for the reason that the file states.
+    They are models, and those below `root`/datasets datasets. Where a folder has a file "refused",
+    its configuration and its CSV files are, for the reason that the file states.
     """
     log: list[str] = []
 
@@ -57,11 +58,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
         self.asked.append(f"{self.command} {path}")
-        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(?:revision|tree)/([^/]+))?", path)
+        found = re.fullmatch(
+            r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(?:revision|tree)/([^/]+))?", path
+        )
         if found:
-            self._listing(found[1], found[2] or "main", is_tree="/tree/" in path, body=body)
+            repository = f"datasets/{found[2]}" if found[1] == "datasets" else found[2]
+            self._listing(repository, found[3] or "main", is_tree="/tree/" in path, body=body)
             return
-        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        found = re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if found:
             self._file(self.folder / found[1], found[3], body=body)
             return
@@ -96,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = path.read_bytes()
         refused = folder / "refused"
-        if refused.is_file() and name == "config.json":
+        if refused.is_file() and (name == "config.json" or name.endswith(".csv")):
             code = refused.read_text()
             self._send(403, b"", {"X-Error-Code": code} if code else {}, body=body)
             return

@@ -63,10 +63,12 @@ def failed(result: Result, *, status: int = 1) -> str:
 class TestHelp:
     def test_names_every_command(self, run: Run) -> None:
         shown = succeeded(run("--help"))
-        for command in ("demo", "fit", "report", "data", "lexicons", "prompts"):
+        for command in ("demo", "fit", "report", "reproduce", "data", "lexicons", "prompts"):
             assert f" {command} " in shown
 
-    @pytest.mark.parametrize("command", ["demo", "fit", "report", "prompts", "data", "lexicons"])
+    @pytest.mark.parametrize(
+        "command", ["demo", "fit", "report", "reproduce", "prompts", "data", "lexicons"]
+    )
     def test_of_a_command(self, run: Run, command: str) -> None:
         assert f"valuebias {command}" in " ".join(succeeded(run(command, "--help")).split())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
+from valuebias.logprobs.places import HubFile, Place, fetched, places_of
 from valuebias.provenance import record
 from valuebias.schema import build
 from valuebias.schema.contract import SCHEMA, demand_unique
@@ -37,6 +37,7 @@ def read_logprobs(
     *,
     models: Any = "christian2026-lms",
     prompts: str | os.PathLike[str] | PromptSet | pd.DataFrame = "superlatives",
+    download: bool = True,
 ) -> xr.DataTree:
     r"""Read log-probs of whole vocabularies from CSV files, one a model.
 
@@ -44,14 +45,19 @@ def read_logprobs(
     ----------
     paths : path, sequence of paths, or mapping of str to path
         A folder (all its ``.csv`` files, by name), a file, several files, or a mapping of model to
-        file. The columns are ``token_id``, ``token_name`` (raw), ``token_decoded`` (the text), then
-        one a prompt, with log-probs in nats. Without a mapping the model is the one whose name is
-        in the file's name, with any signs in the place of ``/`` and ``.``.
+        file. ``"hf://datasets/<owner>/<name>@<revision>"`` names a dataset on the Hugging Face hub,
+        and with ``/<file>.csv`` after it one of its files; the revision is a commit. The columns
+        are ``token_id``, ``token_name`` (raw), ``token_decoded`` (the text), then one a prompt,
+        with log-probs in nats. Without a mapping the model is the one whose name is in the file's
+        name, with any signs in the place of ``/`` and ``.``.
     models : Model, str, path, mapping, DataFrame, or sequence of these
         What the models are, as :func:`valuebias.read_models` takes it; family and base are needed.
         By default the twelve language models of the paper.
     prompts : str, path, PromptSet or DataFrame, default "superlatives"
-        The prompt set that the columns belong to, as in :func:`valuebias.prompts`.
+        The prompt set that the columns belong to, as in :func:`valuebias.prompts`. Columns of other
+        prompts are not read.
+    download : bool, default True
+        Whether files on the hub may be downloaded that its local cache lacks.
 
     Returns
     -------
@@ -62,13 +68,16 @@ def read_logprobs(
     ------
     ValueBiasError
         If a file cannot be read, lacks a column, has a cell that is no number, the same token twice
-        or no prompt of the set; or if a model is unknown, or not fully described.
+        or no prompt of the set; if a model is unknown, or not fully described; or if a dataset on
+        the hub is given without a commit, is not there, or cannot be downloaded.
 
     Notes
     -----
-    Layout of the data set Oxford-HIPlab/iclr2026-lm-logprobs on the Hugging Face hub. Tokens such
-    as "NaN" and "null" are read as the text they are. Rows are read some at a time, so that memory
-    holds the numbers and little else.
+    Layout of the dataset Oxford-HIPlab/iclr2026-lm-logprobs on the Hugging Face hub, of about 2 GB.
+    Its commits stand at https://huggingface.co/datasets/<owner>/<name>/commits/main. The hub is
+    read with ``pip install "valuebias[hub]"``; files are fetched one after another, once, into its
+    own cache. Tokens such as "NaN" and "null" are read as the text they are. Rows are read some at
+    a time, so that memory holds the numbers and little else.
 
     Examples
     --------
@@ -84,54 +93,14 @@ def read_logprobs(
     known = {model.name: model for model in read_models(models)}
     prompt_set = as_prompts(prompts)
     groups = {}
-    for name, path in _files(paths, known).items():
-        groups[group_of(name)] = _read(path, known[name], prompt_set)
+    for name, place in places_of(paths, known, download=download).items():
+        groups[group_of(name)] = _read(place, known[name], prompt_set, download=download)
     root = xr.Dataset(attrs={"schema": SCHEMA, "kind": "logprob", "units": "nat"})
     return xr.DataTree.from_dict({"/": root, **groups})
 
 
-def _files(
-    paths: _Path | Sequence[_Path] | Mapping[str, _Path], known: Mapping[str, Model]
-) -> dict[str, Path]:
-    if isinstance(paths, Mapping):
-        for name in paths:
-            if name not in known:
-                raise ValueBiasError(
-                    f"The model {name!r} is not described. Add it to models=. "
-                    f"{did_you_mean(name, known)}"
-                )
-        return {name: Path(path) for name, path in paths.items()}
-    listed = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(p) for p in paths]
-    if len(listed) == 1 and listed[0].is_dir():
-        folder = listed[0]
-        listed = sorted(folder.glob("*.csv"))
-        if not listed:
-            raise ValueBiasError(f"The folder {str(folder)!r} has no .csv file.")
-    names = [_model_of(path, known) for path in listed]
-    demand_unique(names, "model")
-    return dict(zip(names, listed, strict=True))
-
-
-def _model_of(path: Path, known: Mapping[str, Model]) -> str:
-    def plain(text: str) -> str:
-        return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
-
-    stem = f"-{plain(path.stem)}-"
-    # The longest, because an instruct model's name often begins with its base model's.
-    found = sorted((name for name in known if f"-{plain(name)}-" in stem), key=len)
-    if not found:
-        found = sorted(
-            (name for name in known if f"-{plain(name.rpartition('/')[2])}-" in stem), key=len
-        )
-    if not found:
-        raise ValueBiasError(
-            f"The name of {path.name!r} names no model that models= describes. Give a mapping of "
-            f"model to file. {did_you_mean(path.stem, known)}"
-        )
-    return found[-1]
-
-
-def _read(path: Path, model: Model, prompts: PromptSet) -> xr.Dataset:
+def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> xr.Dataset:
+    path = fetched(place, download=download)
     names = _prompts_of(path, prompts)
     ids, scores = [], []
     tokens: list[str] = []
@@ -165,11 +134,17 @@ def _read(path: Path, model: Model, prompts: PromptSet) -> xr.Dataset:
         prompts=prompts.table.loc[names],
         responses=_unique(tokens, token_ids),
         kind="logprob",
-        provenance=record(files=[path]),
+        provenance=record(files=[path], details=_source(place)),
     )
     return ds.assign_coords(
         token_id=("response", token_ids), decoded=("response", np.array(texts, dtype="U"))
     )
+
+
+def _source(place: Place) -> dict[str, Any]:
+    if not isinstance(place, HubFile):
+        return {}
+    return {"hub": {"dataset": place.repository, "revision": place.commit, "file": place.name}}
 
 
 def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:

@@ -12,7 +12,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.scoring.models import path_of
 from valuebias.scoring.weights import INDEX, SINGLE, listed, refuse_without
 
-__all__ = ["Located", "fetch_weights", "is_commit", "locate"]
+__all__ = ["Located", "asked", "fetch_weights", "is_commit", "locate"]
 
 T = TypeVar("T")
 
@@ -234,7 +234,9 @@ def _snapshot(
             f"The model {name!r} ({repository!r}, revision {revision or 'main'!r}) is not complete "
             "in the local cache, and nothing may be downloaded."
         )
-    return _asked(lambda: ask(local=False), repository, revision, name)
+    return asked(
+        lambda: ask(local=False), repository, revision, what=f"The model {name!r}", or_local=True
+    )
 
 
 def _cached(ask: Callable[[], Path], repository: str) -> Path | None:
@@ -255,15 +257,47 @@ def _names_there(located: Located, name: str) -> list[str]:
     repository = str(located.repository)
     commit = located.commit
     return sorted(
-        _asked(lambda: list_repo_files(repository, revision=commit), repository, commit, name)
+        asked(
+            lambda: list_repo_files(repository, revision=commit),
+            repository,
+            commit,
+            what=f"The model {name!r}",
+            or_local=True,
+        )
     )
 
 
-def _asked(ask: Callable[[], T], repository: str, revision: str | None, name: str) -> T:
-    """Ask the hub, and say clearly what went wrong."""
+def asked(
+    ask: Callable[[], T], repository: str, revision: str | None, *, what: str, or_local: bool
+) -> T:
+    """Ask the hub, and say clearly what went wrong.
+
+    Parameters
+    ----------
+    ask : callable
+        What asks, without arguments.
+    repository : str
+        Whom it asks about.
+    revision : str, optional
+        Which state of it.
+    what : str
+        What is wanted, at the start of a sentence, such as "The model 'a'".
+    or_local : bool
+        Whether the name could have been that of a folder or a file, too.
+
+    Returns
+    -------
+    any
+        What `ask` gives.
+
+    Raises
+    ------
+    ValueBiasError
+        If the repository is gated, private or not there, lacks the revision, or cannot be reached.
+    """
     from huggingface_hub import errors
 
-    what = f"The model {name!r}"
+    not_here = " is no folder or file here," if or_local else ""
     try:
         return ask()
     except errors.GatedRepoError as error:
@@ -276,21 +310,23 @@ def _asked(ask: Callable[[], T], repository: str, revision: str | None, name: st
             f"{what}: the repository {repository!r} has no revision {revision!r}."
         ) from error
     except errors.RepositoryNotFoundError as error:
+        not_local = f"{not_here} and" if or_local else ":"
         raise ValueBiasError(
-            f"{what} is not there: {repository!r} is no folder or file here, and the hub has no "
-            "such repository, or it is private. Check its spelling, or log in: hf auth login."
+            f"{what} is not there: {repository!r}{not_local} the hub has no such repository, or it "
+            "is private. Check its spelling, or log in: hf auth login."
         ) from error
     # What can go wrong on the way depends on the HTTP library, which the hub's has changed before.
     except Exception as error:
         absent = isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled)
         if absent and not isinstance(error.__cause__, errors.HfHubHTTPError):
             raise ValueBiasError(
-                f"{what}: {repository!r} is no folder or file here, is not in the local cache, and "
-                f"the hub cannot be reached ({type(error).__name__}). Without a network, give a "
-                "local folder."
+                f"{what}: {repository!r}{not_here} is not in the local cache, and the hub cannot "
+                f"be reached ({type(error).__name__}). Without a network, give a local folder."
             ) from error
+        answered = isinstance(error.__cause__ or error, errors.HfHubHTTPError)
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise ValueBiasError(
             f"{what}: {repository!r} cannot be downloaded ({reason}). What has arrived is kept, so "
-            "try again once the cause is gone."
+            "try again once the cause is gone"
+            f"{'.' if answered else ', or, without a network, give a local folder.'}"
         ) from error

@@ -1,0 +1,77 @@
+"""The command that reproduces a paper: ``reproduce``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from valuebias.cli.fits import AsJson, Chains, Draws
+from valuebias.cli.output import complain, print_json, print_table, watched
+from valuebias.cli.sources import check_place
+from valuebias.text import visible
+
+__all__ = ["reproduce"]
+
+_INTERRUPTED = 130
+
+
+def reproduce(
+    paper: Annotated[
+        Literal["christian2026"], typer.Argument(metavar="PAPER", help="Only christian2026.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")],
+    logprobs: Annotated[
+        str | None,
+        typer.Option(
+            help="Log-probs of the language models: a folder of CSV files, a .zarr store, or "
+            "hf://datasets/<owner>/<name>@<commit>."
+        ),
+    ] = None,
+    draws: Draws = 1000,
+    chains: Chains = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws and the permutations.")] = 1,
+    permutations: Annotated[
+        int, typer.Option(min=1, help="Shuffles of each permutation test.")
+    ] = 9999,
+    as_json: AsJson = False,
+) -> None:
+    """Make the figures, tables and statistics of a paper, as far as the data at hand allow.
+
+    What is there already is not made again. The exit status is 0 where something was made and
+    nothing failed, although data may be missing for the rest; else 1. The last line is the path of
+    the page that shows everything.
+
+    Example: [bold]valuebias reproduce christian2026 --out paper/[/bold]
+    """
+    import valuebias
+
+    check_place(out / "index.html")
+    try:
+        made = valuebias.reproduce(
+            paper,
+            out=out,
+            logprobs=logprobs,
+            draws=draws,
+            chains=chains,
+            seed=seed,
+            n_permutations=permutations,
+            progress=watched(),
+        )
+    except KeyboardInterrupt as stopped:
+        notes = getattr(stopped, "__notes__", ["Nothing was made."])
+        complain("Stopped", " ".join(notes).replace("same call", "same command"))
+        raise typer.Exit(_INTERRUPTED) from stopped
+    table = made.table
+    if as_json:
+        print_json({"folder": str(made.folder), "complete": made.complete,
+                    "items": table.to_dict(orient="records")})  # fmt: skip
+    else:
+        shown = table[["item", "state", "title"]].itertuples(index=False)
+        print_table(["item", "state", "what"], shown)
+        for reason, group in table[table["reason"] != ""].groupby("reason", sort=False):
+            typer.echo(f"{', '.join(group['item'])}: {visible(reason)}\n")
+        typer.echo(visible(made.folder / "index.html"))
+    if not made.complete:
+        raise typer.Exit(1)

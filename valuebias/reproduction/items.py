@@ -1,0 +1,246 @@
+"""What of the paper is made, from which data, and how; and what is not, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from valuebias.reproduction import logprob_items
+from valuebias.reproduction.drawing import save_figure
+from valuebias.reproduction.settings import Settings
+from valuebias.reproduction.sources import Missing, Sources
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["ITEMS", "Item"]
+
+_CLASSICAL = ("n_permutations", "seed")
+_R = (
+    "The package's own tests compare these statistics, for the released Big Two scores, with the "
+    "output of R (nlme, MKinfer); R's numbers are not part of the package."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One figure, table or analysis.
+
+    Attributes
+    ----------
+    name : str
+        Also the name of its folder.
+    title : str
+        What it is in the paper.
+    inputs : callable
+        Gives the hash of each file that it is made from; raises `Missing` where one is not at hand.
+    make : callable
+        Writes its files into a new folder; gives notes for the reader.
+    settings : tuple of str
+        The settings that it depends on.
+    """
+
+    name: str
+    title: str
+    inputs: Callable[[Sources], dict[str, str]]
+    make: Callable[[Sources, Settings, Path], list[str]]
+    settings: tuple[str, ...] = ()
+
+
+def write_statistics(scores: xr.Dataset, settings: Settings, folder: Path) -> None:
+    """Write the paper's analysis as text and as JSON.
+
+    Parameters
+    ----------
+    scores : xarray.Dataset
+        Scores with categories.
+    settings : Settings
+        Seed and number of permutations.
+    folder : pathlib.Path
+        Where to.
+    """
+    from valuebias.analysis.classical import classical
+
+    made = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)
+    (folder / "statistics.txt").write_text(made.summary(), encoding="utf-8")
+    text = json.dumps(made.to_dict(), indent=1, allow_nan=False)
+    (folder / "statistics.json").write_text(text, encoding="utf-8")
+
+
+def _released(*names: str) -> Callable[[Sources], dict[str, str]]:
+    return lambda sources: sources.released(*names)
+
+
+def _figure_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    from valuebias.datasets import load
+    from valuebias.figures.ranks import rank_figure
+
+    save_figure(rank_figure(load("christian2026-big2")), folder / "figure-1")
+    return ["Dots are the models of Figure A1(a), diamonds the means of Figure 1(a)."]
+
+
+def _statistics_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    from valuebias.datasets import load
+
+    write_statistics(load("christian2026-big2"), settings, folder)
+    return [_R]
+
+
+def _figure_a1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    from valuebias.datasets import load
+    from valuebias.figures.ranks import rank_figure
+
+    scores = load("christian2026-mfd2")
+    save_figure(rank_figure(scores), folder / "figure-a1")
+    write_statistics(scores, settings, folder)
+    return ["Dots are the models of Figure A1(b), diamonds the means of Figure 1(b)."]
+
+
+def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    from valuebias.datasets import load
+    from valuebias.fitting import fit
+
+    made = fit(
+        load("christian2026-big2"),
+        draws=settings.draws,
+        chains=settings.chains,
+        seed=settings.seed,
+        progress=False,
+    )
+    made.save(folder / "fit.nc")
+    made.report(folder / "report.html")
+    made.plot("forest").savefig(folder / "forest.png", dpi=200, metadata={"Software": None})
+    headline = made.headline()
+    (folder / "headline.txt").write_text(f"{headline.text}\n", encoding="utf-8")
+    extends = (
+        "Not in the paper: the same question with models as the sampling unit, beside the paper's "
+        "analysis in the report."
+    )
+    return [extends] if headline.converged else [extends, *made.diagnostics().messages]
+
+
+def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    from valuebias.datasets import load
+
+    load("christian2026-training").to_csv(
+        folder / "training-ranks.csv", index=False, lineterminator="\n"
+    )
+    return ["A table only: the package does not draw these figures yet."]
+
+
+def _absent(name: str, title: str, reason: str) -> Item:
+    """Describe what cannot be made from any data that the package knows of."""
+
+    def inputs(sources: Sources) -> dict[str, str]:
+        raise Missing(reason)
+
+    def make(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+        raise Missing(reason)
+
+    return Item(name, title, inputs, make)
+
+
+def _logprob_item(
+    name: str,
+    title: str,
+    models: Sequence[str],
+    make: Callable[[Sources, Settings, Path], list[str]],
+) -> Item:
+    def inputs(sources: Sources) -> dict[str, str]:
+        return sources.hashes_of(models)
+
+    return Item(name, title, inputs, make)
+
+
+def _figure_2(name: str, title: str, models: Sequence[str]) -> Item:
+    def inputs(sources: Sources) -> dict[str, str]:
+        return sources.hashes_of(models) | sources.released(logprob_items.NOUNS)
+
+    def make(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+        scores, notes = logprob_items.figure_2(sources, models, folder, name)
+        write_statistics(scores, settings, folder)
+        return notes
+
+    return Item(name, title, inputs, make, _CLASSICAL)
+
+
+ITEMS: tuple[Item, ...] = (
+    Item(
+        "figure-1",
+        "Figures 1(a) and A1(a): median ranks of ten reward models, Big Two",
+        _released("christian2026-big2"),
+        _figure_1,
+    ),
+    Item(
+        "figure-1-statistics",
+        "The statistics of Figure 1(a): mixed model, ANOVA and permutation tests",
+        _released("christian2026-big2"),
+        _statistics_1,
+        _CLASSICAL,
+    ),
+    Item(
+        "posterior",
+        "The hierarchical model of the Big Two scores, and its report",
+        _released("christian2026-big2"),
+        _posterior,
+        ("draws", "chains", "seed"),
+    ),
+    Item(
+        "figure-a1",
+        "Figures 1(b) and A1(b): median ranks of ten reward models, Moral Foundations",
+        _released("christian2026-mfd2"),
+        _figure_a1,
+        _CLASSICAL,
+    ),
+    _figure_2(
+        "figure-2a",
+        "Figure 2(a): median ranks of log-probs, instruction-tuned models",
+        logprob_items.INSTRUCT,
+    ),
+    _figure_2(
+        "figure-2b",
+        "Figure 2(b): median ranks of log-probs, pretrained models",
+        logprob_items.PRETRAINED,
+    ),
+    Item(
+        "figure-3",
+        "Figure 3: implicit rewards of “freedom” and “love” over pairs of models",
+        logprob_items.inputs_3,
+        logprob_items.figure_3,
+    ),
+    _logprob_item(
+        "table-1",
+        "Table 1: tokens with the highest and lowest implicit reward",
+        logprob_items.INSTRUCT,
+        logprob_items.table_1,
+    ),
+    Item(
+        "figure-4",
+        "Figures 4 and A5: median ranks of the reward models that the authors trained",
+        _released("christian2026-training"),
+        _figure_4,
+    ),
+    _absent(
+        "figure-5",
+        "Figures 5 and A6: words whose rank changes most in training",
+        "It needs the rewards of single words at every checkpoint. The data that this package "
+        "knows of have the median rank of each category only; see figure-4.",
+    ),
+    _absent(
+        "figure-a3",
+        "Figure A3: which implicit reward finds a known change",
+        "The authors fine-tuned models for it, whose log-probs are not among the data that "
+        "this package knows of. valuebias.validate_implicit(logprobs) asks the same question "
+        "of log-probs that are changed by a known amount.",
+    ),
+    _absent(
+        "reward-model-tokens",
+        "Tokens with the highest and lowest rewards of the ten reward models",
+        "It needs rewards of whole vocabularies, which are not released and take a GPU: "
+        "valuebias score christian2026-rms --lexicon vocabulary --store rewards.zarr",
+    ),
+)
+"""Everything, in the order in which it is made and shown."""

@@ -1,0 +1,215 @@
+"""Figures 2 and 3 and Table 1, which are made from log-probs of language models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valuebias.errors import ValueBiasError
+from valuebias.reproduction.drawing import logprob_figure, save_figure, word_figure
+from valuebias.reproduction.settings import Settings
+from valuebias.reproduction.sources import Sources
+from valuebias.schema import build, model_table, prompt_table
+from valuebias.text import escape, neutralise
+
+__all__ = [
+    "INSTRUCT",
+    "NOUNS",
+    "PRETRAINED",
+    "figure_2",
+    "figure_3",
+    "inputs_3",
+    "table_1",
+]
+
+# The models, the prompt and the number of tokens are those of the authors' scripts.
+INSTRUCT = ("google/gemma-2-2b-it", "meta-llama/Llama-3.2-3B-Instruct")
+PRETRAINED = ("google/gemma-2-2b", "meta-llama/Llama-3.2-3B")
+NOUNS = "big2-nouns"
+_PAIRED = {
+    "Llama": (
+        "meta-llama/Llama-3.2-1B-Instruct",
+        "meta-llama/Llama-3.2-3B-Instruct",
+        "meta-llama/Meta-Llama-3-8B-Instruct",
+        "meta-llama/Llama-3.1-8B-Instruct",
+        "meta-llama/Meta-Llama-3-70B-Instruct",
+        "meta-llama/Llama-3.1-70B-Instruct",
+        "meta-llama/Llama-3.3-70B-Instruct",
+    ),
+    "Gemma": ("google/gemma-2-2b-it", "google/gemma-2-9b-it", "google/gemma-2-27b-it"),
+}
+_PROMPT = "greatest_ever_one"
+_WORDS = {"Freedom": "agency", "Love": "communion"}
+_TOKENS = 15
+
+
+def figure_2(
+    sources: Sources, models: Sequence[str], folder: Path, name: str
+) -> tuple[xr.Dataset, list[str]]:
+    """Draw the median log-prob ranks of the Big Two nouns for two models.
+
+    Parameters
+    ----------
+    sources : Sources
+        Where their log-probs are.
+    models : sequence of str
+        The two.
+    folder : pathlib.Path
+        Where to.
+    name : str
+        Of the figure.
+
+    Returns
+    -------
+    scores : xarray.Dataset
+        Log-probs of the nouns that are tokens of both models.
+    notes : list of str
+        How many these are.
+    """
+    from valuebias.logprobs.alignment import align
+
+    aligned = align(sources.logprobs().read(models), lexicon=NOUNS)
+    member = aligned["membership"].transpose("response", "category").to_numpy()
+    nouns = aligned.isel(response=np.flatnonzero(member.any(axis=1)))
+    save_figure(logprob_figure(nouns), folder / name)
+    counts = dict(zip(nouns["category"].to_numpy().tolist(), member.sum(axis=0), strict=True))
+    told = ", ".join(f"{int(n)} of {category}" for category, n in counts.items())
+    return nouns, [f"Nouns that are single tokens of both models: {told}."]
+
+
+def inputs_3(sources: Sources) -> dict[str, str]:
+    """Find the log-probs of those models of Figure 3 that are there, of both families.
+
+    Parameters
+    ----------
+    sources : Sources
+        Where log-probs are.
+
+    Returns
+    -------
+    dict of str to str
+        File to hash.
+
+    Raises
+    ------
+    Missing
+        If one family has no model.
+    """
+    there = _there(sources)
+    for family, names in there.items():
+        if not names:
+            # Names them all, and says how to get them.
+            sources.hashes_of(_PAIRED[family])
+    return sources.logprobs().hashes([name for names in there.values() for name in names])
+
+
+def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    """Draw the implicit rewards of two words over all pairs, Llama against Gemma.
+
+    Parameters
+    ----------
+    sources : Sources
+        Where log-probs are.
+    settings : Settings
+        Not used.
+    folder : pathlib.Path
+        Where to.
+
+    Returns
+    -------
+    list of str
+        Notes.
+    """
+    from valuebias.logprobs.alignment import align
+    from valuebias.logprobs.pairs import implicit
+
+    there = _there(sources)
+    names = [name for family in there.values() for name in family]
+    aligned = align(sources.logprobs().read(names, prompts=[_PROMPT]))
+    spelt = np.array([_plain(str(text)) for text in aligned["response"].to_numpy()], dtype=object)
+    parts = []
+    for word in _WORDS:
+        variants = np.flatnonzero(spelt == _plain(word))
+        if not len(variants):
+            raise ValueBiasError(f"The models have no token in common that reads {word!r}.")
+        rewards = implicit(
+            aligned.isel(response=variants), numerator=there["Llama"], denominator=there["Gemma"]
+        )
+        # The authors score every variant, such as " Love" and "love", and average the scores.
+        parts.append(rewards["score"].mean("response", dtype=np.float64).to_numpy())
+    made = build(
+        np.stack(parts, axis=-1),
+        models=model_table(rewards),
+        prompts=prompt_table(rewards),
+        lexicon=pd.DataFrame(
+            {c: [c == of for of in _WORDS.values()] for c in _WORDS.values()}, index=list(_WORDS)
+        ),
+        responses=list(_WORDS),
+        kind="implicit",
+        units=str(rewards.attrs["units"]),
+    )
+    save_figure(word_figure(made, list(_WORDS), framing="positive"), folder / "figure-3")
+    table = made["score"].isel(prompt=0).to_pandas()
+    table.insert(0, "numerator", made["numerator"].to_numpy())
+    table.insert(1, "denominator", made["denominator"].to_numpy())
+    table.to_csv(folder / "figure-3.csv", index=False, lineterminator="\n")
+    lacking = [name for family in _PAIRED.values() for name in family if name not in names]
+    notes = [f"Llama − Gemma, mixture-weighted log-ratio, after the prompt {_PROMPT!r}."]
+    if lacking:
+        notes.append(
+            f"Log-probs were given for {len(names)} of the paper's {len(names) + len(lacking)} "
+            f"models; there are none of {', '.join(lacking)}."
+        )
+    return notes
+
+
+def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    """Tabulate the tokens that the one model values most and least against the other.
+
+    Parameters
+    ----------
+    sources : Sources
+        Where log-probs are.
+    settings : Settings
+        Not used.
+    folder : pathlib.Path
+        Where to.
+
+    Returns
+    -------
+    list of str
+        Notes.
+    """
+    from valuebias.figures.tokens import token_table
+    from valuebias.logprobs.alignment import align
+    from valuebias.logprobs.pairs import implicit
+
+    gemma, llama = INSTRUCT
+    aligned = align(sources.logprobs().read(INSTRUCT, prompts=[_PROMPT]))
+    rewards = implicit(aligned, numerator=llama, denominator=gemma)
+    # A small vocabulary has no thirty tokens to show.
+    shown = min(_TOKENS, rewards.sizes["response"] // 2)
+    if not shown:
+        raise ValueBiasError(f"{llama!r} and {gemma!r} have one token in common; it takes two.")
+    made = token_table(rewards, n=shown)
+    (folder / "table-1.txt").write_text(f"{made.to_text()}\n", encoding="utf-8")
+    (folder / "table-1.tex").write_text(made.to_latex(), encoding="utf-8")
+    safe = made.table.assign(word=[neutralise(escape(word)) for word in made.table["word"]])
+    safe.to_csv(folder / "table-1.csv", index=False, lineterminator="\n")
+    return [
+        f"{llama} − {gemma}, mixture-weighted log-ratio, after the prompt {_PROMPT!r}: the top is "
+        f"what {llama} prefers. {rewards.sizes['response']:,} tokens are in both vocabularies."
+    ]
+
+
+def _there(sources: Sources) -> dict[str, list[str]]:
+    known = sources.logprobs().models
+    return {family: [n for n in names if n in known] for family, names in _PAIRED.items()}
+
+
+def _plain(text: str) -> str:
+    return text.strip().lower()

@@ -1,0 +1,131 @@
+"""The two pages of a reproduction: one to look at, one to read in a terminal or on a forge."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from valuebias.provenance import versions
+from valuebias.report.inert import markdown
+from valuebias.reproduction.record import Entry, by_reason, write_if_changed
+from valuebias.text import visible
+
+__all__ = ["INDEX", "write_pages"]
+
+INDEX = "index.html"
+_MARKDOWN = "reproduction.md"
+_TITLE = "Reward models inherit value biases from pretraining: a reproduction"
+_PAPER = (
+    "Christian, B., Thompson, J. A. F., Yang, E. M., Adam, V., Kirk, H. R., Summerfield, C., & "
+    "Dumbalska, T. (2026). Reward models inherit value biases from pretraining. International "
+    "Conference on Learning Representations. arXiv:2601.20838."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A figure inside the page."""
+
+    data: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text that is shown as it is, and what it is called."""
+
+    name: str
+    text: str
+
+
+def write_pages(folder: Path, entries: Sequence[Entry]) -> None:
+    """Write ``index.html`` and ``reproduction.md``.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the reproduction, with the files of the entries.
+    entries : sequence of Entry
+        All items, in order.
+    """
+    write_if_changed(folder / INDEX, _html(folder, entries))
+    write_if_changed(folder / _MARKDOWN, _markdown(entries))
+
+
+def _html(folder: Path, entries: Sequence[Entry]) -> str:
+    # Autoescaping leaves lone surrogates and control characters, hence `finalize`.
+    env = Environment(
+        loader=PackageLoader("valuebias.reproduction", "templates"),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    report = Environment(loader=PackageLoader("valuebias.report", "templates"), autoescape=True)
+    style = Markup(report.get_template("report.css").render())  # noqa: S704 - our own style sheet
+    return env.get_template("index.html.j2").render(
+        title=_TITLE,
+        paper=_PAPER,
+        style=style,
+        version=versions().get("valuebias", "unknown version"),
+        there=[entry for entry in entries if entry.state == "made"],
+        absent=by_reason(entries),
+        pictures={entry.name: _pictures(folder, entry) for entry in entries},
+        texts={entry.name: _texts(folder, entry) for entry in entries},
+        address=quote,
+        plain=lambda name: name.rpartition("/")[2],
+    )
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, Markup) else visible(value)
+
+
+def _pictures(folder: Path, entry: Entry) -> list[_Picture]:
+    return [
+        _Picture(base64.b64encode((folder / name).read_bytes()).decode("ascii"), entry.title)
+        for name in entry.files
+        if name.endswith(".png")
+    ]
+
+
+def _texts(folder: Path, entry: Entry) -> list[_Text]:
+    made = []
+    for name in entry.files:
+        if name.endswith(".txt"):
+            lines = (folder / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
+            # Line by line: the page's own filter would write the line breaks out.
+            text = Markup("\n").join(visible(line) for line in lines)
+            made.append(_Text(Path(name).name, text))
+    return made
+
+
+def _markdown(entries: Sequence[Entry]) -> str:
+    lines = [f"# {_TITLE}", "", markdown(_PAPER), "", "| item | what | files, or why not |"]
+    lines.append("|---|---|---|")
+    for entry in entries:
+        links = ", ".join(f"[{markdown(Path(f).name)}]({quote(f)})" for f in entry.files)
+        why = f"**{entry.state}**: {markdown(entry.reason)}"
+        cell = links if entry.state == "made" else why
+        lines.append(f"| {markdown(entry.name)} | {markdown(entry.title)} | {cell} |")
+    for entry in (entry for entry in entries if entry.state == "made"):
+        lines += ["", f"## {markdown(entry.name)}", ""]
+        lines += [f"- {markdown(note)}" for note in entry.notes]
+        lines.append(f"- Made {markdown(entry.date)} with {markdown(_with(entry))}.")
+        lines += [f"- From {markdown(name)}: {markdown(sha)}" for name, sha in entry.inputs.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _with(entry: Entry) -> str:
+    numbers = [f"{name} = {value}" for name, value in entry.settings.items()]
+    packages = [f"{name} {version}" for name, version in entry.packages.items()]
+    return "; ".join(filter(None, [", ".join(numbers), ", ".join(packages)]))

@@ -1,0 +1,202 @@
+"""What a reproduction has written down of each item, and whether that still holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valuebias.atomic import atomic_path
+from valuebias.errors import ValueBiasError
+from valuebias.provenance import sha256, versions
+
+__all__ = [
+    "RECORD",
+    "Entry",
+    "by_reason",
+    "fingerprint",
+    "read_record",
+    "write_if_changed",
+    "write_record",
+]
+
+RECORD = "reproduction.json"
+_FORMAT = "valuebias-reproduction/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one item.
+
+    Attributes
+    ----------
+    name, title : str
+        Of the item.
+    state : {"made", "missing", "failed"}
+        Whether it is there; cannot be made from the data at hand; could not be made from them.
+    reason : str
+        Why it is not there.
+    notes : list of str
+        What the reader should know.
+    files : dict of str to str
+        File, from the reproduction's folder, to SHA-256.
+    inputs : dict of str to str
+        File that it was made from to SHA-256.
+    settings : dict of str to int
+        Those that it depends on.
+    packages : dict of str to str
+        Versions that it was made with.
+    date : str
+        When it was made.
+    fingerprint : str
+        Of inputs, settings and version; empty where nothing was made.
+    """
+
+    name: str
+    title: str
+    state: str
+    reason: str = ""
+    notes: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, int] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+    date: str = ""
+    fingerprint: str = ""
+
+    def is_intact(self, folder: Path) -> bool:
+        """Tell whether all files are there as they were written.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Of the reproduction.
+
+        Returns
+        -------
+        bool
+            False where there are none, too.
+        """
+        return bool(self.files) and all(
+            (folder / name).is_file() and sha256(folder / name) == expected
+            for name, expected in self.files.items()
+        )
+
+
+def by_reason(entries: Iterable[Entry]) -> list[tuple[str, str, list[Entry]]]:
+    """Put together what is not there for one reason.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        Some items.
+
+    Returns
+    -------
+    list of tuple
+        State, reason and the items, in the order in which they come first.
+    """
+    made: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        if entry.state != "made":
+            made.setdefault((entry.state, entry.reason), []).append(entry)
+    return [(state, reason, group) for (state, reason), group in made.items()]
+
+
+def fingerprint(name: str, inputs: Mapping[str, str], settings: Mapping[str, int]) -> str:
+    """Give a hash of all that an item depends on, the package's version among it.
+
+    Parameters
+    ----------
+    name : str
+        Of the item.
+    inputs : mapping of str to str
+        Hashes.
+    settings : mapping of str to int
+        Numbers.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    whole = [name, versions().get("valuebias", ""), dict(inputs), dict(settings)]
+    text = json.dumps(whole, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def read_record(folder: Path, paper: str) -> dict[str, Entry]:
+    """Read what was written down before.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the reproduction.
+    paper : str
+        Which is reproduced.
+
+    Returns
+    -------
+    dict of str to Entry
+        By item; empty where there was nothing before.
+
+    Raises
+    ------
+    ValueBiasError
+        If the record cannot be read or is of another paper.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return {}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        right = stored["format"] == _FORMAT and stored["paper"] == paper
+        entries = {entry["name"]: Entry(**entry) for entry in stored["items"]}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueBiasError(
+            f"{str(path)!r} is damaged or was not written by valuebias ({type(error).__name__}). "
+            "Remove it to make everything again, or choose another folder."
+        ) from error
+    if not right:
+        raise ValueBiasError(
+            f"{str(path)!r} is of {stored['paper']!r} in the form {stored['format']!r}; expected "
+            f"{paper!r} and {_FORMAT!r}. Choose another folder."
+        )
+    return entries
+
+
+def write_record(folder: Path, paper: str, entries: Mapping[str, Entry]) -> None:
+    """Write everything down that is known by now.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the reproduction.
+    paper : str
+        Which is reproduced.
+    entries : mapping of str to Entry
+        By item.
+    """
+    items = [asdict(entry) for entry in entries.values()]
+    whole: dict[str, Any] = {"format": _FORMAT, "paper": paper, "items": items}
+    write_if_changed(folder / RECORD, json.dumps(whole, indent=1) + "\n")
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a text file whole, unless it says the same already.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where to.
+    text : str
+        What it says.
+    """
+    content = text.encode("utf-8")
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with atomic_path(path) as part:
+        part.write_bytes(content)

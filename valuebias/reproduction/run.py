@@ -1,0 +1,223 @@
+"""Reproduce a paper: ``valuebias.reproduce("christian2026", out="folder")``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from valuebias.atomic import atomic_path
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.progress import progress_bar
+from valuebias.provenance import sha256, versions
+from valuebias.reproduction.items import ITEMS, Item
+from valuebias.reproduction.pages import write_pages
+from valuebias.reproduction.record import Entry, fingerprint, read_record, write_record
+from valuebias.reproduction.settings import Settings
+from valuebias.reproduction.sources import LogProbs, Missing, Sources
+
+__all__ = ["PAPERS", "Reproduction", "reproduce"]
+
+PAPERS = ("christian2026",)
+"""The papers that can be reproduced."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reproduction:
+    """What was made of a paper, and what was not.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Where it lies; ``index.html`` there shows it.
+    table : pandas.DataFrame
+        One row an item: ``item``, ``title``, ``state`` ("made"; "kept" from an earlier run;
+        "missing", where data are not at hand; "failed"), ``files`` (a list of paths in the folder)
+        and ``reason`` (why there are none).
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"item": ["a"], "state": ["failed"], "reason": ["It broke."]})
+    >>> Reproduction(Path("here"), table).complete
+    False
+    """
+
+    folder: Path
+    table: pd.DataFrame = field(repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether something is there, and nothing has failed; data may be missing."""
+        states = set(self.table["state"])
+        return bool(states & {"made", "kept"}) and "failed" not in states
+
+
+def reproduce(
+    paper: str = "christian2026",
+    *,
+    out: str | os.PathLike[str],
+    logprobs: str | os.PathLike[str] | None = None,
+    draws: int = 1000,
+    chains: int = 4,
+    seed: int = 1,
+    n_permutations: int = 9999,
+    progress: bool = True,
+) -> Reproduction:
+    """Make the figures, tables and statistics of a paper, as far as the data at hand allow.
+
+    Parameters
+    ----------
+    paper : {"christian2026"}
+        Christian et al. (2026), Reward Models Inherit Value Biases from Pretraining.
+    out : path
+        A folder, made if it is missing: a folder in it for each item, ``index.html``,
+        ``reproduction.md`` and ``reproduction.json``.
+    logprobs : path, optional
+        Log-probs of the paper's language models, for Figures 2 and 3 and Table 1: a folder of the
+        authors' CSV files, ``"hf://datasets/<owner>/<name>@<commit>"``, or a ``.zarr`` store of
+        whole vocabularies.
+    draws, chains : int, default 1000 and 4
+        Posterior draws a chain, and chains, of the fit.
+    seed : int, default 1
+        Of the draws and the permutation tests.
+    n_permutations : int, default 9999
+        Shuffles of each permutation test.
+    progress : bool, default True
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    Reproduction
+        What was made, kept, missing and failed, and why.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no such paper, a setting is out of range, `out` cannot be written to or holds
+        something else, or there are no log-probs at the place that was given. What goes wrong with
+        one item does not stop the others: it is in the table.
+
+    Notes
+    -----
+    An item whose inputs, settings and version of valuebias have not changed is not made again, so a
+    run that was broken off goes on where it was. Released files are looked for in the folder that
+    the environment variable VALUEBIAS_DATA names, then in the cache, then on the network.
+
+    Source: Christian et al. (2026), arXiv:2601.20838, and its authors' scripts.
+
+    Examples
+    --------
+    >>> reproduce("christian2062", out="nowhere")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: There is no reproduction of 'christian2062'. Did you mean...
+    """
+    if paper not in PAPERS:
+        raise ValueBiasError(
+            f"There is no reproduction of {paper!r}. {did_you_mean(paper, PAPERS)}"
+        )
+    settings = Settings(draws=draws, chains=chains, seed=seed, n_permutations=n_permutations)
+    folder = Path(out)
+    entries = read_record(folder, paper)
+    sources = Sources(None if logprobs is None else LogProbs(logprobs))
+    states: dict[str, str] = {}
+    with progress_bar("reproduce", shown=progress) as advance, _told(folder, states):
+        for done, item in enumerate(ITEMS):
+            if advance is not None:
+                advance(done, len(ITEMS))
+            before = entries.get(item.name)
+            entries[item.name] = now = _entry(item, before, sources, settings, folder)
+            states[item.name] = "kept" if now is before and now.state == "made" else now.state
+            write_record(folder, paper, entries)
+    shown = [entries[item.name] for item in ITEMS]
+    write_pages(folder, shown)
+    return Reproduction(folder, _table(shown, states))
+
+
+@contextmanager
+def _told(folder: Path, states: dict[str, str]) -> Iterator[None]:
+    """Say of a run that is broken off what it has left behind."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(
+            f"{len(states)} of {len(ITEMS)} items are done and lie in {str(folder)!r}. The same "
+            "call goes on from there."
+        )
+        raise
+
+
+def _entry(
+    item: Item, before: Entry | None, sources: Sources, settings: Settings, folder: Path
+) -> Entry:
+    """Make an item, unless it is there or cannot be made; say which."""
+    wanted = settings.some(*item.settings)
+    blank = Entry(item.name, item.title, "failed", settings=wanted)
+    try:
+        inputs = item.inputs(sources)
+        mark = fingerprint(item.name, inputs, wanted)
+        if before is not None and before.fingerprint == mark and before.is_intact(folder):
+            return before
+        notes = _made(item, sources, settings, folder / item.name)
+    except Missing as error:
+        return _missing(blank, before, str(error), folder)
+    # Whatever goes wrong with one item: the others are made, and it is listed with its reason.
+    except Exception as error:  # noqa: BLE001
+        kind = "" if isinstance(error, ValueBiasError) else f"{type(error).__name__}: "
+        return replace(blank, reason=f"{kind}{error}")
+    files = sorted(path for path in (folder / item.name).rglob("*") if path.is_file())
+    return replace(
+        blank,
+        state="made",
+        notes=notes,
+        files={path.relative_to(folder).as_posix(): sha256(path) for path in files},
+        inputs=inputs,
+        packages=versions(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        fingerprint=mark,
+    )
+
+
+def _made(item: Item, sources: Sources, settings: Settings, place: Path) -> list[str]:
+    """Make an item's folder, whole or not at all; give its notes, warnings among them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ValueBiasWarning)
+        with atomic_path(place) as part:
+            part.mkdir()
+            notes = item.make(sources, settings, part)
+    ours = [w for w in caught if issubclass(w.category, ValueBiasWarning)]
+    for other in (w for w in caught if w not in ours):
+        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return [*notes, *(str(warning.message) for warning in ours)]
+
+
+def _missing(blank: Entry, before: Entry | None, reason: str, folder: Path) -> Entry:
+    """Keep what an earlier run made with the same settings from data that are gone now."""
+    if before is None or not before.fingerprint or not before.is_intact(folder):
+        return replace(blank, state="missing", reason=reason)
+    if before.fingerprint == fingerprint(before.name, before.inputs, blank.settings):
+        return before
+    return replace(
+        blank,
+        state="missing",
+        reason=f"{reason} What an earlier run made with other settings, or another version, still "
+        f"lies in {before.name}/.",
+    )
+
+
+def _table(entries: list[Entry], states: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "item": [entry.name for entry in entries],
+            "title": [entry.title for entry in entries],
+            "state": [states[entry.name] for entry in entries],
+            "files": [list(entry.files) for entry in entries],
+            "reason": [entry.reason for entry in entries],
+        }
+    )

@@ -1,0 +1,61 @@
+"""What a reproduction may be asked to do differently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Numbers that the items depend on, each item on some of them.
+
+    Attributes
+    ----------
+    draws, chains : int
+        Posterior draws a chain, and chains.
+    seed : int
+        Of the draws and of the permutation tests.
+    n_permutations : int
+        Shuffles of each permutation test.
+
+    Examples
+    --------
+    >>> Settings(draws=1000, chains=4, seed=1, n_permutations=9999).some("seed", "draws")
+    {'seed': 1, 'draws': 1000}
+    """
+
+    draws: int
+    chains: int
+    seed: int
+    n_permutations: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of anything."""
+        for name, least in {"draws": 4, "chains": 1, "seed": 0, "n_permutations": 1}.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not whole or value < least or value >= 2**32:
+                raise ValueBiasError(
+                    f"{name} is {value!r}; expected a whole number of {least} or more."
+                )
+
+    def some(self, *names: str) -> dict[str, int]:
+        """Give some of the numbers by name.
+
+        Parameters
+        ----------
+        *names : str
+            Attributes.
+
+        Returns
+        -------
+        dict of str to int
+            Name to number.
+        """
+        return {name: int(getattr(self, name)) for name in names}

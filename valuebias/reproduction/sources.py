@@ -1,0 +1,252 @@
+"""The data that a reproduction is made from: released scores, and log-probs that are given."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from valuebias.errors import ValueBiasError
+from valuebias.fetch import cache_folder, fetch, registry, released
+from valuebias.logprobs.places import HubFile, Place, is_reference, places_of
+from valuebias.provenance import sha256
+
+__all__ = ["LANGUAGE_MODELS", "LogProbs", "Missing", "Sources"]
+
+LANGUAGE_MODELS = "christian2026-lms"
+"""The table of the paper's twelve language models."""
+
+_DATASET = "Oxford-HIPlab/iclr2026-lm-logprobs"
+_HOW = (
+    "Give the authors' as logprobs= (--logprobs): a folder of their CSV files, or "
+    f"hf://datasets/{_DATASET}@<commit> (about 2 GB; the commit stands at "
+    f"https://huggingface.co/datasets/{_DATASET}/commits/main). Or score the models, which takes a "
+    f"GPU, and give the store, made by: valuebias score {LANGUAGE_MODELS} --kind logprob --lexicon "
+    "vocabulary --store logprobs.zarr"
+)
+
+
+class Missing(ValueBiasError):
+    """Data that an item needs are not at hand; the message says which, and how to get them.
+
+    Examples
+    --------
+    >>> issubclass(Missing, ValueBiasError)
+    True
+    """
+
+
+class LogProbs:
+    """Log-probs of the paper's language models: CSV files here or on the hub, or a store.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A folder or a file, ``hf://datasets/<owner>/<name>@<commit>``, or a ``.zarr`` store of
+        whole vocabularies.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is nothing of the kind, or it names no model of the paper.
+    """
+
+    def __init__(self, source: str | os.PathLike[str]) -> None:
+        from valuebias.scoring.models import read_models
+
+        known = [model.name for model in read_models(LANGUAGE_MODELS)]
+        self._tree: xr.DataTree | None = None
+        self._places: dict[str, Place] = {}
+        if not is_reference(source) and not Path(source).exists():
+            raise ValueBiasError(
+                f"There are no log-probs at {os.fspath(source)!r}. Check the path."
+            )
+        if not is_reference(source) and Path(source).suffix == ".zarr":
+            from valuebias.scoring.vocabulary import read_vocabulary
+
+            self._tree = read_vocabulary(source)
+            self._groups = {
+                str(node["model"].to_numpy()[0]): name for name, node in self._tree.children.items()
+            }
+            if not set(self._groups) & set(known):
+                raise ValueBiasError(
+                    f"The store {os.fspath(source)!r} has none of the paper's models, but "
+                    f"{', '.join(map(repr, self._groups))}. Score those of the table "
+                    f"{LANGUAGE_MODELS!r}."
+                )
+        else:
+            self._places = places_of(source, known, download=True)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The models there are log-probs of."""
+        return frozenset(self._places) if self._tree is None else frozenset(self._groups)
+
+    def hashes(self, models: Iterable[str]) -> dict[str, str]:
+        """Say by what each model's log-probs are known.
+
+        Parameters
+        ----------
+        models : iterable of str
+            Some of `models`.
+
+        Returns
+        -------
+        dict of str to str
+            File to SHA-256; of a file on the hub, which is not fetched for this, to its commit.
+        """
+        made = {}
+        for name in models:
+            if self._tree is not None:
+                made[f"store: {name}"] = _digest(self._tree[self._groups[name]].to_dataset())
+                continue
+            place = self._places[name]
+            made[place.name] = (
+                f"{place.repository}@{place.commit}"
+                if isinstance(place, HubFile)
+                else sha256(place)
+            )
+        return made
+
+    def read(self, models: Sequence[str], *, prompts: Sequence[str] | None = None) -> xr.DataTree:
+        """Read some models' log-probs.
+
+        Parameters
+        ----------
+        models : sequence of str
+            Some of `models`.
+        prompts : sequence of str, optional
+            Some of the paper's 54 prompts; all by default.
+
+        Returns
+        -------
+        xarray.DataTree
+            One group a model.
+        """
+        if self._tree is not None:
+            nodes = {self._groups[name]: self._tree[self._groups[name]].to_dataset()
+                     for name in models}  # fmt: skip
+            if prompts is not None:
+                nodes = {name: ds.sel(prompt=list(prompts)) for name, ds in nodes.items()}
+            return xr.DataTree.from_dict(nodes)
+        from valuebias.instruments.prompts import prompts as as_prompts
+        from valuebias.logprobs.reading import read_logprobs
+
+        wanted: Any = "superlatives"
+        if prompts is not None:
+            wanted = as_prompts(wanted).table.loc[list(prompts)]
+        paths = {name: str(self._places[name]) for name in models}
+        return read_logprobs(paths, models=LANGUAGE_MODELS, prompts=wanted)
+
+
+class Sources:
+    """All data of a reproduction, each found when it is asked for.
+
+    Parameters
+    ----------
+    logprobs : LogProbs, optional
+        Where log-probs are read from, if any were given.
+    """
+
+    def __init__(self, logprobs: LogProbs | None) -> None:
+        self._logprobs = logprobs
+
+    def released(self, *names: str) -> dict[str, str]:
+        """Find the files of datasets and lexicons.
+
+        Parameters
+        ----------
+        *names : str
+            Datasets, or lexicons, by name.
+
+        Returns
+        -------
+        dict of str to str
+            File to SHA-256.
+
+        Raises
+        ------
+        Missing
+            If a file is neither here nor to be downloaded.
+        ValueBiasError
+            If a file that is here is not the released one.
+        """
+        made = {}
+        for local in dict.fromkeys(local for name in names for local in _files(name)):
+            try:
+                made[local] = sha256(fetch(released(local)))
+            except ValueBiasError as error:
+                if _is_here(local):
+                    raise
+                raise Missing(f"A released file is not here. {error}") from error
+        return made
+
+    def logprobs(self) -> LogProbs:
+        """Give the log-probs.
+
+        Returns
+        -------
+        LogProbs
+            As they were given.
+
+        Raises
+        ------
+        Missing
+            If none were.
+        """
+        if self._logprobs is None:
+            raise Missing(f"It takes log-probs of language models, and none were given. {_HOW}")
+        return self._logprobs
+
+    def hashes_of(self, models: Sequence[str]) -> dict[str, str]:
+        """Find the log-probs of some models, all of them.
+
+        Parameters
+        ----------
+        models : sequence of str
+            Of the paper's models.
+
+        Returns
+        -------
+        dict of str to str
+            As :meth:`LogProbs.hashes` gives.
+
+        Raises
+        ------
+        Missing
+            If no log-probs were given, or none of one of these models.
+        """
+        lacking = [name for name in models if name not in self.logprobs().models]
+        if lacking:
+            named = ", ".join(map(repr, lacking))
+            raise Missing(f"The log-probs that were given have none of {named}. {_HOW}")
+        return self.logprobs().hashes(models)
+
+
+def _files(name: str) -> list[str]:
+    """Name the released files of a dataset, with its lexicon's, or of a lexicon."""
+    known = registry()
+    if name in known["datasets"]:
+        entry = known["datasets"][name]
+        return [*entry["files"], *(_files(entry["lexicon"]) if "lexicon" in entry else [])]
+    return [known["lexicons"][name]["file"]]
+
+
+def _is_here(local: str) -> bool:
+    given = os.environ.get("VALUEBIAS_DATA")
+    folders = [*([Path(given)] if given else []), cache_folder()]
+    return any((folder / local).is_file() for folder in folders)
+
+
+def _digest(ds: xr.Dataset) -> str:
+    made = hashlib.sha256()
+    made.update(np.ascontiguousarray(ds["score"].to_numpy(), dtype=np.float32).data)
+    for name in ("prompt", "response", "decoded"):
+        texts = "\0".join(map(str, ds[name].to_numpy().tolist()))
+        made.update(texts.encode("utf-8", errors="surrogatepass"))
+    return made.hexdigest()
