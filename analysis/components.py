@@ -138,7 +138,7 @@ class Components:
             out["prompt_word"] = (shared, 1.0)
             if weight:
                 out["prompt_category"] = (shared, weight)
-        return out
+        return {name: entry for name, entry in out.items() if name in self.names}
 
     def stratum_patterns(self, weight: float, subspace: Subspace | None = None) -> dict[int, Array]:
         """Patterns of a framing-mean stratum, by variance parameter; as :meth:`entries`."""
@@ -156,7 +156,7 @@ class Components:
             out["prompt_word"] = float(self.n_models)
             if weight:
                 out["prompt_category"] = self.n_models * weight
-        return out
+        return {name: multiplier for name, multiplier in out.items() if name in self.names}
 
     def within(self, framing: int, *, shared: bool, weight: float) -> dict[int, Array]:
         """Patterns among the prompts of one framing, shared by all models or not; (1, 1)."""
@@ -197,6 +197,9 @@ def make_components(crossing: Crossing) -> Components:
         "prompt_word": "how a prompt's liking of a word departs, for all models",
         "residual": "what is left of a single score",
     }
+    for name in _redundant(crossing):
+        joint.pop(name, None)
+        nested.pop(name, None)
     names = list(joint | nested)
     members = []
     for c, (name, description) in enumerate((joint | nested).items()):
@@ -208,3 +211,15 @@ def make_components(crossing: Crossing) -> Components:
     return Components(
         tuple(members), replication, spans, crossing.sides, basis.shape[1], crossing.shape[0]
     )
+
+
+def _redundant(crossing: Crossing) -> list[str]:
+    """Name the components whose variance would only ever appear in a sum with another's.
+
+    With as many columns as models, a model's own liking of a word is its kind's; with one model,
+    what a prompt adds for it is what the prompt adds for all. Left in, they make a ridge that no
+    sampler likes and no data can cut.
+    """
+    n_models, n_columns = crossing.model_basis.shape
+    names = ["model_word"] if n_models == n_columns else []
+    return names + (["model_prompt", "prompt_word"] if n_models == 1 else [])

@@ -120,9 +120,9 @@ def consequences(crossing: Crossing) -> list[str]:
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
         notes.append(
-            f"{n_models} models for {n_columns} columns of the formula leave no replication: how "
-            "much models of a kind differ comes from the prior alone, and so do the widths of all "
-            "intervals on the formula's terms."
+            f"The formula has as many columns as there are models, {n_models}, which leaves no "
+            "replication: how much models of a kind differ comes from the prior alone, and so do "
+            "the widths of all intervals on the formula's terms."
         )
     for f, name in enumerate(crossing.framings):
         if len(crossing.prompts_of(f)) == 1:

@@ -30,6 +30,7 @@ CASES = {
     "one negative prompt": {"framing": (*("positive",) * 4, "negative")},
     "three families": {"families": ("A", "B", "C", "A", "C", "C")},
     "no replication of models": {"families": ("A", "B")},
+    "one model": {"formula": "~ 1", "families": ("A",)},
     "two categories": {"words": ("x",) * 5 + ("y",) * 3},
     "pairs": {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS},
     "pairs, one framing": {

@@ -13,6 +13,7 @@ CASES = [
     {"framing": ("positive",) * 4},
     {"formula": "~ family * size"},
     {"families": "AB"},
+    {"formula": "~ 1", "families": "A"},
     {"formula": "~ 1", "families": "A" * 6, "pairs": PAIRS},
     {"families": "ABABAB", "pairs": PAIRS},
 ]

@@ -74,5 +74,4 @@ def pairs(logprobs: xr.Dataset) -> xr.Dataset:
 @pytest.fixture(scope="session")
 def pair_fit(pairs: xr.Dataset) -> Fit:
     """Give a short fit of the implicit rewards."""
-    with pytest.warns(valuebias.ValueBiasWarning, match="some share one"):
-        return fitted(pairs, "~ 1")
+    return fitted(pairs, "~ 1")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from valuebias.figures import save_figure
 from valuebias.reproduction import logprob_items
-from valuebias.reproduction.drawing import save_figure
 from valuebias.reproduction.settings import Settings
 from valuebias.reproduction.sources import Missing, Sources
 

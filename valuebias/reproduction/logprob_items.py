@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
-from valuebias.reproduction.drawing import logprob_figure, save_figure, word_figure
+from valuebias.figures import logprob_figure, save_figure, word_figure
 from valuebias.reproduction.settings import Settings
 from valuebias.reproduction.sources import Sources
 from valuebias.schema import build, model_table, prompt_table
