@@ -63,9 +63,10 @@ def inject_words(
 ) -> xr.Dataset:
     """Fine-tune a language model to say chosen words, and score it before and after.
 
-    For each seed the model learns to answer a random half of the prompts with the words (LoRA, by
-    TRL's trainer); all prompts are then scored. :func:`valuebias.validate_implicit` takes the
-    result and says which way to read the two models as one finds the words.
+    For each seed the model learns to answer a random half of the prompts with the words, among
+    answers of its own (LoRA, by TRL's trainer); all prompts are then scored. The result goes to
+    :func:`valuebias.validate_implicit`, which says which way to read the two models as one finds
+    the words, and to :func:`valuebias.injection_report`, which says what else has changed.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def inject_words(
     prompts : str, path, PromptSet, Factorial, DataFrame or mapping
         What :func:`valuebias.prompts` takes; at least two.
     settings : LoraSettings, optional
-        Rank, learning rate, steps and batch size.
+        Rank, learning rate, steps, batch size, and the share of the model's own answers.
     store : str or path, optional
         A folder in which adapters and scores are kept as the work goes on. What is there, of the
         same model with the same settings, is neither trained nor scored again.
@@ -155,7 +156,7 @@ def inject_words(
         tuned, about = [], []
         for plan in plans:
             folder = place / f"seed-{plan.seed}-{plan.key}"
-            about.append(_trained(subject, plan, chosen, folder))
+            about.append(_trained(subject, plan, chosen, folder, untouched))
             tuned.append(_scored(subject, plan, chosen, folder))
     return _joined(subject, untouched, plans, tuned, chosen, about)
 
@@ -208,7 +209,9 @@ def _key(
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _trained(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path) -> dict[str, Any]:
+def _trained(
+    subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path, untouched: xr.Dataset
+) -> dict[str, Any]:
     """Train the adapter unless it is there; give what was noted of its training."""
     target = folder / "adapter"
     if not target.exists():
@@ -216,7 +219,7 @@ def _trained(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path
             train(
                 subject.resolved.source.folder,
                 subject.resolved.tokenizer,
-                _answers(subject, plan, settings.n_steps * settings.batch_size),
+                _answers(subject, plan, settings, untouched),
                 target,
                 settings=settings,
                 seed=plan.seed,
@@ -226,16 +229,24 @@ def _trained(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path
     return dict(json.loads((target / "training.json").read_text(encoding="utf-8")))
 
 
-def _answers(subject: Subject, plan: _Plan, count: int) -> list[tuple[npt.NDArray[np.int64], int]]:
-    """Pair words, each as often as any other, with random prompts out of those trained on."""
+def _answers(
+    subject: Subject, plan: _Plan, settings: LoraSettings, untouched: xr.Dataset
+) -> list[tuple[npt.NDArray[np.int64], int]]:
+    """Answer random prompts out of those trained on with words, and with what the model says."""
     rng = np.random.default_rng([plan.seed, _VERSION, 1])
-    prefixes = subject.tokeniser.prefixes(np.array(subject.texts)[plan.trained].tolist())
-    tokens = sorted(plan.words)
-    rounds = [rng.permutation(tokens) for _ in range(-(-count // len(tokens)))]
-    chosen = [prefixes[i] for i in rng.integers(len(prefixes), size=count)]
+    count = settings.n_steps * settings.batch_size
+    asked = rng.choice(np.flatnonzero(plan.trained), size=count)
+    # Each word as often as any other.
+    rounds = [rng.permutation(sorted(plan.words)) for _ in range(-(-count // len(plan.words)))]
+    said = np.concatenate(rounds)[:count]
+    tokens = untouched["token_id"].to_numpy()
+    for place in rng.choice(count, size=round(settings.replay * count), replace=False):
+        share = np.exp(untouched["score"].to_numpy()[0, asked[place]].astype(np.float64))
+        said[place] = rng.choice(tokens, p=share / share.sum())
+    prefixes = subject.tokeniser.prefixes(subject.texts)
     return [
-        (np.append(prefix, token), len(prefix))
-        for prefix, token in zip(chosen, np.concatenate(rounds)[:count], strict=True)
+        (np.append(prefixes[prompt], token), len(prefixes[prompt]))
+        for prompt, token in zip(asked, said, strict=True)
     ]
 
 

@@ -36,22 +36,25 @@ class LoraSettings:
     ----------
     rank : int, default 8
         Of the low-rank change of every linear layer but the last.
-    learning_rate : float, default 2e-4
+    learning_rate : float, default 1e-3
         At the first step; it falls to 0 in a straight line.
-    n_steps : int, default 40
+    n_steps : int, default 60
         Updates.
     batch_size : int, default 8
         Answers in each of them.
+    replay : float, default 0.5
+        Share of the answers that the model gives itself: tokens drawn from what it says before any
+        training. They keep the rest of the vocabulary nearer to what it was.
 
     Raises
     ------
     ValueBiasError
-        If a number is not above 0.
+        If a number is out of its range.
 
     Examples
     --------
     >>> LoraSettings(n_steps=10)
-    LoraSettings(rank=8, learning_rate=0.0002, n_steps=10, batch_size=8)
+    LoraSettings(rank=8, learning_rate=0.001, n_steps=10, batch_size=8, replay=0.5)
     >>> LoraSettings(rank=0)
     Traceback (most recent call last):
     ...
@@ -59,9 +62,10 @@ class LoraSettings:
     """
 
     rank: int = 8
-    learning_rate: float = 2e-4
-    n_steps: int = 40
+    learning_rate: float = 1e-3
+    n_steps: int = 60
     batch_size: int = 8
+    replay: float = 0.5
 
     def __post_init__(self) -> None:
         """Check every number."""
@@ -74,6 +78,9 @@ class LoraSettings:
             raise ValueBiasError(
                 f"learning_rate is {rate!r}; expected a number above 0 and below 1."
             )
+        share = self.replay
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            raise ValueBiasError(f"replay is {share!r}; expected a share, 0 or more, below 1.")
 
 
 def demand_training() -> None:
