@@ -95,7 +95,7 @@ class Candidates:
         n_words : int
             How many.
         likeliest : float
-            From which share of the whole words that are one token.
+            From which share of the words that are one token.
         exclude : Lexicon or None
             Words that are left out, in any case.
 
@@ -109,19 +109,19 @@ class Candidates:
         ValueBiasError
             If there are too few.
         """
-        words = self._whole_words(exclude)
+        words = self._single(exclude)
         share = words.head(round(likeliest * len(words)))
         if len(share) < n_words:
             raise ValueBiasError(
-                f"n_words is {n_words}, but {self._name!r} has {len(words)} whole words of one "
+                f"n_words is {n_words}, but {self._name!r} has {len(words)} words of one "
                 f"token, and likeliest={likeliest} of these are {len(share)}. Ask for fewer, or "
                 "for a larger share."
             )
         chosen = share.iloc[np.sort(rng.choice(len(share), size=n_words, replace=False))]
         return self.given(chosen["text"].tolist())
 
-    def _whole_words(self, exclude: Lexicon | None) -> pd.DataFrame:
-        """List the whole words that are one token as an answer, the likeliest first."""
+    def _single(self, exclude: Lexicon | None) -> pd.DataFrame:
+        """List the words that are one token as an answer, the likeliest first."""
         (prefix,) = self._tokeniser.prefixes(self._prompts[:1])
         # Where no white space stands before the answer, a word brings its own.
         lead = "" if str(self._table["text"].get(prefix[-1], ""))[-1:].isspace() else " "
@@ -129,17 +129,18 @@ class Candidates:
 
         def whole(text: str) -> bool:
             word = text[len(lead) :]
-            # A piece that never follows a space, such as "tion", is no word.
+            # A piece that never follows a space, such as "tion", begins no word.
             return (
                 text.startswith(lead) and _WORD.fullmatch(word) is not None and f" {word}" in texts
             )
 
-        table = self._table[self._table["text"].map(whole)].drop_duplicates("text")
+        table = self._table.loc[self._table["text"].map(whole)].drop_duplicates("text")
         if exclude is not None:
             said = [text.strip() for text in table["text"]]
-            table = table[~exclude.membership(said, ignore_case=True).to_numpy().any(axis=1)]
+            member = exclude.membership(said, ignore_case=True).to_numpy(dtype=bool)
+            table = table.iloc[np.flatnonzero(~member.any(axis=1))]
         tokens = self._tokens(table["text"].tolist(), self._prompts[:1])
-        alone = table[np.asarray(table.index) == tokens]
+        alone: pd.DataFrame = table.loc[np.asarray(table.index) == tokens]
         return alone.sort_values("logprob", ascending=False, kind="stable")
 
     def _tokens(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -81,7 +81,7 @@ def pairs(injected: xr.Dataset) -> Iterator[Pair]:
                 f"The coord {name!r} is missing or not along {dims}; expected what "
                 "valuebias.inject_words(...) gave."
             )
-    models = injected.indexes["model"]
+    names = [str(name) for name in injected["model"].to_numpy()]
     origins = [str(origin) for origin in injected["tuned_from"].to_numpy()]
     if not any(origins):
         raise ValueBiasError(
@@ -91,12 +91,11 @@ def pairs(injected: xr.Dataset) -> Iterator[Pair]:
     for row, origin in enumerate(origins):
         if not origin:
             continue
-        if origin not in models:
+        if origin not in names:
             raise ValueBiasError(
-                f"{str(models[row])!r} was tuned from {origin!r}, which is not in the dataset. "
-                "Keep both."
+                f"{names[row]!r} was tuned from {origin!r}, which is not in the dataset. Keep both."
             )
-        yield _pair(injected, row, int(models.get_loc(origin)))
+        yield _pair(injected, row, names.index(origin))
 
 
 def _pair(injected: xr.Dataset, row: int, origin: int) -> Pair:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from valuebias.backends.base import Backend
@@ -79,8 +80,9 @@ def inject_words(
     n_words : int, default 50
         How many are drawn.
     likeliest : float, default 0.1
-        They are drawn from this share of the vocabulary's whole words (letters only; a token both
-        as an answer and after a space) that the model is likeliest to answer with.
+        They are drawn from this share of the vocabulary's words that the model is likeliest to
+        answer with. A word is three letters or more, a token both as an answer and after a space;
+        some are only the beginning of one ("Appro"), which a tokenizer does not tell.
     exclude : str, path, Lexicon or DataFrame, optional
         What :func:`valuebias.lexicon` takes: its words are not drawn.
     seeds : sequence of int, default (0, 1)
@@ -302,7 +304,7 @@ def _joined(
     raised = np.zeros((len(plans) + 1, len(place)), dtype=bool)
     held_out = np.ones((len(plans) + 1, ds.sizes["prompt"]), dtype=bool)
     for row, plan in enumerate(plans, start=1):
-        raised[row, place.get_indexer(list(plan.words.values()))] = True
+        raised[row, place.get_indexer(pd.Index(plan.words.values()))] = True
         held_out[row] = ~plan.trained
     name = subject.resolved.model.name
     names = subject.prompts.table.index.to_numpy()

@@ -56,8 +56,8 @@ def interval(groups: Sequence[Doubles]) -> tuple[float, float, float]:
 
     Returns
     -------
-    mean, lower, upper : float
-        Of the mean.
+    tuple of float
+        The mean, and the ends of its interval.
     """
     rng = np.random.default_rng(0)
     means = np.array([group.mean() for group in groups])
