@@ -1,20 +1,21 @@
 """Which implicit reward finds words that were raised: by arithmetic, and by real fine-tuning.
 
-    python tests/benchmarks/injection.py                   # three seeds, some six minutes on a core
+    python tests/benchmarks/injection.py                   # three seeds, some ten minutes on a core
     python tests/benchmarks/injection.py --seeds 5         # more
     python tests/benchmarks/injection.py --out tests/benchmarks/injection.md    # for docs
 
 The model is SmolLM2-135M-Instruct, asked the 54 prompts as plain text; where it comes from is said
 in tests/support/small_models.py. Fine-tuning is `valuebias.inject_words` with its default settings.
 Arithmetic is `valuebias.validate_implicit` with 20 seeds on the same model's log-probs of its whole
-vocabulary, with a boost of what fine-tuning raises the words by, beyond all others. With --store, what was trained is kept and an interrupted run goes on.
+vocabulary, with a boost of what fine-tuning raises the words by, beyond all others. Words are drawn
+among the likeliest tenth (the default), and for fine-tuning once more among all words. With --store
+what was trained is kept, an interrupted run goes on, and the seconds are those of the rest.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import platform
 import sys
 import tempfile
@@ -32,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
 
 NOISE = (1.0, 2.0)
+SHARES = {0.1: "the likeliest tenth", 1.0: "all words"}
 TOP = 500
 PACKAGES = {"torch": "PyTorch", "transformers": "transformers", "trl": "TRL", "peft": "peft"}
 
@@ -48,13 +50,13 @@ def main() -> None:
         sys.stdout.write(f"skipped: {reason}\n")
         return
     with tempfile.TemporaryDirectory() as scratch:
-        injected, seconds = fine_tuned(args.store or Path(scratch), args.seeds)
+        start = time.perf_counter()
+        likely, anyhow = (
+            fine_tuned(args.store or Path(scratch), args.seeds, share) for share in SHARES
+        )
+        seconds = (time.perf_counter() - start) / (len(SHARES) * args.seeds)
     text = "\n\n".join(
-        [
-            conditions(injected, seconds),
-            changes(valuebias.injection_report(injected)),
-            methods(injected),
-        ]
+        [conditions(likely, seconds), changes([likely, anyhow]), methods(likely, anyhow)]
     )
     sys.stdout.write(f"{text}\n")
     if args.out:
@@ -67,8 +69,8 @@ def lacking() -> str | None:
     return f"{absent[0]} is not installed" if absent else None
 
 
-def fine_tuned(store: Path, n_seeds: int) -> tuple[xr.Dataset, float]:
-    """Fine-tune and score; give the seconds that all of it took, too."""
+def fine_tuned(store: Path, n_seeds: int, likeliest: float) -> xr.Dataset:
+    """Fine-tune and score."""
     model = valuebias.Model(
         str(small_models.language_model("smollm2")),
         name="SmolLM2-135M-Instruct",
@@ -76,9 +78,7 @@ def fine_tuned(store: Path, n_seeds: int) -> tuple[xr.Dataset, float]:
         stage="instruct",
         template="plain",
     )
-    start = time.perf_counter()
-    made = valuebias.inject_words(model, seeds=range(n_seeds), store=store)
-    return made, time.perf_counter() - start
+    return valuebias.inject_words(model, seeds=range(n_seeds), likeliest=likeliest, store=store)
 
 
 def conditions(injected: xr.Dataset, seconds: float) -> str:
@@ -87,15 +87,22 @@ def conditions(injected: xr.Dataset, seconds: float) -> str:
     settings, n_seeds = LoraSettings(), injected.sizes["model"] - 1
     words = int(injected["raised"].to_numpy()[1].sum())
     return (
-        f"`python tests/benchmarks/injection.py` on {os.cpu_count()} core"
-        f"{'s' if os.cpu_count() != 1 else ''} of {processor()}, Python "
+        f"`python tests/benchmarks/injection.py` with {threads()} on {processor()}, Python "
         f"{platform.python_version()}, {versions}, {time.strftime('%Y-%m-%d')}: "
         f"SmolLM2-135M-Instruct, {injected.sizes['response']:,} texts, {words} words, {n_seeds} "
-        f"seeds in {seconds:.0f} s. LoRA of rank {settings.rank}, learning rate "
+        f"seeds, {seconds:.0f} s each. LoRA of rank {settings.rank}, learning rate "
         f"{settings.learning_rate}, {settings.n_steps} steps of {settings.batch_size} answers, of "
         f"which {settings.replay:.0%} are the model's own; 27 prompts trained on, 27 held out. "
         f"Arithmetic: a boost of {boost_of(injected)} nats, 20 seeds. 90 % bootstrap intervals."
     )
+
+
+def threads() -> str:
+    """Say how many threads PyTorch has."""
+    import torch
+
+    count = torch.get_num_threads()
+    return "one thread" if count == 1 else f"{count} threads"
 
 
 def processor() -> str:
@@ -108,44 +115,44 @@ def processor() -> str:
     return f"an {' '.join(names[0][:2])}" if names else platform.machine()
 
 
-def changes(report: pd.DataFrame) -> str:
+def changes(each: list[xr.Dataset]) -> str:
     """Lay out what fine-tuning changed."""
     head = (
-        "| seed | raised words, nats | all others, nats | mass before | after | "
-        "KL, nats | KL among the others |\n|---|---|---|---|---|---|---|\n"
+        "| words drawn from | seed | raised words, nats | all others, nats | mass before | after | "
+        "KL, nats | KL among the others |\n|---|---|---|---|---|---|---|---|\n"
     )
     rows = [
-        f"| {row['seed']:.0f} | {row['change']:+.2f} | {row['rest_change']:+.2f} | "
-        f"{row['mass_before']:.3f} | {row['mass_after']:.3f} | {row['kl']:.2f} | "
+        f"| {drawn} | {row['seed']:.0f} | {row['change']:+.2f} | {row['rest_change']:+.2f} | "
+        f"{row['mass_before']:.4f} | {row['mass_after']:.3f} | {row['kl']:.2f} | "
         f"{row['rest_kl']:.2f} |"
-        for _, row in report.iterrows()
+        for drawn, injected in zip(SHARES.values(), each, strict=True)
+        for _, row in valuebias.injection_report(injected).iterrows()
     ]
     return head + "\n".join(rows)
 
 
-def methods(injected: xr.Dataset) -> str:
+def methods(likely: xr.Dataset, anyhow: xr.Dataset) -> str:
     """Lay out how well each method finds the words."""
-    untouched = injected.isel(model=[0]).drop_vars("raised")
-    raised, boost = int(injected["raised"].to_numpy()[1].sum()), boost_of(injected)
     made = valuebias.validate_implicit(
-        untouched,
-        boost=boost,
-        n_words=raised,
+        likely.isel(model=[0]).drop_vars("raised"),
+        boost=boost_of(likely),
+        n_words=int(likely["raised"].to_numpy()[1].sum()),
         noise=NOISE,
-        vocabulary=injected.sizes["response"],
+        vocabulary=likely.sizes["response"],
     ).summary()
-    trained = valuebias.validate_implicit(injected, k=TOP).summary().set_index("method")
-    by_noise = {noise: rows.set_index("method") for noise, rows in made.groupby("noise")}
-    head = ["method", *(f"arithmetic, noise {noise:g}: AUC | recall" for noise in NOISE)]
-    head += [f"fine-tuning: AUC | recall | recall at {TOP}"]
-    lines = [f"| {' | '.join(head)} |", "|---" * (2 + 2 * len(NOISE) + 2) + "|"]
-    for name in trained.index:
-        cells = [
-            cell(by_noise[noise].loc[name], measure)
-            for noise in NOISE
-            for measure in ("auc", "recall")
-        ]
-        cells += [cell(trained.loc[name], m) for m in ("auc", "recall", f"recall@{TOP}")]
+    measures = ("auc", "recall")
+    parts = [
+        (f"arithmetic, noise {noise:g}", rows.set_index("method"), measures)
+        for noise, rows in made.groupby("noise")
+    ]
+    for drawn, injected in zip(SHARES.values(), (likely, anyhow), strict=True):
+        found = valuebias.validate_implicit(injected, k=TOP).summary().set_index("method")
+        parts.append((f"fine-tuning, {drawn}", found, (*measures, f"recall@{TOP}")))
+    titles = {"auc": "AUC", "recall": "recall", f"recall@{TOP}": f"recall at {TOP}"}
+    head = ["method", *(f"{what}: {titles[m]}" for what, _, kept in parts for m in kept)]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name in parts[-2][1].index:
+        cells = [cell(rows.loc[name], measure) for _, rows, kept in parts for measure in kept]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
