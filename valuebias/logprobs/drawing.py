@@ -25,29 +25,32 @@ def draw_validation(summary: pd.DataFrame) -> Figure:
     Parameters
     ----------
     summary : pandas.DataFrame
-        What ``Validation.summary()`` gives.
+        What ``Validation.summary()`` gives. Fine-tuned models have a column of their own.
 
     Returns
     -------
     matplotlib.figure.Figure
         Means with 90 % intervals.
     """
-    sizes = sorted(summary["vocabulary"].unique())
+    columns = list(summary.groupby(["source", "vocabulary"]))
     methods = sorted(summary["method"].unique())
     handles: dict[str, Line2D] = {}
     with styled():
-        figure = blank_figure(1.2 + 3.1 * len(sizes), 5.2)
-        panels = figure.subplots(len(_MEASURES), len(sizes), sharex=True, sharey="row",
+        figure = blank_figure(1.2 + 3.1 * len(columns), 5.2)
+        panels = figure.subplots(len(_MEASURES), len(columns), sharex="col", sharey="row",
                                  squeeze=False)  # fmt: skip
         for row, (measure, label) in zip(panels, _MEASURES.items(), strict=True):
             row[0].set_ylabel(label)
-            for axes, size in zip(row, sizes, strict=True):
-                one = summary[summary["vocabulary"] == size]
+            for axes, (_, one) in zip(row, columns, strict=True):
                 handles |= _lines(axes, one, measure, methods)
-        for axes, size in zip(panels[0], sizes, strict=True):
+        for axes, ((_, size), _) in zip(panels[0], columns, strict=True):
             axes.set_title(f"{size:,} texts")
-        for axes in panels[-1]:
-            axes.set_xlabel("noise, SD in nats at a log-prob of −10")
+        for axes, ((source, _), _) in zip(panels[-1], columns, strict=True):
+            if source == "arithmetic":
+                axes.set_xlabel("noise, SD in nats at a log-prob of −10")
+            else:
+                axes.set_xlabel("raised by fine-tuning")
+                axes.set_xticks([])
         legend(figure, list(handles.values()), list(handles))
         figure.draw_without_rendering()
     return figure
@@ -59,6 +62,8 @@ def _lines(
     tidy_axes(axes, grid=False)
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     colour = colours(methods)
+    # Fine-tuning has no noise that could be put on an axis.
+    summary = summary.assign(noise=summary["noise"].fillna(0))
     # Side by side, because equal methods would hide one another.
     width = 0.02 * (summary["noise"].max() or 1)
     handles = {}

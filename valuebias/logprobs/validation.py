@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -13,6 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
+from valuebias.logprobs.injected import find_again
+from valuebias.logprobs.measures import interval, recovery
 from valuebias.logprobs.methods import Formula, Method, get_method, implicit_methods
 from valuebias.logprobs.vocabularies import demand_logprobs
 from valuebias.progress import progress_bar
@@ -24,8 +27,7 @@ __all__ = ["Validation", "validate_implicit"]
 
 Doubles = npt.NDArray[np.float64]
 
-_INTERVAL = 0.9
-_RESAMPLES = 2000
+_GROUP = ["source", "vocabulary", "noise"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,9 +37,11 @@ class Validation:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row an experiment and method: ``method``, ``vocabulary`` (texts), ``noise``, ``seed``,
-        ``auc`` (the probability that a raised word is ranked above another one) and ``recall`` (the
-        share of the raised words among as many top-ranked ones).
+        One row an experiment and method: ``source`` ("arithmetic" or "fine-tuning": how words were
+        raised), ``method``, ``vocabulary`` (texts), ``noise`` (NaN for fine-tuning), ``seed``,
+        ``prompt`` ("" for arithmetic), ``auc`` (the probability that a raised word is ranked above
+        another one), ``recall`` (the share of the raised words among as many top-ranked ones) and,
+        where asked for, ``recall@k`` (among the top k).
 
     Examples
     --------
@@ -54,27 +58,37 @@ class Validation:
         Returns
         -------
         pandas.DataFrame
-            One row a vocabulary size, noise and method, best first: the mean over seeds of ``auc``
-            and ``recall``, each with the ends of a 90 % bootstrap interval of that mean, and
-            ``best``, the share of seeds in which no other method had a higher AUC.
+            One row a source, vocabulary size, noise and method, best first: the mean over seeds (of
+            the means over held-out prompts) of ``auc`` and each ``recall``, each with the ends of a
+            90 % bootstrap interval of that mean, and ``best``, the share of experiments in which no
+            other method had a higher AUC.
+
+        Notes
+        -----
+        Seeds are drawn again, and prompts within each. Fewer than about five seeds make such an
+        interval too narrow.
         """
-        table = self.table.assign(
-            best=self.table["auc"]
-            >= self.table.groupby(["vocabulary", "noise", "seed"])["auc"].transform("max")
-        )
+        highest = self.table.groupby([*_GROUP, "seed", "prompt"], dropna=False)["auc"]
+        table = self.table.assign(best=self.table["auc"] >= highest.transform("max"))
+        measures = [name for name in table.columns if name == "auc" or name.startswith("recall")]
         rows = []
-        for (size, noise, method), group in table.groupby(["vocabulary", "noise", "method"]):
-            row = {"vocabulary": size, "noise": noise, "method": method, "n_seeds": len(group)}
-            for measure in ("auc", "recall"):
-                mean, lower, upper = _interval(group[measure].to_numpy())
+        for key, group in table.groupby([*_GROUP, "method"], dropna=False):
+            seeds = [one for _, one in group.groupby("seed")]
+            row: dict[str, Any] = dict(zip([*_GROUP, "method"], key, strict=True))
+            row["n_seeds"] = len(seeds)
+            for measure in measures:
+                mean, lower, upper = interval([one[measure].to_numpy() for one in seeds])
                 row |= {measure: mean, f"{measure}_lower": lower, f"{measure}_upper": upper}
-            rows.append(row | {"best": float(group["best"].mean())})
-        order = ["vocabulary", "noise", "auc"]
-        made = pd.DataFrame(rows).sort_values(order, ascending=[True, True, False], kind="stable")
+            rows.append(row | {"best": float(np.mean([one["best"].mean() for one in seeds]))})
+        made = pd.DataFrame(rows).sort_values(
+            [*_GROUP, "auc"], ascending=[True, True, True, False], kind="stable"
+        )
         return made.reset_index(drop=True)
 
     def plot(self) -> Figure:
         """Draw mean AUC and recall by noise, a column a vocabulary size, a line a method.
+
+        Fine-tuned models have a column of their own, without noise.
 
         Returns
         -------
@@ -97,19 +111,24 @@ def validate_implicit(
     vocabulary: int | Sequence[int] = (1_000, 10_000),
     n_seeds: int = 20,
     seed: int = 0,
+    k: int | Sequence[int] = (),
     progress: bool = True,
 ) -> Validation:
     """Raise the log-probs of chosen words, and see which method finds them.
 
     One model says what a real one says (or what Zipf's law says). The other is the same with
     `boost` nats more for some words, normalised again, and with noise in every log-prob. Each
-    method then ranks the words.
+    method then ranks the words. Or words were raised by fine-tuning, by
+    :func:`valuebias.inject_words`: then the fine-tuned model is the other one, and the noise is
+    whatever else training has changed.
 
     Parameters
     ----------
     logprobs : xarray.Dataset, optional
         Log-probs of whole vocabularies; each experiment takes one of its models, after one of its
-        prompts, and a random part of its words. By default probabilities follow Zipf's law.
+        prompts, and a random part of its words. By default probabilities follow Zipf's law. With a
+        coord ``raised``, as :func:`valuebias.inject_words` gives: an experiment is a seed and a
+        held-out prompt, all words take part, and of what follows only `methods` and `k` count.
     methods : sequence of str or callable, optional
         As in :func:`valuebias.implicit`; all that :func:`valuebias.implicit_methods` lists if not
         given.
@@ -128,6 +147,8 @@ def validate_implicit(
         Experiments for each noise and size.
     seed : int, default 0
         Of the first one.
+    k : int or sequence of int, optional
+        Also look among so many top-ranked words for the raised ones.
     progress : bool, default True
         Show progress on standard error.
 
@@ -139,7 +160,8 @@ def validate_implicit(
     Raises
     ------
     ValueBiasError
-        If a number is out of its range, there are too few words, or scores are no log-probs.
+        If a number is out of its range, there are too few words, or scores are no log-probs; or a
+        setting of the arithmetic is given where words were raised by fine-tuning.
 
     Notes
     -----
@@ -152,11 +174,17 @@ def validate_implicit(
     6
     """
     chosen = [get_method(m) for m in (implicit_methods().index if methods is None else methods)]
+    if not chosen:
+        raise ValueBiasError("There is no method to validate; give at least one.")
+    tops = _tops(k)
+    if logprobs is not None and "raised" in logprobs.coords:
+        given = {"boost": boost, "n_words": n_words, "likeliest": likeliest, "noise": noise,
+                 "vocabulary": vocabulary, "n_seeds": n_seeds, "seed": seed}  # fmt: skip
+        _refuse_arithmetic(given)
+        return Validation(find_again(logprobs, chosen, tops))
     sizes = [int(v) for v in np.atleast_1d(vocabulary)]
     noises = [float(v) for v in np.atleast_1d(noise)]
     _check(sizes, noises, boost=boost, n_words=n_words, likeliest=likeliest, n_seeds=n_seeds)
-    if not chosen:
-        raise ValueBiasError("There is no method to validate; give at least one.")
     source = _Source(logprobs, max(sizes))
     experiments = list(product(sizes, noises, range(seed, seed + n_seeds)))
     rows: list[dict[str, Any]] = []
@@ -170,9 +198,9 @@ def validate_implicit(
             raised[rng.choice(likely, size=n_words, replace=False)] = True
             p = _normalised(q + boost * raised + level / 10 * -q * rng.standard_normal(size))
             for method in chosen:
-                found = _recovery(method(p, q), raised)
-                about = {"method": method.name, "vocabulary": size, "noise": level, "seed": number}
-                rows.append(about | found)
+                about = {"source": "arithmetic", "method": method.name, "vocabulary": size}
+                about |= {"noise": level, "seed": number, "prompt": ""}
+                rows.append(about | recovery(method(p, q), raised, tops))
             if advance is not None:
                 advance(done, len(experiments))
     return Validation(pd.DataFrame(rows))
@@ -203,26 +231,26 @@ class _Source:
         return _normalised(rng.choice(line[~np.isnan(line)], size=size, replace=False))
 
 
-def _recovery(rewards: Doubles, raised: npt.NDArray[np.bool_]) -> dict[str, float]:
-    from scipy.stats import rankdata
-
-    n, rest = int(raised.sum()), int((~raised).sum())
-    ranks = rankdata(rewards)
-    auc = (ranks[raised].sum() - n * (n + 1) / 2) / (n * rest)
-    top = np.argsort(-rewards, kind="stable")[:n]
-    return {"auc": float(auc), "recall": float(raised[top].mean())}
-
-
 def _normalised(logits: Doubles) -> Doubles:
     return np.asarray(logits - np.logaddexp.reduce(logits))
 
 
-def _interval(values: Doubles) -> tuple[float, float, float]:
-    """Give a mean and a percentile bootstrap interval of it."""
-    rng = np.random.default_rng(0)
-    means = rng.choice(values, size=(_RESAMPLES, len(values))).mean(axis=1)
-    lower, upper = np.quantile(means, [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2])
-    return float(values.mean()), float(lower), float(upper)
+def _tops(k: int | Sequence[int]) -> list[int]:
+    tops = [int(top) for top in np.atleast_1d(np.asarray(k, dtype=np.int64))]
+    if tops and min(tops) < 1:
+        raise ValueBiasError(f"k is {k!r}; expected numbers of words, at least 1.")
+    return tops
+
+
+def _refuse_arithmetic(given: dict[str, Any]) -> None:
+    defaults = inspect.signature(validate_implicit).parameters
+    for name, value in given.items():
+        if value != defaults[name].default:
+            raise ValueBiasError(
+                f"{name}= is a setting of the arithmetic, but words in this dataset were raised by "
+                "fine-tuning. Leave it out; or, to raise words by arithmetic, drop the coord: "
+                "ds.drop_vars('raised')."
+            )
 
 
 def _check(

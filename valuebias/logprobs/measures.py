@@ -1,0 +1,71 @@
+"""How well a ranking finds what was raised, and how sure a mean is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["interval", "recovery"]
+
+Doubles = npt.NDArray[np.float64]
+
+_INTERVAL = 0.9
+_RESAMPLES = 2000
+
+
+def recovery(
+    rewards: Doubles, raised: npt.NDArray[np.bool_], k: Sequence[int] = ()
+) -> dict[str, float]:
+    """Measure how well rewards find raised words.
+
+    Parameters
+    ----------
+    rewards : numpy.ndarray of float64, shape (word,)
+        High is to mean raised.
+    raised : numpy.ndarray of bool, shape (word,)
+        Which are.
+    k : sequence of int
+        Numbers of top-ranked words to look at.
+
+    Returns
+    -------
+    dict of str to float
+        ``auc``: the probability that a raised word is ranked above another one. ``recall``: the
+        share of the raised words among as many top-ranked ones; ``recall@k`` among the top k.
+    """
+    from scipy.stats import rankdata
+
+    n, rest = int(raised.sum()), int((~raised).sum())
+    ranks = rankdata(rewards)
+    auc = (ranks[raised].sum() - n * (n + 1) / 2) / (n * rest)
+    order = np.argsort(-rewards, kind="stable")
+    found = {"auc": float(auc), "recall": float(raised[order[:n]].mean())}
+    return found | {f"recall@{top}": float(raised[order[:top]].sum() / n) for top in k}
+
+
+def interval(groups: Sequence[Doubles]) -> tuple[float, float, float]:
+    """Give the mean of group means, and a 90 % percentile bootstrap interval of it.
+
+    Parameters
+    ----------
+    groups : sequence of numpy.ndarray of float64
+        Observations of each seed: one, or one for each prompt. Seeds are drawn again, and within
+        each seed its observations.
+
+    Returns
+    -------
+    tuple of float
+        The mean, and the ends of its interval.
+    """
+    rng = np.random.default_rng(0)
+    means = np.array([group.mean() for group in groups])
+    drawn = rng.choice(len(groups), size=(_RESAMPLES, len(groups)))
+    made = means[drawn]
+    for place, group in enumerate(groups):
+        if len(group) > 1:
+            here = drawn == place
+            made[here] = rng.choice(group, size=(int(here.sum()), len(group))).mean(axis=1)
+    lower, upper = np.quantile(made.mean(axis=1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2])
+    return float(means.mean()), float(lower), float(upper)
