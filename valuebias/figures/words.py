@@ -68,13 +68,14 @@ def word_figure(
     -------
     matplotlib.figure.Figure
         One row a word, under the category it was taken for, or else its first; "(+1)" says that it
-        is in one more. Dots: the mean of a pair, or of a model, over the
-        prompts of the framing that it scored the word after. Stem and diamond: the mean of the
-        dots; with one pair or model there are no dots. Implicit rewards are shown in their own units, with a line at zero. Scores of other
-        kinds have no common scale, so they are normal scores within model and prompt among all the
-        words of the dataset: zero is the middle word. With a fit, further panels with the posterior
-        mean and 90 % interval of what is expected of the word over all models, relative to the mean
-        of the lexicon, in units of the fit's outcome; a word outside the lexicon has none.
+        is in one more. Dots: the mean of a pair, or of a model, over the prompts of the framing
+        that it scored the word after. Stem and diamond: the mean of the dots; with one pair or
+        model there are no dots. Implicit rewards are shown in their own units, with a line at zero.
+        Scores of other kinds have no common scale, so they are normal scores within model and
+        prompt among all the words of the dataset: zero is the middle word. With a fit, further
+        panels with the posterior mean and 90 % interval of what is expected of the word over all
+        models, relative to the mean of the lexicon, in units of the fit's outcome; a word outside
+        the lexicon has none.
 
     Raises
     ------
