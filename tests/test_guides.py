@@ -82,3 +82,9 @@ def test_the_table_shown_is_the_one_measured() -> None:
     assert measured in (ROOT / "README.md").read_text(encoding="utf-8")
     guide = (GUIDES / "choose-a-backend.md").read_text(encoding="utf-8")
     assert "```{include} ../../tests/benchmarks/scoring.md\n```" in guide
+
+
+def test_the_study_shows_what_fine_tuning_gave() -> None:
+    study = (ROOT / "docs" / "studies" / "implicit-methods.md").read_text(encoding="utf-8")
+    assert "```{include} ../../tests/benchmarks/injection.md\n```" in study
+    assert "tests/benchmarks/injection.py --out tests/benchmarks/injection.md" in study

@@ -140,19 +140,29 @@ def methods(likely: xr.Dataset, anyhow: xr.Dataset) -> str:
         noise=NOISE,
         vocabulary=likely.sizes["response"],
     ).summary()
-    measures = ("auc", "recall")
-    parts = [
-        (f"arithmetic, noise {noise:g}", rows.set_index("method"), measures)
-        for noise, rows in made.groupby("noise")
-    ]
-    for drawn, injected in zip(SHARES.values(), (likely, anyhow), strict=True):
-        found = valuebias.validate_implicit(injected, k=TOP).summary().set_index("method")
-        parts.append((f"fine-tuning, {drawn}", found, (*measures, f"recall@{TOP}")))
-    titles = {"auc": "AUC", "recall": "recall", f"recall@{TOP}": f"recall at {TOP}"}
-    head = ["method", *(f"{what}: {titles[m]}" for what, _, kept in parts for m in kept)]
+    sums = {f"noise {noise:g}": rows.set_index("method") for noise, rows in made.groupby("noise")}
+    trained = {
+        drawn: valuebias.validate_implicit(injected, k=TOP).summary().set_index("method")
+        for drawn, injected in zip(SHARES.values(), (likely, anyhow), strict=True)
+    }
+    return "\n\n".join(
+        [
+            laid_out("arithmetic", sums, {"auc": "AUC", "recall": "recall"}),
+            laid_out(
+                "fine-tuning",
+                trained,
+                {"auc": "AUC", "recall": "recall", f"recall@{TOP}": f"recall at {TOP}"},
+            ),
+        ]
+    )
+
+
+def laid_out(what: str, parts: dict[str, pd.DataFrame], measures: dict[str, str]) -> str:
+    """Lay summaries out side by side, the best method of the first one first."""
+    head = [what, *(f"{part}: {title}" for part in parts for title in measures.values())]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name in parts[-2][1].index:
-        cells = [cell(rows.loc[name], measure) for _, rows, kept in parts for measure in kept]
+    for name in next(iter(parts.values())).index:
+        cells = [cell(rows.loc[name], measure) for rows in parts.values() for measure in measures]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 

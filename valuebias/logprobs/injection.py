@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
@@ -144,23 +144,33 @@ def inject_words(
         base = subject.resolved.model
         untouched = subject.score(base, place / f"untouched-{_key(subject)}.zarr")
         candidates = Candidates(untouched, subject.tokeniser, subject.texts, base.name)
-        plans = []
-        for seed in seeds:
-            rng = np.random.default_rng([int(seed), _VERSION])
-            found = (
-                candidates.given(words)
-                if words is not None
-                else candidates.drawn(rng, n_words=n_words, likeliest=likeliest, exclude=left_out)
-            )
-            trained = train_on(subject.prompts.table["framing"].tolist(), rng)
-            key = _key(subject, chosen, int(seed), found, trained)
-            plans.append(_Plan(seed=int(seed), words=found, trained=trained, key=key))
+
+        def draw(rng: np.random.Generator) -> dict[int, str]:
+            if words is not None:
+                return candidates.given(words)
+            return candidates.drawn(rng, n_words=n_words, likeliest=likeliest, exclude=left_out)
+
+        plans = [_plan(subject, chosen, int(seed), draw) for seed in seeds]
         tuned, about = [], []
         for plan in plans:
             folder = place / f"seed-{plan.seed}-{plan.key}"
             about.append(_trained(subject, plan, chosen, folder, untouched))
             tuned.append(_scored(subject, plan, chosen, folder))
     return _joined(subject, untouched, plans, tuned, chosen, about)
+
+
+def _plan(
+    subject: Subject,
+    settings: LoraSettings,
+    seed: int,
+    draw: Callable[[np.random.Generator], dict[int, str]],
+) -> _Plan:
+    """Decide about a seed's words and prompts."""
+    rng = np.random.default_rng([seed, _VERSION])
+    words = draw(rng)
+    trained = train_on(subject.prompts.table["framing"].tolist(), rng)
+    key = _key(subject, settings, seed, words, trained)
+    return _Plan(seed=seed, words=words, trained=trained, key=key)
 
 
 def _check_numbers(n_words: int, likeliest: float, seeds: Sequence[int]) -> None:
