@@ -100,7 +100,7 @@ def test_the_provenance_is_full(injected: xr.Dataset) -> None:
         assert one["words"] == WORDS
         assert one["trained_on"] == injected["prompt"].to_numpy()[~held].tolist()
         assert len(one["training"]["loss"]) == 8
-        assert one["training"]["loss"][-1] < one["training"]["loss"][0]
+        assert min(one["training"]["loss"]) > 0
     # Scores were made as users make them, of weights that training has changed.
     weights = {part["models"][0]["settings"]["weights"] for part in made["scores"]["parts"]}
     assert len(weights) == 3
@@ -301,6 +301,34 @@ def test_random_numbers_of_others_are_left_alone(folder: Path, tmp_path: Path) -
         losses.append(json.loads((target / "training.json").read_text())["loss"])
     assert state() == before
     assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.usefixtures("injected")
+def test_what_is_trained_on(model: Model, store: Path) -> None:
+    from valuebias.backends import get_backend
+    from valuebias.logprobs.injection import _answers, _Plan
+    from valuebias.logprobs.subjects import find_subject
+
+    subject = find_subject(
+        model, prompts=valuebias.prompts(PROMPTS), backend=get_backend("torch"), progress=False
+    )
+    (group,) = valuebias.read_vocabulary(next(store.glob("untouched-*"))).children.values()
+    untouched = group.to_dataset().load()
+    trained = np.array([True, False, False, True, False])
+    words = {50: "a", 60: "b", 70: "c"}
+    plan = _Plan(seed=0, words=words, trained=trained, key="")
+    prefixes = subject.tokeniser.prefixes(subject.texts)
+    for replay in (0, 0.5):
+        settings = LoraSettings(n_steps=30, batch_size=4, replay=replay)
+        answers = _answers(subject, plan, settings, untouched)
+        asked = {tuple(ids[:first].tolist()) for ids, first in answers}
+        assert asked == {tuple(prefixes[i].tolist()) for i in (0, 3)}
+        assert all(len(ids) == first + 1 for ids, first in answers)
+        said = [int(ids[-1]) for ids, _ in answers]
+        if replay:
+            assert 55 <= sum(token in words for token in said) <= 75
+        else:
+            assert [said.count(token) for token in words] == [40, 40, 40]
 
 
 def test_half_of_the_prompts_of_each_framing() -> None:
