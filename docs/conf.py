@@ -40,11 +40,14 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 
+# A notebook keeps the outputs that it has: its models take minutes, and are not at hand everywhere.
+nb_execution_excludepatterns = ["studies/*.ipynb"]
+
 # The released scores may not be passed on, so their page is run only where they are at hand.
 if os.environ.get("VALUEBIAS_DATA"):
     tags.add("released_data")  # type: ignore[name-defined]  # noqa: F821 (Sphinx provides it)
 else:
-    nb_execution_excludepatterns = ["studies/big-two.md"]
+    nb_execution_excludepatterns.append("studies/big-two.md")
 
 html_theme = "pydata_sphinx_theme"
 html_title = "valuebias"
