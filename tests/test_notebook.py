@@ -106,7 +106,7 @@ def test_the_headlines_and_the_alignment_are_those_kept(
 def test_every_figure_is_drawn(again: list[tuple[dict[str, Any], Any, str]]) -> None:
     kept = [o for cell in cells() for o in cell["outputs"] if "image/png" in o.get("data", {})]
     drawn = [value for _, value, _ in again if hasattr(value, "savefig")]
-    assert len(drawn) == len(kept) == 3
+    assert len(drawn) == len(kept) == 5
 
 
 def test_nothing_of_the_machine_or_of_a_failure_is_kept() -> None:
