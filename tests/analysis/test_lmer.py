@@ -97,7 +97,7 @@ def family_leans(problem: Problem, v: Array) -> tuple[Array, Array]:
     """Generalised least squares on the category axis: leans (family, framing) and covariance."""
     crossing, components = problem.crossing, problem.components
     margins = make_margins(crossing, make_tables(crossing, crossing.y))
-    parts = component_covariances(components, v[None], crossing.axis_weight[0], in_span=True)
+    parts = component_covariances(components, v[None], crossing.axis_weight[0])
     design, basis = crossing.design, crossing.model_basis
     rows = np.array(
         [design.average_row(design.factor("family"), g) for g in design.factor("family").levels]

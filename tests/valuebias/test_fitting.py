@@ -41,7 +41,7 @@ def small() -> xr.Dataset:
     [
         ({"formula": "~ famly"}, "names 'famly'.*Did you mean 'family'"),
         ({"formula": "~ family + base"}, "collinear with 'family'"),
-        ({"formula": None}, "formula must be text"),
+        ({"formula": 3}, "formula must be text"),
         ({"spec": "hierachical"}, "unknown spec 'hierachical'. Did you mean 'hierarchical'"),
         ({"sampler": "nutpy"}, "unknown sampler 'nutpy'. Did you mean 'nutpie'"),
         ({"outcome": "ranks"}, "Unknown outcome 'ranks'. Did you mean 'rank'"),
@@ -66,7 +66,7 @@ def small() -> xr.Dataset:
         ({"spec": "paper", "outcome": "normal"}, "takes no outcome="),
         ({"spec": "paper", "prior": {"mean": 2.0}}, "takes no prior="),
         ({"spec": "paper", "formula": "~ family + n_params"}, "takes no formula="),
-        ({"spec": "paper", "formula": None}, "takes no formula="),
+        ({"spec": "paper", "formula": 3}, "takes no formula="),
     ],
     ids=str,
 )
