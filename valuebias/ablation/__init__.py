@@ -8,7 +8,9 @@ module                                       what
 :mod:`~valuebias.ablation.forms`             the forms in which preferences are published
 :mod:`~valuebias.ablation.filtering`         which rows are kept, counted
 :mod:`~valuebias.ablation.leakage`           words of a lexicon in the data
+:mod:`~valuebias.ablation.lots`              drawing pairs and prompts by lot
 :mod:`~valuebias.ablation.bradley_terry`     ``valuebias.ablation.fit_head``: the exact optimum
+:mod:`~valuebias.ablation.head`              what that gives: weights, rewards, a file
 :mod:`~valuebias.ablation.solving`           how that optimum is found
 ===========================================  ====================================================
 """

@@ -120,7 +120,7 @@ def held_out_rows(prompts: pd.Series, held_out: float, seed: int) -> npt.NDArray
     if 0 < held_out < 1:
         found = lots(keys, seed) / 2.0**64 < held_out
     else:
-        if held_out != int(held_out) or held_out < 1:
+        if not np.isfinite(held_out) or held_out != int(held_out) or held_out < 1:
             raise ValueBiasError(
                 f"held_out is {held_out!r}; expected a whole number of pairs, or a share between 0 "
                 "and 1."

@@ -118,8 +118,8 @@ class Preferences:
 
         Returns
         -------
-        train, held_out : Preferences
-            No prompt is on both sides; prompts that differ only in blanks and case count as one.
+        tuple of Preferences
+            Those to train on and those held out. No prompt is on both sides; prompts that differ only in blanks and case count as one.
 
         Raises
         ------
@@ -324,7 +324,7 @@ def check_disjoint(first: Preferences, second: Preferences) -> None:
     >>> check_disjoint(sums, sums)
     Traceback (most recent call last):
     ...
-    valuebias.errors.ValueBiasError: 'sums' and 'sums' share 1 pair, ...
+    valuebias.errors.ValueBiasError: 'sums' and 'sums' share 1 pair and 1 prompt, so that ...
     """
     pairs = len(set(first.pairs["id"]) & set(second.pairs["id"]))
     keys = [set(prompt_keys(one.pairs["prompt"])) for one in (first, second)]

@@ -201,7 +201,7 @@ def _one_table(names: list[str], split: str, what: str) -> list[str]:
     """Choose the files that make one table: of one split, in one folder, of one format."""
 
     def splits(name: str) -> set[str]:
-        return _SPLITS & set(re.split("[^a-z0-9]+", name.lower()))
+        return set(_SPLITS) & set(re.split("[^a-z0-9]+", name.lower()))
 
     found = sorted(set().union(*map(splits, names)))
     wanted = re.split("[^a-z0-9]+", split.lower())
