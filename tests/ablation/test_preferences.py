@@ -159,6 +159,8 @@ def test_ties_are_dropped_before_every_so_many_are_kept() -> None:
     found = read(pd.DataFrame(rated(ratings)), every=2)
     # Rows 1, 3, 5, 6, 7 are rated and no ties; the first, third and fifth of them are kept.
     assert found.pairs["chosen"].tolist() == ["Good 1", "Good 5", "Good 7"]
+    nullable = pd.DataFrame(rated(ratings)).convert_dtypes()
+    assert read(nullable, every=2).sha256 == found.sha256
     counts = found.report.set_index("step")
     assert counts.loc[["read", "rated", "ties", "every"], "kept"].tolist() == [8, 7, 5, 3]
     assert "first: row 2" in counts.loc["rated", "reason"]

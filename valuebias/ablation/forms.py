@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.text import visible
@@ -155,7 +156,7 @@ def _by_rating(where: str, row: Mapping[str, Any]) -> tuple[Any, Any] | str:
 
 
 def _rating(value: Any, where: str, column: str) -> float:
-    if value is None:
+    if value is None or value is pd.NA:
         return float("nan")
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise ValueBiasError(

@@ -119,7 +119,8 @@ class Preferences:
         Returns
         -------
         tuple of Preferences
-            Those to train on and those held out. No prompt is on both sides; prompts that differ only in blanks and case count as one.
+            Those to train on and those held out. No prompt is on both sides; prompts that differ
+            only in blanks and case count as one.
 
         Raises
         ------
