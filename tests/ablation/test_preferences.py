@@ -209,8 +209,8 @@ def leaky() -> pd.DataFrame:
     texts = [
         ("What is Love?", "A word.", "Self-made hate."),
         ("Glove?", "It rises.", "Haters."),
-        ("Plain?", "Yes.", "No."),
-        ("Plain?", "Yes.", "No."),
+        ("Plain?", "Tourists.", "No."),
+        ("Plain?", "Tourists.", "No."),
         ("What is Love?", "A word.", "Self-made hate."),
     ]
     return pd.DataFrame(texts, columns=["prompt", "chosen", "rejected"])
