@@ -1,3 +1,4 @@
+from . import ablation as ablation
 from . import analysis as analysis
 from . import backends as backends
 from . import datasets as datasets
@@ -11,6 +12,8 @@ from . import report as report
 from . import reproduction as reproduction
 from . import schema as schema
 from . import scoring as scoring
+from .ablation.preferences import Preferences as Preferences
+from .ablation.preferences import preferences as preferences
 from .analysis.audit import Audit as Audit
 from .analysis.audit import audit as audit
 from .analysis.classical import Classical as Classical

@@ -1,4 +1,4 @@
-"""Where files of log-probs lie, on this machine or on the hub, and which model each is of."""
+"""Where files lie, on this machine or on the hub, and which model each file of log-probs is of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from valuebias.fetch import cache_folder
 from valuebias.schema.contract import demand_unique
 from valuebias.scoring.hub import asked, is_commit
 
-__all__ = ["HubFile", "Place", "fetched", "is_reference", "places_of"]
+__all__ = ["HubFile", "Place", "fetched", "hub_files", "is_reference", "places_of"]
 
 _Path = str | os.PathLike[str]
 
@@ -115,6 +115,45 @@ def places_of(
     return dict(zip(names, found, strict=True))
 
 
+def hub_files(path: _Path, *, suffixes: tuple[str, ...], download: bool) -> list[HubFile]:
+    """List the files of a dataset on the hub, or of a folder in it; a file stands for itself.
+
+    Parameters
+    ----------
+    path : str or path-like
+        ``hf://datasets/<owner>/<name>@<revision>``, and after it perhaps a folder or a file.
+    suffixes : tuple of str
+        How the names of the files that are wanted end, in small letters.
+    download : bool
+        Whether the hub may be asked what files the dataset has.
+
+    Returns
+    -------
+    list of HubFile
+        By name; none is fetched yet.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no commit, no such file, or the hub cannot be asked.
+    """
+    repository, commit, name = _parsed(path)
+    if name.lower().endswith(suffixes):
+        return [HubFile(repository, commit, name)]
+    inside = f"{name.rstrip('/')}/" if name else ""
+    names = [
+        entry
+        for entry in _names_there(repository, commit, download=download)
+        if entry.lower().endswith(suffixes) and entry.startswith(inside)
+    ]
+    if not names:
+        raise ValueBiasError(
+            f"The dataset {repository!r} has no {' or '.join(suffixes)} file"
+            f"{f' in {name!r}' if name else ''} at {commit}. Check the name and the revision."
+        )
+    return [HubFile(repository, commit, entry) for entry in sorted(names)]
+
+
 def fetched(place: Place, *, download: bool) -> Path:
     """Give the path of a file on this machine.
 
@@ -193,21 +232,7 @@ def _single(path: _Path) -> Place:
 def _listed(path: _Path, *, download: bool) -> list[Place]:
     """List the CSV files of a folder or a dataset; a file stands for itself."""
     if is_reference(path):
-        repository, commit, name = _parsed(path)
-        if name.lower().endswith(".csv"):
-            return [HubFile(repository, commit, name)]
-        inside = f"{name.rstrip('/')}/" if name else ""
-        names = [
-            entry
-            for entry in _names_there(repository, commit, download=download)
-            if entry.lower().endswith(".csv") and entry.startswith(inside)
-        ]
-        if not names:
-            raise ValueBiasError(
-                f"The dataset {repository!r} has no .csv file{f' in {name!r}' if name else ''} at "
-                f"{commit}. Check the name and the revision."
-            )
-        return [HubFile(repository, commit, entry) for entry in sorted(names)]
+        return [*hub_files(path, suffixes=(".csv",), download=download)]
     if not Path(path).is_dir():
         return [Path(path)]
     found: list[Place] = [*sorted(Path(path).glob("*.csv"))]
@@ -222,7 +247,7 @@ def _parsed(path: _Path) -> tuple[str, str, str]:
     if match is None:
         raise ValueBiasError(
             f"{text!r} names no dataset on the hub; expected {_FORM}, and after it perhaps "
-            "/<file>.csv."
+            "/<file> or /<folder>."
         )
     repository, revision, name = match[1], match[2], match[3] or ""
     if not is_commit(revision):

@@ -1,0 +1,22 @@
+"""Train reward models by base, data source and data quantity, and ask what each does to values.
+
+===========================================  ====================================================
+module                                       what
+===========================================  ====================================================
+:mod:`~valuebias.ablation.preferences`       ``valuebias.preferences``: pairs of answers, one form
+:mod:`~valuebias.ablation.rows`              the rows of files, tables and datasets
+:mod:`~valuebias.ablation.forms`             the forms in which preferences are published
+:mod:`~valuebias.ablation.filtering`         which rows are kept, counted
+:mod:`~valuebias.ablation.leakage`           words of a lexicon in the data
+:mod:`~valuebias.ablation.lots`              drawing pairs and prompts by lot
+:mod:`~valuebias.ablation.bradley_terry`     ``valuebias.ablation.fit_head``: the exact optimum
+:mod:`~valuebias.ablation.head`              what that gives: weights, rewards, a file
+:mod:`~valuebias.ablation.solving`           how that optimum is found
+===========================================  ====================================================
+"""
+
+from __future__ import annotations
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,117 @@
+"""Find the words of a lexicon in texts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from valuebias.instruments.lexicons import Lexicon
+
+__all__ = ["SIDES", "Leakage"]
+
+SIDES = ("prompt", "chosen", "rejected")
+"""Where in a pair a word may be found."""
+
+_WORD = re.compile(r"\w+")
+
+
+class Leakage:
+    r"""Count the pairs in which a lexicon's words occur, by word and by side.
+
+    Parameters
+    ----------
+    lexicon : Lexicon
+        Its terms are looked for as whole words, whatever their case; one that ends in ``*`` stands
+        for every word that begins so. Terms of several words, or with a hyphen, are looked for as
+        they are.
+
+    Notes
+    -----
+    A word is a run of letters, digits and underscores (``\w+``), casefolded. Scripts without spaces
+    between words have none of that kind, so a word inside a run of them is not found.
+
+    Examples
+    --------
+    >>> from valuebias import lexicon
+    >>> found = Leakage(lexicon({"up": ["win", "rise*"]}))
+    >>> found.add("Who wins?", "She will win.", "Rising is hard.")
+    True
+    >>> found.table()
+          prompt  chosen  rejected
+    win        0       1         0
+    rise*      0       0         0
+    """
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._terms = lexicon.words
+        self._exact: dict[str, list[str]] = {}
+        self._stems: list[tuple[str, str]] = []
+        self._phrases: list[tuple[re.Pattern[str], str]] = []
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._counts = {side: Counter[str]() for side in SIDES}
+        self.n_pairs = dict.fromkeys(SIDES, 0)
+        for term in self._terms:
+            self._sort_in(term)
+
+    def _sort_in(self, term: str) -> None:
+        plain = term.casefold()
+        stem = plain.rstrip("*")
+        if _WORD.fullmatch(stem) is None:
+            tail = "" if plain.endswith("*") else r"(?!\w)"
+            self._phrases.append((re.compile(rf"(?<!\w){re.escape(stem)}{tail}"), term))
+        elif plain.endswith("*"):
+            self._stems.append((stem, term))
+        else:
+            self._exact.setdefault(plain, []).append(term)
+
+    def add(self, prompt: str, chosen: str, rejected: str) -> bool:
+        """Count one pair.
+
+        Parameters
+        ----------
+        prompt, chosen, rejected : str
+            Its texts.
+
+        Returns
+        -------
+        bool
+            Whether any of them holds a word of the lexicon.
+        """
+        leaks = False
+        for side, text in zip(SIDES, (prompt, chosen, rejected), strict=True):
+            terms = self._terms_in(text)
+            self._counts[side].update(terms)
+            self.n_pairs[side] += bool(terms)
+            leaks = leaks or bool(terms)
+        return leaks
+
+    def table(self) -> pd.DataFrame:
+        """Count pairs by term and side.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a term of the lexicon, in its order; columns prompt, chosen and rejected: in how
+            many pairs the term occurs there.
+        """
+        columns = {side: [self._counts[side][term] for term in self._terms] for side in SIDES}
+        return pd.DataFrame(columns, index=pd.Index(self._terms, dtype=object))
+
+    def _terms_in(self, text: str) -> set[str]:
+        plain = text.casefold()
+        terms: set[str] = set()
+        for word in set(_WORD.findall(plain)):
+            terms.update(self._terms_of(word))
+        terms.update(term for pattern, term in self._phrases if pattern.search(plain))
+        return terms
+
+    def _terms_of(self, word: str) -> Sequence[str]:
+        if not self._stems:
+            return self._exact.get(word, ())
+        if word not in self._known:
+            stems = (term for stem, term in self._stems if word.startswith(stem))
+            self._known[word] = (*self._exact.get(word, ()), *stems)
+        return self._known[word]

@@ -1,0 +1,144 @@
+"""Draw pairs by lot so that the same ones are drawn again, whatever else is in the source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["demand_whole", "held_out_rows", "lots", "prompt_keys"]
+
+
+def demand_whole(value: object, name: str, *, least: int) -> None:
+    """Refuse what is not a whole number of at least `least`.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        Of the parameter.
+    least : int
+        The smallest number allowed.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is anything else.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:  # type: ignore[operator]  # a number, as the first part says
+        raise ValueBiasError(f"{name} is {value!r}; expected a whole number of at least {least}.")
+
+
+def lots(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
+    """Give each key its lot, which depends on the key and the seed alone.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        Ids, or prompts.
+    seed : int
+        Which drawing.
+
+    Returns
+    -------
+    numpy.ndarray
+        Whole numbers, evenly spread over 64 bits: the first of the SHA-256 of seed and key.
+
+    Examples
+    --------
+    >>> bool(lots(["a", "b"], 1)[0] == lots(["a"], 1)[0] != lots(["a"], 2)[0])
+    True
+    """
+    found = (hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8] for key in keys)
+    return np.frombuffer(b"".join(found), dtype=">u8").astype(np.uint64)
+
+
+def prompt_keys(prompts: Iterable[str]) -> list[str]:
+    """Give what tells one prompt from another: its text without regard to blanks and case.
+
+    Parameters
+    ----------
+    prompts : iterable of str
+        Messages as JSON.
+
+    Returns
+    -------
+    list of str
+        One key a prompt.
+
+    Examples
+    --------
+    >>> prompt_keys(['[{"role": "user", "content": " Hello  You"}]'])
+    ['[["user", "hello you"]]']
+    """
+
+    def plain(text: str) -> str:
+        return " ".join(text.split()).casefold()
+
+    return [
+        json.dumps(
+            [[message["role"], plain(message["content"])] for message in json.loads(prompt)],
+            ensure_ascii=False,
+        )
+        for prompt in prompts
+    ]
+
+
+def held_out_rows(prompts: pd.Series, held_out: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose whole prompts to hold out.
+
+    Parameters
+    ----------
+    prompts : pandas.Series
+        Messages as JSON, one entry a pair.
+    held_out : int or float
+        At least so many pairs; or, below 1, about that share of the prompts.
+    seed : int
+        Which drawing.
+
+    Returns
+    -------
+    numpy.ndarray
+        Bool, one entry a pair: all pairs of a prompt have the same.
+
+    Raises
+    ------
+    ValueBiasError
+        If the number is none, or one side would have no pairs.
+    """
+    if isinstance(held_out, bool) or not isinstance(held_out, int | float | np.number):
+        raise ValueBiasError(f"held_out is {held_out!r}; expected a number of pairs or a share.")
+    keys = np.array(prompt_keys(prompts), dtype=object)
+    if 0 < held_out < 1:
+        found = lots(keys, seed) / 2.0**64 < held_out
+    else:
+        if not np.isfinite(held_out) or held_out != int(held_out) or held_out < 1:
+            raise ValueBiasError(
+                f"held_out is {held_out!r}; expected a whole number of pairs, or a share between 0 "
+                "and 1."
+            )
+        found = _by_number(keys, int(held_out), seed)
+    if found.all() or not found.any():
+        side = "train on" if found.all() else "hold out"
+        raise ValueBiasError(
+            f"held_out={held_out!r} of {len(keys)} pairs leaves none to {side}. Choose another "
+            "number."
+        )
+    return np.asarray(found, dtype=bool)
+
+
+def _by_number(keys: npt.NDArray[np.object_], n_pairs: int, seed: int) -> npt.NDArray[np.bool_]:
+    if n_pairs >= len(keys):
+        return np.ones(len(keys), dtype=bool)
+    drawn = lots(keys, seed)
+    order = np.argsort(drawn, kind="stable")
+    last = drawn[order[n_pairs - 1]]
+    return np.asarray(drawn <= last, dtype=bool)
