@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import tiny_models
 
+import valuebias
+
 ROOT = Path(__file__).parents[1]
 GUIDES = ROOT / "docs" / "howto"
 MEASURED = ROOT / "tests" / "benchmarks" / "scoring.md"
@@ -26,6 +28,8 @@ MODELS = {
     "lm": ("qwen2", "logprob"),
     "lm-a": ("gemma2", "logprob"),
     "lm-b": ("llama", "logprob"),
+    "base-a": ("gemma2", "logprob"),
+    "base-b": ("llama", "logprob"),
 }
 
 
@@ -37,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, (architecture, kind) in MODELS.items():
         tokens = 1000 if name.startswith("lm-") else 320
         tiny_models.tiny(architecture, kind, tmp_path / "models" / name, tokens=tokens)
-    for guide in ("score-a-model.md", "implicit-rewards.md"):
+    for guide in ("score-a-model.md", "implicit-rewards.md", "train-reward-models.md"):
         for table in blocks(guide, "yaml"):
             name = table.splitlines()[0].removeprefix("# ")
             (tmp_path / name).write_text(table, encoding="utf-8")
@@ -75,6 +79,23 @@ def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     assert names["rewards"].attrs["kind"] == "implicit"
     assert names["rewards"]["family"].to_numpy().tolist() == ["Gemma over Llama"]
     assert names["own"].sizes == names["rewards"].sizes
+
+
+def test_training_reward_models_as_the_guide_shows_it(folder: Path) -> None:
+    for source in ("helpful", "harmless"):
+        rows = [
+            {"prompt": f"{source} {i}?", "chosen": f"Yes, {i}.", "rejected": "no " * (i % 3 + 1)}
+            for i in range(200)
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{source}.jsonl").write_text(text, encoding="utf-8")
+    scores = run("train-reward-models.md")["scores"]
+    assert scores.sizes["model"] == 2 * 2 * 3 * 2
+    assert float(scores["accuracy"].mean()) > 0.7
+    made = valuebias.fit(
+        scores, "~ family * log2(n_pairs)", draws=20, tune=50, chains=2, seed=1, progress=False
+    )
+    assert "slope" in set(made.contrasts()["estimand"])
 
 
 def test_the_table_shown_is_the_one_measured() -> None:

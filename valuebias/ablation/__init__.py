@@ -3,6 +3,10 @@
 ===========================================  ====================================================
 module                                       what
 ===========================================  ====================================================
+:mod:`~valuebias.ablation.study`             ``valuebias.ablation.Study``: the whole experiment
+:mod:`~valuebias.ablation.plan`              what a study would do, counted
+:mod:`~valuebias.ablation.run`               what a study does, cell by cell
+:mod:`~valuebias.ablation.features`          hidden states of frozen bases, kept on disk
 :mod:`~valuebias.ablation.preferences`       ``valuebias.preferences``: pairs of answers, one form
 :mod:`~valuebias.ablation.rows`              the rows of files, tables and datasets
 :mod:`~valuebias.ablation.forms`             the forms in which preferences are published

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from valuebias.errors import ValueBiasError
 from valuebias.scoring.models import PLAIN, is_jinja
 
-__all__ = ["ChatTemplate", "PlainTemplate", "Template", "template_of"]
+__all__ = ["ChatTemplate", "PlainTemplate", "Said", "Template", "template_of"]
+
+Said = str | Sequence[Mapping[str, str]]
+"""What stands before an answer: what the user says, or the messages of several turns."""
 
 # Llama 3's templates write today's date into every conversation where the clock is at hand, and
 # this date where it is not. A score must not depend on the day, so the clock is replaced.
@@ -39,10 +42,10 @@ class Template(Protocol):
     text: str
     bos: bool
 
-    def conversations(self, prompt: str, words: Sequence[str]) -> list[str]:
+    def conversations(self, prompt: Said, words: Sequence[str]) -> list[str]:
         """Give the whole conversation of each word."""
 
-    def prefix(self, prompt: str) -> str:
+    def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""
 
 
@@ -64,14 +67,14 @@ class PlainTemplate:
         self._before, self._after = text.split("{response}")
         self._start, self._middle = self._before.split("{prompt}")
 
-    def conversations(self, prompt: str, words: Sequence[str]) -> list[str]:
+    def conversations(self, prompt: Said, words: Sequence[str]) -> list[str]:
         """Give the whole conversation of each word."""
         prefix = self.prefix(prompt)
         return [f"{prefix}{word}{self._after}" for word in words]
 
-    def prefix(self, prompt: str) -> str:
+    def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""
-        return f"{self._start}{prompt}{self._middle}"
+        return f"{self._start}{_one_turn(prompt)}{self._middle}"
 
 
 class ChatTemplate:
@@ -100,14 +103,14 @@ class ChatTemplate:
         self._source = (_CLOCK if "strftime_now" in text else "") + text
         self._check_tokens()
 
-    def conversations(self, prompt: str, words: Sequence[str]) -> list[str]:
+    def conversations(self, prompt: Said, words: Sequence[str]) -> list[str]:
         """Give the whole conversation of each word."""
-        chats = [[*_user(prompt), {"role": "assistant", "content": word}] for word in words]
+        chats = [[*_turns(prompt), {"role": "assistant", "content": word}] for word in words]
         return self._render(chats) if chats else []
 
-    def prefix(self, prompt: str) -> str:
+    def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""
-        return self._render([_user(prompt)], add_generation_prompt=True)[0]
+        return self._render([_turns(prompt)], add_generation_prompt=True)[0]
 
     def _render(
         self,
@@ -141,7 +144,7 @@ class ChatTemplate:
         if not lacking:
             return
         prompt, word = _PROBE
-        chat = [*_user(prompt), {"role": "assistant", "content": word}]
+        chat = [*_turns(prompt), {"role": "assistant", "content": word}]
         rendered = self._render([chat], tokens={token: f"zq{token}" for token in lacking})[0]
         for token in lacking:
             if f"zq{token}" in rendered:
@@ -190,5 +193,20 @@ def template_of(tokenizer: Any, template: str, name: str) -> Template:
     return PlainTemplate(PLAIN if template == "plain" else template)
 
 
-def _user(prompt: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}]
+def _turns(prompt: Said) -> list[dict[str, str]]:
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return [dict(message) for message in prompt]
+
+
+def _one_turn(prompt: Said) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    roles = [message["role"] for message in prompt]
+    if roles != ["user"]:
+        raise ValueBiasError(
+            f"A conversation has the messages {roles} before its answer, and a plain template has "
+            "room for one of the user only. Give a chat template in Jinja by template=, or keep "
+            "conversations of a single turn."
+        )
+    return str(prompt[0]["content"])

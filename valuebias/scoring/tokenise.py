@@ -21,7 +21,7 @@ import pandas as pd
 
 from valuebias.errors import ValueBiasError
 from valuebias.scoring.resolve import Resolved
-from valuebias.scoring.templates import template_of
+from valuebias.scoring.templates import Said, template_of
 
 __all__ = ["Tokeniser"]
 
@@ -103,13 +103,14 @@ class Tokeniser:
         """Name the model."""
         return f"<Tokeniser of {self._name!r}: {len(self._tokenizer)} tokens>"
 
-    def rewards(self, prompt: str, words: Sequence[str]) -> list[Integers]:
+    def rewards(self, prompt: Said, words: Sequence[str]) -> list[Integers]:
         """Tokenise the conversations in which each word answers the prompt.
 
         Parameters
         ----------
-        prompt : str
-            What the user says.
+        prompt : str or sequence of mapping
+            What the user says; or the messages of several turns, each with ``role`` and
+            ``content``.
         words : sequence of str
             What the assistant says; may be empty strings.
 

@@ -1,0 +1,131 @@
+"""What a study would do, counted before it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from valuebias.ablation.features import Base, Conversation
+from valuebias.instruments import lexicon as as_lexicon
+from valuebias.instruments import prompts as as_prompts
+from valuebias.scoring.explain import matmul_speed
+from valuebias.scoring.resolve import resolve
+from valuebias.scoring.tokenise import Tokeniser
+from valuebias.scoring.trie import pack_rewards
+
+if TYPE_CHECKING:
+    from valuebias.ablation.study import Study
+
+__all__ = ["Plan", "make_plan"]
+
+_SAMPLE = 64
+_BUDGET = 1024
+# The share of a plain matrix product's speed that a model reaches on a CPU.
+_EFFICIENCY = 0.7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study would do.
+
+    Attributes
+    ----------
+    cells : pandas.DataFrame
+        One row a reward model: ``base``, ``source``, ``n_pairs``, ``seed``.
+    table : pandas.DataFrame
+        One row a base and what it has to read (a source, or the instrument's words):
+        ``conversations``, ``tokens`` (computed), ``seconds`` and ``megabytes`` on disk.
+    notes : tuple of str
+        What the estimates assume.
+
+    Examples
+    --------
+    >>> row = {"conversations": 1, "tokens": 10, "seconds": 0.5, "megabytes": 1.0}
+    >>> table = pd.DataFrame([row], index=pd.MultiIndex.from_tuples([("lm", "a source")]))
+    >>> "1 reward model" in str(Plan(pd.DataFrame({"base": ["lm"]}), table))
+    True
+    """
+
+    cells: pd.DataFrame = field(repr=False)
+    table: pd.DataFrame = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Write the plan out."""
+        n = len(self.cells)
+        total = self.table[["conversations", "tokens", "seconds", "megabytes"]].sum()
+        head = (
+            f"{n} reward model{'s' * (n != 1)}: {total['conversations']:,.0f} conversations of "
+            f"{total['tokens']:,.0f} tokens, {total['seconds'] / 60:.1f} minutes, "
+            f"{total['megabytes']:,.0f} MB"
+        )
+        shown = self.table.round({"seconds": 0, "megabytes": 1}).to_string()
+        return "\n\n".join([head, shown, *self.notes])
+
+
+def make_plan(study: Study) -> Plan:
+    """Count what a study would do.
+
+    Parameters
+    ----------
+    study : Study
+        What is asked.
+
+    Returns
+    -------
+    Plan
+        No model is loaded for it.
+
+    Raises
+    ------
+    ValueBiasError
+        If a base or a source cannot be had.
+    """
+    lexicon = as_lexicon(study.lexicon)
+    texts = [str(text) for text in as_prompts(study.prompts).table["text"]]
+    work = {"words": [Conversation.after(text, lexicon.words) for text in texts]}
+    counts = {"words": len(texts)}
+    for name, source in study.preferences().items():
+        train, held_out = source.split(held_out=study.held_out)
+        parts = [train.subset(max(study.quantities), seed=seed).pairs for seed in study.seeds]
+        needed = pd.concat([held_out.pairs, *parts]).drop_duplicates("id")
+        some = needed.sample(min(_SAMPLE, len(needed)), random_state=0)
+        columns = (some[key].tolist() for key in ("prompt", "chosen", "rejected"))
+        work[name] = [Conversation(p, (c, r)) for p, c, r in zip(*columns, strict=True)]
+        counts[name] = len(needed)
+    speed = _EFFICIENCY * matmul_speed("cpu", "float32")
+    rows = {}
+    for model in study.models():
+        resolved = resolve(model, kind="logprob", with_weights=False)
+        base = Base(resolved, Tokeniser(resolved))
+        for name, conversations in work.items():
+            tokens = _tokens(base, conversations) * counts[name] / len(conversations)
+            answers = counts[name] * len(conversations[0].answers)
+            rows[base.name, name] = {
+                "conversations": answers,
+                "tokens": round(tokens),
+                "seconds": tokens * resolved.facts.flop_per_token / speed,
+                "megabytes": answers * resolved.facts.hidden * 4 / 1e6,
+            }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
+    whole = {"conversations": np.int64, "tokens": np.int64}
+    return Plan(
+        study.cells(),
+        table.astype(whole),
+        (
+            "Time is for this machine's CPU, from a matrix product timed just now; tokens of "
+            f"sources are counted in {_SAMPLE} pairs of each. Fitting the heads takes seconds.",
+        ),
+    )
+
+
+def _tokens(base: Base, conversations: list[Conversation]) -> int:
+    ids = [
+        sequence
+        for conversation in conversations
+        for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+    ]
+    return sum(len(packed.pack) for packed in pack_rewards(ids, budget=_BUDGET))

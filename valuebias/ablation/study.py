@@ -1,0 +1,279 @@
+"""An ablation as one experiment: bases × sources × quantities × seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import yaml
+
+from valuebias.ablation.preferences import Preferences, preferences
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.scoring.models import Model, read_models
+
+if TYPE_CHECKING:
+    from valuebias.ablation.plan import Plan
+    from valuebias.backends.base import Backend
+
+__all__ = ["CELL", "OBJECTIVES", "Study"]
+
+CELL = ("base", "source", "n_pairs", "seed")
+"""What tells the reward models of a study apart."""
+OBJECTIVES = ("head",)
+"""How they can be trained."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Reward models of several bases, trained on the same preferences.
+
+    Attributes
+    ----------
+    bases : Model, str, path, mapping, DataFrame, or sequence of these
+        What :func:`valuebias.read_models` takes: the base models. Their `family` is what the
+        analysis compares; their `template` is what conversations are written with.
+    sources : mapping of str to anything
+        By name, what :func:`valuebias.preferences` takes, or its result.
+    quantities : sequence of int
+        How many preference pairs to train on. For one seed, fewer pairs are a part of more.
+    seeds : sequence of int, default (0, 1, 2)
+        Each draws its own pairs.
+    objective : {"head"}, default "head"
+        ``"head"``: the base is frozen, and a linear Bradley–Terry head is fitted exactly to its
+        hidden states.
+    held_out : float, default 0.1
+        The share of each source's prompts kept for measuring accuracy; the same for every cell.
+    penalty : float, optional
+        Of the head's weights; as :func:`valuebias.ablation.fit_head` has it if not given.
+    prompts, lexicon : str, path, or what :func:`valuebias.score` takes
+        What the trained models score.
+
+    Raises
+    ------
+    ValueBiasError
+        If there are no quantities, seeds, sources or bases, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> pairs = pd.DataFrame({"prompt": ["Hi?", "Yo?"], "chosen": ["a", "b"],
+    ...                       "rejected": ["c", "d"]})
+    >>> study = Study("models/lm", {"tiny": pairs}, [1, 2], seeds=[0])
+    >>> study.cells()["n_pairs"].tolist()
+    [1, 2]
+    """
+
+    bases: Any
+    sources: Mapping[str, Any]
+    quantities: Sequence[int]
+    _: KW_ONLY
+    seeds: Sequence[int] = (0, 1, 2)
+    objective: str = "head"
+    held_out: float = 0.1
+    penalty: float | None = None
+    prompts: Any = "superlatives"
+    lexicon: Any = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers; what is read from files is checked when it is read."""
+        if self.objective not in OBJECTIVES:
+            raise ValueBiasError(
+                f"objective is {self.objective!r}. {did_you_mean(self.objective, OBJECTIVES)}"
+            )
+        if not isinstance(self.sources, Mapping) or not self.sources:
+            raise ValueBiasError(
+                f"sources is {self.sources!r}; expected a mapping from names to preferences, such "
+                "as {'helpful': 'helpful.jsonl'}."
+            )
+        for what, numbers, least in (("quantities", self.quantities, 1), ("seeds", self.seeds, 0)):
+            object.__setattr__(self, what, _whole(what, numbers, least))
+        if not 0 < self.held_out < 1:
+            raise ValueBiasError(f"held_out is {self.held_out!r}; expected a share, 0 to 1.")
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Study:
+        """Read a study from a YAML file.
+
+        Parameters
+        ----------
+        path : path
+            A mapping with the attributes of a study; file names in it are relative to it.
+
+        Returns
+        -------
+        Study
+            As written.
+
+        Raises
+        ------
+        ValueBiasError
+            If it cannot be read, or a key is missing or unknown.
+        """
+        where = Path(path)
+        try:
+            content = yaml.safe_load(where.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueBiasError(f"The study {str(path)!r} cannot be read: {error}.") from error
+        known = [field.name for field in fields(cls)]
+        if not isinstance(content, Mapping):
+            raise ValueBiasError(f"The study {str(path)!r} is no mapping; expected {known}.")
+        for key in content:
+            if key not in known:
+                raise ValueBiasError(
+                    f"The study {str(path)!r} has a key {key!r}. {did_you_mean(str(key), known)}"
+                )
+        for key in ("bases", "sources", "quantities"):
+            if key not in content:
+                raise ValueBiasError(f"The study {str(path)!r} lacks {key!r}.")
+        made = dict(content)
+        made["bases"] = _beside(where.parent, made["bases"])
+        if isinstance(made["sources"], Mapping):
+            made["sources"] = {
+                str(name): _beside(where.parent, source) for name, source in made["sources"].items()
+            }
+        return cls(**made)
+
+    def models(self) -> tuple[Model, ...]:
+        """Read the bases.
+
+        Returns
+        -------
+        tuple of Model
+            With distinct names.
+
+        Raises
+        ------
+        ValueBiasError
+            If one of them cannot be understood.
+        """
+        return tuple(read_models(self.bases))
+
+    def preferences(self) -> dict[str, Preferences]:
+        """Read the sources, and demand that each is large enough.
+
+        Returns
+        -------
+        dict of str to Preferences
+            By name.
+
+        Raises
+        ------
+        ValueBiasError
+            If one cannot be read, or has fewer pairs to train on than the largest quantity.
+        """
+        made = {}
+        for name, source in self.sources.items():
+            read = source if isinstance(source, Preferences) else preferences(source, name=name)
+            train, _ = read.split(held_out=self.held_out)
+            if len(train) < max(self.quantities):
+                raise ValueBiasError(
+                    f"The source {name!r} has {len(train)} pairs to train on "
+                    f"({self.held_out:.0%} of its prompts are held out), but "
+                    f"{max(self.quantities)} are asked for. Give more, or smaller quantities."
+                )
+            made[str(name)] = read
+        return made
+
+    def cells(self) -> pd.DataFrame:
+        """List the reward models to be trained.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row each: ``base``, ``source``, ``n_pairs``, ``seed``.
+        """
+        rows = [
+            (model.name, str(source), quantity, seed)
+            for model in self.models()
+            for source in self.sources
+            for seed in self.seeds
+            for quantity in sorted(self.quantities)
+        ]
+        return pd.DataFrame(rows, columns=list(CELL))
+
+    def plan(self) -> Plan:
+        """Say what a run would do: cells, pairs, tokens, time and disk.
+
+        Returns
+        -------
+        Plan
+            Print it.
+
+        Raises
+        ------
+        ValueBiasError
+            If a base or a source cannot be had.
+        """
+        from valuebias.ablation.plan import make_plan
+
+        return make_plan(self)
+
+    def run(
+        self,
+        out: str | PathLike[str],
+        *,
+        backend: str | type[Backend] | Backend = "torch",
+        progress: bool = True,
+    ) -> xr.Dataset:
+        """Train and score what is missing.
+
+        Parameters
+        ----------
+        out : path
+            A folder, made if missing. What is there, made with the same settings, is kept.
+        backend : str, type of Backend or Backend
+            What computes hidden states.
+        progress : bool, default True
+            Show progress on standard error.
+
+        Returns
+        -------
+        xarray.Dataset
+            Rewards in the "valuebias/1" contract, a model a cell, with the coords ``source``,
+            ``n_pairs``, ``seed``, ``step``, ``objective`` and ``accuracy`` (on held-out pairs). It
+            also lies in the folder, as ``scores.nc``.
+
+        Raises
+        ------
+        ValueBiasError
+            If a base or a source cannot be had, or no cell could be trained.
+
+        Warns
+        -----
+        ValueBiasWarning
+            If a cell failed; the others go on.
+        """
+        from valuebias.ablation.run import run
+
+        return run(self, Path(out), backend=backend, progress=progress)
+
+
+def _whole(what: str, numbers: Any, least: int) -> tuple[int, ...]:
+    try:
+        made = tuple(numbers)
+    except TypeError:
+        made = (numbers,)
+    fine = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in made)
+    if not made or not fine or min(made) < least or len(set(made)) < len(made):
+        raise ValueBiasError(
+            f"{what} is {numbers!r}; expected different whole numbers, {least} or more."
+        )
+    return tuple(int(n) for n in made)
+
+
+def _beside(folder: Path, source: Any) -> Any:
+    """Read a file name as one beside the study, where there is such a file or folder."""
+    if isinstance(source, str) and (folder / source).exists():
+        return str(folder / source)
+    if isinstance(source, list):
+        return [_beside(folder, entry) for entry in source]
+    if isinstance(source, Mapping):
+        # A table of models: the keys are sources.
+        return {_beside(folder, key): value for key, value in source.items()}
+    return source

@@ -1,0 +1,35 @@
+"""The command that trains reward models for a study: ``ablate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from valuebias.cli.output import watched
+from valuebias.cli.scoring import Backend
+
+__all__ = ["ablate"]
+
+
+def ablate(
+    study: Annotated[Path, typer.Argument(help="A study as YAML: bases, sources, quantities.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")],
+    backend: Backend = "torch",
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
+) -> None:
+    """Train reward models of several bases on the same preferences, and score words with them.
+
+    What is there already is not made again. The last line is the path of the scores.
+
+    Example: [bold]valuebias ablate study.yaml --out ablation/[/bold]
+    """
+    from valuebias.ablation import Study
+
+    asked = Study.read(study)
+    if plan:
+        typer.echo(str(asked.plan()))
+        return
+    asked.run(out, backend=backend, progress=watched())
+    typer.echo(out / "scores.nc")
