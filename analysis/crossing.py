@@ -35,9 +35,10 @@ class Crossing:
     design : ModelDesign
         The formula's columns over models.
     model_basis : ndarray, shape (model, column)
-        Orthonormal basis of the design's span; its first column is constant.
+        Orthonormal basis of the design's span, its first column constant; with further columns
+        where what models share asks for them (:mod:`valuebias.analysis.sides`).
     sides : ModelSides
-        How models vary outside that span; of pairs, which of them share a model.
+        How models vary outside that span, and which of them share a model or a training run.
     framing : ndarray of int, shape (prompt,)
         Index into ``framings``.
     framings : tuple of str
@@ -147,12 +148,13 @@ def make_crossing(
         )
     model_basis = np.linalg.qr(design.matrix)[0]
     model_basis = model_basis * np.sign(model_basis[0, 0])
+    sides = model_sides(design.models, model_basis)
     return Crossing(
         y=y,
         observed=observed,
         design=design,
-        model_basis=model_basis,
-        sides=model_sides(design.models, model_basis),
+        model_basis=sides.basis,
+        sides=sides,
         framing=index,
         framings=present,
         categories=tuple(map(str, membership.columns)),

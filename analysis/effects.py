@@ -116,7 +116,8 @@ def draw_effects(
             model[..., j] += _draw_part(own, _sum(parts.values()), here, white)
 
     root = np.sqrt(components.replication)[:, None]
-    unrotate = np.linalg.inv(basis.T @ crossing.design.matrix)
+    # Coefficients lie in the design's own span, which the basis may exceed.
+    unrotate = np.linalg.pinv(basis.T @ crossing.design.matrix)
     return EffectDraws(
         coefficient=np.einsum("ab,sbfj->safj", unrotate, coefficient) / root,
         word_shift=np.einsum("ab,sbfj->safj", unrotate, word_shift) / root,
@@ -142,7 +143,7 @@ def draw_word_effects(
     """
     root = np.sqrt(components.replication)
     rotation = crossing.model_basis.T @ crossing.design.matrix
-    rotated_row = np.linalg.solve(rotation.T, row)
+    rotated_row = np.linalg.pinv(rotation.T) @ row
     functional = np.kron(rotated_row, framing_weights / root)
     parts = component_covariances(components, v, 0.0)
     words = _sum(parts[name] for name in components.spans)
