@@ -61,7 +61,8 @@ def check_models(models: pd.DataFrame) -> None:
                 else " Give it the right value or leave the model out."
             )
             raise ValueBiasError(
-                f"model {models.index[place]!r} has {name} = {values[place]:g}; expected {what}.{hint}"
+                f"model {models.index[place]!r} has {name} = {values[place]:g}; "
+                f"expected {what}.{hint}"
             )
     families = sorted(set(models["family"].astype(str)))
     if len(families) < 2:

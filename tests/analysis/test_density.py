@@ -50,6 +50,11 @@ CASES = {
     "runs": {"formula": "~ 1", "families": ("A",) * 6, "runs": RUNS},
     "runs of two families": {"families": ("A",) * 4 + ("B",) * 2, "runs": RUNS},
     "runs of unequal length": {"formula": "~ step", "families": ("A",) * 6, "runs": UNEVEN},
+    "a span in blocks": {
+        "formula": "~ family * step",
+        "families": "AAABBBCCC",
+        "runs": [(f, "1", step) for f in "abc" for step in (1, 2, 3)],
+    },
     "bases of unequal length": {
         "families": ("A", "A", "A", "B", "A", "B"),
         "runs": (*UNEVEN[:4], ("a", "2", 0), ("d", "1", 0)),

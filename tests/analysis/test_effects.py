@@ -28,6 +28,13 @@ CASES = {
     "pairs": {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS},
     "pairs of two families": {"families": ("A", "B") * 3, "pairs": PAIRS},
     "runs of two families": {"families": ("A",) * 4 + ("B",) * 2, "runs": RUNS},
+    "a span in blocks": {
+        "formula": "~ family * step",
+        "families": "AAABBBCCC",
+        "runs": [(f, "1", step) for f in "abc" for step in (1, 2, 3)],
+        "framing": ("positive", "positive", "negative"),
+        "words": ("x", "x", "x", "y", "y", "xy"),
+    },
     "runs of unequal length": {"formula": "~ step", "families": ("A",) * 6, "runs": UNEVEN},
 }
 
