@@ -237,9 +237,7 @@ def _closed(basis: Array, alike: dict[str, Array], models: pd.DataFrame) -> Arra
 
 def _appended(basis: Array, columns: Array) -> Array:
     """Append to an orthonormal basis what of ``columns`` lies outside it."""
-    size = np.linalg.norm(columns, axis=0)
-    new = columns / np.where(size > 0, size, 1.0)
-    new = new - basis @ (basis.T @ new)
+    new = columns - basis @ (basis.T @ columns)
     left, singular, _ = np.linalg.svd(new, full_matrices=False)
     extra = left[:, singular > _TOLERANCE]
     return np.concatenate([basis, np.linalg.qr(extra - basis @ (basis.T @ extra))[0]], axis=1)

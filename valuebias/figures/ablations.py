@@ -151,6 +151,8 @@ def _panel(
         plain = None if len(studied) > 1 and "n_pairs" in fit.formula else source
         axes.plot(x, last["mean"], "o", color=colour, markersize=5, markeredgecolor=PAPER,
                   markeredgewidth=0.7, label=plain)  # fmt: skip
+    every = [n for source in palette for n in fit.curves.quantities(source)]
+    axes.set_xlim(min(every) / 1.5, max(every) * ahead * 1.3)
     axes.tick_params(axis="x", which="minor", length=0)
     axes.spines["bottom"].set_color(INK)
 

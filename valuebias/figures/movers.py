@@ -90,16 +90,18 @@ def mover_figure(
             _panel(axes, table[table["family"] == family], palette)
             axes.set_title(drawable(family, 30))
         first = table.iloc[0]
-        ends = f"{first['start']:,.4g} to {first['end']:,.4g}"
+        ends = f"{_number(first['start'])} to {_number(first['end'])}"
         what = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
-        figure.supxlabel(
-            drawable(f"change from {ends} {what} ({fit.unit}, {INTERVAL:.0%} interval)", 110),
-            fontsize=9,
-        )
+        grid[0].set_xlabel(f"change ({fit.unit}, {INTERVAL:.0%} interval)")
+        figure.suptitle(drawable(f"From {ends} {what}", 80), fontsize=9)
         handles = [grid[0].plot([], [], "o", color=palette[name])[0] for name in categories]
         legend(figure, handles, categories)
         figure.draw_without_rendering()
     return figure
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:g}"
 
 
 def _panel(axes: Axes, table: pd.DataFrame, palette: dict[str, str]) -> None:
