@@ -76,7 +76,7 @@ def test_shares_left(shrinking: AblationFit) -> None:
 def test_no_gap_is_found_to_be_none() -> None:
     fit = fitted(ablation(3, start=0.0, slope=0.0))
     gaps, slope = fit.gaps(), fit.slope().iloc[0]
-    assert ((gaps["lower"] < 0) & (0 < gaps["upper"])).all()
+    assert ((gaps["lower"] < 0) & (gaps["upper"] > 0)).all()
     assert slope["lower"] < 0 < slope["upper"]
     assert fit.share_left()["why_not"].iloc[0]
 
@@ -85,8 +85,8 @@ def test_the_word_that_was_moved_moves_most(shrinking: AblationFit) -> None:
     movers = shrinking.movers(n=3)
     assert movers.groupby("family")["word"].first().tolist() == ["w0", "w0"]
     first = movers.iloc[0]
-    # 0.3 a doubling over three doublings, less its share in the lexicon's mean.
-    assert first["lower"] < 0.9 < first["upper"] + 0.15
+    # 0.9 over three doublings, shrunken since the other 39 words did not move.
+    assert 0 < first["lower"] < first["mean"] < 0.9
     assert first["after"] - first["before"] == pytest.approx(first["mean"], abs=0.05)
 
 
@@ -116,8 +116,9 @@ def test_single_seeds_and_single_bases_are_said(checkpoints: AblationFit) -> Non
     assert "every cell was trained with a single seed" in said
     assert "one base model only of Gemma, Llama, Qwen" in said
     assert said[1:] in checkpoints.headline().replace(" One base", " one base")
-    with pytest.warns(ValueBiasWarning, match="single seed"):
+    with pytest.warns(ValueBiasWarning) as caught:
         valuebias.fit_ablation(ablation(5, seeds=1), **{**QUICK, "draws": 20, "tune": 50})
+    assert any("single seed" in str(warning.message) for warning in caught)
 
 
 def test_several_bases_and_seeds_leave_nothing_to_say() -> None:
@@ -192,8 +193,9 @@ def medians(gap: dict[int, float], seed: int = 1, checkpoints: int = 3) -> pd.Da
 
 def test_medians_give_the_same_answers() -> None:
     gap = {1000: 200.0, 2000: 160.0, 4000: 120.0, 8000: 80.0}
-    with pytest.warns(ValueBiasWarning, match="single seed"):
+    with pytest.warns(ValueBiasWarning) as caught:
         fit = valuebias.fit_ablation_medians(medians(gap), seed=1)
+    assert any("single seed" in str(warning.message) for warning in caught)
     slope = fit.slope().iloc[0]
     assert slope["lower"] < -40 < slope["upper"]
     table = fit.trajectories()
@@ -221,7 +223,9 @@ def test_runs_off_the_line_widen_the_intervals_of_medians() -> None:
 
 # Median ranks of agency and communion at the last checkpoint, as the paper's Figure 4 shows them.
 FINAL = {
-    ("unified-feedback", 27_000): {"Gemma": (742.5, 696), "Llama": (657.5, 805), "Qwen": (858, 559)},
+    ("unified-feedback", 27_000): {
+        "Gemma": (742.5, 696), "Llama": (657.5, 805), "Qwen": (858, 559),
+    },
     ("unified-feedback", 53_000): {
         "Gemma": (741.5, 708), "Llama": (630.5, 829.5), "Qwen": (795, 647.5),
     },
@@ -234,7 +238,7 @@ FINAL = {
 
 @pytest.mark.released_data
 def test_the_released_medians_at_the_last_checkpoint(released_data: object) -> None:
-    with pytest.warns(ValueBiasWarning, match="byte-identical"):
+    with pytest.warns(ValueBiasWarning) as faults:
         table = valuebias.datasets.load("christian2026-training")
     key = ["source", "n_pairs", "family"]
     trained = table[table["n_pairs"].notna()]
@@ -242,17 +246,16 @@ def test_the_released_medians_at_the_last_checkpoint(released_data: object) -> N
     wide = last.set_index([*key, "category"])["median_rank"].unstack("category")
     found = {
         (source, int(n)): {
-            family: (
-                wide.loc[(source, n, family), "agency"],
-                wide.loc[(source, n, family), "communion"],
-            )
+            family: tuple(wide.loc[(source, n, family), ["agency", "communion"]])
             for family in ("Gemma", "Llama", "Qwen")
         }
         for source, n in {(row[0], row[1]) for row in wide.index}
     }
     assert found == FINAL
-    with pytest.warns(ValueBiasWarning, match="unknown for grm"):
+    assert any("byte-identical" in str(warning.message) for warning in faults)
+    with pytest.warns(ValueBiasWarning) as caught:
         fit = valuebias.fit_ablation_medians(table, seed=1)
+    assert any("unknown for grm" in str(warning.message) for warning in caught)
     assert set(fit.slope()["source"]) == {"unified-feedback"}
     gaps = fit.gaps()
     qwen = gaps[(gaps["name"] == "Llama − Qwen") & (gaps["progress"] == 1)]
