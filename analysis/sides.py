@@ -263,6 +263,8 @@ def _split(
     loads = np.stack(
         [np.einsum("ab,ac,cb->b", vectors, matrix, vectors) for matrix in inside.values()], axis=1
     ).round(6)
+    if not rest.size:
+        return (Subspace(own, rest, {}),)
     found = []
     for load in np.unique(loads, axis=0)[::-1]:
         here = (loads == load).all(axis=1)

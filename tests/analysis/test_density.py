@@ -55,6 +55,11 @@ CASES = {
         "families": "AAABBBCCC",
         "runs": [(f, "1", step) for f in "abc" for step in (1, 2, 3)],
     },
+    "a span of everything": {
+        "formula": "~ family * C(step)",
+        "families": "AABB",
+        "runs": [(f, "1", step) for f in "ab" for step in (1, 2)],
+    },
     "bases of unequal length": {
         "families": ("A", "A", "A", "B", "A", "B"),
         "runs": (*UNEVEN[:4], ("a", "2", 0), ("d", "1", 0)),

@@ -68,6 +68,7 @@ def make_problem(
         models[["numerator", "denominator"]] = pairs
     if runs is not None:
         models[["base", "seed", "step"]] = runs
+        models["step"] = models["step"].astype(float)
         models[["source", "n_pairs"]] = [("s", 100)] * len(runs)
     shape = (len(families), len(framing), len(words))
     cube = rng.standard_normal(shape) + rng.standard_normal((shape[0], 1, shape[2]))
