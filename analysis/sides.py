@@ -163,7 +163,7 @@ def shared_models(numerators: list[str], denominators: list[str]) -> str:
 
 
 def _pair_sides(models: pd.DataFrame, basis: Array) -> ModelSides:
-    names = {side: models[side].astype(str).to_numpy() for side in SIDES}
+    names = {side: np.asarray(models[side].astype(str), dtype=np.str_) for side in SIDES}
     # A model that each pair has for itself adds nothing to what is peculiar to the pair.
     shared = {side: own for side, own in names.items() if len(set(own)) < len(own)}
     if len(set().union(*names.values())) < sum(len(set(own)) for own in names.values()):
@@ -185,7 +185,7 @@ def _run_groups(models: pd.DataFrame) -> dict[str, NDArray[np.str_]]:
     out = {}
     if len(set(runs)) < len(runs):
         out["run"] = runs
-    base = models["base"].astype(str).to_numpy()
+    base = np.asarray(models["base"].astype(str), dtype=np.str_)
     kinds = set(models["family"].astype(str)) if "family" in models.columns else set()
     # With one base a family, what is the base's and what is the family's only appear in a sum.
     if len(kinds) < len(set(base)) < len(set(runs)):

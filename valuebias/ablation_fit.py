@@ -48,19 +48,17 @@ class AblationFit:
     --------
     >>> import valuebias
     >>> from valuebias.simulate import simulate
-    >>> ds = simulate(n_models={"A": 4, "B": 4}, n_prompts=4, n_words=20, seed=1)
+    >>> ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=4, n_words=20, seed=1)
     >>> ds = ds.assign_coords(
-    ...     base=("model", ["a"] * 4 + ["b"] * 4), source=("model", ["s"] * 8),
-    ...     n_pairs=("model", [1e3, 2e3, 4e3, 8e3] * 2), seed=("model", [1] * 8),
-    ...     step=("model", [10, 20, 40, 80] * 2),
+    ...     base=("model", [f + n for f in "AB" for n in "12" for _ in range(4)]),
+    ...     source=("model", ["s"] * 16), n_pairs=("model", [1e3, 1e3, 2e3, 2e3] * 4),
+    ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
     ... )
     >>> fit = valuebias.fit_ablation(ds, draws=200, seed=1, progress=False)
     >>> fit.formula
     '~ family * log2(n_pairs)'
     >>> fit.gaps()["n_pairs"].tolist()
-    [1000.0, 2000.0, 4000.0, 8000.0]
-    >>> len(fit.notes) > 0
-    True
+    [1000.0, 2000.0]
     """
 
     def __init__(

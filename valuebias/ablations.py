@@ -57,11 +57,23 @@ def fit_ablation(
         checkpoint has behind it. By default ``"~ family * source * log2(n_pairs)"`` as far as
         these vary, and with several checkpoints ``"+ family * np.sqrt(progress)"``: most change
         comes early in a run.
-    outcome, prior, contrast, draws, tune, chains, seed
-        As in :func:`valuebias.fit`. Of several contrasts of categories the first is followed.
+    outcome : {"normal", "rank", "z", "raw"}, optional
+        As in :func:`valuebias.fit`, like all that follow but `rope`.
+    prior : Prior or mapping, optional
+        Scales of the priors.
+    contrast : pair of str, optional
+        The two categories to compare; of several contrasts the first is followed.
     rope : float, optional
         Half-width of the region of practical equivalence around zero, in units of the outcome;
         0.05 of its SD if not given.
+    draws : int, default 1000
+        Posterior draws a chain.
+    tune : int, optional
+        Tuning steps a chain.
+    chains : int, default 4
+        Number of chains.
+    seed : int, optional
+        Makes the draws repeatable.
     progress : bool, default True
         Show a progress bar on standard error.
 
@@ -96,11 +108,11 @@ def fit_ablation(
     --------
     >>> import valuebias
     >>> from valuebias.simulate import simulate
-    >>> ds = simulate(n_models={"A": 4, "B": 4}, n_prompts=4, n_words=20, seed=1)
+    >>> ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=4, n_words=20, seed=1)
     >>> ds = ds.assign_coords(
-    ...     base=("model", ["a"] * 4 + ["b"] * 4), source=("model", ["s"] * 8),
-    ...     n_pairs=("model", [1e3, 2e3] * 4), seed=("model", [1, 1, 2, 2] * 2),
-    ...     step=("model", [60, 120] * 4),
+    ...     base=("model", [f + n for f in "AB" for n in "12" for _ in range(4)]),
+    ...     source=("model", ["s"] * 16), n_pairs=("model", [1e3, 1e3, 2e3, 2e3] * 4),
+    ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
     ... )
     >>> fit = valuebias.fit_ablation(ds, draws=200, seed=1, progress=False)
     >>> fit.slope()["name"].tolist()
@@ -197,12 +209,13 @@ def fit_ablation_medians(
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd, valuebias
-    >>> grid = [(f, n, c, k) for f in "AB" for n in (1e3, 2e3, 4e3) for c in (10, 20) for k in "xy"]
-    >>> table = pd.DataFrame(grid, columns=["family", "n_pairs", "checkpoint", "category"])
-    >>> table["base"], table["source"] = table["family"].str.lower(), "s"
-    >>> leans = table["family"].eq("A") & table["category"].eq("y")
-    >>> table["median_rank"] = 50 + np.where(leans, 9, 0)
+    >>> from itertools import product
+    >>> import pandas as pd, valuebias
+    >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
+    >>> grid = product("AB", "12", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
+    >>> table["base"] = table["family"] + table["base"]
+    >>> table.loc[(table["family"] == "A") & (table["category"] == "y"), "median_rank"] = 59.0
     >>> fit = valuebias.fit_ablation_medians(table, contrast=("x", "y"), draws=400, seed=1)
     >>> bool(fit.gaps()["mean"].between(5, 13).all())
     True
@@ -220,12 +233,12 @@ def fit_ablation_medians(
     chosen = choose_formula(models) if formula is None else formula
     design = parse_formula(chosen, models)
     notes += remarks(models, chosen)
+    for note in notes:
+        warnings.warn(note, ValueBiasWarning, stacklevel=2)
     notes.append(
         "medians carry no uncertainty of words and prompts: intervals are for these words and "
         "prompts."
     )
-    for note in notes:
-        warnings.warn(note, ValueBiasWarning, stacklevel=2)
     # Ranks from 1 to about twice the middle one are spread like a uniform.
     unit = 2 * float(table["median_rank"].mean()) / np.sqrt(12)
     rng = np.random.default_rng(secrets.randbits(32) if seed is None else seed)
@@ -253,7 +266,7 @@ def _curves(fit: Fit) -> Curves:
     posterior = fit.tree["posterior"]
 
     def signed(name: str) -> Array:
-        return np.einsum("cdafj,j,f->cda", posterior[name].to_numpy(), on_axes, sign)
+        return np.asarray(np.einsum("cdafj,j,f->cda", posterior[name].to_numpy(), on_axes, sign))
 
     coefficient = signed("coefficient")
     model = coefficient @ crossing.design.matrix.T + signed("model_effect")

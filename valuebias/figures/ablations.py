@@ -89,12 +89,14 @@ def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
 
     Examples
     --------
+    >>> from itertools import product
     >>> import pandas as pd
     >>> from valuebias import fit_ablation_medians
-    >>> grid = [(f, n, k) for f in "AB" for n in (1e3, 2e3, 4e3) for k in "xy"]
-    >>> table = pd.DataFrame(grid, columns=["family", "n_pairs", "category"])
-    >>> table = table.assign(base=table["family"], source="s", checkpoint=9)
-    >>> table["median_rank"] = 50.0 + table.index % 5
+    >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
+    >>> grid = product("AB", "12", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
+    >>> table["base"] = table["family"] + table["base"]
+    >>> table["median_rank"] += table.index % 5
     >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
     >>> ablation_figure(fit).axes[0].get_title(loc="left")
     'A − B'

@@ -44,8 +44,12 @@ def mover_figure(
         What :func:`valuebias.fit_ablation` returns.
     n : int, default 10
         How many words of each family.
-    by, source, between
-        As in :meth:`valuebias.AblationFit.movers`.
+    by : {"n_pairs", "step"}, default "n_pairs"
+        What they moved with, as in :meth:`valuebias.AblationFit.movers`.
+    source : str, optional
+        Of the pairs, likewise.
+    between : pair of float, optional
+        The two numbers of pairs, or shares of a run, likewise.
 
     Returns
     -------
@@ -68,11 +72,11 @@ def mover_figure(
     --------
     >>> import valuebias
     >>> from valuebias.simulate import simulate
-    >>> ds = simulate(n_models={"A": 4, "B": 4}, n_prompts=4, n_words=20, seed=1)
+    >>> ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=4, n_words=20, seed=1)
     >>> ds = ds.assign_coords(
-    ...     base=("model", ["a"] * 4 + ["b"] * 4), source=("model", ["s"] * 8),
-    ...     n_pairs=("model", [1e3, 2e3] * 4), seed=("model", [1, 1, 2, 2] * 2),
-    ...     step=("model", [60, 120] * 4),
+    ...     base=("model", [f + n for f in "AB" for n in "12" for _ in range(4)]),
+    ...     source=("model", ["s"] * 16), n_pairs=("model", [1e3, 1e3, 2e3, 2e3] * 4),
+    ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
     ... )
     >>> fit = valuebias.fit_ablation(ds, draws=100, seed=1, progress=False)
     >>> len(mover_figure(fit, n=3).axes)

@@ -55,11 +55,14 @@ def trajectory_figure(fit: AblationFit) -> Figure:
 
     Examples
     --------
-    >>> import pandas as pd, warnings
+    >>> from itertools import product
+    >>> import pandas as pd
     >>> from valuebias import fit_ablation_medians
-    >>> grid = [(f, n, s, k) for f in "AB" for n in (1e3, 2e3) for s in (1, 2) for k in "xy"]
-    >>> table = pd.DataFrame(grid, columns=["family", "n_pairs", "checkpoint", "category"])
-    >>> table = table.assign(base=table["family"], source="s", median_rank=50.0 + table.index % 5)
+    >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
+    >>> grid = product("AB", "12", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
+    >>> table["base"] = table["family"] + table["base"]
+    >>> table["median_rank"] += table.index % 5
     >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
     >>> [axes.get_title(loc="left") for axes in trajectory_figure(fit).axes]
     ['s, 1,000 pairs', 's, 2,000 pairs']
