@@ -2,12 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["closing_row", "share_row"]
+from valuebias.errors import ValueBiasError
+
+__all__ = ["BaseGap", "base_gaps", "closing_row", "share_row"]
 
 Array = NDArray[np.float64]
+BaseGap = float | Array | Mapping[str, float | Array]
+
+
+def base_gaps(base_gap: BaseGap, names: list[str], n_draws: int) -> dict[str, Array]:
+    """Check the bases' gaps, and give each so many draws.
+
+    Parameters
+    ----------
+    base_gap : float, array of draws or mapping of these by name
+        What the user gave.
+    names : list of str
+        Of the gaps, such as ``"A − B"``.
+    n_draws : int
+        How many draws the fit has.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (draw,)
+        By name.
+
+    Raises
+    ------
+    ValueBiasError
+        If a gap is missing or is no finite number.
+
+    Examples
+    --------
+    >>> base_gaps(0.5, ["A − B"], 2)
+    {'A − B': array([0.5, 0.5])}
+    """
+    if not isinstance(base_gap, Mapping):
+        if len(names) > 1:
+            raise ValueBiasError(
+                f"there are {len(names)} gaps ({', '.join(names)}); give base_gap as a mapping "
+                f"such as {{{names[0]!r}: 0.3, …}}."
+            )
+        base_gap = {names[0]: base_gap}
+    missing = [name for name in names if name not in base_gap]
+    if missing:
+        raise ValueBiasError(
+            f"base_gap has no entry {missing[0]!r}; found {list(base_gap)}, expected {names}."
+        )
+    out = {}
+    for name in names:
+        values = np.asarray(base_gap[name], dtype=float).ravel()
+        if not values.size or not np.isfinite(values).all():
+            raise ValueBiasError(
+                f"base_gap of {name!r} must be a finite number or draws of one, found "
+                f"{base_gap[name]!r}."
+            )
+        # Draws of another fit are independent of ours, so any order will do.
+        out[name] = np.resize(values, n_draws)
+    return out
 
 
 def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.ablation_words import most_moved
-from valuebias.analysis.closing import closing_row, share_row
+from valuebias.analysis.closing import BaseGap, base_gaps, closing_row, share_row
 from valuebias.analysis.curves import Curves, summarise
 from valuebias.errors import ValueBiasError
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["AblationFit"]
 
 Array = NDArray[np.float64]
-BaseGap = float | NDArray[np.float64] | Mapping[str, "float | NDArray[np.float64]"]
 
 
 class AblationFit:
@@ -173,7 +171,9 @@ class AblationFit:
         that is divided by holds zero, the share is NaN and ``why_not`` says so.
         """
         _check_prob(prob)
-        given = None if base_gap is None else self._base_gaps(base_gap)
+        names = [f"{a} − {b}" for a, b in self.curves.pairs]
+        n_draws = int(np.prod(self.curves.coefficient.shape[:2]))
+        given = None if base_gap is None else base_gaps(base_gap, names, n_draws)
         rows = []
         for name, source, first, last in self._ranges(all_sources=given is not None):
             studied = self.curves.quantities(source)
@@ -370,34 +370,6 @@ class AblationFit:
                 studied = self.curves.quantities(source)
                 gap = self.curves.gap((a, b), self.curves.ends(source, [studied[0], studied[-1]]))
                 out.append((f"{a} − {b}", source, gap[..., 0], gap[..., 1]))
-        return out
-
-    def _base_gaps(self, base_gap: BaseGap) -> dict[str, Array]:
-        """Check the bases' gaps, and give each as many draws as the fit has."""
-        names = [f"{a} − {b}" for a, b in self.curves.pairs]
-        if not isinstance(base_gap, Mapping):
-            if len(names) > 1:
-                raise ValueBiasError(
-                    f"there are {len(names)} gaps ({', '.join(names)}); give base_gap as a mapping "
-                    f"such as {{{names[0]!r}: 0.3, …}}."
-                )
-            base_gap = {names[0]: base_gap}
-        missing = [name for name in names if name not in base_gap]
-        if missing:
-            raise ValueBiasError(
-                f"base_gap has no entry {missing[0]!r}; found {list(base_gap)}, expected {names}."
-            )
-        n_draws = int(np.prod(self.curves.coefficient.shape[:2]))
-        out = {}
-        for name in names:
-            values = np.asarray(base_gap[name], dtype=float).ravel()
-            if not values.size or not np.isfinite(values).all():
-                raise ValueBiasError(
-                    f"base_gap of {name!r} must be a finite number or draws of one, found "
-                    f"{base_gap[name]!r}."
-                )
-            # Draws of another fit are independent of ours, so any order will do.
-            out[name] = np.resize(values, n_draws)
         return out
 
 
