@@ -2,7 +2,8 @@
 
 Components with a covariance over framings (a word liked under positive framing may or may not be
 disliked under negative framing): ``model_category``, ``word``, ``word:<term>``, ``model_word``;
-where pairs share models, also ``numerator_category``, ``numerator_word`` and the like.
+where pairs share models, or checkpoints a training run, also ``numerator_category``,
+``numerator_word``, ``run_category``, ``run_word`` and the like.
 Components nested in framing, one variance a framing: ``prompt_category``, ``model_prompt``,
 ``prompt_word``, ``residual``.
 """
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.crossing import Crossing
-from valuebias.analysis.sides import ModelSides, Subspace
+from valuebias.analysis.sides import GROUPS, ModelSides, Subspace
 
 __all__ = ["Component", "Components", "make_components"]
 
@@ -173,7 +174,7 @@ def make_components(crossing: Crossing) -> Components:
     n_framings = len(crossing.framings)
     joint = {"model_category": "how models of a kind differ in each category"}
     joint |= {
-        f"{side}_category": f"how models that are a pair's {side} differ in each category"
+        f"{side}_category": f"how {GROUPS[side]} differ in each category"
         for side in crossing.sides.in_span
     }
     joint |= {
@@ -187,7 +188,7 @@ def make_components(crossing: Crossing) -> Components:
         joint.setdefault(name, f"how words differ in the effect of {term.name}")
     joint["model_word"] = "how a model's liking of a word departs from its kind"
     joint |= {
-        f"{side}_word": f"how likings of a word depart among models that are a pair's {side}"
+        f"{side}_word": f"how likings of a word depart among {GROUPS[side]}"
         for side, size in crossing.sides.sizes.items()
         if size > 1
     }
@@ -220,6 +221,6 @@ def _redundant(crossing: Crossing) -> list[str]:
     what a prompt adds for it is what the prompt adds for all. Left in, they make a ridge that no
     sampler likes and no data can cut.
     """
-    n_models, n_columns = crossing.model_basis.shape
+    n_models, n_columns = crossing.design.matrix.shape
     names = ["model_word"] if n_models == n_columns else []
     return names + (["model_prompt", "prompt_word"] if n_models == 1 else [])

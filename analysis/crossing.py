@@ -7,12 +7,13 @@ it is taken out exactly, which is the same as giving each model × prompt its ow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from valuebias.analysis.blocks import invariant_blocks
 from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.sides import ModelSides, model_sides
 from valuebias.errors import ValueBiasError
@@ -20,6 +21,8 @@ from valuebias.errors import ValueBiasError
 __all__ = ["FRAMINGS", "Crossing", "make_crossing"]
 
 FRAMINGS = ("positive", "negative")
+# Up to so many columns one dense block is quick.
+_FEW_COLUMNS = 5
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,12 @@ class Crossing:
     design : ModelDesign
         The formula's columns over models.
     model_basis : ndarray, shape (model, column)
-        Orthonormal basis of the design's span; its first column is constant.
+        Orthonormal basis of the design's span, its first column constant; with further columns
+        where what models share asks for them (:mod:`valuebias.analysis.sides`).
     sides : ModelSides
-        How models vary outside that span; of pairs, which of them share a model.
+        How models vary outside that span, and which of them share a model or a training run.
+    blocks : tuple of slice
+        Columns of `model_basis` that no covariance connects with others.
     framing : ndarray of int, shape (prompt,)
         Index into ``framings``.
     framings : tuple of str
@@ -60,6 +66,7 @@ class Crossing:
     design: ModelDesign
     model_basis: NDArray[np.float64]
     sides: ModelSides
+    blocks: tuple[slice, ...]
     framing: NDArray[np.intp]
     framings: tuple[str, ...]
     categories: tuple[str, ...]
@@ -147,12 +154,15 @@ def make_crossing(
         )
     model_basis = np.linalg.qr(design.matrix)[0]
     model_basis = model_basis * np.sign(model_basis[0, 0])
+    sides = model_sides(design.models, model_basis)
+    sides, blocks = _in_blocks(sides, design)
     return Crossing(
         y=y,
         observed=observed,
         design=design,
-        model_basis=model_basis,
-        sides=model_sides(design.models, model_basis),
+        model_basis=sides.basis,
+        sides=sides,
+        blocks=blocks,
         framing=index,
         framings=present,
         categories=tuple(map(str, membership.columns)),
@@ -165,6 +175,18 @@ def make_crossing(
         prompts=prompts,
         words=membership.index,
     )
+
+
+def _in_blocks(sides: ModelSides, design: ModelDesign) -> tuple[ModelSides, tuple[slice, ...]]:
+    """Turn the basis of a large span so that it falls into blocks."""
+    basis = sides.basis
+    if basis.shape[1] <= _FEW_COLUMNS:
+        return sides, (slice(0, basis.shape[1]),)
+    by_term = [basis.T @ design.matrix[:, term.columns] for term in design.terms]
+    spans = [columns @ columns.T for columns in by_term]
+    rotation, blocks = invariant_blocks([*spans, *sides.in_span.values()])
+    turned = {name: rotation.T @ m @ rotation for name, m in sides.in_span.items()}
+    return replace(sides, basis=basis @ rotation, in_span=turned), blocks
 
 
 def _centre(outcome: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:

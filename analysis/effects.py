@@ -96,15 +96,19 @@ def draw_effects(
     model = np.empty((n_draws, n_models, n_framings, n_axes))
     for j, weight in enumerate(crossing.axis_weight):
         prior = coefficient_prior(crossing, components, j, coefficient_scales)
-        parts = component_covariances(components, v, weight)
-        words = _sum(parts[name] for name in components.spans)
-        own = _sum(parts[name] for name in components.model_level)
-        wanted = [np.broadcast_to(prior, words.shape), words, own]
-        total = _sum(parts.values()) + prior
         means = margins.on_axes[..., j, :, :]
         rotated = basis.T @ means
-        drawn = _draw_parts(wanted, total, rotated.reshape(*rotated.shape[:-2], -1), rng)
-        drawn = drawn.reshape(n_draws, 3, q, n_framings)
+        drawn = np.empty((n_draws, 3, q, n_framings))
+        for block in crossing.blocks:
+            parts = component_covariances(components, v, weight, block=block)
+            words = _sum(parts[name] for name in components.spans)
+            own = _sum(parts[name] for name in components.model_level)
+            at = slice(block.start * n_framings, block.stop * n_framings)
+            wanted = [np.broadcast_to(prior[at, at], words.shape), words, own]
+            total = _sum(parts.values()) + prior[at, at]
+            here = rotated[..., block, :]
+            found = _draw_parts(wanted, total, here.reshape(*here.shape[:-2], -1), rng)
+            drawn[:, :, block] = found.reshape(n_draws, 3, -1, n_framings)
         coefficient[..., j], word_shift[..., j] = drawn[:, 0], drawn[:, 1]
 
         model[..., j] = np.einsum("ma,saf->smf", basis, drawn[:, 2])
@@ -116,7 +120,8 @@ def draw_effects(
             model[..., j] += _draw_part(own, _sum(parts.values()), here, white)
 
     root = np.sqrt(components.replication)[:, None]
-    unrotate = np.linalg.inv(basis.T @ crossing.design.matrix)
+    # Coefficients lie in the design's own span, which the basis may exceed.
+    unrotate = np.linalg.pinv(basis.T @ crossing.design.matrix)
     return EffectDraws(
         coefficient=np.einsum("ab,sbfj->safj", unrotate, coefficient) / root,
         word_shift=np.einsum("ab,sbfj->safj", unrotate, word_shift) / root,
@@ -142,14 +147,18 @@ def draw_word_effects(
     """
     root = np.sqrt(components.replication)
     rotation = crossing.model_basis.T @ crossing.design.matrix
-    rotated_row = np.linalg.solve(rotation.T, row)
+    rotated_row = np.linalg.pinv(rotation.T) @ row
     functional = np.kron(rotated_row, framing_weights / root)
-    parts = component_covariances(components, v, 0.0)
-    words = _sum(parts[name] for name in components.spans)
-    total = _sum(parts.values())
-    gain = np.linalg.solve(total, words @ functional[:, None])[..., 0]  # V⁻¹ K ℓ, (draw, q·F)
-    spread = functional @ words @ functional - np.einsum("sd,sd->s", gain, words @ functional)
-    rest = np.einsum("sd,dw->sw" if margins.rest.ndim == 2 else "sd,sdw->sw", gain, margins.rest)
+    rest, spread = np.zeros((len(v), margins.rest.shape[-1])), np.zeros(len(v))
+    for block in crossing.blocks:
+        parts = component_covariances(components, v, 0.0, block=block)
+        words = _sum(parts[name] for name in components.spans)
+        at = slice(block.start * len(root), block.stop * len(root))
+        here, table = functional[at], margins.rest[..., at, :]
+        # V⁻¹ K ℓ, (draw, d)
+        gain = np.linalg.solve(_sum(parts.values()), words @ here[:, None])[..., 0]
+        spread += here @ words @ here - np.einsum("sd,sd->s", gain, words @ here)
+        rest += np.einsum("sd,dw->sw" if table.ndim == 2 else "sd,sdw->sw", gain, table)
     noise = rng.standard_normal(rest.shape)
     noise -= noise.mean(axis=1, keepdims=True)
     noise -= (noise @ crossing.word_basis) @ crossing.word_basis.T
@@ -161,11 +170,20 @@ def draw_word_effects(
 
 
 def component_covariances(
-    components: Components, v: Array, weight: float, subspace: Subspace | None = None
+    components: Components,
+    v: Array,
+    weight: float,
+    subspace: Subspace | None = None,
+    *,
+    block: slice | None = None,
 ) -> dict[str, Array]:
-    """Covariance of each component in a framing-mean stratum; (draw, q·F, q·F) or (draw, F, F)."""
+    """Covariance of each component in a framing-mean stratum; (draw, q·F, q·F) or (draw, F, F).
+
+    ``block`` picks columns of the formula's span.
+    """
     out = {}
-    for name, (over_models, multiplier) in components.entries(weight, subspace).items():
+    for name, (whole, multiplier) in components.entries(weight, subspace).items():
+        over_models = whole if block is None else whole[block, block]
         covariance = components.covariance(name, v)
         if components[name].joint:
             root = np.sqrt(components.replication)

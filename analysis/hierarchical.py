@@ -17,7 +17,7 @@ from valuebias.analysis.effects import EffectDraws, draw_effects, make_margins
 from valuebias.analysis.formula import parse_formula
 from valuebias.analysis.outcome import describe, outcome
 from valuebias.analysis.priors import Prior
-from valuebias.analysis.sides import SIDES, shared_models
+from valuebias.analysis.sides import GROUPS, SIDES, shared_models
 from valuebias.analysis.strata import Stratum, make_strata, make_tables
 from valuebias.schema import member_table, model_table, prompt_table
 
@@ -116,7 +116,7 @@ def consequences(crossing: Crossing) -> list[str]:
                 f"{source}."
                 + (" One model a family cannot carry a claim about families." if every else "")
             )
-    notes += _pair_consequences(crossing)
+    notes += _sharing_consequences(crossing)
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
         notes.append(
@@ -138,9 +138,15 @@ def consequences(crossing: Crossing) -> list[str]:
     return notes
 
 
-def _pair_consequences(crossing: Crossing) -> list[str]:
-    """Say what follows from pairs that share models."""
+def _sharing_consequences(crossing: Crossing) -> list[str]:
+    """Say what follows from pairs that share models, and from checkpoints that share runs."""
     models, sides = crossing.design.models, crossing.sides
+    if sides.status == "unsupported" and not set(SIDES) <= set(models.columns):
+        return [
+            "the checkpoints of the training runs are too uneven for the model of what they share. "
+            "Taken as independent, they make all intervals too narrow; keep as many checkpoints of "
+            "every run, or the last of each."
+        ]
     if sides.status == "unsupported":
         shared = shared_models(*(models[side].tolist() for side in SIDES))
         return [
@@ -151,10 +157,15 @@ def _pair_consequences(crossing: Crossing) -> list[str]:
         side
         for side in sides.in_span
         if not any(subspace.size and side in subspace.loads for subspace in sides.subspaces)
+        # Columns beyond the formula's tell as well.
+        and crossing.model_basis.shape[1] == crossing.design.matrix.shape[1]
     ]
     return [
         f"too few models are a pair's {side} to tell what is such a model's own from what is its "
         f"family's: how much {side}s of a family differ comes from the prior alone."
+        if side in SIDES
+        else f"the formula has as many columns as there are {side}s, {sides.sizes[side]}: how much "
+        f"{GROUPS[side]} differ comes from the prior alone."
         for side in blind
     ]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
-from valuebias.analysis.sides import SIDES
+from valuebias.analysis.sides import GROUPS
 from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = ["Prior", "as_prior", "prior_table"]
@@ -20,8 +20,8 @@ __all__ = ["Prior", "as_prior", "prior_table"]
 # Words differ by about the outcome's whole spread; models and prompts, as a rule, by far less.
 _DEFAULT_SD = {"word": 1.0, "model_word": 1.0, "prompt_word": 1.0, "residual": 1.0}
 _DEFAULT_SD |= {"model_category": 0.5, "prompt_category": 0.5, "model_prompt": 0.5}
-# Where pairs share models.
-_DEFAULT_SD |= {f"{side}_word": 1.0 for side in SIDES} | {f"{side}_category": 0.5 for side in SIDES}
+# Where pairs share models, or checkpoints a training run.
+_DEFAULT_SD |= {f"{one}_word": 1.0 for one in GROUPS} | {f"{one}_category": 0.5 for one in GROUPS}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Prior:
         Scale of the half-normal prior on the SD of a component: ``model_category``, ``word``,
         ``word:<term>``, ``model_word``, ``prompt_category``, ``model_prompt``, ``prompt_word``,
         ``residual``; of pairs that share models also ``numerator_category``, ``numerator_word``,
-        ``denominator_category``, ``denominator_word``. Components left out keep their default (1,
+        ``denominator_category``, ``denominator_word``, of checkpoints ``run_category``,
+        ``run_word``, ``base_category``, ``base_word``. Components left out keep their default (1,
         or 0.5 for those that act on categories).
     mean : float
         SD of the normal prior on each category × framing mean.

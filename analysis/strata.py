@@ -39,6 +39,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+_NOTHING = 1e-9
+
 
 @dataclass
 class Tables:
@@ -150,9 +152,12 @@ def make_scatter(crossing: Crossing, tables: Tables, strata: list[Stratum]) -> A
 
 
 def _scatters(crossing: Crossing, split: _Split) -> dict[str, Array]:
-    out = {"formula × words": split.a_rest}
-    for j in range(len(crossing.axis_weight)):
-        out[f"formula × axis {j + 1}"] = np.outer(split.a_axis[j], split.a_axis[j])
+    out = {}
+    for name, block in _span_blocks(crossing):
+        out[f"{name} × words"] = split.a_rest[block, block]
+        for j in range(len(crossing.axis_weight)):
+            here = split.a_axis[j, block]
+            out[f"{name} × axis {j + 1}"] = np.outer(here, here)
     for n, subspace in enumerate(crossing.sides.subspaces):
         out[f"{subspace.name} × words"] = split.n_rest[n]
         for j in range(len(crossing.axis_weight)):
@@ -237,10 +242,20 @@ def _mean_specs(
     n_framings = len(crossing.framings)
     df_rest = crossing.shape[2] - 1 - len(crossing.axis_weight)
     zero_a, zero_n = np.zeros((q * n_framings,) * 2), np.zeros((n_framings,) * 2)
-    specs: list[_Spec] = [("formula × words", df_rest, components.stratum_patterns(0.0), zero_a)]
-    for j, weight in enumerate(crossing.axis_weight):
-        prior = coefficient_prior(crossing, components, j, coefficient_scales)
-        specs.append((f"formula × axis {j + 1}", 1, components.stratum_patterns(weight), prior))
+    weights = [0.0, *crossing.axis_weight]
+    priors = [
+        coefficient_prior(crossing, components, j, coefficient_scales)
+        for j in range(len(crossing.axis_weight))
+    ]
+    whole = [components.stratum_patterns(weight) for weight in weights]
+    specs: list[_Spec] = []
+    for name, block in _span_blocks(crossing):
+        for j, (patterns, prior) in enumerate(zip(whole, [zero_a, *priors], strict=True)):
+            here = {k: p[block, block] for k, p in patterns.items()}
+            # Contrasts of families, say, have nothing of what all models share.
+            here = {k: p for k, p in here.items() if np.abs(p).max() > _NOTHING}
+            label = f"{name} × axis {j}" if j else f"{name} × words"
+            specs.append((label, 1 if j else df_rest, here, prior[block, block]))
     for subspace in crossing.sides.subspaces:
         patterns = components.stratum_patterns(0.0, subspace)
         specs.append((f"{subspace.name} × words", subspace.size * df_rest, patterns, zero_n))
@@ -248,6 +263,15 @@ def _mean_specs(
             patterns = components.stratum_patterns(weight, subspace)
             specs.append((f"{subspace.name} × axis {j + 1}", subspace.size, patterns, zero_n))
     return specs
+
+
+def _span_blocks(crossing: Crossing) -> list[tuple[str, slice]]:
+    """Name the blocks of the formula's span, with their places among column × framing."""
+    n = len(crossing.framings)
+    places = [slice(b.start * n, b.stop * n) for b in crossing.blocks]
+    if len(places) == 1:
+        return [("formula", places[0])]
+    return [(f"formula {i + 1}", place) for i, place in enumerate(places)]
 
 
 def _within_specs(crossing: Crossing, components: Components) -> list[_Spec]:

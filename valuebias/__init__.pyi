@@ -14,6 +14,9 @@ from . import schema as schema
 from . import scoring as scoring
 from .ablation.preferences import Preferences as Preferences
 from .ablation.preferences import preferences as preferences
+from .ablations import AblationFit as AblationFit
+from .ablations import fit_ablation as fit_ablation
+from .ablations import fit_ablation_medians as fit_ablation_medians
 from .analysis.audit import Audit as Audit
 from .analysis.audit import audit as audit
 from .analysis.classical import Classical as Classical

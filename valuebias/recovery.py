@@ -96,7 +96,7 @@ class Recovery:
         first, second = _pair_of(factor.expression, factor.levels, pair)
         design = crossing.design
         row = design.average_row(factor, first) - design.average_row(factor, second)
-        return self._words(row, "signed", "words"), f"{first} − {second}"
+        return self.words_of(row), f"{first} − {second}"
 
     def word_means(self, framing: str) -> xr.DataArray:
         """Draw every word's expected outcome over all models: (chain, draw, response)."""
@@ -112,6 +112,10 @@ class Recovery:
             dims=("chain", "draw", "response"),
             coords={"response": self.data["response"].to_numpy()},
         )
+
+    def words_of(self, row: Array) -> Array:
+        """Draw a combination of design columns for every word, signed by framing: (draw, word)."""
+        return self._words(row, "signed", "words")
 
     def _words(self, row: Array, framing: str, question: str) -> Array:
         """Draw a combination of design columns for every word (draw, word)."""

@@ -7,6 +7,8 @@ import pytest
 from dense import (
     PAIRS,
     PROMPTS,
+    RUNS,
+    UNEVEN,
     Dense,
     Theta,
     make_problem,
@@ -44,6 +46,23 @@ CASES = {
         "formula": "~ 1",
         "families": ("A",) * 3,
         "pairs": (("a", "x"), ("b", "x"), ("c", "x")),
+    },
+    "runs": {"formula": "~ 1", "families": ("A",) * 6, "runs": RUNS},
+    "runs of two families": {"families": ("A",) * 4 + ("B",) * 2, "runs": RUNS},
+    "runs of unequal length": {"formula": "~ step", "families": ("A",) * 6, "runs": UNEVEN},
+    "a span in blocks": {
+        "formula": "~ family * step",
+        "families": "AAABBBCCC",
+        "runs": [(f, "1", step) for f in "abc" for step in (1, 2, 3)],
+    },
+    "a span of everything": {
+        "formula": "~ family * C(step)",
+        "families": "AABB",
+        "runs": [(f, "1", step) for f in "ab" for step in (1, 2)],
+    },
+    "bases of unequal length": {
+        "families": ("A", "A", "A", "B", "A", "B"),
+        "runs": (*UNEVEN[:4], ("a", "2", 0), ("d", "1", 0)),
     },
     "pairs that share none": {
         "formula": "~ 1",

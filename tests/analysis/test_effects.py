@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense import PAIRS, Dense, Theta, assert_drawn_from, make_problem, some_theta, stack
+from dense import (
+    PAIRS,
+    RUNS,
+    UNEVEN,
+    Dense,
+    Theta,
+    assert_drawn_from,
+    make_problem,
+    some_theta,
+    stack,
+)
 
 from valuebias.analysis.effects import draw_effects, draw_word_effects, make_margins
 from valuebias.analysis.hierarchical import Problem
@@ -17,6 +27,15 @@ CASES = {
     "with a number": {"formula": "~ family + size", "words": ("x", "x", "x", "y", "y", "y", "xy")},
     "pairs": {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS},
     "pairs of two families": {"families": ("A", "B") * 3, "pairs": PAIRS},
+    "runs of two families": {"families": ("A",) * 4 + ("B",) * 2, "runs": RUNS},
+    "a span in blocks": {
+        "formula": "~ family * step",
+        "families": "AAABBBCCC",
+        "runs": [(f, "1", step) for f in "abc" for step in (1, 2, 3)],
+        "framing": ("positive", "positive", "negative"),
+        "words": ("x", "x", "x", "y", "y", "xy"),
+    },
+    "runs of unequal length": {"formula": "~ step", "families": ("A",) * 6, "runs": UNEVEN},
 }
 
 

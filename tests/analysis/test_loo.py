@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense import PAIRS, Dense, make_problem, some_theta
+from dense import PAIRS, UNEVEN, Dense, make_problem, some_theta
 
 from valuebias.analysis.completion import Completion
 from valuebias.analysis.hierarchical import Problem
@@ -37,6 +37,7 @@ def left_out(dense: Dense, cell: tuple[int, int, int]) -> float:
         {"framing": ("positive",) * 3},
         {"formula": "~ family + size"},
         {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS},
+        {"formula": "~ step", "families": ("A",) * 6, "runs": UNEVEN},
     ],
     ids=str,
 )

@@ -31,6 +31,11 @@ PROMPTS = ("positive", "positive", "positive", "positive", "negative", "negative
 FAMILIES = ("A", "A", "B", "B", "B")
 # Every one of three numerators with every one of two denominators.
 PAIRS = tuple((a, b) for a in "abc" for b in "xy")
+# Base, seed and step: two checkpoints of each of three runs; and runs of unequal length.
+RUNS = tuple((base, seed, step) for base, seed in ("a1", "a2", "b1") for step in (1, 2))
+UNEVEN = tuple(
+    (b, s, t) for b, s, n in (("a", "1", 3), ("b", "1", 1), ("c", "1", 2)) for t in range(n)
+)
 # Nine words, the fifth in two categories.
 CATEGORIES = ("x", "x", "x", "x", "xy", "y", "y", "z", "z")
 
@@ -43,6 +48,7 @@ def make_problem(
     words: Sequence[str] = CATEGORIES,
     missing: Sequence[tuple[int | slice, int | slice, int | slice]] = (),
     pairs: Sequence[tuple[str, str]] | None = None,
+    runs: Sequence[tuple[str, str, int]] | None = None,
     prior: Prior | None = None,
     seed: int = 0,
 ) -> Problem:
@@ -60,6 +66,10 @@ def make_problem(
     )
     if pairs is not None:
         models[["numerator", "denominator"]] = pairs
+    if runs is not None:
+        models[["base", "seed", "step"]] = runs
+        models["step"] = models["step"].astype(float)
+        models[["source", "n_pairs"]] = [("s", 100)] * len(runs)
     shape = (len(families), len(framing), len(words))
     cube = rng.standard_normal(shape) + rng.standard_normal((shape[0], 1, shape[2]))
     cube += 3 * rng.standard_normal(shape[:2])[..., None]
@@ -149,8 +159,11 @@ class Dense:
             columns = self.design[:, term.columns]
             return columns @ columns.T, by_word
         side, _, kind = name.partition("_")
-        if side in ("numerator", "denominator"):
-            own = self.crossing.design.models[side].to_numpy()
+        if side in ("numerator", "denominator", "run", "base"):
+            models = self.crossing.design.models
+            if side == "run":
+                models = models.assign(run=models["base"] + models["seed"])
+            own = models[side].to_numpy()
             return (own[:, None] == own).astype(
                 float
             ), by_category if kind == "category" else by_word
@@ -275,7 +288,7 @@ class Dense:
         labels = [(m, f, k) for m in range(n_models) for f in range(n_framings) for k in contrasts]
         with_cells, gram = np.zeros((len(labels), self.n)), np.zeros((len(labels),) * 2)
         for name in self.names:
-            if name.split("_")[0] not in ("model", "numerator", "denominator"):
+            if name.split("_")[0] not in ("model", "numerator", "denominator", "run", "base"):
                 continue
             if not name.endswith("_category"):
                 continue

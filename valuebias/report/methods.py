@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from valuebias.analysis.sides import SIDES
 from valuebias.report.content import Reference
 
 if TYPE_CHECKING:
@@ -140,6 +141,11 @@ def _pairs(fit: Fit) -> str:
     if not shared:
         return ""
     sides = " and ".join(f"{size} {side}s" for side, size in shared.items())
+    if not set(SIDES) & set(shared):
+        return (
+            f"The models are checkpoints of training, and share {sides}: the effects named after "
+            "these belong to all their checkpoints, which do not count as independent. "
+        )
     return (
         f"Each model here is a pair of language models, and pairs share {sides}: the effects named "
         "after a side belong to the language model on it, so that pairs with a model in common "

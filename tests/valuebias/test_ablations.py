@@ -1,0 +1,263 @@
+"""Ablations: known gaps are recovered, and what the data cannot tell is said."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from ablations import QUANTITIES, ablation
+
+import valuebias
+from valuebias import AblationFit, ValueBiasError, ValueBiasWarning
+
+QUICK: dict[str, Any] = {"draws": 400, "tune": 400, "chains": 2, "seed": 1, "progress": False}
+
+
+def fitted(ds: xr.Dataset, **options: Any) -> AblationFit:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        return valuebias.fit_ablation(ds, **{**QUICK, "outcome": "raw", **options})
+
+
+@pytest.fixture(scope="module")
+def shrinking() -> AblationFit:
+    """Give the fit of a gap of 0.6 that loses 0.15 a doubling, so closes after four."""
+    return fitted(ablation(1, start=0.6, slope=-0.15, moved=0.3))
+
+
+@pytest.fixture(scope="module")
+def checkpoints() -> AblationFit:
+    """Give the fit of single-seed runs of three families with three checkpoints each."""
+    families = ("Gemma", "Llama", "Qwen")
+    return fitted(ablation(2, families=families, seeds=1, shares=(0.25, 0.5, 1.0)))
+
+
+def test_slope_and_gaps_hold_the_truth(shrinking: AblationFit) -> None:
+    slope = shrinking.slope().iloc[0]
+    assert slope["lower"] < -0.15 < slope["upper"]
+    assert slope["p_shrinks"] > 0.95
+    gaps = shrinking.gaps(prob=0.99)
+    truth = 0.6 - 0.15 * np.log2(gaps["n_pairs"] / QUANTITIES[0])
+    assert ((gaps["lower"] < truth) & (truth < gaps["upper"])).all()
+    assert gaps["n_models"].tolist() == [3] * 4
+
+
+def test_the_quantity_at_which_the_gap_closes(shrinking: AblationFit) -> None:
+    closing = shrinking.closing(rope=0.1).iloc[0]
+    # 0.6 − 0.15 d = 0.1 after 3.33 doublings, just beyond the three that were tried.
+    assert closing["lower"] < QUANTITIES[0] * 2 ** (0.5 / 0.15) < closing["upper"]
+    chances = closing[["p_inside", "p_within", "p_beyond", "p_not"]].astype(float)
+    assert chances.sum() == pytest.approx(1)
+    assert closing["extrapolated"] == (closing["median"] > QUANTITIES[-1])
+    wide = shrinking.closing(rope=5.0).iloc[0]
+    assert wide["p_inside"] == 1
+    assert wide["median"] == pytest.approx(QUANTITIES[0])
+    near = shrinking.closing(rope=0.0, horizon=1.0).iloc[0]
+    assert near["p_not"] > 0.5
+    assert np.isinf(near["median"])
+
+
+def test_shares_left(shrinking: AblationFit) -> None:
+    own = shrinking.share_left().iloc[0]
+    assert own["lower"] < 0.25 < own["upper"]
+    given = shrinking.share_left(base_gap=np.array([0.79, 0.8, 0.81])).iloc[0]
+    assert given["lower"] < 0.15 / 0.8 < given["upper"]
+    unsure = shrinking.share_left(base_gap=[-0.5, 0.0, 0.5]).iloc[0]
+    assert np.isnan(unsure["median"])
+    assert "holds zero" in unsure["why_not"]
+    with pytest.raises(ValueBiasError, match="no entry 'Gemma − Llama'"):
+        shrinking.share_left(base_gap={"Llama − Gemma": 0.3})
+
+
+def test_no_gap_is_found_to_be_none() -> None:
+    fit = fitted(ablation(3, start=0.0, slope=0.0))
+    gaps, slope = fit.gaps(), fit.slope().iloc[0]
+    assert ((gaps["lower"] < 0) & (gaps["upper"] > 0)).all()
+    assert slope["lower"] < 0 < slope["upper"]
+    assert fit.share_left()["why_not"].iloc[0]
+
+
+def test_the_word_that_was_moved_moves_most(shrinking: AblationFit) -> None:
+    movers = shrinking.movers(n=3)
+    assert movers.groupby("family")["word"].first().tolist() == ["w0", "w0"]
+    first = movers.iloc[0]
+    # 0.9 over three doublings, shrunken since the other 39 words did not move.
+    assert 0 < first["lower"] < first["mean"] < 0.9
+    assert first["after"] - first["before"] == pytest.approx(first["mean"], abs=0.05)
+
+
+def test_checkpoints_of_a_run_do_not_count_as_independent() -> None:
+    ds = ablation(4, seeds=2, shares=(0.25, 0.5, 0.75, 1.0), sd={"run": 0.3, "checkpoint": 0.02})
+    formula = "~ family * log2(n_pairs)"
+    known = fitted(ds, formula=formula).gaps()["sd"].mean()
+    # As if every checkpoint were a run of its own.
+    blind = ds.assign_coords(seed=("model", np.arange(ds.sizes["model"])))
+    assert known > 1.4 * fitted(blind, formula=formula).gaps()["sd"].mean()
+
+
+def test_trajectories_and_steps(checkpoints: AblationFit) -> None:
+    assert checkpoints.formula.endswith("+ family * np.sqrt(progress)")
+    table = checkpoints.trajectories()
+    assert len(table) == 4 * 3 * (3 + 3)
+    assert len(checkpoints.gaps()) == 4 * 3 * 3
+    gap = table[(table["name"] == "Gemma − Llama") & (table["n_pairs"] == QUANTITIES[0])]
+    truth = 0.6 + 0.3 * (1 - np.sqrt([0.25, 0.5, 1.0]))
+    np.testing.assert_allclose(gap["mean"], truth, atol=0.25)
+    moved = checkpoints.movers(n=2, by="step")
+    assert (moved["start"].iloc[0], moved["end"].iloc[0]) == (0.25, 1.0)
+
+
+def test_single_seeds_and_single_bases_are_said(checkpoints: AblationFit) -> None:
+    said = " ".join(checkpoints.notes)
+    assert "every cell was trained with a single seed" in said
+    assert "one base model only of Gemma, Llama, Qwen" in said
+    assert said[1:] in checkpoints.headline().replace(" One base", " one base")
+    with pytest.warns(ValueBiasWarning) as caught:
+        valuebias.fit_ablation(ablation(5, seeds=1), **{**QUICK, "draws": 20, "tune": 50})
+    assert any("single seed" in str(warning.message) for warning in caught)
+
+
+def test_several_bases_and_seeds_leave_nothing_to_say() -> None:
+    ds = ablation(6)
+    base = [f"{f} {s % 2}" for f, s in zip(ds["family"].values, ds["seed"].values, strict=True)]
+    seeds = [s // 2 for s in ds["seed"].values.tolist()]
+    ds = ds.assign_coords(base=("model", base), seed=("model", seeds))
+    fit = fitted(ds, draws=100)
+    assert fit.fit is not None
+    assert "base_category" in fit.fit.problem.components.names
+    assert not any("one base" in note for note in fit.notes)
+
+
+def test_confounded_sources_and_quantities_get_the_formula_that_can_be_told() -> None:
+    ds = ablation(7, sources=("a", "b"), quantities=QUANTITIES[:2])
+    kept = (ds["source"].values == "a") == (ds["n_pairs"].values == QUANTITIES[0])
+    fit = fitted(ds.isel(model=np.flatnonzero(kept)), draws=100)
+    assert fit.formula == "~ family * source"
+    assert "cannot be told apart" in " ".join(fit.notes)
+    with pytest.raises(ValueBiasError, match="no change can be given"):
+        fit.slope()
+
+
+def with_coord(ds: xr.Dataset, name: str, first: float) -> xr.Dataset:
+    values = ds[name].to_numpy().astype(float)
+    values[0] = first
+    return ds.assign_coords({name: ("model", values)})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda ds: ds.drop_vars("n_pairs"), "no coordinate 'n_pairs'"),
+        (lambda ds: ds.isel(model=slice(0, 6)), "all models are of the family 'Gemma'"),
+        (lambda ds: with_coord(ds, "n_pairs", np.nan), "n_pairs = nan; expected a positive"),
+        (lambda ds: with_coord(ds, "n_pairs", 0), "base_gap"),
+        (lambda ds: with_coord(ds, "step", -1), "step = -1; expected zero or more"),
+        (lambda ds: ds.assign_coords(seed=("model", [0] * 24)), "are the same checkpoint"),
+    ],
+)
+def test_what_is_no_ablation_is_refused(change: Any, said: str) -> None:
+    with pytest.raises(ValueBiasError, match=said):
+        fitted(change(ablation(8)))
+
+
+def test_bad_questions_are_refused(shrinking: AblationFit) -> None:
+    for ask, said in (
+        (lambda: shrinking.gaps(prob=2), "prob must lie"),
+        (lambda: shrinking.closing(rope=-1), "rope must be"),
+        (lambda: shrinking.closing(horizon=0.5), "horizon must be"),
+        (lambda: shrinking.movers(by="pairs"), "by is 'pairs'"),
+        (lambda: shrinking.movers(by="step"), "has no progress"),
+        (lambda: shrinking.movers(source="b"), "no source 'b'"),
+        (lambda: shrinking.movers(between=(0, 1)), "between must be two numbers"),
+    ):
+        with pytest.raises(ValueBiasError, match=said):
+            ask()
+
+
+def medians(gap: dict[int, float], seed: int = 1, checkpoints: int = 3) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for family, sign in (("A", 0.5), ("B", -0.5)):
+        for n, size in gap.items():
+            for step in range(1, checkpoints + 1):
+                lean = sign * size + 2 * rng.normal()
+                rows += [(family, n, step, "agency", 700 - lean / 2)]
+                rows += [(family, n, step, "communion", 700 + lean / 2)]
+    names = ["family", "n_pairs", "checkpoint", "category", "median_rank"]
+    return pd.DataFrame(rows, columns=names).assign(base=lambda t: t["family"], source="s")
+
+
+def test_medians_give_the_same_answers() -> None:
+    gap = {1000: 200.0, 2000: 160.0, 4000: 120.0, 8000: 80.0}
+    with pytest.warns(ValueBiasWarning) as caught:
+        fit = valuebias.fit_ablation_medians(medians(gap), seed=1)
+    assert any("single seed" in str(warning.message) for warning in caught)
+    slope = fit.slope().iloc[0]
+    assert slope["lower"] < -40 < slope["upper"]
+    table = fit.trajectories()
+    last = table[(table["estimand"] == "family difference") & (table["progress"] == 1)]
+    np.testing.assert_allclose(last["mean"], list(gap.values()), atol=10)
+    with pytest.raises(ValueBiasError, match="knows no words"):
+        fit.movers()
+    with pytest.raises(ValueBiasError, match="two medians"):
+        valuebias.fit_ablation_medians(pd.concat([medians(gap)] * 2))
+    with pytest.raises(ValueBiasError, match="no column 'category'"):
+        valuebias.fit_ablation_medians(medians(gap).drop(columns="category"))
+
+
+def test_runs_off_the_line_widen_the_intervals_of_medians() -> None:
+    straight = {1000: 200.0, 2000: 160.0, 4000: 120.0, 8000: 80.0}
+    bent = {1000: 200.0, 2000: 80.0, 4000: 200.0, 8000: 80.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        sd = [
+            valuebias.fit_ablation_medians(medians(gap), seed=1).slope()["sd"].iloc[0]
+            for gap in (straight, bent)
+        ]
+    assert sd[1] > 2 * sd[0]
+
+
+# Median ranks of agency and communion at the last checkpoint, as the paper's Figure 4 shows them.
+FINAL = {
+    ("unified-feedback", 27_000): {
+        "Gemma": (742.5, 696), "Llama": (657.5, 805), "Qwen": (858, 559),
+    },
+    ("unified-feedback", 53_000): {
+        "Gemma": (741.5, 708), "Llama": (630.5, 829.5), "Qwen": (795, 647.5),
+    },
+    ("unified-feedback", 106_000): {
+        "Gemma": (667, 779.5), "Llama": (700.5, 757), "Qwen": (806.5, 628.5),
+    },
+    ("skywork", 77_000): {"Gemma": (681.5, 763), "Llama": (616.5, 831.5), "Qwen": (832, 639)},
+}  # fmt: skip
+
+
+@pytest.mark.released_data
+def test_the_released_medians_at_the_last_checkpoint(released_data: object) -> None:
+    with pytest.warns(ValueBiasWarning) as faults:
+        table = valuebias.datasets.load("christian2026-training")
+    key = ["source", "n_pairs", "family"]
+    trained = table[table["n_pairs"].notna()]
+    last = trained[trained["checkpoint"] == trained.groupby(key)["checkpoint"].transform("max")]
+    wide = last.set_index([*key, "category"])["median_rank"].unstack("category")
+    found = {
+        (source, int(n)): {
+            family: tuple(wide.loc[(source, n, family), ["agency", "communion"]])
+            for family in ("Gemma", "Llama", "Qwen")
+        }
+        for source, n in {(row[0], row[1]) for row in wide.index}
+    }
+    assert found == FINAL
+    assert any("byte-identical" in str(warning.message) for warning in faults)
+    with pytest.warns(ValueBiasWarning) as caught:
+        fit = valuebias.fit_ablation_medians(table, seed=1)
+    assert any("unknown for grm" in str(warning.message) for warning in caught)
+    assert set(fit.slope()["source"]) == {"unified-feedback"}
+    gaps = fit.gaps()
+    qwen = gaps[(gaps["name"] == "Llama − Qwen") & (gaps["progress"] == 1)]
+    # Llama values agency more than Qwen by 447, 347, 235 and 408 ranks.
+    assert (qwen["lower"] > 0).all()

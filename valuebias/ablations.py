@@ -1,0 +1,325 @@
+"""Fit an ablation of trained reward models: ``valuebias.fit_ablation(dataset)``."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.ablation_fit import AblationFit
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.fitting import fit as fit_scores
+from valuebias.schema import model_table, validate
+
+if TYPE_CHECKING:
+    from valuebias.analysis.curves import Curves
+    from valuebias.analysis.priors import Prior
+    from valuebias.fit_result import Fit
+
+__all__ = ["AblationFit", "fit_ablation", "fit_ablation_medians"]
+
+Array = NDArray[np.float64]
+
+_CHAINS = 4
+_COLUMNS = ("source", "n_pairs", "base", "family", "category", "checkpoint", "median_rank")
+
+
+def fit_ablation(
+    dataset: xr.Dataset,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    prior: Prior | Mapping[str, Any] | None = None,
+    contrast: tuple[str, str] | None = None,
+    rope: float | None = None,
+    draws: int = 1000,
+    tune: int | None = None,
+    chains: int = 4,
+    seed: int | None = None,
+    progress: bool = True,
+) -> AblationFit:
+    """Estimate how the gap between families changes with the pairs that models are trained on.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Scores in the "valuebias/1" contract. On ``model`` it needs the coordinates ``family``,
+        ``base``, ``source`` (of the preferences), ``n_pairs``, ``seed`` and ``step``;
+        ``objective`` is optional. There may be several checkpoints (steps) of a run.
+    formula : str, optional
+        R formula over the coordinates on ``model`` and ``progress``, the share of its run that a
+        checkpoint has behind it. By default ``"~ family * source * log2(n_pairs)"`` as far as
+        these vary, and with several checkpoints ``"+ family * np.sqrt(progress)"``: most change
+        comes early in a run.
+    outcome : {"normal", "rank", "z", "raw"}, optional
+        As in :func:`valuebias.fit`, like all that follow but `rope`.
+    prior : Prior or mapping, optional
+        Scales of the priors.
+    contrast : pair of str, optional
+        The two categories to compare; of several contrasts the first is followed.
+    rope : float, optional
+        Half-width of the region of practical equivalence around zero, in units of the outcome;
+        0.05 of its SD if not given.
+    draws : int, default 1000
+        Posterior draws a chain.
+    tune : int, optional
+        Tuning steps a chain.
+    chains : int, default 4
+        Number of chains.
+    seed : int, optional
+        Makes the draws repeatable.
+    progress : bool, default True
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    AblationFit
+        Gaps, slopes, shares left, closing points, trajectories and words.
+
+    Raises
+    ------
+    ValueBiasError
+        If a coordinate is missing, ``n_pairs`` is not positive, there is one family only, two
+        models are the same checkpoint, or :func:`valuebias.fit` objects.
+
+    Warns
+    -----
+    ValueBiasWarning
+        For what the data cannot tell, such as chance between runs where there is a single seed.
+
+    Notes
+    -----
+    The model is that of :func:`valuebias.fit`, in which checkpoints of one run have effects of the
+    run in common, on categories and on words, so that they do not count as independent. Where some
+    family has several bases, runs also share the effects of their base. The likelihood stays exact.
+    Bases are not given slopes of their own: with several bases a family, how differently they
+    respond to more pairs is in the spread of their runs.
+
+    Source: extends Christian et al. 2026 (arXiv 2601.20838), section 4, which shows median ranks of
+    such models without intervals.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> from valuebias.simulate import simulate
+    >>> ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=4, n_words=20, seed=1)
+    >>> ds = ds.assign_coords(
+    ...     base=("model", [f + n for f in "AB" for n in "12" for _ in range(4)]),
+    ...     source=("model", ["s"] * 16), n_pairs=("model", [1e3, 1e3, 2e3, 2e3] * 4),
+    ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
+    ... )
+    >>> fit = valuebias.fit_ablation(ds, draws=200, seed=1, progress=False)
+    >>> fit.slope()["name"].tolist()
+    ['A − B']
+    """
+    from valuebias.analysis.ablation import check_models, choose_formula, progress_of, remarks
+
+    data = validate(dataset)
+    models = model_table(data)
+    check_models(models)
+    share = progress_of(models)
+    data = data.assign_coords(progress=("model", share))
+    models = models.assign(progress=share)
+    chosen = choose_formula(models) if formula is None else formula
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = fit_scores(
+            data, chosen, outcome=outcome, prior=prior, contrast=contrast, draws=draws, tune=tune,
+            chains=chains, seed=seed, progress=progress,
+        )  # fmt: skip
+    told = set(fit.spec["notes"])
+    for warning in caught:
+        if str(warning.message) not in told:
+            warnings.warn(warning.message, stacklevel=2)
+    lone = [note for note in fit.spec["notes"] if not _is_of_families(note)]
+    notes = remarks(models, chosen) + lone
+    for note in notes:
+        warnings.warn(note, ValueBiasWarning, stacklevel=2)
+    from valuebias.analysis.outcome import describe
+
+    half = 0.05 * fit.problem.crossing.scale if rope is None else _checked_rope(rope)
+    return AblationFit(
+        _curves(fit),
+        fit=fit,
+        rope=half,
+        unit=describe(fit.spec["outcome"]).unit,
+        formula=chosen,
+        notes=notes,
+    )
+
+
+def fit_ablation_medians(
+    table: pd.DataFrame,
+    formula: str | None = None,
+    *,
+    contrast: tuple[str, str] = ("agency", "communion"),
+    rope: float | None = None,
+    draws: int = 4000,
+    seed: int | None = None,
+) -> AblationFit:
+    """Estimate the same from a table of median ranks by checkpoint, as the paper's authors release.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As ``valuebias.datasets.load("christian2026-training")`` gives it: columns ``source``,
+        ``n_pairs``, ``base``, ``family``, ``category``, ``checkpoint``, ``median_rank`` (1 =
+        highest reward), and ``seed`` if there are several.
+    formula : str, optional
+        As in :func:`fit_ablation`.
+    contrast : pair of str, default ("agency", "communion")
+        The lean is the median rank of the second category less that of the first, so that it is
+        positive where the first is valued more.
+    rope : float, optional
+        Half-width of the region of practical equivalence in ranks; if not given, 0.05 of the SD of
+        ranks, of which there are about twice the mean median.
+    draws : int, default 4000
+        Posterior draws; a multiple of 4.
+    seed : int, optional
+        Makes the draws repeatable.
+
+    Returns
+    -------
+    AblationFit
+        Without :meth:`AblationFit.movers`.
+
+    Raises
+    ------
+    ValueBiasError
+        If columns or categories are missing, a row is there twice, or :func:`fit_ablation` would
+        object.
+
+    Warns
+    -----
+    ValueBiasWarning
+        For what the table cannot tell, and for rows left out because ``n_pairs`` is unknown.
+
+    Notes
+    -----
+    A linear mixed model: what the formula says of a kind of run, plus a deviation of the run, plus
+    one of the checkpoint. Medians carry no uncertainty of words and prompts, so that intervals are
+    for these words and prompts. With a single seed the runs' deviations are judged by how far runs
+    depart from the formula; those of checkpoints are taken as independent.
+
+    Examples
+    --------
+    >>> from itertools import product
+    >>> import pandas as pd, valuebias
+    >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
+    >>> grid = product("AB", "12", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
+    >>> table["base"] = table["family"] + table["base"]
+    >>> table.loc[(table["family"] == "A") & (table["category"] == "y"), "median_rank"] = 59.0
+    >>> fit = valuebias.fit_ablation_medians(table, contrast=("x", "y"), draws=400, seed=1)
+    >>> bool(fit.gaps()["mean"].between(5, 13).all())
+    True
+    """
+    from valuebias.analysis.ablation import check_models, choose_formula, progress_of, remarks
+    from valuebias.analysis.ablation_medians import draw_medians
+    from valuebias.analysis.curves import Curves
+    from valuebias.analysis.formula import parse_formula
+
+    if not isinstance(draws, int | np.integer) or draws < 4 or draws % _CHAINS:
+        raise ValueBiasError(f"draws must be a multiple of {_CHAINS}, found {draws!r}.")
+    models, notes = _lean_table(table, contrast)
+    check_models(models)
+    models["progress"] = progress_of(models)
+    chosen = choose_formula(models) if formula is None else formula
+    design = parse_formula(chosen, models)
+    notes += remarks(models, chosen)
+    for note in notes:
+        warnings.warn(note, ValueBiasWarning, stacklevel=2)
+    notes.append(
+        "medians carry no uncertainty of words and prompts: intervals are for these words and "
+        "prompts."
+    )
+    # Ranks from 1 to about twice the middle one are spread like a uniform.
+    unit = 2 * float(table["median_rank"].mean()) / np.sqrt(12)
+    rng = np.random.default_rng(secrets.randbits(32) if seed is None else seed)
+    made = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=draws, rng=rng)
+    curves = Curves(
+        design,
+        made.coefficient.reshape(_CHAINS, -1, made.coefficient.shape[1]),
+        made.lean.reshape(_CHAINS, -1, len(models)),
+        f"{contrast[0]} − {contrast[1]}",
+    )
+    half = 0.05 * unit if rope is None else _checked_rope(rope)
+    return AblationFit(curves, fit=None, rope=half, unit="ranks", formula=chosen, notes=notes)
+
+
+def _curves(fit: Fit) -> Curves:
+    """Turn the draws of a fit into draws of the signed lean."""
+    from valuebias.analysis.contrasts import category_contrasts, framing_contrasts
+    from valuebias.analysis.curves import Curves
+
+    crossing = fit.problem.crossing
+    pair = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    category, weights = next(iter(category_contrasts(crossing.categories, pair).items()))
+    on_axes = crossing.contrast_weights(weights)
+    sign = framing_contrasts(crossing.framings)["signed"]
+    posterior = fit.tree["posterior"]
+
+    def signed(name: str) -> Array:
+        return np.asarray(np.einsum("cdafj,j,f->cda", posterior[name].to_numpy(), on_axes, sign))
+
+    coefficient = signed("coefficient")
+    model = coefficient @ crossing.design.matrix.T + signed("model_effect")
+    return Curves(crossing.design, coefficient, model, category)
+
+
+def _is_of_families(note: str) -> bool:
+    """Whether a note of a fit counts models of a family; an ablation's remarks count its bases."""
+    return "one model only" in note
+
+
+def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """Turn medians by category into one lean a checkpoint, with the coordinates of a model."""
+    for column in _COLUMNS:
+        if column not in table.columns:
+            raise ValueBiasError(
+                f"the table of medians has no column {column!r}; found {list(table.columns)}, "
+                f"expected {', '.join(_COLUMNS)}."
+            )
+    known = set(table["category"])
+    for name in contrast:
+        if name not in known:
+            raise ValueBiasError(
+                f"contrast names the category {name!r}; the table has {sorted(map(str, known))}."
+            )
+    notes = []
+    kept = table[table["n_pairs"].notna()]
+    if len(kept) < len(table):
+        lost = ", ".join(sorted(set(table.loc[table["n_pairs"].isna(), "source"].astype(str))))
+        notes.append(f"the number of pairs is unknown for {lost}; these rows are left out.")
+    kept = kept.assign(seed=kept["seed"] if "seed" in kept.columns else 0)
+    key = ["source", "n_pairs", "base", "family", "seed", "checkpoint"]
+    twice = kept.duplicated([*key, "category"])
+    if twice.any():
+        row = kept.loc[twice].iloc[0]
+        raise ValueBiasError(
+            f"the table has two medians of {row['category']!r} for {row['base']!r} at checkpoint "
+            f"{row['checkpoint']}; keep one."
+        )
+    wide = kept.set_index([*key, "category"])["median_rank"].unstack("category")
+    first, second = contrast
+    lean = (wide[second] - wide[first]).rename("lean")
+    if not np.isfinite(lean).all():
+        raise ValueBiasError(
+            f"some checkpoints have a median of only one of {contrast}; give both, or leave them "
+            "out."
+        )
+    models = lean.reset_index().rename(columns={"checkpoint": "step"})
+    models.index = pd.Index([f"row {i}" for i in range(len(models))])
+    return models, notes
+
+
+def _checked_rope(rope: float) -> float:
+    if not (isinstance(rope, float | int | np.number) and rope >= 0):
+        raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
+    return float(rope)

@@ -1,0 +1,179 @@
+"""The gap between families against the number of pairs: the paper's Figures 4b and A5b."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from valuebias.ablation_fit import AblationFit
+from valuebias.errors import ValueBiasError
+from valuebias.plots.canvas import (
+    FAINT,
+    GREY,
+    INK,
+    INTERVAL,
+    PAPER,
+    blank_figure,
+    colours,
+    legend,
+    styled,
+    tidy_axes,
+)
+from valuebias.plots.labels import drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["ablation_figure", "demand_ablation", "panel_title"]
+
+
+def demand_ablation(fit: object) -> AblationFit:
+    """Refuse what is no fit of an ablation.
+
+    Parameters
+    ----------
+    fit : object
+        What was given as one.
+
+    Returns
+    -------
+    AblationFit
+        The fit.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is something else.
+    """
+    if not isinstance(fit, AblationFit):
+        raise ValueBiasError(
+            f"fit is of type {type(fit).__name__}; expected what valuebias.fit_ablation(dataset) "
+            "returns."
+        )
+    return fit
+
+
+def panel_title(source: object, n_pairs: float) -> str:
+    """Name a source and a number of pairs."""
+    return f"{drawable(source, 20)}, {n_pairs:,.0f} pairs"
+
+
+def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
+    """Draw the gap between families against the number of pairs, and where the line leads.
+
+    Parameters
+    ----------
+    fit : AblationFit
+        What :func:`valuebias.fit_ablation` or :func:`valuebias.fit_ablation_medians` returns.
+    ahead : float, default 8
+        How far to draw on, as a multiple of the largest number of pairs.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for every two families, a colour for every source. Lines and bands: the gap at the
+        end of training that the formula gives, with its 90 % interval, dashed and paler beyond the
+        pairs that were tried. Points with bars: the runs at hand at their last step. Grey band:
+        the region of practical equivalence.
+
+    Raises
+    ------
+    ValueBiasError
+        If `fit` is no fit of an ablation, or `ahead` is less than 1.
+
+    Notes
+    -----
+    After Christian et al. (2026), Figures 4b and A5b, which show medians without intervals.
+
+    Examples
+    --------
+    >>> from itertools import product
+    >>> import pandas as pd
+    >>> from valuebias import fit_ablation_medians
+    >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
+    >>> grid = product("AB", "12", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
+    >>> table["base"] = table["family"] + table["base"]
+    >>> table["median_rank"] += table.index % 5
+    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
+    >>> ablation_figure(fit).axes[0].get_title(loc="left")
+    'A − B'
+    """
+    demand_ablation(fit)
+    if not (isinstance(ahead, float | int | np.number) and 1 <= ahead < np.inf):
+        raise ValueBiasError(f"ahead must be a number of 1 or more, found {ahead!r}.")
+    pairs = fit.curves.pairs
+    palette = colours(fit.curves.sources)
+    n_columns = min(len(pairs), 3)
+    n_rows = -(-len(pairs) // n_columns)
+    with styled():
+        figure = blank_figure(1.2 + 2.6 * n_columns, 0.9 + 2.6 * n_rows)
+        grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for axes, pair in zip(grid, pairs, strict=False):
+            _panel(axes, fit, pair, palette, float(ahead))
+            axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
+            axes.set_xlabel("pairs of preferences")
+        for axes in grid[len(pairs) :]:
+            axes.remove()
+        for axes in grid[::n_columns]:
+            lean = drawable(fit.curves.category, 40)
+            axes.set_ylabel(f"gap in lean, {lean}\n({fit.unit}, {INTERVAL:.0%} interval)")
+        handles, labels = grid[0].get_legend_handles_labels()
+        legend(figure, handles, labels)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _panel(
+    axes: Axes, fit: AblationFit, pair: tuple[str, str], palette: dict[str, str], ahead: float
+) -> None:
+    tidy_axes(axes, grid=False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_xscale("log")
+    axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0,
+                 label=f"within ±{fit.rope:.2g}")  # fmt: skip
+    axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
+    at_hand = fit.trajectories(prob=INTERVAL)
+    name = f"{pair[0]} − {pair[1]}"
+    for k, (source, colour) in enumerate(palette.items()):
+        studied = fit.curves.quantities(source)
+        if len(studied) > 1 and "n_pairs" in fit.formula:
+            label = f"{source}; dashed: drawn on"
+            _line(axes, fit, pair, source, np.geomspace(studied[0], studied[-1], 25), colour, label)
+            if ahead > 1:
+                beyond = np.geomspace(studied[-1], studied[-1] * ahead, 25)
+                _line(axes, fit, pair, source, beyond, colour, None)
+        here = at_hand[(at_hand["name"] == name) & (at_hand["source"] == source)]
+        last = here.loc[here.groupby("n_pairs")["step"].idxmax()]
+        # Sources at the same number of pairs stand side by side.
+        x = last["n_pairs"] * 1.04**k
+        axes.vlines(x, last["lower"], last["upper"], color=colour, linewidth=1.3)
+        plain = None if len(studied) > 1 and "n_pairs" in fit.formula else source
+        axes.plot(x, last["mean"], "o", color=colour, markersize=5, markeredgecolor=PAPER,
+                  markeredgewidth=0.7, label=plain)  # fmt: skip
+    every = [n for source in palette for n in fit.curves.quantities(source)]
+    axes.set_xlim(min(every) / 1.5, max(every) * ahead * 1.3)
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.spines["bottom"].set_color(INK)
+
+
+def _line(
+    axes: Axes,
+    fit: AblationFit,
+    pair: tuple[str, str],
+    source: str,
+    quantities: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    colour: str,
+    label: str | None,
+) -> None:
+    """Draw the formula's gap over numbers of pairs; without a label, as drawn on."""
+    gap = fit.curves.gap(pair, fit.curves.ends(source, quantities))
+    tail = (1 - INTERVAL) / 2
+    lower, upper = np.quantile(gap, [tail, 1 - tail], axis=(0, 1))
+    style = "-" if label else (0, (3, 2))
+    axes.fill_between(quantities, lower, upper, color=colour, alpha=0.22 if label else 0.09,
+                      linewidth=0)  # fmt: skip
+    axes.plot(quantities, gap.mean(axis=(0, 1)), linestyle=style, color=colour, linewidth=1.5,
+              label=label)  # fmt: skip
