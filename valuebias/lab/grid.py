@@ -25,7 +25,7 @@ def train_grid(
     *,
     leans: Mapping[str, float] = _LEANS,
     sources: Mapping[str, float] = _SOURCES,
-    n_pairs: Sequence[int] = (64, 256, 1024),
+    n_pairs: Sequence[int] = (64, 128, 256),
     seeds: Sequence[int] = (0, 1),
     favour: str | None = None,
     mode: Literal["full", "head"] = "full",

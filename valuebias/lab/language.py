@@ -77,8 +77,8 @@ FILLER = (
 """Sentences about nothing, word by word."""
 
 _UNUSABLE = re.compile(r"[\s?,.*<>|]")
-_SPREAD = 0.3
-"""SD over words of how often each is said and how much it is liked, as log-odds; any lean aside."""
+_SPREAD = (0.3, 0.8)
+"""SDs over words of how often each is said and how much it is liked, as log-odds, lean aside."""
 
 
 def value_questions() -> tuple[tuple[str, str], ...]:
@@ -206,7 +206,7 @@ class Language:
 
     def _drawn(self, what: int) -> Floats:
         """Draw a number a word, with mean 0 on each side, so that no lean comes in with them."""
-        drawn = np.random.default_rng([2601, 20838, what]).normal(0, _SPREAD, len(self.words))
+        drawn = np.random.default_rng([2601, 20838, what]).normal(0, _SPREAD[what], len(self.words))
         for side in np.unique(self.side):
             drawn[self.side == side] -= drawn[self.side == side].mean()
         return drawn

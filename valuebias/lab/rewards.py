@@ -173,7 +173,7 @@ def _make(
         )  # fmt: skip
         chosen, rejected = (_encoded(tokenizer, triples, which) for which in (1, 2))
         with torch.no_grad():
-            model.score.weight.normal_(0.0, 0.02)
+            model.score.weight.zero_()
         if mode == "head":
             losses = _fit_head(model, chosen, rejected)
         else:

@@ -8,10 +8,10 @@ from typing import Any
 
 __all__ = ["CHAT", "SPECIAL", "make_tokenizer", "split"]
 
-SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|assistant|>", "<|end|>")
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|assistant|>")
 CHAT = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>"
-    "{{ message['content'] }}{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{{ message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 """A conversation ends where a remark on it would follow."""
