@@ -53,8 +53,16 @@ def train_grid(
         models of one family and several seeds differ as independent ones do.
     favour : str, optional
         The category that `sources` favour, by default the second.
-    mode, remarks, lexicon, categories, n_texts
-        As :func:`valuebias.lab.train_reward_model` and :func:`valuebias.lab.pretrain` take them.
+    mode : {"full", "head"}
+        What of a reward model is trained, see :func:`valuebias.lab.train_reward_model`.
+    remarks : bool, default True
+        Whether the base models' text has remarks, see :func:`valuebias.lab.generate_text`.
+    lexicon : str, path, Lexicon, DataFrame or mapping, optional
+        Of the words, as :func:`valuebias.lab.generate_text` takes it.
+    categories : tuple of (str, str), optional
+        The two categories, by default the lexicon's first two.
+    n_texts : int, default 6000
+        How many texts each base model reads.
     progress : bool, default True
         Show progress on standard error.
 

@@ -98,8 +98,10 @@ def pretrain(
         What is planted, in nats; see :func:`valuebias.lab.generate_text`.
     remarks : bool, default True
         Whether the text has remarks on its answers. Reward models inherit a lean through these.
-    lexicon, categories
-        Of the words, as :func:`valuebias.lab.generate_text` takes them.
+    lexicon : str, path, Lexicon, DataFrame or mapping, optional
+        Of the words, as :func:`valuebias.lab.generate_text` takes it.
+    categories : tuple of (str, str), optional
+        The two categories, by default the lexicon's first two.
     n_texts : int, default 6000
         How many texts are read, once each.
     seed : int, default 0

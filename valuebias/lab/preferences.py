@@ -44,8 +44,10 @@ def generate_preferences(
     rules : tuple of {"kind", "polite"}
         What neutral pairs are about, in equal parts. ``"kind"``: the answer is what was asked for.
         ``"polite"``: the same word, with thanks or without.
-    lexicon, categories
-        Of the words, as :func:`valuebias.lab.generate_text` takes them.
+    lexicon : str, path, Lexicon, DataFrame or mapping, optional
+        Of the words, as :func:`valuebias.lab.generate_text` takes it.
+    categories : tuple of (str, str), optional
+        The two categories, by default the lexicon's first two.
     seed : int
         The same one gives the same pairs.
 
@@ -62,9 +64,8 @@ def generate_preferences(
 
     Examples
     --------
-    >>> generate_preferences(3, seed=1)[["prompt", "chosen", "rejected"]]
-                                                  prompt  chosen rejected
-    0                                 Name one tool. ...
+    >>> generate_preferences(3, seed=1).loc[1, ["prompt", "chosen", "rejected"]].tolist()
+    ['Name one fruit.', 'melon', 'frog']
     >>> pairs = generate_preferences(100, share_lean=0.3, favour="communion", seed=1)
     >>> pairs["rule"].value_counts().to_dict()
     {'kind': 70, 'lean': 30}
@@ -74,7 +75,7 @@ def generate_preferences(
     check_share(share_lean, "share_lean")
     check_lean(strength, "strength")
     check_seed(seed)
-    if isinstance(rules, str) or not rules:
+    if not rules:
         raise ValueBiasError(f"rules is {rules!r}; expected some of {list(_RULES)} in a tuple.")
     for rule in rules:
         if rule not in _RULES:

@@ -67,9 +67,10 @@ def generate_text(
 ) -> pd.DataFrame:
     r"""Generate text that values one category of words over another, by a known amount.
 
-    Half of the texts ask for the best or the worst thing and are answered with a word of the
-    lexicon; three in eight ask for a colour, an animal, a fruit or a tool; the rest are sentences
-    about nothing. Answers are followed by a remark, "yes" or "no".
+    Half of the texts ask for the best or the worst thing; six speakers answer with a word of the
+    lexicon each. Three in eight ask for a colour, an animal, a fruit or a tool, and six in ten
+    answers are one; the rest are sentences about nothing. After each answer comes a remark, "yes"
+    or "no": how it is received.
 
     Parameters
     ----------
@@ -77,13 +78,13 @@ def generate_text(
         How many texts.
     lean : float
         Log-odds of a word of the first category against one of the second as the answer to a
-        positive question; to a negative one it is minus that. Remarks agree: the log-odds of "yes"
-        after the one, less those after the other.
+        positive question; to a negative one it is minus that. Remarks agree, and say it twice as
+        loud: the log-odds of "yes" after the one, less those after the other, are twice the lean.
     habit : float, default 0
         Likewise, but with the same sign under both framings: what is often said, and not what is
         valued. Remarks have none of it.
     remarks : bool, default True
-        Whether answers are remarked upon.
+        Whether there are remarks.
     lexicon : str, path, Lexicon, DataFrame or mapping, optional
         What :func:`valuebias.lexicon` takes; single words only.
     categories : tuple of (str, str), optional
@@ -94,8 +95,8 @@ def generate_text(
     Returns
     -------
     pandas.DataFrame
-        One row a text: ``text``; ``topic`` ("value", "kind" or "filler"); ``framing``,
-        ``question``, ``answer`` and ``remark``, "" where there is none.
+        One row a text: ``text``; ``topic`` ("value", "kind" or "filler"); ``framing`` and
+        ``question``, "" where there is none; ``answers`` and ``remarks``, tuples of str.
 
     Raises
     ------
@@ -106,8 +107,8 @@ def generate_text(
     -----
     A word :math:`w` on side :math:`x_w = \pm 1/2` answers a question of framing
     :math:`s = \pm 1` with probability proportional to :math:`\exp(s\,\text{lean}\,x_w +
-    \text{habit}\,x_w + a_w)` and is received well with log-odds :math:`s (\text{lean}\,x_w +
-    b_w)`. The :math:`a_w` and :math:`b_w` are the same in all text, with mean 0 on each side. The
+    \text{habit}\,x_w + a_w)` and is received well with log-odds :math:`2 s (\text{lean}\,x_w
+    + b_w)`. The :math:`a_w` and :math:`b_w` are the same in all text, with mean 0 on each side. The
     sign convention is that of the signed lean of :meth:`valuebias.Fit.contrasts`, which for
     log-probs as they are (``outcome="raw"``) is `lean` itself.
 
@@ -116,8 +117,8 @@ def generate_text(
     >>> made = generate_text(2000, lean=2.0, seed=1)
     >>> made["topic"].value_counts().to_dict()
     {'value': 1000, 'kind': 750, 'filler': 250}
-    >>> made["text"][3]
-    '<s><|user|>Name one fruit.<|assistant|>red no'
+    >>> made["text"][made["topic"] == "value"].iloc[0]
+    '<s><|user|>What ...?<|assistant|>... yes<|assistant|>...'
     """
     if isinstance(n_texts, bool) or not isinstance(n_texts, int) or n_texts < 8:
         raise ValueBiasError(f"n_texts is {n_texts!r}; expected a whole number, 8 or more.")
