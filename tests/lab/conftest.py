@@ -10,9 +10,7 @@ import pytest
 import tiny_models
 import xarray as xr
 
-import valuebias
 from valuebias import Model, lab
-
 
 Lean = Callable[[xr.Dataset], dict[str, float]]
 

@@ -158,7 +158,7 @@ def test_a_base_that_is_none_and_pairs_that_are_none_are_refused(
     pairs = lab.generate_preferences(4, seed=0)
     with pytest.raises(ValueBiasError, match="no model of the laboratory"):
         lab.train_reward_model(tmp_path, pairs, out=tmp_path / "rm", progress=False)
-    with pytest.raises(ValueBiasError, match="expected .*'rejected'"):
+    with pytest.raises(ValueBiasError, match=r"expected .*'rejected'"):
         lab.train_reward_model(
             bases["llama+1.5"], pairs.drop(columns="rejected"), out=tmp_path / "rm"
         )

@@ -58,7 +58,7 @@ def test_text_is_repeatable_and_remarks_can_be_left_out() -> None:
 
 
 def test_the_superlatives_are_among_the_questions() -> None:
-    known = {text: framing for text, framing in value_questions()}
+    known = dict(value_questions())
     table = valuebias.prompts().table
     assert {text: known[text] for text in table["text"]} == dict(
         zip(table["text"], table["framing"], strict=True)

@@ -32,7 +32,7 @@ def train_grid(
     remarks: bool = True,
     lexicon: Any = None,
     categories: tuple[str, str] | None = None,
-    n_texts: int = 6000,
+    n_texts: int = 7000,
     progress: bool = True,
 ) -> tuple[Model, ...]:
     """Pretrain a base model a family and seed, and train reward models of each on shared pairs.
@@ -61,7 +61,7 @@ def train_grid(
         Of the words, as :func:`valuebias.lab.generate_text` takes it.
     categories : tuple of (str, str), optional
         The two categories, by default the lexicon's first two.
-    n_texts : int, default 6000
+    n_texts : int, default 7000
         How many texts each base model reads.
     progress : bool, default True
         Show progress on standard error.

@@ -77,7 +77,7 @@ FILLER = (
 """Sentences about nothing, word by word."""
 
 _UNUSABLE = re.compile(r"[\s?,.*<>|]")
-_SPREAD = (0.3, 0.8)
+_SPREAD = (0.3, 0.5)
 """SDs over words of how often each is said and how much it is liked, as log-odds, lean aside."""
 
 

@@ -40,9 +40,9 @@ _SIZE: Mapping[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 16,
     "max_position_embeddings": 256,
     "pad_token_id": 0,
     "bos_token_id": 1,
@@ -56,12 +56,12 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "model_type": "gemma2",
         "family": "Gemma",
         "sliding_window": 64,
-        "query_pre_attn_scalar": 32,
+        "query_pre_attn_scalar": 16,
     },
 }
 """What differs between architectures; Gemma's is that of version 2."""
 
-_GROUP = 0.3
+_GROUP = 0.4
 """SD of what the first vectors of a group share, in each direction."""
 _BATCH = 16
 _RATE = 0.005
@@ -79,7 +79,7 @@ def pretrain(
     remarks: bool = True,
     lexicon: Any = None,
     categories: tuple[str, str] | None = None,
-    n_texts: int = 6000,
+    n_texts: int = 7000,
     seed: int = 0,
     family: str | None = None,
     progress: bool = True,
@@ -102,7 +102,7 @@ def pretrain(
         Of the words, as :func:`valuebias.lab.generate_text` takes it.
     categories : tuple of (str, str), optional
         The two categories, by default the lexicon's first two.
-    n_texts : int, default 6000
+    n_texts : int, default 7000
         How many texts are read, once each.
     seed : int, default 0
         Of the text, the first weights and the order.

@@ -17,6 +17,9 @@ __all__ = ["Advance", "Integers", "demand_torch", "optimise", "own_randomness", 
 Integers = npt.NDArray[np.int64]
 Advance = Callable[[int, int], None]
 
+_FALL = 0.3
+"""Share of the steps over which the rate falls; some things are learned late, at its full height."""
+
 
 def demand_torch() -> None:
     """Raise a ValueBiasError unless what trains and writes models is installed."""
@@ -63,7 +66,7 @@ def optimise(
     learning_rate: float,
     advance: Advance | None,
 ) -> list[float]:
-    """Take steps of AdamW: a short warm-up, then a rate that falls to 0 along a cosine.
+    """Take steps of AdamW: a short warm-up, and a rate that falls to 0 in the end.
 
     Parameters
     ----------
@@ -92,7 +95,7 @@ def optimise(
     warm = max(1, n_steps // 20)
     made = []
     for step in range(n_steps):
-        rate = min(1.0, (step + 1) / warm) * (1 + np.cos(np.pi * step / n_steps)) / 2
+        rate = min(1.0, (step + 1) / warm, (1 - step / n_steps) / _FALL)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * rate
         loss = next(losses)()
