@@ -118,7 +118,7 @@ def generate_text(
     >>> made["topic"].value_counts().to_dict()
     {'value': 1000, 'kind': 750, 'filler': 250}
     >>> made["text"][made["topic"] == "value"].iloc[0]
-    '<s><|user|>What ...?<|assistant|>... yes<|assistant|>...'
+    '<s><|user|>What...?<|assistant|>... yes<|assistant|>...'
     """
     if isinstance(n_texts, bool) or not isinstance(n_texts, int) or n_texts < 8:
         raise ValueBiasError(f"n_texts is {n_texts!r}; expected a whole number, 8 or more.")

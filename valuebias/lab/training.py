@@ -18,7 +18,7 @@ Integers = npt.NDArray[np.int64]
 Advance = Callable[[int, int], None]
 
 _FALL = 0.3
-"""Share of the steps over which the rate falls; some things are learned late, at its full height."""
+"""Share of the steps over which the rate falls; some things are learned late, at full height."""
 
 
 def demand_torch() -> None:
