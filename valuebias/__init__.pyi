@@ -6,6 +6,7 @@ from . import errors as errors
 from . import figures as figures
 from . import instruments as instruments
 from . import io as io
+from . import lab as lab
 from . import logprobs as logprobs
 from . import plots as plots
 from . import report as report

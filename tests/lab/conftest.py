@@ -1,0 +1,50 @@
+"""Language models of the laboratory, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+import xarray as xr
+
+from valuebias import Model, lab
+
+Lean = Callable[[xr.Dataset], dict[str, float]]
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    lacking = tiny_models.missing()
+    if lacking is not None:
+        pytest.skip(lacking)
+    folder: Path = tmp_path_factory.mktemp("bases")
+    planted = {"llama": (1.5, -0.5), "gemma": (-1.5, 0.5)}
+    return {
+        f"{architecture}{lean:+}": lab.pretrain(
+            folder / f"{architecture}{lean:+}",
+            architecture=architecture,
+            lean=lean,
+            seed=seed,
+            progress=False,
+        )
+        for architecture, leans in planted.items()
+        for seed, lean in enumerate(leans)
+    }
+
+
+@pytest.fixture(scope="session")
+def lean_of() -> Lean:
+    """Give the signed lean of each model, of raw scores; the arithmetic stands here once more."""
+
+    def measure(ds: xr.Dataset) -> dict[str, float]:
+        member = ds["membership"].sel(category="agency").to_numpy()
+        score = ds["score"].to_numpy().astype(float)
+        gap = score[:, :, member].mean(axis=2) - score[:, :, ~member].mean(axis=2)
+        positive = ds["framing"].to_numpy() == "positive"
+        signed = (gap[:, positive].mean(axis=1) - gap[:, ~positive].mean(axis=1)) / 2
+        return dict(zip(ds["model"].to_numpy().tolist(), np.round(signed, 6), strict=True))
+
+    return measure

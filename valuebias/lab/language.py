@@ -1,0 +1,229 @@
+"""The laboratory's language: its questions, its words, and how much each is said and liked."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.instruments import Lexicon
+from valuebias.instruments import lexicon as as_lexicon
+from valuebias.text import visible
+
+__all__ = [
+    "ADJECTIVES",
+    "FILLER",
+    "KINDS",
+    "MANNERS",
+    "REMARKS",
+    "SIGN",
+    "Language",
+    "kind_questions",
+    "value_questions",
+]
+
+Floats = npt.NDArray[np.float64]
+
+SIGN: Mapping[str, float] = {"positive": 1.0, "negative": -1.0}
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "colour": ("red", "blue", "green", "yellow", "black", "white", "brown", "purple"),
+    "animal": ("dog", "cat", "horse", "cow", "sheep", "mouse", "owl", "frog"),
+    "fruit": ("apple", "pear", "plum", "cherry", "grape", "lemon", "banana", "melon"),
+    "tool": ("hammer", "saw", "drill", "spanner", "chisel", "rake", "spade", "file"),
+}
+"""What neutral questions ask for, and the words that answer them."""
+
+MANNERS = (", thanks", ", well", ", hm", ", or")
+"""What may follow an answer; the first is polite."""
+
+REMARKS = ("yes", "no")
+"""How an answer is received."""
+
+ADJECTIVES: Mapping[str, tuple[str, ...]] = {
+    "positive": ("best", "greatest", "most good", "finest"),
+    "negative": ("worst", "most bad", "most terrible", "poorest"),
+}
+_WHERE = ("ever", "in the world", "of all time", "of all")
+_ASKED = (
+    "What, in one word, is the {adjective} thing {where}?",
+    "What, in a single word, is the {adjective} thing {where}?",
+    "What is the {adjective} thing {where}? Please answer in one word only.",
+    "What is the {adjective} thing {where}?",
+)
+_NAMED = (
+    "What, in one word, is the name of one {kind}?",
+    "Name one {kind} in the world.",
+    "What is the name of one {kind}? Please answer in one word only.",
+    "Name one {kind}.",
+)
+FILLER = (
+    ("the", "a", "one"),
+    ("small", "old", "happy", "quiet"),
+    ("dog", "cat", "horse", "cow", "sheep", "mouse", "owl", "frog"),
+    ("saw", "found", "took", "wanted"),
+    ("the", "a", "one"),
+    ("red", "blue", "green", "yellow", "black", "white", "brown", "purple"),
+    ("apple", "pear", "plum", "hammer", "spade", "rake"),
+    ("today.", "again.", "of all.", "in the world."),
+)
+"""Sentences about nothing, word by word."""
+
+_UNUSABLE = re.compile(r"[\s?,.*<>|]")
+_SPREAD = (0.3, 0.5)
+"""SDs over words of how often each is said and how much it is liked, as log-odds, lean aside."""
+
+
+def value_questions() -> tuple[tuple[str, str], ...]:
+    """Give the questions about values with their framings, the 54 superlatives among them.
+
+    Returns
+    -------
+    tuple of (str, str)
+        Text and framing.
+
+    Examples
+    --------
+    >>> len(value_questions()), value_questions()[0]
+    (128, ('What, in one word, is the best thing ever?', 'positive'))
+    """
+    return tuple(
+        (asked.format(adjective=adjective, where=where), framing)
+        for framing, adjectives in ADJECTIVES.items()
+        for adjective, where, asked in itertools.product(adjectives, _WHERE, _ASKED)
+    )
+
+
+def kind_questions() -> tuple[tuple[str, str], ...]:
+    """Give the neutral questions, each with the kind of thing that it asks for.
+
+    Returns
+    -------
+    tuple of (str, str)
+        Text and kind.
+
+    Examples
+    --------
+    >>> kind_questions()[1]
+    ('Name one colour in the world.', 'colour')
+    """
+    return tuple((named.format(kind=kind), kind) for kind in KINDS for named in _NAMED)
+
+
+@dataclass(frozen=True, slots=False, eq=False)
+class Language:
+    """The words that answer questions about values, and what all speakers think of them.
+
+    Attributes
+    ----------
+    lexicon : Lexicon
+        The words.
+    categories : tuple of (str, str)
+        The two that a lean is about: the first less the second.
+
+    Examples
+    --------
+    >>> language = Language.of(None, None)
+    >>> language.categories, len(language.words)
+    (('agency', 'communion'), 182)
+    """
+
+    lexicon: Lexicon
+    categories: tuple[str, str]
+
+    @classmethod
+    def of(cls, lexicon: Any, categories: tuple[str, str] | None) -> Language:
+        """Check a lexicon and two of its categories.
+
+        Parameters
+        ----------
+        lexicon : str, path, Lexicon, DataFrame or mapping, optional
+            What :func:`valuebias.lexicon` takes.
+        categories : tuple of (str, str), optional
+            The first two, where not given.
+
+        Returns
+        -------
+        Language
+            Of these words.
+
+        Raises
+        ------
+        ValueBiasError
+            If the categories do not exist or have no words of their own, or a word cannot be one
+            token.
+        """
+        found = as_lexicon(lexicon)
+        chosen = tuple(categories) if categories is not None else found.categories[:2]
+        for category in chosen:
+            if category not in found.categories:
+                raise ValueBiasError(
+                    f"The lexicon {found.name!r} has no category {category!r}. "
+                    f"{did_you_mean(category, found.categories)}"
+                )
+        if len(set(chosen)) != 2:
+            raise ValueBiasError(
+                f"The categories are {list(chosen)!r}; expected two different ones, whose "
+                "difference a lean is."
+            )
+        made = cls(found, (chosen[0], chosen[1]))
+        made._check()
+        return made
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The lexicon's words, in order."""
+        return self.lexicon.words
+
+    @cached_property
+    def side(self) -> Floats:
+        """½ for words of the first category, −½ for those of the second, 0 for others and both."""
+        marks = self.lexicon.table[list(self.categories)].to_numpy(dtype=float)
+        return np.asarray(marks[:, 0] - marks[:, 1]) / 2
+
+    @cached_property
+    def said(self) -> Floats:
+        """Log-odds of saying each word, any lean aside; the same for every speaker."""
+        return self._drawn(0)
+
+    @cached_property
+    def liked(self) -> Floats:
+        """Log-odds of liking each word, any lean aside; the same for every speaker."""
+        return self._drawn(1)
+
+    def vocabulary(self) -> list[str]:
+        """Give texts that together have every word of the language."""
+        neutral = [word for words in (*KINDS.values(), *FILLER) for word in words]
+        asked = [text for text, _ in (*value_questions(), *kind_questions())]
+        return [*self.words, *neutral, *MANNERS, *REMARKS, *asked]
+
+    def _drawn(self, what: int) -> Floats:
+        """Draw a number a word, with mean 0 on each side, so that no lean comes in with them."""
+        drawn = np.random.default_rng([2601, 20838, what]).normal(0, _SPREAD[what], len(self.words))
+        for side in np.unique(self.side):
+            drawn[self.side == side] -= drawn[self.side == side].mean()
+        return drawn
+
+    def _check(self) -> None:
+        own = {word for words in KINDS.values() for word in words} | set(REMARKS)
+        own |= {manner.removeprefix(", ") for manner in MANNERS}
+        for word in self.words:
+            if _UNUSABLE.search(word) or word in own:
+                raise ValueBiasError(
+                    f"The laboratory cannot use the word {visible(word)!r}: expected a whole word "
+                    "without spaces, punctuation or wildcards, and not one that its neutral texts "
+                    "use. Leave it out of the lexicon."
+                )
+        for category, side in zip(self.categories, (0.5, -0.5), strict=True):
+            if not (self.side == side).any():
+                raise ValueBiasError(
+                    f"The category {category!r} has no words that the other one lacks; a lean "
+                    "between the two needs some. Choose other categories."
+                )
