@@ -13,11 +13,11 @@ from . import report as report
 from . import reproduction as reproduction
 from . import schema as schema
 from . import scoring as scoring
+from .ablation.fitting import AblationFit as AblationFit
+from .ablation.fitting import fit_ablation as fit_ablation
+from .ablation.fitting import fit_ablation_medians as fit_ablation_medians
 from .ablation.preferences import Preferences as Preferences
 from .ablation.preferences import preferences as preferences
-from .ablations import AblationFit as AblationFit
-from .ablations import fit_ablation as fit_ablation
-from .ablations import fit_ablation_medians as fit_ablation_medians
 from .analysis.audit import Audit as Audit
 from .analysis.audit import audit as audit
 from .analysis.classical import Classical as Classical

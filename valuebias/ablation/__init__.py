@@ -16,6 +16,10 @@ module                                       what
 :mod:`~valuebias.ablation.bradley_terry`     ``valuebias.ablation.fit_head``: the exact optimum
 :mod:`~valuebias.ablation.head`              what that gives: weights, rewards, a file
 :mod:`~valuebias.ablation.solving`           how that optimum is found
+:mod:`~valuebias.ablation.fitting`           ``valuebias.fit_ablation``: what a study says
+:mod:`~valuebias.ablation.result`            ``AblationFit``: gaps, slopes, shares, trajectories
+:mod:`~valuebias.ablation.movers`            the words that moved most
+:mod:`~valuebias.ablation.headline`          the answer in words
 ===========================================  ====================================================
 """
 

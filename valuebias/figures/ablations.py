@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from valuebias.ablation_fit import AblationFit
+from valuebias.ablation.result import AblationFit
 from valuebias.errors import ValueBiasError
 from valuebias.plots.canvas import (
     FAINT,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.ablation_fit import AblationFit
+    from valuebias.ablation.result import AblationFit
 
 __all__ = ["trajectory_figure"]
 

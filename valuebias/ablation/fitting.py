@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.ablation_fit import AblationFit
+from valuebias.ablation.result import AblationFit
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.fitting import fit as fit_scores
 from valuebias.schema import model_table, validate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from valuebias.ablation_fit import AblationFit
+    from valuebias.ablation.result import AblationFit
 
 __all__ = ["ablation_headline"]
 

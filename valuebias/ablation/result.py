@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from valuebias.ablation_words import most_moved
+from valuebias.ablation.movers import most_moved
 from valuebias.analysis.closing import BaseGap, base_gaps, closing_row, share_row
 from valuebias.analysis.curves import Curves, summarise
 from valuebias.errors import ValueBiasError
@@ -341,7 +341,7 @@ class AblationFit:
             About the first two families and the source with the most numbers of pairs; a fit that
             did not converge says so first, and what the data cannot tell last.
         """
-        from valuebias.ablation_headline import ablation_headline
+        from valuebias.ablation.headline import ablation_headline
 
         return ablation_headline(self)
 
