@@ -114,14 +114,14 @@ def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
         for axes, pair in zip(grid, pairs, strict=False):
             _panel(axes, fit, pair, palette, float(ahead))
             axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
-            axes.set_xlabel("pairs of preferences")
+            axes.set_xlabel("pairs of preferences" + ("; dashed: drawn on" if ahead > 1 else ""))
         for axes in grid[len(pairs) :]:
             axes.remove()
         for axes in grid[::n_columns]:
             lean = drawable(fit.curves.category, 40)
             axes.set_ylabel(f"gap in lean, {lean}\n({fit.unit}, {INTERVAL:.0%} interval)")
         handles, labels = grid[0].get_legend_handles_labels()
-        legend(figure, handles, labels)
+        legend(figure, handles, labels, columns=2 * n_columns)
         figure.draw_without_rendering()
     return figure
 
@@ -140,8 +140,8 @@ def _panel(
     for k, (source, colour) in enumerate(palette.items()):
         studied = fit.curves.quantities(source)
         if len(studied) > 1 and "n_pairs" in fit.formula:
-            label = f"{source}; dashed: drawn on"
-            _line(axes, fit, pair, source, np.geomspace(studied[0], studied[-1], 25), colour, label)
+            within = np.geomspace(studied[0], studied[-1], 25)
+            _line(axes, fit, pair, source, within, colour, source)
             if ahead > 1:
                 beyond = np.geomspace(studied[-1], studied[-1] * ahead, 25)
                 _line(axes, fit, pair, source, beyond, colour, None)
