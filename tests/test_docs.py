@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from pathlib import Path
@@ -21,6 +22,8 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 OPTIONAL = {"ES01", "SA01", "SA04", "SS05", "SS06", "PR08", "RT04"}
 # What the modules of the inference backends may import at their top.
 EXTRAS = {"torch", "transformers", "onnx", "onnxruntime"}
+# The modules whose examples train a model.
+TRAINING = {"valuebias.lab.grid", "valuebias.lab.models", "valuebias.lab.rewards"}
 
 
 def module_names() -> list[str]:
@@ -79,6 +82,8 @@ def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         if error.name not in EXTRAS:
             raise
         pytest.skip(f"{error.name} is not installed")
+    if name in TRAINING and importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed")
     assert doctest.testmod(module, optionflags=OPTIONS).failed == 0
 
 
