@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiny_models
 
-import valuebias
+from valuebias import ValueBiasWarning
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ROOT / "docs" / "howto"
@@ -81,7 +81,9 @@ def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     assert names["own"].sizes == names["rewards"].sizes
 
 
-def test_training_reward_models_as_the_guide_shows_it(folder: Path) -> None:
+def test_training_reward_models_as_the_guide_shows_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for source in ("helpful", "harmless"):
         rows = [
             {"prompt": f"{source} {i}?", "chosen": f"Yes, {i}.", "rejected": "no " * (i % 3 + 1)}
@@ -89,13 +91,11 @@ def test_training_reward_models_as_the_guide_shows_it(folder: Path) -> None:
         ]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{source}.jsonl").write_text(text, encoding="utf-8")
-    scores = run("train-reward-models.md")["scores"]
+    with pytest.warns(ValueBiasWarning, match="one base model only"):
+        scores = run("train-reward-models.md")["scores"]
     assert scores.sizes["model"] == 2 * 2 * 3 * 2
     assert float(scores["accuracy"].mean()) > 0.7
-    made = valuebias.fit(
-        scores, "~ family * log2(n_pairs)", draws=20, tune=50, chains=2, seed=1, progress=False
-    )
-    assert "slope" in set(made.contrasts()["estimand"])
+    assert "for every doubling" in capsys.readouterr().out
 
 
 def test_the_table_shown_is_the_one_measured() -> None:

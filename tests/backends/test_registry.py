@@ -23,7 +23,7 @@ class Working(Backend):
     def available(self):
         return None
     def load(self, source):
-        raise NotImplementedError
+        raise AssertionError("not to be loaded")
 
 class Missing(Working):
     extra = "gpu"
@@ -45,7 +45,7 @@ class Nameless(Backend):
     def available(self):
         return None
     def load(self, source):
-        raise NotImplementedError
+        raise AssertionError("not to be loaded")
 
 function = print
 """

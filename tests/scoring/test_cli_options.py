@@ -26,7 +26,7 @@ class Plain(Backend):
     def available(self):
         return None
     def load(self, source):
-        raise NotImplementedError
+        raise AssertionError("not to be loaded")
 
 class Threaded(Plain):
     name = "threaded"

@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias.atomic import atomic_path
-from valuebias.backends.base import Backend, LoadedModel, OutOfMemory
+from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
+from valuebias.scoring.compute import Job, Runner
 from valuebias.scoring.models import Model
+from valuebias.scoring.plan import Block
 from valuebias.scoring.resolve import Resolved, resolve
 from valuebias.scoring.tokenise import Tokeniser
-from valuebias.scoring.trie import pack_rewards
 
 __all__ = ["Base", "Conversation", "features", "find_base"]
 
@@ -149,11 +150,11 @@ def features(
                if not file.exists()]  # fmt: skip
     done = len(conversations) - sum(len(block) for block, _ in missing)
     if missing:
-        with _loaded(base, backend) as model:
+        with _loaded(base, backend) as runner:
             for block, file in missing:
                 if advance is not None:
                     advance(done, len(conversations))
-                made = _block(base, model, block)
+                made = _block(base, runner, block)
                 with atomic_path(file) as part, part.open("wb") as out:
                     np.save(out, made, allow_pickle=False)
                 done += len(block)
@@ -163,34 +164,23 @@ def features(
 
 
 @contextmanager
-def _loaded(base: Base, backend: Backend) -> Iterator[LoadedModel]:
+def _loaded(base: Base, backend: Backend) -> Iterator[Runner]:
     model = backend.load(base.resolved.source)
+    width = base.resolved.facts.hidden
     try:
-        yield model
+        yield Runner(model, name=base.name, kind="reward", budget=None, width=width)
     finally:
         model.close()
 
 
-def _block(base: Base, model: LoadedModel, block: Sequence[Conversation]) -> Floats:
+def _block(base: Base, runner: Runner, block: Sequence[Conversation]) -> Floats:
     ids = [
         sequence
         for conversation in block
         for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
     ]
-    rows: list[Floats | None] = [None] * len(ids)
-    for packed in pack_rewards(ids, budget=model.budget):
-        try:
-            out = model.forward(packed.pack)
-        except OutOfMemory as error:
-            raise OutOfMemory(f"{error} A backend takes one: TorchBackend(budget=512).") from error
-        if out.ndim != 2:
-            raise ValueBiasError(
-                f"The backend gave an array of shape {out.shape} for {base.name!r}; expected "
-                "hidden states, shape (R, hidden). Use backend='torch'."
-            )
-        for item, place in zip(packed.item, packed.out, strict=True):
-            rows[item] = out[place]
-    made = np.stack([row for row in rows if row is not None])
+    place = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
+    made = runner.run(Job(place, ids), lambda done: None)
     if not np.isfinite(made).all():
         bad = int(np.argmin(np.isfinite(made).all(axis=1)))
         answer = block[bad // len(block[0].answers)].answers[bad % len(block[0].answers)]
@@ -198,7 +188,7 @@ def _block(base: Base, model: LoadedModel, block: Sequence[Conversation]) -> Flo
             f"The hidden states of {base.name!r} are not finite for the answer {answer[:60]!r}. "
             "Give a dtype of a wider range, such as float32."
         )
-    return made.reshape(len(block), -1, made.shape[1]).astype(np.float32)
+    return made.reshape(len(block), -1, made.shape[1])
 
 
 def _digest(base: Base, backend: Backend, block: Sequence[Conversation]) -> str:

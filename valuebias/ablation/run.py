@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +125,7 @@ class _Maker:
         with progress_bar(what, shown=self._progress) as advance:
             return features(
                 self._base, conversations, folder=self._out / "features", backend=self._engine,
-                advance=_or_nothing(advance),
+                advance=advance,
             )  # fmt: skip
 
     def pairs(self, name: str, source: Preferences) -> _Pairs:
@@ -193,10 +192,6 @@ class _Maker:
 def _accuracy(head: Head, pairs: _Pairs) -> float:
     chosen, rejected = (head.score(values) for values in pairs.of(pairs.held_out))
     return float((chosen > rejected).mean())
-
-
-def _or_nothing(advance: Callable[[int, int], None] | None) -> Callable[[int, int], None]:
-    return advance if advance is not None else lambda done, of: None
 
 
 def _about(study: Study, sources: dict[str, Preferences], bases: list[Base]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from valuebias.cli.output import watched
+from valuebias.cli.output import explained_stop, watched
 from valuebias.cli.scoring import Backend
 
 __all__ = ["ablate"]
@@ -31,5 +31,6 @@ def ablate(
     if plan:
         typer.echo(str(asked.plan()))
         return
-    asked.run(out, backend=backend, progress=watched())
+    with explained_stop("What is finished stays there; the same command goes on."):
+        asked.run(out, backend=backend, progress=watched())
     typer.echo(out / "scores.nc")

@@ -13,11 +13,20 @@ import typer
 
 from valuebias.text import visible
 
-__all__ = ["complain", "print_fields", "print_json", "print_table", "stage", "watched"]
+__all__ = [
+    "complain",
+    "explained_stop",
+    "print_fields",
+    "print_json",
+    "print_table",
+    "stage",
+    "watched",
+]
 
 # Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
 _JOINERS = {"\u200c", "\u200d"}
 _PIPE_WIDTH = 120
+_INTERRUPTED = 130
 
 
 def complain(kind: str, message: str) -> None:
@@ -33,6 +42,27 @@ def complain(kind: str, message: str) -> None:
     lines = [visible(line) for line in message.splitlines()]
     colour = typer.colors.RED if kind == "Error" else typer.colors.YELLOW
     typer.echo(f"{typer.style(f'{kind}:', fg=colour, bold=True)} " + "\n".join(lines), err=True)
+
+
+@contextmanager
+def explained_stop(otherwise: str) -> Iterator[None]:
+    """Turn Ctrl-C into a message and exit status 130.
+
+    Parameters
+    ----------
+    otherwise : str
+        What to say where the interrupt does not say itself what is kept.
+
+    Yields
+    ------
+    None
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        notes = getattr(stopped, "__notes__", [otherwise])
+        complain("Stopped", " ".join(notes).replace("same call", "same command"))
+        raise typer.Exit(_INTERRUPTED) from stopped
 
 
 def print_json(value: Any) -> None:

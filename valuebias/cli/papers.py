@@ -8,13 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from valuebias.cli.fits import AsJson, Chains, Draws
-from valuebias.cli.output import complain, print_json, print_table, watched
+from valuebias.cli.output import explained_stop, print_json, print_table, watched
 from valuebias.cli.sources import check_place
 from valuebias.text import visible
 
 __all__ = ["reproduce"]
-
-_INTERRUPTED = 130
 
 
 def reproduce(
@@ -48,7 +46,7 @@ def reproduce(
     import valuebias
 
     check_place(out / "index.html")
-    try:
+    with explained_stop("Nothing was made."):
         made = valuebias.reproduce(
             paper,
             out=out,
@@ -59,10 +57,6 @@ def reproduce(
             n_permutations=permutations,
             progress=watched(),
         )
-    except KeyboardInterrupt as stopped:
-        notes = getattr(stopped, "__notes__", ["Nothing was made."])
-        complain("Stopped", " ".join(notes).replace("same call", "same command"))
-        raise typer.Exit(_INTERRUPTED) from stopped
     table = made.table
     if as_json:
         print_json({"folder": str(made.folder), "complete": made.complete,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from valuebias.cli.output import complain, print_json, print_table, watched
+from valuebias.cli.output import explained_stop, print_json, print_table, watched
 from valuebias.cli.sources import check_place
 from valuebias.errors import ValueBiasError
 from valuebias.text import visible
@@ -54,8 +54,6 @@ Budget = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 
-_INTERRUPTED = 130
-
 
 def score(
     models: Models,
@@ -83,7 +81,7 @@ def score(
     import valuebias
 
     check_place(store, suffixes=(".zarr",))
-    try:
+    with explained_stop("Nothing was scored."):
         scores: Any = valuebias.score(
             models[0] if len(models) == 1 else models,
             prompts=prompts,
@@ -96,10 +94,6 @@ def score(
             budget=budget,
             progress=watched(),
         )
-    except KeyboardInterrupt as stopped:
-        notes = getattr(stopped, "__notes__", ["Nothing was scored."])
-        complain("Stopped", " ".join(notes).replace("same call", "same command"))
-        raise typer.Exit(_INTERRUPTED) from stopped
     groups = list(scores.children.values()) if lexicon == "vocabulary" else [scores]
     if as_json:
         sizes = [{dim: int(n) for dim, n in group.sizes.items()} for group in groups]

@@ -8,13 +8,13 @@ import numpy as np
 
 from valuebias.ablation.result import AblationFit
 from valuebias.errors import ValueBiasError
+from valuebias.figures.layout import panel_grid
 from valuebias.plots.canvas import (
     FAINT,
     GREY,
     INK,
     INTERVAL,
     PAPER,
-    blank_figure,
     colours,
     legend,
     styled,
@@ -106,22 +106,17 @@ def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
         raise ValueBiasError(f"ahead must be a number of 1 or more, found {ahead!r}.")
     pairs = fit.curves.pairs
     palette = colours(fit.curves.sources)
-    n_columns = min(len(pairs), 3)
-    n_rows = -(-len(pairs) // n_columns)
     with styled():
-        figure = blank_figure(1.2 + 2.6 * n_columns, 0.9 + 2.6 * n_rows)
-        grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel()
-        for axes, pair in zip(grid, pairs, strict=False):
+        figure, panels, left = panel_grid(len(pairs), margin=1.2, height=2.6, sharex=True)
+        for axes, pair in zip(panels, pairs, strict=True):
             _panel(axes, fit, pair, palette, float(ahead))
             axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
             axes.set_xlabel("pairs of preferences" + ("; dashed: drawn on" if ahead > 1 else ""))
-        for axes in grid[len(pairs) :]:
-            axes.remove()
-        for axes in grid[::n_columns]:
+        for axes in left:
             lean = drawable(fit.curves.category, 40)
             axes.set_ylabel(f"gap in lean, {lean}\n({fit.unit}, {INTERVAL:.0%} interval)")
-        handles, labels = grid[0].get_legend_handles_labels()
-        legend(figure, handles, labels, columns=2 * n_columns)
+        handles, labels = panels[0].get_legend_handles_labels()
+        legend(figure, handles, labels, columns=2 * min(len(pairs), 3))
         figure.draw_without_rendering()
     return figure
 

@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from valuebias.plots.canvas import GREY
+from valuebias.plots.canvas import GREY, blank_figure
 from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Panels", "Rows", "bracket", "header", "make_panels", "rank_label", "spread", "width"]
+__all__ = [
+    "Panels",
+    "Rows",
+    "bracket",
+    "header",
+    "make_panels",
+    "panel_grid",
+    "rank_label",
+    "spread",
+    "width",
+]
 
 _GAP = 0.7
 _RANKED = {
@@ -135,3 +145,35 @@ def spread(values: Iterable[float], most: float) -> NDArray[np.float64]:
     n = len(list(values))
     # Multiples of the golden ratio fill an interval evenly, in whatever number they come.
     return np.asarray(most * (2 * (np.arange(n) * 0.6180339887 % 1.0) - 1), dtype=np.float64)
+
+
+def panel_grid(
+    n: int, *, margin: float, height: float, sharex: bool
+) -> tuple[Figure, list[Axes], list[Axes]]:
+    """Make panels of equal size, three in a row at the most.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    margin, height : float
+        Inches at the left, and of a row.
+    sharex : bool
+        Whether they have one horizontal axis; they have one vertical axis in any case.
+
+    Returns
+    -------
+    figure : Figure
+        Not laid out yet.
+    panels : list of Axes
+        Row by row.
+    left : list of Axes
+        Those of the panels that stand at the left.
+    """
+    columns = min(n, 3)
+    rows = -(-n // columns)
+    figure = blank_figure(margin + 2.6 * columns, 0.9 + height * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True).ravel()
+    for axes in grid[n:]:
+        axes.remove()
+    return figure, list(grid[:n]), list(grid[:n:columns])

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.figures.ablations import demand_ablation, panel_title
+from valuebias.figures.layout import panel_grid
 from valuebias.plots.canvas import (
     FAINT,
     GREY,
     INTERVAL,
-    blank_figure,
     colours,
     legend,
     styled,
@@ -73,21 +73,17 @@ def trajectory_figure(fit: AblationFit) -> Figure:
     keys = leans[["source", "n_pairs"]].drop_duplicates().nlargest(_MOST, "n_pairs")
     keys = keys.sort_values(["source", "n_pairs"])
     palette = colours(fit.curves.families)
-    n_columns = min(len(keys), 3)
-    n_rows = -(-len(keys) // n_columns)
     with styled():
-        figure = blank_figure(1.0 + 2.6 * n_columns, 0.9 + 2.3 * n_rows)
-        grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
-        for axes, (source, n_pairs) in zip(grid, keys.itertuples(index=False), strict=False):
+        figure, panels, left = panel_grid(len(keys), margin=1.0, height=2.3, sharex=False)
+        for axes, (source, n_pairs) in zip(panels, keys.itertuples(index=False), strict=True):
             here = leans[(leans["source"] == source) & (leans["n_pairs"] == n_pairs)]
             _panel(axes, here, palette)
             axes.set_title(panel_title(source, n_pairs))
             axes.set_xlabel("step")
-        for axes in grid[len(keys) :]:
-            axes.remove()
-        for axes in grid[::n_columns]:
+            axes.locator_params(axis="x", nbins=5)
+        for axes in left:
             axes.set_ylabel(f"lean, {drawable(fit.curves.category, 40)}\n({fit.unit})")
-        handles, labels = grid[0].get_legend_handles_labels()
+        handles, labels = panels[0].get_legend_handles_labels()
         legend(figure, handles, labels)
         figure.draw_without_rendering()
     return figure

@@ -123,12 +123,17 @@ def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
 
 def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    from valuebias.ablation.fitting import fit_ablation_medians
     from valuebias.datasets import load
+    from valuebias.figures import ablation_figure, trajectory_figure
 
-    load("christian2026-training").to_csv(
-        folder / "training-ranks.csv", index=False, lineterminator="\n"
-    )
-    return ["A table only: the package does not draw these figures yet."]
+    table = load("christian2026-training")
+    table.to_csv(folder / "training-ranks.csv", index=False, lineterminator="\n")
+    made = fit_ablation_medians(table, seed=settings.seed)
+    save_figure(trajectory_figure(made), folder / "figure-4a")
+    save_figure(ablation_figure(made), folder / "figure-4b")
+    (folder / "headline.txt").write_text(f"{made.headline()}\n", encoding="utf-8")
+    return ["Leans (agency − communion) with intervals, in ranks; the paper draws the medians."]
 
 
 def _absent(name: str, title: str, reason: str) -> Item:
@@ -222,6 +227,7 @@ ITEMS: tuple[Item, ...] = (
         "Figures 4 and A5: median ranks of the reward models that the authors trained",
         _released("christian2026-training"),
         _figure_4,
+        ("seed",),
     ),
     _absent(
         "figure-5",

@@ -182,12 +182,23 @@ class Runner:
         What is measured.
     budget : int, optional
         How many tokens a pack may have; by default what the model thinks best.
+    width : int, optional
+        How many numbers a head of the caller's own gives for a conversation; one if not given.
     """
 
-    def __init__(self, loaded: LoadedModel, *, name: str, kind: str, budget: int | None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        name: str,
+        kind: str,
+        budget: int | None,
+        width: int | None = None,
+    ) -> None:
         self._loaded = loaded
         self._name = name
         self._kind = kind
+        self._wide = () if width is None else (width,)
         self.budget = loaded.budget if budget is None else budget
         self._warned = False
 
@@ -204,8 +215,9 @@ class Runner:
         Returns
         -------
         numpy.ndarray of float32
-            One row a conversation. Rewards: shape (n,). Log-probs of words: shape (n, token), NaN
-            after a word's last token. Log-probs of the vocabulary: shape (n, vocabulary).
+            One row a conversation. Rewards: shape (n,), or (n, width). Log-probs of words: shape
+            (n, token), NaN after a word's last token. Log-probs of the vocabulary: shape
+            (n, vocabulary).
 
         Raises
         ------
@@ -242,12 +254,12 @@ class Runner:
         if job.first is not None:
             lengths = np.array([len(ids) for ids in job.sequences], dtype=np.int64)
             return n, int((lengths - job.first).max())
-        return (n, self._loaded.vocabulary) if self._kind == "logprob" else (n,)
+        return (n, self._loaded.vocabulary) if self._kind == "logprob" else (n, *self._wide)
 
     def _check(self, packed: Packed, out: Any) -> None:
         """Refuse what no contract-abiding backend returns: a plug-in may be wrong."""
         asked = packed.pack
-        expected: tuple[int, ...] = (len(asked.gather),)
+        expected: tuple[int, ...] = (len(asked.gather), *self._wide)
         if self._kind == "logprob":
             wide = (len(asked.gather), self._loaded.vocabulary)
             expected = wide if asked.target is None else (len(asked.target),)
