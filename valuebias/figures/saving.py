@@ -24,7 +24,8 @@ _NO_METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
 }
 # TrueType fonts inside the PDF, and text as text in the SVG: both can be searched and edited.
-_TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "valuebias"}
+# Any: the keys have their own types in one Matplotlib, and none in another.
+_TEXT: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "valuebias"}
 
 
 def save_figure(
