@@ -103,6 +103,8 @@ def test_a_model_a_cell(scores: xr.Dataset, folder: Path) -> None:
 def test_heads_learn_what_is_preferred(scores: xr.Dataset) -> None:
     most = scores["accuracy"].where(scores["n_pairs"] == 80, drop=True)
     assert float(most.mean()) > 0.7
+    loss = scores["loss"].where(scores["n_pairs"] == 80, drop=True)
+    assert float(loss.mean()) < np.log(2)
 
 
 def test_the_scores_are_those_of_the_packed_scorer_with_that_head(

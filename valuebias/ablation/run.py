@@ -149,12 +149,12 @@ class _Maker:
             label = f"{self._base.name} · {source} · {quantity} · seed {seed}"
             try:
                 head = self._head(pairs, pairs.train.subset(quantity, seed=seed), before)
-                accuracy = _accuracy(head, pairs)
+                found = head.evaluate(*pairs.of(pairs.held_out))
             except (ValueBiasError, FloatingPointError) as error:
                 failures[label] = str(error)
                 continue
             before = head
-            made.append((self._row(label, source, quantity, seed, accuracy), head))
+            made.append((self._row(label, source, quantity, seed, found), head))
         return made
 
     def _head(self, pairs: _Pairs, subset: Preferences, before: Head | None) -> Head:
@@ -171,7 +171,7 @@ class _Maker:
         return head
 
     def _row(
-        self, label: str, source: str, quantity: int, seed: int, accuracy: float
+        self, label: str, source: str, quantity: int, seed: int, found: dict[str, float]
     ) -> dict[str, Any]:
         model = self._base.resolved.model
         return {
@@ -185,13 +185,9 @@ class _Maker:
             "seed": seed,
             "step": 1,
             "objective": self._study.objective,
-            "accuracy": accuracy,
+            "loss": found["loss"],
+            "accuracy": found["accuracy"],
         }
-
-
-def _accuracy(head: Head, pairs: _Pairs) -> float:
-    chosen, rejected = (head.score(values) for values in pairs.of(pairs.held_out))
-    return float((chosen > rejected).mean())
 
 
 def _about(study: Study, sources: dict[str, Preferences], bases: list[Base]) -> dict[str, Any]:

@@ -236,8 +236,8 @@ class Study:
         -------
         xarray.Dataset
             Rewards in the "valuebias/1" contract, a model a cell, with the coords ``source``,
-            ``n_pairs``, ``seed``, ``step``, ``objective`` and ``accuracy`` (on held-out pairs). It
-            also lies in the folder, as ``scores.nc``.
+            ``n_pairs``, ``seed``, ``step``, ``objective``, and ``loss`` (in nats) and ``accuracy``
+            on held-out pairs. It also lies in the folder, as ``scores.nc``.
 
         Raises
         ------
