@@ -13,6 +13,7 @@ module                                       what
 :mod:`~valuebias.ablation.filtering`         which rows are kept, counted
 :mod:`~valuebias.ablation.leakage`           words of a lexicon in the data
 :mod:`~valuebias.ablation.lots`              drawing pairs and prompts by lot
+:mod:`~valuebias.ablation.synthetic`         preferences made by rule, for trying a study
 :mod:`~valuebias.ablation.bradley_terry`     ``valuebias.ablation.fit_head``: the exact optimum
 :mod:`~valuebias.ablation.head`              what that gives: weights, rewards, a file
 :mod:`~valuebias.ablation.solving`           how that optimum is found

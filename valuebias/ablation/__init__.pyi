@@ -5,3 +5,4 @@ from .plan import Plan as Plan
 from .preferences import Preferences as Preferences
 from .preferences import check_disjoint as check_disjoint
 from .study import Study as Study
+from .synthetic import synthetic_preferences as synthetic_preferences
