@@ -1,4 +1,4 @@
-"""Datasets by name: the paper's released ones, and a simulated one to try things on.
+"""Datasets by name: the paper's released ones, a study of our own, and a simulated one.
 
 Nothing of others is bundled. Their files are looked for in the folder that the environment variable
 VALUEBIAS_DATA names, then in the cache, then on the network, and their hash is checked every time.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -20,6 +22,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.fetch import fetch, registry, released
 from valuebias.instruments.lexicons import lexicon
 from valuebias.instruments.prompts import prompts
+from valuebias.io import read
 from valuebias.provenance import record
 from valuebias.schema import build
 from valuebias.training import read_training
@@ -78,7 +81,7 @@ def names() -> tuple[str, ...]:
     Examples
     --------
     >>> names()
-    ('christian2026-big2', 'christian2026-mfd2', 'christian2026-training', 'demo')
+    ('christian2026-big2', 'christian2026-mfd2', 'christian2026-training', 'demo', 'simulated')
     """
     return tuple(registry()["datasets"])
 
@@ -103,7 +106,7 @@ def info(name: str) -> Info:
 
     Examples
     --------
-    >>> info("demo").title
+    >>> info("simulated").title
     'SIMULATED scores of eight invented models: no real model was asked'
     """
     entry = _entry(name)
@@ -125,7 +128,9 @@ def info(name: str) -> Info:
 @overload
 def load(name: Literal["christian2026-training"]) -> pd.DataFrame: ...
 @overload
-def load(name: Literal["christian2026-big2", "christian2026-mfd2", "demo"]) -> xr.Dataset: ...
+def load(
+    name: Literal["christian2026-big2", "christian2026-mfd2", "demo", "simulated"],
+) -> xr.Dataset: ...
 @overload
 def load(name: str) -> xr.Dataset | pd.DataFrame: ...
 def load(name: str) -> xr.Dataset | pd.DataFrame:
@@ -137,7 +142,9 @@ def load(name: str) -> xr.Dataset | pd.DataFrame:
         One of :func:`names`. ``"christian2026-big2"``: rewards of ten reward models for 54 prompts
         and 265 words, 263 of them in the lexicon "big2-nouns". ``"christian2026-mfd2"``: the same
         models on the Moral Foundations Dictionary. ``"christian2026-training"``: median ranks of
-        the models that the authors trained. ``"demo"``: simulated scores of invented models.
+        the models that the authors trained. ``"demo"``: rewards of 48 reward models that were
+        trained for this package on two small bases, two synthetic sources of preferences, four
+        quantities and three seeds. ``"simulated"``: simulated scores of invented models.
 
     Returns
     -------
@@ -163,21 +170,25 @@ def load(name: str) -> xr.Dataset | pd.DataFrame:
 
     Examples
     --------
-    >>> ds = load("demo")
+    >>> ds = load("simulated")
     >>> dict(ds.sizes)
     {'model': 8, 'prompt': 12, 'response': 182, 'category': 2}
+    >>> dict(load("demo").sizes)
+    {'model': 48, 'prompt': 54, 'response': 182, 'category': 2}
     """
     entry = _entry(name)
-    if entry["kind"] == "demo":
-        return _demo(entry)
+    if entry["kind"] == "simulated":
+        return _simulated(name, entry)
+    if entry["kind"] == "study":
+        with _bundled(f"{name}.nc") as file:
+            return _with_citation(read(file), name, entry)
     paths = [fetch(released(local)) for local in entry["files"]]
     if entry["kind"] == "training":
         table, faults = read_training(paths)
         for fault in faults:
             warnings.warn(fault, ValueBiasWarning, stacklevel=2)
         return table
-    ds = read_scores(paths, lexicon=entry["lexicon"])
-    return ds.assign_attrs(provenance=_with_citation(ds, name, entry))
+    return _with_citation(read_scores(paths, lexicon=entry["lexicon"]), name, entry)
 
 
 def _entry(name: str) -> dict[str, Any]:
@@ -186,26 +197,32 @@ def _entry(name: str) -> dict[str, Any]:
     return dict(registry()["datasets"][name])
 
 
-def _with_citation(ds: xr.Dataset, name: str, entry: dict[str, Any]) -> str:
-    about = {key: entry[key] for key in ("title", "citation", "licence", "notes")}
-    return json.dumps({**json.loads(ds.attrs["provenance"]), "dataset": {"name": name, **about}})
+def _with_citation(ds: xr.Dataset, name: str, entry: dict[str, Any]) -> xr.Dataset:
+    known = {**json.loads(ds.attrs["provenance"]), "dataset": _about(name, entry)}
+    return ds.assign_attrs(provenance=json.dumps(known))
 
 
-def _demo(entry: dict[str, Any]) -> xr.Dataset:
+def _about(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, **{key: entry[key] for key in ("title", "citation", "licence", "notes")}}
+
+
+def _bundled(file: str) -> AbstractContextManager[Path]:
+    return resources.as_file(resources.files("valuebias") / "data" / file)
+
+
+def _simulated(name: str, entry: dict[str, Any]) -> xr.Dataset:
     """Put the stored scores together with the bundled prompts and lexicon."""
     words = lexicon()
-    path = resources.files("valuebias") / "data" / "demo.npz"
-    with resources.as_file(path) as file, np.load(file, allow_pickle=False) as stored:
+    with _bundled(f"{name}.npz") as file, np.load(file, allow_pickle=False) as stored:
         score, parameters = stored["score"], json.loads(str(stored["parameters"]))
         models = pd.DataFrame({key: stored[key] for key in ("family", "base", "n_params")})
         models = models.assign(stage="reward").set_axis(stored["model"].tolist(), axis=0)
         table = prompts("superlatives").table.loc[stored["prompt"].tolist()]
-    about = {key: entry[key] for key in ("title", "citation", "licence", "notes")}
     details = {
         "simulated": True,
         "parameters": parameters,
         "lexicon": words.about(),
-        "dataset": {"name": "demo", **about},
+        "dataset": _about(name, entry),
     }
     return build(
         score.astype(np.float32),

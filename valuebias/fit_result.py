@@ -54,7 +54,7 @@ class Fit:
     Examples
     --------
     >>> import valuebias
-    >>> fit = valuebias.fit(valuebias.datasets.load("demo"), seed=1, progress=False)
+    >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
     >>> fit.contrasts().loc[0, ["estimand", "name", "framing"]].tolist()
     ['family difference', 'Alder − Birch', 'signed']
     >>> fit.diagnostics().converged

@@ -140,7 +140,7 @@ def fit(
     Examples
     --------
     >>> import valuebias
-    >>> dataset = valuebias.datasets.load("demo")
+    >>> dataset = valuebias.datasets.load("simulated")
     >>> fit = valuebias.fit(dataset, draws=200, tune=300, seed=1, progress=False)
     >>> fit.spec["path"]
     'complete'
@@ -199,7 +199,7 @@ def load(path: str | PathLike[str]) -> Fit:
     Examples
     --------
     >>> import tempfile, pathlib, valuebias
-    >>> fit = valuebias.fit(valuebias.datasets.load("demo"), draws=50, seed=1, progress=False)
+    >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), draws=50, seed=1, progress=False)
     >>> path = fit.save(pathlib.Path(tempfile.mkdtemp()) / "fit.nc")
     >>> valuebias.load(path).spec["seed"]
     1

@@ -71,7 +71,7 @@ def test_the_seed_draws(made: Preferences) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueBiasError, match="kind is 'corect'.*Did you mean 'correct'"):
+    with pytest.raises(ValueBiasError, match=r"kind is 'corect'.*Did you mean 'correct'"):
         synthetic_preferences("corect", 10)
     with pytest.raises(ValueBiasError, match="n_pairs is 1000000, and there are 3375 prompts"):
         synthetic_preferences("correct", 1_000_000)

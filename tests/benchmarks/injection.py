@@ -31,6 +31,7 @@ from valuebias import LoraSettings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
+from conditions import processor
 
 NOISE = (1.0, 2.0)
 SHARES = {0.1: "the likeliest tenth", 1.0: "all words"}
@@ -103,16 +104,6 @@ def threads() -> str:
 
     count = torch.get_num_threads()
     return "one thread" if count == 1 else f"{count} threads"
-
-
-def processor() -> str:
-    """Name the processor, without its exact type."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.machine()
-    names = [line.split(":")[1].split() for line in text.splitlines() if "model name" in line]
-    return f"an {' '.join(names[0][:2])}" if names else platform.machine()
 
 
 def changes(each: list[xr.Dataset]) -> str:

@@ -20,7 +20,7 @@ from valuebias import ValueBiasError
 SVG = "{http://www.w3.org/2000/svg}"
 SCRIPT = """
 import sys, valuebias
-figure = valuebias.figures.rank_figure(valuebias.datasets.load("demo"))
+figure = valuebias.figures.rank_figure(valuebias.datasets.load("simulated"))
 valuebias.figures.save_figure(figure, sys.argv[1])
 """
 

@@ -101,10 +101,10 @@ class TestData:
 
     @pytest.mark.parametrize("suffix", [".nc", ".zarr", ".parquet", ".csv"])
     def test_load(self, run: Run, tmp_path: Path, suffix: str) -> None:
-        out = tmp_path / "new" / f"demo{suffix}"
-        assert succeeded(run("data", "load", "demo", "--out", out)) == f"{out}\n"
+        out = tmp_path / "new" / f"simulated{suffix}"
+        assert succeeded(run("data", "load", "simulated", "--out", out)) == f"{out}\n"
         # Not identical: the provenance has the time of loading.
-        xr.testing.assert_equal(valuebias.read(out), valuebias.datasets.load("demo"))
+        xr.testing.assert_equal(valuebias.read(out), valuebias.datasets.load("simulated"))
 
     def test_load_into_what_is_a_file(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "taken").touch()
@@ -351,7 +351,16 @@ class TestProcess:
     def test_an_interrupted_fit_leaves_nothing_behind(self, tmp_path: Path) -> None:
         # A terminal, so that the progress bar tells when sampling is under way.
         terminal, theirs = os.openpty()
-        arguments = ["fit", "demo", "--draws", "200000", "--out", "fit.nc", "--report", "r.html"]
+        arguments = [
+            "fit",
+            "simulated",
+            "--draws",
+            "200000",
+            "--out",
+            "fit.nc",
+            "--report",
+            "r.html",
+        ]
         process = subprocess.Popen([self.SCRIPT, *arguments], cwd=tmp_path, stderr=theirs)
         os.close(theirs)
         shown = b""

@@ -15,6 +15,8 @@ import xarray as xr
 
 import valuebias.data
 from valuebias import datasets
+from valuebias.ablation import synthetic_preferences
+from valuebias.ablation.synthetic import KINDS
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon
 from valuebias.provenance import sha256
@@ -29,7 +31,7 @@ def test_every_dataset_is_described() -> None:
         assert about.title
         assert about.citation
         assert about.licence
-        assert bool(about.files) == bool(about.url) == (name != "demo")
+        assert bool(about.files) == bool(about.url) == (name not in ("demo", "simulated"))
     assert datasets.info("christian2026-mfd2").size is None
     assert any("recorded at the first" in n for n in datasets.info("christian2026-mfd2").notes)
 
@@ -40,35 +42,74 @@ def test_a_misspelt_name_is_corrected() -> None:
             function("christian-2026-big2")
 
 
-# --- demo ------------------------------------------------------------------------------------
+# --- simulated ------------------------------------------------------------------------------------
 
 
-def test_the_demo_is_small_quick_and_says_that_it_is_simulated() -> None:
+def test_it_is_small_quick_and_says_that_it_is_simulated() -> None:
     folder = Path(valuebias.data.__path__[0])
-    assert (folder / "demo.npz").stat().st_size < 150_000
-    ds = datasets.load("demo")
+    assert (folder / "simulated.npz").stat().st_size < 150_000
+    ds = datasets.load("simulated")
     # The best of three: another process may take the machine for a moment.
-    times = [timeit.timeit(lambda: datasets.load("demo"), number=1) for _ in range(3)]
+    times = [timeit.timeit(lambda: datasets.load("simulated"), number=1) for _ in range(3)]
     assert min(times) < 0.3
     validate(ds, min_categories=2)
     assert dict(ds.sizes) == {"model": 8, "prompt": 12, "response": 182, "category": 2}
     assert tuple(ds["response"].values) == lexicon().words
     assert json.loads(ds.attrs["provenance"])["simulated"] is True
     assert all(name.startswith("simulated/") for name in ds["model"].values.tolist())
-    assert "SIMULATED" in datasets.info("demo").title
+    assert "SIMULATED" in datasets.info("simulated").title
 
 
-def test_the_demo_is_what_its_script_makes(tmp_path: Path) -> None:
-    script = Path(valuebias.data.__path__[0]) / "make_demo.py"
-    copy = tmp_path / "make_demo.py"
+def test_it_is_what_its_script_makes(tmp_path: Path) -> None:
+    script = Path(valuebias.data.__path__[0]) / "make_simulated.py"
+    copy = tmp_path / "make_simulated.py"
     copy.write_bytes(script.read_bytes())
     subprocess.run([sys.executable, str(copy)], check=True, cwd=tmp_path)
-    with np.load(tmp_path / "demo.npz") as made, np.load(script.with_name("demo.npz")) as kept:
+    with (
+        np.load(tmp_path / "simulated.npz") as made,
+        np.load(script.with_name("simulated.npz")) as kept,
+    ):
         assert set(made) == set(kept)
         np.testing.assert_allclose(
             made["score"].astype(float), kept["score"].astype(float), atol=2e-3
         )
         assert all(np.array_equal(made[key], kept[key]) for key in set(made) - {"score"})
+
+
+# --- demo ------------------------------------------------------------------------------------
+
+
+def test_the_demo_is_a_study_of_real_models() -> None:
+    folder = Path(valuebias.data.__path__[0])
+    assert (folder / "demo.nc").stat().st_size < 1_200_000
+    ds = datasets.load("demo")
+    validate(ds, min_categories=2)
+    assert dict(ds.sizes) == {"model": 48, "prompt": 54, "response": 182, "category": 2}
+    assert tuple(ds["response"].values) == lexicon().words
+    cells = ds[["base", "source", "n_pairs", "seed"]].to_dataframe()
+    for column, n in {"base": 2, "source": 2, "n_pairs": 4, "seed": 3}.items():
+        assert cells[column].nunique() == n
+    assert len(cells[["base", "source", "n_pairs", "seed"]].drop_duplicates()) == 48
+    known = json.loads(ds.attrs["provenance"])
+    assert "simulated" not in known
+    assert set(known["bases"]) == set(cells["base"])
+    assert all(len(base["weights"]) == 64 for base in known["bases"].values())
+    assert any("synthetic" in note for note in datasets.info("demo").notes)
+
+
+def test_the_heads_of_the_demo_tell_held_out_pairs_apart() -> None:
+    ds = datasets.load("demo")
+    most = ds.isel(model=np.flatnonzero(ds["n_pairs"] == ds["n_pairs"].max()))
+    assert (most["accuracy"] > 0.8).all()
+    assert (most["loss"] < np.log(2)).all()
+
+
+def test_the_demos_preferences_are_those_that_can_be_made() -> None:
+    known = json.loads(datasets.load("demo").attrs["provenance"])["sources"]
+    assert set(known) == set(KINDS)
+    for kind in KINDS:
+        made = synthetic_preferences(kind, known[kind]["pairs"])
+        assert made.sha256 == known[kind]["sha256"]
 
 
 # --- christian2026-big2 ----------------------------------------------------------------------

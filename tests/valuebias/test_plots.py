@@ -152,6 +152,6 @@ def test_drawable() -> None:
 
 
 def test_notebooks_show_the_picture() -> None:
-    figure = valuebias.figures.rank_figure(valuebias.datasets.load("demo"))
+    figure = valuebias.figures.rank_figure(valuebias.datasets.load("simulated"))
     # What IPython looks for.
     assert imread(io.BytesIO(figure._repr_png_())).std() > 0.01

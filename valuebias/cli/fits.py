@@ -46,7 +46,7 @@ def demo(
 
     files = {"fit": out / "fit.nc", "report": out / "report.html"}
     _check_places(files)
-    dataset = valuebias.datasets.load("demo")
+    dataset = valuebias.datasets.load("simulated")
     result = valuebias.fit(dataset, draws=draws, chains=chains, seed=seed, progress=watched())
     _write(result, files)
     if as_json:

@@ -83,7 +83,7 @@ def logprob_figure(
     Examples
     --------
     >>> import valuebias
-    >>> scores = valuebias.datasets.load("demo")
+    >>> scores = valuebias.datasets.load("simulated")
     >>> pair = [str(name) for name in scores["model"].values[[0, -1]]]
     >>> figure = logprob_figure(scores, models=pair)
     >>> figure.axes[0].get_xlabel()

@@ -62,7 +62,7 @@ def rank_figure(scores: xr.Dataset, *, fit: Fit | None = None) -> Figure:
     Examples
     --------
     >>> import valuebias
-    >>> figure = rank_figure(valuebias.datasets.load("demo"))
+    >>> figure = rank_figure(valuebias.datasets.load("simulated"))
     >>> [axes.get_title(loc="left") for axes in figure.axes]
     ['positive framing', 'negative framing']
     """

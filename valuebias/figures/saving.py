@@ -62,7 +62,7 @@ def save_figure(
     Examples
     --------
     >>> import tempfile, valuebias
-    >>> figure = valuebias.figures.rank_figure(valuebias.datasets.load("demo"))
+    >>> figure = valuebias.figures.rank_figure(valuebias.datasets.load("simulated"))
     >>> [path.name for path in save_figure(figure, tempfile.mkdtemp() + "/ranks")]
     ['ranks.pdf', 'ranks.png', 'ranks.svg']
     """

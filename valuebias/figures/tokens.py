@@ -36,7 +36,7 @@ class TokenTable:
     Examples
     --------
     >>> import valuebias
-    >>> made = token_table(valuebias.datasets.load("demo"), n=1)
+    >>> made = token_table(valuebias.datasets.load("simulated"), n=1)
     >>> made.table[["framing", "end"]].values.tolist()[:2]
     [['positive', 'top'], ['positive', 'bottom']]
     """
@@ -140,7 +140,7 @@ def token_table(scores: xr.Dataset, *, n: int = 10) -> TokenTable:
     Examples
     --------
     >>> import valuebias
-    >>> len(token_table(valuebias.datasets.load("demo"), n=3).table)
+    >>> len(token_table(valuebias.datasets.load("simulated"), n=3).table)
     12
     """
     validate(scores)

@@ -91,7 +91,7 @@ def word_figure(
     Examples
     --------
     >>> import valuebias
-    >>> figure = word_figure(valuebias.datasets.load("demo"), framing="positive", n=2)
+    >>> figure = word_figure(valuebias.datasets.load("simulated"), framing="positive", n=2)
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['power', 'stamina', 'fairness', 'companionship']
     """

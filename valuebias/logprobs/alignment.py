@@ -159,7 +159,7 @@ def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
     Examples
     --------
     >>> import valuebias
-    >>> alignment_report(valuebias.datasets.load("demo"))
+    >>> alignment_report(valuebias.datasets.load("simulated"))
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: These scores were not aligned; expected what valuebias.align...

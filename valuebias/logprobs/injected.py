@@ -175,7 +175,7 @@ def injection_report(injected: xr.Dataset) -> pd.DataFrame:
     Examples
     --------
     >>> import valuebias
-    >>> injection_report(valuebias.datasets.load("demo"))
+    >>> injection_report(valuebias.datasets.load("simulated"))
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: The dataset holds scores of kind 'reward'; expected...

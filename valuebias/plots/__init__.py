@@ -55,7 +55,7 @@ def plot(fit: Fit, kind: str = "forest") -> Figure:
     --------
     >>> import valuebias
     >>> from valuebias.plots import plot
-    >>> data = valuebias.datasets.load("demo")
+    >>> data = valuebias.datasets.load("simulated")
     >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
     >>> figure = plot(fit, "forest")
     >>> figure.axes[0].get_xlabel()

@@ -56,7 +56,7 @@ def write_report(fit: Fit, path: str | os.PathLike[str], *, progress: bool = Fal
     --------
     >>> import pathlib, tempfile, valuebias
     >>> from valuebias.report import write_report
-    >>> data = valuebias.datasets.load("demo")
+    >>> data = valuebias.datasets.load("simulated")
     >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
     >>> path = write_report(fit, pathlib.Path(tempfile.mkdtemp()) / "fit.nc")
     >>> path.name
