@@ -155,6 +155,12 @@ def test_a_bad_factorial_is_named(changed: dict[str, Any], said: str) -> None:
         prompts(Factorial(**{**sound, **changed}))
 
 
+@pytest.mark.parametrize("source", [["What is best?"], ("a", "b"), 3, None])
+def test_what_has_no_names_is_refused(source: Any) -> None:
+    with pytest.raises(ValueBiasError, match="expected a name, a file, a table, or a mapping"):
+        prompts(source)
+
+
 @given(st.dictionaries(st.text(), st.text(), max_size=4))
 def test_any_mapping_is_taken_or_refused_clearly(source: dict[str, str]) -> None:
     try:

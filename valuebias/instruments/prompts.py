@@ -228,7 +228,7 @@ def prompts(
     ------
     ValueBiasError
         If the name is unknown, the file cannot be read, a text or framing is missing, or a name
-        or text occurs twice.
+        or text occurs twice; or if it is a list, or anything else.
 
     Notes
     -----
@@ -255,6 +255,11 @@ def prompts(
             design = _factorial(source)
             return PromptSet(name or "factorial", design.table(), design.citation)
         table, called = _from_mapping(source), "prompts"
+    elif not isinstance(source, str | os.PathLike):
+        raise ValueBiasError(
+            f"The prompts are of type {type(source).__name__}; expected a name, a file, a table, "
+            "or a mapping of prompt to text, such as {'best': 'What is best?'}."
+        )
     else:
         path = Path(source)
         if not path.exists() and path.suffix == "":
