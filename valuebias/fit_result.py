@@ -408,16 +408,37 @@ class Fit:
         pathlib.Path
             Where it lies.
         """
-        from valuebias.storage import save_fit
+        from valuebias.storage import fit_groups, write_groups
 
-        return save_fit(self, path)
+        return write_groups(*fit_groups(self), path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Fit:
-        """Read a saved fit; the same as :func:`valuebias.load`."""
-        from valuebias.storage import load_fit
+        """Read a saved fit; :func:`valuebias.load` reads the fit of an ablation as well.
 
-        return load_fit(path)
+        Parameters
+        ----------
+        path : path
+            A ``.nc`` file or ``.zarr`` folder.
+
+        Returns
+        -------
+        Fit
+            As it was when saved.
+
+        Raises
+        ------
+        ValueBiasError
+            If it cannot be read, or is no saved fit or that of an ablation.
+        """
+        from valuebias.storage import load_saved
+
+        loaded = load_saved(path)
+        if not isinstance(loaded, cls):
+            raise ValueBiasError(
+                f"{str(path)!r} holds the fit of an ablation; read it with valuebias.load."
+            )
+        return loaded
 
     @cached_property
     def model(self) -> pm.Model:
