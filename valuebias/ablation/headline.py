@@ -25,7 +25,8 @@ def ablation_headline(fit: AblationFit) -> str:
     text = _warning(fit)
     text += (
         f"After {_count(last['n_pairs'])} pairs of {source}, the gap in lean "
-        f"({last['category']}{said}) between {name.replace(' − ', ' and ')} is {_estimate(last, fit.unit)}. "
+        f"({last['category']}{said}) between {name.replace(' − ', ' and ')} "
+        f"is {_estimate(last, fit.unit)}. "
     )
     if len(ends) > 1 and "n_pairs" in fit.formula:
         text += _change(fit, ends.iloc[0], name, source)

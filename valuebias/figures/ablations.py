@@ -84,12 +84,8 @@ def lean_label(fit: AblationFit, what: str, *, interval: bool = False) -> str:
     parts = category.split(" − ") if len(category) > _LONG else [category]
     lines = [f"{drawable(part, _LONG)} −" for part in parts[:-1]] + [drawable(parts[-1], _LONG)]
     under = lean_name(fit)
-    lines = [
-        f"{what},",
-        *lines[:-1],
-        lines[-1] + ("," if under else ""),
-        *([under] if under else []),
-    ]
+    if under:
+        lines = [*lines[:-1], f"{lines[-1]},", under]
     unit = f"({fit.unit}, {INTERVAL:.0%} interval)" if interval else f"({fit.unit})"
     return "\n".join([f"{what},", *lines, unit])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from valuebias.ablation.framings import lean_name
+from valuebias.ablation.framings import SIGNED, lean_name
 from valuebias.provenance import versions
 from valuebias.report.content import Content, Section
 from valuebias.report.material import PROB, Advance
@@ -77,13 +77,14 @@ def gather_ablation(fit: AblationFit, *, figures: bool, advance: Advance | None 
         if advance is not None:
             advance(done, len(writers))
     under = lean_name(fit)
+    said = under if under.startswith(SIGNED) else f"under {under}"
     return Content(
-        title=f"Gap in {fit.curves.category} by pairs of preferences: {gaps['name'].iloc[0]}",
+        title=_title(fit, gaps["name"].iloc[0]),
         subtitle=" · ".join(
             (
                 f"{len(made.models)} checkpoints of {len(fit.curves.families)} families",
                 f"formula {fit.formula}",
-                *([f"leans {under}"] if under else []),
+                *([f"leans {said}"] if under else []),
             )
         ),
         alarms=_alarms(fit),
@@ -121,6 +122,11 @@ def _writers() -> tuple[Callable[[AblationMaterial], Section], ...]:
 
 def _digits(sd: float) -> int:
     return int(np.clip(np.ceil(-np.log10(sd)) + 1, 0, 6)) if sd > 0 else 3
+
+
+def _title(fit: AblationFit, name: str) -> str:
+    under = "" if fit.framing == SIGNED else f" under {lean_name(fit)}"
+    return f"Gap in {fit.curves.category}{under} by pairs of preferences: {name}"
 
 
 def _alarms(fit: AblationFit) -> tuple[str, ...]:
