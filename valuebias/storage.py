@@ -129,7 +129,8 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
         str(name): unescape_texts(node.to_dataset().drop_encoding())
         for name, node in tree.children.items()
     }
-    return (make_fit if kind == FORMAT else make_ablation)(groups, tree.attrs)
+    attrs = {str(name): str(value) for name, value in tree.attrs.items()}
+    return (make_fit if kind == FORMAT else make_ablation)(groups, attrs)
 
 
 def _read(source: Path) -> xr.DataTree:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -314,9 +315,8 @@ def _pairs(n: float) -> str:
     return f"{n:,.0f}" if np.isfinite(n) else "not at all"
 
 
-def _mark(row: dict[str, object]) -> str:
-    finite = np.isfinite(float(str(row["median"])))
-    return " (extrapolated)" if row["extrapolated"] and finite else ""
+def _mark(row: dict[Hashable, Any]) -> str:
+    return " (extrapolated)" if row["extrapolated"] and np.isfinite(row["median"]) else ""
 
 
 def _sentence(error: ValueBiasError) -> str:
