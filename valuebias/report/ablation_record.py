@@ -134,6 +134,7 @@ def _curves_text(ablation: AblationFit) -> str:
         "over the models at hand. The change per doubling is that from the smallest to the largest "
         "number of pairs of a source. The gap closes at the first number of pairs at which it lies "
         f"within ±{ablation.rope:.2g} {ablation.unit} of zero, by draw; it was looked for up to "
-        "1,024 times the largest number, where a draw that has not closed counts as not closing at all. "
+        "1,024 times the largest number, where a draw that has not closed counts as not closing at "
+        "all. "
         "Extends Christian et al. (2026), section 4, which shows medians without intervals."
     )
