@@ -32,12 +32,6 @@ def hostile_ablation() -> xr.Dataset:
 
 
 @pytest.fixture(scope="session")
-def hostile_words() -> tuple[str, ...]:
-    """Give words that would run as a script, a formula or a command where they are not escaped."""
-    return HOSTILE
-
-
-@pytest.fixture(scope="session")
 def hostile_fit() -> AblationFit:
     """Give a fit of too few draws, so that it does not converge and has to say so."""
     with warnings.catch_warnings():
@@ -53,13 +47,13 @@ def medians_fit() -> AblationFit:
     rng = np.random.default_rng(1)
     rows = [
         (family, f"{family} 2B", n, step, category, 700 + sign * gap / 4 + 2 * rng.normal())
-        for family, turn in (("A\ud83d", 1), ("B", -1))
+        for family, turn in (("<b>Ä", 1), ("B", -1))
         for n, gap in ((1000, 200.0), (2000, 150.0), (4000, 100.0))
         for step in (1, 2)
         for category, sign in (("agency", -turn), ("communion", turn))
     ]
     names = ["family", "base", "n_pairs", "checkpoint", "category", "median_rank"]
-    table = pd.DataFrame(rows, columns=names).astype({"family": object, "base": object})
+    table = pd.DataFrame(rows, columns=names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValueBiasWarning)
         return valuebias.fit_ablation_medians(table.assign(source="s"), draws=400, seed=7)

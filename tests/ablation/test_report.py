@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 import valuebias
 from valuebias import AblationFit
 from valuebias.report.ablations import gather_ablation
 from valuebias.report.content import Content
+from valuebias.text import visible
 
 SECTIONS = ["glance", "limits", "gaps", "slope", "share", "closing", "framings", "trajectories",
             "movers", "convergence", "audit", "methods", "provenance", "reproduce"]  # fmt: skip
@@ -40,10 +42,11 @@ def test_html_has_every_section_and_figure(page: str) -> None:
     assert "Not converged: do not use these numbers" in page
 
 
-def test_html_shows_names_inert(page: str, hostile_words: tuple[str, ...]) -> None:
-    assert not re.search(r"<script|<b>|on\w+=", page)
+def test_html_shows_names_inert(page: str, hostile_fit: AblationFit) -> None:
+    assert not re.search(r"<script|<b>|<[^>]+ on\w+=", page)
     assert "&lt;b&gt;Gem$ma&lt;/b&gt;" in page
-    assert "&lt;script&gt;alert(1)" in page or hostile_words[0] not in page
+    for word in hostile_fit.movers()["word"]:
+        assert f"<bdi>{escape(visible(word))}</bdi>" in page
 
 
 def test_tables_are_those_of_the_fit(content: Content, hostile_fit: AblationFit) -> None:
@@ -82,7 +85,7 @@ def test_extrapolated_numbers_are_marked(content: Content, hostile_fit: Ablation
 def test_text_forms(hostile_fit: AblationFit, tmp_path: Path, name: str) -> None:
     text = hostile_fit.under("positive").report(tmp_path / name).read_text(encoding="utf-8")
     assert "under positive prompts by pairs" in text
-    assert "fit = fit.under(" in text
+    assert re.search(r"fit[ ~]=[ ~]fit\.under\(", text)
     assert not re.search(r"(?<!\\)<script", text)
     assert r"\input{x}" not in text
 
@@ -92,9 +95,9 @@ def test_csv_has_all_rows(hostile_fit: AblationFit, tmp_path: Path) -> None:
     assert len(pd.read_csv(folder / "gaps.csv")) == len(hostile_fit.gaps())
     framings = pd.read_csv(folder / "framings.csv")
     assert set(framings["framing"]) == {"signed", "positive", "negative"}
-    assert "'=cmd()" in set(pd.read_csv(folder / "movers.csv")["word"]) or "=cmd()" not in (
-        folder / "movers.csv"
-    ).read_text(encoding="utf-8")
+    words = pd.read_csv(folder / "movers.csv")["word"]
+    assert not words.str.startswith(("=", "+", "-", "@")).any()
+    assert len(words) == len(hostile_fit.movers())
 
 
 def test_nc_is_the_fit(hostile_fit: AblationFit, tmp_path: Path) -> None:

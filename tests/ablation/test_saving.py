@@ -62,7 +62,7 @@ def test_medians_are_saved_with_their_draws(medians_fit: AblationFit, tmp_path: 
 
 def test_what_is_no_saved_ablation_is_refused(hostile_fit: AblationFit, tmp_path: Path) -> None:
     path = hostile_fit.save(tmp_path / "fit.nc")
-    with pytest.raises(ValueBiasError, match="read it with valuebias.load"):
+    with pytest.raises(ValueBiasError, match=r"read it with valuebias\.load"):
         Fit.load(path)
     with pytest.raises(ValueBiasError, match=r"saved as \.nc or \.zarr"):
         hostile_fit.save(tmp_path / "fit.pickle")
