@@ -208,8 +208,8 @@ def shared_bases(models: pd.DataFrame) -> str:
     if "n_pairs" in models.columns:
         trained |= (pd.to_numeric(models["n_pairs"], errors="coerce") > 0).to_numpy()
     if "source" in models.columns:
-        trained |= ~models["source"].astype(str).str.strip().isin(["", "nan", "None"]).to_numpy()
-    known = models["base"].astype(str).str.strip().ne("").to_numpy()
+        trained |= _named(models["source"])
+    known = _named(models["base"])
     bases = models.loc[trained & known, ["family", "base"]].astype(str)
     shared = bases[bases.duplicated(keep=False)]
     if shared.empty:
@@ -221,3 +221,8 @@ def shared_bases(models: pd.DataFrame) -> str:
         "family, and a plain fit says nothing of the pairs they were trained on. Ask "
         "valuebias.fit_ablation(dataset), which knows what they share."
     )
+
+
+def _named(values: pd.Series) -> NDArray[np.bool_]:
+    """Tell which values are texts that say something."""
+    return np.array([str(value).strip() not in ("", "nan", "None") for value in values])

@@ -244,6 +244,10 @@ class Fit:
             Verdict and messages, divergences, R-hat and effective sample sizes of all SDs,
             correlations, means and contrasts.
         """
+        return self._diagnosed
+
+    @cached_property
+    def _diagnosed(self) -> Diagnostics:
         contrast = describe_draws(self.contrast_draws, 0.9)
         table = pd.concat([self.summary(), contrast])
         return diagnose(table, self.tree["sample_stats"].to_dataset())

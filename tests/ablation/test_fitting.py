@@ -169,6 +169,7 @@ def test_models_that_were_not_trained_here_do_not_count_as_sharing(simulated: xr
     models = model_table(simulated).assign(base="one")
     assert shared_bases(models) == ""
     assert shared_bases(models.assign(source="", n_pairs=np.nan)) == ""
+    assert shared_bases(models.assign(source=np.nan)) == ""
     assert shared_bases(models.assign(source="s", base=list(map(str, range(len(models)))))) == ""
     assert "7 of 7 models were trained from 2 base models" in shared_bases(
         models.assign(source="s")
