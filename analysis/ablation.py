@@ -19,8 +19,10 @@ __all__ = [
     "COORDS",
     "check_models",
     "choose_formula",
+    "is_ablation",
     "progress_of",
     "remarks",
+    "shared_bases",
 ]
 
 Array = NDArray[np.float64]
@@ -165,3 +167,62 @@ def remarks(models: pd.DataFrame, formula: str) -> list[str]:
             "number of pairs, the two cannot be told apart."
         )
     return notes
+
+
+def is_ablation(models: pd.DataFrame) -> bool:
+    """Tell whether models were trained to be compared by the pairs they were trained on.
+
+    Parameters
+    ----------
+    models : DataFrame
+        The coordinates of the models.
+
+    Returns
+    -------
+    bool
+        True where they have all of :data:`COORDS`, more than one family, and several numbers of
+        pairs or several sources.
+    """
+    if not set(COORDS) <= set(models.columns) or models["family"].nunique() < 2:
+        return False
+    return bool(models["n_pairs"].nunique() > 1 or models["source"].nunique() > 1)
+
+
+def shared_bases(models: pd.DataFrame) -> str:
+    """Say that reward models of one base are no independent models; empty where none share one.
+
+    Parameters
+    ----------
+    models : DataFrame
+        The coordinates of the models. Those with a number of pairs or a source were trained from
+        their base; others say nothing of how they came about.
+
+    Returns
+    -------
+    str
+        A sentence, or nothing.
+    """
+    if not {"base", "family"} <= set(models.columns):
+        return ""
+    trained = np.zeros(len(models), dtype=bool)
+    if "n_pairs" in models.columns:
+        trained |= (pd.to_numeric(models["n_pairs"], errors="coerce") > 0).to_numpy()
+    if "source" in models.columns:
+        trained |= _named(models["source"])
+    known = _named(models["base"])
+    bases = models.loc[trained & known, ["family", "base"]].astype(str)
+    shared = bases[bases.duplicated(keep=False)]
+    if shared.empty:
+        return ""
+    n = len(shared.drop_duplicates())
+    return (
+        f"{len(shared)} of {len(models)} models were trained from {n} "
+        f"base model{'s' if n > 1 else ''}: those of one base are not independent models of their "
+        "family, and a plain fit says nothing of the pairs they were trained on. Ask "
+        "valuebias.fit_ablation(dataset), which knows what they share."
+    )
+
+
+def _named(values: pd.Series) -> NDArray[np.bool_]:
+    """Tell which values are texts that say something."""
+    return np.array([str(value).strip() not in ("", "nan", "None") for value in values])

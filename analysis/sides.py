@@ -149,7 +149,8 @@ def run_labels(models: pd.DataFrame) -> NDArray[np.str_] | None:
     if not set(_RUN) <= set(models.columns):
         return None
     parts = [name for name in (*_RUN[:-1], "objective") if name in models.columns]
-    columns = [models[name].astype(str).to_numpy() for name in parts]
+    # Not astype(str), which leaves what is unknown as NaN.
+    columns = [[str(value) for value in models[name]] for name in parts]
     return np.array([" | ".join(row) for row in zip(*columns, strict=True)])
 
 

@@ -244,6 +244,10 @@ class Fit:
             Verdict and messages, divergences, R-hat and effective sample sizes of all SDs,
             correlations, means and contrasts.
         """
+        return self._diagnosed
+
+    @cached_property
+    def _diagnosed(self) -> Diagnostics:
         contrast = describe_draws(self.contrast_draws, 0.9)
         table = pd.concat([self.summary(), contrast])
         return diagnose(table, self.tree["sample_stats"].to_dataset())
@@ -408,16 +412,37 @@ class Fit:
         pathlib.Path
             Where it lies.
         """
-        from valuebias.storage import save_fit
+        from valuebias.storage import fit_groups, write_groups
 
-        return save_fit(self, path)
+        return write_groups(*fit_groups(self), path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Fit:
-        """Read a saved fit; the same as :func:`valuebias.load`."""
-        from valuebias.storage import load_fit
+        """Read a saved fit; :func:`valuebias.load` reads the fit of an ablation as well.
 
-        return load_fit(path)
+        Parameters
+        ----------
+        path : path
+            A ``.nc`` file or ``.zarr`` folder.
+
+        Returns
+        -------
+        Fit
+            As it was when saved.
+
+        Raises
+        ------
+        ValueBiasError
+            If it cannot be read, or is no saved fit or that of an ablation.
+        """
+        from valuebias.storage import load_saved
+
+        loaded = load_saved(path)
+        if not isinstance(loaded, cls):
+            raise ValueBiasError(
+                f"{str(path)!r} holds the fit of an ablation; read it with valuebias.load."
+            )
+        return loaded
 
     @cached_property
     def model(self) -> pm.Model:

@@ -13,9 +13,10 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.fit_result import Fit
-from valuebias.schema import validate
+from valuebias.schema import model_table, validate
 
 if TYPE_CHECKING:
+    from valuebias.ablation.result import AblationFit
     from valuebias.analysis.classical import Classical
     from valuebias.analysis.priors import Prior
 
@@ -129,6 +130,12 @@ def fit(
         Where the dataset breaks the contract, the formula names an unknown coordinate, has one
         level only or collinear terms, the categories cannot be compared, or a setting is unknown.
 
+    Warns
+    -----
+    ValueBiasWarning
+        For what the data cannot tell, such as models that were trained from the same base and so
+        are not independent; for those see :func:`valuebias.fit_ablation`.
+
     Notes
     -----
     Complete crossings have an exact collapsed likelihood; incomplete ones are completed by data
@@ -178,8 +185,8 @@ def fit(
     )
 
 
-def load(path: str | PathLike[str]) -> Fit:
-    """Read a fit that was saved with :meth:`Fit.save`.
+def load(path: str | PathLike[str]) -> Fit | AblationFit:
+    """Read a fit that was saved with :meth:`Fit.save` or :meth:`AblationFit.save`.
 
     Parameters
     ----------
@@ -188,7 +195,7 @@ def load(path: str | PathLike[str]) -> Fit:
 
     Returns
     -------
-    Fit
+    Fit or AblationFit
         As it was when saved; what it can compute is computed again from the stored draws.
 
     Raises
@@ -204,7 +211,9 @@ def load(path: str | PathLike[str]) -> Fit:
     >>> valuebias.load(path).spec["seed"]
     1
     """
-    return Fit.load(path)
+    from valuebias.storage import load_saved
+
+    return load_saved(path)
 
 
 def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
@@ -245,6 +254,7 @@ def _fit_hierarchical(
     numbers: dict[str, Any],
     progress: bool,
 ) -> Fit:
+    from valuebias.analysis.ablation import shared_bases
     from valuebias.analysis.contrasts import category_contrasts
     from valuebias.analysis.hierarchical import Settings, consequences, make_problem, sample
     from valuebias.analysis.priors import as_prior
@@ -257,7 +267,8 @@ def _fit_hierarchical(
     problem = make_problem(data, formula, outcome, as_prior(prior))
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
-    notes = consequences(crossing)
+    shared = shared_bases(model_table(data))
+    notes = [*([shared] if shared else []), *consequences(crossing)]
     if numbers["tune"] is None:
         numbers["tune"] = _TUNE[crossing.complete]
     for note in notes:

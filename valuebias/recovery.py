@@ -113,9 +113,9 @@ class Recovery:
             coords={"response": self.data["response"].to_numpy()},
         )
 
-    def words_of(self, row: Array) -> Array:
-        """Draw a combination of design columns for every word, signed by framing: (draw, word)."""
-        return self._words(row, "signed", "words")
+    def words_of(self, row: Array, framing: str = "signed") -> Array:
+        """Draw a combination of design columns for every word under a framing: (draw, word)."""
+        return self._words(row, framing, "words")
 
     def _words(self, row: Array, framing: str, question: str) -> Array:
         """Draw a combination of design columns for every word (draw, word)."""

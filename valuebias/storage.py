@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,26 +20,44 @@ from valuebias.io import escape_texts, unescape_texts
 from valuebias.schema import validate
 
 if TYPE_CHECKING:
+    from valuebias.ablation.result import AblationFit
     from valuebias.fit_result import Fit
 
-__all__ = ["FORMAT", "load_fit", "save_fit"]
+__all__ = ["ABLATION", "FORMAT", "fit_groups", "load_saved", "make_fit", "write_groups"]
 
 FORMAT = "valuebias-fit/1"
+ABLATION = "valuebias-ablation/1"
 _SUFFIXES = (".nc", ".zarr")
+_HASHED = ("format", "spec", "prior", "provenance")
 
 
-def save_fit(fit: Fit, path: str | PathLike[str]) -> Path:
-    """Write ``fit`` to ``path`` (``.nc`` or ``.zarr``), whole or not at all."""
+def write_groups(
+    groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str], path: str | PathLike[str]
+) -> Path:
+    """Write groups and attributes to ``path`` (``.nc`` or ``.zarr``), whole or not at all.
+
+    Parameters
+    ----------
+    groups : mapping of str to Dataset
+        By name.
+    attrs : mapping of str to str
+        Among them ``format``; hashed with the groups.
+    path : path
+        Where to.
+
+    Returns
+    -------
+    pathlib.Path
+        The same.
+
+    Raises
+    ------
+    ValueBiasError
+        If the suffix is neither of the two, or the path cannot be written to.
+    """
     target = _checked(path)
-    groups = {name: node.to_dataset() for name, node in fit.tree.children.items()}
-    groups["data"] = fit.data
     tree = xr.DataTree.from_dict({name: escape_texts(group) for name, group in groups.items()})
-    tree.attrs = {
-        "format": FORMAT,
-        "spec": json.dumps(dict(fit.spec)),
-        "prior": json.dumps(fit.prior.to_dict()),
-        "provenance": json.dumps(fit.provenance),
-    }
+    tree.attrs = dict(attrs)
     tree.attrs["sha256"] = _digest(tree)
     with atomic_path(target) as part:
         if target.suffix == ".nc":
@@ -48,18 +67,58 @@ def save_fit(fit: Fit, path: str | PathLike[str]) -> Path:
     return target
 
 
-def load_fit(path: str | PathLike[str]) -> Fit:
-    """Read a saved fit."""
+def fit_groups(fit: Fit) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    """Take a fit apart into groups and attributes, which :func:`make_fit` puts together."""
+    groups = {str(name): node.to_dataset() for name, node in fit.tree.children.items()}
+    groups["data"] = fit.data
+    attrs = {
+        "format": FORMAT,
+        "spec": json.dumps(dict(fit.spec)),
+        "prior": json.dumps(fit.prior.to_dict()),
+        "provenance": json.dumps(fit.provenance),
+    }
+    return groups, attrs
+
+
+def make_fit(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> Fit:
+    """Put a fit together from what :func:`fit_groups` took apart."""
     from valuebias.fit_result import Fit
+
+    draws = {name: group for name, group in groups.items() if name != "data"}
+    spec, prior, provenance = (json.loads(attrs[k]) for k in ("spec", "prior", "provenance"))
+    data = validate(groups["data"])
+    return Fit(data, spec, as_prior(prior), xr.DataTree.from_dict(draws), provenance)
+
+
+def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
+    """Read a saved fit, of an ablation or not.
+
+    Parameters
+    ----------
+    path : path
+        What :func:`write_groups` wrote.
+
+    Returns
+    -------
+    Fit or AblationFit
+        As it was.
+
+    Raises
+    ------
+    ValueBiasError
+        If it cannot be read, is damaged, or is not a saved fit.
+    """
+    from valuebias.ablation.saving import make_ablation
 
     source = _checked(path)
     if not source.exists():
         raise ValueBiasError(f"{str(source)!r} does not exist; check the path.")
     tree = _read(source)
-    if tree.attrs.get("format") != FORMAT:
+    kind = tree.attrs.get("format")
+    if kind not in (FORMAT, ABLATION):
         raise ValueBiasError(
-            f"{str(source)!r} is not a saved fit (format {tree.attrs.get('format')!r}, expected "
-            f"{FORMAT!r}); datasets are read with valuebias.read."
+            f"{str(source)!r} is not a saved fit (format {kind!r}, expected {FORMAT!r} or "
+            f"{ABLATION!r}); datasets are read with valuebias.read."
         )
     if tree.attrs.get("sha256") != _digest(tree):
         raise ValueBiasError(
@@ -67,12 +126,11 @@ def load_fit(path: str | PathLike[str]) -> Fit:
             "so it is damaged or was copied in part. Copy it again or fit again."
         )
     groups = {
-        name: unescape_texts(node.to_dataset().drop_encoding())
+        str(name): unescape_texts(node.to_dataset().drop_encoding())
         for name, node in tree.children.items()
     }
-    data = validate(groups.pop("data"))
-    spec, prior, provenance = (json.loads(tree.attrs[k]) for k in ("spec", "prior", "provenance"))
-    return Fit(data, spec, as_prior(prior), xr.DataTree.from_dict(groups), provenance)
+    attrs = {str(name): str(value) for name, value in tree.attrs.items()}
+    return (make_fit if kind == FORMAT else make_ablation)(groups, attrs)
 
 
 def _read(source: Path) -> xr.DataTree:
@@ -101,7 +159,8 @@ def _touch(name: str, item: h5py.Group | h5py.Dataset) -> None:
 def _digest(tree: xr.DataTree) -> str:
     """SHA-256 of what a tree holds, the same before writing and after reading."""
     digest = hashlib.sha256()
-    for name in ("format", "spec", "prior", "provenance"):
+    # An ablation has one more, and a fit's digest knows nothing of it.
+    for name in (*_HASHED, *(["ablation"] if "ablation" in tree.attrs else [])):
         digest.update(str(tree.attrs.get(name)).encode(errors="surrogatepass"))
     for node in sorted(tree.subtree, key=lambda node: node.path):
         variables = node.to_dataset(inherit=False).variables

@@ -13,6 +13,8 @@ from ablations import QUANTITIES, ablation
 
 import valuebias
 from valuebias import AblationFit, ValueBiasError, ValueBiasWarning
+from valuebias.analysis.ablation import shared_bases
+from valuebias.schema import model_table
 
 QUICK: dict[str, Any] = {"draws": 400, "tune": 400, "chains": 2, "seed": 1, "progress": False}
 
@@ -90,6 +92,40 @@ def test_the_word_that_was_moved_moves_most(shrinking: AblationFit) -> None:
     assert first["after"] - first["before"] == pytest.approx(first["mean"], abs=0.05)
 
 
+def test_a_fit_is_looked_at_under_each_framing(shrinking: AblationFit) -> None:
+    looks = {name: shrinking.under(name) for name in ("signed", "positive", "negative")}
+    assert {name: fit.framing for name, fit in looks.items()} == {name: name for name in looks}
+    for question in ("gaps", "slope", "trajectories"):
+        mean = {name: getattr(fit, question)()["mean"] for name, fit in looks.items()}
+        halved = (mean["positive"] - mean["negative"]) / 2
+        np.testing.assert_allclose(mean["signed"], halved, atol=1e-12)
+    assert looks["negative"].slope()["mean"].iloc[0] > 0 > shrinking.slope()["mean"].iloc[0]
+    assert looks["negative"].under("signed").headline() == shrinking.headline()
+    assert "agency − communion, positive prompts" in looks["positive"].headline()
+    # The first word was moved under both, in opposite directions.
+    first = {name: fit.movers(n=1)["mean"].iloc[0] for name, fit in looks.items()}
+    assert first["positive"] > 0 > first["negative"]
+    with pytest.raises(ValueBiasError, match=r"'negatve', which the fit lacks\. Did you mean"):
+        shrinking.under("negatve")
+
+
+def test_a_habit_is_no_value() -> None:
+    ds = ablation(9, start=0.0, slope=0.0)
+    axis = np.where(ds["membership"].sel(category="agency"), 0.5, -0.5)
+    gemma = (ds["family"] == "Gemma").to_numpy()
+    habit = 0.8 * gemma[:, None, None] * axis
+    fit = fitted(ds.assign(score=(ds["score"] + habit).astype("float32")))
+    table = fit.by_framing()
+    assert set(table["n_pairs"]) == {QUANTITIES[-1]}
+    gap = table[table["estimand"] == "gap"].set_index("framing")
+    assert gap.loc["signed", "lower"] < 0 < gap.loc["signed", "upper"]
+    for framing in ("positive", "negative"):
+        assert gap.loc[framing, "lower"] > 0.4
+        leans = table[(table["framing"] == framing) & (table["estimand"] == "family lean")]
+        apart = leans.set_index("name")["mean"]
+        assert apart["Gemma"] - apart["Llama"] == pytest.approx(gap.loc[framing, "mean"])
+
+
 def test_checkpoints_of_a_run_do_not_count_as_independent() -> None:
     ds = ablation(4, seeds=2, shares=(0.25, 0.5, 0.75, 1.0), sd={"run": 0.3, "checkpoint": 0.02})
     formula = "~ family * log2(n_pairs)"
@@ -119,6 +155,30 @@ def test_single_seeds_and_single_bases_are_said(checkpoints: AblationFit) -> Non
     with pytest.warns(ValueBiasWarning) as caught:
         valuebias.fit_ablation(ablation(5, seeds=1), **{**QUICK, "draws": 20, "tune": 50})
     assert any("single seed" in str(warning.message) for warning in caught)
+    assert not any("plain fit" in str(warning.message) for warning in caught)
+
+
+def test_a_plain_fit_of_an_ablation_says_that_its_models_share_bases() -> None:
+    ds = ablation(5, quantities=QUANTITIES[:2])
+    with pytest.warns(ValueBiasWarning, match="trained from 2 base models.*fit_ablation"):
+        fit = valuebias.fit(ds, **{**QUICK, "draws": 20, "tune": 50})
+    assert any("fit_ablation" in note for note in fit.spec["notes"])
+
+
+def test_models_that_were_not_trained_here_do_not_count_as_sharing(simulated: xr.Dataset) -> None:
+    models = model_table(simulated).assign(base="one")
+    assert shared_bases(models) == ""
+    assert shared_bases(models.assign(source="", n_pairs=np.nan)) == ""
+    assert shared_bases(models.assign(source=np.nan)) == ""
+    assert shared_bases(models.assign(source="s", base=list(map(str, range(len(models)))))) == ""
+    assert "7 of 7 models were trained from 2 base models" in shared_bases(
+        models.assign(source="s")
+    )
+
+
+@pytest.mark.released_data
+def test_the_released_models_do_not_count_as_sharing(big2: xr.Dataset) -> None:
+    assert shared_bases(model_table(big2)) == ""
 
 
 def test_several_bases_and_seeds_leave_nothing_to_say() -> None:
@@ -203,6 +263,9 @@ def test_medians_give_the_same_answers() -> None:
     np.testing.assert_allclose(last["mean"], list(gap.values()), atol=10)
     with pytest.raises(ValueBiasError, match="knows no words"):
         fit.movers()
+    assert set(fit.by_framing()["framing"]) == {"signed"}
+    with pytest.raises(ValueBiasError, match="does not tell framings apart"):
+        fit.under("positive")
     with pytest.raises(ValueBiasError, match="two medians"):
         valuebias.fit_ablation_medians(pd.concat([medians(gap)] * 2))
     with pytest.raises(ValueBiasError, match="no column 'category'"):

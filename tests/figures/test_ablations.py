@@ -70,6 +70,26 @@ def test_words_are_those_that_moved(made: AblationFit) -> None:
     assert len({to_hex(m.get_color()) for m in marks}) == own["categories"].nunique()
 
 
+@pytest.mark.parametrize("framing", ["signed", "negative"])
+def test_vertical_axes_name_the_framing_and_are_not_cut_off(framing: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        fit = valuebias.fit_ablation(
+            ablation(2, quantities=QUANTITIES[:2], n_words=8), draws=20, tune=50, chains=1, seed=1,
+            progress=False,
+        )  # fmt: skip
+    said = {"signed": "signed by framing", "negative": "negative prompts"}[framing]
+    for draw in (figures.ablation_figure, figures.trajectory_figure):
+        figure = draw(fit.under(framing))
+        label = figure.axes[0].yaxis.label
+        assert f"lean,\nagency − communion,\n{said}\n" in label.get_text()
+        box, whole = label.get_window_extent(), figure.bbox
+        assert whole.x0 <= box.x0
+        assert whole.y0 <= box.y0
+        assert box.y1 <= whole.y1
+    assert said in figures.mover_figure(fit.under(framing)).axes[0].get_xlabel()
+
+
 def test_other_things_are_refused(made: AblationFit) -> None:
     for draw in (figures.trajectory_figure, figures.ablation_figure, figures.mover_figure):
         with pytest.raises(ValueBiasError, match="fit_ablation"):

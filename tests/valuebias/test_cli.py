@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from ablations import ablation
 from typer.testing import CliRunner, Result
 
 import valuebias
+from valuebias import AblationFit
 from valuebias.cli import fits
 from valuebias.cli.app import app
 from valuebias.text import visible
@@ -45,6 +47,12 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 @pytest.fixture
 def scores_file(simulated: xr.Dataset, tmp_path: Path) -> Path:
     return valuebias.write(simulated, tmp_path / "scores.nc")
+
+
+@pytest.fixture
+def ablation_file(tmp_path: Path) -> Path:
+    scores = ablation(1, quantities=(8_000, 16_000), seeds=2, n_words=8)
+    return valuebias.write(scores, tmp_path / "ablation.nc")
 
 
 def succeeded(result: Result) -> str:
@@ -288,6 +296,57 @@ class TestFit:
     def test_the_papers_analysis_has_no_report(self, run: Run, scores_file: Path) -> None:
         result = run("fit", scores_file, "--spec", "paper", "--report", "r.html")
         assert "hierarchical" in failed(result, status=2)
+
+
+class TestAblation:
+    QUICK = ("--draws", 20, "--chains", 2, "--seed", 1)
+
+    def test_is_chosen_by_the_models(self, run: Run, ablation_file: Path, tmp_path: Path) -> None:
+        options = [*self.QUICK, "--rope", 0.2, "--out", "fit.nc", "--json"]
+        result = run("fit", ablation_file, *options)
+        told = json.loads(succeeded(result))
+        assert "fitted as an ablation. --no-ablation" in result.stderr
+        assert set(told) == {"headline", "converged", "messages", "gaps", "by_framing", "slope",
+                             "closing", "files"}  # fmt: skip
+        saved = valuebias.load(tmp_path / "fit.nc")
+        assert isinstance(saved, AblationFit)
+        assert saved.rope == 0.2
+        assert told["headline"] == saved.headline()
+        assert succeeded(run("report", "fit.nc", "--out", "told.md")) == "told.md\n"
+        assert (tmp_path / "told.md").read_text(encoding="utf-8").startswith("# Gap in agency")
+
+    def test_in_words_with_a_report(self, run: Run, ablation_file: Path, tmp_path: Path) -> None:
+        result = run("fit", ablation_file, "--ablation", *self.QUICK, "--report", "tables/")
+        shown = succeeded(result)
+        assert "fitted as an ablation" not in result.stderr
+        assert "Gaps in agency − communion, with 90% intervals" in shown
+        assert "gap per doubling" in shown
+        assert (tmp_path / "tables" / "closing.csv").exists()
+
+    def test_can_be_refused(self, run: Run, ablation_file: Path) -> None:
+        result = run("fit", ablation_file, "--no-ablation", *self.QUICK)
+        assert "Contrasts, with 90% intervals" in succeeded(result)
+        assert "valuebias.fit_ablation" in result.stderr
+
+    def test_is_not_chosen_where_it_cannot_be_fitted(
+        self, run: Run, ablation_file: Path, tmp_path: Path
+    ) -> None:
+        scores = valuebias.read(ablation_file)
+        pairs = scores["n_pairs"].to_numpy().astype(float)
+        pairs[0] = np.nan
+        broken = valuebias.write(
+            scores.assign_coords(n_pairs=("model", pairs)), tmp_path / "broken.nc"
+        )
+        result = run("fit", broken, *self.QUICK)
+        assert "Contrasts, with 90% intervals" in succeeded(result)
+        assert "cannot be fitted as an ablation: model 'rm 0' has n_pairs = nan" in result.stderr
+
+    def test_wrong_calls(self, run: Run, ablation_file: Path, scores_file: Path) -> None:
+        told = failed(run("fit", scores_file, "--rope", 0.1), status=2)
+        assert "goes with an ablation" in told
+        told = failed(run("fit", ablation_file, "--ablation", "--spec", "paper"), status=2)
+        assert "leave one out" in told
+        assert "no coordinate" in failed(run("fit", scores_file, "--ablation"))
 
 
 class TestReport:

@@ -18,7 +18,10 @@ module                                       what
 :mod:`~valuebias.ablation.head`              what that gives: weights, rewards, a file
 :mod:`~valuebias.ablation.solving`           how that optimum is found
 :mod:`~valuebias.ablation.fitting`           ``valuebias.fit_ablation``: what a study says
-:mod:`~valuebias.ablation.result`            ``AblationFit``: gaps, slopes, shares, trajectories
+:mod:`~valuebias.ablation.result`            ``AblationFit``: what can be asked of a fit
+:mod:`~valuebias.ablation.estimates`         gaps, slopes, shares left, closing points, trajectories
+:mod:`~valuebias.ablation.framings`          the same under one framing, or all side by side
+:mod:`~valuebias.ablation.saving`            save a fit and put it together again
 :mod:`~valuebias.ablation.movers`            the words that moved most
 :mod:`~valuebias.ablation.headline`          the answer in words
 ===========================================  ====================================================

@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
+from valuebias.ablation.framings import lean_curves
 from valuebias.ablation.result import AblationFit
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.fitting import fit as fit_scores
+from valuebias.provenance import record
 from valuebias.schema import model_table, validate
 
 if TYPE_CHECKING:
-    from valuebias.analysis.curves import Curves
     from valuebias.analysis.priors import Prior
-    from valuebias.fit_result import Fit
 
 __all__ = ["AblationFit", "fit_ablation", "fit_ablation_medians"]
-
-Array = NDArray[np.float64]
 
 _CHAINS = 4
 _COLUMNS = ("source", "n_pairs", "base", "family", "category", "checkpoint", "median_rank")
@@ -118,7 +115,13 @@ def fit_ablation(
     >>> fit.slope()["name"].tolist()
     ['A − B']
     """
-    from valuebias.analysis.ablation import check_models, choose_formula, progress_of, remarks
+    from valuebias.analysis.ablation import (
+        check_models,
+        choose_formula,
+        progress_of,
+        remarks,
+        shared_bases,
+    )
 
     data = validate(dataset)
     models = model_table(data)
@@ -137,7 +140,8 @@ def fit_ablation(
     for warning in caught:
         if str(warning.message) not in told:
             warnings.warn(warning.message, stacklevel=2)
-    lone = [note for note in fit.spec["notes"] if not _is_of_families(note)]
+    known = shared_bases(models)
+    lone = [n for n in fit.spec["notes"] if n != known and not _is_of_families(n)]
     notes = remarks(models, chosen) + lone
     for note in notes:
         warnings.warn(note, ValueBiasWarning, stacklevel=2)
@@ -145,7 +149,7 @@ def fit_ablation(
 
     half = 0.05 * fit.problem.crossing.scale if rope is None else _checked_rope(rope)
     return AblationFit(
-        _curves(fit),
+        lean_curves(fit),
         fit=fit,
         rope=half,
         unit=describe(fit.spec["outcome"]).unit,
@@ -241,7 +245,8 @@ def fit_ablation_medians(
     )
     # Ranks from 1 to about twice the middle one are spread like a uniform.
     unit = 2 * float(table["median_rank"].mean()) / np.sqrt(12)
-    rng = np.random.default_rng(secrets.randbits(32) if seed is None else seed)
+    chosen_seed = secrets.randbits(32) if seed is None else int(seed)
+    rng = np.random.default_rng(chosen_seed)
     made = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=draws, rng=rng)
     curves = Curves(
         design,
@@ -250,27 +255,15 @@ def fit_ablation_medians(
         f"{contrast[0]} − {contrast[1]}",
     )
     half = 0.05 * unit if rope is None else _checked_rope(rope)
-    return AblationFit(curves, fit=None, rope=half, unit="ranks", formula=chosen, notes=notes)
-
-
-def _curves(fit: Fit) -> Curves:
-    """Turn the draws of a fit into draws of the signed lean."""
-    from valuebias.analysis.contrasts import category_contrasts, framing_contrasts
-    from valuebias.analysis.curves import Curves
-
-    crossing = fit.problem.crossing
-    pair = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
-    category, weights = next(iter(category_contrasts(crossing.categories, pair).items()))
-    on_axes = crossing.contrast_weights(weights)
-    sign = framing_contrasts(crossing.framings)["signed"]
-    posterior = fit.tree["posterior"]
-
-    def signed(name: str) -> Array:
-        return np.asarray(np.einsum("cdafj,j,f->cda", posterior[name].to_numpy(), on_axes, sign))
-
-    coefficient = signed("coefficient")
-    model = coefficient @ crossing.design.matrix.T + signed("model_effect")
-    return Curves(crossing.design, coefficient, model, category)
+    return AblationFit(
+        curves,
+        fit=None,
+        rope=half,
+        unit="ranks",
+        formula=chosen,
+        notes=notes,
+        provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
+    )
 
 
 def _is_of_families(note: str) -> bool:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.ablation.framings import SIGNED, lean_name
+
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
 
@@ -19,10 +21,12 @@ def ablation_headline(fit: AblationFit) -> str:
     here = gaps[(gaps["name"] == name) & (gaps["source"] == source)]
     ends = here[here["progress"] == here["progress"].max()].sort_values("n_pairs")
     last = ends.iloc[-1]
+    said = f", {lean_name(fit)}" if fit.framing != SIGNED else ""
     text = _warning(fit)
     text += (
-        f"After {_count(last['n_pairs'])} pairs of {source}, the gap in lean ({last['category']}) "
-        f"between {name.replace(' − ', ' and ')} is {_estimate(last, fit.unit)}. "
+        f"After {_count(last['n_pairs'])} pairs of {source}, the gap in lean "
+        f"({last['category']}{said}) between {name.replace(' − ', ' and ')} "
+        f"is {_estimate(last, fit.unit)}. "
     )
     if len(ends) > 1 and "n_pairs" in fit.formula:
         text += _change(fit, ends.iloc[0], name, source)

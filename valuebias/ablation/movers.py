@@ -13,6 +13,7 @@ from valuebias.recovery import Recovery
 from valuebias.schema import member_table
 
 if TYPE_CHECKING:
+    from valuebias.ablation.result import AblationFit
     from valuebias.fit_result import Fit
 
 __all__ = ["most_moved"]
@@ -21,8 +22,7 @@ _COORD = {"n_pairs": "n_pairs", "step": "progress"}
 
 
 def most_moved(
-    curves: Curves,
-    fit: Fit,
+    ablation: AblationFit,
     *,
     n: int,
     by: str,
@@ -31,6 +31,7 @@ def most_moved(
     prob: float,
 ) -> pd.DataFrame:
     """List the words that moved most; see :meth:`valuebias.AblationFit.movers`."""
+    curves, fit = ablation.curves, _words_of(ablation)
     if not (isinstance(n, int | np.integer) and n >= 1):
         raise ValueBiasError(f"n must be a whole number of 1 or more, found {n!r}.")
     if by not in _COORD:
@@ -42,13 +43,14 @@ def most_moved(
     chosen = curves.sources[0] if source is None else source
     start, end = _between(curves, by, chosen, between)
     ends = _cells(curves, by, chosen, (start, end))
+    framing = ablation.framing
     recovery = Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem)
     member = member_table(fit.data)
     labels = [", ".join(member.columns[row]) for row in member.to_numpy()]
     tables = []
     for family in curves.families:
         before, after = (curves.rows(family, cells).mean(axis=0) for cells in ends)
-        change = recovery.words_of(after - before)
+        change = recovery.words_of(after - before, framing)
         lower, upper = np.quantile(change, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (change > 0).mean(axis=0)
         table = pd.DataFrame(
@@ -59,8 +61,8 @@ def most_moved(
                 "source": chosen,
                 "start": start,
                 "end": end,
-                "before": recovery.words_of(before).mean(axis=0),
-                "after": recovery.words_of(after).mean(axis=0),
+                "before": recovery.words_of(before, framing).mean(axis=0),
+                "after": recovery.words_of(after, framing).mean(axis=0),
                 "mean": change.mean(axis=0),
                 "sd": change.std(axis=0, ddof=1),
                 "lower": lower,
@@ -71,6 +73,15 @@ def most_moved(
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index[:n]
         tables.append(table.loc[order])
     return pd.concat(tables, ignore_index=True)
+
+
+def _words_of(ablation: AblationFit) -> Fit:
+    if ablation.fit is None:
+        raise ValueBiasError(
+            "a table of medians knows no words; movers() needs valuebias.fit_ablation(dataset) "
+            "of a dataset with scores by word."
+        )
+    return ablation.fit
 
 
 def _between(

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from valuebias.ablation.estimates import Estimates, check_prob
+from valuebias.ablation.framings import SIGNED, compare_framings, look
 from valuebias.ablation.movers import most_moved
-from valuebias.analysis.closing import BaseGap, base_gaps, closing_row, share_row
-from valuebias.analysis.curves import Curves, summarise
-from valuebias.errors import ValueBiasError
+from valuebias.analysis.curves import Curves
 
 if TYPE_CHECKING:
     from valuebias.fit_result import Fit
 
 __all__ = ["AblationFit"]
 
-Array = NDArray[np.float64]
 
-
-class AblationFit:
+class AblationFit(Estimates):
     """A fitted ablation; made by :func:`valuebias.fit_ablation`, not by hand.
 
-    Every gap is a difference of two families' leans, signed by framing, in units of the outcome,
-    and unless a step is named it is at the end of training.
+    Every gap is a difference of two families' leans in units of the outcome, and unless a step is
+    named it is at the end of training. Leans are signed by framing, half the lean under positive
+    prompts less the lean under negative ones, until :meth:`under` asks for one framing.
 
     Parameters
     ----------
@@ -41,6 +42,10 @@ class AblationFit:
         Over the models.
     notes : list of str
         What the data cannot say.
+    framing : {"signed", "positive", "negative"}
+        Of the prompts, under which the leans are looked at.
+    provenance : mapping, optional
+        When and with what versions the fit was made; that of `fit` where there is one.
 
     Examples
     --------
@@ -57,191 +62,53 @@ class AblationFit:
     '~ family * log2(n_pairs)'
     >>> fit.gaps()["n_pairs"].tolist()
     [1000.0, 2000.0]
+    >>> fit.under("positive").framing
+    'positive'
     """
 
     def __init__(
         self, curves: Curves, *, fit: Fit | None, rope: float, unit: str, formula: str,
-        notes: list[str],
+        notes: list[str], framing: str = SIGNED, provenance: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        self.curves, self.fit, self.rope, self.unit = curves, fit, rope, unit
-        self.formula, self.notes = formula, notes
+        super().__init__(curves, rope=rope, formula=formula)
+        self.fit, self.unit, self.notes, self.framing = fit, unit, notes, framing
+        given = fit.provenance if fit is not None else provenance
+        self.provenance: dict[str, Any] = dict(given or {})
 
     def __repr__(self) -> str:
         models = self.curves.models
         return (
             f"<valuebias.AblationFit {self.formula!r}: {len(models)} checkpoints of "
-            f"{', '.join(self.curves.families)}>\n{self.headline()}"
+            f"{', '.join(self.curves.families)}, {self.framing}>\n{self.headline()}"
         )
 
-    def gaps(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
-        """Give the gap between every two families at every source, number of pairs and step.
+    def under(self, framing: str) -> AblationFit:
+        """Look at the same fit under one framing of the prompts.
 
         Parameters
         ----------
-        prob : float, default 0.9
-            Probability of the equal-tailed intervals.
-        rope : float, optional
-            Half-width of the region of practical equivalence; the fit's own if not given.
+        framing : {"signed", "positive", "negative"}
+            "positive" and "negative": the lean under these prompts, positive where the first
+            category is scored higher, whether the best or the worst is asked for. "signed": half
+            the first less the second.
 
         Returns
         -------
-        DataFrame
-            Columns ``name`` (which families), ``category``, ``source``, ``n_pairs``, ``step``,
-            ``progress`` (share of the run that is done; 1 at its end), ``n_models`` (of the family
-            that has fewer there; 0 where the gap is what the formula says of a cell not trained),
-            ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
-            ``rhat``, ``ess_bulk``, ``ess_tail``.
-        """
-        _check_prob(prob)
-        cells = self.curves.cells()
-        heads, draws = [], []
-        for a, b in self.curves.pairs:
-            counts = cells[[f"runs of {a}", f"runs of {b}"]].min(axis=1)
-            head = cells[["source", "n_pairs", "step", "progress"]].assign(n_models=counts)
-            head.insert(0, "name", f"{a} − {b}")
-            head.insert(1, "category", self.curves.category)
-            heads.append(head)
-            draws.append(self.curves.gap((a, b), cells))
-        return summarise(
-            pd.concat(heads), np.concatenate(draws, axis=-1), prob=prob, rope=self._half(rope)
-        )
-
-    def slope(self, *, prob: float = 0.9) -> pd.DataFrame:
-        """Give the change of the gap for every doubling of the pairs, by source.
-
-        Parameters
-        ----------
-        prob : float, default 0.9
-            Probability of the equal-tailed intervals.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``name``, ``category``, ``source``, ``smallest`` and ``largest`` number of
-            pairs, ``p_shrinks`` (probability that the slope goes against the gap at the smallest),
-            and those of :meth:`gaps`. The average change over the range, at the end of training.
-            Sources with one number of pairs are left out.
+        AblationFit
+            Whose numbers, headline and figures all speak of that framing; nothing is fitted again.
 
         Raises
         ------
         ValueBiasError
-            If no source has two numbers of pairs.
+            If the prompts have no such framing, or the fit is of medians.
         """
-        _check_prob(prob)
-        heads, draws = [], []
-        for name, source, first, last in self._ranges():
-            low, high = self.curves.quantities(source)[0], self.curves.quantities(source)[-1]
-            change = (last - first) / np.log2(high / low)
-            shrinks = (np.sign(change) != np.sign(first)).mean()
-            heads.append((name, self.curves.category, source, low, high, shrinks))
-            draws.append(change)
-        names = ["name", "category", "source", "smallest", "largest", "p_shrinks"]
-        head = pd.DataFrame(heads, columns=names)
-        made = summarise(head, np.stack(draws, axis=-1), prob=prob, rope=0.0)
-        return made.drop(columns="p_rope")
+        return look(self, framing)
 
-    def share_left(self, *, base_gap: BaseGap | None = None, prob: float = 0.9) -> pd.DataFrame:
-        """Give the share of the gap that is left at the largest number of pairs, by source.
+    def by_framing(self, *, prob: float = 0.9) -> pd.DataFrame:
+        """Set the framings side by side, at every source's largest number of pairs.
 
-        Parameters
-        ----------
-        base_gap : float, array of draws or mapping of these by name of the gap, optional
-            The gap of the bases before training, in the same units, such as draws from a fit of
-            the bases. The gap at the smallest number of pairs if not given.
-        prob : float, default 0.9
-            Probability of the equal-tailed intervals.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``name``, ``category``, ``source``, ``of`` (what the share is of), ``smallest``,
-            ``largest``, ``base_lower`` and ``base_upper`` (interval of the gap that is divided by),
-            ``median``, ``lower``, ``upper`` (of the share), ``p_less`` (probability that less than
-            the whole is left, in size), ``why_not``.
-
-        Raises
-        ------
-        ValueBiasError
-            If no source has two numbers of pairs and there is no base gap, or the base gap names no
-            gap or is no finite number.
-
-        Notes
-        -----
-        A ratio whose denominator may be zero has no usable interval. Where the interval of the gap
-        that is divided by holds zero, the share is NaN and ``why_not`` says so.
-        """
-        _check_prob(prob)
-        names = [f"{a} − {b}" for a, b in self.curves.pairs]
-        n_draws = int(np.prod(self.curves.coefficient.shape[:2]))
-        given = None if base_gap is None else base_gaps(base_gap, names, n_draws)
-        rows = []
-        for name, source, first, last in self._ranges(all_sources=given is not None):
-            studied = self.curves.quantities(source)
-            base = first.ravel() if given is None else given[name]
-            rows.append(
-                {
-                    "name": name,
-                    "category": self.curves.category,
-                    "source": source,
-                    "of": "the gap at the smallest" if given is None else "the bases' gap",
-                    "smallest": studied[0],
-                    "largest": studied[-1],
-                    **share_row(base, last.ravel(), prob=prob),
-                }
-            )
-        return pd.DataFrame(rows)
-
-    def closing(
-        self, *, rope: float | None = None, prob: float = 0.9, horizon: float = 1024.0
-    ) -> pd.DataFrame:
-        """Give the number of pairs at which the gap enters the ROPE, by source.
-
-        Parameters
-        ----------
-        rope : float, optional
-            Half-width of the region of practical equivalence; the fit's own if not given.
-        prob : float, default 0.9
-            Probability of the equal-tailed intervals.
-        horizon : float, default 1024
-            How far to look, as a multiple of the largest number of pairs.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``name``, ``category``, ``source``, ``rope``, ``smallest``, ``largest``,
-            ``p_inside`` (probability that the gap is inside at the smallest number), ``p_within``
-            (that it enters between the smallest and the largest), ``p_beyond`` (that it enters
-            later, by extrapolation), ``p_not`` (not up to the horizon), ``median``, ``lower``,
-            ``upper`` (number of pairs; infinite for not at all up to the horizon) and
-            ``extrapolated`` (whether the median lies beyond the largest number).
-
-        Raises
-        ------
-        ValueBiasError
-            If no source has two numbers of pairs, or `horizon` is less than 1.
-
-        Notes
-        -----
-        The gap is that of the formula at the end of training. Beyond the largest number of pairs
-        it is the formula's line drawn on, which no data speak for.
-        """
-        _check_prob(prob)
-        half = self._half(rope)
-        if not (isinstance(horizon, float | int | np.number) and 1 <= horizon < np.inf):
-            raise ValueBiasError(f"horizon must be a number of 1 or more, found {horizon!r}.")
-        rows = []
-        for a, b in self.curves.pairs:
-            for source in self._studied():
-                at = self.curves.crossing_point((a, b), source, rope=half, horizon=horizon)
-                studied = self.curves.quantities(source)
-                row = {"name": f"{a} − {b}", "category": self.curves.category, "source": source,
-                       "rope": half, "smallest": studied[0], "largest": studied[-1]}  # fmt: skip
-                found = closing_row(at, smallest=studied[0], largest=studied[-1], prob=prob)
-                rows.append(row | found)
-        return pd.DataFrame(rows)
-
-    def trajectories(self, *, prob: float = 0.9) -> pd.DataFrame:
-        """Give the leans of the families, and their gaps, at every checkpoint at hand.
+        A gap that has the same sign and size for the best and for the worst is a habit of scoring
+        some words high, not a value; signed by framing it is nothing.
 
         Parameters
         ----------
@@ -251,14 +118,11 @@ class AblationFit:
         Returns
         -------
         DataFrame
-            Columns ``estimand`` ("family lean", "family difference"), ``name``, ``category``,
-            ``source``, ``n_pairs``, ``step``, ``progress``, and those of :meth:`gaps`. These are
-            the means of the checkpoints themselves, whatever the formula; for what further runs
-            would do see :meth:`gaps`.
+            Columns ``framing``, ``estimand`` ("gap", "family lean"), ``name``, ``category``,
+            ``source``, ``n_pairs``, and those of :meth:`gaps` from ``mean`` on. All framings of
+            the prompts, whichever the fit is looked at under; of medians "signed" alone.
         """
-        _check_prob(prob)
-        head, draws = self.curves.at_hand()
-        return summarise(head, draws, prob=prob, rope=self.rope)
+        return compare_framings(self, prob=prob)
 
     def movers(
         self,
@@ -291,7 +155,7 @@ class AblationFit:
         DataFrame
             Columns ``family``, ``word``, ``categories``, ``source``, ``start``, ``end`` (what the
             word moved between), ``before`` and ``after`` (expected outcome there, relative to the
-            lexicon's mean, signed by framing), ``mean``, ``sd``, ``lower``, ``upper`` (of the
+            lexicon's mean, under the fit's framing), ``mean``, ``sd``, ``lower``, ``upper`` (of the
             change) and ``p_direction``; in each family the largest change first.
 
         Raises
@@ -299,15 +163,8 @@ class AblationFit:
         ValueBiasError
             If the fit is of medians, which know no words, or an argument is none of the above.
         """
-        _check_prob(prob)
-        if self.fit is None:
-            raise ValueBiasError(
-                "a table of medians knows no words; movers() needs valuebias.fit_ablation(dataset) "
-                "of a dataset with scores by word."
-            )
-        return most_moved(
-            self.curves, self.fit, n=n, by=by, source=source, between=between, prob=prob
-        )
+        check_prob(prob)
+        return most_moved(self, n=n, by=by, source=source, between=between, prob=prob)
 
     def summary(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Put gaps at the end of training and slopes in one table.
@@ -326,7 +183,7 @@ class AblationFit:
         gaps = self.gaps(prob=prob)
         gaps = gaps[np.isclose(gaps["progress"], 1.0)].assign(estimand="gap")
         parts = [gaps]
-        if self._studied():
+        if self.studied:
             parts.append(self.slope(prob=prob).assign(estimand="gap per doubling", n_pairs=np.nan))
         columns = ["estimand", "name", "source", "n_pairs", "mean", "median", "sd", "lower",
                    "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
@@ -345,34 +202,39 @@ class AblationFit:
 
         return ablation_headline(self)
 
-    def _half(self, rope: float | None) -> float:
-        half = self.rope if rope is None else rope
-        if not (isinstance(half, float | int | np.number) and half >= 0):
-            raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
-        return float(half)
+    def report(self, path: str | PathLike[str], *, progress: bool = False) -> Path:
+        """Write a report.
 
-    def _studied(self) -> list[str]:
-        """List sources with two numbers of pairs, if the formula has them."""
-        several = [s for s in self.curves.sources if len(self.curves.quantities(s)) > 1]
-        return several if "n_pairs" in self.formula else []
+        Parameters
+        ----------
+        path : path
+            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
+            itself), or a folder for CSV files. Written whole or not at all.
+        progress : bool, default False
+            Show a progress bar on standard error.
 
-    def _ranges(self, *, all_sources: bool = False) -> list[tuple[str, str, Array, Array]]:
-        """Draws of every gap at a source's smallest and largest number of pairs."""
-        sources = self.curves.sources if all_sources else self._studied()
-        if not sources:
-            raise ValueBiasError(
-                "no source of preferences was trained on with two numbers of pairs that the "
-                f"formula {self.formula!r} tells apart, so no change can be given. Look at gaps()."
-            )
-        out = []
-        for a, b in self.curves.pairs:
-            for source in sources:
-                studied = self.curves.quantities(source)
-                gap = self.curves.gap((a, b), self.curves.ends(source, [studied[0], studied[-1]]))
-                out.append((f"{a} − {b}", source, gap[..., 0], gap[..., 1]))
-        return out
+        Returns
+        -------
+        pathlib.Path
+            Where it lies.
+        """
+        from valuebias import report
 
+        return report.write_report(self, path, progress=progress)
 
-def _check_prob(prob: float) -> None:
-    if not (isinstance(prob, float | int | np.number) and 0 < prob < 1):
-        raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {prob!r}.")
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Save the fit with all that its answers need; read it with :func:`valuebias.load`.
+
+        Parameters
+        ----------
+        path : path
+            ``.nc`` (netCDF) or ``.zarr``. Written whole or not at all.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it lies.
+        """
+        from valuebias.ablation.saving import save_ablation
+
+        return save_ablation(self, path)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from valuebias.cli.output import print_json, print_table, stage, watched
+from valuebias.cli.analyses import calls_for_ablation, print_result, result_record
+from valuebias.cli.output import print_json, stage, watched
 from valuebias.cli.sources import check_place, load_data
 from valuebias.text import visible
 
 if TYPE_CHECKING:
+    from valuebias.ablation.result import AblationFit
     from valuebias.analysis.classical import Classical
     from valuebias.fitting import Fit
 
@@ -25,7 +27,6 @@ Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
 Chains = Annotated[int, typer.Option(min=1, help="Independent chains.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for scripts.")]
 
-_SHOWN = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
 _FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
 
 
@@ -38,7 +39,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other draws.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the bundled demonstration data and write a report.
+    """Fit the bundled study of 48 reward models and write a report.
 
     Needs no network. The last two lines are the path of the report and its headline.
     """
@@ -46,15 +47,17 @@ def demo(
 
     files = {"fit": out / "fit.nc", "report": out / "report.html"}
     _check_places(files)
-    dataset = valuebias.datasets.load("simulated")
-    result = valuebias.fit(dataset, draws=draws, chains=chains, seed=seed, progress=watched())
+    dataset = valuebias.datasets.load("demo")
+    result = valuebias.fit_ablation(
+        dataset, draws=draws, chains=chains, seed=seed, progress=watched()
+    )
     _write(result, files)
     if as_json:
         print_json(_record(result, files))
         return
-    _print_result(result)
+    print_result(result)
     typer.echo(visible(files["report"]))
-    typer.echo(visible(result.headline().text))
+    typer.echo(visible(str(result.headline())))
 
 
 def fit(
@@ -69,7 +72,8 @@ def fit(
     formula: Annotated[
         str | None,
         typer.Option(
-            help="An R formula over what is known of the models; ~ family if not given.",
+            help="An R formula over what is known of the models; ~ family if not given, and with "
+            "--ablation also source and pairs.",
             show_default=False,
         ),
     ] = None,
@@ -77,6 +81,23 @@ def fit(
         Spec,
         typer.Option(help="The analysis; [bold]paper[/bold] is that of Christian et al. 2026."),
     ] = "hierarchical",
+    ablation: Annotated[
+        bool | None,
+        typer.Option(
+            "--ablation/--no-ablation",
+            help="Whether to follow the gap between families over the pairs that the models were "
+            "trained on.",
+            show_default="where the models are of several sources or numbers of pairs",
+        ),
+    ] = None,
+    rope: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Half-width of what counts as no gap, in units of the outcome; with --ablation.",
+            show_default="0.05 of its SD",
+        ),
+    ] = None,
     outcome: Annotated[
         Outcome | None,
         typer.Option(help="What the scores become.", show_default="normal scores"),
@@ -98,10 +119,12 @@ def fit(
 ) -> None:
     """Fit scores and say how the families differ, with the uncertainty.
 
+    Scores of an ablation are fitted as one: how the gap changes with the pairs of preferences.
+
     Example: [bold]valuebias fit scores.nc --out fit.nc --report report.html[/bold]
     """
     import valuebias
-    from valuebias.fitting import Fit
+    from valuebias.analysis.classical import Classical
 
     files = {"fit": out, "report": report}
     _check_places(files)
@@ -110,30 +133,32 @@ def fit(
             "--out and --report go with the hierarchical analysis, whose report has the paper's "
             "beside it. Leave --spec out, or write the tables with --json."
         )
+    if spec == "paper" and ablation:
+        raise typer.BadParameter("--spec paper is no analysis of an ablation; leave one out.")
     dataset = load_data(data)
-    result = valuebias.fit(
-        dataset,
-        formula,
-        spec=spec,
-        outcome=outcome,
-        contrast=contrast,
-        draws=draws,
-        chains=chains,
-        seed=seed,
-        progress=watched(),
-    )
-    if not isinstance(result, Fit):
+    settings: dict[str, Any] = {
+        "outcome": outcome, "contrast": contrast, "draws": draws, "chains": chains, "seed": seed,
+        "progress": watched(),
+    }  # fmt: skip
+    result: Fit | AblationFit | Classical
+    if spec != "paper" and calls_for_ablation(dataset, ablation):
+        result = valuebias.fit_ablation(dataset, formula, rope=rope, **settings)
+    elif rope is not None:
+        raise typer.BadParameter("--rope goes with an ablation; these scores are fitted as none.")
+    else:
+        result = valuebias.fit(dataset, formula, spec=spec, **settings)
+    if isinstance(result, Classical):
         _print_paper(result, as_json=as_json)
         return
     _write(result, files)
     if as_json:
         print_json(_record(result, files))
         return
-    _print_result(result)
+    print_result(result)
     for path in files.values():
         if path is not None:
             typer.echo(visible(path))
-    typer.echo(visible(result.headline().text))
+    typer.echo(visible(str(result.headline())))
 
 
 def report(
@@ -169,7 +194,7 @@ def _check_places(files: Mapping[str, Path | None]) -> None:
     check_place(files["report"], suffixes=(*SUFFIXES, ""))
 
 
-def _write(result: Fit, files: Mapping[str, Path | None]) -> None:
+def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:
     from valuebias.report import write_report
 
     saved, told = files["fit"], files["report"]
@@ -180,27 +205,8 @@ def _write(result: Fit, files: Mapping[str, Path | None]) -> None:
         write_report(result, told, progress=watched())
 
 
-def _record(result: Fit, files: Mapping[str, Path | None]) -> dict[str, Any]:
-    diagnostics = result.diagnostics()
+def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict[str, Any]:
     return {
-        "headline": result.headline().text,
-        "converged": diagnostics.converged,
-        "messages": list(diagnostics.messages),
-        "contrasts": result.contrasts().to_dict(orient="records"),
+        **result_record(result),
         "files": {name: str(path) for name, path in files.items() if path is not None},
     }
-
-
-def _print_result(result: Fit) -> None:
-    diagnostics = result.diagnostics()
-    if not diagnostics.converged:
-        typer.secho("NOT CONVERGED: do not use these numbers.", fg=typer.colors.RED, bold=True)
-        for message in diagnostics.messages:
-            typer.echo(visible(message))
-    contrasts = result.contrasts()
-    kind = contrasts["estimand"]
-    compared = kind.str.endswith("difference") | (kind == "slope")
-    shown = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
-    print_table(
-        _SHOWN, shown[_SHOWN].itertuples(index=False), title="Contrasts, with 90% intervals"
-    )

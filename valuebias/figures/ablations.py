@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from valuebias.ablation.framings import lean_name
 from valuebias.ablation.result import AblationFit
 from valuebias.errors import ValueBiasError
 from valuebias.figures.layout import panel_grid
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ablation_figure", "demand_ablation", "panel_title"]
+__all__ = ["ablation_figure", "demand_ablation", "lean_label", "panel_title"]
+
+_LONG = 24
 
 
 def demand_ablation(fit: object) -> AblationFit:
@@ -58,6 +61,33 @@ def demand_ablation(fit: object) -> AblationFit:
 def panel_title(source: object, n_pairs: float) -> str:
     """Name a source and a number of pairs."""
     return f"{drawable(source, 20)}, {n_pairs:,.0f} pairs"
+
+
+def lean_label(fit: AblationFit, what: str, *, interval: bool = False) -> str:
+    """Say what a vertical axis shows, in lines that a small panel has room for.
+
+    Parameters
+    ----------
+    fit : AblationFit
+        Whose leans are drawn.
+    what : str
+        "gap in lean" or "lean".
+    interval : bool, default False
+        Whether to name the probability of the intervals.
+
+    Returns
+    -------
+    str
+        What, which categories, under which framing, in which unit.
+    """
+    category = fit.curves.category
+    parts = category.split(" − ") if len(category) > _LONG else [category]
+    lines = [f"{drawable(part, _LONG)} −" for part in parts[:-1]] + [drawable(parts[-1], _LONG)]
+    under = lean_name(fit)
+    if under:
+        lines = [*lines[:-1], f"{lines[-1]},", under]
+    unit = f"({fit.unit}, {INTERVAL:.0%} interval)" if interval else f"({fit.unit})"
+    return "\n".join([f"{what},", *lines, unit])
 
 
 def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
@@ -107,14 +137,13 @@ def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
     pairs = fit.curves.pairs
     palette = colours(fit.curves.sources)
     with styled():
-        figure, panels, left = panel_grid(len(pairs), margin=1.2, height=2.6, sharex=True)
+        figure, panels, left = panel_grid(len(pairs), margin=1.5, height=2.6, sharex=True)
         for axes, pair in zip(panels, pairs, strict=True):
             _panel(axes, fit, pair, palette, float(ahead))
             axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
             axes.set_xlabel("pairs of preferences" + ("; dashed: drawn on" if ahead > 1 else ""))
         for axes in left:
-            lean = drawable(fit.curves.category, 40)
-            axes.set_ylabel(f"gap in lean, {lean}\n({fit.unit}, {INTERVAL:.0%} interval)")
+            axes.set_ylabel(lean_label(fit, "gap in lean", interval=True))
         handles, labels = panels[0].get_legend_handles_labels()
         legend(figure, handles, labels, columns=2 * min(len(pairs), 3))
         figure.draw_without_rendering()

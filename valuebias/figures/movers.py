@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.ablation.framings import lean_name
 from valuebias.figures.ablations import demand_ablation
 from valuebias.plots.canvas import (
     INTERVAL,
@@ -55,7 +56,7 @@ def mover_figure(
     -------
     matplotlib.figure.Figure
         A panel a family, its largest change at the top. Point and bar: posterior mean and 90 %
-        interval of the change in what is expected of the word, signed by framing and relative to
+        interval of the change in what is expected of the word under the fit's framing, relative to
         the mean of the lexicon; the colour is the word's category. A line at zero.
 
     Raises
@@ -96,7 +97,8 @@ def mover_figure(
         first = table.iloc[0]
         ends = f"{_number(first['start'])} to {_number(first['end'])}"
         what = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
-        grid[0].set_xlabel(f"change ({fit.unit}, {INTERVAL:.0%} interval)")
+        under = f", {lean_name(fit)}" if lean_name(fit) else ""
+        grid[0].set_xlabel(f"change{under}\n({fit.unit}, {INTERVAL:.0%} interval)")
         figure.suptitle(drawable(f"From {ends} {what}", 80), fontsize=9)
         handles = [grid[0].plot([], [], "o", color=palette[name])[0] for name in categories]
         legend(figure, handles, categories)

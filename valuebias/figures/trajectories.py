@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.figures.ablations import demand_ablation, panel_title
+from valuebias.figures.ablations import demand_ablation, lean_label, panel_title
 from valuebias.figures.layout import panel_grid
 from valuebias.plots.canvas import (
     FAINT,
@@ -17,7 +17,6 @@ from valuebias.plots.canvas import (
     styled,
     tidy_axes,
 )
-from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +73,7 @@ def trajectory_figure(fit: AblationFit) -> Figure:
     keys = keys.sort_values(["source", "n_pairs"])
     palette = colours(fit.curves.families)
     with styled():
-        figure, panels, left = panel_grid(len(keys), margin=1.0, height=2.3, sharex=False)
+        figure, panels, left = panel_grid(len(keys), margin=1.3, height=2.3, sharex=False)
         for axes, (source, n_pairs) in zip(panels, keys.itertuples(index=False), strict=True):
             here = leans[(leans["source"] == source) & (leans["n_pairs"] == n_pairs)]
             _panel(axes, here, palette)
@@ -82,7 +81,7 @@ def trajectory_figure(fit: AblationFit) -> Figure:
             axes.set_xlabel("step")
             axes.locator_params(axis="x", nbins=5)
         for axes in left:
-            axes.set_ylabel(f"lean, {drawable(fit.curves.category, 40)}\n({fit.unit})")
+            axes.set_ylabel(lean_label(fit, "lean"))
         handles, labels = panels[0].get_legend_handles_labels()
         legend(figure, handles, labels)
         figure.draw_without_rendering()

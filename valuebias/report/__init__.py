@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from valuebias.errors import ValueBiasError, did_you_mean
 
 if TYPE_CHECKING:
+    from valuebias.ablation.result import AblationFit
     from valuebias.fit_result import Fit
     from valuebias.report.content import Content
 
@@ -23,19 +24,22 @@ SUFFIXES = (".html", ".md", ".tex", ".nc", ".csv")
 """What a report's path may end in; ``.csv``, nothing or a slash at the end make a folder."""
 
 
-def write_report(fit: Fit, path: str | os.PathLike[str], *, progress: bool = False) -> Path:
+def write_report(
+    fit: Fit | AblationFit, path: str | os.PathLike[str], *, progress: bool = False
+) -> Path:
     """Write a report of a fit, whole or not at all.
 
     Parameters
     ----------
-    fit : Fit
-        What :func:`valuebias.fit` returned.
+    fit : Fit or AblationFit
+        What :func:`valuebias.fit` or :func:`valuebias.fit_ablation` returned.
     path : path
         ``.html``: one self-contained page with figures. ``.md``: text and tables. ``.tex``: a
-        document with booktabs tables. ``.nc``: the fit itself, as :meth:`Fit.save` writes it. No
+        document with booktabs tables. ``.nc``: the fit itself, as its method ``save`` writes it. No
         suffix, ``.csv`` or a slash at the end: a folder with one CSV file a table.
     progress : bool, default False
-        Show a progress bar on standard error; a report refits the model three times.
+        Show a progress bar on standard error; the report of a :class:`Fit` refits the model three
+        times.
 
     Returns
     -------
@@ -75,9 +79,11 @@ def write_report(fit: Fit, path: str | os.PathLike[str], *, progress: bool = Fal
     return _write(fit, target, ".csv" if folder else suffix, progress)
 
 
-def _write(fit: Fit, target: Path, form: str, progress: bool) -> Path:
+def _write(fit: Fit | AblationFit, target: Path, form: str, progress: bool) -> Path:
+    from valuebias.ablation.result import AblationFit
     from valuebias.atomic import atomic_path
     from valuebias.progress import progress_bar
+    from valuebias.report.ablations import gather_ablation
     from valuebias.report.gathering import gather
     from valuebias.report.render import write_csv, write_html, write_markdown, write_tex
 
@@ -88,6 +94,10 @@ def _write(fit: Fit, target: Path, form: str, progress: bool) -> Path:
         ".csv": write_csv,
     }
     with atomic_path(target) as part, progress_bar("report", shown=progress) as advance:
-        content = gather(fit, figures=form == ".html", advance=advance)
+        figures = form == ".html"
+        if isinstance(fit, AblationFit):
+            content = gather_ablation(fit, figures=figures, advance=advance)
+        else:
+            content = gather(fit, figures=figures, advance=advance)
         writers[form](content, part)
     return target

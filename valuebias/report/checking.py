@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
@@ -10,9 +12,16 @@ from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
 from valuebias.report.results import interval_column, percent, with_interval
 
+if TYPE_CHECKING:
+    from valuebias.analysis.audit import Audit
+    from valuebias.analysis.diagnostics import Diagnostics
+    from valuebias.fit_result import Fit
+
 __all__ = [
     "audit_section",
+    "convergence",
     "convergence_section",
+    "findings_section",
     "loo_section",
     "predictive_section",
     "sensitivity_section",
@@ -205,7 +214,11 @@ def _misfit(made: Material, table: pd.DataFrame) -> str:
 
 def convergence_section(made: Material) -> Section:
     """Tell whether the chains agree."""
-    found, fit = made.diagnostics, made.fit
+    return convergence(made.fit, made.diagnostics, digits=made.digits, figures=made.figures)
+
+
+def convergence(fit: Fit, found: Diagnostics, *, digits: int, figures: bool) -> Section:
+    """Tell whether the chains of a fit agree."""
     said = "The chains agree." if found.converged else "The chains do not agree well enough."
     numbers = (
         f"{said} Largest R-hat {found.max_rhat:.3f} (at most 1.01 wanted); smallest effective "
@@ -215,7 +228,6 @@ def convergence_section(made: Material) -> Section:
     )
     unit = describe(fit.spec["outcome"]).unit
     summary = fit.summary(prob=PROB).rename_axis("parameter").reset_index()
-    digits = made.digits
     columns = (
         Column("parameter", "parameter"),
         Column("mean", f"mean ({unit})", number(digits)),
@@ -226,7 +238,7 @@ def convergence_section(made: Material) -> Section:
     )
     shown = with_interval(summary, digits, signed=False)
     picture = None
-    if made.figures:
+    if figures:
         picture = Picture(
             "trace",
             trace.draw(fit),
@@ -316,9 +328,14 @@ def loo_section(made: Material) -> Section:
 
 def audit_section(made: Material) -> Section:
     """List what the data audit found."""
-    findings = made.audit.findings
+    return findings_section(made.audit)
+
+
+def findings_section(audit: Audit) -> Section:
+    """List what an audit found."""
+    findings = audit.findings
     counts = ", ".join(
-        f"{made.audit.count(name)} {name}{'s' if made.audit.count(name) != 1 else ''}"
+        f"{audit.count(name)} {name}{'s' if audit.count(name) != 1 else ''}"
         for name in ("problem", "warning", "note")
     )
     columns = (

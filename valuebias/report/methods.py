@@ -12,7 +12,14 @@ from valuebias.report.content import Reference
 if TYPE_CHECKING:
     from valuebias.fit_result import Fit
 
-__all__ = ["dataset_provenance", "methods_text", "references", "reproduce"]
+__all__ = [
+    "dataset_provenance",
+    "fit_settings",
+    "load_line",
+    "methods_text",
+    "references",
+    "reproduce",
+]
 
 _CHRISTIAN = Reference(
     "Christian et al. (2026). Reward Models Inherit Value Biases from Pretraining. "
@@ -72,20 +79,28 @@ def dataset_provenance(fit: Fit) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def methods_text(fit: Fit) -> tuple[str, ...]:
+def methods_text(fit: Fit, *, prediction: bool = True) -> tuple[str, ...]:
     """Write the methods section.
 
     Parameters
     ----------
     fit : Fit
         A fit.
+    prediction : bool, default True
+        Whether the report tells how well scores are predicted.
 
     Returns
     -------
     tuple of str
         Paragraphs.
     """
-    return (_data(fit), _model(fit), _priors(fit), _sampling(fit))
+    predicted = (
+        " Predictive accuracy is leave-one-score-out (Vehtari et al. 2017), exact given the "
+        "variances."
+        if prediction
+        else ""
+    )
+    return (_data(fit), _model(fit), _priors(fit), _sampling(fit) + predicted)
 
 
 def _data(fit: Fit) -> str:
@@ -178,15 +193,16 @@ def _sampling(fit: Fit) -> str:
         f"(Hoffman & Gelman 2014) of {sampler}: {spec['chains']} chains of {spec['draws']} draws "
         f"after {spec['tune']} tuning steps, seed {spec['seed']}. Convergence was judged by split "
         "R-hat and effective sample sizes (Vehtari et al. 2021) as computed by ArviZ (Kumar et al. "
-        "2019). Intervals are equal-tailed. Predictive accuracy is leave-one-score-out (Vehtari et "
-        "al. 2017), exact given the variances."
+        "2019). Intervals are equal-tailed."
     )
 
 
-def references(fit: Fit) -> tuple[Reference, ...]:
+def references(fit: Fit | None, *, prediction: bool = True) -> tuple[Reference, ...]:
     """List the works cited, the data's and the lexicon's own among them."""
+    if fit is None:
+        return (_CHRISTIAN, _WORKS["okabe"])
     used = ["pymc", "nuts", *(["nutpie"] if fit.spec["sampler"] == "nutpie" else []),
-            "rhat", "arviz", "loo", "lkj", "barr", "okabe"]  # fmt: skip
+            "rhat", "arviz", *(["loo"] if prediction else []), "lkj", "barr", "okabe"]  # fmt: skip
     own = dataset_provenance(fit)
     cited = []
     for part in ("dataset", "lexicon", "prompts"):
@@ -199,10 +215,26 @@ def references(fit: Fit) -> tuple[Reference, ...]:
 
 def reproduce(fit: Fit) -> str:
     """Write the code that makes the fit again."""
+    return (
+        "import valuebias\n\n"
+        f"{load_line(fit)}"
+        f"fit = valuebias.fit(\n    dataset,\n    {fit.spec['formula']!r},\n"
+        f"{fit_settings(fit)})\n"
+        'fit.report("report.html")\n'
+    )
+
+
+def load_line(fit: Fit) -> str:
+    """Write the line that reads the data."""
     own = dataset_provenance(fit).get("dataset")
     name = own.get("name") if isinstance(own, dict) else None
     data = f"valuebias.datasets.load({name!r})" if name else 'valuebias.read("data.nc")'
     comment = "" if name else "  # the data of this report, see the provenance"
+    return f"dataset = {data}{comment}\n"
+
+
+def fit_settings(fit: Fit) -> str:
+    """Write the arguments after the formula, a line each."""
     spec = fit.spec
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
     if spec["sampler"] != "nutpie":
@@ -212,13 +244,7 @@ def reproduce(fit: Fit) -> str:
     prior = _changed_prior(fit)
     if prior:
         settings["prior"] = prior
-    given = "".join(f"    {key}={value!r},\n" for key, value in settings.items())
-    return (
-        "import valuebias\n\n"
-        f"dataset = {data}{comment}\n"
-        f"fit = valuebias.fit(\n    dataset,\n    {spec['formula']!r},\n{given})\n"
-        'fit.report("report.html")\n'
-    )
+    return "".join(f"    {key}={value!r},\n" for key, value in settings.items())
 
 
 def _changed_prior(fit: Fit) -> dict[str, Any]:

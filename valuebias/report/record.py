@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,7 +12,17 @@ from valuebias.report.content import Column, Section, Table
 from valuebias.report.material import Material
 from valuebias.report.methods import dataset_provenance, methods_text, reproduce
 
-__all__ = ["methods_section", "provenance_section", "reproduce_section"]
+if TYPE_CHECKING:
+    from valuebias.fit_result import Fit
+
+__all__ = [
+    "listed",
+    "methods_section",
+    "prior_table",
+    "provenance_section",
+    "provenance_table",
+    "reproduce_section",
+]
 
 _SETTINGS = ("formula", "outcome", "contrast", "sampler", "chains", "draws", "tune", "seed", "path",
              "n_missing", "dropped_words")  # fmt: skip
@@ -20,20 +30,28 @@ _SETTINGS = ("formula", "outcome", "contrast", "sampler", "chains", "draws", "tu
 
 def methods_section(made: Material) -> Section:
     """Describe what was done, with the priors."""
-    table = made.fit.priors().reset_index()
+    return Section("methods", "Methods", methods_text(made.fit), tables=(prior_table(made.fit),))
+
+
+def prior_table(fit: Fit) -> Table:
+    """List the priors."""
     columns = (
         Column("parameter", "parameter"),
         Column("prior", "prior"),
         Column("meaning", "meaning"),
     )
     caption = "Priors, in units of the outcome."
-    return Section("methods", "Methods", methods_text(made.fit),
-                   tables=(Table("priors", caption, table, columns),))  # fmt: skip
+    return Table("priors", caption, fit.priors().reset_index(), columns)
 
 
 def provenance_section(made: Material) -> Section:
     """List versions, seed, hashes and settings."""
-    fit, own = made.fit, dataset_provenance(made.fit)
+    return Section("provenance", "Provenance", tables=(provenance_table(made.fit),))
+
+
+def provenance_table(fit: Fit) -> Table:
+    """List what went into a fit."""
+    own = dataset_provenance(fit)
     rows = [("fit", name, fit.spec.get(name)) for name in _SETTINGS]
     rows += [("fit", key, fit.provenance[key]) for key in ("date", "python", "platform")
              if key in fit.provenance]  # fmt: skip
@@ -52,12 +70,15 @@ def provenance_section(made: Material) -> Section:
     for file in files if isinstance(files, list) else []:
         rows.append(("file", file.get("name"), f"SHA-256 {file.get('sha256')}"))
     rows = [row for row in rows if row[2] not in (None, "", "[]")]
+    return listed(rows)
+
+
+def listed(rows: Sequence[tuple[str, object, object]]) -> Table:
+    """Make a table of what a value is of, what it is, and the value."""
     table = pd.DataFrame(rows, columns=["of", "what", "value"])
     table["value"] = table["value"].map(_said)
     columns = (Column("of", "of"), Column("what", "what"), Column("value", "value"))
-    caption = "What went into the numbers."
-    shown = Table("provenance", caption, table, columns)
-    return Section("provenance", "Provenance", tables=(shown,))
+    return Table("provenance", "What went into the numbers.", table, columns)
 
 
 def _said(value: Any) -> str:

@@ -1,0 +1,125 @@
+"""An ablation under one framing of the prompts, or under all of them side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from valuebias.ablation.estimates import check_prob
+from valuebias.analysis.curves import Curves, summarise
+from valuebias.errors import ValueBiasError, did_you_mean
+
+if TYPE_CHECKING:
+    from valuebias.ablation.result import AblationFit
+    from valuebias.fit_result import Fit
+
+__all__ = ["SIGNED", "compare_framings", "framings_of", "lean_curves", "lean_name", "look"]
+
+Array = NDArray[np.float64]
+
+SIGNED = "signed"
+"""The framing of every fit as it is made: half the positive lean less the negative one."""
+
+
+def framings_of(fit: Fit | None) -> tuple[str, ...]:
+    """List the framings that an ablation can be looked at under, "signed" first.
+
+    Parameters
+    ----------
+    fit : Fit or None
+        The hierarchical fit; None for a table of medians, which does not tell framings apart.
+
+    Returns
+    -------
+    tuple of str
+        "signed", and of "positive" and "negative" those that the prompts have.
+    """
+    return (SIGNED,) if fit is None else (SIGNED, *fit.problem.crossing.framings)
+
+
+def lean_curves(fit: Fit, framing: str = SIGNED) -> Curves:
+    """Turn the draws of a fit into draws of the lean under a framing.
+
+    Parameters
+    ----------
+    fit : Fit
+        A hierarchical fit; of several contrasts of categories the first is followed.
+    framing : str, default "signed"
+        One of :func:`framings_of`.
+
+    Returns
+    -------
+    Curves
+        In units of the outcome.
+    """
+    from valuebias.analysis.contrasts import category_contrasts, framing_contrasts
+
+    crossing = fit.problem.crossing
+    pair = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    category, weights = next(iter(category_contrasts(crossing.categories, pair).items()))
+    on_axes = crossing.contrast_weights(weights)
+    sign = framing_contrasts(crossing.framings)[framing]
+    posterior = fit.tree["posterior"]
+
+    def lean(name: str) -> Array:
+        return np.asarray(np.einsum("cdafj,j,f->cda", posterior[name].to_numpy(), on_axes, sign))
+
+    coefficient = lean("coefficient")
+    model = coefficient @ crossing.design.matrix.T + lean("model_effect")
+    return Curves(crossing.design, coefficient, model, category)
+
+
+def look(fit: AblationFit, framing: str) -> AblationFit:
+    """Look at an ablation under a framing; see :meth:`valuebias.AblationFit.under`."""
+    known = framings_of(fit.fit)
+    if framing not in known:
+        why = "" if fit.fit else " A table of medians does not tell framings apart."
+        raise ValueBiasError(
+            f"framing is {framing!r}, which the fit lacks.{why} {did_you_mean(framing, known)}"
+        )
+    if framing == fit.framing or fit.fit is None:
+        return fit
+    return type(fit)(
+        lean_curves(fit.fit, framing),
+        fit=fit.fit,
+        rope=fit.rope,
+        unit=fit.unit,
+        formula=fit.formula,
+        notes=fit.notes,
+        framing=framing,
+        provenance=fit.provenance,
+    )
+
+
+def lean_name(fit: AblationFit) -> str:
+    """Name the framing of an ablation's leans as figures and sentences do; empty for medians."""
+    if fit.fit is None:
+        return ""
+    return "signed by framing" if fit.framing == SIGNED else f"{fit.framing} prompts"
+
+
+def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
+    """Set the framings side by side; see :meth:`valuebias.AblationFit.by_framing`."""
+    check_prob(prob)
+    tables = []
+    for framing in framings_of(fit.fit):
+        curves = look(fit, framing).curves
+        heads: list[tuple[object, ...]] = []
+        draws: list[Array] = []
+        for source in curves.sources:
+            n_pairs = curves.quantities(source)[-1]
+            where = (curves.category, source, n_pairs)
+            end = curves.ends(source, [n_pairs])
+            for a, b in curves.pairs:
+                heads.append((framing, "gap", f"{a} − {b}", *where))
+                draws.append(curves.gap((a, b), end)[..., 0])
+            for family in curves.families:
+                heads.append((framing, "family lean", family, *where))
+                draws.append((curves.coefficient @ curves.rows(family, end).T)[..., 0])
+        names = ["framing", "estimand", "name", "category", "source", "n_pairs"]
+        head = pd.DataFrame(heads, columns=names)
+        tables.append(summarise(head, np.stack(draws, axis=-1), prob=prob, rope=fit.rope))
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,131 @@
+"""Which analysis the scores call for, and what the commands print of its result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from valuebias.cli.output import print_table
+from valuebias.text import visible
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from valuebias.ablation.result import AblationFit
+    from valuebias.analysis.diagnostics import Diagnostics
+    from valuebias.fitting import Fit
+
+__all__ = ["calls_for_ablation", "print_result", "result_record"]
+
+_SHOWN = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
+_OF_ABLATIONS = ["estimand", "name", "source", "n_pairs", "mean", "lower", "upper", "p_direction"]
+
+
+def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
+    """Decide whether scores are fitted as an ablation, and say so on standard error.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        The scores.
+    wanted : bool or None
+        What was asked for; None to go by the coordinates of the models.
+
+    Returns
+    -------
+    bool
+        True where the models are of several sources or numbers of pairs.
+    """
+    from valuebias.analysis.ablation import check_models, is_ablation
+    from valuebias.errors import ValueBiasError
+    from valuebias.schema import model_table
+
+    if wanted is not None:
+        return wanted
+    models = model_table(dataset)
+    if not is_ablation(models):
+        return False
+    try:
+        check_models(models)
+    except ValueBiasError as error:
+        _tell(
+            "The models are of several sources or numbers of pairs, but cannot be fitted as an "
+            f"ablation: {error} Fitted as models of their families."
+        )
+        return False
+    _tell(
+        "The models are of several sources or numbers of pairs: fitted as an ablation. "
+        "--no-ablation fits them as models of their families."
+    )
+    return True
+
+
+def result_record(result: Fit | AblationFit) -> dict[str, Any]:
+    """Give what ``--json`` writes of a result.
+
+    Parameters
+    ----------
+    result : Fit or AblationFit
+        What was fitted.
+
+    Returns
+    -------
+    dict
+        ``headline``, ``converged``, ``messages``, and the tables of the analysis.
+    """
+    from valuebias.ablation.result import AblationFit
+
+    diagnostics = _diagnostics(result)
+    made = {
+        "headline": str(result.headline()),
+        "converged": diagnostics.converged,
+        "messages": list(diagnostics.messages),
+    }
+    if not isinstance(result, AblationFit):
+        return made | {"contrasts": result.contrasts().to_dict(orient="records")}
+    tables = {"gaps": result.gaps(), "by_framing": result.by_framing()}
+    if result.studied:
+        tables |= {"slope": result.slope(), "closing": result.closing()}
+    return made | {name: table.to_dict(orient="records") for name, table in tables.items()}
+
+
+def print_result(result: Fit | AblationFit) -> None:
+    """Show the main table of a result, and first what the sampler got wrong.
+
+    Parameters
+    ----------
+    result : Fit or AblationFit
+        What was fitted.
+    """
+    from valuebias.ablation.result import AblationFit
+
+    diagnostics = _diagnostics(result)
+    if not diagnostics.converged:
+        typer.secho("NOT CONVERGED: do not use these numbers.", fg=typer.colors.RED, bold=True)
+        for message in diagnostics.messages:
+            typer.echo(visible(message))
+    if isinstance(result, AblationFit):
+        rows = result.summary()[_OF_ABLATIONS].itertuples(index=False)
+        title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
+        print_table(_OF_ABLATIONS, rows, title=title)
+        return
+    contrasts = result.contrasts()
+    kind = contrasts["estimand"]
+    compared = kind.str.endswith("difference") | (kind == "slope")
+    shown = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
+    print_table(
+        _SHOWN, shown[_SHOWN].itertuples(index=False), title="Contrasts, with 90% intervals"
+    )
+
+
+def _diagnostics(result: Fit | AblationFit) -> Diagnostics:
+    """Judge the chains; a table of medians, which has none, is not fitted from here."""
+    from valuebias.fitting import Fit
+
+    fitted = result if isinstance(result, Fit) else cast("Fit", result.fit)
+    return fitted.diagnostics()
+
+
+def _tell(message: str) -> None:
+    typer.echo(visible(message), err=True)

@@ -1,0 +1,140 @@
+"""The sections of an ablation's report on how far it can be trusted, and how it came about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from valuebias.ablation.framings import SIGNED
+from valuebias.report.checking import convergence, findings_section
+from valuebias.report.content import Section
+from valuebias.report.methods import fit_settings, load_line, methods_text
+from valuebias.report.record import listed, prior_table, provenance_table
+
+if TYPE_CHECKING:
+    from valuebias.ablation.result import AblationFit
+    from valuebias.report.ablations import AblationMaterial
+
+__all__ = [
+    "audit_section",
+    "convergence_section",
+    "limits_section",
+    "methods_section",
+    "provenance_section",
+    "reproduce_section",
+]
+
+
+def limits_section(made: AblationMaterial) -> Section:
+    """Say what the data cannot say."""
+    items = [note[:1].upper() + note[1:] for note in made.fit.notes]
+    if made.fit.fit is not None and made.fit.fit.spec["n_missing"]:
+        items.append(
+            f"{made.fit.fit.spec['n_missing']:,} cells of the crossing are missing; they are taken "
+            "to be missing for reasons that have nothing to do with their scores."
+        )
+    items.append(
+        "Families are represented by the bases at hand, which were not drawn at random from all "
+        "bases of their families."
+    )
+    items.append(
+        f"What else differs between runs is adjusted for only where the formula names it: "
+        f"{made.fit.formula}."
+    )
+    return Section("limits", "What the data cannot say", items=tuple(items))
+
+
+def convergence_section(made: AblationMaterial) -> Section:
+    """Tell whether the chains agree."""
+    fit = made.fit.fit
+    if fit is None:
+        return Section(
+            "convergence", "Convergence",
+            ("The draws are independent, not of a chain, so that there is nothing to converge.",),
+        )  # fmt: skip
+    return convergence(fit, fit.diagnostics(), digits=made.digits, figures=made.figures)
+
+
+def audit_section(made: AblationMaterial) -> Section:
+    """List what the data audit found."""
+    from valuebias.analysis.audit import audit
+
+    if made.fit.fit is None:
+        return Section("audit", "Data audit", missing="A table of medians has no scores to audit.")
+    return findings_section(audit(made.fit.fit.data))
+
+
+def methods_section(made: AblationMaterial) -> Section:
+    """Describe what was done, with the priors."""
+    ablation = made.fit
+    own = _curves_text(ablation)
+    if ablation.fit is None:
+        return Section("methods", "Methods", (_medians_text(ablation), own))
+    text = (*methods_text(ablation.fit, prediction=False), own)
+    return Section("methods", "Methods", text, tables=(prior_table(ablation.fit),))
+
+
+def provenance_section(made: AblationMaterial) -> Section:
+    """List versions, seed, hashes and settings."""
+    fit = made.fit.fit
+    if fit is not None:
+        return Section("provenance", "Provenance", tables=(provenance_table(fit),))
+    own = made.fit.provenance
+    rows = [("fit", "formula", made.fit.formula)]
+    rows += [("fit", key, str(value)) for key, value in own.items() if key != "packages"]
+    rows += [("fit", f"{name} version", str(v)) for name, v in own.get("packages", {}).items()]
+    return Section("provenance", "Provenance", tables=(listed(rows),))
+
+
+def reproduce_section(made: AblationMaterial) -> Section:
+    """Give the code that makes the fit again."""
+    ablation = made.fit
+    under = "" if ablation.framing == SIGNED else f"fit = fit.under({ablation.framing!r})\n"
+    code = (
+        f"import valuebias\n\n{_call(ablation)}    rope={ablation.rope!r},\n)\n{under}"
+        'fit.report("report.html")\n'
+    )
+    text = (
+        "With the versions listed above, the same seed gives the same draws; with others, the same "
+        "answer within Monte-Carlo error."
+    )
+    return Section("reproduce", "How to reproduce", (text,), code=code)
+
+
+def _call(ablation: AblationFit) -> str:
+    """Write the call up to its last argument."""
+    formula = f"    {ablation.formula!r},\n"
+    if ablation.fit is not None:
+        head = f"{load_line(ablation.fit)}fit = valuebias.fit_ablation(\n    dataset,\n"
+        return head + formula + fit_settings(ablation.fit)
+    first, _, second = ablation.curves.category.partition(" − ")
+    settings = f"    contrast={(first, second)!r},\n"
+    settings += "".join(
+        f"    {name}={ablation.provenance[name]!r},\n"
+        for name in ("draws", "seed")
+        if name in ablation.provenance
+    )
+    # Who has the medians knows where they are from; the fit does not.
+    head = "fit = valuebias.fit_ablation_medians(\n    table,  # of median ranks\n"
+    return head + formula + settings
+
+
+def _medians_text(ablation: AblationFit) -> str:
+    return (
+        f"{len(ablation.curves.models)} checkpoints are known by the median ranks of their "
+        "categories. The lean of a checkpoint, the median rank of the second category less that of "
+        f"the first, was modelled by a linear mixed model with the formula {ablation.formula}, a "
+        "deviation of the run and one of the checkpoint."
+    )
+
+
+def _curves_text(ablation: AblationFit) -> str:
+    return (
+        "“Progress” is the share of its run that a checkpoint has behind it. Gaps are those of the "
+        "formula at the end of training (progress 1), and other variables keep their distribution "
+        "over the models at hand. The change per doubling is that from the smallest to the largest "
+        "number of pairs of a source. The gap closes at the first number of pairs at which it lies "
+        f"within ±{ablation.rope:.2g} {ablation.unit} of zero, by draw; it was looked for up to "
+        "1,024 times the largest number, where a draw that has not closed counts as not closing at "
+        "all. "
+        "Extends Christian et al. (2026), section 4, which shows medians without intervals."
+    )

@@ -1,0 +1,324 @@
+"""The sections of an ablation's report that answer its questions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from valuebias.ablation.framings import lean_name
+from valuebias.errors import ValueBiasError
+from valuebias.figures.ablations import ablation_figure
+from valuebias.figures.movers import mover_figure
+from valuebias.figures.trajectories import trajectory_figure
+from valuebias.report.content import Column, Picture, Section, Table, number
+from valuebias.report.material import PROB
+from valuebias.report.results import interval_column, percent, with_interval
+
+if TYPE_CHECKING:
+    from valuebias.report.ablations import AblationMaterial
+
+__all__ = [
+    "closing_section",
+    "framing_section",
+    "gap_section",
+    "glance_section",
+    "mover_section",
+    "share_section",
+    "slope_section",
+    "trajectory_section",
+]
+
+_WORDS = 10
+_WHERE = (Column("name", "gap"), Column("source", "source"))
+_PAIRS = Column("n_pairs", "pairs", lambda n: f"{n:,.0f}")
+_CHANCE = Column("p_direction", "P(direction)", percent)
+
+
+def glance_section(made: AblationMaterial) -> Section:
+    """Say what was trained, and how well."""
+    models, fit = made.models, made.fit
+    last = models[models["progress"] == 1]
+    key = ["family", "base", "source", "n_pairs"]
+    grouped = last.assign(**{name: last[name].astype(str) for name in key[:3]}).groupby(key)
+    frame = grouped["seed"].nunique().rename("seeds").to_frame()
+    measured = [name for name in ("accuracy", "loss") if _is_number(models, name)]
+    for name in measured:
+        frame[name] = grouped[name].mean()
+    table = frame.reset_index()
+    forms = {"accuracy": percent, "loss": number(3)}
+    labels = {"accuracy": "accuracy", "loss": "loss (nats)"}
+    columns = (
+        *(Column(name, name) for name in key[:3]),
+        _PAIRS,
+        Column("seeds", "seeds", number(0)),
+        *(Column(name, labels[name], forms[name]) for name in measured),
+    )
+    told = "; accuracy and loss are on held-out pairs, means over seeds" if measured else ""
+    caption = f"Runs by base, source and number of pairs, at their last step{told}."
+    steps = models.groupby(["source", "n_pairs"])["step"].nunique().max()
+    items = [
+        _listed("Bases", models["base"]),
+        _listed("Sources", models["source"]),
+        "Pairs: " + ", ".join(f"{n:,.0f}" for n in sorted(set(models["n_pairs"].astype(float)))),
+        f"Seeds: {models['seed'].nunique()}; checkpoints of a run: up to {steps}",
+    ]
+    if "objective" in models.columns:
+        items.append(_listed("Objective", models["objective"]))
+    if fit.fit is not None:
+        sizes = fit.fit.data.sizes
+        items.append(
+            f"Scored: {sizes['response']} words after {sizes['prompt']} prompts, by every model"
+        )
+    return Section("glance", "The study at a glance", items=tuple(items),
+                   tables=(Table("cells", caption, table, columns),))  # fmt: skip
+
+
+def gap_section(made: AblationMaterial) -> Section:
+    """Show the gaps at the end of training, with the figure."""
+    fit = made.fit
+    table = fit.gaps(prob=PROB)
+    shown = with_interval(table[np.isclose(table["progress"], 1.0)], made.digits)
+    columns = (
+        *_WHERE,
+        _PAIRS,
+        Column("n_models", "runs a family", number(0)),
+        _mean(made, "gap"),
+        interval_column(),
+        _CHANCE,
+        Column("p_rope", "P(in ROPE)", percent),
+    )
+    caption = (
+        f"The gap in lean ({_lean(made)}) at the end of training, as the formula gives it. P(in "
+        f"ROPE): probability of lying within ±{fit.rope:.2g} {fit.unit} of zero. 0 runs: not "
+        "trained on so many pairs, what the formula says of it."
+    )
+    picture = None
+    if made.figures:
+        picture = Picture(
+            "ablation",
+            ablation_figure(fit),
+            "The gap between every two families against the number of pairs of preferences, a "
+            "colour a source, with intervals, and drawn on beyond the largest number. The table "
+            "below has the numbers.",
+            f"Lines and bands: the formula's gap with {PROB:.0%} intervals, dashed where drawn on "
+            "beyond all data. Points: the runs at hand. Grey: the region of practical equivalence.",
+        )
+    return Section("gaps", "Gaps between families",
+                   tables=(Table("gaps", caption, table, columns, shown),),
+                   picture=picture)  # fmt: skip
+
+
+def slope_section(made: AblationMaterial) -> Section:
+    """Show the change of the gap for every doubling of the pairs."""
+    title = "Change per doubling of the pairs"
+    try:
+        table = made.fit.slope(prob=PROB)
+    except ValueBiasError as error:
+        return Section("slope", title, missing=_sentence(error))
+    digits = made.digits + 1
+    columns = (
+        *_WHERE,
+        Column("smallest", "from", _PAIRS.form),
+        Column("largest", "to", _PAIRS.form),
+        _mean(made, "change", digits),
+        interval_column(),
+        Column("p_shrinks", "P(shrinks)", percent),
+    )
+    caption = (
+        "The average change of the gap for every doubling of the pairs. P(shrinks): probability "
+        "that it goes against the gap at the smallest number."
+    )
+    return Section("slope", title, tables=(
+        Table("slope", caption, table, columns, with_interval(table, digits)),))  # fmt: skip
+
+
+def share_section(made: AblationMaterial) -> Section:
+    """Show the share of the gap that is left at the largest number of pairs."""
+    title = "Share of the gap that is left"
+    try:
+        table = made.fit.share_left(prob=PROB)
+    except ValueBiasError as error:
+        return Section("share", title, missing=_sentence(error))
+    form = number(2)
+    said = [
+        f"{form(row['lower'])} to {form(row['upper'])}" if np.isfinite(row["median"]) else "–"
+        for row in table.to_dict("records")
+    ]
+    shown = table.assign(_interval=said)
+    columns = (
+        *_WHERE,
+        Column("of", "of"),
+        Column("largest", "at", _PAIRS.form),
+        Column("median", "share", form),
+        interval_column(),
+        Column("p_less", "P(less than all)", percent),
+        Column("why_not", "remark"),
+    )
+    caption = "The gap at the largest number of pairs over that at the smallest; medians."
+    return Section("share", title, tables=(Table("share_left", caption, table, columns, shown),))
+
+
+def closing_section(made: AblationMaterial) -> Section:
+    """Show where the gap closes, and which of it is extrapolated."""
+    title = "Pairs at which the gap closes"
+    if not made.fit.studied:
+        return Section("closing", title, missing="No source has two numbers of pairs.")
+    table = made.fit.closing(prob=PROB)
+    rows = table.to_dict("records")
+    shown = table.assign(
+        _median=[_pairs(r["median"]) + _mark(r) for r in rows],
+        _interval=[f"{_pairs(r['lower'])} to {_pairs(r['upper'])}" for r in rows],
+    )
+    columns = (
+        *_WHERE,
+        Column("p_inside", "P(closed already)", percent),
+        Column("p_within", "P(in the range)", percent),
+        Column("p_beyond", "P(later)", percent),
+        Column("p_not", "P(not at all)", percent),
+        Column("_median", "pairs, median", right=True),
+        interval_column(),
+    )
+    half = f"±{float(table['rope'].iloc[0]):.2g} {made.fit.unit}"
+    text = (
+        f"A gap is closed where it lies within {half}. “Closed already”: at the smallest number of "
+        "pairs. “Later” and every number marked as extrapolated are the formula's line drawn on "
+        "beyond the largest number of pairs, for which no data speak."
+    )
+    caption = "The number of pairs at which the gap enters the region of practical equivalence."
+    return Section("closing", title, (text,),
+                   tables=(Table("closing", caption, table, columns, shown),))  # fmt: skip
+
+
+def framing_section(made: AblationMaterial) -> Section:
+    """Set the framings side by side."""
+    title = "By framing"
+    table = made.fit.by_framing(prob=PROB)
+    if table["framing"].nunique() < 2:
+        return Section("framings", title, missing="The medians do not tell framings apart.")
+    columns = (
+        Column("framing", "framing"),
+        Column("estimand", "estimand"),
+        Column("name", "of"),
+        Column("source", "source"),
+        _PAIRS,
+        _mean(made, "mean"),
+        interval_column(),
+        _CHANCE,
+    )
+    text = (
+        "Under positive prompts a high score means liking, under negative ones disliking. What "
+        "changes its sign between them is a value, and is in the signed rows; what does not is a "
+        "habit of scoring some words high whatever is asked, and is in the other two alone."
+    )
+    caption = f"Leans and gaps ({made.fit.curves.category}) at the largest number of pairs."
+    return Section("framings", title, (text,), tables=(
+        Table("framings", caption, table, columns, with_interval(table, made.digits)),
+    ))  # fmt: skip
+
+
+def trajectory_section(made: AblationMaterial) -> Section:
+    """Show the leans over the steps of training."""
+    title = "Trajectories"
+    table = made.fit.trajectories(prob=PROB)
+    if not made.has_checkpoints:
+        return Section(
+            "trajectories", title, missing="There is one checkpoint of every run, its last."
+        )
+    columns = (
+        Column("estimand", "estimand"),
+        Column("name", "of"),
+        Column("source", "source"),
+        _PAIRS,
+        Column("step", "step", number(0)),
+        _mean(made, "mean"),
+        interval_column(),
+    )
+    picture = None
+    if made.figures:
+        picture = Picture(
+            "trajectories",
+            trajectory_figure(made.fit),
+            "The lean of every family over the steps of training, a panel a source and number of "
+            "pairs. The table below has the numbers.",
+            f"Means of the checkpoints at hand with {PROB:.0%} intervals.",
+        )
+    caption = f"Leans and gaps ({_lean(made)}) of the checkpoints at hand."
+    return Section("trajectories", title, tables=(
+        Table("trajectories", caption, table, columns, with_interval(table, made.digits)),
+    ), picture=picture)  # fmt: skip
+
+
+def mover_section(made: AblationMaterial) -> Section:
+    """Show the words that moved most."""
+    title, fit = "Words that moved most", made.fit
+    try:
+        by = "n_pairs" if fit.studied or fit.fit is None or not made.has_checkpoints else "step"
+        table = fit.movers(n=_WORDS, by=by, prob=PROB)
+    except ValueBiasError as error:
+        return Section("movers", title, missing=_sentence(error))
+    form = number(made.digits, signed=True)
+    columns = (
+        Column("family", "family"),
+        Column("word", "word"),
+        Column("categories", "category"),
+        Column("before", "before", form),
+        Column("after", "after", form),
+        _mean(made, "change"),
+        interval_column(),
+        _CHANCE,
+    )
+    first = table.iloc[0]
+    ends = f"{first['start']:,.4g} and {first['end']:,.4g}" if by == "step" else (
+        f"{first['start']:,.0f} and {first['end']:,.0f}")  # fmt: skip
+    what = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
+    picture = None
+    if made.figures:
+        picture = Picture(
+            "movers",
+            mover_figure(fit, n=_WORDS, by=by),
+            "The words whose expected outcome moved most, a panel a family, with intervals, "
+            "coloured by category. The table below has the numbers.",
+            f"Change of the expected outcome with {PROB:.0%} intervals, the largest first.",
+        )
+    said = f", {lean_name(fit)}" if lean_name(fit) else ""
+    caption = (
+        f"The {_WORDS} words of each family that moved most between {ends} {what}; relative to the "
+        f"lexicon's mean{said}. Words chosen for their change are in part words of chance."
+    )
+    return Section("movers", title, tables=(
+        Table("movers", caption, table, columns, with_interval(table, made.digits)),
+    ), picture=picture)  # fmt: skip
+
+
+def _lean(made: AblationMaterial) -> str:
+    under = lean_name(made.fit)
+    return f"{made.fit.curves.category}{', ' if under else ''}{under}"
+
+
+def _mean(made: AblationMaterial, what: str, digits: int | None = None) -> Column:
+    form = number(made.digits if digits is None else digits, signed=True)
+    return Column("mean", f"{what} ({made.fit.unit})", form)
+
+
+def _is_number(models: pd.DataFrame, name: str) -> bool:
+    return name in models.columns and pd.api.types.is_numeric_dtype(models[name])
+
+
+def _listed(what: str, values: pd.Series) -> str:
+    return f"{what}: " + ", ".join(sorted(set(values.astype(str))))
+
+
+def _pairs(n: float) -> str:
+    return f"{n:,.0f}" if np.isfinite(n) else "not at all"
+
+
+def _mark(row: dict[Hashable, Any]) -> str:
+    return " (extrapolated)" if row["extrapolated"] and np.isfinite(row["median"]) else ""
+
+
+def _sentence(error: ValueBiasError) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,160 @@
+"""The report of an ablation: what it is written from, and its sections in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from valuebias.ablation.framings import SIGNED, lean_name
+from valuebias.provenance import versions
+from valuebias.report.content import Content, Section
+from valuebias.report.material import PROB, Advance
+from valuebias.report.methods import references
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from valuebias.ablation.result import AblationFit
+
+__all__ = ["AblationMaterial", "gather_ablation"]
+
+
+@dataclass(frozen=True)
+class AblationMaterial:
+    """What the sections are written from.
+
+    Attributes
+    ----------
+    fit : AblationFit
+    figures : bool
+        Whether to draw.
+    digits : int
+        Decimals that give the SD of the first gap two figures.
+    """
+
+    fit: AblationFit
+    figures: bool
+    digits: int
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """The coordinates of the models."""
+        return self.fit.curves.models
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there are steps before the last of a run."""
+        return bool((self.models["progress"] < 1).any())
+
+
+def gather_ablation(fit: AblationFit, *, figures: bool, advance: Advance | None = None) -> Content:
+    """Compute what a report of an ablation needs and put it into words.
+
+    Parameters
+    ----------
+    fit : AblationFit
+        A fit of an ablation.
+    figures : bool
+        Whether to draw the figures too.
+    advance : callable, optional
+        Called with the parts done and their total.
+
+    Returns
+    -------
+    Content
+        What the report says.
+    """
+    gaps = fit.gaps(prob=PROB)
+    made = AblationMaterial(fit, figures, _digits(float(gaps["sd"].iloc[0])))
+    writers = _writers()
+    sections = []
+    for done, write in enumerate(writers, 1):
+        sections.append(write(made))
+        if advance is not None:
+            advance(done, len(writers))
+    under = lean_name(fit)
+    said = under if under.startswith(SIGNED) else f"under {under}"
+    return Content(
+        title=_title(fit, gaps["name"].iloc[0]),
+        subtitle=" · ".join(
+            (
+                f"{len(made.models)} checkpoints of {len(fit.curves.families)} families",
+                f"formula {fit.formula}",
+                *([f"leans {said}"] if under else []),
+            )
+        ),
+        alarms=_alarms(fit),
+        answer=fit.headline(),
+        reading=_reading(made),
+        sections=tuple(sections),
+        references=references(fit.fit, prediction=False),
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=versions().get("valuebias", "unknown version"),
+    )
+
+
+def _writers() -> tuple[Callable[[AblationMaterial], Section], ...]:
+    """Give the sections in the order of the report; here, since they import this module."""
+    from valuebias.report import ablation_record as record
+    from valuebias.report import ablation_results as results
+
+    return (
+        results.glance_section,
+        record.limits_section,
+        results.gap_section,
+        results.slope_section,
+        results.share_section,
+        results.closing_section,
+        results.framing_section,
+        results.trajectory_section,
+        results.mover_section,
+        record.convergence_section,
+        record.audit_section,
+        record.methods_section,
+        record.provenance_section,
+        record.reproduce_section,
+    )
+
+
+def _digits(sd: float) -> int:
+    return int(np.clip(np.ceil(-np.log10(sd)) + 1, 0, 6)) if sd > 0 else 3
+
+
+def _title(fit: AblationFit, name: str) -> str:
+    under = "" if fit.framing == SIGNED else f" under {lean_name(fit)}"
+    return f"Gap in {fit.curves.category}{under} by pairs of preferences: {name}"
+
+
+def _alarms(fit: AblationFit) -> tuple[str, ...]:
+    if fit.fit is None:
+        return ()
+    return tuple(text[:1].upper() + text[1:] for text in fit.fit.diagnostics().messages)
+
+
+def _reading(made: AblationMaterial) -> tuple[str, ...]:
+    """Say how the answer is to be read."""
+    fit = made.fit
+    first, _, second = fit.curves.category.partition(" − ")
+    other = second if second != "others" else "the other categories"
+    names = {
+        "signed by framing": " Signed by framing means half the lean under positive prompts less "
+        "the lean under negative ones, where a high score means disliking.",
+        "positive prompts": " Here it is the lean under positive prompts alone, which a habit of "
+        "scoring some words high is part of.",
+        "negative prompts": " Here it is the lean under negative prompts alone: positive where the "
+        f"words of {first} are scored higher as answers to what is worst.",
+    }
+    return (
+        f"A model's lean is how much higher it rewards the words of {first} than those of {other} "
+        f"({fit.unit}); a gap is the lean of one family less that of another."
+        f"{names.get(lean_name(fit), '')}",
+        "A gap at a number of pairs is that at the end of training on so many. A gap that goes to "
+        "zero means that the families come to agree, not that either comes to have no lean.",
+        f"Given the model and the data, a quantity lies in its interval with a probability of "
+        f"{PROB:.0%}. Gaps within ±{fit.rope:.2g} {fit.unit} of zero are taken as too small to "
+        "matter.",
+    )
