@@ -213,10 +213,8 @@ def load_base(base: Base) -> Any:
     model, missing = from_files(source, spread=False, own_attention=True)
     absent = sorted(name for name in missing if not name.startswith("score."))
     if absent or not hasattr(model, "score"):
-        raise ValueBiasError(
-            f"{base.name!r} cannot be trained: "
-            + (f"its files lack {absent[0]!r}." if absent else "its classifier has no head 'score'.")
-        )
+        what = f"its files lack {absent[0]!r}" if absent else "its classifier has no head 'score'"
+        raise ValueBiasError(f"{base.name!r} cannot be trained: {what}. Give another base.")
     with torch.no_grad():
         config = model.config.get_text_config()
         model.score.weight.normal_(0.0, float(getattr(config, "initializer_range", 0.02)))
