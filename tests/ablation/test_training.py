@@ -18,6 +18,7 @@ import tiny_models
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from naive_backend import NaiveBackend
 from small_disk import fill, small_disk
 
 import valuebias
@@ -300,7 +301,7 @@ def test_a_full_disk(folder: Path, tmp_path: Path, leave: int) -> None:
         few.run(place / "out", progress=False)
         before = files(place)
         ballast = fill(place, leave=leave)
-        with pytest.raises(ValueBiasError, match="no room to write .*MB are free.*run the same"):
+        with pytest.raises(ValueBiasError, match=r"no room to write .*MB are free.*run the same"):
             more.run(place / "out", progress=False)
         ballast.unlink()
         assert files(place) == before
@@ -319,7 +320,7 @@ def test_two_runs_in_one_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     with (
         only_one(tmp_path / ".lock", what="it", instead="another"),
-        pytest.raises(ValueBiasError, match="Another process is writing to .*another folder"),
+        pytest.raises(ValueBiasError, match=r"Another process is writing to .*another folder"),
     ):
         study(folder).run(tmp_path, progress=False)
     assert not list(tmp_path.glob("cells"))
@@ -349,7 +350,7 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(folder: Path, tmp_path
 
 def test_nothing_is_left_to_train_on(folder: Path, tmp_path: Path) -> None:
     asked = study(folder, training={"max_length": 3})
-    with pytest.raises(ValueBiasError, match="All 24 pairs of 'plain' .* longer than 3 tokens"):
+    with pytest.raises(ValueBiasError, match=r"All 24 pairs of 'plain' .* longer than 3 tokens"):
         asked.run(tmp_path, progress=False)
 
 
@@ -422,8 +423,6 @@ def test_what_is_not_installed_is_named(
 
 def test_only_pytorch_trains(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueBiasError, match="backend is 'naive', but models are trained with Py"):
-        from naive_backend import NaiveBackend
-
         study(folder).run(tmp_path, backend=NaiveBackend(), progress=False)
 
 
