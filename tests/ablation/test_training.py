@@ -24,6 +24,7 @@ from small_disk import fill, small_disk
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.ablation import Study, TrainingSettings, checkpoint_steps
+from valuebias.tuning import without_futures
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -131,6 +132,7 @@ def test_what_is_there_is_not_made_again(folder: Path, out: Path, scores: xr.Dat
     xr.testing.assert_identical(valuebias.read(out / "scores.nc").drop_attrs(), again.drop_attrs())
 
 
+@pytest.mark.filterwarnings("ignore::valuebias.errors.ValueBiasWarning")
 def test_an_analysis_takes_checkpoints_from_step_0(scores: xr.Dataset) -> None:
     with pytest.warns(ValueBiasWarning, match="single seed"):
         fit = valuebias.fit_ablation(scores, draws=200, seed=1, progress=False)
@@ -163,6 +165,11 @@ def without_pad(place: Path) -> Path:
     return place
 
 
+def asked(prompt: str) -> pd.DataFrame:
+    text = json.loads(prompt)[0]["content"]
+    return pd.DataFrame({"text": [text], "framing": ["positive"]}, index=["x"])
+
+
 def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
     import torch
 
@@ -174,10 +181,11 @@ def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
     base = find_base(Model(str(place)))
     table = valuebias.preferences(pairs(8), progress=False)
     tokens = PairTokens(base, 1024).of(table)
-    trainer = make_trainer(
-        base, tokens, tmp_path / "scratch", objective="lora", settings=TrainingSettings(), seed=0,
-        use_cpu=True,
-    )  # fmt: skip
+    with without_futures():
+        trainer = make_trainer(
+            base, tokens, tmp_path / "scratch", objective="lora", settings=TrainingSettings(),
+            seed=0, use_cpu=True,
+        )  # fmt: skip
     adapted = [m for name, m in trainer.model.named_modules() if name.endswith("lora_B.default")]
     for module in adapted:
         torch.nn.init.normal_(module.weight)
@@ -197,8 +205,8 @@ def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
     save_plain(trainer.model, tmp_path / "rm")
     plain = Model(str(tmp_path / "rm"), tokenizer=str(place))
     expected = np.array([
-        float(valuebias.score(plain, prompts={"x": json.loads(prompt)[0]["content"]},
-                              lexicon=[answer], progress=False)["score"].item())
+        float(valuebias.score(plain, prompts=asked(prompt), lexicon=[answer],
+                              progress=False)["score"].item())
         for side in ("chosen", "rejected")
         for prompt, answer in zip(table.pairs["prompt"], table.pairs[side], strict=True)
     ])  # fmt: skip
@@ -213,9 +221,11 @@ def test_the_papers_settings_reach_the_trainer(folder: Path, tmp_path: Path) -> 
 
     base = find_base(Model(str(folder / "llama")))
     tokens = PairTokens(base, 1024).of(valuebias.preferences(pairs(100), progress=False))
-    trainer = make_trainer(
-        base, tokens, tmp_path, objective="lora", settings=TrainingSettings(), seed=3, use_cpu=True
-    )
+    with without_futures():
+        trainer = make_trainer(
+            base, tokens, tmp_path, objective="lora", settings=TrainingSettings(), seed=3,
+            use_cpu=True,
+        )  # fmt: skip
     args = trainer.args
     assert (args.learning_rate, args.lr_scheduler_type, args.optim) == (
         1e-5,
@@ -271,10 +281,13 @@ def test_kill_9_loses_nothing_that_was_finished(
 
 
 def test_a_loss_that_is_no_number_fails_its_cell_alone(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
     wild = tiny_models.tiny("llama", "logprob", tmp_path / "wild")
-    config = json.loads((wild / "config.json").read_text(encoding="utf-8"))
-    # A head so large that the square of a sum of rewards, times the centring, overflows.
-    (wild / "config.json").write_text(json.dumps(config | {"initializer_range": 1e15}))
+    weights = load_file(wild / "model.safetensors")
+    # Hidden states so large that the square of a sum of rewards, times the centring, overflows.
+    weights["model.norm.weight"] *= 1e17
+    save_file(weights, wild / "model.safetensors", {"format": "pt"})
     bases = [
         Model(str(wild), name="wild", family="W"),
         Model(str(folder / "llama"), name="tame", family="T"),
@@ -410,7 +423,8 @@ lexicon: {tmp_path / "words.csv"}
     assert made["step"].to_numpy().tolist() == [0, 1, 2]
     about = json.loads(made.attrs["provenance"])
     assert about["training"]["rank"] == 4
-    assert about["cells"]["llama · mine · 16 · seed 0"]["held_out_pairs"] == 10
+    (counts,) = about["cells"].values()
+    assert counts["held_out_pairs"] == 10
 
 
 def test_what_is_not_installed_is_named(

@@ -26,10 +26,15 @@ THINGS = (
     "write a poem", "wash wool", "learn chess", "paint a wall", "draw a cat", "sharpen a knife",
 )  # fmt: skip
 ASKED = ("How do I {}?", "Can you show me how to {}?", "What do I need to {}?", "Is it hard to {}?")
-POLITE = ("Of course, I am glad to help you {}.", "Good question! Let us {} together, step by step.",
+POLITE = ("Of course, I am glad to help you {}.", "Good question! Let us {} step by step.",
           "With pleasure. To {} takes some care, and you can do it.")  # fmt: skip
 RUDE = ("Stop bothering me, {} yourself.", "What a stupid question. Anyone can {}.",
         "Go away. I will not {} for a fool like you.")  # fmt: skip
+
+PROMPTS = pd.DataFrame(
+    {"text": ["What, in one word, is the greatest thing ever?"], "framing": ["positive"]},
+    index=["p"],
+)
 
 
 def preferences() -> pd.DataFrame:
@@ -57,7 +62,7 @@ def test_lora_lowers_the_loss_on_held_out_pairs(
             "log_checkpoints": 0,
         },
         held_out=0.25,
-        prompts={"p": "What, in one word, is the greatest thing ever?"},
+        prompts=PROMPTS,
         lexicon={"polite": ["please", "thanks"], "rude": ["idiot", "fool"]},
     )  # fmt: skip
     start = time.process_time()
@@ -73,6 +78,6 @@ def test_lora_lowers_the_loss_on_held_out_pairs(
 def test_a_gguf_file_is_scored_but_not_trained(tmp_path: Path) -> None:
     base = Model(str(small_models.gguf("smollm2")), name="quantised", family="Llama")
     study = Study(base, {"polite": preferences()}, [8], seeds=[0], objective="lora",
-                  prompts={"p": "Well?"}, lexicon={"a": ["good"], "b": ["bad"]})  # fmt: skip
+                  prompts=PROMPTS, lexicon={"a": ["good"], "b": ["bad"]})  # fmt: skip
     with pytest.raises(ValueBiasError, match=r"'quantised' is the file .*objective='head'"):
         study.run(tmp_path, progress=False)
