@@ -138,7 +138,7 @@ def test_an_analysis_takes_checkpoints_from_step_0(scores: xr.Dataset) -> None:
         fit = valuebias.fit_ablation(scores, draws=200, seed=1, progress=False)
     assert "progress" in fit.formula
     assert np.isfinite(fit.gaps()["mean"]).all()
-    assert set(fit.trajectory()["progress"]) >= {0.0, 1.0}
+    assert set(fit.trajectories()["progress"]) >= {0.0, 1.0}
 
 
 def test_full_training(folder: Path, tmp_path: Path, scores: xr.Dataset) -> None:
