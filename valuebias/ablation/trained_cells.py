@@ -178,7 +178,8 @@ class _Maker:
     def _data(self) -> _Data:
         longest = self._tokens.longest
         sides = {"pairs": self._subset, "held_out_pairs": self._held_out}
-        made, counts = [], {}
+        made: list[TokenPairs] = []
+        counts: dict[str, int] = {}
         for what, side in sides.items():
             found = self._tokens.of(side)
             if not len(found):

@@ -94,7 +94,7 @@ def _rows(
     sides: dict[str, tuple[Preferences, Preferences]],
     words: list[Conversation],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Count what one base reads; ``weight`` is how often a token's forward pass is paid."""
+    # The weight is how often a token's forward pass is paid.
     settings = study.training
     tokens = PairTokens(base, settings.max_length)
     scored = {"conversations": 0.0, "tokens": 0.0}
