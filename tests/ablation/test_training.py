@@ -391,11 +391,12 @@ def test_held_out_pairs_of_their_own(folder: Path) -> None:
         study(folder, held_out=pairs(20)).sides()
 
 
-def test_a_study_in_yaml_from_the_command_line(folder: Path, tmp_path: Path) -> None:
+def test_a_study_in_yaml_from_the_command_line(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
     from valuebias.cli.app import app
 
+    tiny_models.tiny("llama", "logprob", tmp_path / "base")
     for name, table in (
         ("pairs", pairs(40)),
         ("held", pairs(10).assign(prompt=[f"Other {i}?" for i in range(10)])),
@@ -405,7 +406,7 @@ def test_a_study_in_yaml_from_the_command_line(folder: Path, tmp_path: Path) -> 
     pd.DataFrame(words, columns=["word", "category"]).to_csv(tmp_path / "words.csv", index=False)
     (tmp_path / "study.yaml").write_text(
         f"""
-bases: {{{folder / "llama"}: {{family: Llama}}}}
+bases: {{base: {{family: Llama}}}}
 sources: {{mine: pairs.jsonl}}
 held_out: held.jsonl
 quantities: [16]
@@ -423,8 +424,7 @@ lexicon: {tmp_path / "words.csv"}
     assert made["step"].to_numpy().tolist() == [0, 1, 2]
     about = json.loads(made.attrs["provenance"])
     assert about["training"]["rank"] == 4
-    (counts,) = about["cells"].values()
-    assert counts["held_out_pairs"] == 10
+    assert about["cells"]["base · mine · 16 · seed 0"]["held_out_pairs"] == 10
 
 
 def test_what_is_not_installed_is_named(

@@ -333,6 +333,12 @@ def _beside(folder: Path, source: Any) -> Any:
     if isinstance(source, list):
         return [_beside(folder, entry) for entry in source]
     if isinstance(source, Mapping):
-        # A table of models: the keys are sources.
-        return {_beside(folder, key): value for key, value in source.items()}
+        # A table of models: the keys are sources, and names as well.
+        return dict(_named(key, _beside(folder, key), value) for key, value in source.items())
     return source
+
+
+def _named(name: Any, source: Any, fields: Any) -> tuple[Any, Any]:
+    if source == name or not isinstance(fields, Mapping | None):
+        return source, fields
+    return source, {"name": name, **(fields or {})}
