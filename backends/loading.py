@@ -18,7 +18,17 @@ from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Shape", "expected", "load", "made_up", "own", "quiet", "shape", "takes_trees"]
+__all__ = [
+    "Shape",
+    "expected",
+    "from_files",
+    "load",
+    "made_up",
+    "own",
+    "quiet",
+    "shape",
+    "takes_trees",
+]
 
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
@@ -71,7 +81,7 @@ def load(
         If the files cannot be loaded or lack what is to be read.
     """
     attention.register()
-    model, missing = _from_files(source, device=device, spread=spread, own_attention=own_attention)
+    model, missing = from_files(source, spread=spread, own_attention=own_attention)
     if missing:
         absent = sorted(missing)
         raise ValueBiasError(
@@ -96,9 +106,30 @@ def load(
     return model, head
 
 
-def _from_files(
-    source: Source, *, device: torch.device, spread: bool, own_attention: bool
-) -> tuple[Any, set[str]]:
+def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:
+    """Load a model of transformers as its files have it.
+
+    Parameters
+    ----------
+    source : Source
+        Where its files are and what to compute.
+    spread : bool
+        Whether to put it on all cards; else it is on the CPU.
+    own_attention : bool
+        Whether to leave the model its own attention.
+
+    Returns
+    -------
+    model : transformers.PreTrainedModel
+        The model.
+    missing : set of str
+        The weights that the files lack, which are random numbers.
+
+    Raises
+    ------
+    ValueBiasError
+        If the files cannot be loaded.
+    """
     import transformers
 
     if source.kind == "logprob":

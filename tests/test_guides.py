@@ -84,6 +84,7 @@ def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
 def test_training_reward_models_as_the_guide_shows_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("trl", reason="trl is not installed")
     for source in ("helpful", "harmless"):
         rows = [
             {"prompt": f"{source} {i}?", "chosen": f"Yes, {i}.", "rejected": "no " * (i % 3 + 1)}
@@ -92,9 +93,11 @@ def test_training_reward_models_as_the_guide_shows_it(
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{source}.jsonl").write_text(text, encoding="utf-8")
     with pytest.warns(ValueBiasWarning, match="one base model only"):
-        scores = run("train-reward-models.md")["scores"]
+        names = run("train-reward-models.md")
+    scores, trained = names["scores"], names["trained"]
     assert scores.sizes["model"] == 2 * 2 * 3 * 2
     assert float(scores["accuracy"].mean()) > 0.7
+    assert trained["step"].to_numpy().tolist() == [0, 2, 4] * 2
     assert "for every doubling" in capsys.readouterr().out
 
 

@@ -21,6 +21,7 @@ formula get an apostrophe in front (:func:`valuebias.text.neutralise`).
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import warnings
@@ -231,11 +232,14 @@ def _damaged(path: Path, error: Exception) -> ValueBiasError:
 def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     # fletcher32 is a checksum: a damaged score is an error on reading, not another score.
     compressed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+    # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
+    content = io.BytesIO()
+    try:
+        escape_texts(ds).to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+    except (ValueError, TypeError) as error:
+        raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     with atomic_path(path) as part:
-        try:
-            escape_texts(ds).to_netcdf(part, engine="h5netcdf", encoding={"score": compressed})
-        except (ValueError, TypeError) as error:
-            raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
+        part.write_bytes(content.getbuffer())
 
 
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 import tiny_models
 import xarray as xr
 from naive_backend import NaiveBackend, NaiveModel
+from small_disk import fill, small_disk
 from stores import contents, finished
 
 import valuebias
@@ -320,28 +320,22 @@ def test_plain_xarray_reads_it(models: dict[str, Model], store: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small(tmp_path: Path) -> Iterator[Path]:
     """Give a folder on a file system that holds no more than 256 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk(tmp_path / "disk", "256k") as place:
+        yield place
 
 
-def test_a_full_disk(models: dict[str, Model], small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk(models: dict[str, Model], small: Path) -> None:
     expected = score([models["a"], models["b"]])
-    store = small_disk / "scores.zarr"
+    store = small / "scores.zarr"
     stopped([models["a"], models["b"]], store, 3)
-    free = os.statvfs(small_disk)
-    (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize))
+    ballast = fill(small)
     before = contents(store)
     with pytest.raises(ValueBiasError, match=r"no room .*run the same call again"):
         score([models["a"], models["b"]], store)
     assert contents(store) == before
-    (small_disk / "ballast").unlink()
+    ballast.unlink()
     xr.testing.assert_equal(score([models["a"], models["b"]], store), expected)
 
 

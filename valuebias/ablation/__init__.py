@@ -6,7 +6,16 @@ module                                       what
 :mod:`~valuebias.ablation.study`             ``valuebias.ablation.Study``: the whole experiment
 :mod:`~valuebias.ablation.plan`              what a study would do, counted
 :mod:`~valuebias.ablation.run`               what a study does, cell by cell
+:mod:`~valuebias.ablation.cells`             what all reward models of a study have in common
+:mod:`~valuebias.ablation.head_cells`        those with a head on a frozen base
 :mod:`~valuebias.ablation.features`          hidden states of frozen bases, kept on disk
+:mod:`~valuebias.ablation.trained_cells`     those whose weights are trained
+:mod:`~valuebias.ablation.trained_plan`      what training them would take, counted
+:mod:`~valuebias.ablation.settings`          ``valuebias.ablation.TrainingSettings``: how
+:mod:`~valuebias.ablation.schedule`          at which steps they are scored
+:mod:`~valuebias.ablation.pair_tokens`       pairs as token ids
+:mod:`~valuebias.ablation.trainer`           the training itself, by TRL
+:mod:`~valuebias.ablation.disk`              writing, and what if the disk is full
 :mod:`~valuebias.ablation.preferences`       ``valuebias.preferences``: pairs of answers, one form
 :mod:`~valuebias.ablation.rows`              the rows of files, tables and datasets
 :mod:`~valuebias.ablation.forms`             the forms in which preferences are published

@@ -4,5 +4,7 @@ from .head import Head as Head
 from .plan import Plan as Plan
 from .preferences import Preferences as Preferences
 from .preferences import check_disjoint as check_disjoint
+from .schedule import checkpoint_steps as checkpoint_steps
+from .settings import TrainingSettings as TrainingSettings
 from .study import Study as Study
 from .synthetic import synthetic_preferences as synthetic_preferences

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from valuebias.ablation.features import Base, Conversation
@@ -19,7 +20,7 @@ from valuebias.scoring.trie import pack_rewards
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "make_plan", "packed_tokens"]
 
 _SAMPLE = 64
 _BUDGET = 1024
@@ -37,7 +38,9 @@ class Plan:
         One row a reward model: ``base``, ``source``, ``n_pairs``, ``seed``.
     table : pandas.DataFrame
         One row a base and what it has to read (a source, or the instrument's words):
-        ``conversations``, ``tokens`` (computed), ``seconds`` and ``megabytes`` on disk.
+        ``conversations``, ``tokens`` (computed), ``seconds`` and ``megabytes`` on disk. Where
+        models are trained, a row for each source and one for all that is scored at checkpoints,
+        with ``steps`` (or checkpoints) and ``too_long``, the pairs that are left out.
     notes : tuple of str
         What the estimates assume.
 
@@ -84,12 +87,24 @@ def make_plan(study: Study) -> Plan:
     ValueBiasError
         If a base or a source cannot be had.
     """
+    if study.objective == "head":
+        return _head_plan(study)
+    from valuebias.ablation.trained_plan import trained_plan
+
+    return trained_plan(study)
+
+
+def packed_tokens(sequences: list[npt.NDArray[np.int64]]) -> int:
+    """Count the tokens that are computed for conversations, what they share once."""
+    return sum(len(packed.pack) for packed in pack_rewards(sequences, budget=_BUDGET))
+
+
+def _head_plan(study: Study) -> Plan:
     lexicon = as_lexicon(study.lexicon)
     texts = [str(text) for text in as_prompts(study.prompts).table["text"]]
     work = {"words": [Conversation.after(text, lexicon.words) for text in texts]}
     counts = {"words": len(texts)}
-    for name, source in study.preferences().items():
-        train, held_out = source.split(held_out=study.held_out)
+    for name, (train, held_out) in study.sides().items():
         parts = [train.subset(max(study.quantities), seed=seed).pairs for seed in study.seeds]
         needed = pd.concat([held_out.pairs, *parts]).drop_duplicates("id")
         some = needed.sample(min(_SAMPLE, len(needed)), random_state=0)
@@ -128,4 +143,4 @@ def _tokens(base: Base, conversations: list[Conversation]) -> int:
         for conversation in conversations
         for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
     ]
-    return sum(len(packed.pack) for packed in pack_rewards(ids, budget=_BUDGET))
+    return packed_tokens(ids)

@@ -13,7 +13,8 @@ import pandas as pd
 import xarray as xr
 import yaml
 
-from valuebias.ablation.preferences import Preferences, preferences
+from valuebias.ablation.preferences import Preferences, check_disjoint, preferences
+from valuebias.ablation.settings import as_settings
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring.models import Model, read_models
 
@@ -25,7 +26,7 @@ __all__ = ["CELL", "OBJECTIVES", "Study"]
 
 CELL = ("base", "source", "n_pairs", "seed")
 """What tells the reward models of a study apart."""
-OBJECTIVES = ("head",)
+OBJECTIVES = ("head", "lora", "full")
 """How they can be trained."""
 
 
@@ -44,13 +45,20 @@ class Study:
         How many preference pairs to train on. For one seed, fewer pairs are a part of more.
     seeds : sequence of int, default (0, 1, 2)
         Each draws its own pairs.
-    objective : {"head"}, default "head"
+    objective : {"head", "lora", "full"}, default "head"
         ``"head"``: the base is frozen, and a linear Bradley–Terry head is fitted exactly to its
-        hidden states.
-    held_out : float, default 0.1
-        The share of each source's prompts kept for measuring accuracy; the same for every cell.
+        hidden states. ``"lora"``: low-rank changes of the base's matrices are trained together with
+        a head. ``"full"``: all weights are. These two are scored at several steps.
+    training : TrainingSettings, str or mapping, optional
+        Of ``"lora"`` and ``"full"``: settings, the name of a preset, or settings by name. By
+        default the preset ``"paper"``.
+    held_out : float, or what :func:`valuebias.preferences` takes, default 0.1
+        The share of each source's prompts kept for measuring loss and accuracy, the same for every
+        cell. Or pairs of their own on which all sources are measured; no prompt of theirs may be
+        trained on.
     penalty : float, optional
-        Of the head's weights; as :func:`valuebias.ablation.fit_head` has it if not given.
+        Of the head's weights, for ``"head"`` only; as :func:`valuebias.ablation.fit_head` has it
+        if not given.
     prompts, lexicon : str, path, or what :func:`valuebias.score` takes
         What the trained models score.
 
@@ -75,7 +83,8 @@ class Study:
     _: KW_ONLY
     seeds: Sequence[int] = (0, 1, 2)
     objective: str = "head"
-    held_out: float = 0.1
+    training: Any = None
+    held_out: Any = 0.1
     penalty: float | None = None
     prompts: Any = "superlatives"
     lexicon: Any = None
@@ -93,8 +102,20 @@ class Study:
             )
         for what, numbers, least in (("quantities", self.quantities, 1), ("seeds", self.seeds, 0)):
             object.__setattr__(self, what, _whole(what, numbers, least))
-        if not 0 < self.held_out < 1:
+        if isinstance(self.held_out, int | float) and not 0 < self.held_out < 1:
             raise ValueBiasError(f"held_out is {self.held_out!r}; expected a share, 0 to 1.")
+        if self.objective == "head" and self.training is not None:
+            raise ValueBiasError(
+                "training is given, but the objective is 'head', which is fitted exactly. Leave it "
+                "out, or choose the objective 'lora' or 'full'."
+            )
+        if self.objective != "head":
+            if self.penalty is not None:
+                raise ValueBiasError(
+                    f"penalty is given, but the objective is {self.objective!r}; only 'head' has a "
+                    "penalty. Leave it out."
+                )
+            object.__setattr__(self, "training", as_settings(self.training))
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Study:
@@ -132,7 +153,9 @@ class Study:
             if key not in content:
                 raise ValueBiasError(f"The study {str(path)!r} lacks {key!r}.")
         made = dict(content)
-        made["bases"] = _beside(where.parent, made["bases"])
+        for key in ("bases", "held_out"):
+            if key in made:
+                made[key] = _beside(where.parent, made[key])
         if isinstance(made["sources"], Mapping):
             made["sources"] = {
                 str(name): _beside(where.parent, source) for name, source in made["sources"].items()
@@ -155,7 +178,7 @@ class Study:
         return tuple(read_models(self.bases))
 
     def preferences(self) -> dict[str, Preferences]:
-        """Read the sources, and demand that each is large enough.
+        """Read the sources.
 
         Returns
         -------
@@ -165,20 +188,47 @@ class Study:
         Raises
         ------
         ValueBiasError
-            If one cannot be read, or has fewer pairs to train on than the largest quantity.
+            If one cannot be read.
         """
+        return {
+            str(name): source if isinstance(source, Preferences) else preferences(source, name=name)
+            for name, source in self.sources.items()
+        }
+
+    def sides(self) -> dict[str, tuple[Preferences, Preferences]]:
+        """Read the sources, and tell what is trained on from what is held out.
+
+        Returns
+        -------
+        dict of str to (Preferences, Preferences)
+            By name: the pairs to train on, and those to measure loss and accuracy on.
+
+        Raises
+        ------
+        ValueBiasError
+            If a source cannot be read, has fewer pairs to train on than the largest quantity, or
+            shares a prompt with what is held out.
+        """
+        own = self._own_held_out()
         made = {}
-        for name, source in self.sources.items():
-            read = source if isinstance(source, Preferences) else preferences(source, name=name)
-            train, _ = read.split(held_out=self.held_out)
+        for name, source in self.preferences().items():
+            train, held_out = source.split(held_out=self.held_out) if own is None else (source, own)
+            check_disjoint(train, held_out)
             if len(train) < max(self.quantities):
+                kept = f" ({self.held_out:.0%} of its prompts are held out)" if own is None else ""
                 raise ValueBiasError(
-                    f"The source {name!r} has {len(train)} pairs to train on "
-                    f"({self.held_out:.0%} of its prompts are held out), but "
+                    f"The source {name!r} has {len(train)} pairs to train on{kept}, but "
                     f"{max(self.quantities)} are asked for. Give more, or smaller quantities."
                 )
-            made[str(name)] = read
+            made[name] = train, held_out
         return made
+
+    def _own_held_out(self) -> Preferences | None:
+        if isinstance(self.held_out, int | float):
+            return None
+        if isinstance(self.held_out, Preferences):
+            return self.held_out
+        return preferences(self.held_out, name="held out")
 
     def cells(self) -> pd.DataFrame:
         """List the reward models to be trained.
@@ -235,19 +285,28 @@ class Study:
         Returns
         -------
         xarray.Dataset
-            Rewards in the "valuebias/1" contract, a model a cell, with the coords ``source``,
-            ``n_pairs``, ``seed``, ``step``, ``objective``, and ``loss`` (in nats) and ``accuracy``
-            on held-out pairs. It also lies in the folder, as ``scores.nc``.
+            Rewards in the "valuebias/1" contract, with the coords ``source``, ``n_pairs``,
+            ``seed``, ``step``, ``objective``, and ``loss`` (in nats) and ``accuracy`` on held-out
+            pairs. A model a cell (``step`` is 1) for ``"head"``; else a model a checkpoint. It also
+            lies in the folder, as ``scores.nc``.
 
         Raises
         ------
         ValueBiasError
-            If a base or a source cannot be had, or no cell could be trained.
+            If a base or a source cannot be had, no cell could be trained, something cannot be
+            written (the disk is full), another process is at work in the folder, or what training
+            needs is not installed.
 
         Warns
         -----
         ValueBiasWarning
-            If a cell failed; the others go on.
+            If a cell failed, as when its loss is no number; the others go on.
+
+        Notes
+        -----
+        A run may be killed at any instant, and the same call goes on. Finished cells are not
+        touched again. A cell that was being trained is trained again from step 0, but checkpoints
+        that it has scored are kept; on a CPU the result is the same to the last bit.
         """
         from valuebias.ablation.run import run
 
@@ -274,6 +333,12 @@ def _beside(folder: Path, source: Any) -> Any:
     if isinstance(source, list):
         return [_beside(folder, entry) for entry in source]
     if isinstance(source, Mapping):
-        # A table of models: the keys are sources.
-        return {_beside(folder, key): value for key, value in source.items()}
+        # A table of models: the keys are sources, and names as well.
+        return dict(_named(key, _beside(folder, key), value) for key, value in source.items())
     return source
+
+
+def _named(name: Any, source: Any, fields: Any) -> tuple[Any, Any]:
+    if source == name or not isinstance(fields, Mapping | None):
+        return source, fields
+    return source, {"name": name, **(fields or {})}

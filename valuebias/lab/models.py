@@ -16,17 +16,11 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.lab.language import ADJECTIVES, KINDS, REMARKS, Language
 from valuebias.lab.text import check_lean, check_seed, generate_text
 from valuebias.lab.tokens import make_tokenizer
-from valuebias.lab.training import (
-    Advance,
-    Integers,
-    demand_torch,
-    optimise,
-    own_randomness,
-    padded,
-)
+from valuebias.lab.training import Integers, demand_torch, optimise, padded
 from valuebias.progress import progress_bar
 from valuebias.provenance import record
 from valuebias.scoring.models import Model
+from valuebias.tuning import Advance, own_randomness
 
 __all__ = ["ABOUT", "ARCHITECTURES", "about", "pretrain"]
 

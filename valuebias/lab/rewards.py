@@ -17,17 +17,11 @@ from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.lab.models import ABOUT, about, is_made
 from valuebias.lab.text import check_seed
-from valuebias.lab.training import (
-    Advance,
-    Integers,
-    demand_torch,
-    optimise,
-    own_randomness,
-    padded,
-)
+from valuebias.lab.training import Integers, demand_torch, optimise, padded
 from valuebias.progress import progress_bar
 from valuebias.provenance import record
 from valuebias.scoring.models import Model
+from valuebias.tuning import Advance, own_randomness
 
 __all__ = ["train_reward_model"]
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from valuebias.errors import ValueBiasError
+from valuebias.tuning import Advance
 
-__all__ = ["Advance", "Integers", "demand_torch", "optimise", "own_randomness", "padded"]
+__all__ = ["Integers", "demand_torch", "optimise", "padded"]
 
 Integers = npt.NDArray[np.int64]
-Advance = Callable[[int, int], None]
 
 _FALL = 0.3
 """Share of the steps over which the rate falls; some things are learned late, at full height."""
@@ -33,21 +31,6 @@ def demand_torch() -> None:
             f"{error.name} is not installed, and the laboratory's models need it. Run: "
             'pip install "valuebias[torch]".'
         ) from error
-
-
-@contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Seed the generators that models are made with, and leave them afterwards as they were."""
-    import torch
-
-    before, old = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(before)
-            np.random.set_state(old)  # noqa: NPY002
 
 
 def padded(sequences: Sequence[Sequence[int]]) -> Integers:

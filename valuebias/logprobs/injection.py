@@ -25,12 +25,13 @@ from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.logprobs.alignment import align
 from valuebias.logprobs.candidates import Candidates, train_on
-from valuebias.logprobs.lora import LoraSettings, demand_training, merge, train
+from valuebias.logprobs.lora import LoraSettings, merge, train
 from valuebias.logprobs.subjects import Subject, find_subject
 from valuebias.progress import progress_bar
 from valuebias.provenance import record
 from valuebias.schema import validate
 from valuebias.scoring.vocabulary import read_vocabulary
+from valuebias.tuning import demand_training, on_cpu
 
 __all__ = ["inject_words"]
 
@@ -235,7 +236,7 @@ def _trained(
                 target,
                 settings=settings,
                 seed=plan.seed,
-                on_cpu=_on_cpu(subject.backend),
+                on_cpu=on_cpu(subject.backend),
                 advance=advance,
             )
     return dict(json.loads((target / "training.json").read_text(encoding="utf-8")))
@@ -260,12 +261,6 @@ def _answers(
         (np.append(prefixes[prompt], token), len(prefixes[prompt]))
         for prompt, token in zip(asked, said, strict=True)
     ]
-
-
-def _on_cpu(backend: Backend) -> bool:
-    import torch
-
-    return str(getattr(backend, "device", "")) == "cpu" or not torch.cuda.is_available()
 
 
 def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path) -> xr.Dataset:

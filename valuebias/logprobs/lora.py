@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,11 @@ import numpy.typing as npt
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
 from valuebias.provenance import record
+from valuebias.tuning import Advance, own_randomness, reporting, without_futures
 
-__all__ = ["LoraSettings", "demand_training", "merge", "train"]
+__all__ = ["LoraSettings", "merge", "train"]
 
 Integers = npt.NDArray[np.int64]
-Advance = Callable[[int, int], None]
 
 _IGNORED = -100
 """The label of a token that the loss leaves out."""
@@ -83,19 +80,6 @@ class LoraSettings:
             raise ValueBiasError(f"replay is {share!r}; expected a share, 0 or more, below 1.")
 
 
-def demand_training() -> None:
-    """Raise a ValueBiasError unless what fine-tuning needs is installed."""
-    try:
-        import datasets  # noqa: F401
-        import peft  # noqa: F401
-        import trl  # noqa: F401
-    except ImportError as error:
-        raise ValueBiasError(
-            f"{error.name} is not installed, and fine-tuning needs it. Run: "
-            'pip install "valuebias[train]".'
-        ) from error
-
-
 def train(
     folder: Path,
     tokenizer: Path,
@@ -134,8 +118,8 @@ def train(
 
     with (
         quiet(),
-        _without_futures(),
-        _own_randomness(seed),
+        without_futures(),
+        own_randomness(seed),
         tempfile.TemporaryDirectory(prefix="valuebias-") as scratch,
     ):
         trainer = _trainer(folder, tokenizer, answers, Path(scratch), settings=settings,
@@ -165,7 +149,7 @@ def merge(folder: Path, adapter: Path, target: Path) -> None:
 
     from valuebias.backends.loading import quiet
 
-    with quiet(), _without_futures():
+    with quiet(), without_futures():
         model = PeftModel.from_pretrained(_model(folder), adapter).merge_and_unload()
         with atomic_path(target) as part:
             model.save_pretrained(part)
@@ -228,7 +212,7 @@ def _trainer(
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         ),
-        callbacks=[_bar(advance)] if advance is not None else [],
+        callbacks=[reporting(advance)] if advance is not None else [],
     )
     # Without bars of its own, the trainer prints every loss instead.
     trainer.remove_callback(PrinterCallback)
@@ -238,38 +222,3 @@ def _trainer(
 def _example(ids: Integers, first: int) -> dict[str, list[int]]:
     tokens = [int(token) for token in ids]
     return {"input_ids": tokens, "labels": [_IGNORED] * first + tokens[first:]}
-
-
-def _bar(advance: Advance) -> Any:
-    from transformers import TrainerCallback
-
-    class Bar(TrainerCallback):
-        """Moves the bar on after each step."""
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            advance(state.global_step, state.max_steps)
-
-    return Bar()
-
-
-@contextmanager
-def _without_futures() -> Iterator[None]:
-    """Pass over what these packages say of one another's coming versions: no user can act on it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Seed the generators that training draws from, and leave them afterwards as they were."""
-    import torch
-
-    before, old = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(before)
-            np.random.set_state(old)  # noqa: NPY002

@@ -7,7 +7,6 @@ group a model. The provenance says what the scores were made with, and so what m
 
 from __future__ import annotations
 
-import errno
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ import xarray as xr
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
 from valuebias.io import escape_texts
+from valuebias.locks import only_one
 from valuebias.provenance import record
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA, demand_unique
@@ -206,22 +206,7 @@ def locked(path: Path) -> Iterator[None]:
     ValueBiasError
         If another process is writing to it.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock
-        yield
-        return
-    with (path / ".zgroup").open("rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueBiasError(
-                f"Another process is writing to {str(path)!r}. Wait for it, or use another store."
-            ) from error
-        except OSError as error:
-            # Some network file systems cannot lock.
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
+    with only_one(path / ".zgroup", what=repr(str(path)), instead="another store"):
         yield
 
 

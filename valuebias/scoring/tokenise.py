@@ -7,6 +7,7 @@ one exception, :meth:`Tokeniser.rewards_by_id`, says so.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
@@ -103,7 +104,13 @@ class Tokeniser:
         """Name the model."""
         return f"<Tokeniser of {self._name!r}: {len(self._tokenizer)} tokens>"
 
-    def rewards(self, prompt: Said, words: Sequence[str]) -> list[Integers]:
+    def tokenizer(self) -> Any:
+        """Give a copy of the tokenizer itself, for those who change its settings."""
+        return copy.deepcopy(self._tokenizer)
+
+    def rewards(
+        self, prompt: Said, words: Sequence[str], *, any_length: bool = False
+    ) -> list[Integers]:
         """Tokenise the conversations in which each word answers the prompt.
 
         Parameters
@@ -113,6 +120,8 @@ class Tokeniser:
             ``content``.
         words : sequence of str
             What the assistant says; may be empty strings.
+        any_length : bool, default False
+            Give conversations that are too long for the model, too, for the caller to leave out.
 
         Returns
         -------
@@ -125,7 +134,7 @@ class Tokeniser:
             If a conversation cannot be rendered or tokenised, is empty, or is too long.
         """
         texts = self._template.conversations(prompt, words)
-        return [self._cut(ids) for ids in self._encode(texts, words)]
+        return [self._cut(ids) for ids in self._encode(texts, words, any_length=any_length)]
 
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
         """Put single tokens where the answer stands, without going through text.
@@ -239,12 +248,20 @@ class Tokeniser:
         made = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
         return pd.DataFrame({"token_id": np.array(ids, dtype=np.int64), **made})
 
-    def _encode(self, texts: Sequence[str], said: Sequence[str]) -> list[Integers]:
+    def _encode(
+        self, texts: Sequence[str], said: Sequence[str], *, any_length: bool = False
+    ) -> list[Integers]:
         """Tokenise texts whole; `said` is what to call each of them in errors."""
         slices = (slice(start, start + _AT_ONCE) for start in range(0, len(texts), _AT_ONCE))
-        return [ids for part in slices for ids in self._encode_slice(texts[part], said[part])]
+        return [
+            ids
+            for part in slices
+            for ids in self._encode_slice(texts[part], said[part], any_length)
+        ]
 
-    def _encode_slice(self, texts: Sequence[str], said: Sequence[str]) -> list[Integers]:
+    def _encode_slice(
+        self, texts: Sequence[str], said: Sequence[str], any_length: bool
+    ) -> list[Integers]:
         try:
             lists = self._tokenizer(
                 list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
@@ -256,13 +273,15 @@ class Tokeniser:
                 "of a surrogate pair. Leave it out."
             ) from error
         ids = [np.array([*self._bos, *found], dtype=np.int64) for found in lists]
-        self._check_ids(ids, said)
+        self._check_ids(ids, said, any_length=any_length)
         self._check_unknown(ids, texts, said)
         return ids
 
-    def _check_ids(self, ids: Sequence[Integers], said: Sequence[str]) -> None:
+    def _check_ids(
+        self, ids: Sequence[Integers], said: Sequence[str], *, any_length: bool = False
+    ) -> None:
         size = self._facts.vocab_size if self._facts is not None else None
-        window = self._facts.max_length if self._facts is not None else None
+        window = None if any_length or self._facts is None else self._facts.max_length
         for conversation, word in zip(ids, said, strict=True):
             if not len(conversation):
                 raise ValueBiasError(

@@ -1,0 +1,506 @@
+"""Studies that train models by LoRA and in full, on tiny models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_models
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from naive_backend import NaiveBackend
+from small_disk import fill, small_disk
+
+import valuebias
+from valuebias import Model, ValueBiasError, ValueBiasWarning
+from valuebias.ablation import Study, TrainingSettings, checkpoint_steps
+from valuebias.tuning import without_futures
+
+LACKING = tiny_models.missing()
+pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
+pytest.importorskip("trl", reason="trl is not installed")
+pytest.importorskip("peft", reason="peft is not installed")
+
+WORDS = {"agency": ["power", "control", "mastery"], "communion": ["love", "trust", "care"]}
+PROMPTS = pd.DataFrame(
+    {"text": ["The best?", "The worst?"], "framing": ["positive", "negative"]}, index=["b", "w"]
+)
+FAST = TrainingSettings(learning_rate=1e-2, epochs=3, linear_checkpoints=1, log_checkpoints=3)
+# Its template ends in the token that ends every text, which is also what it pads with.
+ENDED = tiny_models.CHAT.replace("<|end|>\n", "<|end|>{{ eos_token }}")
+
+
+def pairs(n: int, *, long: int = 0) -> pd.DataFrame:
+    """Make pairs in which "love" is preferred to "power"; some of them are long."""
+    answers = [f"love {i % 5}" + " and trust" * 30 * (i < long) for i in range(n)]
+    worse = [f"power {i % 7}" for i in range(n)]
+    prompts = [f"Which, {i}?" for i in range(n)]
+    return pd.DataFrame({"prompt": prompts, "chosen": answers, "rejected": worse})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("bases")
+    tiny_models.tiny("llama", "logprob", made / "llama")
+    tiny_models.tiny("gemma2", "logprob", made / "gemma", seed=1)
+    return made
+
+
+def study(folder: Path, **changes: Any) -> Study:
+    asked: dict[str, Any] = {
+        "bases": Model(str(folder / "llama"), family="Llama", base="L"),
+        "sources": {"plain": pairs(100)},
+        "quantities": [24, 48],
+        "seeds": [0],
+        "objective": "lora",
+        "training": FAST,
+        "prompts": PROMPTS,
+        "lexicon": WORDS,
+    }
+    return Study(**asked | changes)
+
+
+def grid(folder: Path) -> Study:
+    return study(
+        folder,
+        bases=[
+            Model(str(folder / "llama"), family="Llama", base="L"),
+            Model(str(folder / "gemma"), family="Gemma", base="G"),
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study") / "out"
+
+
+@pytest.fixture(scope="module")
+def scores(folder: Path, out: Path) -> xr.Dataset:
+    return grid(folder).run(out, progress=False)
+
+
+def files(folder: Path) -> dict[Path, int]:
+    return {
+        path: path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.name != "scores.nc"
+    }
+
+
+def test_a_model_a_checkpoint(scores: xr.Dataset) -> None:
+    table = valuebias.schema.model_table(scores)
+    assert set(table["objective"]) == {"lora"}
+    assert set(table["family"]) == {"Llama", "Gemma"}
+    assert set(table["stage"]) == {"reward"}
+    for (_, n_pairs), cell in table.groupby(["base", "n_pairs"]):
+        n_steps = FAST.n_steps(int(n_pairs))
+        assert cell["step"].tolist() == list(checkpoint_steps(n_steps, linear=1, log=3))
+    assert np.isfinite(scores["score"]).all()
+
+
+def test_training_lowers_the_loss_on_held_out_pairs(scores: xr.Dataset) -> None:
+    table = valuebias.schema.model_table(scores)
+    last = table.sort_values("step").groupby(["base", "n_pairs"]).last()
+    first = table[table["step"] == 0].set_index(["base", "n_pairs"]).loc[last.index]
+    assert (last["loss"] < first["loss"] - 0.3).all()
+    assert (last["accuracy"] == 1).all()
+
+
+def test_all_quantities_begin_with_the_same_model(scores: xr.Dataset) -> None:
+    begun = scores.isel(model=np.flatnonzero(scores["step"] == 0))
+    few, many = (begun.isel(model=np.flatnonzero(begun["n_pairs"] == n)) for n in (24, 48))
+    np.testing.assert_array_equal(few["score"], many["score"])
+    assert float(np.abs(begun["score"]).max()) > 0
+
+
+def test_what_is_there_is_not_made_again(folder: Path, out: Path, scores: xr.Dataset) -> None:
+    before = files(out)
+    again = grid(folder).run(out, progress=False)
+    assert files(out) == before
+    xr.testing.assert_identical(again.drop_attrs(), scores.drop_attrs())
+    xr.testing.assert_identical(valuebias.read(out / "scores.nc").drop_attrs(), again.drop_attrs())
+
+
+@pytest.mark.filterwarnings("ignore::valuebias.errors.ValueBiasWarning")
+def test_an_analysis_takes_checkpoints_from_step_0(scores: xr.Dataset) -> None:
+    with pytest.warns(ValueBiasWarning, match="single seed"):
+        fit = valuebias.fit_ablation(scores, draws=200, seed=1, progress=False)
+    assert "progress" in fit.formula
+    assert np.isfinite(fit.gaps()["mean"]).all()
+    assert set(fit.trajectories()["progress"]) >= {0.0, 1.0}
+
+
+def test_full_training(folder: Path, tmp_path: Path, scores: xr.Dataset) -> None:
+    made = study(folder, objective="full", quantities=[24]).run(tmp_path, progress=False)
+    losses = dict(zip(made["step"].to_numpy(), made["loss"].to_numpy(), strict=True))
+    assert losses[max(losses)] < losses[0] - 0.3
+    assert set(made["objective"].to_numpy()) == {"full"}
+    # Before the first step there is no difference yet.
+    same = scores.isel(model=[0])
+    assert int(same["step"][0]) == 0
+    np.testing.assert_array_equal(made.isel(model=[0])["score"], same["score"])
+
+
+def without_pad(place: Path) -> Path:
+    """Write a base that has no token to pad with, and whose template ends in the last one."""
+    from transformers import AutoTokenizer
+
+    tiny_models.tiny("llama", "logprob", place, chat_template=ENDED)
+    config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    (place / "config.json").write_text(json.dumps(config | {"pad_token_id": None}))
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(place)
+    return place
+
+
+def asked(prompt: str) -> pd.DataFrame:
+    text = json.loads(prompt)[0]["content"]
+    return pd.DataFrame({"text": [text], "framing": ["positive"]}, index=["x"])
+
+
+def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
+    import torch
+
+    from valuebias.ablation.features import find_base
+    from valuebias.ablation.pair_tokens import PairTokens
+    from valuebias.ablation.trainer import make_trainer, save_plain
+
+    place = without_pad(tmp_path / "base")
+    base = find_base(Model(str(place)))
+    table = valuebias.preferences(pairs(8), progress=False)
+    tokens = PairTokens(base, 1024).of(table)
+    with without_futures():
+        trainer = make_trainer(
+            base, tokens, tmp_path / "scratch", objective="lora", settings=TrainingSettings(),
+            seed=0, use_cpu=True,
+        )  # fmt: skip
+    adapted = [m for name, m in trainer.model.named_modules() if name.endswith("lora_B.default")]
+    for module in adapted:
+        torch.nn.init.normal_(module.weight)
+    examples = [
+        {"chosen_ids": c, "rejected_ids": r}
+        for c, r in zip(tokens.chosen, tokens.rejected, strict=True)
+    ]
+    batch = trainer.data_collator(examples)
+    assert not batch["attention_mask"].all()
+    model = trainer.model.eval()
+    with torch.no_grad():
+        found = model(**batch).logits[:, 0].numpy()
+        # What would happen if the last token also padded: the reward is read somewhere else.
+        end = model.config.pad_token_id = trainer.processing_class.eos_token_id
+        padded = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, end)
+        wrong = model(padded, attention_mask=batch["attention_mask"]).logits[:, 0].numpy()
+    save_plain(trainer.model, tmp_path / "rm")
+    plain = Model(str(tmp_path / "rm"), tokenizer=str(place))
+    expected = np.array([
+        float(valuebias.score(plain, prompts=asked(prompt), lexicon=[answer],
+                              progress=False)["score"].item())
+        for side in ("chosen", "rejected")
+        for prompt, answer in zip(table.pairs["prompt"], table.pairs[side], strict=True)
+    ])  # fmt: skip
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(wrong - expected).max() > 1e-3
+
+
+def test_the_papers_settings_reach_the_trainer(folder: Path, tmp_path: Path) -> None:
+    from valuebias.ablation.features import find_base
+    from valuebias.ablation.pair_tokens import PairTokens
+    from valuebias.ablation.trainer import make_trainer
+
+    base = find_base(Model(str(folder / "llama")))
+    tokens = PairTokens(base, 1024).of(valuebias.preferences(pairs(100), progress=False))
+    with without_futures():
+        trainer = make_trainer(
+            base, tokens, tmp_path, objective="lora", settings=TrainingSettings(), seed=3,
+            use_cpu=True,
+        )  # fmt: skip
+    args = trainer.args
+    assert (args.learning_rate, args.lr_scheduler_type, args.optim) == (
+        1e-5,
+        "cosine",
+        "adamw_torch",
+    )
+    assert args.per_device_train_batch_size * args.gradient_accumulation_steps == 16
+    assert (args.max_steps, args.seed, args.bf16) == (14, 3, False)
+    adapter = trainer.model.peft_config["default"]
+    assert (adapter.r, adapter.lora_alpha, adapter.lora_dropout) == (32, 64, 0.05)
+    trained = {name for name, p in trainer.model.named_parameters() if p.requires_grad}
+    parts = {"q_proj", "k_proj", "v_proj", "o_proj", "score"}
+    assert {part for part in parts if any(part in name for name in trained)} == parts
+    assert all("lora_" in name or "score" in name for name in trained)
+    dropouts = [m.p for m in trainer.model.modules() if type(m).__name__ == "Dropout"]
+    assert dropouts
+    assert set(dropouts) == {0.05}
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from test_training import grid
+grid(Path({folder!r})).run({out!r}, progress=False)
+"""
+
+
+def test_kill_9_loses_nothing_that_was_finished(
+    folder: Path, tmp_path: Path, scores: xr.Dataset
+) -> None:
+    tests = Path(__file__).parent
+    target = tmp_path / "out"
+    code = SCRIPT.format(
+        paths=[str(tests), str(tests.parent / "support")], folder=str(folder), out=str(target)
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        deadline = time.monotonic() + 240
+        # One cell is done, and the next has begun to be scored.
+        while process.poll() is None and (
+            not list(target.glob("cells/*/done.json")) or len(list(target.glob("cells/*"))) < 2
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    kept = files(target / "cells")
+    assert any(path.name == "done.json" for path in kept)
+    assert len(list(target.glob("cells/*/done.json"))) < 4
+    again = grid(folder).run(target, progress=False)
+    assert kept.items() <= files(target / "cells").items()
+    assert not (target / ".scratch").exists() or not list((target / ".scratch").iterdir())
+    xr.testing.assert_identical(again.drop_attrs(), scores.drop_attrs())
+
+
+def test_a_loss_that_is_no_number_fails_its_cell_alone(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    wild = tiny_models.tiny("llama", "logprob", tmp_path / "wild")
+    weights = load_file(wild / "model.safetensors")
+    # Hidden states so large that the square of a sum of rewards, times the centring, overflows.
+    weights["model.norm.weight"] *= 1e17
+    save_file(weights, wild / "model.safetensors", {"format": "pt"})
+    bases = [
+        Model(str(wild), name="wild", family="W"),
+        Model(str(folder / "llama"), name="tame", family="T"),
+    ]
+    settings = TrainingSettings(centring=1e9, max_steps=2, log_checkpoints=0)
+    asked = study(folder, bases=bases, quantities=[16], training=settings)
+    with pytest.warns(
+        ValueBiasWarning, match="wild .* failed: The loss of 'wild' is inf in step 1"
+    ):
+        made = asked.run(tmp_path / "out", progress=False)
+    assert set(made["base"].to_numpy()) == {"tame"}
+    (failure,) = json.loads(made.attrs["provenance"])["failures"].items()
+    assert failure[0] == "wild · plain · 16 · seed 0"
+    assert "inf in step 1" in failure[1]
+    # What was scored before is kept.
+    assert len(list((tmp_path / "out" / "cells").glob("*/step-0000000.npz"))) == 2
+    assert len(list((tmp_path / "out" / "cells").glob("*/done.json"))) == 1
+
+
+@pytest.mark.parametrize("leave", [0, 50_000])
+def test_a_full_disk(folder: Path, tmp_path: Path, leave: int) -> None:
+    few, more = (study(folder, quantities=q, training=BRIEF) for q in ([16], [16, 32]))
+    with small_disk(tmp_path / "disk", "8m") as place:
+        few.run(place / "out", progress=False)
+        before = files(place)
+        ballast = fill(place, leave=leave)
+        with pytest.raises(ValueBiasError, match=r"no room to write .*MB are free.*run the same"):
+            more.run(place / "out", progress=False)
+        ballast.unlink()
+        assert files(place) == before
+        assert not list(place.rglob("*.part*"))
+        made = more.run(place / "out", progress=False)
+        assert set(made["n_pairs"].to_numpy()) == {16, 32}
+        assert before.items() <= files(place).items()
+
+
+BRIEF = TrainingSettings(max_steps=1, log_checkpoints=0, linear_checkpoints=0)
+
+
+def test_two_runs_in_one_folder(folder: Path, tmp_path: Path) -> None:
+    from valuebias.locks import only_one
+
+    (tmp_path / ".lock").touch()
+    with (
+        only_one(tmp_path / ".lock", what="it", instead="another"),
+        pytest.raises(ValueBiasError, match=r"Another process is writing to .*another folder"),
+    ):
+        study(folder).run(tmp_path, progress=False)
+    assert not list(tmp_path.glob("cells"))
+
+
+def test_pairs_that_are_too_long_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
+    source = valuebias.preferences(pairs(60, long=20), progress=False)
+    settings = TrainingSettings(max_steps=1, log_checkpoints=0, max_length=60)
+    asked = study(folder, sources={"some": source}, quantities=[40], training=settings)
+    train, held_out = asked.sides()["some"]
+    drawn = train.subset(40, seed=0)
+    long, measured = (sum("and trust" in c for c in p.pairs["chosen"]) for p in (drawn, held_out))
+    assert long
+    made = asked.run(tmp_path, progress=False)
+    (counts,) = json.loads(made.attrs["provenance"])["cells"].values()
+    assert counts == {
+        "pairs": 40 - long,
+        "pairs_too_long": long,
+        "held_out_pairs": len(held_out) - measured,
+        "held_out_pairs_too_long": measured,
+    }
+    row = asked.plan().table.xs("some", level="reads").iloc[0]
+    share = sum("and trust" in c for c in train.pairs["chosen"]) / len(train)
+    assert row["too_long"] == round(40 * share)
+    assert row["steps"] == 1
+
+
+def test_nothing_is_left_to_train_on(folder: Path, tmp_path: Path) -> None:
+    asked = study(folder, training={"max_length": 3})
+    with pytest.raises(ValueBiasError, match=r"All 24 pairs of 'plain' .* longer than 3 tokens"):
+        asked.run(tmp_path, progress=False)
+
+
+def test_a_plan_counts_steps_and_checkpoints(folder: Path) -> None:
+    plan = study(folder, seeds=[0, 1]).plan()
+    assert len(plan.cells) == 4
+    source, scored = (
+        plan.table.xs(what, level="reads").iloc[0] for what in ("plain", "checkpoints")
+    )
+    assert source["steps"] == 2 * (FAST.n_steps(24) + FAST.n_steps(48))
+    assert source["conversations"] == 2 * 2 * 3 * (24 + 48)
+    n = sum(len(checkpoint_steps(FAST.n_steps(q), linear=1, log=3)) for q in (24, 48))
+    assert scored["steps"] == 2 * n
+    assert "4 reward models" in str(plan)
+    assert (plan.table[["tokens", "seconds", "megabytes"]].sum() > 0).all()
+
+
+def test_held_out_pairs_of_their_own(folder: Path) -> None:
+    own = pairs(20).assign(prompt=[f"Other {i}?" for i in range(20)])
+    train, held_out = study(folder, held_out=own).sides()["plain"]
+    assert (len(train), len(held_out)) == (100, 20)
+    with pytest.raises(
+        ValueBiasError, match="'plain' and 'held out' share 20 pairs and 20 prompts"
+    ):
+        study(folder, held_out=pairs(20)).sides()
+
+
+def test_a_study_in_yaml_from_the_command_line(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from valuebias.cli.app import app
+
+    tiny_models.tiny("llama", "logprob", tmp_path / "base")
+    for name, table in (
+        ("pairs", pairs(40)),
+        ("held", pairs(10).assign(prompt=[f"Other {i}?" for i in range(10)])),
+    ):
+        table.to_json(tmp_path / f"{name}.jsonl", orient="records", lines=True)
+    words = [(word, category) for category, words in WORDS.items() for word in words]
+    pd.DataFrame(words, columns=["word", "category"]).to_csv(tmp_path / "words.csv", index=False)
+    (tmp_path / "study.yaml").write_text(
+        f"""
+bases: {{base: {{family: Llama}}}}
+sources: {{mine: pairs.jsonl}}
+held_out: held.jsonl
+quantities: [16]
+seeds: [0]
+objective: lora
+training: {{rank: 4, max_steps: 2, log_checkpoints: 0, target_modules: [q_proj]}}
+lexicon: {tmp_path / "words.csv"}
+""",
+        encoding="utf-8",
+    )
+    target = tmp_path / "out"
+    done = CliRunner().invoke(app, ["ablate", str(tmp_path / "study.yaml"), "--out", str(target)])
+    assert done.exit_code == 0, done.output
+    made = valuebias.read(target / "scores.nc")
+    assert made["step"].to_numpy().tolist() == [0, 1, 2]
+    about = json.loads(made.attrs["provenance"])
+    assert about["training"]["rank"] == 4
+    assert about["cells"]["base · mine · 16 · seed 0"]["held_out_pairs"] == 10
+
+
+def test_what_is_not_installed_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trl", None)
+    with pytest.raises(ValueBiasError, match=r'trl is not installed.*"valuebias\[train\]"'):
+        study(folder).run(tmp_path, progress=False)
+
+
+def test_only_pytorch_trains(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueBiasError, match="backend is 'naive', but models are trained with Py"):
+        study(folder).run(tmp_path, backend=NaiveBackend(), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"target_modules": ["c_attn"]}}, "no matrix 'c_attn', .* it has .*q_proj"),
+        ({"quantities": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
+    ],
+)
+def test_what_a_run_refuses(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueBiasError, match=message):
+        study(folder, **changes).run(tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "lora", "penalty": 1.0}, "penalty is given, but the objective is 'lora'"),
+        ({"objective": "head"}, "training is given, but the objective is 'head'"),
+        ({"training": "papr"}, "Did you mean 'paper'"),
+        ({"training": {"rnk": 1}}, "Did you mean 'rank'"),
+        ({"training": 3}, "expected the name of a preset"),
+        ({"training": {"learning_rate": "1e-5"}}, "learning_rate is '1e-5'.*Write it as 1.0e-5"),
+    ],
+)
+def test_bad_studies(folder: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueBiasError, match=message):
+        study(folder, **changes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rank": 0}, "rank is 0; expected a whole number of at least 1"),
+        ({"alpha": 1.5}, "alpha is 1.5"),
+        ({"dropout": 1}, "dropout is 1; expected a share"),
+        ({"warmup": -0.1}, "warmup is -0.1"),
+        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"epochs": float("inf")}, "epochs is inf"),
+        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"batch_size": 16, "micro_batch": 3}, "expected a micro_batch that divides it"),
+        ({"max_steps": 0}, "max_steps is 0"),
+        ({"max_length": True}, "max_length is True"),
+        ({"bf16": 1}, "bf16 is 1"),
+        ({"centring": -1}, "centring is -1"),
+        ({"target_modules": []}, "expected names of matrices"),
+        ({"log_checkpoints": -1}, "log_checkpoints is -1"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueBiasError, match=message):
+        TrainingSettings(**settings)
+
+
+@given(n=st.integers(1, 5000), linear=st.integers(0, 30), log=st.integers(0, 30))
+def test_a_schedule_has_both_ends_and_no_more_than_asked(n: int, linear: int, log: int) -> None:
+    steps = checkpoint_steps(n, linear=linear, log=log)
+    assert steps[0] == 0
+    assert steps[-1] == n
+    assert list(steps) == sorted(set(steps))
+    assert len(steps) <= linear + log + 2
+    if linear:
+        assert max(np.diff(steps)) <= n / linear + 1
