@@ -105,11 +105,13 @@ def test_the_heads_of_the_demo_tell_held_out_pairs_apart() -> None:
 
 
 def test_the_demos_preferences_are_those_that_can_be_made() -> None:
-    known = json.loads(datasets.load("demo").attrs["provenance"])["sources"]
-    assert set(known) == set(KINDS)
-    for kind in KINDS:
-        made = synthetic_preferences(kind, known[kind]["pairs"])
-        assert made.sha256 == known[kind]["sha256"]
+    known = json.loads(datasets.load("demo").attrs["provenance"])
+    assert set(known["sources"]) == set(KINDS)
+    for kind, source in known["sources"].items():
+        n_pairs = source["pairs"] + source["held_out"]["pairs"]
+        train, held_out = synthetic_preferences(kind, n_pairs).split(held_out=known["held_out"])
+        assert train.sha256 == source["sha256"]
+        assert held_out.sha256 == source["held_out"]["sha256"]
 
 
 # --- christian2026-big2 ----------------------------------------------------------------------
