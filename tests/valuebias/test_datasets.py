@@ -100,8 +100,9 @@ def test_the_demo_is_a_study_of_real_models() -> None:
 def test_the_heads_of_the_demo_tell_held_out_pairs_apart() -> None:
     ds = datasets.load("demo")
     most = ds.isel(model=np.flatnonzero(ds["n_pairs"] == ds["n_pairs"].max()))
-    assert (most["accuracy"] > 0.8).all()
-    assert (most["loss"] < np.log(2)).all()
+    # Most false answers are wrong sums, which small models know little of; a polite tone they know.
+    assert (most["accuracy"] > np.where(most["source"] == "courteous", 0.95, 0.6)).all()
+    assert (most["loss"] < 0.6).all()
 
 
 def test_the_demos_preferences_are_those_that_can_be_made() -> None:
