@@ -263,7 +263,7 @@ def test_kill_9_loses_nothing_that_was_finished(
         paths=[str(tests), str(tests.parent / "support")], folder=str(folder), out=str(target)
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         # One cell is done, and the next has begun to be scored.
         while process.poll() is None and (
             not list(target.glob("cells/*/done.json")) or len(list(target.glob("cells/*"))) < 2

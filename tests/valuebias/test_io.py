@@ -16,6 +16,7 @@ import pytest
 import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_disk import small_disk
 
 from valuebias.errors import ValueBiasError
 from valuebias.io import read, write
@@ -437,3 +438,12 @@ def test_a_folder_that_zarr_did_not_make_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueBiasError, match="Zarr did not make"):
         write(dataset(["a", "b"]), folder)
     assert files(folder) == ["mine.txt"]
+
+
+def test_netcdf_on_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    # The HDF5 library itself would end the whole process.
+    ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=20, n_words=200, seed=1)
+    with small_disk(tmp_path / "disk", "64k") as place:
+        with pytest.raises(OSError, match="No space left"):
+            write(ds, place / "scores.nc")
+        assert not list(place.iterdir())

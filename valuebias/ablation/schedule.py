@@ -35,7 +35,7 @@ def checkpoint_steps(n_steps: int, *, linear: int = 10, log: int = 10) -> tuple[
     Notes
     -----
     Most change comes early in a run, where the second kind is dense; the first kind follows the
-    rest. Christian et al. (2026) follow the lean over training in the same way.
+    rest. Christian et al. (2026), too, follow the lean over checkpoints.
 
     Examples
     --------

@@ -28,6 +28,7 @@ from valuebias.ablation.pair_tokens import PairTokens
 from valuebias.ablation.preferences import Preferences
 from valuebias.ablation.schedule import checkpoint_steps
 from valuebias.ablation.trainer import TokenPairs, save_plain, train
+from valuebias.backends import memory
 from valuebias.backends.base import Backend, Source
 from valuebias.errors import ValueBiasError
 from valuebias.progress import progress_bar
@@ -149,6 +150,8 @@ class _Maker:
         if done.exists():
             return
         settings = self._work.study.training
+        # The model of the cell before: trainers refer to themselves in circles.
+        memory.release()
         data = self._data()
         steps = self._steps(len(data.train))
         with progress_bar(self._cell.label, shown=self._work.progress) as advance:
