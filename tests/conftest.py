@@ -33,7 +33,7 @@ def _interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _set_aside() -> None:
-    """Spare the collector what is imported by now: a million objects, looked through at every score."""
+    """Spare the collector what is imported by now, a million objects, at every score."""
     gc.collect()
     gc.freeze()
 
