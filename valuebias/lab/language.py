@@ -177,7 +177,7 @@ class Language:
         made._check()
         return made
 
-    @property
+    @cached_property
     def words(self) -> tuple[str, ...]:
         """The lexicon's words, in order."""
         return self.lexicon.words

@@ -69,7 +69,7 @@ def train_reward_model(
     -------
     Model
         Ready for ``valuebias.score(kind="reward")``, with ``family`` and ``base`` of its base,
-        ``stage`` "reward", ``source``, ``n_pairs`` and ``seed``.
+        ``stage`` "reward", ``source``, ``n_pairs``, ``seed`` and ``step``, the steps taken.
 
     Raises
     ------
@@ -119,6 +119,7 @@ def train_reward_model(
         source_data=source or None,
         n_pairs=len(triples),
         seed=int(seed),
+        step=_n_steps(len(triples), mode),
         objective=f"Bradley-Terry, {mode}",
     )
     if is_made(target, made):
@@ -127,6 +128,11 @@ def train_reward_model(
     with progress_bar(f"Training {target.name}", shown=progress) as advance:
         _make(folder, target, triples, mode, seed, advance, made)
     return model
+
+
+def _n_steps(n_pairs: int, mode: str) -> int:
+    """Give the number of steps of a run; a head is fitted in one."""
+    return 1 if mode == "head" else _EPOCHS * -(-n_pairs // _BATCH)
 
 
 def _checked(pairs: pd.DataFrame) -> list[list[str]]:
@@ -172,10 +178,9 @@ def _make(
             losses = _fit_head(model, chosen, rejected)
         else:
             order = np.random.default_rng([seed, 4])
-            n_steps = _EPOCHS * -(-len(chosen) // _BATCH)
             steps = _losses(model, chosen, rejected, order)
-            losses = optimise(list(model.parameters()), steps, n_steps=n_steps,
-                              learning_rate=_RATE, advance=advance)  # fmt: skip
+            losses = optimise(list(model.parameters()), steps, learning_rate=_RATE,
+                              n_steps=_n_steps(len(chosen), mode), advance=advance)  # fmt: skip
         with atomic_path(target) as part:
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)

@@ -216,7 +216,11 @@ def _fill(
     """Score what the store lacks, model by model."""
     shelves = open_store(path, plan, [model.entry for model in prepared])
     total = sum(model.weight * model.pairs(plan) for model in prepared)
-    with locked(path), watched(shown=progress, n_models=len(prepared), work=total) as watch:
+    with (
+        locked(path),
+        memory.set_aside(),
+        watched(shown=progress, n_models=len(prepared), work=total) as watch,
+    ):
         for model in prepared:
             vocabulary = NO_TOKENS
             if plan.words is None:

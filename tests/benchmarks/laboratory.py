@@ -1,0 +1,114 @@
+"""How long the laboratory's study takes: pretraining, reward models, scores and fit.
+
+    python tests/benchmarks/laboratory.py                   # some two minutes on one core
+    python tests/benchmarks/laboratory.py --out tests/benchmarks/laboratory.md    # for docs
+
+The study is that of tests/lab/test_study.py and of the guide on the laboratory: 2 families ×
+2 sources × 3 quantities × 2 seeds, made in a fresh folder. It is to take no more than 120 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+import valuebias
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import laboratory
+import tiny_models
+
+BOUND = 120
+PACKAGES = {"torch": "PyTorch", "transformers": "transformers", "nutpie": "nutpie"}
+
+
+def main() -> None:
+    """Make the study once, and print how long each part took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="write the table here, too")
+    args = parser.parse_args()
+    reason = tiny_models.missing()
+    if reason is not None:
+        sys.stdout.write(f"skipped: {reason}\n")
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        parts = study(Path(scratch))
+    text = f"{conditions()}\n\n{table(parts)}"
+    sys.stdout.write(f"{text}\n")
+    if args.out:
+        args.out.write_text(f"{text}\n", encoding="utf-8")
+
+
+def study(folder: Path) -> dict[str, tuple[float, float]]:
+    """Make the study; give seconds and processor seconds of each part."""
+    parts: dict[str, tuple[float, float]] = {}
+    last = (time.perf_counter(), processor_seconds())
+
+    def done(part: str) -> None:
+        nonlocal last
+        now = (time.perf_counter(), processor_seconds())
+        parts[part] = (now[0] - last[0], now[1] - last[1])
+        last = now
+
+    models = laboratory.train(folder)
+    n_bases = len(laboratory.base_models(folder))
+    done(f"{n_bases} language models pretrained, {len(models)} reward models trained")
+    laboratory.scores(laboratory.base_models(folder), kind="logprob")
+    rewards = laboratory.scores(models, kind="reward")
+    done(f"all scored on {rewards.sizes['prompt']} prompts × {rewards.sizes['response']} words")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", valuebias.ValueBiasWarning)
+        fit = laboratory.fitted(rewards)
+    assert fit.fit is not None
+    converged = fit.fit.diagnostics().converged
+    done(f"`fit_ablation`, {'converged' if converged else 'not converged'}")
+    return parts
+
+
+def processor_seconds() -> float:
+    """Give the processor time of this process so far, all threads together."""
+    spent = os.times()
+    return spent.user + spent.system
+
+
+def conditions() -> str:
+    """Say on what, with what."""
+    versions = ", ".join(f"{name} {metadata.version(key)}" for key, name in PACKAGES.items())
+    threads = os.environ.get("OMP_NUM_THREADS")
+    return (
+        f"`python tests/benchmarks/laboratory.py` on {processor()} "
+        f"({f'{threads} thread' if threads else 'threads as PyTorch chooses'}, load "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores), Python "
+        f"{platform.python_version()}, {versions}, {time.strftime('%Y-%m-%d')}. "
+        f"The bound is {BOUND} s on a machine that does nothing else."
+    )
+
+
+def processor() -> str:
+    """Name the processor, without its exact type."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine()
+    names = [line.split(":")[1].split() for line in text.splitlines() if "model name" in line]
+    return f"an {' '.join(names[0][:2])}" if names else platform.machine()
+
+
+def table(parts: dict[str, tuple[float, float]]) -> str:
+    """Lay the parts out, and their sum."""
+    whole = tuple(map(sum, zip(*parts.values(), strict=True)))
+    rows = [*parts.items(), ("together", whole)]
+    return "| part | seconds | processor seconds |\n|---|---|---|\n" + "\n".join(
+        f"| {name} | {wall:.0f} | {spent:.0f} |" for name, (wall, spent) in rows
+    )
+
+
+if __name__ == "__main__":
+    main()
