@@ -367,7 +367,7 @@ class TestDemo:
         lines = succeeded(run("demo", "--draws", 200, "--chains", 2)).splitlines()
         assert lines[-2] == "valuebias-demo/report.html"
         saved = valuebias.load(tmp_path / "valuebias-demo" / "fit.nc")
-        assert lines[-1] == saved.headline().text
+        assert lines[-1] == saved.headline()
         page = (tmp_path / "valuebias-demo" / "report.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>")
 

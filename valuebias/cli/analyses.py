@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -106,7 +107,9 @@ def print_result(result: Fit | AblationFit) -> None:
         for message in diagnostics.messages:
             typer.echo(visible(message))
     if isinstance(result, AblationFit):
-        rows = result.summary()[_OF_ABLATIONS].itertuples(index=False)
+        table = result.summary()[_OF_ABLATIONS]
+        table["n_pairs"] = [f"{n:,.0f}" if math.isfinite(n) else "–" for n in table["n_pairs"]]
+        rows = table.itertuples(index=False)
         title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
         print_table(_OF_ABLATIONS, rows, title=title)
         return

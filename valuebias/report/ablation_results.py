@@ -37,6 +37,11 @@ _PAIRS = Column("n_pairs", "pairs", lambda n: f"{n:,.0f}")
 _CHANCE = Column("p_direction", "P(direction)", percent)
 
 
+def _share(value: float) -> str:
+    """Write a share that was counted; unlike a probability it can be all."""
+    return f"{value:.1%}"
+
+
 def glance_section(made: AblationMaterial) -> Section:
     """Say what was trained, and how well."""
     models, fit = made.models, made.fit
@@ -48,7 +53,7 @@ def glance_section(made: AblationMaterial) -> Section:
     for name in measured:
         frame[name] = grouped[name].mean()
     table = frame.reset_index()
-    forms = {"accuracy": percent, "loss": number(3)}
+    forms = {"accuracy": _share, "loss": number(3)}
     labels = {"accuracy": "accuracy", "loss": "loss (nats)"}
     columns = (
         *(Column(name, name) for name in key[:3]),
@@ -150,7 +155,6 @@ def share_section(made: AblationMaterial) -> Section:
     shown = table.assign(_interval=said)
     columns = (
         *_WHERE,
-        Column("of", "of"),
         Column("largest", "at", _PAIRS.form),
         Column("median", "share", form),
         interval_column(),
@@ -174,16 +178,16 @@ def closing_section(made: AblationMaterial) -> Section:
     )
     columns = (
         *_WHERE,
-        Column("p_inside", "P(closed already)", percent),
+        Column("p_inside", "P(already)", percent),
         Column("p_within", "P(in the range)", percent),
         Column("p_beyond", "P(later)", percent),
         Column("p_not", "P(not at all)", percent),
-        Column("_median", "pairs, median", right=True),
+        Column("_median", "median", right=True),
         interval_column(),
     )
     half = f"±{float(table['rope'].iloc[0]):.2g} {made.fit.unit}"
     text = (
-        f"A gap is closed where it lies within {half}. “Closed already”: at the smallest number of "
+        f"A gap is closed where it lies within {half}. “Already”: at the smallest number of "
         "pairs. “Later” and every number marked as extrapolated are the formula's line drawn on "
         "beyond the largest number of pairs, for which no data speak."
     )
