@@ -1,11 +1,11 @@
 """How long the fit of an ablation and its report take, against the bound of 15 s for the fit.
 
-    python tests/benchmarks/ablation.py                    # a simulated study of 48 models
+    python tests/benchmarks/ablation.py                    # the bundled study of 48 models
     python tests/benchmarks/ablation.py --data scores.nc   # one's own
-    python tests/benchmarks/ablation.py --json times.json  # the numbers, too
+    python tests/benchmarks/ablation.py --out tests/benchmarks/ablation.md    # for the docs
 
-The simulated study has 2 families × 2 sources × 4 numbers of pairs × 3 seeds, 54 prompts and 182
-words. All runs in a process of its own with an empty compilation cache, so that the first time is
+The bundled study has 2 bases × 2 sources × 4 numbers of pairs × 3 seeds, 54 prompts and 182 words.
+All runs in a process of its own with an empty compilation cache, so that the first time is
 what a first-time user waits after import; the second fit is in the same process, with another seed.
 Seconds at work, of the processor, tell how much of the time others on the machine took.
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -23,13 +22,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from conditions import conditions
+
 BOUND = 15.0
 """Seconds that the fit may take."""
-PACKAGES = ("valuebias", "numpy", "numba", "pymc", "nutpie", "xarray", "pandas", "matplotlib")
+PACKAGES = {"pymc": "PyMC", "nutpie": "nutpie", "numba": "numba", "matplotlib": "matplotlib"}
 STEPS = {
     "first": "`fit_ablation`, nothing compiled before",
     "again": "`fit_ablation` again, another seed",
@@ -43,17 +44,17 @@ STEPS = {
 def main() -> None:
     """Time all steps in a fresh interpreter and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="scores of an ablation; simulated if not given")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--data", type=Path, help="scores of an ablation; the bundled if not given")
+    parser.add_argument("--out", type=Path, help="write the table here, too")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.alone:
         sys.stdout.write(json.dumps(timed(args.data)) + "\n")
         return
-    found = in_own_process(args.data)
-    sys.stdout.write(table(found))
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "results": found}, indent=1))
+    text = table(in_own_process(args.data))
+    sys.stdout.write(text)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
 
 
 def in_own_process(data: Path | None) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def timed(data: Path | None) -> dict[str, Any]:
 
     import valuebias
 
-    scores = valuebias.read(data) if data else simulated()
+    scores = valuebias.read(data) if data else valuebias.datasets.load("demo")
     valuebias.fit_ablation  # noqa: B018 - likewise
     seconds: dict[str, tuple[float, float]] = {}
 
@@ -108,27 +109,6 @@ def timed(data: Path | None) -> dict[str, Any]:
     }
 
 
-def simulated() -> Any:
-    """Make a study with a gap that shrinks."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-    from ablations import ablation
-
-    return ablation(1, sources=("a", "b"), n_prompts=54, n_words=182)
-
-
-def machine() -> dict[str, Any]:
-    """Describe what the numbers were measured on, and with which versions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
-    }
-
-
 def table(found: dict[str, Any]) -> str:
     """Lay the times out as Markdown."""
     lines = ["| step | seconds | at work, all cores | bound |", "|---|---:|---:|---|"]
@@ -141,14 +121,12 @@ def table(found: dict[str, Any]) -> str:
     sizes = " × ".join(f"{found['sizes'][d]} {d}s" for d in ("model", "prompt", "response"))
     state = "converged" if found["converged"] else "not converged"
     said = (
-        f"{sizes}, `{found['formula']}`: {state}, R-hat ≤ {found['max_rhat']:.3f}, ESS ≥ "
+        f"{conditions('python tests/benchmarks/ablation.py', PACKAGES)}: {sizes}, "
+        f"`{found['formula']}`; {state}, R-hat ≤ {found['max_rhat']:.3f}, ESS ≥ "
         f"{found['min_ess']:.0f}, {found['divergences']} divergences, peak "
         f"{found['peak_rss_gb']:.2f} GB."
     )
-    about = machine()
-    versions = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
-    made = f"{about['cpu']}, {about['cores']} cores, Python {about['python']}; {versions}."
-    return "\n".join([*lines, "", said, "", made, ""])
+    return "\n".join([said, "", *lines, ""])
 
 
 if __name__ == "__main__":

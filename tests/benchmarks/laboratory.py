@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import tempfile
 import time
 import warnings
-from importlib import metadata
 from pathlib import Path
 
 import valuebias
@@ -24,6 +22,7 @@ import valuebias
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import laboratory
 import tiny_models
+from conditions import conditions
 
 BOUND = 120
 PACKAGES = {"torch": "PyTorch", "transformers": "transformers", "nutpie": "nutpie"}
@@ -40,7 +39,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         parts = study(Path(scratch))
-    text = f"{conditions()}\n\n{table(parts)}"
+    text = f"{head()}\n\n{table(parts)}"
     sys.stdout.write(f"{text}\n")
     if args.out:
         args.out.write_text(f"{text}\n", encoding="utf-8")
@@ -78,27 +77,14 @@ def processor_seconds() -> float:
     return spent.user + spent.system
 
 
-def conditions() -> str:
+def head() -> str:
     """Say on what, with what."""
-    versions = ", ".join(f"{name} {metadata.version(key)}" for key, name in PACKAGES.items())
     threads = os.environ.get("OMP_NUM_THREADS")
     return (
-        f"`python tests/benchmarks/laboratory.py` on {processor()} "
-        f"({f'{threads} thread' if threads else 'threads as PyTorch chooses'}, load "
-        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores), Python "
-        f"{platform.python_version()}, {versions}, {time.strftime('%Y-%m-%d')}. "
-        f"The bound is {BOUND} s on a machine that does nothing else."
+        f"{conditions('python tests/benchmarks/laboratory.py', PACKAGES)}, "
+        f"{f'{threads} thread' if threads else 'threads as PyTorch chooses'}, load "
+        f"{os.getloadavg()[0]:.1f}. The bound is {BOUND} s on a machine that does nothing else."
     )
-
-
-def processor() -> str:
-    """Name the processor, without its exact type."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.machine()
-    names = [line.split(":")[1].split() for line in text.splitlines() if "model name" in line]
-    return f"an {' '.join(names[0][:2])}" if names else platform.machine()
 
 
 def table(parts: dict[str, tuple[float, float]]) -> str:
