@@ -218,21 +218,22 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
 
 
 def _sample_complete(problem: Problem, settings: Settings, cores: int, progress: Progress | None):  # type: ignore[no-untyped-def]
-    from valuebias.analysis.sampling import sample_nuts, sample_pymc
+    from valuebias.analysis.sampling import sample_nuts, sample_pymc, useful_cores
 
     common = {
         "draws": settings.draws,
         "tune": settings.tune,
         "chains": settings.chains,
         "seed": settings.seed,
-        "cores": cores,
     }
     if settings.sampler == "pymc":
         from valuebias.analysis.model import build_model
 
         model = build_model(problem.crossing, problem.components, problem.prior, problem.packed)
-        return sample_pymc(model, **common)
-    return sample_nuts(problem.posterior(problem.strata), progress=progress, **common)
+        return sample_pymc(model, cores=cores, **common)
+    posterior = problem.posterior(problem.strata)
+    cores = useful_cores(posterior, cores)
+    return sample_nuts(posterior, cores=cores, progress=progress, **common)
 
 
 def _posterior(problem: Problem, sd: Array, correlation: Array, effects: EffectDraws) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,13 @@ from valuebias.analysis.interrupts import interrupts_deferred
 if TYPE_CHECKING:
     import pymc as pm
 
-__all__ = ["VarianceDraws", "sample_nuts", "sample_pymc", "start_point"]
+__all__ = ["VarianceDraws", "sample_nuts", "sample_pymc", "start_point", "useful_cores"]
 
 Array = NDArray[np.float64]
+
+_SHORT = 1e-4
+"""Seconds; a density that is computed in less is not worth a thread for every chain."""
+_CALLS = 50
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,32 @@ class VarianceDraws:
 def start_point(posterior: Posterior) -> Array:
     """Give a moderate starting point: every SD a third of its prior scale, no correlations."""
     return np.concatenate([np.log(posterior.scales / 3), np.zeros(posterior.n_correlated)])
+
+
+def useful_cores(posterior: Posterior, cores: int) -> int:
+    """Give the number of chains that :func:`sample_nuts` should run at a time.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        The density.
+    cores : int
+        How many cores there are for them.
+
+    Returns
+    -------
+    int
+        1 where the density is computed in less time than it takes threads to hand Python's lock
+        to one another, which they do at every call; chains are then faster one after the other.
+        The draws are the same.
+    """
+    centre = start_point(posterior)
+    with interrupts_deferred():
+        posterior(centre)  # compiles, unless a cache has it
+    started = time.perf_counter()
+    for _ in range(_CALLS):
+        posterior(centre)
+    return 1 if (time.perf_counter() - started) / _CALLS < _SHORT else cores
 
 
 def sample_nuts(

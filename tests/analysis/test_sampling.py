@@ -8,15 +8,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import psutil
 import pytest
 from dense import make_problem, packed_of, posterior_of
 
+from valuebias.analysis.density import Posterior
 from valuebias.analysis.hierarchical import Problem, Settings, sample
 from valuebias.analysis.model import build_model
-from valuebias.analysis.sampling import sample_nuts, sample_pymc
+from valuebias.analysis.sampling import sample_nuts, sample_pymc, useful_cores
 
 FOREVER = Settings(draws=500_000, tune=100, chains=2, seed=1, sampler="nutpie")
 GAPS = {"complete": [], "incomplete": [(0, 0, 1), (2, 3, 4)]}
@@ -45,6 +47,18 @@ def test_a_seed_repeats_the_draws_however_many_cores_there_are() -> None:
     one, two = (nuts(problem, draws=20, tune=30, cores=c) for c in (1, 2))
     np.testing.assert_array_equal(one.sd, two.sd)
     assert not np.array_equal(one.sd, nuts(problem, draws=20, tune=30, seed=4).sd)
+
+
+def test_chains_of_a_quick_density_run_one_after_the_other() -> None:
+    class Slow(Posterior):
+        def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+            time.sleep(0.001)
+            return super().__call__(x)
+
+    quick = posterior_of(make_problem())
+    assert useful_cores(quick, 4) == 1
+    slow = Slow(**{field.name: getattr(quick, field.name) for field in fields(quick)})
+    assert useful_cores(slow, 4) == 4
 
 
 def test_statistics_are_numbers_by_chain_and_draw() -> None:
