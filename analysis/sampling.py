@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.density import Posterior
+from valuebias.analysis.hamiltonian import Hamiltonian
 from valuebias.analysis.interrupts import interrupts_deferred
 
 if TYPE_CHECKING:
@@ -85,24 +86,31 @@ def sample_nuts(
     cores: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> VarianceDraws:
-    """Run nutpie's NUTS on the compiled density."""
+    """Run nutpie's NUTS on the compiled density, whitened by its curvature at the mode.
+
+    Variances share what they explain, so that they are correlated a posteriori; without whitening,
+    trajectories grow four times as long where a formula has many terms.
+    """
     import nutpie
     from nutpie.compiled_pyfunc import from_pyfunc
 
-    centre = start_point(posterior)
     n = posterior.n_dim
     with interrupts_deferred():
-        posterior(centre)  # compiles, unless a cache has it
+        white = Hamiltonian.at_mode(posterior, start_point(posterior))
+
+    def density(z: Array) -> tuple[float, Array]:
+        value, gradient = posterior(white.mode + white.root @ z)
+        return value, white.root.T @ gradient
 
     def start(chain_seed: Any) -> Array:
-        return centre + np.random.default_rng(chain_seed).uniform(-1, 1, n)
+        return np.random.default_rng(chain_seed).uniform(-2, 2, n)
 
     def make_expand(*_: Any) -> Callable[[Array], dict[str, Array]]:
-        return lambda x: {"x": x}
+        return lambda z: {"x": white.mode + white.root @ z}
 
     compiled = from_pyfunc(
         n,
-        lambda: posterior,
+        lambda: density,
         make_expand,
         [np.dtype("float64")],
         [(n,)],
