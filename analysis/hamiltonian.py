@@ -42,8 +42,9 @@ class Hamiltonian:
             [(negative(mode + h * e)[1] - negative(mode - h * e)[1]) / (2 * h) for e in eye]
         )
         values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
-        # A flat direction has its prior's width: SD about one on the log scale.
-        return cls(mode, vectors / np.sqrt(np.maximum(values, 1.0)), step)
+        # A flat direction has its prior's width: SD about one on the log scale. The root is the
+        # symmetric one: it mixes parameters least, so that a long tail stays on an axis of its own.
+        return cls(mode, vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T, step)
 
     def moves(
         self, target: Posterior, x: Array, rng: np.random.Generator, n: int
