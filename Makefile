@@ -27,6 +27,8 @@ TEST := $(VENV)/.test-$(subst $(COMMA),-,$(EXTRAS))
 INSTALL := install --quiet --disable-pip-version-check --no-compile
 WHEEL := .wheel/.built
 PYTEST := --numprocesses 2 --dist loadscope
+# Studies, fine-tuning and real models: `make slow`.
+SLOW := not slow
 # Without PyTorch mypy knows nothing of its classes, and what it says of that is no fault.
 UNTYPED := $(if $(EXTRAS),,--allow-subclassing-any --no-warn-unused-ignores --no-warn-redundant-casts \
     --no-warn-return-any)
@@ -34,7 +36,7 @@ UNTYPED := $(if $(EXTRAS),,--allow-subclassing-any --no-warn-unused-ignores --no
 # Import the installed package, never the folders beside this file.
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test unit lint types docstrings docs bench clean wheel environment docs-environment
+.PHONY: demo test unit slow lint types docstrings docs bench clean wheel environment docs-environment
 .PHONY: optimum optimum-environment without-torch without-torch-environment
 .DELETE_ON_ERROR:
 
@@ -47,7 +49,11 @@ test: lint types docstrings unit
 
 # Two processes with a thread each: more threads than cores spend their time waiting for one another.
 unit: $(VENV)/.package $(TEST)
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST) -m '$(SLOW)'
+
+## What `make test` leaves out: studies, fine-tuning and real models.
+slow: SLOW := slow
+slow: unit
 
 lint: $(TEST)
 	$(BIN)/ruff check --quiet --output-format concise .

@@ -69,6 +69,9 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
     draws_enough = draws.sizes["draw"] >= 4
     chains_enough = draws_enough and draws.sizes["chain"] >= 2
     empty = np.full(draws.sizes[item], np.nan)
+    # Chains that each stand still, at different places, have an infinite R-hat.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rhat = az.rhat(dataset)["x"].to_numpy() if chains_enough else empty
     return pd.DataFrame(
         {
             "mean": flat.mean(axis=0),
@@ -76,7 +79,7 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
             "sd": flat.std(axis=0, ddof=1),
             "lower": lower,
             "upper": upper,
-            "rhat": az.rhat(dataset)["x"].to_numpy() if chains_enough else empty,
+            "rhat": rhat,
             "ess_bulk": az.ess(dataset)["x"].to_numpy() if draws_enough else empty,
             "ess_tail": az.ess(dataset, method="tail")["x"].to_numpy() if draws_enough else empty,
         },

@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 _SHORT = 1e-4
 """Seconds; a density that is computed in less is not worth a thread for every chain."""
 _CALLS = 50
+_CORRELATED = 25.0
+"""Condition number of the correlations from which on they are worth removing."""
 
 
 @dataclass(frozen=True)
@@ -86,31 +88,23 @@ def sample_nuts(
     cores: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> VarianceDraws:
-    """Run nutpie's NUTS on the compiled density, whitened by its curvature at the mode.
-
-    Variances share what they explain, so that they are correlated a posteriori; without whitening,
-    trajectories grow four times as long where a formula has many terms.
-    """
+    """Run nutpie's NUTS on the compiled density, along axes that suit it."""
     import nutpie
     from nutpie.compiled_pyfunc import from_pyfunc
 
     n = posterior.n_dim
     with interrupts_deferred():
-        white = Hamiltonian.at_mode(posterior, start_point(posterior))
-
-    def density(z: Array) -> tuple[float, Array]:
-        value, gradient = posterior(white.mode + white.root @ z)
-        return value, white.root.T @ gradient
+        target = _along_axes(posterior)
 
     def start(chain_seed: Any) -> Array:
-        return np.random.default_rng(chain_seed).uniform(-2, 2, n)
+        return target.start(np.random.default_rng(chain_seed))
 
     def make_expand(*_: Any) -> Callable[[Array], dict[str, Array]]:
-        return lambda z: {"x": white.mode + white.root @ z}
+        return lambda z: {"x": target.at(z)}
 
     compiled = from_pyfunc(
         n,
-        lambda: density,
+        lambda: target.density,
         make_expand,
         [np.dtype("float64")],
         [(n,)],
@@ -133,6 +127,54 @@ def sample_nuts(
     trace = _follow(sampler, progress or _silent, chains * (draws + tune))
     sd, correlation = posterior.constrain(np.asarray(trace["posterior"]["x"]))
     return VarianceDraws(sd, correlation, _numeric_stats(trace["sample_stats"]))
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A density as it is."""
+
+    density: Posterior
+
+    def at(self, x: Array) -> Array:
+        return x
+
+    def start(self, rng: np.random.Generator) -> Array:
+        return start_point(self.density) + rng.uniform(-1, 1, self.density.n_dim)
+
+
+@dataclass(frozen=True)
+class _Whitened:
+    """A density along the axes of its curvature at the mode."""
+
+    posterior: Posterior
+    mode: Array
+    axes: Array
+
+    def density(self, z: Array) -> tuple[float, Array]:
+        value, gradient = self.posterior(self.at(z))
+        return value, self.axes.T @ gradient
+
+    def at(self, z: Array) -> Array:
+        return self.mode + self.axes @ z
+
+    def start(self, rng: np.random.Generator) -> Array:
+        return rng.uniform(-2, 2, len(self.mode))
+
+
+def _along_axes(posterior: Posterior) -> _Plain | _Whitened:
+    """Whiten a density where that helps.
+
+    Where a formula has many terms, their variances share what they explain and are correlated a
+    posteriori, and trajectories along the parameters grow long. Elsewhere NUTS learns the scales
+    better than the mode tells them, whose curvature says little of an SD that may be zero.
+    """
+    found = Hamiltonian.at_mode(posterior, start_point(posterior))
+    covariance = found.root @ found.root.T
+    sd = np.sqrt(np.diag(covariance))
+    spread = np.linalg.eigvalsh(covariance / np.outer(sd, sd))
+    if spread[-1] < _CORRELATED * spread[0]:
+        return _Plain(posterior)
+    return _Whitened(posterior, found.mode, found.root)
 
 
 def _silent(done: int, total: int) -> None:

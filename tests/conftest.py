@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -29,13 +28,6 @@ def _interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _set_aside() -> None:
-    """Spare the collector what is imported by now, a million objects, at every score."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def test_report_opens_clean(browser: Any, hostile_reports: Path, width: int, sch
     asked = [e["params"]["request"]["url"] for e in events
              if e["method"] == "Network.requestWillBeSent"]  # fmt: skip
     # The browser's own start page may still be loading.
-    others = [url for url in asked if not url.startswith(("data:", "chrome:"))]
+    others = [url for url in asked if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))]
     assert others == [path.as_uri()]
     assert not [e for e in events if e["method"] == "Page.javascriptDialogOpening"]
     # The page itself never scrolls sideways; wide tables and figures do so on their own.
