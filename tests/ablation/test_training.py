@@ -254,6 +254,7 @@ grid(Path({folder!r})).run({out!r}, progress=False)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_that_was_finished(
     folder: Path, tmp_path: Path, scores: xr.Dataset
 ) -> None:
