@@ -81,6 +81,7 @@ def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     assert names["own"].sizes == names["rewards"].sizes
 
 
+@pytest.mark.slow
 def test_training_reward_models_as_the_guide_shows_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

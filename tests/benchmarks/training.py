@@ -1,6 +1,6 @@
 """A study's grid of reward heads, beside training each of its cells separately.
 
-    python tests/benchmarks/training.py                 # a quarter of an hour on two quiet cores
+    python tests/benchmarks/training.py                 # some ten minutes on two quiet cores
     python tests/benchmarks/training.py --out tests/benchmarks/training.md        # for the docs
 
 The grid is SmolLM2-135M-Instruct × 2 synthetic sources × 3 quantities × 3 seeds, scored on the 54
@@ -37,9 +37,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
 from conditions import conditions
 
-QUANTITIES, SEEDS = (16, 64, 128), (0, 1, 2)
+QUANTITIES, SEEDS = (16, 32, 64), (0, 1, 2)
 KINDS = ("correct", "courteous")
-N_PAIRS = 240
+N_PAIRS = 120
 TEMPLATE = "User: {prompt}\nAssistant: {response}\n"
 BATCH, BATCHES = 64, 4
 PACKAGES = {"torch": "PyTorch", "transformers": "transformers", "trl": "TRL", "peft": "peft"}
