@@ -163,8 +163,9 @@ def train_alone(base: Base, pairs: Preferences, n_pairs: int, scratch: Path) -> 
     settings = RewardConfig(
         output_dir=str(scratch / f"trl-{pairs.name}-{n_pairs}"), num_train_epochs=2,
         per_device_train_batch_size=16, learning_rate=1e-5, lr_scheduler_type="cosine",
-        warmup_ratio=0.03, max_length=1024, bf16=False, use_cpu=True, gradient_checkpointing=None,
-        dataloader_pin_memory=False, report_to="none", save_strategy="no", disable_tqdm=True,
+        warmup_steps=round(0.03 * 2 * len(rows) / 16), max_length=1024, bf16=False, use_cpu=True,
+        gradient_checkpointing=None, dataloader_pin_memory=False, report_to="none",
+        save_strategy="no", disable_tqdm=True,
     )  # fmt: skip
     lora = LoraConfig(
         r=32, lora_alpha=64, lora_dropout=0.05, task_type="SEQ_CLS", modules_to_save=["score"],
