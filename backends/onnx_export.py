@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "GRAPH", "MANIFEST", "export", "key", "read_manifest"]
 
-FORMAT = 1
+FORMAT = 2
 """Counts the changes of the graph's inputs, outputs or meaning."""
 GRAPH = "model.onnx"
 MANIFEST = "valuebias.json"
 _OPSET = 23
+_PIECE = 4096
+"""How many exponentials are added up one after the other."""
 _NEEDED = ("torch", "onnx", "onnxscript")
 """What exporting takes, and running an export does not."""
 _TOKENIZER = (
@@ -221,11 +223,21 @@ def _graph(head: Any) -> nn.Module:
             target: Tensor,
         ) -> tuple[Tensor, Tensor]:
             hidden = self.head.hidden_of_tree(ids, position, end, trunk)
-            # log_softmax, because ONNX Runtime's sum of exponentials is inaccurate.
-            rows = self.head.logprobs(hidden.index_select(0, gather))
+            rows = _log_softmax(self.head.logits(hidden.index_select(0, gather)))
             return rows, rows[row, target]
 
     return Rewards() if head.kind == "reward" else Logprobs()
+
+
+# ONNX Runtime's own LogSoftmax and ReduceSum add one number after the other: with 262 144 tokens
+# the small ones are lost, and a log-prob comes out 3e-5 too high (ReduceLogSumExp: 4e-4). In pieces
+# it is as accurate as float32 allows, and no slower.
+def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    shifted = logits - logits.amax(-1, keepdim=True)
+    pieces = [piece.sum(-1) for piece in shifted.exp().split(_PIECE, dim=-1)]
+    return shifted - torch.stack(pieces, dim=-1).sum(-1, keepdim=True).log()
 
 
 def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:

@@ -153,6 +153,8 @@ def _fill(name: str, weight: Any, noise: Any) -> None:
         weight.add_(0.2 * noise)
     elif "embed" in name:
         weight.copy_(noise)
+    elif "lm_head" in name:  # so that logits differ as much as those of trained models
+        weight.copy_(3 * noise / weight.shape[1] ** 0.5)
     else:
         weight.copy_(1.3 * noise / weight.shape[1] ** 0.5)
 

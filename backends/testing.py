@@ -45,6 +45,8 @@ from valuebias.errors import ValueBiasError
 __all__ = ["BackendTests"]
 
 LABELS = 3
+LARGE_VOCABULARY = 2**18
+"""As large as Gemma's."""
 
 
 class BackendTests:
@@ -67,7 +69,7 @@ class BackendTests:
         engines that skip it; they have to raise a `ValueBiasError` instead.
     tolerance : float
         How far scores may be from those of whole conversations, in standard deviations of the
-        scores.
+        scores; and log-probs of a large vocabulary, in nats.
 
     Examples
     --------
@@ -208,6 +210,21 @@ class BackendTests:
         found = model.forward(pack)[output]
         self.assert_close(found, expected)
         np.testing.assert_allclose(np.exp(found.astype(float)).sum(axis=1), 1, atol=1e-4)
+
+    def test_large_vocabularies_are_summed_exactly(self, models: Models) -> None:
+        """Adding up 262 144 exponentials one after the other would lose the small ones."""
+        conversations = sample(seed=20, vocabulary=LARGE_VOCABULARY, shared=(3,), branches=2)
+        first = [len(ids) - 2 for ids in conversations]
+        large: dict[str, Any] = {"kind": "logprob", "vocabulary": LARGE_VOCABULARY}
+        model = models.load(self.architectures[0], **large)
+        reference = models.reference(self.architectures[0], **large)
+        for expected, (pack, output) in (
+            (reference.logprobs(conversations, first), lay_out(conversations, first=first)),
+            (reference.rows(conversations), lay_out(conversations)),
+        ):
+            np.testing.assert_allclose(
+                model.forward(pack)[output], expected, rtol=0, atol=self.tolerance
+            )
 
     @pytest.mark.parametrize(
         "shared", [(), (40,), (1, 1, 1, 1, 1, 1), (2 * WINDOW, 2 * WINDOW, 1), (3, 2 * WINDOW, 5)]

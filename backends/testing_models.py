@@ -67,6 +67,7 @@ class Models:
         label: int = 0,
         head: str | Callable[[Any], Any] = "logits",
         dtype: str = "float32",
+        vocabulary: int = VOCABULARY,
         broken: bool = False,
         skip: bool = True,
     ) -> LoadedModel:
@@ -77,7 +78,7 @@ class Models:
             pytest.skip(f"the backend does not compute kind={kind!r}, and says so")
         if skip and (architecture, kind) in self._tests.refused:
             pytest.skip(f"the backend does not support {architecture} for kind={kind!r}")
-        folder = self._write(architecture, kind, labels, broken)
+        folder = self._write(architecture, kind, labels, vocabulary, broken)
         source = Source(
             name=folder.name,
             folder=folder,
@@ -91,9 +92,11 @@ class Models:
             self._loaded[source] = self.engine.load(self._tests.prepare(source))
         return self._loaded[source]
 
-    def reference(self, architecture: str, kind: Kind, *, labels: int = 1) -> WholeConversations:
+    def reference(
+        self, architecture: str, kind: Kind, *, labels: int = 1, vocabulary: int = VOCABULARY
+    ) -> WholeConversations:
         """Load a model with transformers."""
-        folder = self._write(architecture, kind, labels, broken=False)
+        folder = self._write(architecture, kind, labels, vocabulary, broken=False)
         if folder not in self._references:
             self._references[folder] = WholeConversations(folder, kind)
         return self._references[folder]
@@ -103,15 +106,18 @@ class Models:
         for model in self._loaded.values():
             model.close()
 
-    def _write(self, architecture: str, kind: Kind, labels: int, broken: bool) -> Path:
-        folder = self._folder / f"{architecture}-{kind}-{labels}{'-broken' * broken}"
+    def _write(
+        self, architecture: str, kind: Kind, labels: int, vocabulary: int, broken: bool
+    ) -> Path:
+        name = f"{architecture}-{kind}-{labels}-{vocabulary}{'-broken' * broken}"
+        folder = self._folder / name
         if not folder.exists():
             write_model(
                 folder,
                 architecture,
                 kind=kind,
                 labels=labels,
-                vocabulary=VOCABULARY,
+                vocabulary=vocabulary,
                 special={
                     "pad_token_id": PADDING,
                     "bos_token_id": BEGINNING,

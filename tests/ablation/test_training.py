@@ -1,4 +1,4 @@
-"""Studies that train models by LoRA and in full, on tiny models."""
+"""Studies that train models by LoRA and in full, on tiny models: what they give, and from what."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import tiny_models
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
-from naive_backend import NaiveBackend
-from small_disk import fill, small_disk
+from tiny_studies import FAST, WORDS, bases, files, grid, pairs, study
 
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
-from valuebias.ablation import Study, TrainingSettings, checkpoint_steps
+from valuebias.ablation import TrainingSettings, checkpoint_steps
 from valuebias.tuning import without_futures
 
 LACKING = tiny_models.missing()
@@ -31,53 +27,13 @@ pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 pytest.importorskip("trl", reason="trl is not installed")
 pytest.importorskip("peft", reason="peft is not installed")
 
-WORDS = {"agency": ["power", "control", "mastery"], "communion": ["love", "trust", "care"]}
-PROMPTS = pd.DataFrame(
-    {"text": ["The best?", "The worst?"], "framing": ["positive", "negative"]}, index=["b", "w"]
-)
-FAST = TrainingSettings(learning_rate=1e-2, epochs=3, linear_checkpoints=1, log_checkpoints=3)
 # Its template ends in the token that ends every text, which is also what it pads with.
 ENDED = tiny_models.CHAT.replace("<|end|>\n", "<|end|>{{ eos_token }}")
 
 
-def pairs(n: int, *, long: int = 0) -> pd.DataFrame:
-    """Make pairs in which "love" is preferred to "power"; some of them are long."""
-    answers = [f"love {i % 5}" + " and trust" * 30 * (i < long) for i in range(n)]
-    worse = [f"power {i % 7}" for i in range(n)]
-    prompts = [f"Which, {i}?" for i in range(n)]
-    return pd.DataFrame({"prompt": prompts, "chosen": answers, "rejected": worse})
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("bases")
-    tiny_models.tiny("llama", "logprob", made / "llama")
-    tiny_models.tiny("gemma2", "logprob", made / "gemma", seed=1)
-    return made
-
-
-def study(folder: Path, **changes: Any) -> Study:
-    asked: dict[str, Any] = {
-        "bases": Model(str(folder / "llama"), family="Llama", base="L"),
-        "sources": {"plain": pairs(100)},
-        "quantities": [24, 48],
-        "seeds": [0],
-        "objective": "lora",
-        "training": FAST,
-        "prompts": PROMPTS,
-        "lexicon": WORDS,
-    }
-    return Study(**asked | changes)
-
-
-def grid(folder: Path) -> Study:
-    return study(
-        folder,
-        bases=[
-            Model(str(folder / "llama"), family="Llama", base="L"),
-            Model(str(folder / "gemma"), family="Gemma", base="G"),
-        ],
-    )
+    return bases(tmp_path_factory.mktemp("bases"))
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +44,6 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scores(folder: Path, out: Path) -> xr.Dataset:
     return grid(folder).run(out, progress=False)
-
-
-def files(folder: Path) -> dict[Path, int]:
-    return {
-        path: path.stat().st_mtime_ns
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.name != "scores.nc"
-    }
 
 
 def test_a_model_a_checkpoint(scores: xr.Dataset) -> None:
@@ -247,9 +195,9 @@ def test_the_papers_settings_reach_the_trainer(folder: Path, tmp_path: Path) -> 
 
 SCRIPT = """
 import sys
-sys.path[:0] = {paths!r}
+sys.path.insert(0, {support!r})
 from pathlib import Path
-from test_training import grid
+from tiny_studies import grid
 grid(Path({folder!r})).run({out!r}, progress=False)
 """
 
@@ -258,10 +206,9 @@ grid(Path({folder!r})).run({out!r}, progress=False)
 def test_kill_9_loses_nothing_that_was_finished(
     folder: Path, tmp_path: Path, scores: xr.Dataset
 ) -> None:
-    tests = Path(__file__).parent
     target = tmp_path / "out"
     code = SCRIPT.format(
-        paths=[str(tests), str(tests.parent / "support")], folder=str(folder), out=str(target)
+        support=str(Path(__file__).parents[1] / "support"), folder=str(folder), out=str(target)
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         deadline = time.monotonic() + 600
@@ -279,93 +226,6 @@ def test_kill_9_loses_nothing_that_was_finished(
     assert kept.items() <= files(target / "cells").items()
     assert not (target / ".scratch").exists() or not list((target / ".scratch").iterdir())
     xr.testing.assert_identical(again.drop_attrs(), scores.drop_attrs())
-
-
-def test_a_loss_that_is_no_number_fails_its_cell_alone(folder: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    wild = tiny_models.tiny("llama", "logprob", tmp_path / "wild")
-    weights = load_file(wild / "model.safetensors")
-    # Hidden states so large that the square of a sum of rewards, times the centring, overflows.
-    weights["model.norm.weight"] *= 1e17
-    save_file(weights, wild / "model.safetensors", {"format": "pt"})
-    bases = [
-        Model(str(wild), name="wild", family="W"),
-        Model(str(folder / "llama"), name="tame", family="T"),
-    ]
-    settings = TrainingSettings(centring=1e9, max_steps=2, log_checkpoints=0)
-    asked = study(folder, bases=bases, quantities=[16], training=settings)
-    with pytest.warns(
-        ValueBiasWarning, match="wild .* failed: The loss of 'wild' is inf in step 1"
-    ):
-        made = asked.run(tmp_path / "out", progress=False)
-    assert set(made["base"].to_numpy()) == {"tame"}
-    (failure,) = json.loads(made.attrs["provenance"])["failures"].items()
-    assert failure[0] == "wild · plain · 16 · seed 0"
-    assert "inf in step 1" in failure[1]
-    # What was scored before is kept.
-    assert len(list((tmp_path / "out" / "cells").glob("*/step-0000000.npz"))) == 2
-    assert len(list((tmp_path / "out" / "cells").glob("*/done.json"))) == 1
-
-
-@pytest.mark.parametrize("leave", [0, 50_000])
-def test_a_full_disk(folder: Path, tmp_path: Path, leave: int) -> None:
-    few, more = (study(folder, quantities=q, training=BRIEF) for q in ([16], [16, 32]))
-    with small_disk(tmp_path / "disk", "8m") as place:
-        few.run(place / "out", progress=False)
-        before = files(place)
-        ballast = fill(place, leave=leave)
-        with pytest.raises(ValueBiasError, match=r"no room to write .*MB are free.*run the same"):
-            more.run(place / "out", progress=False)
-        ballast.unlink()
-        assert files(place) == before
-        assert not list(place.rglob("*.part*"))
-        made = more.run(place / "out", progress=False)
-        assert set(made["n_pairs"].to_numpy()) == {16, 32}
-        assert before.items() <= files(place).items()
-
-
-BRIEF = TrainingSettings(max_steps=1, log_checkpoints=0, linear_checkpoints=0)
-
-
-def test_two_runs_in_one_folder(folder: Path, tmp_path: Path) -> None:
-    from valuebias.locks import only_one
-
-    (tmp_path / ".lock").touch()
-    with (
-        only_one(tmp_path / ".lock", what="it", instead="another"),
-        pytest.raises(ValueBiasError, match=r"Another process is writing to .*another folder"),
-    ):
-        study(folder).run(tmp_path, progress=False)
-    assert not list(tmp_path.glob("cells"))
-
-
-def test_pairs_that_are_too_long_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
-    source = valuebias.preferences(pairs(60, long=20), progress=False)
-    settings = TrainingSettings(max_steps=1, log_checkpoints=0, max_length=60)
-    asked = study(folder, sources={"some": source}, quantities=[40], training=settings)
-    train, held_out = asked.sides()["some"]
-    drawn = train.subset(40, seed=0)
-    long, measured = (sum("and trust" in c for c in p.pairs["chosen"]) for p in (drawn, held_out))
-    assert long
-    made = asked.run(tmp_path, progress=False)
-    (counts,) = json.loads(made.attrs["provenance"])["cells"].values()
-    assert counts == {
-        "pairs": 40 - long,
-        "pairs_too_long": long,
-        "held_out_pairs": len(held_out) - measured,
-        "held_out_pairs_too_long": measured,
-    }
-    row = asked.plan().table.xs("some", level="reads").iloc[0]
-    share = sum("and trust" in c for c in train.pairs["chosen"]) / len(train)
-    assert row["too_long"] == round(40 * share)
-    assert row["steps"] == 1
-
-
-def test_nothing_is_left_to_train_on(folder: Path, tmp_path: Path) -> None:
-    asked = study(folder, training={"max_length": 3})
-    with pytest.raises(ValueBiasError, match=r"All 24 pairs of 'plain' .* longer than 3 tokens"):
-        asked.run(tmp_path, progress=False)
 
 
 def test_a_plan_counts_steps_and_checkpoints(folder: Path) -> None:
@@ -426,82 +286,3 @@ lexicon: {tmp_path / "words.csv"}
     about = json.loads(made.attrs["provenance"])
     assert about["training"]["rank"] == 4
     assert about["cells"]["base · mine · 16 · seed 0"]["held_out_pairs"] == 10
-
-
-def test_what_is_not_installed_is_named(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "trl", None)
-    with pytest.raises(ValueBiasError, match=r'trl is not installed.*"valuebias\[train\]"'):
-        study(folder).run(tmp_path, progress=False)
-
-
-def test_only_pytorch_trains(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueBiasError, match="backend is 'naive', but models are trained with Py"):
-        study(folder).run(tmp_path, backend=NaiveBackend(), progress=False)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"training": {"target_modules": ["c_attn"]}}, "no matrix 'c_attn', .* it has .*q_proj"),
-        ({"quantities": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
-    ],
-)
-def test_what_a_run_refuses(
-    folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValueBiasError, match=message):
-        study(folder, **changes).run(tmp_path, progress=False)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"objective": "lora", "penalty": 1.0}, "penalty is given, but the objective is 'lora'"),
-        ({"objective": "head"}, "training is given, but the objective is 'head'"),
-        ({"training": "papr"}, "Did you mean 'paper'"),
-        ({"training": {"rnk": 1}}, "Did you mean 'rank'"),
-        ({"training": 3}, "expected the name of a preset"),
-        ({"training": {"learning_rate": "1e-5"}}, "learning_rate is '1e-5'.*Write it as 1.0e-5"),
-    ],
-)
-def test_bad_studies(folder: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueBiasError, match=message):
-        study(folder, **changes)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"rank": 0}, "rank is 0; expected a whole number of at least 1"),
-        ({"alpha": 1.5}, "alpha is 1.5"),
-        ({"dropout": 1}, "dropout is 1; expected a share"),
-        ({"warmup": -0.1}, "warmup is -0.1"),
-        ({"learning_rate": 0}, "learning_rate is 0"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"epochs": float("inf")}, "epochs is inf"),
-        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
-        ({"batch_size": 16, "micro_batch": 3}, "expected a micro_batch that divides it"),
-        ({"max_steps": 0}, "max_steps is 0"),
-        ({"max_length": True}, "max_length is True"),
-        ({"bf16": 1}, "bf16 is 1"),
-        ({"centring": -1}, "centring is -1"),
-        ({"target_modules": []}, "expected names of matrices"),
-        ({"log_checkpoints": -1}, "log_checkpoints is -1"),
-    ],
-)
-def test_bad_settings(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueBiasError, match=message):
-        TrainingSettings(**settings)
-
-
-@given(n=st.integers(1, 5000), linear=st.integers(0, 30), log=st.integers(0, 30))
-def test_a_schedule_has_both_ends_and_no_more_than_asked(n: int, linear: int, log: int) -> None:
-    steps = checkpoint_steps(n, linear=linear, log=log)
-    assert steps[0] == 0
-    assert steps[-1] == n
-    assert list(steps) == sorted(set(steps))
-    assert len(steps) <= linear + log + 2
-    if linear:
-        assert max(np.diff(steps)) <= n / linear + 1

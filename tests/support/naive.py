@@ -48,7 +48,7 @@ def rewards(folder: Path, conversations: Sequence[Ids], *, label: int = 0) -> ND
 
 def rows(folder: Path, conversations: Sequence[Ids]) -> NDArray[np.float64]:
     """Give the log-probs of the whole vocabulary after each conversation's last token."""
-    return np.stack([_every_position(folder, ids)[-1] for ids in conversations])
+    return np.concatenate([_after(folder, ids, len(ids) - 1) for ids in conversations])
 
 
 def logprobs(
@@ -57,16 +57,17 @@ def logprobs(
     """Give the log-probs of each conversation's tokens from ``first[i]`` on."""
     found = []
     for ids, start in zip(conversations, first, strict=True):
-        before = _every_position(folder, ids[:-1])
-        found.append(np.array([before[at - 1, ids[at]] for at in range(start, len(ids))]))
+        rows_before = _after(folder, ids[:-1], start - 1)
+        found.append(rows_before[np.arange(len(rows_before)), list(ids[start:])])
     return found
 
 
-def _every_position(folder: Path, ids: Ids) -> NDArray[np.float64]:
+def _after(folder: Path, ids: Ids, first: int) -> NDArray[np.float64]:
+    """Give the log-probs of the vocabulary after each token from the ``first``-th on."""
     import torch
 
     with torch.no_grad():
-        logits = _load("logprob", folder, False)(torch.tensor([list(ids)])).logits[0]
+        logits = _load("logprob", folder, False)(torch.tensor([list(ids)])).logits[0, first:]
     return logits.double().log_softmax(-1).numpy()  # type: ignore[no-any-return]
 
 

@@ -51,4 +51,5 @@ class NaiveModel(LoadedModel):
         if self.reward:
             hidden = self.model.base_model(ids).last_hidden_state
             return self.model.score(hidden)[0, :, self.label]
-        return self.model(ids).logits[0].log_softmax(-1)
+        logits = self.model(ids).logits[0]
+        return logits - logits.logsumexp(-1, keepdim=True)

@@ -15,7 +15,6 @@ module                                       what
 :mod:`~valuebias.ablation.schedule`          at which steps they are scored
 :mod:`~valuebias.ablation.pair_tokens`       pairs as token ids
 :mod:`~valuebias.ablation.trainer`           the training itself, by TRL
-:mod:`~valuebias.ablation.disk`              writing, and what if the disk is full
 :mod:`~valuebias.ablation.preferences`       ``valuebias.preferences``: pairs of answers, one form
 :mod:`~valuebias.ablation.rows`              the rows of files, tables and datasets
 :mod:`~valuebias.ablation.forms`             the forms in which preferences are published

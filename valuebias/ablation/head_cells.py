@@ -13,9 +13,9 @@ import pandas as pd
 
 from valuebias.ablation.bradley_terry import Head, fit_head
 from valuebias.ablation.cells import Cell, Scored, Work
-from valuebias.ablation.disk import written
 from valuebias.ablation.features import Base, Conversation, features
 from valuebias.ablation.preferences import Preferences
+from valuebias.disk import written
 from valuebias.errors import ValueBiasError
 from valuebias.progress import progress_bar
 

@@ -12,12 +12,12 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.ablation.cells import Scored, Work
-from valuebias.ablation.disk import written
 from valuebias.ablation.features import Base, Conversation, find_base
 from valuebias.ablation.head_cells import head_cells
 from valuebias.ablation.preferences import Preferences
 from valuebias.ablation.trained_cells import demand_trainable, trained_cells
 from valuebias.backends.registry import get_backend
+from valuebias.disk import written
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias.ablation.cells import Cell, Scored, Work
-from valuebias.ablation.disk import CannotWriteError, put, written
 from valuebias.ablation.features import Base
 from valuebias.ablation.head import measured
 from valuebias.ablation.pair_tokens import PairTokens
@@ -30,6 +29,7 @@ from valuebias.ablation.schedule import checkpoint_steps
 from valuebias.ablation.trainer import TokenPairs, save_plain, train
 from valuebias.backends import memory
 from valuebias.backends.base import Backend, Source
+from valuebias.disk import CannotWriteError, put, written
 from valuebias.errors import ValueBiasError
 from valuebias.progress import progress_bar
 from valuebias.provenance import record

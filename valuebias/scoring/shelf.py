@@ -8,7 +8,6 @@ arrays' own folders under names that start with a dot, where Zarr does not look.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,17 +16,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from valuebias.atomic import atomic_path
-from valuebias.errors import ValueBiasError
+from valuebias.disk import put
 from valuebias.scoring.plan import Block, blocks
 
-__all__ = ["TOKENS", "Shelf", "put"]
+__all__ = ["TOKENS", "Shelf"]
 
 Floats = npt.NDArray[np.float32]
 
 TOKENS = 8
 """How many of a word's tokens lie in one chunk of ``token_logprob``."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Shelf:
@@ -133,32 +130,6 @@ class Shelf:
 
     def _mark(self, block: Block) -> Path:
         return self.folder / "score" / f".finished.{self.row}.{block.index[0]}.{block.index[1]}"
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write a file of a store whole or not at all.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where.
-    content : bytes
-        What.
-
-    Raises
-    ------
-    ValueBiasError
-        If it cannot be written; what was there before is left.
-    """
-    try:
-        with atomic_path(path) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        what = "There is no room" if error.errno in _FULL else "It is not possible"
-        raise ValueBiasError(
-            f"{what} to write {str(path)!r} ({error.strerror}). What was finished is kept: make "
-            "room or see to the permissions, then run the same call again to go on."
-        ) from error
 
 
 def _filled(values: Floats, shape: tuple[int, ...]) -> Floats:

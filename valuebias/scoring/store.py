@@ -20,6 +20,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.atomic import atomic_path
+from valuebias.disk import put
 from valuebias.errors import ValueBiasError
 from valuebias.io import escape_texts
 from valuebias.locks import only_one
@@ -27,7 +28,7 @@ from valuebias.provenance import record
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA, demand_unique
 from valuebias.scoring.plan import Plan, block_shape
-from valuebias.scoring.shelf import TOKENS, Shelf, put
+from valuebias.scoring.shelf import TOKENS, Shelf
 from valuebias.text import without_nul
 
 __all__ = ["Entry", "group_of", "locked", "note_run", "open_group", "open_store", "provenance_of"]

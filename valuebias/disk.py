@@ -1,4 +1,4 @@
-"""What is written for a study: whole or not at all, and in plain words where it cannot be."""
+"""What long work writes as it goes: whole or not at all, and in plain words where it cannot be."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CannotWriteError(ValueBiasError):
-    """The disk is full or refuses: no cell's own fault, so that the study stops.
+    """The disk is full or refuses: no fault of what was computed, so that the work stops.
 
     Examples
     --------
@@ -27,7 +27,7 @@ class CannotWriteError(ValueBiasError):
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file of a study, whole or not at all.
+    """Write a file of a store or a study, whole or not at all.
 
     Parameters
     ----------
