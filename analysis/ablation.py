@@ -7,12 +7,15 @@ between two families changes with the number of pairs, at the end of training.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import linalg
 
 from valuebias.analysis.formula import parse_formula
-from valuebias.analysis.sides import run_labels
+from valuebias.analysis.sides import model_sides, run_labels
 from valuebias.errors import ValueBiasError
 
 __all__ = [
@@ -26,6 +29,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+
+_COURSE = "np.sqrt(progress)"
 
 COORDS = ("family", "base", "source", "n_pairs", "seed", "step")
 """The coordinates on ``model`` that an ablation needs."""
@@ -106,36 +111,53 @@ def choose_formula(models: pd.DataFrame) -> str:
     Returns
     -------
     str
-        ``"~ family * source * log2(n_pairs)"`` as far as these vary; by objective where there are
-        several; and with checkpoints, the square root of the share of the run that is done, for
-        most change comes early in a run.
+        ``"~ family * source * log2(n_pairs)"`` as far as these vary; with checkpoints all of it
+        times the square root of the share of the run that is done, for most change comes early in
+        a run; by objective where there are several. Of these the richest that can be told, and if
+        possible one under which checkpoints of a run need not be taken as independent.
 
     Raises
     ------
     ValueBiasError
         If not even ``"~ family"`` can be told.
     """
-    several = {name for name in ("source", "n_pairs") if models[name].nunique() > 1}
-    source, pairs = "source" in several, "n_pairs" in several
-    heads = ["~ family * source * log2(n_pairs)"] if source and pairs else []
-    heads += ["~ family * source + family * log2(n_pairs)"] if source and pairs else []
-    heads += ["~ family * source"] if source else []
-    heads += ["~ family * log2(n_pairs)"] if pairs else []
-    tails = [""]
-    if models["progress"].nunique() > 1:
-        tails = [" + family * np.sqrt(progress)", " + np.sqrt(progress)", ""]
-    if "objective" in models.columns and models["objective"].nunique() > 1:
-        tails = [f"{tail} + family * objective" for tail in tails] + tails
-    refused = None
-    for head in [*heads, "~ family"]:
-        for tail in tails:
-            try:
-                parse_formula(head + tail, models)
-            except ValueBiasError as error:
-                refused = error
-            else:
-                return head + tail
+    found, refused = None, None
+    for formula in _candidates(models):
+        try:
+            design = parse_formula(formula, models)
+        except ValueBiasError as error:
+            refused = error
+            continue
+        if model_sides(models, linalg.orth(design.matrix)).status != "unsupported":
+            return formula
+        found = found or formula
+    if found:
+        return found
     raise ValueBiasError("no formula fits the models of the ablation.") from refused
+
+
+def _candidates(models: pd.DataFrame) -> Iterator[str]:
+    """Give formulas from the richest on."""
+    several = {name for name in ("source", "n_pairs") if models[name].nunique() > 1}
+    cells = ["family"]
+    if "n_pairs" in several:
+        cells.insert(0, "family * log2(n_pairs)")
+    if "source" in several:
+        cells.insert(0, "family * source")
+    if len(several) == 2:
+        cells.insert(0, "family * source + family * log2(n_pairs)")
+        cells.insert(0, "family * source * log2(n_pairs)")
+    objectives = [""]
+    if "objective" in models.columns and models["objective"].nunique() > 1:
+        objectives.insert(0, " + family * objective")
+    for cell in cells:
+        courses = [cell]
+        if models["progress"].nunique() > 1:
+            # All runs of a base start alike, so that what sources and pairs do comes with progress.
+            whole = f"({cell})" if "+" in cell else cell
+            courses = [f"{whole} * {_COURSE}", f"{cell} + family * {_COURSE}"]
+            courses += [f"{cell} + {_COURSE}", cell]
+        yield from (f"~ {course}{objective}" for objective in objectives for course in courses)
 
 
 def remarks(models: pd.DataFrame, formula: str) -> list[str]:

@@ -66,6 +66,7 @@ def test_scoring_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixtu
     assert re.fullmatch("[0-9a-f]{64}", digest)
 
 
+@pytest.mark.slow
 def test_swapping_backends_as_the_guide_shows_it(folder: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     names = run("choose-a-backend.md")

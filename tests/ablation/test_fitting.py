@@ -136,7 +136,7 @@ def test_checkpoints_of_a_run_do_not_count_as_independent() -> None:
 
 
 def test_trajectories_and_steps(checkpoints: AblationFit) -> None:
-    assert checkpoints.formula.endswith("+ family * np.sqrt(progress)")
+    assert checkpoints.formula.endswith(" * np.sqrt(progress)")
     table = checkpoints.trajectories()
     assert len(table) == 4 * 3 * (3 + 3)
     assert len(checkpoints.gaps()) == 4 * 3 * 3
@@ -145,6 +145,19 @@ def test_trajectories_and_steps(checkpoints: AblationFit) -> None:
     np.testing.assert_allclose(gap["mean"], truth, atol=0.25)
     moved = checkpoints.movers(n=2, by="step")
     assert (moved["start"].iloc[0], moved["end"].iloc[0]) == (0.25, 1.0)
+
+
+def test_common_beginnings_are_no_evidence_that_pairs_do_little() -> None:
+    ds = ablation(3, slope=-0.15, seeds=2, shares=(0.0, 0.1, 0.3, 1.0), common_start=0.9)
+    last = ds["step"].to_numpy() == ds["n_pairs"].to_numpy() // 16
+    added = "~ family * log2(n_pairs) + family * np.sqrt(progress)"
+    slopes = [
+        fitted(part, formula=formula).slope()["mean"].iloc[0]
+        for part, formula in ((ds, None), (ds.isel(model=last), None), (ds, added))
+    ]
+    # What the ends alone say; with beginnings that merely add, half of it.
+    assert slopes[0] == pytest.approx(slopes[1], abs=0.02)
+    assert slopes[2] > slopes[1] + 0.05
 
 
 def test_single_seeds_and_single_bases_are_said(checkpoints: AblationFit) -> None:

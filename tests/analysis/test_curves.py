@@ -53,7 +53,8 @@ def test_progress_is_the_share_of_the_own_run() -> None:
         ("st", (10, 20), (4,), "~ family * source * log2(n_pairs)"),
         ("st", (10,), (4,), "~ family * source"),
         ("s", (10,), (4,), "~ family"),
-        ("s", (10, 20), (2, 4), "~ family * log2(n_pairs) + family * np.sqrt(progress)"),
+        ("s", (10, 20), (2, 4), "~ family * log2(n_pairs) * np.sqrt(progress)"),
+        ("st", (10,), (2, 4), "~ family * source * np.sqrt(progress)"),
     ],
 )
 def test_the_formula_is_as_rich_as_the_layout(

@@ -28,6 +28,7 @@ def run(problem: Problem, **numbers: int) -> CompletedDraws:
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("gaps", [SCATTERED, WHOLE], ids=["scattered gaps", "whole rows"])
 def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> None:
     """Importance sampling from the dense density of the observed cells says what they should be."""
@@ -84,6 +85,7 @@ def observed_log_posterior(
     return float(prior - np.log(np.diag(root)).sum() - 0.5 * z @ z)
 
 
+@pytest.mark.once
 def test_one_missing_cell_changes_little() -> None:
     complete = make_problem(seed=9)
     lacking = make_problem(seed=9, missing=[(2, 3, 4)])
@@ -97,6 +99,7 @@ def test_one_missing_cell_changes_little() -> None:
         assert np.abs((a.mean(axis=0) - b.mean(axis=0)) / spread).max() < 0.3, name
 
 
+@pytest.mark.once
 def test_gibbs_and_exact_redraws_sample_the_same_posterior(monkeypatch) -> None:
     import valuebias.analysis.incomplete as module
 

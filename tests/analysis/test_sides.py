@@ -90,6 +90,7 @@ def test_both_samplers_agree_about_pairs() -> None:
     assert nutpie["sd"] == pytest.approx(pymc["sd"], rel=0.25)
 
 
+@pytest.mark.once
 def test_with_gaps_the_answer_is_nearly_the_same() -> None:
     ds = grid(3)
     whole = overall(ds)

@@ -154,16 +154,19 @@ def gaps(request: pytest.FixtureRequest):
     return problem, state, np.array(exact), np.array(gibbs), missing_given_observed(problem, dense)
 
 
+@pytest.mark.once
 def test_exact_redraws_have_the_dense_conditional_distribution(gaps) -> None:
     _, _, exact, _, (keep, mean, covariance) = gaps
     assert_drawn_from(exact @ keep, mean, covariance)
 
 
+@pytest.mark.once
 def test_a_gibbs_step_leaves_that_distribution_alone(gaps) -> None:
     _, _, _, gibbs, (keep, mean, covariance) = gaps
     assert_drawn_from(gibbs @ keep, mean, covariance)
 
 
+@pytest.mark.once
 def test_the_margins_are_kept_in_step_with_the_cells(gaps) -> None:
     problem, state, *_ = gaps
     cube = problem.crossing.y.copy()

@@ -21,6 +21,7 @@ import valuebias
 from valuebias import Model, ValueBiasError
 from valuebias.backends import Source, onnx_export
 from valuebias.backends.onnx_backend import OnnxBackend
+from valuebias.backends.samples import ARCHITECTURES
 from valuebias.backends.testing import BackendTests
 
 torch = pytest.importorskip("torch", reason="torch is not installed, and exporting needs it")
@@ -34,8 +35,19 @@ PROMPTS = {
 KINDS = ("reward", "logprob")
 
 
+# An export takes a quarter of a minute. Its graph is traced from what the tests of PyTorch run, so
+# of the architectures these two, which differ most, say nearly all.
+QUICK = ("mistral", "gemma3_text")
+
+
 class TestCpu(BackendTests):
     backend: ClassVar = OnnxBackend(device="cpu")
+    architectures = QUICK
+
+
+@pytest.mark.slow
+class TestCpuOtherArchitectures(TestCpu):
+    architectures = tuple(name for name in ARCHITECTURES if name not in QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +222,7 @@ assert importlib.util.find_spec("torch") is None
 from pathlib import Path
 import valuebias
 from valuebias.backends.onnx_backend import OnnxBackend
+from valuebias.backends.samples import ARCHITECTURES
 
 asked = json.load(sys.stdin)
 backend = OnnxBackend(device="cpu", cache=asked["cache"])

@@ -165,6 +165,7 @@ def test_too_little_memory_is_said_and_survived(tmp_path: Path) -> None:
     assert "no room for a pack of 524288 tokens" in too_large_a_pack("torch", tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_gguf_files_give_what_their_folder_gives() -> None:
     reason = small_models.missing("smollm2")
     if reason is not None:

@@ -75,6 +75,7 @@ def test_the_same_figure_has_the_same_bytes(
         assert a.read_bytes() == b.read_bytes() == c.read_bytes()
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         subprocess.run([sys.executable, "-c", SCRIPT, tmp_path / name], check=True)

@@ -339,6 +339,7 @@ def test_a_full_disk(models: dict[str, Model], small: Path) -> None:
     xr.testing.assert_equal(score([models["a"], models["b"]], store), expected)
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow(models: dict[str, Model], store: Path) -> None:
     """The same without a file system of one's own: a limit to the size of files."""
     pytest.importorskip("resource")

@@ -29,12 +29,14 @@ def ablation(
     n_words: int = 40,
     sd: dict[str, float] | None = None,
     moved: float = 0.0,
+    common_start: float | None = None,
 ) -> xr.Dataset:
     """Simulate scores of checkpoints.
 
     At the end of a run on n pairs, the first family's lean is half of ``start + slope ·
     log2(n / smallest)`` and the second's minus that; a third has none. Before, it is larger by the
-    share of the run that is to come. ``moved`` is added to the first word for every doubling.
+    share of the run that is to come; or, if given, all runs set out from the gap ``common_start``.
+    ``moved`` is added to the first word for every doubling.
     """
     scale = SD | (sd or {})
     rng = np.random.default_rng(seed)
@@ -59,7 +61,9 @@ def ablation(
         doublings = np.log2(n / quantities[0])
         own, of_run = scale["run"] * rng.normal(size=2), by_family[family] + liking("run_word")
         for share in shares:
-            gap = start + slope * doublings + 0.3 * (1 - np.sqrt(share))
+            end = start + slope * doublings
+            before = end + 0.3 if common_start is None else common_start
+            gap = end + (before - end) * (1 - np.sqrt(share))
             noise = own + scale["checkpoint"] * rng.normal(size=2)
             lean = sign * direction[family] * gap + noise[framing]
             cube = lean[:, None] * axis + word + of_run + liking("checkpoint_word")

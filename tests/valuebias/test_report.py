@@ -298,6 +298,7 @@ while True:
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
 def test_killed_process_leaves_whole_files(hostile_fit: Fit, tmp_path: Path, by: int) -> None:
     source, target = tmp_path / "fit.nc", tmp_path / "out" / "report.md"

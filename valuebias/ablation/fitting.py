@@ -52,8 +52,8 @@ def fit_ablation(
     formula : str, optional
         R formula over the coordinates on ``model`` and ``progress``, the share of its run that a
         checkpoint has behind it. By default ``"~ family * source * log2(n_pairs)"`` as far as
-        these vary, and with several checkpoints ``"+ family * np.sqrt(progress)"``: most change
-        comes early in a run.
+        these vary, and with several checkpoints all of that ``"* np.sqrt(progress)"``: runs start
+        alike, so that what sources and pairs do comes with progress, and most of it early.
     outcome : {"normal", "rank", "z", "raw"}, optional
         As in :func:`valuebias.fit`, like all that follow but `rope`.
     prior : Prior or mapping, optional
