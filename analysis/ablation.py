@@ -138,19 +138,18 @@ def choose_formula(models: pd.DataFrame) -> str:
 
 def _candidates(models: pd.DataFrame) -> Iterator[str]:
     """Give formulas from the richest on."""
-    several = {name for name in ("source", "n_pairs") if models[name].nunique() > 1}
-    cells = ["family"]
-    if "n_pairs" in several:
-        cells.insert(0, "family * log2(n_pairs)")
-    if "source" in several:
-        cells.insert(0, "family * source")
-    if len(several) == 2:
-        cells.insert(0, "family * source + family * log2(n_pairs)")
-        cells.insert(0, "family * source * log2(n_pairs)")
+    source, pairs = (models[name].nunique() > 1 for name in ("source", "n_pairs"))
+    cells = []
+    if source and pairs:
+        cells += ["family * source * log2(n_pairs)", "family * source + family * log2(n_pairs)"]
+    if source:
+        cells += ["family * source"]
+    if pairs:
+        cells += ["family * log2(n_pairs)"]
     objectives = [""]
     if "objective" in models.columns and models["objective"].nunique() > 1:
         objectives.insert(0, " + family * objective")
-    for cell in cells:
+    for cell in [*cells, "family"]:
         courses = [cell]
         if models["progress"].nunique() > 1:
             # All runs of a base start alike, so that what sources and pairs do comes with progress.
