@@ -26,7 +26,8 @@ TEST := $(VENV)/.test-$(subst $(COMMA),-,$(EXTRAS))
 # Without compiling: most files of the packages are never imported.
 INSTALL := install --quiet --disable-pip-version-check --no-compile
 WHEEL := .wheel/.built
-PYTEST := --numprocesses 2 --dist loadscope
+# In the order of the files: put last, modules of few tests would leave one process without work.
+PYTEST := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # Studies, fine-tuning and real models: `make slow`.
 SLOW := not slow
 # Without PyTorch mypy knows nothing of its classes, and what it says of that is no fault.

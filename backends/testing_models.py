@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from valuebias.backends import memory
 from valuebias.backends.base import Backend, Kind, LoadedModel, Pack, Source
 from valuebias.backends.reference import WholeConversations
 from valuebias.backends.samples import lay_out, random_conversations, write_model
@@ -103,8 +104,9 @@ class Models:
 
     def close(self) -> None:
         """Close the backend's models."""
-        for model in self._loaded.values():
-            model.close()
+        with memory.set_aside():  # each collects garbage, and there are many
+            for model in self._loaded.values():
+                model.close()
 
     def _write(
         self, architecture: str, kind: Kind, labels: int, vocabulary: int, broken: bool

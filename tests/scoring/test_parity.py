@@ -33,7 +33,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return get_backend(request.param)
 
 
-@pytest.mark.parametrize("name", small_models.NAMES)
+@pytest.mark.parametrize("name", small_models.CASES)
 @pytest.mark.parametrize("kind", ["reward", "logprob"])
 @pytest.mark.parametrize(
     ("n_prompts", "words"),

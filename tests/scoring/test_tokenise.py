@@ -83,7 +83,7 @@ def lists(arrays: Sequence[Any]) -> list[list[int]]:
     return [array.tolist() for array in arrays]
 
 
-@pytest.mark.parametrize("name", small_models.NAMES)
+@pytest.mark.parametrize("name", small_models.CASES)
 def test_conversations_are_those_of_transformers(name: str) -> None:
     tokeniser, tokenizer = real(name).ours, real(name).theirs
     words = [*WORDS, *lexicon("agency-communion").words[:40]]
@@ -92,6 +92,7 @@ def test_conversations_are_those_of_transformers(name: str) -> None:
         assert lists(tokeniser.rewards(prompt, words)) == expected
 
 
+@pytest.mark.slow
 def test_a_template_that_trims_gives_one_conversation_for_words_that_differ_in_blanks() -> None:
     gemma3 = real("gemma3")
     trimming = lists(gemma3.ours.rewards(PROMPT, ["love", " love", "love\n", "", " ", "\n"]))
@@ -107,7 +108,7 @@ def test_a_template_that_trims_gives_one_conversation_for_words_that_differ_in_b
     assert len(set(map(tuple, keeping))) == 5
 
 
-@pytest.mark.parametrize("name", small_models.NAMES)
+@pytest.mark.parametrize("name", small_models.CASES)
 def test_words_that_merge_with_the_prefix_are_tokenised_with_it(name: str) -> None:
     tokeniser, tokenizer = real(name).ours, real(name).theirs
     words = ["love", "\n", " power", "\n\nx", "independence"]
@@ -124,7 +125,7 @@ def test_words_that_merge_with_the_prefix_are_tokenised_with_it(name: str) -> No
     assert len(sequences[1]) == len(prefix)
 
 
-@pytest.mark.parametrize("name", small_models.NAMES)
+@pytest.mark.parametrize("name", small_models.CASES)
 def test_the_vocabulary_has_every_token_once_and_broken_ones_share_a_conversation(
     name: str,
 ) -> None:

@@ -16,11 +16,15 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 from valuebias.atomic import atomic_path
 
-__all__ = ["CHAT", "NAMES", "folder", "gguf", "language_model", "missing", "reward_model"]
+__all__ = ["CASES", "CHAT", "NAMES", "folder", "gguf", "language_model", "missing", "reward_model"]
 
 NAMES = ("smollm2", "gemma3")
+CASES = ("smollm2", pytest.param("gemma3", marks=pytest.mark.slow))
+"""The same for ``parametrize``: where nothing is kept yet, Gemma takes two minutes."""
 CHAT = (
     "{{ bos_token }}{% for message in messages %}<start_of_turn>"
     "{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
