@@ -36,6 +36,7 @@ def rewards(models: list[Model]) -> xr.Dataset:
     return ds.assign(score=ds["score"] / ds["score"].std(("prompt", "response")))
 
 
+@pytest.mark.slow
 def test_log_probs_have_the_planted_lean(bases: dict[str, Model], lean_of: Lean) -> None:
     found = lean_of(logprobs(list(bases.values())))
     for name, model in bases.items():
@@ -46,6 +47,7 @@ def test_log_probs_have_the_planted_lean(bases: dict[str, Model], lean_of: Lean)
     assert sorted(order, key=found.__getitem__) == order
 
 
+@pytest.mark.slow
 def test_words_are_single_tokens_in_the_template_of_the_text(bases: dict[str, Model]) -> None:
     from transformers import AutoTokenizer
 
@@ -61,6 +63,7 @@ def test_words_are_single_tokens_in_the_template_of_the_text(bases: dict[str, Mo
             assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"], text
 
 
+@pytest.mark.slow
 def test_a_model_says_how_it_was_made(bases: dict[str, Model]) -> None:
     made = lab.about(bases["gemma-1.5"])
     truth = {"lean": -1.5, "habit": 0.0, "categories": ["agency", "communion"]}
@@ -114,6 +117,7 @@ def test_any_lexicon_will_do(tmp_path: Path) -> None:
     assert tokenizer.tokenize("self-doubt?") == ["self-doubt", "?"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "head"])
 def test_reward_models_inherit_the_lean(
     bases: dict[str, Model], lean_of: Lean, tmp_path: Path, mode: str
@@ -136,6 +140,7 @@ def test_reward_models_inherit_the_lean(
     assert lab.about(models[0])["truth"]["lean"] == 1.5
 
 
+@pytest.mark.slow
 def test_pairs_are_learned_and_an_opposite_lean_takes_over(
     bases: dict[str, Model], lean_of: Lean, tmp_path: Path
 ) -> None:
@@ -152,6 +157,7 @@ def test_pairs_are_learned_and_an_opposite_lean_takes_over(
     assert lean["256"] < 0
 
 
+@pytest.mark.slow
 def test_a_base_that_is_none_and_pairs_that_are_none_are_refused(
     bases: dict[str, Model], tmp_path: Path
 ) -> None:

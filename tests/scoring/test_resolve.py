@@ -317,6 +317,7 @@ def test_an_onnx_file_is_taken_with_its_weights_and_its_configuration(
         reward(file)
 
 
+@pytest.mark.slow
 def test_a_gguf_file_has_everything_in_it() -> None:
     if small_models.missing("smollm2"):
         pytest.skip(str(small_models.missing("smollm2")))
