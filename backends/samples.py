@@ -82,6 +82,7 @@ def write_model(
     vocabulary: int = 160,
     seed: int = 0,
     special: dict[str, int] | None = None,
+    spread: float = 1.3,
     broken: bool = False,
 ) -> None:
     """Write a tiny random model as transformers does: a configuration and float32 safetensors.
@@ -103,6 +104,9 @@ def write_model(
     special : dict of str to int, optional
         Ids of special tokens for the configuration, such as ``{"pad_token_id": 2}``. None are set
         otherwise.
+    spread : float, default 1.3
+        About the standard deviation of a language model's logits, where its head is its own; that
+        of trained models is larger.
     broken : bool, default False
         Whether the last norm's weights are not numbers, so that nothing computed is.
 
@@ -139,22 +143,22 @@ def write_model(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in sorted(model.named_parameters()):
-            _fill(name, weight, torch.randn(weight.shape, generator=generator))
+            _fill(name, weight, torch.randn(weight.shape, generator=generator), spread)
         if broken:
             model.base_model.norm.weight.fill_(float("nan"))
     with atomic_path(folder) as part:
         model.save_pretrained(part)
 
 
-def _fill(name: str, weight: Any, noise: Any) -> None:
+def _fill(name: str, weight: Any, noise: Any, spread: float) -> None:
     """Scale the noise so that signals keep their size through the layers and attention peaks."""
     if weight.ndim == 1:
         # Norms start at what leaves their input alone (1, or 0 where 1 is added), biases at 0.
         weight.add_(0.2 * noise)
     elif "embed" in name:
         weight.copy_(noise)
-    elif "lm_head" in name:  # so that logits differ as much as those of trained models
-        weight.copy_(3 * noise / weight.shape[1] ** 0.5)
+    elif "lm_head" in name:
+        weight.copy_(spread * noise / weight.shape[1] ** 0.5)
     else:
         weight.copy_(1.3 * noise / weight.shape[1] ** 0.5)
 

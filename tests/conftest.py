@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,24 @@ def _interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_set_aside(_modules: set[str]) -> None:
+    """Spare the garbage collector what has been imported: going through it was half of all work.
+
+    Scoring collects garbage once a model, and PyTorch, transformers and PyMC are a million objects.
+    """
+    if len(sys.modules) > len(_modules) + 100:
+        _modules.update(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def _modules() -> set[str]:
+    """Give the names of the modules that were there when garbage was set aside last."""
+    return set()
 
 
 @pytest.fixture(scope="session")
