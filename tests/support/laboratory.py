@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,15 @@ QUANTITIES = (64, 128, 256)
 SEEDS = (0, 1)
 
 
-def train(
-    folder: Path, *, leans: Mapping[str, float] = LEANS, seeds: Sequence[int] = SEEDS
-) -> tuple[Model, ...]:
-    """Train the reward models of 2 families × 2 sources × 3 quantities × the seeds, in order."""
+def train(folder: Path) -> tuple[Model, ...]:
+    """Train the reward models of 2 families × 2 sources × 3 quantities × 2 seeds, in order."""
     return lab.train_grid(
-        folder, leans=leans, sources=SOURCES, n_pairs=QUANTITIES, seeds=seeds, progress=False
+        folder,
+        leans=LEANS,
+        sources=SOURCES,
+        n_pairs=QUANTITIES,
+        seeds=SEEDS,
+        progress=False,
     )
 
 
