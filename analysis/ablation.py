@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import linalg
 
 from valuebias.analysis.formula import parse_formula
 from valuebias.analysis.sides import model_sides, run_labels
@@ -128,7 +127,7 @@ def choose_formula(models: pd.DataFrame) -> str:
         except ValueBiasError as error:
             refused = error
             continue
-        if model_sides(models, linalg.orth(design.matrix)).status != "unsupported":
+        if model_sides(models, np.linalg.qr(design.matrix)[0]).status != "unsupported":
             return formula
         found = found or formula
     if found:

@@ -222,7 +222,6 @@ assert importlib.util.find_spec("torch") is None
 from pathlib import Path
 import valuebias
 from valuebias.backends.onnx_backend import OnnxBackend
-from valuebias.backends.samples import ARCHITECTURES
 
 asked = json.load(sys.stdin)
 backend = OnnxBackend(device="cpu", cache=asked["cache"])
