@@ -15,6 +15,7 @@ from valuebias.analysis.crossing import Crossing, make_crossing
 from valuebias.analysis.density import PackedStrata, Posterior, pack_strata, variances
 from valuebias.analysis.effects import EffectDraws, draw_effects, make_margins
 from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe, outcome
 from valuebias.analysis.priors import Prior
 from valuebias.analysis.sides import GROUPS, SIDES, shared_models
@@ -99,8 +100,8 @@ def make_problem(dataset: xr.Dataset, formula: str, kind: str, prior: Prior | No
     return Problem(crossing, components, chosen, strata)
 
 
-def consequences(crossing: Crossing) -> list[str]:
-    """Say in sentences what the data at hand cannot tell; empty where nothing is amiss."""
+def consequences(crossing: Crossing) -> list[Note]:
+    """Say what the data at hand cannot tell; empty where nothing is amiss."""
     notes = []
     family = crossing.design.factor("family")
     if family is not None:
@@ -110,48 +111,65 @@ def consequences(crossing: Crossing) -> list[str]:
             who = f"family {lone[0]} has" if len(lone) == 1 else f"families {', '.join(lone)} have"
             every = len(lone) == len(counts)
             source = "the prior" if every else "the other families"
-            notes.append(
+            text = (
                 f"{who} one model only: what is the family's and what is that model's own cannot "
                 "be told apart there, so the spread between models of a family is taken from "
                 f"{source}."
-                + (" One model a family cannot carry a claim about families." if every else "")
             )
+            if every:
+                text += " One model a family cannot carry a claim about families."
+            notes.append(Note("one model a family", text))
     notes += _sharing_consequences(crossing)
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
         notes.append(
-            f"The formula has as many columns as there are models, {n_models}, which leaves no "
-            "replication: how much models of a kind differ comes from the prior alone, and so do "
-            "the widths of all intervals on the formula's terms."
+            Note(
+                "no replication",
+                f"The formula has as many columns as there are models, {n_models}, which leaves no "
+                "replication: how much models of a kind differ comes from the prior alone, and so "
+                "do the widths of all intervals on the formula's terms.",
+            )
         )
     for f, name in enumerate(crossing.framings):
         if len(crossing.prompts_of(f)) == 1:
             notes.append(
-                f"one prompt only under {name} framing: prompts' own effects cannot be separated "
-                "from the rest there."
+                Note(
+                    "one prompt",
+                    f"one prompt only under {name} framing: prompts' own effects cannot be "
+                    "separated from the rest there.",
+                )
             )
     if len(crossing.framings) == 1:
         notes.append(
-            f"all prompts have {crossing.framings[0]} framing: a liking for certain words cannot "
-            "be told from a habit of scoring them so; add prompts of the other framing."
+            Note(
+                "one framing",
+                f"all prompts have {crossing.framings[0]} framing: a liking for certain words "
+                "cannot be told from a habit of scoring them so; add prompts of the other framing.",
+            )
         )
     return notes
 
 
-def _sharing_consequences(crossing: Crossing) -> list[str]:
+def _sharing_consequences(crossing: Crossing) -> list[Note]:
     """Say what follows from pairs that share models, and from checkpoints that share runs."""
     models, sides = crossing.design.models, crossing.sides
     if sides.status == "unsupported" and not set(SIDES) <= set(models.columns):
         return [
-            "the checkpoints of the training runs are too uneven for the model of what they share. "
-            "Taken as independent, they make all intervals too narrow; keep as many checkpoints of "
-            "every run, or the last of each."
+            Note(
+                "uneven groups",
+                "the checkpoints of the training runs are too uneven for the model of what they "
+                "share. Taken as independent, they make all intervals too narrow; keep as many "
+                "checkpoints of every run, or the last of each.",
+            )
         ]
     if sides.status == "unsupported":
         shared = shared_models(*(models[side].tolist() for side in SIDES))
         return [
-            f"{shared}. Taken as independent, they make all intervals too narrow; pair every "
-            "numerator with every denominator, and have no model on both sides."
+            Note(
+                "uneven groups",
+                f"{shared}. Taken as independent, they make all intervals too narrow; pair every "
+                "numerator with every denominator, and have no model on both sides.",
+            )
         ]
     blind = [
         side
@@ -161,11 +179,14 @@ def _sharing_consequences(crossing: Crossing) -> list[str]:
         and crossing.model_basis.shape[1] == crossing.design.matrix.shape[1]
     ]
     return [
-        f"too few models are a pair's {side} to tell what is such a model's own from what is its "
-        f"family's: how much {side}s of a family differ comes from the prior alone."
-        if side in SIDES
-        else f"the formula has as many columns as there are {side}s, {sides.sizes[side]}: how much "
-        f"{GROUPS[side]} differ comes from the prior alone."
+        Note(
+            f"spread of {side}s unknown",
+            f"too few models are a pair's {side} to tell what is such a model's own from what is "
+            f"its family's: how much {side}s of a family differ comes from the prior alone."
+            if side in SIDES
+            else f"the formula has as many columns as there are {side}s, {sides.sizes[side]}: how "
+            f"much {GROUPS[side]} differ comes from the prior alone.",
+        )
         for side in blind
     ]
 

@@ -15,6 +15,7 @@ import xarray as xr
 from valuebias.analysis.contrasts import framing_contrasts, summarise_contrasts
 from valuebias.analysis.diagnostics import Diagnostics, describe_draws, diagnose
 from valuebias.analysis.hierarchical import Problem
+from valuebias.analysis.notes import Note, as_notes
 from valuebias.analysis.outcome import describe
 from valuebias.analysis.priors import Prior, prior_table
 from valuebias.errors import ValueBiasError
@@ -80,6 +81,11 @@ class Fit:
             f"<valuebias.Fit {self.spec['formula']!r}: {m} models × {p} prompts × {w} words, "
             f"{self.spec['outcome']} outcome, {self.spec['path']} path>\n{self.headline()}"
         )
+
+    @property
+    def notes(self) -> list[Note]:
+        """What the data cannot tell, and what makes the answer less sure than it looks."""
+        return as_notes(self.spec["notes"])
 
     @property
     def problem(self) -> Problem:

@@ -257,6 +257,7 @@ def _fit_hierarchical(
     from valuebias.analysis.ablation import shared_bases
     from valuebias.analysis.contrasts import category_contrasts
     from valuebias.analysis.hierarchical import Settings, consequences, make_problem, sample
+    from valuebias.analysis.notes import Note, as_records
     from valuebias.analysis.priors import as_prior
     from valuebias.progress import progress_bar
     from valuebias.provenance import record
@@ -268,11 +269,11 @@ def _fit_hierarchical(
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
     shared = shared_bases(model_table(data))
-    notes = [*([shared] if shared else []), *consequences(crossing)]
+    notes = [*([Note("shared bases", shared)] if shared else []), *consequences(crossing)]
     if numbers["tune"] is None:
         numbers["tune"] = _TUNE[crossing.complete]
     for note in notes:
-        warnings.warn(note, ValueBiasWarning, stacklevel=3)
+        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
     spec = {
@@ -284,7 +285,7 @@ def _fit_hierarchical(
         "path": "complete" if crossing.complete else "incomplete",
         "n_missing": crossing.n_missing,
         "dropped_words": dataset.sizes["response"] - data.sizes["response"],
-        "notes": notes,
+        "notes": as_records(notes),
     }
     return Fit(data, spec, problem.prior, groups, record(), problem)
 

@@ -175,7 +175,7 @@ def test_a_plain_fit_of_an_ablation_says_that_its_models_share_bases() -> None:
     ds = ablation(5, quantities=QUANTITIES[:2])
     with pytest.warns(ValueBiasWarning, match="trained from 2 base models.*fit_ablation"):
         fit = valuebias.fit(ds, **{**QUICK, "draws": 20, "tune": 50})
-    assert any("fit_ablation" in note for note in fit.spec["notes"])
+    assert any("fit_ablation" in note.text for note in fit.notes)
 
 
 def test_models_that_were_not_trained_here_do_not_count_as_sharing(simulated: xr.Dataset) -> None:

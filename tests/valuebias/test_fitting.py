@@ -133,7 +133,7 @@ def test_what_the_data_cannot_say_is_a_warning_and_a_note(
         fit = ask(small.isel(keep))
     # The warning points at the caller, not into the package.
     assert caught[0].filename == __file__
-    assert any(said in note for note in fit.spec["notes"])
+    assert any(said in note.text for note in fit.notes)
     assert np.isfinite(fit.contrasts()[["mean", "lower", "upper"]]).all(axis=None)
 
 

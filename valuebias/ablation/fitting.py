@@ -120,7 +120,6 @@ def fit_ablation(
         choose_formula,
         progress_of,
         remarks,
-        shared_bases,
     )
 
     data = validate(dataset)
@@ -136,12 +135,12 @@ def fit_ablation(
             data, chosen, outcome=outcome, prior=prior, contrast=contrast, draws=draws, tune=tune,
             chains=chains, seed=seed, progress=progress,
         )  # fmt: skip
-    told = set(fit.spec["notes"])
+    told = {note.text for note in fit.notes}
     for warning in caught:
         if str(warning.message) not in told:
             warnings.warn(warning.message, stacklevel=2)
-    known = shared_bases(models)
-    lone = [n for n in fit.spec["notes"] if n != known and not _is_of_families(n)]
+    # An ablation's own remarks count its bases.
+    lone = [n.text for n in fit.notes if n.code not in ("shared bases", "one model a family")]
     notes = remarks(models, chosen) + lone
     for note in notes:
         warnings.warn(note, ValueBiasWarning, stacklevel=2)
@@ -264,11 +263,6 @@ def fit_ablation_medians(
         notes=notes,
         provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
     )
-
-
-def _is_of_families(note: str) -> bool:
-    """Whether a note of a fit counts models of a family; an ablation's remarks count its bases."""
-    return "one model only" in note
 
 
 def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.DataFrame, list[str]]:

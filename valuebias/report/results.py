@@ -75,7 +75,7 @@ def reading(made: Material) -> tuple[str, ...]:
 def limits_section(made: Material) -> Section:
     """Say what the data cannot say."""
     fit = made.fit
-    items = [str(note) for note in fit.spec["notes"]]
+    items = [note.text for note in fit.notes]
     if fit.spec["n_missing"]:
         items.append(
             f"{fit.spec['n_missing']:,} cells of the crossing are missing; they are taken to be "

@@ -1,0 +1,38 @@
+"""What a reader of a result must know, as records: logic asks for the code, people read the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Note", "as_notes", "as_records"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One thing that the data at hand cannot tell, or that makes a result less sure than it looks.
+
+    Attributes
+    ----------
+    code : str
+        What kind of note it is, such as ``"one base a family"``; never shown.
+    text : str
+        A sentence or two for the list of notes.
+    headline : str
+        A sentence for the headline; empty where the note does not change how that is to be read.
+    """
+
+    code: str
+    text: str
+    headline: str = ""
+
+
+def as_records(notes: Iterable[Note]) -> list[dict[str, str]]:
+    """Give notes as plain dicts, for storage."""
+    return [asdict(note) for note in notes]
+
+
+def as_notes(records: Iterable[Mapping[str, Any]]) -> list[Note]:
+    """Read notes back from :func:`as_records`."""
+    return [Note(**record) for record in records]
