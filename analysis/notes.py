@@ -1,4 +1,4 @@
-"""What a reader of a result must know, as records: logic asks for the code, people read the text."""
+"""What a reader of a result must know, as records: logic asks for the code, people for the text."""
 
 from __future__ import annotations
 
