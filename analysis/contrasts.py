@@ -168,9 +168,7 @@ def estimands(
     )
 
 
-def _base_leans(
-    crossing: Crossing, leans: Array, framing: str, category: str
-) -> list[Estimand]:
+def _base_leans(crossing: Crossing, leans: Array, framing: str, category: str) -> list[Estimand]:
     """Leans of the bases, where models share some; ``leans`` (draw, model) without models' own."""
     base = crossing.space.group("base")
     if base is None:
@@ -184,7 +182,7 @@ def _base_leans(
 def _covariate_slopes(
     crossing: Crossing, effects: EffectDraws, rows: list[tuple[str, str, Array]]
 ) -> list[Estimand]:
-    """What one SD of a word's covariate does, categories held fixed: differences and means."""
+    """Give what one SD of a word's covariate does, categories held fixed."""
     out = []
     for k, covariate in enumerate(crossing.covariate_names):
         slope = effects.coefficient @ crossing.to_slope[:, k]
@@ -252,7 +250,7 @@ class _Unseen:
             for kind, share in enumerate(shares):
                 if share:
                     covariance += share * self._components.covariance(name, self._v, kind)
-        # Two framings at most: the Cholesky factor of a correlation of ±1 would fail, this does not.
+        # Two framings at most: Cholesky would fail at a correlation of ±1, this does not.
         values, vectors = np.linalg.eigh(covariance * self._sizes[level])
         noise = self._noise[level] * np.sqrt(np.maximum(values, 0))
         return np.asarray(np.einsum("sfg,sg->sf", vectors, noise))

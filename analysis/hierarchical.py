@@ -349,7 +349,7 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
 
 
 def _sample_complete(problem: Problem, settings: Settings, cores: int, progress: Progress | None):  # type: ignore[no-untyped-def]
-    from valuebias.analysis.sampling import sample_nuts, sample_pymc, useful_cores
+    from valuebias.analysis.sampling import sample_nuts, sample_pymc
 
     common = {
         "draws": settings.draws,
@@ -363,7 +363,6 @@ def _sample_complete(problem: Problem, settings: Settings, cores: int, progress:
         model = build_model(problem.crossing, problem.components, problem.prior, problem.packed)
         return sample_pymc(model, cores=cores, **common)
     posterior = problem.posterior(problem.strata)
-    cores = useful_cores(posterior, cores)
     return sample_nuts(posterior, cores=cores, progress=progress, **common)
 
 
