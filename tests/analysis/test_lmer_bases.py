@@ -6,8 +6,6 @@ likelihoods with and without bases differ as lme4's do; the standard errors need
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,6 @@ from valuebias.analysis.priors import Prior
 from valuebias.analysis.strata import make_tables
 
 Array = np.ndarray
-ORACLE = Path(__file__).parent.parent / "oracles" / "bases_r.json"
 FLAT = Prior(mean=1e4, effect=1e4)
 # What lme4 calls them; two framings keep model × word apart from what is left.
 OURS = {
@@ -44,11 +41,6 @@ WEIGHTS = {
 
 
 @pytest.fixture(scope="module")
-def oracle() -> dict[str, Any]:
-    return json.loads(ORACLE.read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
 def means(big2: xr.Dataset) -> xr.DataArray:
     """Give the normal scores' means by model, framing and word, the words of agency first."""
     scores = outcome(big2)
@@ -58,11 +50,11 @@ def means(big2: xr.Dataset) -> xr.DataArray:
     return made.sel(framing=["positive", "negative"]).isel(response=order)
 
 
-def ten(oracle: dict[str, Any], y: Array, names: list[str], *, bases: bool) -> Problem:
+def ten(bases_r: dict[str, Any], y: Array, names: list[str], *, bases: bool) -> Problem:
     """Set up the ten models: 104 words of agency and 159 of communion, one "prompt" a framing."""
-    models = pd.DataFrame({"family": [oracle["family"][name] for name in names]})
+    models = pd.DataFrame({"family": [bases_r["family"][name] for name in names]})
     if bases:
-        models["base"] = [oracle["base"][name] for name in names]
+        models["base"] = [bases_r["base"][name] for name in names]
         # Models share their base, in today's engine, as training runs do.
         models = models.assign(source="x", n_pairs=1, seed=range(len(names)), step=0)
     member = pd.DataFrame({"agency": np.arange(263) < 104, "communion": np.arange(263) >= 104})
@@ -103,11 +95,11 @@ def differences(problem: Problem, v: Array, weights: Array) -> tuple[Array, Arra
 
 @pytest.mark.parametrize("which", ["models", "bases"])
 @pytest.mark.parametrize("kept", ["signed", "framings"])
-def test_standard_errors_are_lme4s(oracle, kept: str, which: str) -> None:
-    r = oracle[kept][which]
+def test_standard_errors_are_lme4s(bases_r, kept: str, which: str) -> None:
+    r = bases_r[kept][which]
     n = {"signed": 1, "framings": 2}[kept]
     y = np.random.default_rng(1).normal(size=(10, n, 263))
-    problem = ten(oracle, y, list(oracle["base"]), bases=which == "bases")
+    problem = ten(bases_r, y, list(bases_r["base"]), bases=which == "bases")
     weights = np.array([WEIGHTS[kept][row["framing"]] for row in r["difference"]])
     _, errors = differences(problem, as_ours(problem, r["sd"]), weights)
     np.testing.assert_allclose(errors, [row["se"] for row in r["difference"]], rtol=1e-4)
@@ -116,9 +108,9 @@ def test_standard_errors_are_lme4s(oracle, kept: str, which: str) -> None:
 @pytest.mark.released_data
 @pytest.mark.parametrize("which", ["models", "bases"])
 @pytest.mark.parametrize("kept", ["signed", "framings"])
-def test_estimates_are_lme4s(oracle, means: xr.DataArray, kept: str, which: str) -> None:
-    r = oracle[kept][which]
-    problem = of_means(oracle, means, kept, which)
+def test_estimates_are_lme4s(bases_r, means: xr.DataArray, kept: str, which: str) -> None:
+    r = bases_r[kept][which]
+    problem = of_means(bases_r, means, kept, which)
     weights = np.array([WEIGHTS[kept][row["framing"]] for row in r["difference"]])
     estimates, errors = differences(problem, as_ours(problem, r["sd"]), weights)
     np.testing.assert_allclose(
@@ -129,19 +121,21 @@ def test_estimates_are_lme4s(oracle, means: xr.DataArray, kept: str, which: str)
 
 @pytest.mark.released_data
 @pytest.mark.parametrize("kept", ["signed", "framings"])
-def test_restricted_likelihoods_differ_as_lme4s_do(oracle, means: xr.DataArray, kept: str) -> None:
+def test_restricted_likelihoods_differ_as_lme4s_do(bases_r, means: xr.DataArray, kept: str) -> None:
     found = {}
     for which in ("models", "bases"):
-        problem = of_means(oracle, means, kept, which)
-        p, v = problem.packed, as_ours(problem, oracle[kept][which]["sd"])
+        problem = of_means(bases_r, means, kept, which)
+        p, v = problem.packed, as_ours(problem, bases_r[kept][which]["sd"])
         found[which] = log_likelihood(v, p.layout, p.patterns, p.df, p.scatter)[0]
-    expected = oracle[kept]["bases"]["logLik"] - oracle[kept]["models"]["logLik"]
+    expected = bases_r[kept]["bases"]["logLik"] - bases_r[kept]["models"]["logLik"]
     assert expected > 200
     assert found["bases"] - found["models"] == pytest.approx(expected, abs=1e-2)
 
 
-def of_means(oracle: dict[str, Any], means: xr.DataArray, kept: str, which: str) -> Problem:
+def of_means(bases_r: dict[str, Any], means: xr.DataArray, kept: str, which: str) -> Problem:
     y = means.to_numpy()
     if kept == "signed":
         y = (y[:, :1] - y[:, 1:]) / 2
-    return ten(oracle, y, [str(name) for name in means["model"].to_numpy()], bases=which == "bases")
+    return ten(
+        bases_r, y, [str(name) for name in means["model"].to_numpy()], bases=which == "bases"
+    )
