@@ -173,14 +173,11 @@ class Classical:
 
     def _shuffles(self) -> pd.DataFrame:
         """Show the paper's p as a count, for no p is 0 because none of the shuffles was as far."""
-        share = self.permutation["p.perm"]
-        counts = [
-            "" if np.isnan(p) else f"{round(p * self.n_permutations)}/{self.n_permutations}"
-            for p in share
-        ]
-        shown = self.permutation.drop(columns="p.perm")
-        shown.insert(shown.columns.get_loc("t") + 1, "as large", counts)
-        return shown
+        n = self.n_permutations
+        shares = self.permutation["p.perm"].tolist()
+        counts = ["" if np.isnan(p) else f"{round(p * n)}/{n}" for p in shares]
+        shown = self.permutation.assign(**{"p.perm": pd.Series(counts, dtype=object)})
+        return shown.rename(columns={"p.perm": "as large"})
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain lists and dicts, ready for JSON.

@@ -143,13 +143,13 @@ def _comparisons(
     for pair in combinations(medians.families, 2):
         models = [np.flatnonzero(family == name) for name in pair]
         by_base = [[own[base[own] == name] for name in np.unique(base[own])] for own in models]
-        sharing = sum(map(len, by_base)) < sum(map(len, models))
-        units = [tuple(own[:, None]) for own in models]
-        made.append(_Comparison("model", pair, units[0], units[1], _ALIKE if sharing else ""))
-        both = np.intersect1d(*(base[own] for own in models))
-        if both.size:
+        across = np.intersect1d(base[models[0]], base[models[1]])
+        sharing = across.size or sum(map(len, by_base)) < sum(map(len, models))
+        first, second = (tuple(own[:, None]) for own in models)
+        made.append(_Comparison("model", pair, first, second, _ALIKE if sharing else ""))
+        if across.size:
             messages.append(
-                f"Models of {pair[0]} and of {pair[1]} share the base {str(both[0])!r}, so bases "
+                f"Models of {pair[0]} and of {pair[1]} share the base {str(across[0])!r}, so bases "
                 "cannot be permuted whole between these families; their models are, as if "
                 "independent."
             )
@@ -172,16 +172,16 @@ def _leans(medians: MedianRanks) -> Iterator[tuple[str, dict[str, Array]]]:
 def _of_units(lean: Array, units: tuple[NDArray[np.intp], ...]) -> Array:
     """Average the models of each unit; units without a lean are left out."""
     made = np.array([_mean(lean[models][None])[0] for models in units])
-    return made[~np.isnan(made)]
+    return np.asarray(made[~np.isnan(made)])
 
 
 def _mean(values: Array) -> Array:
     """Take means along the last axis over what is there; NaN where nothing is."""
     known = ~np.isnan(values)
-    total = np.where(known, values, 0.0).sum(axis=-1)
-    return np.divide(
-        total, known.sum(axis=-1), out=np.full(total.shape, np.nan), where=known.any(axis=-1)
-    )
+    total, count = np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1)
+    made = np.full(total.shape, np.nan)
+    np.divide(total, count, out=made, where=count > 0)
+    return made
 
 
 def _assignments(n1: int, n2: int, n_permutations: int, rng: np.random.Generator) -> _Assignments:

@@ -162,6 +162,7 @@ def test_a_base_in_two_families_cannot_be_permuted() -> None:
     assert table["unit"].unique().tolist() == ["model"]
     assert len(messages) == 1
     assert "share the base 'x'" in messages[0]
+    assert table["remark"].str.contains("models share bases").all()
 
 
 def test_models_without_a_lean_are_left_out() -> None:
