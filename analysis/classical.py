@@ -20,7 +20,7 @@ from valuebias.analysis.frames import as_records, as_text, from_rows
 from valuebias.analysis.leans import COLUMNS, leans
 from valuebias.analysis.medians import MedianRanks, median_ranks
 from valuebias.analysis.mixed import INTERCEPT, SLOPES, MixedFit, fit_mixed
-from valuebias.analysis.permutation import family_permutations
+from valuebias.analysis.permutation import bases_of, family_permutations
 from valuebias.analysis.welch import permutation_tests, welch_tests
 from valuebias.errors import ValueBiasError
 from valuebias.schema import validate
@@ -260,9 +260,8 @@ def classical(
     anova, excuse = _type_two(medians.frame())
     by_spec = {fit.spec: fit for fit in fits}
     empty = pd.DataFrame(columns=pd.Index(_FIT_COLUMNS, dtype=object))
-    bases = [str(name) for name in dataset["base"].to_numpy()]
     labels, unpermuted = family_permutations(
-        medians, bases, n_permutations=n_permutations, seed=seed
+        medians, bases_of(dataset), n_permutations=n_permutations, seed=seed
     )
     return Classical(
         medians=medians.frame(),

@@ -15,12 +15,14 @@ from math import comb
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.frames import from_rows
+from valuebias.analysis.grouping import known_bases
 from valuebias.analysis.medians import MedianRanks
 
-__all__ = ["family_permutations"]
+__all__ = ["bases_of", "family_permutations"]
 
 Array = NDArray[np.float64]
 
@@ -52,6 +54,35 @@ class _Assignments:
 
     chosen: Array
     exact: bool
+
+
+def bases_of(dataset: xr.Dataset) -> list[str]:
+    """Name the base of every model; a model of which none is known has one to itself.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A valid "valuebias/1" dataset.
+
+    Returns
+    -------
+    list of str
+        In the order of the models.
+
+    Examples
+    --------
+    >>> from valuebias.simulate import simulate
+    >>> ds = simulate(n_models={"A": 2}, n_prompts=4, n_words=9, seed=1)
+    >>> bases_of(ds.assign_coords(base=("model", ["A 7B", "A 7B"])))
+    ['A 7B', 'A 7B']
+    """
+    models = pd.Index(dataset["model"].to_numpy().tolist(), dtype=object)
+    columns = {
+        name: pd.Series(dataset[name].to_numpy().tolist(), index=models, dtype=object)
+        for name in ("base",)
+        if name in dataset.coords
+    }
+    return known_bases(pd.DataFrame(columns, index=models)) or [str(name) for name in models]
 
 
 def family_permutations(

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from dense import as_problem
-from lme4_tables import covariances_of, in_v
 
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import make_crossing
@@ -50,8 +49,32 @@ def problem(oracle: dict[str, Any]) -> Problem:
     return crossed(y, ["A"] * 3 + ["B"] * 5, ["positive"] * 5 + ["negative"] * 3, 8)
 
 
+def in_v(components: Components, covariances: dict[str, Array]) -> Array:
+    """Put covariances over framings into the vector of variance parameters."""
+    v = np.zeros(components.n_variances)
+    for name, covariance in covariances.items():
+        index = components[name].index
+        v[list(index[:2])] = np.diag(covariance)
+        if len(index) > 2:
+            v[index[2]] = covariance[0, 1]
+    return v
+
+
+def table_of(sds: list[dict[str, Any]]) -> dict[str, Array]:
+    """lme4's covariances by grouping factor, 2 × 2 over framings."""
+    frame = pd.DataFrame(sds)
+    out = {}
+    for group, rows in frame.groupby("grp"):
+        sd = rows[rows["var2"].isna()]["sdcor"].to_numpy()
+        sd = np.repeat(sd, 2) if len(sd) == 1 else sd
+        r = rows["sdcor"][rows["var2"].notna()]
+        correlation = np.array([[1, r.iloc[0]], [r.iloc[0], 1]]) if len(r) else np.eye(2)
+        out[group] = sd[:, None] * correlation * sd
+    return out
+
+
 def as_ours(components: Components, sds: list[dict[str, Any]]) -> Array:
-    r = covariances_of(sds)
+    r = table_of(sds)
     by_family = r.get("word:family", np.zeros((2, 2)))
     return in_v(
         components,

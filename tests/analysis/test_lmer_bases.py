@@ -12,17 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from dense import as_problem
 from lme4_tables import covariances_of, in_v
 
+from valuebias import fit
+from valuebias.analysis.components import make_components
 from valuebias.analysis.crossing import make_crossing
 from valuebias.analysis.density import log_likelihood
 from valuebias.analysis.effects import component_covariances, make_margins
 from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.grouping import find_groups
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.outcome import outcome
 from valuebias.analysis.priors import Prior
-from valuebias.analysis.strata import make_tables
+from valuebias.analysis.strata import make_strata, make_tables
 
 Array = np.ndarray
 FLAT = Prior(mean=1e4, effect=1e4)
@@ -52,16 +54,17 @@ def means(big2: xr.Dataset) -> xr.DataArray:
 
 def ten(bases_r: dict[str, Any], y: Array, names: list[str], *, bases: bool) -> Problem:
     """Set up the ten models: 104 words of agency and 159 of communion, one "prompt" a framing."""
-    models = pd.DataFrame({"family": [bases_r["family"][name] for name in names]})
-    if bases:
-        models["base"] = [bases_r["base"][name] for name in names]
-        # Models share their base, in today's engine, as training runs do.
-        models = models.assign(source="x", n_pairs=1, seed=range(len(names)), step=0)
+    models = pd.DataFrame(
+        {key: [bases_r[key][name] for name in names] for key in ("family", "base")}
+    )
     member = pd.DataFrame({"agency": np.arange(263) < 104, "communion": np.arange(263) >= 104})
     framing = np.array(["positive", "negative"][: y.shape[1]])
     design = parse_formula("~ family", models)
-    crossing = make_crossing(y, design, framing, member, pd.Index(framing))
-    return as_problem(crossing, FLAT)
+    groups = find_groups(models, "base" if bases else None)
+    crossing = make_crossing(y, design, framing, member, pd.Index(framing), groups=groups)
+    components, tables = make_components(crossing), make_tables(crossing, crossing.y)
+    strata = make_strata(crossing, components, tables, FLAT.coefficient_scales(crossing))
+    return Problem(crossing, components, FLAT, strata)
 
 
 def as_ours(problem: Problem, sds: list[dict[str, Any]]) -> Array:
@@ -79,7 +82,7 @@ def differences(problem: Problem, v: Array, weights: Array) -> tuple[Array, Arra
     """Generalised least squares: Gemma less Llama in lean, and its standard error."""
     crossing, components = problem.crossing, problem.components
     margins = make_margins(crossing, make_tables(crossing, crossing.y))
-    covariance = sum(component_covariances(components, v[None], crossing.axis_weight[0]).values())
+    covariance = sum(component_covariances(components, v[None], crossing.axes[0]).values())
     basis, design = crossing.model_basis, crossing.design
     framings = np.eye(components.n_framings)  # one prompt each, so that no mean is weighted
     x = np.kron(basis.T @ design.matrix, framings)
@@ -139,3 +142,34 @@ def of_means(bases_r: dict[str, Any], means: xr.DataArray, kept: str, which: str
     return ten(
         bases_r, y, [str(name) for name in means["model"].to_numpy()], bases=which == "bases"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.released_data
+@pytest.mark.parametrize("which", ["models", "bases"])
+def test_the_posterior_tells_lme4s_story(bases_r, big2: xr.Dataset, which: str) -> None:
+    """The priors are proper and the variances uncertain, so that the posterior is the wider."""
+    r = bases_r["framings"][which]
+    base = [bases_r["base"][str(name)] for name in big2["model"].to_numpy()]
+    made = fit(
+        big2.assign_coords(base=("model", base)),
+        base="base" if which == "bases" else None,
+        spread=False,
+        seed=1,
+        progress=False,
+    )
+    table = made.contrasts().set_index(["estimand", "framing"]).loc["family difference"]
+    for row in r["difference"]:
+        ours = table.loc[row["framing"]]
+        assert abs(ours["mean"] - row["estimate"]) < 0.3 * row["se"]
+        assert row["se"] < ours["sd"] < 2.2 * row["se"]
+    found = made.summary(prob=0.99)
+    theirs = covariances_of(r["sd"])
+    theirs["word:model"] = theirs["word:model"] + theirs["Residual"]
+    # Not of leans, of which there are too few for REML to be more than a guess.
+    names = {"word:model": "model_word", "word:family": "word:family", "word:base": "base_word"}
+    for group, name in names.items():
+        for f, framing in enumerate(("positive", "negative")):
+            if group in theirs:
+                sd = found.loc[f"sd[{name}, {framing}]"]
+                assert sd["lower"] < np.sqrt(theirs[group][f, f]) < sd["upper"], (name, framing)

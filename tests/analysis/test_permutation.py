@@ -10,7 +10,7 @@ from scipy import stats
 
 from valuebias import classical
 from valuebias.analysis.medians import MedianRanks, median_ranks
-from valuebias.analysis.permutation import family_permutations
+from valuebias.analysis.permutation import bases_of, family_permutations
 from valuebias.simulate import simulate
 
 SIGNED = "framing == 'signed'"
@@ -200,6 +200,15 @@ def test_classical_permutes_the_bases_of_the_dataset() -> None:
     assert "Family labels permuted" in made.summary()
     assert "no p below 0.05 is possible" in made.summary()
     assert made.to_dict()["family_permutation"][0]["unit"] == "model"
+
+
+def test_models_without_a_known_base_have_one_to_themselves() -> None:
+    ds = simulate(n_models={"A": 2, "B": 3}, n_prompts=4, n_words=20, seed=1)
+    some = ds.assign_coords(base=("model", ["A 1", "A 1", "", "", "B 1"]))
+    assert bases_of(some)[:2] == ["A 1", "A 1"]
+    assert len(set(bases_of(some))) == 4
+    for unknown in (ds.drop_vars("base"), ds.assign_coords(base=("model", [""] * 5))):
+        assert len(set(bases_of(unknown))) == 5
 
 
 def test_categories_and_families_are_taken_in_pairs() -> None:

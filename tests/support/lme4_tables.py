@@ -34,7 +34,7 @@ def in_v(components: Components, covariances: dict[str, Array]) -> Array:
     v = np.zeros(components.n_variances)
     n = components.n_framings
     for name, covariance in covariances.items():
-        index = components[name].index
+        index = components[name].index[0]
         v[list(index[:n])] = np.diag(covariance)
         if len(index) > n:
             v[index[n]] = covariance[0, 1]
