@@ -14,6 +14,7 @@ from valuebias.report.results import interval_column, percent, with_interval
 
 if TYPE_CHECKING:
     from valuebias.analysis.audit import Audit
+    from valuebias.analysis.classical import Classical
     from valuebias.analysis.diagnostics import Diagnostics
     from valuebias.fit_result import Fit
 
@@ -28,6 +29,7 @@ __all__ = [
     "specs_section",
 ]
 
+_MOST_PAIRS = 10
 _SPECS = {
     "hierarchical": "this model, on ranks",
     "random slopes": "paper's, with random slopes",
@@ -36,8 +38,8 @@ _SPECS = {
 
 
 def _p_value(value: float) -> str:
-    if value == 0:  # of a permutation test without the added one, as in the paper
-        return "0"
+    if value == 0:  # too small for a computer's number
+        return "< 1e-300"
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}".replace("e-0", "e-")
 
 
@@ -144,7 +146,38 @@ def _paper_tables(made: Material) -> tuple[Table, ...]:
             Column("p.bonferroni", "p (Bonferroni)", _p_value),
         ),
     )
-    return (medians, tests)
+    return (medians, tests, _family_permutation(paper))
+
+
+def _family_permutation(paper: Classical) -> Table:
+    table = paper.family_permutation
+    shown = table[table["framing"] == "signed"]
+    # As in the table of specifications, not every pair of many categories.
+    if shown["category"].nunique() > _MOST_PAIRS:
+        first = f"{paper.ranks.categories[0]} − "
+        shown = shown[shown["category"].str.startswith(first)]
+    return Table(
+        "family_permutation",
+        "Family labels permuted over the models and, where models share them, over the bases: the "
+        "difference in mean lean, signed by framing, against that of other ways to give the "
+        "labels. Models of one base are alike, which makes the p over models too small. Least p: "
+        "the smallest that any of these labellings has.",
+        table,
+        (
+            Column("unit", "over"),
+            Column("family1", "family"),
+            Column("family2", "against"),
+            Column("category", "categories"),
+            Column("n1", "n", number(0)),
+            Column("n2", "n", number(0)),
+            Column("difference", "difference (ranks)", number(1, signed=True)),
+            Column("assignments", "labellings", number(0)),
+            Column("p", "p", _p_value),
+            Column("p.min", "least p", _p_value),
+            Column("remark", "remark"),
+        ),
+        shown,
+    )
 
 
 def predictive_section(made: Material) -> Section:
