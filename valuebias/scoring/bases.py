@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from valuebias.errors import ValueBiasWarning
+from valuebias.scoring.models import path_of
 
 __all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stated_base", "warn"]
 
@@ -94,7 +95,7 @@ def local_base(name: str, beside: Path | None = None) -> Origin:
     Origin
         The base and the file that names it.
     """
-    for place in (Path(name), *([beside / name] if beside is not None else [])):
+    for place in (path_of(name), *([beside / name] if beside is not None else [])):
         if place.is_dir():
             return stated_base(place.resolve(), own=(name,))
     folder = _cached(name)
