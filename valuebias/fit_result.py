@@ -254,9 +254,8 @@ class Fit:
 
     @cached_property
     def _diagnosed(self) -> Diagnostics:
-        contrast = describe_draws(self.contrast_draws, 0.9)
-        table = pd.concat([self.summary(), contrast])
-        return diagnose(table, self.tree["sample_stats"].to_dataset())
+        contrasts = describe_draws(self.contrast_draws, 0.9)
+        return diagnose(contrasts, self.summary(), self.tree["sample_stats"].to_dataset())
 
     def priors(self) -> pd.DataFrame:
         """List the priors.

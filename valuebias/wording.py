@@ -1,0 +1,175 @@
+"""Probabilities, regions and framings in words: the same everywhere, and no surer than the draws.
+
+Tables of numbers stay numbers; this is for what is shown.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from valuebias.analysis.contrasts import TURNED
+
+__all__ = ["chance", "chance_bound", "effective_draws", "percent", "rope_in_words", "under"]
+
+_UNDER = {
+    "signed": "signed by framing",
+    "positive": "under positive prompts",
+    "negative": "under negative prompts",
+    TURNED: "under negative prompts, sign turned",
+}
+
+
+def chance_bound(draws: float) -> float:
+    """Give the probability above which so many draws tell nothing.
+
+    Parameters
+    ----------
+    draws : float
+        The number of effective draws.
+
+    Returns
+    -------
+    float
+        The largest of .5, .8, .9, .95, .98, .99, … (the complement is 1, 2 or 5 times a power of
+        ten) that is at most ``1 - 1 / draws``: draws that all say one thing do not exclude that one
+        more would say another.
+
+    Examples
+    --------
+    >>> chance_bound(4000), chance_bound(400)
+    (0.9995, 0.995)
+    """
+    least = 1 / max(draws, 2.0)
+    power = math.floor(math.log10(least) + 1e-9)
+    step = next(s for s in (1, 2, 5, 10) if s * 10.0**power >= least * (1 - 1e-9))
+    return round(1 - step * 10.0**power, 1 - power)
+
+
+def chance(value: float, draws: float = 1000.0) -> str:
+    """Write a probability as a decimal; never as 0 or 1, which no sample can show.
+
+    Parameters
+    ----------
+    value : float
+        The share of draws.
+    draws : float, default 1000
+        How many effective draws it is of.
+
+    Returns
+    -------
+    str
+        Three decimals, more where they would round to 1, and a bound beyond
+        :func:`chance_bound`.
+
+    Examples
+    --------
+    >>> chance(0.9914, 4000), chance(1.0, 4000), chance(0.0, 400)
+    ('0.991', '> 0.9995', '< 0.005')
+    """
+    return _written(value, draws, scale=1, decimals=3, mark="")
+
+
+def percent(value: float, draws: float = 1000.0) -> str:
+    """Write a probability in percent; never as 0% or 100%, which no sample can show.
+
+    Parameters
+    ----------
+    value : float
+        The share of draws.
+    draws : float, default 1000
+        How many effective draws it is of.
+
+    Returns
+    -------
+    str
+        One decimal, more where they would round to 100%, and a bound beyond :func:`chance_bound`.
+
+    Examples
+    --------
+    >>> percent(0.9914, 4000), percent(0.9995, 9000), percent(1.0, 4000), percent(0.0, 400)
+    ('99.1%', '99.95%', '> 99.95%', '< 0.5%')
+    """
+    return _written(value, draws, scale=100, decimals=1, mark="%")
+
+
+def _written(value: float, draws: float, *, scale: int, decimals: int, mark: str) -> str:
+    if not np.isfinite(value):
+        return "–"
+    bound = chance_bound(draws)
+    if value > bound:
+        return f"> {scale * bound:.12g}{mark}"
+    if value < round(1 - bound, 12):
+        return f"< {scale * round(1 - bound, 12):.12g}{mark}"
+    while float(f"{scale * value:.{decimals}f}") in (0, scale):
+        decimals += 1
+    return f"{scale * value:.{decimals}f}{mark}"
+
+
+def effective_draws(table: pd.DataFrame, draws: float) -> list[float]:
+    """Give how many effective draws each row of a summary is of.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With a column ``ess_bulk``, or without one.
+    draws : float
+        The number of draws: what is taken where a row's effective number is larger or unknown.
+
+    Returns
+    -------
+    list of float
+    """
+    if "ess_bulk" not in table.columns:
+        return [draws] * len(table)
+    return [float(min(n, draws)) if np.isfinite(n) else draws for n in table["ess_bulk"]]
+
+
+def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
+    """Write a region of practical equivalence as it was given.
+
+    Parameters
+    ----------
+    rope : float
+        Its half-width.
+    unit : str
+        Of the outcome.
+    scale : float, optional
+        The outcome's SD; a half-width of 0.05 of it is the default, and is called that.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> rope_in_words(0.123456, "SD", 0.9973), rope_in_words(0.05 * 0.9973, "SD", 0.9973)
+    ('±0.123456 SD', "±0.0499 SD (0.05 of the outcome's SD)")
+    """
+    if scale is not None and rope == 0.05 * scale:
+        rounded = f"{rope:.3g}"
+        same = float(rounded) == rope and rope == 0.05 and unit == "SD"
+        return f"±{rounded} {unit}" if same else f"±{rounded} {unit} (0.05 of the outcome's SD)"
+    return f"±{rope:.12g} {unit}"
+
+
+def under(framing: str) -> str:
+    """Say under which prompts a quantity is.
+
+    Parameters
+    ----------
+    framing : str
+        As in the column ``framing`` of :meth:`valuebias.Fit.contrasts`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> under("signed"), under("positive")
+    ('signed by framing', 'under positive prompts')
+    """
+    return _UNDER[framing]
