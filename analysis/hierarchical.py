@@ -128,6 +128,9 @@ def consequences(crossing: Crossing) -> list[Note]:
                 f"The formula has as many columns as there are models, {n_models}, which leaves no "
                 "replication: how much models of a kind differ comes from the prior alone, and so "
                 "do the widths of all intervals on the formula's terms.",
+                "The formula has as many columns as there are models, so that the prior alone says "
+                "how wide this interval is.",
+                first=True,
             )
         )
     for f, name in enumerate(crossing.framings):
@@ -145,6 +148,8 @@ def consequences(crossing: Crossing) -> list[Note]:
                 "one framing",
                 f"all prompts have {crossing.framings[0]} framing: a liking for certain words "
                 "cannot be told from a habit of scoring them so; add prompts of the other framing.",
+                f"All prompts are {crossing.framings[0]}, so that liking words cannot be told from "
+                "a habit of scoring them high.",
             )
         )
     return notes
@@ -160,6 +165,9 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
                 "the checkpoints of the training runs are too uneven for the model of what they "
                 "share. Taken as independent, they make all intervals too narrow; keep as many "
                 "checkpoints of every run, or the last of each.",
+                "Checkpoints of one run count as independent here, which makes this interval too "
+                "narrow.",
+                first=True,
             )
         ]
     if sides.status == "unsupported":
@@ -169,6 +177,9 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
                 "uneven groups",
                 f"{shared}. Taken as independent, they make all intervals too narrow; pair every "
                 "numerator with every denominator, and have no model on both sides.",
+                "Pairs that share a model count as independent here, which makes this interval too "
+                "narrow.",
+                first=True,
             )
         ]
     blind = [

@@ -122,6 +122,7 @@ class Fit:
             raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
         table = summarise_contrasts(self.contrast_draws, prob, half)
         table.attrs |= {"prob": prob, "rope": half, "units": describe(self.spec["outcome"]).units}
+        table.attrs["draws"] = self.contrast_draws[..., 0].size
         return table
 
     @property
