@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -213,7 +213,8 @@ def _disagreement(table: pd.DataFrame, limit: float, *, rests: bool = True) -> l
 def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[str]:
     """Say where effective draws are few: in the bulk the mean is noisy, in the tails the ends."""
     found = []
-    for kind, what in (("bulk", "its mean and median are"), ("tail", "the ends of its interval are")):
+    noisy = {"bulk": "its mean and median are", "tail": "the ends of its interval are"}
+    for kind, what in noisy.items():
         sizes = table[f"ess_{kind}"]
         below = sizes.index[sizes < _ESS_LIMIT]
         if below.empty:

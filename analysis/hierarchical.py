@@ -148,8 +148,8 @@ def consequences(crossing: Crossing) -> list[Note]:
                 "one framing",
                 f"all prompts have {crossing.framings[0]} framing: a liking for certain words "
                 "cannot be told from a habit of scoring them so; add prompts of the other framing.",
-                f"All prompts are {crossing.framings[0]}, so that liking words cannot be told from "
-                "a habit of scoring them high.",
+                f"All prompts are {crossing.framings[0]}, so that a preference cannot be told from "
+                "a habit of scoring some words high.",
             )
         )
     return notes

@@ -108,8 +108,10 @@ class Fit:
         DataFrame
             Columns ``estimand`` (family difference; the same for these words; family lean;
             predicted lean of an unseen model; model lean; …), ``name``, ``framing`` (signed,
-            positive, negative), ``category``, ``mean``, ``median``, ``sd``, ``lower``, ``upper``,
-            ``p_direction``, ``p_rope``, ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome.
+            positive, negative; of positive prompts alone "positive", of negative ones alone
+            "negative, turned", which has the sign of liking, and "negative"), ``category``,
+            ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
+            ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome.
 
         Raises
         ------
@@ -174,8 +176,11 @@ class Fit:
         DataFrame
             One row a word, largest difference first: ``word``, ``categories``, ``name`` (which
             families), ``mean``, ``sd``, ``lower``, ``upper``, ``p_direction``. The expected
-            difference in outcome between the families on that word, signed by framing and relative
-            to the lexicon's mean.
+            difference in outcome between the families on that word, signed by framing (of prompts
+            of one framing: that of liking under it) and relative to the lexicon's mean. It
+            generalises over models, and over bases where the fit has effects of these. Last,
+            ``expected_false_signs``: how many of this word and those above it are expected to
+            differ the other way, the sum of ``1 - p_direction``.
 
         Raises
         ------
@@ -201,7 +206,9 @@ class Fit:
             }
         )
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
-        return table.loc[order].reset_index(drop=True)
+        table = table.loc[order].reset_index(drop=True)
+        table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
+        return table
 
     def word_draws(self, *, framing: str = "signed") -> xr.DataArray:
         """Posterior draws of each word's expected outcome, averaged over the models' kinds.
@@ -209,7 +216,8 @@ class Fit:
         Parameters
         ----------
         framing : {"signed", "positive", "negative"}
-            One framing of the prompts, or half the difference of the two.
+            One framing of the prompts, or half the difference of the two; of prompts of one
+            framing "signed" is that framing with the sign of liking.
 
         Returns
         -------

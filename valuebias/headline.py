@@ -15,7 +15,7 @@ from valuebias.wording import effective_draws, percent, under
 if TYPE_CHECKING:
     from valuebias.fit_result import Fit
 
-__all__ = ["Headline", "make_headline", "prior_flips", "scale_name", "verdict_of"]
+__all__ = ["Headline", "in_order", "make_headline", "prior_flips", "scale_name", "verdict_of"]
 
 LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
 _LEAST = {LITTLE_DOUBT: 0.975, SUGGESTED: 0.9, OPEN: 0.0}
@@ -214,11 +214,18 @@ def _on_priors(flips: list[str]) -> str:
 
 def scale_name(entry: object) -> str:
     """Name a row of :meth:`Fit.prior_sensitivity`, such as "all prior scales halved"."""
+    if _factor(entry) == 1:
+        return "this fit"
     names = [str(part) for part in entry[:-1]] if isinstance(entry, tuple) else []
     scale = f"the prior scale of {', '.join(names)}" if names else "all prior scales"
     factor = _factor(entry)
     done = {0.5: "halved", 2.0: "doubled"}.get(factor, f"× {factor:g}")
     return f"{scale} {done}"
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort what :meth:`Fit.prior_sensitivity` gave by the factor of all scales, as it is shown."""
+    return table.sort_index() if table.index.nlevels == 1 else table
 
 
 def _factor(entry: object) -> float:

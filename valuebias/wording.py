@@ -6,13 +6,23 @@ Tables of numbers stay numbers; this is for what is shown.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from valuebias.analysis.contrasts import TURNED
 
-__all__ = ["chance", "chance_bound", "effective_draws", "percent", "rope_in_words", "under"]
+__all__ = [
+    "chance",
+    "chance_bound",
+    "effective_draws",
+    "false_signs",
+    "percent",
+    "rope_in_words",
+    "sampled_units",
+    "under",
+]
 
 _UNDER = {
     "signed": "signed by framing",
@@ -153,6 +163,52 @@ def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
         same = float(rounded) == rope and rope == 0.05 and unit == "SD"
         return f"±{rounded} {unit}" if same else f"±{rounded} {unit} (0.05 of the outcome's SD)"
     return f"±{rope:.12g} {unit}"
+
+
+def false_signs(words: pd.DataFrame, draws: float) -> str:
+    """Say how many of the words listed are expected to differ the other way.
+
+    Parameters
+    ----------
+    words : DataFrame
+        Rows of :meth:`valuebias.Fit.words`.
+    draws : float
+        The number of effective draws.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> false_signs(pd.DataFrame({"p_direction": [0.99, 0.8, 0.6]}), 4000)
+    'of these 3 signs 0.6 are expected to be wrong'
+    """
+    wrong = max(float((1 - words["p_direction"]).sum()), len(words) / draws)
+    number = "fewer than 0.1" if wrong < 0.05 else f"{wrong:.1f}"
+    return f"of these {len(words)} signs {number} are expected to be wrong"
+
+
+def sampled_units(components: Iterable[str]) -> str:
+    """Say which units a difference between groups of models generalises over.
+
+    Parameters
+    ----------
+    components : iterable of str
+        Names of the model's components.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> sampled_units(["model_category", "model_word", "base_category", "base_word", "word"])
+    'models and bases'
+    """
+    named = [name.removesuffix("_word") for name in components if name.endswith("_word")]
+    units = [f"{name}s" for name in named if name not in ("model", "prompt")]
+    return " and ".join([", ".join(["models", *units[:-1]]), *units[-1:]])
 
 
 def under(framing: str) -> str:
