@@ -208,6 +208,7 @@ class Fit:
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
         table = table.loc[order].reset_index(drop=True)
         table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
+        table.attrs["draws"] = len(draws)
         return table
 
     def word_draws(self, *, framing: str = "signed") -> xr.DataArray:

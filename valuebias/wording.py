@@ -21,6 +21,7 @@ __all__ = [
     "percent",
     "rope_in_words",
     "sampled_units",
+    "shown",
     "under",
 ]
 
@@ -158,11 +159,55 @@ def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
     >>> rope_in_words(0.123456, "SD", 0.9973), rope_in_words(0.05 * 0.9973, "SD", 0.9973)
     ('±0.123456 SD', "±0.0499 SD (0.05 of the outcome's SD)")
     """
-    if scale is not None and rope == 0.05 * scale:
-        rounded = f"{rope:.3g}"
-        same = float(rounded) == rope and rope == 0.05 and unit == "SD"
-        return f"±{rounded} {unit}" if same else f"±{rounded} {unit} (0.05 of the outcome's SD)"
-    return f"±{rope:.12g} {unit}"
+    if scale is None or rope != 0.05 * scale:
+        return f"±{rope:.12g} {unit}"
+    return f"±{rope:.3g} {unit} (0.05 of the outcome's SD)"
+
+
+def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """Write a table of results as it is to be read, with no probability of 0 or 1.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Such as :meth:`valuebias.Fit.contrasts` or :meth:`valuebias.Fit.words` gives; it stays as it
+        is.
+    digits : int, default 2
+        Decimals of estimates.
+
+    Returns
+    -------
+    DataFrame
+        Texts. Probabilities, in columns whose name starts with ``p_``, have three decimals, and a
+        bound beyond what the draws can tell: of *n* effective draws that all say one thing none
+        is written as more than ``1 - 1 / n``. R-hat has three decimals, effective sample sizes have
+        none. Choose rows and columns of the result rather than of `table`, whose column
+        ``ess_bulk`` tells the number of effective draws.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+    >>> valuebias.shown(fit.contrasts()).loc[0, ["name", "mean"]].tolist()
+    ['Alder − Birch', '+0.23']
+    >>> valuebias.shown(fit.words())["p_direction"].max()
+    '> 0.9995'
+    """
+    sizes = effective_draws(table, float(table.attrs.get("draws", 1000)))
+    forms = dict.fromkeys(("mean", "median", "lower", "upper"), f"{{:+.{digits}f}}")
+    forms |= {"rhat": "{:.3f}", "ess_bulk": "{:,.0f}", "ess_tail": "{:,.0f}"}
+    written = {}
+    for name in table.columns:
+        values = table[name]
+        if str(name).startswith("p_"):
+            written[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
+        elif pd.api.types.is_float_dtype(values):
+            whole = bool((values.dropna() % 1 == 0).all())
+            form = forms.get(str(name), "{:,.0f}" if whole else f"{{:.{digits}f}}")
+            written[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
+        else:
+            written[name] = [str(x) for x in values]
+    return pd.DataFrame(written, index=table.index, dtype=object)
 
 
 def false_signs(words: pd.DataFrame, draws: float) -> str:
