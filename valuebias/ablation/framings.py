@@ -9,14 +9,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.ablation.estimates import check_prob
+from valuebias.analysis.contrasts import TURNED, named_framings
 from valuebias.analysis.curves import Curves, summarise
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.wording import rope_in_words, under
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
     from valuebias.fit_result import Fit
 
-__all__ = ["SIGNED", "compare_framings", "framings_of", "lean_curves", "lean_name", "look"]
+__all__ = [
+    "SIGNED",
+    "compare_framings",
+    "framings_of",
+    "lean_curves",
+    "lean_name",
+    "look",
+    "rope_of",
+]
 
 Array = NDArray[np.float64]
 
@@ -98,14 +108,31 @@ def lean_name(fit: AblationFit) -> str:
     """Name the framing of an ablation's leans as figures and sentences do; empty for medians."""
     if fit.fit is None:
         return ""
-    return "signed by framing" if fit.framing == SIGNED else f"{fit.framing} prompts"
+    named = {framing: name for name, framing in _named(fit.fit).items()}
+    # Of prompts of one framing the lean is called after that, also where it was not asked for.
+    name = named.get(fit.framing, next(iter(named.values())))
+    return under(name).removeprefix("under ")
+
+
+def _named(fit: Fit | None) -> dict[str, str]:
+    """Give the framings by the names that estimands have; "signed" only where there are two."""
+    if fit is None:
+        return {SIGNED: SIGNED}
+    names = named_framings(fit.problem.crossing.framings)
+    return {name: SIGNED if name == TURNED else name for name in names}
+
+
+def rope_of(fit: AblationFit) -> str:
+    """Write the region of practical equivalence of an ablation as it was given."""
+    scale = fit.fit.problem.crossing.scale if fit.fit is not None else None
+    return rope_in_words(fit.rope, fit.unit, scale)
 
 
 def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
     """Set the framings side by side; see :meth:`valuebias.AblationFit.by_framing`."""
     check_prob(prob)
     tables = []
-    for framing in framings_of(fit.fit):
+    for name, framing in _named(fit.fit).items():
         curves = look(fit, framing).curves
         heads: list[tuple[object, ...]] = []
         draws: list[Array] = []
@@ -114,10 +141,10 @@ def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
             where = (curves.category, source, n_pairs)
             end = curves.ends(source, [n_pairs])
             for a, b in curves.pairs:
-                heads.append((framing, "gap", f"{a} − {b}", *where))
+                heads.append((name, "gap", f"{a} − {b}", *where))
                 draws.append(curves.gap((a, b), end)[..., 0])
             for family in curves.families:
-                heads.append((framing, "family lean", family, *where))
+                heads.append((name, "family lean", family, *where))
                 draws.append((curves.coefficient @ curves.rows(family, end).T)[..., 0])
         names = ["framing", "estimand", "name", "category", "source", "n_pairs"]
         head = pd.DataFrame(heads, columns=names)
