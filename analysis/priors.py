@@ -117,7 +117,7 @@ class Prior:
         known = components.names
         for name in self.sd:
             # A component of another model is no mistake: one prior may serve several fits.
-            if name not in known and not _COMPONENT.fullmatch(_kind_of(name)):
+            if name not in known and not _COMPONENT.fullmatch(name):
                 raise ValueBiasError(
                     f"no component {name!r} has an SD. {did_you_mean(name, known)}"
                 )
