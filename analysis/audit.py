@@ -93,8 +93,9 @@ def audit(dataset: xr.Dataset) -> Audit:
     Checks (`CHECKS`): identical models, by their scores and by the SHA-256 of their source files;
     words that differ in case only; prompts with one text, or one column of scores; prompts for
     which a model gives all words one score; missing cells; words outside the lexicon or in several
-    categories; small categories; ties; extreme scores; families, pairs that share a model, and
-    framings. Ties, constants and extremes are counted over the words of the lexicon.
+    categories; small categories; ties; extreme scores; families, bases that are missing or
+    doubtful, pairs that share a model, and framings. Ties, constants and extremes are counted over
+    the words of the lexicon.
 
     Examples
     --------

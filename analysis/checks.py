@@ -11,7 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias.analysis.bases import doubtful_bases
 from valuebias.analysis.grouping import shared_models
+from valuebias.schema import model_table
 
 __all__ = ["CHECKS", "Data", "Finding"]
 
@@ -287,6 +289,11 @@ def _families(data: Data) -> Iterator[Finding]:
         )
 
 
+def _bases(data: Data) -> Iterator[Finding]:
+    if not _is_simulated(data.ds.attrs.get("provenance", "")):
+        yield from (Finding(*found) for found in doubtful_bases(model_table(data.ds)))
+
+
 def _shared_models(data: Data) -> Iterator[Finding]:
     if not {"numerator", "denominator"} <= set(data.ds.coords):
         return
@@ -330,6 +337,7 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "ties": _ties,
     "extreme scores": _extreme_scores,
     "families": _families,
+    "bases": _bases,
     "shared models": _shared_models,
     "framings": _framings,
 }
@@ -358,6 +366,13 @@ def _files(record: Any) -> Iterator[tuple[str, str]]:
             yield str(entry["name"]), str(entry["sha256"])
     for part in record.get("parts", []):
         yield from _files(part)
+
+
+def _is_simulated(provenance: str) -> bool:
+    try:
+        return bool(json.loads(provenance).get("simulated"))
+    except (TypeError, ValueError, AttributeError):
+        return False
 
 
 def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
