@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Imbalance", "LENGTH", "largest_slope", "word_imbalances", "word_numbers"]
+__all__ = ["LENGTH", "Imbalance", "largest_slope", "word_imbalances", "word_numbers"]
 
 Array = NDArray[np.float64]
 
@@ -117,9 +117,9 @@ def _imbalance(
 ) -> Imbalance | None:
     known = np.isfinite(values) & np.isfinite(outcome)
     term = name
-    if known.any() and values[known].min() > 0:
-        if values[known].max() > _WIDE * values[known].min():
-            values, term = np.log(np.where(known, values, 1.0)), f"log({name})"
+    least = values[known].min(initial=np.inf)
+    if least > 0 and values[known].max(initial=0) > _WIDE * least:
+        values, term = np.log(np.where(known, values, 1.0)), f"log({name})"
     basis = np.column_stack([np.ones(known.sum()), axes[known]])
     df = known.sum() - basis.shape[1] - 1
     if df < _LEAST_WORDS:

@@ -1,4 +1,4 @@
-"""See which models are more alike than independent ones of a kind, and which kinds differ in spread.
+"""See which models are more alike than independent ones of a kind.
 
 Whatever a kind of models (a family) likes in common is in all of them, so only distances between
 models of one kind count here. Independent models of a kind with one spread are all equally far
@@ -15,7 +15,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Alike", "Likeness", "Units", "closest", "find_alike", "make_units", "off_axes", "singly"]
+__all__ = [
+    "Alike",
+    "Likeness",
+    "Units",
+    "closest",
+    "find_alike",
+    "make_units",
+    "off_axes",
+    "singly",
+]
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.intp]
@@ -26,8 +35,8 @@ LEAST = 0.25
 _LEVEL = 0.01
 # How much of a likeness must be left when models' own spread is allowed for.
 _SHARE = 0.5
-_NUMBERS = 1_000_000
-_LEAST_DF = 30.0
+_NUMBERS = 100_000
+_LEAST_DF = 4.0
 # Of a pair that a formula's numbers tell apart hardly anything is left to compare.
 _LEAST_LEFT = 0.2
 
@@ -98,6 +107,17 @@ class Units:
     def of_kind(self, kind: int) -> NDArray[np.intp]:
         """Positions of the units of a kind."""
         return np.flatnonzero(self.kinds == kind)
+
+    def own(self, kind: int) -> Array:
+        """By how much more than others of its kind a unit's own variance is, (unit of kind,).
+
+        What makes it farther from units of other kinds; zeros where there are none.
+        """
+        here, elsewhere = self.of_kind(kind), np.flatnonzero(self.kinds != kind)
+        if not elsewhere.size:
+            return np.zeros(len(here))
+        out = self.distances[np.ix_(here, elsewhere)].mean(axis=1)
+        return np.asarray(out - out.mean())
 
     def within(self, kind: int) -> Array:
         """Residual distances of the units of a kind; empty where they cannot be compared."""
@@ -231,16 +251,18 @@ def find_alike(units: Units, rng: np.random.Generator) -> Likeness:
     groups: list[Alike] = []
     for kind in large:
         here, raw = units.of_kind(kind), units.within(kind)
-        adjusted = _allowed_for(units, here, raw)
+        own = units.own(kind)
+        # A unit with much noise is far from all, and the others of its kind then look close.
+        adjusted = raw - (own[:, None] + own) * (1 - np.eye(len(own)))
         quantile = _Reference(len(here), units.df, _LEVEL / len(large), rng)
         joined = _joined(raw, adjusted, quantile)
-        for own in joined:
-            clusters[here[own]] = clusters[here[own[0]]]
+        for group in joined:
+            clusters[here[group]] = clusters[here[group[0]]]
         unlike = clusters[here, None] != clusters[here]
-        for own in (own for own in joined if len(own) > 1):
-            inside = raw[np.ix_(own, own)].sum() / (len(own) * (len(own) - 1))
+        for group in (group for group in joined if len(group) > 1):
+            inside = raw[np.ix_(group, group)].sum() / (len(group) * (len(group) - 1))
             correlation = 1 - float(inside / raw[unlike].mean())
-            at = tuple(int(i) for i in here[own])
+            at = tuple(int(i) for i in here[group])
             groups.append(Alike(at, correlation, quantile(len(here))))
     groups.sort(key=lambda group: -group.correlation)
     return Likeness(units, tuple(groups), clusters)
@@ -258,23 +280,8 @@ def _squared_distances(profiles: Array) -> Array:
     return np.asarray(np.maximum(size[:, None] + size - 2 * inner, 0))
 
 
-def _allowed_for(units: Units, here: NDArray[np.intp], raw: Array) -> Array:
-    """Take from distances what is a unit's own: how far it is from units of other kinds.
-
-    A unit with much noise is far from all, and the others then look close.
-    """
-    elsewhere = units.kinds != units.kinds[here[0]]
-    if not elsewhere.any():
-        return raw
-    own = units.distances[np.ix_(here, np.flatnonzero(elsewhere))].mean(axis=1)
-    own = own - own.mean()
-    adjusted = raw - own[:, None] - own
-    np.fill_diagonal(adjusted, 0)
-    return np.asarray(adjusted)
-
-
 def _closeness(distances: Array) -> Array:
-    """1 − a distance over the mean of all others, for symmetric (…, n, n) of three units or more."""
+    """1 − a distance over the mean of all others; of three units or more, (…, n, n)."""
     n = distances.shape[-1]
     others = (distances.sum(axis=(-2, -1), keepdims=True) / 2 - distances) / (n * (n - 1) / 2 - 1)
     out = 1 - distances / others
@@ -310,7 +317,7 @@ class _Reference:
 
     def __init__(self, n: int, df: float, level: float, rng: np.random.Generator) -> None:
         self.level = level
-        replicates = int(np.clip(_NUMBERS / n**2, 200, 2000))
+        replicates = int(np.clip(_NUMBERS / n**2, 200, 1000))
         lower = np.zeros((replicates, n, n))
         rows, columns = np.tril_indices(n, -1)
         lower[:, rows, columns] = rng.standard_normal((replicates, len(rows)))

@@ -33,11 +33,12 @@ __all__ = ["STATISTICS", "Structure", "make_structure", "structure_notes"]
 Array = NDArray[np.float64]
 
 STATISTICS = {
-    "closest models": "largest residual correlation of two {units} of a kind in their words",
-    "unequal words": "largest ratio of two families' SDs of words",
-    "unequal leans": "largest ratio of two families' SDs of leans",
-    "word covariate": "largest slope of the estimate on a number of the words",
+    "closest models": "largest residual correlation of two models (or bases) of a family in words",
+    "unequal words": "largest ratio of two families' SDs over models (or bases), of words",
+    "unequal leans": "the same of leans",
+    "word covariate": "largest slope of the estimate on a number of the words, such as length",
 }
+"""What :meth:`Structure.statistics` gives, and what each is."""
 
 # Share of its standard error by which the estimate must be too sure before the headline says so.
 _WIDER = 1.1
@@ -111,7 +112,7 @@ class Structure:
         return np.asarray(self.sign @ (np.nan_to_num(means) @ contrast))
 
     def by_word(self, means: Array) -> Array:
-        """The headline's combination of models and framings, for every word."""
+        """Combine models and framings as the headline does, for every word."""
         weights = np.linalg.pinv(self.crossing.design.matrix).T @ self.row
         return np.einsum("f,m,fmw->w", self.sign, weights, means)
 
@@ -206,9 +207,7 @@ def structure_notes(
     confounded = [
         one
         for one in imbalances
-        if one.gap_p < _GAP_LEVEL
-        and one.slope_p < level
-        and abs(one.shift) > _MOVED * estimate_sd
+        if one.gap_p < _GAP_LEVEL and one.slope_p < level and abs(one.shift) > _MOVED * estimate_sd
     ]
     if confounded:
         notes.append(_confounded_note(structure, confounded, estimate_sd))
@@ -276,9 +275,7 @@ def _alike_note(structure: Structure, found: Likeness, widening: float) -> Note:
         if structure.what == "models"
         else "If they are versions of one, give their models one 'base'."
     )
-    text = (
-        f"{'; '.join(parts)}. They do not count for as many. {advice}"
-    )
+    text = f"{'; '.join(parts)}. They do not count for as many. {advice}"
     first = found.groups[0]
     said = (
         f"The {structure.what} {_names(structure, found.units, first.members, 3)} "

@@ -11,7 +11,7 @@ from scipy import stats
 
 from valuebias.analysis.likeness import Likeness
 
-__all__ = ["Unequal", "spread_ratios", "unequal_kinds"]
+__all__ = ["Unequal", "odd_units", "spread_ratios", "unequal_kinds"]
 
 Array = NDArray[np.float64]
 
@@ -19,6 +19,10 @@ LEAST = 1.5
 """Ratio of SDs below which families are not called unequal, however sure it is."""
 
 _LEVEL = 0.01
+# A unit is odd if its SD is so many times that of others of its kind.
+_ODD = 1.75
+_LEAST_UNITS = 4
+_LEAST_DF = 50.0
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,36 @@ def unequal_kinds(found: Likeness, leans: Array, weights: Array) -> Unequal | No
             degrees = (df * (n_large - 1), df * (n_small - 1))
             # Either may be the larger, hence half the level.
             expected = np.sqrt(stats.f.isf(_LEVEL / 2 / len(pairs) / 2, *degrees))
+            if of == "words":
+                # One odd unit does not make its whole kind more variable.
+                large = _without_farthest(found, more, large)
             ratio = np.sqrt(large / small) if small > 0 else np.inf
             if ratio > max(LEAST, expected):
                 widening = _widening(found, variances, weights)
                 unequal.append(Unequal(more, less, float(ratio), float(expected), of, widening))
     return max(unequal, key=lambda one: one.ratio / one.expected, default=None)
+
+
+def odd_units(found: Likeness) -> list[tuple[int, float]]:
+    """Find units that vary much more than others of their kind, with the ratio of SDs.
+
+    Distances from units of other kinds tell such a unit from one beside a group of like ones.
+    """
+    out = []
+    for kind in np.unique(found.units.kinds).tolist():
+        here, within = found.units.of_kind(kind), found.units.within(kind)
+        if len(within) < _LEAST_UNITS or found.units.df < _LEAST_DF:
+            continue
+        n = len(within)
+        by_unit = within.sum(axis=1)
+        from_kind = (by_unit - by_unit.sum() / 2 / (n - 1)) / (n - 2)
+        from_others = found.taken_variance(kind) + found.units.own(kind)
+        for i, unit in enumerate(here.tolist()):
+            rest = np.arange(n) != i
+            ratios = [own[i] / np.median(own[rest]) for own in (from_kind, from_others)]
+            if min(ratios) > _ODD**2:
+                out.append((unit, float(np.sqrt(min(ratios)))))
+    return out
 
 
 def spread_ratios(found: Likeness, leans: Array) -> dict[str, float]:
@@ -98,10 +127,19 @@ def _variances(found: Likeness, leans: Array) -> dict[str, dict[int, tuple[float
     return out
 
 
-def _widening(
-    found: Likeness, variances: dict[int, tuple[float, int]], weights: Array
-) -> float:
-    """Standard error with a spread by kind over that with a pooled one."""
+def _without_farthest(found: Likeness, kind: int, variance: float) -> float:
+    """Variance of a kind's units but for the one that is farthest from the others."""
+    within = found.units.within(kind)
+    if len(within) < 3:
+        return variance
+    clusters = found.clusters[found.units.of_kind(kind)]
+    left = np.delete(np.arange(len(within)), within.mean(axis=1).argmax())
+    apart = clusters[left, None] != clusters[left]
+    return float(within[np.ix_(left, left)][apart].mean()) / 2 if apart.any() else variance
+
+
+def _widening(found: Likeness, variances: dict[int, tuple[float, int]], weights: Array) -> float:
+    """Divide the standard error with a spread by kind by that with a pooled one."""
     load = {kind: float((weights[found.units.of_kind(kind)] ** 2).sum()) for kind in variances}
     n_free = sum(n - 1 for _, n in variances.values())
     pooled = sum(variance * (n - 1) for variance, n in variances.values()) / n_free
