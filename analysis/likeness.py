@@ -67,7 +67,12 @@ class Units:
 
         It is that of two single models, however many models a unit has.
         """
-        return _linkage(distances, self.members)
+        return _linkage(distances, self._share)
+
+    @cached_property
+    def _share(self) -> Array:
+        """Weights that average models over units, (unit, model)."""
+        return _shares(self.members, len(self.rows))
 
     @cached_property
     def distances(self) -> Array:
@@ -76,18 +81,26 @@ class Units:
 
     @cached_property
     def residual_distances(self) -> Array:
-        """The same off the design; of models with equal rows it is unchanged.
+        """The same off the design; of units with equal rows it is unchanged.
 
         Where the design leaves next to nothing of a pair's distance it is NaN.
         """
-        outside = np.eye(len(self.rows)) - self.rows @ np.linalg.pinv(self.rows)
+        share = self._share
+        rows = share @ self.rows
+        outside = np.eye(len(rows)) - rows @ np.linalg.pinv(rows)
         diagonal = np.diag(outside)
         left = (diagonal[:, None] + diagonal - 2 * outside) / 2
-        np.fill_diagonal(left, 1)
-        squared = _squared_distances(outside @ self.profiles) / self.profiles.shape[2]
-        out = self.linked(squared / np.maximum(left, _LEAST_LEFT))
-        out[self.linked((left < _LEAST_LEFT).astype(float)) > 0] = np.nan
-        return out
+        n_words = self.profiles.shape[2]
+        means = share @ self.profiles
+        # What single models add to the distance between the means of their units.
+        within = (
+            share @ (self.profiles**2).sum(axis=(0, 2)) - (means**2).sum(axis=(0, 2))
+        ) / n_words
+        apart = _squared_distances(outside @ means) / n_words / np.maximum(left, _LEAST_LEFT)
+        out = apart + within[:, None] + within
+        out[left < _LEAST_LEFT] = np.nan
+        np.fill_diagonal(out, 0)
+        return np.asarray(out)
 
     @cached_property
     def df(self) -> float:
@@ -292,7 +305,9 @@ def _closeness(distances: Array) -> Array:
 def _joined(raw: Array, adjusted: Array, quantile: _Reference) -> list[list[int]]:
     groups = [[i] for i in range(len(raw))]
     while len(groups) > 2:
-        near, left = (_closeness(_linkage(table, groups)) for table in (raw, adjusted))
+        near, left = (
+            _closeness(_linkage(table, _shares(groups, len(raw)))) for table in (raw, adjusted)
+        )
         least = max(LEAST, quantile(len(groups)))
         near[left < _SHARE * least] = -np.inf
         a, b = sorted(np.unravel_index(int(near.argmax()), near.shape))
@@ -302,11 +317,15 @@ def _joined(raw: Array, adjusted: Array, quantile: _Reference) -> list[list[int]
     return groups
 
 
-def _linkage(distances: Array, groups: Sequence[Sequence[int]]) -> Array:
-    """Mean distance between groups; (group, group), zeros on the diagonal."""
-    share = np.zeros((len(groups), len(distances)))
+def _shares(groups: Sequence[Sequence[int]], n: int) -> Array:
+    share = np.zeros((len(groups), n))
     for row, own in zip(share, groups, strict=True):
         row[list(own)] = 1 / len(own)
+    return share
+
+
+def _linkage(distances: Array, share: Array) -> Array:
+    """Mean distance between groups; (group, group), zeros on the diagonal."""
     out = share @ distances @ share.T
     np.fill_diagonal(out, 0)
     return np.asarray(out)

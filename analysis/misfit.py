@@ -6,15 +6,18 @@ but for their categories. Where that is visibly wrong its intervals are, and a n
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from valuebias.analysis.confounding import Imbalance, largest_slope, word_imbalances
 from valuebias.analysis.contrasts import category_contrasts, framing_contrasts
 from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.grouping import SIDES, known_bases, run_labels
 from valuebias.analysis.likeness import (
     Likeness,
     Units,
@@ -25,7 +28,6 @@ from valuebias.analysis.likeness import (
     singly,
 )
 from valuebias.analysis.notes import Note
-from valuebias.analysis.sides import SIDES, run_labels
 from valuebias.analysis.spreads import Unequal, spread_ratios, unequal_kinds
 
 __all__ = ["STATISTICS", "Structure", "make_structure", "structure_notes"]
@@ -59,10 +61,10 @@ class Structure:
         The same number for models whose factors in the formula have the same levels.
     names : tuple of str
         Of the kinds.
-    labels : tuple of object or None
-        The group of every model that the fit takes as independent; None for models themselves.
-    what : str
-        What these are, in the plural: "models" or "bases".
+    labels : tuple of str
+        The unit that every model is of: models of a kind that share something in the fit are one.
+    what : {"models", "bases", "groups"}
+        What the units are.
     apart : bool
         Whether models of a kind are taken as independent at all, and so may be compared.
     spread : bool
@@ -79,7 +81,7 @@ class Structure:
     crossing: Crossing
     kinds: NDArray[np.intp]
     names: tuple[str, ...]
-    labels: tuple[object, ...] | None
+    labels: tuple[str, ...]
     what: str
     apart: bool
     spread: bool
@@ -156,7 +158,7 @@ def make_structure(
     _, first, kinds = np.unique(table.round(9), axis=0, return_index=True, return_inverse=True)
     levels = [design.models[_column(factor.expression)].astype(str) for factor in factors]
     names = tuple(", ".join(level.iloc[i] for level in levels) for i in first)
-    labels, what = _independent(crossing)
+    labels, what = _independent(crossing, kinds.ravel())
     weights = next(iter(category_contrasts(crossing.categories, contrast).values()))
     return Structure(
         crossing=crossing,
@@ -165,11 +167,11 @@ def make_structure(
         labels=labels,
         what=what,
         apart=_may_be_compared(crossing),
-        spread=False,
+        spread=bool(crossing.space.kinds),
         row=_headline_row(crossing),
         on_axes=crossing.contrast_weights(weights),
         sign=next(iter(framing_contrasts(crossing.framings).values())),
-        numbers=numbers,
+        numbers=numbers.drop(columns=_adjusted(crossing, numbers)),
     )
 
 
@@ -238,51 +240,70 @@ def _headline_row(crossing: Crossing) -> Array:
     return design.average_row(factors[0], first) - design.average_row(factors[0], second)
 
 
-def _independent(crossing: Crossing) -> tuple[tuple[object, ...] | None, str]:
-    """Give the labels of what the fit takes as independent, and its name in the plural."""
-    if "base" in crossing.sides.in_span:
-        return tuple(crossing.design.models["base"].astype(str)), "bases"
-    return None, "models"
+def _independent(crossing: Crossing, kinds: NDArray[np.intp]) -> tuple[tuple[str, ...], str]:
+    """Name the unit of every model, and say what the units are."""
+    names = [str(name) for name in crossing.models]
+    groups = [group for group in crossing.space.groups if ":" not in group.name]
+    if not groups:
+        return tuple(names), "models"
+    same = kinds[:, None] == kinds
+    shared = np.any([group.labels[:, None] == group.labels for group in groups], axis=0) & same
+    _, units = connected_components(shared)
+    if [group.name for group in groups] == ["base"]:
+        return tuple(groups[0].labels[np.argmax(units == unit)] for unit in units), "bases"
+    return tuple(names[np.argmax(units == unit)] for unit in units), "groups"
 
 
 def _may_be_compared(crossing: Crossing) -> bool:
     """Tell models from pairs of them and from checkpoints, whose likeness has a known reason."""
     models = crossing.design.models
-    return not set(SIDES) <= set(models.columns) and run_labels(models) is None
+    related = set(SIDES) <= set(models.columns) or run_labels(models) is not None
+    return not related and not crossing.space.dropped
+
+
+def _adjusted(crossing: Crossing, numbers: pd.DataFrame) -> list[str]:
+    """Name the numbers of the words that the fit adjusts for in some form."""
+    terms = " ".join(crossing.covariate_names)
+    return [name for name in numbers if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", terms)]
 
 
 def _names(structure: Structure, units: Units, members: tuple[int, ...], limit: int = 5) -> str:
-    """List units by the names of their models, or by their own."""
-    if structure.labels is None:
-        own = [str(structure.crossing.models[units.members[i][0]]) for i in members]
-    else:
-        own = [str(structure.labels[units.members[i][0]]) for i in members]
+    own = [structure.labels[units.members[i][0]] for i in members]
     shown = own[:limit] + ([f"{len(own) - limit} more"] if len(own) > limit else [])
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _alike_note(structure: Structure, found: Likeness, widening: float) -> Note:
-    one = {"models": "one base", "bases": "one"}[structure.what]
+    one = "one base" if structure.what == "models" else "one"
     parts = [
         f"{structure.what} {_names(structure, found.units, group.members)} look like {one} "
         f"(residual correlation {group.correlation:.2f}; at most {group.expected:.2f} expected of "
         f"independent {structure.what})"
         for group in found.groups
     ]
-    advice = (
+    text = f"{'; '.join(parts)}. They do not count for as many. {_advice(structure, found)}"
+    first = found.groups[0]
+    others = " and others" if len(found.groups) > 1 else ""
+    said = (
+        f"The {structure.what} {_names(structure, found.units, first.members, 3)}{others} are too "
+        "alike to count as independent, so that the interval is too narrow."
+    )
+    return Note("models alike", text, said if widening > _WIDER else "", first=widening > _WIDER)
+
+
+def _advice(structure: Structure, found: Likeness) -> str:
+    if structure.what == "bases":
+        return "If they are versions of one, give their models one 'base'."
+    if structure.what == "groups":
+        return "Name what they share in the formula, as (1 | recipe) does."
+    bases = known_bases(structure.crossing.design.models)
+    own = [{bases[i] for i in group.members} for group in found.groups] if bases else [{"", "?"}]
+    if all(len(names) == 1 for names in own):
+        return "Their 'base' says so; leave out base=None, and the fit allows for it."
+    return (
         "Give those that stand on one the same 'base', or name what else they share, as "
         "(1 | recipe) does."
-        if structure.what == "models"
-        else "If they are versions of one, give their models one 'base'."
     )
-    text = f"{'; '.join(parts)}. They do not count for as many. {advice}"
-    first = found.groups[0]
-    said = (
-        f"The {structure.what} {_names(structure, found.units, first.members, 3)} "
-        f"{'and others ' if len(found.groups) > 1 else ''}are too alike to count as independent, "
-        f"so that the interval is too narrow."
-    )
-    return Note("models alike", text, said if widening > _WIDER else "")
 
 
 def _unequal_note(structure: Structure, found: Unequal) -> Note:
@@ -291,7 +312,7 @@ def _unequal_note(structure: Structure, found: Unequal) -> Note:
         f"{structure.what} of {more} differ from one another {found.ratio:.1f} times as much as "
         f"those of {less} in their {found.of} (at most {found.expected:.1f} times expected of "
         "families with one spread), and the fit takes the spread of both as one. Either the "
-        f"families differ in spread, which spread='family' allows for, or the {structure.what} of "
+        f"families differ in spread, which spread=True allows for, or the {structure.what} of "
         f"{less} share something, such as a base."
     )
     said = (

@@ -17,9 +17,9 @@ from valuebias.analysis.checks import Data, Finding, some
 from valuebias.analysis.confounding import Imbalance, word_imbalances, word_numbers
 from valuebias.analysis.contrasts import category_contrasts
 from valuebias.analysis.crossing import FRAMINGS
+from valuebias.analysis.grouping import SIDES
 from valuebias.analysis.likeness import Likeness, find_alike, make_units, off_axes
 from valuebias.analysis.outcome import outcome
-from valuebias.analysis.sides import SIDES
 from valuebias.analysis.spreads import odd_units, unequal_kinds
 
 __all__ = ["CHECKS", "look"]
