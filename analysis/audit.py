@@ -96,9 +96,9 @@ def audit(dataset: xr.Dataset) -> Audit:
     categories; small categories; ties; extreme scores; families, pairs that share a model, and
     framings. Ties, constants and extremes are counted over the words of the lexicon.
 
-    The last four ask what would make an analysis too sure: models of a family whose mean normal
+    The last three ask what would make an analysis too sure: models of a family whose mean normal
     scores of the words, categories apart, are more alike than those of independent models, though
-    their ``base`` is not the same; trained models without a ``base``; families whose models
+    their ``base`` is not the same; families whose models
     differ more among themselves than those of another, and models that differ more from their
     family than others do; and numbers of the words (their length, any
     numeric coordinate on ``response``) that differ between the categories.

@@ -121,15 +121,17 @@ def _imbalance(
     if least > 0 and values[known].max(initial=0) > _WIDE * least:
         values, term = np.log(np.where(known, values, 1.0)), f"log({name})"
     basis = np.column_stack([np.ones(known.sum()), axes[known]])
-    df = known.sum() - basis.shape[1] - 1
+    inverse = np.linalg.pinv(basis)
+    rank = round(float((basis * inverse.T).sum()))
+    df = int(known.sum()) - rank - 1
     if df < _LEAST_WORDS:
         return None
-    inverse = np.linalg.pinv(basis)
     whole, target = values[known], outcome[known]
     fitted = inverse @ whole
     own = whole - basis @ fitted
     size = float(own @ own)
-    if size < _NOTHING * float(((whole - whole.mean()) ** 2).sum()) or size == 0:
+    varied = float(((whole - whole.mean()) ** 2).sum())
+    if size < _NOTHING * max(varied, _NOTHING * float(whole @ whole)) or varied == 0:
         return None
     sd = np.sqrt(size / (df + 1))
     along = np.concatenate([[0.0], contrast])

@@ -275,7 +275,7 @@ def find_alike(units: Units, rng: np.random.Generator) -> Likeness:
         for group in (group for group in joined if len(group) > 1):
             inside = raw[np.ix_(group, group)].sum() / (len(group) * (len(group) - 1))
             correlation = 1 - float(inside / raw[unlike].mean())
-            at = tuple(int(i) for i in here[group])
+            at = tuple(sorted(int(i) for i in here[group]))
             groups.append(Alike(at, correlation, quantile(len(here))))
     groups.sort(key=lambda group: -group.correlation)
     return Likeness(units, tuple(groups), clusters)

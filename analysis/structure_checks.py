@@ -112,22 +112,6 @@ def _models_alike(tables: _Tables) -> Iterator[Finding]:
         )
 
 
-def _bases_unknown(tables: _Tables) -> Iterator[Finding]:
-    stage = tables.ds["stage"].to_numpy().astype(str) if "stage" in tables.ds.coords else None
-    bases = np.array(_bases(tables.ds))
-    trained = np.ones(len(bases), bool) if stage is None else stage != "pretrained"
-    lost = np.flatnonzero(trained & (bases == ""))
-    if len(lost) > 1 or (len(lost) and len(bases) > len(lost)):
-        names = tables.ds["model"].to_numpy().astype(str)[lost].tolist()
-        yield Finding(
-            "note",
-            "model",
-            f"{len(lost)} of {int(trained.sum())} trained models have no 'base': {some(names)}. "
-            "They are taken as independent; name the checkpoint that each was trained from, so "
-            "that models of one base are not.",
-        )
-
-
 def _unequal_spread(tables: _Tables) -> Iterator[Finding]:
     found = tables.likeness
     if found is None or not tables.contrasts:
@@ -206,7 +190,6 @@ def _bases(ds: xr.Dataset) -> list[str]:
 
 _FINDERS: dict[str, Callable[[_Tables], Iterable[Finding]]] = {
     "models alike": _models_alike,
-    "unknown bases": _bases_unknown,
     "unequal spread": _unequal_spread,
     "words confounded": _words_confounded,
 }
