@@ -17,10 +17,10 @@ from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = ["Prior", "as_prior", "prior_table"]
 
-# By what a component acts on; for the reasons see docs/model.md. Words differ by about the outcome's
-# whole spread. Of models there are enough to say how much their leans differ; of bases there are
-# not, and the prior is near what the paper's scores show: chosen by simulation so that 90 %
-# intervals hold the truth in about 90 % of cases with one to four bases a family.
+# By what a component acts on; for the reasons see docs/model.md. Words differ by about the
+# outcome's whole spread. There are models enough to say how much their leans differ, but not bases:
+# their prior is near what the paper's scores show, chosen by simulation so that 90 % intervals hold
+# the truth in about 90 % of cases with one to four bases a family.
 _DEFAULT_SD = {"word": 1.0, "residual": 1.0, "category": 0.25, "covariate": 0.25, "prompt": 0.5}
 _DEFAULT_OF = {"base_category": 0.1, "prompt_category": 0.5, "prompt_covariate": 0.5}
 

@@ -86,7 +86,7 @@ def test_closest_is_one_less_the_smallest_distance_over_the_others() -> None:
     distance = make_units(table, ROWS, KINDS).distances
     by_hand = []
     for kind in (0, 1):
-        here = np.flatnonzero(KINDS == kind)
+        here = np.flatnonzero(kind == KINDS)
         own = squareform(distance[np.ix_(here, here)], checks=False)
         by_hand.append(max(1 - d / ((own.sum() - d) / (len(own) - 1)) for d in own))
     assert closest(make_units(table, ROWS, KINDS)) == pytest.approx(max(by_hand))
