@@ -15,7 +15,7 @@ from valuebias.wording import effective_draws, percent, under
 if TYPE_CHECKING:
     from valuebias.fit_result import Fit
 
-__all__ = ["Headline", "in_order", "make_headline", "prior_flips", "scale_name", "verdict_of"]
+__all__ = ["ALL", "Headline", "make_headline", "prior_flips", "scale_name", "verdict_of"]
 
 LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
 _LEAST = {LITTLE_DOUBT: 0.975, SUGGESTED: 0.9, OPEN: 0.0}
@@ -33,6 +33,10 @@ _LEAN = {
     "positive": "lean under positive prompts",
     TURNED: "lean under negative prompts, sign turned,",
 }
+
+
+ALL = "all"
+"""The row of :meth:`Fit.prior_sensitivity` in which every scale is moved at once."""
 
 
 @dataclass(frozen=True)
@@ -183,20 +187,19 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     table : DataFrame
-        What :meth:`Fit.prior_sensitivity` gave: the fit's own row has the factor 1. The index is
-        the factor of all scales, or the name of a scale and its factor.
+        What :meth:`Fit.prior_sensitivity` gave, the fit's own row first.
 
     Returns
     -------
     list of str
         One clause a row whose verdict or sign is another, the largest move of the estimate first.
     """
-    own = next(row for entry, row in table.iterrows() if _factor(entry) == 1)
+    own = table.iloc[0]
     verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
     flips = {}
-    for entry, row in table.iterrows():
+    for entry, row in table.iloc[1:].iterrows():
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
-        if _factor(entry) == 1 or (other == verdict and not turned):
+        if other == verdict and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""
         clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"
@@ -212,21 +215,10 @@ def _on_priors(flips: list[str]) -> str:
     return f"That hangs on the prior: {'; '.join(flips[:_MOST_FLIPS])}{others}."
 
 
-def scale_name(entry: object) -> str:
+def scale_name(entry: tuple[str, float]) -> str:
     """Name a row of :meth:`Fit.prior_sensitivity`, such as "all prior scales halved"."""
-    if _factor(entry) == 1:
+    scale, factor = entry
+    if factor == 1:
         return "this fit"
-    names = [str(part) for part in entry[:-1]] if isinstance(entry, tuple) else []
-    scale = f"the prior scale of {', '.join(names)}" if names else "all prior scales"
-    factor = _factor(entry)
-    done = {0.5: "halved", 2.0: "doubled"}.get(factor, f"× {factor:g}")
-    return f"{scale} {done}"
-
-
-def in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Sort what :meth:`Fit.prior_sensitivity` gave by the factor of all scales, as it is shown."""
-    return table.sort_index() if table.index.nlevels == 1 else table
-
-
-def _factor(entry: object) -> float:
-    return float(entry[-1] if isinstance(entry, tuple) else entry)  # type: ignore[arg-type]
+    what = "all prior scales" if scale == ALL else f"the prior scale of {scale}"
+    return f"{what} { ({0.5: 'halved', 2.0: 'doubled'}.get(factor, f'× {factor:g}')) }"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.headline import in_order, scale_name
+from valuebias.headline import ALL, scale_name
 from valuebias.plots.canvas import (
     GREY,
     INK,
@@ -20,6 +20,7 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
+from valuebias.sensitivity import by_influence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,23 +29,28 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
+_MOST_SCALES = 6
+
 
 def draw(fit: Fit, table: pd.DataFrame | None = None) -> Figure:
-    """Draw the headline with its interval, one row a multiple of the prior scales.
+    """Draw the headline with its interval under other scales of the priors.
+
+    All of them moved together, then each of those that move it most by itself.
 
     Parameters
     ----------
     fit : Fit
         A fit.
     table : DataFrame, optional
-        What ``fit.prior_sensitivity()`` gave; made anew, by refitting, if not given.
+        What ``fit.prior_sensitivity()`` gave; made anew if not given.
 
     Returns
     -------
     matplotlib.figure.Figure
         The fit itself in black, the others in grey.
     """
-    rows = in_order(fit.prior_sensitivity(prob=INTERVAL) if table is None else table)
+    whole = fit.prior_sensitivity(prob=INTERVAL, progress=False) if table is None else table
+    rows = pd.concat([whole.loc[[name]] for name in (ALL, *by_influence(whole)[:_MOST_SCALES])])
     headline = rows.iloc[0]
     own = [scale_name(entry) == "this fit" for entry in rows.index]
     with styled():

@@ -102,7 +102,7 @@ def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material
         return value
 
     words, no_words = _words(fit)
-    sensitivity = told(fit.prior_sensitivity(prob=PROB))
+    sensitivity = told(fit.prior_sensitivity(prob=PROB, progress=False))
     return Material(
         fit=fit,
         headline=make_headline(fit, sensitivity),
