@@ -140,7 +140,8 @@ def _model(fit: Fit) -> str:
         "The lean signed by framing is half the lean under positive prompts less the lean under "
         "negative ones. "
         if len(framings) == 2
-        else f"All prompts are of {framings[0]} framing. "
+        else f"All prompts are of {framings[0]} framing"
+        f"{'' if framings[0] == 'positive' else ', and the sign of the lean is turned'}. "
     )
     return (
         f"The outcome was modelled by a Gaussian hierarchy with the formula {fit.spec['formula']} "
@@ -221,8 +222,8 @@ def _sampling(fit: Fit) -> str:
         f"written in PyMC (Abril-Pla et al. 2023) and was sampled by the No-U-Turn sampler "
         f"(Hoffman & Gelman 2014) of {sampler}: {spec['chains']} chains of {spec['draws']} draws "
         f"after {spec['tune']} tuning steps, seed {spec['seed']}. Convergence was judged by split "
-        "R-hat and effective sample sizes (Vehtari et al. 2021) as computed by ArviZ (Kumar et al. "
-        "2019). Intervals are equal-tailed."
+        "R-hat and effective sample sizes of the contrasts (Vehtari et al. 2021) as computed by "
+        "ArviZ (Kumar et al. 2019). Intervals are equal-tailed."
     )
 
 
