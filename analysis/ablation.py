@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.analysis.formula import parse_formula
-from valuebias.analysis.sides import model_sides, run_labels
+from valuebias.analysis.grouping import find_groups, make_space, run_labels
 from valuebias.errors import ValueBiasError
 
 __all__ = [
@@ -127,7 +127,7 @@ def choose_formula(models: pd.DataFrame) -> str:
         except ValueBiasError as error:
             refused = error
             continue
-        if model_sides(models, np.linalg.qr(design.matrix)[0]).status != "unsupported":
+        if not make_space(design.matrix, find_groups(models)).dropped:
             return formula
         found = found or formula
     if found:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.analysis.formula import ModelDesign
-from valuebias.analysis.sides import run_labels
+from valuebias.analysis.grouping import run_labels
 
 __all__ = ["MedianDraws", "draw_medians"]
 

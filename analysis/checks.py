@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.sides import shared_models
+from valuebias.analysis.grouping import shared_models
 
 __all__ = ["CHECKS", "Data", "Finding"]
 

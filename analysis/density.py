@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -21,7 +22,6 @@ __all__ = [
     "log_likelihood",
     "log_posterior",
     "pack_strata",
-    "variances",
 ]
 
 Array = NDArray[np.float64]
@@ -150,6 +150,9 @@ def log_posterior(
     x: Array,
     scales: Array,
     eta: float,
+    spread_scale: float,
+    codes: NDArray[np.int64],
+    contrasts: Array,
     n_framings: int,
     layout: NDArray[np.int64],
     patterns: Array,
@@ -159,72 +162,131 @@ def log_posterior(
     """Log-posterior density and gradient on the unconstrained scale.
 
     ``x`` holds the log SDs (component × framing, prior half-normal with ``scales``), then, one for
-    each of the first components, the log-odds of (correlation + 1) / 2 (prior Beta(eta, eta)).
-    It equals the density of the PyMC model, transforms' Jacobians included.
+    each of the first components, the log-odds of (correlation + 1) / 2 (prior Beta(eta, eta)), then
+    the coordinates of the families' log factors on ``contrasts`` (prior normal, SD
+    ``spread_scale``). ``codes`` says what makes up each variance parameter. It equals the density
+    of the PyMC model, transforms' Jacobians included.
     """
     n_sd = len(scales)
-    n_corr = len(x) - n_sd
-    v = np.empty(len(x))
+    n_kinds, n_contrasts = contrasts.shape
+    n_spread = 2 * n_contrasts
+    n_corr = len(x) - n_sd - n_spread
     sd = np.exp(x[:n_sd])
-    v[:n_sd] = sd**2
-    correlation = np.tanh(0.5 * x[n_sd:])
-    for c in range(n_corr):
-        v[n_sd + c] = correlation[c] * sd[c * n_framings] * sd[c * n_framings + 1]
+    correlation = np.tanh(0.5 * x[n_sd : n_sd + n_corr])
+    shift = np.zeros(2 * n_kinds)
+    for s in range(2):
+        for g in range(n_kinds):
+            for j in range(n_contrasts):
+                shift[s * n_kinds + g] += contrasts[g, j] * x[n_sd + n_corr + s * n_contrasts + j]
+    # Without its correlation, so that a correlation of zero is no special case.
+    n_v = len(codes)
+    v, bare = np.empty(n_v), np.empty(n_v)
+    for k in range(n_v):
+        c, f, at = codes[k]
+        first = c * n_framings + max(f, 0)
+        second = c * n_framings + (1 if f < 0 else f)
+        bare[k] = sd[first] * sd[second]
+        if at >= 0:
+            bare[k] *= np.exp(2.0 * shift[at])
+        v[k] = bare[k] * correlation[c] if f < 0 else bare[k]
     value, by_v = log_likelihood(v, layout, patterns, df, scatter)
-    gradient = np.empty(len(x))
+    gradient = np.zeros(len(x))
+    by_shift = np.zeros(2 * n_kinds)
+    by_correlation = np.zeros(n_corr)
+    for k in range(n_v):
+        c, f, at = codes[k]
+        slope = by_v[k] * v[k]
+        if f < 0:
+            gradient[c * n_framings] += slope
+            gradient[c * n_framings + 1] += slope
+            by_correlation[c] += by_v[k] * bare[k]
+        else:
+            gradient[c * n_framings + f] += 2.0 * slope
+        if at >= 0:
+            by_shift[at] += 2.0 * slope
     for i in range(n_sd):
         ratio = (sd[i] / scales[i]) ** 2
         value += x[i] - 0.5 * ratio - np.log(scales[i]) + 0.5 * np.log(2.0 / np.pi)
-        gradient[i] = 2.0 * v[i] * by_v[i] + 1.0 - ratio
+        gradient[i] += 1.0 - ratio
     beta_constant = 2.0 * math.lgamma(eta) - math.lgamma(2.0 * eta)
     for c in range(n_corr):
-        slope = by_v[n_sd + c]
-        i = c * n_framings
-        gradient[i] += slope * v[n_sd + c]
-        gradient[i + 1] += slope * v[n_sd + c]
         one_less = 1.0 - correlation[c] ** 2
-        gradient[n_sd + c] = 0.5 * slope * one_less * sd[i] * sd[i + 1] - eta * correlation[c]
+        gradient[n_sd + c] = 0.5 * by_correlation[c] * one_less - eta * correlation[c]
         # log B + log(1 − B) with B = (1 + correlation) / 2, written so that it cannot overflow.
         size = abs(x[n_sd + c])
         value += eta * (-size - 2.0 * np.log1p(np.exp(-size))) - beta_constant
+    for s in range(2):
+        for j in range(n_contrasts):
+            i = n_sd + n_corr + s * n_contrasts + j
+            value -= 0.5 * (x[i] / spread_scale) ** 2
+            value -= np.log(spread_scale) + 0.5 * np.log(2.0 * np.pi)
+            gradient[i] -= x[i] / spread_scale**2
+            for g in range(n_kinds):
+                gradient[i] += contrasts[g, j] * by_shift[s * n_kinds + g]
     return value, gradient
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """The collapsed posterior of one crossing: data, priors and layout, ready to evaluate."""
+    """The collapsed posterior of one crossing: data, priors and layout, ready to evaluate.
+
+    Attributes
+    ----------
+    packed : PackedStrata
+    scales : ndarray, shape (component · framing,)
+        Prior scales of the SDs.
+    eta : float
+        Concentration of the prior on correlations.
+    spread_scale : float
+        Prior SD of the contrasts of families' log factors.
+    codes : ndarray of int64, shape (variance, 3)
+        What makes up each variance, see :attr:`Components.codes`.
+    contrasts : ndarray, shape (kind, kind − 1)
+        Zero-sum contrasts of the families whose spreads differ; (1, 0) where none do.
+    n_framings, n_correlated : int
+    """
 
     packed: PackedStrata
     scales: Array
     eta: float
+    spread_scale: float
+    codes: NDArray[np.int64]
+    contrasts: Array
     n_framings: int
     n_correlated: int
 
     @property
+    def n_spread(self) -> int:
+        """Number of contrasts of families' log factors, of leans and words together."""
+        return 2 * int(self.contrasts.shape[1])
+
+    @property
     def n_dim(self) -> int:
         """Number of unconstrained parameters."""
-        return len(self.scales) + self.n_correlated
+        return len(self.scales) + self.n_correlated + self.n_spread
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What :func:`log_posterior` takes after the point."""
+        p = self.packed
+        return (
+            self.scales, self.eta, self.spread_scale, self.codes, self.contrasts, self.n_framings,
+            p.layout, p.patterns, p.df, p.scatter,
+        )  # fmt: skip
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log-density and gradient at unconstrained ``x``, shape (n_dim,)."""
-        p = self.packed
-        value, gradient = log_posterior(
-            x, self.scales, self.eta, self.n_framings, p.layout, p.patterns, p.df, p.scatter
-        )
+        value, gradient = log_posterior(x, *self.arguments)
         return value, gradient
 
-    def constrain(self, x: Array) -> tuple[Array, Array]:
-        """SDs (…, component, framing) and correlations (…, correlated) at ``x`` (…, n_dim)."""
+    def constrain(self, x: Array) -> tuple[Array, Array, Array]:
+        """Turn ``x`` (…, n_dim) into SDs, correlations and spreads.
+
+        Shapes (…, component, framing), (…, correlated) and (…, spread, kind); the spreads are the
+        factors of the families' SDs.
+        """
         n_sd = len(self.scales)
         sd = np.exp(x[..., :n_sd]).reshape(*x.shape[:-1], -1, self.n_framings)
-        return sd, np.tanh(0.5 * x[..., n_sd:])
-
-
-def variances(sd: Array, correlation: Array) -> Array:
-    """Variance parameters v (…, variance) from SDs and correlations."""
-    n = correlation.shape[-1]
-    flat = (sd**2).reshape(*sd.shape[:-2], -1)
-    if not n:
-        return flat
-    covariance = correlation * sd[..., :n, 0] * sd[..., :n, 1]
-    return np.concatenate([flat, covariance], axis=-1)
+        correlation = np.tanh(0.5 * x[..., n_sd : n_sd + self.n_correlated])
+        shift = x[..., n_sd + self.n_correlated :].reshape(*x.shape[:-1], 2, -1)
+        return sd, correlation, np.exp(shift @ self.contrasts.T)

@@ -38,18 +38,22 @@ class VarianceDraws:
     ----------
     sd : ndarray, shape (chain, draw, component, framing)
     correlation : ndarray, shape (chain, draw, correlated component)
+    spread : ndarray, shape (chain, draw, spread, kind)
+        Factors of the SDs by family.
     stats : Dataset
         Sampler statistics over (chain, draw): at least ``diverging``.
     """
 
     sd: Array
     correlation: Array
+    spread: Array
     stats: xr.Dataset
 
 
 def start_point(posterior: Posterior) -> Array:
-    """Give a moderate starting point: every SD a third of its prior scale, no correlations."""
-    return np.concatenate([np.log(posterior.scales / 3), np.zeros(posterior.n_correlated)])
+    """Give a moderate starting point: every SD a third of its prior scale, the rest 0."""
+    others = np.zeros(posterior.n_correlated + posterior.n_spread)
+    return np.concatenate([np.log(posterior.scales / 3), others])
 
 
 def useful_cores(posterior: Posterior, cores: int) -> int:
@@ -125,8 +129,8 @@ def sample_nuts(
         blocking=False,
     )
     trace = _follow(sampler, progress or _silent, chains * (draws + tune))
-    sd, correlation = posterior.constrain(np.asarray(trace["posterior"]["x"]))
-    return VarianceDraws(sd, correlation, _numeric_stats(trace["sample_stats"]))
+    constrained = posterior.constrain(np.asarray(trace["posterior"]["x"]))
+    return VarianceDraws(*constrained, _numeric_stats(trace["sample_stats"]))
 
 
 @dataclass(frozen=True)
@@ -224,11 +228,12 @@ def sample_pymc(
         # PyMC answers an interrupt by returning the draws it has.
         raise KeyboardInterrupt
     sd = np.asarray(trace["posterior"]["sd"])
-    if "correlation" in trace["posterior"]:
-        correlation = np.asarray(trace["posterior"]["correlation"])
-    else:
-        correlation = np.empty((*sd.shape[:2], 0))
-    return VarianceDraws(sd, correlation, _numeric_stats(trace["sample_stats"]))
+    empty = {"correlation": np.empty((*sd.shape[:2], 0)), "spread": np.ones((*sd.shape[:2], 2, 1))}
+    correlation, spread = (
+        np.asarray(trace["posterior"][name]) if name in trace["posterior"] else otherwise
+        for name, otherwise in empty.items()
+    )
+    return VarianceDraws(sd, correlation, spread, _numeric_stats(trace["sample_stats"]))
 
 
 def _numeric_stats(stats: Any) -> xr.Dataset:

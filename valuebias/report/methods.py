@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from valuebias.analysis.sides import SIDES
+from valuebias.analysis.grouping import SIDES
 from valuebias.report.content import Reference
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _model(fit: Fit) -> str:
 
 
 def _pairs(fit: Fit) -> str:
-    shared = fit.problem.crossing.sides.sizes
+    shared = fit.problem.crossing.space.sizes
     if not shared:
         return ""
     sides = " and ".join(f"{size} {side}s" for side, size in shared.items())
