@@ -176,7 +176,9 @@ class Components:
             units.append(np.array([[0.0, 1.0], [1.0, 0.0]]))
         return units
 
-    def entries(self, axis: Axis, subspace: Subspace | None = None) -> dict[Part, tuple[Array, float]]:
+    def entries(
+        self, axis: Axis, subspace: Subspace | None = None
+    ) -> dict[Part, tuple[Array, float]]:
         """Components present in a framing-mean stratum, by name and kind of model.
 
         Each comes with its matrix over models and a multiplier. Without ``subspace`` models vary
@@ -270,7 +272,9 @@ def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], di
     sizes = crossing.space.sizes
     covariates = bool(crossing.covariate_names)
     joint = {"model_category": "how models of a kind differ in each category"}
-    joint |= {f"{name}_category": f"how {what} differ in each category" for name, what in groups.items()}
+    joint |= {
+        f"{name}_category": f"how {what} differ in each category" for name, what in groups.items()
+    }
     if covariates:
         joint["model_covariate"] = "how models of a kind differ in what words' covariates do"
         joint |= {
@@ -280,7 +284,9 @@ def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], di
     for name in words:
         term = name.partition(":")[2]
         joint[name] = (
-            f"how words differ in the effect of {term}" if term else "how words differ for all models"
+            f"how words differ in the effect of {term}"
+            if term
+            else "how words differ for all models"
         )
     joint["model_word"] = "how a model's liking of a word departs from its kind"
     joint |= {

@@ -23,15 +23,20 @@ from valuebias.analysis.formula import Factor
 from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = [
+    "TURNED",
     "Estimand",
     "category_contrasts",
     "estimands",
     "framing_contrasts",
+    "named_framings",
     "stack_draws",
     "summarise_contrasts",
 ]
 
 Array = NDArray[np.float64]
+
+TURNED = "negative, turned"
+"""Name of the lean under negative prompts alone with its sign turned, so that it is of liking."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Estimand:
         of what a covariate does in one family and in another, ``"family difference in slope"``.
     name : str
     framing : str
-        ``"signed"``, ``"positive"`` or ``"negative"``.
+        ``"signed"``, ``"positive"`` or ``"negative"``; of prompts of one framing see
+        :func:`named_framings`.
     category : str
         The contrast of categories, such as ``"agency − communion"``.
     draws : ndarray, shape (draw,)
@@ -113,6 +119,19 @@ def framing_contrasts(framings: tuple[str, ...]) -> dict[str, Array]:
     return out
 
 
+def named_framings(framings: tuple[str, ...]) -> dict[str, Array]:
+    """Weights on the framings as estimands are named, the headline's first.
+
+    Of prompts of one framing nothing is signed by framing: the lean under positive prompts is that,
+    and under negative ones what is liked has the sign turned.
+    """
+    known = framing_contrasts(framings)
+    if len(framings) == 2:
+        return known
+    only = {framings[0]: known[framings[0]]}
+    return only if framings[0] == "positive" else {TURNED: known["signed"], **only}
+
+
 def estimands(
     crossing: Crossing,
     components: Components,
@@ -123,6 +142,8 @@ def estimands(
 ) -> list[Estimand]:
     """All estimands, the headline first."""
     rows = _rows(crossing)
+    framings = named_framings(crossing.framings)
+    first = next(iter(framings))
     out = []
     for category, weights in category_contrasts(crossing.categories, contrast).items():
         on_axes = crossing.contrast_weights(weights)
@@ -131,11 +152,11 @@ def estimands(
         unadjusted = effects.coefficient @ crossing.unadjusted_weights(weights)
         model, base = effects.model @ on_axes, effects.base @ on_axes
         unseen = _Unseen(crossing, components, v, weights, rng)
-        for framing, sign in framing_contrasts(crossing.framings).items():
+        for framing, sign in framings.items():
             by_column, on_these = coefficient @ sign, these_words @ sign
             for kind, name, row in rows:
                 out.append(Estimand(kind, name, framing, category, by_column @ row))
-                if kind.endswith("difference") and framing == "signed":
+                if kind.endswith("difference") and framing == first:
                     also = {"these words": on_these @ row}
                     if crossing.covariate_names:
                         also["unadjusted"] = unadjusted @ sign @ row
@@ -157,7 +178,7 @@ def estimands(
             out += _base_leans(crossing, kinds + base @ sign, framing, category)
     out += _covariate_slopes(crossing, effects, rows)
     order = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind, _, _ in rows))}
-    framing_order = {name: i for i, name in enumerate(framing_contrasts(crossing.framings))}
+    framing_order = {name: i for i, name in enumerate(framings)}
     return sorted(
         out,
         key=lambda e: (
@@ -168,9 +189,7 @@ def estimands(
     )
 
 
-def _base_leans(
-    crossing: Crossing, leans: Array, framing: str, category: str
-) -> list[Estimand]:
+def _base_leans(crossing: Crossing, leans: Array, framing: str, category: str) -> list[Estimand]:
     """Leans of the bases, where models share some; ``leans`` (draw, model) without models' own."""
     base = crossing.space.group("base")
     if base is None:
@@ -184,7 +203,7 @@ def _base_leans(
 def _covariate_slopes(
     crossing: Crossing, effects: EffectDraws, rows: list[tuple[str, str, Array]]
 ) -> list[Estimand]:
-    """What one SD of a word's covariate does, categories held fixed: differences and means."""
+    """Give what one SD of a word's covariate does, categories held fixed."""
     out = []
     for k, covariate in enumerate(crossing.covariate_names):
         slope = effects.coefficient @ crossing.to_slope[:, k]
@@ -252,7 +271,7 @@ class _Unseen:
             for kind, share in enumerate(shares):
                 if share:
                     covariance += share * self._components.covariance(name, self._v, kind)
-        # Two framings at most: the Cholesky factor of a correlation of ±1 would fail, this does not.
+        # Two framings at most: Cholesky would fail at a correlation of ±1, this does not.
         values, vectors = np.linalg.eigh(covariance * self._sizes[level])
         noise = self._noise[level] * np.sqrt(np.maximum(values, 0))
         return np.asarray(np.einsum("sfg,sg->sf", vectors, noise))

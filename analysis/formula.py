@@ -228,7 +228,7 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
     if isinstance(parsed, tuple) or any(not hasattr(term, "degree") for term in parsed):
         raise ValueBiasError(
             f"formula {formula!r} has several parts (separated by '|'); random effects are built "
-            "in or written as '(1 | base)'; give the other terms as in '~ family + log10(n_params)'."
+            "in or written as '(1 | base)'; give the others as in '~ family + log10(n_params)'."
         )
     if not any(term.degree == 0 for term in parsed):
         raise ValueBiasError(
@@ -306,8 +306,8 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
     scale = values.std(axis=0)
     if (scale < _RANK_TOLERANCE * (1 + np.abs(values).max(axis=0))).any():
         raise ValueBiasError(
-            f"term {expression!r} is the same for all {_rows_of(models)} at hand, so its effect cannot be "
-            "estimated; leave it out of the formula."
+            f"term {expression!r} is the same for all {_rows_of(models)} at hand, so its effect "
+            "cannot be estimated; leave it out of the formula."
         )
     labels = tuple(map(str, matrix.columns))
     return Factor(expression, (), matrix.model_spec, values.mean(axis=0), scale, labels)

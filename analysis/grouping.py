@@ -418,13 +418,11 @@ def _eigenspaces(
     if not rest.size:
         return (Subspace(own, rest, {part: 1.0 for part in parts if part[0] == OWN}),)
     inside = {part: rest.T @ matrix @ rest for part, matrix in parts.items()}
-    rng = np.random.default_rng(0)
-    first, second = (
-        sum(w * matrix for w, matrix in zip(rng.uniform(1, 2, len(inside)), inside.values()))
-        for _ in range(2)
-    )
+    weights = np.random.default_rng(0).uniform(1, 2, (2, len(inside)))
+    first, second = np.tensordot(weights, np.array(list(inside.values())), 1)
     # Two generic sums of symmetric matrices commute only where all of these do.
-    if np.abs(first @ second - second @ first).max() > _TOLERANCE * max(1, np.abs(first).max()) ** 2:
+    size = max(1.0, float(np.abs(first).max()))
+    if np.abs(first @ second - second @ first).max() > _TOLERANCE * size**2:
         return None
     vectors = np.linalg.eigh(first)[1]
     loads = np.stack(
@@ -465,4 +463,3 @@ def _in_blocks(
     inside += [basis.T @ matrix @ basis for matrix in parts.values()]
     rotation, blocks = invariant_blocks(inside)
     return basis @ rotation, blocks
-

@@ -208,6 +208,9 @@ def consequences(crossing: Crossing) -> list[Note]:
                 f"The formula has as many columns as there are models, {n_models}, which leaves no "
                 "replication: how much models of a kind differ comes from the prior alone, and so "
                 "do the widths of all intervals on the formula's terms.",
+                "The formula has as many columns as there are models, so that the prior alone says "
+                "how wide this interval is.",
+                first=True,
             )
         )
     for f, name in enumerate(crossing.framings):
@@ -225,6 +228,8 @@ def consequences(crossing: Crossing) -> list[Note]:
                 "one framing",
                 f"all prompts have {crossing.framings[0]} framing: a liking for certain words "
                 "cannot be told from a habit of scoring them so; add prompts of the other framing.",
+                f"All prompts are {crossing.framings[0]}, so that a preference cannot be told from "
+                "a habit of scoring some words high.",
             )
         )
     return notes
@@ -244,6 +249,7 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
                     f"{shared}, and {sorted(both)[0]!r} is a numerator and a denominator. Taken as "
                     "independent, they make all intervals too narrow; have no model on both sides.",
                     "Some models are on both sides of pairs, so the interval is too narrow.",
+                    first=True,
                 )
             )
     lone = _one_base_a_family(crossing)
@@ -275,6 +281,7 @@ def _dropped(name: str) -> Note:
         "share, which is left out. Taken as independent, models that share it make all intervals "
         "too narrow; keep as many models of each, or one.",
         f"What is shared by {describe_group(name)} is left out, so the interval is too narrow.",
+        first=True,
     )
 
 
@@ -349,7 +356,7 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
 
 
 def _sample_complete(problem: Problem, settings: Settings, cores: int, progress: Progress | None):  # type: ignore[no-untyped-def]
-    from valuebias.analysis.sampling import sample_nuts, sample_pymc, useful_cores
+    from valuebias.analysis.sampling import sample_nuts, sample_pymc
 
     common = {
         "draws": settings.draws,
@@ -363,7 +370,6 @@ def _sample_complete(problem: Problem, settings: Settings, cores: int, progress:
         model = build_model(problem.crossing, problem.components, problem.prior, problem.packed)
         return sample_pymc(model, cores=cores, **common)
     posterior = problem.posterior(problem.strata)
-    cores = useful_cores(posterior, cores)
     return sample_nuts(posterior, cores=cores, progress=progress, **common)
 
 

@@ -9,17 +9,18 @@ same models can be looked at without sampling anew.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from valuebias.analysis.components import Components
-from valuebias.analysis.effects import Margins
 from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.grouping import OWN, Part
-from valuebias.analysis.hierarchical import Problem
+
+if TYPE_CHECKING:
+    from valuebias.analysis.effects import Margins
+    from valuebias.analysis.hierarchical import Problem
 
 __all__ = ["LeanModel", "LeanPart", "Leans", "average_rows", "lean_model"]
 

@@ -59,12 +59,10 @@ def build_model(
             v = pt.set_subtensor(v[crossed], v[crossed] * correlation[component[crossed]])
         if contrasts.size:
             shift = pm.Normal("spread_contrast", 0.0, prior.spread, dims=("level", "contrast"))
-            spread = pm.Deterministic("spread", pt.exp(shift @ contrasts.T), dims=("level", "kind"))
+            # No matrix product: PyTensor would look for a BLAS to do it.
+            logs = (shift[:, None, :] * contrasts).sum(axis=-1)
+            spread = pm.Deterministic("spread", pt.exp(logs), dims=("level", "kind"))
             v = pt.set_subtensor(v[scaled], v[scaled] * spread.ravel()[entry[scaled]] ** 2)
-        outputs = (
-            CollapsedLogLikelihood()
-            .make_node(v, packed.layout, packed.patterns, packed.df, packed.scatter)
-            .outputs
-        )
+        outputs = CollapsedLogLikelihood().make_node(v, *packed.arrays).outputs
         pm.Potential("collapsed", outputs[0])
     return model

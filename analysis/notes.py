@@ -22,7 +22,7 @@ class Note:
     headline : str
         A sentence for the headline; empty where the note does not change how that is to be read.
     first : bool
-        Whether the headline is to begin with it.
+        Whether that sentence goes before the answer, because it qualifies all of it.
     """
 
     code: str

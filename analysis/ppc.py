@@ -15,8 +15,8 @@ __all__ = ["CHECKS", "predictive_check"]
 Array = NDArray[np.float64]
 
 CHECKS = {
-    "lean": "mean lean of all models, signed by framing",
-    "lean spread": "SD over models of the signed lean",
+    "lean": "mean lean of all models",
+    "lean spread": "SD over models of their lean",
     "word spread": "SD over words of their mean outcome (largest framing)",
     "model × word spread": "SD of model × word means about the words' means",
     "prompt spread": "SD over prompts of the mean lean",

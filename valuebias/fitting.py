@@ -13,7 +13,7 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.fit_result import Fit
-from valuebias.schema import model_table, validate
+from valuebias.schema import validate
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit

@@ -141,10 +141,24 @@ class Recovery:
     @cached_property
     def v(self) -> Array:
         """Variance parameters, (draw, variance)."""
-        posterior, components = self.tree["posterior"], self.problem.components
-        sd, correlation = posterior["sd"].to_numpy(), posterior["correlation"].to_numpy()
-        spread = posterior["spread"].to_numpy() if "spread" in posterior else np.ones((2, 1))
-        return components.variances(sd, correlation, spread).reshape(-1, components.n_variances)
+        correlation = self.tree["posterior"]["correlation"].to_numpy()
+        correlation = correlation.reshape(len(self.sd), -1)
+        return self.problem.components.variances(self.sd, correlation, self.spread)
+
+    @cached_property
+    def sd(self) -> Array:
+        """Standard deviations of the components, (draw, component, framing)."""
+        sd = self.tree["posterior"]["sd"].to_numpy()
+        return np.asarray(sd.reshape(-1, *sd.shape[2:]))
+
+    @cached_property
+    def spread(self) -> Array:
+        """Factors of the families' SDs, (draw, level, kind); ones where all have one spread."""
+        posterior = self.tree["posterior"]
+        if "spread" not in posterior:
+            return np.ones((len(self.sd), 2, 1))
+        spread = posterior["spread"].to_numpy()
+        return np.asarray(spread.reshape(-1, *spread.shape[2:]))
 
     @cached_property
     def effects(self) -> EffectDraws:

@@ -83,21 +83,15 @@ def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.
         prompts=tables["prompt"],
         lexicon=member if member.shape[1] else None,
         responses=rows.names["response"],
+        words=tables["response"],
         kind=stored or kind or "",
     )
-    words = tables["response"]
-    ds = ds.assign_coords({c: ("response", _array(words[c])) for c in words.columns})
     if meta is None:
         return ds
     for coord, about in meta["coords"].items():
         if about["dtype"] != "text" and ds[coord].dtype != about["dtype"]:
             ds[coord] = ds[coord].astype(about["dtype"])
     return ds.assign_attrs(attrs)
-
-
-def _array(column: pd.Series[Any]) -> npt.NDArray[Any]:
-    values = column.to_numpy()
-    return values.astype("U") if values.dtype == object else values
 
 
 class _Rows:

@@ -19,13 +19,15 @@ from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
 from valuebias.provenance import record
 from valuebias.schema import build
+from valuebias.scoring.bases import Origin, followed, local_base, warn
 from valuebias.tables import parse_csv, read_table, read_text
 
 __all__ = ["read_scores"]
 
 _MARK = "_rewards_"
 _NOT_SCORED = ("", "na", "nan", "null", "none")
-_COLUMNS = ("family", "base", "stage")
+_COLUMNS = ("family", "stage")
+_TEXTS = (*_COLUMNS, "base")
 
 _Path = str | os.PathLike[str]
 
@@ -49,8 +51,12 @@ def read_scores(
         is found from the file's name: ``<anything>_rewards_<org>_<name>.csv`` is ``<org>/<name>``.
     models : DataFrame or path, optional
         What the models are: a table, or a CSV or YAML file, with a column (or index) ``model`` and
-        the columns ``family``, ``base``, ``stage`` and, if known, ``n_params`` and further coords.
-        The ten reward models of the paper are known already.
+        the columns ``family``, ``stage`` and, if known, ``base``, ``n_params`` and further coords.
+        ``base`` is the very checkpoint that a model was trained from, size and version included:
+        models of one base are not independent. Where it is left out it is what the model's files
+        say, should they lie on this machine (a folder of the model's name, here or beside the
+        table, or the hub's cache); of pretrained models it is the model itself; else it stays
+        empty. The ten reward models of the paper are known already.
     prompts : str, path, PromptSet or DataFrame, default "superlatives"
         The prompt set that the columns belong to, as in :func:`valuebias.prompts`.
     lexicon : str, path, Lexicon or DataFrame, optional
@@ -70,6 +76,11 @@ def read_scores(
         If a file cannot be read, is empty, truncated, or has a cell that is no number; if files
         differ in their words or prompts; if a model, prompt or lexicon is unknown.
 
+    Warns
+    -----
+    ValueBiasWarning
+        If no base is known of some of several models.
+
     Notes
     -----
     Layout of https://github.com/brchristian/reward_models_inherit_value_biases_from_pretraining,
@@ -80,8 +91,8 @@ def read_scores(
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "mine_rewards_org_tiny.csv"
     >>> _ = path.write_text("response,best_ever_one,bad_ever_one\nwin,1.5,-1\nlove,2,0.25\n")
-    >>> about = pd.DataFrame({"family": ["Gemma"], "base": ["Gemma 2"], "stage": ["reward"]},
-    ...                      index=["org/tiny"])
+    >>> about = pd.DataFrame({"family": ["Gemma"], "base": ["google/gemma-2-2b-it"],
+    ...                       "stage": ["reward"]}, index=["org/tiny"])
     >>> ds = read_scores(path, models=about)
     >>> ds["model"].values.tolist(), ds["score"].sel(prompt="bad_ever_one").values.tolist()
     (['org/tiny'], [[-1.0, 0.25]])
@@ -105,9 +116,14 @@ def read_scores(
     details = {"prompts": {"name": prompt_set.name, "citation": prompt_set.citation}}
     if words is not None:
         details["lexicon"] = words.about()
+    beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
+    about, found = _with_bases(known, list(sheets), beside)
+    if found:
+        details["bases"] = found
+    warn(dict(zip(sheets, about["base"], strict=True)), stacklevel=2)
     return build(
         np.stack([sheet.scores(first.words, names) for sheet in sheets.values()]),
-        models=known.loc[list(sheets)].dropna(axis="columns", how="all"),
+        models=about.dropna(axis="columns", how="all"),
         prompts=prompt_set.table.loc[names],
         lexicon=words,
         responses=first.words,
@@ -130,19 +146,38 @@ def _known_models(models: _Path | pd.DataFrame | None) -> pd.DataFrame:
         if column not in table.columns:
             raise ValueBiasError(
                 f"The table of models has no column {column!r}; found {list(table.columns)}. "
-                "It needs family, base and stage, and may have n_params and more."
+                "It needs family and stage, and may have base, n_params and more."
             )
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise ValueBiasError(f"The table of models has {twice[0]!r} more than once.")
+    base = table["base"] if "base" in table.columns else pd.Series("", index=table.index)
+    base = base.where(base.notna() & (base != ""), bundled["base"].reindex(table.index))
+    table = table.assign(base=base.fillna(""))
     others = bundled.loc[[model for model in bundled.index if model not in set(table.index)]]
     return pd.concat([table, others])
+
+
+def _with_bases(
+    known: pd.DataFrame, names: list[str], beside: Path | None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Fill in what models were trained from: give their rows, and what names each base."""
+    bases: dict[str, str] = known["base"].to_dict()
+    found = {}
+    for name in (name for name in names if not bases[name]):
+        origin = local_base(name, beside)
+        if not origin.base and known.loc[name, "stage"] == "pretrained":
+            origin = Origin(name, "its stage")
+        if origin.base:
+            bases[name], found[name] = origin.base, origin.said_by
+    bases |= {name: followed(bases[name], bases) for name in found}
+    return known.loc[names].assign(base=[bases[name] for name in names]), found
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Turn the further columns that hold nothing but numbers into numbers."""
     for column in table.columns:
-        if column not in _COLUMNS:
+        if column not in _TEXTS:
             try:
                 numbers = pd.to_numeric(table[column].replace("", None))
             except (TypeError, ValueError):
@@ -200,7 +235,8 @@ def _model_of(path: Path, known: pd.DataFrame) -> str:
 def _unknown(what: str, known: pd.DataFrame) -> ValueBiasError:
     return ValueBiasError(
         f"{what} is unknown. Describe it: models=pandas.DataFrame({{'family': ['Gemma'], "
-        "'base': ['Gemma 2'], 'stage': ['reward'], 'n_params': [2.6e9]}, index=['<org>/<name>']), "
+        "'base': ['google/gemma-2-2b-it'], 'stage': ['reward'], 'n_params': [2.6e9]}, "
+        "index=['<org>/<name>']), "
         "or a CSV or YAML file with the columns model, family, base, stage and n_params. "
         f"Known: {', '.join(map(str, known.index))}."
     )

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import valuebias
-from valuebias import ValueBiasError
+from valuebias import ValueBiasError, ValueBiasWarning
 from valuebias.logprobs import reading
 
 PROMPTS = list(valuebias.prompts().table.index)
@@ -74,6 +74,19 @@ def test_models_of_ones_own(tmp_path: Path) -> None:
     assert tree["mine"]["stage"].to_numpy().tolist() == ["pretrained"]
 
 
+def test_models_without_a_base_are_named(tmp_path: Path) -> None:
+    models = {
+        "a": {"family": "F"},
+        "b": {"family": "F", "template": "plain"},
+        "c": {"family": "F", "base": "org/lm-2b"},
+    }
+    paths = {name: written(tmp_path, f"{name}.csv") for name in models}
+    with pytest.warns(ValueBiasWarning, match="No base is known of 1 of 3 models: 'a'"):
+        tree = valuebias.read_logprobs(paths, models=models)
+    assert [tree[name]["base"].item() for name in models] == ["", "b", "org/lm-2b"]
+    assert valuebias.read_logprobs({"a": paths["a"]}, models=models)["a"]["base"].item() == ""
+
+
 def test_cells_without_a_score(tmp_path: Path) -> None:
     frame = table().astype({PROMPTS[0]: object})
     frame.loc[0, PROMPTS[0]] = ""
@@ -105,8 +118,8 @@ def with_text(frame: pd.DataFrame) -> pd.DataFrame:
         (lambda f: f, {"models": {"a": {"family": "F"}}}, "names no model that models= describes"),
         (
             lambda f: f,
-            {"models": {"gemma-2-2b": {"family": "F"}}},
-            "'gemma-2-2b' has no base, and no configuration",
+            {"models": {"gemma-2-2b": {"base": "B"}}},
+            "'gemma-2-2b' has no family, and no configuration",
         ),
     ],
 )

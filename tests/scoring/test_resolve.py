@@ -69,7 +69,8 @@ def test_a_folder_says_all_that_is_needed(made: dict[str, Path]) -> None:
     assert (facts.vocab_size, facts.window, facts.max_length) == (320, None, 1024)
     assert (facts.pad_token_id, facts.labels) == (0, ("LABEL_0",))
     model = found.model
-    assert (model.family, model.base, model.stage) == ("Llama", "rm", "reward")
+    assert (model.family, model.base, model.stage) == ("Llama", None, "reward")
+    assert found.base_said_by == ""
     assert reward(made["gemma3"]).facts.window == tiny_models.WINDOW
 
 
@@ -106,6 +107,20 @@ def test_blanks_are_filled_and_what_is_given_stays(
     given = Model(str(made[name]), family="F", base="B", stage="pretrained", template=template)
     found = resolve(given, kind=kind).model
     assert (found.family, found.base, found.stage) == ("F", "B", "pretrained")
+
+
+def test_the_base_is_what_is_given_or_what_the_files_say_or_a_pretrained_model_itself(
+    made: dict[str, Path], rm: Path
+) -> None:
+    (rm / "README.md").write_text("---\nbase_model: org/lm-2b-it\n---\n")
+    found = reward(rm)
+    assert (found.model.base, found.base_said_by) == ("org/lm-2b-it", "README.md")
+    found = reward(rm, base="org/other")
+    assert (found.model.base, found.base_said_by) == ("org/other", "the specification")
+    instruct = resolve(Model(str(made["lm"])), kind="logprob")
+    assert (instruct.model.base, instruct.base_said_by) == (None, "")
+    pretrained = resolve(Model(str(made["lm"]), template="plain"), kind="logprob")
+    assert (pretrained.model.base, pretrained.base_said_by) == ("lm", "its stage")
 
 
 def test_planning_needs_no_weights(rm: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import naive
 import numpy as np
@@ -323,10 +325,15 @@ class TestBadInput:
 class TestRecord:
     def test_provenance(self, model: Make, prompts: PromptSet) -> None:
         specs = [
-            Model(str(model("llama", "reward")), name="a", family="One", n_pairs=5),
+            Model(
+                str(model("llama", "reward")), name="a", family="One", base="org/lm-2b", n_pairs=5
+            ),
             Model(str(model("qwen2", "reward")), name="b"),
         ]
-        ds = score(specs, prompts=prompts, lexicon=WORDS, budget=200)
+        with pytest.warns(ValueBiasWarning, match="No base is known of 1 of 2 models: 'b'") as told:
+            ds = score(specs, prompts=prompts, lexicon=WORDS, budget=200)
+        assert [warning.filename for warning in told] == [__file__]
+        assert ds["base"].to_numpy().tolist() == ["org/lm-2b", ""]
         assert ds["family"].to_numpy().tolist() == ["One", "Qwen"]
         assert np.isnan(ds["n_pairs"].to_numpy()[1])
         told = json.loads(ds.attrs["provenance"])
@@ -337,10 +344,51 @@ class TestRecord:
             assert len(first["settings"][key]) == 64
         assert first["settings"]["weights"] != second["settings"]["weights"]
         assert first["settings"]["backend"] == "torch"
+        assert (first["base_said_by"], second["base_said_by"]) == ("the specification", "")
         (ran,) = first["runs"]
         assert (ran["device"], ran["dtype"], ran["budget"]) == ("cpu", "float32", 200)
         # Where on this machine the models lie is nobody's business.
         assert str(model("llama", "reward").parent) not in ds.attrs["provenance"]
+
+    @pytest.mark.parametrize("kind", ["reward", "logprob"])
+    def test_tokens_of_words(self, model: Make, prompts: PromptSet, kind: Any) -> None:
+        from transformers import AutoTokenizer
+
+        specs = [
+            Model(str(model(name, kind)), name=name, base=name, template=template)
+            for name, template in (("llama", "chat"), ("qwen2", "plain"))
+        ]
+        ds = score(specs, prompts=prompts, lexicon=WORDS, kind=kind)
+        # In both templates a new line stands before the word, with which nothing merges.
+        counts = [
+            [len(AutoTokenizer.from_pretrained(spec.source)(w, add_special_tokens=False).input_ids)
+             for w in WORDS]
+            for spec in specs
+        ]  # fmt: skip
+        assert len({*counts[0]}) > 1
+        np.testing.assert_array_equal(ds["n_tokens"], np.mean(counts, axis=0))
+        if kind == "logprob":
+            scored = ds["token_logprob"].notnull().sum("token").isel(prompt=0).mean("model")
+            np.testing.assert_array_equal(ds["n_tokens"], scored)
+        assert score(specs[:1], prompts=prompts, lexicon=WORDS, kind=kind)["n_tokens"].to_numpy(
+        ).tolist() == counts[0]  # fmt: skip
+
+    def test_a_base_that_is_a_reward_model_is_followed_to_its_own(
+        self, model: Make, prompts: PromptSet, tmp_path: Path
+    ) -> None:
+        specs = []
+        for name, base in {
+            "first": "org/lm-2b-it",
+            "second": "org/first",
+            "third": "Skywork/Skywork-Reward-Gemma-2-27B",
+        }.items():
+            folder = shutil.copytree(model("llama", "reward"), tmp_path / name)
+            (folder / "README.md").write_text(f"---\nbase_model: {base}\n---\n")
+            specs.append(Model(str(folder), name=f"org/{name}"))
+        ds = score(specs, prompts=prompts, lexicon=WORDS)
+        assert ds["base"].to_numpy().tolist() == [
+            "org/lm-2b-it", "org/lm-2b-it", "google/gemma-2-27b-it",
+        ]  # fmt: skip
 
     def test_progress(self) -> None:
         from rich.console import Console

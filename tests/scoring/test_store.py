@@ -75,7 +75,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     folder = tmp_path_factory.mktemp("models")
     names = {"a": ("llama", "reward"), "b": ("qwen2", "reward"), "lm": ("llama", "logprob")}
     return {
-        name: Model(str(tiny_models.tiny(*key, folder / name)), name=name)
+        name: Model(str(tiny_models.tiny(*key, folder / name)), name=name, base=f"org/{name}-2b")
         for name, key in names.items()
     }
 
@@ -215,6 +215,27 @@ class TestFurtherModels:
         score(models["a"], store, lexicon="vocabulary")
         tree = score([models["a"], models["b"]], store, lexicon="vocabulary")
         assert list(tree.children) == ["a", "b"]
+
+    @pytest.mark.parametrize("lexicon", [WORDS, "vocabulary"])
+    def test_what_a_model_is_can_be_said_later(
+        self, models: dict[str, Model], store: Path, lexicon: Any
+    ) -> None:
+        def described(**fields: Any) -> Any:
+            made = score(Model(models["a"].source, name="a", **fields), store, lexicon=lexicon)
+            return made if isinstance(made, xr.Dataset) else made["a"].to_dataset()
+
+        first = described(family="F").load()
+        kept = finished(store)
+        assert (first["base"].item(), first["family"].item()) == ("", "F")
+        again = described(base="org/lm-2b", n_pairs=8).load()
+        assert finished(store) == kept
+        # What is not said again stays as it was.
+        found = [again[name].item() for name in ("base", "family", "stage", "n_pairs")]
+        assert found == ["org/lm-2b", "F", "reward", 8]
+        (about,) = json.loads(again.attrs["provenance"])["models"]
+        assert about["base_said_by"] == "the specification"
+        np.testing.assert_array_equal(again["score"], first["score"])
+        assert described().identical(again)
 
     def test_that_would_share_a_group(self, models: dict[str, Model], store: Path) -> None:
         twins = [Model(models["a"].source, name=name) for name in ("x/y", "x--y")]

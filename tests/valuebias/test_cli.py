@@ -306,8 +306,8 @@ class TestAblation:
         result = run("fit", ablation_file, *options)
         told = json.loads(succeeded(result))
         assert "fitted as an ablation. --no-ablation" in result.stderr
-        assert set(told) == {"headline", "converged", "messages", "gaps", "by_framing", "slope",
-                             "closing", "files"}  # fmt: skip
+        assert set(told) == {"headline", "converged", "messages", "cautions", "gaps", "by_framing",
+                             "slope", "closing", "files"}  # fmt: skip
         saved = valuebias.load(tmp_path / "fit.nc")
         assert isinstance(saved, AblationFit)
         assert saved.rope == 0.2

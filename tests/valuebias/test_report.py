@@ -145,6 +145,22 @@ def test_csv_reads_back(hostile_reports: Path, hostile_fit: Fit) -> None:
     np.testing.assert_allclose(contrasts["lower"], hostile_fit.contrasts()["lower"], rtol=1e-14)
 
 
+def test_permutation_tests_are_shown_without_a_p_of_zero(page: Page, hostile_reports: Path) -> None:
+    folder = hostile_reports / "tables"
+    labels = pd.read_csv(folder / "family_permutation.csv")
+    assert set(labels["unit"]) == {"model", "base"}
+    assert labels["p"].min() >= labels["p.min"].min() > 0
+    cells = {cell.strip() for cell in page.cells}
+    assert set(labels.loc[labels["framing"] == "signed", "remark"]) <= cells
+    shuffled = pd.read_csv(folder / "paper_permutation.csv")
+    assert (shuffled["p.plus1"] > 0).all()
+    expected = np.minimum(1, len(shuffled) * shuffled["p.plus1"])
+    np.testing.assert_allclose(shuffled["p.bonferroni"], expected)
+    shown = f"{expected.min():.2g}"
+    assert shown != "0"
+    assert shown in cells
+
+
 def test_markdown_is_text_and_tables(hostile_reports: Path, hostile_words: tuple[str, ...]) -> None:
     source = (hostile_reports / "report.md").read_text(encoding="utf-8")
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(source)

@@ -13,12 +13,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.provenance import sha256
 from valuebias.wide import read_scores
 
 GEMMA = "Skywork/Skywork-Reward-Gemma-2-27B"
 LLAMA = "Skywork/Skywork-Reward-Llama-3.1-8B-v0.2"
+BASES = ["google/gemma-2-27b-it", "meta-llama/Llama-3.1-8B-Instruct"]
 SHEET = "response,best_ever_one,bad_ever_one\nwin,1.5,-1\nlove,2,\nhope,NA,0.25\n"
 
 
@@ -33,7 +34,7 @@ def test_a_folder_a_file_files_and_a_mapping_are_read_alike(tmp_path: Path) -> N
     folder = read_scores(tmp_path)
     assert folder["model"].values.tolist() == [GEMMA, LLAMA]
     assert folder["family"].values.tolist() == ["Gemma", "Llama"]
-    assert folder["base"].values.tolist() == ["Gemma 2", "Llama 3.1"]
+    assert folder["base"].values.tolist() == BASES
     assert folder["nickname"].values.tolist() == ["S-Gem-27B", "S-Lla-8B-v0.2"]
     np.testing.assert_array_equal(folder["score"][0], [[1.5, 2, np.nan], [-1, np.nan, 0.25]])
     for other in (read_scores(paths), read_scores({GEMMA: paths[0], LLAMA: str(paths[1])})):
@@ -70,7 +71,7 @@ def test_a_lexicon_gives_memberships_and_is_recorded(tmp_path: Path) -> None:
     assert read_scores(sheet(tmp_path)).sizes["category"] == 0
 
 
-ABOUT = {"family": "Qwen", "base": "Qwen 2.5", "stage": "reward", "n_params": 3e9, "seed": 7}
+ABOUT = {"family": "Qwen", "base": "Qwen/Qwen2.5-3B", "stage": "reward", "n_params": 3e9, "seed": 7}
 
 
 @pytest.mark.parametrize("form", ["frame", "index", "csv", "yaml list", "yaml mapping"])
@@ -101,9 +102,48 @@ def test_your_table_goes_before_the_known_facts(tmp_path: Path) -> None:
     sheet(tmp_path, LLAMA)
     table = pd.DataFrame([{**ABOUT, "base": "mine"}], index=[GEMMA])
     ds = read_scores(tmp_path, models=table)
-    assert ds["base"].values.tolist() == ["mine", "Llama 3.1"]
+    assert ds["base"].values.tolist() == ["mine", BASES[1]]
     np.testing.assert_array_equal(ds["seed"], [7, np.nan])
     assert ds["nickname"].values.tolist() == ["", "S-Lla-8B-v0.2"]
+    for given_ in (table.drop(columns="base"), table.assign(base=""), table.assign(base=None)):
+        assert read_scores(tmp_path, models=given_)["base"].values.tolist() == BASES
+
+
+def test_a_base_is_what_is_given_or_what_files_say_or_asked_for(tmp_path: Path) -> None:
+    names = ["given", "rm", "tuned", "pretrained", "unknown"]
+    paths = {}
+    for name in names:
+        paths[name] = tmp_path / f"{name}.csv"
+        paths[name].write_text(SHEET)
+    for name, base in {"given": "org/not-this-1", "rm": "org/lm-2b-it", "tuned": "org/rm"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text(f"---\nbase_model: {base}\n---\n")
+    stages = {"given": "reward", "rm": "reward", "tuned": "reward", "pretrained": "pretrained"}
+    table = pd.DataFrame({"family": "F", "stage": {n: stages.get(n, "reward") for n in names}})
+    table["base"] = ["org/lm-7b-it", "", "", "", ""]
+    table.to_csv(tmp_path / "models.csv", index_label="model")
+    with pytest.warns(ValueBiasWarning, match="base is known of 1 of 5 models: 'unknown'") as told:
+        ds = read_scores(paths, models=tmp_path / "models.csv")
+    assert [warning.filename for warning in told] == [__file__]
+    assert ds["base"].values.tolist() == [
+        "org/lm-7b-it",
+        "org/lm-2b-it",
+        "org/rm",
+        "pretrained",
+        "",
+    ]
+    assert json.loads(ds.attrs["provenance"])["bases"] == {
+        "rm": "README.md", "tuned": "README.md", "pretrained": "its stage",
+    }  # fmt: skip
+    # A base that is itself one of the models stands on what that one stands on.
+    renamed = table.rename(index={"rm": "org/rm"}).drop(columns="base").assign(base="")
+    renamed.loc["org/rm", "base"] = "org/lm-2b-it"
+    renamed.to_csv(tmp_path / "models.csv", index_label="model")
+    some = {"org/rm": paths["rm"], "tuned": paths["tuned"]}
+    ds = read_scores(some, models=tmp_path / "models.csv")
+    assert ds["base"].values.tolist() == ["org/lm-2b-it"] * 2
+    # A single model has none to share a base with.
+    assert read_scores({"unknown": paths["unknown"]}, models=table)["base"].item() == ""
 
 
 @pytest.mark.parametrize(
@@ -155,7 +195,7 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
         (tmp_path / "none", {}, "has no .csv files"),
         ([], {}, "No files"),
         ({"me/mine": path}, {}, "model 'me/mine' is unknown"),
-        (path, {"models": pd.DataFrame({"family": ["x"]})}, "no column 'base'"),
+        (path, {"models": pd.DataFrame({"family": ["x"]})}, "no column 'stage'"),
         (path, {"models": pd.DataFrame([ABOUT, ABOUT], index=["a", "a"])}, "'a' more than once"),
         (path, {"models": tmp_path / "absent.csv"}, "cannot be read"),
         (path, {"prompts": "superlativs"}, "Did you mean 'superlatives'"),
@@ -204,7 +244,8 @@ def test_the_known_facts_agree_with_the_authors_table(released_data: Path) -> No
         mine = ds.sel(model=entry["name"])
         assert mine["nickname"].item() == entry["nickname"]
         assert mine["family"].item() == entry["base_model"]
-        assert mine["base"].item() == f"{entry['base_model']} {entry['base_version']}"
+        family, version, size = (entry[key] for key in ("base_model", "base_version", "size"))
+        assert f"{family}-{version}-{size}".lower() in mine["base"].item().lower()
         assert mine["stage"].item() == "reward"
         nominal = float(entry["size"].removesuffix("B")) * 1e9
         assert nominal == pytest.approx(mine["n_params"].item(), rel=0.35)

@@ -106,7 +106,8 @@ def find_base(model: Model) -> Base:
     ValueBiasError
         If it cannot be had, or has no chat template where its `template` asks for one.
     """
-    resolved = resolve(replace(model, head=_identity), kind="reward")
+    # What is trained on it stands on this very model, whatever it was itself trained from.
+    resolved = resolve(replace(model, head=_identity, base=model.base or model.name), kind="reward")
     return Base(resolved, Tokeniser(resolved))
 
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from valuebias.ablation.estimates import check_prob
 from valuebias.ablation.support import support_of
+from valuebias.analysis.contrasts import TURNED, named_framings
 from valuebias.analysis.curves import Curves, summarise
 from valuebias.analysis.levelling import LeanDraws, draw_leans
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.wording import rope_in_words, under
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -26,6 +28,7 @@ __all__ = [
     "lean_curves",
     "lean_name",
     "look",
+    "rope_of",
 ]
 
 Array = NDArray[np.float64]
@@ -136,14 +139,31 @@ def lean_name(fit: AblationFit) -> str:
     """Name the framing of an ablation's leans as figures and sentences do; empty for medians."""
     if fit.fit is None:
         return ""
-    return "signed by framing" if fit.framing == SIGNED else f"{fit.framing} prompts"
+    named = {framing: name for name, framing in _named(fit.fit).items()}
+    # Of prompts of one framing the lean is called after that, also where it was not asked for.
+    name = named.get(fit.framing, next(iter(named.values())))
+    return under(name).removeprefix("under ")
+
+
+def _named(fit: Fit | None) -> dict[str, str]:
+    """Give the framings by the names that estimands have; "signed" only where there are two."""
+    if fit is None:
+        return {SIGNED: SIGNED}
+    names = named_framings(fit.problem.crossing.framings)
+    return {name: SIGNED if name == TURNED else name for name in names}
+
+
+def rope_of(fit: AblationFit) -> str:
+    """Write the region of practical equivalence of an ablation as it was given."""
+    scale = fit.fit.problem.crossing.scale if fit.fit is not None else None
+    return rope_in_words(fit.rope, fit.unit, scale)
 
 
 def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
     """Set the framings side by side; see :meth:`valuebias.AblationFit.by_framing`."""
     check_prob(prob)
     tables = []
-    for framing in framings_of(fit.fit):
+    for name, framing in _named(fit.fit).items():
         curves = look(fit, framing).curves
         heads: list[tuple[object, ...]] = []
         draws: list[Array] = []
@@ -153,13 +173,13 @@ def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
                 n_pairs = [*curves.quantities(source), *curves.shared(pair, source)][-1]
                 end = curves.ends(source, [n_pairs])
                 at = (curves.category, source, n_pairs, *support_of(curves, pair, end).iloc[0])
-                heads.append((framing, "gap", " − ".join(pair), *at))
+                heads.append((name, "gap", " − ".join(pair), *at))
                 draws.append(curves.gap(pair, end)[..., 0])
             for family in curves.families:
                 own = curves.quantities(source, family)
                 if own:
                     at = (curves.category, source, own[-1], "measured", "")
-                    heads.append((framing, "family lean", family, *at))
+                    heads.append((name, "family lean", family, *at))
                     draws.append(curves.lean(family, curves.ends(source, own[-1:]))[..., 0])
         names = ["framing", "estimand", "name", "category", "source", "n_pairs", "support",
                  "extrapolated_for"]  # fmt: skip

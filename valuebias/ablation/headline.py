@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.ablation.framings import SIGNED, lean_name
+from valuebias.ablation.framings import SIGNED, lean_name, rope_of
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -21,7 +21,8 @@ def ablation_headline(fit: AblationFit) -> str:
     here = gaps[(gaps["name"] == name) & (gaps["source"] == source)]
     ends = here[here["progress"] == here["progress"].max()].sort_values("n_pairs")
     last = ends.iloc[-1]
-    said = f", {lean_name(fit)}" if fit.framing != SIGNED else ""
+    framed = lean_name(fit)
+    said = f", {framed}" if framed and not framed.startswith(SIGNED) else ""
     text = _warning(fit)
     text += (
         f"After {_count(last['n_pairs'])} pairs of {source}, the gap in lean "
@@ -51,7 +52,7 @@ def _change(fit: AblationFit, first: pd.Series, name: str, source: str) -> str:
         f"{_estimate(row, fit.unit)} for every doubling, and shrinks with probability "
         f"{row['p_shrinks']:.2f}. "
     )
-    half = f"±{end['rope']:.2g}"
+    half = rope_of(fit)
     if end["p_inside"] > 0.5:
         return told + f"It probably lies within {half} already at the smallest number of pairs. "
     chances = (

@@ -23,7 +23,8 @@ from valuebias.logprobs.vocabularies import (
 )
 from valuebias.provenance import record
 from valuebias.schema import build, model_table, prompt_table
-from valuebias.schema.contract import demand_unique
+from valuebias.schema.contract import coord_table, demand_unique
+from valuebias.schema.joining import joined_words
 
 __all__ = ["align", "alignment_report"]
 
@@ -64,12 +65,14 @@ def align(
     xarray.Dataset
         In the "valuebias/1" contract, kind ``logprob``, in nats. ``response`` is the text; texts
         come in the order of the first model's tokens. :func:`alignment_report` says what was lost.
+        Coords of your own on response are kept; of variants that become one text, the first's.
 
     Raises
     ------
     ValueBiasError
         If scores are no log-probs, or probabilities of a vocabulary do not sum to one; a model
-        occurs twice; prompts differ; no text is shared; no shared text is in the lexicon.
+        occurs twice; prompts or coords on response differ; no text is shared; no shared text is in
+        the lexicon.
 
     Notes
     -----
@@ -113,6 +116,10 @@ def align(
         found = vocabulary.of_texts(ds["score"].to_numpy()[0], places[there], combine=combine)
         score[row][np.ix_(order, there)] = found
     words = as_lexicon(lexicon) if lexicon is not None else None
+    known = [
+        vocabulary.of_words(coord_table(ds, "response"))
+        for vocabulary, ds in zip(vocabularies, datasets, strict=True)
+    ]
     details = {
         "alignment": {
             "how": how,
@@ -130,6 +137,7 @@ def align(
         prompts=prompt_table(first),
         lexicon=words,
         responses=texts.tolist(),
+        words=joined_words(known, [1] * len(known)),
         kind="logprob",
         provenance=record(details=details),
     )

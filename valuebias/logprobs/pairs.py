@@ -14,6 +14,7 @@ from valuebias.logprobs.methods import Formula, Method, get_method
 from valuebias.logprobs.vocabularies import demand_logprobs
 from valuebias.provenance import record
 from valuebias.schema import build, member_table, model_table, prompt_table, validate
+from valuebias.schema.contract import coord_table
 
 __all__ = ["implicit"]
 
@@ -50,8 +51,8 @@ def implicit(
     -------
     xarray.Dataset
         In the "valuebias/1" contract, kind ``implicit``. A "model" is a pair, named "a − b"; its
-        ``family`` is named "A over B" after theirs, and so is its ``base``. The coords
-        ``numerator`` and ``denominator`` name its two models.
+        ``family`` is named "A over B" after theirs, and so is its ``base``, where both are known.
+        The coords ``numerator`` and ``denominator`` name its two models.
 
     Raises
     ------
@@ -110,6 +111,7 @@ def implicit(
         prompts=prompt_table(logprobs),
         lexicon=member if member.shape[1] else None,
         responses=[str(word) for word in logprobs["response"].to_numpy()],
+        words=coord_table(logprobs, "response"),
         kind="implicit",
         units=chosen.units,
         provenance=record(details=details),
@@ -178,7 +180,9 @@ def _table(models: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFra
             {
                 "model": f"{a} − {b}",
                 "family": f"{one['family']} over {other['family']}",
-                "base": f"{one['base']} over {other['base']}",
+                "base": (
+                    f"{one['base']} over {other['base']}" if one["base"] and other["base"] else ""
+                ),
                 # A pair of stages has no name of its own; that of the numerator is the nearest.
                 "stage": one["stage"],
                 "numerator": a,

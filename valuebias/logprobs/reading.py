@@ -18,6 +18,7 @@ from valuebias.logprobs.places import HubFile, Place, fetched, places_of
 from valuebias.provenance import record
 from valuebias.schema import build
 from valuebias.schema.contract import SCHEMA, demand_unique
+from valuebias.scoring.bases import local_base, warn
 from valuebias.scoring.models import Model, read_models
 from valuebias.scoring.store import group_of
 from valuebias.text import without_nul
@@ -51,7 +52,8 @@ def read_logprobs(
         with log-probs in nats. Without a mapping the model is the one whose name is in the file's
         name, with any signs in the place of ``/`` and ``.``.
     models : Model, str, path, mapping, DataFrame, or sequence of these
-        What the models are, as :func:`valuebias.read_models` takes it; family and base are needed.
+        What the models are, as :func:`valuebias.read_models` takes it; the family is needed. The
+        base is what is given or what files on this machine say, as in :func:`valuebias.read_scores`.
         By default the twelve language models of the paper.
     prompts : str, path, PromptSet or DataFrame, default "superlatives"
         The prompt set that the columns belong to, as in :func:`valuebias.prompts`. Columns of other
@@ -70,6 +72,11 @@ def read_logprobs(
         If a file cannot be read, lacks a column, has a cell that is no number, the same token twice
         or no prompt of the set; if a model is unknown, or not fully described; or if a dataset on
         the hub is given without a commit, is not there, or cannot be downloaded.
+
+    Warns
+    -----
+    ValueBiasWarning
+        If no base is known of some of several models.
 
     Notes
     -----
@@ -95,6 +102,8 @@ def read_logprobs(
     groups = {}
     for name, place in places_of(paths, known, download=download).items():
         groups[group_of(name)] = _read(place, known[name], prompt_set, download=download)
+    bases = {str(ds["model"].item()): str(ds["base"].item()) for ds in groups.values()}
+    warn(bases, stacklevel=2)
     root = xr.Dataset(attrs={"schema": SCHEMA, "kind": "logprob", "units": "nat"})
     return xr.DataTree.from_dict({"/": root, **groups})
 
@@ -169,14 +178,16 @@ def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:
 
 def _about(model: Model) -> dict[str, Any]:
     coords = dict(model.coords())
-    for name in ("family", "base"):
-        if name not in coords:
-            raise ValueBiasError(
-                f"The model {model.name!r} has no {name}, and no configuration is read here that "
-                f"could tell. Give {name}= in models=."
-            )
-    stage = "pretrained" if model.template == "plain" else "instruct"
-    return {"stage": stage} | coords
+    if "family" not in coords:
+        raise ValueBiasError(
+            f"The model {model.name!r} has no family, and no configuration is read here that could "
+            "tell. Give family= in models=."
+        )
+    coords.setdefault("stage", "pretrained" if model.template == "plain" else "instruct")
+    if "base" not in coords:
+        found = local_base(model.source).base or local_base(model.name).base
+        coords["base"] = found or (model.name if coords["stage"] == "pretrained" else "")
+    return coords
 
 
 def _unique(tokens: Sequence[str], ids: np.ndarray) -> list[str]:

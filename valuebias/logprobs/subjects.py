@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,10 @@ def find_subject(model: Any, *, prompts: PromptSet, backend: Backend, progress: 
             f"There are {len(prompts)} prompts; expected at least two, since one half is trained "
             "on and the other held out."
         )
+    # What is made of it stands on the same checkpoint; where that is unknown, on the model itself.
     resolved = resolve(models[0], kind="logprob")
+    if resolved.model.base is None:
+        resolved = replace(resolved, model=replace(resolved.model, base=resolved.model.name))
     name, source = resolved.model.name, resolved.source
     if source.file is not None or not resolved.tokenizer.is_dir():
         raise ValueBiasError(

@@ -94,6 +94,19 @@ class Vocabulary:
         by_text = _reduced(values, tokens, text_of, len(texts), "max")
         return _reduced(by_text, np.arange(len(texts)), key[texts], len(places), combine)
 
+    def of_words(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Turn what is known of tokens into what is known of texts: the first that says anything.
+
+        Ids and decoded texts are about tokens, and left out.
+        """
+        table = table.drop(columns=["token_id", "decoded"], errors="ignore")
+        if table.empty:
+            return pd.DataFrame(index=self.texts)
+        place = self._text_key[self._token_text]
+        known = table.replace("", None)[place >= 0].groupby(place[place >= 0]).first()
+        texts = [name for name in table.columns if table[name].dtype == object]
+        return known.set_axis(self.texts, axis=0).fillna(dict.fromkeys(texts, ""))
+
 
 def demand_logprobs(ds: xr.Dataset, what: str) -> None:
     """Raise a ValueBiasError unless scores are log-probs of a distribution over tokens.

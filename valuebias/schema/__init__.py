@@ -7,7 +7,9 @@ name                         dims                                   what
 ===========================  =====================================  ===============================
 ``score``                    model, prompt, response                float32, NaN = not scored
 ``membership``               response, category                     bool; a word may have several
-``family``, ``base``         model                                  str
+``family``                   model                                  str
+``base``                     model                                  the checkpoint it was trained
+                                                                    from, "" where unknown
 ``stage``                    model                                  pretrained, instruct or reward
 ``n_params``                 model                                  number of parameters, NaN
                                                                     where unknown
@@ -16,7 +18,8 @@ name                         dims                                   what
 ===========================  =====================================  ===============================
 
 The dims model, prompt, response and category carry their names as unique text. Further coords on
-model or prompt are welcome. Attributes: ``schema`` ("valuebias/1"), ``kind`` (reward, logprob or
+model, prompt or response are welcome, such as a word's ``frequency``; scores made here have
+``n_tokens`` on response. Attributes: ``schema`` ("valuebias/1"), ``kind`` (reward, logprob or
 implicit), ``units`` ("1" for rewards, whose scale is arbitrary, else "nat") and ``provenance``
 (JSON text).
 """
@@ -33,6 +36,7 @@ from valuebias.schema.contract import (
     member_table,
     model_table,
     prompt_table,
+    word_table,
 )
 from valuebias.schema.joining import concat
 from valuebias.schema.validation import validate
@@ -49,4 +53,5 @@ __all__ = [
     "model_table",
     "prompt_table",
     "validate",
+    "word_table",
 ]

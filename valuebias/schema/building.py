@@ -40,6 +40,7 @@ def build(
     prompts: _Table | pd.DataFrame,
     lexicon: _Memberships | pd.DataFrame | None = None,
     responses: Sequence[str] | None = None,
+    words: pd.DataFrame | None = None,
     kind: str = "reward",
     units: str | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -53,9 +54,10 @@ def build(
         then looked up by name. The rows of a bare array are those of `models` and `prompts`, and
         `responses` names the words. NaN = not scored.
     models : pandas.DataFrame
-        One row a model, named by the index or by a column ``model``. Columns ``family``, ``base``
-        and ``stage`` are required; ``n_params`` (a count) is NaN where left out; every further
-        column becomes a coord.
+        One row a model, named by the index or by a column ``model``. Columns ``family`` and
+        ``stage`` are required. ``base`` is the checkpoint that a model was trained from, such as
+        "google/gemma-2-2b-it": models of one base are not independent. It is "" where left out, and
+        ``n_params`` (a count) NaN; every further column becomes a coord.
     prompts : PromptSet or pandas.DataFrame
         One row a prompt, named by the index or by a column ``prompt``. Columns ``text`` and
         ``framing`` are required.
@@ -64,6 +66,10 @@ def build(
         a category. Left out, the dataset has no categories.
     responses : sequence of str, optional
         The words, where `score` does not name them.
+    words : pandas.DataFrame, optional
+        What is known of the words, such as their frequency: one row a word, named by the index or
+        by a column ``response``. Every column becomes a coord on response, which is NaN or "" for
+        words without a row; rows of other words are left out.
     kind : {"reward", "logprob", "implicit"}
         What was measured.
     units : str, optional
@@ -84,13 +90,21 @@ def build(
     Examples
     --------
     >>> models = pd.DataFrame(
-    ...     {"family": ["Gemma", "Llama"], "base": ["Gemma 2", "Llama 3"], "stage": "reward"},
+    ...     {
+    ...         "family": ["Gemma", "Llama"],
+    ...         "base": ["google/gemma-2-2b-it", "meta-llama/Llama-3.2-3B-Instruct"],
+    ...         "stage": "reward",
+    ...     },
     ...     index=["org/a", "org/b"],
     ... )
     >>> prompts = pd.DataFrame({"text": ["Best?"], "framing": ["positive"]}, index=["best"])
-    >>> ds = build([[[1, 2]], [[3, 5]]], models=models, prompts=prompts, responses=["win", "love"])
+    >>> words = pd.DataFrame({"frequency": [210.0, 45.5, 3.0]}, index=["love", "win", "zeal"])
+    >>> ds = build([[[1, 2]], [[3, 5]]], models=models, prompts=prompts,
+    ...            responses=["win", "love"], words=words)
     >>> dict(ds.sizes)
     {'model': 2, 'prompt': 1, 'response': 2, 'category': 0}
+    >>> ds["frequency"].values.tolist()
+    [45.5, 210.0]
     """
     return validate(
         assemble(
@@ -99,6 +113,7 @@ def build(
             prompts=prompts,
             lexicon=lexicon,
             responses=responses,
+            words=words,
             kind=kind,
             units=units,
             provenance=provenance,
@@ -113,6 +128,7 @@ def assemble(
     prompts: _Table | pd.DataFrame,
     lexicon: _Memberships | pd.DataFrame | None = None,
     responses: Sequence[str] | None = None,
+    words: pd.DataFrame | None = None,
     kind: str = "reward",
     units: str | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -125,15 +141,24 @@ def assemble(
     prompt_table = _looked_up(prompt_table, array["prompt"].to_numpy(), "prompt")
     if "n_params" not in models:
         models = models.assign(n_params=np.nan)
-    words = [str(word) for word in array["response"].to_numpy()]
+    base = models["base"] if "base" in models else [None] * len(models)
+    models = models.assign(base=["" if _absent(value) else value for value in base])
+    names = [str(word) for word in array["response"].to_numpy()]
     coords: dict[str, Any] = {dim: array[dim].to_numpy() for dim in DIMS}
-    member, categories = _membership(lexicon, words)
+    member, categories = _membership(lexicon, names)
     coords["category"] = categories
-    for dim, table in (("model", models), ("prompt", prompt_table)):
-        for name in table.columns:
+    tables = {"model": models, "prompt": prompt_table, "response": _of_words(words, names)}
+    for dim, table in tables.items():
+        for column in table.columns:
+            name = str(column)
             if name in (*DIMS, "category", "score", "membership"):
                 raise ValueBiasError(f"A column of the {dim} table may not be called {name!r}.")
-            coords[str(name)] = (dim, _column(table[name], str(name)))
+            if name in coords:
+                raise ValueBiasError(
+                    f"The {dim} table has a column {name!r}, and so has the {coords[name][0]} "
+                    "table. Rename one."
+                )
+            coords[name] = (dim, _column(table[column], name))
     return xr.Dataset(
         {"score": (DIMS, array.to_numpy()), "membership": (("response", "category"), member)},
         coords=coords,
@@ -212,6 +237,19 @@ def _looked_up(table: pd.DataFrame, names: npt.NDArray[np.str_], dim: str) -> pd
                 f"Add it. {did_you_mean(name, [str(k) for k in table.index][:50])}"
             )
     return table.iloc[[place[name] for name in names.tolist()]]
+
+
+def _of_words(words: pd.DataFrame | None, names: list[str]) -> pd.DataFrame:
+    """Give the rows of the words at hand; empty ones for words that the table lacks."""
+    if words is None or (isinstance(words, pd.DataFrame) and words.columns.empty):
+        return pd.DataFrame()
+    table = _by_name(words, "response")
+    order = table.index.get_indexer(pd.Index(names, dtype=object))
+    if (order >= 0).all():
+        return table.iloc[order]
+    # A truth that is not known is no truth value.
+    flags = {name: float for name in table.columns if pd.api.types.is_bool_dtype(table[name])}
+    return table.astype(flags).reset_index(drop=True).reindex(order)
 
 
 def _membership(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -15,10 +17,12 @@ __all__ = [
     "KINDS",
     "SCHEMA",
     "STAGES",
+    "coord_table",
     "demand_unique",
     "member_table",
     "model_table",
     "prompt_table",
+    "word_table",
 ]
 
 SCHEMA = "valuebias/1"
@@ -49,7 +53,7 @@ def model_table(ds: xr.Dataset) -> pd.DataFrame:
     >>> model_table(ds)["family"].tolist()
     ['A', 'B']
     """
-    return _table(ds, "model")
+    return coord_table(ds, "model")
 
 
 def prompt_table(ds: xr.Dataset) -> pd.DataFrame:
@@ -72,7 +76,38 @@ def prompt_table(ds: xr.Dataset) -> pd.DataFrame:
     >>> prompt_table(ds)["framing"].tolist()
     ['positive', 'negative']
     """
-    return _table(ds, "prompt")
+    return coord_table(ds, "prompt")
+
+
+def word_table(ds: xr.Dataset) -> pd.DataFrame:
+    """Give what is known of the words as a table.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A dataset that follows the contract.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a word, named by the index; one column a coord on response, such as ``n_tokens``
+        (:func:`valuebias.score` says what it is) or one of your own. Where the dataset has no coord
+        ``length``, a column ``length`` is added: the number of characters, which are the Unicode
+        code points of the word's composed form (NFC), so that "é" is one, however it is written.
+
+    Examples
+    --------
+    >>> from valuebias.simulate import simulate
+    >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words={"x": 1, "yy": 1}, seed=1)
+    >>> ds = ds.assign_coords(frequency=("response", [3.5, 0.25]))
+    >>> word_table(ds).to_dict("index")
+    {'x_0001': {'frequency': 3.5, 'length': 6}, 'yy_0001': {'frequency': 0.25, 'length': 7}}
+    """
+    table = coord_table(ds, "response")
+    if "length" in table.columns:
+        return table
+    lengths = [len(unicodedata.normalize("NFC", str(word))) for word in table.index]
+    return table.assign(length=np.array(lengths, dtype=np.int64))
 
 
 def member_table(ds: xr.Dataset) -> pd.DataFrame:
@@ -102,7 +137,8 @@ def member_table(ds: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(membership.to_numpy(), index=index, columns=columns)
 
 
-def _table(ds: xr.Dataset, dim: str) -> pd.DataFrame:
+def coord_table(ds: xr.Dataset, dim: str) -> pd.DataFrame:
+    """Give the coords on a dim, and nothing else, as a table."""
     # Object columns, because pandas' own text refuses a lone surrogate.
     columns = {}
     for name, coord in ds.coords.items():

@@ -13,10 +13,10 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema.building import build
-from valuebias.schema.contract import model_table, prompt_table
+from valuebias.schema.contract import coord_table, model_table, prompt_table
 from valuebias.schema.validation import validate
 
-__all__ = ["concat"]
+__all__ = ["concat", "joined_words"]
 
 
 def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset:
@@ -34,14 +34,15 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     Returns
     -------
     xarray.Dataset
-        All models. A coord on model that some datasets lack is "" (text) or NaN there. The
-        provenance lists those of the parts.
+        All models. A coord on model that some datasets lack is "" (text) or NaN there. A coord on
+        response is taken from whichever dataset knows it of a word; ``n_tokens`` is the mean over
+        the models of those that have it. The provenance lists those of the parts.
 
     Raises
     ------
     ValueBiasError
-        If a model occurs twice, or kind, units, prompts, categories, memberships or (``"exact"``)
-        words differ; the message names the first difference.
+        If a model occurs twice, or kind, units, prompts, categories, memberships, coords on
+        response or (``"exact"``) words differ; the message names the first difference.
 
     Examples
     --------
@@ -64,6 +65,54 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     if join == "exact":
         _check_same_words(parts, words)
     return validate(_joined(parts, words))
+
+
+def joined_words(tables: Sequence[pd.DataFrame], n_models: Sequence[int]) -> pd.DataFrame:
+    """Put what several datasets know of words into one table; raise where they contradict.
+
+    The index of each table are its words. How many tokens a word has differs by model, so
+    ``n_tokens``, a mean over models, becomes the mean over all.
+    """
+    columns = dict.fromkeys(column for table in tables for column in table.columns)
+    if not columns:
+        return pd.DataFrame()
+    words = list(dict.fromkeys(word for table in tables for word in table.index))
+    index = pd.Index(words, dtype=object)
+    made = {}
+    for column in columns:
+        having = [(t[column], n) for t, n in zip(tables, n_models, strict=True) if column in t]
+        made[column] = _mean(having, index) if column == "n_tokens" else _agreed(having, index)
+    return pd.DataFrame(made, index=index)
+
+
+def _mean(having: Sequence[tuple[pd.Series[Any], int]], index: pd.Index[Any]) -> pd.Series[Any]:
+    values = np.array([s.reindex(index).to_numpy(dtype=np.float64) for s, _ in having])
+    weights = np.array([[n] for _, n in having]) * ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean = np.nansum(values * weights, axis=0) / weights.sum(axis=0)
+    return pd.Series(mean, index=index)
+
+
+def _agreed(having: Sequence[tuple[pd.Series[Any], int]], index: pd.Index[Any]) -> pd.Series[Any]:
+    first = having[0][0]
+    if all(series.equals(first) for series, _ in having) and first.index.equals(index):
+        return first
+    found: dict[Any, Any] = {}
+    for series, _ in having:
+        for word, value in zip(series.index, series.tolist(), strict=True):
+            if value == "" or value != value:
+                continue
+            if found.setdefault(word, value) != value:
+                raise ValueBiasError(
+                    f"The word {word!r} has {series.name} {found[word]!r} in one dataset and "
+                    f"{value!r} in another. Correct one, or leave the coord out of one: "
+                    f"ds.drop_vars({series.name!r})."
+                )
+    if any(series.dtype == object for series, _ in having):
+        return pd.Series([found.get(word, "") for word in index], index=index, dtype=object)
+    # A truth that is not known is no truth value, so that it becomes a number.
+    kind = None if len(found) == len(index) else np.float64
+    return pd.Series([found.get(word, np.nan) for word in index], index=index, dtype=kind)
 
 
 def _check_models_differ(parts: list[xr.Dataset]) -> None:
@@ -155,6 +204,9 @@ def _joined(parts: list[xr.Dataset], words: list[str]) -> xr.Dataset:
         prompts=prompt_table(first),
         lexicon=lexicon if lexicon.size else None,
         responses=words,
+        words=joined_words(
+            [coord_table(ds, "response") for ds in parts], [ds.sizes["model"] for ds in parts]
+        ),
         kind=first.attrs["kind"],
         units=first.attrs["units"],
         provenance=records[0] if len(records) == 1 else {"parts": records},

@@ -18,6 +18,7 @@ _TEXT_COORDS = {"model": ("family", "base", "stage"), "prompt": ("text", "framin
 # Implicit rewards that are differences of probabilities have no unit.
 _OTHER_UNITS = {"implicit": ("1",)}
 _CHOICES = {"stage": STAGES, "framing": FRAMINGS}
+_MAY_BE_EMPTY = ("base",)
 
 
 def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
@@ -157,7 +158,7 @@ def _check_sizes(ds: xr.Dataset, values: npt.NDArray[Any]) -> None:
 def _check_texts(owners: list[str], values: list[Any], dim: str, name: str) -> None:
     choices = _CHOICES.get(name)
     for owner, value in zip(owners, values, strict=True):
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not (value or name in _MAY_BE_EMPTY):
             raise ValueBiasError(
                 f"{dim.capitalize()} {owner!r} has {name} {value!r}; expected text."
             )

@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 _HUB = re.compile(r"([\w.-]+/[\w.-]+|[\w.-]+)(?:/(.+\.(?:gguf|onnx)))?", re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SMALL = ("*.json", "*.jinja", "*.txt", "*.model")
+# The card, because it says what the model was trained from.
+_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "README.md")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 _NOT = ("original/*", "*.bin.index.json")
 

@@ -45,9 +45,14 @@ class Model:
     revision : str, optional
         A commit, tag or branch of the hub's repository; best a commit, so that what is scored
         cannot change.
-    family, base : str, optional
-        The family that comparisons are made between ("Llama") and the base model ("Llama 3.1"). By
-        default what the configuration says, and `name`.
+    family : str, optional
+        The family that comparisons are made between, such as "Llama"; by default what the
+        configuration says.
+    base : str, optional
+        The very checkpoint that the model was trained from, size and version included, best as its
+        hub id: models of one base are not independent. By default what the model's files say: an
+        adapter's configuration, the model card, a GGUF file's metadata or the name under which it
+        was loaded for training. A pretrained model is its own base.
     stage : {"pretrained", "instruct", "reward"}, optional
         By default "reward" for rewards; for log-probs "instruct" with a chat template and
         "pretrained" without.
@@ -85,7 +90,7 @@ class Model:
 
     Examples
     --------
-    >>> Model("google/gemma-2-2b-it", family="Gemma", base="Gemma 2", dtype="bfloat16").name
+    >>> Model("google/gemma-2-2b-it", base="google/gemma-2-2b", dtype="bfloat16").name
     'google/gemma-2-2b-it'
     >>> Model("~/models/mine.gguf", template="Q: {prompt} A: {response}").name
     'mine'
@@ -232,7 +237,7 @@ def read_models(source: Any) -> tuple[Model, ...]:
     Examples
     --------
     >>> [model.base for model in read_models("christian2026-rms")[:2]]
-    ['Llama 3.1', 'Llama 3']
+    ['meta-llama/Llama-3.1-8B-Instruct', 'meta-llama/Meta-Llama-3-8B-Instruct']
     >>> read_models({"a": {"source": "org/model", "family": "Llama"}})[0].family
     'Llama'
     """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from valuebias.backends.base import Backend
 from valuebias.provenance import sha256
-from valuebias.scoring.models import Model
+from valuebias.scoring.bases import followed
+from valuebias.scoring.models import Model, read_models
 from valuebias.scoring.plan import Plan
 from valuebias.scoring.resolve import Resolved, resolve
 from valuebias.scoring.store import Entry
@@ -105,14 +107,43 @@ def prepare(plan: Plan, engine: Backend) -> list[Prepared]:
     prepared = []
     for specified in plan.models:
         resolved = resolve(specified, kind=plan.kind)
+        tokeniser = tokenisers.of(resolved)
         entry = Entry(
             name=resolved.model.name,
             source=_public(specified),
             coords=resolved.model.coords(),
-            settings=_settings(plan, resolved, tokenisers.of(resolved)) | {"backend": engine.name},
+            settings=_settings(plan, resolved, tokeniser) | {"backend": engine.name},
+            stated=tuple(specified.coords()),
+            base_said_by=resolved.base_said_by,
+            n_tokens=_n_tokens(plan, tokeniser),
         )
         prepared.append(Prepared(resolved=resolved, entry=entry, tokenisers=tokenisers))
-    return prepared
+    return _with_last_bases(prepared)
+
+
+def _n_tokens(plan: Plan, tokeniser: Tokeniser) -> tuple[int, ...] | None:
+    """Count each word's tokens after the first prompt; prompts hardly differ in that."""
+    if plan.words is None:
+        return None
+    prompt = str(plan.prompts.table["text"].iloc[0])
+    if plan.kind == "logprob":
+        sequences, first = tokeniser.targets(prompt, plan.words)
+        return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
+    return tuple(tokeniser.n_tokens(prompt, plan.words))
+
+
+def _with_last_bases(prepared: Sequence[Prepared]) -> list[Prepared]:
+    """Where a file names a reward model as the base, take what lies below that."""
+    models = [*read_models("christian2026-rms"), *(one.resolved.model for one in prepared)]
+    known = {name: m.base or "" for m in models for name in (m.name, m.source)}
+    made = []
+    for one in prepared:
+        entry = one.entry
+        if "base" in entry.coords and "base" not in entry.stated:
+            base = followed(str(entry.coords["base"]), known)
+            entry = replace(entry, coords={**entry.coords, "base": base})
+        made.append(replace(one, entry=entry))
+    return made
 
 
 def _settings(plan: Plan, resolved: Resolved, tokeniser: Tokeniser) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Literal
 from valuebias.backends.base import Source
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring import weights
+from valuebias.scoring.bases import Origin, stated_base
 from valuebias.scoring.facts import Facts, family_of, read_config, read_facts, read_raw
 from valuebias.scoring.hub import Located, fetch_weights, locate
 from valuebias.scoring.models import Model
@@ -40,6 +41,8 @@ class Resolved:
         The folder, or the GGUF file, that has the tokenizer.
     commit : str or None
         The commit of the hub's repository, where the model came from there.
+    base_said_by : str
+        What names the base: "the specification", a file, or nothing.
     """
 
     source: Source
@@ -47,6 +50,7 @@ class Resolved:
     facts: Facts
     tokenizer: Path
     commit: str | None = None
+    base_said_by: str = ""
 
 
 def resolve(
@@ -123,18 +127,27 @@ def resolve(
         trust_remote_code=model.trust_remote_code,
     )
     tokenizer = _tokenizer(model, located, download)
-    return Resolved(source, _filled(model, facts, kind), facts, tokenizer, located.commit)
-
-
-def _filled(model: Model, facts: Facts, kind: Kind) -> Model:
     stage = "instruct" if model.template == "chat" else "pretrained"
-    return replace(
+    filled = replace(
         model,
         family=model.family or family_of(facts),
-        base=model.base or model.name,
         stage=model.stage or ("reward" if kind == "reward" else stage),
         n_params=facts.n_params if model.n_params is None else model.n_params,
     )
+    origin = _origin(filled, located)
+    filled = replace(filled, base=origin.base or None)
+    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by)
+
+
+def _origin(model: Model, located: Located) -> Origin:
+    """Find what the model was trained from; a pretrained model stands on itself."""
+    if model.base:
+        return Origin(model.base, "the specification")
+    own = located.repository or model.name
+    found = stated_base(located.folder, located.file, own=(model.name, own))
+    if not found.base and model.stage == "pretrained":
+        return Origin(own, "its stage")
+    return found
 
 
 def _check_code(model: Model, located: Located, kind: Kind) -> None:

@@ -20,12 +20,13 @@ from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
 from valuebias.io import read
 from valuebias.provenance import versions
+from valuebias.scoring import bases
 from valuebias.scoring.compute import NO_TOKENS, Job, Runner, Tokenised
 from valuebias.scoring.finish import Finisher
 from valuebias.scoring.plan import Block, Kind, Plan, Words, make_plan
 from valuebias.scoring.prepare import Prepared, prepare
 from valuebias.scoring.shelf import Shelf
-from valuebias.scoring.store import locked, note_run, open_group, open_store
+from valuebias.scoring.store import locked, note_run, open_group, open_store, provenance_of
 from valuebias.scoring.vocabulary import read_vocabulary
 from valuebias.scoring.watch import Watch, watched
 
@@ -123,8 +124,11 @@ def score(
     Returns
     -------
     xarray.Dataset or xarray.DataTree
-        Scores in the "valuebias/1" contract. For vocabularies a tree with a group a model, as
-        :func:`valuebias.read_vocabulary` gives.
+        Scores in the "valuebias/1" contract. The coord ``n_tokens`` on response is how many tokens
+        a word takes in its conversation (those that are not there whatever the answer; for
+        log-probs those that the score is made of), counted after the first prompt: the mean over
+        models. For vocabularies a tree with a group a model, as :func:`valuebias.read_vocabulary`
+        gives.
 
     Raises
     ------
@@ -136,12 +140,14 @@ def score(
     Warns
     -----
     ValueBiasWarning
-        If memory ran out and packs were made smaller.
+        If no base is known of some of several models, neither from what is given nor from their
+        files; or memory ran out and packs were made smaller.
 
     Notes
     -----
     A store may be interrupted at any instant: the same call goes on where it stopped, and the
-    scores are the same to the last bit as without the interruption.
+    scores are the same to the last bit as without the interruption. What a model is (family, base
+    and so on) may be corrected or added at any time: give it, and run the same call again.
 
     Examples
     --------
@@ -215,6 +221,10 @@ def _fill(
 ) -> None:
     """Score what the store lacks, model by model."""
     shelves = open_store(path, plan, [model.entry for model in prepared])
+    stored = provenance_of(path).get("models", [])
+    known = {model.name: model.entry.coords.get("base", "") for model in prepared}
+    known |= {entry["name"]: entry["coords"].get("base", "") for entry in stored}
+    bases.warn(known, stacklevel=3)
     total = sum(model.weight * model.pairs(plan) for model in prepared)
     with (
         locked(path),

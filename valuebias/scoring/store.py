@@ -50,12 +50,21 @@ class Entry:
         Its coords: family, base, stage, n_params and so on.
     settings : dict
         What its scores depend on: revision, hashes, head and so on.
+    stated : tuple of str
+        Which coords the user gave; the others are what its files say.
+    base_said_by : str
+        What names its base.
+    n_tokens : tuple of int, optional
+        How many tokens each word has; None where the responses are tokens.
     """
 
     name: str
     source: str
     coords: Mapping[str, Any]
     settings: Mapping[str, Any]
+    stated: tuple[str, ...] = ()
+    base_said_by: str = ""
+    n_tokens: tuple[int, ...] | None = None
 
 
 def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, Shelf]:
@@ -95,10 +104,11 @@ def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, Sh
     for entry in entries:
         if entry.name in stored:
             _demand_same(path, stored[entry.name]["settings"], entry.settings, entry.name)
+            _describe(stored[entry.name], entry)
     new = [_about(entry) for entry in entries if entry.name not in stored]
     found["models"] += new
     if not fresh:
-        _mend(path, plan, found, plan.words)
+        _mend(path, _blank(plan, found, plan.words))
     rows = {entry["name"]: row for row, entry in enumerate(found["models"])}
     return {entry.name: Shelf(path, rows[entry.name]) for entry in entries}
 
@@ -128,16 +138,21 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
         If the group was made with other settings.
     """
     folder = path / group_of(entry.name)
-    if folder.exists():
-        stored = provenance_of(folder)["models"][0]
-        _demand_same(path, stored["settings"], entry.settings, entry.name)
-        return Shelf(folder, 0)
     details = provenance_of(path) | {"models": [_about(entry)]}
+    if folder.exists():
+        details = provenance_of(folder)
+        stored = details["models"][0]
+        _demand_same(path, stored["settings"], entry.settings, entry.name)
+        if not _describe(stored, entry):
+            return Shelf(folder, 0)
     tokens = [without_nul(token) for token in vocabulary["token"]]
     ds = _blank(plan, details, tokens).assign_coords(
         token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
         decoded=("response", np.array([*map(without_nul, vocabulary["text"])], dtype="U")),
     )
+    if folder.exists():
+        _mend(folder, ds)
+        return Shelf(folder, 0)
     with _told(folder), atomic_path(folder) as part:
         _write(ds, part, block_shape(plan, len(tokens)))
     return Shelf(folder, 0)
@@ -233,13 +248,28 @@ def _make(path: Path, plan: Plan, entries: Sequence[Entry]) -> None:
             _write(ds, part, shape, tokens=1 if plan.kind == "logprob" else 0)
 
 
-def _mend(path: Path, plan: Plan, provenance: Mapping[str, Any], words: Sequence[str]) -> None:
-    """Bring everything but the scores up to what the provenance says.
+def _describe(stored: dict[str, Any], entry: Entry) -> bool:
+    """Take over what is said of a model now; tell whether that changes what a store says.
+
+    What the user gives goes before what the store says, and that before what files say.
+    """
+    before = json.dumps(stored, sort_keys=True)
+    now = _about(entry)
+    given = {name: now["coords"][name] for name in entry.stated}
+    coords = now["coords"] | stored["coords"] | given
+    if coords.get("base") != stored["coords"].get("base"):
+        stored["base_said_by"] = now["base_said_by"]
+    stored["coords"] = coords
+    stored.setdefault("n_tokens", now["n_tokens"])
+    return json.dumps(stored, sort_keys=True) != before
+
+
+def _mend(path: Path, ds: xr.Dataset) -> None:
+    """Bring everything but the scores up to what a dataset without scores says.
 
     That adds models, and finishes what a run that was killed in the middle of adding them began.
     """
     shelf = Shelf(path, 0)
-    ds = _blank(plan, provenance, words)
     with _told(path), tempfile.TemporaryDirectory(prefix="valuebias-") as place:
         fresh = Path(place) / "fresh.zarr"
         _write(ds, fresh, shelf.shape, tokens=_tokens(path))
@@ -258,12 +288,17 @@ def _blank(plan: Plan, provenance: Mapping[str, Any], responses: Sequence[str]) 
     models = provenance["models"]
     shape = (len(models), len(plan.prompts), len(responses))
     table = pd.DataFrame([entry["coords"] for entry in models])
+    counts = [entry["n_tokens"] for entry in models if entry.get("n_tokens")]
+    words = pd.DataFrame(index=pd.Index(responses, dtype=object))
+    if counts:
+        words["n_tokens"] = np.mean(counts, axis=0)
     return assemble(
         np.broadcast_to(np.float32(np.nan), shape),
         models=table.set_axis([entry["name"] for entry in models], axis=0),
         prompts=plan.prompts,
         lexicon=plan.lexicon,
         responses=responses,
+        words=words,
         kind=plan.kind,
         provenance=provenance,
     )
@@ -291,7 +326,8 @@ def _tokens(path: Path) -> int:
 
 def _about(entry: Entry) -> dict[str, Any]:
     # Through JSON and back, so that it compares equal with what is read from a store.
-    return dict(json.loads(json.dumps(asdict(entry) | {"runs": []})))
+    about = {name: value for name, value in asdict(entry).items() if name != "stated"}
+    return dict(json.loads(json.dumps(about | {"runs": []})))
 
 
 def provenance_of(path: Path) -> dict[str, Any]:

@@ -166,6 +166,30 @@ class Tokeniser:
         self._check_ids(ids, [f"token {token}" for token in tokens])
         return [self._cut(conversation) for conversation in ids]
 
+    def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
+        """Count the tokens of each word as an answer: those that are not there after any answer.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+        words : sequence of str
+            What the assistant says.
+
+        Returns
+        -------
+        list of int
+            One a word.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`rewards` does, or if the template leaves the answer out.
+        """
+        before, after = self._around(prompt)
+        ids = self._encode(self._template.conversations(prompt, words), words)
+        return [max(0, len(found) - len(before) - len(after)) for found in ids]
+
     def targets(self, prompt: str, words: Sequence[str]) -> tuple[list[Integers], Integers]:
         """Tokenise the prompt with each word after it, and say where the word's tokens begin.
 
