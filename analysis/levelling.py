@@ -24,7 +24,7 @@ from valuebias.analysis.curves import Curves, by_pairs, sources_of
 from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.lean_model import LeanModel, Leans, average_rows
 
-__all__ = ["LeanDraws", "Levels", "draw_leans", "levels_of"]
+__all__ = ["LeanDraws", "Levels", "draw_leans", "levels_of", "trained_cells"]
 
 Array = NDArray[np.float64]
 
@@ -35,6 +35,7 @@ _STEP = 0.125
 _FARTHEST = 20.0
 """Doublings beyond the range; a change that goes on so far goes on for ever."""
 _COURSE = "np.sqrt(progress)"
+_CELL = ["family", "source", "n_pairs"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ def draw_leans(
     """
     sources = sources_of(design.models)
     levels = _levels(design) if levelling and by_pairs(design) == "curve" else {}
-    cells, of_cell = _free_columns(design)
+    cells = trained_cells(design)
+    of_cell = _free_columns(design, cells)
     basis = model.span(np.concatenate([*_every_course(design, levels), of_cell], axis=1))
     leans = model.within(basis)
     state = _State(leans, _courses(design, levels, basis), levels, rng)
@@ -189,8 +191,9 @@ def draw_leans(
     coefficient, level = [], []
     for sweep in range(_WARM_UP + int(place.max()) + 1):
         state.draw_levels()
-        state.draw_factor()
-        if sweep >= _WARM_UP:
+        if sweep < _WARM_UP:
+            state.draw_factor()
+        else:
             coefficient.append(leans.draw(state.columns(), state.factor, rng))
             level.append(state.level_of(sources))
     free = _draw_free(leans, design, cells, basis.T @ of_cell, basis, rng)
@@ -281,18 +284,21 @@ def _courses(design: ModelDesign, levels: dict[str, Levels], basis: Array) -> di
     return out
 
 
-def _free_columns(design: ModelDesign) -> tuple[pd.DataFrame, Array]:
-    """List the cells that were trained, and give each a column of its own."""
-    names = ["family", "source", "n_pairs"]
-    models = design.models.reset_index(drop=True)[names]
-    models = models.assign(family=models["family"].astype(str), source=models["source"].astype(str))
-    cells = models.drop_duplicates().sort_values(names, ignore_index=True)
-    which = models.merge(cells.reset_index(), on=names, how="left")["index"].to_numpy()
-    course = 1.0
-    if design.factor(_COURSE) is not None:
-        # Runs start alike, whatever they are trained on.
-        course = np.sqrt(design.models["progress"].to_numpy(dtype=float))[:, None]
-    return cells, (which[:, None] == np.arange(len(cells))) * course
+def trained_cells(design: ModelDesign) -> pd.DataFrame:
+    """List the cells that were trained: columns ``family``, ``source``, ``n_pairs``."""
+    models = design.models[_CELL].astype({"family": str, "source": str, "n_pairs": float})
+    return models.drop_duplicates().sort_values(_CELL, ignore_index=True)
+
+
+def _free_columns(design: ModelDesign, cells: pd.DataFrame) -> Array:
+    """Give every cell a column of its own, (model, cell)."""
+    models = design.models[_CELL].astype({"family": str, "source": str, "n_pairs": float})
+    place = cells.reset_index().merge(models.reset_index(drop=True), on=_CELL, how="right")["index"]
+    own = (place.to_numpy()[:, None] == np.arange(len(cells))).astype(float)
+    if design.factor(_COURSE) is None:
+        return own
+    # Runs start alike, whatever they are trained on.
+    return own * np.sqrt(design.models["progress"].to_numpy(dtype=float))[:, None]
 
 
 def _draw_free(
