@@ -198,7 +198,10 @@ def draw_leans(
             level.append(state.level_of(sources))
     free = _draw_free(leans, design, cells, basis.T @ of_cell, basis, rng)
     return LeanDraws(
-        np.stack(coefficient)[place, of_variances], np.stack(level)[place, of_variances], cells, free
+        np.stack(coefficient)[place, of_variances],
+        np.stack(level)[place, of_variances],
+        cells,
+        free,
     )
 
 
