@@ -39,7 +39,7 @@ def ablation_notes(made: AblationFit) -> list[Note]:
     )
     # Each number of pairs by itself is no curve that could be contradicted.
     if made.curves.by_pairs == "curve":
-        notes += curve_notes(made.departures(), levelling=made.curves.level is not None)
+        notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
     return notes
 
 
