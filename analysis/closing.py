@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg, stats
 
-from valuebias.analysis.levelling import levels_of
+from valuebias.analysis.levels import levels_of
 from valuebias.errors import ValueBiasError
 
 __all__ = ["BaseGap", "base_gaps", "closing_row", "departure_rows", "share_row"]

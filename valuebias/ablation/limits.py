@@ -37,7 +37,7 @@ def ablation_notes(made: AblationFit) -> list[Note]:
     notes = layout_notes(models, made.formula, base_slopes=slopes, both=_most_in_common(made))
     # Each number of pairs by itself is no curve that could be contradicted.
     if made.curves.by_pairs == "curve":
-        notes += curve_notes(made.departures(), levelling=made.curves.level is not None)
+        notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
     return notes
 
 
