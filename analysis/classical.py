@@ -16,10 +16,11 @@ import xarray as xr
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from valuebias.analysis.frames import from_rows
+from valuebias.analysis.frames import as_records, as_text, from_rows
 from valuebias.analysis.leans import COLUMNS, leans
 from valuebias.analysis.medians import MedianRanks, median_ranks
 from valuebias.analysis.mixed import INTERCEPT, SLOPES, MixedFit, fit_mixed
+from valuebias.analysis.permutation import bases_of, family_permutations
 from valuebias.analysis.welch import permutation_tests, welch_tests
 from valuebias.errors import ValueBiasError
 from valuebias.schema import validate
@@ -61,7 +62,13 @@ class Classical:
     anova_mixed : pandas.DataFrame
         Type-II Wald χ² of both mixed models: ``spec``, ``term``, ``Chisq``, ``Df``, ``Pr(>Chisq)``.
     permutation, welch : pandas.DataFrame
-        Two families compared in each category × framing; see `valuebias.analysis.welch`.
+        Two families compared in each category × framing; see `valuebias.analysis.welch`. Of the
+        paper's permutation tests ``p.perm`` is the paper's own p, which may be 0; ``p.plus1`` is
+        the one to read and ``p.bonferroni`` corrects it.
+    family_permutation : pandas.DataFrame
+        The difference in lean of every two families, tested by permuting their labels over the
+        models and, where models share them, over the bases; see `valuebias.analysis.permutation`.
+        Not the paper's: its shuffles take median ranks of one model for independent.
     messages : tuple of str
         What could not be estimated, and why; singular fits; missing medians.
     n_permutations, seed : int
@@ -91,6 +98,7 @@ class Classical:
     anova_mixed: pd.DataFrame
     permutation: pd.DataFrame
     welch: pd.DataFrame
+    family_permutation: pd.DataFrame
     messages: tuple[str, ...]
     n_permutations: int
     seed: int
@@ -154,19 +162,22 @@ class Classical:
             "Type-II ANOVA (least squares)": self.anova,
             "Type-II Wald tests of the mixed models": self.anova_mixed,
             f"Permutation tests of Welch's t ({self.n_permutations} shuffles, seed {self.seed})":
-                self.permutation,
+                self._shuffles(),
             "Welch's t": self.welch,
+            "Family labels permuted over models, and over bases where models share them: "
+            "difference in mean lean (ranks)": self.family_permutation,
         }  # fmt: skip
         parts = [self.headline()["text"], *self.messages]
-        for title, frame in sections.items():
-            named = frame.index.name is not None
-            body = (
-                frame.to_string(index=named, float_format=_short, na_rep="")
-                if len(frame)
-                else "not estimated"
-            )
-            parts.append(f"{title}\n{body}")
+        parts += [f"{title}\n{as_text(frame)}" for title, frame in sections.items()]
         return "\n\n".join(parts) + "\n"
+
+    def _shuffles(self) -> pd.DataFrame:
+        """Show the paper's p as a count, for no p is 0 because none of the shuffles was as far."""
+        n = self.n_permutations
+        shares = self.permutation["p.perm"].tolist()
+        counts = ["" if np.isnan(p) else f"{round(p * n)}/{n}" for p in shares]
+        shown = self.permutation.assign(**{"p.perm": pd.Series(counts, dtype=object)})
+        return shown.rename(columns={"p.perm": "as large"})
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain lists and dicts, ready for JSON.
@@ -177,9 +188,9 @@ class Classical:
             One entry an attribute, tables as lists of rows; what does not exist is None.
         """
         names = ["table", "framing", "mixed", "mixed_slopes", "sd", "fits", "anova", "anova_mixed",
-                 "permutation", "welch", "medians"]  # fmt: skip
-        made: dict[str, Any] = {name: _records(getattr(self, name)) for name in names}
-        made["contrasts"] = _records(self.contrasts())
+                 "permutation", "welch", "family_permutation", "medians"]  # fmt: skip
+        made: dict[str, Any] = {name: as_records(getattr(self, name)) for name in names}
+        made["contrasts"] = as_records(self.contrasts())
         made["messages"] = list(self.messages)
         made["n_permutations"], made["seed"] = self.n_permutations, self.seed
         return made
@@ -204,7 +215,8 @@ def classical(
         Two categories to restrict the analysis to, the first as the reference; by default all.
         Ranks are taken over the whole lexicon either way.
     n_permutations : int, default 9999
-        Shuffles of each permutation test.
+        Shuffles of each permutation test; of labels of models or bases only where there are more
+        than 20,000 ways to give them, which are otherwise gone through one by one.
     seed : int, default 0
         Seed of the shuffles.
     progress : bool, default False
@@ -248,6 +260,9 @@ def classical(
     anova, excuse = _type_two(medians.frame())
     by_spec = {fit.spec: fit for fit in fits}
     empty = pd.DataFrame(columns=pd.Index(_FIT_COLUMNS, dtype=object))
+    labels, unpermuted = family_permutations(
+        medians, bases_of(dataset), n_permutations=n_permutations, seed=seed
+    )
     return Classical(
         medians=medians.frame(),
         table=medians.table(),
@@ -264,7 +279,8 @@ def classical(
             medians, n_permutations=n_permutations, seed=seed, progress=progress
         ),
         welch=welch_tests(medians),
-        messages=(*_remarks(medians), *messages, *excuse),
+        family_permutation=labels,
+        messages=(*_remarks(medians), *messages, *excuse, *unpermuted),
         n_permutations=n_permutations,
         seed=seed,
         ranks=medians,
@@ -379,22 +395,3 @@ def _sentence(row: pd.Series[Any], ranks: MedianRanks) -> str:
         f"With {article}{row['spec']} by model, {more} models lean {abs(row['estimate']):.1f} "
         f"median ranks more towards {first} against {second} than {less} models {test}"
     )
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give a table as rows of plain numbers and text, its index included if it has a name."""
-    columns: dict[str, list[Any]] = {}
-    if frame.index.name is not None:
-        columns[str(frame.index.name)] = frame.index.tolist()
-    columns |= {str(name): frame[name].tolist() for name in frame.columns}
-    return [
-        {
-            name: None if isinstance(value, float) and not np.isfinite(value) else value
-            for name, value in zip(columns, row, strict=True)
-        }
-        for row in zip(*columns.values(), strict=True)
-    ]

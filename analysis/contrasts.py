@@ -23,15 +23,20 @@ from valuebias.analysis.formula import Factor
 from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = [
+    "TURNED",
     "Estimand",
     "category_contrasts",
     "estimands",
     "framing_contrasts",
+    "named_framings",
     "stack_draws",
     "summarise_contrasts",
 ]
 
 Array = NDArray[np.float64]
+
+TURNED = "negative, turned"
+"""Name of the lean under negative prompts alone with its sign turned, so that it is of liking."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,15 @@ class Estimand:
     Attributes
     ----------
     kind : str
-        ``"family difference"``, ``"family difference, these words"``, ``"family lean"``, ``"model
-        lean"``, ``"predicted lean"``, ``"overall lean"`` or ``"slope"``; for another factor of the
-        formula its name stands in place of "family".
+        ``"family difference"``, ``"family difference, these words"``, ``"family lean"``, ``"base
+        lean"``, ``"model lean"``, ``"predicted lean"``, ``"predicted lean, these words"``,
+        ``"overall lean"`` or ``"slope"``; for another factor of the formula its name stands in
+        place of "family". Where words have covariates also ``"family difference, unadjusted"`` and,
+        of what a covariate does in one family and in another, ``"family difference in slope"``.
     name : str
     framing : str
-        ``"signed"``, ``"positive"`` or ``"negative"``.
+        ``"signed"``, ``"positive"`` or ``"negative"``; of prompts of one framing see
+        :func:`named_framings`.
     category : str
         The contrast of categories, such as ``"agency − communion"``.
     draws : ndarray, shape (draw,)
@@ -111,6 +119,19 @@ def framing_contrasts(framings: tuple[str, ...]) -> dict[str, Array]:
     return out
 
 
+def named_framings(framings: tuple[str, ...]) -> dict[str, Array]:
+    """Weights on the framings as estimands are named, the headline's first.
+
+    Of prompts of one framing nothing is signed by framing: the lean under positive prompts is that,
+    and under negative ones what is liked has the sign turned.
+    """
+    known = framing_contrasts(framings)
+    if len(framings) == 2:
+        return known
+    only = {framings[0]: known[framings[0]]}
+    return only if framings[0] == "positive" else {TURNED: known["signed"], **only}
+
+
 def estimands(
     crossing: Crossing,
     components: Components,
@@ -121,28 +142,43 @@ def estimands(
 ) -> list[Estimand]:
     """All estimands, the headline first."""
     rows = _rows(crossing)
+    framings = named_framings(crossing.framings)
+    first = next(iter(framings))
     out = []
     for category, weights in category_contrasts(crossing.categories, contrast).items():
         on_axes = crossing.contrast_weights(weights)
         coefficient = effects.coefficient @ on_axes  # (draw, column, framing)
         these_words = (effects.coefficient + effects.word_shift) @ on_axes
-        model = effects.model @ on_axes
-        unseen = _unseen_models(components, v, weights, rng)
-        for framing, sign in framing_contrasts(crossing.framings).items():
-            by_column = coefficient @ sign
+        unadjusted = effects.coefficient @ crossing.unadjusted_weights(weights)
+        model, base = effects.model @ on_axes, effects.base @ on_axes
+        unseen = _Unseen(crossing, components, v, weights, rng)
+        for framing, sign in framings.items():
+            by_column, on_these = coefficient @ sign, these_words @ sign
             for kind, name, row in rows:
                 out.append(Estimand(kind, name, framing, category, by_column @ row))
-                if kind.endswith("difference") and framing == "signed":
-                    draws = these_words @ sign @ row
-                    out.append(Estimand(f"{kind}, these words", name, framing, category, draws))
+                if kind.endswith("difference") and framing == first:
+                    also = {"these words": on_these @ row}
+                    if crossing.covariate_names:
+                        also["unadjusted"] = unadjusted @ sign @ row
+                    for what, draws in also.items():
+                        out.append(Estimand(f"{kind}, {what}", name, framing, category, draws))
                 if kind.endswith(" lean") and kind != "overall lean":
-                    draws = by_column @ row + unseen @ sign
+                    # One draw of a model for all framings; of a family's own spread where it has.
+                    who = name if kind == "family lean" else None
+                    new, here = unseen.models(who), unseen.on_these_words(who)
+                    draws = by_column @ row + new @ sign
                     out.append(Estimand("predicted lean", name, framing, category, draws))
-            leans = by_column @ crossing.design.matrix.T + model @ sign
+                    draws = on_these @ row + (new + here) @ sign
+                    what = "predicted lean, these words"
+                    out.append(Estimand(what, name, framing, category, draws))
+            kinds = by_column @ crossing.design.matrix.T
+            leans = kinds + model @ sign
             for m, name in enumerate(crossing.models):
                 out.append(Estimand("model lean", str(name), framing, category, leans[:, m]))
+            out += _base_leans(crossing, kinds + base @ sign, framing, category)
+    out += _covariate_slopes(crossing, effects, rows)
     order = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind, _, _ in rows))}
-    framing_order = {name: i for i, name in enumerate(framing_contrasts(crossing.framings))}
+    framing_order = {name: i for i, name in enumerate(framings)}
     return sorted(
         out,
         key=lambda e: (
@@ -151,6 +187,32 @@ def estimands(
             framing_order[e.framing],
         ),
     )
+
+
+def _base_leans(crossing: Crossing, leans: Array, framing: str, category: str) -> list[Estimand]:
+    """Leans of the bases, where models share some; ``leans`` (draw, model) without models' own."""
+    base = crossing.space.group("base")
+    if base is None:
+        return []
+    return [
+        Estimand("base lean", name, framing, category, leans[:, base.labels == name].mean(axis=1))
+        for name in dict.fromkeys(base.labels.tolist())
+    ]
+
+
+def _covariate_slopes(
+    crossing: Crossing, effects: EffectDraws, rows: list[tuple[str, str, Array]]
+) -> list[Estimand]:
+    """Give what one SD of a word's covariate does, categories held fixed."""
+    out = []
+    for k, covariate in enumerate(crossing.covariate_names):
+        slope = effects.coefficient @ crossing.to_slope[:, k]
+        for framing, sign in framing_contrasts(crossing.framings).items():
+            for kind, name, row in rows:
+                if kind.endswith("difference") or kind == "overall lean":
+                    what = f"{kind} in slope" if kind != "overall lean" else "slope of words"
+                    out.append(Estimand(what, name, framing, covariate, slope @ sign @ row))
+    return out
 
 
 def _rows(crossing: Crossing) -> list[tuple[str, str, Array]]:
@@ -177,16 +239,50 @@ def _level_rows(crossing: Crossing, factor: Factor) -> list[tuple[str, str, Arra
     return differences + [(f"{kind} lean", level, row) for level, row in means.items()]
 
 
-def _unseen_models(
-    components: Components, v: Array, weights: Array, rng: np.random.Generator
-) -> Array:
-    """Deviation of a new model's lean from its kind, shape (draw, framing)."""
-    covariances = [components.covariance(name, v) for name in components.model_level]
-    covariance = np.sum(covariances, axis=0) * (weights @ weights)
-    # Two framings at most: the Cholesky factor of a correlation of ±1 would fail, this does not.
-    values, vectors = np.linalg.eigh(covariance)
-    noise = rng.standard_normal(covariance.shape[:2]) * np.sqrt(np.maximum(values, 0))
-    return np.asarray(np.einsum("sfg,sg->sf", vectors, noise))
+class _Unseen:
+    """A model that was not scored, on a base of its own: how its lean departs from its kind."""
+
+    def __init__(
+        self,
+        crossing: Crossing,
+        components: Components,
+        v: Array,
+        weights: Array,
+        rng: np.random.Generator,
+    ) -> None:
+        self._space, self._components, self._v = crossing.space, components, v
+        on_words = crossing.word_basis @ crossing.contrast_weights(weights)
+        self._sizes = {"category": weights @ weights, "word": on_words @ on_words}
+        shape = (len(v), components.n_framings)
+        self._noise = {kind: rng.standard_normal(shape) for kind in self._sizes}
+
+    def models(self, family: str | None) -> Array:
+        """Draw its departure in what it makes of categories, (draw, framing)."""
+        return self._draw("category", family)
+
+    def on_these_words(self, family: str | None) -> Array:
+        """Draw what its own likings of the words at hand add to its lean, (draw, framing)."""
+        return self._draw("word", family)
+
+    def _draw(self, level: str, family: str | None) -> Array:
+        covariance = np.zeros((len(self._v), *(self._components.n_framings,) * 2))
+        for name in self._components.model_level(level):
+            shares = self._shares(len(self._components[name].index), family)
+            for kind, share in enumerate(shares):
+                if share:
+                    covariance += share * self._components.covariance(name, self._v, kind)
+        # Two framings at most: Cholesky would fail at a correlation of ±1, this does not.
+        values, vectors = np.linalg.eigh(covariance * self._sizes[level])
+        noise = self._noise[level] * np.sqrt(np.maximum(values, 0))
+        return np.asarray(np.einsum("sfg,sg->sf", vectors, noise))
+
+    def _shares(self, n_kinds: int, family: str | None) -> Array:
+        """Weigh the families' variances: one family's own, else as the models at hand."""
+        if n_kinds == 1:
+            return np.ones(1)
+        if family in self._space.kinds:
+            return np.eye(n_kinds)[self._space.kinds.index(str(family))]
+        return np.bincount(self._space.kind_of, minlength=n_kinds) / len(self._space.kind_of)
 
 
 def stack_draws(items: list[Estimand], chains: int) -> xr.DataArray:

@@ -7,22 +7,36 @@ it is taken out exactly, which is the same as giving each model × prompt its ow
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from valuebias.analysis.blocks import invariant_blocks
 from valuebias.analysis.formula import ModelDesign
-from valuebias.analysis.sides import ModelSides, model_sides
+from valuebias.analysis.grouping import Group, ModelSpace, find_groups, make_space
 from valuebias.errors import ValueBiasError
 
-__all__ = ["FRAMINGS", "Crossing", "make_crossing"]
+__all__ = ["FRAMINGS", "REST", "Axis", "Crossing", "make_crossing"]
 
 FRAMINGS = ("positive", "negative")
-# Up to so many columns one dense block is quick.
-_FEW_COLUMNS = 5
+
+
+class Axis(NamedTuple):
+    """A direction among the words on which models, prompts and groups have effects of their own.
+
+    ``weight`` is its squared singular value: an effect of variance 1 has this variance on the axis.
+    ``kind`` says of what: ``"category"`` or ``"covariate"``; empty for the rest of the words.
+    """
+
+    weight: float
+    kind: str
+
+
+REST = Axis(0.0, "")
+"""The words off every axis: their effects are each word's own."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +51,8 @@ class Crossing:
     observed : ndarray of bool, shape (model, prompt, word)
     design : ModelDesign
         The formula's columns over models.
-    model_basis : ndarray, shape (model, column)
-        Orthonormal basis of the design's span, its first column constant; with further columns
-        where what models share asks for them (:mod:`valuebias.analysis.sides`).
-    sides : ModelSides
-        How models vary outside that span, and which of them share a model or a training run.
-    blocks : tuple of slice
-        Columns of `model_basis` that no covariance connects with others.
+    space : ModelSpace
+        How models vary, in the span of the formula and outside it, and what they share.
     framing : ndarray of int, shape (prompt,)
         Index into ``framings``.
     framings : tuple of str
@@ -51,12 +60,14 @@ class Crossing:
     categories : tuple of str
     membership : ndarray of float64, shape (word, category)
         Each word's membership, rows summing to one (a word in two categories counts half in each).
-    word_basis : ndarray, shape (word, category − 1)
-        Orthonormal basis of the centred memberships (principal axes).
-    axis_weight : ndarray, shape (category − 1,)
-        Squared singular values of the centred memberships, one an axis.
-    category_axes : ndarray, shape (category, category − 1)
-        Right singular vectors: maps category effects to the axes.
+    covariates : ndarray of float64, shape (word, covariate)
+        Centred and scaled over the words; no columns where the words have no formula.
+    covariate_names : tuple of str
+    word_basis : ndarray, shape (word, axis)
+        Orthonormal: principal axes of the centred memberships, as far as the covariates do not
+        explain them (category − 1), then those of the covariates.
+    axes : tuple of Axis
+        Kind and weight of each.
     scale : float
         Root mean square of ``y`` over observed cells, the unit of the priors.
     """
@@ -64,16 +75,15 @@ class Crossing:
     y: NDArray[np.float64]
     observed: NDArray[np.bool_]
     design: ModelDesign
-    model_basis: NDArray[np.float64]
-    sides: ModelSides
-    blocks: tuple[slice, ...]
+    space: ModelSpace
     framing: NDArray[np.intp]
     framings: tuple[str, ...]
     categories: tuple[str, ...]
     membership: NDArray[np.float64]
+    covariates: NDArray[np.float64]
+    covariate_names: tuple[str, ...]
     word_basis: NDArray[np.float64]
-    axis_weight: NDArray[np.float64]
-    category_axes: NDArray[np.float64]
+    axes: tuple[Axis, ...]
     scale: float
     models: pd.Index
     prompts: pd.Index
@@ -99,13 +109,58 @@ class Crossing:
         """Positions of the prompts of one framing."""
         return np.flatnonzero(self.framing == framing)
 
+    @property
+    def model_basis(self) -> NDArray[np.float64]:
+        """Orthonormal basis of the span over models, (model, column)."""
+        return self.space.basis
+
+    @property
+    def blocks(self) -> tuple[slice, ...]:
+        """Columns of `model_basis` that no covariance connects with others."""
+        return self.space.blocks
+
+    @property
+    def axis_weight(self) -> NDArray[np.float64]:
+        """Weights of the axes, (axis,)."""
+        return np.array([axis.weight for axis in self.axes])
+
+    @property
+    def n_category_axes(self) -> int:
+        """How many of the axes are of categories; they come first."""
+        return len(self.categories) - 1
+
+    @cached_property
+    def to_category(self) -> NDArray[np.float64]:
+        """Effects of the categories (zero-sum) by coordinate on each axis; (axis, category)."""
+        n = self.n_category_axes
+        members = self.membership - self.membership.mean(axis=0)
+        out = np.zeros((len(self.axes), len(self.categories)))
+        # The covariates' part of the memberships lies on the covariates' axes.
+        out[:n] = np.linalg.pinv(self.word_basis[:, :n].T @ members).T
+        return out
+
+    @cached_property
+    def to_slope(self) -> NDArray[np.float64]:
+        """Slopes of the covariates, categories held fixed, by coordinate; (axis, covariate)."""
+        members = self.membership - self.membership.mean(axis=0)
+        whole = np.column_stack([members, self.covariates])
+        return np.asarray((np.linalg.pinv(whole) @ self.word_basis)[members.shape[1] :].T)
+
     def contrast_weights(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn weights on categories (summing to zero) into weights on the axes.
 
-        Axis coordinates are √axis_weight times the category effects' projection, so the
-        contrast of category effects b is ``weights @ b = contrast_weights(weights) @ coordinate``.
+        With b the categories' effects, covariates held fixed, and c the coordinates,
+        ``weights @ b = contrast_weights(weights) @ c``.
         """
-        return np.asarray((weights @ self.category_axes) / np.sqrt(self.axis_weight))
+        return np.asarray(self.to_category @ weights)
+
+    def unadjusted_weights(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn weights on categories into weights on the axes, covariates left as they are.
+
+        The difference of the categories' means, whatever makes it.
+        """
+        members = self.membership - self.membership.mean(axis=0)
+        return np.asarray(self.word_basis.T @ (np.linalg.pinv(members).T @ weights))
 
 
 def make_crossing(
@@ -114,6 +169,11 @@ def make_crossing(
     framing: NDArray[np.str_],
     membership: pd.DataFrame,
     prompts: pd.Index,
+    *,
+    groups: tuple[Group, ...] | None = None,
+    spread: bool = False,
+    covariates: pd.DataFrame | None = None,
+    scale: float | None = None,
 ) -> Crossing:
     """Build the crossing.
 
@@ -129,6 +189,14 @@ def make_crossing(
         Every word in at least one category.
     prompts : Index
         Prompt names.
+    groups : tuple of Group, optional
+        What models share; found by their coordinates if not given.
+    spread : bool, default False
+        Whether families differ in how much their models (and bases) vary.
+    covariates : DataFrame, shape (word, covariate), optional
+        Numbers that describe the words, to adjust for.
+    scale : float, optional
+        The unit of the priors, where it is not to be taken from this outcome.
 
     Returns
     -------
@@ -144,49 +212,46 @@ def make_crossing(
     y = _centre(outcome, observed)
     weights = membership.to_numpy(dtype=float)
     weights = weights / weights.sum(axis=1, keepdims=True)
-    basis, axis_weight, axes = _word_axes(weights, membership)
+    described, names = _standardised(covariates, len(weights))
+    basis, axes = _word_axes(weights, membership, described, names)
     present = tuple(f for f in FRAMINGS if (framing == f).any())
     index = np.array([present.index(f) for f in framing], dtype=np.intp)
-    scale = float(np.sqrt((y**2).sum() / observed.sum()))
-    if not scale > 0:
+    unit = float(np.sqrt((y**2).sum() / observed.sum())) if scale is None else scale
+    if not unit > 0:
         raise ValueBiasError(
             "the outcome does not vary over words for any model and prompt; nothing can be fitted."
         )
-    model_basis = np.linalg.qr(design.matrix)[0]
-    model_basis = model_basis * np.sign(model_basis[0, 0])
-    sides = model_sides(design.models, model_basis)
-    sides, blocks = _in_blocks(sides, design)
+    shared = find_groups(design.models) if groups is None else groups
+    spans = [design.matrix[:, term.columns] for term in design.terms]
+    space = make_space(design.matrix, shared, _kinds(design) if spread else None, spans)
     return Crossing(
         y=y,
         observed=observed,
         design=design,
-        model_basis=sides.basis,
-        sides=sides,
-        blocks=blocks,
+        space=space,
         framing=index,
         framings=present,
         categories=tuple(map(str, membership.columns)),
         membership=weights,
+        covariates=described,
+        covariate_names=names,
         word_basis=basis,
-        axis_weight=axis_weight,
-        category_axes=axes,
-        scale=scale,
+        axes=axes,
+        scale=unit,
         models=design.models.index,
         prompts=prompts,
         words=membership.index,
     )
 
 
-def _in_blocks(sides: ModelSides, design: ModelDesign) -> tuple[ModelSides, tuple[slice, ...]]:
-    """Turn the basis of a large span so that it falls into blocks."""
-    basis = sides.basis
-    if basis.shape[1] <= _FEW_COLUMNS:
-        return sides, (slice(0, basis.shape[1]),)
-    by_term = [basis.T @ design.matrix[:, term.columns] for term in design.terms]
-    spans = [columns @ columns.T for columns in by_term]
-    rotation, blocks = invariant_blocks([*spans, *sides.in_span.values()])
-    turned = {name: rotation.T @ m @ rotation for name, m in sides.in_span.items()}
-    return replace(sides, basis=basis @ rotation, in_span=turned), blocks
+def _kinds(design: ModelDesign) -> dict[str, NDArray[np.bool_]]:
+    """Say which models are of which family, where at least two families have several models."""
+    family = design.factor("family")
+    if family is None:
+        return {}
+    own = design.models["family"].astype(str).to_numpy()
+    kinds = {level: own == level for level in family.levels}
+    return kinds if sum(int(mask.sum()) > 1 for mask in kinds.values()) > 1 else {}
 
 
 def _centre(outcome: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -195,27 +260,59 @@ def _centre(outcome: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArra
     return np.where(observed, y - y.sum(axis=2, keepdims=True) / count, 0.0)
 
 
+def _standardised(
+    covariates: pd.DataFrame | None, n_words: int
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    if covariates is None:
+        return np.zeros((n_words, 0)), ()
+    values = covariates.to_numpy(dtype=float)
+    values = values - values.mean(axis=0)
+    return values / values.std(axis=0), tuple(map(str, covariates.columns))
+
+
 def _word_axes(
-    weights: NDArray[np.float64], membership: pd.DataFrame
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    weights: NDArray[np.float64],
+    membership: pd.DataFrame,
+    covariates: NDArray[np.float64],
+    names: tuple[str, ...],
+) -> tuple[NDArray[np.float64], tuple[Axis, ...]]:
+    """Axes of the categories, covariates taken out, then axes of the covariates.
+
+    Random effects are independent on every axis, so that the strata stay small: a covariate's
+    effects are those of the covariate with whatever categories go along with it, and the slope with
+    the categories held fixed is worked out from the draws (:attr:`Crossing.to_slope`).
+    """
     n_words, n_categories = weights.shape
     if n_categories < 2:
         raise ValueBiasError(
             f"the lexicon has {n_categories} category {list(membership.columns)}; the model "
             "compares categories, so at least two are needed."
         )
-    if n_words < n_categories + 2:
+    if n_words < n_categories + len(names) + 2:
+        beside = f" and {len(names)} covariates" if names else ""
         raise ValueBiasError(
-            f"{n_words} scored words for {n_categories} categories are too few; score more words."
+            f"{n_words} scored words for {n_categories} categories{beside} are too few; score more "
+            "words."
         )
-    left, singular, right = np.linalg.svd(weights - weights.mean(axis=0), full_matrices=False)
+    centred = weights - weights.mean(axis=0)
     keep = n_categories - 1
+    singular = np.linalg.svd(centred, compute_uv=False)
     if singular[keep - 1] < 1e-8 * singular[0]:
         twins = _twin_categories(membership)
         raise ValueBiasError(
             f"categories {twins} cannot be told apart by their words; merge or drop one of them."
         )
-    return left[:, :keep], singular[:keep] ** 2, right[:keep].T
+    own, strengths, _ = np.linalg.svd(covariates, full_matrices=False)
+    left, singular, _ = np.linalg.svd(centred - own @ (own.T @ centred), full_matrices=False)
+    if singular[keep - 1] < 1e-6 * np.sqrt(n_words):
+        raise ValueBiasError(
+            f"the words' {', '.join(names)} tell the categories {list(membership.columns)} apart "
+            "completely, so that what is a category's and what is a covariate's cannot be told; "
+            "leave a covariate out of words=."
+        )
+    axes = [Axis(float(x) ** 2, "category") for x in singular[:keep]]
+    axes += [Axis(float(x) ** 2, "covariate") for x in strengths]
+    return np.concatenate([left[:, :keep], own], axis=1), tuple(axes)
 
 
 def _twin_categories(membership: pd.DataFrame) -> list[str]:

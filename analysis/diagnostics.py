@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,35 +12,67 @@ __all__ = ["Diagnostics", "describe_draws", "diagnose"]
 
 _RHAT_LIMIT = 1.01
 _ESS_LIMIT = 400
+# Beyond this the chains are not on the same posterior, whatever quantity shows it: contrasts are
+# drawn anew given the SDs, and that noise could hide it.
+_RHAT_APART = 1.05
+_DIVERGENT_SHARE = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnostics:
     """Convergence of a fit.
 
     Attributes
     ----------
     converged : bool
-        True where no message was raised.
+        True where no message was raised: what the answer rests on, the contrasts, can be trusted.
     messages : list of str
-        What is wrong and what to do, one sentence each; empty where all is well.
+        What is wrong with that and what to do, one sentence or two each; empty where all is well.
+    cautions : list of str
+        What is less well known of other parameters (SDs, correlations, means of categories), and
+        divergences too few to condemn the fit.
     divergences : int
         Divergent transitions after tuning.
+    transitions : int
+        All transitions after tuning.
     max_rhat : float
-        Largest split R-hat over SDs, correlations and contrasts.
+        Largest split R-hat over the contrasts.
     min_ess_bulk, min_ess_tail : float
-        Smallest effective sample sizes over the same.
+        Smallest effective sample sizes over the contrasts.
     table : DataFrame
-        R-hat and effective sample sizes by parameter.
+        R-hat and effective sample sizes by quantity; ``contrast`` is True for those that the answer
+        rests on.
+
+    Notes
+    -----
+    Limits: R-hat at most 1.01 and effective sample sizes of at least 400, after Vehtari et al.
+    2021, for the contrasts. For other parameters these limits raise a caution; R-hat above 1.05
+    raises a message. Any divergence may be a sign of bias, so their number is always shown; more
+    than one in a thousand transitions raise a message. Stan's guide to its warnings calls few
+    divergences beside good R-hat and effective sample sizes often good enough.
     """
 
     converged: bool
     messages: list[str]
+    cautions: list[str]
     divergences: int
+    transitions: int
     max_rhat: float
     min_ess_bulk: float
     min_ess_tail: float
-    table: pd.DataFrame = field(repr=False)
+    table: pd.DataFrame
+
+    def __repr__(self) -> str:
+        said = "converged" if self.converged else "NOT CONVERGED"
+        lines = [
+            f"<valuebias.Diagnostics: {said}>",
+            f"contrasts: R-hat at most {self.max_rhat:.3f}, effective sample size at least "
+            f"{self.min_ess_bulk:,.0f} (bulk) and {self.min_ess_tail:,.0f} (tail); "
+            f"{self.divergences} of {self.transitions:,} transitions diverged",
+            *(f"problem: {text}" for text in self.messages),
+            *(f"caution: {text}" for text in self.cautions),
+        ]
+        return "\n".join(lines)
 
 
 def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
@@ -87,46 +119,125 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
     )
 
 
-def diagnose(table: pd.DataFrame, stats: xr.Dataset) -> Diagnostics:
-    """Judge a table of :func:`describe_draws` rows and the sampler's statistics."""
-    divergences = int(stats["diverging"].sum())
-    max_rhat = float(table["rhat"].max())
-    min_bulk, min_tail = float(table["ess_bulk"].min()), float(table["ess_tail"].min())
-    messages = []
+def diagnose(contrasts: pd.DataFrame, others: pd.DataFrame, stats: xr.Dataset) -> Diagnostics:
+    """Judge tables of :func:`describe_draws` rows and the sampler's statistics.
+
+    Parameters
+    ----------
+    contrasts : DataFrame
+        What the answer rests on.
+    others : DataFrame
+        The other parameters.
+    stats : Dataset
+        ``diverging`` by chain and draw.
+
+    Returns
+    -------
+    Diagnostics
+    """
+    divergences, transitions = int(stats["diverging"].sum()), stats["diverging"].size
+    draws = stats.sizes["draw"]
+    messages: list[str] = []
+    cautions: list[str] = []
     if divergences:
+        strict = divergences > _DIVERGENT_SHARE * transitions
+        (messages if strict else cautions).append(_divergent(divergences, transitions, strict))
+    if contrasts["rhat"].isna().all() and others["rhat"].isna().all():
         messages.append(
-            f"{divergences} transitions diverged: the posterior has regions that the sampler "
-            "cannot follow. Look at fit.plot('trace'), and consider a tighter prior on its SDs."
+            "whether the chains agree cannot be judged: R-hat needs two chains or more, of four "
+            "draws or more each. Ask for chains=4."
         )
-    unknown = table["rhat"].isna()
-    if unknown.all():
-        messages.append(
-            "whether the chains agree cannot be judged: R-hat needs two chains or more. Ask for "
-            "chains=4."
-        )
-    elif unknown.any():
-        messages.append(
-            f"R-hat is undefined for {table.index[unknown][0]!r}: its draws do not vary. Sample "
-            "longer (tune=, draws=) and do not report these numbers."
-        )
-    if max_rhat > _RHAT_LIMIT:
-        messages.append(
-            f"R-hat is {max_rhat:.3f} for {table['rhat'].idxmax()!r} (should be at most "
-            f"{_RHAT_LIMIT}): the chains disagree. Sample longer (tune=, draws=) and do not report "
-            "these numbers."
-        )
-    if min(min_bulk, min_tail) < _ESS_LIMIT:
-        name = table[["ess_bulk", "ess_tail"]].min(axis=1).idxmin()
-        messages.append(
-            f"the effective sample size is {min(min_bulk, min_tail):.0f} for {name!r} (should be "
-            f"at least {_ESS_LIMIT}): intervals are noisy. Ask for more draws."
-        )
+    else:
+        messages += [*_undefined(contrasts), *_disagreement(contrasts, _RHAT_LIMIT)]
+        apart = _disagreement(others, _RHAT_APART)
+        messages += apart
+        cautions += _undefined(others)
+        cautions += [] if apart else _disagreement(others, _RHAT_LIMIT, rests=False)
+    messages += _few_draws(contrasts, draws)
+    cautions += _few_draws(others, draws, rests=False)
+    columns = ["rhat", "ess_bulk", "ess_tail"]
+    table = pd.concat([contrasts[columns].assign(contrast=True),
+                       others[columns].assign(contrast=False)])  # fmt: skip
     return Diagnostics(
-        not messages,
-        messages,
-        divergences,
-        max_rhat,
-        min_bulk,
-        min_tail,
-        table[["rhat", "ess_bulk", "ess_tail"]],
+        converged=not messages,
+        messages=messages,
+        cautions=cautions,
+        divergences=divergences,
+        transitions=transitions,
+        max_rhat=float(contrasts["rhat"].max()),
+        min_ess_bulk=float(contrasts["ess_bulk"].min()),
+        min_ess_tail=float(contrasts["ess_tail"].min()),
+        table=table,
     )
+
+
+def _divergent(count: int, transitions: int, strict: bool) -> str:
+    head = f"{count} of {transitions:,} transitions diverged"
+    if strict:
+        return (
+            f"{head}, more than one in a thousand: the posterior has regions that the sampler "
+            "cannot follow, and every number may be biased. Look at fit.plot('trace'), and give "
+            "the SDs a tighter prior."
+        )
+    return (
+        f"{head}: too few to condemn the fit, yet a sign that the sampler misses something. See "
+        "whether another seed or tune=2000 does without, and gives the same answer."
+    )
+
+
+def _undefined(table: pd.DataFrame) -> list[str]:
+    unknown = table.index[table["rhat"].isna()]
+    if unknown.empty:
+        return []
+    return [
+        f"R-hat is undefined for {_named(unknown[0], len(unknown))}: its draws do not vary, so "
+        "that they tell nothing of its uncertainty. Sample longer (tune=, draws=) and do not "
+        "report its interval."
+    ]
+
+
+def _disagreement(table: pd.DataFrame, limit: float, *, rests: bool = True) -> list[str]:
+    above = table.index[table["rhat"] > limit]
+    if above.empty:
+        return []
+    advice = (
+        "Sample longer (tune=, draws=) and do not report these numbers."
+        if rests
+        else "Sample longer (tune=, draws=) before reporting this parameter."
+    )
+    return [
+        f"R-hat is {table['rhat'].max():.3f} for {_named(table['rhat'].idxmax(), len(above))} "
+        f"(should be at most {limit}): the chains disagree. {advice}"
+    ]
+
+
+def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[str]:
+    """Say where effective draws are few: in the bulk the mean is noisy, in the tails the ends."""
+    found = []
+    noisy = {"bulk": "its mean and median are", "tail": "the ends of its interval are"}
+    for kind, what in noisy.items():
+        sizes = table[f"ess_{kind}"]
+        below = sizes.index[sizes < _ESS_LIMIT]
+        if below.empty:
+            continue
+        least = float(sizes.min())
+        wanted = _round_up(1.25 * draws * _ESS_LIMIT / max(least, 1.0))
+        before = "" if rests else " before reporting this parameter"
+        found.append(
+            f"the effective sample size in the {kind} is {least:.0f} for "
+            f"{_named(sizes.idxmin(), len(below))} (should be at least {_ESS_LIMIT}): {what} "
+            f"noisy. Ask for about draws={wanted}{before}."
+        )
+    return found
+
+
+def _round_up(n: float) -> int:
+    """Round up to two figures."""
+    step = 10 ** max(int(np.floor(np.log10(n))) - 1, 0)
+    return int(np.ceil(n / step) * step)
+
+
+def _named(label: object, count: int) -> str:
+    """Name a quantity, and say of how many it is the worst."""
+    name = repr(str(label).replace(" | ", ", "))
+    return name if count == 1 else f"{name} and {count - 1} more"

@@ -1,8 +1,9 @@
 """Draw coefficients and random effects from their exact conditional distribution, given variances.
 
-On each category axis the rotated outcome of a framing-mean stratum is a small Gaussian vector, the
-sum of independent components. Given one draw of the variances, the components are jointly Gaussian,
-so means and covariances are a few small matrix products, done for all draws at once.
+On each axis the rotated outcome of a framing-mean stratum is a small Gaussian vector, the sum of
+independent components. Given one draw of the variances each is drawn from its prior, and the draws
+are corrected by what their sum differs from the data (Matheron's rule): a few small matrix products
+for all draws at once.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.components import Components
-from valuebias.analysis.crossing import Crossing
-from valuebias.analysis.sides import Subspace
+from valuebias.analysis.crossing import REST, Axis, Crossing
+from valuebias.analysis.grouping import Subspace
 from valuebias.analysis.strata import Tables, coefficient_prior, split_words
 
 __all__ = [
@@ -32,7 +33,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class EffectDraws:
-    """Draws of the effects on the category axes, in outcome units.
+    """Draws of the effects on the axes, in outcome units.
 
     Attributes
     ----------
@@ -42,12 +43,15 @@ class EffectDraws:
         What the sampled words add to the coefficients: coefficient + word_shift holds for these
         words, coefficient for words like them.
     model : ndarray, shape (draw, model, framing, axis)
-        Deviation of each model from what its coordinates predict.
+        Deviation of each model from what the formula predicts, that of its base included.
+    base : ndarray, shape (draw, model, framing, axis)
+        What of it is its base's; zero where models share no bases.
     """
 
     coefficient: Array
     word_shift: Array
     model: Array
+    base: Array
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Margins:
     Attributes
     ----------
     on_axes : ndarray, shape ([draw,] axis, model, framing)
-        Framing means (times √P_f) on the category axes.
+        Framing means (times √P_f) on the axes.
     rest : ndarray, shape ([draw,] column · framing, word)
         Framing means off the axes, rotated to the span of the formula.
     """
@@ -84,40 +88,39 @@ def draw_effects(
     rng: np.random.Generator,
 ) -> EffectDraws:
     """Draw coefficients and model effects for every row of variances ``v`` (draw, variance)."""
-    n_draws = len(v)
-    n_models = crossing.shape[0]
-    n_axes = len(crossing.axis_weight)
-    n_framings = len(crossing.framings)
-    q = crossing.model_basis.shape[1]
+    n_draws, n_models, n_axes = len(v), crossing.shape[0], len(crossing.axes)
+    n_framings, q = len(crossing.framings), crossing.model_basis.shape[1]
     basis = crossing.model_basis
-
     coefficient = np.empty((n_draws, q, n_framings, n_axes))
     word_shift = np.empty_like(coefficient)
     model = np.empty((n_draws, n_models, n_framings, n_axes))
-    for j, weight in enumerate(crossing.axis_weight):
+    base = np.empty_like(model)
+    for j, axis in enumerate(crossing.axes):
+        own, bases = _owners(components, axis)
         prior = coefficient_prior(crossing, components, j, coefficient_scales)
         means = margins.on_axes[..., j, :, :]
         rotated = basis.T @ means
-        drawn = np.empty((n_draws, 3, q, n_framings))
+        drawn = np.empty((n_draws, 4, q, n_framings))
         for block in crossing.blocks:
-            parts = component_covariances(components, v, weight, block=block)
-            words = _sum(parts[name] for name in components.spans)
-            own = _sum(parts[name] for name in components.model_level)
             at = slice(block.start * n_framings, block.stop * n_framings)
-            wanted = [np.broadcast_to(prior[at, at], words.shape), words, own]
-            total = _sum(parts.values()) + prior[at, at]
+            parts = component_covariances(components, v, axis, block=block)
+            parts["coefficient"] = np.broadcast_to(prior[at, at], (n_draws, *prior[at, at].shape))
             here = rotated[..., block, :]
-            found = _draw_parts(wanted, total, here.reshape(*here.shape[:-2], -1), rng)
-            drawn[:, :, block] = found.reshape(n_draws, 3, -1, n_framings)
+            wanted = [["coefficient"], list(components.spans), own, bases]
+            found = _draw_sums(parts, wanted, here.reshape(*here.shape[:-2], 1, -1), rng)
+            drawn[:, :, block] = found.reshape(n_draws, 4, -1, n_framings)
         coefficient[..., j], word_shift[..., j] = drawn[:, 0], drawn[:, 1]
-
-        model[..., j] = np.einsum("ma,saf->smf", basis, drawn[:, 2])
-        noise = rng.standard_normal((n_draws, n_models, n_framings))
-        for subspace in crossing.sides.subspaces:
-            parts = component_covariances(components, v, weight, subspace)
-            own = _sum(parts[name] for name in components.model_level if name in parts)
-            here, white = subspace.project(means), subspace.project(noise)
-            model[..., j] += _draw_part(own, _sum(parts.values()), here, white)
+        inside = np.einsum("ma,skaf->skmf", basis, drawn[:, 2:])
+        model[..., j], base[..., j] = inside[:, 0], inside[:, 1]
+        for subspace in crossing.space.subspaces:
+            if not subspace.size:
+                continue
+            parts = component_covariances(components, v, axis, subspace)
+            here = subspace.basis.T @ means
+            found = _draw_sums(parts, [own, bases], here, rng)
+            outside = np.einsum("mn,sknf->skmf", subspace.basis, found)
+            model[..., j] += outside[:, 0]
+            base[..., j] += outside[:, 1]
 
     root = np.sqrt(components.replication)[:, None]
     # Coefficients lie in the design's own span, which the basis may exceed.
@@ -126,7 +129,15 @@ def draw_effects(
         coefficient=np.einsum("ab,sbfj->safj", unrotate, coefficient) / root,
         word_shift=np.einsum("ab,sbfj->safj", unrotate, word_shift) / root,
         model=model / root,
+        base=base / root,
     )
+
+
+def _owners(components: Components, axis: Axis) -> tuple[list[str], list[str]]:
+    """Components of what is the models' own (groups included), and of what is their bases'."""
+    bases = [g.name for g in components.space.groups if g.name.partition(":")[0] == "base"]
+    own = components.model_level(axis.kind)
+    return own, [f"{name}_{axis.kind}" for name in bases if f"{name}_{axis.kind}" in own]
 
 
 def draw_word_effects(
@@ -151,7 +162,7 @@ def draw_word_effects(
     functional = np.kron(rotated_row, framing_weights / root)
     rest, spread = np.zeros((len(v), margins.rest.shape[-1])), np.zeros(len(v))
     for block in crossing.blocks:
-        parts = component_covariances(components, v, 0.0, block=block)
+        parts = component_covariances(components, v, REST, block=block)
         words = _sum(parts[name] for name in components.spans)
         at = slice(block.start * len(root), block.stop * len(root))
         here, table = functional[at], margins.rest[..., at, :]
@@ -172,25 +183,26 @@ def draw_word_effects(
 def component_covariances(
     components: Components,
     v: Array,
-    weight: float,
+    axis: Axis,
     subspace: Subspace | None = None,
     *,
     block: slice | None = None,
 ) -> dict[str, Array]:
     """Covariance of each component in a framing-mean stratum; (draw, q·F, q·F) or (draw, F, F).
 
-    ``block`` picks columns of the formula's span.
+    ``block`` picks columns of the dense span.
     """
-    out = {}
-    for name, (whole, multiplier) in components.entries(weight, subspace).items():
+    out: dict[str, Array] = {}
+    for (name, kind), (whole, multiplier) in components.entries(axis, subspace).items():
         over_models = whole if block is None else whole[block, block]
-        covariance = components.covariance(name, v)
+        covariance = components.covariance(name, v, kind)
         if components[name].joint:
             root = np.sqrt(components.replication)
             covariance = covariance * root[:, None] * root
         n, f = len(over_models), components.n_framings
         kron = over_models[None, :, None, :, None] * covariance[:, None, :, None, :]
-        out[name] = multiplier * kron.reshape(len(v), n * f, n * f)
+        whole_of_kind = multiplier * kron.reshape(len(v), n * f, n * f)
+        out[name] = out[name] + whole_of_kind if name in out else whole_of_kind
     return out
 
 
@@ -198,25 +210,42 @@ def _sum(matrices: Iterable[Array]) -> Array:
     return np.asarray(np.sum(list(matrices), axis=0))
 
 
-def _draw_parts(wanted: list[Array], total: Array, y: Array, rng: np.random.Generator) -> Array:
-    """Joint draw of components given their sum ``y`` ([draw,] d); returns (draw, component · d)."""
-    stacked = np.concatenate(wanted, axis=1)  # Cov(parts, y), (draw, k·d, d)
-    gain = np.linalg.solve(total, stacked.transpose(0, 2, 1)).transpose(0, 2, 1)
-    covariance = -gain @ stacked.transpose(0, 2, 1)
-    d = y.shape[-1]
-    for i, part in enumerate(wanted):
-        block = slice(i * d, (i + 1) * d)
-        covariance[:, block, block] += part
-    noise = rng.standard_normal(gain.shape[:2])
-    mean = (gain @ y[..., None])[..., 0]
-    return np.asarray(mean + np.einsum("sij,sj->si", symmetric_root(covariance), noise))
+def _draw_sums(
+    parts: dict[str, Array], wanted: list[list[str]], y: Array, rng: np.random.Generator
+) -> Array:
+    """Draw sums of components given the sum of all, ``y`` ([draw,] unit, d).
+
+    ``parts`` are covariances (draw, d, d) of components that are independent of one another and
+    over units; ``wanted`` names the sums, of which a later one may be part of an earlier one.
+    Returns (draw, wanted, unit, d).
+    """
+    n_draws, d = next(iter(parts.values())).shape[:2]
+    # Components that no sum tells apart are drawn as one.
+    apart: dict[tuple[bool, ...], list[str]] = {}
+    for name in parts:
+        apart.setdefault(tuple(name in names for names in wanted), []).append(name)
+    covariances = {key: _sum(parts[name] for name in names) for key, names in apart.items()}
+    shape = (n_draws, y.shape[-2], d)
+    prior = {
+        key: rng.standard_normal(shape) @ _root(covariance)
+        for key, covariance in covariances.items()
+    }
+    surprise = y - _sum(prior.values())
+    weights = np.linalg.solve(_sum(covariances.values()), surprise.swapaxes(-1, -2))
+    out = np.zeros((n_draws, len(wanted), *shape[1:]))
+    for key, covariance in covariances.items():
+        drawn = prior[key] + (covariance @ weights).swapaxes(-1, -2)
+        for k in np.flatnonzero(key):
+            out[:, k] += drawn
+    return out
 
 
-def _draw_part(part: Array, total: Array, y: Array, noise: Array) -> Array:
-    """Draw one component for many units given sums ``y`` ([draw,] unit, F) and white ``noise``."""
-    gain = np.linalg.solve(total, part).transpose(0, 2, 1)
-    covariance = part - gain @ part
-    return y @ gain.swapaxes(-1, -2) + noise @ symmetric_root(covariance)
+def _root(covariance: Array) -> Array:
+    """Give R with RᵀR the covariance; by Cholesky where that works, which is quicker."""
+    try:
+        return np.linalg.cholesky(covariance).swapaxes(-1, -2)
+    except np.linalg.LinAlgError:
+        return symmetric_root(covariance)
 
 
 def symmetric_root(covariance: Array) -> Array:

@@ -20,7 +20,7 @@ from scipy import linalg
 
 from valuebias.errors import ValueBiasError, did_you_mean
 
-__all__ = ["Factor", "ModelDesign", "Term", "parse_formula"]
+__all__ = ["Factor", "ModelDesign", "Term", "learn_factor", "parse_formula"]
 
 _RANK_TOLERANCE = 1e-8
 
@@ -40,6 +40,13 @@ class Factor:
     def categorical(self) -> bool:
         """Whether it has levels rather than numbers."""
         return bool(self.levels)
+
+    @property
+    def names(self) -> set[str]:
+        """Coordinates that it is made of."""
+        if self.categorical or self.spec is None:
+            return {_strip_c(self.expression)}
+        return set(map(str, self.spec.required_variables))
 
     def code(self, models: pd.DataFrame) -> NDArray[np.float64]:
         """Code the rows of ``models``; shape (model, columns of this factor)."""
@@ -192,14 +199,14 @@ def parse_formula(formula: str, models: pd.DataFrame) -> ModelDesign:
         _require_margins(expressions, names, formula)
         for expression in expressions:
             if expression not in factors:
-                factors[expression] = _learn(expression, models)
+                factors[expression] = learn_factor(expression, models)
         members = tuple(factors[e] for e in expressions)
         width = int(np.prod([len(f.labels) for f in members]))
         terms.append(Term(":".join(expressions), slice(start, start + width), members))
         start += width
     design = ModelDesign(formula, np.empty((0, 0)), tuple(terms), models)
     matrix = design.rows(models)
-    _require_full_rank(matrix, terms, len(models))
+    _require_full_rank(matrix, terms, f"{len(models)} {_rows_of(models)}")
     return ModelDesign(formula, matrix, tuple(terms), models)
 
 
@@ -221,7 +228,7 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
     if isinstance(parsed, tuple) or any(not hasattr(term, "degree") for term in parsed):
         raise ValueBiasError(
             f"formula {formula!r} has several parts (separated by '|'); random effects are built "
-            "in, so give the terms over models only, for example '~ family + log10(n_params)'."
+            "in or written as '(1 | base)'; give the others as in '~ family + log10(n_params)'."
         )
     if not any(term.degree == 0 for term in parsed):
         raise ValueBiasError(
@@ -231,7 +238,8 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
     unknown = sorted(set(map(str, parsed.required_variables)) - set(models.columns))
     if unknown:
         raise ValueBiasError(
-            f"formula {formula!r} names {unknown[0]!r}, which is not a coordinate on 'model'. "
+            f"formula {formula!r} names {unknown[0]!r}, which is not a coordinate on "
+            f"{str(models.index.name or 'model')!r}. "
             f"{did_you_mean(unknown[0], map(str, models.columns))}"
         )
     return list(parsed)
@@ -241,6 +249,11 @@ def _plain(error: Exception) -> str:
     """First line of formulaic's message without its terminal colours."""
     text = str(error).split("\n")[0]
     return text.strip().rstrip(".")
+
+
+def _rows_of(table: pd.DataFrame) -> str:
+    """Say what the rows of a table are; words have a formula of their own."""
+    return "words" if table.index.name == "response" else "models"
 
 
 def _factor_name(expression: str, models: pd.DataFrame) -> str:
@@ -268,11 +281,12 @@ def _require_margins(expressions: list[str], names: set[frozenset[str]], formula
         )
 
 
-def _learn(expression: str, models: pd.DataFrame) -> Factor:
+def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
+    """Learn how to code a variable: contrasts of its levels, or centred and scaled numbers."""
     inner = _strip_c(expression)
     text = inner in models.columns and not pd.api.types.is_numeric_dtype(models[inner])
     if text or (inner != expression and inner in models.columns):
-        return _learn_levels(expression, models[inner])
+        return _learn_levels(expression, models[inner], _rows_of(models))
     # Quoted, so that spaces in a name or operators in an expression are not read as a formula.
     quoted = f"`{expression}`" if expression in models.columns else f"{{{expression}}}"
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -287,27 +301,27 @@ def _learn(expression: str, models: pd.DataFrame) -> Factor:
     if bad.any():
         raise ValueBiasError(
             f"term {expression!r} is not finite for {list(models.index[bad])}; "
-            "give these models a value or leave the term out."
+            f"give these {_rows_of(models)} a value or leave the term out."
         )
     scale = values.std(axis=0)
     if (scale < _RANK_TOLERANCE * (1 + np.abs(values).max(axis=0))).any():
         raise ValueBiasError(
-            f"term {expression!r} is the same for all models at hand, so its effect cannot be "
-            "estimated; leave it out of the formula."
+            f"term {expression!r} is the same for all {_rows_of(models)} at hand, so its effect "
+            "cannot be estimated; leave it out of the formula."
         )
     labels = tuple(map(str, matrix.columns))
     return Factor(expression, (), matrix.model_spec, values.mean(axis=0), scale, labels)
 
 
-def _learn_levels(expression: str, column: pd.Series[Any]) -> Factor:
+def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
     if column.isna().any() or (column.astype(str) == "").any():
         empty = list(column.index[column.isna() | (column.astype(str) == "")])
         raise ValueBiasError(f"coordinate {expression!r} is empty for {empty}; give it a value.")
     levels = tuple(sorted(set(column.astype(str))))
     if len(levels) < 2:
         raise ValueBiasError(
-            f"all models at hand have {expression} = {levels[0]!r}, so nothing can be compared; "
-            f"add models of another {expression}, or leave it out (formula='~ 1')."
+            f"all {rows} at hand have {expression} = {levels[0]!r}, so nothing can be compared; "
+            f"add {rows} of another {expression}, or leave it out (formula='~ 1')."
         )
     labels = tuple(f"{expression}[{i + 1}]" for i in range(len(levels) - 1))
     return Factor(expression, levels, labels=labels)
@@ -325,7 +339,7 @@ def _product(blocks: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return out
 
 
-def _require_full_rank(matrix: NDArray[np.float64], terms: list[Term], n_models: int) -> None:
+def _require_full_rank(matrix: NDArray[np.float64], terms: list[Term], who: str) -> None:
     """Name the first term that the terms before it already explain over the models at hand."""
     rank = 0
     for i, term in enumerate(terms):
@@ -334,8 +348,8 @@ def _require_full_rank(matrix: NDArray[np.float64], terms: list[Term], n_models:
         if new_rank < rank + term.size:
             raise ValueBiasError(
                 f"term {term.name!r} is collinear with {_aliases(matrix, terms[:i], term)} over "
-                f"the {n_models} models at hand, so their effects cannot be told apart; drop "
-                "one of them or add models that separate them."
+                f"the {who} at hand, so their effects cannot be told apart; drop one of them or "
+                f"add {who.partition(' ')[2]} that separate them."
             )
         rank = new_rank
 

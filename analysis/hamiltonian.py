@@ -62,20 +62,8 @@ class Hamiltonian:
     ) -> tuple[Array, float, bool]:
         """One trajectory of about a quarter turn; returns the new point, acceptance, divergence."""
         n_steps = max(1, int(np.pi / 2 / self.step * rng.uniform(0.8, 1.2)))
-        p = target.packed
         proposal, energy = _trajectory(
-            x,
-            self.root,
-            self.step,
-            n_steps,
-            rng.standard_normal(len(x)),
-            target.scales,
-            target.eta,
-            target.n_framings,
-            p.layout,
-            p.patterns,
-            p.df,
-            p.scatter,
+            x, self.root, self.step, n_steps, rng.standard_normal(len(x)), target.arguments
         )
         diverged = not np.isfinite(energy) or energy > _MAX_ENERGY_ERROR
         accept = 0.0 if diverged else float(np.exp(min(0.0, -energy)))
@@ -89,16 +77,14 @@ class Hamiltonian:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _trajectory(  # type: ignore[no-untyped-def]
-    x, root, step, n_steps, momentum, scales, eta, n_framings, layout, patterns, df, scatter
-):  # pragma: no cover - compiled
+def _trajectory(x, root, step, n_steps, momentum, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Leapfrog in whitened coordinates; returns the end point and the energy error."""
-    value, gradient = log_posterior(x, scales, eta, n_framings, layout, patterns, df, scatter)
+    value, gradient = log_posterior(x, *arguments)
     start = 0.5 * np.dot(momentum, momentum) - value
     momentum = momentum + 0.5 * step * np.dot(root.T, gradient)
     for i in range(n_steps):
         x = x + step * np.dot(root, momentum)
-        value, gradient = log_posterior(x, scales, eta, n_framings, layout, patterns, df, scatter)
+        value, gradient = log_posterior(x, *arguments)
         factor = 0.5 if i == n_steps - 1 else 1.0
         momentum = momentum + factor * step * np.dot(root.T, gradient)
     return x, 0.5 * np.dot(momentum, momentum) - value - start

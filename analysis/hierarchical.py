@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.components import Components, make_components
+from valuebias.analysis.components import SPREADS, Components, make_components
 from valuebias.analysis.crossing import Crossing, make_crossing
-from valuebias.analysis.density import PackedStrata, Posterior, pack_strata, variances
+from valuebias.analysis.density import PackedStrata, Posterior, pack_strata
 from valuebias.analysis.effects import EffectDraws, draw_effects, make_margins
 from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.grouping import (
+    SIDES,
+    Group,
+    describe_group,
+    find_groups,
+    shared_models,
+)
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe, outcome
 from valuebias.analysis.priors import Prior
-from valuebias.analysis.sides import GROUPS, SIDES, shared_models
+from valuebias.analysis.random_terms import groups_of, split_random
 from valuebias.analysis.strata import Stratum, make_strata, make_tables
 from valuebias.schema import member_table, model_table, prompt_table
 
-__all__ = ["Problem", "Settings", "consequences", "make_problem", "sample"]
+if TYPE_CHECKING:
+    from valuebias.analysis.sampling import VarianceDraws
+
+__all__ = [
+    "MODEL_FIELDS",
+    "Model",
+    "Problem",
+    "Settings",
+    "consequences",
+    "make_problem",
+    "sample",
+    "spread_by_family",
+    "word_covariates",
+]
 
 Array = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -68,29 +90,75 @@ class Problem:
 
     def posterior(self, strata: list[Stratum]) -> Posterior:
         """Make the collapsed posterior with the data of ``strata``."""
-        names, n = self.components.names, self.components.n_framings
-        scales = np.repeat([self.prior.sd_of(name) for name in names], n) * self.crossing.scale
-        n_correlated = len(self.components.correlated)
-        return Posterior(pack_strata(strata), scales, self.prior.correlation, n, n_correlated)
+        components = self.components
+        n = components.n_framings
+        scales = np.repeat([self.prior.sd_of(name) for name in components.names], n)
+        return Posterior(
+            packed=pack_strata(strata),
+            scales=scales * self.crossing.scale,
+            eta=self.prior.correlation,
+            spread_scale=self.prior.spread,
+            codes=components.codes,
+            contrasts=components.spread_contrasts,
+            n_framings=n,
+            n_correlated=len(components.correlated),
+        )
 
 
-def make_problem(dataset: xr.Dataset, formula: str, kind: str, prior: Prior | None) -> Problem:
-    """Prepare a validated dataset for sampling; ``kind`` is the outcome.
+@dataclass(frozen=True)
+class Model:
+    """What is fitted, but for the data and the priors.
 
-    A higher value always means a higher reward, so ranks are turned round.
+    Attributes
+    ----------
+    formula : str
+        Over the coordinates of the models, random effects such as ``(1 | base)`` included.
+    outcome : str
+    words : str or None
+        Formula over the coordinates of the words.
+    base : str or None
+        The coordinate that names each model's base; None to take no notice of bases.
+    spread : bool or None
+        Whether families differ in how much their models vary; where None, as
+        :func:`spread_by_family` says.
     """
-    values = outcome(dataset, kind=kind)
+
+    formula: str
+    outcome: str
+    words: str | None = None
+    base: str | None = "base"
+    spread: bool | None = None
+
+
+MODEL_FIELDS = tuple(field.name for field in fields(Model))
+"""What a fit keeps of its model."""
+
+
+def make_problem(
+    dataset: xr.Dataset, model: Model, prior: Prior | None, *, scale: float | None = None
+) -> Problem:
+    """Prepare a validated dataset for sampling.
+
+    A higher value always means a higher reward, so ranks are turned round. ``scale`` is the unit of
+    the priors, where that is not to be taken from these data.
+    """
+    values = outcome(dataset, kind=model.outcome)
     # By position: words may hold lone surrogates, which label look-up refuses.
     inside = np.flatnonzero(dataset["membership"].any("category").to_numpy())
-    membership = member_table(dataset.isel(response=inside))
-    design = parse_formula(formula, model_table(dataset))
-    prompts = prompt_table(dataset)
+    lexical = dataset.isel(response=inside)
+    models, prompts = model_table(dataset), prompt_table(dataset)
+    fixed, random = split_random(model.formula)
+    groups = groups_of(random, models, model.base)
     crossing = make_crossing(
-        describe(kind).sign * values.transpose("model", "prompt", "response").to_numpy(),
-        design,
+        describe(model.outcome).sign * values.transpose("model", "prompt", "response").to_numpy(),
+        parse_formula(fixed, models),
         prompts["framing"].to_numpy().astype(str),
-        membership,
+        member_table(lexical),
         prompts.index,
+        groups=groups,
+        spread=spread_by_family(groups) if model.spread is None else model.spread,
+        covariates=word_covariates(model.words, lexical),
+        scale=scale,
     )
     components = make_components(crossing)
     chosen = prior or Prior()
@@ -98,6 +166,24 @@ def make_problem(dataset: xr.Dataset, formula: str, kind: str, prior: Prior | No
     tables = make_tables(crossing, crossing.y)
     strata = make_strata(crossing, components, tables, chosen.coefficient_scales(crossing))
     return Problem(crossing, components, chosen, strata)
+
+
+def spread_by_family(groups: tuple[Group, ...]) -> bool:
+    """Say whether families have spreads of their own where nobody asks.
+
+    Not among pairs of models or checkpoints of training, whose spread is their layout's.
+    """
+    return not {group.name for group in groups} & {*SIDES, "run"}
+
+
+def word_covariates(formula: str | None, dataset: xr.Dataset) -> pd.DataFrame | None:
+    """Compute the columns of a formula over the words' coordinates, (word, covariate)."""
+    if formula is None:
+        return None
+    from valuebias.schema import word_table
+
+    design = parse_formula(formula, word_table(dataset))
+    return pd.DataFrame(design.matrix[:, 1:], columns=design.column_names[1:])
 
 
 def consequences(crossing: Crossing) -> list[Note]:
@@ -128,6 +214,9 @@ def consequences(crossing: Crossing) -> list[Note]:
                 f"The formula has as many columns as there are models, {n_models}, which leaves no "
                 "replication: how much models of a kind differ comes from the prior alone, and so "
                 "do the widths of all intervals on the formula's terms.",
+                "The formula has as many columns as there are models, so that the prior alone says "
+                "how wide this interval is.",
+                first=True,
             )
         )
     for f, name in enumerate(crossing.framings):
@@ -145,50 +234,104 @@ def consequences(crossing: Crossing) -> list[Note]:
                 "one framing",
                 f"all prompts have {crossing.framings[0]} framing: a liking for certain words "
                 "cannot be told from a habit of scoring them so; add prompts of the other framing.",
+                f"All prompts are {crossing.framings[0]}, so that a preference cannot be told from "
+                "a habit of scoring some words high.",
             )
         )
     return notes
 
 
 def _sharing_consequences(crossing: Crossing) -> list[Note]:
-    """Say what follows from pairs that share models, and from checkpoints that share runs."""
-    models, sides = crossing.design.models, crossing.sides
-    if sides.status == "unsupported" and not set(SIDES) <= set(models.columns):
-        return [
-            Note(
-                "uneven groups",
-                "the checkpoints of the training runs are too uneven for the model of what they "
-                "share. Taken as independent, they make all intervals too narrow; keep as many "
-                "checkpoints of every run, or the last of each.",
+    """Say what follows from bases, from pairs that share models, and from checkpoints of a run."""
+    models, space = crossing.design.models, crossing.space
+    notes = [_dropped(name) for name in space.dropped]
+    if set(SIDES) <= set(models.columns):
+        both = set(models[SIDES[0]].astype(str)) & set(models[SIDES[1]].astype(str))
+        if both:
+            shared = shared_models(*(models[side].astype(str).tolist() for side in SIDES))
+            notes.append(
+                Note(
+                    "model on both sides",
+                    f"{shared}, and {sorted(both)[0]!r} is a numerator and a denominator. Taken as "
+                    "independent, they make all intervals too narrow; have no model on both sides.",
+                    "Some models are on both sides of pairs, so the interval is too narrow.",
+                    first=True,
+                )
             )
-        ]
-    if sides.status == "unsupported":
-        shared = shared_models(*(models[side].tolist() for side in SIDES))
-        return [
-            Note(
-                "uneven groups",
-                f"{shared}. Taken as independent, they make all intervals too narrow; pair every "
-                "numerator with every denominator, and have no model on both sides.",
+    notes += _bases_left_out(crossing)
+    lone = _one_base_a_family(crossing)
+    if lone:
+        return [*notes, lone]
+    n_columns = crossing.design.matrix.shape[1]
+    for group in space.groups:
+        if group.name in SIDES and not space.informed(group.name, n_columns):
+            text = (
+                f"too few models are a pair's {group.name} to tell what is such a model's own from "
+                f"what is its family's: how much {group.name}s of a family differ comes from the "
+                "prior alone."
             )
-        ]
-    blind = [
-        side
-        for side in sides.in_span
-        if not any(subspace.size and side in subspace.loads for subspace in sides.subspaces)
-        # Columns beyond the formula's tell as well.
-        and crossing.model_basis.shape[1] == crossing.design.matrix.shape[1]
-    ]
+        elif not space.informed(group.name, n_columns):
+            text = (
+                f"the formula has as many columns as there are {group.name}s, {group.n_levels}: "
+                f"how much {describe_group(group.name)} differ comes from the prior alone."
+            )
+        else:
+            continue
+        notes.append(Note(f"spread of {group.name}s unknown", text))
+    return notes
+
+
+def _dropped(name: str) -> Note:
+    return Note(
+        "uneven groups",
+        f"the models are too uneven over {describe_group(name)} for an exact model of what these "
+        "share, which is left out. Taken as independent, models that share it make all intervals "
+        "too narrow; keep as many models of each, or one.",
+        f"What is shared by {describe_group(name)} is left out, so the interval is too narrow.",
+        first=True,
+    )
+
+
+def _bases_left_out(crossing: Crossing) -> list[Note]:
+    """Say where models share bases that neither `base` nor the formula asks about."""
+    space = crossing.space
+    asked = {name.partition(":")[0] for name in (*space.sizes, *space.dropped)}
+    shared = {group.name: group for group in find_groups(crossing.design.models)}
+    if "base" in asked or "base" not in shared:
+        return []
+    n = shared["base"].n_levels
     return [
         Note(
-            f"spread of {side}s unknown",
-            f"too few models are a pair's {side} to tell what is such a model's own from what is "
-            f"its family's: how much {side}s of a family differ comes from the prior alone."
-            if side in SIDES
-            else f"the formula has as many columns as there are {side}s, {sides.sizes[side]}: how "
-            f"much {GROUPS[side]} differ comes from the prior alone.",
+            "bases left out",
+            f"the {crossing.shape[0]} models stand on {n} bases, which were left out: models of "
+            "one base count as independent, so that what is said holds for these bases, and no "
+            "interval reaches to others. Leave base= as it is, or add '(1 | base)' to the formula.",
+            f"Models share {n} bases, which were left out here: the interval holds for these bases "
+            "and does not reach to others of a family.",
         )
-        for side in blind
     ]
+
+
+def _one_base_a_family(crossing: Crossing) -> Note | None:
+    """Say where families and bases are the same thing."""
+    base, family = crossing.space.group("base"), crossing.design.factor("family")
+    if base is None or family is None:
+        return None
+    kinds = crossing.design.models["family"].astype(str).to_numpy()
+    pairs = sorted({*zip(kinds.tolist(), base.labels.tolist(), strict=True)})
+    if len(pairs) != len(family.levels) or base.n_levels != len(pairs):
+        return None
+    named = " and ".join(f"{f} ({b})" for f, b in pairs[:4])
+    return Note(
+        "one base a family",
+        f"every family has one base: {named}. What is a family's and what is its base's cannot be "
+        "told apart, and how much bases of a family differ is taken from the prior alone: so are "
+        "the widths of all intervals on families. Score models of further bases, or ask for "
+        "base=None and speak of these bases.",
+        "Each family has one base here, so that family and base cannot be told apart, and the "
+        "interval is as wide as the prior on bases makes it.",
+        first=True,
+    )
 
 
 def sample(problem: Problem, settings: Settings, progress: Progress | None) -> xr.DataTree:
@@ -226,12 +369,13 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
                 "scatter": ("entry", completed.scatter),
             }
         )
-    v = variances(draws.sd, draws.correlation).reshape(-1, problem.components.n_variances)
+    v = problem.components.variances(draws.sd, draws.correlation, draws.spread)
+    v = v.reshape(-1, problem.components.n_variances)
     rng = np.random.default_rng([settings.seed, 1])
     effects = draw_effects(
         problem.crossing, problem.components, margins, v, problem.coefficient_scales, rng
     )
-    groups = {"posterior": _posterior(problem, draws.sd, draws.correlation, effects)}
+    groups = {"posterior": _posterior(problem, draws, effects)}
     groups["sample_stats"] = draws.stats
     if extra is not None:
         groups["completion"] = extra
@@ -239,7 +383,7 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
 
 
 def _sample_complete(problem: Problem, settings: Settings, cores: int, progress: Progress | None):  # type: ignore[no-untyped-def]
-    from valuebias.analysis.sampling import sample_nuts, sample_pymc, useful_cores
+    from valuebias.analysis.sampling import sample_nuts, sample_pymc
 
     common = {
         "draws": settings.draws,
@@ -253,38 +397,39 @@ def _sample_complete(problem: Problem, settings: Settings, cores: int, progress:
         model = build_model(problem.crossing, problem.components, problem.prior, problem.packed)
         return sample_pymc(model, cores=cores, **common)
     posterior = problem.posterior(problem.strata)
-    cores = useful_cores(posterior, cores)
     return sample_nuts(posterior, cores=cores, progress=progress, **common)
 
 
-def _posterior(problem: Problem, sd: Array, correlation: Array, effects: EffectDraws) -> xr.Dataset:
+def _posterior(problem: Problem, draws: VarianceDraws, effects: EffectDraws) -> xr.Dataset:
     """Name the draws: one Dataset over (chain, draw, …)."""
-    chains, draws = sd.shape[:2]
+    chains, n = draws.sd.shape[:2]
 
     def chained(values: Array) -> Array:
-        return values.reshape(chains, draws, *values.shape[1:])
+        return values.reshape(chains, n, *values.shape[1:])
 
     crossing, components = problem.crossing, problem.components
     by_column = ("chain", "draw", "column", "framing", "axis")
-    return xr.Dataset(
-        {
-            "sd": (("chain", "draw", "component", "framing"), sd),
-            "correlation": (("chain", "draw", "correlated"), correlation),
-            "coefficient": (by_column, chained(effects.coefficient)),
-            "word_shift": (by_column, chained(effects.word_shift)),
-            "model_effect": (
-                ("chain", "draw", "model", "framing", "axis"),
-                chained(effects.model),
-            ),
-        },
-        coords={
-            "chain": np.arange(chains),
-            "draw": np.arange(draws),
-            "component": components.names,
-            "correlated": np.array(components.correlated, dtype=str),
-            "framing": list(crossing.framings),
-            "column": crossing.design.column_names,
-            "axis": np.arange(1, len(crossing.axis_weight) + 1),
-            "model": [str(name) for name in crossing.models],
-        },
-    )
+    by_model = ("chain", "draw", "model", "framing", "axis")
+    arrays = {
+        "sd": (("chain", "draw", "component", "framing"), draws.sd),
+        "correlation": (("chain", "draw", "correlated"), draws.correlation),
+        "coefficient": (by_column, chained(effects.coefficient)),
+        "word_shift": (by_column, chained(effects.word_shift)),
+        "model_effect": (by_model, chained(effects.model)),
+    }
+    coords: dict[str, Any] = {
+        "chain": np.arange(chains),
+        "draw": np.arange(n),
+        "component": components.names,
+        "correlated": np.array(components.correlated, dtype=str),
+        "framing": list(crossing.framings),
+        "column": crossing.design.column_names,
+        "axis": np.arange(1, len(crossing.axes) + 1),
+        "model": [str(name) for name in crossing.models],
+    }
+    if crossing.space.group("base") is not None:
+        arrays["base_effect"] = (by_model, chained(effects.base))
+    if crossing.space.kinds:
+        arrays["spread"] = (("chain", "draw", "level", "kind"), draws.spread)
+        coords |= {"level": list(SPREADS), "kind": list(crossing.space.kinds)}
+    return xr.Dataset(arrays, coords=coords)

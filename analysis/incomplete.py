@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from valuebias.analysis.completion import Completion, sparse_margins
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
-from valuebias.analysis.density import Posterior, variances
+from valuebias.analysis.density import Posterior
 from valuebias.analysis.effects import Margins, make_margins
 from valuebias.analysis.hamiltonian import Hamiltonian
 from valuebias.analysis.sampling import VarianceDraws, start_point
@@ -123,7 +123,6 @@ def sample_incomplete(
             counter.stop = True
             raise
     x = np.stack([r.x for r in results])
-    sd, correlation = sampler.posterior.constrain(x)
     stats = xr.Dataset(
         {
             "diverging": (("chain", "draw"), np.stack([r.diverging for r in results])),
@@ -131,7 +130,7 @@ def sample_incomplete(
         }
     )
     return CompletedDraws(
-        variances=VarianceDraws(sd, correlation, stats),
+        variances=VarianceDraws(*sampler.posterior.constrain(x), stats),
         margins=Margins(
             np.concatenate([r.on_axes for r in results]), np.concatenate([r.rest for r in results])
         ),
@@ -245,7 +244,7 @@ class _Sampler:
 
     def _impute(self, state: Completion, x: Array, rng: np.random.Generator) -> None:
         """Step 1: the missing cells given the variances."""
-        v = variances(*self.posterior.constrain(x))
+        v = self.components.variances(*self.posterior.constrain(x))
         smoother = Smoother(self.crossing, self.components, self.coefficient_scales, v)
         if self.exact:
             state.redraw_exactly(smoother, rng)

@@ -21,14 +21,17 @@ class Note:
         A sentence or two for the list of notes.
     headline : str
         A sentence for the headline; empty where the note does not change how that is to be read.
+    first : bool
+        Whether that sentence goes before the answer, because it qualifies all of it.
     """
 
     code: str
     text: str
     headline: str = ""
+    first: bool = False
 
 
-def as_records(notes: Iterable[Note]) -> list[dict[str, str]]:
+def as_records(notes: Iterable[Note]) -> list[dict[str, Any]]:
     """Give notes as plain dicts, for storage."""
     return [asdict(note) for note in notes]
 

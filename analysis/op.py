@@ -17,7 +17,7 @@ __all__ = ["CollapsedLogLikelihood"]
 
 
 class CollapsedLogLikelihood(Op):
-    """``(v, layout, patterns, df, scatter) -> (value, gradient by v)``.
+    """``(v, *arrays of the packed strata) -> (value, gradient by v)``.
 
     See :func:`valuebias.analysis.density.log_likelihood`.
     """
@@ -26,10 +26,8 @@ class CollapsedLogLikelihood(Op):
 
     def make_node(self, *inputs: Any) -> Apply[Any]:
         """Check the inputs and name the outputs."""
-        v, layout, patterns, df, scatter = (pt.as_tensor_variable(i) for i in inputs)
-        return Apply(
-            self, [v, layout, patterns, df, scatter], [pt.dscalar("value"), pt.dvector("gradient")]
-        )
+        tensors = [pt.as_tensor_variable(i) for i in inputs]
+        return Apply(self, tensors, [pt.dscalar("value"), pt.dvector("gradient")])
 
     def perform(self, node: Any, inputs: Any, output_storage: Any) -> None:
         """Compute both outputs in Python."""
@@ -40,7 +38,7 @@ class CollapsedLogLikelihood(Op):
     def connection_pattern(self, node: Any) -> list[list[bool]]:
         """Say which outputs depend on which inputs."""
         # Only v is differentiated, and only through the value.
-        return [[True, True]] + [[False, False]] * 4
+        return [[True, True]] + [[False, False]] * (len(node.inputs) - 1)
 
     def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
         """Propagate the gradient of the value back to v."""
@@ -56,8 +54,8 @@ def _funcify(op: CollapsedLogLikelihood, **_: Any) -> Any:
     from pytensor.link.numba.dispatch import basic
 
     @basic.numba_njit
-    def collapsed(v, layout, patterns, df, scatter):  # type: ignore[no-untyped-def]
-        value, gradient = log_likelihood(v, layout, patterns, df, scatter)
+    def collapsed(v, layout, counts, places, entries, constant, df, scatter):  # type: ignore[no-untyped-def]
+        value, gradient = log_likelihood(v, layout, counts, places, entries, constant, df, scatter)
         return np.asarray(value), gradient
 
     return collapsed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,15 @@ from numpy.typing import NDArray
 from valuebias.analysis.density import Posterior
 from valuebias.analysis.hamiltonian import Hamiltonian
 from valuebias.analysis.interrupts import interrupts_deferred
+from valuebias.analysis.native import native_model
 
 if TYPE_CHECKING:
     import pymc as pm
 
-__all__ = ["VarianceDraws", "sample_nuts", "sample_pymc", "start_point", "useful_cores"]
+__all__ = ["VarianceDraws", "sample_nuts", "sample_pymc", "start_point"]
 
 Array = NDArray[np.float64]
 
-_SHORT = 1e-4
-"""Seconds; a density that is computed in less is not worth a thread for every chain."""
-_CALLS = 50
 _CORRELATED = 25.0
 """Condition number of the correlations from which on they are worth removing."""
 
@@ -38,44 +35,22 @@ class VarianceDraws:
     ----------
     sd : ndarray, shape (chain, draw, component, framing)
     correlation : ndarray, shape (chain, draw, correlated component)
+    spread : ndarray, shape (chain, draw, spread, kind)
+        Factors of the SDs by family.
     stats : Dataset
         Sampler statistics over (chain, draw): at least ``diverging``.
     """
 
     sd: Array
     correlation: Array
+    spread: Array
     stats: xr.Dataset
 
 
 def start_point(posterior: Posterior) -> Array:
-    """Give a moderate starting point: every SD a third of its prior scale, no correlations."""
-    return np.concatenate([np.log(posterior.scales / 3), np.zeros(posterior.n_correlated)])
-
-
-def useful_cores(posterior: Posterior, cores: int) -> int:
-    """Give the number of chains that :func:`sample_nuts` should run at a time.
-
-    Parameters
-    ----------
-    posterior : Posterior
-        The density.
-    cores : int
-        How many cores there are for them.
-
-    Returns
-    -------
-    int
-        1 where the density is computed in less time than it takes threads to hand Python's lock
-        to one another, which they do at every call; chains are then faster one after the other.
-        The draws are the same.
-    """
-    centre = start_point(posterior)
-    with interrupts_deferred():
-        posterior(centre)  # compiles, unless a cache has it
-    started = time.perf_counter()
-    for _ in range(_CALLS):
-        posterior(centre)
-    return 1 if (time.perf_counter() - started) / _CALLS < _SHORT else cores
+    """Give a moderate starting point: every SD a third of its prior scale, the rest 0."""
+    others = np.zeros(posterior.n_correlated + posterior.n_spread)
+    return np.concatenate([np.log(posterior.scales / 3), others])
 
 
 def sample_nuts(
@@ -90,78 +65,71 @@ def sample_nuts(
 ) -> VarianceDraws:
     """Run nutpie's NUTS on the compiled density, along axes that suit it."""
     import nutpie
-    from nutpie.compiled_pyfunc import from_pyfunc
 
-    n = posterior.n_dim
     with interrupts_deferred():
         target = _along_axes(posterior)
-
-    def start(chain_seed: Any) -> Array:
-        return target.start(np.random.default_rng(chain_seed))
-
-    def make_expand(*_: Any) -> Callable[[Array], dict[str, Array]]:
-        return lambda z: {"x": target.at(z)}
-
-    compiled = from_pyfunc(
-        n,
-        lambda: target.density,
-        make_expand,
-        [np.dtype("float64")],
-        [(n,)],
-        ["x"],
-        dims={"x": ("parameter",)},
-        coords={"parameter": pd.Index([str(i) for i in range(n)])},
-        make_initial_point_fn=start,
-    )
+        compiled = native_model(posterior, target.start, target.mode, target.axes)
     sampler = nutpie.sample(
-        compiled,
+        target.through_python() if compiled is None else compiled,
         draws=draws,
         tune=tune,
         chains=chains,
-        cores=cores,
+        # Through Python, chains would fight for its lock.
+        cores=1 if compiled is None else cores,
         seed=seed,
         progress_bar=False,
         # A blocking sampler would swallow an interrupt and return unfinished chains.
         blocking=False,
     )
     trace = _follow(sampler, progress or _silent, chains * (draws + tune))
-    sd, correlation = posterior.constrain(np.asarray(trace["posterior"]["x"]))
-    return VarianceDraws(sd, correlation, _numeric_stats(trace["sample_stats"]))
+    constrained = posterior.constrain(np.asarray(trace["posterior"]["x"]))
+    return VarianceDraws(*constrained, _numeric_stats(trace["sample_stats"]))
 
 
 @dataclass(frozen=True)
-class _Plain:
-    """A density as it is."""
-
-    density: Posterior
-
-    def at(self, x: Array) -> Array:
-        return x
-
-    def start(self, rng: np.random.Generator) -> Array:
-        return start_point(self.density) + rng.uniform(-1, 1, self.density.n_dim)
-
-
-@dataclass(frozen=True)
-class _Whitened:
-    """A density along the axes of its curvature at the mode."""
+class _Target:
+    """A density as it is, or along the axes of its curvature at the mode."""
 
     posterior: Posterior
-    mode: Array
-    axes: Array
+    mode: Array | None = None
+    axes: Array | None = None
+
+    def start(self, chain_seed: Any) -> Array:
+        rng = np.random.default_rng(chain_seed)
+        if self.axes is not None:
+            return rng.uniform(-2, 2, self.posterior.n_dim)
+        return start_point(self.posterior) + rng.uniform(-1, 1, self.posterior.n_dim)
+
+    def at(self, z: Array) -> Array:
+        return z if self.axes is None else self.mode + self.axes @ z
 
     def density(self, z: Array) -> tuple[float, Array]:
         value, gradient = self.posterior(self.at(z))
-        return value, self.axes.T @ gradient
+        return value, gradient if self.axes is None else self.axes.T @ gradient
 
-    def at(self, z: Array) -> Array:
-        return self.mode + self.axes @ z
+    def through_python(self) -> Any:
+        """Give nutpie the density as a Python function."""
+        from nutpie.compiled_pyfunc import from_pyfunc
 
-    def start(self, rng: np.random.Generator) -> Array:
-        return rng.uniform(-2, 2, len(self.mode))
+        n = self.posterior.n_dim
+
+        def make_expand(*_: Any) -> Callable[[Array], dict[str, Array]]:
+            return lambda z: {"x": self.at(z)}
+
+        return from_pyfunc(
+            n,
+            lambda: self.density,
+            make_expand,
+            [np.dtype("float64")],
+            [(n,)],
+            ["x"],
+            dims={"x": ("parameter",)},
+            coords={"parameter": pd.Index([str(i) for i in range(n)])},
+            make_initial_point_fn=self.start,
+        )
 
 
-def _along_axes(posterior: Posterior) -> _Plain | _Whitened:
+def _along_axes(posterior: Posterior) -> _Target:
     """Whiten a density where that helps.
 
     Where a formula has many terms, their variances share what they explain and are correlated a
@@ -173,8 +141,8 @@ def _along_axes(posterior: Posterior) -> _Plain | _Whitened:
     sd = np.sqrt(np.diag(covariance))
     spread = np.linalg.eigvalsh(covariance / np.outer(sd, sd))
     if spread[-1] < _CORRELATED * spread[0]:
-        return _Plain(posterior)
-    return _Whitened(posterior, found.mode, found.root)
+        return _Target(posterior)
+    return _Target(posterior, found.mode, found.root)
 
 
 def _silent(done: int, total: int) -> None:
@@ -224,11 +192,12 @@ def sample_pymc(
         # PyMC answers an interrupt by returning the draws it has.
         raise KeyboardInterrupt
     sd = np.asarray(trace["posterior"]["sd"])
-    if "correlation" in trace["posterior"]:
-        correlation = np.asarray(trace["posterior"]["correlation"])
-    else:
-        correlation = np.empty((*sd.shape[:2], 0))
-    return VarianceDraws(sd, correlation, _numeric_stats(trace["sample_stats"]))
+    empty = {"correlation": np.empty((*sd.shape[:2], 0)), "spread": np.ones((*sd.shape[:2], 2, 1))}
+    correlation, spread = (
+        np.asarray(trace["posterior"][name]) if name in trace["posterior"] else otherwise
+        for name, otherwise in empty.items()
+    )
+    return VarianceDraws(sd, correlation, spread, _numeric_stats(trace["sample_stats"]))
 
 
 def _numeric_stats(stats: Any) -> xr.Dataset:

@@ -7,6 +7,7 @@ mean, which also multiplies a cube by its precision matrix: ``V⁻¹ y = (y − 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.components import Components
-from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.crossing import REST, Axis, Crossing
 from valuebias.analysis.effects import component_covariances, symmetric_root
-from valuebias.analysis.sides import Subspace
+from valuebias.analysis.grouping import Subspace
 from valuebias.analysis.strata import coefficient_prior, split_words
 
 __all__ = ["Fields", "Smoother", "accumulate", "read_cells"]
@@ -38,7 +39,7 @@ class Fields:
     prompt_word : ndarray, shape (prompt, word)
         Over models, times √M.
     axis : ndarray, shape (model, prompt, axis)
-        On the category axes.
+        On the axes.
     level : ndarray, shape (model, prompt)
         As a margin: sum over words. As a smooth: the level itself.
     """
@@ -52,7 +53,7 @@ class Fields:
     def zeros(cls, crossing: Crossing) -> Fields:
         """Make tables of zeros."""
         m, p, w = crossing.shape
-        n_axes, n_framings = len(crossing.axis_weight), len(crossing.framings)
+        n_axes, n_framings = len(crossing.axes), len(crossing.framings)
         return cls(
             np.zeros((n_framings, m, w)),
             np.zeros((p, w)),
@@ -68,10 +69,10 @@ class Smoother:
         self, crossing: Crossing, components: Components, coefficient_scales: Array, v: Array
     ) -> None:
         self.crossing, self.components, self.v = crossing, components, v
-        self.residual = v[list(components["residual"].index)]
+        self.residual = v[list(components["residual"].index[0])]
         self._priors = [
             coefficient_prior(crossing, components, j, coefficient_scales)
-            for j in range(len(crossing.axis_weight))
+            for j in range(len(crossing.axes))
         ]
 
     def mean(self, margins: Fields) -> Fields:
@@ -113,13 +114,12 @@ class Smoother:
     def margin_gains(self) -> tuple[Array, Array]:
         """Gain of a model × word mean and of a prompt × word mean, one a framing each."""
         n_framings = len(self.crossing.framings)
-        nothing = np.zeros(1)
         by_prompt = [
-            float(self._shrinkage(f, nothing, shared=True, prior=False)[0][0])
+            float(self._shrinkage(f, (REST,), shared=True, prior=False)[0][0])
             for f in range(n_framings)
         ]
         _, outside = self._mean_matrices[0]
-        sizes = [max(subspace.size, 1) for subspace in self.crossing.sides.subspaces]
+        sizes = [max(subspace.size, 1) for subspace in self.crossing.space.subspaces]
         by_word = np.average([np.diag(gain) for gain, _, _ in outside], axis=0, weights=sizes)
         return by_word, np.array(by_prompt)
 
@@ -135,11 +135,11 @@ class Smoother:
             h += self._mean_leverage(block)[..., None] / n_prompts[:, None] * share
         for f, n in enumerate(n_prompts):
             shrink = 1 - 1 / n
-            gain, _ = self._shrinkage(f, np.zeros(1), shared=True, prior=False)
+            gain, _ = self._shrinkage(f, (REST,), shared=True, prior=False)
             h[:, f] += shrink / n_models * gain * rest
-            gain, _ = self._shrinkage(f, crossing.axis_weight, shared=True, prior=False)
+            gain, _ = self._shrinkage(f, crossing.axes, shared=True, prior=False)
             h[:, f] += shrink / n_models * (on_axes @ gain)
-            gain, _ = self._shrinkage(f, crossing.axis_weight, shared=False, prior=False)
+            gain, _ = self._shrinkage(f, crossing.axes, shared=False, prior=False)
             h[:, f] += shrink * (1 - 1 / n_models) * (on_axes @ gain)
         return h
 
@@ -149,13 +149,13 @@ class Smoother:
         (gain_in, _, _), outside = self._mean_matrices[block]
         inside = gain_in.reshape(basis.shape[1], n, basis.shape[1], n)
         leverage = np.einsum("ma,afbf,mb->mf", basis, inside, basis)
-        for subspace, (gain, _, _) in zip(self.crossing.sides.subspaces, outside, strict=True):
+        for subspace, (gain, _, _) in zip(self.crossing.space.subspaces, outside, strict=True):
             leverage += (subspace.basis**2).sum(axis=1, keepdims=True) * np.diag(gain)
         return np.asarray(leverage)
 
     def _white(self, rng: np.random.Generator) -> Fields:
         m, p, w = self.crossing.shape
-        n_axes, n_framings = len(self.crossing.axis_weight), len(self.crossing.framings)
+        n_axes, n_framings = len(self.crossing.axes), len(self.crossing.framings)
         return Fields(
             rng.standard_normal((n_framings, m, w)),
             rng.standard_normal((p, w)),
@@ -181,7 +181,7 @@ class Smoother:
         rest = self._mean_block(0, y_rest, noise_rest, prior=prior)
         on_axes = [
             self._mean_block(j + 1, y_axis[..., j : j + 1], noise_axis[..., j : j + 1], prior=prior)
-            for j in range(len(self.crossing.axis_weight))
+            for j in range(len(self.crossing.axes))
         ]
         return rest + np.concatenate(on_axes, axis=-1) @ words.T
 
@@ -194,7 +194,7 @@ class Smoother:
         joint = [table.transpose(1, 0, 2).reshape(-1, y.shape[2]) for table in rotated]
         smooth = _coloured(inside, joint[0], joint[1], prior=prior)
         out = basis @ smooth.reshape(basis.shape[1], -1, y.shape[2]).transpose(1, 0, 2)
-        for subspace, matrices in zip(self.crossing.sides.subspaces, outside, strict=True):
+        for subspace, matrices in zip(self.crossing.space.subspaces, outside, strict=True):
             here = [(subspace.basis.T @ table).reshape(len(y), -1) for table in (y, noise)]
             smooth = _coloured(matrices, here[0], here[1], prior=prior)
             out += subspace.basis @ smooth.reshape(len(y), subspace.size, -1)
@@ -203,20 +203,19 @@ class Smoother:
     @cached_property
     def _mean_matrices(self) -> list[tuple[_Matrices, list[_Matrices]]]:
         """In the span and in each subspace outside it, for the rest of words, then each axis."""
-        weights = [0.0, *self.crossing.axis_weight]
         constants: list[Array | float] = [0.0, *self._priors]
         return [
             (
-                self._matrices(weight, constant),
-                [self._matrices(weight, 0.0, s) for s in self.crossing.sides.subspaces],
+                self._matrices(axis, constant),
+                [self._matrices(axis, 0.0, s) for s in self.crossing.space.subspaces],
             )
-            for weight, constant in zip(weights, constants, strict=True)
+            for axis, constant in zip([REST, *self.crossing.axes], constants, strict=True)
         ]
 
     def _matrices(
-        self, weight: float, constant: Array | float, subspace: Subspace | None = None
+        self, axis: Axis, constant: Array | float, subspace: Subspace | None = None
     ) -> _Matrices:
-        parts = component_covariances(self.components, self.v[None], weight, subspace)
+        parts = component_covariances(self.components, self.v[None], axis, subspace)
         residual = parts["residual"][0]
         total = np.sum(list(parts.values()), axis=0)[0] + constant
         gain = np.eye(len(total)) - np.linalg.solve(total, residual).T
@@ -230,9 +229,9 @@ class Smoother:
             group = self.crossing.prompts_of(f)
             y_axis, y_rest = split_words(_centred(y[group], 0), words)
             e_axis, e_rest = split_words(_centred(noise[group], 0), words)
-            gain, sd = self._shrinkage(f, np.zeros(1), shared=True, prior=prior)
+            gain, sd = self._shrinkage(f, (REST,), shared=True, prior=prior)
             rest = gain * y_rest + sd * e_rest
-            gain, sd = self._shrinkage(f, self.crossing.axis_weight, shared=True, prior=prior)
+            gain, sd = self._shrinkage(f, self.crossing.axes, shared=True, prior=prior)
             out[group] = rest + (gain * y_axis + sd * e_axis) @ words.T
         return out
 
@@ -241,26 +240,26 @@ class Smoother:
         out = np.empty_like(y)
         for f in range(len(self.crossing.framings)):
             group = self.crossing.prompts_of(f)
-            gain, sd = self._shrinkage(f, self.crossing.axis_weight, shared=False, prior=prior)
+            gain, sd = self._shrinkage(f, self.crossing.axes, shared=False, prior=prior)
             y_own = _centred(_centred(y[:, group], 1), 0)
             out[:, group] = gain * y_own + sd * _centred(_centred(noise[:, group], 1), 0)
         return out
 
     def _shrinkage(
-        self, framing: int, weights: Array, *, shared: bool, prior: bool
+        self, framing: int, axes: Sequence[Axis], *, shared: bool, prior: bool
     ) -> tuple[Array, Array]:
-        """Gain and noise SD within a framing, one for each axis weight."""
+        """Gain and noise SD within a framing, one for each axis."""
         residual = self.residual[framing]
-        totals = np.array([self._within_total(framing, w, shared) for w in weights])
+        totals = np.array([self._within_total(framing, axis, shared) for axis in axes])
         if prior:
             return np.sqrt(totals - residual), np.zeros_like(totals)
         gain = 1 - residual / totals
         return gain, np.sqrt(gain * residual)
 
-    def _within_total(self, framing: int, weight: float, shared: bool) -> float:
-        entries = self.components.within_entries(shared=shared, weight=float(weight))
+    def _within_total(self, framing: int, axis: Axis, shared: bool) -> float:
+        entries = self.components.within_entries(shared=shared, axis=axis)
         return float(
-            sum(k * self.v[self.components[name].index[framing]] for name, k in entries.items())
+            sum(k * self.v[self.components[name].index[0][framing]] for name, k in entries.items())
         )
 
 

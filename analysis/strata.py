@@ -5,10 +5,10 @@ In a complete crossing every random effect acts on products of a few orthogonal 
 =========  =============================  ==========================================
 side       subspaces                      symbols
 =========  =============================  ==========================================
-models     span of the formula, the rest  A (q columns), N (M − q); several N where pairs of
-                                          models share one (:mod:`valuebias.analysis.sides`)
+models     span of the formula, the rest  A (q columns), N (M − q); several N where models
+                                          share something (:mod:`valuebias.analysis.grouping`)
 prompts    mean of each framing, within   F (one a framing), P_f − 1 in framing f
-words      category axes, the rest        C_j (category − 1 axes), R (W − category)
+words      axes, the rest                 C_j (category − 1, and one a covariate), R (the rest)
 =========  =============================  ==========================================
 
 Within a stratum (a product of such subspaces) the rotated outcome is a set of independent draws of
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.components import Components
-from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.crossing import REST, Crossing
 
 __all__ = [
     "Stratum",
@@ -55,7 +55,7 @@ class Tables:
     prompt_word : ndarray, shape (prompt, word)
         Sum over models divided by √M.
     axis : ndarray, shape (model, prompt, axis)
-        Projection on the category axes.
+        Projection on the axes.
     ss : ndarray, shape (framing,)
         Sum of squares of all cells of a framing about their mean over words.
     """
@@ -118,7 +118,7 @@ def coefficient_prior(
     rotation = crossing.model_basis.T @ crossing.design.matrix
     root = np.sqrt(components.replication)
     over_models = rotation @ np.diag(scales**2) @ rotation.T
-    return np.asarray(np.kron(over_models, np.diag(root**2)) * crossing.axis_weight[axis])
+    return np.asarray(np.kron(over_models, np.diag(root**2)) * crossing.axes[axis].weight)
 
 
 def make_strata(
@@ -136,7 +136,7 @@ def make_strata(
 
 
 def split_words(table: Array, word_basis: Array) -> tuple[Array, Array]:
-    """Split (…, word) into coordinates on the category axes (…, axis) and the rest (…, word)."""
+    """Split (…, word) into coordinates on the axes (…, axis) and the rest (…, word)."""
     on_axes = table @ word_basis
     return on_axes, table - table.mean(axis=-1, keepdims=True) - on_axes @ word_basis.T
 
@@ -158,7 +158,7 @@ def _scatters(crossing: Crossing, split: _Split) -> dict[str, Array]:
         for j in range(len(crossing.axis_weight)):
             here = split.a_axis[j, block]
             out[f"{name} × axis {j + 1}"] = np.outer(here, here)
-    for n, subspace in enumerate(crossing.sides.subspaces):
+    for n, subspace in enumerate(crossing.space.subspaces):
         out[f"{subspace.name} × words"] = split.n_rest[n]
         for j in range(len(crossing.axis_weight)):
             out[f"{subspace.name} × axis {j + 1}"] = split.n_axis[n, j]
@@ -194,7 +194,7 @@ def _split(crossing: Crossing, tables: Tables) -> _Split:
     mean_axis, mean_rest = split_words(tables.mean, words)
     a_rest = np.einsum("ma,fmw->afw", basis, mean_rest).reshape(q * n_framings, -1)
     a_axis = np.einsum("ma,fmj->jaf", basis, mean_axis)
-    outside = [subspace.basis.T for subspace in crossing.sides.subspaces]
+    outside = [subspace.basis.T for subspace in crossing.space.subspaces]
     n_rest = [side @ mean_rest for side in outside]
     n_axis = [side @ mean_axis for side in outside]
 
@@ -242,12 +242,12 @@ def _mean_specs(
     n_framings = len(crossing.framings)
     df_rest = crossing.shape[2] - 1 - len(crossing.axis_weight)
     zero_a, zero_n = np.zeros((q * n_framings,) * 2), np.zeros((n_framings,) * 2)
-    weights = [0.0, *crossing.axis_weight]
+    axes = [REST, *crossing.axes]
     priors = [
         coefficient_prior(crossing, components, j, coefficient_scales)
         for j in range(len(crossing.axis_weight))
     ]
-    whole = [components.stratum_patterns(weight) for weight in weights]
+    whole = [components.stratum_patterns(axis) for axis in axes]
     specs: list[_Spec] = []
     for name, block in _span_blocks(crossing):
         for j, (patterns, prior) in enumerate(zip(whole, [zero_a, *priors], strict=True)):
@@ -256,11 +256,11 @@ def _mean_specs(
             here = {k: p for k, p in here.items() if np.abs(p).max() > _NOTHING}
             label = f"{name} × axis {j}" if j else f"{name} × words"
             specs.append((label, 1 if j else df_rest, here, prior[block, block]))
-    for subspace in crossing.sides.subspaces:
-        patterns = components.stratum_patterns(0.0, subspace)
+    for subspace in crossing.space.subspaces:
+        patterns = components.stratum_patterns(REST, subspace)
         specs.append((f"{subspace.name} × words", subspace.size * df_rest, patterns, zero_n))
-        for j, weight in enumerate(crossing.axis_weight):
-            patterns = components.stratum_patterns(weight, subspace)
+        for j, axis in enumerate(crossing.axes):
+            patterns = components.stratum_patterns(axis, subspace)
             specs.append((f"{subspace.name} × axis {j + 1}", subspace.size, patterns, zero_n))
     return specs
 
@@ -281,13 +281,13 @@ def _within_specs(crossing: Crossing, components: Components) -> list[_Spec]:
     specs: list[_Spec] = []
     for f, name in enumerate(crossing.framings):
         df = len(crossing.prompts_of(f)) - 1
-        own, shared = (components.within(f, shared=s, weight=0.0) for s in (False, True))
+        own, shared = (components.within(f, shared=s) for s in (False, True))
         specs += [
             (f"{name} residual", (n_models - 1) * df * df_rest, own, zero),
             (f"{name} prompts × words", df * df_rest, shared, zero),
         ]
-        for j, weight in enumerate(crossing.axis_weight):
-            own, shared = (components.within(f, shared=s, weight=weight) for s in (False, True))
+        for j, axis in enumerate(crossing.axes):
+            own, shared = (components.within(f, shared=s, axis=axis) for s in (False, True))
             specs += [
                 (f"{name} models × prompts × axis {j + 1}", (n_models - 1) * df, own, zero),
                 (f"{name} prompts × axis {j + 1}", df, shared, zero),

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 _LABELS = ["category", "framing", "family1", "family2"]
 _WELCH = [*_LABELS, "n1", "n2", "mean1", "mean2", "difference", "t", "df", "p.value", "cohen.d"]
-_PERMUTATION = [*_LABELS, "t", "p.perm", "p.bonferroni", "p.plus1"]
+_PERMUTATION = [*_LABELS, "t", "p.perm", "p.plus1", "p.bonferroni"]
 _CHUNK = 2_000_000  # labels drawn at a time: 16 MB of random keys
 
 
@@ -110,12 +110,17 @@ def permutation_tests(
     -------
     pandas.DataFrame
         One row a comparison: ``category``, ``framing``, ``family1``, ``family2``, ``t``, ``p.perm``
-        (the share of shuffles with |t| as large as observed), ``p.bonferroni`` (that times the
-        number of rows, at most 1) and ``p.plus1``, (k + 1)/(n + 1), which is never zero and keeps
-        its level (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9, 39).
+        (the paper's: the share k/n of shuffles with |t| as large as observed, which may be 0),
+        ``p.plus1`` (the p value to read: (k + 1)/(n + 1), which counts the data as one of their
+        shuffles) and ``p.bonferroni`` (``p.plus1`` times the number of rows, at most 1).
 
     Notes
     -----
+    Of n shuffles none may reach the observed t; that shows p to be small, not zero, and zero times
+    the number of tests stays zero. ``p.plus1`` is never zero and keeps its level (Phipson & Smyth
+    2010, Stat. Appl. Genet. Mol. Biol. 9, 39), so it is what is shown and corrected; ``p.perm``
+    stays as it is for comparison with the paper.
+
     Source: Christian et al. 2026, Figure 1, by ``MKinfer::perm.t.test`` with 9,999 shuffles of
     Welch's t (Janssen 1997, Statist. Probab. Lett. 36, 9–21). The paper's script reads that
     function's ``p.value``, which its manual says is the ordinary Welch p value, not
@@ -140,14 +145,14 @@ def permutation_tests(
         disable=not progress,
     ):
         t = float(_welch(each.first, each.second)["t"])
-        p, plus1 = np.nan, np.nan
+        p = plus1 = bonferroni = np.nan
         if np.isfinite(t):
             generator = np.random.default_rng(stream)
             as_large = _as_large(each.first, each.second, t, n_permutations, generator)
             p, plus1 = as_large / n_permutations, (as_large + 1) / (n_permutations + 1)
-        bonferroni = min(1.0, p * len(todo)) if np.isfinite(p) else np.nan
+            bonferroni = min(1.0, plus1 * len(todo))
         rows.append(
-            {**each.labels(), "t": t, "p.perm": p, "p.bonferroni": bonferroni, "p.plus1": plus1}
+            {**each.labels(), "t": t, "p.perm": p, "p.plus1": plus1, "p.bonferroni": bonferroni}
         )
     return from_rows(rows, columns=_PERMUTATION)
 

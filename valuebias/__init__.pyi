@@ -55,5 +55,6 @@ from .scoring.models import model_tables as model_tables
 from .scoring.models import read_models as read_models
 from .scoring.run import score as score
 from .scoring.vocabulary import read_vocabulary as read_vocabulary
+from .wording import shown as shown
 
 __version__: str

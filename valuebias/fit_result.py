@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
-from valuebias.analysis.contrasts import framing_contrasts, summarise_contrasts
+from valuebias.analysis.contrasts import summarise_contrasts
 from valuebias.analysis.diagnostics import Diagnostics, describe_draws, diagnose
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes
@@ -108,8 +109,10 @@ class Fit:
         DataFrame
             Columns ``estimand`` (family difference; the same for these words; family lean;
             predicted lean of an unseen model; model lean; …), ``name``, ``framing`` (signed,
-            positive, negative), ``category``, ``mean``, ``median``, ``sd``, ``lower``, ``upper``,
-            ``p_direction``, ``p_rope``, ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome.
+            positive, negative; of positive prompts alone "positive", of negative ones alone
+            "negative, turned", which has the sign of liking, and "negative"), ``category``,
+            ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
+            ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome.
 
         Raises
         ------
@@ -122,6 +125,7 @@ class Fit:
             raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
         table = summarise_contrasts(self.contrast_draws, prob, half)
         table.attrs |= {"prob": prob, "rope": half, "units": describe(self.spec["outcome"]).units}
+        table.attrs["draws"] = self.contrast_draws[..., 0].size
         return table
 
     @property
@@ -173,8 +177,11 @@ class Fit:
         DataFrame
             One row a word, largest difference first: ``word``, ``categories``, ``name`` (which
             families), ``mean``, ``sd``, ``lower``, ``upper``, ``p_direction``. The expected
-            difference in outcome between the families on that word, signed by framing and relative
-            to the lexicon's mean.
+            difference in outcome between the families on that word, signed by framing (of prompts
+            of one framing: that of liking under it) and relative to the lexicon's mean. It
+            generalises over models, and over bases where the fit has effects of these. Last,
+            ``expected_false_signs``: how many of this word and those above it are expected to
+            differ the other way, the sum of ``1 - p_direction``.
 
         Raises
         ------
@@ -200,7 +207,10 @@ class Fit:
             }
         )
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
-        return table.loc[order].reset_index(drop=True)
+        table = table.loc[order].reset_index(drop=True)
+        table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
+        table.attrs["draws"] = len(draws)
+        return table
 
     def word_draws(self, *, framing: str = "signed") -> xr.DataArray:
         """Posterior draws of each word's expected outcome, averaged over the models' kinds.
@@ -208,7 +218,8 @@ class Fit:
         Parameters
         ----------
         framing : {"signed", "positive", "negative"}
-            One framing of the prompts, or half the difference of the two.
+            One framing of the prompts, or half the difference of the two; of prompts of one
+            framing "signed" is that framing with the sign of liking.
 
         Returns
         -------
@@ -254,9 +265,8 @@ class Fit:
 
     @cached_property
     def _diagnosed(self) -> Diagnostics:
-        contrast = describe_draws(self.contrast_draws, 0.9)
-        table = pd.concat([self.summary(), contrast])
-        return diagnose(table, self.tree["sample_stats"].to_dataset())
+        contrasts = describe_draws(self.contrast_draws, 0.9)
+        return diagnose(contrasts, self.summary(), self.tree["sample_stats"].to_dataset())
 
     def priors(self) -> pd.DataFrame:
         """List the priors.
@@ -269,37 +279,69 @@ class Fit:
         return prior_table(self.prior, self.problem.crossing, self.problem.components)
 
     def prior_sensitivity(
-        self, *, factors: tuple[float, ...] = (0.5, 2.0), prob: float = 0.9, progress: bool = False
+        self, *, factors: tuple[float, ...] = (0.5, 2.0), prob: float = 0.9, progress: bool = True
     ) -> pd.DataFrame:
-        """Refit with all prior scales multiplied by each factor, and compare the headline.
+        """Multiply each prior scale by itself, and all together, and compare the headline.
 
         Parameters
         ----------
         factors : tuple of float, default (0.5, 2.0)
-            Multiples of the prior scales; 1 is the fit itself and always the first row.
+            Multiples of the prior scales.
         prob : float, default 0.9
             Probability of the intervals.
-        progress : bool, default False
-            Show progress bars.
+        progress : bool, default True
+            Show a progress bar on standard error.
 
         Returns
         -------
         DataFrame
-            Index ``prior scale``; columns of :meth:`contrasts` for its first row.
-        """
-        from valuebias.refitting import refit
+            Index ``scale`` (``"all"``, a component such as ``"base_category"``, ``"mean"``,
+            ``"effect"`` or ``"spread"``) and ``factor``; the fit itself is the first row, with
+            factor 1. Columns of :meth:`contrasts` for its first row, ``pareto_k`` and ``refitted``.
 
-        for factor in factors:
-            if not (isinstance(factor, float | int | np.number) and 0 < factor < np.inf):
-                raise ValueBiasError(
-                    f"factors must be positive numbers such as (0.5, 2.0), found {factor!r}."
-                )
-        rows = {1.0: self.contrasts(prob=prob).iloc[0]}
-        for factor in factors:
-            scaled = self.prior.scaled(factor)
-            other = refit(self, prior=scaled, outcome=self.spec["outcome"], progress=progress)
-            rows[factor] = other.contrasts(prob=prob).iloc[0]
-        return pd.DataFrame(rows).T.rename_axis("prior scale").infer_objects()
+        Raises
+        ------
+        ValueBiasError
+            If a factor is not a positive number, or `prob` is not between 0 and 1.
+
+        Notes
+        -----
+        The draws are reweighted by the ratio of the priors (Kallioinen et al. 2023, *Statistics and
+        Computing* 34, 57), smoothed by PSIS; where Pareto's k says that the weights are not to be
+        trusted the model is fitted again.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> table = fit.prior_sensitivity(progress=False)
+        >>> round(table.loc[("base_category", 2.0), "sd"] / table.loc[("all", 1.0), "sd"], 1) >= 1
+        True
+        """
+        from valuebias.sensitivity import prior_sensitivity
+
+        return prior_sensitivity(self, factors=factors, prob=prob, progress=progress)
+
+    def log_ratio_to(self, prior: Prior) -> NDArray[np.float64]:
+        """Log-ratio of another prior to that of the fit, at its draws: (draw,).
+
+        Parameters
+        ----------
+        prior : Prior
+            With the same concentration of correlations.
+
+        Returns
+        -------
+        ndarray, shape (draw,)
+            Chains one after the other.
+        """
+        from valuebias.analysis.reweighting import prior_log_ratio
+
+        recovery = self._recovery
+        return prior_log_ratio(
+            self.problem.crossing, self.problem.components, self.prior, prior,
+            sd=recovery.sd, spread=recovery.spread, coefficient=recovery.effects.coefficient,
+        )  # fmt: skip
 
     def ppc(self, *, draws: int = 100) -> xr.Dataset:
         """Compare the data with whole crossings simulated from the posterior.
@@ -312,20 +354,26 @@ class Fit:
         Returns
         -------
         Dataset
-            ``replicated`` (sample, statistic), ``observed`` and the two-sided ``p`` (statistic).
+            ``replicated`` (sample, statistic), ``observed`` and the two-sided ``p`` (statistic):
+            of leans, spreads and single outcomes; and of what the fit takes for granted, such as
+            that models of a family are independent and families equally variable.
         """
+        from valuebias.analysis.confounding import word_numbers
+        from valuebias.analysis.misfit import make_structure
         from valuebias.analysis.ppc import predictive_check
 
         _check_draws(draws)
-        crossing, recovery = self.problem.crossing, self._recovery
+        recovery = self._recovery
         chosen = recovery.spaced(draws)
-        weights = next(iter(recovery.categories.values()))
+        contrast = self.spec["contrast"]
+        structure = make_structure(
+            self.problem.crossing, tuple(contrast) if contrast else None, word_numbers(self.data)
+        )
         nothing = np.zeros_like(self.problem.coefficient_scales)
         return predictive_check(
             [recovery.smoother(i, nothing) for i in chosen],
             recovery.effects.coefficient[chosen],
-            crossing.contrast_weights(weights),
-            framing_contrasts(crossing.framings)["signed"],
+            structure,
             recovery.rng("ppc"),
         )
 

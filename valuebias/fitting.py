@@ -13,11 +13,13 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.fit_result import Fit
-from valuebias.schema import model_table, validate
+from valuebias.schema import validate
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
     from valuebias.analysis.classical import Classical
+    from valuebias.analysis.hierarchical import Problem
+    from valuebias.analysis.notes import Note
     from valuebias.analysis.priors import Prior
 
 __all__ = ["Fit", "fit", "load"]
@@ -35,6 +37,9 @@ def fit(
     formula: str | None = ...,
     *,
     spec: Literal["hierarchical"] = ...,
+    words: str | None = ...,
+    base: str | None = ...,
+    spread: bool | None = ...,
     outcome: str | None = ...,
     prior: Prior | Mapping[str, Any] | None = ...,
     contrast: tuple[str, str] | None = ...,
@@ -53,6 +58,9 @@ def fit(
     formula: str | None = ...,
     *,
     spec: Literal["paper"],
+    words: str | None = ...,
+    base: str | None = ...,
+    spread: bool | None = ...,
     outcome: str | None = ...,
     prior: Prior | Mapping[str, Any] | None = ...,
     contrast: tuple[str, str] | None = ...,
@@ -70,6 +78,9 @@ def fit(
     formula: str | None = None,
     *,
     spec: str = "hierarchical",
+    words: str | None = None,
+    base: str | None = "base",
+    spread: bool | None = None,
     outcome: str | None = None,
     prior: Prior | Mapping[str, Any] | None = None,
     contrast: tuple[str, str] | None = None,
@@ -93,9 +104,24 @@ def fit(
     formula : str, optional
         R formula over the coordinates on ``model``, such as ``"~ family + log10(n_params)"`` or
         ``"~ family * stage"``. Every term acts on each category × framing. By default
-        ``"~ family"``, or ``"~ 1"`` where all models are of one family.
+        ``"~ family"``, or ``"~ 1"`` where all models are of one family. Random effects are written
+        as in lme4: ``(1 | base)``, ``(1 | base) + (1 | recipe)``, ``(log2(n_pairs) | base)``; where
+        there are any, they take the place of `base`.
     spec : {"hierarchical", "paper"}, default "hierarchical"
         ``"paper"`` runs the analysis of the paper instead; see :func:`valuebias.classical`.
+    words : str, optional
+        Formula over the coordinates on ``response``, such as ``"~ log(frequency) + length"``, to
+        adjust for; ``length`` is always there, see :func:`valuebias.schema.word_table`. Contrasts
+        then hold the covariates fixed, and are reported unadjusted as well.
+    base : str or None, default "base"
+        The coordinate on ``model`` that names the checkpoint each model was trained from. Models
+        of one base are not independent: where some share one, bases have effects of their own, on
+        categories and on words, and statements on families generalise over bases. None takes no
+        notice of bases, and the report says so.
+    spread : bool, optional
+        Whether families may differ in how much their models (and bases) vary. By default they may
+        where at least two families have several models, but not among pairs of models or
+        checkpoints of training.
     outcome : {"normal", "rank", "z", "raw"}, optional
         What the scores are turned into within model × prompt; normal scores if not given. Higher
         always means a higher reward, also for ranks. ``spec="paper"`` is about ranks.
@@ -133,13 +159,14 @@ def fit(
     Warns
     -----
     ValueBiasWarning
-        For what the data cannot tell, such as models that were trained from the same base and so
-        are not independent; for those see :func:`valuebias.fit_ablation`.
+        For what the data cannot tell, such as what is a family's where each has one base.
 
     Notes
     -----
     Complete crossings have an exact collapsed likelihood; incomplete ones are completed by data
-    augmentation, also exact. Which path was taken is in ``fit.spec["path"]``.
+    augmentation, also exact. Which path was taken is in ``fit.spec["path"]``. Layouts of bases may
+    be uneven, and groups crossed, as long as the span over models stays within forty columns;
+    what does not fit is left out, and the headline says so.
 
     Source: extends Christian et al. 2026 (arXiv 2601.20838), whose mixed model has a random
     intercept by model only.
@@ -167,11 +194,18 @@ def fit(
         raise ValueBiasError(f"seed must be a whole number from 0 to 2**32 − 1, found {seed!r}.")
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     if spec == "paper":
-        return _fit_paper(dataset, formula, outcome, prior, contrast, chosen_seed)
+        given = {"words": words is not None, "spread": spread is not None, "base": base != "base"}
+        given |= {"outcome": outcome not in (None, "rank"), "prior": prior is not None}
+        return _fit_paper(dataset, formula, given, contrast, chosen_seed)
     return _fit_hierarchical(
         dataset,
-        formula,
-        outcome or "normal",
+        {
+            "formula": formula,
+            "outcome": outcome or "normal",
+            "words": words,
+            "base": base,
+            "spread": spread,
+        },
         prior,
         contrast,
         {
@@ -224,19 +258,14 @@ def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
 def _fit_paper(
     dataset: xr.Dataset,
     formula: str | None,
-    outcome: str | None,
-    prior: object,
+    given: dict[str, bool],
     contrast: tuple[str, str] | None,
     seed: int,
 ) -> Classical:
     from valuebias.analysis.classical import classical
 
     plain = formula.replace(" ", "") if isinstance(formula, str) else formula
-    given = {
-        "outcome": outcome not in (None, "rank"),
-        "prior": prior is not None,
-        "formula": plain not in (None, "~family", "family"),
-    }
+    given = given | {"formula": plain not in (None, "~family", "family")}
     for name in (name for name, differs in given.items() if differs):
         raise ValueBiasError(
             f"spec='paper' is the paper's own analysis (ranks, '~ family', no priors) and takes no "
@@ -247,39 +276,43 @@ def _fit_paper(
 
 def _fit_hierarchical(
     dataset: xr.Dataset,
-    formula: str | None,
-    outcome: str,
+    options: dict[str, Any],
     prior: Prior | Mapping[str, Any] | None,
     contrast: tuple[str, str] | None,
     numbers: dict[str, Any],
     progress: bool,
 ) -> Fit:
-    from valuebias.analysis.ablation import shared_bases
     from valuebias.analysis.contrasts import category_contrasts
-    from valuebias.analysis.hierarchical import Settings, consequences, make_problem, sample
-    from valuebias.analysis.notes import Note, as_records
+    from valuebias.analysis.hierarchical import (
+        Model,
+        Settings,
+        consequences,
+        make_problem,
+        sample,
+    )
+    from valuebias.analysis.notes import as_records
     from valuebias.analysis.priors import as_prior
     from valuebias.progress import progress_bar
     from valuebias.provenance import record
 
     data = _lexicon_only(validate(dataset))
-    if formula is None:
-        formula = "~ family" if len(np.unique(data["family"].to_numpy())) > 1 else "~ 1"
-    problem = make_problem(data, formula, outcome, as_prior(prior))
+    if options["formula"] is None:
+        several = len(np.unique(data["family"].to_numpy())) > 1
+        options = options | {"formula": "~ family" if several else "~ 1"}
+    problem = make_problem(data, Model(**options), as_prior(prior))
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
-    shared = shared_bases(model_table(data))
-    notes = [*([Note("shared bases", shared)] if shared else []), *consequences(crossing)]
+    notes = consequences(crossing)
     if numbers["tune"] is None:
         numbers["tune"] = _TUNE[crossing.complete]
-    for note in notes:
-        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
+    notes += _misfits(data, problem, contrast, groups["posterior"], int(numbers["seed"]))
+    for note in notes:
+        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
     spec = {
         "spec": "hierarchical",
-        "formula": formula,
-        "outcome": outcome,
+        **options,
         "contrast": list(contrast) if contrast else None,
         **numbers,
         "path": "complete" if crossing.complete else "incomplete",
@@ -288,6 +321,23 @@ def _fit_hierarchical(
         "notes": as_records(notes),
     }
     return Fit(data, spec, problem.prior, groups, record(), problem)
+
+
+def _misfits(
+    data: xr.Dataset,
+    problem: Problem,
+    contrast: tuple[str, str] | None,
+    posterior: xr.DataTree,
+    seed: int,
+) -> list[Note]:
+    """Look for structure in the data that the fit does not know of."""
+    from valuebias.analysis.confounding import word_numbers
+    from valuebias.analysis.misfit import estimate_sd, make_structure, structure_notes
+
+    structure = make_structure(problem.crossing, contrast, word_numbers(data))
+    coefficient = posterior["coefficient"].to_numpy()
+    sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
+    return structure_notes(structure, sd, np.random.default_rng([seed, 8]))
 
 
 def _lexicon_only(dataset: xr.Dataset) -> xr.Dataset:

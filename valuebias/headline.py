@@ -7,12 +7,36 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.analysis.contrasts import TURNED
+from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe
+from valuebias.wording import effective_draws, percent, under
 
 if TYPE_CHECKING:
     from valuebias.fit_result import Fit
 
-__all__ = ["Headline", "make_headline"]
+__all__ = ["ALL", "Headline", "make_headline", "prior_flips", "scale_name", "verdict_of"]
+
+LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
+_LEAST = {LITTLE_DOUBT: 0.975, SUGGESTED: 0.9, OPEN: 0.0}
+_VERDICTS = {
+    LITTLE_DOUBT: "leave little doubt about the direction",
+    SUGGESTED: "suggest the direction but do not settle it",
+    OPEN: "do not settle the direction",
+}
+_MOST_NOTES = 2
+_MOST_FLIPS = 2
+# What the formula may name of what differs between families, and what that adjusts for.
+_ADJUSTED = {"source": "data", "n_params": "size"}
+_LEAN = {
+    "signed": "lean, signed by framing,",
+    "positive": "lean under positive prompts",
+    TURNED: "lean under negative prompts, sign turned,",
+}
+
+
+ALL = "all"
+"""The row of :meth:`Fit.prior_sensitivity` in which every scale is moved at once."""
 
 
 @dataclass(frozen=True)
@@ -22,31 +46,80 @@ class Headline:
     Attributes
     ----------
     text : str
-        One to three sentences; a fit that did not converge says so first.
+        A few sentences. A fit that did not converge says so first; what qualifies the whole answer
+        comes before it, what qualifies it otherwise after it.
     row : Series
         The row of :meth:`Fit.contrasts` it is about.
     converged : bool
+    verdict : {"little doubt", "suggested", "open"}
+        How well the direction is known: with a probability of at least .975, of at least .9, or of
+        less.
     """
 
     text: str
     row: pd.Series
     converged: bool
+    verdict: str
 
     def __str__(self) -> str:
         return self.text
 
 
-def make_headline(fit: Fit) -> Headline:
-    """Word the first contrast of a fit."""
-    row = fit.contrasts().iloc[0]
+def make_headline(fit: Fit, sensitivity: pd.DataFrame | None = None) -> Headline:
+    """Word the first contrast of a fit.
+
+    In this order: whether it did not converge; notes that qualify everything; the answer with its
+    verdict; under which priors that would be another; what families differ in besides; other notes.
+
+    Parameters
+    ----------
+    fit : Fit
+    sensitivity : DataFrame, optional
+        What :meth:`Fit.prior_sensitivity` gave.
+
+    Returns
+    -------
+    Headline
+    """
+    table = fit.contrasts()
+    row = table.iloc[0]
     diagnostics = fit.diagnostics()
-    text = _answer(fit, row)
+    before, after = _voiced(fit.notes)
+    parts = []
     if not diagnostics.converged:
-        text = "NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0] + " " + text
-    return Headline(text, row, diagnostics.converged)
+        parts.append("NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0])
+    parts += [note.headline for note in before]
+    parts.append(_answer(fit, row, effective_draws(table, table.attrs["draws"])[0]))
+    if sensitivity is not None:
+        parts.append(_on_priors(prior_flips(sensitivity)))
+    parts.append(_besides(fit, row))
+    parts += [note.headline for note in after]
+    parts.append(_more(fit.notes, len(before) + len(after)))
+    text = " ".join(part for part in parts if part)
+    return Headline(text, row, diagnostics.converged, verdict_of(row["p_direction"]))
 
 
-def _answer(fit: Fit, row: pd.Series) -> str:
+def verdict_of(p_direction: float) -> str:
+    """Class a probability of direction: "little doubt", "suggested" or "open"."""
+    return next(name for name, least in _LEAST.items() if p_direction >= least)
+
+
+def _voiced(notes: list[Note]) -> tuple[list[Note], list[Note]]:
+    """Choose the notes that the headline has room for: before the answer, and after it."""
+    speaking = [note for note in notes if note.headline]
+    before = [note for note in speaking if note.first][:_MOST_NOTES]
+    after = [note for note in speaking if not note.first]
+    return before, after[: _MOST_NOTES - len(before)]
+
+
+def _more(notes: list[Note], said: int) -> str:
+    left = sum(bool(note.headline) for note in notes) - said
+    if not left:
+        return ""
+    return f"And {left} more note{'s' if left > 1 else ''}: see fit.notes or the report."
+
+
+def _answer(fit: Fit, row: pd.Series, draws: float) -> str:
     units = describe(fit.spec["outcome"]).unit
     first, _, second = row["category"].partition(" − ")
     over = f"{first} over {second}" if second != "others" else f"{first} over the other categories"
@@ -54,22 +127,33 @@ def _answer(fit: Fit, row: pd.Series) -> str:
     estimate = (
         f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
     ).replace("-", "−")
-    direction = "positive" if more else "negative"
-    chance = f"The probability that it is {direction} is {_percent(row['p_direction'])}; "
-    verdict = _verdict(row["p_direction"])
-    if row["estimand"].endswith("difference"):
-        a, _, b = row["name"].partition(" − ")
-        group = row["estimand"].removesuffix(" difference")
+    # Of the side on which most draws are, which the mean need not be.
+    direction = "positive" if row["median"] > 0 else "negative"
+    said = percent(row["p_direction"], draws).replace("> ", "above ")
+    chance = (
+        f"The probability that it is {direction} is {said}; the data "
+        f"{_VERDICTS[verdict_of(row['p_direction'])]}."
+    )
+    group, a, b = _compared(row)
+    if group:
         noun = f"Models of the {a} {group}" if group == "family" else f"Models with {group} {a}"
         return (
-            f"{noun} value {over} "
-            f"{'more' if more else 'less'} than those of {b}: the difference in lean, signed by "
-            f"framing, is estimated at {estimate}. {chance}{verdict}{_caveat(fit, group, a, b)}"
+            f"{noun} value {over} {'more' if more else 'less'} than those of {b}: the difference "
+            f"in {_LEAN[row['framing']]} is estimated at {estimate}. {chance}"
+            f"{_caveat(fit, group, a, b)}"
         )
     return (
-        f"The {row['estimand']} of {row['name']} ({row['category']}, signed by framing) is "
-        f"estimated at {estimate}. {chance}{verdict}"
+        f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) is "
+        f"estimated at {estimate}. {chance}"
     )
+
+
+def _compared(row: pd.Series) -> tuple[str, str, str]:
+    """Give the factor whose levels the row compares, and the two; empty where it compares none."""
+    if not row["estimand"].endswith("difference"):
+        return "", "", ""
+    a, _, b = row["name"].partition(" − ")
+    return row["estimand"].removesuffix(" difference"), a, b
 
 
 def _caveat(fit: Fit, group: str, a: str, b: str) -> str:
@@ -85,13 +169,56 @@ def _caveat(fit: Fit, group: str, a: str, b: str) -> str:
     )
 
 
-def _verdict(p_direction: float) -> str:
-    if p_direction >= 0.975:
-        return "the data leave little doubt about the direction."
-    if p_direction >= 0.9:
-        return "the data suggest the direction but do not settle it."
-    return "the data do not settle the direction."
+def _besides(fit: Fit, row: pd.Series) -> str:
+    """Say that a difference between families is one of all that comes with a family."""
+    if _compared(row)[0] != "family":
+        return ""
+    named = " ".join(v.expression for v in fit.problem.crossing.design.variables)
+    kept = ["base", *(what for name, what in _ADJUSTED.items() if name not in named)]
+    if len(kept) == 1:
+        return ""
+    listed = f"{', '.join(kept[:-1])} and {kept[-1]}"
+    return f"Families differ in {listed} together, and this does not say which of them matters."
 
 
-def _percent(p: float) -> str:
-    return "above 99.9%" if p > 0.999 else f"{100 * p:.1f}%"
+def prior_flips(table: pd.DataFrame) -> list[str]:
+    """Name the prior scales under which the verdict of the headline is another.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What :meth:`Fit.prior_sensitivity` gave, the fit's own row first.
+
+    Returns
+    -------
+    list of str
+        One clause a row whose verdict or sign is another, the largest move of the estimate first.
+    """
+    own = table.iloc[0]
+    verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
+    flips = {}
+    for entry, row in table.iloc[1:].iterrows():
+        other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
+        if other == verdict and not turned:
+            continue
+        sign = "the sign is the other, and " if turned else ""
+        clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"
+        flips[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
+    return sorted(flips, key=lambda clause: -flips[clause])
+
+
+def _on_priors(flips: list[str]) -> str:
+    if not flips:
+        return ""
+    more = len(flips) - _MOST_FLIPS
+    others = f"; and {more} more of the scales tried would change it" if more > 0 else ""
+    return f"That hangs on the prior: {'; '.join(flips[:_MOST_FLIPS])}{others}."
+
+
+def scale_name(entry: tuple[str, float]) -> str:
+    """Name a row of :meth:`Fit.prior_sensitivity`, such as "all prior scales halved"."""
+    scale, factor = entry
+    if factor == 1:
+        return "this fit"
+    what = "all prior scales" if scale == ALL else f"the prior scale of {scale}"
+    return f"{what} { ({0.5: 'halved', 2.0: 'doubled'}.get(factor, f'× {factor:g}')) }"

@@ -16,9 +16,8 @@ from valuebias.analysis.contrasts import (
     framing_contrasts,
     stack_draws,
 )
-from valuebias.analysis.density import variances
 from valuebias.analysis.effects import EffectDraws, Margins, draw_word_effects, make_margins
-from valuebias.analysis.hierarchical import Problem, make_problem
+from valuebias.analysis.hierarchical import MODEL_FIELDS, Model, Problem, make_problem
 from valuebias.analysis.priors import Prior
 from valuebias.analysis.smoother import Smoother
 from valuebias.analysis.strata import make_tables
@@ -31,7 +30,7 @@ Array = NDArray[np.float64]
 # Streams of random numbers, so that one question's draws do not depend on which was asked before.
 _STREAMS = {
     "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
-    "negative means": 7,
+    "negative means": 7, "leans": 8,
 }  # fmt: skip
 
 
@@ -67,7 +66,8 @@ class Recovery:
     @cached_property
     def problem(self) -> Problem:
         """The crossing, its components and prior."""
-        return make_problem(self.data, self.spec["formula"], self.spec["outcome"], self.prior)
+        model = Model(**{name: self.spec[name] for name in MODEL_FIELDS})
+        return make_problem(self.data, model, self.prior)
 
     @cached_property
     def contrasts(self) -> xr.DataArray:
@@ -141,17 +141,33 @@ class Recovery:
     @cached_property
     def v(self) -> Array:
         """Variance parameters, (draw, variance)."""
+        correlation = self.tree["posterior"]["correlation"].to_numpy()
+        correlation = correlation.reshape(len(self.sd), -1)
+        return self.problem.components.variances(self.sd, correlation, self.spread)
+
+    @cached_property
+    def sd(self) -> Array:
+        """Standard deviations of the components, (draw, component, framing)."""
+        sd = self.tree["posterior"]["sd"].to_numpy()
+        return np.asarray(sd.reshape(-1, *sd.shape[2:]))
+
+    @cached_property
+    def spread(self) -> Array:
+        """Factors of the families' SDs, (draw, level, kind); ones where all have one spread."""
         posterior = self.tree["posterior"]
-        v = variances(posterior["sd"].to_numpy(), posterior["correlation"].to_numpy())
-        return v.reshape(-1, self.problem.components.n_variances)
+        if "spread" not in posterior:
+            return np.ones((len(self.sd), 2, 1))
+        spread = posterior["spread"].to_numpy()
+        return np.asarray(spread.reshape(-1, *spread.shape[2:]))
 
     @cached_property
     def effects(self) -> EffectDraws:
         """Coefficients and model effects, chains one after the other."""
         posterior = self.tree["posterior"]
-        names = ("coefficient", "word_shift", "model_effect")
-        arrays = (posterior[name].to_numpy() for name in names)
-        return EffectDraws(*(a.reshape(-1, *a.shape[2:]) for a in arrays))
+        names = ("coefficient", "word_shift", "model_effect", "base_effect")
+        arrays = [posterior[name].to_numpy() for name in names if name in posterior]
+        flat = [a.reshape(-1, *a.shape[2:]) for a in arrays]
+        return EffectDraws(*flat, *([np.zeros_like(flat[2])] if len(flat) < len(names) else []))
 
     @cached_property
     def margins(self) -> Margins:
@@ -169,6 +185,7 @@ class Recovery:
         parts = [
             _flatten(posterior["sd"], "sd"),
             _flatten(posterior["correlation"], "correlation"),
+            *([_flatten(posterior["spread"], "spread")] if "spread" in posterior else []),
             *(
                 _flatten(self._by_category(posterior["coefficient"], rows, labels), name)
                 for name, labels, rows in self._mean_rows()
@@ -194,9 +211,12 @@ class Recovery:
     ) -> xr.DataArray:
         """Effects of design rows on categories (sum zero over categories), by framing."""
         crossing = self.problem.crossing
-        to_category = crossing.category_axes / np.sqrt(crossing.axis_weight)
         values = np.einsum(
-            "rq,cdqfj,kj->cdrfk", rows, coefficient.to_numpy(), to_category, optimize=True
+            "rq,cdqfj,jk->cdrfk",
+            rows,
+            coefficient.to_numpy(),
+            crossing.to_category,
+            optimize=True,
         )
         return xr.DataArray(
             values,

@@ -17,7 +17,7 @@ __all__ = ["refit"]
 
 def refit(fit: Fit, *, prior: Prior, outcome: str, progress: bool = False) -> Fit:
     """Fit the same data with another prior or outcome, all else (seed included) the same."""
-    names = ("formula", "draws", "tune", "chains", "seed", "sampler")
+    names = ("formula", "words", "base", "spread", "draws", "tune", "chains", "seed", "sampler")
     settings = {name: fit.spec[name] for name in names}
     contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
     with warnings.catch_warnings():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,37 +11,50 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments.prompts import prompts
-from valuebias.schema import build
+from valuebias.schema import DIMS, build
+from valuebias.simulated_scores import Covariate, Pair, Plan, draw_covariate, draw_scores
 
 __all__ = ["DEFAULT_SD", "simulate"]
 
 DEFAULT_SD: Mapping[str, float] = {
     "model_category": 0.10,
+    "base_category": 0.0,
     "word": 0.80,
     "word_family": 0.30,
+    "base_word": 0.0,
     "model_word": 0.40,
     "prompt_category": 0.10,
     "model_prompt": 0.05,
     "prompt_word": 0.17,
     "residual": 0.19,
+    "copy": 0.10,
 }
 """Standard deviations near those of the paper's Big Two scores as normal scores."""
 
 _DEFAULT_MODELS: Mapping[str, int] = {"Gemma": 4, "Llama": 6}
 _DEFAULT_EFFECTS: Mapping[str, float] = {"Gemma": 0.1, "Llama": -0.1}
+_COVARIATE: Mapping[str, float] = {
+    "gap": 0.5,
+    "slope": 0.0,
+    "slope_family": 0.0,
+    "slope_model": 0.0,
+}
 # Sizes of open models, so that family and size are neither confounded nor crossed exactly.
 _SIZES = (2e9, 8e9, 3e9, 27e9, 1e9, 14e9, 70e9)
 
 
 def simulate(
     *,
-    n_models: Mapping[str, int] = _DEFAULT_MODELS,
+    n_models: Mapping[str, int | Sequence[int]] = _DEFAULT_MODELS,
     n_prompts: int = 54,
     n_words: int | Mapping[str, int] = 263,
     overlap: float = 0.0,
     effects: Mapping[str, float | Mapping[str, float]] | None = None,
-    sd: Mapping[str, float] | None = None,
+    sd: Mapping[str, float | tuple[float, float]] | None = None,
     correlation: float = 0.0,
+    spread: Mapping[str, float] | None = None,
+    covariates: Mapping[str, Mapping[str, float]] | None = None,
+    copies: int = 0,
     missing: float = 0.0,
     seed: int,
 ) -> xr.Dataset:
@@ -50,8 +62,10 @@ def simulate(
 
     Parameters
     ----------
-    n_models : mapping of str to int
-        The families, and how many models each has.
+    n_models : mapping of str to int or sequence of int
+        The families, and how many models each has. A sequence says how many stand on each base: 3
+        and 1 are three models trained from one base and a fourth from another. With a number
+        every model has a base of its own.
     n_prompts : int, default 54
         How many prompts, half of them positive (one more, if odd). Up to 54 they are the first of
         each framing in the prompt set "superlatives"; beyond that they have made-up names.
@@ -64,62 +78,100 @@ def simulate(
         the second: positive prompts get it as it is, negative ones with the sign changed. A
         family's entry may also be a mapping of category to effect. The default plants +0.1 in Gemma
         and -0.1 in Llama where these are the families, else nothing.
-    sd : mapping of str to float, optional
-        Standard deviations that differ from :data:`DEFAULT_SD`. ``model_category``: of a model's
-        lean (difference of two categories) within its family; ``word``, ``word_family``,
-        ``model_word``: of a word's score in general, by family and by model; ``prompt_category``
-        and ``model_prompt``: of the lean by prompt and by model and prompt; ``prompt_word``: of a
-        word's score by prompt; ``residual``: of a single score.
+    sd : mapping of str to float or pair of float, optional
+        Standard deviations that differ from :data:`DEFAULT_SD`; a pair is for positive and negative
+        prompts. ``model_category``: of a model's lean (difference of two categories) within its
+        base; ``base_category``: of a base's within its family; ``word``, ``word_family``,
+        ``base_word``, ``model_word``: of a word's score in general, by family, by base and by
+        model; ``prompt_category`` and ``model_prompt``: of the lean by prompt and by model and
+        prompt; ``prompt_word``: of a word's score by prompt; ``residual``: of a single score;
+        ``copy``: of what a near-copy adds to one.
     correlation : float, default 0
-        The correlation, from -1 to 1, between the two framings in ``model_category``, ``word``,
-        ``word_family`` and ``model_word``.
+        The correlation, from -1 to 1, between the two framings in all that acts on ``…category`` or
+        ``word…`` by model, base or family, and in slopes.
+    spread : mapping of str to float, optional
+        Families whose models differ more or less than others': what multiplies their
+        ``model_category``, ``model_word``, ``base_category``, ``base_word`` and ``slope_model``.
+    covariates : mapping of str to mapping, optional
+        Numbers that words have, written as coordinates on ``response``: standard normal within each
+        category. ``gap`` (0.5): by how much the first category's mean exceeds the second's;
+        ``slope``: what one unit adds to a word's score, positive prompts as it is, negative
+        ones with the sign changed; ``slope_family`` and ``slope_model``: SDs of the slopes about
+        that, by framing.
+    copies : int, default 0
+        Pairs of near-identical models a family: its second model has the scores of the first and a
+        little noise, its fourth those of the third, and so on. The two share a base.
     missing : float, default 0
         The share of cells, from 0 to below 1, dropped at random.
     seed : int
-        Seed of the random numbers; the same seed gives the same scores.
+        Seed of the random numbers; the same seed gives the same scores. It also gives the same
+        effects of a kind whatever the SDs: with all others at zero, the scores are these effects.
 
     Returns
     -------
     xarray.Dataset
         A dataset that follows the contract (:mod:`valuebias.schema`), of kind "reward". Its
-        provenance says that it is simulated, and from what.
+        provenance says that it is simulated, from what, and which slopes the families got.
 
     Raises
     ------
     ValueBiasError
-        If a number is out of its range or a name unknown.
+        If a number is out of its range, a name unknown, or copies do not share a base.
 
     Notes
     -----
-    With model :math:`m` of family :math:`g`, prompt :math:`p` of framing :math:`f` (sign
-    :math:`s_f = \pm 1`), word :math:`w` and its memberships :math:`B_{wc}`,
+    With model :math:`m` on base :math:`b` of family :math:`g`, prompt :math:`p` of framing
+    :math:`f` (sign :math:`s_f = \pm 1`), word :math:`w`, its memberships :math:`B_{wc}` and
+    covariates :math:`x_w`,
 
     .. math::
 
-        y_{mpw} = \sum_c B_{wc} (s_f e_{gc} + a_{mfc} + b_{pc} + d_{mpc})
-                  + u_{wf} + v_{wgf} + t_{mwf} + q_{pw} + \epsilon_{mpw}.
+        y_{mpw} = \sum_c B_{wc} (s_f e_{gc} + a_{mfc} + a'_{bfc} + b_{pc} + d_{mpc})
+                  + u_{wf} + v_{wgf} + v'_{wbf} + t_{mwf} + z_{mf} x_w + q_{pw} + \epsilon_{mpw}.
 
     Examples
     --------
     >>> ds = simulate(n_models={"Gemma": 2, "Llama": 3}, n_prompts=4, n_words=10, seed=1)
     >>> dict(ds.sizes)
     {'model': 5, 'prompt': 4, 'response': 10, 'category': 2}
+
+    Models that share a base, which differ by more than models do:
+
+    >>> ds = simulate(
+    ...     n_models={"Gemma": [3, 1], "Llama": [3, 2, 1]},
+    ...     sd={"base_category": 0.1, "base_word": (0.3, 0.44)},
+    ...     seed=1,
+    ... )
+    >>> ds["base"].values[:4].tolist()
+    ['Gemma 1', 'Gemma 1', 'Gemma 1', 'Gemma 2']
     """
     scale = _scales(sd)
     words = _word_counts(n_words)
+    bases = {family: _base_sizes(family, n, copies) for family, n in n_models.items()}
     _check_ranges(n_models, n_prompts, overlap, correlation, missing)
     planted = _planted(effects, list(n_models), list(words))
     rng = np.random.default_rng(seed)
-    member = _members(words, overlap, rng)
-    family = np.repeat(np.arange(len(n_models)), list(n_models.values()))
-    table = _prompt_table(n_prompts)
-    framing = (table["framing"] == "negative").to_numpy().astype(np.intp)
-    score = _scores(rng, family, framing, member, planted, scale, correlation)
+    table, models = _prompt_table(n_prompts), _model_table(bases)
+    family, base = (pd.factorize(models[name])[0] for name in ("family", "base"))
+    plan = Plan(
+        family=family,
+        base=base,
+        framing=(table["framing"] == "negative").to_numpy().astype(np.intp),
+        member=_members(words, overlap, rng),
+        planted=planted,
+        sd=scale,
+        spread=_spreads(spread, list(n_models))[family],
+        correlation=correlation,
+        copied=_copied(family, copies),
+        seed=seed,
+    )
+    drawn = _covariates(plan, covariates, taken=(*models.columns, *table.columns))
+    score = draw_scores(plan, list(drawn.values()), rng)
     if missing:
         score[rng.random(score.shape, dtype=np.float32) < missing] = np.nan
     names = [f"{category}_{i + 1:04d}" for category, n in words.items() for i in range(n)]
     parameters = {
-        "n_models": dict(n_models),
+        "n_models": bases,
         "n_prompts": n_prompts,
         "n_words": words,
         "overlap": overlap,
@@ -129,30 +181,115 @@ def simulate(
         },
         "sd": scale,
         "correlation": correlation,
+        "spread": dict(spread or {}),
+        "covariates": {name: _COVARIATE | given for name, given in (covariates or {}).items()},
+        "copies": copies,
         "missing": missing,
         "seed": seed,
     }
-    return build(
+    slopes = {
+        name: dict(zip(n_models, c.slopes.T.tolist(), strict=True)) for name, c in drawn.items()
+    }
+    ds = build(
         score,
-        models=_model_table(n_models),
+        models=models,
         prompts=table,
-        lexicon=pd.DataFrame(member, index=pd.Index(names, dtype=object), columns=list(words)),
+        lexicon=pd.DataFrame(plan.member, index=pd.Index(names, dtype=object), columns=list(words)),
         responses=names,
         provenance={
             "simulated": True,
             "by": "valuebias.simulate.simulate",
             "parameters": parameters,
+            "slopes": slopes,
         },
     )
+    return ds.assign_coords({name: ("response", c.values) for name, c in drawn.items()})
 
 
-def _scales(sd: Mapping[str, float] | None) -> dict[str, float]:
+def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, Pair]:
+    """Give every SD by framing."""
     for name, value in (sd or {}).items():
         if name not in DEFAULT_SD:
             raise ValueBiasError(f"There is no SD {name!r}. {did_you_mean(name, DEFAULT_SD)}")
+        if np.size(value) not in (1, 2) or not all(0 <= v < np.inf for v in np.ravel(value)):
+            raise ValueBiasError(
+                f"The SD {name!r} is {value!r}; expected a number from 0 up, or two of them, for "
+                "positive and negative prompts."
+            )
+    both = {
+        name: np.broadcast_to(v, 2).tolist() for name, v in {**DEFAULT_SD, **(sd or {})}.items()
+    }
+    return {name: (float(first), float(second)) for name, (first, second) in both.items()}
+
+
+def _base_sizes(family: str, n: int | Sequence[int], copies: int) -> list[int]:
+    """Say how many models of a family stand on each base."""
+    if isinstance(n, Iterable):
+        sizes = list(n)
+    else:
+        sizes = [2] * min(copies, n // 2)
+        sizes += [1] * (n - sum(sizes))
+    if not sizes or min(sizes) < 1:
+        raise ValueBiasError(
+            f"n_models has {n!r} for the family {family!r}; expected a number of 1 or more, or "
+            "such a number for each base."
+        )
+    base = np.repeat(np.arange(len(sizes)), sizes)
+    pairs = base[: 2 * copies]
+    if copies < 0 or len(pairs) < 2 * copies or (pairs[::2] != pairs[1::2]).any():
+        raise ValueBiasError(
+            f"copies is {copies}, and the family {family!r} has {sizes} models by base: the first "
+            f"{2 * copies} cannot be pairs on one base each. Ask for fewer copies or more models."
+        )
+    return sizes
+
+
+def _copied(family: npt.NDArray[np.intp], copies: int) -> npt.NDArray[np.intp]:
+    """Say whose scores each model has: its own, or where it is a near-copy its neighbour's."""
+    place = np.arange(family.size)
+    within = place - np.searchsorted(family, family)
+    return place - ((within % 2 == 1) & (within < 2 * copies))
+
+
+def _spreads(spread: Mapping[str, float] | None, families: list[str]) -> npt.NDArray[np.float32]:
+    out = np.ones(len(families), dtype=np.float32)
+    for family, value in (spread or {}).items():
+        if family not in families:
+            raise ValueBiasError(
+                f"spread names the family {family!r}. {did_you_mean(family, families)}"
+            )
         if not 0 <= value < np.inf:
-            raise ValueBiasError(f"The SD {name!r} is {value!r}; expected a number from 0 up.")
-    return {**DEFAULT_SD, **(sd or {})}
+            raise ValueBiasError(
+                f"The spread of {family!r} is {value!r}; expected a number from 0 up."
+            )
+        out[families.index(family)] = value
+    return out
+
+
+def _covariates(
+    plan: Plan, given: Mapping[str, Mapping[str, float]] | None, taken: tuple[str, ...]
+) -> dict[str, Covariate]:
+    """Draw the covariates by name."""
+    out = {}
+    taken = (*taken, *DIMS, "category", "score", "membership")
+    for place, (name, numbers) in enumerate((given or {}).items()):
+        if not name.isidentifier() or name in taken:
+            raise ValueBiasError(
+                f"A covariate may not be called {name!r}: a formula needs a name without blanks or "
+                "signs that nothing else in the dataset has, such as 'frequency'."
+            )
+        for key, value in numbers.items():
+            if key not in _COVARIATE:
+                raise ValueBiasError(
+                    f"The covariate {name!r} has {key!r}. {did_you_mean(key, _COVARIATE)}"
+                )
+            if not np.isfinite(value) or (value < 0 and key.startswith("slope_")):
+                raise ValueBiasError(
+                    f"The covariate {name!r} has {key} {value!r}; expected a number"
+                    f"{' from 0 up' if key.startswith('slope_') else ''}."
+                )
+        out[name] = draw_covariate(plan, place, **(_COVARIATE | numbers))
+    return out
 
 
 def _word_counts(n_words: int | Mapping[str, int]) -> dict[str, int]:
@@ -170,10 +307,14 @@ def _word_counts(n_words: int | Mapping[str, int]) -> dict[str, int]:
 
 
 def _check_ranges(
-    n_models: Mapping[str, int], n_prompts: int, overlap: float, correlation: float, missing: float
+    n_models: Mapping[str, object],
+    n_prompts: int,
+    overlap: float,
+    correlation: float,
+    missing: float,
 ) -> None:
-    if not n_models or min(n_models.values()) < 1:
-        raise ValueBiasError(f"n_models is {dict(n_models)}; expected 1 or more in each family.")
+    if not n_models:
+        raise ValueBiasError("n_models is empty; expected families with 1 model or more each.")
     if n_prompts < 1:
         raise ValueBiasError(f"n_prompts is {n_prompts}; expected 1 or more.")
     if not 0 <= overlap <= 1:
@@ -232,54 +373,21 @@ def _prompt_table(n_prompts: int) -> pd.DataFrame:
     return pd.DataFrame({"text": texts, "framing": framing}, index=names)
 
 
-def _model_table(n_models: Mapping[str, int]) -> pd.DataFrame:
-    rows = [(family, i) for family, n in n_models.items() for i in range(n)]
-    slug = {family: "-".join(family.lower().split()) for family in n_models}
+def _model_table(bases: Mapping[str, list[int]]) -> pd.DataFrame:
+    """Describe the models; those of one base have its size."""
+    rows = [
+        (family, "-".join(family.lower().split()), f, base)
+        for f, (family, sizes) in enumerate(bases.items())
+        for base, size in enumerate(sizes)
+        for _ in range(size)
+    ]
+    place = pd.Series([family for family, *_ in rows]).pipe(lambda s: s.groupby(s).cumcount())
     return pd.DataFrame(
         {
-            "family": [family for family, _ in rows],
-            "base": [f"{family} {1 + i % 2}" for family, i in rows],
+            "family": [family for family, *_ in rows],
+            "base": [f"{family} {base + 1}" for family, _, _, base in rows],
             "stage": "reward",
-            "n_params": [
-                _SIZES[(i + 2 * list(n_models).index(family)) % len(_SIZES)] for family, i in rows
-            ],
+            "n_params": [_SIZES[(base + 2 * f) % len(_SIZES)] for _, _, f, base in rows],
         },
-        index=[f"simulated/{slug[family]}-{i + 1}" for family, i in rows],
+        index=[f"simulated/{row[1]}-{i + 1}" for row, i in zip(rows, place, strict=True)],
     )
-
-
-def _scores(
-    rng: np.random.Generator,
-    family: npt.NDArray[np.intp],
-    framing: npt.NDArray[np.intp],
-    member: npt.NDArray[np.bool_],
-    planted: npt.NDArray[np.float64],
-    scale: Mapping[str, float],
-    correlation: float,
-) -> npt.NDArray[np.float32]:
-    """Draw the cube (model, prompt, word)."""
-    n_models, n_prompts, (n_words, n_categories) = family.size, framing.size, member.shape
-
-    def normal(name: str, *shape: int) -> npt.NDArray[Any]:
-        return scale[name] * rng.standard_normal(shape, dtype=np.float32)
-
-    def by_framing(name: str, *shape: int) -> npt.NDArray[Any]:
-        # Two framings on the first axis, correlated.
-        pair = normal(name, 2, *shape)
-        pair[1] = correlation * pair[0] + np.sqrt(1 - correlation**2) * pair[1]
-        return pair
-
-    # Independent effects of SD s/√2 on each category make the difference of any two have SD s.
-    half = np.sqrt(0.5)
-    sign = np.where(framing == 0, 1.0, -1.0)
-    by_model = by_framing("model_category", n_models, n_categories)[framing].swapaxes(0, 1)
-    lean = sign[None, :, None] * planted[family][:, None, :] + half * by_model
-    lean += half * normal("prompt_category", n_prompts, n_categories)
-    lean += half * normal("model_prompt", n_models, n_prompts, n_categories)
-    by_word = by_framing("word", 1, n_words) + by_framing("model_word", n_models, n_words)
-    by_word += by_framing("word_family", len(planted), n_words)[:, family]
-    score: npt.NDArray[np.float32] = (lean @ member.T).astype(np.float32)
-    score += by_word[framing].swapaxes(0, 1)
-    score += normal("prompt_word", n_prompts, n_words)
-    score += normal("residual", *score.shape)
-    return score

@@ -33,6 +33,12 @@ def classical_r() -> dict[str, Any]:
     return read_json("classical_r.json")
 
 
+@pytest.fixture(scope="session")
+def bases_r() -> dict[str, Any]:
+    """Give what bases.R says: lme4 with and without effects of the ten models' bases."""
+    return read_json("bases_r.json")
+
+
 def as_ranks(frame: pd.DataFrame) -> MedianRanks:
     """Arrange a table of medians; what it lacks becomes NaN."""
     models = frame.drop_duplicates("model")

@@ -219,6 +219,8 @@ def test_the_summary_holds_every_table(result):
         assert part in text
     assert result.headline()["text"] in text
     assert "NaN" not in text
+    row = result.permutation.iloc[0]
+    assert f"{round(99 * row['p.perm'])}/99" in text  # the paper's p, which a share of 0 would hide
 
 
 def test_the_dict_is_plain_and_whole(result):

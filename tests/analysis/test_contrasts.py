@@ -84,6 +84,7 @@ def test_the_headline_is_first_and_every_estimand_is_there_once(made) -> None:
         "family difference, these words",
         "family lean",
         "predicted lean",
+        "predicted lean, these words",
         "slope",
         "overall lean",
         "model lean",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dense import (
+    GROUPED,
     PAIRS,
     PROMPTS,
     RUNS,
@@ -69,6 +70,7 @@ CASES = {
         "families": ("A",) * 3,
         "pairs": (("a", "x"), ("b", "y"), ("c", "z")),
     },
+    **GROUPED,
 }
 
 
@@ -79,7 +81,7 @@ def problem(request: pytest.FixtureRequest) -> Problem:
 
 def value_and_gradient(problem: Problem, theta: Theta) -> tuple[float, np.ndarray]:
     p = packed_of(problem)
-    return log_likelihood(theta.v, p.layout, p.patterns, p.df, p.scatter)
+    return log_likelihood(theta.v, *p.arrays)
 
 
 def test_it_is_the_dense_normal_up_to_a_constant(problem: Problem) -> None:
@@ -143,14 +145,18 @@ def test_the_prior_and_the_jacobian_are_in_the_posterior(problem: Problem) -> No
         + np.log(theta.sd).sum()
         + stats.beta(2, 2).logpdf(unit).sum()
         + np.log(unit * (1 - unit)).sum()
+        + stats.norm(0, 0.7).logpdf(x[len(x) - posterior.n_spread :]).sum()
     )
     assert posterior(x)[0] == pytest.approx(expected, rel=1e-12)
-    sd, correlation = posterior.constrain(x)
+    sd, correlation, spread = posterior.constrain(x)
     np.testing.assert_allclose(sd, theta.sd)
+    np.testing.assert_allclose(spread, theta.spread)
     np.testing.assert_allclose(correlation, theta.correlation)
 
 
-@pytest.mark.parametrize("case", ["two framings, three categories", "one framing"])
+@pytest.mark.parametrize(
+    "case", ["two framings, three categories", "one framing", "bases of families with spreads"]
+)
 def test_the_pymc_model_has_the_same_density_and_gradient(case: str) -> None:
     prior = Prior(sd={"word": 0.7, "model_category": 0.2}, correlation=3.0)
     problem = make_problem(**CASES[case], prior=prior)
@@ -178,8 +184,11 @@ def model_point(model, problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]
     shape = (len(problem.components.names), problem.components.n_framings)
     n = shape[0] * shape[1]
     parts = {"sd_log__": x[:n].reshape(shape)}
-    if len(x) > n:
-        parts["correlation_unit_logodds__"] = x[n:]
+    n_correlated = len(problem.components.correlated)
+    if n_correlated:
+        parts["correlation_unit_logodds__"] = x[n : n + n_correlated]
+    if len(x) > n + n_correlated:
+        parts["spread_contrast"] = x[n + n_correlated :].reshape(2, -1)
     assert set(parts) == {v.name for v in model.value_vars}
     return parts
 

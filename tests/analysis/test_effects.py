@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dense import (
+    GROUPED,
     PAIRS,
     RUNS,
     UNEVEN,
@@ -36,6 +37,7 @@ CASES = {
         "words": ("x", "x", "x", "y", "y", "xy"),
     },
     "runs of unequal length": {"formula": "~ step", "families": ("A",) * 6, "runs": UNEVEN},
+    **GROUPED,
 }
 
 
@@ -105,12 +107,12 @@ def test_word_effects_have_their_distribution(drawn: Drawn) -> None:
     n_words = crossing.shape[2]
     centre = np.eye(n_words) - 1 / n_words
     combine = np.kron(row, framing)
-    n_categories = len(crossing.categories)
+    described = drawn.dense.described
     by_word = np.kron(combine, centre @ np.eye(n_words))
-    by_category = np.kron(combine, centre @ crossing.membership)
+    by_category = np.kron(combine, centre @ described)
     with_cells, own = stack(
         drawn.dense.word_effects(np.eye(n_words)),
-        drawn.dense.coefficient_effects(np.eye(n_categories)),
+        drawn.dense.coefficient_effects(np.eye(described.shape[1])),
     )
     both = np.concatenate([by_word, by_category], axis=1)
     mean, covariance = drawn.dense.condition(both @ with_cells, both @ own @ both.T)
@@ -134,7 +136,9 @@ def test_word_effects_average_to_these_words_contrast(drawn: Drawn) -> None:
     )
     these = drawn.effects.coefficient + drawn.effects.word_shift
     expected = these[:, -1, 0] @ drawn.on_axes.T
-    by_category = words @ np.linalg.pinv(crossing.membership - crossing.membership.mean(axis=0)).T
+    members = crossing.membership - crossing.membership.mean(axis=0)
+    least_squares = np.linalg.pinv(np.column_stack([members, crossing.covariates]))
+    by_category = words @ least_squares[: members.shape[1]].T
     np.testing.assert_allclose(by_category @ drawn.contrasts.T, expected, atol=1e-9)
     np.testing.assert_allclose(words.sum(axis=1), 0, atol=1e-9)
 

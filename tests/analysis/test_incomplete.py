@@ -61,7 +61,9 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
 def projected_components(problem: Problem) -> tuple[np.ndarray, ...]:
     """Observed cells free of levels, and each component's covariance of them at SD one."""
     names = problem.components.names
-    dense = Dense(problem, Theta(np.ones((len(names), 1)), np.empty(0)))
+    dense = Dense(
+        problem, Theta(problem.components, np.ones((len(names), 1)), np.empty(0), np.ones((2, 1)))
+    )
     basis, seen = dense.free_of_levels()
 
     def project(covariance: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def in_v(components: Components, covariances: dict[str, Array]) -> Array:
     """Put covariances over framings into the vector of variance parameters."""
     v = np.zeros(components.n_variances)
     for name, covariance in covariances.items():
-        index = components[name].index
+        index = components[name].index[0]
         v[list(index[:2])] = np.diag(covariance)
         if len(index) > 2:
             v[index[2]] = covariance[0, 1]
@@ -97,7 +97,7 @@ def family_leans(problem: Problem, v: Array) -> tuple[Array, Array]:
     """Generalised least squares on the category axis: leans (family, framing) and covariance."""
     crossing, components = problem.crossing, problem.components
     margins = make_margins(crossing, make_tables(crossing, crossing.y))
-    parts = component_covariances(components, v[None], crossing.axis_weight[0])
+    parts = component_covariances(components, v[None], crossing.axes[0])
     design, basis = crossing.design, crossing.model_basis
     rows = np.array(
         [design.average_row(design.factor("family"), g) for g in design.factor("family").levels]
@@ -145,7 +145,7 @@ def test_drawn_coefficients_have_lme4s_standard_errors(oracle, problem: Problem)
 
 def likelihood(problem: Problem, v: Array) -> tuple[float, Array]:
     p = problem.packed
-    return log_likelihood(v, p.layout, p.patterns, p.df, p.scatter)
+    return log_likelihood(v, *p.arrays)
 
 
 def test_lme4s_maximum_is_where_our_gradient_vanishes(oracle, problem: Problem) -> None:
@@ -154,7 +154,7 @@ def test_lme4s_maximum_is_where_our_gradient_vanishes(oracle, problem: Problem) 
     gradient = likelihood(problem, v)[1] * np.abs(v)
     # lme4 has one variance where prompts carry an effect, so only the sum over framings vanishes.
     for member in components.members:
-        slopes = gradient[list(member.index)]
+        slopes = gradient[list(member.index[0])]
         slopes = slopes if member.joint else [slopes.sum()]
         np.testing.assert_allclose(slopes, 0, atol=2e-3, err_msg=member.name)
 

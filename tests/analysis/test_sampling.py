@@ -8,17 +8,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import fields
 
 import numpy as np
 import psutil
 import pytest
-from dense import make_problem, packed_of, posterior_of
+from dense import GROUPED, make_problem, packed_of, posterior_of
 
-from valuebias.analysis.density import Posterior
 from valuebias.analysis.hierarchical import Problem, Settings, sample
 from valuebias.analysis.model import build_model
-from valuebias.analysis.sampling import sample_nuts, sample_pymc, useful_cores
+from valuebias.analysis.native import native_model
+from valuebias.analysis.sampling import sample_nuts, sample_pymc, start_point
 
 FOREVER = Settings(draws=500_000, tune=100, chains=2, seed=1, sampler="nutpie")
 GAPS = {"complete": [], "incomplete": [(0, 0, 1), (2, 3, 4)]}
@@ -49,16 +48,29 @@ def test_a_seed_repeats_the_draws_however_many_cores_there_are() -> None:
     assert not np.array_equal(one.sd, nuts(problem, draws=20, tune=30, seed=4).sd)
 
 
-def test_chains_of_a_quick_density_run_one_after_the_other() -> None:
-    class Slow(Posterior):
-        def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-            time.sleep(0.001)
-            return super().__call__(x)
+@pytest.mark.parametrize("case", [{}, GROUPED["bases of families with spreads"]], ids=str)
+def test_the_native_density_gives_the_draws_of_the_one_in_python(
+    case: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Also with axes of the sampler's own, which a formula of many terms calls for.
+    from valuebias.analysis import sampling
 
-    quick = posterior_of(make_problem())
-    assert useful_cores(quick, 4) == 1
-    slow = Slow(**{field.name: getattr(quick, field.name) for field in fields(quick)})
-    assert useful_cores(slow, 4) == 4
+    problem = make_problem(**case)  # type: ignore[arg-type]
+    for limit in (np.inf, 0.0):
+        monkeypatch.setattr(sampling, "_CORRELATED", limit)
+        native = nuts(problem, draws=10, tune=10)
+        with monkeypatch.context() as patch:
+            patch.setattr(sampling, "native_model", lambda *_: None)
+            python = nuts(problem, draws=10, tune=10)
+        for name in ("sd", "correlation", "spread"):
+            np.testing.assert_allclose(
+                getattr(native, name), getattr(python, name), rtol=1e-4, err_msg=name
+            )
+
+
+def test_this_nutpie_takes_the_native_density() -> None:
+    posterior = posterior_of(make_problem())
+    assert native_model(posterior, lambda _: start_point(posterior)) is not None
 
 
 def test_statistics_are_numbers_by_chain_and_draw() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense import PAIRS, Dense, Theta, assert_drawn_from, make_problem, some_theta
+from dense import GROUPED, PAIRS, Dense, Theta, assert_drawn_from, make_problem, some_theta
 from scipy import linalg
 
 from valuebias.analysis.completion import Completion, sparse_margins
@@ -19,6 +19,7 @@ COMPLETE = {
     "one negative prompt": {"framing": ("positive", "positive", "negative")},
     "with a number": {"formula": "~ family + size", "words": ("x", "x", "x", "y", "y", "xy")},
     "pairs": PAIRED,
+    **{name: GROUPED[name] for name in ("bases and recipes", "covariates")},
 }
 ALL = slice(None)
 SCATTERED = [(0, 0, 1), (1, 3, 2), (2, 5, 4), (4, 1, 8), (3, 2, 2), (0, 4, 6), (2, 2, 0)]

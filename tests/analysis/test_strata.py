@@ -55,7 +55,7 @@ def test_patterns_are_derivatives_of_positive_definite_covariances() -> None:
     components = problem.components
     v = np.zeros(components.n_variances)
     for component in components.members:
-        v[list(component.index[:2])] = 1.0
+        v[list(component.index[0][:2])] = 1.0
     for stratum in problem.strata:
         covariance = stratum.constant + sum(v[k] * p for k, p in stratum.patterns.items())
         np.testing.assert_allclose(covariance, covariance.T)

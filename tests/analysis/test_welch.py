@@ -61,6 +61,13 @@ def test_families_that_cannot_be_compared_get_nan(three_families):
         assert permuted.loc[~none, column].notna().all()
 
 
+@pytest.fixture
+def big_difference(three_families):
+    values = np.array(three_families.values)
+    values[np.asarray(three_families.family) == "Gemma", :, 0] += 500
+    return replace(three_families, values=values)
+
+
 def test_permutation_p_is_that_of_all_permutations(three_families):
     # Four medians against three: 35 ways to split them, all equally likely.
     ranks = replace(
@@ -96,7 +103,17 @@ def test_permutations_depend_on_the_seed_only(three_families):
     )
     assert first.equals(again)
     assert not first.equals(other)
-    np.testing.assert_allclose(first["p.bonferroni"], np.minimum(1, 18 * first["p.perm"]))
+
+
+def test_bonferroni_corrects_the_p_that_is_shown(big_difference):
+    made = permutation_tests(big_difference, n_permutations=199, seed=1)
+    np.testing.assert_allclose(made["p.bonferroni"], np.minimum(1, 18 * made["p.plus1"]))
+    # None of 199 shuffles reaches t: at most one in 200 does, and of 18 such tests one in 11.
+    never = made["p.perm"] == 0
+    assert never.any()
+    assert made.loc[never, "p.plus1"].tolist() == [1 / 200] * never.sum()
+    assert made.loc[never, "p.bonferroni"].tolist() == pytest.approx([18 / 200] * never.sum())
+    assert (made["p.bonferroni"] == 1).any()
 
 
 def test_progress_is_shown_on_request(three_families, capsys):

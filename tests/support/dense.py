@@ -18,15 +18,19 @@ from scipy import linalg
 
 from valuebias.analysis.components import Components, make_components
 from valuebias.analysis.crossing import Crossing, make_crossing
-from valuebias.analysis.density import Posterior, pack_strata, variances
+from valuebias.analysis.density import Posterior, pack_strata
 from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.grouping import plain_group
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.priors import Prior
 from valuebias.analysis.strata import make_strata, make_tables
 
 Array = NDArray[np.float64]
 
-NESTED = ("prompt_category", "model_prompt", "prompt_word", "residual")
+NESTED = (
+    "prompt_category", "model_prompt", "prompt_word", "residual", "prompt_covariate",
+    "model_prompt_covariate",
+)  # fmt: skip
 PROMPTS = ("positive", "positive", "positive", "positive", "negative", "negative")
 FAMILIES = ("A", "A", "B", "B", "B")
 # Every one of three numerators with every one of two denominators.
@@ -36,6 +40,27 @@ RUNS = tuple((base, seed, step) for base, seed in ("a1", "a2", "b1") for step in
 UNEVEN = tuple(
     (b, s, t) for b, s, n in (("a", "1", 3), ("b", "1", 1), ("c", "1", 2)) for t in range(n)
 )
+# Two models on one base, three on another, one on a third; and a recipe that crosses the bases.
+BASES = ("a1", "a1", "b1", "b1", "b1", "b2")
+RECIPES = ("r", "s", "r", "s", "s", "r")
+OF_BASES = "AABBBB"
+GROUPED: dict[str, dict[str, object]] = {
+    "bases": {"families": OF_BASES, "groups": {"base": BASES}},
+    "bases of families with spreads": {
+        "families": OF_BASES, "groups": {"base": BASES}, "spread": True,
+    },
+    "families with spreads": {"families": "AABBBC", "spread": True, "formula": "~ family + size"},
+    "bases and recipes": {
+        "families": OF_BASES, "groups": {"base": BASES, "recipe": RECIPES}, "spread": True,
+    },
+    "one base a family": {"families": OF_BASES, "groups": {"base": OF_BASES}},
+    "covariates": {"covariates": 2},
+    "bases and a covariate, one framing": {
+        "families": OF_BASES, "groups": {"base": BASES}, "spread": True, "covariates": 1,
+        "framing": ("negative",) * 3,
+    },
+}  # fmt: skip
+"""Models that share something, families that differ in spread, words with covariates."""
 # Nine words, the fifth in two categories.
 CATEGORIES = ("x", "x", "x", "x", "xy", "y", "y", "z", "z")
 
@@ -49,6 +74,9 @@ def make_problem(
     missing: Sequence[tuple[int | slice, int | slice, int | slice]] = (),
     pairs: Sequence[tuple[str, str]] | None = None,
     runs: Sequence[tuple[str, str, int]] | None = None,
+    groups: dict[str, Sequence[str]] | None = None,
+    spread: bool = False,
+    covariates: int = 0,
     prior: Prior | None = None,
     seed: int = 0,
 ) -> Problem:
@@ -70,6 +98,8 @@ def make_problem(
         models[["base", "seed", "step"]] = runs
         models["step"] = models["step"].astype(float)
         models[["source", "n_pairs"]] = [("s", 100)] * len(runs)
+    models = models.assign(**{name: list(labels) for name, labels in (groups or {}).items()})
+    described = np.random.default_rng(seed + 1).exponential(size=(len(words), covariates))
     shape = (len(families), len(framing), len(words))
     cube = rng.standard_normal(shape) + rng.standard_normal((shape[0], 1, shape[2]))
     cube += 3 * rng.standard_normal(shape[:2])[..., None]
@@ -81,6 +111,11 @@ def make_problem(
         np.array(framing),
         member,
         pd.Index([f"prompt {i}" for i in range(len(framing))]),
+        groups=tuple(plain_group(name, labels) for name, labels in groups.items())
+        if groups
+        else None,
+        spread=spread,
+        covariates=pd.DataFrame(described) if covariates else None,
     )
     return as_problem(crossing, prior or Prior())
 
@@ -104,21 +139,32 @@ def packed_of(problem: Problem):
 class Theta:
     """One value of the variance parameters."""
 
+    components: Components
     sd: Array  # (component, framing)
     correlation: Array  # (correlated component,)
+    spread: Array  # (level, kind), factors whose logarithms sum to zero over kinds
 
     @property
     def v(self) -> Array:
-        return variances(self.sd, self.correlation)
+        return self.components.variances(self.sd, self.correlation, self.spread)
 
 
 def some_theta(components: Components, rng: np.random.Generator) -> Theta:
     sd = np.exp(rng.uniform(-1.5, 0.5, (len(components.names), components.n_framings)))
-    return Theta(sd, rng.uniform(-0.9, 0.9, len(components.correlated)))
+    correlation = rng.uniform(-0.9, 0.9, len(components.correlated))
+    logs = rng.uniform(-0.7, 0.7, (2, max(len(components.space.kinds), 1)))
+    return Theta(components, sd, correlation, np.exp(logs - logs.mean(axis=1, keepdims=True)))
 
 
 def unconstrained(theta: Theta) -> Array:
-    return np.concatenate([np.log(theta.sd.ravel()), 2 * np.arctanh(theta.correlation)])
+    contrasts = theta.components.spread_contrasts
+    return np.concatenate(
+        [
+            np.log(theta.sd.ravel()),
+            2 * np.arctanh(theta.correlation),
+            (np.log(theta.spread) @ contrasts).ravel(),
+        ]
+    )
 
 
 class Dense:
@@ -130,7 +176,10 @@ class Dense:
         self.names = problem.components.names
         self.scales = problem.coefficient_scales
         self.design = crossing.design.matrix
-        self.member = crossing.membership
+        self.covariates = crossing.covariates
+        member = crossing.membership - crossing.membership.mean(axis=0)
+        # What of the categories the covariates do not explain.
+        self.member = member - self.covariates @ np.linalg.lstsq(self.covariates, member)[0]
         self.framing = crossing.framing
         self.n = crossing.y.size
 
@@ -154,28 +203,43 @@ class Dense:
         m, _, w = self.crossing.shape
         everyone, nobody = np.ones((m, m)), np.eye(m)
         by_category, by_word = self.member @ self.member.T, np.eye(w)
+        by_covariate = self.covariates @ self.covariates.T
         if name.startswith("word:"):
             term = next(t for t in self.crossing.design.terms if f"word:{t.name}" == name)
             columns = self.design[:, term.columns]
             return columns @ columns.T, by_word
-        side, _, kind = name.partition("_")
-        if side in ("numerator", "denominator", "run", "base"):
-            models = self.crossing.design.models
-            if side == "run":
-                models = models.assign(run=models["base"] + models["seed"])
-            own = models[side].to_numpy()
-            return (own[:, None] == own).astype(
-                float
-            ), by_category if kind == "category" else by_word
+        owner, _, kind = name.rpartition("_")
+        by_kind = {"category": by_category, "covariate": by_covariate, "word": by_word}
+        groups = {group.name: group for group in self.crossing.space.groups}
+        if owner in ("model", *groups) and kind in by_kind:
+            shared = nobody
+            if owner in groups:
+                labels = groups[owner].labels
+                shared = (labels[:, None] == labels).astype(float)
+            return self.spread_out(owner, shared, kind), by_kind[kind]
         return {
-            "model_category": (nobody, by_category),
             "word": (everyone, by_word),
-            "model_word": (nobody, by_word),
             "prompt_category": (everyone, by_category),
             "model_prompt": (nobody, by_category),
+            "prompt_covariate": (everyone, by_covariate),
+            "model_prompt_covariate": (nobody, by_covariate),
             "prompt_word": (everyone, by_word),
             "residual": (nobody, by_word),
         }[name]
+
+    def spread_out(self, owner: str, shared: Array, kind: str) -> Array:
+        """Multiply by the families' factors what has them: models, and bases of one family."""
+        space = self.crossing.space
+        if not space.kinds or owner not in ("model", "base"):
+            return shared
+        factor = self.theta.spread[int(kind == "word")][space.kind_of]
+        across = shared * (space.kind_of[:, None] != space.kind_of)
+        return shared if across.any() else shared * np.outer(factor, factor)
+
+    @property
+    def described(self) -> Array:
+        """What describes the words: memberships, then covariates."""
+        return np.column_stack([self.member, self.covariates])
 
     def component(self, name: str) -> Array:
         """Covariance between all cells of one component."""
@@ -187,7 +251,8 @@ class Dense:
         """Covariance between all cells of the formula's part, over its prior."""
         models = self.design @ np.diag(self.scales**2) @ self.design.T
         prompts = (self.framing[:, None] == self.framing).astype(float)
-        return np.kron(np.kron(models, prompts), self.member @ self.member.T)
+        words = self.member @ self.member.T + self.covariates @ self.covariates.T
+        return np.kron(np.kron(models, prompts), words)
 
     @cached_property
     def covariance(self) -> Array:
@@ -232,14 +297,17 @@ class Dense:
     # Effects by name, each with its covariance with the cells and its own covariance.
 
     def coefficient_effects(self, contrasts: Array):
-        """Contrast × framing × column of the coefficients, with what the cells share of them."""
+        """Contrast × framing × column of the coefficients, with what the cells share of them.
+
+        ``contrasts`` weigh categories, or categories and then covariates.
+        """
         n_framings = len(self.crossing.framings)
         with_cells, own = [], []
         for q in range(self.design.shape[1]):
             for f in range(n_framings):
                 for k in contrasts:
                     prompts = (self.framing == f).astype(float)
-                    words = self.member @ k
+                    words = self.described[:, : len(k)] @ k
                     with_cells.append(
                         self.scales[q] ** 2 * cells(self.design[:, q], prompts, words)
                     )
@@ -288,9 +356,8 @@ class Dense:
         labels = [(m, f, k) for m in range(n_models) for f in range(n_framings) for k in contrasts]
         with_cells, gram = np.zeros((len(labels), self.n)), np.zeros((len(labels),) * 2)
         for name in self.names:
-            if name.split("_")[0] not in ("model", "numerator", "denominator", "run", "base"):
-                continue
-            if not name.endswith("_category"):
+            owner, _, kind = name.rpartition("_")
+            if kind != "category" or owner == "prompt":
                 continue
             covariance, (shared, _) = self.over_framings(name), self.sides(name)
             with_cells += [

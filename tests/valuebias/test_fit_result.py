@@ -9,6 +9,7 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError
+from valuebias.refitting import refit
 from valuebias.simulate import simulate
 
 SETTINGS = {"draws": 500, "tune": 400, "chains": 2, "seed": 1, "progress": False}
@@ -154,14 +155,29 @@ def test_priors_are_listed_for_every_component(fit: valuebias.Fit) -> None:
     assert {"mean", "effect"} <= listed
 
 
-def test_prior_sensitivity_refits_with_other_scales(fit: valuebias.Fit) -> None:
-    table = fit.prior_sensitivity(factors=(0.1,))
-    assert table.index.tolist() == [1.0, 0.1]
+def test_each_prior_scale_is_moved_by_itself(fit: valuebias.Fit) -> None:
+    table = fit.prior_sensitivity(factors=(0.1,), progress=False)
+    names = [*fit.problem.components.names, "mean", "effect", "spread"]
+    assert table.index.tolist() == [("all", 1.0), ("all", 0.1), *((name, 0.1) for name in names)]
+    own = table.loc[("all", 1.0)]
     # A tenth of the prior's scale pulls the difference in.
-    assert abs(table.loc[0.1, "mean"]) < abs(table.loc[1.0, "mean"])
+    assert abs(table.loc[("all", 0.1), "mean"]) < abs(own["mean"])
+    assert abs(table.loc[("effect", 0.1), "mean"]) < abs(own["mean"])
     for bad in ((0,), ("a",), (float("inf"),)):
         with pytest.raises(ValueBiasError, match="positive"):
             fit.prior_sensitivity(factors=bad)  # type: ignore[arg-type]
+
+
+def test_reweighted_draws_are_those_of_a_fit_with_that_prior(fit: valuebias.Fit) -> None:
+    table = fit.prior_sensitivity(factors=(0.5,), progress=False)
+    for scale in ("model_category", "effect"):
+        row = table.loc[(scale, 0.5)]
+        assert not row["refitted"]
+        prior = fit.prior.scaled(0.5, fit.problem.components, scale)
+        again = refit(fit, prior=prior, outcome=fit.spec["outcome"]).contrasts().iloc[0]
+        # Four standard errors of the difference, at some 700 effective draws each.
+        assert row["mean"] == pytest.approx(again["mean"], abs=0.2 * again["sd"])
+        assert row["sd"] == pytest.approx(again["sd"], rel=0.2)
 
 
 def test_leaving_out_prefers_the_model_with_families() -> None:
@@ -211,7 +227,7 @@ def test_one_chain_cannot_be_judged_and_says_so() -> None:
 
 def test_the_pymc_model_is_about_the_same_parameters(fit: valuebias.Fit) -> None:
     model = fit.model
-    assert {v.name for v in model.free_RVs} == {"sd", "correlation_unit"}
+    assert {v.name for v in model.free_RVs} == {"sd", "correlation_unit", "spread_contrast"}
     assert list(model.coords["component"]) == fit.problem.components.names
     logp = model.compile_logp()(model.initial_point())
     assert np.isfinite(logp)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from valuebias.errors import ValueBiasError
 from valuebias.schema import validate
@@ -95,6 +96,122 @@ def test_the_sd_of_leans_is_that_of_a_difference_of_categories() -> None:
     assert np.corrcoef(lean.T)[0, 1] == pytest.approx(0.8, abs=0.05)
 
 
+def test_models_stand_on_the_bases_that_the_coordinate_names() -> None:
+    ds = simulate(
+        n_models={"Gemma": [3, 1], "Llama": 2},
+        n_prompts=4,
+        n_words=2000,
+        effects={},
+        sd={**NO_NOISE, "base_word": (1.0, 2.0), "residual": 1e-3},
+        seed=1,
+    )
+    assert ds["base"].values.tolist() == [*["Gemma 1"] * 3, "Gemma 2", "Llama 1", "Llama 2"]
+    assert ds["n_params"].values[0] == ds["n_params"].values[2] != ds["n_params"].values[3]
+    for framing, size in (("positive", 1.0), ("negative", 2.0)):
+        score = ds["score"].sel(prompt=ds["framing"] == framing).mean("prompt").values
+        np.testing.assert_allclose(score[1:3], score[[0, 0]], atol=0.01)
+        assert score.std(axis=1) == pytest.approx(size, rel=0.1)
+        assert np.abs(np.corrcoef(score[2:]) - np.eye(4)).max() < 0.1
+
+
+def test_a_base_leans_as_a_whole_on_top_of_its_models() -> None:
+    ds = simulate(
+        n_models={"A": [2] * 1000},
+        n_prompts=1,
+        n_words={"x": 1, "y": 1},
+        sd={**NO_NOISE, "base_category": 0.5, "model_category": 0.2, "residual": 1e-5},
+        seed=5,
+    )
+    lean = ds["score"].diff("response").values.reshape(1000, 2)
+    # Twice the variance of a pair's mean is that of bases twice and that of models once.
+    assert 2 * lean.mean(axis=1).var() == pytest.approx(2 * 0.25 + 0.04, rel=0.15)
+    assert lean.var(axis=1, ddof=1).mean() == pytest.approx(0.04, rel=0.15)
+
+
+def test_bases_and_covariates_leave_a_seeds_other_draws_alone() -> None:
+    plain = simulate(n_models={"A": 3, "B": 2}, n_prompts=4, n_words=50, seed=7)
+    based = simulate(
+        n_models={"A": [3], "B": [1, 1]},
+        n_prompts=4,
+        n_words=50,
+        sd={"base_word": 0.5},
+        covariates={"frequency": {"slope": 0.2}},
+        seed=7,
+    )
+    added = based["score"] - plain["score"]
+    rate = based["frequency"] * xr.where(plain["framing"] == "positive", 0.2, -0.2)
+    of_base = (added - rate).transpose("model", "prompt", "response").values
+    np.testing.assert_allclose(of_base[1:3], of_base[[0, 0]], atol=1e-5)
+    np.testing.assert_allclose(of_base[:, :1].repeat(2, axis=1), of_base[:, :2], atol=1e-5)
+    assert of_base.std() == pytest.approx(0.5, rel=0.2)
+
+
+def test_a_familys_spread_multiplies_what_its_models_and_bases_differ_by() -> None:
+    for name in ("model_word", "base_word"):
+        ds = simulate(
+            n_models={"A": 2, "B": 2},
+            n_prompts=2,
+            n_words=3000,
+            effects={},
+            sd={**NO_NOISE, name: 0.5, "residual": 1e-3},
+            spread={"B": 3.0},
+            seed=2,
+        )
+        by_model = ds["score"].std(["prompt", "response"]).values
+        np.testing.assert_allclose(by_model, [0.5, 0.5, 1.5, 1.5], rtol=0.05)
+
+
+def test_a_covariate_differs_between_categories_and_has_slopes_by_family_and_model() -> None:
+    ds = simulate(
+        n_models={"A": 400, "B": 400},
+        n_prompts=2,
+        n_words={"x": 2000, "y": 2000},
+        effects={},
+        sd={**NO_NOISE, "residual": 1e-3},
+        covariates={"frequency": {"gap": 0.5, "slope": 0.2, "slope_family": 0.3}, "length": {}},
+        seed=3,
+    )
+    frequency = ds["frequency"].values.reshape(2, 2000)
+    assert frequency.mean(axis=1) == pytest.approx([0.25, -0.25], abs=0.06)
+    assert frequency.std(axis=1) == pytest.approx(1.0, rel=0.06)
+    truth = json.loads(ds.attrs["provenance"])["slopes"]
+    assert truth["length"] == {"A": [0.0, 0.0], "B": [0.0, 0.0]}
+    slopes = np.polyfit(ds["frequency"], ds["score"].values.reshape(1600, -1).T, 1)[0]
+    np.testing.assert_allclose(
+        slopes[::2][[0, 400]], [s[0] for s in truth["frequency"].values()], atol=1e-3
+    )
+    np.testing.assert_allclose(
+        slopes[1::2][[0, 400]], [s[1] for s in truth["frequency"].values()], atol=1e-3
+    )
+
+
+def test_slopes_scatter_about_the_one_that_all_share() -> None:
+    ds = simulate(
+        n_models={"A": 2000},
+        n_prompts=2,
+        n_words=100,
+        sd={**NO_NOISE, "residual": 1e-3},
+        covariates={"frequency": {"slope": 0.5, "slope_model": 0.2}},
+        seed=3,
+    )
+    slopes = np.polyfit(ds["frequency"], ds["score"].values.reshape(4000, -1).T, 1)[0].reshape(
+        2000, 2
+    )
+    assert slopes.mean(axis=0) == pytest.approx([0.5, -0.5], abs=0.02)
+    assert slopes.std(axis=0) == pytest.approx(0.2, rel=0.1)
+
+
+def test_near_copies_are_pairs_on_a_base_of_their_own() -> None:
+    ds = simulate(n_models={"A": 5, "B": [2, 2]}, copies=2, sd={"copy": 0.02}, n_prompts=4, seed=1)
+    assert ds["base"].values.tolist() == [f"A {i}" for i in (1, 1, 2, 2, 3)] + [
+        f"B {i}" for i in (1, 1, 2, 2)
+    ]
+    gap = ds["score"].diff("model", label="lower").std(["prompt", "response"]).values
+    assert (gap < 0.03).tolist() == [True, False, True, False, False, True, False, True]
+    assert gap[[0, 2, 5, 7]] == pytest.approx(0.02, rel=0.1)
+    assert (ds["score"].values[1] != ds["score"].values[0]).all()
+
+
 def test_missing_cells_and_overlap_have_their_share() -> None:
     ds = simulate(n_words=1000, n_prompts=60, missing=0.1, overlap=0.25, seed=2)
     assert float(ds["score"].isnull().mean()) == pytest.approx(0.1, abs=0.005)
@@ -119,7 +236,20 @@ def test_a_million_scores_take_a_moment() -> None:
         ({"effects": {"Lama": 0.1}}, "family 'Lama'. Did you mean 'Llama'"),
         ({"effects": {"Llama": {"agenci": 0.1}}}, "Did you mean 'agency'"),
         ({"n_models": {}}, "n_models"),
-        ({"n_models": {"A": 0}}, "n_models"),
+        ({"n_models": {"A": 0}}, "n_models has 0 for the family 'A'"),
+        ({"n_models": {"A": [2, 0]}}, "such a number for each base"),
+        ({"n_models": {"A": []}}, "such a number for each base"),
+        ({"n_models": {"A": 3}, "copies": 2}, "cannot be pairs"),
+        ({"n_models": {"A": [1, 3]}, "copies": 1}, "cannot be pairs on one base"),
+        ({"copies": -1}, "copies is -1"),
+        ({"sd": {"word": (1.0, 2.0, 3.0)}}, "or two of them"),
+        ({"spread": {"Gema": 2.0}}, "family 'Gema'. Did you mean 'Gemma'"),
+        ({"spread": {"Gemma": -1.0}}, "expected a number from 0 up"),
+        ({"covariates": {"word frequency": {}}}, "may not be called 'word frequency'"),
+        ({"covariates": {"base": {}}}, "may not be called 'base'"),
+        ({"covariates": {"frequency": {"slop": 1.0}}}, "Did you mean 'slope'"),
+        ({"covariates": {"frequency": {"slope_family": -1.0}}}, "expected a number from 0 up"),
+        ({"covariates": {"frequency": {"gap": float("inf")}}}, "has gap inf; expected a number"),
         ({"n_prompts": 0}, "n_prompts is 0"),
         ({"n_words": {"x": 3}}, "1 categories"),
         ({"n_words": {"x": 3, "y": 0}}, "'y' has 0 words"),

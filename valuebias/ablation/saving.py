@@ -15,7 +15,9 @@ import xarray as xr
 from valuebias.ablation.framings import lean_curves
 from valuebias.ablation.result import AblationFit
 from valuebias.analysis.curves import Curves
-from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.formula import ModelDesign, parse_formula
+from valuebias.analysis.levelling import LeanDraws, trained_cells
+from valuebias.analysis.notes import as_notes, as_records
 from valuebias.schema import model_table
 from valuebias.storage import ABLATION, fit_groups, make_fit, write_groups
 
@@ -48,16 +50,16 @@ def save_ablation(ablation: AblationFit, path: str | PathLike[str]) -> Path:
         "formula": ablation.formula,
         "rope": float(ablation.rope),
         "unit": ablation.unit,
-        "notes": list(ablation.notes),
+        "notes": as_records(ablation.notes),
         "framing": ablation.framing,
         "category": ablation.curves.category,
     }
     if ablation.fit is not None:
-        # The curves follow from the fit's own draws.
         groups, attrs = fit_groups(ablation.fit)
     else:
         groups = {"models": _table_group(ablation.curves.models), "curves": _draws(ablation.curves)}
         attrs = {"provenance": json.dumps(ablation.provenance)}
+    groups["leans"] = _lean_group(ablation.leans)
     return write_groups(groups, attrs | {"format": ABLATION, "ablation": json.dumps(about)}, path)
 
 
@@ -77,24 +79,36 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
         With the same answers.
     """
     about = json.loads(attrs["ablation"])
-    fit = None if "curves" in groups else make_fit(groups, attrs)
-    curves = _curves(groups, about) if fit is None else lean_curves(fit, about["framing"])
-    names = ("rope", "unit", "formula", "notes", "framing")
-    return AblationFit(
-        curves,
-        fit=fit,
-        provenance=json.loads(attrs["provenance"]),
-        **{name: about[name] for name in names},
-    )
+    leans, rest = groups["leans"], {k: group for k, group in groups.items() if k != "leans"}
+    names = ("rope", "unit", "formula", "framing")
+    settings = {name: about[name] for name in names} | {
+        "notes": as_notes(about["notes"]),
+        "provenance": json.loads(attrs["provenance"]),
+    }
+    if "curves" in rest:
+        design = parse_formula(about["formula"], model_table(rest["models"]))
+        drawn, made = rest["curves"], _leans(leans, design)
+        arrays = (drawn[name].to_numpy() for name in ("coefficient", "model"))
+        curves = made.curves(design, *arrays, about["category"], np.ones(1))
+        return AblationFit(curves, fit=None, leans=made, **settings)
+    fit = make_fit(rest, attrs)
+    made = _leans(leans, fit.problem.crossing.design)
+    return AblationFit(lean_curves(fit, made, about["framing"]), fit=fit, leans=made, **settings)
 
 
-def _curves(groups: Mapping[str, xr.Dataset], about: Mapping[str, Any]) -> Curves:
-    draws = groups["curves"]
-    return Curves(
-        parse_formula(about["formula"], model_table(groups["models"])),
-        draws["coefficient"].to_numpy(),
-        draws["model"].to_numpy(),
-        about["category"],
+def _leans(group: xr.Dataset, design: ModelDesign) -> LeanDraws:
+    names = ("coefficient", "level", "free")
+    coefficient, level, free = (group[name].to_numpy() for name in names)
+    return LeanDraws(coefficient, level, trained_cells(design), free)
+
+
+def _lean_group(leans: LeanDraws) -> xr.Dataset:
+    return xr.Dataset(
+        {
+            "coefficient": (("sample", "column", "framing"), leans.coefficient),
+            "level": (("sample", "source"), leans.level),
+            "free": (("free_sample", "cell", "framing"), leans.free),
+        }
     )
 
 

@@ -11,6 +11,7 @@ from valuebias.cli.output import print_table
 from valuebias.text import visible
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from valuebias.ablation.result import AblationFit
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["calls_for_ablation", "print_result", "result_record"]
 
 _SHOWN = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
+_CHANCES = ("p_direction",)
 _OF_ABLATIONS = ["estimand", "name", "source", "n_pairs", "mean", "lower", "upper", "p_direction"]
 
 
@@ -73,7 +75,7 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``headline``, ``converged``, ``messages``, and the tables of the analysis.
+        ``headline``, ``converged``, ``messages``, ``cautions``, and the tables of the analysis.
     """
     from valuebias.ablation.result import AblationFit
 
@@ -82,6 +84,7 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
         "headline": str(result.headline()),
         "converged": diagnostics.converged,
         "messages": list(diagnostics.messages),
+        "cautions": list(diagnostics.cautions),
     }
     if not isinstance(result, AblationFit):
         return made | {"contrasts": result.contrasts().to_dict(orient="records")}
@@ -106,20 +109,30 @@ def print_result(result: Fit | AblationFit) -> None:
         typer.secho("NOT CONVERGED: do not use these numbers.", fg=typer.colors.RED, bold=True)
         for message in diagnostics.messages:
             typer.echo(visible(message))
+    for caution in diagnostics.cautions:
+        typer.echo(visible(f"Caution: {caution}"))
     if isinstance(result, AblationFit):
-        table = result.summary()[_OF_ABLATIONS]
+        table = _with_chances(result.summary(), diagnostics.transitions)[_OF_ABLATIONS]
         table["n_pairs"] = [f"{n:,.0f}" if math.isfinite(n) else "–" for n in table["n_pairs"]]
         rows = table.itertuples(index=False)
         title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
-        print_table(_OF_ABLATIONS, rows, title=title)
+        print_table(_OF_ABLATIONS, rows, title=title, right=_CHANCES)
         return
     contrasts = result.contrasts()
     kind = contrasts["estimand"]
     compared = kind.str.endswith("difference") | (kind == "slope")
     shown = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
-    print_table(
-        _SHOWN, shown[_SHOWN].itertuples(index=False), title="Contrasts, with 90% intervals"
-    )
+    rows = _with_chances(shown, contrasts.attrs["draws"])[_SHOWN].itertuples(index=False)
+    print_table(_SHOWN, rows, title="Contrasts, with 90% intervals", right=_CHANCES)
+
+
+def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
+    """Write the probabilities of direction, each no surer than its effective draws."""
+    from valuebias.wording import chance, effective_draws
+
+    sizes = effective_draws(table, draws)
+    said = [chance(p, n) for p, n in zip(table["p_direction"], sizes, strict=True)]
+    return table.assign(p_direction=said)
 
 
 def _diagnostics(result: Fit | AblationFit) -> Diagnostics:

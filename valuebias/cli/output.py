@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
@@ -108,7 +108,11 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    right: Container[str] = (),
 ) -> None:
     """Write a table to standard output.
 
@@ -120,6 +124,8 @@ def print_table(
         The cells; floats are rounded to three figures and set to the right.
     title : str, optional
         A line above the table.
+    right : container of str, optional
+        Columns of text that are set to the right like numbers.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -132,8 +138,9 @@ def print_table(
         for at in range(len(columns))
     ]
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for name, right in zip(columns, numeric, strict=True):
-        table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    for name, number in zip(columns, numeric, strict=True):
+        side: Literal["left", "right"] = "right" if number or name in right else "left"
+        table.add_column(Text(name), justify=side, overflow="fold")
     for row in cells:
         table.add_row(*(Text(_cell(value)) for value in row))
     # rich takes a pipe to be 80 columns wide, which folds what a script could have read.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from valuebias.ablation.framings import lean_name
+from valuebias.ablation.framings import lean_name, rope_of
 from valuebias.ablation.result import AblationFit
 from valuebias.errors import ValueBiasError
 from valuebias.figures.layout import panel_grid
@@ -157,7 +157,7 @@ def _panel(
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.set_xscale("log")
     axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0,
-                 label=f"within ±{fit.rope:.2g}")  # fmt: skip
+                 label=f"within {rope_of(fit).split(' (')[0]}")  # fmt: skip
     axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
     at_hand = fit.trajectories(prob=INTERVAL)
     name = f"{pair[0]} − {pair[1]}"

@@ -155,8 +155,7 @@ def category_means(fit: Fit, *, by: str) -> CategoryMeans:
     effect = np.einsum("rq,cdqfj->cdrfj", rows, posterior["coefficient"].to_numpy())
     if by == "model":
         effect = effect + posterior["model_effect"].to_numpy()
-    to_category = crossing.category_axes / np.sqrt(crossing.axis_weight)
-    draws = np.einsum("cdrfj,kj->rfkcd", effect, to_category)
+    draws = np.einsum("cdrfj,jk->rfkcd", effect, crossing.to_category)
     return CategoryMeans(
         draws.reshape(*draws.shape[:3], -1),
         tuple(names),

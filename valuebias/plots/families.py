@@ -22,6 +22,7 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
+from valuebias.wording import under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,8 @@ def draw(fit: Fit) -> Figure:
         If the formula compares no groups of models.
     """
     draws = fit.contrast_draws
-    draws = draws.isel(estimand=np.flatnonzero(draws["framing"].to_numpy() == "signed"))
+    framing = str(draws["framing"].to_numpy()[0])
+    draws = draws.isel(estimand=np.flatnonzero(draws["framing"].to_numpy() == framing))
     kinds = list(dict.fromkeys(draws["kind"].to_numpy().tolist()))
     factor = next((k.removesuffix(" difference") for k in kinds if k.endswith(" difference")), None)
     if factor is None:
@@ -65,7 +67,7 @@ def draw(fit: Fit) -> Figure:
     palette = colours(sorted(set(leans["name"].to_numpy().tolist())))
     n_left, n_right = (len(set(d["name"].to_numpy().tolist())) for d in (leans, gaps))
     height = 0.9 + len(categories) * (0.55 + 0.55 * max(n_left, n_right))
-    rope = float(fit.contrasts().attrs["rope"])
+    rope = 0.05 * fit.problem.crossing.scale
     unit = describe(fit.spec["outcome"]).unit
     with styled():
         figure = blank_figure(7.2, max(height, 2.5))
@@ -78,8 +80,8 @@ def draw(fit: Fit) -> Figure:
             if i == 0:
                 left.set_title(f"Lean of each {drawable(factor)}", pad=16)
                 right.set_title("Difference", pad=16)
-        panels[-1, 0].set_xlabel(f"lean, signed by framing ({unit})")
-        panels[-1, 1].set_xlabel(f"difference ({unit}); band: ±{rope:.2g}")
+        panels[-1, 0].set_xlabel(f"lean, {under(framing)} ({unit})")
+        panels[-1, 1].set_xlabel(f"difference ({unit})\nband: ±0.05 of the outcome's SD")
         figure.draw_without_rendering()
     return figure
 

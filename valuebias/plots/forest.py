@@ -21,6 +21,7 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
+from valuebias.wording import under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,20 +55,24 @@ def draw(fit: Fit) -> Figure:
         Models as dots, family means as diamonds, predictions for unseen models dashed.
     """
     table = fit.contrasts(prob=INTERVAL)
-    signed = table[table["framing"] == "signed"]
+    framing = table["framing"].iloc[0]
+    leans = table[table["framing"] == framing]
     models = fit.models(prob=INTERVAL)
-    models = models[models["framing"] == "signed"]
-    categories = list(dict.fromkeys(signed["category"]))
-    rows = _rows(signed, models)
+    models = models[models["framing"] == framing]
+    categories = list(dict.fromkeys(leans["category"]))
+    rows = _rows(leans, models)
     height = 1.25 + 0.235 * (rows[0].y - rows[-1].y + 1)
     with styled():
         figure = blank_figure(3.0 + max(4.2, 2.3 * len(categories)), height)
         panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
         for axes, category in zip(panels, categories, strict=True):
-            _panel(axes, rows, signed[signed["category"] == category], category)
+            _panel(axes, rows, leans[leans["category"] == category], category)
             unit = describe(fit.spec["outcome"]).unit
-            long = f"lean, {category}, signed by framing ({unit})"
-            axes.set_xlabel(drawable(long, 90) if len(categories) == 1 else f"lean ({unit})")
+            long = f"lean, {category}, {under(framing)} ({unit})"
+            if len(categories) == 1:
+                axes.set_xlabel(drawable(long, 90))
+            else:
+                axes.set_xlabel(f"lean ({unit})\n{under(framing)}", size=8)
         panels[0].set_yticks([r.y for r in rows], [drawable(r.label) for r in rows])
         _dress_labels(panels[0], rows)
         _legend(figure, rows)
@@ -75,17 +80,17 @@ def draw(fit: Fit) -> Figure:
     return figure
 
 
-def _rows(signed: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
+def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     """Lay the rows out from the top: each group's models, its mean, an unseen model of it."""
-    factor = _grouping(signed, models)
+    factor = _grouping(table, models)
     category = models["category"].iloc[0]
     first = models[models["category"] == category].copy()
     first["_group"] = first[factor].astype(str)
     order = first.groupby("_group")["mean"].mean().sort_values(ascending=False).index
     # Colours go by the alphabet, so that a family has the same one in every figure.
     palette = colours(sorted(first["_group"]))
-    leans = set(signed.loc[signed["estimand"] == f"{factor} lean", "name"])
-    unseen = set(signed.loc[signed["estimand"] == "predicted lean", "name"])
+    leans = set(table.loc[table["estimand"] == f"{factor} lean", "name"])
+    unseen = set(table.loc[table["estimand"] == "predicted lean", "name"])
     rows, y = [], 0.0
     for group in order:
         members = first[first["_group"] == group].sort_values("mean", ascending=False)
@@ -99,15 +104,15 @@ def _rows(signed: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
             rows.append(_Row(y, f"{group}: an unseen model", "unseen", group, palette[group]))
             y -= 1
         y -= 0.55
-    if not leans and "overall lean" in set(signed["estimand"]):
+    if not leans and "overall lean" in set(table["estimand"]):
         rows.append(_Row(y, "all models: mean", "overall", "all models", GREY))
     return rows
 
 
-def _grouping(signed: pd.DataFrame, models: pd.DataFrame) -> str:
+def _grouping(table: pd.DataFrame, models: pd.DataFrame) -> str:
     """Give the column of the models to group by: a factor of the formula, or else the family."""
     factors = [
-        kind.removesuffix(" lean") for kind in dict.fromkeys(signed["estimand"])
+        kind.removesuffix(" lean") for kind in dict.fromkeys(table["estimand"])
         if kind.endswith(" lean")
     ]  # fmt: skip
     return next((factor for factor in factors if factor in models.columns), "family")

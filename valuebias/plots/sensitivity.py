@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
+from valuebias.headline import ALL, scale_name
 from valuebias.plots.canvas import (
     GREY,
     INK,
@@ -19,6 +20,7 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
+from valuebias.sensitivity import by_influence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,35 +29,40 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
+_MOST_SCALES = 6
+
 
 def draw(fit: Fit, table: pd.DataFrame | None = None) -> Figure:
-    """Draw the headline with its interval, one row a multiple of the prior scales.
+    """Draw the headline with its interval under other scales of the priors.
+
+    All of them moved together, then each of those that move it most by itself.
 
     Parameters
     ----------
     fit : Fit
         A fit.
     table : DataFrame, optional
-        What ``fit.prior_sensitivity()`` gave; made anew, by refitting, if not given.
+        What ``fit.prior_sensitivity()`` gave; made anew if not given.
 
     Returns
     -------
     matplotlib.figure.Figure
         The fit itself in black, the others in grey.
     """
-    rows = (fit.prior_sensitivity(prob=INTERVAL) if table is None else table).sort_index()
+    whole = fit.prior_sensitivity(prob=INTERVAL, progress=False) if table is None else table
+    rows = pd.concat([whole.loc[[name]] for name in (ALL, *by_influence(whole)[:_MOST_SCALES])])
     headline = rows.iloc[0]
+    own = [scale_name(entry) == "this fit" for entry in rows.index]
     with styled():
         figure = blank_figure(7.2, 1.0 + 0.32 * len(rows))
         axes = figure.subplots()
         tidy_axes(axes)
         zero_line(axes)
         towards(axes, str(headline["category"]))
-        for i, (scale, row) in enumerate(rows.iterrows()):
-            own = scale == 1
+        for i, (_, row) in enumerate(rows.iterrows()):
             interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
-                     colour=INK if own else GREY, size=7 if own else 5.5)  # fmt: skip
-        labels = ["this fit" if s == 1 else f"prior scales × {s:g}" for s in rows.index]
+                     colour=INK if own[i] else GREY, size=7 if own[i] else 5.5)  # fmt: skip
+        labels = [drawable(scale_name(entry)) for entry in rows.index]
         axes.set_yticks([-i for i in range(len(rows))], labels)
         axes.set_ylim(-len(rows) + 0.4, 0.6)
         unit = describe(fit.spec["outcome"]).unit

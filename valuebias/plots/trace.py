@@ -71,7 +71,7 @@ def draw(fit: Fit) -> Figure:
 def _items(fit: Fit) -> dict[str, Array]:
     """Draws (chain, draw) by name: the headline, then the SDs."""
     first = fit.contrast_draws.isel(estimand=0)
-    items = {f"{first['name'].item()}, signed": first.to_numpy()}
+    items = {f"{first['name'].item()}, {first['framing'].item()}": first.to_numpy()}
     sd = fit.tree["posterior"]["sd"]
     for component in sd["component"].to_numpy():
         for framing in sd["framing"].to_numpy():

@@ -19,6 +19,7 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
+from valuebias.wording import false_signs, sampled_units, under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,12 +68,22 @@ def draw(fit: Fit) -> Figure:
         for axes, (title, rows) in zip(panels, sides.items(), strict=True):
             _panel(axes, rows, palette)
             axes.set_title(title, loc="left" if axes is panels[0] else "right")
-            axes.set_xlabel(f"difference ({unit})")
+            axes.set_xlabel(f"difference ({unit}), {INTERVAL:.0%} interval")
             axes.set_ylim(-n_rows + 0.3, 0.7)
         _same_reach(panels[0], panels[1])
+        note = _note(fit, pd.concat(sides.values()))
+        figure.suptitle(note, size=7.5, color=GREY, fontweight="normal")
         _legend(figure, palette, table)
         figure.draw_without_rendering()
     return figure
+
+
+def _note(fit: Fit, shown: pd.DataFrame) -> str:
+    """Say what the intervals generalise over, and how many signs are expected to be wrong."""
+    framing = str(fit.contrast_draws["framing"].to_numpy()[0])
+    units = sampled_units(fit.problem.components.names)
+    wrong = false_signs(shown, fit.contrast_draws[..., 0].size)
+    return f"{under(framing)}; intervals generalise over {units}; {wrong}"
 
 
 def _palette(fit: Fit, table: pd.DataFrame) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from valuebias.ablation.framings import SIGNED
+from valuebias.ablation.framings import SIGNED, rope_of
 from valuebias.report.checking import convergence, findings_section
 from valuebias.report.content import Section
 from valuebias.report.methods import fit_settings, load_line, methods_text
@@ -133,7 +133,7 @@ def _curves_text(ablation: AblationFit) -> str:
         "formula at the end of training (progress 1), and other variables keep their distribution "
         "over the models at hand. The change per doubling is that from the smallest to the largest "
         "number of pairs of a source. The gap closes at the first number of pairs at which it lies "
-        f"within ±{ablation.rope:.2g} {ablation.unit} of zero, by draw; it was looked for up to "
+        f"within {rope_of(ablation)} of zero, by draw; it was looked for up to "
         "1,024 times the largest number, where a draw that has not closed counts as not closing at "
         "all. "
         "Extends Christian et al. (2026), section 4, which shows medians without intervals."

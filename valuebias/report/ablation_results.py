@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from valuebias.ablation.framings import lean_name
+from valuebias.ablation.framings import lean_name, rope_of
 from valuebias.errors import ValueBiasError
 from valuebias.figures.ablations import ablation_figure
 from valuebias.figures.movers import mover_figure
 from valuebias.figures.trajectories import trajectory_figure
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB
-from valuebias.report.results import interval_column, percent, with_interval
+from valuebias.report.results import interval_column, with_interval
+from valuebias.wording import percent
 
 if TYPE_CHECKING:
     from valuebias.report.ablations import AblationMaterial
@@ -97,8 +98,8 @@ def gap_section(made: AblationMaterial) -> Section:
     )
     caption = (
         f"The gap in lean ({_lean(made)}) at the end of training, as the formula gives it. P(in "
-        f"ROPE): probability of lying within ±{fit.rope:.2g} {fit.unit} of zero. 0 runs: not "
-        "trained on so many pairs, what the formula says of it."
+        f"ROPE): probability of lying within {rope_of(fit)} of zero. 0 runs: not trained on "
+        "so many pairs, what the formula says of it."
     )
     picture = None
     if made.figures:
@@ -185,7 +186,7 @@ def closing_section(made: AblationMaterial) -> Section:
         Column("_median", "median", right=True),
         interval_column(),
     )
-    half = f"±{float(table['rope'].iloc[0]):.2g} {made.fit.unit}"
+    half = rope_of(made.fit)
     text = (
         f"A gap is closed where it lies within {half}. “Already”: at the smallest number of "
         "pairs. “Later” and every number marked as extrapolated are the formula's line drawn on "
@@ -200,8 +201,9 @@ def framing_section(made: AblationMaterial) -> Section:
     """Set the framings side by side."""
     title = "By framing"
     table = made.fit.by_framing(prob=PROB)
-    if table["framing"].nunique() < 2:
-        return Section("framings", title, missing="The medians do not tell framings apart.")
+    if table["framing"].nunique() < 3:  # signed, positive, negative
+        reason = "The prompts are of one framing, or not told apart."
+        return Section("framings", title, missing=reason)
     columns = (
         Column("framing", "framing"),
         Column("estimand", "estimand"),

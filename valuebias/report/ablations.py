@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from valuebias.ablation.framings import SIGNED, lean_name
+from valuebias.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.provenance import versions
 from valuebias.report.content import Content, Section
 from valuebias.report.material import PROB, Advance
@@ -125,7 +125,8 @@ def _digits(sd: float) -> int:
 
 
 def _title(fit: AblationFit, name: str) -> str:
-    under = "" if fit.framing == SIGNED else f" under {lean_name(fit)}"
+    framed = lean_name(fit)
+    under = f" under {framed}" if framed and not framed.startswith(SIGNED) else ""
     return f"Gap in {fit.curves.category}{under} by pairs of preferences: {name}"
 
 
@@ -147,6 +148,9 @@ def _reading(made: AblationMaterial) -> tuple[str, ...]:
         "scoring some words high is part of.",
         "negative prompts": " Here it is the lean under negative prompts alone: positive where the "
         f"words of {first} are scored higher as answers to what is worst.",
+        "negative prompts, sign turned": " All prompts are negative, where a high score means "
+        "disliking, so the sign is turned: positive where the words of the second are scored "
+        "higher as answers to what is worst.",
     }
     return (
         f"A model's lean is how much higher it rewards the words of {first} than those of {other} "
@@ -155,6 +159,5 @@ def _reading(made: AblationMaterial) -> tuple[str, ...]:
         "A gap at a number of pairs is that at the end of training on so many. A gap that goes to "
         "zero means that the families come to agree, not that either comes to have no lean.",
         f"Given the model and the data, a quantity lies in its interval with a probability of "
-        f"{PROB:.0%}. Gaps within ±{fit.rope:.2g} {fit.unit} of zero are taken as too small to "
-        "matter.",
+        f"{PROB:.0%}. Gaps within {rope_of(fit)} of zero are taken as too small to matter.",
     )

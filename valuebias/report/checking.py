@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
+from valuebias.headline import ALL, prior_flips, scale_name
 from valuebias.plots import ppc, sensitivity, specs, trace
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
-from valuebias.report.results import interval_column, percent, with_interval
+from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
+from valuebias.sensitivity import by_influence
+from valuebias.wording import under
 
 if TYPE_CHECKING:
     from valuebias.analysis.audit import Audit
+    from valuebias.analysis.classical import Classical
     from valuebias.analysis.diagnostics import Diagnostics
     from valuebias.fit_result import Fit
 
@@ -28,6 +32,7 @@ __all__ = [
     "specs_section",
 ]
 
+_MOST_PAIRS = 10
 _SPECS = {
     "hierarchical": "this model, on ranks",
     "random slopes": "paper's, with random slopes",
@@ -36,8 +41,8 @@ _SPECS = {
 
 
 def _p_value(value: float) -> str:
-    if value == 0:  # of a permutation test without the added one, as in the paper
-        return "0"
+    if value == 0:  # too small for a computer's number
+        return "< 1e-300"
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}".replace("e-0", "e-")
 
 
@@ -69,11 +74,13 @@ def specs_section(made: Material) -> Section:
             specs.draw(made.fit, found),
             f"The difference in lean {name} as estimated by this model, by the paper's mixed model "
             "with random slopes, and by the paper's mixed model. The table below has the numbers.",
-            f"Difference in lean, {name}, signed by framing, in ranks, with {found.interval} "
+            f"Difference in lean, {name}, {under(made.framing)}, in ranks, with {found.interval} "
             "intervals. They differ because the paper's model takes the prompts, paraphrases of a "
             "few questions, as independent replicates.",
         )
-    caption = f"Difference in lean, {name}, signed by framing; positive towards the first category."
+    caption = (
+        f"Difference in lean, {name}, {under(made.framing)}; positive towards the first category."
+    )
     return Section(
         "specs",
         title,
@@ -144,7 +151,38 @@ def _paper_tables(made: Material) -> tuple[Table, ...]:
             Column("p.bonferroni", "p (Bonferroni)", _p_value),
         ),
     )
-    return (medians, tests)
+    return (medians, tests, _family_permutation(paper))
+
+
+def _family_permutation(paper: Classical) -> Table:
+    table = paper.family_permutation
+    shown = table[table["framing"] == "signed"]
+    # As in the table of specifications, not every pair of many categories.
+    if shown["category"].nunique() > _MOST_PAIRS:
+        first = f"{paper.ranks.categories[0]} − "
+        shown = shown[shown["category"].str.startswith(first)]
+    return Table(
+        "family_permutation",
+        "Family labels permuted over the models and, where models share them, over the bases: the "
+        "difference in mean lean, signed by framing, against that of other ways to give the "
+        "labels. Models of one base are alike, which makes the p over models too small. Least p: "
+        "the smallest that any of these labellings has.",
+        table,
+        (
+            Column("unit", "over"),
+            Column("family1", "family"),
+            Column("family2", "against"),
+            Column("category", "categories"),
+            Column("n1", "n", number(0)),
+            Column("n2", "n", number(0)),
+            Column("difference", "difference (ranks)", number(1, signed=True)),
+            Column("assignments", "labellings", number(0)),
+            Column("p", "p", _p_value),
+            Column("p.min", "least p", _p_value),
+            Column("remark", "remark"),
+        ),
+        shown,
+    )
 
 
 def predictive_section(made: Material) -> Section:
@@ -191,20 +229,38 @@ def predictive_section(made: Material) -> Section:
     )
 
 
+# What is wrong where a statistic of what the model takes for granted is missed.
+_TAKEN = {
+    "closest models": "Some models are more alike than independent ones: where they stand on one "
+    "base, they count for less than they are taken for, and intervals are too narrow.",
+    "unequal words": "The words of one family's models differ more than those of another's, and "
+    "the spread of both is taken as one.",
+    "unequal leans": "The leans of one family's models differ more than those of another's, and "
+    "the spread of both is taken as one.",
+    "word covariate": "The estimate depends on a number of the words beside their category; where "
+    "the categories differ in it as well, adjust for it.",
+}
+
+
 def _misfit(made: Material, table: pd.DataFrame) -> str:
     bad = table.loc[table["p"] < 0.05, "statistic"].tolist()
     if not bad:
         return "The model reproduces all statistics looked at."
     named = ", ".join(f"“{name}”" for name in bad)
     text = f"The model does not reproduce {named}."
-    fixed = {"largest", "noisiest model", "skewness", "excess kurtosis"} & set(bad)
+    fixed = {"largest", "skewness", "excess kurtosis"} & set(bad)
     if fixed and made.fit.spec["outcome"] != "raw":
         text += (
             " That is in the nature of the outcome: within a model and prompt its spread and its "
             "shape are the same by construction, and a Gaussian model cannot know it. Means, "
             "on which the contrasts rest, are little affected."
         )
-    if set(bad) - fixed:
+    taken = [said for name, said in _TAKEN.items() if name in bad]
+    if taken:
+        text += (
+            f" {' '.join(taken)} Where that is enough to matter, the notes on the answer say so."
+        )
+    if set(bad) - fixed - set(_TAKEN):
         text += (
             " Where a statistic of leans or of spreads is missed, the random effects do not "
             "describe the data well; read the contrasts that rest on them with care."
@@ -219,13 +275,21 @@ def convergence_section(made: Material) -> Section:
 
 def convergence(fit: Fit, found: Diagnostics, *, digits: int, figures: bool) -> Section:
     """Tell whether the chains of a fit agree."""
-    said = "The chains agree." if found.converged else "The chains do not agree well enough."
-    numbers = (
-        f"{said} Largest R-hat {found.max_rhat:.3f} (at most 1.01 wanted); smallest effective "
-        f"sample size {found.min_ess_bulk:,.0f} in the bulk and {found.min_ess_tail:,.0f} in the "
-        f"tails (at least 400 wanted); {found.divergences} divergent transitions. Over all "
-        "standard deviations, correlations, means and contrasts."
+    said = (
+        "What the answer rests on has converged."
+        if found.converged
+        else "What the answer rests on has not converged, see the top of this report."
     )
+    numbers = (
+        f"{said} Over all contrasts: largest R-hat {found.max_rhat:.3f} (at most 1.01 wanted); "
+        f"smallest effective sample size {found.min_ess_bulk:,.0f} in the bulk and "
+        f"{found.min_ess_tail:,.0f} in the tails (at least 400 wanted). {found.divergences} of "
+        f"{found.transitions:,} transitions diverged (none wanted, more than one in a thousand "
+        "condemn the fit)."
+    )
+    paragraphs = [numbers]
+    if found.cautions:
+        paragraphs.append("Not what the answer rests on, but less well known than it should be:")
     unit = describe(fit.spec["outcome"]).unit
     summary = fit.summary(prob=PROB).rename_axis("parameter").reset_index()
     columns = (
@@ -252,7 +316,8 @@ def convergence(fit: Fit, found: Diagnostics, *, digits: int, figures: bool) -> 
     return Section(
         "convergence",
         "Convergence",
-        (numbers,),
+        tuple(paragraphs),
+        items=tuple(text[:1].upper() + text[1:] for text in found.cautions),
         tables=(
             Table("summary", caption, summary, columns, shown),
             Table("diagnostics", "", diagnostics, (), diagnostics.head(0)),
@@ -263,39 +328,55 @@ def convergence(fit: Fit, found: Diagnostics, *, digits: int, figures: bool) -> 
 
 def sensitivity_section(made: Material) -> Section:
     """Show the headline under other prior scales."""
-    table = made.sensitivity.sort_index().reset_index()
+    whole = made.sensitivity
+    order = by_influence(whole)
+    table = pd.concat([whole.loc[[name]] for name in (ALL, *order)])
     digits = made.digits
-    first, last = table["mean"].min(), table["mean"].max()
-    width = float(table["upper"].iloc[0] - table["lower"].iloc[0])
-    calm = (last - first) < 0.1 * abs(width)
     form = number(digits, signed=True)
     text = (
-        f"All prior scales were halved and doubled and the model fitted again. The estimate of the "
-        f"headline runs from {form(first)} to {form(last)}: "
-        + ("the prior hardly matters." if calm else "the prior matters; say which was used.")
+        "Each prior scale was halved and doubled by itself, and all together: the draws were "
+        "reweighted to the other prior, or the model fitted again where Pareto's k says that "
+        f"weights are not to be trusted. The estimate of the headline runs from "
+        f"{form(table['mean'].min())} to {form(table['mean'].max())}; by itself, the scale of "
+        f"{order[0]} moves its interval most: {_on_the_prior(whole)}"
     )
     unit = describe(made.fit.spec["outcome"]).unit
     columns = (
-        Column("prior scale", "prior scales ×", number(1)),
+        Column("_scale", "prior"),
         Column("mean", f"mean ({unit})", form),
         interval_column(),
-        Column("p_direction", "P(direction)", percent),
-        Column("rhat", "R-hat", number(3)),
+        chance_column("p_direction", "P(direction)"),
+        Column("pareto_k", "Pareto k", number(2)),
+        Column("refitted", "fitted again", lambda again: "yes" if again else ""),
     )
     picture = None
     if made.figures:
         picture = Picture(
             "sensitivity",
             sensitivity.draw(made.fit, made.sensitivity),
-            "The headline estimate with its interval under halved, given and doubled prior scales. "
-            "The table below has the numbers.",
+            "The headline estimate with its interval under halved and doubled prior scales: all of "
+            "them together, then those that move it most by themselves. The table has all.",
             f"The headline under other prior scales, with {PROB:.0%} intervals.",
         )
-    caption = "The headline by multiple of the prior scales; 1 is this fit."
-    shown = with_interval(table, digits)
+    caption = "The headline under other prior scales, those that move it most first."
+    names = [scale_name(entry) for entry in table.index]
+    shown = with_chance(with_interval(table, digits), made.effective, "p_direction")
+    shown, table = shown.assign(_scale=names), table.reset_index()
     return Section("sensitivity", "Prior sensitivity", (text,),
                    tables=(Table("prior_sensitivity", caption, table, columns, shown),),
                    picture=picture)  # fmt: skip
+
+
+def _on_the_prior(table: pd.DataFrame) -> str:
+    """Say whether the prior matters, by the verdict and by the estimate."""
+    if prior_flips(table):
+        return "the verdict hangs on the prior, see the answer."
+    own = table.iloc[0]
+    parts = ["mean", "lower", "upper"]
+    moved = (table[parts] - own[parts].astype(float)).abs().max(axis=1)
+    if moved.max() < 0.1 * (own["upper"] - own["lower"]):
+        return "the prior hardly matters."
+    return f"the prior matters, {scale_name(moved.idxmax())} most; say which was used."
 
 
 def loo_section(made: Material) -> Section:
@@ -347,7 +428,9 @@ def findings_section(audit: Audit) -> Section:
     text = (
         f"{counts}. Looked for: identical models and files, words that differ in case only, "
         "prompts with one text or one column of scores, constant scores, missing cells, words "
-        "outside the lexicon or in several categories, small categories, ties, extreme scores."
+        "outside the lexicon or in several categories, small categories, ties, extreme scores, "
+        "models that look like one base, unequal spread, and words that differ between the "
+        "categories in length or another number."
     )
     tables = (Table("audit", "Findings, the worst first.", findings, columns),)
     return Section("audit", "Data audit", (text,), tables=tables)

@@ -123,14 +123,15 @@ def _pairs(fit: Fit, pair: tuple[str, ...] | None) -> list[tuple[str, str]]:
 
 
 def _estimates(on_ranks: Fit, first: str, second: str) -> list[dict[str, Any]]:
-    """Read the signed family differences for a pair of categories off a fit on ranks."""
+    """Read the family differences of a pair of categories off a fit on ranks."""
     from valuebias.fit_result import Fit
 
     spec = {**on_ranks.spec, "contrast": [first, second]}
     viewed = Fit(on_ranks.data, spec, on_ranks.prior, on_ranks.tree, on_ranks.provenance,
                  on_ranks.problem)  # fmt: skip
     table = viewed.contrasts(prob=_PROB)
-    chosen = table[(table["estimand"] == _KIND) & (table["framing"] == "signed")]
+    # The headline's framing: signed, or that of all prompts, which the paper's tables call signed.
+    chosen = table[(table["estimand"] == _KIND) & (table["framing"] == table["framing"].iloc[0])]
     return [
         {
             "spec": "hierarchical",

@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
+from valuebias.headline import Headline, make_headline
 from valuebias.report.comparison import Comparison, compare
+from valuebias.wording import rope_in_words
 
 if TYPE_CHECKING:
     from valuebias.analysis.audit import Audit
     from valuebias.analysis.diagnostics import Diagnostics
     from valuebias.analysis.loo import LOO
     from valuebias.fit_result import Fit
-    from valuebias.headline import Headline
 
 __all__ = ["PROB", "Advance", "Material", "collect"]
 
@@ -67,6 +69,24 @@ class Material:
     figures: bool
 
     @property
+    def framing(self) -> str:
+        """The framing of the headline: signed, or that of all prompts where they are of one."""
+        return str(self.headline.row["framing"])
+
+    @property
+    def effective(self) -> float:
+        """Effective draws behind quantities that have no number of their own."""
+        draws = float(self.contrasts.attrs["draws"])
+        found = self.diagnostics.min_ess_bulk
+        return min(draws, found) if np.isfinite(found) else draws
+
+    @property
+    def rope(self) -> str:
+        """The region of practical equivalence in words."""
+        crossing, unit = self.fit.problem.crossing, describe(self.fit.spec["outcome"]).unit
+        return rope_in_words(float(self.contrasts.attrs["rope"]), unit, crossing.scale)
+
+    @property
     def digits(self) -> int:
         """Decimals that give the headline's SD two figures."""
         sd = float(self.contrasts["sd"].iloc[0])
@@ -82,9 +102,10 @@ def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material
         return value
 
     words, no_words = _words(fit)
+    sensitivity = told(fit.prior_sensitivity(prob=PROB, progress=False))
     return Material(
         fit=fit,
-        headline=fit.headline(),
+        headline=make_headline(fit, sensitivity),
         contrasts=fit.contrasts(prob=PROB),
         models=told(fit.models(prob=PROB)),
         words=words,
@@ -93,7 +114,7 @@ def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material
         diagnostics=told(fit.diagnostics()),
         loo=told(fit.loo()),
         audit=told(audit(fit.data)),
-        sensitivity=told(fit.prior_sensitivity(prob=PROB)),
+        sensitivity=sensitivity,
         comparison=told(compare(fit)),
         figures=figures,
     )

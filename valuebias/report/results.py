@@ -6,31 +6,39 @@ from collections import Counter
 
 import pandas as pd
 
+from valuebias.analysis.contrasts import TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
+from valuebias.wording import effective_draws, false_signs, percent, sampled_units, under
 
 __all__ = [
+    "chance_column",
     "contrast_section",
     "density_section",
     "forest_section",
     "interval_column",
     "limits_section",
-    "percent",
     "reading",
+    "with_chance",
     "with_interval",
     "word_section",
 ]
 
+_FRAMED = {
+    "signed": "Signed by framing means that liking counts with its sign turned under negative "
+    "prompts (“the worst thing”), where a high reward means disliking: half the lean under "
+    "positive prompts less the lean under negative ones.",
+    "positive": "All prompts here are positive (“the best thing”), so that a preference cannot be "
+    "told from a habit of scoring some words high: negative prompts would tell.",
+    TURNED: "All prompts here are negative (“the worst thing”), where a high reward means "
+    "disliking. “Negative, turned” is the lean under them with its sign turned, so that a positive "
+    "number means the more liked category; “negative” is the lean as it was scored. That liking "
+    "cannot be told from a habit of scoring some words low: positive prompts would tell.",
+}
 _SHOWN_WORDS = 20
 _INTERVAL = "_interval"
-
-
-def percent(value: float) -> str:
-    """Write a probability; never as 0% or 100%, which no sample can show."""
-    rounded = f"{100 * value:.1f}%"
-    return {"0.0%": "< 0.1%", "100.0%": "> 99.9%"}.get(rounded, rounded)
 
 
 def with_interval(frame: pd.DataFrame, digits: int, *, signed: bool = True) -> pd.DataFrame:
@@ -45,37 +53,44 @@ def interval_column() -> Column:
     return Column(_INTERVAL, f"{PROB:.0%} interval", right=True)
 
 
+def with_chance(frame: pd.DataFrame, draws: float, *names: str) -> pd.DataFrame:
+    """Add probabilities as columns of text, each no surer than its effective draws."""
+    sizes = effective_draws(frame, draws)
+    texts = {
+        f"_{name}": [percent(p, n) for p, n in zip(frame[name], sizes, strict=True)]
+        for name in names
+    }
+    return frame.assign(**texts)
+
+
+def chance_column(name: str, label: str) -> Column:
+    """Give a column that :func:`with_chance` adds."""
+    return Column(f"_{name}", label, right=True)
+
+
 def reading(made: Material) -> tuple[str, ...]:
     """Say how the answer is to be read."""
     row, spec = made.headline.row, made.fit.spec
-    kind, unit = describe(spec["outcome"]), describe(spec["outcome"]).unit
+    kind = describe(spec["outcome"])
     first, _, second = str(row["category"]).partition(" − ")
     other = second if second != "others" else "the other categories"
-    framings = made.fit.problem.crossing.framings
-    signed = (
-        "Signed by framing means that liking counts with its sign turned under negative prompts "
-        "(“the worst thing”), where a high reward means disliking: half the lean under positive "
-        "prompts less the lean under negative ones."
-        if len(framings) == 2
-        else f"All prompts here are of {framings[0]} framing, so the sign of liking cannot be "
-        "checked against the other framing."
-    )
-    rope = float(made.contrasts.attrs["rope"])
     turned = "" if kind.sign > 0 else " Ranks are turned round here: higher means a higher reward."
     return (
         f"A model's lean is how much higher it rewards the words of {first} than those of {other}, "
-        f"in units of the outcome ({kind.units}). {signed}",
+        f"in units of the outcome ({kind.units}). {_FRAMED[made.framing]}",
         f"One unit: {kind.reading}{turned}",
         f"Given the model and the data, the quantity lies in the interval with a probability of "
-        f"{PROB:.0%}. It lies within ±{rope:.2g} {unit} of zero, which is taken as too small to "
-        f"matter, with a probability of {percent(float(row['p_rope']))}.",
+        f"{PROB:.0%}. It lies within {made.rope} of zero, which is taken as too small to matter, "
+        f"with a probability of {percent(float(row['p_rope']), made.effective)}.",
     )
 
 
 def limits_section(made: Material) -> Section:
     """Say what the data cannot say."""
     fit = made.fit
-    items = [note.text for note in fit.notes]
+    # What qualifies the whole answer goes first, as in the headline.
+    notes = sorted(fit.notes, key=lambda note: (not note.first, not note.headline))
+    items = [note.text[:1].upper() + note.text[1:] for note in notes]
     if fit.spec["n_missing"]:
         items.append(
             f"{fit.spec['n_missing']:,} cells of the crossing are missing; they are taken to be "
@@ -105,7 +120,7 @@ def contrast_section(made: Material) -> Section:
     shown = table[table["estimand"] != "model lean"]
     several = table["category"].nunique() > 1
     if several:
-        shown = shown[shown["framing"] == "signed"]
+        shown = shown[shown["framing"] == made.framing]
     digits, unit = made.digits, describe(made.fit.spec["outcome"]).unit
     category = [Column("category", "categories")] if several else []
     columns = (
@@ -115,20 +130,21 @@ def contrast_section(made: Material) -> Section:
         *category,
         Column("mean", f"mean ({unit})", number(digits, signed=True)),
         interval_column(),
-        Column("p_direction", "P(direction)", percent),
-        Column("p_rope", "P(in ROPE)", percent),
+        chance_column("p_direction", "P(direction)"),
+        chance_column("p_rope", "P(in ROPE)"),
     )
     what = "all contrasts of categories" if several else str(table["category"].iloc[0])
     caption = (
         f"Posterior of the estimands, {what}. P(direction): probability of the sign of the "
-        f"estimate. P(in ROPE): probability of lying within ±{table.attrs['rope']:.2g} {unit} of "
-        "zero. “These words” holds for the words of this lexicon, the first rows for words like "
-        "them."
+        f"estimate; beyond what the draws can tell, a bound. P(in ROPE): probability of lying "
+        f"within {made.rope} of zero. “These words” holds for the words of this lexicon, the first "
+        "rows for words like them."
     )
+    shown = with_chance(with_interval(shown, digits), made.effective, "p_direction", "p_rope")
     return Section(
         "contrasts",
         "Contrasts",
-        tables=(Table("contrasts", caption, table, columns, with_interval(shown, digits)),),
+        tables=(Table("contrasts", caption, table, columns, shown),),
     )
 
 
@@ -137,7 +153,10 @@ def forest_section(made: Material) -> Section:
     digits, unit = made.digits, describe(made.fit.spec["outcome"]).unit
     table = made.models
     order = ["category", "family", "mean"]
-    shown = table[table["framing"] == "signed"].sort_values(order, ascending=[True, True, False])
+    shown = table[table["framing"] == made.framing].sort_values(
+        order, ascending=[True, True, False]
+    )
+    shown = with_chance(with_interval(shown, digits), made.effective, "p_direction")
     several = table["category"].nunique() > 1
     columns = (
         *([Column("category", "categories")] if several else []),
@@ -145,7 +164,7 @@ def forest_section(made: Material) -> Section:
         Column("name", "model"),
         Column("mean", f"lean ({unit})", number(digits, signed=True)),
         interval_column(),
-        Column("p_direction", "P(direction)", percent),
+        chance_column("p_direction", "P(direction)"),
     )
     picture = None
     if made.figures:
@@ -155,16 +174,18 @@ def forest_section(made: Material) -> Section:
             "Forest plot: the lean of every model with its interval, grouped by family, the mean "
             "of each family and the lean predicted for an unseen model of it. The table below has "
             "the numbers.",
-            f"Lean of every model, signed by framing, with {PROB:.0%} intervals. Diamonds: means "
-            "of the families. Dashed: what to expect of a model of the family that was not seen.",
+            f"Lean of every model, {under(made.framing)}, with {PROB:.0%} intervals. Diamonds: "
+            "means of the families. Dashed: what to expect of a model of the family that was not "
+            "seen.",
         )
     return Section(
         "models",
         "Models by family",
-        tables=(Table("models", "Leans of the models, signed by framing.", table, columns,
-                      with_interval(shown, digits)),),
+        tables=(
+            Table("models", f"Leans of the models, {under(made.framing)}.", table, columns, shown),
+        ),
         picture=picture,
-    )  # fmt: skip
+    )
 
 
 def density_section(made: Material) -> Section:
@@ -187,7 +208,7 @@ def density_section(made: Material) -> Section:
             "Posterior densities of the families' leans, and of the differences between families "
             "with the region of practical equivalence. The contrasts table has the numbers.",
             "Posterior densities with medians, 50% (thick) and 90% (thin) intervals. Band: the "
-            "region of practical equivalence.",
+            f"region of practical equivalence, {made.rope}.",
         )
     return Section("densities", title, paragraphs, picture=picture)
 
@@ -205,9 +226,13 @@ def word_section(made: Material) -> Section:
         Column("categories", "category"),
         Column("mean", f"{name} ({unit})", number(digits, signed=True)),
         interval_column(),
-        Column("p_direction", "P(direction)", percent),
+        chance_column("p_direction", "P(direction)"),
+        Column("expected_false_signs", "false signs so far", number(2)),
     )
-    shown = with_interval(table.head(_SHOWN_WORDS), digits)
+    listed = table.head(_SHOWN_WORDS)
+    shown = with_chance(with_interval(listed, digits), made.effective, "p_direction")
+    wrong = false_signs(listed, made.effective)
+    units = sampled_units(made.fit.problem.components.names)
     picture = None
     if made.figures:
         picture = Picture(
@@ -215,12 +240,16 @@ def word_section(made: Material) -> Section:
             words.draw(made.fit),
             f"The words with the largest differences {name}, each way, with intervals, coloured by "
             "category. The table below has the numbers.",
-            f"Expected difference {name} by word, signed by framing and relative to the lexicon's "
-            f"mean, with {PROB:.0%} intervals: the largest each way.",
+            f"The largest differences {name} each way, {under(made.framing)}, relative to the "
+            f"lexicon's mean, with {PROB:.0%} intervals that generalise over {units}.",
         )
     caption = (
-        f"The {len(shown)} words with the largest differences of {len(table)}; partially pooled, "
-        "so that picking the largest does not by itself exaggerate them."
+        f"The {len(shown)} words of {len(table)} with the largest differences. An interval is for "
+        f"the difference between {name.replace(' − ', ' and ')} in the expected outcome of that "
+        f"word, and generalises over {units}. {wrong[:1].upper()}{wrong[1:]} (the sum of 1 − "
+        f"P(direction)); of all {len(table)} words, {table['expected_false_signs'].iloc[-1]:.1f}. "
+        "Partial pooling allows for words having been picked for their size only as far as the "
+        f"model of how {units} differ holds."
     )
     return Section("words", title, tables=(Table("words", caption, table, columns, shown),),
                    picture=picture)  # fmt: skip

@@ -1,0 +1,139 @@
+"""Draw the scores of a simulated crossing, effect by effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Covariate", "Plan", "draw_covariate", "draw_scores"]
+
+Floats = npt.NDArray[np.float32]
+Pair = tuple[float, float]
+
+# Bases, near-copies and covariates draw from streams of their own, so that all else that a seed
+# gives stays the same whether or not they are asked for.
+_BASES, _COPIES, _COVARIATES = 1, 2, 3
+# Independent effects of SD s/√2 on each category make the difference of any two have SD s.
+_HALF = np.sqrt(0.5)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to draw.
+
+    Attributes
+    ----------
+    family, base : ndarray of int, shape (model,)
+    framing : ndarray of int, shape (prompt,)
+        0 for positive, 1 for negative.
+    member : ndarray of bool, shape (word, category)
+    planted : ndarray, shape (family, category)
+    sd : mapping of str to pair of float
+        By framing.
+    spread : ndarray, shape (model,)
+        What multiplies the SDs of the model and its base.
+    correlation : float
+        Between the framings.
+    copied : ndarray of int, shape (model,)
+        Whose scores a model has; its own position unless it is a near-copy.
+    seed : int
+    """
+
+    family: npt.NDArray[np.intp]
+    base: npt.NDArray[np.intp]
+    framing: npt.NDArray[np.intp]
+    member: npt.NDArray[np.bool_]
+    planted: npt.NDArray[np.float64]
+    sd: Mapping[str, Pair]
+    spread: Floats
+    correlation: float
+    copied: npt.NDArray[np.intp]
+    seed: int
+
+    def stream(self, *key: int) -> np.random.Generator:
+        """Give random numbers that depend on the seed and ``key`` alone."""
+        return np.random.default_rng([self.seed, *key])
+
+    def by_framing(self, rng: np.random.Generator, sd: Pair, *shape: int) -> Floats:
+        """Draw effects that are correlated over framings, (framing, …)."""
+        pair: Floats = rng.standard_normal((2, *shape), dtype=np.float32)
+        pair[1] = self.correlation * pair[0] + np.sqrt(1 - self.correlation**2) * pair[1]
+        return pair * np.float32(sd).reshape(2, *(1 for _ in shape))
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """A number that words have, and how the scores follow it.
+
+    Attributes
+    ----------
+    values : ndarray, shape (word,)
+    slopes : ndarray, shape (framing, family)
+        Of the families.
+    by_model : ndarray, shape (framing, model)
+        Of the models.
+    """
+
+    values: Floats
+    slopes: Floats
+    by_model: Floats
+
+
+def draw_covariate(
+    plan: Plan, place: int, *, gap: float, slope: float, slope_family: float, slope_model: float
+) -> Covariate:
+    """Draw the covariate that is number ``place`` of the plan, and its slopes."""
+    rng = plan.stream(_COVARIATES, place)
+    towards = plan.member[:, 0].astype(np.float32) - plan.member[:, 1]
+    values = rng.standard_normal(len(plan.member), dtype=np.float32) + gap / 2 * towards
+    shared = plan.by_framing(rng, (slope_family, slope_family), len(plan.planted))
+    shared += np.float32([[slope], [-slope]])
+    own = plan.by_framing(rng, (slope_model, slope_model), plan.family.size)
+    return Covariate(values, shared, shared[:, plan.family] + plan.spread * own)
+
+
+def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Generator) -> Floats:
+    """Draw the cube (model, prompt, word)."""
+    framing, family, base = plan.framing, plan.family, plan.base
+    n_models, n_prompts, (n_words, n_categories) = family.size, framing.size, plan.member.shape
+    spread = plan.spread[:, None]
+
+    def joint(name: str, *shape: int, of: np.random.Generator = rng) -> Floats:
+        return plan.by_framing(of, plan.sd[name], *shape)
+
+    def nested(name: str, *shape: int) -> Floats:
+        # Prompts have one framing, so that each has its framing's SD.
+        sd = np.float32(plan.sd[name])[framing][:, None]
+        return sd * rng.standard_normal(shape, dtype=np.float32)
+
+    of_bases = plan.stream(_BASES)
+    n_bases = int(base.max()) + 1
+    sign = np.where(framing == 0, 1.0, -1.0)
+    by_model = spread * joint("model_category", n_models, n_categories)
+    by_model += spread * joint("base_category", n_bases, n_categories, of=of_bases)[:, base]
+    lean = sign[None, :, None] * plan.planted[family][:, None, :]
+    lean = lean + _HALF * by_model[framing].swapaxes(0, 1)
+    lean += _HALF * nested("prompt_category", n_prompts, n_categories)
+    lean += _HALF * nested("model_prompt", n_models, n_prompts, n_categories)
+    by_word = joint("word", 1, n_words) + spread * joint("model_word", n_models, n_words)
+    by_word += joint("word_family", len(plan.planted), n_words)[:, family]
+    by_word += spread * joint("base_word", n_bases, n_words, of=of_bases)[:, base]
+    for covariate in covariates:
+        by_word += covariate.by_model[:, :, None] * covariate.values
+    score: Floats = (lean @ plan.member.T).astype(np.float32)
+    score += by_word[framing].swapaxes(0, 1)
+    score += nested("prompt_word", n_prompts, n_words)
+    score += nested("residual", *score.shape)
+    return _with_copies(plan, score)
+
+
+def _with_copies(plan: Plan, score: Floats) -> Floats:
+    copies = np.flatnonzero(plan.copied != np.arange(plan.copied.size))
+    if copies.size:
+        noise = plan.stream(_COPIES).standard_normal(score[copies].shape, dtype=np.float32)
+        noise *= np.float32(plan.sd["copy"])[plan.framing][:, None]
+        score[copies] = score[plan.copied[copies]] + noise
+    return score
