@@ -199,7 +199,8 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
     verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
     flips: dict[str, float] = {}
     together: dict[str, float] = {}
-    for entry, row in table.iloc[1:].iterrows():
+    others = table.iloc[1:]
+    for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
         if other == verdict and not turned:
             continue
