@@ -136,6 +136,7 @@ def diagnose(contrasts: pd.DataFrame, others: pd.DataFrame, stats: xr.Dataset) -
     Returns
     -------
     Diagnostics
+        The verdict, with what is wrong and what is less well known than it should be.
     """
     divergences, transitions = int(stats["diverging"].sum()), stats["diverging"].size
     draws = stats.sizes["draw"]

@@ -74,12 +74,14 @@ def make_headline(fit: Fit, sensitivity: pd.DataFrame | None = None) -> Headline
     Parameters
     ----------
     fit : Fit
+        A fit.
     sensitivity : DataFrame, optional
         What :meth:`Fit.prior_sensitivity` gave.
 
     Returns
     -------
     Headline
+        The text, its row and its verdict.
     """
     table = fit.contrasts()
     row = table.iloc[0]
