@@ -41,7 +41,7 @@ DEFAULT_SD: Mapping[str, float] = {
 
 _DEFAULT_MODELS: Mapping[str, int] = {"Gemma": 4, "Llama": 6}
 _DEFAULT_EFFECTS: Mapping[str, float] = {"Gemma": 0.1, "Llama": -0.1}
-_COVARIATE: Mapping[str, float] = {
+_COVARIATE: dict[str, float] = {
     "gap": 0.5,
     "slope": 0.0,
     "slope_family": 0.0,
@@ -191,7 +191,9 @@ def simulate(
         "sd": scale,
         "correlation": correlation,
         "spread": dict(spread or {}),
-        "covariates": {name: _COVARIATE | given for name, given in (covariates or {}).items()},
+        "covariates": {
+            name: _COVARIATE | dict(given) for name, given in (covariates or {}).items()
+        },
         "copies": copies,
         "missing": missing,
         "seed": seed,
@@ -257,7 +259,7 @@ def _copied(family: npt.NDArray[np.intp], copies: int) -> npt.NDArray[np.intp]:
     """Say whose scores each model has: its own, or where it is a near-copy its neighbour's."""
     place = np.arange(family.size)
     within = place - np.searchsorted(family, family)
-    return place - ((within % 2 == 1) & (within < 2 * copies))
+    return np.asarray(place - ((within % 2 == 1) & (within < 2 * copies)))
 
 
 def _spreads(
@@ -306,7 +308,7 @@ def _covariates(
                     f"The covariate {name!r} has {key} {value!r}; expected a number"
                     f"{' from 0 up' if key.startswith('slope_') else ''}."
                 )
-        out[name] = draw_covariate(plan, place, **(_COVARIATE | numbers))
+        out[name] = draw_covariate(plan, place, **(_COVARIATE | dict(numbers)))
     return out
 
 

@@ -64,7 +64,12 @@ class Plan:
         """Draw effects that are correlated over framings, (framing, …)."""
         pair: Floats = rng.standard_normal((2, *shape), dtype=np.float32)
         pair[1] = self.correlation * pair[0] + np.sqrt(1 - self.correlation**2) * pair[1]
-        return pair * np.float32(sd).reshape(2, *(1 for _ in shape))
+        scale = np.array(sd, dtype=np.float32).reshape(2, *(1 for _ in shape))
+        return np.asarray(pair * scale)
+
+    def by_prompt(self, name: str) -> Floats:
+        """Give an SD for every prompt, that of its framing; (prompt, 1)."""
+        return np.array(self.sd[name], dtype=np.float32)[self.framing][:, None]
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def draw_covariate(
     towards = plan.member[:, 0].astype(np.float32) - plan.member[:, 1]
     values = rng.standard_normal(len(plan.member), dtype=np.float32) + gap / 2 * towards
     shared = plan.by_framing(rng, (slope_family, slope_family), len(plan.planted))
-    shared += np.float32([[slope], [-slope]])
+    shared += np.array([[slope], [-slope]], dtype=np.float32)
     own = plan.by_framing(rng, (slope_model, slope_model), plan.family.size)
     return Covariate(values, shared, shared[:, plan.family] + plan.spread[0] * own)
 
@@ -120,9 +125,7 @@ def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Gene
         return plan.by_framing(of, plan.sd[name], *shape)
 
     def nested(name: str, *shape: int) -> Floats:
-        # Prompts have one framing, so that each has its framing's SD.
-        sd = np.float32(plan.sd[name])[framing][:, None]
-        return sd * rng.standard_normal(shape, dtype=np.float32)
+        return np.asarray(plan.by_prompt(name) * rng.standard_normal(shape, dtype=np.float32))
 
     of_bases = plan.stream(_BASES)
     n_bases = int(base.max()) + 1
@@ -149,6 +152,6 @@ def _with_copies(plan: Plan, score: Floats) -> Floats:
     copies = np.flatnonzero(plan.copied != np.arange(plan.copied.size))
     if copies.size:
         noise = plan.stream(_COPIES).standard_normal(score[copies].shape, dtype=np.float32)
-        noise *= np.float32(plan.sd["copy"])[plan.framing][:, None]
+        noise *= plan.by_prompt("copy")
         score[copies] = score[plan.copied[copies]] + noise
     return score
