@@ -41,12 +41,8 @@ DEFAULT_SD: Mapping[str, float] = {
 
 _DEFAULT_MODELS: Mapping[str, int] = {"Gemma": 4, "Llama": 6}
 _DEFAULT_EFFECTS: Mapping[str, float] = {"Gemma": 0.1, "Llama": -0.1}
-_COVARIATE: dict[str, float] = {
-    "gap": 0.5,
-    "slope": 0.0,
-    "slope_family": 0.0,
-    "slope_model": 0.0,
-}
+_SLOPES = ("slope", "slope_family", "slope_model")
+_COVARIATE: dict[str, float] = {"gap": 0.5} | dict.fromkeys(_SLOPES, 0.0)
 # Sizes of open models, so that family and size are neither confounded nor crossed exactly.
 _SIZES = (2e9, 8e9, 3e9, 27e9, 1e9, 14e9, 70e9)
 
