@@ -293,7 +293,8 @@ class TestFit:
         path = valuebias.write(ds, tmp_path / "apart.nc")
         options = ["--draws", 200, "--chains", 2, "--seed", 1, "--outcome", "raw"]
         shown = succeeded(run("fit", path, *options))
-        row = next(line for line in shown.splitlines() if "signed" in line)
+        table = shown.split("Contrasts, with 90% intervals")[1]
+        row = next(line for line in table.splitlines() if "signed" in line)
         assert re.search(r"> 0\.99\d?$", row.strip())
         told = json.loads(succeeded(run("fit", path, *options, "--json")))
         assert told["contrasts"][0]["p_direction"] == 1

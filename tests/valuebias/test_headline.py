@@ -116,7 +116,7 @@ def sensitivity(index: pd.Index, p: list[float], mean: list[float]) -> pd.DataFr
 
 
 def test_a_verdict_that_flips_with_the_prior_is_said(fit: Fit) -> None:
-    index = pd.Index([1.0, 0.5, 2.0], name="prior scale")
+    index = pd.MultiIndex.from_product([["all"], [1.0, 0.5, 2.0]], names=["scale", "factor"])
     calm = sensitivity(index, [0.99, 0.98, 0.999], [0.2, 0.2, 0.2])
     assert prior_flips(calm) == []
     assert str(make_headline(fit, calm)) == str(fit.headline())

@@ -293,10 +293,11 @@ class _ByScale(Fit):
         own = self.contrasts().iloc[0]
         doubted = own.copy()
         doubted["p_direction"] = 0.6
+        rest = {"pareto_k": 0.1, "refitted": False}
         index = pd.MultiIndex.from_tuples(
             [("all", 1.0), ("<b>$x$</b>", 0.5), ("=cmd()", 2.0)], names=["scale", "factor"]
         )
-        return pd.DataFrame([own, own, doubted]).set_axis(index)
+        return pd.DataFrame([own, own, doubted]).assign(**rest).set_axis(index)
 
     def diagnostics(self) -> Diagnostics:
         found = super().diagnostics()

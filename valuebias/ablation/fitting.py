@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.ablation.framings import draw_fit_leans, lean_curves
+from valuebias.ablation.framings import SIGNED, draw_fit_leans, lean_curves
 from valuebias.ablation.limits import ablation_notes
 from valuebias.ablation.result import AblationFit
 from valuebias.analysis.notes import Note
@@ -153,7 +153,7 @@ def fit_ablation(
     half = 0.05 * fit.problem.crossing.scale if rope is None else _checked_rope(rope)
     leans = draw_fit_leans(fit, levelling=levelling)
     made = AblationFit(
-        lean_curves(fit, leans),
+        lean_curves(fit, leans[SIGNED]),
         fit=fit,
         leans=leans,
         rope=half,
@@ -253,13 +253,13 @@ def fit_ablation_medians(
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     rng = np.random.default_rng(chosen_seed)
     medians = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=draws, rng=rng)
-    leans = draw_leans(medians.lean_model(design), design, levelling=levelling, rng=rng)
-    curves = leans.curves(
+    model = {SIGNED: medians.lean_model(design)}
+    leans = draw_leans(model, design, levelling=levelling, rng=rng)
+    curves = leans[SIGNED].curves(
         design,
         medians.coefficient.reshape(_CHAINS, -1, medians.coefficient.shape[1]),
         medians.lean.reshape(_CHAINS, -1, len(models)),
         f"{contrast[0]} − {contrast[1]}",
-        np.ones(1),
     )
     made = AblationFit(
         curves,
