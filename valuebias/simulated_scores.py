@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SPREADS", "Covariate", "Plan", "draw_covariate", "draw_members", "draw_scores"]
+__all__ = ["SPREADS", "Covariate", "Plan", "draw_members", "draw_scores"]
 
 Floats = npt.NDArray[np.float32]
 Pair = tuple[float, float]
@@ -16,9 +16,9 @@ Pair = tuple[float, float]
 SPREADS = ("category", "word")
 """What families may differ in: how much their models vary in leans, and on single words."""
 
-# Bases, near-copies and covariates draw from streams of their own, so that all else that a seed
-# gives stays the same whether or not they are asked for.
-_BASES, _COPIES, _COVARIATES = 1, 2, 3
+# Bases and near-copies draw from streams of their own, as covariates do, so that all else that a
+# seed gives stays the same whether or not they are asked for.
+_BASES, _COPIES = 1, 2
 # Independent effects of SD s/√2 on each category make the difference of any two have SD s.
 _HALF = np.sqrt(0.5)
 
@@ -100,19 +100,6 @@ def draw_members(
     shared = rng.permutation(first.size)[: round(overlap * first.size)]
     member[shared, (first[shared] + 1) % len(words)] = True
     return member
-
-
-def draw_covariate(
-    plan: Plan, place: int, *, gap: float, slope: float, slope_family: float, slope_model: float
-) -> Covariate:
-    """Draw the covariate that is number ``place`` of the plan, and its slopes."""
-    rng = plan.stream(_COVARIATES, place)
-    towards = plan.member[:, 0].astype(np.float32) - plan.member[:, 1]
-    values = rng.standard_normal(len(plan.member), dtype=np.float32) + gap / 2 * towards
-    shared = plan.by_framing(rng, (slope_family, slope_family), len(plan.planted))
-    shared += np.array([[slope], [-slope]], dtype=np.float32)
-    own = plan.by_framing(rng, (slope_model, slope_model), plan.family.size)
-    return Covariate(values, shared, shared[:, plan.family] + plan.spread[0] * own)
 
 
 def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Generator) -> Floats:
