@@ -145,7 +145,9 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
             f"(90% interval {far['lower']:+.2g} to {far['upper']:+.2g})"
         ).replace("-", "−")
         if levelling and not first["p_levelling"] < limit:
-            text = f"{told}. A line that levels off agrees with it, and is what gaps are taken from."
+            text = (
+                f"{told}. A line that levels off agrees with it, and is what gaps are taken from."
+            )
             notes.append(Note("straight line contradicted", text))
             continue
         other = ", nor does a line that levels off agree with it" if levelling else ""

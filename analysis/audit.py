@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 import xarray as xr
 
-from valuebias.analysis import checks
+from valuebias.analysis import checks, structure_checks
 from valuebias.analysis.checks import Data, Finding
 from valuebias.analysis.frames import from_rows
 from valuebias.errors import ValueBiasError
@@ -22,7 +22,7 @@ __all__ = ["CHECKS", "SEVERITIES", "Audit", "audit"]
 SEVERITIES = ("problem", "warning", "note")
 """From worst to least: wrong results; results to be read with care; good to know."""
 
-CHECKS: tuple[str, ...] = ("contract", *checks.CHECKS)
+CHECKS: tuple[str, ...] = ("contract", *checks.CHECKS, *structure_checks.CHECKS)
 """The names of the checks, in the order they are made."""
 
 
@@ -93,8 +93,16 @@ def audit(dataset: xr.Dataset) -> Audit:
     Checks (`CHECKS`): identical models, by their scores and by the SHA-256 of their source files;
     words that differ in case only; prompts with one text, or one column of scores; prompts for
     which a model gives all words one score; missing cells; words outside the lexicon or in several
-    categories; small categories; ties; extreme scores; families, pairs that share a model, and
-    framings. Ties, constants and extremes are counted over the words of the lexicon.
+    categories; small categories; ties; extreme scores; families, bases that are missing or
+    doubtful, pairs that share a model, and framings. Ties, constants and extremes are counted over
+    the words of the lexicon.
+
+    The last three ask what would make an analysis too sure: models of a family whose mean normal
+    scores of the words, categories apart, are more alike than those of independent models, though
+    their ``base`` is not the same; families whose models
+    differ more among themselves than those of another, and models that differ more from their
+    family than others do; and numbers of the words (their length, any
+    numeric coordinate on ``response``) that differ between the categories.
 
     Examples
     --------
@@ -109,6 +117,7 @@ def audit(dataset: xr.Dataset) -> Audit:
     inside = dataset["membership"].any("category").to_numpy()
     data = Data(dataset, score, inside, score[..., inside] if inside.any() else score)
     found = {"contract": breach, **{name: check(data) for name, check in checks.CHECKS.items()}}
+    found |= structure_checks.look(data)
     rows = [{"check": name, **each._asdict()} for name, made in found.items() for each in made]
     rows.sort(key=lambda row: SEVERITIES.index(str(row["severity"])))
     return Audit(from_rows(rows, columns=["severity", "check", "where", "detail"]))

@@ -11,9 +11,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias.analysis.bases import doubtful_bases
 from valuebias.analysis.grouping import shared_models
+from valuebias.schema import model_table
 
-__all__ = ["CHECKS", "Data", "Finding"]
+__all__ = ["CHECKS", "Data", "Finding", "some"]
 
 _SMALL_CATEGORY = 10  # words; the median of fewer moves by several ranks with any one of them
 _MANY_TIES = 0.5
@@ -72,7 +74,7 @@ def _identical_models(data: Data) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "model",
-            f"{len(names)} models have the same score in every cell: {_some(names)}. They are one "
+            f"{len(names)} models have the same score in every cell: {some(names)}. They are one "
             "model counted several times, or a file was copied; keep one.",
         )
 
@@ -88,7 +90,7 @@ def _identical_files(data: Data) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "source files",
-            f"{len(names)} source files are byte for byte the same: {_some(names)}. What they are "
+            f"{len(names)} source files are byte for byte the same: {some(names)}. What they are "
             "said to hold cannot all be true.",
         )
 
@@ -97,7 +99,7 @@ def _repeated_words(data: Data) -> Iterator[Finding]:
     words = data.names("response")
     groups = list(_same(words, [word.strip().casefold() for word in words]))
     if groups:
-        shown = _some([" = ".join(map(repr, group)) for group in groups], quote=False)
+        shown = some([" = ".join(map(repr, group)) for group in groups], quote=False)
         yield Finding(
             "warning",
             "response",
@@ -112,7 +114,7 @@ def _identical_texts(data: Data) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "prompt",
-            f"{len(names)} prompts have the same text: {_some(names)}. They count as replicates "
+            f"{len(names)} prompts have the same text: {some(names)}. They count as replicates "
             "without being any.",
         )
 
@@ -124,7 +126,7 @@ def _identical_prompts(data: Data) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "prompt",
-            f"{len(names)} prompts have the same scores from every model: {_some(names)}. One was "
+            f"{len(names)} prompts have the same scores from every model: {some(names)}. One was "
             "probably scored in place of another; keep one.",
         )
     known = [set(names) for names in everywhere]
@@ -136,7 +138,7 @@ def _identical_prompts(data: Data) -> Iterator[Finding]:
                 yield Finding(
                     "warning",
                     f"model {model!r}",
-                    f"{len(names)} prompts have the same scores: {_some(names)}.",
+                    f"{len(names)} prompts have the same scores: {some(names)}.",
                 )
 
 
@@ -150,7 +152,7 @@ def _constant_columns(data: Data) -> Iterator[Finding]:
                 "problem" if len(names) == constant.shape[1] else "warning",
                 f"model {model!r}",
                 f"All words have the same score under {len(names)} of {constant.shape[1]} prompts: "
-                f"{_some(names)}. Every rank there is the middle one and says nothing.",
+                f"{some(names)}. Every rank there is the middle one and says nothing.",
             )
 
 
@@ -172,7 +174,7 @@ def _missing_cells(data: Data) -> Iterator[Finding]:
             yield Finding(
                 "problem" if dim == "model" else "warning",
                 dim,
-                f"{len(gone)} of {len(names)} have no score at all: {_some(gone)}. Leave them out.",
+                f"{len(gone)} of {len(names)} have no score at all: {some(gone)}. Leave them out.",
             )
         partly = np.flatnonzero((shares > 0) & (shares < 1))
         if partly.size and shares[partly].max() > 2 * share:
@@ -182,7 +184,7 @@ def _missing_cells(data: Data) -> Iterator[Finding]:
                 "warning" if shares[worst[0]] > _MUCH_MISSING else "note",
                 dim,
                 f"{partly.size} of {len(names)} have missing cells, most of them "
-                f"{_some(shown, quote=False)}.",
+                f"{some(shown, quote=False)}.",
             )
 
 
@@ -198,7 +200,7 @@ def _outside_lexicon(data: Data) -> Iterator[Finding]:
             "note",
             "response",
             f"{len(outside)} of {data.inside.size} words are in no category and left out of every "
-            f"analysis: {_some(outside)}.",
+            f"analysis: {some(outside)}.",
         )
 
 
@@ -211,7 +213,7 @@ def _several_categories(data: Data) -> Iterator[Finding]:
             "note",
             "response",
             f"{len(several)} words are in more than one category and count in each: "
-            f"{_some(several)}.",
+            f"{some(several)}.",
         )
 
 
@@ -282,9 +284,14 @@ def _families(data: Data) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "family",
-            f"One model only in {_some(alone)}: how models of the family differ is taken from the "
+            f"One model only in {some(alone)}: how models of the family differ is taken from the "
             "other families, and what is said of it rests on that model.",
         )
+
+
+def _bases(data: Data) -> Iterator[Finding]:
+    if not _is_simulated(data.ds.attrs.get("provenance", "")):
+        yield from (Finding(*found) for found in doubtful_bases(model_table(data.ds)))
 
 
 def _shared_models(data: Data) -> Iterator[Finding]:
@@ -330,6 +337,7 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "ties": _ties,
     "extreme scores": _extreme_scores,
     "families": _families,
+    "bases": _bases,
     "shared models": _shared_models,
     "framings": _framings,
 }
@@ -360,6 +368,13 @@ def _files(record: Any) -> Iterator[tuple[str, str]]:
         yield from _files(part)
 
 
+def _is_simulated(provenance: str) -> bool:
+    try:
+        return bool(json.loads(provenance).get("simulated"))
+    except (TypeError, ValueError, AttributeError):
+        return False
+
+
 def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Take the median along the last axis over what is there, 0 where nothing is."""
     gone = np.isnan(values)
@@ -369,7 +384,7 @@ def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.nanmedian(filled, axis=-1, keepdims=True))
 
 
-def _some(names: Sequence[str], *, quote: bool = True, limit: int = 5) -> str:
+def some(names: Sequence[str], *, quote: bool = True, limit: int = 5) -> str:
     """List the first few names."""
     shown = [repr(name) if quote else name for name in names[:limit]]
     if len(names) > limit:

@@ -179,7 +179,9 @@ def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.Da
     levelled = float("nan")
     if len(x) > 3:
         # The level is fitted, too, which takes a degree of freedom.
-        lines = [np.stack([np.ones_like(x), np.minimum(x, c)], axis=1) for c in levels_of(quantities).at]
+        lines = [
+            np.stack([np.ones_like(x), np.minimum(x, c)], axis=1) for c in levels_of(quantities).at
+        ]
         levelled = max(_tail(gap, columns, len(x) - 3) for columns in lines)
     return pd.DataFrame(
         {

@@ -240,7 +240,11 @@ def by_pairs(design: ModelDesign) -> Literal["", "curve", "points"]:
     factors = [f for f in design.variables if "n_pairs" in f.names]
     if not factors:
         return ""
-    return "points" if any(f.categorical or f.expression.startswith("C(") for f in factors) else "curve"
+    return (
+        "points"
+        if any(f.categorical or f.expression.startswith("C(") for f in factors)
+        else "curve"
+    )
 
 
 def first_inside(gap: Array, x: Array, rope: float) -> Array:

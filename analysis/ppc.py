@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.misfit import STATISTICS, Structure
 from valuebias.analysis.smoother import Smoother
 
 __all__ = ["CHECKS", "predictive_check"]
@@ -23,15 +24,14 @@ CHECKS = {
     "skewness": "skewness of all outcomes",
     "excess kurtosis": "excess kurtosis of all outcomes",
     "largest": "largest absolute outcome",
-    "noisiest model": "largest over models of the outcome's SD, relative to the mean SD",
-}
+} | STATISTICS
+"""The statistics and what they are; the last ones only where the layout has them."""
 
 
 def predictive_check(
     smoothers: list[Smoother],
     coefficients: Array,
-    on_axes: Array,
-    sign: Array,
+    structure: Structure,
     rng: np.random.Generator,
 ) -> xr.Dataset:
     """Statistics of the data and of one replicated crossing a draw.
@@ -45,19 +45,17 @@ def predictive_check(
         their coefficients from the posterior.
     coefficients : ndarray, shape (draw, column, framing, axis)
         The draws that go with them.
-    on_axes : ndarray, shape (axis,)
-        The contrast of categories on the axes.
-    sign : ndarray, shape (framing,)
-        The signed framing contrast.
+    structure : Structure
+        What the fit takes as independent, and which contrast its headline is about.
 
     Returns
     -------
     Dataset
         ``replicated`` (sample, statistic), ``observed`` (statistic), ``p`` (statistic; two-sided
-        posterior predictive p-value).
+        posterior predictive p-value). Statistics that the layout lacks are left out.
     """
     crossing = smoothers[0].crossing
-    observed = _statistics(crossing, crossing.y, on_axes, sign)
+    observed = _statistics(crossing, crossing.y, structure)
     replicated = []
     for smoother, coefficient in zip(smoothers, coefficients, strict=True):
         fixed = np.einsum(
@@ -67,8 +65,9 @@ def predictive_check(
         cube = np.where(crossing.observed, cube, np.nan)
         cube -= np.nanmean(cube, axis=2, keepdims=True)
         cube = np.where(crossing.observed, cube, 0.0)
-        replicated.append(_statistics(crossing, cube, on_axes, sign))
-    values = np.array(replicated)
+        replicated.append(_statistics(crossing, cube, structure))
+    known = np.isfinite(observed)
+    values, observed = np.array(replicated)[:, known], observed[known]
     above = (values >= observed).mean(axis=0)
     return xr.Dataset(
         {
@@ -77,25 +76,24 @@ def predictive_check(
             "p": ("statistic", np.minimum(1.0, 2 * np.minimum(above, 1 - above))),
         },
         coords={
-            "statistic": list(CHECKS),
-            "description": ("statistic", list(CHECKS.values())),
+            "statistic": np.array(list(CHECKS))[known],
+            "description": ("statistic", np.array(list(CHECKS.values()))[known]),
         },
     )
 
 
-def _statistics(crossing: Crossing, y: Array, on_axes: Array, sign: Array) -> Array:
+def _statistics(crossing: Crossing, y: Array, structure: Structure) -> Array:
     seen = crossing.observed
     groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
     counts = [np.maximum(seen[:, g].sum(axis=1), 1) for g in groups]
     # Means of observed cells: the crossing holds zeros elsewhere.
     by_word = np.stack([y[:, g].sum(axis=1) / n for g, n in zip(groups, counts, strict=True)])
-    contrast = crossing.word_basis @ on_axes
-    lean = np.tensordot(sign, by_word @ contrast, 1)
+    contrast = crossing.word_basis @ structure.on_axes
+    lean = np.tensordot(structure.sign, by_word @ contrast, 1)
     word_means = by_word.mean(axis=1)
     prompt_lean = (y @ contrast).mean(axis=0)
     prompt_spread = max(prompt_lean[g].std() for g in groups)
     values = y[seen]
-    spread = np.sqrt((y**2).sum(axis=(1, 2)) / seen.sum(axis=(1, 2)))
     return np.array(
         [
             lean.mean(),
@@ -106,6 +104,6 @@ def _statistics(crossing: Crossing, y: Array, on_axes: Array, sign: Array) -> Ar
             stats.skew(values),
             stats.kurtosis(values),
             np.abs(values).max(),
-            spread.max() / spread.mean(),
+            *structure.statistics(y).values(),
         ]
     )

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.contrasts import framing_contrasts, summarise_contrasts
+from valuebias.analysis.contrasts import summarise_contrasts
 from valuebias.analysis.diagnostics import Diagnostics, describe_draws, diagnose
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes
@@ -354,20 +354,26 @@ class Fit:
         Returns
         -------
         Dataset
-            ``replicated`` (sample, statistic), ``observed`` and the two-sided ``p`` (statistic).
+            ``replicated`` (sample, statistic), ``observed`` and the two-sided ``p`` (statistic):
+            of leans, spreads and single outcomes; and of what the fit takes for granted, such as
+            that models of a family are independent and families equally variable.
         """
+        from valuebias.analysis.confounding import word_numbers
+        from valuebias.analysis.misfit import make_structure
         from valuebias.analysis.ppc import predictive_check
 
         _check_draws(draws)
-        crossing, recovery = self.problem.crossing, self._recovery
+        recovery = self._recovery
         chosen = recovery.spaced(draws)
-        weights = next(iter(recovery.categories.values()))
+        contrast = self.spec["contrast"]
+        structure = make_structure(
+            self.problem.crossing, tuple(contrast) if contrast else None, word_numbers(self.data)
+        )
         nothing = np.zeros_like(self.problem.coefficient_scales)
         return predictive_check(
             [recovery.smoother(i, nothing) for i in chosen],
             recovery.effects.coefficient[chosen],
-            crossing.contrast_weights(weights),
-            framing_contrasts(crossing.framings)["signed"],
+            structure,
             recovery.rng("ppc"),
         )
 

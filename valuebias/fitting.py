@@ -18,6 +18,8 @@ from valuebias.schema import validate
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
     from valuebias.analysis.classical import Classical
+    from valuebias.analysis.hierarchical import Problem
+    from valuebias.analysis.notes import Note
     from valuebias.analysis.priors import Prior
 
 __all__ = ["Fit", "fit", "load"]
@@ -303,10 +305,11 @@ def _fit_hierarchical(
     notes = consequences(crossing)
     if numbers["tune"] is None:
         numbers["tune"] = _TUNE[crossing.complete]
-    for note in notes:
-        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
+    notes += _misfits(data, problem, contrast, groups["posterior"], int(numbers["seed"]))
+    for note in notes:
+        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
     spec = {
         "spec": "hierarchical",
         **options,
@@ -318,6 +321,23 @@ def _fit_hierarchical(
         "notes": as_records(notes),
     }
     return Fit(data, spec, problem.prior, groups, record(), problem)
+
+
+def _misfits(
+    data: xr.Dataset,
+    problem: Problem,
+    contrast: tuple[str, str] | None,
+    posterior: xr.DataTree,
+    seed: int,
+) -> list[Note]:
+    """Look for structure in the data that the fit does not know of."""
+    from valuebias.analysis.confounding import word_numbers
+    from valuebias.analysis.misfit import estimate_sd, make_structure, structure_notes
+
+    structure = make_structure(problem.crossing, contrast, word_numbers(data))
+    coefficient = posterior["coefficient"].to_numpy()
+    sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
+    return structure_notes(structure, sd, np.random.default_rng([seed, 8]))
 
 
 def _lexicon_only(dataset: xr.Dataset) -> xr.Dataset:

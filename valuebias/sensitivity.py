@@ -39,7 +39,8 @@ def prior_sensitivity(
         for i, (scale, factor) in enumerate(asked):
             prior = fit.prior.scaled(factor, fit.problem.components, "" if scale == ALL else scale)
             rows[scale, float(factor)] = _row(fit, prior, prob, half)
-            advance(i + 1, len(asked))
+            if advance is not None:
+                advance(i + 1, len(asked))
     table = pd.DataFrame.from_dict(rows, orient="index").infer_objects()
     table.index = pd.MultiIndex.from_tuples(rows, names=["scale", "factor"])
     table.attrs |= own.attrs

@@ -357,6 +357,10 @@ def with_coord(ds: xr.Dataset, name: str, first: float) -> xr.Dataset:
         (lambda ds: with_coord(ds, "n_pairs", 0), "base_gap"),
         (lambda ds: with_coord(ds, "step", -1), "step = -1; expected zero or more"),
         (lambda ds: ds.assign_coords(seed=("model", [0] * 24)), "are the same checkpoint"),
+        (
+            lambda ds: ds.assign_coords(base=("model", [""] * 24)),
+            "no base .24 of 24.*assign_coords",
+        ),
     ],
 )
 def test_what_is_no_ablation_is_refused(change: Any, said: str) -> None:

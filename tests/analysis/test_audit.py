@@ -30,6 +30,31 @@ def test_clean_data_give_no_finding():
     assert made.findings.columns.tolist() == ["severity", "check", "where", "detail"]
 
 
+def described(**coords) -> xr.Dataset:
+    ds = clean().assign_attrs(provenance="{}")
+    return ds.assign_coords({name: ("model", values) for name, values in coords.items()})
+
+
+def test_bases_that_are_missing_or_doubtful():
+    sizes = {"n_params": [2.6e9, 27.2e9, 8.0e9, 7.5e9, 3.2e9]}
+    sound = ["org/a-2b", "org/a-27b", "org/b-8b", "org/b-8b", "org/b-3b"]
+    assert found(described(base=sound, **sizes), "bases") == []
+    (row,) = found(described(base=["A 2", "A 2", *sound[2:]], **sizes), "bases")
+    assert (row["severity"], row["where"]) == ("warning", "base 'A 2'")
+    assert "from 2.6e+09 to 2.7e+10 parameters: 'simulated/a-1', 'simulated/a-2'" in row["detail"]
+    unknown = {"n_params": [np.nan] * 5}
+    (row,) = found(described(base=["a", "A 2", *["b"] * 3], **unknown), "bases")
+    assert row["where"] == "base 'b'"
+    assert "has the name of a family" in row["detail"]
+    (row,) = found(described(base=["", "A 2", "", "b1", "b2"], **unknown), "bases")
+    assert "2 of 5 models have no base: 'simulated/a-1', 'simulated/b-1'. " in row["detail"]
+    (row,) = found(described().drop_vars("base"), "contract")
+    assert found(described().drop_vars("base"), "bases") == []
+    assert found(described(base=[""] * 5).isel(model=[0]), "bases") == []
+    # Nobody can look up what an invented model was trained from.
+    assert found(clean().assign_coords(base=("model", [""] * 5)), "bases") == []
+
+
 def test_identical_models():
     ds = clean(missing=0.05)
     ds["score"][4] = ds["score"][1]

@@ -145,7 +145,7 @@ def test_the_prior_and_the_jacobian_are_in_the_posterior(problem: Problem) -> No
         + np.log(theta.sd).sum()
         + stats.beta(2, 2).logpdf(unit).sum()
         + np.log(unit * (1 - unit)).sum()
-        + stats.norm(0, 0.5).logpdf(x[len(x) - posterior.n_spread :]).sum()
+        + stats.norm(0, 0.7).logpdf(x[len(x) - posterior.n_spread :]).sum()
     )
     assert posterior(x)[0] == pytest.approx(expected, rel=1e-12)
     sd, correlation, spread = posterior.constrain(x)

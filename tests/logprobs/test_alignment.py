@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.schema import build
+from valuebias.schema import build, word_table
 
 PROMPTS = pd.DataFrame(
     {"text": ["Best?", "Worst?"], "framing": ["positive", "negative"]}, index=["best", "worst"]
@@ -110,6 +110,23 @@ def test_tokens_without_a_score_take_part_in_nothing() -> None:
         found = valuebias.align(ds, merge="space", combine=combine)  # type: ignore[arg-type]
         scores = found["score"].sel(response="love").to_numpy()[0]
         np.testing.assert_allclose(scores, [float(ds["score"][0, 0, 1]), np.nan], rtol=1e-6)
+
+
+def test_coords_of_ones_own_are_kept_and_those_of_tokens_are_not() -> None:
+    a = vocabulary("a", ["love", " love", "x", "y"]).assign_coords(
+        frequency=("response", [np.nan, 2.5, 1.0, 7.0]), kind=("response", ["", "noun", "z", ""])
+    )
+    b = vocabulary("b", ["y", "Love", "x"], seed=1)
+    aligned = valuebias.align([a, b], merge=["space", "case"])
+    assert aligned["response"].to_numpy().tolist() == ["love", "x", "y"]
+    assert word_table(aligned).to_dict("list") == {
+        "frequency": [2.5, 1.0, 7.0], "kind": ["noun", "z", ""], "length": [4, 1, 1],
+    }  # fmt: skip
+    pairs = valuebias.implicit(aligned, numerator="a", denominator="b")
+    assert word_table(pairs).equals(word_table(aligned))
+    other = b.assign_coords(frequency=("response", [7.0, 2.5, 1.5]))
+    with pytest.raises(ValueBiasError, match=r"'x' has frequency 1\.0 in one dataset and 1\.5"):
+        valuebias.align([a, other], merge=["space", "case"])
 
 
 def test_every_form_gives_the_same(tmp_path: Path) -> None:

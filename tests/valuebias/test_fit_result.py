@@ -174,10 +174,10 @@ def test_reweighted_draws_are_those_of_a_fit_with_that_prior(fit: valuebias.Fit)
         row = table.loc[(scale, 0.5)]
         assert not row["refitted"]
         prior = fit.prior.scaled(0.5, fit.problem.components, scale)
-        again = refit(fit, prior=prior, outcome="normal").contrasts().iloc[0]
-        assert row["mean"] == pytest.approx(again["mean"], abs=0.1 * again["sd"])
-        assert row["sd"] == pytest.approx(again["sd"], rel=0.1)
-        assert row["lower"] == pytest.approx(again["lower"], abs=0.2 * again["sd"])
+        again = refit(fit, prior=prior, outcome=fit.spec["outcome"]).contrasts().iloc[0]
+        # Four standard errors of the difference, at some 700 effective draws each.
+        assert row["mean"] == pytest.approx(again["mean"], abs=0.2 * again["sd"])
+        assert row["sd"] == pytest.approx(again["sd"], rel=0.2)
 
 
 def test_leaving_out_prefers_the_model_with_families() -> None:
@@ -227,7 +227,7 @@ def test_one_chain_cannot_be_judged_and_says_so() -> None:
 
 def test_the_pymc_model_is_about_the_same_parameters(fit: valuebias.Fit) -> None:
     model = fit.model
-    assert {v.name for v in model.free_RVs} == {"sd", "correlation_unit"}
+    assert {v.name for v in model.free_RVs} == {"sd", "correlation_unit", "spread_contrast"}
     assert list(model.coords["component"]) == fit.problem.components.names
     logp = model.compile_logp()(model.initial_point())
     assert np.isfinite(logp)

@@ -20,7 +20,7 @@ from small_disk import small_disk
 
 from valuebias.errors import ValueBiasError
 from valuebias.io import read, write
-from valuebias.schema import build
+from valuebias.schema import build, word_table
 from valuebias.simulate import simulate
 
 SUFFIXES = (".zarr", ".nc", ".parquet", ".csv")
@@ -120,8 +120,24 @@ def test_what_was_read_can_be_selected_from_and_written_again(tmp_path: Path, su
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_coords_on_response_survive(tmp_path: Path, suffix: str) -> None:
     ds = dataset(["a", "b", "c"]).assign_coords(
-        token_id=("response", [5, 6, 7]), shown=("response", ["A", "=B", "\ud800"])
+        token_id=("response", [5, 6, 7]),
+        shown=("response", ["A", "=B", "\ud800"]),
+        frequency=("response", [0.1, np.nan, 0.1]),
+        valence=("response", np.array([1, -2, 0.3], dtype=np.float32)),
+        concrete=("response", [True, False, True]),
+        nothing=("response", ["", "", ""]),
+        # What a table cannot tell from a coord on model or prompt by its values alone.
+        constant=("response", [2, 2, 2]),
     )
+    again = read(write(ds, tmp_path / f"a{suffix}"))
+    xr.testing.assert_identical(again, ds)
+    assert word_table(again).dtypes.to_dict() == word_table(ds).dtypes.to_dict()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_unknown_base_stays_unknown(tmp_path: Path, suffix: str) -> None:
+    ds = dataset(["a", "b"])
+    ds = ds.assign_coords(base=("model", ["", "org/lm-2b"]))
     xr.testing.assert_identical(read(write(ds, tmp_path / f"a{suffix}")), ds)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from valuebias.errors import ValueBiasError
 from valuebias.instruments import lexicon, prompts
-from valuebias.schema import build, concat, model_table, prompt_table, validate
+from valuebias.schema import build, concat, model_table, prompt_table, validate, word_table
 from valuebias.simulate import simulate
 
 MODELS = pd.DataFrame(
@@ -122,7 +122,12 @@ def test_words_with_a_lone_surrogate_are_kept() -> None:
         ({"models": MODELS.set_axis(["m", "m"], axis=0)}, "model 'm' occurs 2 times"),
         ({"models": MODELS.reset_index(drop=True)}, "named 0, which is no text"),
         ({"models": {"a": 1}}, "expected a pandas.DataFrame"),
-        ({"models": MODELS.drop(columns="base")}, "coord 'base' is missing"),
+        ({"models": MODELS.drop(columns="stage")}, "coord 'stage' is missing"),
+        ({"words": {"love": 1}}, "responses are a dict; expected a pandas.DataFrame"),
+        ({"words": pd.DataFrame({"n": [1, 2]}, index=["win", "win"])}, "'win' occurs 2 times"),
+        ({"words": pd.DataFrame({"n": [1]}, index=[np.nan])}, "named nan, which is no text"),
+        ({"words": pd.DataFrame({"score": [1]}, index=["win"])}, "may not be called 'score'"),
+        ({"words": pd.DataFrame({"base": [1]}, index=["win"])}, "'base', and so has the model"),
         ({"models": MODELS.assign(score=1)}, "may not be called 'score'"),
         ({"models": MODELS.assign(n_params="big")}, "n_params is 'big'"),
         ({"models": MODELS.assign(n_params=-1.0)}, "n_params -1.0; expected a positive count"),
@@ -268,6 +273,47 @@ def test_tables_give_back_what_build_was_given() -> None:
     assert again.identical(ds.assign_attrs(provenance="{}"))
 
 
+def test_a_base_may_be_unknown() -> None:
+    for models in (MODELS.drop(columns="base"), MODELS.assign(base=None), MODELS.assign(base="")):
+        assert made(models=models)["base"].values.tolist() == ["", ""]
+    half = made(models=MODELS.assign(base=["org/lm-2b", np.nan]))
+    assert half["base"].values.tolist() == ["org/lm-2b", ""]
+
+
+def test_what_is_known_of_words_is_joined_by_word() -> None:
+    table = pd.DataFrame(
+        {"frequency": [3.5, 1.0, 2.0], "rank": [1, 2, 3], "kind": ["noun", "verb", "x"]},
+        index=["love", "win", "other"],
+    ).assign(animate=[True, False, True])
+    ds = made(words=table)
+    np.testing.assert_array_equal(ds["frequency"], [1.0, 3.5, np.nan])
+    np.testing.assert_array_equal(ds["rank"], [2, 1, np.nan])
+    np.testing.assert_array_equal(ds["animate"], [0, 1, np.nan])
+    assert ds["kind"].values.tolist() == ["verb", "noun", ""]
+    whole = made(words=table.rename(index={"other": "spoon"}).rename_axis("response").reset_index())
+    assert [whole[name].dtype.kind for name in ("rank", "animate", "kind")] == list("ibU")
+    assert whole["frequency"].values.tolist() == [1.0, 3.5, 2.0]
+
+
+def test_the_word_table_has_every_coord_and_the_length() -> None:
+    # Composed, decomposed, beyond the first plane, half of a pair, with a blank.
+    words = ["caf\u00e9", "cafe\u0301", "\U0001f600", "\ud83d", "free will"]
+    score = np.arange(20).reshape(2, 2, 5)
+    ds = made(score=score, responses=words, lexicon=None)
+    table = word_table(ds)
+    assert table.index.tolist() == words
+    assert table.to_dict("list") == {"length": [4, 4, 1, 1, 9]}
+    more = ds.assign_coords(
+        n_tokens=("response", [1.0, 2, 1, 3, 2]),
+        kind=("response", list("abcde")),
+        of_model=("model", [1, 2]),
+        both=(("model", "response"), score[:, 0]),
+    )
+    assert word_table(more).columns.tolist() == ["n_tokens", "kind", "length"]
+    own = ds.assign_coords(length=("response", [9, 8, 7, 6, 5]))
+    assert word_table(own)["length"].tolist() == [9, 8, 7, 6, 5]
+
+
 # --- concat ----------------------------------------------------------------------------------
 
 
@@ -299,6 +345,39 @@ def test_a_coord_that_one_part_lacks_is_left_empty(simulated: xr.Dataset) -> Non
     both = concat([one, simulated.isel(model=[1])])
     np.testing.assert_array_equal(both["seed"], [4, np.nan])
     assert both["nickname"].values.tolist() == ["x", ""]
+
+
+def test_what_is_known_of_words_is_put_together(simulated: xr.Dataset) -> None:
+    frequency = np.arange(27.0)
+    frequency[3] = np.nan
+    known = simulated.assign_coords(
+        frequency=("response", frequency),
+        kind=("response", ["", *["noun"] * 26]),
+        rank=("response", np.arange(27)),
+        n_tokens=("response", np.full(27, 1.0)),
+    )
+    one = known.isel(model=[0])
+    other = known.isel(model=[1, 2, 3], response=slice(None, None, -1))
+    both = concat([one, other])
+    for name in ("frequency", "kind", "rank", "n_tokens"):
+        assert both[name].identical(known[name])
+    # One part knows nothing, another knows a word that the first one does not.
+    filled = other["frequency"].fillna(8.5).to_numpy()
+    part = other.drop_vars("kind").assign_coords(
+        frequency=("response", filled), n_tokens=("response", np.full(27, 3.0))
+    )
+    both = concat([one.isel(response=slice(0, 20)), part.drop_vars("rank")], join="outer")
+    # Words that only the second part has come in its order.
+    assert both["frequency"].values.tolist() == [0, 1, 2, 8.5, *range(4, 20), *range(26, 19, -1)]
+    assert both["kind"].values.tolist() == ["", *["noun"] * 19, *[""] * 7]
+    np.testing.assert_array_equal(both["rank"], [*range(20), *[np.nan] * 7])
+    assert both["n_tokens"].values.tolist() == [2.5] * 20 + [3.0] * 7
+    assert concat([one, simulated.isel(model=[1])])["kind"].identical(one["kind"])
+    wrong = other.assign_coords(frequency=("response", filled + 1))
+    said = r"'communion_0015' has frequency 26.0 in one .* 27.0 in another.*vars\('frequency'\)"
+    with pytest.raises(ValueBiasError, match=said):
+        concat([one, wrong])
+    assert "frequency" in concat([one, wrong.drop_vars("frequency")]).coords
 
 
 def renamed(ds: xr.Dataset, dim: str, index: int, name: str) -> xr.Dataset:

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.io import read, write
 from valuebias.provenance import sha256
+from valuebias.schema import word_table
 from valuebias.wide import read_scores
 
 GEMMA = "Skywork/Skywork-Reward-Gemma-2-27B"
@@ -69,6 +71,24 @@ def test_a_lexicon_gives_memberships_and_is_recorded(tmp_path: Path) -> None:
     assert ds["membership"].sel(response="love").values.tolist() == [False, True]
     assert json.loads(ds.attrs["provenance"])["lexicon"]["name"] == "agency-communion"
     assert read_scores(sheet(tmp_path)).sizes["category"] == 0
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc", ".parquet", ".csv"])
+def test_a_frequency_joined_by_word_survives(tmp_path: Path, suffix: str) -> None:
+    ds = read_scores(sheet(tmp_path), lexicon={"x": ["love", "win"]})
+    table = pd.DataFrame({"frequency": [0.5, 7.0], "kind": ["verb", "noun"]}, index=["win", "love"])
+    joined = table.reindex(ds["response"].to_index())
+    ds = ds.assign_coords(
+        frequency=("response", joined["frequency"]),
+        kind=("response", joined["kind"].fillna("").to_numpy().astype("U")),
+    )
+    again = read(write(ds, tmp_path / f"a{suffix}"))
+    assert again.identical(ds)
+    assert word_table(again).loc["love"].to_dict() == {
+        "frequency": 7.0,
+        "kind": "noun",
+        "length": 4,
+    }
 
 
 ABOUT = {"family": "Qwen", "base": "Qwen/Qwen2.5-3B", "stage": "reward", "n_params": 3e9, "seed": 7}

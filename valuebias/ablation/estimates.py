@@ -348,9 +348,7 @@ class Estimates:
             f"{self.formula!r} tells apart, so no change can be given. Look at gaps()."
         )
 
-    def _ranges(
-        self, *, all_sources: bool = False
-    ) -> list[tuple[str, str, Stretch, Array, Array]]:
+    def _ranges(self, *, all_sources: bool = False) -> list[tuple[str, str, Stretch, Array, Array]]:
         """Draws of every gap at a source's smallest and largest number of pairs."""
         sources = self.curves.sources if all_sources else self.studied
         if not sources:

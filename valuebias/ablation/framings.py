@@ -160,8 +160,12 @@ def _named(fit: Fit | None) -> dict[str, str]:
 
 def rope_of(fit: AblationFit) -> str:
     """Write the region of practical equivalence of an ablation as it was given."""
-    scale = fit.fit.problem.crossing.scale if fit.fit is not None else None
-    return rope_in_words(fit.rope, fit.unit, scale)
+    if fit.fit is not None:
+        return rope_in_words(fit.rope, fit.unit, fit.fit.problem.crossing.scale)
+    # Of medians the default is a share of an SD that is not kept.
+    short = float(f"{fit.rope:.4g}")
+    said = rope_in_words(short, fit.unit)
+    return said if short == fit.rope else f"about {said}"
 
 
 def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:

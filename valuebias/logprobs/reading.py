@@ -53,8 +53,8 @@ def read_logprobs(
         name, with any signs in the place of ``/`` and ``.``.
     models : Model, str, path, mapping, DataFrame, or sequence of these
         What the models are, as :func:`valuebias.read_models` takes it; the family is needed. The
-        base is what is given or what files on this machine say, as in :func:`valuebias.read_scores`.
-        By default the twelve language models of the paper.
+        base is what is given, or else what files on this machine say, as in
+        :func:`valuebias.read_scores`. By default the twelve language models of the paper.
     prompts : str, path, PromptSet or DataFrame, default "superlatives"
         The prompt set that the columns belong to, as in :func:`valuebias.prompts`. Columns of other
         prompts are not read.

@@ -261,7 +261,7 @@ def framing_section(made: AblationMaterial) -> Section:
     """Set the framings side by side."""
     title = "By framing"
     table = made.fit.by_framing(prob=PROB)
-    if table["framing"].nunique() < 2:
+    if table["framing"].nunique() < 3:  # signed, positive, negative
         reason = "The prompts are of one framing, or not told apart."
         return Section("framings", title, missing=reason)
     columns = (

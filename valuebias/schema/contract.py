@@ -144,9 +144,10 @@ def coord_table(ds: xr.Dataset, dim: str) -> pd.DataFrame:
     for name, coord in ds.coords.items():
         if coord.dims == (dim,) and name != dim:
             values = coord.to_numpy()
-            columns[str(name)] = values.astype(object) if values.dtype.kind in "UT" else values
+            texts = values.dtype.kind in "OUT"
+            columns[str(name)] = pd.Series(values, dtype=object) if texts else pd.Series(values)
     index = pd.Index(ds[dim].to_numpy().astype(object), dtype=object, name=dim)
-    return pd.DataFrame(columns).set_axis(index, axis=0)
+    return pd.DataFrame(columns, index=range(len(index))).set_axis(index, axis=0)
 
 
 def demand_unique(names: list[str], what: str) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from valuebias.backends.base import Backend, conversations
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
+from valuebias.scoring.bases import nothing_known
 from valuebias.scoring.compute import NO_TOKENS, Job, Tokenised, pack
 from valuebias.scoring.facts import Facts
 from valuebias.scoring.plan import Kind, Plan, Words, block_shape, blocks, make_plan
@@ -65,7 +66,7 @@ class Explanation:
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        What the estimates assume.
+        What the estimates assume, and which models no base is known of.
 
     Examples
     --------
@@ -201,9 +202,10 @@ def explain(
     given = budget or _option(engine, "budget")
     device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
-    rows = {}
+    rows, bases = {}, {}
     for model in plan.models:
         resolved = resolve(model, kind=plan.kind, with_weights=False)
+        bases[model.name] = resolved.model.base or ""
         counts = _count(plan, engine, Tokeniser(resolved), resolved.facts, given or _BUDGET)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
@@ -215,7 +217,7 @@ def explain(
     return Explanation(
         _headline(plan, engine, device, given or _BUDGET),
         table,
-        tuple(_notes(plan, engine, device, speeds, given)),
+        (*_notes(plan, engine, device, speeds, given), *filter(None, [nothing_known(bases)])),
     )
 
 

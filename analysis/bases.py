@@ -1,0 +1,59 @@
+"""Bases that are missing, or that can hardly be the checkpoints they are given for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["doubtful_bases"]
+
+_SIZES = 1.5
+"""Models of one checkpoint differ in size by their heads only; releases of a family by more."""
+
+
+def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Say which bases are missing or doubtful: how bad it is, where, and what it is.
+
+    Parameters
+    ----------
+    models : DataFrame
+        The coords of the models: ``base``, ``family`` and, where known, ``n_params``.
+    """
+    if len(models) < 2 or not {"base", "family"} <= set(models.columns):
+        return
+    bases = models["base"].astype(str).str.strip()
+    lacking = [str(name) for name in models.index[bases == ""]]
+    if lacking:
+        yield (
+            "warning",
+            "model",
+            f"{len(lacking)} of {len(models)} models have no base: {_some(lacking)}. Models that "
+            "were trained from one checkpoint are not independent, and without it each counts as "
+            "standing on its own. Give the checkpoints: "
+            "dataset.assign_coords(base=('model', [...])), or the column 'base' of the models "
+            "table.",
+        )
+    sizes = pd.to_numeric(models.get("n_params", pd.Series(np.nan, models.index)), errors="coerce")
+    for base, rows in models[bases != ""].groupby(bases[bases != ""], sort=True):
+        names = [str(name) for name in rows.index]
+        known = sizes.loc[rows.index].dropna()
+        if len(known) > 1 and known.max() > _SIZES * known.min():
+            found = f"has models from {known.min():.2g} to {known.max():.2g} parameters"
+        elif len(rows) > 1 and str(base).casefold() in rows["family"].str.casefold().tolist():
+            found = "has the name of a family"
+        else:
+            continue
+        yield (
+            "warning",
+            f"base {str(base)!r}",
+            f"It {found}: {_some(names)}. A base is one checkpoint, size and version included, as "
+            "in 'google/gemma-2-2b-it'; models that merely share a family would be taken for "
+            "models of one checkpoint.",
+        )
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    shown = ", ".join(map(repr, names[:limit]))
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

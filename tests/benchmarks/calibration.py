@@ -1,0 +1,134 @@
+"""How often intervals hold the truth where no effect was planted, and what the notes say.
+
+    python tests/benchmarks/calibration.py                       # 20 simulations a line, minutes
+    python tests/benchmarks/calibration.py --n 200 --jobs 2 --out tests/benchmarks/calibration.md
+    python tests/benchmarks/calibration.py --rows clustered copies --halves known
+    python tests/benchmarks/calibration.py --n 200 --table       # of what there is, run nothing
+
+What is simulated is said in tests/support/violations.py. Results are kept as JSON lines in --store:
+a run that was stopped goes on, and what was simulated or fitted in another way is done again. After
+a change of the package itself delete the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+# Before numpy is loaded: processes of one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import numpy as np
+import pandas as pd
+from conditions import conditions
+from many import results, run_all
+from violations import HALVES, KINDS, design, one, summarise, tasks
+
+from valuebias.atomic import atomic_path
+
+STORE = Path(__file__).parent / "results" / "calibration.jsonl"
+PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}
+
+
+def main() -> None:
+    """Simulate what is missing, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=20, help="simulations a line")
+    parser.add_argument("--rows", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--halves", nargs="+", choices=HALVES, default=list(HALVES))
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes")
+    parser.add_argument("--store", type=Path, default=STORE, help="where results are kept")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--out", type=Path, help="write the tables here, too")
+    args = parser.parse_args()
+    wanted = tasks(args.n, args.rows, args.halves)
+    if not args.table:
+        run_all(one, wanted, store=args.store, design=design, jobs=args.jobs)
+    chosen = set(wanted)
+    found = [r for r in results(args.store, design) if (r["name"], r["seed"]) in chosen]
+    if not found:
+        sys.stdout.write("no results\n")
+        return
+    text = page(summarise(found))
+    sys.stdout.write(text)
+    if args.out:
+        with atomic_path(args.out) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def page(table: pd.DataFrame) -> str:
+    """Lay the tables out, with what they were made by."""
+    n = f"{table['n'].min()}" if table["n"].nunique() == 1 else f"{table['n'].min()} or more"
+    command = f"python tests/benchmarks/calibration.py --n {table['n'].max()}"
+    head = (
+        f"{conditions(command, PACKAGES)}: {n} simulations a line, ± their standard error, "
+        f"{table['seconds'].mean():.1f} s a fit."
+    )
+    return "\n\n".join([head, of_difference(table), *of_words(table)]) + "\n"
+
+
+def of_difference(table: pd.DataFrame) -> str:
+    """Lay out the difference between families: a line a kind, both halves side by side."""
+    lines = [
+        "| simulated | known: coverage | little doubt | note all the same "
+        "| not known: coverage | little doubt | a note says so |",
+        "|---" * 7 + "|",
+    ]
+    for key, kind in KINDS.items():
+        cells = [
+            share(table, f"{key}, {half}", what)
+            for half, notes in zip(HALVES, ("any_note", "told"), strict=True)
+            for what in ("covered", "doubt", notes)
+        ]
+        if not kind.note and cells[-1] != "–":
+            cells[-1] = "cannot be seen"
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {kind.title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def of_words(table: pd.DataFrame) -> list[str]:
+    """Lay out what is said of words; nothing where it was not asked."""
+    names = [f"clustered, {half}" for half in HALVES if f"clustered, {half}" in table.index]
+    if not names:
+        return []
+    lines = [
+        "| `words()`, clustered as the paper's ten | ten largest: coverage | all words: coverage "
+        "| certain | of these with the wrong sign | ten largest: size over truth |",
+        "|---" * 6 + "|",
+    ]
+    for name in names:
+        row = table.loc[name]
+        lines.append(
+            f"| bases {'known' if name.endswith(', known') else 'not known'} "
+            f"| {row['top_covered']:.2f} | {row['words_covered']:.2f} "
+            f"| {row['certain']:.1f} of 263 | {percent(row['wrong'])} "
+            f"| {row['exaggeration']:.1f} |"
+        )
+    return ["\n".join(lines)]
+
+
+def share(table: pd.DataFrame, name: str, what: str) -> str:
+    """Write a share of simulations with its standard error."""
+    if name not in table.index:
+        return "–"
+    row: Any = table.loc[name]
+    p, n = float(row[what]), int(row["n"])
+    # A share of 0 or 1 has an error too: that of one simulation more that went the other way.
+    near = np.clip(p, 1 / (n + 1), n / (n + 1))
+    error = float(np.sqrt(near * (1 - near) / n))
+    if what == "covered":
+        return f"{p:.2f} ± {error:.2f}"
+    return f"{100 * p:.0f} ± {100 * error:.0f} %"
+
+
+def percent(value: float) -> str:
+    """Write a share of what may be nothing."""
+    return "–" if np.isnan(value) else f"{100 * value:.0f} %"
+
+
+if __name__ == "__main__":
+    main()
