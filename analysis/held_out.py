@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from valuebias.analysis.contrasts import Combination
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.precision import Precision, block_sizes
 from valuebias.analysis.strata import make_tables, split_words
 
 __all__ = [
-    "Combination",
     "ModelTables",
     "WordTables",
-    "combination_without",
+    "combination_given_all",
     "make_model_tables",
     "make_word_tables",
     "models_given_others",
@@ -123,52 +123,24 @@ def _within_prompts(
     return np.asarray(0.5 * value.sum(axis=(1, 2)))
 
 
-@dataclass(frozen=True)
-class Combination:
-    """A combination of coefficients, such as the headline.
-
-    Attributes
-    ----------
-    row : ndarray, shape (column,)
-        Weights on the design's columns.
-    framing : ndarray, shape (framing,)
-    axis : ndarray, shape (axis,)
-    """
-
-    row: Array
-    framing: Array
-    axis: Array
-
-
-def combination_without(
+def combination_given_all(
     crossing: Crossing,
     precision: Precision,
     tables: ModelTables,
     coefficient_scales: Array,
     asked: Combination,
-    left_out: list[Index],
 ) -> tuple[Array, Array]:
-    """Mean and variance of a combination given all models but those of a set; both (draw, set)."""
+    """Mean and variance of a combination of coefficients given the scores; both (draw,)."""
     square = coefficient_scales**2 * asked.row
     replication = np.sqrt(np.bincount(crossing.framing))
     on_cells = np.kron(crossing.design.matrix @ square, replication * asked.framing)
     weights = asked.axis * crossing.axis_weight
-    shape = (len(precision.own), len(left_out))
-    mean, variance = np.zeros(shape), np.zeros(shape)
-    variance += (asked.row @ square) * (asked.framing @ asked.framing) * (asked.axis @ weights)
+    prior = (asked.row @ square) * (asked.framing @ asked.framing) * (asked.axis @ weights)
+    mean, variance = np.zeros(len(precision.own)), np.full(len(precision.own), prior)
     for j, weight in enumerate(weights):
-        whole = precision.over_models(crossing, j + 1)
-        gain = weight * whole @ on_cells
-        surprise = whole @ tables.axes[j]
-        mean += (gain @ tables.axes[j])[:, None]
-        variance -= weight * (gain @ on_cells)[:, None]
-        for k, models in enumerate(left_out):
-            rows = _rows(models, len(crossing.framings))
-            both = np.stack([surprise[:, rows], gain[:, rows]], axis=-1)
-            solved = np.linalg.solve(whole[:, rows[:, None], rows], both)
-            taken = np.einsum("sr,src->sc", gain[:, rows], solved)
-            mean[:, k] -= taken[:, 0]
-            variance[:, k] += taken[:, 1]
+        gain = weight * precision.over_models(crossing, j + 1) @ on_cells
+        mean += gain @ tables.axes[j]
+        variance -= weight * gain @ on_cells
     return mean, variance
 
 

@@ -161,6 +161,14 @@ class Recovery:
         return np.asarray(spread.reshape(-1, *spread.shape[2:]))
 
     @cached_property
+    def unconstrained(self) -> Array:
+        """SDs, correlations and spreads on the scale of the density, (draw, parameter)."""
+        correlation = self.tree["posterior"]["correlation"].to_numpy()
+        posterior = self.problem.posterior(self.problem.strata)
+        correlation = correlation.reshape(len(self.sd), -1)
+        return posterior.unconstrain(self.sd, correlation, self.spread)
+
+    @cached_property
     def effects(self) -> EffectDraws:
         """Coefficients and model effects, chains one after the other."""
         posterior = self.tree["posterior"]
