@@ -1,4 +1,4 @@
-"""Leave-one-score-out predictive accuracy, exact given the variances.
+"""Leave-one-score-out predictive accuracy, exact given the variances, and what units are left out.
 
 Given the variances, the prediction of one score from all others is Gaussian in closed form: with r
 the score's residual and h its leverage, mean y − r/(1 − h) and variance σ²/(1 − h). Averaging over
@@ -53,6 +53,16 @@ class LOO:
     min_weight_ess: float
     pointwise: xr.DataArray = field(repr=False)
 
+    @property
+    def by(self) -> str:
+        """What was left out."""
+        return "score"
+
+    @property
+    def unsure(self) -> int:
+        """How many scores rest on weights that are not to be trusted: none."""
+        return 0
+
 
 @dataclass(frozen=True)
 class UnitLOO:
@@ -83,6 +93,11 @@ class UnitLOO:
     n: int
     k_limit: float
     table: pd.DataFrame = field(repr=False)
+
+    @property
+    def unsure(self) -> int:
+        """How many units rest on weights that are not to be trusted."""
+        return int(((self.table["pareto_k"] > self.k_limit) & ~self.table["refitted"]).sum())
 
     @property
     def by_unit(self) -> pd.Series:

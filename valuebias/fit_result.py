@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from valuebias.analysis.loo import LOO, UnitLOO
-    from valuebias.analysis.units import Unit
-    from valuebias.refitting import LeftOutFit
 
 __all__ = ["Fit"]
 
@@ -77,7 +75,6 @@ class Fit:
         self.data, self.spec, self.prior = data, spec, prior
         self.tree, self.provenance = tree, provenance
         self._recovery = Recovery(data, spec, prior, tree, problem)
-        self._left_out: dict[tuple[tuple[int, ...], int], LeftOutFit] = {}
 
     def __repr__(self) -> str:
         m, p, w = (self.data.sizes[d] for d in ("model", "prompt", "response"))
@@ -448,37 +445,47 @@ class Fit:
         True
         """
         from valuebias.analysis.loo import loo
-        from valuebias.leaving_out import BY, base_coordinate, leave_out
+        from valuebias.leaving_out import BY, leave_out
 
         if by not in ("score", *BY):
             raise ValueBiasError(f"unknown by={by!r}. {did_you_mean(by, ('score', *BY))}")
         if draws is not None:
             _check_draws(draws)
         if by != "score":
-            base = base_coordinate(self)
-            return leave_out(self, by, base=base, draws=draws or 400, progress=progress)
+            return leave_out(self._recovery, by, draws=draws or 400, progress=progress)
         cubes, chosen = self._recovery.completed_cubes(draws or 100)
         scales = self.problem.coefficient_scales
         return loo([self._recovery.smoother(i, scales) for i in chosen], cubes)
 
-    def without(self, unit: Unit) -> LeftOutFit:
-        """Give the variances' posterior without some models or a word, which is kept.
+    def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
+        """Estimate the headline without each model, and without each base that models share.
 
         Parameters
         ----------
-        unit : Unit
-            What to leave out.
+        prob : float, default 0.9
+            Probability of the intervals.
+        progress : bool, default True
+            Show a progress bar on standard error.
 
         Returns
         -------
-        LeftOutFit
-        """
-        from valuebias.refitting import refit_without
+        DataFrame
+            The fit itself in the first row (``unit`` "fit"), then a row a model and a base:
+            ``unit`` ("model" or "base"), ``name``, ``mean``, ``lower``, ``upper``, ``p_direction``
+            of the first of :meth:`contrasts` without it, ``shift`` (by how many SDs of the fit's
+            posterior the mean is moved), ``largest`` (whether no model, or no base, moves it
+            further) and ``remark``. Where leaving it out takes away a family, the numbers are NaN
+            and the remark says that the headline is not estimable.
 
-        key = (unit.models, unit.word)
-        if key not in self._left_out:
-            self._left_out[key] = refit_without(self, unit)
-        return self._left_out[key]
+        Notes
+        -----
+        The variances are sampled again without each, which takes about a second a model for a
+        complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning of
+        the headline stay as they are.
+        """
+        from valuebias.influence import influence
+
+        return influence(self._recovery, self.contrasts(prob=prob), progress=progress)
 
     def plot(self, kind: str = "forest") -> Figure:
         """Draw a figure.
@@ -487,7 +494,7 @@ class Fit:
         ----------
         kind : str, default "forest"
             One of the kinds of :mod:`valuebias.plots`: forest, families, words, ppc, trace,
-            sensitivity, specs.
+            sensitivity, influence, specs.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.progress import progress_bar
 
 if TYPE_CHECKING:
-    from valuebias.fit_result import Fit
+    from valuebias.recovery import Recovery
 
 __all__ = ["BY", "base_coordinate", "leave_out"]
 
@@ -43,16 +44,16 @@ _COMPARED = ("family", "framing")
 _MOST_NUMBERS = 4_000_000
 
 
-def base_coordinate(fit: Fit) -> str:
+def base_coordinate(spec: Mapping[str, Any]) -> str:
     """Name the coordinate that says what base each model stands on, also where a fit ignores it."""
-    return str(fit.spec["base"] or "base")
+    return str(spec["base"] or "base")
 
 
-def leave_out(fit: Fit, by: str, *, base: str, draws: int, progress: bool) -> UnitLOO:
+def leave_out(fitted: Recovery, by: str, *, draws: int, progress: bool) -> UnitLOO:
     """Leave out each unit in turn; see :meth:`Fit.loo`."""
-    units = find_units(fit.data, by, base)
-    _require_complete(fit)
-    whole = _Whole(fit)
+    units = find_units(fitted.data, by, base_coordinate(fitted.spec))
+    _require_complete(fitted)
+    whole = _Whole(fitted)
     densities = whole.densities(units, draws)
     limit = k_limit(densities.shape[1])
     rows = []
@@ -70,14 +71,13 @@ def leave_out(fit: Fit, by: str, *, base: str, draws: int, progress: bool) -> Un
 class _Whole:
     """The posterior of all data, which that without a unit is compared with."""
 
-    def __init__(self, fit: Fit) -> None:
-        self.fit, self.problem = fit, fit.problem
+    def __init__(self, fitted: Recovery) -> None:
+        self.fitted, self.problem = fitted, fitted.problem
         self.posterior = self.problem.posterior(self.problem.strata)
 
     def densities(self, units: list[Unit], draws: int) -> Array:
         """Log-density of each unit given the others at spaced draws, (unit, draw)."""
-        recovery = self.fit._recovery
-        return self._densities(units, recovery.v[recovery.spaced(draws)])
+        return self._densities(units, self.fitted.v[self.fitted.spaced(draws)])
 
     def _densities(self, units: list[Unit], v: Array) -> Array:
         crossing = self.problem.crossing
@@ -123,7 +123,7 @@ class _Whole:
         An average over the draws without it would rest on the one or two that suit it best: a model
         brings thousands of scores, which tell the variances very precisely.
         """
-        left = self.fit.without(unit)
+        left = self.fitted.without(unit)
         reduced, x = left.problem.posterior(left.problem.strata), left.unconstrained
         integral, error = log_integral(reduced.values, x, self._rng())
         constant = self._constant(unit)
@@ -144,13 +144,13 @@ class _Whole:
 
     @cached_property
     def _integral(self) -> tuple[float, float]:
-        return log_integral(self.posterior.values, self.fit._recovery.unconstrained, self._rng())
+        return log_integral(self.posterior.values, self.fitted.unconstrained, self._rng())
 
     def _rng(self) -> np.random.Generator:
-        return np.random.default_rng([int(self.fit.spec["seed"]), 9])
+        return np.random.default_rng([int(self.fitted.spec["seed"]), 9])
 
 
-def _require_complete(fit: Fit) -> None:
+def _require_complete(fit: Recovery) -> None:
     """Raise where cells are missing, and say what to drop."""
     if not fit.spec["n_missing"]:
         return

@@ -81,23 +81,22 @@ def refit(fit: Fit, *, prior: Prior, outcome: str, progress: bool = False) -> Fi
         return other
 
 
-def refit_without(fit: Fit, unit: Unit) -> LeftOutFit:
-    """Sample the variances without some models or a word; the seed is that of the fit."""
+def refit_without(problem: Problem, unit: Unit, seed: int) -> LeftOutFit:
+    """Sample the variances without some models or a word."""
     from valuebias.analysis.hierarchical import Settings, sample_variances
     from valuebias.analysis.incomplete import CompletedDraws
     from valuebias.analysis.reduced import without_models, without_word
 
     if unit.models:
-        problem = without_models(fit.problem, np.array(unit.models))
+        reduced = without_models(problem, np.array(unit.models))
     else:
-        problem = without_word(fit.problem, unit.word)
-    settings = Settings(_DRAWS, _TUNE, _CHAINS, int(fit.spec["seed"]), "nutpie")
-    found = sample_variances(problem, settings, None)
+        reduced = without_word(problem, unit.word)
+    found = sample_variances(reduced, Settings(_DRAWS, _TUNE, _CHAINS, seed, "nutpie"), None)
     if not isinstance(found, CompletedDraws):
-        return LeftOutFit(problem, found, np.arange(_CHAINS * _DRAWS), [problem.crossing.y])
+        return LeftOutFit(reduced, found, np.arange(_CHAINS * _DRAWS), [reduced.crossing.y])
     cubes = []
     for values in found.completions:
-        cube = problem.crossing.y.copy()
+        cube = reduced.crossing.y.copy()
         cube[tuple(found.cells.T)] = values
         cubes.append(cube)
-    return LeftOutFit(problem, found.variances, found.kept, cubes)
+    return LeftOutFit(reduced, found.variances, found.kept, cubes)
