@@ -79,7 +79,7 @@ def models_given_others(
 
     Of their contrasts between words within each prompt, in any orthonormal basis.
     """
-    n_models, n_prompts, n_words = crossing.shape
+    _, n_prompts, n_words = crossing.shape
     out = np.zeros((len(precision.own), len(left_out)))
     for block, size in enumerate(block_sizes(crossing)):
         whole = precision.over_models(crossing, block)
@@ -168,6 +168,11 @@ class WordTables:
     own: Array
     shared: Array
 
+    def of(self, words: Index) -> WordTables:
+        """Give those of some words."""
+        by_word = (self.share, self.rest, self.mean)
+        return WordTables(*(t[words] for t in by_word), self.own[:, words], self.shared[:, words])
+
 
 def make_word_tables(crossing: Crossing, y: Array) -> WordTables:
     """Collapse a complete cube ``y`` (model, prompt, word) for every word."""
@@ -196,7 +201,7 @@ def make_word_tables(crossing: Crossing, y: Array) -> WordTables:
 
 
 def _products(axis: Array, rest: Array) -> Array:
-    """Sums over models and prompts of products between blocks, (word, block, block)."""
+    """Sum up products between blocks over models and prompts, (word, block, block)."""
     n = axis.shape[-1] + 1
     out = np.empty((rest.shape[-1], n, n))
     out[:, 0, 0] = np.einsum("mpw,mpw->w", rest, rest)
@@ -206,27 +211,30 @@ def _products(axis: Array, rest: Array) -> Array:
     return out
 
 
-def words_given_others(crossing: Crossing, precision: Precision, tables: WordTables) -> Array:
-    """Log-density of each word's scores given those of all other words; (draw, word).
+def words_given_others(
+    crossing: Crossing, precision: Precision, whole: WordTables, words: Index
+) -> Array:
+    """Log-density of the scores of each of ``words`` given those of all other words; (draw, word).
 
     The other words tell each model's level on each prompt.
     """
+    tables = whole.of(words)
     n_models, n_prompts, n_words = crossing.shape
     squares = np.column_stack([np.maximum(tables.rest, 0), tables.share**2])
     # The part off the axes has its own projection, that on an axis the axis's times the share.
-    times = np.column_stack([np.ones(n_words), tables.share])
-    out = np.zeros((len(precision.own), n_words))
+    times = np.column_stack([np.ones(len(words)), tables.share])
+    out = np.zeros((len(precision.own), len(words)))
     inside = np.einsum("ma,wbmf->wbaf", crossing.model_basis, tables.mean)
     flat = inside.reshape(*inside.shape[:2], -1)
     for block in crossing.blocks:
         n_framings = len(crossing.framings)
         at = slice(block.start * n_framings, block.stop * n_framings)
-        inverses = [whole[:, at, at] for whole in precision.inside]
+        inverses = [inverse[:, at, at] for inverse in precision.inside]
         out += _means(inverses, squares, times, flat[:, :, None, at])
     for s, subspace in enumerate(crossing.space.subspaces):
         if subspace.size:
             here = np.einsum("mn,wbmf->wbnf", subspace.basis, tables.mean)
-            out += _means([whole[s] for whole in precision.outside], squares, times, here)
+            out += _means([inverses[s] for inverses in precision.outside], squares, times, here)
     for f, size in enumerate(np.bincount(crossing.framing)):
         parts = ((precision.own, tables.own, n_models - 1), (precision.shared, tables.shared, 1))
         for inverse, products, n in parts:

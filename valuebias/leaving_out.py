@@ -40,6 +40,9 @@ BY = ("model", "base", "word")
 _LOG_2PI = float(np.log(2 * np.pi))
 _DIMS = {"word": "response", "prompt": "prompt", "model": "model"}
 _COMPARED = ("family", "framing")
+_NOTHING = Unit("nothing")
+# With fewer draws the posterior of all data is sampled again.
+_DRAWS_A_PARAMETER = 20
 # Numbers in the largest array at a time.
 _MOST_NUMBERS = 4_000_000
 
@@ -81,8 +84,8 @@ class _Whole:
 
     def _densities(self, units: list[Unit], v: Array) -> Array:
         crossing = self.problem.crossing
-        n_models, n_words = crossing.shape[0], crossing.shape[2]
-        in_span = n_words * crossing.model_basis.shape[1] ** 2 if units[0].word >= 0 else 0
+        n_models = crossing.shape[0]
+        in_span = len(units) * crossing.model_basis.shape[1] ** 2 if units[0].word >= 0 else 0
         size = len(crossing.framings) ** 2 * max(n_models**2, in_span)
         step = max(1, _MOST_NUMBERS // size)
         parts = [self._given_others(units, v[i : i + step]) for i in range(0, len(v), step)]
@@ -92,8 +95,8 @@ class _Whole:
         crossing, components = self.problem.crossing, self.problem.components
         precision = precision_at(crossing, components, self.problem.coefficient_scales, v)
         if units[0].word >= 0:
-            words = [unit.word for unit in units]
-            return words_given_others(crossing, precision, self._word_tables)[:, words]
+            words = np.array([unit.word for unit in units])
+            return words_given_others(crossing, precision, self._word_tables, words)
         sets = [np.array(unit.models) for unit in units]
         return models_given_others(crossing, precision, self._model_tables, sets)
 
@@ -136,7 +139,7 @@ class _Whole:
         return whole - integral + constant, float(np.hypot(error, whole_error))
 
     def _constant(self, unit: Unit) -> float:
-        """What the two posteriors leave out: 2π, and the unit of a word against the others."""
+        """Give what both posteriors leave out: 2π, and the unit of a word against the others."""
         n_models, n_prompts, n_words = self.problem.crossing.shape
         if unit.word >= 0:
             return 0.5 * n_models * n_prompts * float(np.log1p(-1 / n_words) - _LOG_2PI)
@@ -144,7 +147,12 @@ class _Whole:
 
     @cached_property
     def _integral(self) -> tuple[float, float]:
-        return log_integral(self.posterior.values, self.fitted.unconstrained, self._rng())
+        fitted = self.fitted
+        if len(fitted.v) < _DRAWS_A_PARAMETER * self.posterior.n_dim:
+            x = fitted.without(_NOTHING).unconstrained
+        else:
+            x = fitted.unconstrained
+        return log_integral(self.posterior.values, x, self._rng())
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([int(self.fitted.spec["seed"]), 9])

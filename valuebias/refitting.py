@@ -14,17 +14,17 @@ from valuebias.fitting import fit as fit_again
 
 if TYPE_CHECKING:
     from valuebias.analysis.hierarchical import Problem
+    from valuebias.analysis.priors import Prior
     from valuebias.analysis.sampling import VarianceDraws
     from valuebias.analysis.units import Unit
-    from valuebias.analysis.priors import Prior
     from valuebias.fit_result import Fit
 
 __all__ = ["LeftOutFit", "refit", "refit_without"]
 
 Array = NDArray[np.float64]
 
-# Of a quick density: enough for the integral of a posterior to a tenth of a nat.
-_CHAINS, _TUNE, _DRAWS = 2, 300, 400
+# Enough for the integral of a posterior to a tenth of a nat, unless it has many parameters.
+_CHAINS, _TUNE, _DRAWS, _DRAWS_A_PARAMETER = 2, 300, 400, 10
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,14 @@ def refit_without(problem: Problem, unit: Unit, seed: int) -> LeftOutFit:
     from valuebias.analysis.incomplete import CompletedDraws
     from valuebias.analysis.reduced import without_models, without_word
 
-    if unit.models:
-        reduced = without_models(problem, np.array(unit.models))
-    else:
+    if unit.word >= 0:
         reduced = without_word(problem, unit.word)
-    found = sample_variances(reduced, Settings(_DRAWS, _TUNE, _CHAINS, seed, "nutpie"), None)
+    else:
+        reduced = without_models(problem, np.array(unit.models, dtype=np.intp))
+    draws = max(_DRAWS, _DRAWS_A_PARAMETER * reduced.posterior(reduced.strata).n_dim)
+    found = sample_variances(reduced, Settings(draws, _TUNE, _CHAINS, seed, "nutpie"), None)
     if not isinstance(found, CompletedDraws):
-        return LeftOutFit(reduced, found, np.arange(_CHAINS * _DRAWS), [reduced.crossing.y])
+        return LeftOutFit(reduced, found, np.arange(_CHAINS * draws), [reduced.crossing.y])
     cubes = []
     for values in found.completions:
         cube = reduced.crossing.y.copy()
