@@ -14,22 +14,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.analysis.formula import parse_formula
-from valuebias.analysis.grouping import find_groups, make_space, run_labels
+from valuebias.analysis.grouping import make_space, run_labels
+from valuebias.analysis.random_terms import groups_of, split_random
 from valuebias.errors import ValueBiasError
 
 __all__ = [
     "COORDS",
+    "base_of",
     "check_models",
     "choose_formula",
+    "has_base_slopes",
     "is_ablation",
     "progress_of",
-    "remarks",
-    "shared_bases",
 ]
 
 Array = NDArray[np.float64]
 
 _COURSE = "np.sqrt(progress)"
+_DOUBLINGS = "log2(n_pairs)"
+_BASE_COURSE = "center(log2(n_pairs)) * np.sqrt(progress)"
 
 COORDS = ("family", "base", "source", "n_pairs", "seed", "step")
 """The coordinates on ``model`` that an ablation needs."""
@@ -70,6 +73,13 @@ def check_models(models: pd.DataFrame) -> None:
                 f"model {models.index[place]!r} has {name} = {values[place]:g}; "
                 f"expected {what}.{hint}"
             )
+    unnamed = [str(m) for m, base in models["base"].items() if not str(base).strip()]
+    if unnamed:
+        raise ValueBiasError(
+            f"model {unnamed[0]!r} has no base ({len(unnamed)} of {len(models)} have none); an "
+            "ablation needs the checkpoint that each model was trained from. Give it with "
+            "ds.assign_coords(base=('model', [...])) or in the models table."
+        )
     families = sorted(set(models["family"].astype(str)))
     if len(families) < 2:
         raise ValueBiasError(
@@ -99,21 +109,24 @@ def progress_of(models: pd.DataFrame) -> Array:
     return np.asarray(np.where(last > 0, steps / last.where(last > 0, 1.0), 1.0))
 
 
-def choose_formula(models: pd.DataFrame) -> str:
+def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
     """Choose the richest formula of the default kind that the models can tell.
 
     Parameters
     ----------
     models : DataFrame
         Coordinates with ``progress``.
+    random : bool, default True
+        Whether it may have random effects.
 
     Returns
     -------
     str
         ``"~ family * source * log2(n_pairs)"`` as far as these vary; with checkpoints all of it
         times the square root of the share of the run that is done, for most change comes early in
-        a run; by objective where there are several. Of these the richest that can be told, and if
-        possible one under which checkpoints of a run need not be taken as independent.
+        a run; by objective where there are several. Where a family has several bases, these have
+        slopes of their own. Of all these the richest that can be told, and if possible one under
+        which models that share something need not be taken as independent.
 
     Raises
     ------
@@ -121,18 +134,54 @@ def choose_formula(models: pd.DataFrame) -> str:
         If not even ``"~ family"`` can be told.
     """
     found, refused = None, None
+    terms = base_terms(models) if random else [""]
     for formula in _candidates(models):
         try:
             design = parse_formula(formula, models)
         except ValueBiasError as error:
             refused = error
             continue
-        if not make_space(design.matrix, find_groups(models)).dropped:
-            return formula
+        for term in terms if "n_pairs" in formula else terms[-1:]:
+            groups = groups_of(split_random(f"~ 1{term}")[1], models, base_of(models))
+            if not make_space(design.matrix, groups).dropped:
+                return formula + term
         found = found or formula
     if found:
         return found
     raise ValueBiasError("no formula fits the models of the ablation.") from refused
+
+
+def base_terms(models: pd.DataFrame) -> list[str]:
+    """Give random terms of bases, from the richest on; the last is none.
+
+    Bases of a family respond differently to more pairs, so that with a slope a family instead of a
+    slope a base its change would look surer than it is.
+    """
+    if not has_base_slopes(models):
+        return [""]
+    plain = f"({_DOUBLINGS} | base)"
+    if models["progress"].nunique() == 1:
+        return [f" + {plain}", ""]
+    # What pairs do comes with progress, and so does what they do to a base.
+    whole = f"({_COURSE} + {_BASE_COURSE} | base)"
+    return [f" + {whole}", f" + {plain}", ""]
+
+
+def has_base_slopes(models: pd.DataFrame) -> bool:
+    """Whether some family has several bases that were trained with several numbers of pairs."""
+    labels = models.assign(base=models["base"].astype(str), family=models["family"].astype(str))
+    several = labels.groupby(["family", "base"])["n_pairs"].nunique() > 1
+    return bool((several.groupby("family").sum() > 1).any())
+
+
+def base_of(models: pd.DataFrame) -> str | None:
+    """The coordinate of bases where some family has several; None where bases are families.
+
+    With one base a family, a gap is one between these bases; how much bases of a family differ is
+    for the prior alone to say, and not asked.
+    """
+    bases = models.assign(base=models["base"].astype(str)).groupby("family")["base"].nunique()
+    return "base" if (bases > 1).any() else None
 
 
 def _candidates(models: pd.DataFrame) -> Iterator[str]:
@@ -140,11 +189,11 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
     source, pairs = (models[name].nunique() > 1 for name in ("source", "n_pairs"))
     cells = []
     if source and pairs:
-        cells += ["family * source * log2(n_pairs)", "family * source + family * log2(n_pairs)"]
+        cells += [f"family * source * {_DOUBLINGS}", f"family * source + family * {_DOUBLINGS}"]
     if source:
         cells += ["family * source"]
     if pairs:
-        cells += ["family * log2(n_pairs)"]
+        cells += [f"family * {_DOUBLINGS}"]
     objectives = [""]
     if "objective" in models.columns and models["objective"].nunique() > 1:
         objectives.insert(0, " + family * objective")
@@ -156,37 +205,6 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
             courses = [f"{whole} * {_COURSE}", f"{cell} + family * {_COURSE}"]
             courses += [f"{cell} + {_COURSE}", cell]
         yield from (f"~ {course}{objective}" for objective in objectives for course in courses)
-
-
-def remarks(models: pd.DataFrame, formula: str) -> list[str]:
-    """Say in sentences what an ablation of this layout cannot tell."""
-    notes = []
-    cell = [name for name in ("base", "source", "n_pairs", "objective") if name in models.columns]
-    seeds = models.groupby(cell)["seed"].nunique()
-    single = int((seeds == 1).sum())
-    if single:
-        who = "every cell was" if single == len(seeds) else f"{single} of {len(seeds)} cells were"
-        notes.append(
-            f"{who} trained with a single seed: how much a run would differ if it were repeated is "
-            "judged only by how far runs depart from the formula, where there are more runs than "
-            "columns. Train with more seeds to tell chance from curvature."
-        )
-    lone = models.groupby("family")["base"].nunique()
-    names = ", ".join(map(str, lone.index[lone == 1]))
-    if (lone == 1).any():
-        notes.append(
-            f"one base model only of {names}: what is the family's and what is that base's cannot "
-            "be told apart. Its gaps are between these bases, and how far other bases of the "
-            "families would differ is not in the intervals."
-        )
-    if models["n_pairs"].nunique() == 1:
-        notes.append("all runs have the same number of pairs: nothing is said about quantity.")
-    elif "n_pairs" not in formula:
-        notes.append(
-            f"the formula {formula!r} leaves the number of pairs out; where every source has one "
-            "number of pairs, the two cannot be told apart."
-        )
-    return notes
 
 
 def is_ablation(models: pd.DataFrame) -> bool:
@@ -206,43 +224,3 @@ def is_ablation(models: pd.DataFrame) -> bool:
     if not set(COORDS) <= set(models.columns) or models["family"].nunique() < 2:
         return False
     return bool(models["n_pairs"].nunique() > 1 or models["source"].nunique() > 1)
-
-
-def shared_bases(models: pd.DataFrame) -> str:
-    """Say that reward models of one base are no independent models; empty where none share one.
-
-    Parameters
-    ----------
-    models : DataFrame
-        The coordinates of the models. Those with a number of pairs or a source were trained from
-        their base; others say nothing of how they came about.
-
-    Returns
-    -------
-    str
-        A sentence, or nothing.
-    """
-    if not {"base", "family"} <= set(models.columns):
-        return ""
-    trained = np.zeros(len(models), dtype=bool)
-    if "n_pairs" in models.columns:
-        trained |= (pd.to_numeric(models["n_pairs"], errors="coerce") > 0).to_numpy()
-    if "source" in models.columns:
-        trained |= _named(models["source"])
-    known = _named(models["base"])
-    bases = models.loc[trained & known, ["family", "base"]].astype(str)
-    shared = bases[bases.duplicated(keep=False)]
-    if shared.empty:
-        return ""
-    n = len(shared.drop_duplicates())
-    return (
-        f"{len(shared)} of {len(models)} models were trained from {n} "
-        f"base model{'s' if n > 1 else ''}: those of one base are not independent models of their "
-        "family, and a plain fit says nothing of the pairs they were trained on. Ask "
-        "valuebias.fit_ablation(dataset), which knows what they share."
-    )
-
-
-def _named(values: pd.Series) -> NDArray[np.bool_]:
-    """Tell which values are texts that say something."""
-    return np.array([str(value).strip() not in ("", "nan", "None") for value in values])

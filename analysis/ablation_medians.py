@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.grouping import run_labels
+from valuebias.analysis.lean_model import LeanModel, LeanPart
 
 __all__ = ["MedianDraws", "draw_medians"]
 
 Array = NDArray[np.float64]
 
 _POINTS = 48
+_SCALE = 0.5
+"""Prior scale of SDs and effects, in units of the outcome's SD."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,36 @@ class MedianDraws:
     lean : ndarray, shape (draw, row)
         The lean of every row without its checkpoint's own deviation.
     sd : DataFrame
-        Columns ``run`` and ``checkpoint``; one row a draw.
+        Columns ``run`` and ``checkpoint``; one row a draw. Only ``run`` where every run has one
+        checkpoint.
+    measured : ndarray, shape (row,)
+        The leans as given.
+    unit : float
+        The standard deviation of a single outcome.
     """
 
     coefficient: Array
     lean: Array
     sd: pd.DataFrame
+    measured: Array
+    unit: float
+
+    def lean_model(self, design: ModelDesign) -> LeanModel:
+        """Reduce the posterior to what is known of the leans once the variances are."""
+        runs = _runs(design.models)
+        alike = {
+            "run": (runs[:, None] == runs).astype(float),
+            "checkpoint": np.eye(len(self.measured)),
+        }
+        parts = [
+            LeanPart(
+                alike[name],
+                sd**2,
+                relative_sd=sd[:, None] / (_SCALE * self.unit) if name == "run" else None,
+            )
+            for name, sd in ((name, self.sd[name].to_numpy()) for name in self.sd.columns)
+        ]
+        return LeanModel(self.measured[None, :], tuple(parts), _scales(design, self.unit))
 
 
 def draw_medians(
@@ -71,8 +98,7 @@ def draw_medians(
     of_run = (which[:, None] == np.arange(len(runs))).astype(float)
     # With one checkpoint a run, the run's deviation and the checkpoint's only appear in a sum.
     effects = np.concatenate([design.matrix, of_run], axis=1) if several else design.matrix
-    scales = np.full(design.matrix.shape[1], 0.5 * unit)
-    scales[0] = unit
+    scales = _scales(design, unit)
     grid = unit * np.geomspace(1e-3, 3.0, _POINTS)
     pairs = [(a, b) for a in (grid if several else grid[:1]) for b in grid]
     cases = [_Case(lean, effects, _variances(scales, a, effects.shape[1]), b) for a, b in pairs]
@@ -91,7 +117,15 @@ def draw_medians(
     sd = pd.DataFrame([pairs[i] for i in chosen], columns=["run", "checkpoint"])
     if not several:
         sd = sd.drop(columns="run").rename(columns={"checkpoint": "run"})
-    return MedianDraws(out[:, : design.matrix.shape[1]], out @ effects.T, sd)
+    coefficient = out[:, : design.matrix.shape[1]]
+    return MedianDraws(coefficient, out @ effects.T, sd, measured=lean, unit=unit)
+
+
+def _scales(design: ModelDesign, unit: float) -> Array:
+    """Prior SDs of the effects of the columns."""
+    scales = np.full(design.matrix.shape[1], _SCALE * unit)
+    scales[0] = unit
+    return scales
 
 
 def _runs(models: pd.DataFrame) -> NDArray[np.str_]:

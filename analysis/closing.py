@@ -1,15 +1,18 @@
-"""What becomes of a gap: the share of it that is left, and where it closes."""
+"""What becomes of a gap: the share that is left, where it closes, whether its line is straight."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy import linalg, stats
 
+from valuebias.analysis.levels import levels_of
 from valuebias.errors import ValueBiasError
 
-__all__ = ["BaseGap", "base_gaps", "closing_row", "share_row"]
+__all__ = ["BaseGap", "base_gaps", "closing_row", "departure_rows", "share_row"]
 
 Array = NDArray[np.float64]
 BaseGap = float | Array | Mapping[str, float | Array]
@@ -149,3 +152,54 @@ def closing_row(at: Array, *, smallest: float, largest: float, prob: float) -> d
         "upper": upper,
         "extrapolated": bool(median > largest * slack),
     }
+
+
+def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.DataFrame:
+    """Summarise how far a gap departs from a straight line over doublings of the pairs.
+
+    Parameters
+    ----------
+    quantities : list of float
+        Three or more numbers of pairs, ascending.
+    gap : ndarray, shape (draw, quantity)
+        Draws of the gap, free of any line.
+    prob : float
+        Probability of the equal-tailed intervals.
+
+    Returns
+    -------
+    DataFrame
+        One row a number of pairs; see :meth:`valuebias.AblationFit.departures`.
+    """
+    x = np.log2(np.asarray(quantities, dtype=float))
+    line = np.stack([np.ones_like(x), x], axis=1)
+    straight = gap @ (line @ np.linalg.pinv(line)).T
+    off = gap - straight
+    lower, upper = np.quantile(off, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
+    levelled = float("nan")
+    if len(x) > 3:
+        # The level is fitted, too, which takes a degree of freedom.
+        lines = [
+            np.stack([np.ones_like(x), np.minimum(x, c)], axis=1) for c in levels_of(quantities).at
+        ]
+        levelled = max(_tail(gap, columns, len(x) - 3) for columns in lines)
+    return pd.DataFrame(
+        {
+            "n_pairs": quantities,
+            "gap": gap.mean(axis=0),
+            "straight": straight.mean(axis=0),
+            "mean": off.mean(axis=0),
+            "sd": off.std(axis=0, ddof=1),
+            "lower": lower,
+            "upper": upper,
+            "p_straight": _tail(gap, line, len(x) - 2),
+            "p_levelling": levelled,
+        }
+    )
+
+
+def _tail(gap: Array, columns: Array, freedom: int) -> float:
+    """Tail probability of what of a gap lies outside the span of some columns."""
+    outside = gap @ linalg.null_space(columns.T)
+    mean, covariance = outside.mean(axis=0), np.atleast_2d(np.cov(outside, rowvar=False))
+    return float(stats.chi2.sf(mean @ np.linalg.solve(covariance, mean), freedom))

@@ -137,7 +137,8 @@ def diagnose(contrasts: pd.DataFrame, others: pd.DataFrame, stats: xr.Dataset) -
     """
     divergences, transitions = int(stats["diverging"].sum()), stats["diverging"].size
     draws = stats.sizes["draw"]
-    messages, cautions = [], []
+    messages: list[str] = []
+    cautions: list[str] = []
     if divergences:
         strict = divergences > _DIVERGENT_SHARE * transitions
         (messages if strict else cautions).append(_divergent(divergences, transitions, strict))

@@ -41,6 +41,13 @@ class Factor:
         """Whether it has levels rather than numbers."""
         return bool(self.levels)
 
+    @property
+    def names(self) -> set[str]:
+        """Coordinates that it is made of."""
+        if self.categorical or self.spec is None:
+            return {_strip_c(self.expression)}
+        return set(map(str, self.spec.required_variables))
+
     def code(self, models: pd.DataFrame) -> NDArray[np.float64]:
         """Code the rows of ``models``; shape (model, columns of this factor)."""
         if self.categorical:

@@ -17,7 +17,13 @@ from valuebias.analysis.crossing import Crossing, make_crossing
 from valuebias.analysis.density import PackedStrata, Posterior, pack_strata
 from valuebias.analysis.effects import EffectDraws, draw_effects, make_margins
 from valuebias.analysis.formula import parse_formula
-from valuebias.analysis.grouping import SIDES, Group, describe_group, shared_models
+from valuebias.analysis.grouping import (
+    SIDES,
+    Group,
+    describe_group,
+    find_groups,
+    shared_models,
+)
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe, outcome
 from valuebias.analysis.priors import Prior
@@ -254,6 +260,7 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
                     first=True,
                 )
             )
+    notes += _bases_left_out(crossing)
     lone = _one_base_a_family(crossing)
     if lone:
         return [*notes, lone]
@@ -285,6 +292,26 @@ def _dropped(name: str) -> Note:
         f"What is shared by {describe_group(name)} is left out, so the interval is too narrow.",
         first=True,
     )
+
+
+def _bases_left_out(crossing: Crossing) -> list[Note]:
+    """Say where models share bases that neither `base` nor the formula asks about."""
+    space = crossing.space
+    asked = {name.partition(":")[0] for name in (*space.sizes, *space.dropped)}
+    shared = {group.name: group for group in find_groups(crossing.design.models)}
+    if "base" in asked or "base" not in shared:
+        return []
+    n = shared["base"].n_levels
+    return [
+        Note(
+            "bases left out",
+            f"the {crossing.shape[0]} models stand on {n} bases, which were left out: models of "
+            "one base count as independent, so that what is said holds for these bases, and no "
+            "interval reaches to others. Leave base= as it is, or add '(1 | base)' to the formula.",
+            f"Models share {n} bases, which were left out here: the interval holds for these bases "
+            "and does not reach to others of a family.",
+        )
+    ]
 
 
 def _one_base_a_family(crossing: Crossing) -> Note | None:

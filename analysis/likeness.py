@@ -37,6 +37,7 @@ _LEVEL = 0.01
 _SHARE = 0.5
 _NUMBERS = 100_000
 _LEAST_DF = 4.0
+_MOST_UNITS = 100
 # Of a pair that a formula's numbers tell apart hardly anything is left to compare.
 _LEAST_LEFT = 0.2
 
@@ -55,12 +56,15 @@ class Units:
         Units of one kind are exchangeable.
     members : tuple of tuple of int
         Positions of each unit's models.
+    n_axes : int
+        How many axes the profiles are off, besides the level.
     """
 
     profiles: Array
     rows: Array
     kinds: Labels
     members: tuple[tuple[int, ...], ...]
+    n_axes: int
 
     def linked(self, distances: Array) -> Array:
         """Mean distance between the models of every two units; zeros on the diagonal.
@@ -114,8 +118,11 @@ class Units:
                 mean = by_word.mean(axis=1)
                 varied = mean > 0
                 spreads += (by_word.var(axis=1)[varied] / mean[varied] ** 2).tolist()
-        n_words = self.profiles.shape[2]
-        return max(_LEAST_DF, 2 * n_words / float(np.mean(spreads))) if spreads else float(n_words)
+        n_framings, _, n_words = self.profiles.shape
+        free = max(n_words - 1 - self.n_axes, 1)
+        if not spreads:
+            return float(free)
+        return float(np.clip(2 * free / np.mean(spreads), _LEAST_DF, n_framings * free))
 
     def of_kind(self, kind: int) -> NDArray[np.intp]:
         """Positions of the units of a kind."""
@@ -218,7 +225,12 @@ class Likeness:
 
 
 def make_units(
-    profiles: Array, rows: Array, kinds: Labels, labels: Sequence[object] | None = None
+    profiles: Array,
+    rows: Array,
+    kinds: Labels,
+    labels: Sequence[object] | None = None,
+    *,
+    n_axes: int = 0,
 ) -> Units:
     """Make units of models, or of groups of them that ``labels`` (model,) names.
 
@@ -228,7 +240,7 @@ def make_units(
     members = tuple(
         tuple(i for i, own in enumerate(names) if own == name) for name in dict.fromkeys(names)
     )
-    return Units(profiles, rows, np.array([kinds[own[0]] for own in members]), members)
+    return Units(profiles, rows, np.array([kinds[own[0]] for own in members]), members, n_axes)
 
 
 def off_axes(means: Array, axes: Array) -> Array:
@@ -335,7 +347,7 @@ class _Reference:
     """What the closest two of n independent units show: an upper quantile."""
 
     def __init__(self, n: int, df: float, level: float, rng: np.random.Generator) -> None:
-        self.level = level
+        self.level, n = level, min(n, _MOST_UNITS)
         replicates = int(np.clip(_NUMBERS / n**2, 200, 1000))
         lower = np.zeros((replicates, n, n))
         rows, columns = np.tril_indices(n, -1)
@@ -350,6 +362,9 @@ class _Reference:
 
     def __call__(self, n: int) -> float:
         if n not in self.known:
-            largest = _closeness(self.distances[:, :n, :n]).max(axis=(1, 2))
-            self.known[n] = float(np.quantile(largest, 1 - self.level))
+            fewer = min(n, _MOST_UNITS)
+            largest = _closeness(self.distances[:, :fewer, :fewer]).max(axis=(1, 2))
+            # Of more units there are more pairs, which have the level of one of few to share.
+            level = self.level * fewer * (fewer - 1) / (n * (n - 1))
+            self.known[n] = float(np.quantile(largest, 1 - level))
         return self.known[n]

@@ -106,7 +106,13 @@ class Structure:
     def units(self, means: Array) -> Units:
         """Make units of what the fit takes as independent."""
         profiles = off_axes(means, self.crossing.word_basis)
-        return make_units(profiles, self.crossing.design.matrix, self.kinds, self.labels)
+        return make_units(
+            profiles,
+            self.crossing.design.matrix,
+            self.kinds,
+            self.labels,
+            n_axes=self.crossing.word_basis.shape[1],
+        )
 
     def leans(self, means: Array) -> Array:
         """Signed leans of the models by the headline's contrast."""

@@ -81,7 +81,9 @@ class _Tables:
         if profiles.shape[2] < _LEAST_WORDS:
             return None
         rows = (self.kinds[:, None] == np.arange(len(self.families))).astype(float)
-        return find_alike(make_units(profiles, rows, self.kinds), np.random.default_rng(0))
+        n_axes = self.member.shape[1] - 1
+        units = make_units(profiles, rows, self.kinds, n_axes=n_axes)
+        return find_alike(units, np.random.default_rng(0))
 
     @cached_property
     def contrasts(self) -> dict[str, Array]:

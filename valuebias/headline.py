@@ -201,8 +201,8 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
         if other == verdict and not turned:
             continue
-        sign = ", with the other sign," if turned else ""
-        clause = f"with {scale_name(entry)} they would{sign} {_VERDICTS[other]}"
+        sign = "the sign is the other, and " if turned else ""
+        clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"
         flips[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
     return sorted(flips, key=lambda clause: -flips[clause])
 
@@ -211,7 +211,7 @@ def _on_priors(flips: list[str]) -> str:
     if not flips:
         return ""
     more = len(flips) - _MOST_FLIPS
-    others = f"; so do {more} more of the scales tried" if more > 0 else ""
+    others = f"; and {more} more of the scales tried would change it" if more > 0 else ""
     return f"That hangs on the prior: {'; '.join(flips[:_MOST_FLIPS])}{others}."
 
 

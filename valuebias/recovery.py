@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 # Streams of random numbers, so that one question's draws do not depend on which was asked before.
 _STREAMS = {
     "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
-    "negative means": 7,
+    "negative means": 7, "leans": 8,
 }  # fmt: skip
 
 

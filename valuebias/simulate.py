@@ -12,7 +12,15 @@ import xarray as xr
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments.prompts import prompts
 from valuebias.schema import DIMS, build
-from valuebias.simulated_scores import Covariate, Pair, Plan, draw_covariate, draw_scores
+from valuebias.simulated_scores import (
+    SPREADS,
+    Covariate,
+    Pair,
+    Plan,
+    draw_covariate,
+    draw_members,
+    draw_scores,
+)
 
 __all__ = ["DEFAULT_SD", "simulate"]
 
@@ -52,7 +60,7 @@ def simulate(
     effects: Mapping[str, float | Mapping[str, float]] | None = None,
     sd: Mapping[str, float | tuple[float, float]] | None = None,
     correlation: float = 0.0,
-    spread: Mapping[str, float] | None = None,
+    spread: Mapping[str, float | Mapping[str, float]] | None = None,
     covariates: Mapping[str, Mapping[str, float]] | None = None,
     copies: int = 0,
     missing: float = 0.0,
@@ -89,9 +97,11 @@ def simulate(
     correlation : float, default 0
         The correlation, from -1 to 1, between the two framings in all that acts on ``…category`` or
         ``word…`` by model, base or family, and in slopes.
-    spread : mapping of str to float, optional
+    spread : mapping of str to float or mapping, optional
         Families whose models differ more or less than others': what multiplies their
-        ``model_category``, ``model_word``, ``base_category``, ``base_word`` and ``slope_model``.
+        ``model_category``, ``base_category`` and ``slope_model`` and their ``model_word`` and
+        ``base_word``. A family's entry may also have a number for each of the two, ``"category"``
+        and ``"word"``.
     covariates : mapping of str to mapping, optional
         Numbers that words have, written as coordinates on ``response``: standard normal within each
         category. ``gap`` (0.5): by how much the first category's mean exceeds the second's;
@@ -149,23 +159,22 @@ def simulate(
     words = _word_counts(n_words)
     bases = {family: _base_sizes(family, n, copies) for family, n in n_models.items()}
     _check_ranges(n_models, n_prompts, overlap, correlation, missing)
-    planted = _planted(effects, list(n_models), list(words))
     rng = np.random.default_rng(seed)
     table, models = _prompt_table(n_prompts), _model_table(bases)
-    family, base = (pd.factorize(models[name])[0] for name in ("family", "base"))
+    family = pd.factorize(models["family"])[0]
     plan = Plan(
         family=family,
-        base=base,
+        base=pd.factorize(models["base"])[0],
         framing=(table["framing"] == "negative").to_numpy().astype(np.intp),
-        member=_members(words, overlap, rng),
-        planted=planted,
+        member=draw_members(words, overlap, rng),
+        planted=_planted(effects, list(n_models), list(words)),
         sd=scale,
-        spread=_spreads(spread, list(n_models))[family],
+        spread=_spreads(spread, list(n_models))[:, family],
         correlation=correlation,
         copied=_copied(family, copies),
         seed=seed,
     )
-    drawn = _covariates(plan, covariates, taken=(*models.columns, *table.columns))
+    drawn = _covariates(plan, covariates, (*models.columns, *table.columns))
     score = draw_scores(plan, list(drawn.values()), rng)
     if missing:
         score[rng.random(score.shape, dtype=np.float32) < missing] = np.nan
@@ -177,7 +186,7 @@ def simulate(
         "overlap": overlap,
         "effects": {
             family: dict(zip(words, row, strict=True))
-            for family, row in zip(n_models, planted.tolist(), strict=True)
+            for family, row in zip(n_models, plan.planted.tolist(), strict=True)
         },
         "sd": scale,
         "correlation": correlation,
@@ -251,18 +260,27 @@ def _copied(family: npt.NDArray[np.intp], copies: int) -> npt.NDArray[np.intp]:
     return place - ((within % 2 == 1) & (within < 2 * copies))
 
 
-def _spreads(spread: Mapping[str, float] | None, families: list[str]) -> npt.NDArray[np.float32]:
-    out = np.ones(len(families), dtype=np.float32)
-    for family, value in (spread or {}).items():
+def _spreads(
+    spread: Mapping[str, float | Mapping[str, float]] | None, families: list[str]
+) -> npt.NDArray[np.float32]:
+    """Give the multiples as an array (what acts on categories or words, family)."""
+    out = np.ones((len(SPREADS), len(families)), dtype=np.float32)
+    for family, given in (spread or {}).items():
         if family not in families:
             raise ValueBiasError(
                 f"spread names the family {family!r}. {did_you_mean(family, families)}"
             )
-        if not 0 <= value < np.inf:
-            raise ValueBiasError(
-                f"The spread of {family!r} is {value!r}; expected a number from 0 up."
-            )
-        out[families.index(family)] = value
+        parts = given if isinstance(given, Mapping) else dict.fromkeys(SPREADS, given)
+        for part, value in parts.items():
+            if part not in SPREADS:
+                raise ValueBiasError(
+                    f"The spread of {family!r} has {part!r}. {did_you_mean(part, SPREADS)}"
+                )
+            if not 0 <= value < np.inf:
+                raise ValueBiasError(
+                    f"The spread of {family!r} is {value!r}; expected a number from 0 up."
+                )
+            out[SPREADS.index(part), families.index(family)] = value
     return out
 
 
@@ -348,17 +366,6 @@ def _planted(
                 )
             planted[families.index(family), categories.index(category)] = value
     return planted
-
-
-def _members(
-    words: Mapping[str, int], overlap: float, rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:
-    first = np.repeat(np.arange(len(words)), list(words.values()))
-    member = np.zeros((first.size, len(words)), dtype=bool)
-    member[np.arange(first.size), first] = True
-    shared = rng.permutation(first.size)[: round(overlap * first.size)]
-    member[shared, (first[shared] + 1) % len(words)] = True
-    return member
 
 
 def _prompt_table(n_prompts: int) -> pd.DataFrame:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Covariate", "Plan", "draw_covariate", "draw_scores"]
+__all__ = ["SPREADS", "Covariate", "Plan", "draw_covariate", "draw_members", "draw_scores"]
 
 Floats = npt.NDArray[np.float32]
 Pair = tuple[float, float]
+
+SPREADS = ("category", "word")
+"""What families may differ in: how much their models vary in leans, and on single words."""
 
 # Bases, near-copies and covariates draw from streams of their own, so that all else that a seed
 # gives stays the same whether or not they are asked for.
@@ -33,8 +36,8 @@ class Plan:
     planted : ndarray, shape (family, category)
     sd : mapping of str to pair of float
         By framing.
-    spread : ndarray, shape (model,)
-        What multiplies the SDs of the model and its base.
+    spread : ndarray, shape (2, model)
+        What multiplies the SDs of the model and its base: by :data:`SPREADS`.
     correlation : float
         Between the framings.
     copied : ndarray of int, shape (model,)
@@ -82,6 +85,18 @@ class Covariate:
     by_model: Floats
 
 
+def draw_members(
+    words: Mapping[str, int], overlap: float, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Draw which words are in which categories, (word, category)."""
+    first = np.repeat(np.arange(len(words)), list(words.values()))
+    member = np.zeros((first.size, len(words)), dtype=bool)
+    member[np.arange(first.size), first] = True
+    shared = rng.permutation(first.size)[: round(overlap * first.size)]
+    member[shared, (first[shared] + 1) % len(words)] = True
+    return member
+
+
 def draw_covariate(
     plan: Plan, place: int, *, gap: float, slope: float, slope_family: float, slope_model: float
 ) -> Covariate:
@@ -92,14 +107,14 @@ def draw_covariate(
     shared = plan.by_framing(rng, (slope_family, slope_family), len(plan.planted))
     shared += np.float32([[slope], [-slope]])
     own = plan.by_framing(rng, (slope_model, slope_model), plan.family.size)
-    return Covariate(values, shared, shared[:, plan.family] + plan.spread * own)
+    return Covariate(values, shared, shared[:, plan.family] + plan.spread[0] * own)
 
 
 def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Generator) -> Floats:
     """Draw the cube (model, prompt, word)."""
     framing, family, base = plan.framing, plan.family, plan.base
     n_models, n_prompts, (n_words, n_categories) = family.size, framing.size, plan.member.shape
-    spread = plan.spread[:, None]
+    on_categories, on_words = plan.spread[..., None]
 
     def joint(name: str, *shape: int, of: np.random.Generator = rng) -> Floats:
         return plan.by_framing(of, plan.sd[name], *shape)
@@ -112,15 +127,15 @@ def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Gene
     of_bases = plan.stream(_BASES)
     n_bases = int(base.max()) + 1
     sign = np.where(framing == 0, 1.0, -1.0)
-    by_model = spread * joint("model_category", n_models, n_categories)
-    by_model += spread * joint("base_category", n_bases, n_categories, of=of_bases)[:, base]
+    by_model = on_categories * joint("model_category", n_models, n_categories)
+    by_model += on_categories * joint("base_category", n_bases, n_categories, of=of_bases)[:, base]
     lean = sign[None, :, None] * plan.planted[family][:, None, :]
     lean = lean + _HALF * by_model[framing].swapaxes(0, 1)
     lean += _HALF * nested("prompt_category", n_prompts, n_categories)
     lean += _HALF * nested("model_prompt", n_models, n_prompts, n_categories)
-    by_word = joint("word", 1, n_words) + spread * joint("model_word", n_models, n_words)
+    by_word = joint("word", 1, n_words) + on_words * joint("model_word", n_models, n_words)
     by_word += joint("word_family", len(plan.planted), n_words)[:, family]
-    by_word += spread * joint("base_word", n_bases, n_words, of=of_bases)[:, base]
+    by_word += on_words * joint("base_word", n_bases, n_words, of=of_bases)[:, base]
     for covariate in covariates:
         by_word += covariate.by_model[:, :, None] * covariate.values
     score: Floats = (lean @ plan.member.T).astype(np.float32)

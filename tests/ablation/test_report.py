@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from ablations import ablation
 from markupsafe import escape
+from matplotlib.text import Text
 
 import valuebias
 from valuebias import AblationFit
+from valuebias.figures import ablation_figure
 from valuebias.report.ablations import gather_ablation
 from valuebias.report.content import Content
 from valuebias.text import visible
@@ -103,6 +107,25 @@ def test_csv_has_all_rows(hostile_fit: AblationFit, tmp_path: Path) -> None:
 def test_nc_is_the_fit(hostile_fit: AblationFit, tmp_path: Path) -> None:
     loaded = valuebias.load(hostile_fit.report(tmp_path / "fit.nc"))
     assert loaded.headline() == hostile_fit.headline()
+
+
+@pytest.mark.parametrize("framing", ["positive", "negative"])
+def test_prompts_of_one_framing_sign_nothing(framing: str, tmp_path: Path) -> None:
+    ds = ablation(1, quantities=(8_000, 16_000), seeds=2, n_words=8)
+    chosen = ds.isel(prompt=np.flatnonzero(ds["framing"].to_numpy() == framing))
+    with pytest.warns(valuebias.ValueBiasWarning):
+        fit = valuebias.fit_ablation(
+            chosen, rope=0.1234, draws=20, tune=50, chains=2, seed=1, progress=False
+        )
+    first = {"positive": "positive", "negative": "negative, turned"}[framing]
+    assert fit.by_framing()["framing"].unique().tolist() == list(dict.fromkeys([first, framing]))
+    assert f"agency − communion, {framing} prompts" in fit.headline()
+    source = fit.report(tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "signed" not in source.lower()
+    # A region is written as it was given.
+    assert source.count("±0.1234 SD") >= 3
+    labels = [text.get_text() for text in ablation_figure(fit).findobj(Text)]
+    assert "within ±0.1234 SD" in labels
 
 
 def test_medians_have_a_report_that_says_what_they_lack(medians_fit: AblationFit) -> None:

@@ -60,7 +60,8 @@ class Kind:
     blind : bool
         Whether the coordinate ``base`` tells nothing where the structure is not known.
     note : str
-        The code of the note that is due where it is not known.
+        The code of the note that is due where it is not known; empty where scores cannot show it:
+        what all models of a family share is the family's.
     """
 
     title: str
@@ -77,11 +78,22 @@ KINDS = {
         "one base a family, 4 v 6",
         {"n_models": {"Gemma": [4], "Llama": [6]}, "sd": SD | OF_BASES},
         blind=True,
-        note="models alike",
     ),
     "unequal": Kind(
         "2 v 8 models, the small family three times as variable",
         {"n_models": {"Gemma": 2, "Llama": 8}, "sd": SD, "spread": {"Gemma": 3.0}},
+        known={"spread": True},
+        unknown={"spread": False},
+        note="families unequal",
+    ),
+    # Normal scores have one variance, so that words on which models differ more lose in the rest.
+    "unequal leans": Kind(
+        "the same, but on single words twice",
+        {
+            "n_models": {"Gemma": 2, "Llama": 8},
+            "sd": SD,
+            "spread": {"Gemma": {"category": 3.0, "word": 2.0}},
+        },
         known={"spread": True},
         unknown={"spread": False},
         note="families unequal",

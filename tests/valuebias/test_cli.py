@@ -8,10 +8,12 @@ import inspect
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,9 @@ from typer.testing import CliRunner, Result
 import valuebias
 from valuebias import AblationFit
 from valuebias.cli import fits
+from valuebias.cli.analyses import print_result
 from valuebias.cli.app import app
+from valuebias.simulate import simulate
 from valuebias.text import visible
 
 Run = Callable[..., Result]
@@ -282,6 +286,30 @@ class TestFit:
     def test_a_fit_that_did_not_converge_says_so_first(self, run: Run, scores_file: Path) -> None:
         shown = succeeded(run("fit", scores_file, "--draws", 4, "--chains", 2, "--seed", 1))
         assert shown.startswith("NOT CONVERGED")
+
+    def test_no_probability_is_printed_as_one(self, run: Run, tmp_path: Path) -> None:
+        effects = {"A": 4.0, "B": -4.0}
+        ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=4, n_words=20, effects=effects, seed=1)
+        path = valuebias.write(ds, tmp_path / "apart.nc")
+        options = ["--draws", 200, "--chains", 2, "--seed", 1, "--outcome", "raw"]
+        shown = succeeded(run("fit", path, *options))
+        table = shown.split("Contrasts, with 90% intervals")[1]
+        row = next(line for line in table.splitlines() if "signed" in line)
+        assert re.search(r"> 0\.99\d?$", row.strip())
+        told = json.loads(succeeded(run("fit", path, *options, "--json")))
+        assert told["contrasts"][0]["p_direction"] == 1
+        assert isinstance(told["cautions"], list)
+
+    def test_what_only_touches_a_parameter_is_a_caution(
+        self, simulated: xr.Dataset, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        fit = valuebias.fit(simulated, draws=20, tune=100, chains=2, seed=1, progress=False)
+        found = replace(fit.diagnostics(), converged=True, messages=[], cautions=["a\x1b[31mb"])
+        fit.__dict__["_diagnosed"] = found
+        print_result(fit)
+        shown = capsys.readouterr().out
+        assert shown.startswith(r"Caution: a\x1b[31mb")
+        assert "NOT CONVERGED" not in shown
 
     def test_a_bad_formula(self, run: Run, scores_file: Path) -> None:
         message = failed(run("fit", scores_file, "--formula", "~ famly"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import unicodedata
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,12 +23,16 @@ from markdown_it import MarkdownIt
 
 import valuebias
 from valuebias import text
+from valuebias.analysis.diagnostics import Diagnostics
 from valuebias.errors import ValueBiasError
 from valuebias.fit_result import Fit
+from valuebias.headline import make_headline
 from valuebias.plots.labels import visible
 from valuebias.report import write_report
+from valuebias.report.comparison import compare
 from valuebias.report.content import number
 from valuebias.report.inert import markdown, tex
+from valuebias.simulate import simulate
 
 SECTIONS = ["answer", "limits", "contrasts", "models", "densities", "words", "specs", "ppc",
             "convergence", "sensitivity", "loo", "audit", "methods", "provenance", "reproduce",
@@ -122,7 +127,8 @@ def test_html_numbers_are_those_of_the_fit(page: Page, hostile_fit: Fit) -> None
     form = number(2, signed=True)
     assert form(row["mean"]) in page.cells
     assert f"{form(row['lower'])} to {form(row['upper'])}" in page.cells
-    assert str(hostile_fit.headline()) in [cell.strip() for cell in page.cells]
+    answer = str(make_headline(hostile_fit, hostile_fit.prior_sensitivity()))
+    assert answer in [cell.strip() for cell in page.cells]
     assert any(f"seed {hostile_fit.spec['seed']}" in cell for cell in page.cells)
 
 
@@ -278,6 +284,95 @@ def test_reproduce_runs(simulated: xr.Dataset) -> None:
     again = space["fit"]
     assert isinstance(again, Fit)
     assert again.contrasts().iloc[0]["mean"] == fit.contrasts().iloc[0]["mean"]
+
+
+class _ByScale(Fit):
+    """A fit whose prior sensitivity goes by scale, of hostile names, and that has a caution."""
+
+    def prior_sensitivity(self, **_: object) -> pd.DataFrame:  # type: ignore[override]
+        own = self.contrasts().iloc[0]
+        doubted = own.copy()
+        doubted["p_direction"] = 0.6
+        rest = {"pareto_k": 0.1, "refitted": False}
+        index = pd.MultiIndex.from_tuples(
+            [("all", 1.0), ("<b>$x$</b>", 0.5), ("=cmd()", 2.0)], names=["scale", "factor"]
+        )
+        return pd.DataFrame([own, own, doubted]).assign(**rest).set_axis(index)
+
+    def diagnostics(self) -> Diagnostics:
+        found = super().diagnostics()
+        return replace(found, converged=True, messages=[], cautions=["<i>the tail</i> is thin."])
+
+
+@pytest.fixture(scope="module")
+def doubted(hostile_fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Give the page of a fit whose verdict hangs on one prior, and that has a caution."""
+    fit = hostile_fit
+    made = _ByScale(fit.data, fit.spec, fit.prior, fit.tree, fit.provenance, fit.problem)
+    path = tmp_path_factory.mktemp("doubted") / "report.html"
+    return Page(write_report(made, path).read_text(encoding="utf-8"))
+
+
+def test_what_only_touches_a_parameter_is_no_alarm(doubted: Page, hostile_fit: Fit) -> None:
+    assert "alarm" not in [attrs.get("id") for attrs in doubted.all("h2")]
+    said = "".join(doubted.texts)
+    assert "NOT CONVERGED" not in said
+    assert any(cell.startswith("<i>the tail</i> is thin.") for cell in doubted.cells)
+    assert not doubted.all("i")
+    assert "What the answer rests on has converged." in said
+    diverging = hostile_fit.tree["sample_stats"]["diverging"]
+    assert f"{int(diverging.sum())} of {diverging.size} transitions diverged" in said
+
+
+def test_a_verdict_that_hangs_on_one_prior_is_in_the_answer(doubted: Page) -> None:
+    answer = next(cell for cell in doubted.cells if "hangs on the prior" in cell)
+    assert "with the prior scale of =cmd() doubled the data do not settle the direction" in answer
+    assert "Models of the" in answer
+    assert {"this fit", "the prior scale of <b>$x$</b> halved"} <= set(doubted.cells)
+    assert not doubted.all("b")
+
+
+def test_probabilities_are_no_surer_than_the_draws(tmp_path: Path) -> None:
+    effects = {"A": 4.0, "B": -4.0}
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=4, n_words=20, effects=effects, seed=1)
+    fit = valuebias.fit(ds, outcome="raw", draws=150, tune=200, chains=2, seed=1, progress=False)
+    assert isinstance(fit, Fit)
+    assert (fit.contrasts()["p_direction"] == 1).any()
+    source = write_report(fit, tmp_path / "report.md").read_text(encoding="utf-8")
+    assert not re.search(r"(?<![\d.])100\.?0*%", source)
+    bounds = re.findall(r"> (9\d\.?\d*)%", source)
+    # 300 draws tell no more than one in two hundred, fewer effective ones less.
+    assert 98 <= max(map(float, bounds)) <= 99.5
+
+
+@pytest.mark.parametrize("framing", ["positive", "negative"])
+def test_a_report_of_one_framing_signs_nothing(
+    simulated: xr.Dataset, tmp_path: Path, framing: str
+) -> None:
+    chosen = simulated.isel(prompt=np.flatnonzero(simulated["framing"].to_numpy() == framing))
+    with pytest.warns(valuebias.ValueBiasWarning, match="framing"):
+        fit = valuebias.fit(chosen, draws=60, tune=150, chains=2, seed=1, progress=False)
+    assert isinstance(fit, Fit)
+    shown = write_report(fit, tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "signed" not in shown.lower()
+    assert f"under {framing} prompts" in shown
+    # The difference that the paper's model is compared with is turned the same way.
+    found = compare(fit).headline().set_index("spec")["estimate"]
+    assert (found > 0).all()
+    assert {"hierarchical", "random intercept"} <= set(found.index)
+
+
+def test_word_lists_say_how_many_signs_are_wrong(page: Page, hostile_fit: Fit) -> None:
+    words = hostile_fit.words()
+    np.testing.assert_allclose(
+        words["expected_false_signs"], np.cumsum(1 - words["p_direction"].to_numpy())
+    )
+    caption = next(cell for cell in page.cells if "signs" in cell and "words of 26" in cell)
+    wrong = (1 - words["p_direction"].head(20)).sum()
+    assert f"Of these 20 signs {wrong:.1f} are expected to be wrong" in caption
+    assert "generalises over models." in caption
+    cells = [cell.strip() for cell in page.cells]
+    assert number(2)(words["expected_false_signs"].iloc[19]) in cells
 
 
 class _Interrupted(Fit):

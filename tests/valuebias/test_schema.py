@@ -374,7 +374,7 @@ def test_what_is_known_of_words_is_put_together(simulated: xr.Dataset) -> None:
     assert both["n_tokens"].values.tolist() == [2.5] * 20 + [3.0] * 7
     assert concat([one, simulated.isel(model=[1])])["kind"].identical(one["kind"])
     wrong = other.assign_coords(frequency=("response", filled + 1))
-    said = r"'communion_0015' has frequency 26.0 in one .* 27.0 in another.*drop_vars\('frequency'\)"
+    said = r"'communion_0015' has frequency 26.0 in one .* 27.0 in another.*vars\('frequency'\)"
     with pytest.raises(ValueBiasError, match=said):
         concat([one, wrong])
     assert "frequency" in concat([one, wrong.drop_vars("frequency")]).coords

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.ablation.framings import lean_curves
+from valuebias.ablation.framings import SIGNED, draw_fit_leans, lean_curves
+from valuebias.ablation.limits import ablation_notes
 from valuebias.ablation.result import AblationFit
+from valuebias.analysis.notes import Note
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.fitting import fit as fit_scores
 from valuebias.provenance import record
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["AblationFit", "fit_ablation", "fit_ablation_medians"]
 
 _CHAINS = 4
+_OF_FAMILIES = ("one model a family", "one base a family", "bases left out")
 _COLUMNS = ("source", "n_pairs", "base", "family", "category", "checkpoint", "median_rank")
 
 
@@ -35,6 +38,7 @@ def fit_ablation(
     prior: Prior | Mapping[str, Any] | None = None,
     contrast: tuple[str, str] | None = None,
     rope: float | None = None,
+    levelling: bool = True,
     draws: int = 1000,
     tune: int | None = None,
     chains: int = 4,
@@ -53,7 +57,9 @@ def fit_ablation(
         R formula over the coordinates on ``model`` and ``progress``, the share of its run that a
         checkpoint has behind it. By default ``"~ family * source * log2(n_pairs)"`` as far as
         these vary, and with several checkpoints all of that ``"* np.sqrt(progress)"``: runs start
-        alike, so that what sources and pairs do comes with progress, and most of it early.
+        alike, so that what sources and pairs do comes with progress, and most of it early. Where
+        a family has several bases, ``"+ (log2(n_pairs) | base)"``: these have leans and slopes of
+        their own. ``"~ family * C(n_pairs)"`` draws no curve through the numbers of pairs.
     outcome : {"normal", "rank", "z", "raw"}, optional
         As in :func:`valuebias.fit`, like all that follow but `rope`.
     prior : Prior or mapping, optional
@@ -63,6 +69,10 @@ def fit_ablation(
     rope : float, optional
         Half-width of the region of practical equivalence around zero, in units of the outcome;
         0.05 of its SD if not given.
+    levelling : bool, default True
+        Whether the change may stop: from some number of pairs on, another for every source, more of
+        them change nothing. Its place is averaged over, see :meth:`AblationFit.levelling`. If
+        False, gaps follow the formula's own curve, straight over doublings by default, however far.
     draws : int, default 1000
         Posterior draws a chain.
     tune : int, optional
@@ -93,10 +103,15 @@ def fit_ablation(
     Notes
     -----
     The model is that of :func:`valuebias.fit`, in which checkpoints of one run have effects of the
-    run in common, on categories and on words, so that they do not count as independent. Where some
-    family has several bases, runs also share the effects of their base. The likelihood stays exact.
-    Bases are not given slopes of their own: with several bases a family, how differently they
-    respond to more pairs is in the spread of their runs.
+    run in common, on categories and on words, so that they do not count as independent. Runs also
+    share the effects of their base, and its slope, where a family has several bases; what is said
+    of families then generalises over bases. With one base a family it is said of these bases. The
+    likelihood stays exact.
+
+    Whether the change has stopped within the range of pairs is for the data to say; whether it goes
+    on beyond them is not. There the prior says that it stops after t more ranges, in doublings,
+    with probability t / (1 + t), so that "never closes" keeps a probability that data within the
+    range cannot take away.
 
     Source: extends Christian et al. 2026 (arXiv 2601.20838), section 4, which shows median ranks of
     such models without intervals.
@@ -115,12 +130,8 @@ def fit_ablation(
     >>> fit.slope()["name"].tolist()
     ['A − B']
     """
-    from valuebias.analysis.ablation import (
-        check_models,
-        choose_formula,
-        progress_of,
-        remarks,
-    )
+    from valuebias.analysis.ablation import base_of, check_models, choose_formula, progress_of
+    from valuebias.analysis.outcome import describe
 
     data = validate(dataset)
     models = model_table(data)
@@ -132,29 +143,28 @@ def fit_ablation(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit = fit_scores(
-            data, chosen, outcome=outcome, prior=prior, contrast=contrast, draws=draws, tune=tune,
-            chains=chains, seed=seed, progress=progress,
+            data, chosen, base=base_of(models), outcome=outcome, prior=prior, contrast=contrast,
+            draws=draws, tune=tune, chains=chains, seed=seed, progress=progress,
         )  # fmt: skip
     told = {note.text for note in fit.notes}
     for warning in caught:
         if str(warning.message) not in told:
             warnings.warn(warning.message, stacklevel=2)
-    # An ablation's own remarks count its bases.
-    lone = [n.text for n in fit.notes if n.code not in ("shared bases", "one model a family")]
-    notes = remarks(models, chosen) + lone
-    for note in notes:
-        warnings.warn(note, ValueBiasWarning, stacklevel=2)
-    from valuebias.analysis.outcome import describe
-
     half = 0.05 * fit.problem.crossing.scale if rope is None else _checked_rope(rope)
-    return AblationFit(
-        lean_curves(fit),
+    leans = draw_fit_leans(fit, levelling=levelling)
+    made = AblationFit(
+        lean_curves(fit, leans[SIGNED]),
         fit=fit,
+        leans=leans,
         rope=half,
         unit=describe(fit.spec["outcome"]).unit,
         formula=chosen,
-        notes=notes,
+        notes=[],
     )
+    # An ablation's own notes count its bases.
+    made.notes += ablation_notes(made) + [n for n in fit.notes if n.code not in _OF_FAMILIES]
+    _warn(made)
+    return made
 
 
 def fit_ablation_medians(
@@ -163,6 +173,7 @@ def fit_ablation_medians(
     *,
     contrast: tuple[str, str] = ("agency", "communion"),
     rope: float | None = None,
+    levelling: bool = True,
     draws: int = 4000,
     seed: int | None = None,
 ) -> AblationFit:
@@ -175,13 +186,15 @@ def fit_ablation_medians(
         ``n_pairs``, ``base``, ``family``, ``category``, ``checkpoint``, ``median_rank`` (1 =
         highest reward), and ``seed`` if there are several.
     formula : str, optional
-        As in :func:`fit_ablation`.
+        As in :func:`fit_ablation`, without random effects.
     contrast : pair of str, default ("agency", "communion")
         The lean is the median rank of the second category less that of the first, so that it is
         positive where the first is valued more.
     rope : float, optional
         Half-width of the region of practical equivalence in ranks; if not given, 0.05 of the SD of
         ranks, of which there are about twice the mean median.
+    levelling : bool, default True
+        As in :func:`fit_ablation`.
     draws : int, default 4000
         Posterior draws; a multiple of 4.
     seed : int, optional
@@ -223,49 +236,58 @@ def fit_ablation_medians(
     >>> bool(fit.gaps()["mean"].between(5, 13).all())
     True
     """
-    from valuebias.analysis.ablation import check_models, choose_formula, progress_of, remarks
+    from valuebias.analysis.ablation import check_models, choose_formula, progress_of
     from valuebias.analysis.ablation_medians import draw_medians
-    from valuebias.analysis.curves import Curves
     from valuebias.analysis.formula import parse_formula
+    from valuebias.analysis.levelling import draw_leans
 
     if not isinstance(draws, int | np.integer) or draws < 4 or draws % _CHAINS:
         raise ValueBiasError(f"draws must be a multiple of {_CHAINS}, found {draws!r}.")
     models, notes = _lean_table(table, contrast)
     check_models(models)
     models["progress"] = progress_of(models)
-    chosen = choose_formula(models) if formula is None else formula
+    chosen = choose_formula(models, random=False) if formula is None else formula
     design = parse_formula(chosen, models)
-    notes += remarks(models, chosen)
-    for note in notes:
-        warnings.warn(note, ValueBiasWarning, stacklevel=2)
-    notes.append(
-        "medians carry no uncertainty of words and prompts: intervals are for these words and "
-        "prompts."
-    )
     # Ranks from 1 to about twice the middle one are spread like a uniform.
     unit = 2 * float(table["median_rank"].mean()) / np.sqrt(12)
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     rng = np.random.default_rng(chosen_seed)
-    made = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=draws, rng=rng)
-    curves = Curves(
+    medians = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=draws, rng=rng)
+    model = {SIGNED: medians.lean_model(design)}
+    leans = draw_leans(model, design, levelling=levelling, rng=rng)
+    curves = leans[SIGNED].curves(
         design,
-        made.coefficient.reshape(_CHAINS, -1, made.coefficient.shape[1]),
-        made.lean.reshape(_CHAINS, -1, len(models)),
+        medians.coefficient.reshape(_CHAINS, -1, medians.coefficient.shape[1]),
+        medians.lean.reshape(_CHAINS, -1, len(models)),
         f"{contrast[0]} − {contrast[1]}",
     )
-    half = 0.05 * unit if rope is None else _checked_rope(rope)
-    return AblationFit(
+    made = AblationFit(
         curves,
         fit=None,
-        rope=half,
+        leans=leans,
+        rope=0.05 * unit if rope is None else _checked_rope(rope),
         unit="ranks",
         formula=chosen,
         notes=notes,
         provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
     )
+    made.notes += ablation_notes(made)
+    _warn(made)
+    text = "medians carry no uncertainty of words and prompts: intervals are for these words and "
+    made.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))
+    return made
 
 
-def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.DataFrame, list[str]]:
+def _warn(made: AblationFit) -> None:
+    for note in made.notes:
+        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.DataFrame, list[Note]]:
     """Turn medians by category into one lean a checkpoint, with the coordinates of a model."""
     for column in _COLUMNS:
         if column not in table.columns:
@@ -283,7 +305,8 @@ def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.Data
     kept = table[table["n_pairs"].notna()]
     if len(kept) < len(table):
         lost = ", ".join(sorted(set(table.loc[table["n_pairs"].isna(), "source"].astype(str))))
-        notes.append(f"the number of pairs is unknown for {lost}; these rows are left out.")
+        text = f"the number of pairs is unknown for {lost}; these rows are left out."
+        notes.append(Note("pairs unknown", text))
     kept = kept.assign(seed=kept["seed"] if "seed" in kept.columns else 0)
     key = ["source", "n_pairs", "base", "family", "seed", "checkpoint"]
     twice = kept.duplicated([*key, "category"])

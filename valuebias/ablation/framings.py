@@ -9,8 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.ablation.estimates import check_prob
+from valuebias.ablation.support import support_of
 from valuebias.analysis.contrasts import TURNED, named_framings
 from valuebias.analysis.curves import Curves, summarise
+from valuebias.analysis.levelling import LeanDraws, draw_leans
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.wording import rope_in_words, under
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SIGNED",
     "compare_framings",
+    "draw_fit_leans",
     "framings_of",
     "lean_curves",
     "lean_name",
@@ -50,13 +53,45 @@ def framings_of(fit: Fit | None) -> tuple[str, ...]:
     return (SIGNED,) if fit is None else (SIGNED, *fit.problem.crossing.framings)
 
 
-def lean_curves(fit: Fit, framing: str = SIGNED) -> Curves:
+def draw_fit_leans(fit: Fit, *, levelling: bool) -> dict[str, LeanDraws]:
+    """Draw what the gaps of a fit depend on beyond its straight lines, under every framing.
+
+    Parameters
+    ----------
+    fit : Fit
+        A hierarchical fit; of several contrasts of categories the first is followed.
+    levelling : bool
+        Whether gaps may level off: under each framing at a place of its own.
+
+    Returns
+    -------
+    dict of str to LeanDraws
+        By framing, in units of the outcome; the same every time for the same fit.
+    """
+    from valuebias.analysis.contrasts import framing_contrasts
+    from valuebias.analysis.lean_model import lean_model
+    from valuebias.recovery import Recovery
+
+    recovery = Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem)
+    _, weights = next(iter(recovery.categories.items()))
+    crossing, rng = fit.problem.crossing, recovery.rng("leans")
+    signs = framing_contrasts(crossing.framings)
+    models = {
+        framing: lean_model(fit.problem, recovery.margins, recovery.v, weights, signs[framing])
+        for framing in framings_of(fit)
+    }
+    return draw_leans(models, crossing.design, levelling=levelling, rng=rng)
+
+
+def lean_curves(fit: Fit, leans: LeanDraws, framing: str = SIGNED) -> Curves:
     """Turn the draws of a fit into draws of the lean under a framing.
 
     Parameters
     ----------
     fit : Fit
         A hierarchical fit; of several contrasts of categories the first is followed.
+    leans : LeanDraws
+        What :func:`draw_fit_leans` gives for that framing.
     framing : str, default "signed"
         One of :func:`framings_of`.
 
@@ -77,9 +112,9 @@ def lean_curves(fit: Fit, framing: str = SIGNED) -> Curves:
     def lean(name: str) -> Array:
         return np.asarray(np.einsum("cdafj,j,f->cda", posterior[name].to_numpy(), on_axes, sign))
 
-    coefficient = lean("coefficient")
-    model = coefficient @ crossing.design.matrix.T + lean("model_effect")
-    return Curves(crossing.design, coefficient, model, category)
+    straight = lean("coefficient")
+    model = straight @ crossing.design.matrix.T + lean("model_effect")
+    return leans.curves(crossing.design, straight, model, category)
 
 
 def look(fit: AblationFit, framing: str) -> AblationFit:
@@ -93,8 +128,9 @@ def look(fit: AblationFit, framing: str) -> AblationFit:
     if framing == fit.framing or fit.fit is None:
         return fit
     return type(fit)(
-        lean_curves(fit.fit, framing),
+        lean_curves(fit.fit, fit.leans[framing], framing),
         fit=fit.fit,
+        leans=fit.leans,
         rope=fit.rope,
         unit=fit.unit,
         formula=fit.formula,
@@ -124,8 +160,12 @@ def _named(fit: Fit | None) -> dict[str, str]:
 
 def rope_of(fit: AblationFit) -> str:
     """Write the region of practical equivalence of an ablation as it was given."""
-    scale = fit.fit.problem.crossing.scale if fit.fit is not None else None
-    return rope_in_words(fit.rope, fit.unit, scale)
+    if fit.fit is not None:
+        return rope_in_words(fit.rope, fit.unit, fit.fit.problem.crossing.scale)
+    # Of medians the default is a share of an SD that is not kept.
+    short = float(f"{fit.rope:.4g}")
+    said = rope_in_words(short, fit.unit)
+    return said if short == fit.rope else f"about {said}"
 
 
 def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
@@ -137,16 +177,21 @@ def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
         heads: list[tuple[object, ...]] = []
         draws: list[Array] = []
         for source in curves.sources:
-            n_pairs = curves.quantities(source)[-1]
-            where = (curves.category, source, n_pairs)
-            end = curves.ends(source, [n_pairs])
-            for a, b in curves.pairs:
-                heads.append((name, "gap", f"{a} − {b}", *where))
-                draws.append(curves.gap((a, b), end)[..., 0])
+            for pair in curves.pairs:
+                # The most that both were trained on, where there is such a number.
+                n_pairs = [*curves.quantities(source), *curves.shared(pair, source)][-1]
+                end = curves.ends(source, [n_pairs])
+                at = (curves.category, source, n_pairs, *support_of(curves, pair, end).iloc[0])
+                heads.append((name, "gap", " − ".join(pair), *at))
+                draws.append(curves.gap(pair, end)[..., 0])
             for family in curves.families:
-                heads.append((name, "family lean", family, *where))
-                draws.append((curves.coefficient @ curves.rows(family, end).T)[..., 0])
-        names = ["framing", "estimand", "name", "category", "source", "n_pairs"]
+                own = curves.quantities(source, family)
+                if own:
+                    at = (curves.category, source, own[-1], "measured", "")
+                    heads.append((name, "family lean", family, *at))
+                    draws.append(curves.lean(family, source, own[-1]))
+        names = ["framing", "estimand", "name", "category", "source", "n_pairs", "support",
+                 "extrapolated_for"]  # fmt: skip
         head = pd.DataFrame(heads, columns=names)
         tables.append(summarise(head, np.stack(draws, axis=-1), prob=prob, rope=fit.rope))
     return pd.concat(tables, ignore_index=True)

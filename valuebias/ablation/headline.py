@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from valuebias.ablation.framings import SIGNED, lean_name, rope_of
+from valuebias.ablation.support import SUPPORT, support_of
+from valuebias.analysis.curves import summarise
+from valuebias.wording import chance
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -16,22 +20,13 @@ __all__ = ["ablation_headline"]
 
 def ablation_headline(fit: AblationFit) -> str:
     """Word the gap of the first two families on the source with the most numbers of pairs."""
-    gaps = fit.gaps()
-    source, name = fit.curves.sources[0], gaps["name"].iloc[0]
-    here = gaps[(gaps["name"] == name) & (gaps["source"] == source)]
-    ends = here[here["progress"] == here["progress"].max()].sort_values("n_pairs")
-    last = ends.iloc[-1]
-    framed = lean_name(fit)
-    said = f", {framed}" if framed and not framed.startswith(SIGNED) else ""
-    text = _warning(fit)
-    text += (
-        f"After {_count(last['n_pairs'])} pairs of {source}, the gap in lean "
-        f"({last['category']}{said}) between {name.replace(' − ', ' and ')} "
-        f"is {_estimate(last, fit.unit)}. "
-    )
-    if len(ends) > 1 and "n_pairs" in fit.formula:
-        text += _change(fit, ends.iloc[0], name, source)
-    return text + " ".join(_sentence(note) for note in fit.notes)
+    pair, source = fit.curves.pairs[0], fit.curves.sources[0]
+    sentences = [_warning(fit), *(note.headline for note in fit.notes if note.first)]
+    sentences += _gap(fit, pair, source)
+    if source in fit.studied:
+        sentences += _change(fit, " − ".join(pair), source)
+    sentences += [note.headline for note in fit.notes if not note.first]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _warning(fit: AblationFit) -> str:
@@ -40,26 +35,75 @@ def _warning(fit: AblationFit) -> str:
     diagnostics = fit.fit.diagnostics()
     if diagnostics.converged:
         return ""
-    return "NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0] + " "
+    return "NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0]
 
 
-def _change(fit: AblationFit, first: pd.Series, name: str, source: str) -> str:
+def _gap(fit: AblationFit, pair: tuple[str, str], source: str) -> list[str]:
+    """Word the gap at the most pairs that both families were trained on."""
+    curves = fit.curves
+    shared, own = curves.shared(pair, source), curves.quantities(source)
+    most = {family: [0.0, *curves.quantities(source, family)][-1] for family in pair}
+    at = shared[-1] if shared else max(own[-1], *most.values())
+    end = curves.ends(source, [at])
+    row = summarise(end, curves.gap(pair, end), prob=0.9, rope=fit.rope).iloc[0]
+    framed = lean_name(fit)
+    said = f", {framed}" if framed and not framed.startswith(SIGNED) else ""
+    what = f"the gap in lean ({curves.category}{said}) between {' and '.join(pair)}"
+    where = f"{_count(at)} pairs of {source}"
+    if not shared:
+        support = support_of(curves, pair, end).iloc[0]
+        who = support["extrapolated_for"]
+        how = f"extrapolated for {who}" if who else "interpolated"
+        return [
+            f"{' and '.join(pair)} have no number of pairs of {source} in common: after {where}, "
+            f"{what} is {how}, at {_estimate(row, fit.unit)}."
+        ]
+    if max(most.values()) == at:
+        return [f"After {where}, {what} is {_estimate(row, fit.unit)}."]
+    more, less = sorted(pair, key=lambda family: -most[family])
+    return [
+        f"After {where}, the most that both families were trained on, {what} is "
+        f"{_estimate(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there the "
+        f"gap is extrapolated for {less}, not measured."
+    ]
+
+
+def _change(fit: AblationFit, name: str, source: str) -> list[str]:
     slopes, closing = fit.slope(), fit.closing()
     row = slopes[(slopes["name"] == name) & (slopes["source"] == source)].iloc[0]
     end = closing[(closing["name"] == name) & (closing["source"] == source)].iloc[0]
-    told = (
-        f"At {_count(first['n_pairs'])} pairs it was {_estimate(first, fit.unit)}; it changes by "
-        f"{_estimate(row, fit.unit)} for every doubling, and shrinks with probability "
-        f"{row['p_shrinks']:.2f}. "
-    )
+    first = fit.curves.ends(source, [row["smallest"]])
+    pair = (name.split(" − ")[0], name.split(" − ")[1])
+    was = summarise(first, fit.curves.gap(pair, first), prob=0.9, rope=fit.rope).iloc[0]
+    measured = row["support"] == SUPPORT[0]
+    how = "" if measured else f" ({row['support']})"
+    told = [
+        f"At {_count(row['smallest'])} pairs it was {_estimate(was, fit.unit)}; up to "
+        f"{_count(row['largest'])}{how} it changes by {_estimate(row, fit.unit)} for every "
+        f"doubling, and shrinks with probability {_chance(fit, row['p_shrinks'])}."
+    ]
     half = rope_of(fit)
     if end["p_inside"] > 0.5:
-        return told + f"It probably lies within {half} already at the smallest number of pairs. "
-    chances = (
-        f"It enters {half} within the range studied with probability {end['p_within']:.2f}, later "
-        f"(by extrapolation) with {end['p_beyond']:.2f}, and not at all with {end['p_not']:.2f}. "
+        return [*told, f"It probably lies within {half} already at the smallest number of pairs."]
+    within = f"It enters {half} within that range with probability {_chance(fit, end['p_within'])}"
+    if fit.curves.by_pairs == "points":
+        return [*told, f"{within}; of what comes after, the formula says nothing."]
+    told.append(
+        f"{within}, later (by extrapolation) with {_chance(fit, end['p_beyond'])}, and not at all "
+        f"with {_chance(fit, end['p_not'])}."
     )
-    return told + chances
+    levelling = fit.levelling()
+    here = (levelling["name"] == name) & (levelling["source"] == source)
+    for stop in levelling[here].itertuples():
+        told.append(
+            "That it has levelled off within the range studied has probability "
+            f"{_chance(fit, stop.p_within)}; how long it would go on beyond, no data tell."
+        )
+    return told
+
+
+def _chance(fit: AblationFit, p: float) -> str:
+    return chance(float(p), float(np.prod(fit.curves.coefficient.shape[:2])))
 
 
 def _estimate(row: pd.Series, unit: str) -> str:
@@ -73,7 +117,3 @@ def _estimate(row: pd.Series, unit: str) -> str:
 
 def _count(n: float) -> str:
     return f"{n:,.0f}"
-
-
-def _sentence(note: str) -> str:
-    return note[:1].upper() + note[1:]

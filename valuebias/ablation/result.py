@@ -14,6 +14,8 @@ from valuebias.ablation.estimates import Estimates, check_prob
 from valuebias.ablation.framings import SIGNED, compare_framings, look
 from valuebias.ablation.movers import most_moved
 from valuebias.analysis.curves import Curves
+from valuebias.analysis.levelling import LeanDraws
+from valuebias.analysis.notes import Note
 
 if TYPE_CHECKING:
     from valuebias.fit_result import Fit
@@ -40,8 +42,10 @@ class AblationFit(Estimates):
         Of the outcome.
     formula : str
         Over the models.
-    notes : list of str
-        What the data cannot say.
+    notes : list of Note
+        What the data cannot tell, and what makes the answer less sure than it looks.
+    leans : dict of str to LeanDraws
+        What curves are drawn from, by framing.
     framing : {"signed", "positive", "negative"}
         Of the prompts, under which the leans are looked at.
     provenance : mapping, optional
@@ -59,7 +63,7 @@ class AblationFit(Estimates):
     ... )
     >>> fit = valuebias.fit_ablation(ds, draws=200, seed=1, progress=False)
     >>> fit.formula
-    '~ family * log2(n_pairs)'
+    '~ family * log2(n_pairs) + (log2(n_pairs) | base)'
     >>> fit.gaps()["n_pairs"].tolist()
     [1000.0, 2000.0]
     >>> fit.under("positive").framing
@@ -68,10 +72,12 @@ class AblationFit(Estimates):
 
     def __init__(
         self, curves: Curves, *, fit: Fit | None, rope: float, unit: str, formula: str,
-        notes: list[str], framing: str = SIGNED, provenance: Mapping[str, Any] | None = None,
+        notes: list[Note], leans: dict[str, LeanDraws], framing: str = SIGNED,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(curves, rope=rope, formula=formula)
         self.fit, self.unit, self.notes, self.framing = fit, unit, notes, framing
+        self.leans = leans
         given = fit.provenance if fit is not None else provenance
         self.provenance: dict[str, Any] = dict(given or {})
 
@@ -178,14 +184,14 @@ class AblationFit(Estimates):
         -------
         DataFrame
             Columns ``estimand`` ("gap" or "gap per doubling"), ``name``, ``source``, ``n_pairs``
-            (NaN for slopes), and those of :meth:`gaps` from ``mean`` on.
+            (NaN for slopes), ``support``, and those of :meth:`gaps` from ``mean`` on.
         """
         gaps = self.gaps(prob=prob)
         gaps = gaps[np.isclose(gaps["progress"], 1.0)].assign(estimand="gap")
         parts = [gaps]
         if self.studied:
             parts.append(self.slope(prob=prob).assign(estimand="gap per doubling", n_pairs=np.nan))
-        columns = ["estimand", "name", "source", "n_pairs", "mean", "median", "sd", "lower",
+        columns = ["estimand", "name", "source", "n_pairs", "support", "mean", "median", "sd", "lower",
                    "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
         return pd.concat([part[columns] for part in parts], ignore_index=True)
 

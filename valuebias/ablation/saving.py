@@ -15,13 +15,17 @@ import xarray as xr
 from valuebias.ablation.framings import lean_curves
 from valuebias.ablation.result import AblationFit
 from valuebias.analysis.curves import Curves
-from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.formula import ModelDesign, parse_formula
+from valuebias.analysis.lean_rows import trained_cells
+from valuebias.analysis.levelling import LeanDraws
+from valuebias.analysis.notes import as_notes, as_records
 from valuebias.schema import model_table
 from valuebias.storage import ABLATION, fit_groups, make_fit, write_groups
 
 __all__ = ["make_ablation", "save_ablation"]
 
 _DRAWS = ("chain", "draw")
+_LEANS = "leans_"
 
 
 def save_ablation(ablation: AblationFit, path: str | PathLike[str]) -> Path:
@@ -48,16 +52,16 @@ def save_ablation(ablation: AblationFit, path: str | PathLike[str]) -> Path:
         "formula": ablation.formula,
         "rope": float(ablation.rope),
         "unit": ablation.unit,
-        "notes": list(ablation.notes),
+        "notes": as_records(ablation.notes),
         "framing": ablation.framing,
         "category": ablation.curves.category,
     }
     if ablation.fit is not None:
-        # The curves follow from the fit's own draws.
         groups, attrs = fit_groups(ablation.fit)
     else:
         groups = {"models": _table_group(ablation.curves.models), "curves": _draws(ablation.curves)}
         attrs = {"provenance": json.dumps(ablation.provenance)}
+    groups |= {f"{_LEANS}{framing}": _lean_group(own) for framing, own in ablation.leans.items()}
     return write_groups(groups, attrs | {"format": ABLATION, "ablation": json.dumps(about)}, path)
 
 
@@ -77,24 +81,43 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
         With the same answers.
     """
     about = json.loads(attrs["ablation"])
-    fit = None if "curves" in groups else make_fit(groups, attrs)
-    curves = _curves(groups, about) if fit is None else lean_curves(fit, about["framing"])
-    names = ("rope", "unit", "formula", "notes", "framing")
-    return AblationFit(
-        curves,
-        fit=fit,
-        provenance=json.loads(attrs["provenance"]),
-        **{name: about[name] for name in names},
+    rest = {name: group for name, group in groups.items() if not name.startswith(_LEANS)}
+    drawn = {name.removeprefix(_LEANS): groups[name] for name in groups if name not in rest}
+    names = ("rope", "unit", "formula", "framing")
+    settings = {name: about[name] for name in names} | {
+        "notes": as_notes(about["notes"]),
+        "provenance": json.loads(attrs["provenance"]),
+    }
+    fit = None if "curves" in rest else make_fit(rest, attrs)
+    design = (
+        parse_formula(about["formula"], model_table(rest["models"]))
+        if fit is None
+        else fit.problem.crossing.design
     )
+    leans = {framing: _leans(group, design) for framing, group in drawn.items()}
+    own = leans[about["framing"]]
+    if fit is not None:
+        curves = lean_curves(fit, own, about["framing"])
+    else:
+        arrays = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
+        curves = own.curves(design, *arrays, about["category"])
+    return AblationFit(curves, fit=fit, leans=leans, **settings)
 
 
-def _curves(groups: Mapping[str, xr.Dataset], about: Mapping[str, Any]) -> Curves:
-    draws = groups["curves"]
-    return Curves(
-        parse_formula(about["formula"], model_table(groups["models"])),
-        draws["coefficient"].to_numpy(),
-        draws["model"].to_numpy(),
-        about["category"],
+def _leans(group: xr.Dataset, design: ModelDesign) -> LeanDraws:
+    arrays = {name: group[name].to_numpy() for name in group.data_vars}
+    return LeanDraws(cells=trained_cells(design), **arrays)
+
+
+def _lean_group(leans: LeanDraws) -> xr.Dataset:
+    by_draw = ("pair", "sample")
+    return xr.Dataset(
+        {
+            "coefficient": ((*by_draw, "column"), leans.coefficient),
+            "level": ((*by_draw, "source"), leans.level),
+            "lean": ((*by_draw, "cell"), leans.lean),
+            "free": (("free_sample", "cell"), leans.free),
+        }
     )
 
 

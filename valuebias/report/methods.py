@@ -6,8 +6,9 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from valuebias.analysis.grouping import SIDES
+from valuebias.analysis.grouping import SIDES, describe_group, known_bases
 from valuebias.report.content import Reference
+from valuebias.schema import model_table
 
 if TYPE_CHECKING:
     from valuebias.fit_result import Fit
@@ -134,11 +135,13 @@ def _data(fit: Fit) -> str:
 def _model(fit: Fit) -> str:
     framings = fit.problem.crossing.framings
     components = ", ".join(fit.problem.components.names)
+    besides = f"{_shared(fit)}{_spread(fit)}{_covariates(fit)}"
     signed = (
         "The lean signed by framing is half the lean under positive prompts less the lean under "
         "negative ones. "
         if len(framings) == 2
-        else f"All prompts are of {framings[0]} framing. "
+        else f"All prompts are of {framings[0]} framing"
+        f"{'' if framings[0] == 'positive' else ', and the sign of the lean is turned'}. "
     )
     return (
         f"The outcome was modelled by a Gaussian hierarchy with the formula {fit.spec['formula']} "
@@ -146,25 +149,52 @@ def _model(fit: Fit) -> str:
         "own standard deviation by framing. The model is the sampling unit: models of a family "
         "differ at random, so that a difference between families is judged against the spread of "
         "models within them, and paraphrases of one question do not count as new models (Barr et "
-        f"al. 2013). {_pairs(fit)}A lean is the mean outcome of one category less that of another. "
+        f"al. 2013). {besides}A lean is the mean outcome of one category less that of another. "
         f"{signed}Factors are in zero-sum coding."
     )
 
 
-def _pairs(fit: Fit) -> str:
-    shared = fit.problem.crossing.space.sizes
-    if not shared:
-        return ""
-    sides = " and ".join(f"{size} {side}s" for side, size in shared.items())
-    if not set(SIDES) & set(shared):
+def _shared(fit: Fit) -> str:
+    """Say what models share, and that bases were not asked about where they were not."""
+    sizes = fit.problem.crossing.space.sizes
+    if not sizes:
+        bases = known_bases(model_table(fit.data))
+        if fit.spec["base"] is not None or bases is None or len(set(bases)) == len(bases):
+            return ""
         return (
-            f"The models are checkpoints of training, and share {sides}: the effects named after "
-            "these belong to all their checkpoints, which do not count as independent. "
+            "Models that share a base were taken as independent (base=None), so that nothing here "
+            "generalises beyond these bases. "
+        )
+    counted = " and ".join(f"{size} {describe_group(name)}" for name, size in sizes.items())
+    if set(SIDES) & set(sizes):
+        return (
+            f"Each model here is a pair of language models, and pairs share {counted}: the effects "
+            "named after a side belong to the language model on it, so that pairs with a model in "
+            "common do not count as independent. "
         )
     return (
-        f"Each model here is a pair of language models, and pairs share {sides}: the effects named "
-        "after a side belong to the language model on it, so that pairs with a model in common "
-        "do not count as independent. "
+        f"Models share {counted}: the effects named after these belong to all models that share "
+        "one, which do not count as independent. "
+    )
+
+
+def _spread(fit: Fit) -> str:
+    kinds = fit.problem.crossing.space.kinds
+    if not kinds:
+        return ""
+    return (
+        "Families may differ in how much their models (and bases) vary: the standard deviations "
+        "of these are multiplied by a factor for each family, partially pooled. "
+    )
+
+
+def _covariates(fit: Fit) -> str:
+    names = fit.problem.crossing.covariate_names
+    if not names:
+        return ""
+    return (
+        f"Words have the covariates {', '.join(names)} (centred and scaled over words), with "
+        "effects as the categories have; contrasts hold them fixed. "
     )
 
 
@@ -192,8 +222,8 @@ def _sampling(fit: Fit) -> str:
         f"written in PyMC (Abril-Pla et al. 2023) and was sampled by the No-U-Turn sampler "
         f"(Hoffman & Gelman 2014) of {sampler}: {spec['chains']} chains of {spec['draws']} draws "
         f"after {spec['tune']} tuning steps, seed {spec['seed']}. Convergence was judged by split "
-        "R-hat and effective sample sizes (Vehtari et al. 2021) as computed by ArviZ (Kumar et al. "
-        "2019). Intervals are equal-tailed."
+        "R-hat and effective sample sizes of the contrasts (Vehtari et al. 2021) as computed by "
+        "ArviZ (Kumar et al. 2019). Intervals are equal-tailed."
     )
 
 
@@ -237,6 +267,8 @@ def fit_settings(fit: Fit) -> str:
     """Write the arguments after the formula, a line each."""
     spec = fit.spec
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
+    usual = {"words": None, "base": "base", "spread": None}
+    settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}
     if spec["sampler"] != "nutpie":
         settings["sampler"] = spec["sampler"]
     if spec["contrast"]:

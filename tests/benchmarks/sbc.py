@@ -1,0 +1,119 @@
+"""Whether the posterior is right: ranks of what was drawn from the prior among posterior draws.
+
+    python tests/benchmarks/sbc.py                       # 50 draws from the prior a design, minutes
+    python tests/benchmarks/sbc.py --n 500 --jobs 2 --out tests/benchmarks/sbc.md \\
+        --figure docs/_static/sbc.png
+    python tests/benchmarks/sbc.py --designs bases --n 500 --table   # of what there is, run nothing
+
+The designs are in tests/support/prior_draws.py. Results are kept as JSON lines in --store: a run
+that was stopped goes on. After a change of the package itself delete the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+# Before numpy is loaded: processes of one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import numpy as np
+from conditions import conditions
+from many import results, run_all
+from matplotlib.figure import Figure
+from prior_draws import DESIGNS
+from sbc_ranks import GROUPS, N_RANKS, design, group_of, one, ranks_of
+from uniformity import make_bands
+
+from valuebias.atomic import atomic_path
+
+STORE = Path(__file__).parent / "results" / "sbc.jsonl"
+PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}
+PROB = 0.95
+
+
+def main() -> None:
+    """Simulate what is missing, print a table and draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=50, help="draws from the prior a design")
+    parser.add_argument("--designs", nargs="+", choices=DESIGNS, default=list(DESIGNS))
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes")
+    parser.add_argument("--store", type=Path, default=STORE, help="where results are kept")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--out", type=Path, help="write the table here, too")
+    parser.add_argument("--figure", type=Path, help="draw the figure here")
+    args = parser.parse_args()
+    wanted = [(name, seed) for seed in range(args.n) for name in args.designs]
+    if not args.table:
+        run_all(one, wanted, store=args.store, design=design, jobs=args.jobs)
+    chosen = set(wanted)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for result in results(args.store, design):
+        if (result["name"], result["seed"]) in chosen:
+            found.setdefault(result["name"], []).append(result)
+    found = {name: found[name] for name in args.designs if name in found}
+    if not found:
+        sys.stdout.write("no results\n")
+        return
+    text = page(found)
+    sys.stdout.write(text)
+    if args.out:
+        with atomic_path(args.out) as part:
+            part.write_text(text, encoding="utf-8")
+    if args.figure:
+        with atomic_path(args.figure) as part:
+            draw(found).savefig(part, dpi=150)
+
+
+def page(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Lay out the table: a line a design."""
+    n = max(len(part) for part in found.values())
+    lines = [
+        f"{conditions(f'python tests/benchmarks/sbc.py --n {n}', PACKAGES)}.",
+        "",
+        "| design | draws from the prior | parameters | outside their 95 % band | expected "
+        "| smallest p | times the number of parameters | divergent |",
+        "|---" * 8 + "|",
+    ]
+    for name, part in found.items():
+        names, ranks = ranks_of(part)
+        p = make_bands(len(part), N_RANKS).p(ranks)
+        worst = int(p.argmin())
+        divergent = np.mean([result["diverging"] > 0 for result in part])
+        lines.append(
+            f"| {name} | {len(part)} | {len(names)} | {int((p < 1 - PROB).sum())} "
+            f"| {(1 - PROB) * len(names):.1f} | {p[worst]:.4f} (`{names[worst]}`) "
+            f"| {min(1.0, p[worst] * len(names)):.2f} | {100 * divergent:.1f} % of fits |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(found: dict[str, list[dict[str, Any]]]) -> Figure:
+    """Draw how far the distribution of each parameter's ranks is from uniform."""
+    figure = Figure(figsize=(2.2 * len(GROUPS), 1.7 * len(found)), layout="constrained")
+    panels = figure.subplots(len(found), len(GROUPS), sharex=True, sharey=True, squeeze=False)
+    for row, (name, part) in zip(panels, found.items(), strict=True):
+        bands = make_bands(len(part), N_RANKS)
+        names, ranks = ranks_of(part)
+        curves = bands.cumulative(ranks) / len(part) - bands.points
+        outside = bands.p(ranks) < 1 - PROB
+        lower, upper = (limit - bands.points for limit in bands.limits(PROB))
+        for axes, group in zip(row, GROUPS, strict=True):
+            axes.fill_between(bands.points, lower, upper, color="0.85", linewidth=0, step="mid")
+            for key, curve, far in zip(names, curves, outside, strict=True):
+                if group_of(key) == group:
+                    axes.plot(bands.points, curve, color="C1" if far else "C0", linewidth=0.7)
+            axes.tick_params(labelsize=7)
+        row[0].set_ylabel(name, fontsize=8)
+    for axes, group in zip(panels[0], GROUPS, strict=True):
+        axes.set_title(group, fontsize=9)
+    figure.supxlabel("rank of the truth among the posterior draws, as a share", fontsize=9)
+    figure.supylabel("cumulative share of simulations, less what is due", fontsize=9)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

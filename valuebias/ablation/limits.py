@@ -1,0 +1,52 @@
+"""What an ablation's reader must know: what its layout cannot tell, what contradicts its curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from valuebias.analysis.ablation import has_base_slopes
+from valuebias.analysis.ablation_notes import curve_notes, layout_notes
+from valuebias.analysis.notes import Note
+from valuebias.analysis.random_terms import split_random
+
+if TYPE_CHECKING:
+    from valuebias.ablation.result import AblationFit
+
+__all__ = ["ablation_notes"]
+
+
+def ablation_notes(made: AblationFit) -> list[Note]:
+    """List what an ablation's data cannot tell.
+
+    Parameters
+    ----------
+    made : AblationFit
+        Of scores or of medians.
+
+    Returns
+    -------
+    list of Note
+    """
+    models = made.curves.models
+    slopes = None
+    if has_base_slopes(models) and made.curves.by_pairs:
+        slopes = any(
+            term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
+            for term in split_random(made.formula)[1]
+        )
+    notes = layout_notes(models, made.formula, base_slopes=slopes, both=_most_in_common(made))
+    # Each number of pairs by itself is no curve that could be contradicted.
+    if made.curves.by_pairs == "curve":
+        notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
+    return notes
+
+
+def _most_in_common(made: AblationFit) -> dict[str, float]:
+    """The most pairs that two families have in common, by source where some have more."""
+    out = {}
+    for source in made.curves.sources:
+        ends = {tuple(made.curves.quantities(source, family)) for family in made.curves.families}
+        if len(ends) > 1:
+            shared = [made.curves.shared(pair, source) for pair in made.curves.pairs]
+            out[source] = max((own[-1] for own in shared if own), default=0.0)
+    return out
