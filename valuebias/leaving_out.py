@@ -30,7 +30,7 @@ from valuebias.progress import progress_bar
 if TYPE_CHECKING:
     from valuebias.recovery import Recovery
 
-__all__ = ["BY", "base_coordinate", "leave_out"]
+__all__ = ["BY", "Whole", "base_coordinate", "leave_out"]
 
 Array = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def leave_out(fitted: Recovery, by: str, *, draws: int, progress: bool) -> UnitL
     """Leave out each unit in turn; see :meth:`Fit.loo`."""
     units = find_units(fitted.data, by, base_coordinate(fitted.spec))
     _require_complete(fitted)
-    whole = _Whole(fitted)
+    whole = Whole(fitted)
     densities = whole.densities(units, draws)
     limit = k_limit(densities.shape[1])
     rows = []
@@ -71,7 +71,7 @@ def leave_out(fitted: Recovery, by: str, *, draws: int, progress: bool) -> UnitL
     return UnitLOO(by, float(values.sum()), se, len(values), limit, table)
 
 
-class _Whole:
+class Whole:
     """The posterior of all data, which that without a unit is compared with."""
 
     def __init__(self, fitted: Recovery) -> None:
