@@ -261,9 +261,7 @@ def _make_parts(
     return _Parts(names, columns, np.array(over_framings))
 
 
-def _draw_sums(
-    parts: _Parts, wanted: list[list[str]], y: Array, rng: np.random.Generator
-) -> Array:
+def _draw_sums(parts: _Parts, wanted: list[list[str]], y: Array, rng: np.random.Generator) -> Array:
     """Draw sums of components given the sum of all, ``y`` ([draw,] unit, d).
 
     The components are independent of one another and over units; ``wanted`` names the sums, of

@@ -102,9 +102,7 @@ class Explicit:
                 first = pm.Normal(f"{name} 1", mean[..., 0], one, dims=dims)
                 slope = rho[name] * two / one
                 given = mean[..., 1] + slope * (first - mean[..., 0])
-                second = pm.Normal(
-                    f"{name} 2", given, two * pt.sqrt(1 - rho[name] ** 2), dims=dims
-                )
+                second = pm.Normal(f"{name} 2", given, two * pt.sqrt(1 - rho[name] ** 2), dims=dims)
                 return pt.stack([first, second], axis=-1)
 
             # Leans: (model, category, framing).
@@ -198,9 +196,9 @@ class Explicit:
         theirs = self.member[:, 0] > 0
         shift = liking[:, :, :, theirs].mean(axis=3) - liking[:, :, :, ~theirs].mean(axis=3)
         # Of two categories each is half a lean away from the mean of both.
-        expected = family[:, :, :, None] * np.array(
-            [0.5 if a else -0.5 for a in theirs]
-        )[:, None] + liking
+        expected = (
+            family[:, :, :, None] * np.array([0.5 if a else -0.5 for a in theirs])[:, None] + liking
+        )
         expected = expected - expected.mean(axis=3, keepdims=True)
         kinds = np.bincount(self.family) / len(self.family)
         unseen = self._unseen(sd, rho, by_category, seed)
@@ -223,7 +221,8 @@ class Explicit:
                 for i, b in enumerate(self.bases)
             }
             leans |= {
-                ("model lean", m): family[:, :, self.family[i]] + base[:, :, self.base[i]]
+                ("model lean", m): family[:, :, self.family[i]]
+                + base[:, :, self.base[i]]
                 + own[:, :, i]
                 for i, m in enumerate(self.models)
             }
