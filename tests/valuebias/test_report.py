@@ -36,9 +36,9 @@ from valuebias.report.inert import markdown, tex
 from valuebias.simulate import simulate
 
 SECTIONS = ["answer", "limits", "contrasts", "models", "densities", "words", "specs", "ppc",
-            "convergence", "sensitivity", "loo", "audit", "methods", "provenance", "reproduce",
+            "convergence", "sensitivity", "influence", "loo", "audit", "methods", "provenance", "reproduce",
             "references"]  # fmt: skip
-FIGURES = ["forest", "families", "words", "specs", "ppc", "trace", "sensitivity"]
+FIGURES = ["forest", "families", "words", "specs", "ppc", "trace", "sensitivity", "influence"]
 
 any_text = st.text(st.characters(exclude_characters="\x00"), max_size=30)
 
