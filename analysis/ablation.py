@@ -73,6 +73,13 @@ def check_models(models: pd.DataFrame) -> None:
                 f"model {models.index[place]!r} has {name} = {values[place]:g}; "
                 f"expected {what}.{hint}"
             )
+    unnamed = [str(m) for m, base in models["base"].items() if not str(base).strip()]
+    if unnamed:
+        raise ValueBiasError(
+            f"model {unnamed[0]!r} has no base ({len(unnamed)} of {len(models)} have none); an "
+            "ablation needs the checkpoint that each model was trained from. Give it with "
+            "ds.assign_coords(base=('model', [...])) or in the models table."
+        )
     families = sorted(set(models["family"].astype(str)))
     if len(families) < 2:
         raise ValueBiasError(

@@ -60,13 +60,12 @@ class MedianDraws:
         parts = [
             LeanPart(
                 alike[name],
-                self.sd[name].to_numpy()[:, None, None] ** 2,
-                prior_sd=_SCALE * self.unit if name == "run" else 0.0,
+                sd**2,
+                relative_sd=sd[:, None] / (_SCALE * self.unit) if name == "run" else None,
             )
-            for name in self.sd.columns
+            for name, sd in ((name, self.sd[name].to_numpy()) for name in self.sd.columns)
         ]
-        scales = _scales(design, self.unit)
-        return LeanModel(self.measured[None, :, None], tuple(parts), scales)
+        return LeanModel(self.measured[None, :], tuple(parts), _scales(design, self.unit))
 
 
 def draw_medians(

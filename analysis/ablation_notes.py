@@ -99,7 +99,9 @@ def _single_seeds(models: pd.DataFrame) -> Note | None:
         f"{who} trained with a single seed: how much a run would differ if it were repeated is "
         "judged only by how far runs depart from the formula, where there are more runs than "
         "columns. Train with more seeds to tell chance from curvature.",
-        "With a single seed, chance between runs cannot be told from curvature.",
+        "With a single seed, chance between runs cannot be told from curvature."
+        if single == len(seeds)
+        else "",
     )
 
 
@@ -143,7 +145,9 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
             f"(90% interval {far['lower']:+.2g} to {far['upper']:+.2g})"
         ).replace("-", "−")
         if levelling and not first["p_levelling"] < limit:
-            text = f"{told}. A line that levels off agrees with it, and is what gaps are taken from."
+            text = (
+                f"{told}. A line that levels off agrees with it, and is what gaps are taken from."
+            )
             notes.append(Note("straight line contradicted", text))
             continue
         other = ", nor does a line that levels off agree with it" if levelling else ""

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg, stats
 
-from valuebias.analysis.levelling import levels_of
+from valuebias.analysis.levels import levels_of
 from valuebias.errors import ValueBiasError
 
 __all__ = ["BaseGap", "base_gaps", "closing_row", "departure_rows", "share_row"]
@@ -179,7 +179,9 @@ def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.Da
     levelled = float("nan")
     if len(x) > 3:
         # The level is fitted, too, which takes a degree of freedom.
-        lines = [np.stack([np.ones_like(x), np.minimum(x, c)], axis=1) for c in levels_of(quantities).at]
+        lines = [
+            np.stack([np.ones_like(x), np.minimum(x, c)], axis=1) for c in levels_of(quantities).at
+        ]
         levelled = max(_tail(gap, columns, len(x) - 3) for columns in lines)
     return pd.DataFrame(
         {

@@ -14,12 +14,33 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.diagnostics import describe_draws
 from valuebias.analysis.formula import ModelDesign
-from valuebias.analysis.lean_model import average_rows
+from valuebias.analysis.lean_rows import average_rows
+from valuebias.analysis.levels import level_stretch
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Curves", "by_pairs", "first_inside", "sources_of", "summarise"]
+__all__ = ["Curves", "Levelled", "by_pairs", "first_inside", "sources_of", "summarise"]
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Levelled:
+    """Draws of gaps that may level off, for every two families in the order of `Curves.pairs`.
+
+    Attributes
+    ----------
+    coefficient : ndarray, shape (pair, chain, draw, column)
+        Effects of the design's columns on the lean.
+    level : ndarray, shape (pair, chain, draw, source)
+        Number of pairs of preferences from which the gap stays as it is, in the order of
+        `Curves.sources`; infinite for never.
+    lean : ndarray, shape (pair, chain, draw, cell)
+        Leans of the families' cells at the end of training.
+    """
+
+    coefficient: Array
+    level: Array
+    lean: Array
 
 
 @dataclass(frozen=True)
@@ -36,9 +57,8 @@ class Curves:
         Leans of the models at hand.
     category : str
         Which lean, such as ``"agency − communion"``.
-    level : ndarray, shape (chain, draw, source), optional
-        Number of pairs from which more change nothing, in the order of `sources`; infinite for
-        never, which it is everywhere if not given.
+    levelled : Levelled, optional
+        The same where gaps may level off.
     cells : DataFrame, optional
         Columns ``family``, ``source``, ``n_pairs``: those that were trained.
     free : ndarray, shape (free draw, cell), optional
@@ -49,7 +69,7 @@ class Curves:
     coefficient: Array
     model: Array
     category: str
-    level: Array | None = None
+    levelled: Levelled | None = None
     cells: pd.DataFrame | None = None
     free: Array | None = None
 
@@ -90,41 +110,52 @@ class Curves:
         first, second = (set(self.quantities(source, family)) for family in pair)
         return sorted(first & second)
 
-    def lean(self, family: str, cells: pd.DataFrame) -> Array:
-        """Draws of the lean of a family in cells of source, n_pairs and progress.
+    def lean(self, family: str, source: str, n_pairs: float) -> Array:
+        """Draws of the lean of a family that was trained so, at the end, (chain, draw).
+
+        Other variables keep their distribution over the models at hand.
+        """
+        if self.levelled is None or self.cells is None:
+            end = self.ends(source, [n_pairs]).assign(family=family)
+            return np.asarray(self.coefficient @ average_rows(self.design, end)[0, 0])
+        pair = next(k for k, pair in enumerate(self.pairs) if family in pair)
+        return self.levelled.lean[pair, ..., self._places([family], source, [n_pairs])[0]]
+
+    def gap(self, pair: tuple[str, str], cells: pd.DataFrame) -> Array:
+        """Draws of the gap between two families in cells of source, n_pairs and progress.
 
         Other variables keep their distribution over the models at hand. Shape (chain, draw, cell).
         """
-        return self._at(cells, {family: 1.0})
-
-    def gap(self, pair: tuple[str, str], cells: pd.DataFrame) -> Array:
-        """Draws of the gap between two families, (chain, draw, cell)."""
-        return self._at(cells, {pair[0]: 1.0, pair[1]: -1.0})
-
-    def _at(self, cells: pd.DataFrame, weights: dict[str, float]) -> Array:
-        """Draws of a weighted sum of families' leans, by cell."""
         cells = cells.reset_index(drop=True)
-        if self.level is None:
-            return np.asarray(self.coefficient @ self.rows(weights, cells).T)
-        out = np.empty((*self.coefficient.shape[:2], len(cells)))
-        sources = self.sources
+        if self.levelled is None:
+            return np.asarray(self.coefficient @ self._gap_rows(pair, cells).T)
+        place = self.pairs.index(pair)
+        coefficient, levels = self.levelled.coefficient[place], self.levelled.level[place]
+        out = np.empty((*coefficient.shape[:2], len(cells)))
         for (source, progress), group in cells.groupby(["source", "progress"]):
             n = group["n_pairs"].to_numpy(dtype=float)
-            level = self.level[..., sources.index(str(source))]
-            points = np.unique(np.append(level[level < n.max()], n))
+            level = levels[..., self.sources.index(str(source))]
+            studied = sorted({x for family in pair for x in self.quantities(str(source), family)})
+            first = studied[0] if studied else n.min()
+            points = np.unique([first, *level[level < n.max()], *n])
             there = pd.DataFrame({"source": source, "n_pairs": points, "progress": progress})
-            values = self.coefficient @ self.rows(weights, there).T
-            place = np.searchsorted(points, np.minimum(n, level[..., None]))
-            out[..., group.index] = np.take_along_axis(values, place, axis=-1)
+            # What both families have in common drops out, so that all may be taken at the level.
+            values = coefficient @ self._gap_rows(pair, there).T
+            at = np.searchsorted(points, np.minimum(n, level[..., None]))
+            start = values[..., [int(np.searchsorted(points, first))]]
+            change = np.take_along_axis(values, at, axis=-1) - start
+            if len(studied) > 1:
+                change *= level_stretch(level, studied[0], studied[-1])[..., None]
+            out[..., group.index] = start + change
         return out
 
-    def rows(self, weights: dict[str, float], cells: pd.DataFrame) -> Array:
-        """Weighted sum of families' design rows in cells, (cell, column)."""
-        parts = [
-            weight * average_rows(self.design, cells.assign(family=family))
-            for family, weight in weights.items()
-        ]
-        return np.asarray(np.sum(parts, axis=0))
+    def _gap_rows(self, pair: tuple[str, str], cells: pd.DataFrame) -> Array:
+        first, second = (self.rows(family, cells) for family in pair)
+        return np.asarray(first - second)
+
+    def rows(self, family: str, cells: pd.DataFrame) -> Array:
+        """Mean design rows of a family in cells of source, n_pairs and progress; (cell, column)."""
+        return np.asarray(average_rows(self.design, cells.assign(family=family))[0])
 
     def ends(self, source: str, quantities: Sequence[float] | Array) -> pd.DataFrame:
         """Cells at the end of runs on a source."""
@@ -184,12 +215,18 @@ class Curves:
             The numbers of pairs that both families have runs with.
         gap : ndarray, shape (free draw, quantity)
         """
-        if self.cells is None or self.free is None:
+        if self.free is None:
             raise ValueBiasError("these curves have no free leans.")
         quantities = self.shared(pair, source)
-        place = self.cells.reset_index().set_index(["family", "source", "n_pairs"])["index"]
-        first, second = ([place[name, source, n] for n in quantities] for name in pair)
+        first, second = (self._places([family], source, quantities) for family in pair)
         return quantities, self.free[:, first] - self.free[:, second]
+
+    def _places(self, families: list[str], source: str, quantities: list[float]) -> list[int]:
+        """Where some cells are among `cells`."""
+        if self.cells is None:
+            raise ValueBiasError("these curves have no cells.")
+        keys = list(self.cells[["family", "source", "n_pairs"]].itertuples(index=False, name=None))
+        return [keys.index((family, source, n)) for family in families for n in quantities]
 
 
 def sources_of(models: pd.DataFrame) -> list[str]:
@@ -203,7 +240,11 @@ def by_pairs(design: ModelDesign) -> Literal["", "curve", "points"]:
     factors = [f for f in design.variables if "n_pairs" in f.names]
     if not factors:
         return ""
-    return "points" if any(f.categorical or f.expression.startswith("C(") for f in factors) else "curve"
+    return (
+        "points"
+        if any(f.categorical or f.expression.startswith("C(") for f in factors)
+        else "curve"
+    )
 
 
 def first_inside(gap: Array, x: Array, rope: float) -> Array:

@@ -1,9 +1,9 @@
 """What is known of the leans of models, once the variances are: a small Gaussian model of them.
 
-The lean of a model under a framing is what a formula gives, plus independent parts (of its base, of
-its run, of the words and prompts that it was measured on), each with a known matrix over models and
-a covariance over framings that differs by draw. Given the variances, any other formula over the
-same models can be looked at without sampling anew.
+The lean of a model is what a formula gives, plus independent parts (of its base, of its run, of the
+words and prompts that it was measured on), each with a known matrix over models and a variance that
+differs by draw. Given the variances, any other formula over the same models can be looked at
+without sampling anew.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from scipy import linalg
 
-from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.grouping import OWN, Part
 
 if TYPE_CHECKING:
     from valuebias.analysis.effects import Margins
     from valuebias.analysis.hierarchical import Problem
 
-__all__ = ["LeanModel", "LeanPart", "Leans", "average_rows", "lean_model"]
+__all__ = ["Beside", "LeanModel", "LeanPart", "Leans", "lean_model"]
 
 Array = NDArray[np.float64]
 
@@ -30,8 +29,9 @@ _WIDEST = 120
 """Rows; all that is computed grows with their cube."""
 _DRAWS = (50, 1000)
 """Draws of the variances: at least so many, at most so many."""
-_BUDGET = 1e8
-"""Of draws times the cube of the size."""
+_BUDGET = 5e7
+"""Of draws times the cube of the rows."""
+_SMALL = 1e-8
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class LeanPart:
     Attributes
     ----------
     over_models : ndarray, shape (model, model)
-        Its covariance over models, up to that over framings.
-    covariance : ndarray, shape (draw, framing, framing)
-    prior_sd : float
-        Scale of the half-normal prior on its SDs, where it is what runs of a kind differ by: what a
-        formula gets wrong is counted in there. 0 elsewhere.
+        Its covariance over models, up to its variance.
+    variance : ndarray, shape (draw,)
+    relative_sd : ndarray, shape (draw, framing), optional
+        Its SDs over the scale of their half-normal prior, where it is what runs of a kind differ
+        by: what a formula gets wrong is counted in there.
     """
 
     over_models: Array
-    covariance: Array
-    prior_sd: float = 0.0
+    variance: Array
+    relative_sd: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LeanModel:
 
     Attributes
     ----------
-    lean : ndarray, shape (draw or 1, model, framing)
+    lean : ndarray, shape (draw or 1, model)
         Measured leans; one a draw where the crossing is incomplete.
     parts : tuple of LeanPart
     scales : ndarray, shape (column,)
@@ -73,7 +73,15 @@ class LeanModel:
     @property
     def n_draws(self) -> int:
         """How many draws of the variances there are."""
-        return len(self.parts[0].covariance)
+        return len(self.parts[0].variance)
+
+    def of(self, models: NDArray[np.bool_]) -> LeanModel:
+        """Take some of the models alone."""
+        parts = [
+            replace(part, over_models=part.over_models[np.ix_(models, models)])
+            for part in self.parts
+        ]
+        return replace(self, lean=self.lean[:, models], parts=tuple(parts))
 
     def span(self, columns: Array) -> Array:
         """Orthonormal basis of columns and of what the parts make of them, (model, row).
@@ -81,41 +89,89 @@ class LeanModel:
         In it is all that the leans say of the columns' effects, unless it grows too wide; then a
         little is lost, and what is kept still follows the same model.
         """
-        basis = _orthonormal(columns)
+        basis = linalg.orth(columns, rcond=_SMALL)
         while True:
             images = [part.over_models @ basis for part in self.parts]
-            wider = _orthonormal(np.concatenate([basis, *images], axis=1))
+            wider = linalg.orth(np.concatenate([basis, *images], axis=1), rcond=_SMALL)
             if wider.shape[1] == basis.shape[1] or wider.shape[1] > _WIDEST:
-                return basis
+                return np.asarray(basis)
             basis = wider
 
-    def within(self, basis: Array) -> Leans:
-        """Take the leans along the columns of a basis, at some draws of the variances."""
-        size = basis.shape[1] * self.lean.shape[2]
-        most = int(np.clip(_BUDGET / size**3, *_DRAWS))
+    def within(self, basis: Array, *, share: float = 1.0) -> Leans:
+        """Take the leans along the columns of a basis, at some draws of the variances.
+
+        ``share`` says how much of the time there is to spend.
+        """
+        n = basis.shape[1]
+        most = int(np.clip(share * min(_BUDGET / n**3, _DRAWS[1]), *_DRAWS))
         kept = np.unique(np.linspace(0, self.n_draws - 1, min(self.n_draws, most)).astype(int))
         lean = self.lean if len(self.lean) == 1 else self.lean[kept]
-        fixed, own = np.zeros((len(kept), size, size)), np.zeros((len(kept), size, size))
-        density: list[Array] = []
+        fixed, own = np.zeros((len(kept), n, n)), np.zeros((len(kept), n, n))
         for part in self.parts:
-            inside, covariance = basis.T @ part.over_models @ basis, part.covariance[kept]
-            whole = np.einsum("ab,sfg->safbg", inside, covariance).reshape(len(kept), size, size)
-            if part.prior_sd:
-                own += whole
-                sd = np.sqrt(np.einsum("sff->sf", covariance))
-                density.append(np.log(sd / part.prior_sd))
-            else:
-                fixed += whole
+            inside = basis.T @ part.over_models @ basis
+            total = fixed if part.relative_sd is None else own
+            total += part.variance[kept, None, None] * inside
+        relative = [p.relative_sd[kept] for p in self.parts if p.relative_sd is not None]
         return Leans(
-            lean=np.broadcast_to(
-                np.einsum("ma,smf->saf", basis, lean).reshape(-1, size), (len(kept), size)
-            ),
+            lean=np.broadcast_to(lean @ basis, (len(kept), n)),
             fixed=fixed,
             own=own,
+            beside=self._beside(basis, lean, kept),
             # Spreads by family are factors about the SD that the prior is of.
-            relative_sd=np.exp(np.mean(density, axis=0)),
+            relative_sd=np.exp(np.mean(np.log(relative), axis=0)),
             scales=self.scales,
         )
+
+    def _beside(self, basis: Array, lean: Array, kept: NDArray[np.intp]) -> tuple[Beside, ...]:
+        """Sum up what lies outside the basis, by how much of each part is in it.
+
+        The parts' matrices have eigenvectors in common there, but for layouts so uneven that the
+        basis could not be widened to hold what they make of it; this is then an approximation.
+        """
+        outside = linalg.null_space(basis.T)
+        matrices = [outside.T @ part.over_models @ outside for part in self.parts]
+        # Symmetric matrices that commute have the eigenvectors of a generic sum in common.
+        weights = np.sqrt(np.arange(2.0, 2.0 + len(matrices)))
+        axes = np.linalg.eigh(np.tensordot(weights, np.array(matrices), axes=1))[1]
+        loads = np.stack([np.einsum("ab,ac,cb->b", axes, m, axes) for m in matrices], axis=1)
+        squares = (lean @ outside @ axes) ** 2
+        kinds, which = np.unique(loads.round(6), axis=0, return_inverse=True)
+        variances = np.stack([part.variance[kept] for part in self.parts], axis=1)
+        own = np.array([part.relative_sd is not None for part in self.parts])
+        return tuple(
+            Beside(
+                n=int((which.ravel() == k).sum()),
+                scatter=squares[:, which.ravel() == k].sum(axis=1),
+                fixed=variances @ (load * ~own),
+                own=variances @ (load * own),
+            )
+            for k, load in enumerate(kinds)
+        )
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Directions beside those of the columns, in which leans vary alike.
+
+    Attributes
+    ----------
+    n : int
+        How many.
+    scatter : ndarray, shape (draw or 1,)
+        Sum over them of the squares of leans.
+    fixed, own : ndarray, shape (draw,)
+        Variances, as in :class:`Leans`.
+    """
+
+    n: int
+    scatter: Array
+    fixed: Array
+    own: Array
+
+    def log_density(self, squared_factors: Array) -> Array:
+        """Log-density at squares of factors, (factor, draw), up to a constant."""
+        variance = self.fixed + squared_factors[:, None] * self.own
+        return np.asarray(-0.5 * (self.n * np.log(variance) + self.scatter / variance))
 
 
 @dataclass(frozen=True)
@@ -127,17 +183,20 @@ class Leans:
 
     Attributes
     ----------
-    lean : ndarray, shape (draw, row · framing)
-    fixed, own : ndarray, shape (draw, row · framing, row · framing)
+    lean : ndarray, shape (draw, row)
+    fixed, own : ndarray, shape (draw, row, row)
         Covariance: of all parts but one, and of what runs of a kind differ by.
+    beside : tuple of Beside
+        What other directions say of the variances.
     relative_sd : ndarray, shape (draw, framing)
-        SDs of the latter over the scale of their half-normal prior.
+        SDs of runs over the scale of their half-normal prior.
     scales : ndarray, shape (column,)
     """
 
     lean: Array
     fixed: Array
     own: Array
+    beside: tuple[Beside, ...]
     relative_sd: Array
     scales: Array
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -147,76 +206,61 @@ class Leans:
         """How many draws of the variances there are."""
         return len(self.lean)
 
-    @property
-    def n_framings(self) -> int:
-        """Number of framings."""
-        return int(self.relative_sd.shape[1])
-
-    def with_scales(self, scales: Array) -> Leans:
-        """The same with other prior SDs of the columns' effects."""
-        return replace(self, scales=scales, _kept={})
+    def with_further(self, n_columns: int) -> Leans:
+        """The same with further columns, whose effects may be as large as any."""
+        widest = self.scales[1:].max(initial=0.0) or self.scales[0]
+        return replace(self, scales=np.append(self.scales, np.full(n_columns, widest)), _kept={})
 
     def log_evidence(self, columns: Array, factor: Array) -> Array:
-        """Log-density of the leans, effects of the columns integrated out, up to what these leave."""
-        precision, wanted = self._normal_equations(columns, factor)
-        root = np.linalg.cholesky(precision)
-        half = np.linalg.solve(root, wanted[..., None])[..., 0]
+        """Log-density of the leans, effects integrated out, up to what the columns leave; (draw,)."""
+        root, half = self._solved(columns, factor)
         log_det = np.log(np.einsum("sii->si", root)).sum(axis=1)
-        return np.asarray(0.5 * (half**2).sum(axis=1) - log_det)
+        return np.asarray(0.5 * (half**2).sum(axis=(1, 2)) - log_det)
 
     def draw(self, columns: Array, factor: Array, rng: np.random.Generator) -> Array:
-        """Draw effects of the columns, (draw, column, framing)."""
-        precision, wanted = self._normal_equations(columns, factor)
-        root = np.linalg.cholesky(precision)
-        half = np.linalg.solve(root, wanted[..., None])
+        """Draw effects of the columns, (draw, column)."""
+        root, half = self._solved(columns, factor)
         noise = rng.standard_normal(half.shape)
-        drawn = np.linalg.solve(root.swapaxes(-1, -2), half + noise)[..., 0]
-        return drawn.reshape(self.n_draws, -1, self.n_framings)
+        return np.asarray(np.linalg.solve(root.swapaxes(-1, -2), half + noise)[..., 0])
 
     def log_density_of_factors(self, columns: Array, factors: Array) -> Array:
         """Log posterior density of the factor at some values, (factor, draw); effects integrated out."""
-        spread = np.repeat(self.scales, self.n_framings)
-        wide = self._by_framing(columns)
-        root = np.linalg.cholesky(self.fixed + (wide * spread**2) @ wide.swapaxes(-1, -2))
+        explained = (columns * self.scales**2) @ columns.swapaxes(-1, -2)
+        root = np.linalg.cholesky(self.fixed + explained)
         half = np.linalg.solve(root, self.own)
         # Along its axes what runs differ by is independent, whatever the factor.
         ratio, axes = np.linalg.eigh(np.linalg.solve(root, half.swapaxes(-1, -2)))
         along = np.einsum("sij,si->sj", axes, np.linalg.solve(root, self.lean[..., None])[..., 0])
-        squared = factors[:, None] ** 2
-        variance = 1 + squared[..., None] * np.maximum(ratio, 0)
+        squared = factors**2
+        variance = 1 + squared[:, None, None] * np.maximum(ratio, 0)
         fit = -0.5 * (np.log(variance) + along**2 / variance).sum(axis=-1)
-        # Moving all SDs by a factor: their prior, and the volume that goes along; even on the log.
-        prior = self.n_framings * np.log(factors)[:, None]
-        return np.asarray(fit + prior - 0.5 * squared * (self.relative_sd**2).sum(axis=1))
+        fit += sum(directions.log_density(squared) for directions in self.beside)
+        # Moving the SDs by a factor: their prior, and the volume that goes along; even on the log.
+        volume = self.relative_sd.shape[1] * np.log(factors)[:, None]
+        return np.asarray(fit + volume - 0.5 * np.outer(squared, (self.relative_sd**2).sum(axis=1)))
 
-    def _normal_equations(self, columns: Array, factor: Array) -> tuple[Array, Array]:
-        weight = self._inverse(factor)
-        wide = self._by_framing(columns)
-        weighed = weight @ wide
-        precision = wide.swapaxes(-1, -2) @ weighed
+    def _solved(self, columns: Array, factor: Array) -> tuple[Array, Array]:
+        """Root of the effects' precision, and what it makes of the leans; (draw, column, ·)."""
+        weighed = self._precision(factor) @ columns
+        precision = columns.swapaxes(-1, -2) @ weighed
         at = np.arange(precision.shape[-1])
-        precision[:, at, at] += np.repeat(self.scales, self.n_framings) ** -2.0
-        return precision, np.einsum("sij,si->sj", weighed, self.lean)
+        precision[:, at, at] += self.scales**-2.0
+        root = np.linalg.cholesky(precision)
+        return root, np.linalg.solve(root, weighed.swapaxes(-1, -2) @ self.lean[..., None])
 
-    def _inverse(self, factor: Array) -> Array:
+    def _precision(self, factor: Array) -> Array:
         # The same factor is asked for under every level.
         key = factor.tobytes()
         if self._kept.get("key") != key:
             whole = self.fixed + factor[:, None, None] ** 2 * self.own
-            self._kept.update(key=key, inverse=np.linalg.inv(whole))
-        return self._kept["inverse"]
-
-    def _by_framing(self, columns: Array) -> Array:
-        """Columns that have an effect by framing, (draw, row · framing, column · framing)."""
-        n = self.n_framings
-        out = np.zeros((*columns.shape[:2], n, columns.shape[2], n))
-        for f in range(n):
-            out[:, :, f, :, f] = columns
-        return out.reshape(len(columns), columns.shape[1] * n, -1)
+            self._kept.update(key=key, precision=np.linalg.inv(whole))
+        return np.asarray(self._kept["precision"])
 
 
-def lean_model(problem: Problem, margins: Margins, v: Array, weights: Array) -> LeanModel:
-    """Reduce a fit to the leans of a contrast of categories.
+def lean_model(
+    problem: Problem, margins: Margins, v: Array, weights: Array, sign: Array
+) -> LeanModel:
+    """Reduce a fit to the leans of a contrast of categories under a contrast of framings.
 
     Parameters
     ----------
@@ -228,6 +272,8 @@ def lean_model(problem: Problem, margins: Margins, v: Array, weights: Array) -> 
         Draws of the variances.
     weights : ndarray, shape (category,)
         Of the categories in the contrast; summing to zero.
+    sign : ndarray, shape (framing,)
+        Of the framings.
 
     Returns
     -------
@@ -237,21 +283,21 @@ def lean_model(problem: Problem, margins: Margins, v: Array, weights: Array) -> 
     crossing, components = problem.crossing, problem.components
     on_axes = crossing.contrast_weights(weights)
     root = np.sqrt(components.replication)
-    lean = np.einsum("...jmf,j->...mf", margins.on_axes, on_axes) / root
-    spread = float(np.sqrt(on_axes**2 @ crossing.axis_weight))
+    lean = np.einsum("...jmf,j,f->...m", margins.on_axes, on_axes, sign / root)
     runs = "run" if crossing.space.group("run") is not None else OWN
     parts = []
     for (name, kind), (over_models, size) in _over_models(problem, on_axes).items():
-        covariance = components.covariance(name, v, kind) * size
-        if not components[name].joint:
-            covariance = covariance / (root[:, None] * root)
-        own = name == f"{runs}_category"
-        scale = problem.prior.sd_of(name) * crossing.scale * np.sqrt(size) if own else 0.0
-        parts.append(LeanPart(over_models, covariance, scale))
+        covariance = components.covariance(name, v, kind)
+        by = sign if components[name].joint else sign / root
+        relative = None
+        if name == f"{runs}_category":
+            scale = problem.prior.sd_of(name) * crossing.scale
+            relative = np.sqrt(np.einsum("sff->sf", covariance)) / scale
+        variance = size * np.einsum("sfg,f,g->s", covariance, by, by)
+        parts.append(LeanPart(over_models, variance, relative))
+    spread = float(np.sqrt(on_axes**2 @ crossing.axis_weight)) * float(np.sqrt(sign @ sign))
     return LeanModel(
-        lean=lean.reshape(-1, *lean.shape[-2:]),
-        parts=tuple(parts),
-        scales=problem.coefficient_scales * spread,
+        lean=np.atleast_2d(lean), parts=tuple(parts), scales=problem.coefficient_scales * spread
     )
 
 
@@ -264,44 +310,17 @@ def _over_models(problem: Problem, on_axes: Array) -> dict[Part, tuple[Array, fl
         if not weight:
             continue
         here: dict[Part, Array] = {}
+        multipliers: dict[Part, float] = {}
         for part, (inside, multiplier) in components.entries(axis).items():
             here[part] = space.basis @ inside @ space.basis.T
-            sizes[part] = sizes.get(part, 0.0) + weight**2 * multiplier
+            multipliers[part] = multiplier
         for subspace in space.subspaces:
             for part, (load, multiplier) in components.entries(axis, subspace).items():
                 outside = load[0, 0] * subspace.basis @ subspace.basis.T
-                if part not in here:
-                    sizes[part] = sizes.get(part, 0.0) + weight**2 * multiplier
                 here[part] = here.get(part, 0.0) + outside
+                multipliers[part] = multiplier
+        for part, multiplier in multipliers.items():
+            sizes[part] = sizes.get(part, 0.0) + weight**2 * multiplier
         # The same on every axis that has the component.
         matrices |= here
     return {part: (matrix, sizes[part]) for part, matrix in matrices.items()}
-
-
-def _orthonormal(columns: Array) -> Array:
-    """Orthonormal basis of the span of columns."""
-    left, singular, _ = np.linalg.svd(columns, full_matrices=False)
-    return np.asarray(left[:, singular > 1e-8 * singular[0]])
-
-
-def average_rows(design: ModelDesign, cells: pd.DataFrame) -> Array:
-    """Design rows of cells of family, source, n_pairs and progress, (cell, column).
-
-    Other variables keep their distribution over the models at hand.
-    """
-    names = ["family", "source", "n_pairs", "progress"]
-    models = design.models
-    others = sorted(set().union(*(f.names for f in design.variables)) - set(names))
-    kinds = models.groupby(others).size() if others else pd.Series([1.0])
-    frame = models.iloc[[0] * (len(cells) * len(kinds))].reset_index(drop=True)
-    if others:
-        found = kinds.index.to_frame(index=False)
-        for name in others:
-            frame[name] = np.tile(found[name].to_numpy(), len(cells))
-    for name in names:
-        frame[name] = np.repeat(cells[name].to_numpy(), len(kinds))
-    # A number may be a level, too, and a level is a text: 1000 is not 1000.0.
-    if np.issubdtype(models["n_pairs"].dtype, np.integer) and (frame["n_pairs"] % 1 == 0).all():
-        frame["n_pairs"] = frame["n_pairs"].astype(models["n_pairs"].dtype)
-    rows = design.rows(frame).reshape(len(cells), len(kinds), -1)
-    return np.asarray(np.average(rows, axis=1, weights=kinds.to_numpy(dtype=float)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments.prompts import prompts
-from valuebias.schema import DIMS, build
-from valuebias.simulated_scores import Covariate, Pair, Plan, draw_covariate, draw_scores
+from valuebias.schema import build
+from valuebias.simulated_covariates import Covariates, as_recipes, draw_covariate
+from valuebias.simulated_scores import SPREADS, Pair, Plan, draw_members, draw_scores
 
 __all__ = ["DEFAULT_SD", "simulate"]
 
@@ -33,12 +35,6 @@ DEFAULT_SD: Mapping[str, float] = {
 
 _DEFAULT_MODELS: Mapping[str, int] = {"Gemma": 4, "Llama": 6}
 _DEFAULT_EFFECTS: Mapping[str, float] = {"Gemma": 0.1, "Llama": -0.1}
-_COVARIATE: Mapping[str, float] = {
-    "gap": 0.5,
-    "slope": 0.0,
-    "slope_family": 0.0,
-    "slope_model": 0.0,
-}
 # Sizes of open models, so that family and size are neither confounded nor crossed exactly.
 _SIZES = (2e9, 8e9, 3e9, 27e9, 1e9, 14e9, 70e9)
 
@@ -52,8 +48,8 @@ def simulate(
     effects: Mapping[str, float | Mapping[str, float]] | None = None,
     sd: Mapping[str, float | tuple[float, float]] | None = None,
     correlation: float = 0.0,
-    spread: Mapping[str, float] | None = None,
-    covariates: Mapping[str, Mapping[str, float]] | None = None,
+    spread: Mapping[str, float | Mapping[str, float]] | None = None,
+    covariates: Covariates | None = None,
     copies: int = 0,
     missing: float = 0.0,
     seed: int,
@@ -89,15 +85,17 @@ def simulate(
     correlation : float, default 0
         The correlation, from -1 to 1, between the two framings in all that acts on ``…category`` or
         ``word…`` by model, base or family, and in slopes.
-    spread : mapping of str to float, optional
+    spread : mapping of str to float or mapping, optional
         Families whose models differ more or less than others': what multiplies their
-        ``model_category``, ``model_word``, ``base_category``, ``base_word`` and ``slope_model``.
+        ``model_category``, ``base_category`` and ``slope_model`` and their ``model_word`` and
+        ``base_word``. A family's entry may also have a number for each of the two, ``"category"``
+        and ``"word"``.
     covariates : mapping of str to mapping, optional
         Numbers that words have, written as coordinates on ``response``: standard normal within each
         category. ``gap`` (0.5): by how much the first category's mean exceeds the second's;
-        ``slope``: what one unit adds to a word's score, positive prompts as it is, negative
-        ones with the sign changed; ``slope_family`` and ``slope_model``: SDs of the slopes about
-        that, by framing.
+        ``slope`` (0): what one unit adds to a word's score, for all or as a mapping by family,
+        positive prompts as it is, negative ones with the sign changed; ``slope_family`` and
+        ``slope_model`` (0): SDs of the slopes about that, by framing.
     copies : int, default 0
         Pairs of near-identical models a family: its second model has the scores of the first and a
         little noise, its fourth those of the third, and so on. The two share a base.
@@ -149,23 +147,23 @@ def simulate(
     words = _word_counts(n_words)
     bases = {family: _base_sizes(family, n, copies) for family, n in n_models.items()}
     _check_ranges(n_models, n_prompts, overlap, correlation, missing)
-    planted = _planted(effects, list(n_models), list(words))
     rng = np.random.default_rng(seed)
     table, models = _prompt_table(n_prompts), _model_table(bases)
-    family, base = (pd.factorize(models[name])[0] for name in ("family", "base"))
+    family = pd.factorize(models["family"])[0]
     plan = Plan(
         family=family,
-        base=base,
+        base=pd.factorize(models["base"])[0],
         framing=(table["framing"] == "negative").to_numpy().astype(np.intp),
-        member=_members(words, overlap, rng),
-        planted=planted,
+        member=draw_members(words, overlap, rng),
+        planted=_planted(effects, list(n_models), list(words)),
         sd=scale,
-        spread=_spreads(spread, list(n_models))[family],
+        spread=_spreads(spread, list(n_models))[:, family],
         correlation=correlation,
         copied=_copied(family, copies),
         seed=seed,
     )
-    drawn = _covariates(plan, covariates, taken=(*models.columns, *table.columns))
+    recipes = as_recipes(covariates, list(n_models), taken=(*models.columns, *table.columns))
+    drawn = {name: draw_covariate(plan, i, r) for i, (name, r) in enumerate(recipes.items())}
     score = draw_scores(plan, list(drawn.values()), rng)
     if missing:
         score[rng.random(score.shape, dtype=np.float32) < missing] = np.nan
@@ -177,12 +175,12 @@ def simulate(
         "overlap": overlap,
         "effects": {
             family: dict(zip(words, row, strict=True))
-            for family, row in zip(n_models, planted.tolist(), strict=True)
+            for family, row in zip(n_models, plan.planted.tolist(), strict=True)
         },
         "sd": scale,
         "correlation": correlation,
         "spread": dict(spread or {}),
-        "covariates": {name: _COVARIATE | given for name, given in (covariates or {}).items()},
+        "covariates": {name: asdict(recipe) for name, recipe in recipes.items()},
         "copies": copies,
         "missing": missing,
         "seed": seed,
@@ -248,47 +246,30 @@ def _copied(family: npt.NDArray[np.intp], copies: int) -> npt.NDArray[np.intp]:
     """Say whose scores each model has: its own, or where it is a near-copy its neighbour's."""
     place = np.arange(family.size)
     within = place - np.searchsorted(family, family)
-    return place - ((within % 2 == 1) & (within < 2 * copies))
+    return np.asarray(place - ((within % 2 == 1) & (within < 2 * copies)))
 
 
-def _spreads(spread: Mapping[str, float] | None, families: list[str]) -> npt.NDArray[np.float32]:
-    out = np.ones(len(families), dtype=np.float32)
-    for family, value in (spread or {}).items():
+def _spreads(
+    spread: Mapping[str, float | Mapping[str, float]] | None, families: list[str]
+) -> npt.NDArray[np.float32]:
+    """Give the multiples as an array (what acts on categories or words, family)."""
+    out = np.ones((len(SPREADS), len(families)), dtype=np.float32)
+    for family, given in (spread or {}).items():
         if family not in families:
             raise ValueBiasError(
                 f"spread names the family {family!r}. {did_you_mean(family, families)}"
             )
-        if not 0 <= value < np.inf:
-            raise ValueBiasError(
-                f"The spread of {family!r} is {value!r}; expected a number from 0 up."
-            )
-        out[families.index(family)] = value
-    return out
-
-
-def _covariates(
-    plan: Plan, given: Mapping[str, Mapping[str, float]] | None, taken: tuple[str, ...]
-) -> dict[str, Covariate]:
-    """Draw the covariates by name."""
-    out = {}
-    taken = (*taken, *DIMS, "category", "score", "membership")
-    for place, (name, numbers) in enumerate((given or {}).items()):
-        if not name.isidentifier() or name in taken:
-            raise ValueBiasError(
-                f"A covariate may not be called {name!r}: a formula needs a name without blanks or "
-                "signs that nothing else in the dataset has, such as 'frequency'."
-            )
-        for key, value in numbers.items():
-            if key not in _COVARIATE:
+        parts = given if isinstance(given, Mapping) else dict.fromkeys(SPREADS, given)
+        for part, value in parts.items():
+            if part not in SPREADS:
                 raise ValueBiasError(
-                    f"The covariate {name!r} has {key!r}. {did_you_mean(key, _COVARIATE)}"
+                    f"The spread of {family!r} has {part!r}. {did_you_mean(part, SPREADS)}"
                 )
-            if not np.isfinite(value) or (value < 0 and key.startswith("slope_")):
+            if not 0 <= value < np.inf:
                 raise ValueBiasError(
-                    f"The covariate {name!r} has {key} {value!r}; expected a number"
-                    f"{' from 0 up' if key.startswith('slope_') else ''}."
+                    f"The spread of {family!r} is {value!r}; expected a number from 0 up."
                 )
-        out[name] = draw_covariate(plan, place, **(_COVARIATE | numbers))
+            out[SPREADS.index(part), families.index(family)] = value
     return out
 
 
@@ -348,17 +329,6 @@ def _planted(
                 )
             planted[families.index(family), categories.index(category)] = value
     return planted
-
-
-def _members(
-    words: Mapping[str, int], overlap: float, rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:
-    first = np.repeat(np.arange(len(words)), list(words.values()))
-    member = np.zeros((first.size, len(words)), dtype=bool)
-    member[np.arange(first.size), first] = True
-    shared = rng.permutation(first.size)[: round(overlap * first.size)]
-    member[shared, (first[shared] + 1) % len(words)] = True
-    return member
 
 
 def _prompt_table(n_prompts: int) -> pd.DataFrame:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Covariate", "Plan", "draw_covariate", "draw_scores"]
+__all__ = ["SPREADS", "Covariate", "Plan", "draw_members", "draw_scores"]
 
 Floats = npt.NDArray[np.float32]
 Pair = tuple[float, float]
 
-# Bases, near-copies and covariates draw from streams of their own, so that all else that a seed
-# gives stays the same whether or not they are asked for.
-_BASES, _COPIES, _COVARIATES = 1, 2, 3
+SPREADS = ("category", "word")
+"""What families may differ in: how much their models vary in leans, and on single words."""
+
+# Bases and near-copies draw from streams of their own, as covariates do, so that all else that a
+# seed gives stays the same whether or not they are asked for.
+_BASES, _COPIES = 1, 2
 # Independent effects of SD s/√2 on each category make the difference of any two have SD s.
 _HALF = np.sqrt(0.5)
 
@@ -33,8 +36,8 @@ class Plan:
     planted : ndarray, shape (family, category)
     sd : mapping of str to pair of float
         By framing.
-    spread : ndarray, shape (model,)
-        What multiplies the SDs of the model and its base.
+    spread : ndarray, shape (2, model)
+        What multiplies the SDs of the model and its base: by :data:`SPREADS`.
     correlation : float
         Between the framings.
     copied : ndarray of int, shape (model,)
@@ -61,7 +64,12 @@ class Plan:
         """Draw effects that are correlated over framings, (framing, …)."""
         pair: Floats = rng.standard_normal((2, *shape), dtype=np.float32)
         pair[1] = self.correlation * pair[0] + np.sqrt(1 - self.correlation**2) * pair[1]
-        return pair * np.float32(sd).reshape(2, *(1 for _ in shape))
+        scale = np.array(sd, dtype=np.float32).reshape(2, *(1 for _ in shape))
+        return np.asarray(pair * scale)
+
+    def by_prompt(self, name: str) -> Floats:
+        """Give an SD for every prompt, that of its framing; (prompt, 1)."""
+        return np.array(self.sd[name], dtype=np.float32)[self.framing][:, None]
 
 
 @dataclass(frozen=True)
@@ -82,45 +90,42 @@ class Covariate:
     by_model: Floats
 
 
-def draw_covariate(
-    plan: Plan, place: int, *, gap: float, slope: float, slope_family: float, slope_model: float
-) -> Covariate:
-    """Draw the covariate that is number ``place`` of the plan, and its slopes."""
-    rng = plan.stream(_COVARIATES, place)
-    towards = plan.member[:, 0].astype(np.float32) - plan.member[:, 1]
-    values = rng.standard_normal(len(plan.member), dtype=np.float32) + gap / 2 * towards
-    shared = plan.by_framing(rng, (slope_family, slope_family), len(plan.planted))
-    shared += np.float32([[slope], [-slope]])
-    own = plan.by_framing(rng, (slope_model, slope_model), plan.family.size)
-    return Covariate(values, shared, shared[:, plan.family] + plan.spread * own)
+def draw_members(
+    words: Mapping[str, int], overlap: float, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Draw which words are in which categories, (word, category)."""
+    first = np.repeat(np.arange(len(words)), list(words.values()))
+    member = np.zeros((first.size, len(words)), dtype=bool)
+    member[np.arange(first.size), first] = True
+    shared = rng.permutation(first.size)[: round(overlap * first.size)]
+    member[shared, (first[shared] + 1) % len(words)] = True
+    return member
 
 
 def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Generator) -> Floats:
     """Draw the cube (model, prompt, word)."""
     framing, family, base = plan.framing, plan.family, plan.base
     n_models, n_prompts, (n_words, n_categories) = family.size, framing.size, plan.member.shape
-    spread = plan.spread[:, None]
+    on_categories, on_words = plan.spread[..., None]
 
     def joint(name: str, *shape: int, of: np.random.Generator = rng) -> Floats:
         return plan.by_framing(of, plan.sd[name], *shape)
 
     def nested(name: str, *shape: int) -> Floats:
-        # Prompts have one framing, so that each has its framing's SD.
-        sd = np.float32(plan.sd[name])[framing][:, None]
-        return sd * rng.standard_normal(shape, dtype=np.float32)
+        return np.asarray(plan.by_prompt(name) * rng.standard_normal(shape, dtype=np.float32))
 
     of_bases = plan.stream(_BASES)
     n_bases = int(base.max()) + 1
     sign = np.where(framing == 0, 1.0, -1.0)
-    by_model = spread * joint("model_category", n_models, n_categories)
-    by_model += spread * joint("base_category", n_bases, n_categories, of=of_bases)[:, base]
+    by_model = on_categories * joint("model_category", n_models, n_categories)
+    by_model += on_categories * joint("base_category", n_bases, n_categories, of=of_bases)[:, base]
     lean = sign[None, :, None] * plan.planted[family][:, None, :]
     lean = lean + _HALF * by_model[framing].swapaxes(0, 1)
     lean += _HALF * nested("prompt_category", n_prompts, n_categories)
     lean += _HALF * nested("model_prompt", n_models, n_prompts, n_categories)
-    by_word = joint("word", 1, n_words) + spread * joint("model_word", n_models, n_words)
+    by_word = joint("word", 1, n_words) + on_words * joint("model_word", n_models, n_words)
     by_word += joint("word_family", len(plan.planted), n_words)[:, family]
-    by_word += spread * joint("base_word", n_bases, n_words, of=of_bases)[:, base]
+    by_word += on_words * joint("base_word", n_bases, n_words, of=of_bases)[:, base]
     for covariate in covariates:
         by_word += covariate.by_model[:, :, None] * covariate.values
     score: Floats = (lean @ plan.member.T).astype(np.float32)
@@ -134,6 +139,6 @@ def _with_copies(plan: Plan, score: Floats) -> Floats:
     copies = np.flatnonzero(plan.copied != np.arange(plan.copied.size))
     if copies.size:
         noise = plan.stream(_COPIES).standard_normal(score[copies].shape, dtype=np.float32)
-        noise *= np.float32(plan.sd["copy"])[plan.framing][:, None]
+        noise *= plan.by_prompt("copy")
         score[copies] = score[plan.copied[copies]] + noise
     return score

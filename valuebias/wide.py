@@ -162,7 +162,7 @@ def _with_bases(
     known: pd.DataFrame, names: list[str], beside: Path | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Fill in what models were trained from: give their rows, and what names each base."""
-    bases: dict[str, str] = known["base"].to_dict()
+    bases = {str(name): str(base) for name, base in known["base"].items()}
     found = {}
     for name in (name for name in names if not bases[name]):
         origin = local_base(name, beside)

@@ -83,6 +83,8 @@ def of_difference(table: pd.DataFrame) -> str:
             for half, notes in zip(HALVES, ("any_note", "told"), strict=True)
             for what in ("covered", "doubt", notes)
         ]
+        if not kind.note and cells[-1] != "–":
+            cells[-1] = "cannot be seen"
         if any(cell != "–" for cell in cells):
             lines.append(f"| {kind.title} | {' | '.join(cells)} |")
     return "\n".join(lines)

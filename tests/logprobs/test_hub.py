@@ -94,8 +94,8 @@ def test_a_dataset_is_read_as_a_folder_is_and_fetched_once(hub: Path, tmp_path: 
         assert source == {"dataset": "org/lm", "revision": COMMIT, "file": f"{name}.csv"}
         assert about == [str(local[name][key].to_numpy()[0]) for key in ("family", "base", "stage")]
     assert [about for about, _, _ in found.values()] == [
-        ["Gemma", "Gemma 2", "pretrained"],
-        ["Llama", "Llama 3.2", "pretrained"],
+        ["Gemma", "google/gemma-2-2b", "pretrained"],
+        ["Llama", "meta-llama/Llama-3.2-3B", "pretrained"],
     ]
     assert not any("README" in line or ".bin" in line for line in asked)
     fetched = [line for line in asked if line.startswith("GET") and line.endswith(".csv")]

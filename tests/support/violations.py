@@ -60,7 +60,8 @@ class Kind:
     blind : bool
         Whether the coordinate ``base`` tells nothing where the structure is not known.
     note : str
-        The code of the note that is due where it is not known.
+        The code of the note that is due where it is not known; empty where scores cannot show it:
+        what all models of a family share is the family's.
     """
 
     title: str
@@ -77,7 +78,6 @@ KINDS = {
         "one base a family, 4 v 6",
         {"n_models": {"Gemma": [4], "Llama": [6]}, "sd": SD | OF_BASES},
         blind=True,
-        note="models alike",
     ),
     "unequal": Kind(
         "2 v 8 models, the small family three times as variable",
@@ -86,12 +86,30 @@ KINDS = {
         unknown={"spread": False},
         note="families unequal",
     ),
+    # Normal scores have one variance, so that words on which models differ more lose in the rest.
+    "unequal leans": Kind(
+        "the same, but on single words twice",
+        {
+            "n_models": {"Gemma": 2, "Llama": 8},
+            "sd": SD,
+            "spread": {"Gemma": {"category": 3.0, "word": 2.0}},
+        },
+        known={"spread": True},
+        unknown={"spread": False},
+        note="families unequal",
+    ),
     "covariate": Kind(
-        "a word covariate, category gap 0.5 SD, slope by family",
+        "a word covariate, category gap 0.5 SD, slopes that differ by 0.12",
         {
             "n_models": TEN,
             "sd": SD,
-            "covariates": {"frequency": {"gap": 0.5, "slope": 0.1, "slope_family": 0.1}},
+            "covariates": {
+                "frequency": {
+                    "gap": 0.5,
+                    "slope": {"Gemma": 0.06, "Llama": -0.06},
+                    "slope_model": 0.03,
+                }
+            },
         },
         known={"words": "~ frequency"},
         note="words confounded",

@@ -154,11 +154,25 @@ def test_a_familys_spread_multiplies_what_its_models_and_bases_differ_by() -> No
             n_words=3000,
             effects={},
             sd={**NO_NOISE, name: 0.5, "residual": 1e-3},
-            spread={"B": 3.0},
+            spread={"A": {"category": 9.0}, "B": 3.0},
             seed=2,
         )
         by_model = ds["score"].std(["prompt", "response"]).values
         np.testing.assert_allclose(by_model, [0.5, 0.5, 1.5, 1.5], rtol=0.05)
+
+
+def test_a_familys_leans_may_vary_more_than_its_words() -> None:
+    for name in ("model_category", "base_category"):
+        ds = simulate(
+            n_models={"A": 1000, "B": 1000},
+            n_prompts=1,
+            n_words={"x": 1, "y": 1},
+            sd={**NO_NOISE, name: 0.5, "residual": 1e-4},
+            spread={"B": {"category": 3.0, "word": 9.0}},
+            seed=2,
+        )
+        lean = ds["score"].diff("response").values.reshape(2, 1000)
+        np.testing.assert_allclose(lean.std(axis=1), [0.5, 1.5], rtol=0.1)
 
 
 def test_a_covariate_differs_between_categories_and_has_slopes_by_family_and_model() -> None:
@@ -191,7 +205,7 @@ def test_slopes_scatter_about_the_one_that_all_share() -> None:
         n_prompts=2,
         n_words=100,
         sd={**NO_NOISE, "residual": 1e-3},
-        covariates={"frequency": {"slope": 0.5, "slope_model": 0.2}},
+        covariates={"frequency": {"slope": {"A": 0.5}, "slope_model": 0.2}},
         seed=3,
     )
     slopes = np.polyfit(ds["frequency"], ds["score"].values.reshape(4000, -1).T, 1)[0].reshape(
@@ -244,10 +258,13 @@ def test_a_million_scores_take_a_moment() -> None:
         ({"copies": -1}, "copies is -1"),
         ({"sd": {"word": (1.0, 2.0, 3.0)}}, "or two of them"),
         ({"spread": {"Gema": 2.0}}, "family 'Gema'. Did you mean 'Gemma'"),
+        ({"spread": {"Gemma": {"words": 2.0}}}, "has 'words'. Did you mean 'word'"),
         ({"spread": {"Gemma": -1.0}}, "expected a number from 0 up"),
         ({"covariates": {"word frequency": {}}}, "may not be called 'word frequency'"),
         ({"covariates": {"base": {}}}, "may not be called 'base'"),
         ({"covariates": {"frequency": {"slop": 1.0}}}, "Did you mean 'slope'"),
+        ({"covariates": {"x": {"slope": {"Gema": 1.0}}}}, "family 'Gema'. Did you mean 'Gemma'"),
+        ({"covariates": {"x": {"slope": {"Gemma": float("nan")}}}}, "has slope nan"),
         ({"covariates": {"frequency": {"slope_family": -1.0}}}, "expected a number from 0 up"),
         ({"covariates": {"frequency": {"gap": float("inf")}}}, "has gap inf; expected a number"),
         ({"n_prompts": 0}, "n_prompts is 0"),

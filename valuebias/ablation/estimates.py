@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from valuebias.ablation.support import Stretch, stretch_of, support_of
 from valuebias.analysis.closing import BaseGap, base_gaps, closing_row, departure_rows, share_row
 from valuebias.analysis.curves import Curves, summarise
-from valuebias.analysis.levelling import levels_of
+from valuebias.analysis.levels import levels_of
 from valuebias.errors import ValueBiasError
 
 __all__ = ["Estimates", "check_prob"]
@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 _DEPARTURES = ["name", "category", "source", "n_pairs", "gap", "straight", "mean", "sd", "lower",
                "upper", "p_straight", "p_levelling"]  # fmt: skip
+_LEVELLING = ["name", "category", "source", "smallest", "largest", "p_within", "prior_within",
+              "median", "lower", "upper"]  # fmt: skip
 
 
 class Estimates:
@@ -252,7 +254,7 @@ class Estimates:
         return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=_DEPARTURES)
 
     def levelling(self, *, prob: float = 0.9) -> pd.DataFrame:
-        """Give where the change stops: from which number of pairs on more of them change nothing.
+        """Give where the gap levels off: from which number of pairs on it stays as it is.
 
         Parameters
         ----------
@@ -262,24 +264,38 @@ class Estimates:
         Returns
         -------
         DataFrame
-            Columns ``source``, ``smallest``, ``largest`` (number of pairs studied), ``p_within``
-            (probability that the change stops within that range), ``prior_within`` (the same before
-            the data), ``median``, ``lower`` and ``upper`` (number of pairs; beyond the largest they
-            are the prior's, infinite for a change that never stops). A row for every source with
-            two numbers of pairs; none where the curve may not level off.
+            Columns ``name``, ``category``, ``source``, ``smallest``, ``largest`` (number of pairs that
+            either family was trained on), ``p_within`` (probability that the change stops within
+            that range), ``prior_within`` (the same before the data), ``median``, ``lower`` and
+            ``upper`` (number of pairs; beyond the largest they are the prior's, infinite for a
+            change that never stops). A row for every two families and every source with two numbers
+            of pairs; none where gaps may not level off.
         """
         check_prob(prob)
-        tail, level = (1 - prob) / 2, self.curves.level
-        rows = []
-        for source in self.studied if level is not None else []:
-            studied = self.curves.quantities(source)
-            at = level[..., self.curves.sources.index(source)].ravel()
-            ends = np.quantile(at, [tail, 0.5, 1 - tail], method="inverted_cdf")
-            rows.append((source, studied[0], studied[-1], float((at < studied[-1]).mean()),
-                         1 - levels_of(studied).latest, ends[1], ends[0], ends[2]))  # fmt: skip
-        names = ["source", "smallest", "largest", "p_within", "prior_within", "median", "lower",
-                 "upper"]  # fmt: skip
-        return pd.DataFrame(rows, columns=names)
+        tail, curves = (1 - prob) / 2, self.curves
+        rows: list[dict[str, object]] = []
+        for place, pair in enumerate(curves.pairs if curves.levelled is not None else []):
+            for source in self.studied:
+                studied = sorted({n for family in pair for n in curves.quantities(source, family)})
+                if len(studied) < 2:
+                    continue
+                at = curves.levelled.level[place, ..., curves.sources.index(source)].ravel()
+                ends = np.quantile(at, [tail, 0.5, 1 - tail], method="inverted_cdf")
+                rows.append(
+                    {
+                        "name": " − ".join(pair),
+                        "category": curves.category,
+                        "source": source,
+                        "smallest": studied[0],
+                        "largest": studied[-1],
+                        "p_within": float((at < studied[-1]).mean()),
+                        "prior_within": 1 - levels_of(studied).latest,
+                        "median": float(ends[1]),
+                        "lower": float(ends[0]),
+                        "upper": float(ends[2]),
+                    }
+                )
+        return pd.DataFrame(rows, columns=_LEVELLING)
 
     def trajectories(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Give the leans of the families, and their gaps, at every checkpoint at hand.
@@ -332,9 +348,7 @@ class Estimates:
             f"{self.formula!r} tells apart, so no change can be given. Look at gaps()."
         )
 
-    def _ranges(
-        self, *, all_sources: bool = False
-    ) -> list[tuple[str, str, Stretch, Array, Array]]:
+    def _ranges(self, *, all_sources: bool = False) -> list[tuple[str, str, Stretch, Array, Array]]:
         """Draws of every gap at a source's smallest and largest number of pairs."""
         sources = self.curves.sources if all_sources else self.studied
         if not sources:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.ablation.framings import draw_fit_leans, lean_curves
+from valuebias.ablation.framings import SIGNED, draw_fit_leans, lean_curves
 from valuebias.ablation.limits import ablation_notes
 from valuebias.ablation.result import AblationFit
 from valuebias.analysis.notes import Note
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["AblationFit", "fit_ablation", "fit_ablation_medians"]
 
 _CHAINS = 4
+_MEDIAN_BASES = Note(
+    "bases left out",
+    "families have several bases, and what runs of one base share is not in the model of medians: "
+    "taken as independent, they make all intervals too narrow.",
+    "What runs of one base share is left out, so the interval is too narrow.",
+)
 _OF_FAMILIES = ("one model a family", "one base a family", "bases left out")
 _COLUMNS = ("source", "n_pairs", "base", "family", "category", "checkpoint", "median_rank")
 
@@ -153,7 +159,7 @@ def fit_ablation(
     half = 0.05 * fit.problem.crossing.scale if rope is None else _checked_rope(rope)
     leans = draw_fit_leans(fit, levelling=levelling)
     made = AblationFit(
-        lean_curves(fit, leans),
+        lean_curves(fit, leans[SIGNED]),
         fit=fit,
         leans=leans,
         rope=half,
@@ -236,7 +242,7 @@ def fit_ablation_medians(
     >>> bool(fit.gaps()["mean"].between(5, 13).all())
     True
     """
-    from valuebias.analysis.ablation import check_models, choose_formula, progress_of
+    from valuebias.analysis.ablation import base_of, check_models, choose_formula, progress_of
     from valuebias.analysis.ablation_medians import draw_medians
     from valuebias.analysis.formula import parse_formula
     from valuebias.analysis.levelling import draw_leans
@@ -253,13 +259,13 @@ def fit_ablation_medians(
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     rng = np.random.default_rng(chosen_seed)
     medians = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=draws, rng=rng)
-    leans = draw_leans(medians.lean_model(design), design, levelling=levelling, rng=rng)
-    curves = leans.curves(
+    model = {SIGNED: medians.lean_model(design)}
+    leans = draw_leans(model, design, levelling=levelling, rng=rng)
+    curves = leans[SIGNED].curves(
         design,
         medians.coefficient.reshape(_CHAINS, -1, medians.coefficient.shape[1]),
         medians.lean.reshape(_CHAINS, -1, len(models)),
         f"{contrast[0]} − {contrast[1]}",
-        np.ones(1),
     )
     made = AblationFit(
         curves,
@@ -272,6 +278,8 @@ def fit_ablation_medians(
         provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
     )
     made.notes += ablation_notes(made)
+    if base_of(models) is not None:
+        made.notes.append(_MEDIAN_BASES)
     _warn(made)
     text = "medians carry no uncertainty of words and prompts: intervals are for these words and "
     made.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))

@@ -53,29 +53,34 @@ def framings_of(fit: Fit | None) -> tuple[str, ...]:
     return (SIGNED,) if fit is None else (SIGNED, *fit.problem.crossing.framings)
 
 
-def draw_fit_leans(fit: Fit, *, levelling: bool) -> LeanDraws:
-    """Draw what the leans of a fit depend on beyond its straight lines, under every framing.
+def draw_fit_leans(fit: Fit, *, levelling: bool) -> dict[str, LeanDraws]:
+    """Draw what the gaps of a fit depend on beyond its straight lines, under every framing.
 
     Parameters
     ----------
     fit : Fit
         A hierarchical fit; of several contrasts of categories the first is followed.
     levelling : bool
-        Whether the change may stop at some number of pairs.
+        Whether gaps may level off: under each framing at a place of its own.
 
     Returns
     -------
-    LeanDraws
-        In units of the outcome; the same every time for the same fit.
+    dict of str to LeanDraws
+        By framing, in units of the outcome; the same every time for the same fit.
     """
+    from valuebias.analysis.contrasts import framing_contrasts
     from valuebias.analysis.lean_model import lean_model
     from valuebias.recovery import Recovery
 
     recovery = Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem)
     _, weights = next(iter(recovery.categories.items()))
-    model = lean_model(fit.problem, recovery.margins, recovery.v, weights)
-    design = fit.problem.crossing.design
-    return draw_leans(model, design, levelling=levelling, rng=recovery.rng("leans"))
+    crossing, rng = fit.problem.crossing, recovery.rng("leans")
+    signs = framing_contrasts(crossing.framings)
+    models = {
+        framing: lean_model(fit.problem, recovery.margins, recovery.v, weights, signs[framing])
+        for framing in framings_of(fit)
+    }
+    return draw_leans(models, crossing.design, levelling=levelling, rng=rng)
 
 
 def lean_curves(fit: Fit, leans: LeanDraws, framing: str = SIGNED) -> Curves:
@@ -86,7 +91,7 @@ def lean_curves(fit: Fit, leans: LeanDraws, framing: str = SIGNED) -> Curves:
     fit : Fit
         A hierarchical fit; of several contrasts of categories the first is followed.
     leans : LeanDraws
-        What :func:`draw_fit_leans` gives.
+        What :func:`draw_fit_leans` gives for that framing.
     framing : str, default "signed"
         One of :func:`framings_of`.
 
@@ -109,7 +114,7 @@ def lean_curves(fit: Fit, leans: LeanDraws, framing: str = SIGNED) -> Curves:
 
     straight = lean("coefficient")
     model = straight @ crossing.design.matrix.T + lean("model_effect")
-    return leans.curves(crossing.design, straight, model, category, sign)
+    return leans.curves(crossing.design, straight, model, category)
 
 
 def look(fit: AblationFit, framing: str) -> AblationFit:
@@ -123,7 +128,7 @@ def look(fit: AblationFit, framing: str) -> AblationFit:
     if framing == fit.framing or fit.fit is None:
         return fit
     return type(fit)(
-        lean_curves(fit.fit, fit.leans, framing),
+        lean_curves(fit.fit, fit.leans[framing], framing),
         fit=fit.fit,
         leans=fit.leans,
         rope=fit.rope,
@@ -184,7 +189,7 @@ def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
                 if own:
                     at = (curves.category, source, own[-1], "measured", "")
                     heads.append((name, "family lean", family, *at))
-                    draws.append(curves.lean(family, curves.ends(source, own[-1:]))[..., 0])
+                    draws.append(curves.lean(family, source, own[-1]))
         names = ["framing", "estimand", "name", "category", "source", "n_pairs", "support",
                  "extrapolated_for"]  # fmt: skip
         head = pd.DataFrame(heads, columns=names)

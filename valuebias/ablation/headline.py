@@ -93,9 +93,10 @@ def _change(fit: AblationFit, name: str, source: str) -> list[str]:
         f"with {_chance(fit, end['p_not'])}."
     )
     levelling = fit.levelling()
-    for stop in levelling[levelling["source"] == source].itertuples():
+    here = (levelling["name"] == name) & (levelling["source"] == source)
+    for stop in levelling[here].itertuples():
         told.append(
-            "That the change has stopped within the range studied has probability "
+            "That it has levelled off within the range studied has probability "
             f"{_chance(fit, stop.p_within)}; how long it would go on beyond, no data tell."
         )
     return told

@@ -29,17 +29,15 @@ def ablation_notes(made: AblationFit) -> list[Note]:
     """
     models = made.curves.models
     slopes = None
-    if has_base_slopes(models) and made.curves.by_pairs:
+    if made.fit is not None and has_base_slopes(models) and made.curves.by_pairs:
         slopes = any(
             term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
             for term in split_random(made.formula)[1]
         )
-    notes = layout_notes(
-        models, made.formula, base_slopes=slopes, both=_most_in_common(made)
-    )
+    notes = layout_notes(models, made.formula, base_slopes=slopes, both=_most_in_common(made))
     # Each number of pairs by itself is no curve that could be contradicted.
     if made.curves.by_pairs == "curve":
-        notes += curve_notes(made.departures(), levelling=made.curves.level is not None)
+        notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
     return notes
 
 
@@ -47,9 +45,7 @@ def _most_in_common(made: AblationFit) -> dict[str, float]:
     """The most pairs that two families have in common, by source where some have more."""
     out = {}
     for source in made.curves.sources:
-        ends = {
-            tuple(made.curves.quantities(source, family)) for family in made.curves.families
-        }
+        ends = {tuple(made.curves.quantities(source, family)) for family in made.curves.families}
         if len(ends) > 1:
             shared = [made.curves.shared(pair, source) for pair in made.curves.pairs]
             out[source] = max((own[-1] for own in shared if own), default=0.0)

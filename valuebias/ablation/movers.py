@@ -49,7 +49,7 @@ def most_moved(
     labels = [", ".join(member.columns[row]) for row in member.to_numpy()]
     tables = []
     for family in curves.families:
-        before, after = (curves.rows({family: 1.0}, cells).mean(axis=0) for cells in ends)
+        before, after = (curves.rows(family, cells).mean(axis=0) for cells in ends)
         change = recovery.words_of(after - before, framing)
         lower, upper = np.quantile(change, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (change > 0).mean(axis=0)

@@ -44,8 +44,8 @@ class AblationFit(Estimates):
         Over the models.
     notes : list of Note
         What the data cannot tell, and what makes the answer less sure than it looks.
-    leans : LeanDraws
-        What `curves` are drawn from, under every framing.
+    leans : dict of str to LeanDraws
+        What curves are drawn from, by framing.
     framing : {"signed", "positive", "negative"}
         Of the prompts, under which the leans are looked at.
     provenance : mapping, optional
@@ -72,7 +72,7 @@ class AblationFit(Estimates):
 
     def __init__(
         self, curves: Curves, *, fit: Fit | None, rope: float, unit: str, formula: str,
-        notes: list[Note], leans: LeanDraws, framing: str = SIGNED,
+        notes: list[Note], leans: dict[str, LeanDraws], framing: str = SIGNED,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(curves, rope=rope, formula=formula)

@@ -16,7 +16,8 @@ from valuebias.ablation.framings import lean_curves
 from valuebias.ablation.result import AblationFit
 from valuebias.analysis.curves import Curves
 from valuebias.analysis.formula import ModelDesign, parse_formula
-from valuebias.analysis.levelling import LeanDraws, trained_cells
+from valuebias.analysis.lean_rows import trained_cells
+from valuebias.analysis.levelling import LeanDraws
 from valuebias.analysis.notes import as_notes, as_records
 from valuebias.schema import model_table
 from valuebias.storage import ABLATION, fit_groups, make_fit, write_groups
@@ -24,6 +25,7 @@ from valuebias.storage import ABLATION, fit_groups, make_fit, write_groups
 __all__ = ["make_ablation", "save_ablation"]
 
 _DRAWS = ("chain", "draw")
+_LEANS = "leans_"
 
 
 def save_ablation(ablation: AblationFit, path: str | PathLike[str]) -> Path:
@@ -59,7 +61,7 @@ def save_ablation(ablation: AblationFit, path: str | PathLike[str]) -> Path:
     else:
         groups = {"models": _table_group(ablation.curves.models), "curves": _draws(ablation.curves)}
         attrs = {"provenance": json.dumps(ablation.provenance)}
-    groups["leans"] = _lean_group(ablation.leans)
+    groups |= {f"{_LEANS}{framing}": _lean_group(own) for framing, own in ablation.leans.items()}
     return write_groups(groups, attrs | {"format": ABLATION, "ablation": json.dumps(about)}, path)
 
 
@@ -79,35 +81,42 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
         With the same answers.
     """
     about = json.loads(attrs["ablation"])
-    leans, rest = groups["leans"], {k: group for k, group in groups.items() if k != "leans"}
+    rest = {name: group for name, group in groups.items() if not name.startswith(_LEANS)}
+    drawn = {name.removeprefix(_LEANS): groups[name] for name in groups if name not in rest}
     names = ("rope", "unit", "formula", "framing")
     settings = {name: about[name] for name in names} | {
         "notes": as_notes(about["notes"]),
         "provenance": json.loads(attrs["provenance"]),
     }
-    if "curves" in rest:
-        design = parse_formula(about["formula"], model_table(rest["models"]))
-        drawn, made = rest["curves"], _leans(leans, design)
-        arrays = (drawn[name].to_numpy() for name in ("coefficient", "model"))
-        curves = made.curves(design, *arrays, about["category"], np.ones(1))
-        return AblationFit(curves, fit=None, leans=made, **settings)
-    fit = make_fit(rest, attrs)
-    made = _leans(leans, fit.problem.crossing.design)
-    return AblationFit(lean_curves(fit, made, about["framing"]), fit=fit, leans=made, **settings)
+    fit = None if "curves" in rest else make_fit(rest, attrs)
+    design = (
+        parse_formula(about["formula"], model_table(rest["models"]))
+        if fit is None
+        else fit.problem.crossing.design
+    )
+    leans = {framing: _leans(group, design) for framing, group in drawn.items()}
+    own = leans[about["framing"]]
+    if fit is not None:
+        curves = lean_curves(fit, own, about["framing"])
+    else:
+        arrays = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
+        curves = own.curves(design, *arrays, about["category"])
+    return AblationFit(curves, fit=fit, leans=leans, **settings)
 
 
 def _leans(group: xr.Dataset, design: ModelDesign) -> LeanDraws:
-    names = ("coefficient", "level", "free")
-    coefficient, level, free = (group[name].to_numpy() for name in names)
-    return LeanDraws(coefficient, level, trained_cells(design), free)
+    arrays = {name: group[name].to_numpy() for name in group.data_vars}
+    return LeanDraws(cells=trained_cells(design), **arrays)
 
 
 def _lean_group(leans: LeanDraws) -> xr.Dataset:
+    by_draw = ("pair", "sample")
     return xr.Dataset(
         {
-            "coefficient": (("sample", "column", "framing"), leans.coefficient),
-            "level": (("sample", "source"), leans.level),
-            "free": (("free_sample", "cell", "framing"), leans.free),
+            "coefficient": ((*by_draw, "column"), leans.coefficient),
+            "level": ((*by_draw, "source"), leans.level),
+            "lean": ((*by_draw, "cell"), leans.lean),
+            "free": (("free_sample", "cell"), leans.free),
         }
     )
 

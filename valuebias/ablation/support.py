@@ -84,7 +84,9 @@ def support_of(curves: Curves, pair: tuple[str, str], cells: pd.DataFrame) -> pd
 def _rank(curves: Curves, family: str, source: str, n: float, progress: float) -> int:
     """Place in :data:`SUPPORT` of one family's lean in a cell."""
     models = curves.models
-    own = models[(models["family"].astype(str) == family) & (models["source"].astype(str) == source)]
+    own = models[
+        (models["family"].astype(str) == family) & (models["source"].astype(str) == source)
+    ]
     pairs = own["n_pairs"].to_numpy(dtype=float)
     done = own["progress"].to_numpy(dtype=float)
     if (np.isclose(pairs, n) & np.isclose(done, progress, atol=0.02)).any():

@@ -22,7 +22,9 @@ __all__ = ["calls_for_ablation", "print_result", "result_record"]
 
 _SHOWN = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
 _CHANCES = ("p_direction",)
-_OF_ABLATIONS = ["estimand", "name", "source", "n_pairs", "mean", "lower", "upper", "p_direction"]
+_OF_ABLATIONS = [
+    "estimand", "name", "source", "n_pairs", "support", "mean", "lower", "upper", "p_direction",
+]  # fmt: skip
 
 
 def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
@@ -75,9 +77,11 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``headline``, ``converged``, ``messages``, ``cautions``, and the tables of the analysis.
+        ``headline``, ``converged``, ``messages``, ``cautions``, and the tables of the analysis; of
+        an ablation also its ``notes``.
     """
     from valuebias.ablation.result import AblationFit
+    from valuebias.analysis.notes import as_records
 
     diagnostics = _diagnostics(result)
     made = {
@@ -88,9 +92,11 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
     }
     if not isinstance(result, AblationFit):
         return made | {"contrasts": result.contrasts().to_dict(orient="records")}
+    made |= {"notes": as_records(result.notes)}
     tables = {"gaps": result.gaps(), "by_framing": result.by_framing()}
     if result.studied:
         tables |= {"slope": result.slope(), "closing": result.closing()}
+        tables |= {"departures": result.departures(), "levelling": result.levelling()}
     return made | {name: table.to_dict(orient="records") for name, table in tables.items()}
 
 

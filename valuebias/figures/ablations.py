@@ -104,9 +104,11 @@ def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
     -------
     matplotlib.figure.Figure
         A panel for every two families, a colour for every source. Lines and bands: the gap at the
-        end of training that the formula gives, with its 90 % interval, dashed and paler beyond the
-        pairs that were tried. Points with bars: the runs at hand at their last step. Grey band:
-        the region of practical equivalence.
+        end of training that the curve gives, with its 90 % interval, dashed and paler where not
+        both families have runs with fewer and with more pairs. Points with bars: the runs at hand
+        at their last step. Grey band: the region of practical equivalence. Where the formula gives
+        every number of pairs a gap of its own, lines are straight from one to the next, and end
+        with the last.
 
     Raises
     ------
@@ -136,12 +138,13 @@ def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
         raise ValueBiasError(f"ahead must be a number of 1 or more, found {ahead!r}.")
     pairs = fit.curves.pairs
     palette = colours(fit.curves.sources)
+    dashed = ahead > 1 and fit.curves.by_pairs == "curve"
     with styled():
         figure, panels, left = panel_grid(len(pairs), margin=1.5, height=2.6, sharex=True)
         for axes, pair in zip(panels, pairs, strict=True):
             _panel(axes, fit, pair, palette, float(ahead))
             axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
-            axes.set_xlabel("pairs of preferences" + ("; dashed: drawn on" if ahead > 1 else ""))
+            axes.set_xlabel("pairs of preferences" + ("; dashed: drawn on" if dashed else ""))
         for axes in left:
             axes.set_ylabel(lean_label(fit, "gap in lean", interval=True))
         handles, labels = panels[0].get_legend_handles_labels()
@@ -162,25 +165,44 @@ def _panel(
     at_hand = fit.trajectories(prob=INTERVAL)
     name = f"{pair[0]} − {pair[1]}"
     for k, (source, colour) in enumerate(palette.items()):
-        studied = fit.curves.quantities(source)
-        if len(studied) > 1 and "n_pairs" in fit.formula:
-            within = np.geomspace(studied[0], studied[-1], 25)
-            _line(axes, fit, pair, source, within, colour, source)
-            if ahead > 1:
-                beyond = np.geomspace(studied[-1], studied[-1] * ahead, 25)
-                _line(axes, fit, pair, source, beyond, colour, None)
+        drawn = source in fit.studied and _lines(axes, fit, pair, source, colour, ahead)
         here = at_hand[(at_hand["name"] == name) & (at_hand["source"] == source)]
         last = here.loc[here.groupby("n_pairs")["step"].idxmax()]
         # Sources at the same number of pairs stand side by side.
         x = last["n_pairs"] * 1.04**k
         axes.vlines(x, last["lower"], last["upper"], color=colour, linewidth=1.3)
-        plain = None if len(studied) > 1 and "n_pairs" in fit.formula else source
+        plain = None if drawn else source
         axes.plot(x, last["mean"], "o", color=colour, markersize=5, markeredgecolor=PAPER,
                   markeredgewidth=0.7, label=plain)  # fmt: skip
+    points = fit.curves.by_pairs == "points"
     every = [n for source in palette for n in fit.curves.quantities(source)]
-    axes.set_xlim(min(every) / 1.5, max(every) * ahead * 1.3)
+    axes.set_xlim(min(every) / 1.5, max(every) * (1 if points else ahead) * 1.3)
     axes.tick_params(axis="x", which="minor", length=0)
     axes.spines["bottom"].set_color(INK)
+
+
+def _lines(
+    axes: Axes, fit: AblationFit, pair: tuple[str, str], source: str, colour: str, ahead: float
+) -> bool:
+    """Draw the curve's gap: solid where both families have runs on either side, dashed elsewhere.
+
+    Says whether any of it is solid.
+    """
+    curves = fit.curves
+    studied = curves.quantities(source)
+    if curves.by_pairs == "points":
+        _line(axes, fit, pair, source, np.array(studied), colour, source)
+        return True
+    own = [curves.quantities(source, family) for family in pair]
+    first = max((n[0] for n in own if n), default=studied[0])
+    last = min((n[-1] for n in own if n), default=studied[0])
+    # Where one family has no runs, or the ranges lie apart, all of it is extrapolated.
+    solid = (first, last) if all(own) and first < last else (studied[0], studied[0])
+    ends = [(studied[0], solid[0], None), (*solid, source), (solid[1], studied[-1] * ahead, None)]
+    for low, high, label in ends:
+        if low < high:
+            _line(axes, fit, pair, source, np.geomspace(low, high, 25), colour, label)
+    return solid[0] < solid[1]
 
 
 def _line(
@@ -192,7 +214,7 @@ def _line(
     colour: str,
     label: str | None,
 ) -> None:
-    """Draw the formula's gap over numbers of pairs; without a label, as drawn on."""
+    """Draw the curve's gap over numbers of pairs; without a label, as drawn on."""
     gap = fit.curves.gap(pair, fit.curves.ends(source, quantities))
     tail = (1 - INTERVAL) / 2
     lower, upper = np.quantile(gap, [tail, 1 - tail], axis=(0, 1))

@@ -116,7 +116,7 @@ def align(
         found = vocabulary.of_texts(ds["score"].to_numpy()[0], places[there], combine=combine)
         score[row][np.ix_(order, there)] = found
     words = as_lexicon(lexicon) if lexicon is not None else None
-    known = [
+    of_words = [
         vocabulary.of_words(coord_table(ds, "response"))
         for vocabulary, ds in zip(vocabularies, datasets, strict=True)
     ]
@@ -137,7 +137,7 @@ def align(
         prompts=prompt_table(first),
         lexicon=words,
         responses=texts.tolist(),
-        words=joined_words(known, [1] * len(known)),
+        words=joined_words(of_words, [1] * len(of_words)),
         kind="logprob",
         provenance=record(details=details),
     )

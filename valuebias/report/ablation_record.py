@@ -26,7 +26,7 @@ __all__ = [
 
 def limits_section(made: AblationMaterial) -> Section:
     """Say what the data cannot say."""
-    items = [note[:1].upper() + note[1:] for note in made.fit.notes]
+    items = [note.text[:1].upper() + note.text[1:] for note in made.fit.notes]
     if made.fit.fit is not None and made.fit.fit.spec["n_missing"]:
         items.append(
             f"{made.fit.fit.spec['n_missing']:,} cells of the crossing are missing; they are taken "
@@ -89,8 +89,10 @@ def reproduce_section(made: AblationMaterial) -> Section:
     """Give the code that makes the fit again."""
     ablation = made.fit
     under = "" if ablation.framing == SIGNED else f"fit = fit.under({ablation.framing!r})\n"
+    straight = ablation.curves.by_pairs == "curve" and ablation.curves.levelled is None
+    levelling = "    levelling=False,\n" if ablation.studied and straight else ""
     code = (
-        f"import valuebias\n\n{_call(ablation)}    rope={ablation.rope!r},\n)\n{under}"
+        f"import valuebias\n\n{_call(ablation)}    rope={ablation.rope!r},\n{levelling})\n{under}"
         'fit.report("report.html")\n'
     )
     text = (
@@ -128,13 +130,23 @@ def _medians_text(ablation: AblationFit) -> str:
 
 
 def _curves_text(ablation: AblationFit) -> str:
+    levelling = (
+        "A gap may level off: from some number of pairs on, another for every source and every two "
+        "families, it stays as it is. Whether that is in the range studied was judged by the leans "
+        "of the models, given the variances of the fit, with the SD of runs drawn anew; beyond the "
+        "range, with its width in doublings as the unit, the change stops after t with probability "
+        "t / (1 + t). "
+        if ablation.curves.levelled is not None
+        else ""
+    )
     return (
         "“Progress” is the share of its run that a checkpoint has behind it. Gaps are those of the "
-        "formula at the end of training (progress 1), and other variables keep their distribution "
-        "over the models at hand. The change per doubling is that from the smallest to the largest "
-        "number of pairs of a source. The gap closes at the first number of pairs at which it lies "
-        f"within {rope_of(ablation)} of zero, by draw; it was looked for up to "
-        "1,024 times the largest number, where a draw that has not closed counts as not closing at "
-        "all. "
+        "curve at the end of training (progress 1), and other variables keep their distribution "
+        f"over the models at hand. {levelling}The change per doubling is that from the smallest to "
+        "the largest number of pairs of a source that both families were trained on. The gap closes "
+        f"at the first number of pairs at which it lies within {rope_of(ablation)} of zero, by "
+        "draw; it was looked for up to 1,024 times the largest number, where a draw that has not "
+        "closed counts as not closing at all. Departures from the straight line are those of a gap "
+        "with an effect of its own at every number of pairs. "
         "Extends Christian et al. (2026), section 4, which shows medians without intervals."
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "closing_section",
+    "curve_section",
     "framing_section",
     "gap_section",
     "glance_section",
@@ -35,6 +36,7 @@ __all__ = [
 _WORDS = 10
 _WHERE = (Column("name", "gap"), Column("source", "source"))
 _PAIRS = Column("n_pairs", "pairs", lambda n: f"{n:,.0f}")
+_SUPPORT = Column("_support", "rests on")
 _CHANCE = Column("p_direction", "P(direction)", percent)
 
 
@@ -86,20 +88,22 @@ def gap_section(made: AblationMaterial) -> Section:
     """Show the gaps at the end of training, with the figure."""
     fit = made.fit
     table = fit.gaps(prob=PROB)
-    shown = with_interval(table[np.isclose(table["progress"], 1.0)], made.digits)
+    ends = _with_support(table[np.isclose(table["progress"], 1.0)])
+    shown = with_interval(ends, made.digits)
     columns = (
         *_WHERE,
         _PAIRS,
         Column("n_models", "runs a family", number(0)),
+        _SUPPORT,
         _mean(made, "gap"),
         interval_column(),
         _CHANCE,
         Column("p_rope", "P(in ROPE)", percent),
     )
     caption = (
-        f"The gap in lean ({_lean(made)}) at the end of training, as the formula gives it. P(in "
-        f"ROPE): probability of lying within {rope_of(fit)} of zero. 0 runs: not trained on "
-        "so many pairs, what the formula says of it."
+        f"The gap in lean ({_lean(made)}) at the end of training, as the curve gives it. P(in "
+        f"ROPE): probability of lying within {rope_of(fit)} of zero. Extrapolated: a family has no "
+        "runs with so many pairs, and the number is what the curve says of it."
     )
     picture = None
     if made.figures:
@@ -107,10 +111,10 @@ def gap_section(made: AblationMaterial) -> Section:
             "ablation",
             ablation_figure(fit),
             "The gap between every two families against the number of pairs of preferences, a "
-            "colour a source, with intervals, and drawn on beyond the largest number. The table "
-            "below has the numbers.",
-            f"Lines and bands: the formula's gap with {PROB:.0%} intervals, dashed where drawn on "
-            "beyond all data. Points: the runs at hand. Grey: the region of practical equivalence.",
+            "colour a source, with intervals, and drawn on beyond the numbers that both families "
+            "were trained on. The table below has the numbers.",
+            f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family has "
+            "no runs. Points: the runs at hand. Grey: the region of practical equivalence.",
         )
     return Section("gaps", "Gaps between families",
                    tables=(Table("gaps", caption, table, columns, shown),),
@@ -129,6 +133,7 @@ def slope_section(made: AblationMaterial) -> Section:
         *_WHERE,
         Column("smallest", "from", _PAIRS.form),
         Column("largest", "to", _PAIRS.form),
+        _SUPPORT,
         _mean(made, "change", digits),
         interval_column(),
         Column("p_shrinks", "P(shrinks)", percent),
@@ -138,7 +143,8 @@ def slope_section(made: AblationMaterial) -> Section:
         "that it goes against the gap at the smallest number."
     )
     return Section("slope", title, tables=(
-        Table("slope", caption, table, columns, with_interval(table, digits)),))  # fmt: skip
+        Table("slope", caption, table, columns, with_interval(_with_support(table), digits)),
+    ))  # fmt: skip
 
 
 def share_section(made: AblationMaterial) -> Section:
@@ -153,10 +159,11 @@ def share_section(made: AblationMaterial) -> Section:
         f"{form(row['lower'])} to {form(row['upper'])}" if np.isfinite(row["median"]) else "–"
         for row in table.to_dict("records")
     ]
-    shown = table.assign(_interval=said)
+    shown = _with_support(table).assign(_interval=said)
     columns = (
         *_WHERE,
         Column("largest", "at", _PAIRS.form),
+        _SUPPORT,
         Column("median", "share", form),
         interval_column(),
         Column("p_less", "P(less than all)", percent),
@@ -173,12 +180,14 @@ def closing_section(made: AblationMaterial) -> Section:
         return Section("closing", title, missing="No source has two numbers of pairs.")
     table = made.fit.closing(prob=PROB)
     rows = table.to_dict("records")
-    shown = table.assign(
+    shown = _with_support(table).assign(
         _median=[_pairs(r["median"]) + _mark(r) for r in rows],
         _interval=[f"{_pairs(r['lower'])} to {_pairs(r['upper'])}" for r in rows],
     )
     columns = (
         *_WHERE,
+        Column("largest", "range up to", _PAIRS.form),
+        _SUPPORT,
         Column("p_inside", "P(already)", percent),
         Column("p_within", "P(in the range)", percent),
         Column("p_beyond", "P(later)", percent),
@@ -189,12 +198,61 @@ def closing_section(made: AblationMaterial) -> Section:
     half = rope_of(made.fit)
     text = (
         f"A gap is closed where it lies within {half}. “Already”: at the smallest number of "
-        "pairs. “Later” and every number marked as extrapolated are the formula's line drawn on "
-        "beyond the largest number of pairs, for which no data speak."
+        "pairs. “Later” and every number marked as extrapolated are the curve drawn on beyond the "
+        "largest number of pairs, for which no data speak. “Not at all”: not up to the horizon, "
+        "such as where the change has stopped before."
     )
     caption = "The number of pairs at which the gap enters the region of practical equivalence."
     return Section("closing", title, (text,),
                    tables=(Table("closing", caption, table, columns, shown),))  # fmt: skip
+
+
+def curve_section(made: AblationMaterial) -> Section:
+    """Show whether the line is straight, and where it levels off."""
+    title, fit = "The curve through the numbers of pairs", made.fit
+    departures, levelling = fit.departures(prob=PROB), fit.levelling(prob=PROB)
+    if departures.empty and levelling.empty:
+        reason = "No source has two numbers of pairs, or the formula draws no curve through them."
+        return Section("curve", title, missing=reason)
+    tables = []
+    if not departures.empty:
+        form = number(made.digits, signed=True)
+        columns = (
+            *_WHERE,
+            _PAIRS,
+            Column("gap", f"gap, free ({fit.unit})", form),
+            Column("straight", "straight line", form),
+            Column("mean", "departure", form),
+            interval_column(),
+            Column("p_straight", "p, straight", percent),
+            Column("p_levelling", "p, levelling off", percent),
+        )
+        caption = (
+            "How far the gap, free at each number of pairs that both families were trained on, "
+            "departs from the straight line through all of them. p: tail probability of so large a "
+            "departure, over all numbers together, if the line were straight, or levelled off."
+        )
+        shown = with_interval(departures, made.digits)
+        tables.append(Table("departures", caption, departures, columns, shown))
+    if not levelling.empty:
+        rows = levelling.to_dict("records")
+        shown = levelling.assign(
+            _median=[_pairs(r["median"], "never") for r in rows],
+            _interval=[
+                f"{_pairs(r['lower'], 'never')} to {_pairs(r['upper'], 'never')}" for r in rows
+            ],
+        )
+        columns = (
+            *_WHERE,
+            Column("largest", "range up to", _PAIRS.form),
+            Column("p_within", "P(stops in the range)", percent),
+            Column("prior_within", "before the data", percent),
+            Column("_median", "median", right=True),
+            interval_column(),
+        )
+        caption = "The number of pairs from which the gap stays as it is. Beyond the range it is the prior's."
+        tables.append(Table("levelling", caption, levelling, columns, shown))
+    return Section("curve", title, tables=tuple(tables))
 
 
 def framing_section(made: AblationMaterial) -> Section:
@@ -317,8 +375,17 @@ def _listed(what: str, values: pd.Series) -> str:
     return f"{what}: " + ", ".join(sorted(set(values.astype(str))))
 
 
-def _pairs(n: float) -> str:
-    return f"{n:,.0f}" if np.isfinite(n) else "not at all"
+def _pairs(n: float, without: str = "not at all") -> str:
+    return f"{n:,.0f}" if np.isfinite(n) else without
+
+
+def _with_support(table: pd.DataFrame) -> pd.DataFrame:
+    """Say in words what runs each row rests on."""
+    said = [
+        f"{support} for {who}" if who else support
+        for support, who in zip(table["support"], table["extrapolated_for"], strict=True)
+    ]
+    return table.assign(_support=said)
 
 
 def _mark(row: dict[Hashable, Any]) -> str:

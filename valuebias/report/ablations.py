@@ -109,6 +109,7 @@ def _writers() -> tuple[Callable[[AblationMaterial], Section], ...]:
         results.slope_section,
         results.share_section,
         results.closing_section,
+        results.curve_section,
         results.framing_section,
         results.trajectory_section,
         results.mover_section,

@@ -151,10 +151,10 @@ def _paper_tables(made: Material) -> tuple[Table, ...]:
             Column("p.bonferroni", "p (Bonferroni)", _p_value),
         ),
     )
-    return (medians, tests, _family_permutation(paper))
+    return (medians, tests, _family_permutation(paper, under(made.framing)))
 
 
-def _family_permutation(paper: Classical) -> Table:
+def _family_permutation(paper: Classical, framed: str) -> Table:
     table = paper.family_permutation
     shown = table[table["framing"] == "signed"]
     # As in the table of specifications, not every pair of many categories.
@@ -164,9 +164,9 @@ def _family_permutation(paper: Classical) -> Table:
     return Table(
         "family_permutation",
         "Family labels permuted over the models and, where models share them, over the bases: the "
-        "difference in mean lean, signed by framing, against that of other ways to give the "
-        "labels. Models of one base are alike, which makes the p over models too small. Least p: "
-        "the smallest that any of these labellings has.",
+        f"difference in mean lean, {framed}, against that of other ways to give the labels. Models "
+        "of one base are alike, which makes the p over models too small. Least p: the smallest "
+        "that any of these labellings has.",
         table,
         (
             Column("unit", "over"),
@@ -376,7 +376,8 @@ def _on_the_prior(table: pd.DataFrame) -> str:
     moved = (table[parts] - own[parts].astype(float)).abs().max(axis=1)
     if moved.max() < 0.1 * (own["upper"] - own["lower"]):
         return "the prior hardly matters."
-    return f"the prior matters, {scale_name(moved.idxmax())} most; say which was used."
+    most = moved.index.tolist()[int(moved.argmax())]
+    return f"the prior matters, {scale_name(most)} most; say which was used."
 
 
 def loo_section(made: Material) -> Section:

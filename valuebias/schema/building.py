@@ -141,7 +141,7 @@ def assemble(
     prompt_table = _looked_up(prompt_table, array["prompt"].to_numpy(), "prompt")
     if "n_params" not in models:
         models = models.assign(n_params=np.nan)
-    base = models["base"] if "base" in models else [None] * len(models)
+    base: list[Any] = list(models["base"]) if "base" in models else [None] * len(models)
     models = models.assign(base=["" if _absent(value) else value for value in base])
     names = [str(word) for word in array["response"].to_numpy()]
     coords: dict[str, Any] = {dim: array[dim].to_numpy() for dim in DIMS}

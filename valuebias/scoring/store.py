@@ -289,9 +289,10 @@ def _blank(plan: Plan, provenance: Mapping[str, Any], responses: Sequence[str]) 
     shape = (len(models), len(plan.prompts), len(responses))
     table = pd.DataFrame([entry["coords"] for entry in models])
     counts = [entry["n_tokens"] for entry in models if entry.get("n_tokens")]
-    words = pd.DataFrame(index=pd.Index(responses, dtype=object))
+    words = None
     if counts:
-        words["n_tokens"] = np.mean(counts, axis=0)
+        index = pd.Series(responses, dtype=object)
+        words = pd.DataFrame({"n_tokens": np.mean(counts, axis=0)}).set_axis(index, axis=0)
     return assemble(
         np.broadcast_to(np.float32(np.nan), shape),
         models=table.set_axis([entry["name"] for entry in models], axis=0),
