@@ -63,6 +63,7 @@ def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     dataset : xarray.Dataset
+        A dataset that follows the contract.
 
     Returns
     -------

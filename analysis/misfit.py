@@ -48,6 +48,7 @@ _GAP_LEVEL = 0.05
 _SLOPE_LEVEL = 0.05
 # Standard errors by which adjusting for a covariate must move the estimate.
 _MOVED = 0.2
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class Structure:
             return np.stack([y[:, group].mean(axis=1) for group in groups])
         counts = np.stack([crossing.observed[:, group].sum(axis=1) for group in groups])
         sums = np.stack([y[:, group].sum(axis=1) for group in groups])
-        return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+        out = np.full_like(sums, np.nan)
+        return np.asarray(np.divide(sums, counts, out=out, where=counts > 0))
 
     def units(self, means: Array) -> Units:
         """Make units of what the fit takes as independent."""
@@ -151,6 +153,7 @@ def make_structure(
     Parameters
     ----------
     crossing : Crossing
+        What was fitted.
     contrast : pair of str, optional
         The two categories compared.
     numbers : DataFrame, shape (word, covariate)
@@ -188,6 +191,7 @@ def structure_notes(
     Parameters
     ----------
     structure : Structure
+        What the fit takes as independent.
     estimate_sd : float
         Posterior SD of the headline's estimate.
     rng : Generator
@@ -269,7 +273,8 @@ def _may_be_compared(crossing: Crossing) -> bool:
 def _adjusted(crossing: Crossing, numbers: pd.DataFrame) -> list[str]:
     """Name the numbers of the words that the fit adjusts for in some form."""
     terms = " ".join(crossing.covariate_names)
-    return [name for name in numbers if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", terms)]
+    names = map(str, numbers.columns)
+    return [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", terms)]
 
 
 def _names(structure: Structure, units: Units, members: tuple[int, ...], limit: int = 5) -> str:
@@ -286,29 +291,41 @@ def _alike_note(structure: Structure, found: Likeness, widening: float) -> Note:
         f"independent {structure.what})"
         for group in found.groups
     ]
-    text = f"{'; '.join(parts)}. They do not count for as many. {_advice(structure, found)}"
-    first = found.groups[0]
-    others = " and others" if len(found.groups) > 1 else ""
-    said = (
-        f"The {structure.what} {_names(structure, found.units, first.members, 3)}{others} are too "
-        "alike to count as independent, so that the interval is too narrow."
+    known = structure.what == "models" and _said_by_base(structure, found)
+    advice = (
+        "Their 'base' says so; leave out base=None, and the fit allows for it."
+        if known
+        else _ADVICE[structure.what]
     )
-    return Note("models alike", text, said if widening > _WIDER else "", first=widening > _WIDER)
+    text = f"{'; '.join(parts)}. They do not count for as many. {advice}"
+    # What a fit without bases speaks of, its headline says already.
+    if known or widening <= _WIDER:
+        return Note("models alike", text)
+    return Note("models alike", text, _alike_headline(structure, found), first=True)
 
 
-def _advice(structure: Structure, found: Likeness) -> str:
-    if structure.what == "bases":
-        return "If they are versions of one, give their models one 'base'."
-    if structure.what == "groups":
-        return "Name what they share in the formula, as (1 | recipe) does."
+_ADVICE = {
+    "models": "Give those that stand on one the same 'base', or name what else they share, as "
+    "(1 | recipe) does.",
+    "bases": "If they are versions of one, give their models one 'base'.",
+    "groups": "Name what they share in the formula, as (1 | recipe) does.",
+}
+
+
+def _said_by_base(structure: Structure, found: Likeness) -> bool:
     bases = known_bases(structure.crossing.design.models)
-    own = [{bases[i] for i in group.members} for group in found.groups] if bases else [{"", "?"}]
-    if all(len(names) == 1 for names in own):
-        return "Their 'base' says so; leave out base=None, and the fit allows for it."
-    return (
-        "Give those that stand on one the same 'base', or name what else they share, as "
-        "(1 | recipe) does."
-    )
+    groups = [{bases[i] for i in group.members} for group in found.groups] if bases else [{"", "?"}]
+    return all(len(names) == 1 for names in groups)
+
+
+def _alike_headline(structure: Structure, found: Likeness) -> str:
+    members = [group.members for group in found.groups]
+    if len(members) == 1 and len(members[0]) <= _MOST_NAMED:
+        who = f"The {structure.what} {_names(structure, found.units, members[0])}"
+    else:
+        n, of = sum(map(len, members)), len(found.units.members)
+        who = f"Of the {of} {structure.what}, {n} (named in the notes)"
+    return f"{who} are too alike to count as independent, so that the interval is too narrow."
 
 
 def _unequal_note(structure: Structure, found: Unequal) -> Note:
