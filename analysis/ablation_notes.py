@@ -99,7 +99,9 @@ def _single_seeds(models: pd.DataFrame) -> Note | None:
         f"{who} trained with a single seed: how much a run would differ if it were repeated is "
         "judged only by how far runs depart from the formula, where there are more runs than "
         "columns. Train with more seeds to tell chance from curvature.",
-        "With a single seed, chance between runs cannot be told from curvature.",
+        "With a single seed, chance between runs cannot be told from curvature."
+        if single == len(seeds)
+        else "",
     )
 
 

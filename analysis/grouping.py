@@ -12,7 +12,7 @@ the matrices have eigenvectors in common, so that the crossing still factorises 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -34,6 +34,7 @@ __all__ = [
     "known_bases",
     "make_space",
     "plain_group",
+    "restrict_space",
     "run_labels",
     "shared_models",
 ]
@@ -325,6 +326,45 @@ def make_space(
         kind_of=_kind_of(own_kinds, len(columns)),
         dropped=tuple(group.name for group in wanted if group not in kept),
     )
+
+
+def restrict_space(
+    space: ModelSpace, keep: NDArray[np.intp], columns: Array, spans: Iterable[Array] = ()
+) -> ModelSpace:
+    """Split the space of some of the models, with the same groups, kinds and parts as for all.
+
+    Nothing is found anew: a base that is no longer shared, or a family without a model, keeps its
+    variance.
+
+    Parameters
+    ----------
+    space : ModelSpace
+        Of all models.
+    keep : ndarray of int
+        Which of them.
+    columns, spans
+        As for :func:`make_space`, of the models kept. The columns may be collinear.
+
+    Returns
+    -------
+    ModelSpace
+    """
+    masks = {kind: space.kind_of == k for k, kind in enumerate(space.kinds)}
+    whole = _parts(list(space.groups), masks, len(space.kind_of))
+    parts = {part: matrix[np.ix_(keep, keep)] for part, matrix in whole.items()}
+    groups = tuple(Group(g.name, g.labels[keep], g.values[keep]) for g in space.groups)
+    basis = _span_of(columns)
+    found = _split(basis, parts, list(groups))
+    if found is None:
+        # A dense block of everything is slow, but as exact.
+        basis = _appended(basis, np.eye(len(keep)))
+        found = basis, _eigenspaces(_outside(basis), parts, list(groups)) or ()
+    closed, blocks = _in_blocks(found[0], parts, list(spans))
+    in_span = {part: closed.T @ matrix @ closed for part, matrix in parts.items()}
+    return replace(
+        space, basis=closed, blocks=blocks, in_span=in_span, subspaces=found[1], groups=groups,
+        kind_of=space.kind_of[keep],
+    )  # fmt: skip
 
 
 def _span_of(columns: Array) -> Array:

@@ -257,7 +257,9 @@ class Leans:
         return np.asarray(self._kept["precision"])
 
 
-def lean_model(problem: Problem, margins: Margins, v: Array, weights: Array, sign: Array) -> LeanModel:
+def lean_model(
+    problem: Problem, margins: Margins, v: Array, weights: Array, sign: Array
+) -> LeanModel:
     """Reduce a fit to the leans of a contrast of categories under a contrast of framings.
 
     Parameters

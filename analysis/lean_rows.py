@@ -92,9 +92,7 @@ def _in_common(cells: pd.DataFrame, pair: tuple[str, str]) -> Array:
     return np.array(same, dtype=float).reshape(len(keys), len(wanted))
 
 
-def bent_rows(
-    design: ModelDesign, models: pd.DataFrame, bends: Sequence[Bend | None]
-) -> Array:
+def bent_rows(design: ModelDesign, models: pd.DataFrame, bends: Sequence[Bend | None]) -> Array:
     """Design rows of models, in which what depends on the family may level off.
 
     Shape (bend, model, column).

@@ -215,9 +215,7 @@ def _choose(log_weight: Array, rng: np.random.Generator) -> NDArray[np.intp]:
     return np.asarray(np.argmax(log_weight + rng.gumbel(size=log_weight.shape), axis=0))
 
 
-def _draw_free(
-    model: LeanModel, columns: Array, at_end: Array, rng: np.random.Generator
-) -> Array:
+def _draw_free(model: LeanModel, columns: Array, at_end: Array, rng: np.random.Generator) -> Array:
     """Draw leans of cells of which each has its own, (draw, cell)."""
     basis = model.span(columns)
     n_cells, n = at_end.shape

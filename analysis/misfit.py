@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from valuebias.analysis.confounding import Imbalance, largest_slope, word_imbalances
+from valuebias.analysis.confounding import Estimate, Imbalance, largest_slope, word_imbalances
 from valuebias.analysis.contrasts import category_contrasts, framing_contrasts
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.grouping import SIDES, known_bases, run_labels
@@ -44,10 +44,10 @@ STATISTICS = {
 
 # Share of its standard error by which the estimate must be too sure before the headline says so.
 _WIDER = 1.1
-_GAP_LEVEL = 0.01
-_SLOPE_LEVEL = 0.02
+_GAP_LEVEL = 0.05
+_SLOPE_LEVEL = 0.05
 # Standard errors by which adjusting for a covariate must move the estimate.
-_MOVED = 0.25
+_MOVED = 0.2
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,14 @@ class Structure:
         contrast = self.crossing.word_basis @ self.on_axes
         return np.asarray(self.sign @ (np.nan_to_num(means) @ contrast))
 
-    def by_word(self, means: Array) -> Array:
-        """Combine models and framings as the headline does, for every word."""
-        weights = np.linalg.pinv(self.crossing.design.matrix).T @ self.row
-        return np.einsum("f,m,fmw->w", self.sign, weights, means)
-
-    def unit_weights(self, units: Units) -> Array:
-        """Weights of the units in the headline's estimate."""
-        rows = np.array([units.rows[list(own)].mean(axis=0) for own in units.members])
-        return np.asarray(np.linalg.pinv(rows).T @ self.row)
+    def estimate(self, means: Array) -> Estimate:
+        """Give what every unit makes of the words, signed, and its weight in the headline."""
+        signed = np.tensordot(self.sign, means, 1)
+        names = np.array(self.labels)
+        first = np.array([np.argmax(names == name) for name in dict.fromkeys(self.labels)])
+        share = (names[first, None] == names) / (names[first, None] == names).sum(axis=1)[:, None]
+        rows = share @ self.crossing.design.matrix
+        return Estimate(share @ signed, np.linalg.pinv(rows).T @ self.row, self.kinds[first])
 
     def statistics(self, y: Array) -> dict[str, float]:
         """Give the statistics by name; NaN where the layout has none."""
@@ -139,7 +138,7 @@ class Structure:
             ratios = spread_ratios(singly(units), self.leans(means))
             out |= {f"unequal {of}": ratio for of, ratio in ratios.items()}
         out["word covariate"] = largest_slope(
-            self.numbers, self.crossing.word_basis, self.by_word(means)
+            self.numbers, self.crossing.word_basis, self.estimate(means)
         )
         return out
 
@@ -199,7 +198,7 @@ def structure_notes(
     if structure.apart:
         units = structure.units(means)
         found = find_alike(units, rng)
-        weights = structure.unit_weights(units)
+        weights = structure.estimate(means).weights
         if found.groups:
             notes.append(_alike_note(structure, found, found.widening(weights)))
         unequal = unequal_kinds(found, structure.leans(means), weights)
@@ -209,7 +208,7 @@ def structure_notes(
         structure.numbers,
         structure.crossing.word_basis,
         structure.on_axes,
-        structure.by_word(means),
+        structure.estimate(means),
     )
     level = _SLOPE_LEVEL / max(len(imbalances), 1)
     confounded = [

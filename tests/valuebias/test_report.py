@@ -31,6 +31,7 @@ from valuebias.plots.labels import visible
 from valuebias.report import write_report
 from valuebias.report.comparison import compare
 from valuebias.report.content import number
+from valuebias.report.gathering import gather
 from valuebias.report.inert import markdown, tex
 from valuebias.simulate import simulate
 
@@ -360,6 +361,23 @@ def test_a_report_of_one_framing_signs_nothing(
     found = compare(fit).headline().set_index("spec")["estimate"]
     assert (found > 0).all()
     assert {"hierarchical", "random intercept"} <= set(found.index)
+
+
+def test_leans_of_bases_have_a_table_of_their_own(simulated: xr.Dataset) -> None:
+    based = simulated.assign_coords(base=("model", ["<b>b</b>", "<b>b</b>", "c", *"ddee"]))
+    fit = valuebias.fit(based, draws=60, tune=150, chains=2, seed=1, progress=False)
+    assert isinstance(fit, Fit)
+    content = gather(fit, figures=False)
+    tables = {table.name: table for section in content.sections for table in section.tables}
+    shown = tables["group_leans"].cells()
+    assert {row[1] for row in shown} == {"<b>b</b>", "c", "d", "e"}
+    own = fit.contrasts()
+    means = own[(own["estimand"] == "base lean") & (own["framing"] == "signed")]["mean"]
+    assert len(shown) == len(means) == 4
+    main = tables["contrasts"]
+    assert "base lean" not in {row[0] for row in main.cells()}
+    assert (main.frame["estimand"] == "base lean").any()
+    assert "generalises over models and bases" in tables["words"].caption
 
 
 def test_word_lists_say_how_many_signs_are_wrong(page: Page, hostile_fit: Fit) -> None:

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["AblationFit", "fit_ablation", "fit_ablation_medians"]
 
 _CHAINS = 4
+_MEDIAN_BASES = Note(
+    "bases left out",
+    "families have several bases, and what runs of one base share is not in the model of medians: "
+    "taken as independent, they make all intervals too narrow.",
+    "What runs of one base share is left out, so the interval is too narrow.",
+)
 _OF_FAMILIES = ("one model a family", "one base a family", "bases left out")
 _COLUMNS = ("source", "n_pairs", "base", "family", "category", "checkpoint", "median_rank")
 
@@ -236,7 +242,7 @@ def fit_ablation_medians(
     >>> bool(fit.gaps()["mean"].between(5, 13).all())
     True
     """
-    from valuebias.analysis.ablation import check_models, choose_formula, progress_of
+    from valuebias.analysis.ablation import base_of, check_models, choose_formula, progress_of
     from valuebias.analysis.ablation_medians import draw_medians
     from valuebias.analysis.formula import parse_formula
     from valuebias.analysis.levelling import draw_leans
@@ -272,6 +278,8 @@ def fit_ablation_medians(
         provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
     )
     made.notes += ablation_notes(made)
+    if base_of(models) is not None:
+        made.notes.append(_MEDIAN_BASES)
     _warn(made)
     text = "medians carry no uncertainty of words and prompts: intervals are for these words and "
     made.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))

@@ -29,7 +29,7 @@ def ablation_notes(made: AblationFit) -> list[Note]:
     """
     models = made.curves.models
     slopes = None
-    if has_base_slopes(models) and made.curves.by_pairs:
+    if made.fit is not None and has_base_slopes(models) and made.curves.by_pairs:
         slopes = any(
             term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
             for term in split_random(made.formula)[1]

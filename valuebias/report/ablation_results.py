@@ -250,9 +250,7 @@ def curve_section(made: AblationMaterial) -> Section:
             Column("_median", "median", right=True),
             interval_column(),
         )
-        caption = (
-            "The number of pairs from which the gap stays as it is. Beyond the range it is the prior's."
-        )
+        caption = "The number of pairs from which the gap stays as it is. Beyond the range it is the prior's."
         tables.append(Table("levelling", caption, levelling, columns, shown))
     return Section("curve", title, tables=tuple(tables))
 
