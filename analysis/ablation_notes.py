@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from valuebias.analysis.notes import Note
@@ -34,6 +35,7 @@ def layout_notes(
     Returns
     -------
     list of Note
+        In the order in which they are told.
     """
     notes = [_one_base(models), _single_seeds(models)]
     if base_slopes is False:
@@ -130,6 +132,7 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
     Returns
     -------
     list of Note
+        One for every two families and source whose line is contradicted.
     """
     notes = []
     tests = departures.drop_duplicates(["name", "source"])
@@ -138,7 +141,7 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
         first = table.iloc[0]
         if first["p_straight"] >= limit:
             continue
-        far = table.loc[(table["mean"].abs() / table["sd"]).idxmax()]
+        far = table.iloc[int(np.argmax(table["mean"].abs() / table["sd"]))]
         told = (
             f"the gap {name} on {source} does not change evenly over doublings of the pairs: at "
             f"{far['n_pairs']:,.0f} it departs by {far['mean']:+.2g} from a straight line "

@@ -1,4 +1,4 @@
-"""Gaps that level off: densities against dense normals, draws against the engine's and the truth."""
+"""Gaps that level off: densities against dense normals, draws against the engine and the truth."""
 
 from __future__ import annotations
 
@@ -147,9 +147,7 @@ def test_a_level_in_the_range_is_found_whatever_both_families_do(level: float) -
     drawn = drawn_from(lean, design, draws=400, run=0.02, base=0.02)
     at = np.log2(drawn.level[0, :, 0] / QUANTITIES[0])
     assert np.mean(np.abs(np.minimum(at, 3) - level) < 0.26) > 0.95
-    design_curves = drawn.curves(
-        design, np.zeros((4, 100, 4)), np.zeros((4, 100, len(n))), "a − c"
-    )
+    design_curves = drawn.curves(design, np.zeros((4, 100, 4)), np.zeros((4, 100, len(n))), "a − c")
     ends = design_curves.ends("s", [1000, 2000, 4000, 8000])
     gap = design_curves.gap(("A", "B"), ends)
     np.testing.assert_allclose(
