@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from valuebias.analysis.ablation import is_ablation
+from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.notes import Note
 
-__all__ = ["curve_notes", "layout_notes"]
+__all__ = ["curve_notes", "layout_notes", "plain_fit_notes"]
 
 _UNLIKELY = 0.01
 _CELL = ("base", "source", "n_pairs", "objective")
@@ -117,6 +119,21 @@ def _apart(models: pd.DataFrame, source: str, most: float) -> Note:
         f"families were trained on different numbers of pairs of {source}: {named}. A gap {common} "
         "is extrapolated for the family that has no runs there, and marked so.",
     )
+
+
+def plain_fit_notes(design: ModelDesign) -> list[Note]:
+    """Say that a formula averages over what models were trained on, where they differ in it."""
+    used = set().union(*(factor.names for factor in design.variables))
+    if used & {"source", "n_pairs"} or not is_ablation(design.models):
+        return []
+    return [
+        Note(
+            "training averaged over",
+            f"models differ in the preferences they were trained on, and the formula "
+            f"{design.formula!r} averages over that. valuebias.fit_ablation(dataset) says how the "
+            "gap between families changes with it.",
+        )
+    ]
 
 
 def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
