@@ -138,7 +138,7 @@ class Curves:
             studied = sorted({x for family in pair for x in self.quantities(str(source), family)})
             first = studied[0] if studied else n.min()
             points = np.unique([first, *level[level < n.max()], *n])
-            there = pd.DataFrame({"source": source, "n_pairs": points, "progress": progress})
+            there = self.ends(str(source), points).assign(progress=float(str(progress)))
             # What both families have in common drops out, so that all may be taken at the level.
             values = coefficient @ self._gap_rows(pair, there).T
             at = np.searchsorted(points, np.minimum(n, level[..., None]))
@@ -214,6 +214,7 @@ class Curves:
         quantities : list of float
             The numbers of pairs that both families have runs with.
         gap : ndarray, shape (free draw, quantity)
+            Of the first family over the second.
         """
         if self.free is None:
             raise ValueBiasError("these curves have no free leans.")

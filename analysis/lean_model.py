@@ -207,12 +207,12 @@ class Leans:
         return len(self.lean)
 
     def with_further(self, n_columns: int) -> Leans:
-        """The same with further columns, whose effects may be as large as any."""
+        """Add columns, whose effects may be as large as any."""
         widest = self.scales[1:].max(initial=0.0) or self.scales[0]
         return replace(self, scales=np.append(self.scales, np.full(n_columns, widest)), _kept={})
 
     def log_evidence(self, columns: Array, factor: Array) -> Array:
-        """Log-density of the leans, effects integrated out, up to what the columns leave; (draw,)."""
+        """Log-density of the leans, effects integrated out, as far as columns matter; (draw,)."""
         root, half = self._solved(columns, factor)
         log_det = np.log(np.einsum("sii->si", root)).sum(axis=1)
         return np.asarray(0.5 * (half**2).sum(axis=(1, 2)) - log_det)
@@ -224,7 +224,7 @@ class Leans:
         return np.asarray(np.linalg.solve(root.swapaxes(-1, -2), half + noise)[..., 0])
 
     def log_density_of_factors(self, columns: Array, factors: Array) -> Array:
-        """Log posterior density of the factor at some values, (factor, draw); effects integrated out."""
+        """Log posterior density of factors, effects integrated out; (factor, draw)."""
         explained = (columns * self.scales**2) @ columns.swapaxes(-1, -2)
         root = np.linalg.cholesky(self.fixed + explained)
         half = np.linalg.solve(root, self.own)
@@ -246,7 +246,8 @@ class Leans:
         at = np.arange(precision.shape[-1])
         precision[:, at, at] += self.scales**-2.0
         root = np.linalg.cholesky(precision)
-        return root, np.linalg.solve(root, weighed.swapaxes(-1, -2) @ self.lean[..., None])
+        half = np.linalg.solve(root, weighed.swapaxes(-1, -2) @ self.lean[..., None])
+        return np.asarray(root), np.asarray(half)
 
     def _precision(self, factor: Array) -> Array:
         # The same factor is asked for under every level.

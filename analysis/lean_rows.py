@@ -138,7 +138,8 @@ def average_rows(
     for name in names:
         frame[name] = np.repeat(cells[name].to_numpy(), len(kinds))
     # A number may be a level, too, and a level is a text: 1000 is not 1000.0.
-    if np.issubdtype(models["n_pairs"].dtype, np.integer) and (frame["n_pairs"] % 1 == 0).all():
+    whole = pd.api.types.is_integer_dtype(models["n_pairs"])
+    if whole and (frame["n_pairs"] % 1 == 0).all():
         frame["n_pairs"] = frame["n_pairs"].astype(models["n_pairs"].dtype)
     rows = bent_rows(design, frame, bends).reshape(len(bends), len(cells), len(kinds), -1)
     return np.asarray(np.average(rows, axis=2, weights=kinds.to_numpy(dtype=float)))
@@ -158,7 +159,7 @@ def own_columns(design: ModelDesign, cells: pd.DataFrame) -> Array:
     if design.factor(_COURSE) is None:
         return own
     # Runs start alike, whatever they are trained on.
-    return own * np.sqrt(design.models["progress"].to_numpy(dtype=float))[:, None]
+    return np.asarray(own * np.sqrt(design.models["progress"].to_numpy(dtype=float))[:, None])
 
 
 def _cell_of(design: ModelDesign) -> pd.DataFrame:

@@ -92,6 +92,7 @@ def levels_of(quantities: list[float]) -> Levels:
     Returns
     -------
     Levels
+        From the second number on.
 
     Examples
     --------

@@ -282,6 +282,7 @@ def _fit_hierarchical(
     numbers: dict[str, Any],
     progress: bool,
 ) -> Fit:
+    from valuebias.analysis.ablation_notes import plain_fit_notes
     from valuebias.analysis.contrasts import category_contrasts
     from valuebias.analysis.hierarchical import (
         Model,
@@ -302,7 +303,7 @@ def _fit_hierarchical(
     problem = make_problem(data, Model(**options), as_prior(prior))
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
-    notes = consequences(crossing)
+    notes = consequences(crossing) + plain_fit_notes(crossing.design)
     if numbers["tune"] is None:
         numbers["tune"] = _TUNE[crossing.complete]
     with progress_bar("sampling", shown=progress) as advance:

@@ -20,7 +20,8 @@ from valuebias.report.content import Content
 from valuebias.text import visible
 
 SECTIONS = ["glance", "limits", "gaps", "slope", "share", "closing", "curve", "framings",
-            "trajectories", "movers", "convergence", "audit", "methods", "provenance", "reproduce"]  # fmt: skip
+            "trajectories", "movers", "convergence", "audit", "methods", "provenance",
+            "reproduce"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

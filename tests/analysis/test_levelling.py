@@ -1,4 +1,4 @@
-"""Gaps that level off: densities against dense normals, draws against the engine's and the truth."""
+"""Gaps that level off: densities against dense normals, draws against the engine and the truth."""
 
 from __future__ import annotations
 

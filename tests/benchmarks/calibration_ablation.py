@@ -3,9 +3,10 @@
     python tests/benchmarks/calibration_ablation.py                   # 50 simulations of each world
     python tests/benchmarks/calibration_ablation.py --simulations 200 --worlds levels --out rows.csv
 
-Every simulation has 2 families × 3 bases × 4 numbers of pairs × 2 seeds, 54 prompts and 263 words, and is of
-one of the worlds below. What is planted is a curve of the gap between the families, in units of the
-scores; bases depart from their family by a lean and by a slope of their own, runs by a lean.
+Every simulation has 2 families × 3 bases × 4 numbers of pairs × 2 seeds, 54 prompts and 263 words,
+and is of one of the worlds below. What is planted is a curve of the gap between the families, in
+units of the scores; bases depart from their family by a lean and by a slope of their own, runs by a
+lean.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class World:
 
 
 def _line(start: float, slope: float, levels: float = np.inf) -> tuple[tuple[float, ...], float]:
-    """Give a gap that changes by ``slope`` a doubling, for so many doublings, and where it closes."""
+    """Give a gap that changes by ``slope`` for so many doublings, and where it closes."""
     doublings = np.log2(np.array(QUANTITIES) / QUANTITIES[0])
     gap = start + slope * np.minimum(doublings, levels)
     needed = (abs(start) - ROPE) / abs(slope)

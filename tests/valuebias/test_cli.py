@@ -354,11 +354,12 @@ class TestAblation:
         told = json.loads(succeeded(result))
         assert "fitted as an ablation. --no-ablation" in result.stderr
         assert set(told) == {"headline", "converged", "messages", "cautions", "gaps", "by_framing",
-                             "slope", "closing", "files"}  # fmt: skip
+                             "slope", "closing", "departures", "levelling", "notes", "files"}  # fmt: skip
         saved = valuebias.load(tmp_path / "fit.nc")
         assert isinstance(saved, AblationFit)
         assert saved.rope == 0.2
         assert told["headline"] == saved.headline()
+        assert [note["code"] for note in told["notes"]] == [note.code for note in saved.notes]
         assert succeeded(run("report", "fit.nc", "--out", "told.md")) == "told.md\n"
         assert (tmp_path / "told.md").read_text(encoding="utf-8").startswith("# Gap in agency")
 

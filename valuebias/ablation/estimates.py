@@ -136,9 +136,10 @@ class Estimates:
         -------
         DataFrame
             Columns ``name``, ``category``, ``source``, ``smallest``, ``largest``, ``support``,
-            ``extrapolated_for`` (as in :meth:`slope`), ``of`` (what the share is of), ``base_lower`` and ``base_upper`` (interval of the gap that is divided by),
-            ``median``, ``lower``, ``upper`` (of the share), ``p_less`` (probability that less than
-            the whole is left, in size), ``why_not``.
+            ``extrapolated_for`` (as in :meth:`slope`), ``of`` (what the share is of),
+            ``base_lower`` and ``base_upper`` (interval of the gap that is divided by), ``median``,
+            ``lower``, ``upper`` (of the share), ``p_less`` (probability that less than the whole
+            is left, in size), ``why_not``.
 
         Raises
         ------
@@ -264,22 +265,24 @@ class Estimates:
         Returns
         -------
         DataFrame
-            Columns ``name``, ``category``, ``source``, ``smallest``, ``largest`` (number of pairs that
-            either family was trained on), ``p_within`` (probability that the change stops within
-            that range), ``prior_within`` (the same before the data), ``median``, ``lower`` and
-            ``upper`` (number of pairs; beyond the largest they are the prior's, infinite for a
-            change that never stops). A row for every two families and every source with two numbers
-            of pairs; none where gaps may not level off.
+            Columns ``name``, ``category``, ``source``, ``smallest``, ``largest`` (number of pairs
+            that either family was trained on), ``p_within`` (probability that the change stops
+            within that range), ``prior_within`` (the same before the data), ``median``, ``lower``
+            and ``upper`` (number of pairs; beyond the largest they are the prior's, infinite for a
+            change that never stops). A row for every two families and every source with two
+            numbers of pairs; none where gaps may not level off.
         """
         check_prob(prob)
-        tail, curves = (1 - prob) / 2, self.curves
+        tail, curves, levelled = (1 - prob) / 2, self.curves, self.curves.levelled
+        if levelled is None:
+            return pd.DataFrame(columns=_LEVELLING)
         rows: list[dict[str, object]] = []
-        for place, pair in enumerate(curves.pairs if curves.levelled is not None else []):
+        for place, pair in enumerate(curves.pairs):
             for source in self.studied:
                 studied = sorted({n for family in pair for n in curves.quantities(source, family)})
                 if len(studied) < 2:
                     continue
-                at = curves.levelled.level[place, ..., curves.sources.index(source)].ravel()
+                at = levelled.level[place, ..., curves.sources.index(source)].ravel()
                 ends = np.quantile(at, [tail, 0.5, 1 - tail], method="inverted_cdf")
                 rows.append(
                     {
@@ -331,9 +334,9 @@ class Estimates:
             raise ValueBiasError(f"horizon must be a number of 1 or more, found {horizon!r}.")
         if points and far > 1:
             raise ValueBiasError(
-                f"the formula {self.formula!r} gives every number of pairs a gap of its own and says "
-                "nothing of others, so nothing can be said beyond the largest. Leave horizon= out, "
-                "or fit a formula with log2(n_pairs)."
+                f"the formula {self.formula!r} gives every number of pairs a gap of its own and "
+                "says nothing of others, so nothing can be said beyond the largest. Leave horizon= "
+                "out, or fit a formula with log2(n_pairs)."
             )
         return float(far)
 

@@ -32,7 +32,7 @@ _MEDIAN_BASES = Note(
     "taken as independent, they make all intervals too narrow.",
     "What runs of one base share is left out, so the interval is too narrow.",
 )
-_OF_FAMILIES = ("one model a family", "one base a family", "bases left out")
+_OF_FAMILIES = ("one model a family", "one base a family", "training averaged over")
 _COLUMNS = ("source", "n_pairs", "base", "family", "category", "checkpoint", "median_rank")
 
 
@@ -146,10 +146,11 @@ def fit_ablation(
     data = data.assign_coords(progress=("model", share))
     models = models.assign(progress=share)
     chosen = choose_formula(models) if formula is None else formula
+    base = base_of(models)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit = fit_scores(
-            data, chosen, base=base_of(models), outcome=outcome, prior=prior, contrast=contrast,
+            data, chosen, base=base, outcome=outcome, prior=prior, contrast=contrast,
             draws=draws, tune=tune, chains=chains, seed=seed, progress=progress,
         )  # fmt: skip
     told = {note.text for note in fit.notes}
@@ -167,8 +168,9 @@ def fit_ablation(
         formula=chosen,
         notes=[],
     )
-    # An ablation's own notes count its bases.
-    made.notes += ablation_notes(made) + [n for n in fit.notes if n.code not in _OF_FAMILIES]
+    # An ablation's own notes count its bases; with one a family they are left out on purpose.
+    said = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
+    made.notes += ablation_notes(made) + [note for note in fit.notes if note.code not in said]
     _warn(made)
     return made
 

@@ -26,6 +26,7 @@ def ablation_notes(made: AblationFit) -> list[Note]:
     Returns
     -------
     list of Note
+        In the order in which they are told.
     """
     models = made.curves.models
     slopes = None
@@ -42,7 +43,7 @@ def ablation_notes(made: AblationFit) -> list[Note]:
 
 
 def _most_in_common(made: AblationFit) -> dict[str, float]:
-    """The most pairs that two families have in common, by source where some have more."""
+    """Give the most pairs that two families have in common, by source where some have more."""
     out = {}
     for source in made.curves.sources:
         ends = {tuple(made.curves.quantities(source, family)) for family in made.curves.families}

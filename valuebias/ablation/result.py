@@ -191,8 +191,8 @@ class AblationFit(Estimates):
         parts = [gaps]
         if self.studied:
             parts.append(self.slope(prob=prob).assign(estimand="gap per doubling", n_pairs=np.nan))
-        columns = ["estimand", "name", "source", "n_pairs", "support", "mean", "median", "sd", "lower",
-                   "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
+        columns = ["estimand", "name", "source", "n_pairs", "support", "mean", "median", "sd",
+                   "lower", "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
         return pd.concat([part[columns] for part in parts], ignore_index=True)
 
     def headline(self) -> str:
