@@ -35,9 +35,9 @@ from valuebias.report.inert import markdown, tex
 from valuebias.simulate import simulate
 
 SECTIONS = ["answer", "limits", "contrasts", "models", "densities", "words", "specs", "ppc",
-            "convergence", "sensitivity", "loo", "audit", "methods", "provenance", "reproduce",
+            "convergence", "sensitivity", "influence", "loo", "audit", "methods", "provenance", "reproduce",
             "references"]  # fmt: skip
-FIGURES = ["forest", "families", "words", "specs", "ppc", "trace", "sensitivity"]
+FIGURES = ["forest", "families", "words", "specs", "ppc", "trace", "sensitivity", "influence"]
 
 any_text = st.text(st.characters(exclude_characters="\x00"), max_size=30)
 
@@ -136,7 +136,7 @@ def test_csv_reads_back(hostile_reports: Path, hostile_fit: Fit) -> None:
     folder = hostile_reports / "tables"
     names = {path.stem for path in folder.iterdir()}
     assert {"answer", "contrasts", "models", "words", "specs", "ppc", "summary", "diagnostics",
-            "prior_sensitivity", "loo", "audit", "priors", "provenance"} <= names  # fmt: skip
+            "prior_sensitivity", "influence", "loo", "audit", "priors", "provenance"} <= names  # fmt: skip
     for path in folder.iterdir():
         with path.open(encoding="utf-8", newline="") as handle:
             for cell in (cell for row in csv.reader(handle) for cell in row):
