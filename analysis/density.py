@@ -331,10 +331,10 @@ class Posterior:
         return sd, correlation, np.exp(shift @ self.contrasts.T)
 
     def unconstrain(self, sd: Array, correlation: Array, spread: Array) -> Array:
-        """Undo :meth:`constrain`: (draw, n_dim)."""
+        """Undo :meth:`constrain`: (…, n_dim)."""
         inside = np.clip(correlation, -1 + 1e-15, 1 - 1e-15)
         parts = (np.log(sd), 2 * np.arctanh(inside), np.log(spread) @ self.contrasts)
-        return np.concatenate([part.reshape(len(sd), -1) for part in parts], axis=1)
+        return np.concatenate([part.reshape(*sd.shape[:-2], -1) for part in parts], axis=-1)
 
     def values(self, x: Array) -> Array:
         """Log-densities at several points ``x`` (point, n_dim)."""

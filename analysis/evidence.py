@@ -30,18 +30,22 @@ def log_integral(
     ----------
     log_density : callable
         From points (point, dimension) to log-densities (point,).
-    draws : ndarray, shape (draw, dimension)
-        From the density; the first half shapes the proposal, the other half is compared with it.
+    draws : ndarray, shape (chain, draw, dimension)
+        From the density; the first half of each chain shapes the proposal, the other half is
+        compared with it.
     rng : Generator
 
     Returns
     -------
     value, error : float
     """
-    fitted, compared = draws[::2], draws[1::2]
+    # Not every other draw: the proposal would be too near the neighbours of what shaped it, which
+    # makes the integral too small by a quarter of a nat.
+    half = draws.shape[1] // 2
+    fitted, compared = (part.reshape(-1, draws.shape[2]) for part in np.split(draws, [half], 1))
     centre, root = fitted.mean(axis=0), np.linalg.cholesky(np.cov(fitted.T, ddof=1))
-    proposed = centre + rng.standard_normal((2 * len(compared), draws.shape[1])) @ root.T
-    constant = np.log(np.diag(root)).sum() + 0.5 * draws.shape[1] * np.log(2 * np.pi)
+    proposed = centre + rng.standard_normal((2 * len(compared), draws.shape[2])) @ root.T
+    constant = np.log(np.diag(root)).sum() + 0.5 * draws.shape[2] * np.log(2 * np.pi)
 
     def log_ratio(points: Array) -> Array:
         z = linalg.solve_triangular(root, (points - centre).T, lower=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -354,11 +355,8 @@ def restrict_space(
     parts = {part: matrix[np.ix_(keep, keep)] for part, matrix in whole.items()}
     groups = tuple(Group(g.name, g.labels[keep], g.values[keep]) for g in space.groups)
     basis = _span_of(columns)
-    found = _split(basis, parts, list(groups))
-    if found is None:
-        # A dense block of everything is slow, but as exact.
-        basis = _appended(basis, np.eye(len(keep)))
-        found = basis, _eigenspaces(_outside(basis), parts, list(groups)) or ()
+    # Never None: a span of as many columns as models holds everything.
+    found = cast("_Split", _split(basis, parts, list(groups), len(keep)))
     closed, blocks = _in_blocks(found[0], parts, list(spans))
     in_span = {part: closed.T @ matrix @ closed for part, matrix in parts.items()}
     return replace(
@@ -401,9 +399,12 @@ def _parts(
     return out
 
 
+_Split = tuple[Array, tuple[Subspace, ...]]
+
+
 def _split(
-    basis: Array, parts: dict[Part, Array], groups: list[Group]
-) -> tuple[Array, tuple[Subspace, ...]] | None:
+    basis: Array, parts: dict[Part, Array], groups: list[Group], most: int = _MOST_COLUMNS
+) -> _Split | None:
     """Widen the span until the rest falls into subspaces; None where that takes too many columns.
 
     Groups that conflict outside the span (crossed ones in an uneven layout) come into it whole,
@@ -411,7 +412,7 @@ def _split(
     """
     conflicting = sorted(groups, key=lambda group: group.n_levels)
     while True:
-        closed = _closed(basis, list(parts.values()))
+        closed = _closed(basis, list(parts.values()), most)
         if closed is None:
             return None
         rest = _outside(closed)
@@ -421,9 +422,9 @@ def _split(
         basis = _appended(basis, conflicting.pop(0).indicators)
 
 
-def _closed(basis: Array, matrices: list[Array]) -> Array | None:
+def _closed(basis: Array, matrices: list[Array], most: int) -> Array | None:
     """Add columns until every matrix acts within the span; None where it takes too many."""
-    if basis.shape[1] > _MOST_COLUMNS:
+    if basis.shape[1] > most:
         return None
     # Only what the last round added can lead further out.
     fresh = basis
@@ -431,7 +432,7 @@ def _closed(basis: Array, matrices: list[Array]) -> Array | None:
         images = np.concatenate([matrix @ fresh for matrix in matrices], axis=1)
         wider = _appended(basis, images)
         fresh, basis = wider[:, basis.shape[1] :], wider
-        if basis.shape[1] > _MOST_COLUMNS:
+        if basis.shape[1] > most:
             return None
     return basis
 

@@ -36,9 +36,8 @@ def influence(fit: Recovery, table: pd.DataFrame, *, progress: bool) -> pd.DataF
     own, prob = table.iloc[0], table.attrs["prob"]
     contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
     asked = headline_combination(fit.problem.crossing, contrast)
-    rows: list[dict[str, Any]] = [
-        {"unit": "fit", "name": "all data", "remark": "", **own[list(_NUMBERS)]}
-    ]
+    first = {"unit": "fit", "name": "all data", **own[list(_NUMBERS)], "remark": ""}
+    rows: list[dict[str, Any]] = [first]
     units = left_out_units(fit.data, fit.spec)
     with progress_bar("leaving out", shown=progress) as advance:
         for i, (kind, unit) in enumerate(units):
@@ -77,7 +76,7 @@ def _without(fit: Recovery, asked: Combination, unit: Unit, prob: float) -> dict
     crossing = fit.problem.crossing
     keep = np.setdiff1d(np.arange(crossing.shape[0]), unit.models)
     if not _estimable(crossing.design.matrix[keep], asked.row):
-        return {"remark": f"not estimable: {_loss(fit, keep)}"}
+        return dict.fromkeys(_NUMBERS, np.nan) | {"remark": f"not estimable: {_loss(fit, keep)}"}
     found = _headline(fit.without(unit), asked)
     tail = (1 - prob) / 2
     negative = found.below(0.0)

@@ -132,8 +132,9 @@ class Whole:
         constant = self._constant(unit)
         if unit.word >= 0 and self.problem.crossing.covariate_names:
             # What is left is not quite the model of the other words: weigh its draws.
-            given = self._densities([unit], left.v)[:, 0]
-            ratio = self.posterior.values(x) - given + constant - reduced.values(x)
+            given = self._densities([unit], left.v)[0]
+            flat = x.reshape(len(given), -1)
+            ratio = self.posterior.values(flat) - given + constant - reduced.values(flat)
             integral += float(logsumexp(ratio) - np.log(len(ratio)))
         whole, whole_error = self._integral
         return whole - integral + constant, float(np.hypot(error, whole_error))

@@ -167,11 +167,11 @@ class Recovery:
 
     @cached_property
     def unconstrained(self) -> Array:
-        """SDs, correlations and spreads on the scale of the density, (draw, parameter)."""
+        """SDs, correlations and spreads on the scale of the density, (chain, draw, parameter)."""
         correlation = self.tree["posterior"]["correlation"].to_numpy()
         posterior = self.problem.posterior(self.problem.strata)
-        correlation = correlation.reshape(len(self.sd), -1)
-        return posterior.unconstrain(self.sd, correlation, self.spread)
+        flat = posterior.unconstrain(self.sd, correlation.reshape(len(self.sd), -1), self.spread)
+        return flat.reshape(*correlation.shape[:2], -1)
 
     @cached_property
     def effects(self) -> EffectDraws:

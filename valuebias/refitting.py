@@ -56,10 +56,9 @@ class LeftOutFit:
 
     @property
     def unconstrained(self) -> Array:
-        """All draws on the scale of the density, (draw, parameter)."""
+        """All draws on the scale of the density, (chain, draw, parameter)."""
         draws, posterior = self.variances, self.problem.posterior(self.problem.strata)
-        flat = [a.reshape(-1, *a.shape[2:]) for a in (draws.sd, draws.correlation, draws.spread)]
-        return posterior.unconstrain(*flat)
+        return posterior.unconstrain(draws.sd, draws.correlation, draws.spread)
 
 
 def refit(fit: Fit, *, prior: Prior, outcome: str, progress: bool = False) -> Fit:

@@ -15,7 +15,7 @@ def test_the_integral_of_logs_of_gammas_is_that_of_the_gamma_function(least: flo
     # The log of an SD that may be zero has such a tail: e^x to the left.
     shapes = least * np.array([1.0, 1.5, 2.0, 3.0, 10.0])
     rng = np.random.default_rng(1)
-    draws = np.log(rng.gamma(shapes, size=(2000, 5)))
+    draws = np.log(rng.gamma(shapes, size=(4, 500, 5)))
     expected = special.gammaln(shapes).sum()
     value, error = log_integral(lambda x: (shapes * x - np.exp(x)).sum(axis=1), draws, rng)
     assert 0 < error < 0.1
@@ -26,7 +26,7 @@ def test_the_integral_of_a_normal_density_is_exact() -> None:
     # The proposal fits it but for its own error, so that little is left to sample.
     rng = np.random.default_rng(2)
     root = rng.standard_normal((8, 8))
-    draws = 100 + rng.standard_normal((1000, 8)) @ root.T
+    draws = 100 + rng.standard_normal((2, 500, 8)) @ root.T
     density = stats.multivariate_normal(np.full(8, 100.0), root @ root.T)
     value, error = log_integral(lambda x: density.logpdf(x) - 1e5, draws, rng)
     assert value == pytest.approx(-1e5, abs=4 * error)
@@ -38,7 +38,7 @@ def test_its_error_is_what_it_varies_by() -> None:
     found = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        draws = np.log(rng.gamma(shapes, size=(400, 3)))
+        draws = np.log(rng.gamma(shapes, size=(2, 200, 3)))
         found.append(log_integral(lambda x: (shapes * x - np.exp(x)).sum(axis=1), draws, rng))
     values, errors = np.array(found).T
     assert values.mean() == pytest.approx(special.gammaln(shapes).sum(), abs=0.03)

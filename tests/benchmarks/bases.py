@@ -23,9 +23,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from conditions import conditions
+
+ROOT = Path(__file__).parents[2]
 
 EARLIER = "f713f0a"
 BOUND = 1.3

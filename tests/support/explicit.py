@@ -97,7 +97,7 @@ class Explicit:
                 return pt.stack([first, turned], axis=-1)
 
             def about(name: str, mean, spread, *dims: str) -> pt.TensorVariable:
-                """Draw effects about a mean (*dims, framing): the second framing given the first."""
+                """Draw effects about a mean (*dims, framing), the second given the first."""
                 one, two = sd[name][0] * spread, sd[name][1] * spread
                 first = pm.Normal(f"{name} 1", mean[..., 0], one, dims=dims)
                 slope = rho[name] * two / one

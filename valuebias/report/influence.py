@@ -44,10 +44,9 @@ def influence_section(made: Material) -> Section:
         "The headline without each model and each base that models share; shift: by how many "
         "posterior SDs of the fit the mean moves."
     )
-    estimable = table.dropna(subset=["mean"])
-    shown = with_chance(with_interval(estimable, made.digits), made.effective, "p_direction")
-    shown = pd.concat([shown, table[table["mean"].isna()]]).loc[table.index]
-    shown = shown.fillna({"_interval": "–", "_p_direction": "–"})
+    shown = with_chance(with_interval(table, made.digits), made.effective, "p_direction")
+    texts = ["_interval", "_p_direction"]
+    shown[texts] = shown[texts].where(table["mean"].notna(), "–")
     return Section(
         "influence",
         _TITLE,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from valuebias.analysis.loo import LOO
     from valuebias.fit_result import Fit
 
-__all__ = ["PROB", "Advance", "Material", "collect"]
+__all__ = ["PROB", "Advance", "Material", "collect", "why_no_influence"]
 
 PROB = 0.9
 """Probability of every interval in a report."""
@@ -111,7 +111,7 @@ def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material
         return value
 
     words, no_words = _words(fit)
-    no_influence = _too_long(fit)
+    no_influence = why_no_influence(fit)
     sensitivity = told(fit.prior_sensitivity(prob=PROB, progress=False))
     return Material(
         fit=fit,
@@ -139,8 +139,8 @@ def _words(fit: Fit) -> tuple[pd.DataFrame | None, str]:
         return None, str(error)
 
 
-def _too_long(fit: Fit) -> str:
-    """Say so where leaving out each model would take minutes."""
+def why_no_influence(fit: Fit) -> str:
+    """Say so where leaving out each model would take minutes; empty where it does not."""
     n = len(left_out_units(fit.data, fit.spec))
     if fit.spec["n_missing"]:
         why = "Of an incomplete crossing each takes as long as the fit itself"
