@@ -4,7 +4,7 @@
 # given, so that code ported by name alone gives the largest weight to the draw that should have the least, and
 # reports the Pareto k of the other tail. Neither warns.
 # Seen: for log ratios x that rise from draw to draw, the last draw has the largest weight by arviz.psislw and the
-# smallest by arviz_stats; only arviz_stats given -x agrees (to 1e-6), its k too.
+# smallest by arviz_stats; only arviz_stats given -x agrees (to a hundredth), and Pareto's k is .246, .310 and .246.
 # Needs Python 3.11 or newer and pip; installs pinned packages in a temporary folder. Exits 1 if this changes.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -37,8 +37,9 @@ print("largest weight at draw:", old.argmax(), same.argmax(), turned.argmax(), "
 print("Pareto k:", round(float(old_k), 4), round(float(same_k), 4), round(float(turned_k), 4))
 assert old.argmax() == len(x) - 1
 assert same.argmax() == 0
-assert np.abs(old - turned).max() < 1e-6
-assert abs(float(old_k) - float(turned_k)) < 1e-6
-assert abs(float(old_k) - float(same_k)) > 0.005
+print("largest difference of log weights, the sign turned:", np.abs(old - turned).max().round(4))
+assert np.abs(old - turned).max() < 0.01
+assert abs(float(old_k) - float(turned_k)) < 0.001
+assert abs(float(old_k) - float(same_k)) > 0.05
 print("as described: the two take log weights of opposite signs")
 PYTHON
