@@ -26,6 +26,7 @@ _VERDICTS = {
 }
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
+_LEAST_MOVE = 0.01
 # What the formula may name of what differs between families, and what that adjusts for.
 _ADJUSTED = {"source": "data", "n_params": "size"}
 _LEAN = {
@@ -204,7 +205,9 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
     others = table.iloc[1:]
     for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
-        if other == verdict and not turned:
+        # A verdict at its threshold may change by the draws' own error.
+        moved = abs(row["p_direction"] - own["p_direction"]) >= _LEAST_MOVE
+        if (other == verdict or not moved) and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""
         clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"

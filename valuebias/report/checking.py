@@ -13,7 +13,7 @@ from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
 from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
 from valuebias.sensitivity import by_influence
-from valuebias.wording import under
+from valuebias.wording import sampled_units, under
 
 if TYPE_CHECKING:
     from valuebias.analysis.audit import Audit
@@ -100,7 +100,8 @@ def _why(made: Material, table: pd.DataFrame) -> tuple[str, ...]:
         f"paraphrase added, although there are no more than {n_models} models to learn from. With "
         "random slopes, the category × framing effects of the models may differ within a family, "
         "and the models become the replicates.",
-        "This model does the same and also takes the words and prompts as samples. It estimates "
+        f"This model does the same for {sampled_units(made.fit.problem.components.names)}, and "
+        "also takes the words and prompts as samples. It estimates "
         "mean ranks of words, the paper's models the median rank of a category's words, so that "
         "the estimates themselves need not coincide.",
     ]

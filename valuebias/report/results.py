@@ -8,6 +8,7 @@ import pandas as pd
 
 from valuebias.analysis.contrasts import TURNED
 from valuebias.analysis.outcome import describe
+from valuebias.fit_result import Fit
 from valuebias.plots import families, forest, words
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
@@ -104,14 +105,25 @@ def limits_section(made: Material) -> Section:
     counts = Counter(fit.data["family"].to_numpy().tolist())
     listed = ", ".join(f"{n} of {family}" for family, n in counts.items())
     items.append(
-        f"The answer rests on {fit.data.sizes['model']} models: {listed}. They were not drawn at "
-        "random from all models of their families."
+        f"The answer rests on {fit.data.sizes['model']} models: {listed}.{_bases(fit)} They were "
+        "not drawn at random from all models of their families."
     )
     items.append(
         "What else differs between the groups (size, preference data, training recipe) is "
         f"adjusted for only where the formula names it: {fit.spec['formula']}."
     )
     return Section("limits", "What the data cannot say", items=tuple(items))
+
+
+def _bases(fit: Fit) -> str:
+    """Count the bases of each family, where models share some."""
+    base = fit.problem.crossing.space.group("base")
+    if base is None:
+        return ""
+    pairs = {*zip(fit.data["family"].to_numpy().tolist(), base.labels.tolist(), strict=True)}
+    counts = Counter(family for family, _ in sorted(pairs))
+    listed = ", ".join(f"{n} of {family}" for family, n in counts.items())
+    return f" They stand on {base.n_levels} bases: {listed}."
 
 
 def contrast_section(made: Material) -> Section:
