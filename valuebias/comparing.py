@@ -71,12 +71,12 @@ def compare(
     >>> import valuebias
     >>> data = valuebias.datasets.load("simulated")
     >>> fits = {
-    ...     formula: valuebias.fit(data, formula, draws=200, seed=1, progress=False)
-    ...     for formula in ("~ family", "~ 1")
+    ...     name: valuebias.fit(data, spread=spread, draws=200, seed=1, progress=False)
+    ...     for name, spread in {"one spread": False, "a spread a family": True}.items()
     ... }
     >>> table = valuebias.compare(fits, by="model", progress=False)
-    >>> table["elpd_diff"].iloc[0]
-    np.float64(0.0)
+    >>> float(table["elpd_diff"].iloc[0])
+    0.0
     """
     from valuebias.fit_result import Fit
 

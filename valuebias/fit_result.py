@@ -431,7 +431,7 @@ class Fit:
         By score the average over draws is weighted and exact. Otherwise the weights are smoothed
         (PSIS); where Pareto's k says that they are not to be trusted, the model is fitted without
         the unit, and the density is the ratio of two integrals, with the unit and without, each by
-        bridge sampling. Models always need that: one brings thousands of scores.
+        bridge sampling. Models mostly need that: one brings thousands of scores.
 
         Source: Vehtari et al. 2017, *Statistics and Computing* 27, 1413–1432; 2024, *JMLR* 25(72);
         Gronau et al. 2020, *Journal of Statistical Software* 92(10).

@@ -390,7 +390,8 @@ def loo_section(made: Material) -> Section:
         f"{number(3, signed=True)(found.elpd / found.n)} a score, with {number(0)(found.p_loo)} "
         f"effective parameters. The smallest relative effective size of the importance weights is "
         f"{found.min_weight_ess:.2f} (near 1 is good). Compare it only with other models of the "
-        "same outcome."
+        "same outcome. It is about one more score of these models and words; how well further "
+        "models, bases or words are predicted say fit.loo(by='base') and valuebias.compare."
     )
     by_model = found.pointwise.mean(("prompt", "response")).to_series()
     counts = found.pointwise.notnull().sum(("prompt", "response")).to_series()
