@@ -103,15 +103,17 @@ def of_words(table: pd.DataFrame) -> list[str]:
         return []
     lines = [
         "| `words()`, clustered as the paper's ten | ten largest: coverage | all words: coverage "
-        "| certain | of these with the wrong sign | ten largest: size over truth |",
-        "|---" * 6 + "|",
+        "| certain, over all | of these with the wrong sign | P(direction) ≥ .975, over all "
+        "| of these with the wrong sign | ten largest: size over truth |",
+        "|---" * 8 + "|",
     ]
     for name in names:
         row = table.loc[name]
         lines.append(
             f"| bases {'known' if name.endswith(', known') else 'not known'} "
             f"| {row['top_covered']:.2f} | {row['words_covered']:.2f} "
-            f"| {row['certain']:.1f} of 263 | {percent(row['wrong'])} "
+            f"| {row['certain'] * row['n']:.0f} | {percent(row['certain_wrong'])} "
+            f"| {row['likely'] * row['n']:.0f} | {percent(row['likely_wrong'])} "
             f"| {row['exaggeration']:.1f} |"
         )
     return ["\n".join(lines)]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from valuebias.analysis.contrasts import TURNED
 from valuebias.analysis.outcome import describe
-from valuebias.fit_result import Fit
+from valuebias.fit_result import CERTAIN, Fit
 from valuebias.plots import families, forest, words
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
@@ -113,6 +113,13 @@ def limits_section(made: Material) -> Section:
         f"adjusted for only where the formula names it: {fit.spec['formula']}."
     )
     return Section("limits", "What the data cannot say", items=tuple(items))
+
+
+def _certain(table: pd.DataFrame) -> str:
+    """Say of how many words the sign is called certain."""
+    n = int(table["certain"].sum())
+    who = {0: "No word's sign is", 1: "One word's sign is"}.get(n, f"The signs of {n} words are")
+    return f"{who} certain, that is of a P(direction) of {CERTAIN:.1%} or more."
 
 
 def _bases(fit: Fit) -> str:
@@ -292,6 +299,7 @@ def word_section(made: Material) -> Section:
         f"the difference between {name.replace(' − ', ' and ')} in the expected outcome of that "
         f"word, and generalises over {units}. {wrong[:1].upper()}{wrong[1:]} (the sum of 1 − "
         f"P(direction)); of all {len(table)} words, {table['expected_false_signs'].iloc[-1]:.1f}. "
+        f"{_certain(table)} "
         "Partial pooling allows for words having been picked for their size only as far as the "
         f"model of how {units} differ holds."
     )
