@@ -335,7 +335,8 @@ class TestAblation:
         told = json.loads(succeeded(result))
         assert "fitted as an ablation. --no-ablation" in result.stderr
         assert set(told) == {"headline", "converged", "messages", "cautions", "gaps", "by_framing",
-                             "slope", "closing", "departures", "levelling", "notes", "files"}  # fmt: skip
+                             "slope", "closing", "departures", "levelling", "notes",
+                             "files"}  # fmt: skip
         saved = valuebias.load(tmp_path / "fit.nc")
         assert isinstance(saved, AblationFit)
         assert saved.rope == 0.2
