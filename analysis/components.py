@@ -26,7 +26,7 @@ from scipy import linalg
 from valuebias.analysis.crossing import REST, Axis, Crossing
 from valuebias.analysis.grouping import OWN, ModelSpace, Part, Subspace, describe_group
 
-__all__ = ["SPREADS", "Component", "Components", "make_components"]
+__all__ = ["SPREADS", "Component", "Components", "make_components", "word_spans"]
 
 Array = NDArray[np.float64]
 
@@ -239,12 +239,7 @@ def _model_prompt(axis: Axis) -> str:
 
 def make_components(crossing: Crossing) -> Components:
     """List the components that the formulas and the groups of the crossing call for."""
-    basis, space = crossing.model_basis, crossing.space
-    spans = {}
-    for term in crossing.design.terms:
-        name = "word" if term.name == "mean" else f"word:{term.name}"
-        columns = basis.T @ crossing.design.matrix[:, term.columns]
-        spans[name] = columns @ columns.T
+    space, spans = crossing.space, word_spans(crossing)
     joint, nested = _described(crossing, list(spans))
     for name in _redundant(crossing):
         joint.pop(name, None)
@@ -264,6 +259,16 @@ def make_components(crossing: Crossing) -> Components:
         members.append(Component(name, name in joint, index, description, spread))
     replication = np.bincount(crossing.framing, minlength=n_framings).astype(float)
     return Components(tuple(members), replication, spans, space, crossing.shape[0])
+
+
+def word_spans(crossing: Crossing) -> dict[str, Array]:
+    """Matrices over the dense span of what differs between words in each term of the formula."""
+    spans = {}
+    for term in crossing.design.terms:
+        name = "word" if term.name == "mean" else f"word:{term.name}"
+        columns = crossing.model_basis.T @ crossing.design.matrix[:, term.columns]
+        spans[name] = columns @ columns.T
+    return spans
 
 
 def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], dict[str, str]]:

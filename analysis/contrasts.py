@@ -24,10 +24,12 @@ from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = [
     "TURNED",
+    "Combination",
     "Estimand",
     "category_contrasts",
     "estimands",
     "framing_contrasts",
+    "headline_combination",
     "named_framings",
     "stack_draws",
     "summarise_contrasts",
@@ -66,6 +68,30 @@ class Estimand:
     framing: str
     category: str
     draws: Array
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Weights on the coefficients that make up an estimand.
+
+    Attributes
+    ----------
+    row : ndarray, shape (column,)
+        On the design's columns.
+    framing : ndarray, shape (framing,)
+    axis : ndarray, shape (axis,)
+    """
+
+    row: Array
+    framing: Array
+    axis: Array
+
+
+def headline_combination(crossing: Crossing, contrast: tuple[str, str] | None) -> Combination:
+    """Give the first of :func:`estimands` as weights."""
+    framing = next(iter(named_framings(crossing.framings).values()))
+    category = next(iter(category_contrasts(crossing.categories, contrast).values()))
+    return Combination(_rows(crossing)[0][2], framing, crossing.contrast_weights(category))
 
 
 def category_contrasts(

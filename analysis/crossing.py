@@ -19,7 +19,7 @@ from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.grouping import Group, ModelSpace, find_groups, make_space
 from valuebias.errors import ValueBiasError
 
-__all__ = ["FRAMINGS", "REST", "Axis", "Crossing", "make_crossing"]
+__all__ = ["FRAMINGS", "REST", "Axis", "Crossing", "make_crossing", "word_axes"]
 
 FRAMINGS = ("positive", "negative")
 
@@ -213,7 +213,7 @@ def make_crossing(
     weights = membership.to_numpy(dtype=float)
     weights = weights / weights.sum(axis=1, keepdims=True)
     described, names = _standardised(covariates, len(weights))
-    basis, axes = _word_axes(weights, membership, described, names)
+    basis, axes = word_axes(weights, membership, described, names)
     present = tuple(f for f in FRAMINGS if (framing == f).any())
     index = np.array([present.index(f) for f in framing], dtype=np.intp)
     unit = float(np.sqrt((y**2).sum() / observed.sum())) if scale is None else scale
@@ -270,7 +270,7 @@ def _standardised(
     return values / values.std(axis=0), tuple(map(str, covariates.columns))
 
 
-def _word_axes(
+def word_axes(
     weights: NDArray[np.float64],
     membership: pd.DataFrame,
     covariates: NDArray[np.float64],

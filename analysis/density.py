@@ -329,3 +329,14 @@ class Posterior:
         correlation = np.tanh(0.5 * x[..., n_sd : n_sd + self.n_correlated])
         shift = x[..., n_sd + self.n_correlated :].reshape(*x.shape[:-1], 2, -1)
         return sd, correlation, np.exp(shift @ self.contrasts.T)
+
+    def unconstrain(self, sd: Array, correlation: Array, spread: Array) -> Array:
+        """Undo :meth:`constrain`: (…, n_dim)."""
+        inside = np.clip(correlation, -1 + 1e-15, 1 - 1e-15)
+        parts = (np.log(sd), 2 * np.arctanh(inside), np.log(spread) @ self.contrasts)
+        return np.concatenate([part.reshape(*sd.shape[:-2], -1) for part in parts], axis=-1)
+
+    def values(self, x: Array) -> Array:
+        """Log-densities at several points ``x`` (point, n_dim)."""
+        arguments = self.arguments
+        return np.array([log_posterior(point, *arguments)[0] for point in x])

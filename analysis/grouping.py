@@ -12,8 +12,9 @@ the matrices have eigenvectors in common, so that the crossing still factorises 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ __all__ = [
     "known_bases",
     "make_space",
     "plain_group",
+    "restrict_space",
     "run_labels",
     "shared_models",
 ]
@@ -327,6 +329,42 @@ def make_space(
     )
 
 
+def restrict_space(
+    space: ModelSpace, keep: NDArray[np.intp], columns: Array, spans: Iterable[Array] = ()
+) -> ModelSpace:
+    """Split the space of some of the models, with the same groups, kinds and parts as for all.
+
+    Nothing is found anew: a base that is no longer shared, or a family without a model, keeps its
+    variance.
+
+    Parameters
+    ----------
+    space : ModelSpace
+        Of all models.
+    keep : ndarray of int
+        Which of them.
+    columns, spans
+        As for :func:`make_space`, of the models kept. The columns may be collinear.
+
+    Returns
+    -------
+    ModelSpace
+    """
+    masks = {kind: space.kind_of == k for k, kind in enumerate(space.kinds)}
+    whole = _parts(list(space.groups), masks, len(space.kind_of))
+    parts = {part: matrix[np.ix_(keep, keep)] for part, matrix in whole.items()}
+    groups = tuple(Group(g.name, g.labels[keep], g.values[keep]) for g in space.groups)
+    basis = _span_of(columns)
+    # Never None: a span of as many columns as models holds everything.
+    found = cast("_Split", _split(basis, parts, list(groups), len(keep)))
+    closed, blocks = _in_blocks(found[0], parts, list(spans))
+    in_span = {part: closed.T @ matrix @ closed for part, matrix in parts.items()}
+    return replace(
+        space, basis=closed, blocks=blocks, in_span=in_span, subspaces=found[1], groups=groups,
+        kind_of=space.kind_of[keep],
+    )  # fmt: skip
+
+
 def _span_of(columns: Array) -> Array:
     """Orthonormal basis of the columns, whose first is constant and positive."""
     basis, triangle, _ = linalg.qr(columns[:, 1:], mode="economic", pivoting=True)
@@ -361,9 +399,12 @@ def _parts(
     return out
 
 
+_Split = tuple[Array, tuple[Subspace, ...]]
+
+
 def _split(
-    basis: Array, parts: dict[Part, Array], groups: list[Group]
-) -> tuple[Array, tuple[Subspace, ...]] | None:
+    basis: Array, parts: dict[Part, Array], groups: list[Group], most: int = _MOST_COLUMNS
+) -> _Split | None:
     """Widen the span until the rest falls into subspaces; None where that takes too many columns.
 
     Groups that conflict outside the span (crossed ones in an uneven layout) come into it whole,
@@ -371,7 +412,7 @@ def _split(
     """
     conflicting = sorted(groups, key=lambda group: group.n_levels)
     while True:
-        closed = _closed(basis, list(parts.values()))
+        closed = _closed(basis, list(parts.values()), most)
         if closed is None:
             return None
         rest = _outside(closed)
@@ -381,9 +422,9 @@ def _split(
         basis = _appended(basis, conflicting.pop(0).indicators)
 
 
-def _closed(basis: Array, matrices: list[Array]) -> Array | None:
+def _closed(basis: Array, matrices: list[Array], most: int) -> Array | None:
     """Add columns until every matrix acts within the span; None where it takes too many."""
-    if basis.shape[1] > _MOST_COLUMNS:
+    if basis.shape[1] > most:
         return None
     # Only what the last round added can lead further out.
     fresh = basis
@@ -391,7 +432,7 @@ def _closed(basis: Array, matrices: list[Array]) -> Array | None:
         images = np.concatenate([matrix @ fresh for matrix in matrices], axis=1)
         wider = _appended(basis, images)
         fresh, basis = wider[:, basis.shape[1] :], wider
-        if basis.shape[1] > _MOST_COLUMNS:
+        if basis.shape[1] > most:
             return None
     return basis
 

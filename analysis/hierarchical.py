@@ -32,6 +32,7 @@ from valuebias.analysis.strata import Stratum, make_strata, make_tables
 from valuebias.schema import member_table, model_table, prompt_table
 
 if TYPE_CHECKING:
+    from valuebias.analysis.incomplete import CompletedDraws
     from valuebias.analysis.sampling import VarianceDraws
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "consequences",
     "make_problem",
     "sample",
+    "sample_variances",
     "spread_by_family",
     "word_covariates",
 ]
@@ -339,36 +341,25 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
 
     Complete crossings go to NUTS on the collapsed density, incomplete ones to completion.
     """
-    cores = min(settings.chains, os.cpu_count() or 1)
-    if problem.crossing.complete:
-        draws, extra = _sample_complete(problem, settings, cores, progress), None
-        margins = make_margins(problem.crossing, make_tables(problem.crossing, problem.crossing.y))
-    else:
-        from valuebias.analysis.incomplete import sample_incomplete
+    from valuebias.analysis.incomplete import CompletedDraws
 
-        completed = sample_incomplete(
-            problem.crossing,
-            problem.components,
-            problem.posterior,
-            problem.coefficient_scales,
-            draws=settings.draws,
-            tune=settings.tune,
-            chains=settings.chains,
-            seed=settings.seed,
-            cores=cores,
-            progress=progress,
-        )
-        draws, margins = completed.variances, completed.margins
+    found = sample_variances(problem, settings, progress)
+    extra = None
+    if isinstance(found, CompletedDraws):
+        draws, margins = found.variances, found.margins
         extra = xr.Dataset(
             {
-                "cell": (("missing", "side"), completed.cells),
-                "value": (("kept", "missing"), completed.completions),
-                "kept": completed.kept,
+                "cell": (("missing", "side"), found.cells),
+                "value": (("kept", "missing"), found.completions),
+                "kept": found.kept,
                 "on_axes": (("sample", "axis", "model", "framing"), margins.on_axes),
                 "rest": (("sample", "rotated", "word"), margins.rest),
-                "scatter": ("entry", completed.scatter),
+                "scatter": ("entry", found.scatter),
             }
         )
+    else:
+        draws = found
+        margins = make_margins(problem.crossing, make_tables(problem.crossing, problem.crossing.y))
     v = problem.components.variances(draws.sd, draws.correlation, draws.spread)
     v = v.reshape(-1, problem.components.n_variances)
     rng = np.random.default_rng([settings.seed, 1])
@@ -382,22 +373,37 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
     return xr.DataTree.from_dict(groups)
 
 
-def _sample_complete(problem: Problem, settings: Settings, cores: int, progress: Progress | None):  # type: ignore[no-untyped-def]
+def sample_variances(
+    problem: Problem, settings: Settings, progress: Progress | None
+) -> VarianceDraws | CompletedDraws:
+    """Sample the variances only; of an incomplete crossing with its completions."""
+    from valuebias.analysis.incomplete import sample_incomplete
     from valuebias.analysis.sampling import sample_nuts, sample_pymc
 
+    cores = min(settings.chains, os.cpu_count() or 1)
     common = {
         "draws": settings.draws,
         "tune": settings.tune,
         "chains": settings.chains,
         "seed": settings.seed,
+        "cores": cores,
     }
+    if not problem.crossing.complete:
+        return sample_incomplete(
+            problem.crossing,
+            problem.components,
+            problem.posterior,
+            problem.coefficient_scales,
+            progress=progress,
+            **common,
+        )
     if settings.sampler == "pymc":
         from valuebias.analysis.model import build_model
 
         model = build_model(problem.crossing, problem.components, problem.prior, problem.packed)
-        return sample_pymc(model, cores=cores, **common)
+        return sample_pymc(model, **common)
     posterior = problem.posterior(problem.strata)
-    return sample_nuts(posterior, cores=cores, progress=progress, **common)
+    return sample_nuts(posterior, progress=progress, **common)
 
 
 def _posterior(problem: Problem, draws: VarianceDraws, effects: EffectDraws) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Leave-one-score-out predictive accuracy, exact given the variances.
+"""Leave-one-score-out predictive accuracy, exact given the variances, and what units are left out.
 
 Given the variances, the prediction of one score from all others is Gaussian in closed form: with r
 the score's residual and h its leverage, mean y − r/(1 − h) and variance σ²/(1 − h). Averaging over
@@ -12,20 +12,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.smoother import Fields, Smoother
 from valuebias.analysis.strata import make_tables
 
-__all__ = ["LOO", "loo"]
+__all__ = ["LOO", "UnitLOO", "loo"]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LOO:
-    """Expected log predictive density of a new score.
+    """Expected log predictive density of one more score of the models and words at hand.
+
+    It says nothing about further models: see :class:`UnitLOO`.
 
     Attributes
     ----------
@@ -49,6 +52,57 @@ class LOO:
     n: int
     min_weight_ess: float
     pointwise: xr.DataArray = field(repr=False)
+
+    @property
+    def by(self) -> str:
+        """What was left out."""
+        return "score"
+
+    @property
+    def unsure(self) -> int:
+        """How many scores rest on weights that are not to be trusted: none."""
+        return 0
+
+
+@dataclass(frozen=True)
+class UnitLOO:
+    """Expected log predictive density of a new model, base or word.
+
+    Attributes
+    ----------
+    by : {"model", "base", "word"}
+        What was left out.
+    elpd : float
+        Sum over the units, in nats; higher is better.
+    se : float
+        Its standard error, taking units as independent: √n times their SD. Of few units it is
+        itself known roughly only, of ten to about a quarter.
+    n : int
+        Number of units.
+    k_limit : float
+        Largest Pareto k that the draws can bear.
+    table : DataFrame
+        One row a unit: ``unit``, ``elpd``, ``mcse`` (the Monte Carlo error of that), ``pareto_k``
+        of reweighting the draws of the fit, and ``refitted``, true where that was above the limit
+        and the model was fitted without the unit instead.
+    """
+
+    by: str
+    elpd: float
+    se: float
+    n: int
+    k_limit: float
+    table: pd.DataFrame = field(repr=False)
+
+    @property
+    def unsure(self) -> int:
+        """How many units rest on weights that are not to be trusted."""
+        return int(((self.table["pareto_k"] > self.k_limit) & ~self.table["refitted"]).sum())
+
+    @property
+    def by_unit(self) -> pd.Series:
+        """The summands by unit."""
+        return self.table.set_index("unit")["elpd"]
 
 
 def loo(smoothers: list[Smoother], cubes: list[Array]) -> LOO:

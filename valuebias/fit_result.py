@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes
 from valuebias.analysis.outcome import describe
 from valuebias.analysis.priors import Prior, prior_table
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.headline import Headline, make_headline
 from valuebias.recovery import Recovery
 from valuebias.schema import member_table, model_table
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pymc as pm
     from matplotlib.figure import Figure
 
-    from valuebias.analysis.loo import LOO
+    from valuebias.analysis.loo import LOO, UnitLOO
 
 __all__ = ["Fit"]
 
@@ -377,27 +377,115 @@ class Fit:
             recovery.rng("ppc"),
         )
 
-    def loo(self, *, draws: int = 100) -> LOO:
-        """Estimate the log predictive density by leaving out each score in turn.
+    @overload
+    def loo(
+        self, *, by: Literal["score"] = ..., draws: int | None = ..., progress: bool = ...
+    ) -> LOO: ...
 
-        Exact given the variances (all effects integrated out), averaged over evenly spaced draws.
+    @overload
+    def loo(
+        self, *, by: Literal["model", "base", "word"], draws: int | None = ..., progress: bool = ...
+    ) -> UnitLOO: ...
+
+    def loo(
+        self,
+        *,
+        by: Literal["score", "model", "base", "word"] = "score",
+        draws: int | None = None,
+        progress: bool = True,
+    ) -> LOO | UnitLOO:
+        """Estimate the log predictive density of what is left out in turn.
 
         Parameters
         ----------
-        draws : int, default 100
-            Number of posterior draws of the variances to average over.
+        by : {"score", "model", "base", "word"}, default "score"
+            What to leave out, which is what a fit is judged on predicting. ``"score"``: one more
+            score of these models and words on these prompts; with thousands of others of the same
+            model at hand, it says nothing about models. ``"model"``: another model of these
+            families, where some of its base may be among the others. ``"base"``: all models of
+            another base, which is what a statement on families is about. ``"word"``: another word
+            of these categories, scored by these models.
+        draws : int, optional
+            Number of evenly spaced posterior draws of the variances to average over; 100 by score,
+            else 400.
+        progress : bool, default True
+            Show a progress bar on standard error, but by score.
 
         Returns
         -------
-        LOO
-            Sum and standard error in nats, effective number of parameters, pointwise values.
+        LOO or UnitLOO
+            Sum and standard error in nats, and the summands: of each score, or of each unit.
+
+        Raises
+        ------
+        ValueBiasError
+            Other than by score: if scores are missing, or there are no two units.
+
+        Notes
+        -----
+        All effects are integrated out, so that given the variances the density of what is left out
+        is exact. Outcomes, the unit of the priors and the coding of the formula stay those of all
+        data. The density is of a model's contrasts between words (each model × prompt has a level
+        of its own), and of a word's scores relative to those of the other words.
+
+        By score the average over draws is weighted and exact. Otherwise the weights are smoothed
+        (PSIS); where Pareto's k says that they are not to be trusted, the model is fitted without
+        the unit, and the density is the ratio of two integrals, with the unit and without, each by
+        bridge sampling. Models always need that: one brings thousands of scores.
+
+        Source: Vehtari et al. 2017, *Statistics and Computing* 27, 1413–1432; 2024, *JMLR* 25(72);
+        Gronau et al. 2020, *Journal of Statistical Software* 92(10).
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> found = fit.loo(by="model", progress=False)
+        >>> found.n == fit.data.sizes["model"]
+        True
         """
         from valuebias.analysis.loo import loo
+        from valuebias.leaving_out import BY, leave_out
 
-        _check_draws(draws)
-        cubes, chosen = self._recovery.completed_cubes(draws)
+        if by not in ("score", *BY):
+            raise ValueBiasError(f"unknown by={by!r}. {did_you_mean(by, ('score', *BY))}")
+        if draws is not None:
+            _check_draws(draws)
+        if by != "score":
+            return leave_out(self._recovery, by, draws=draws or 400, progress=progress)
+        cubes, chosen = self._recovery.completed_cubes(draws or 100)
         scales = self.problem.coefficient_scales
         return loo([self._recovery.smoother(i, scales) for i in chosen], cubes)
+
+    def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
+        """Estimate the headline without each model, and without each base that models share.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the intervals.
+        progress : bool, default True
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        DataFrame
+            The fit itself in the first row (``unit`` "fit"), then a row a model and a base:
+            ``unit`` ("model" or "base"), ``name``, ``mean``, ``lower``, ``upper``, ``p_direction``
+            of the first of :meth:`contrasts` without it, ``shift`` (by how many SDs of the fit's
+            posterior the mean is moved), ``largest`` (whether no model, or no base, moves it
+            further) and ``remark``. Where leaving it out takes away a family, the numbers are NaN
+            and the remark says that the headline is not estimable.
+
+        Notes
+        -----
+        The variances are sampled again without each, which takes about a second a model for a
+        complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning of
+        the headline stay as they are.
+        """
+        from valuebias.influence import influence
+
+        return influence(self._recovery, self.contrasts(prob=prob), progress=progress)
 
     def plot(self, kind: str = "forest") -> Figure:
         """Draw a figure.
@@ -406,7 +494,7 @@ class Fit:
         ----------
         kind : str, default "forest"
             One of the kinds of :mod:`valuebias.plots`: forest, families, words, ppc, trace,
-            sensitivity, specs.
+            sensitivity, influence, specs.
 
         Returns
         -------

@@ -308,7 +308,7 @@ def _fit_hierarchical(
         numbers["tune"] = _TUNE[crossing.complete]
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
-    notes += _misfits(data, problem, contrast, groups["posterior"], int(numbers["seed"]))
+    notes += _misfits(data, problem, contrast, groups, int(numbers["seed"]))
     for note in notes:
         warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
     spec = {
@@ -328,7 +328,7 @@ def _misfits(
     data: xr.Dataset,
     problem: Problem,
     contrast: tuple[str, str] | None,
-    posterior: xr.DataTree,
+    groups: xr.DataTree,
     seed: int,
 ) -> list[Note]:
     """Look for structure in the data that the fit does not know of."""
@@ -336,7 +336,7 @@ def _misfits(
     from valuebias.analysis.misfit import estimate_sd, make_structure, structure_notes
 
     structure = make_structure(problem.crossing, contrast, word_numbers(data))
-    coefficient = posterior["coefficient"].to_numpy()
+    coefficient = groups["posterior"]["coefficient"].to_numpy()
     sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
     return structure_notes(structure, sd, np.random.default_rng([seed, 8]))
 

@@ -74,12 +74,14 @@ def make_headline(fit: Fit, sensitivity: pd.DataFrame | None = None) -> Headline
     Parameters
     ----------
     fit : Fit
+        A fit.
     sensitivity : DataFrame, optional
         What :meth:`Fit.prior_sensitivity` gave.
 
     Returns
     -------
     Headline
+        The text, its row and its verdict.
     """
     table = fit.contrasts()
     row = table.iloc[0]
@@ -192,19 +194,24 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        One clause a row whose verdict or sign is another, the largest move of the estimate first.
+        One clause a row whose verdict or sign is another, the largest move of the estimate first;
+        all scales at once are named only where no scale does it by itself.
     """
     own = table.iloc[0]
     verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
-    flips = {}
-    for entry, row in table.iloc[1:].iterrows():
+    flips: dict[str, float] = {}
+    together: dict[str, float] = {}
+    others = table.iloc[1:]
+    for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
         if other == verdict and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""
         clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"
-        flips[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
-    return sorted(flips, key=lambda clause: -flips[clause])
+        found = together if entry[0] == ALL else flips
+        found[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
+    found = flips or together
+    return sorted(found, key=lambda clause: -found[clause])
 
 
 def _on_priors(flips: list[str]) -> str:

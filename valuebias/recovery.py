@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -22,6 +22,10 @@ from valuebias.analysis.priors import Prior
 from valuebias.analysis.smoother import Smoother
 from valuebias.analysis.strata import make_tables
 from valuebias.errors import ValueBiasError, did_you_mean
+
+if TYPE_CHECKING:
+    from valuebias.analysis.units import Unit
+    from valuebias.refitting import LeftOutFit
 
 __all__ = ["Recovery"]
 
@@ -62,6 +66,7 @@ class Recovery:
         self.data, self.spec, self.prior, self.tree = data, spec, prior, tree
         if problem is not None:
             self.__dict__["problem"] = problem
+        self._left_out: dict[Unit, LeftOutFit] = {}
 
     @cached_property
     def problem(self) -> Problem:
@@ -161,6 +166,14 @@ class Recovery:
         return np.asarray(spread.reshape(-1, *spread.shape[2:]))
 
     @cached_property
+    def unconstrained(self) -> Array:
+        """SDs, correlations and spreads on the scale of the density, (chain, draw, parameter)."""
+        correlation = self.tree["posterior"]["correlation"].to_numpy()
+        posterior = self.problem.posterior(self.problem.strata)
+        flat = posterior.unconstrain(self.sd, correlation.reshape(len(self.sd), -1), self.spread)
+        return flat.reshape(*correlation.shape[:2], -1)
+
+    @cached_property
     def effects(self) -> EffectDraws:
         """Coefficients and model effects, chains one after the other."""
         posterior = self.tree["posterior"]
@@ -238,6 +251,14 @@ class Recovery:
         """Give the positions of up to ``n`` evenly spaced draws."""
         total = len(self.v)
         return np.unique(np.linspace(0, total - 1, min(n, total)).astype(np.intp))
+
+    def without(self, unit: Unit) -> LeftOutFit:
+        """Sample the variances without a unit, once."""
+        from valuebias.refitting import refit_without
+
+        if unit not in self._left_out:
+            self._left_out[unit] = refit_without(self.problem, unit, int(self.spec["seed"]))
+        return self._left_out[unit]
 
     def smoother(self, draw: int, scales: Array) -> Smoother:
         """Make the smoother at one draw of the variances."""

@@ -12,7 +12,14 @@ import xarray as xr
 from pair_grid import grid
 
 import valuebias
-from valuebias.analysis.grouping import ModelSpace, find_groups, make_space, plain_group
+from valuebias.analysis.grouping import (
+    Group,
+    ModelSpace,
+    find_groups,
+    make_space,
+    plain_group,
+    restrict_space,
+)
 
 QUICK = {"draws": 400, "tune": 400, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
 OWN = ("model", 0)
@@ -86,6 +93,41 @@ def test_every_covariance_is_put_together_from_its_pieces(layout: str) -> None:
     np.testing.assert_allclose(covariance(space, v), expected, atol=1e-10)
     whole = sum(s.size for s in space.subspaces) + space.basis.shape[1]
     assert whole == 10
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("left_out", [[0], [3, 4, 5], [0, 1, 2, 3]], ids=["1", "base", "family"])
+def test_some_of_the_models_keep_the_parts_of_all(layout: str, left_out: list[int]) -> None:
+    column, groups, kinds = LAYOUTS[layout]
+    columns = np.column_stack([np.ones(10), column])
+    space = make_space(columns, groups, kinds)
+    keep = np.setdiff1d(np.arange(10), left_out)
+    rest = restrict_space(space, keep, columns[keep])
+    v = {part: 0.5 + i for i, part in enumerate(sorted(space.in_span))}
+    assert set(rest.in_span) == set(v)
+    np.testing.assert_allclose(
+        covariance(rest, v), covariance(space, v)[np.ix_(keep, keep)], atol=1e-10
+    )
+
+
+def test_what_is_left_of_an_even_layout_may_take_more_columns_than_a_fit() -> None:
+    rng = np.random.default_rng(2)
+    labels = [np.repeat(np.arange(24), 25), np.tile(np.arange(25), 24)]
+    groups = tuple(plain_group(name, x) for name, x in zip("ab", labels, strict=True))
+    space = make_space(np.ones((600, 1)), groups)
+    assert space.basis.shape[1] == 1
+    keep = np.sort(rng.choice(600, 450, replace=False))
+    assert make_space(np.ones((450, 1)), tuple(_some(g, keep) for g in groups)).dropped
+    rest = restrict_space(space, keep, np.ones((450, 1)))
+    assert rest.basis.shape[1] > 40
+    v = {("model", 0): 0.5, ("a", 0): 1.5, ("b", 0): 2.5}
+    np.testing.assert_allclose(
+        covariance(rest, v), covariance(space, v)[np.ix_(keep, keep)], atol=1e-9
+    )
+
+
+def _some(group: Group, keep: np.ndarray) -> Group:
+    return plain_group(group.name, group.labels[keep])
 
 
 def test_even_bases_need_no_wider_span() -> None:

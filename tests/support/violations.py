@@ -99,11 +99,17 @@ KINDS = {
         note="families unequal",
     ),
     "covariate": Kind(
-        "a word covariate, category gap 0.5 SD, slope by family",
+        "a word covariate, category gap 0.5 SD, slopes that differ by 0.12",
         {
             "n_models": TEN,
             "sd": SD,
-            "covariates": {"frequency": {"gap": 0.5, "slope": 0.1, "slope_family": 0.1}},
+            "covariates": {
+                "frequency": {
+                    "gap": 0.5,
+                    "slope": {"Gemma": 0.06, "Llama": -0.06},
+                    "slope_model": 0.03,
+                }
+            },
         },
         known={"words": "~ frequency"},
         note="words confounded",

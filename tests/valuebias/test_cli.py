@@ -311,6 +311,25 @@ class TestFit:
         assert shown.startswith(r"Caution: a\x1b[31mb")
         assert "NOT CONVERGED" not in shown
 
+    def test_bases_spreads_and_covariates(self, run: Run, tmp_path: Path) -> None:
+        ds = simulate(
+            n_models={"A": [2, 1], "B": [2, 2]}, n_prompts=4, n_words=20, seed=1,
+            covariates={"x": {"gap": 0.5}},
+        )  # fmt: skip
+        path = valuebias.write(ds, tmp_path / "bases.nc")
+        quick = ["--draws", 50, "--chains", 2, "--seed", 1, "--out", "fit.nc"]
+        succeeded(run("fit", path, *quick, "--words", "~ x", "--no-spread"))
+        kept = valuebias.load(tmp_path / "fit.nc")
+        assert (kept.spec["words"], kept.spec["base"], kept.spec["spread"]) == (
+            "~ x",
+            "base",
+            False,
+        )
+        succeeded(run("fit", path, *quick, "--no-base"))
+        assert valuebias.load(tmp_path / "fit.nc").spec["base"] is None
+        both = run("fit", path, "--base", "family", "--no-base")
+        assert "contradict" in failed(both, status=2)
+
     def test_a_bad_formula(self, run: Run, scores_file: Path) -> None:
         message = failed(run("fit", scores_file, "--formula", "~ famly"))
         assert "Did you mean 'family'?" in message

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "plot"]
 
-KINDS = ("forest", "families", "words", "ppc", "trace", "sensitivity", "specs")
+KINDS = ("forest", "families", "words", "ppc", "trace", "sensitivity", "influence", "specs")
 """The kinds of figure, in the order of the report."""
 
 
@@ -34,7 +34,8 @@ def plot(fit: Fit, kind: str = "forest") -> Figure:
         unseen model of it. ``"families"``: posterior densities of the families' leans and of the
         differences between them. ``"words"``: the words that drive the difference. ``"ppc"``:
         replicated against observed statistics. ``"trace"``: chains and ranks. ``"sensitivity"``:
-        the headline under other prior scales (refits the model twice). ``"specs"``: this model
+        the headline under other prior scales. ``"influence"``: the headline without each model and
+        each base (fits again without each). ``"specs"``: this model
         beside the paper's, both on ranks (refits the model, unless its outcome is the rank).
 
     Returns

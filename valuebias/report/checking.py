@@ -376,7 +376,8 @@ def _on_the_prior(table: pd.DataFrame) -> str:
     moved = (table[parts] - own[parts].astype(float)).abs().max(axis=1)
     if moved.max() < 0.1 * (own["upper"] - own["lower"]):
         return "the prior hardly matters."
-    return f"the prior matters, {scale_name(moved.idxmax())} most; say which was used."
+    most = moved.index.tolist()[int(moved.argmax())]
+    return f"the prior matters, {scale_name(most)} most; say which was used."
 
 
 def loo_section(made: Material) -> Section:

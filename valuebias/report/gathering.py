@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from valuebias.provenance import versions
 from valuebias.report import checking, record, results
 from valuebias.report.content import Content
+from valuebias.report.influence import influence_section
 from valuebias.report.material import Advance, Material, collect
 from valuebias.report.methods import references
 
@@ -27,13 +28,14 @@ _SECTIONS = (
     checking.predictive_section,
     checking.convergence_section,
     checking.sensitivity_section,
+    influence_section,
     checking.loo_section,
     checking.audit_section,
     record.methods_section,
     record.provenance_section,
     record.reproduce_section,
 )
-_PARTS = 7  # of collect()
+_PARTS = 8  # of collect()
 
 
 def gather(fit: Fit, *, figures: bool, advance: Advance | None = None) -> Content:

@@ -13,6 +13,7 @@ import xarray as xr
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
 from valuebias.headline import Headline, make_headline
+from valuebias.influence import left_out_units
 from valuebias.report.comparison import Comparison, compare
 from valuebias.wording import rope_in_words
 
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from valuebias.analysis.loo import LOO
     from valuebias.fit_result import Fit
 
-__all__ = ["PROB", "Advance", "Material", "collect"]
+__all__ = ["PROB", "Advance", "Material", "collect", "why_no_influence"]
 
 PROB = 0.9
 """Probability of every interval in a report."""
+
+_MOST_UNITS = 24
+"""So many models and bases are left out for a report: each takes about half a second."""
 
 Advance = Callable[[int, int], None]
 _T = TypeVar("_T")
@@ -48,6 +52,9 @@ class Material:
         The posterior predictive check.
     diagnostics : Diagnostics
     sensitivity : DataFrame
+    influence : DataFrame or None
+        None where it takes too long; `no_influence` then says so.
+    no_influence : str
     loo : LOO
     audit : Audit
     figures : bool
@@ -64,6 +71,8 @@ class Material:
     check: xr.Dataset = field(repr=False)
     diagnostics: Diagnostics
     sensitivity: pd.DataFrame = field(repr=False)
+    influence: pd.DataFrame | None = field(repr=False)
+    no_influence: str
     loo: LOO
     audit: Audit = field(repr=False)
     figures: bool
@@ -102,6 +111,7 @@ def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material
         return value
 
     words, no_words = _words(fit)
+    no_influence = why_no_influence(fit)
     sensitivity = told(fit.prior_sensitivity(prob=PROB, progress=False))
     return Material(
         fit=fit,
@@ -115,6 +125,8 @@ def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material
         loo=told(fit.loo()),
         audit=told(audit(fit.data)),
         sensitivity=sensitivity,
+        influence=told(None if no_influence else fit.influence(prob=PROB, progress=False)),
+        no_influence=no_influence,
         comparison=told(compare(fit)),
         figures=figures,
     )
@@ -125,3 +137,15 @@ def _words(fit: Fit) -> tuple[pd.DataFrame | None, str]:
         return fit.words(prob=PROB), ""
     except ValueBiasError as error:
         return None, str(error)
+
+
+def why_no_influence(fit: Fit) -> str:
+    """Say so where leaving out each model would take minutes; empty where it does not."""
+    n = len(left_out_units(fit.data, fit.spec))
+    if fit.spec["n_missing"]:
+        why = "Of an incomplete crossing each takes as long as the fit itself"
+    elif n > _MOST_UNITS:
+        why = f"There are {n} models and bases to leave out"
+    else:
+        return ""
+    return f"{why}, so that it is done only where asked for: fit.influence()."

@@ -117,7 +117,11 @@ def limits_section(made: Material) -> Section:
 def contrast_section(made: Material) -> Section:
     """Show the estimands other than single models."""
     table = made.contrasts
-    shown = table[table["estimand"] != "model lean"]
+    kind = table["estimand"]
+    # Single models and their groups are below; these words are looked at in the answer's framing.
+    aside = kind.isin(["model lean", *_group_leans(made)])
+    aside |= kind.str.endswith(", these words") & (table["framing"] != made.framing)
+    shown = table[~aside]
     several = table["category"].nunique() > 1
     if several:
         shown = shown[shown["framing"] == made.framing]
@@ -183,9 +187,37 @@ def forest_section(made: Material) -> Section:
         "Models by family",
         tables=(
             Table("models", f"Leans of the models, {under(made.framing)}.", table, columns, shown),
+            *_group_tables(made),
         ),
         picture=picture,
     )
+
+
+def _group_leans(made: Material) -> list[str]:
+    """Name the estimands that are leans of bases, or of what else models have in common."""
+    return [f"{group.name} lean" for group in made.fit.problem.crossing.space.groups]
+
+
+def _group_tables(made: Material) -> list[Table]:
+    """Show the leans of bases and other groups, in the framing of the answer."""
+    table, digits = made.contrasts, made.digits
+    kinds = _group_leans(made)
+    rows = table[table["estimand"].isin(kinds) & (table["framing"] == made.framing)]
+    if rows.empty:
+        return []
+    unit = describe(made.fit.spec["outcome"]).unit
+    several = table["category"].nunique() > 1
+    columns = (
+        *([Column("category", "categories")] if several else []),
+        Column("estimand", "estimand"),
+        Column("name", "of"),
+        Column("mean", f"lean ({unit})", number(digits, signed=True)),
+        interval_column(),
+        chance_column("p_direction", "P(direction)"),
+    )
+    shown = with_chance(with_interval(rows, digits), made.effective, "p_direction")
+    caption = f"Leans of what models have in common, {under(made.framing)}."
+    return [Table("group_leans", caption, rows, columns, shown)]
 
 
 def density_section(made: Material) -> Section:

@@ -1,0 +1,91 @@
+"""The headline without each model and each base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from valuebias.analysis.outcome import describe
+from valuebias.plots.canvas import (
+    GREY,
+    INK,
+    INTERVAL,
+    blank_figure,
+    interval,
+    styled,
+    tidy_axes,
+    towards,
+    zero_line,
+)
+from valuebias.plots.labels import drawable, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fit_result import Fit
+
+__all__ = ["draw"]
+
+_MOST_ROWS = {"base": 6, "model": 10}
+
+
+def draw(fit: Fit, table: pd.DataFrame | None = None) -> Figure:
+    """Draw the headline with its interval, and without each base and each model.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    table : DataFrame, optional
+        What ``fit.influence()`` gave; made anew if not given.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        All data in black, the others in grey: bases, then models, those that move it most first.
+    """
+    whole = fit.influence(prob=INTERVAL, progress=False) if table is None else table
+    rows = pd.concat([whole.iloc[[0]], *(_chosen(whole, unit) for unit in _MOST_ROWS)])
+    category = str(fit.contrast_draws["category"].to_numpy()[0])
+    with styled():
+        figure = blank_figure(7.2, 1.0 + 0.29 * len(rows))
+        axes = figure.subplots()
+        tidy_axes(axes)
+        zero_line(axes)
+        axes.axvline(whole["mean"].iloc[0], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        towards(axes, category)
+        for i, (_, row) in enumerate(rows.iterrows()):
+            _row(axes, -i, row)
+        axes.set_yticks([-i for i in range(len(rows))], [_label(row) for _, row in rows.iterrows()])
+        axes.set_ylim(-len(rows) + 0.4, 0.6)
+        unit = describe(fit.spec["outcome"]).unit
+        what = f"{whole.attrs['estimand']}, {whole.attrs['name']} ({unit})"
+        axes.set_xlabel(drawable(what, 90))
+        figure.draw_without_rendering()
+    return figure
+
+
+def _chosen(table: pd.DataFrame, unit: str) -> pd.DataFrame:
+    here = table[table["unit"] == unit]
+    # What is not estimable first: it matters most.
+    order = here["shift"].abs().fillna(float("inf")).sort_values(ascending=False, kind="stable")
+    return here.loc[order.index[: _MOST_ROWS[unit]]]
+
+
+def _row(axes: Axes, y: float, row: pd.Series) -> None:
+    if row["remark"]:
+        axes.text(0.5, y, drawable(row["remark"], 70), transform=axes.get_yaxis_transform(),
+                  ha="center", va="center", fontsize=8, color=GREY)  # fmt: skip
+        return
+    own = row["unit"] == "fit"
+    interval(axes, y, row["mean"], (row["lower"], row["upper"]),
+             colour=INK if own else GREY, size=7 if own else 5.5)  # fmt: skip
+
+
+def _label(row: pd.Series) -> str:
+    if row["unit"] == "fit":
+        return "all data"
+    what = "without base " if row["unit"] == "base" else "without "
+    return drawable(what + shortened(str(row["name"]), 44), 60)
