@@ -236,13 +236,15 @@ def main() -> None:
     """Run the worlds and print one row each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first simulation")
     parser.add_argument("--worlds", nargs="*", choices=list(WORLDS), default=list(WORLDS))
     parser.add_argument("--prompts", type=int, default=54)
     parser.add_argument("--out", type=Path, help="write a row for every simulation here")
     args = parser.parse_args()
     rows = []
     for world in args.worlds:
-        here = [run(world, seed, n_prompts=args.prompts) for seed in range(args.simulations)]
+        seeds = range(args.first, args.first + args.simulations)
+        here = [run(world, seed, n_prompts=args.prompts) for seed in seeds]
         rows += here
         table = pd.DataFrame(here)
         shares = ["slope", "closing", "last", "noted", "p_not", "slope_width", "seconds"]
