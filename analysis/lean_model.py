@@ -133,7 +133,7 @@ class LeanModel:
         # Symmetric matrices that commute have the eigenvectors of a generic sum in common.
         weights = np.sqrt(np.arange(2.0, 2.0 + len(matrices)))
         axes = np.linalg.eigh(np.tensordot(weights, np.array(matrices), axes=1))[1]
-        loads = np.stack([np.einsum("ab,ac,cb->b", axes, m, axes) for m in matrices], axis=1)
+        loads = np.stack([(axes * (matrix @ axes)).sum(axis=0) for matrix in matrices], axis=1)
         squares = (lean @ outside @ axes) ** 2
         kinds, which = np.unique(loads.round(6), axis=0, return_inverse=True)
         variances = np.stack([part.variance[kept] for part in self.parts], axis=1)
@@ -298,8 +298,24 @@ def lean_model(
         parts.append(LeanPart(over_models, variance, relative))
     spread = float(np.sqrt(on_axes**2 @ crossing.axis_weight)) * float(np.sqrt(sign @ sign))
     return LeanModel(
-        lean=np.atleast_2d(lean), parts=tuple(parts), scales=problem.coefficient_scales * spread
+        lean=np.atleast_2d(lean),
+        parts=tuple(_merged(parts)),
+        scales=problem.coefficient_scales * spread,
     )
+
+
+def _merged(parts: list[LeanPart]) -> list[LeanPart]:
+    """Put together parts that nothing tells apart: those with one matrix over models."""
+    out: list[LeanPart] = []
+    for part in parts:
+        for k, other in enumerate(out):
+            plain = part.relative_sd is None and other.relative_sd is None
+            if plain and np.allclose(part.over_models, other.over_models):
+                out[k] = replace(other, variance=other.variance + part.variance)
+                break
+        else:
+            out.append(part)
+    return out
 
 
 def _over_models(problem: Problem, on_axes: Array) -> dict[Part, tuple[Array, float]]:

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ablation_notes"]
 
+_STRAIGHT = Note(
+    "levelling left out",
+    "gaps are taken to change with the pairs as the formula says, however far: one that levels off "
+    "before it closes looks as if it closed. Leave levelling= out to let it level off.",
+    "That the gap does not level off is taken for granted.",
+)
+
 
 def ablation_notes(made: AblationFit) -> list[Note]:
     """List what an ablation's data cannot tell.
@@ -36,6 +43,8 @@ def ablation_notes(made: AblationFit) -> list[Note]:
             for term in split_random(made.formula)[1]
         )
     notes = layout_notes(models, made.formula, base_slopes=slopes, both=_most_in_common(made))
+    if made.studied and made.curves.by_pairs == "curve" and made.curves.levelled is None:
+        notes.append(_STRAIGHT)
     # Each number of pairs by itself is no curve that could be contradicted.
     if made.curves.by_pairs == "curve":
         notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
