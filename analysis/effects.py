@@ -204,7 +204,7 @@ class _Parts:
     def of(self, names: Iterable[str]) -> list[int]:
         """Positions of the parts of these components that are not zero."""
         wanted = set(names)
-        here = self.over_columns.any(axis=(1, 2))
+        here = np.asarray(self.over_columns.any(axis=(1, 2)))
         return [i for i, name in enumerate(self.names) if name in wanted and here[i]]
 
     def sum(self, names: Iterable[str]) -> Array:
@@ -293,7 +293,7 @@ def _thin_root(covariance: Array) -> Array:
 def _root(covariance: Array) -> Array:
     """Give R with RᵀR the covariance; by Cholesky where that works, which is quicker."""
     try:
-        return np.linalg.cholesky(covariance).swapaxes(-1, -2)
+        return np.asarray(np.linalg.cholesky(covariance).swapaxes(-1, -2), dtype=float)
     except np.linalg.LinAlgError:
         return symmetric_root(covariance)
 

@@ -170,8 +170,13 @@ class WordTables:
 
     def of(self, words: Index) -> WordTables:
         """Give those of some words."""
-        by_word = (self.share, self.rest, self.mean)
-        return WordTables(*(t[words] for t in by_word), self.own[:, words], self.shared[:, words])
+        return WordTables(
+            share=self.share[words],
+            rest=self.rest[words],
+            mean=self.mean[words],
+            own=self.own[:, words],
+            shared=self.shared[:, words],
+        )
 
 
 def make_word_tables(crossing: Crossing, y: Array) -> WordTables:

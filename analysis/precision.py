@@ -77,7 +77,10 @@ def precision_at(
             inverse[:, at, at] = np.linalg.inv(total[:, at, at])
         inside.append(inverse)
         outside.append(
-            [np.linalg.inv(_covariance(components, v, axis, s)) for s in crossing.space.subspaces]
+            [
+                np.asarray(np.linalg.inv(_covariance(components, v, axis, s)), dtype=float)
+                for s in crossing.space.subspaces
+            ]
         )
     own, shared = (_within(components, v, axes, shared=s) for s in (False, True))
     return Precision(inside, outside, own, shared)
