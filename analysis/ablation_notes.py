@@ -159,11 +159,12 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
         if first["p_straight"] >= limit:
             continue
         far = table.iloc[int(np.argmax(table["mean"].abs() / table["sd"]))]
+        off, lower, upper = (_signed(far[column]) for column in ("mean", "lower", "upper"))
         told = (
             f"the gap {name} on {source} does not change evenly over doublings of the pairs: at "
-            f"{far['n_pairs']:,.0f} it departs by {far['mean']:+.2g} from a straight line "
-            f"(90% interval {far['lower']:+.2g} to {far['upper']:+.2g})"
-        ).replace("-", "−")
+            f"{far['n_pairs']:,.0f} it departs by {off} from a straight line (90% interval {lower} "
+            f"to {upper})"
+        )
         if levelling and not first["p_levelling"] < limit:
             text = (
                 f"{told}. A line that levels off agrees with it, and is what gaps are taken from."
@@ -181,3 +182,8 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
             )
         )
     return notes
+
+
+def _signed(value: float) -> str:
+    digits = 0 if abs(value) >= 20 else 2
+    return f"{value:+.{digits}f}".replace("-", "−")

@@ -249,6 +249,11 @@ def test_a_gap_that_one_family_was_not_trained_for_is_extrapolated() -> None:
     assert f"{gaps['mean'].iloc[3]:+.2f}" not in headline
     note = next(note for note in fit.notes if note.code == "extrapolated gaps")
     assert "Gemma up to 16,000, Llama up to 64,000" in note.text
+    movers = fit.movers(n=1)
+    assert movers["end"].tolist() == [QUANTITIES[1]] * 2
+    assert movers["support"].tolist() == ["measured"] * 2
+    further = fit.movers(n=1, between=(QUANTITIES[0], QUANTITIES[2]))
+    assert further["support"].tolist() == ["extrapolated", "measured"]
     framings = fit.by_framing()
     assert framings.loc[framings["estimand"] == "gap", "n_pairs"].tolist() == [QUANTITIES[1]] * 3
     leans = framings[framings["estimand"] == "family lean"].groupby("name")["n_pairs"].max()
@@ -304,6 +309,13 @@ def test_a_gap_that_turns_round_contradicts_the_curve() -> None:
     assert departures["p_levelling"].max() < 0.01
     np.testing.assert_allclose(departures["mean"], [0.2, -0.2, -0.2, 0.2], atol=0.1)
     np.testing.assert_allclose(departures["gap"], [0.6, 0.2, 0.2, 0.6], atol=0.15)
+
+
+def test_one_run_of_a_kind_does_not_tell_chance_from_curvature() -> None:
+    gap = dict(zip(QUANTITIES, (0.6, 0.2, 0.2, 0.6), strict=True))
+    fit = fitted(bent(2, gap, seeds=1), draws=100)
+    assert fit.departures().empty
+    assert [note.code for note in fit.notes] == ["one base a family", "single seed"]
 
 
 def test_three_families_level_off_two_by_two(checkpoints: AblationFit) -> None:

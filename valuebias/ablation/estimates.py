@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 
 _DEPARTURES = ["name", "category", "source", "n_pairs", "gap", "straight", "mean", "sd", "lower",
                "upper", "p_straight", "p_levelling"]  # fmt: skip
+_REPLICATES = 2
 _LEVELLING = ["name", "category", "source", "smallest", "largest", "p_within", "prior_within",
               "median", "lower", "upper"]  # fmt: skip
 
@@ -237,15 +238,16 @@ class Estimates:
             of their difference; ``p_straight``, the tail probability of so large a departure, over
             all numbers of pairs together, if the line were straight; ``p_levelling``, the same of
             the line that levels off where it fits best, NaN for fewer than four numbers. Only
-            sources on which both families have three numbers of pairs; no rows where there are
-            none.
+            sources on which both families have three numbers of pairs, and only families with more
+            than one run of a kind: with a single seed of a single base, chance is not told from
+            curvature. No rows where there is nothing to tell.
         """
         check_prob(prob)
         rows = []
         for a, b in self.curves.pairs:
             for source in self.curves.sources:
                 quantities, gap = self.curves.free_gaps((a, b), source)
-                if len(quantities) < 3:
+                if len(quantities) < 3 or self.curves.replicates((a, b)) < _REPLICATES:
                     continue
                 table = departure_rows(quantities, gap, prob=prob)
                 table.insert(0, "name", f"{a} − {b}")
@@ -266,11 +268,11 @@ class Estimates:
         -------
         DataFrame
             Columns ``name``, ``category``, ``source``, ``smallest``, ``largest`` (number of pairs
-            that either family was trained on), ``p_within`` (probability that the change stops
-            within that range), ``prior_within`` (the same before the data), ``median``, ``lower``
-            and ``upper`` (number of pairs; beyond the largest they are the prior's, infinite for a
-            change that never stops). A row for every two families and every source with two
-            numbers of pairs; none where gaps may not level off.
+            that both families were trained on, where there are two), ``p_within`` (probability
+            that the change stops within that range), ``prior_within`` (the same before the data),
+            ``median``, ``lower`` and ``upper`` (number of pairs; beyond the largest they are the
+            prior's, infinite for a change that never stops). A row for every two families and every
+            source with two numbers of pairs; none where gaps may not level off.
         """
         check_prob(prob)
         tail, curves, levelled = (1 - prob) / 2, self.curves, self.curves.levelled
@@ -279,7 +281,7 @@ class Estimates:
         rows: list[dict[str, object]] = []
         for place, pair in enumerate(curves.pairs):
             for source in self.studied:
-                studied = sorted({n for family in pair for n in curves.quantities(source, family)})
+                studied = curves.telling(pair, source)
                 if len(studied) < 2:
                     continue
                 at = levelled.level[place, ..., curves.sources.index(source)].ravel()
