@@ -98,6 +98,10 @@ class Group:
         same = self.labels[:, None] == self.labels
         return np.asarray(same * (self.values @ self.values.T))
 
+    def same_as(self, other: Group) -> bool:
+        """Whether two groups give their models the same covariance, up to its variance."""
+        return np.array_equal(self.alike, other.alike)
+
     def nested_in(self, kinds: NDArray[np.intp]) -> bool:
         """Whether no level has models of two kinds."""
         pairs = {*zip(self.labels.tolist(), kinds.tolist(), strict=True)}

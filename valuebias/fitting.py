@@ -192,6 +192,11 @@ def fit(
             )
     if seed is not None and (not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32):
         raise ValueBiasError(f"seed must be a whole number from 0 to 2**32 − 1, found {seed!r}.")
+    if spread is not None and not isinstance(spread, bool | np.bool_):
+        raise ValueBiasError(
+            f"spread must be True, False or None (the default), found {spread!r}. True lets "
+            "families differ in how much their models vary."
+        )
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     if spec == "paper":
         given = {"words": words is not None, "spread": spread is not None, "base": base != "base"}

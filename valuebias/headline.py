@@ -177,11 +177,23 @@ def _besides(fit: Fit, row: pd.Series) -> str:
     if _compared(row)[0] != "family":
         return ""
     named = " ".join(v.expression for v in fit.problem.crossing.design.variables)
-    kept = ["base", *(what for name, what in _ADJUSTED.items() if name not in named)]
-    if len(kept) == 1:
+    # What is the same for all models makes no difference between families.
+    kept = [w for name, w in _ADJUSTED.items() if name not in named and not _alike(fit, name)]
+    if not kept:
         return ""
+    kept = kept if _alike(fit, "base") else ["base", *kept]
+    if len(kept) == 1:
+        return f"Families differ in {kept[0]} as well, and this does not tell the two apart."
     listed = f"{', '.join(kept[:-1])} and {kept[-1]}"
     return f"Families differ in {listed} together, and this does not say which of them matters."
+
+
+def _alike(fit: Fit, name: str) -> bool:
+    """Whether all models are known to have the same value of a coordinate."""
+    if name not in fit.data.coords:
+        return False
+    values = {str(value).strip() for value in fit.data[name].to_numpy().tolist()}
+    return len(values) == 1 and not values & {"", "nan", "None"}
 
 
 def prior_flips(table: pd.DataFrame) -> list[str]:
