@@ -235,8 +235,10 @@ def fit_ablation_medians(
     --------
     >>> from itertools import product
     >>> import pandas as pd, valuebias
+    >>> import warnings
+    >>> warnings.simplefilter("ignore")  # that every family has one base is said
     >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
-    >>> grid = product("AB", "12", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
     >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
     >>> table["base"] = table["family"] + table["base"]
     >>> table.loc[(table["family"] == "A") & (table["category"] == "y"), "median_rank"] = 59.0
