@@ -139,7 +139,9 @@ class Components:
         Parameters
         ----------
         sd : ndarray, shape (…, component, framing)
+            Standard deviations.
         correlation : ndarray, shape (…, correlated component)
+            Correlations between framings.
         spread : ndarray, shape (…, spread, kind)
             Factors of the SDs by family; no entries where all families have one spread.
         """

@@ -34,10 +34,14 @@ def log_integral(
         From the density; the first half of each chain shapes the proposal, the other half is
         compared with it.
     rng : Generator
+        Draws the proposal.
 
     Returns
     -------
-    value, error : float
+    value : float
+        The log of the integral.
+    error : float
+        Its standard error.
     """
     # Not every other draw: the proposal would be too near the neighbours of what shaped it, which
     # makes the integral too small by a quarter of a nat.

@@ -347,12 +347,15 @@ def restrict_space(
         Of all models.
     keep : ndarray of int
         Which of them.
-    columns, spans
-        As for :func:`make_space`, of the models kept. The columns may be collinear.
+    columns : ndarray, shape (model, column)
+        As for :func:`make_space`, of the models kept; they may be collinear.
+    spans : iterable of ndarray, shape (model, column)
+        Likewise.
 
     Returns
     -------
     ModelSpace
+        With the parts of `space`.
     """
     masks = {kind: space.kind_of == k for k, kind in enumerate(space.kinds)}
     whole = _parts(list(space.groups), masks, len(space.kind_of))

@@ -43,6 +43,7 @@ def native_model(
     Parameters
     ----------
     posterior : Posterior
+        The density.
     start : callable
         From a seed to a starting point, (n_dim,).
     mode, axes : ndarray, optional

@@ -54,6 +54,7 @@ def split_random(formula: str) -> tuple[str, tuple[RandomTerm, ...]]:
     fixed : str
         The formula without them; ``"~ 1"`` where nothing else is in it.
     terms : tuple of RandomTerm
+        What varies by groups of models, in the order of the formula.
 
     Raises
     ------
@@ -101,6 +102,7 @@ def groups_of(
     Returns
     -------
     tuple of Group
+        With the name of the coordinate, and of a slope its variable's too.
 
     Raises
     ------

@@ -94,12 +94,17 @@ def prior_log_ratio(
     Parameters
     ----------
     crossing : Crossing
+        Whose unit the priors' scales are in.
     components : Components
+        Of the model.
     old, new : Prior
         Of equal concentration of correlations.
     sd : ndarray, shape (draw, component, framing)
+        Standard deviations.
     spread : ndarray, shape (draw, level, kind)
+        Factors of the families' standard deviations.
     coefficient : ndarray, shape (draw, column, framing, axis)
+        Effects of the design's columns.
     """
     out = np.zeros(len(sd))
     for c, name in enumerate(components.names):

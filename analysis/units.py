@@ -41,7 +41,9 @@ def find_units(data: xr.Dataset, by: str, base: str) -> list[Unit]:
     Parameters
     ----------
     data : Dataset
+        Scores that follow the contract.
     by : {"model", "base", "word"}
+        Which units.
     base : str
         The coordinate that names each model's base.
 
