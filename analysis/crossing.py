@@ -297,7 +297,8 @@ def word_axes(
     centred = weights - weights.mean(axis=0)
     keep = n_categories - 1
     singular = np.linalg.svd(centred, compute_uv=False)
-    if singular[keep - 1] < 1e-8 * singular[0]:
+    # Where every word is in every category, all of them are zero.
+    if singular[keep - 1] <= 1e-8 * singular[0]:
         twins = _twin_categories(membership)
         raise ValueBiasError(
             f"categories {twins} cannot be told apart by their words; merge or drop one of them."

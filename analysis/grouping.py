@@ -102,6 +102,12 @@ class Group:
         """Whether two groups give their models the same covariance, up to its variance."""
         return np.array_equal(self.alike, other.alike)
 
+    def reaches_beyond(self, columns: Array) -> bool:
+        """Whether the models can tell how much the levels differ: not all is in the formula."""
+        own = self.indicators
+        left = own - columns @ np.linalg.lstsq(columns, own)[0]
+        return bool(np.abs(left).max() > _TOLERANCE * max(1.0, float(np.abs(own).max())))
+
     def nested_in(self, kinds: NDArray[np.intp]) -> bool:
         """Whether no level has models of two kinds."""
         pairs = {*zip(self.labels.tolist(), kinds.tolist(), strict=True)}
@@ -179,14 +185,6 @@ class ModelSpace:
     def group(self, name: str) -> Group | None:
         """Return the group called ``name``, or None where it is not in the model."""
         return next((group for group in self.groups if group.name == name), None)
-
-    def informed(self, name: str, n_columns: int) -> bool:
-        """Whether the models at hand can tell how much the levels of a group differ.
-
-        They can where its effects reach beyond the formula's ``n_columns`` columns.
-        """
-        outside = any(s.size and any(p[0] == name for p in s.loads) for s in self.subspaces)
-        return outside or self.basis.shape[1] > n_columns
 
 
 def plain_group(name: str, labels: Iterable[object]) -> Group:

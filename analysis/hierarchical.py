@@ -266,16 +266,16 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
     lone = _one_base_a_family(crossing)
     if lone:
         return [*notes, lone]
-    n_columns = crossing.design.matrix.shape[1]
-    for group in space.groups:
-        if group.name in SIDES and not space.informed(group.name, n_columns):
+    unknown = [g for g in space.groups if not g.reaches_beyond(crossing.design.matrix)]
+    for group in unknown:
+        if group.name in SIDES:
             text = (
                 f"too few models are a pair's {group.name} to tell what is such a model's own from "
                 f"what is its family's: how much {group.name}s of a family differ comes from the "
                 "prior alone."
             )
             headline = ""
-        elif not space.informed(group.name, n_columns):
+        else:
             who = describe_group(group.name)
             text = (
                 f"{who}, {group.n_levels} in number, cannot be told apart from what the formula "
@@ -285,8 +285,6 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
                 f"How much {who} differ, and with it how wide this interval is, the prior alone "
                 "says."
             )
-        else:
-            continue
         notes.append(Note(f"spread of {group.name}s unknown", text, headline))
     return notes
 

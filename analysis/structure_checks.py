@@ -120,6 +120,8 @@ def _unequal_spread(tables: _Tables) -> Iterator[Finding]:
         return
     weights = next(iter(tables.contrasts.values()))
     contrast = np.linalg.pinv(_centred(tables.member)).T @ weights
+    if not contrast.any():
+        return  # every word is in both categories
     leans = np.nan_to_num(tables.signed) @ contrast
     unequal = unequal_kinds(found, leans, np.zeros(len(tables.kinds)))
     names = tables.ds["model"].to_numpy().tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +144,12 @@ def simulate(
     >>> ds["base"].values[:4].tolist()
     ['Gemma 1', 'Gemma 1', 'Gemma 1', 'Gemma 2']
     """
+    _check_kinds(
+        {"n_models": n_models, "effects": effects, "sd": sd, "spread": spread,
+         "covariates": covariates},
+        {"n_prompts": n_prompts, "copies": copies, "seed": seed},
+        {"overlap": overlap, "correlation": correlation, "missing": missing},
+    )  # fmt: skip
     scale = _scales(sd)
     words = _word_counts(n_words)
     bases = {family: _base_sizes(family, n, copies) for family, n in n_models.items()}
@@ -209,7 +216,8 @@ def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, P
     for name, value in (sd or {}).items():
         if name not in DEFAULT_SD:
             raise ValueBiasError(f"There is no SD {name!r}. {did_you_mean(name, DEFAULT_SD)}")
-        if np.size(value) not in (1, 2) or not all(0 <= v < np.inf for v in np.ravel(value)):
+        both = list(np.ravel(np.asarray(value, dtype=object)))
+        if len(both) not in (1, 2) or not all(_is_number(v) and 0 <= v < np.inf for v in both):
             raise ValueBiasError(
                 f"The SD {name!r} is {value!r}; expected a number from 0 up, or two of them, for "
                 "positive and negative prompts."
@@ -222,8 +230,11 @@ def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, P
 
 def _base_sizes(family: str, n: int | Sequence[int], copies: int) -> list[int]:
     """Say how many models of a family stand on each base."""
-    if isinstance(n, Iterable):
-        sizes = list(n)
+    each = list(n) if isinstance(n, Iterable) and not isinstance(n, str) else [n]
+    if not all(isinstance(size, int | np.integer) for size in each):
+        sizes = []
+    elif isinstance(n, Iterable):
+        sizes = each
     else:
         sizes = [2] * min(copies, n // 2)
         sizes += [1] * (n - sum(sizes))
@@ -265,7 +276,7 @@ def _spreads(
                 raise ValueBiasError(
                     f"The spread of {family!r} has {part!r}. {did_you_mean(part, SPREADS)}"
                 )
-            if not 0 <= value < np.inf:
+            if not _is_number(value) or not 0 <= value < np.inf:
                 raise ValueBiasError(
                     f"The spread of {family!r} is {value!r}; expected a number from 0 up."
                 )
@@ -274,6 +285,11 @@ def _spreads(
 
 
 def _word_counts(n_words: int | Mapping[str, int]) -> dict[str, int]:
+    given = n_words.values() if isinstance(n_words, Mapping) else [n_words]
+    if not all(isinstance(n, int | np.integer) for n in given):
+        raise ValueBiasError(
+            f"n_words is {n_words!r}; expected a whole number, or one for each category."
+        )
     if isinstance(n_words, Mapping):
         counts = dict(n_words)
     else:
@@ -283,8 +299,27 @@ def _word_counts(n_words: int | Mapping[str, int]) -> dict[str, int]:
         if count < 1:
             raise ValueBiasError(f"Category {category!r} has {count} words; expected 1 or more.")
     if len(counts) < 2:
-        raise ValueBiasError(f"n_words names {len(counts)} categories; expected 2 or more.")
+        noun = "category" if len(counts) == 1 else "categories"
+        raise ValueBiasError(f"n_words names {len(counts)} {noun}; expected 2 or more.")
     return counts
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
+
+
+def _check_kinds(
+    mappings: Mapping[str, object], counts: Mapping[str, object], numbers: Mapping[str, object]
+) -> None:
+    for name, value in mappings.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise ValueBiasError(f"{name} is {value!r}; expected a mapping, such as a dict.")
+    for name, value in counts.items():
+        if not isinstance(value, int | np.integer) or (name == "seed" and value < 0):
+            raise ValueBiasError(f"{name} is {value!r}; expected a whole number from 0 up.")
+    for name, value in numbers.items():
+        if not _is_number(value):
+            raise ValueBiasError(f"{name} is {value!r}; expected a number.")
 
 
 def _check_ranges(
@@ -319,6 +354,11 @@ def _planted(
         if family not in families:
             raise ValueBiasError(
                 f"effects names the family {family!r}. {did_you_mean(family, families)}"
+            )
+        entries = effect.values() if isinstance(effect, Mapping) else [effect]
+        if not all(map(_is_number, entries)):
+            raise ValueBiasError(
+                f"The effect of {family!r} is {effect!r}; expected a number, or one a category."
             )
         if not isinstance(effect, Mapping):
             effect = {categories[0]: effect / 2, categories[1]: -effect / 2}

@@ -226,3 +226,16 @@ def test_with_one_base_for_all_families_differ_in_it_no_more(clustered: xr.Datas
     assert "Families differ in data and size together" in str(made.headline())
     same = one.assign_coords(n_params=("model", [2e9] * 10), source=("model", ["hh"] * 10))
     assert "Families differ" not in str(fit(same, draws=20).headline())
+
+
+def test_words_in_every_category_are_not_blamed_on_covariates(clustered: xr.Dataset) -> None:
+    everywhere = clustered.assign(membership=xr.ones_like(clustered["membership"]))
+    with pytest.raises(ValueBiasError, match="cannot be told apart by their words"):
+        fit(everywhere)
+    assert "inf times" not in str(valuebias.audit(everywhere).findings["detail"].tolist())
+
+
+@pytest.mark.parametrize("spread", [3, "yes"])
+def test_a_spread_is_true_or_false(clustered: xr.Dataset, spread: object) -> None:
+    with pytest.raises(ValueBiasError, match="spread must be True, False or None"):
+        fit(clustered, spread=spread)

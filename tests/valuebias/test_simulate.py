@@ -268,7 +268,7 @@ def test_a_million_scores_take_a_moment() -> None:
         ({"covariates": {"frequency": {"slope_family": -1.0}}}, "expected a number from 0 up"),
         ({"covariates": {"frequency": {"gap": float("inf")}}}, "has gap inf; expected a number"),
         ({"n_prompts": 0}, "n_prompts is 0"),
-        ({"n_words": {"x": 3}}, "1 categories"),
+        ({"n_words": {"x": 3}}, "1 category"),
         ({"n_words": {"x": 3, "y": 0}}, "'y' has 0 words"),
         ({"overlap": 1.5}, "overlap is 1.5"),
         ({"missing": 1.0}, "missing is 1.0"),
@@ -278,3 +278,17 @@ def test_a_million_scores_take_a_moment() -> None:
 def test_numbers_out_of_range_are_named(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueBiasError, match=said):
         simulate(**given, seed=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"n_models": 3}, {"n_models": {"A": "3"}}, {"n_models": {"A": 2.5}}, {"copies": 1.5},
+        {"spread": {"Gemma": "2"}}, {"spread": 3}, {"sd": {"word": "a"}}, {"missing": "a"},
+        {"effects": 3}, {"effects": {"Gemma": "x"}}, {"covariates": ["f"]}, {"n_words": 2.5},
+        {"n_prompts": 2.5}, {"seed": "x"}, {"seed": -1},
+    ],
+)  # fmt: skip
+def test_what_is_of_another_kind_is_refused_in_words(given: dict[str, object]) -> None:
+    with pytest.raises(ValueBiasError, match=f"{next(iter(given))}|spread|SD|effect"):
+        simulate(**{"seed": 1, **given})  # type: ignore[arg-type]
