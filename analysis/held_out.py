@@ -170,8 +170,10 @@ class WordTables:
 
     def of(self, words: Index) -> WordTables:
         """Give those of some words."""
-        by_word = (self.share, self.rest, self.mean)
-        return WordTables(*(t[words] for t in by_word), self.own[:, words], self.shared[:, words])
+        return WordTables(
+            self.share[words], self.rest[words], self.mean[words], self.own[:, words],
+            self.shared[:, words],
+        )  # fmt: skip
 
 
 def make_word_tables(crossing: Crossing, y: Array) -> WordTables:

@@ -76,9 +76,8 @@ def precision_at(
             at = slice(block.start * n_framings, block.stop * n_framings)
             inverse[:, at, at] = np.linalg.inv(total[:, at, at])
         inside.append(inverse)
-        outside.append(
-            [np.linalg.inv(_covariance(components, v, axis, s)) for s in crossing.space.subspaces]
-        )
+        apart = [_covariance(components, v, axis, s) for s in crossing.space.subspaces]
+        outside.append([np.asarray(np.linalg.inv(covariance)) for covariance in apart])
     own, shared = (_within(components, v, axes, shared=s) for s in (False, True))
     return Precision(inside, outside, own, shared)
 

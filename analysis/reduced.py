@@ -80,7 +80,7 @@ def word_can_go(crossing: Crossing, word: int) -> bool:
     described = np.column_stack([crossing.membership, crossing.covariates])[keep]
     wanted = described.shape[1] - 1
     rank = int(np.linalg.matrix_rank(described - described.mean(axis=0)))
-    return rank == wanted and len(keep) > wanted + 2
+    return bool(rank == wanted and len(keep) > wanted + 2)
 
 
 def _with(problem: Problem, crossing: Crossing) -> Problem:

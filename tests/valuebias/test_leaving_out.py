@@ -141,7 +141,7 @@ def test_a_fit_of_few_draws_is_sampled_again_for_its_integral(
 
 
 def test_what_to_leave_out_is_known(with_bases: valuebias.Fit) -> None:
-    with pytest.raises(ValueBiasError, match="unknown by='models'. Did you mean 'model'"):
+    with pytest.raises(ValueBiasError, match=r"unknown by='models'. Did you mean 'model'"):
         with_bases.loo(by="models")  # type: ignore[call-overload]
     with pytest.raises(ValueBiasError, match="unknown by='prompt'"):
         valuebias.compare({"a": with_bases, "b": with_bases}, by="prompt")
@@ -152,7 +152,7 @@ def test_what_to_leave_out_is_known(with_bases: valuebias.Fit) -> None:
 def test_without_bases_in_the_data_none_can_be_left_out(clustered: xr.Dataset) -> None:
     few = {"draws": 20, "tune": 50}
     blank = clustered.assign_coords(base=("model", [""] * 10))
-    with pytest.raises(ValueBiasError, match="have no 'base'.*assign_coords.*by='model'"):
+    with pytest.raises(ValueBiasError, match=r"have no 'base'.*assign_coords.*by='model'"):
         fitted(blank, **few).loo(by="base")
     one = clustered.assign_coords(base=("model", ["x"] * 10))
     with pytest.raises(ValueBiasError, match="all models are of one base, 'x'"):
