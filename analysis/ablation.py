@@ -175,7 +175,7 @@ def has_base_slopes(models: pd.DataFrame) -> bool:
 
 
 def base_of(models: pd.DataFrame) -> str | None:
-    """The coordinate of bases where some family has several; None where bases are families.
+    """Name the coordinate of bases where some family has several; None where bases are families.
 
     With one base a family, a gap is one between these bases; how much bases of a family differ is
     for the prior alone to say, and not asked.

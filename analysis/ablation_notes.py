@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
+from valuebias.analysis.ablation import is_ablation
+from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.notes import Note
 
-__all__ = ["curve_notes", "layout_notes"]
+__all__ = ["curve_notes", "layout_notes", "plain_fit_notes"]
 
 _UNLIKELY = 0.01
 _CELL = ("base", "source", "n_pairs", "objective")
@@ -34,6 +37,7 @@ def layout_notes(
     Returns
     -------
     list of Note
+        In the order in which they are told.
     """
     notes = [_one_base(models), _single_seeds(models)]
     if base_slopes is False:
@@ -99,7 +103,9 @@ def _single_seeds(models: pd.DataFrame) -> Note | None:
         f"{who} trained with a single seed: how much a run would differ if it were repeated is "
         "judged only by how far runs depart from the formula, where there are more runs than "
         "columns. Train with more seeds to tell chance from curvature.",
-        "With a single seed, chance between runs cannot be told from curvature.",
+        "With a single seed, chance between runs cannot be told from curvature."
+        if single == len(seeds)
+        else "",
     )
 
 
@@ -115,6 +121,21 @@ def _apart(models: pd.DataFrame, source: str, most: float) -> Note:
     )
 
 
+def plain_fit_notes(design: ModelDesign) -> list[Note]:
+    """Say that a formula averages over what models were trained on, where they differ in it."""
+    used = set().union(*(factor.names for factor in design.variables))
+    if used & {"source", "n_pairs"} or not is_ablation(design.models):
+        return []
+    return [
+        Note(
+            "training averaged over",
+            f"models differ in the preferences they were trained on, and the formula "
+            f"{design.formula!r} averages over that. valuebias.fit_ablation(dataset) says how the "
+            "gap between families changes with it.",
+        )
+    ]
+
+
 def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
     """Say where gaps at single numbers of pairs contradict the curve through them.
 
@@ -128,6 +149,7 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
     Returns
     -------
     list of Note
+        One for every two families and source whose line is contradicted.
     """
     notes = []
     tests = departures.drop_duplicates(["name", "source"])
@@ -136,12 +158,13 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
         first = table.iloc[0]
         if first["p_straight"] >= limit:
             continue
-        far = table.loc[(table["mean"].abs() / table["sd"]).idxmax()]
+        far = table.iloc[int(np.argmax(table["mean"].abs() / table["sd"]))]
+        off, lower, upper = (_signed(far[column]) for column in ("mean", "lower", "upper"))
         told = (
             f"the gap {name} on {source} does not change evenly over doublings of the pairs: at "
-            f"{far['n_pairs']:,.0f} it departs by {far['mean']:+.2g} from a straight line "
-            f"(90% interval {far['lower']:+.2g} to {far['upper']:+.2g})"
-        ).replace("-", "−")
+            f"{far['n_pairs']:,.0f} it departs by {off} from a straight line (90% interval {lower} "
+            f"to {upper})"
+        )
         if levelling and not first["p_levelling"] < limit:
             text = (
                 f"{told}. A line that levels off agrees with it, and is what gaps are taken from."
@@ -159,3 +182,8 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
             )
         )
     return notes
+
+
+def _signed(value: float) -> str:
+    digits = 0 if abs(value) >= 20 else 2
+    return f"{value:+.{digits}f}".replace("-", "−")

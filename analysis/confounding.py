@@ -14,12 +14,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["LENGTH", "Imbalance", "largest_slope", "word_imbalances", "word_numbers"]
+from valuebias.schema import word_table
+
+__all__ = ["Estimate", "Imbalance", "largest_slope", "word_imbalances", "word_numbers"]
 
 Array = NDArray[np.float64]
-
-LENGTH = "length"
-"""The covariate that every word has: its number of characters."""
 
 # Numbers that span so much are compared by their logarithm.
 _WIDE = 100.0
@@ -42,10 +41,11 @@ class Imbalance:
     gap_p : float
         Of the difference, two-sided; words are the sample.
     slope : float
-        By how much an outcome changes for one SD of the number, categories held fixed.
+        By how much an estimate changes for one SD of the number, categories held fixed.
     slope_p : float
+        Of the slope, two-sided; words and models are samples.
     shift : float
-        What adjusting for it adds to the contrast of categories in that outcome.
+        What adjusting for it adds to the contrast of categories in that estimate.
     """
 
     name: str
@@ -63,24 +63,62 @@ def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     dataset : xarray.Dataset
+        A dataset that follows the contract.
 
     Returns
     -------
     DataFrame
         One row a word, in the order of the dataset; NaN where unknown.
     """
-    words = dataset["response"].to_numpy().astype(str)
-    columns: dict[str, Array] = {LENGTH: np.array([len(word) for word in words], dtype=float)}
-    for name, coord in dataset.coords.items():
-        if coord.dims == ("response",) and coord.dtype.kind in "iuf":
-            columns[str(name)] = coord.to_numpy().astype(float)
-    return pd.DataFrame(columns)
+    table = word_table(dataset)
+    numeric = [name for name in table.columns if table[name].dtype.kind in "iuf"]
+    return table[numeric].astype(float).reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate as a sum over units (models, or bases) of what each makes of the words.
+
+    Attributes
+    ----------
+    tables : ndarray, shape (unit, word)
+        NaN where unknown.
+    weights : ndarray, shape (unit,)
+        Such as 1 / n in one family and −1 / n in another.
+    kinds : ndarray of int, shape (unit,)
+        Units of one kind differ by chance.
+    """
+
+    tables: Array
+    weights: Array
+    kinds: NDArray[np.intp]
+
+    @property
+    def by_word(self) -> Array:
+        """The estimate in every word."""
+        return np.asarray(self.weights @ self.tables)
+
+    def variance(self, values: Array) -> tuple[float, float]:
+        """Variance of a weighted sum of values (unit,) that differ within kinds, with its df.
+
+        A unit alone of its kind varies as others do; 0 where there are no others.
+        """
+        _, kinds = np.unique(self.kinds, return_inverse=True)
+        n = np.bincount(kinds)
+        apart = values - (np.bincount(kinds, values) / n)[kinds]
+        free = n - 1
+        squares = np.bincount(kinds, apart**2)
+        pooled = squares.sum() / max(free.sum(), 1)
+        own = np.where(free > 0, squares / np.maximum(free, 1), pooled)
+        parts = own * np.bincount(kinds, self.weights**2)
+        share = float((parts**2 / np.maximum(free, 1)).sum())
+        return float(parts.sum()), float(parts.sum() ** 2 / share) if share > 0 else np.inf
 
 
 def word_imbalances(
-    numbers: pd.DataFrame, axes: Array, contrast: Array, outcome: Array
+    numbers: pd.DataFrame, axes: Array, contrast: Array, estimate: Estimate
 ) -> list[Imbalance]:
-    """Compare the categories in every number, and say what adjusting for it does to an outcome.
+    """Compare the categories in every number, and say what adjusting for it does to an estimate.
 
     Parameters
     ----------
@@ -90,8 +128,8 @@ def word_imbalances(
         Columns that span the categories (and what else the words are adjusted for already).
     contrast : ndarray, shape (axis,)
         The contrast of categories by coordinate on the axes.
-    outcome : ndarray, shape (word,)
-        Such as the difference between two families in every word; NaN where unknown.
+    estimate : Estimate
+        Such as the difference between two families.
 
     Returns
     -------
@@ -99,23 +137,22 @@ def word_imbalances(
         In the order of the columns.
     """
     found = (
-        _imbalance(str(name), column.to_numpy(dtype=float), axes, contrast, outcome)
+        _imbalance(str(name), column.to_numpy(dtype=float), axes, contrast, estimate)
         for name, column in numbers.items()
     )
     return [one for one in found if one is not None]
 
 
-def largest_slope(numbers: pd.DataFrame, axes: Array, outcome: Array) -> float:
-    """Largest |correlation| of an outcome with a number of the words, within categories."""
-    found = word_imbalances(numbers, axes, np.zeros(axes.shape[1]), outcome)
-    # The two-sided p of a correlation orders them as their size does, where all words are known.
+def largest_slope(numbers: pd.DataFrame, axes: Array, estimate: Estimate) -> float:
+    """Largest slope of an estimate on a number of the words, categories held fixed; or NaN."""
+    found = word_imbalances(numbers, axes, np.zeros(axes.shape[1]), estimate)
     return max((abs(one.slope) for one in found), default=np.nan)
 
 
 def _imbalance(
-    name: str, values: Array, axes: Array, contrast: Array, outcome: Array
+    name: str, values: Array, axes: Array, contrast: Array, estimate: Estimate
 ) -> Imbalance | None:
-    known = np.isfinite(values) & np.isfinite(outcome)
+    known = np.isfinite(values) & np.isfinite(estimate.by_word)
     term = name
     least = values[known].min(initial=np.inf)
     if least > 0 and values[known].max(initial=0) > _WIDE * least:
@@ -124,29 +161,31 @@ def _imbalance(
     inverse = np.linalg.pinv(basis)
     rank = round(float((basis * inverse.T).sum()))
     df = int(known.sum()) - rank - 1
-    if df < _LEAST_WORDS:
-        return None
-    whole, target = values[known], outcome[known]
+    whole, target = values[known], estimate.by_word[known]
     fitted = inverse @ whole
     own = whole - basis @ fitted
     size = float(own @ own)
     varied = float(((whole - whole.mean()) ** 2).sum())
-    if size < _NOTHING * max(varied, _NOTHING * float(whole @ whole)) or varied == 0:
+    constant = size <= _NOTHING * max(varied, _NOTHING * float(whole @ whole))
+    if df < _LEAST_WORDS or constant:
         return None
     sd = np.sqrt(size / (df + 1))
     along = np.concatenate([[0.0], contrast])
     gap = float(along @ fitted)
-    gap_se = sd * float(np.linalg.norm(along @ inverse))
     slope = float(own @ target) / size
     left = target - basis @ (inverse @ target) - slope * own
-    slope_se = np.sqrt(float(left @ left) / df / size)
+    # Words are a sample, and so are models, each of which may have a slope of its own.
+    by_words = float(left @ left) / df / size
+    by_models, df_models = estimate.variance(estimate.tables[:, known] @ own / size)
+    variance = by_words + by_models
+    both = variance**2 / (by_words**2 / df + by_models**2 / df_models) if variance > 0 else df
     return Imbalance(
         name=name,
         term=term,
         gap=gap / sd,
-        gap_p=_p(gap, gap_se, df + 1),
+        gap_p=_p(gap, sd * float(np.linalg.norm(along @ inverse)), df + 1),
         slope=slope * sd,
-        slope_p=_p(slope, slope_se, df),
+        slope_p=_p(slope, float(np.sqrt(variance)), both),
         shift=-slope * gap,
     )
 

@@ -308,7 +308,8 @@ class _Unseen:
             return np.ones(1)
         if family in self._space.kinds:
             return np.eye(n_kinds)[self._space.kinds.index(str(family))]
-        return np.bincount(self._space.kind_of, minlength=n_kinds) / len(self._space.kind_of)
+        counts = np.bincount(self._space.kind_of, minlength=n_kinds)
+        return np.asarray(counts / counts.sum())
 
 
 def stack_draws(items: list[Estimand], chains: int) -> xr.DataArray:

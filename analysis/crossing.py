@@ -306,7 +306,8 @@ def word_axes(
     left, singular, _ = np.linalg.svd(centred - own @ (own.T @ centred), full_matrices=False)
     if singular[keep - 1] < 1e-6 * np.sqrt(n_words):
         raise ValueBiasError(
-            f"the words' {', '.join(names)} tell the categories {list(membership.columns)} apart "
+            f"the words' {', '.join(names)} {'tells' if len(names) == 1 else 'tell'} the "
+            f"categories {list(membership.columns)} apart "
             "completely, so that what is a category's and what is a covariate's cannot be told; "
             "leave a covariate out of words=."
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.diagnostics import describe_draws
 from valuebias.analysis.formula import ModelDesign
-from valuebias.analysis.lean_rows import average_rows
+from valuebias.analysis.lean_rows import average_rows, telling
 from valuebias.analysis.levels import level_stretch
 from valuebias.errors import ValueBiasError
 
@@ -110,6 +110,16 @@ class Curves:
         first, second = (set(self.quantities(source, family)) for family in pair)
         return sorted(first & second)
 
+    def telling(self, pair: tuple[str, str], source: str) -> list[float]:
+        """Numbers of pairs on a source that tell of a gap's change, ascending."""
+        return telling(*(self.quantities(source, family) for family in pair))
+
+    def replicates(self, pair: tuple[str, str]) -> int:
+        """How many runs two families have beyond one a cell, which tell chance from curvature."""
+        own = self.models[self.models["family"].astype(str).isin(pair)]
+        runs = own[["family", "base", "source", "n_pairs", "seed"]].astype(str).drop_duplicates()
+        return len(runs) - len(runs[["family", "source", "n_pairs"]].drop_duplicates())
+
     def lean(self, family: str, source: str, n_pairs: float) -> Array:
         """Draws of the lean of a family that was trained so, at the end, (chain, draw).
 
@@ -135,17 +145,17 @@ class Curves:
         for (source, progress), group in cells.groupby(["source", "progress"]):
             n = group["n_pairs"].to_numpy(dtype=float)
             level = levels[..., self.sources.index(str(source))]
-            studied = sorted({x for family in pair for x in self.quantities(str(source), family)})
-            first = studied[0] if studied else n.min()
+            told = self.telling(pair, str(source))
+            first = told[0] if told else n.min()
             points = np.unique([first, *level[level < n.max()], *n])
-            there = pd.DataFrame({"source": source, "n_pairs": points, "progress": progress})
+            there = self.ends(str(source), points).assign(progress=float(str(progress)))
             # What both families have in common drops out, so that all may be taken at the level.
             values = coefficient @ self._gap_rows(pair, there).T
             at = np.searchsorted(points, np.minimum(n, level[..., None]))
-            start = values[..., [int(np.searchsorted(points, first))]]
+            start = values[..., np.searchsorted(points, np.minimum(n, first))]
             change = np.take_along_axis(values, at, axis=-1) - start
-            if len(studied) > 1:
-                change *= level_stretch(level, studied[0], studied[-1])[..., None]
+            if len(told) > 1:
+                change *= level_stretch(level, told[0], told[-1])[..., None]
             out[..., group.index] = start + change
         return out
 
@@ -214,6 +224,7 @@ class Curves:
         quantities : list of float
             The numbers of pairs that both families have runs with.
         gap : ndarray, shape (free draw, quantity)
+            Of the first family over the second.
         """
         if self.free is None:
             raise ValueBiasError("these curves have no free leans.")

@@ -61,7 +61,7 @@ class PackedStrata:
     scatter: Array
 
     @property
-    def arrays(self) -> tuple[Array, ...]:
+    def arrays(self) -> tuple[NDArray[Any], ...]:
         """What :func:`log_likelihood` takes after the variances."""
         return (
             self.layout, self.counts, self.places, self.entries, self.constant, self.df,

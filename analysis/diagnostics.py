@@ -16,6 +16,8 @@ _ESS_LIMIT = 400
 # drawn anew given the SDs, and that noise could hide it.
 _RHAT_APART = 1.05
 _DIVERGENT_SHARE = 1e-3
+# More than this many times the draws are not the advice to give.
+_HOPELESS = 10
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,6 +136,7 @@ def diagnose(contrasts: pd.DataFrame, others: pd.DataFrame, stats: xr.Dataset) -
     Returns
     -------
     Diagnostics
+        The verdict, with what is wrong and what is less well known than it should be.
     """
     divergences, transitions = int(stats["diverging"].sum()), stats["diverging"].size
     draws = stats.sizes["draw"]
@@ -223,10 +226,13 @@ def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[s
         least = float(sizes.min())
         wanted = _round_up(1.25 * draws * _ESS_LIMIT / max(least, 1.0))
         before = "" if rests else " before reporting this parameter"
+        advice = f"Ask for about draws={wanted}{before}."
+        if wanted > _HOPELESS * draws:
+            advice = "The chains hardly move: ask for tune=2000, or give the SDs a tighter prior."
         found.append(
             f"the effective sample size in the {kind} is {least:.0f} for "
             f"{_named(sizes.idxmin(), len(below))} (should be at least {_ESS_LIMIT}): {what} "
-            f"noisy. Ask for about draws={wanted}{before}."
+            f"noisy. {advice}"
         )
     return found
 

@@ -3,7 +3,8 @@
 On each axis the rotated outcome of a framing-mean stratum is a small Gaussian vector, the sum of
 independent components. Given one draw of the variances each is drawn from its prior, and the draws
 are corrected by what their sum differs from the data (Matheron's rule): a few small matrix products
-for all draws at once.
+for all draws at once. A component's covariance is a known matrix over columns times a covariance
+over framings, so that no large matrix needs a root.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import REST, Axis, Crossing
 from valuebias.analysis.grouping import Subspace
-from valuebias.analysis.strata import Tables, coefficient_prior, split_words
+from valuebias.analysis.strata import Tables, coefficient_spread, split_words
 
 __all__ = [
     "EffectDraws",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,12 @@ def draw_effects(
     base = np.empty_like(model)
     for j, axis in enumerate(crossing.axes):
         own, bases = _owners(components, axis)
-        prior = coefficient_prior(crossing, components, j, coefficient_scales)
+        prior = coefficient_spread(crossing, j, coefficient_scales)
         means = margins.on_axes[..., j, :, :]
         rotated = basis.T @ means
         drawn = np.empty((n_draws, 4, q, n_framings))
         for block in crossing.blocks:
-            at = slice(block.start * n_framings, block.stop * n_framings)
-            parts = component_covariances(components, v, axis, block=block)
-            parts["coefficient"] = np.broadcast_to(prior[at, at], (n_draws, *prior[at, at].shape))
+            parts = _make_parts(components, v, axis, block=block, coefficient=prior)
             here = rotated[..., block, :]
             wanted = [["coefficient"], list(components.spans), own, bases]
             found = _draw_sums(parts, wanted, here.reshape(*here.shape[:-2], 1, -1), rng)
@@ -115,7 +116,7 @@ def draw_effects(
         for subspace in crossing.space.subspaces:
             if not subspace.size:
                 continue
-            parts = component_covariances(components, v, axis, subspace)
+            parts = _make_parts(components, v, axis, subspace)
             here = subspace.basis.T @ means
             found = _draw_sums(parts, [own, bases], here, rng)
             outside = np.einsum("mn,sknf->skmf", subspace.basis, found)
@@ -162,12 +163,12 @@ def draw_word_effects(
     functional = np.kron(rotated_row, framing_weights / root)
     rest, spread = np.zeros((len(v), margins.rest.shape[-1])), np.zeros(len(v))
     for block in crossing.blocks:
-        parts = component_covariances(components, v, REST, block=block)
-        words = _sum(parts[name] for name in components.spans)
+        parts = _make_parts(components, v, REST, block=block)
+        words = parts.sum(list(components.spans))
         at = slice(block.start * len(root), block.stop * len(root))
         here, table = functional[at], margins.rest[..., at, :]
         # V⁻¹ K ℓ, (draw, d)
-        gain = np.linalg.solve(_sum(parts.values()), words @ here[:, None])[..., 0]
+        gain = np.linalg.solve(parts.sum(parts.names), words @ here[:, None])[..., 0]
         spread += here @ words @ here - np.einsum("sd,sd->s", gain, words @ here)
         rest += np.einsum("sd,dw->sw" if table.ndim == 2 else "sd,sdw->sw", gain, table)
     noise = rng.standard_normal(rest.shape)
@@ -181,69 +182,118 @@ def draw_word_effects(
 
 
 def component_covariances(
+    components: Components, v: Array, axis: Axis, subspace: Subspace | None = None
+) -> dict[str, Array]:
+    """Covariance of each component in a framing-mean stratum; (draw, q·F, q·F) or (draw, F, F)."""
+    parts = _make_parts(components, v, axis, subspace)
+    return {name: parts.sum([name]) for name in dict.fromkeys(parts.names)}
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What adds up to the rotated outcome of a stratum: independent Gaussian vectors.
+
+    Each has covariance ``over_columns`` ⊗ ``over_framings``; a component has a part by kind of
+    model.
+    """
+
+    names: list[str]
+    over_columns: Array  # (part, q, q)
+    over_framings: Array  # (part, draw, F, F)
+
+    def of(self, names: Iterable[str]) -> list[int]:
+        """Positions of the parts of these components that are not zero."""
+        wanted = set(names)
+        here = np.asarray(self.over_columns.any(axis=(1, 2)))
+        return [i for i, name in enumerate(self.names) if name in wanted and here[i]]
+
+    def sum(self, names: Iterable[str]) -> Array:
+        """Covariance of the sum of these components, (draw, q·F, q·F)."""
+        at = self.of(names)
+        n_draws, n_framings = self.over_framings.shape[1:3]
+        columns = self.over_columns[at].reshape(len(at), -1)
+        flat = self.over_framings[at].reshape(len(at), -1).T @ columns
+        q = self.over_columns.shape[1]
+        by_side = flat.reshape(n_draws, n_framings, n_framings, q, q).transpose(0, 3, 1, 4, 2)
+        return by_side.reshape(n_draws, q * n_framings, q * n_framings)
+
+    def draw(self, names: Iterable[str], n_units: int, rng: np.random.Generator) -> Array:
+        """Draw the sum of these components from its prior, (draw, unit, q·F)."""
+        n_draws, n_framings = self.over_framings.shape[1:3]
+        out = np.zeros((n_draws, n_framings, n_units, self.over_columns.shape[1]))
+        for i in self.of(names):
+            root = _thin_root(self.over_columns[i])
+            noise = rng.standard_normal((n_draws, n_framings, n_units * root.shape[1]))
+            noise = _root(self.over_framings[i]).swapaxes(-1, -2) @ noise
+            out += noise.reshape(*out.shape[:3], -1) @ root.T
+        return out.transpose(0, 2, 3, 1).reshape(n_draws, n_units, -1)
+
+
+def _make_parts(
     components: Components,
     v: Array,
     axis: Axis,
     subspace: Subspace | None = None,
     *,
     block: slice | None = None,
-) -> dict[str, Array]:
-    """Covariance of each component in a framing-mean stratum; (draw, q·F, q·F) or (draw, F, F).
+    coefficient: Array | None = None,
+) -> _Parts:
+    """List the parts of a framing-mean stratum.
 
-    ``block`` picks columns of the dense span.
+    ``block`` picks columns of the dense span; ``coefficient`` (q, q) is the prior covariance over
+    columns of one part more, the formula's.
     """
-    out: dict[str, Array] = {}
-    for (name, kind), (whole, multiplier) in components.entries(axis, subspace).items():
-        over_models = whole if block is None else whole[block, block]
+    root = np.sqrt(components.replication)
+    names, over_columns, over_framings = [], [], []
+    for (name, kind), (matrix, multiplier) in components.entries(axis, subspace).items():
         covariance = components.covariance(name, v, kind)
         if components[name].joint:
-            root = np.sqrt(components.replication)
             covariance = covariance * root[:, None] * root
-        n, f = len(over_models), components.n_framings
-        kron = over_models[None, :, None, :, None] * covariance[:, None, :, None, :]
-        whole_of_kind = multiplier * kron.reshape(len(v), n * f, n * f)
-        out[name] = out[name] + whole_of_kind if name in out else whole_of_kind
-    return out
+        names.append(name)
+        over_columns.append(multiplier * matrix)
+        over_framings.append(covariance)
+    if coefficient is not None:
+        names.append("coefficient")
+        over_columns.append(coefficient)
+        over_framings.append(np.broadcast_to(np.diag(root**2), over_framings[0].shape))
+    columns = np.array(over_columns)
+    columns = columns if block is None else columns[:, block, block]
+    return _Parts(names, columns, np.array(over_framings))
 
 
-def _sum(matrices: Iterable[Array]) -> Array:
-    return np.asarray(np.sum(list(matrices), axis=0))
-
-
-def _draw_sums(
-    parts: dict[str, Array], wanted: list[list[str]], y: Array, rng: np.random.Generator
-) -> Array:
+def _draw_sums(parts: _Parts, wanted: list[list[str]], y: Array, rng: np.random.Generator) -> Array:
     """Draw sums of components given the sum of all, ``y`` ([draw,] unit, d).
 
-    ``parts`` are covariances (draw, d, d) of components that are independent of one another and
-    over units; ``wanted`` names the sums, of which a later one may be part of an earlier one.
-    Returns (draw, wanted, unit, d).
+    The components are independent of one another and over units; ``wanted`` names the sums, of
+    which a later one may be part of an earlier one. Returns (draw, wanted, unit, d).
     """
-    n_draws, d = next(iter(parts.values())).shape[:2]
-    # Components that no sum tells apart are drawn as one.
+    # Components that no sum tells apart are drawn together.
     apart: dict[tuple[bool, ...], list[str]] = {}
-    for name in parts:
+    for name in dict.fromkeys(parts.names):
         apart.setdefault(tuple(name in names for names in wanted), []).append(name)
-    covariances = {key: _sum(parts[name] for name in names) for key, names in apart.items()}
-    shape = (n_draws, y.shape[-2], d)
-    prior = {
-        key: rng.standard_normal(shape) @ _root(covariance)
-        for key, covariance in covariances.items()
-    }
-    surprise = y - _sum(prior.values())
-    weights = np.linalg.solve(_sum(covariances.values()), surprise.swapaxes(-1, -2))
-    out = np.zeros((n_draws, len(wanted), *shape[1:]))
-    for key, covariance in covariances.items():
-        drawn = prior[key] + (covariance @ weights).swapaxes(-1, -2)
-        for k in np.flatnonzero(key):
-            out[:, k] += drawn
+    prior = {key: parts.draw(names, y.shape[-2], rng) for key, names in apart.items()}
+    surprise = y - sum(prior.values())
+    weights = np.linalg.solve(parts.sum(parts.names), surprise.swapaxes(-1, -2))
+    n_draws, *shape = surprise.shape
+    out = np.zeros((n_draws, len(wanted), *shape))
+    for key, names in apart.items():
+        if any(key):
+            drawn = prior[key] + (parts.sum(names) @ weights).swapaxes(-1, -2)
+            out[:, list(key)] += drawn[:, None]
     return out
+
+
+def _thin_root(covariance: Array) -> Array:
+    """Give R (q, rank) with RRᵀ the covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    there = values > _NOTHING * values[-1]
+    return np.asarray(vectors[:, there] * np.sqrt(values[there]))
 
 
 def _root(covariance: Array) -> Array:
     """Give R with RᵀR the covariance; by Cholesky where that works, which is quicker."""
     try:
-        return np.linalg.cholesky(covariance).swapaxes(-1, -2)
+        return np.asarray(np.linalg.cholesky(covariance).swapaxes(-1, -2), dtype=float)
     except np.linalg.LinAlgError:
         return symmetric_root(covariance)
 

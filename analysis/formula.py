@@ -23,6 +23,7 @@ from valuebias.errors import ValueBiasError, did_you_mean
 __all__ = ["Factor", "ModelDesign", "Term", "learn_factor", "parse_formula"]
 
 _RANK_TOLERANCE = 1e-8
+_MODELS_EXAMPLE = "~ family + log10(n_params)"
 
 
 @dataclass(frozen=True)
@@ -212,13 +213,15 @@ def parse_formula(formula: str, models: pd.DataFrame) -> ModelDesign:
 
 def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
     if not isinstance(formula, str) or not formula.strip():
-        raise ValueBiasError(f"formula must be text such as '~ family', found {formula!r}.")
+        raise ValueBiasError(
+            f"formula must be text such as {_example(models)!r}, found {formula!r}."
+        )
     try:
         parsed = Formula(formula)
     except (FormulaicError, SyntaxError) as error:
         raise ValueBiasError(
             f"formula {formula!r} cannot be read ({_plain(error)}); "
-            "write it as in R, for example '~ family + log10(n_params)'."
+            f"write it as in R, for example {_example(models)!r}."
         ) from error
     if hasattr(parsed, "lhs") or hasattr(parsed, "rhs"):
         raise ValueBiasError(
@@ -228,12 +231,12 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
     if isinstance(parsed, tuple) or any(not hasattr(term, "degree") for term in parsed):
         raise ValueBiasError(
             f"formula {formula!r} has several parts (separated by '|'); random effects are built "
-            "in or written as '(1 | base)'; give the others as in '~ family + log10(n_params)'."
+            f"in or written as '(1 | base)'; give the others as in {_example(models)!r}."
         )
     if not any(term.degree == 0 for term in parsed):
         raise ValueBiasError(
-            f"formula {formula!r} removes the intercept; family means are reported anyway, "
-            "so leave out '0 +' or '- 1'."
+            f"formula {formula!r} removes the intercept, which every fit has; leave out '0 +' or "
+            f"'- 1', as in {_example(models)!r}."
         )
     unknown = sorted(set(map(str, parsed.required_variables)) - set(models.columns))
     if unknown:
@@ -254,6 +257,11 @@ def _plain(error: Exception) -> str:
 def _rows_of(table: pd.DataFrame) -> str:
     """Say what the rows of a table are; words have a formula of their own."""
     return "words" if table.index.name == "response" else "models"
+
+
+def _example(table: pd.DataFrame) -> str:
+    """Give a formula that is right for the rows of a table."""
+    return "~ log(frequency) + length" if _rows_of(table) == "words" else _MODELS_EXAMPLE
 
 
 def _factor_name(expression: str, models: pd.DataFrame) -> str:
@@ -319,9 +327,10 @@ def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
         raise ValueBiasError(f"coordinate {expression!r} is empty for {empty}; give it a value.")
     levels = tuple(sorted(set(column.astype(str))))
     if len(levels) < 2:
+        without = "" if rows == "words" else " (formula='~ 1')"
         raise ValueBiasError(
             f"all {rows} at hand have {expression} = {levels[0]!r}, so nothing can be compared; "
-            f"add {rows} of another {expression}, or leave it out (formula='~ 1')."
+            f"add {rows} of another {expression}, or leave it out{without}."
         )
     labels = tuple(f"{expression}[{i + 1}]" for i in range(len(levels) - 1))
     return Factor(expression, levels, labels=labels)

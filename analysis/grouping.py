@@ -96,7 +96,11 @@ class Group:
     def alike(self) -> Array:
         """Covariance that the group gives to the models, up to its variance; (model, model)."""
         same = self.labels[:, None] == self.labels
-        return same * (self.values @ self.values.T)
+        return np.asarray(same * (self.values @ self.values.T))
+
+    def same_as(self, other: Group) -> bool:
+        """Whether two groups give their models the same covariance, up to its variance."""
+        return np.array_equal(self.alike, other.alike)
 
     def nested_in(self, kinds: NDArray[np.intp]) -> bool:
         """Whether no level has models of two kinds."""
@@ -376,7 +380,7 @@ def _span_of(columns: Array) -> Array:
 def _kind_of(kinds: Mapping[str, NDArray[np.bool_]], n_models: int) -> NDArray[np.intp]:
     if not kinds:
         return np.zeros(n_models, dtype=np.intp)
-    return np.argmax(np.array(list(kinds.values())), axis=0)
+    return np.asarray(np.argmax(np.array(list(kinds.values())), axis=0), dtype=np.intp)
 
 
 def _parts(

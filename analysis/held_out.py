@@ -171,9 +171,12 @@ class WordTables:
     def of(self, words: Index) -> WordTables:
         """Give those of some words."""
         return WordTables(
-            self.share[words], self.rest[words], self.mean[words], self.own[:, words],
-            self.shared[:, words],
-        )  # fmt: skip
+            share=self.share[words],
+            rest=self.rest[words],
+            mean=self.mean[words],
+            own=self.own[:, words],
+            shared=self.shared[:, words],
+        )
 
 
 def make_word_tables(crossing: Crossing, y: Array) -> WordTables:

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias.analysis.checks import some
 from valuebias.analysis.components import SPREADS, Components, make_components
 from valuebias.analysis.crossing import Crossing, make_crossing
 from valuebias.analysis.density import PackedStrata, Posterior, pack_strata
@@ -22,6 +23,7 @@ from valuebias.analysis.grouping import (
     Group,
     describe_group,
     find_groups,
+    known_bases,
     shared_models,
 )
 from valuebias.analysis.notes import Note
@@ -260,7 +262,7 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
                     first=True,
                 )
             )
-    notes += _bases_left_out(crossing)
+    notes += _bases_left_out(crossing) + _one_base(models)
     lone = _one_base_a_family(crossing)
     if lone:
         return [*notes, lone]
@@ -272,14 +274,20 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
                 f"what is its family's: how much {group.name}s of a family differ comes from the "
                 "prior alone."
             )
+            headline = ""
         elif not space.informed(group.name, n_columns):
+            who = describe_group(group.name)
             text = (
-                f"the formula has as many columns as there are {group.name}s, {group.n_levels}: "
-                f"how much {describe_group(group.name)} differ comes from the prior alone."
+                f"{who}, {group.n_levels} in number, cannot be told apart from what the formula "
+                "names: how much they differ comes from the prior alone."
+            )
+            headline = (
+                f"How much {who} differ, and with it how wide this interval is, the prior alone "
+                "says."
             )
         else:
             continue
-        notes.append(Note(f"spread of {group.name}s unknown", text))
+        notes.append(Note(f"spread of {group.name}s unknown", text, headline))
     return notes
 
 
@@ -297,9 +305,11 @@ def _dropped(name: str) -> Note:
 def _bases_left_out(crossing: Crossing) -> list[Note]:
     """Say where models share bases that neither `base` nor the formula asks about."""
     space = crossing.space
-    asked = {name.partition(":")[0] for name in (*space.sizes, *space.dropped)}
     shared = {group.name: group for group in find_groups(crossing.design.models)}
-    if "base" in asked or "base" not in shared:
+    if "base" in (*space.sizes, *space.dropped) or "base" not in shared:
+        return []
+    # Bases may go by another name, such as family:base.
+    if any(shared["base"].same_as(group) for group in space.groups):
         return []
     n = shared["base"].n_levels
     return [
@@ -307,9 +317,26 @@ def _bases_left_out(crossing: Crossing) -> list[Note]:
             "bases left out",
             f"the {crossing.shape[0]} models stand on {n} bases, which were left out: models of "
             "one base count as independent, so that what is said holds for these bases, and no "
-            "interval reaches to others. Leave base= as it is, or add '(1 | base)' to the formula.",
+            "interval reaches to others. Add '(1 | base)' to the formula, or leave base= as it is "
+            "where the formula has no random effects.",
             f"Models share {n} bases, which were left out here: the interval holds for these bases "
             "and does not reach to others of a family.",
+        )
+    ]
+
+
+def _one_base(models: pd.DataFrame) -> list[Note]:
+    """Say where all models stand on one base."""
+    bases = known_bases(models) or []
+    if len(bases) < 2 or len(set(bases)) > 1 or set(SIDES) <= set(models.columns):
+        return []
+    return [
+        Note(
+            "one base",
+            f"all {len(bases)} models stand on one base, {bases[0]}: what is said is about models "
+            "of this base, and how far those of others would differ is in no interval. Score "
+            "models of further bases.",
+            "All models stand on one base, and nothing here reaches to models of others.",
         )
     ]
 
@@ -323,7 +350,7 @@ def _one_base_a_family(crossing: Crossing) -> Note | None:
     pairs = sorted({*zip(kinds.tolist(), base.labels.tolist(), strict=True)})
     if len(pairs) != len(family.levels) or base.n_levels != len(pairs):
         return None
-    named = " and ".join(f"{f} ({b})" for f, b in pairs[:4])
+    named = some([f"{family} ({base})" for family, base in pairs], quote=False)
     return Note(
         "one base a family",
         f"every family has one base: {named}. What is a family's and what is its base's cannot be "

@@ -133,7 +133,7 @@ class LeanModel:
         # Symmetric matrices that commute have the eigenvectors of a generic sum in common.
         weights = np.sqrt(np.arange(2.0, 2.0 + len(matrices)))
         axes = np.linalg.eigh(np.tensordot(weights, np.array(matrices), axes=1))[1]
-        loads = np.stack([np.einsum("ab,ac,cb->b", axes, m, axes) for m in matrices], axis=1)
+        loads = np.stack([(axes * (matrix @ axes)).sum(axis=0) for matrix in matrices], axis=1)
         squares = (lean @ outside @ axes) ** 2
         kinds, which = np.unique(loads.round(6), axis=0, return_inverse=True)
         variances = np.stack([part.variance[kept] for part in self.parts], axis=1)
@@ -207,12 +207,12 @@ class Leans:
         return len(self.lean)
 
     def with_further(self, n_columns: int) -> Leans:
-        """The same with further columns, whose effects may be as large as any."""
+        """Add columns, whose effects may be as large as any."""
         widest = self.scales[1:].max(initial=0.0) or self.scales[0]
         return replace(self, scales=np.append(self.scales, np.full(n_columns, widest)), _kept={})
 
     def log_evidence(self, columns: Array, factor: Array) -> Array:
-        """Log-density of the leans, effects integrated out, up to what the columns leave; (draw,)."""
+        """Log-density of the leans, effects integrated out, as far as columns matter; (draw,)."""
         root, half = self._solved(columns, factor)
         log_det = np.log(np.einsum("sii->si", root)).sum(axis=1)
         return np.asarray(0.5 * (half**2).sum(axis=(1, 2)) - log_det)
@@ -224,7 +224,7 @@ class Leans:
         return np.asarray(np.linalg.solve(root.swapaxes(-1, -2), half + noise)[..., 0])
 
     def log_density_of_factors(self, columns: Array, factors: Array) -> Array:
-        """Log posterior density of the factor at some values, (factor, draw); effects integrated out."""
+        """Log posterior density of factors, effects integrated out; (factor, draw)."""
         explained = (columns * self.scales**2) @ columns.swapaxes(-1, -2)
         root = np.linalg.cholesky(self.fixed + explained)
         half = np.linalg.solve(root, self.own)
@@ -246,7 +246,8 @@ class Leans:
         at = np.arange(precision.shape[-1])
         precision[:, at, at] += self.scales**-2.0
         root = np.linalg.cholesky(precision)
-        return root, np.linalg.solve(root, weighed.swapaxes(-1, -2) @ self.lean[..., None])
+        half = np.linalg.solve(root, weighed.swapaxes(-1, -2) @ self.lean[..., None])
+        return np.asarray(root), np.asarray(half)
 
     def _precision(self, factor: Array) -> Array:
         # The same factor is asked for under every level.
@@ -257,7 +258,9 @@ class Leans:
         return np.asarray(self._kept["precision"])
 
 
-def lean_model(problem: Problem, margins: Margins, v: Array, weights: Array, sign: Array) -> LeanModel:
+def lean_model(
+    problem: Problem, margins: Margins, v: Array, weights: Array, sign: Array
+) -> LeanModel:
     """Reduce a fit to the leans of a contrast of categories under a contrast of framings.
 
     Parameters
@@ -295,8 +298,24 @@ def lean_model(problem: Problem, margins: Margins, v: Array, weights: Array, sig
         parts.append(LeanPart(over_models, variance, relative))
     spread = float(np.sqrt(on_axes**2 @ crossing.axis_weight)) * float(np.sqrt(sign @ sign))
     return LeanModel(
-        lean=np.atleast_2d(lean), parts=tuple(parts), scales=problem.coefficient_scales * spread
+        lean=np.atleast_2d(lean),
+        parts=tuple(_merged(parts)),
+        scales=problem.coefficient_scales * spread,
     )
+
+
+def _merged(parts: list[LeanPart]) -> list[LeanPart]:
+    """Put together parts that nothing tells apart: those with one matrix over models."""
+    out: list[LeanPart] = []
+    for part in parts:
+        for k, other in enumerate(out):
+            plain = part.relative_sd is None and other.relative_sd is None
+            if plain and np.allclose(part.over_models, other.over_models):
+                out[k] = replace(other, variance=other.variance + part.variance)
+                break
+        else:
+            out.append(part)
+    return out
 
 
 def _over_models(problem: Problem, on_axes: Array) -> dict[Part, tuple[Array, float]]:

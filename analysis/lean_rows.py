@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.levels import Bend, Levels, levels_of
 
-__all__ = ["PairRows", "average_rows", "own_columns", "pair_rows", "trained_cells"]
+__all__ = ["PairRows", "average_rows", "own_columns", "pair_rows", "telling", "trained_cells"]
 
 Array = NDArray[np.float64]
 
@@ -25,15 +25,15 @@ _COURSE = "np.sqrt(progress)"
 class PairRows:
     """The models of two families, and their rows under every level.
 
-    After the formula's columns there are columns of what the two families have in common: free at
-    every number of pairs on a source that both were trained on, since it says nothing of the gap.
+    After the formula's columns there are columns of what the two families have in common, which is
+    free at single numbers of pairs: it says nothing of the gap.
 
     Attributes
     ----------
     models : ndarray of bool, shape (model,)
         Which models are of the two.
     levels : dict of str to Levels
-        By source; sources with one number of pairs have none.
+        By source, over the numbers of pairs that tell of the gap; none for sources with one.
     columns : dict of str to ndarray, shape (level, model of the two, column)
         By source, zero for models of others: the sum over sources is whole.
     at_end : dict of str to ndarray, shape (level, cell, column)
@@ -53,11 +53,11 @@ def pair_rows(design: ModelDesign, pair: tuple[str, str]) -> PairRows:
     """Lay out the models of two families."""
     cells = trained_cells(design)
     mine = cells["family"].isin(pair)
-    levels = {
-        str(source): levels_of(sorted(set(own)))
-        for source, own in cells[mine].groupby("source")["n_pairs"]
-        if own.nunique() > 1
-    }
+    levels = {}
+    for source, own in cells[mine].groupby("source"):
+        told = telling(*(own.loc[own["family"] == family, "n_pairs"] for family in pair))
+        if len(told) > 1:
+            levels[str(source)] = levels_of(told)
     common = _in_common(cells, pair)
     models = design.models["family"].astype(str).isin(pair).to_numpy()
     of_models = (own_columns(design, cells) @ common)[models]
@@ -73,6 +73,15 @@ def pair_rows(design: ModelDesign, pair: tuple[str, str]) -> PairRows:
     return PairRows(models, levels, columns, at_end, common.shape[1])
 
 
+def telling(first: Iterable[float], second: Iterable[float]) -> list[float]:
+    """Give the numbers of pairs that tell of a gap's change: those that two families share.
+
+    Where these are fewer than two, all of them: what is said is then extrapolated for one or both.
+    """
+    shared = set(first) & set(second)
+    return sorted(shared if len(shared) > 1 else set(first) | set(second))
+
+
 def _beside(rows: Array, further: Array) -> Array:
     whole = np.broadcast_to(further, (*rows.shape[:2], further.shape[1]))
     return np.concatenate([rows, whole], axis=2)
@@ -81,20 +90,19 @@ def _beside(rows: Array, further: Array) -> Array:
 def _in_common(cells: pd.DataFrame, pair: tuple[str, str]) -> Array:
     """Tell cells by the numbers of pairs at which what two families have in common is free.
 
-    Those on a source that both were trained on, where there are three: two are on a line anyway.
-    Shape (cell, number).
+    Where both were trained on several numbers of pairs of a source, these alone tell of the gap:
+    free are all that one family has for itself, and the shared ones where there are three (two are
+    on a line anyway). Shape (cell, number).
     """
     keys = [(source, n) for _, source, n in cells[_CELL].itertuples(index=False)]
     count = Counter(key for key, own in zip(keys, cells["family"].isin(pair), strict=True) if own)
-    both = [key for key, n in count.items() if n > 1]
-    wanted = [key for key in both if sum(other[0] == key[0] for other in both) > 2]
+    shared = Counter(source for (source, _), n in count.items() if n > 1)
+    wanted = [key for key, n in count.items() if shared[key[0]] > (2 if n > 1 else 1)]
     same = [[key == one for one in wanted] for key in keys]
     return np.array(same, dtype=float).reshape(len(keys), len(wanted))
 
 
-def bent_rows(
-    design: ModelDesign, models: pd.DataFrame, bends: Sequence[Bend | None]
-) -> Array:
+def bent_rows(design: ModelDesign, models: pd.DataFrame, bends: Sequence[Bend | None]) -> Array:
     """Design rows of models, in which what depends on the family may level off.
 
     Shape (bend, model, column).
@@ -140,7 +148,8 @@ def average_rows(
     for name in names:
         frame[name] = np.repeat(cells[name].to_numpy(), len(kinds))
     # A number may be a level, too, and a level is a text: 1000 is not 1000.0.
-    if np.issubdtype(models["n_pairs"].dtype, np.integer) and (frame["n_pairs"] % 1 == 0).all():
+    whole = pd.api.types.is_integer_dtype(models["n_pairs"])
+    if whole and (frame["n_pairs"] % 1 == 0).all():
         frame["n_pairs"] = frame["n_pairs"].astype(models["n_pairs"].dtype)
     rows = bent_rows(design, frame, bends).reshape(len(bends), len(cells), len(kinds), -1)
     return np.asarray(np.average(rows, axis=2, weights=kinds.to_numpy(dtype=float)))
@@ -160,7 +169,7 @@ def own_columns(design: ModelDesign, cells: pd.DataFrame) -> Array:
     if design.factor(_COURSE) is None:
         return own
     # Runs start alike, whatever they are trained on.
-    return own * np.sqrt(design.models["progress"].to_numpy(dtype=float))[:, None]
+    return np.asarray(own * np.sqrt(design.models["progress"].to_numpy(dtype=float))[:, None])
 
 
 def _cell_of(design: ModelDesign) -> pd.DataFrame:

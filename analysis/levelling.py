@@ -87,6 +87,7 @@ class LeanDraws:
         Returns
         -------
         Curves
+            Of the framing that these draws are of.
         """
         levelled = None
         if len(self.level):
@@ -162,7 +163,11 @@ def _draw_pair(
         level.append(state.level_of(sources))
         lean.append(np.einsum("scq,sq->sc", state.at_end(), effects[-1]))
     coefficient = np.stack(effects)[..., : len(model.scales)]
-    return tuple(np.stack(one)[place, of_variances] for one in (coefficient, level, lean))  # type: ignore[return-value]
+    return (
+        coefficient[place, of_variances],
+        np.stack(level)[place, of_variances],
+        np.stack(lean)[place, of_variances],
+    )
 
 
 class _State:
@@ -203,7 +208,7 @@ class _State:
         self.factor = _FACTORS[_choose(weight, self.rng)]
 
     def level_of(self, sources: list[str]) -> Array:
-        """Number of pairs from which the gap stays as it is, (draw, source)."""
+        """Draw the number of pairs from which the gap stays as it is, (draw, source)."""
         out = np.full((self.leans.n_draws, len(sources)), np.inf)
         for source, levels in self.rows.levels.items():
             out[:, sources.index(source)] = levels.draw(self.chosen[source], self.rng)
@@ -215,9 +220,7 @@ def _choose(log_weight: Array, rng: np.random.Generator) -> NDArray[np.intp]:
     return np.asarray(np.argmax(log_weight + rng.gumbel(size=log_weight.shape), axis=0))
 
 
-def _draw_free(
-    model: LeanModel, columns: Array, at_end: Array, rng: np.random.Generator
-) -> Array:
+def _draw_free(model: LeanModel, columns: Array, at_end: Array, rng: np.random.Generator) -> Array:
     """Draw leans of cells of which each has its own, (draw, cell)."""
     basis = model.span(columns)
     n_cells, n = at_end.shape

@@ -92,6 +92,7 @@ def levels_of(quantities: list[float]) -> Levels:
     Returns
     -------
     Levels
+        From the second number on.
 
     Examples
     --------
@@ -99,7 +100,7 @@ def levels_of(quantities: list[float]) -> Levels:
     >>> np.exp2(levels.at).round()
     array([2000., 2828., 4000., 5657., 8000.])
     >>> np.exp(levels.log_prior).round(2)
-    array([0.29, 0.08, 0.06, 0.05, 0.52])
+    array([0.29, 0.07, 0.06, 0.05, 0.52])
     """
     x = np.log2(np.asarray(quantities, dtype=float))
     width = x[-1] - x[0]

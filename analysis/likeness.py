@@ -81,7 +81,8 @@ class Units:
     @cached_property
     def distances(self) -> Array:
         """Mean squared distance of every two units, shape (unit, unit)."""
-        return self.linked(_squared_distances(self.profiles)) / self.profiles.shape[2]
+        between = self.linked(_squared_distances(self.profiles))
+        return np.asarray(between / self.profiles.shape[2])
 
     @cached_property
     def residual_distances(self) -> Array:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from valuebias.analysis.confounding import Imbalance, largest_slope, word_imbalances
+from valuebias.analysis.confounding import Estimate, Imbalance, largest_slope, word_imbalances
 from valuebias.analysis.contrasts import category_contrasts, framing_contrasts
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.grouping import SIDES, known_bases, run_labels
@@ -44,10 +44,11 @@ STATISTICS = {
 
 # Share of its standard error by which the estimate must be too sure before the headline says so.
 _WIDER = 1.1
-_GAP_LEVEL = 0.01
-_SLOPE_LEVEL = 0.02
+_GAP_LEVEL = 0.05
+_SLOPE_LEVEL = 0.05
 # Standard errors by which adjusting for a covariate must move the estimate.
-_MOVED = 0.25
+_MOVED = 0.2
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class Structure:
             return np.stack([y[:, group].mean(axis=1) for group in groups])
         counts = np.stack([crossing.observed[:, group].sum(axis=1) for group in groups])
         sums = np.stack([y[:, group].sum(axis=1) for group in groups])
-        return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+        out = np.full_like(sums, np.nan)
+        return np.asarray(np.divide(sums, counts, out=out, where=counts > 0))
 
     def units(self, means: Array) -> Units:
         """Make units of what the fit takes as independent."""
@@ -119,15 +121,14 @@ class Structure:
         contrast = self.crossing.word_basis @ self.on_axes
         return np.asarray(self.sign @ (np.nan_to_num(means) @ contrast))
 
-    def by_word(self, means: Array) -> Array:
-        """Combine models and framings as the headline does, for every word."""
-        weights = np.linalg.pinv(self.crossing.design.matrix).T @ self.row
-        return np.einsum("f,m,fmw->w", self.sign, weights, means)
-
-    def unit_weights(self, units: Units) -> Array:
-        """Weights of the units in the headline's estimate."""
-        rows = np.array([units.rows[list(own)].mean(axis=0) for own in units.members])
-        return np.asarray(np.linalg.pinv(rows).T @ self.row)
+    def estimate(self, means: Array) -> Estimate:
+        """Give what every unit makes of the words, signed, and its weight in the headline."""
+        signed = np.tensordot(self.sign, means, 1)
+        names = np.array(self.labels)
+        first = np.array([np.argmax(names == name) for name in dict.fromkeys(self.labels)])
+        share = (names[first, None] == names) / (names[first, None] == names).sum(axis=1)[:, None]
+        rows = share @ self.crossing.design.matrix
+        return Estimate(share @ signed, np.linalg.pinv(rows).T @ self.row, self.kinds[first])
 
     def statistics(self, y: Array) -> dict[str, float]:
         """Give the statistics by name; NaN where the layout has none."""
@@ -139,7 +140,7 @@ class Structure:
             ratios = spread_ratios(singly(units), self.leans(means))
             out |= {f"unequal {of}": ratio for of, ratio in ratios.items()}
         out["word covariate"] = largest_slope(
-            self.numbers, self.crossing.word_basis, self.by_word(means)
+            self.numbers, self.crossing.word_basis, self.estimate(means)
         )
         return out
 
@@ -152,6 +153,7 @@ def make_structure(
     Parameters
     ----------
     crossing : Crossing
+        What was fitted.
     contrast : pair of str, optional
         The two categories compared.
     numbers : DataFrame, shape (word, covariate)
@@ -189,6 +191,7 @@ def structure_notes(
     Parameters
     ----------
     structure : Structure
+        What the fit takes as independent.
     estimate_sd : float
         Posterior SD of the headline's estimate.
     rng : Generator
@@ -199,7 +202,7 @@ def structure_notes(
     if structure.apart:
         units = structure.units(means)
         found = find_alike(units, rng)
-        weights = structure.unit_weights(units)
+        weights = structure.estimate(means).weights
         if found.groups:
             notes.append(_alike_note(structure, found, found.widening(weights)))
         unequal = unequal_kinds(found, structure.leans(means), weights)
@@ -209,7 +212,7 @@ def structure_notes(
         structure.numbers,
         structure.crossing.word_basis,
         structure.on_axes,
-        structure.by_word(means),
+        structure.estimate(means),
     )
     level = _SLOPE_LEVEL / max(len(imbalances), 1)
     confounded = [
@@ -270,7 +273,8 @@ def _may_be_compared(crossing: Crossing) -> bool:
 def _adjusted(crossing: Crossing, numbers: pd.DataFrame) -> list[str]:
     """Name the numbers of the words that the fit adjusts for in some form."""
     terms = " ".join(crossing.covariate_names)
-    return [name for name in numbers if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", terms)]
+    names = map(str, numbers.columns)
+    return [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", terms)]
 
 
 def _names(structure: Structure, units: Units, members: tuple[int, ...], limit: int = 5) -> str:
@@ -287,29 +291,41 @@ def _alike_note(structure: Structure, found: Likeness, widening: float) -> Note:
         f"independent {structure.what})"
         for group in found.groups
     ]
-    text = f"{'; '.join(parts)}. They do not count for as many. {_advice(structure, found)}"
-    first = found.groups[0]
-    others = " and others" if len(found.groups) > 1 else ""
-    said = (
-        f"The {structure.what} {_names(structure, found.units, first.members, 3)}{others} are too "
-        "alike to count as independent, so that the interval is too narrow."
+    known = structure.what == "models" and _said_by_base(structure, found)
+    advice = (
+        "Their 'base' says so; leave out base=None, and the fit allows for it."
+        if known
+        else _ADVICE[structure.what]
     )
-    return Note("models alike", text, said if widening > _WIDER else "", first=widening > _WIDER)
+    text = f"{'; '.join(parts)}. They do not count for as many. {advice}"
+    # What a fit without bases speaks of, its headline says already.
+    if known or widening <= _WIDER:
+        return Note("models alike", text)
+    return Note("models alike", text, _alike_headline(structure, found), first=True)
 
 
-def _advice(structure: Structure, found: Likeness) -> str:
-    if structure.what == "bases":
-        return "If they are versions of one, give their models one 'base'."
-    if structure.what == "groups":
-        return "Name what they share in the formula, as (1 | recipe) does."
+_ADVICE = {
+    "models": "Give those that stand on one the same 'base', or name what else they share, as "
+    "(1 | recipe) does.",
+    "bases": "If they are versions of one, give their models one 'base'.",
+    "groups": "Name what they share in the formula, as (1 | recipe) does.",
+}
+
+
+def _said_by_base(structure: Structure, found: Likeness) -> bool:
     bases = known_bases(structure.crossing.design.models)
-    own = [{bases[i] for i in group.members} for group in found.groups] if bases else [{"", "?"}]
-    if all(len(names) == 1 for names in own):
-        return "Their 'base' says so; leave out base=None, and the fit allows for it."
-    return (
-        "Give those that stand on one the same 'base', or name what else they share, as "
-        "(1 | recipe) does."
-    )
+    groups = [{bases[i] for i in group.members} for group in found.groups] if bases else [{"", "?"}]
+    return all(len(names) == 1 for names in groups)
+
+
+def _alike_headline(structure: Structure, found: Likeness) -> str:
+    members = [group.members for group in found.groups]
+    if len(members) == 1 and len(members[0]) <= _MOST_NAMED:
+        who = f"The {structure.what} {_names(structure, found.units, members[0])}"
+    else:
+        n, of = sum(map(len, members)), len(found.units.members)
+        who = f"Of the {of} {structure.what}, {n} (named in the notes)"
+    return f"{who} are too alike to count as independent, so that the interval is too narrow."
 
 
 def _unequal_note(structure: Structure, found: Unequal) -> Note:

@@ -76,8 +76,12 @@ def precision_at(
             at = slice(block.start * n_framings, block.stop * n_framings)
             inverse[:, at, at] = np.linalg.inv(total[:, at, at])
         inside.append(inverse)
-        apart = [_covariance(components, v, axis, s) for s in crossing.space.subspaces]
-        outside.append([np.asarray(np.linalg.inv(covariance)) for covariance in apart])
+        outside.append(
+            [
+                np.asarray(np.linalg.inv(_covariance(components, v, axis, s)), dtype=float)
+                for s in crossing.space.subspaces
+            ]
+        )
     own, shared = (_within(components, v, axes, shared=s) for s in (False, True))
     return Precision(inside, outside, own, shared)
 

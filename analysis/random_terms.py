@@ -19,6 +19,9 @@ from valuebias.errors import ValueBiasError, did_you_mean
 __all__ = ["RandomTerm", "groups_of", "split_random"]
 
 
+_BUILT_IN = ("model", "prompt", "response", "word")
+
+
 @dataclass(frozen=True)
 class RandomTerm:
     """What varies by a group of models.
@@ -161,15 +164,18 @@ def _read(inner: str, formula: str) -> RandomTerm:
 def _labels(group: str, models: pd.DataFrame) -> np.ndarray:
     names = [name.strip() for name in group.split(":")]
     for name in names:
+        if name in _BUILT_IN:
+            raise ValueBiasError(
+                f"the random effect '(… | {group})' is in the model anyway, as are those of "
+                "prompts and words and of their pairs; leave it out of the formula."
+            )
         if name not in models.columns:
             raise ValueBiasError(
                 f"the random effect '(… | {group})' names {name!r}, which is not a coordinate on "
                 f"'model'. {did_you_mean(name, map(str, models.columns))}"
             )
-    if names == ["base"]:
-        columns = [known_bases(models) or list(map(str, models.index))]
-    else:
-        columns = [[str(value) for value in models[name]] for name in names]
+    # A model whose level is missing has one of its own.
+    columns = [known_bases(models, name) or list(map(str, models.index)) for name in names]
     labels = np.array([" | ".join(row) for row in zip(*columns, strict=True)], dtype=np.str_)
     n = len(set(labels.tolist()))
     if n == 1:

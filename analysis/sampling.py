@@ -101,7 +101,9 @@ class _Target:
         return start_point(self.posterior) + rng.uniform(-1, 1, self.posterior.n_dim)
 
     def at(self, z: Array) -> Array:
-        return z if self.axes is None else self.mode + self.axes @ z
+        if self.axes is None or self.mode is None:
+            return z
+        return self.mode + self.axes @ z
 
     def density(self, z: Array) -> tuple[float, Array]:
         value, gradient = self.posterior(self.at(z))

@@ -59,6 +59,7 @@ def unequal_kinds(found: Likeness, leans: Array, weights: Array) -> Unequal | No
     found : Likeness
         Units, with those that look like one counted once.
     leans : ndarray, shape (model,)
+        Signed leans of the models.
     weights : ndarray, shape (unit,)
         Those of the estimate that the spreads matter for.
     """

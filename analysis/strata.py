@@ -31,6 +31,7 @@ __all__ = [
     "Stratum",
     "Tables",
     "coefficient_prior",
+    "coefficient_spread",
     "make_scatter",
     "make_strata",
     "make_tables",
@@ -110,15 +111,19 @@ def _square_sum(y: Array) -> float:
 def coefficient_prior(
     crossing: Crossing, components: Components, axis: int, scales: Array
 ) -> Array:
-    """Prior covariance of the rotated formula means on one axis, shape (q·F, q·F).
+    """Prior covariance of the rotated formula means on one axis, shape (q·F, q·F)."""
+    over_columns = coefficient_spread(crossing, axis, scales)
+    return np.asarray(np.kron(over_columns, np.diag(components.replication)))
+
+
+def coefficient_spread(crossing: Crossing, axis: int, scales: Array) -> Array:
+    """Prior covariance over columns (q, q) of what the formula gives to the mean of a prompt.
 
     ``scales`` are the prior SDs of the design's columns (outcome units); a column's effect on each
     category × framing is independent Normal(0, scale).
     """
     rotation = crossing.model_basis.T @ crossing.design.matrix
-    root = np.sqrt(components.replication)
-    over_models = rotation @ np.diag(scales**2) @ rotation.T
-    return np.asarray(np.kron(over_models, np.diag(root**2)) * crossing.axes[axis].weight)
+    return np.asarray(rotation @ np.diag(scales**2) @ rotation.T * crossing.axes[axis].weight)
 
 
 def make_strata(

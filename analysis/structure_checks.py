@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.checks import Data, Finding, some
-from valuebias.analysis.confounding import Imbalance, word_imbalances, word_numbers
+from valuebias.analysis.confounding import Estimate, Imbalance, word_imbalances, word_numbers
 from valuebias.analysis.contrasts import category_contrasts
 from valuebias.analysis.crossing import FRAMINGS
 from valuebias.analysis.grouping import SIDES
@@ -147,12 +147,13 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
     if not tables.usable or not tables.contrasts or not numbers.shape[1]:
         return
     axes = _centred(tables.member)
-    by_word = np.mean(tables.signed[tables.kinds == 0], axis=0)
-    compared = len(tables.families) > 1
-    if compared:
-        by_word = by_word - np.mean(tables.signed[tables.kinds == 1], axis=0)
+    counts = np.bincount(tables.kinds)
+    compared = len(counts) > 1
+    sides = np.zeros(len(counts))
+    sides[:2] = [1.0, -1.0][: len(counts)]
+    estimate = Estimate(tables.signed, (sides / counts)[tables.kinds], tables.kinds)
     for name, weights in tables.contrasts.items():
-        found = word_imbalances(numbers, axes, weights, by_word)
+        found = word_imbalances(numbers, axes, weights, estimate)
         for one in found:
             if one.gap_p < _GAP_LEVEL / len(found) and abs(one.gap) > _GAP:
                 first, _, second = name.partition(" − ")

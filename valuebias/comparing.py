@@ -147,8 +147,8 @@ def _require_same(fits: Mapping[str, Fit]) -> None:
                     f"{first!r} and {name!r} are fits of different {what}, {one.data.sizes[dim]} "
                     f"and {other.data.sizes[dim]}; fit both to the same dataset."
                 )
-        scores = [fit.data["score"].transpose(*_SIDES).to_numpy() for fit in (one, other)]
-        if not np.array_equal(scores[0], scores[1], equal_nan=True):
+        mine, theirs = (fit.data["score"].transpose(*_SIDES).to_numpy() for fit in (one, other))
+        if not np.array_equal(mine, theirs, equal_nan=True):
             raise ValueBiasError(
                 f"{first!r} and {name!r} are fits of different scores; fit both to the same "
                 "dataset."

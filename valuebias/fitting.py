@@ -192,6 +192,11 @@ def fit(
             )
     if seed is not None and (not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32):
         raise ValueBiasError(f"seed must be a whole number from 0 to 2**32 − 1, found {seed!r}.")
+    if spread is not None and not isinstance(spread, bool | np.bool_):
+        raise ValueBiasError(
+            f"spread must be True, False or None (the default), found {spread!r}. True lets "
+            "families differ in how much their models vary."
+        )
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     if spec == "paper":
         given = {"words": words is not None, "spread": spread is not None, "base": base != "base"}
@@ -282,6 +287,7 @@ def _fit_hierarchical(
     numbers: dict[str, Any],
     progress: bool,
 ) -> Fit:
+    from valuebias.analysis.ablation_notes import plain_fit_notes
     from valuebias.analysis.contrasts import category_contrasts
     from valuebias.analysis.hierarchical import (
         Model,
@@ -302,12 +308,12 @@ def _fit_hierarchical(
     problem = make_problem(data, Model(**options), as_prior(prior))
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
-    notes = consequences(crossing)
+    notes = consequences(crossing) + plain_fit_notes(crossing.design)
     if numbers["tune"] is None:
         numbers["tune"] = _TUNE[crossing.complete]
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
-    notes += _misfits(data, problem, contrast, groups["posterior"], int(numbers["seed"]))
+    notes += _misfits(data, problem, contrast, groups, int(numbers["seed"]))
     for note in notes:
         warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
     spec = {
@@ -327,7 +333,7 @@ def _misfits(
     data: xr.Dataset,
     problem: Problem,
     contrast: tuple[str, str] | None,
-    posterior: xr.DataTree,
+    groups: xr.DataTree,
     seed: int,
 ) -> list[Note]:
     """Look for structure in the data that the fit does not know of."""
@@ -335,7 +341,7 @@ def _misfits(
     from valuebias.analysis.misfit import estimate_sd, make_structure, structure_notes
 
     structure = make_structure(problem.crossing, contrast, word_numbers(data))
-    coefficient = posterior["coefficient"].to_numpy()
+    coefficient = groups["posterior"]["coefficient"].to_numpy()
     sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
     return structure_notes(structure, sd, np.random.default_rng([seed, 8]))
 

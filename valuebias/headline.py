@@ -26,6 +26,7 @@ _VERDICTS = {
 }
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
+_LEAST_MOVE = 0.01
 # What the formula may name of what differs between families, and what that adjusts for.
 _ADJUSTED = {"source": "data", "n_params": "size"}
 _LEAN = {
@@ -74,12 +75,14 @@ def make_headline(fit: Fit, sensitivity: pd.DataFrame | None = None) -> Headline
     Parameters
     ----------
     fit : Fit
+        A fit.
     sensitivity : DataFrame, optional
         What :meth:`Fit.prior_sensitivity` gave.
 
     Returns
     -------
     Headline
+        The text, its row and its verdict.
     """
     table = fit.contrasts()
     row = table.iloc[0]
@@ -174,11 +177,23 @@ def _besides(fit: Fit, row: pd.Series) -> str:
     if _compared(row)[0] != "family":
         return ""
     named = " ".join(v.expression for v in fit.problem.crossing.design.variables)
-    kept = ["base", *(what for name, what in _ADJUSTED.items() if name not in named)]
-    if len(kept) == 1:
+    # What is the same for all models makes no difference between families.
+    kept = [w for name, w in _ADJUSTED.items() if name not in named and not _alike(fit, name)]
+    if not kept:
         return ""
+    kept = kept if _alike(fit, "base") else ["base", *kept]
+    if len(kept) == 1:
+        return f"Families differ in {kept[0]} as well, and this does not tell the two apart."
     listed = f"{', '.join(kept[:-1])} and {kept[-1]}"
     return f"Families differ in {listed} together, and this does not say which of them matters."
+
+
+def _alike(fit: Fit, name: str) -> bool:
+    """Whether all models are known to have the same value of a coordinate."""
+    if name not in fit.data.coords:
+        return False
+    values = {str(value).strip() for value in fit.data[name].to_numpy().tolist()}
+    return len(values) == 1 and not values & {"", "nan", "None"}
 
 
 def prior_flips(table: pd.DataFrame) -> list[str]:
@@ -192,19 +207,26 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        One clause a row whose verdict or sign is another, the largest move of the estimate first.
+        One clause a row whose verdict or sign is another, the largest move of the estimate first;
+        all scales at once are named only where no scale does it by itself.
     """
     own = table.iloc[0]
     verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
-    flips = {}
-    for entry, row in table.iloc[1:].iterrows():
+    flips: dict[str, float] = {}
+    together: dict[str, float] = {}
+    others = table.iloc[1:]
+    for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
-        if other == verdict and not turned:
+        # A verdict at its threshold may change by the draws' own error.
+        moved = abs(row["p_direction"] - own["p_direction"]) >= _LEAST_MOVE
+        if (other == verdict or not moved) and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""
         clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"
-        flips[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
-    return sorted(flips, key=lambda clause: -flips[clause])
+        found = together if entry[0] == ALL else flips
+        found[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
+    found = flips or together
+    return sorted(found, key=lambda clause: -found[clause])
 
 
 def _on_priors(flips: list[str]) -> str:

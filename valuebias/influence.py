@@ -69,9 +69,8 @@ def other_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     own, rest = table.iloc[0], table.iloc[1:].dropna(subset=["mean"])
     verdict = verdict_of(own["p_direction"])
     same = [verdict_of(p) == verdict for p in rest["p_direction"]]
-    other = ~np.array(same, dtype=bool) | (np.sign(rest["mean"]) != np.sign(own["mean"]))
-    found: pd.DataFrame = rest[other]
-    return found
+    turned = np.sign(rest["mean"].to_numpy()) != np.sign(own["mean"])
+    return rest.loc[~np.array(same, dtype=bool) | turned]
 
 
 def _without(fit: Recovery, asked: Combination, unit: Unit, prob: float) -> dict[str, Any]:

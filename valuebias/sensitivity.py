@@ -78,7 +78,7 @@ def _row(fit: Fit, prior: Prior, prob: float, half: float) -> dict[str, Any]:
     tail = (1 - prob) / 2
     lower, median, upper = weighted.quantiles(values, [tail, 0.5, 1 - tail])
     mean = weighted.mean(values)
-    positive = weighted.mean(values > 0)
+    positive = weighted.mean((values > 0).astype(float))
     return {name: draws[coord].item() for name, coord in _HEAD.items()} | {
         "mean": mean,
         "median": median,
@@ -86,7 +86,7 @@ def _row(fit: Fit, prior: Prior, prob: float, half: float) -> dict[str, Any]:
         "lower": lower,
         "upper": upper,
         "p_direction": max(positive, 1 - positive),
-        "p_rope": weighted.mean(np.abs(values) < half),
+        "p_rope": weighted.mean((np.abs(values) < half).astype(float)),
         "rhat": np.nan,
         "ess_bulk": weighted.ess,
         "ess_tail": np.nan,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +12,9 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments.prompts import prompts
-from valuebias.schema import DIMS, build
-from valuebias.simulated_scores import (
-    SPREADS,
-    Covariate,
-    Pair,
-    Plan,
-    draw_covariate,
-    draw_members,
-    draw_scores,
-)
+from valuebias.schema import build
+from valuebias.simulated_covariates import Covariates, as_recipes, draw_covariate
+from valuebias.simulated_scores import SPREADS, Pair, Plan, draw_members, draw_scores
 
 __all__ = ["DEFAULT_SD", "simulate"]
 
@@ -41,12 +35,6 @@ DEFAULT_SD: Mapping[str, float] = {
 
 _DEFAULT_MODELS: Mapping[str, int] = {"Gemma": 4, "Llama": 6}
 _DEFAULT_EFFECTS: Mapping[str, float] = {"Gemma": 0.1, "Llama": -0.1}
-_COVARIATE: Mapping[str, float] = {
-    "gap": 0.5,
-    "slope": 0.0,
-    "slope_family": 0.0,
-    "slope_model": 0.0,
-}
 # Sizes of open models, so that family and size are neither confounded nor crossed exactly.
 _SIZES = (2e9, 8e9, 3e9, 27e9, 1e9, 14e9, 70e9)
 
@@ -61,7 +49,7 @@ def simulate(
     sd: Mapping[str, float | tuple[float, float]] | None = None,
     correlation: float = 0.0,
     spread: Mapping[str, float | Mapping[str, float]] | None = None,
-    covariates: Mapping[str, Mapping[str, float]] | None = None,
+    covariates: Covariates | None = None,
     copies: int = 0,
     missing: float = 0.0,
     seed: int,
@@ -105,9 +93,9 @@ def simulate(
     covariates : mapping of str to mapping, optional
         Numbers that words have, written as coordinates on ``response``: standard normal within each
         category. ``gap`` (0.5): by how much the first category's mean exceeds the second's;
-        ``slope``: what one unit adds to a word's score, positive prompts as it is, negative
-        ones with the sign changed; ``slope_family`` and ``slope_model``: SDs of the slopes about
-        that, by framing.
+        ``slope`` (0): what one unit adds to a word's score, for all or as a mapping by family,
+        positive prompts as it is, negative ones with the sign changed; ``slope_family`` and
+        ``slope_model`` (0): SDs of the slopes about that, by framing.
     copies : int, default 0
         Pairs of near-identical models a family: its second model has the scores of the first and a
         little noise, its fourth those of the third, and so on. The two share a base.
@@ -174,7 +162,8 @@ def simulate(
         copied=_copied(family, copies),
         seed=seed,
     )
-    drawn = _covariates(plan, covariates, (*models.columns, *table.columns))
+    recipes = as_recipes(covariates, list(n_models), taken=(*models.columns, *table.columns))
+    drawn = {name: draw_covariate(plan, i, r) for i, (name, r) in enumerate(recipes.items())}
     score = draw_scores(plan, list(drawn.values()), rng)
     if missing:
         score[rng.random(score.shape, dtype=np.float32) < missing] = np.nan
@@ -191,7 +180,7 @@ def simulate(
         "sd": scale,
         "correlation": correlation,
         "spread": dict(spread or {}),
-        "covariates": {name: _COVARIATE | given for name, given in (covariates or {}).items()},
+        "covariates": {name: asdict(recipe) for name, recipe in recipes.items()},
         "copies": copies,
         "missing": missing,
         "seed": seed,
@@ -257,7 +246,7 @@ def _copied(family: npt.NDArray[np.intp], copies: int) -> npt.NDArray[np.intp]:
     """Say whose scores each model has: its own, or where it is a near-copy its neighbour's."""
     place = np.arange(family.size)
     within = place - np.searchsorted(family, family)
-    return place - ((within % 2 == 1) & (within < 2 * copies))
+    return np.asarray(place - ((within % 2 == 1) & (within < 2 * copies)))
 
 
 def _spreads(
@@ -281,32 +270,6 @@ def _spreads(
                     f"The spread of {family!r} is {value!r}; expected a number from 0 up."
                 )
             out[SPREADS.index(part), families.index(family)] = value
-    return out
-
-
-def _covariates(
-    plan: Plan, given: Mapping[str, Mapping[str, float]] | None, taken: tuple[str, ...]
-) -> dict[str, Covariate]:
-    """Draw the covariates by name."""
-    out = {}
-    taken = (*taken, *DIMS, "category", "score", "membership")
-    for place, (name, numbers) in enumerate((given or {}).items()):
-        if not name.isidentifier() or name in taken:
-            raise ValueBiasError(
-                f"A covariate may not be called {name!r}: a formula needs a name without blanks or "
-                "signs that nothing else in the dataset has, such as 'frequency'."
-            )
-        for key, value in numbers.items():
-            if key not in _COVARIATE:
-                raise ValueBiasError(
-                    f"The covariate {name!r} has {key!r}. {did_you_mean(key, _COVARIATE)}"
-                )
-            if not np.isfinite(value) or (value < 0 and key.startswith("slope_")):
-                raise ValueBiasError(
-                    f"The covariate {name!r} has {key} {value!r}; expected a number"
-                    f"{' from 0 up' if key.startswith('slope_') else ''}."
-                )
-        out[name] = draw_covariate(plan, place, **(_COVARIATE | numbers))
     return out
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SPREADS", "Covariate", "Plan", "draw_covariate", "draw_members", "draw_scores"]
+__all__ = ["SPREADS", "Covariate", "Plan", "draw_members", "draw_scores"]
 
 Floats = npt.NDArray[np.float32]
 Pair = tuple[float, float]
@@ -16,9 +16,9 @@ Pair = tuple[float, float]
 SPREADS = ("category", "word")
 """What families may differ in: how much their models vary in leans, and on single words."""
 
-# Bases, near-copies and covariates draw from streams of their own, so that all else that a seed
-# gives stays the same whether or not they are asked for.
-_BASES, _COPIES, _COVARIATES = 1, 2, 3
+# Bases and near-copies draw from streams of their own, as covariates do, so that all else that a
+# seed gives stays the same whether or not they are asked for.
+_BASES, _COPIES = 1, 2
 # Independent effects of SD s/√2 on each category make the difference of any two have SD s.
 _HALF = np.sqrt(0.5)
 
@@ -64,7 +64,12 @@ class Plan:
         """Draw effects that are correlated over framings, (framing, …)."""
         pair: Floats = rng.standard_normal((2, *shape), dtype=np.float32)
         pair[1] = self.correlation * pair[0] + np.sqrt(1 - self.correlation**2) * pair[1]
-        return pair * np.float32(sd).reshape(2, *(1 for _ in shape))
+        scale = np.array(sd, dtype=np.float32).reshape(2, *(1 for _ in shape))
+        return np.asarray(pair * scale)
+
+    def by_prompt(self, name: str) -> Floats:
+        """Give an SD for every prompt, that of its framing; (prompt, 1)."""
+        return np.array(self.sd[name], dtype=np.float32)[self.framing][:, None]
 
 
 @dataclass(frozen=True)
@@ -97,19 +102,6 @@ def draw_members(
     return member
 
 
-def draw_covariate(
-    plan: Plan, place: int, *, gap: float, slope: float, slope_family: float, slope_model: float
-) -> Covariate:
-    """Draw the covariate that is number ``place`` of the plan, and its slopes."""
-    rng = plan.stream(_COVARIATES, place)
-    towards = plan.member[:, 0].astype(np.float32) - plan.member[:, 1]
-    values = rng.standard_normal(len(plan.member), dtype=np.float32) + gap / 2 * towards
-    shared = plan.by_framing(rng, (slope_family, slope_family), len(plan.planted))
-    shared += np.float32([[slope], [-slope]])
-    own = plan.by_framing(rng, (slope_model, slope_model), plan.family.size)
-    return Covariate(values, shared, shared[:, plan.family] + plan.spread[0] * own)
-
-
 def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Generator) -> Floats:
     """Draw the cube (model, prompt, word)."""
     framing, family, base = plan.framing, plan.family, plan.base
@@ -120,9 +112,7 @@ def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Gene
         return plan.by_framing(of, plan.sd[name], *shape)
 
     def nested(name: str, *shape: int) -> Floats:
-        # Prompts have one framing, so that each has its framing's SD.
-        sd = np.float32(plan.sd[name])[framing][:, None]
-        return sd * rng.standard_normal(shape, dtype=np.float32)
+        return np.asarray(plan.by_prompt(name) * rng.standard_normal(shape, dtype=np.float32))
 
     of_bases = plan.stream(_BASES)
     n_bases = int(base.max()) + 1
@@ -149,6 +139,6 @@ def _with_copies(plan: Plan, score: Floats) -> Floats:
     copies = np.flatnonzero(plan.copied != np.arange(plan.copied.size))
     if copies.size:
         noise = plan.stream(_COPIES).standard_normal(score[copies].shape, dtype=np.float32)
-        noise *= np.float32(plan.sd["copy"])[plan.framing][:, None]
+        noise *= plan.by_prompt("copy")
         score[copies] = score[plan.copied[copies]] + noise
     return score

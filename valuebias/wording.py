@@ -132,6 +132,7 @@ def effective_draws(table: pd.DataFrame, draws: float) -> list[float]:
     Returns
     -------
     list of float
+        One number a row.
     """
     if "ess_bulk" not in table.columns:
         return [draws] * len(table)
@@ -153,6 +154,7 @@ def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
     Returns
     -------
     str
+        Such as “±0.1 SD”.
 
     Examples
     --------
@@ -223,6 +225,7 @@ def false_signs(words: pd.DataFrame, draws: float) -> str:
     Returns
     -------
     str
+        A clause.
 
     Examples
     --------
@@ -245,6 +248,7 @@ def sampled_units(components: Iterable[str]) -> str:
     Returns
     -------
     str
+        Such as “models and bases”.
 
     Examples
     --------
@@ -267,6 +271,7 @@ def under(framing: str) -> str:
     Returns
     -------
     str
+        Such as “signed by framing”.
 
     Examples
     --------

@@ -19,8 +19,9 @@ from valuebias.report.ablations import gather_ablation
 from valuebias.report.content import Content
 from valuebias.text import visible
 
-SECTIONS = ["glance", "limits", "gaps", "slope", "share", "closing", "framings", "trajectories",
-            "movers", "convergence", "audit", "methods", "provenance", "reproduce"]  # fmt: skip
+SECTIONS = ["glance", "limits", "gaps", "slope", "share", "closing", "curve", "framings",
+            "trajectories", "movers", "convergence", "audit", "methods", "provenance",
+            "reproduce"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def test_tables_are_those_of_the_fit(content: Content, hostile_fit: AblationFit)
         ("slope", hostile_fit.slope()),
         ("share_left", hostile_fit.share_left()),
         ("closing", hostile_fit.closing()),
+        ("levelling", hostile_fit.levelling()),
         ("framings", hostile_fit.by_framing()),
         ("trajectories", hostile_fit.trajectories()),
         ("movers", hostile_fit.movers()),

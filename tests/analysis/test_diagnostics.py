@@ -84,6 +84,13 @@ def test_the_same_trouble_of_a_contrast_condemns_the_fit(sds: pd.DataFrame) -> N
     assert "problem: " in repr(found)
 
 
+def test_chains_that_hardly_move_are_not_told_to_go_on(contrasts: pd.DataFrame) -> None:
+    stuck = diagnose(contrasts, table(np.exp(slow(3, 0.999)), "sd[word]"), sampler())
+    (bulk,) = (text for text in stuck.cautions if "in the bulk" in text)
+    assert "tune=2000" in bulk
+    assert "draws=" not in bulk
+
+
 def test_bulk_and_tail_are_told_apart(sds: pd.DataFrame) -> None:
     # Which draws are far out changes slowly, on which side they are does not.
     scale = np.exp(1.5 * slow(4, 0.98))

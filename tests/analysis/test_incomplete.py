@@ -39,7 +39,7 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
     # The draws, spread by wide ts, as proposal; were they wrong, the weights would put it right.
     rng = np.random.default_rng(41)
     centres = flat[rng.choice(len(flat), 500, replace=False)]
-    kernel = stats.multivariate_t(np.zeros(flat.shape[1]), 0.3 * np.cov(flat.T), df=8, seed=rng)
+    kernel = stats.multivariate_t(np.zeros(flat.shape[1]), 0.5 * np.cov(flat.T), df=8, seed=rng)
     x = centres[rng.integers(500, size=2500)] + kernel.rvs(2500)
     log_proposal = special.logsumexp(kernel.logpdf(x[:, None] - centres), axis=1)
     scales = problem.posterior(problem.strata).scales

@@ -129,7 +129,7 @@ def test_restricted_likelihoods_differ_as_lme4s_do(bases_r, means: xr.DataArray,
     for which in ("models", "bases"):
         problem = of_means(bases_r, means, kept, which)
         p, v = problem.packed, as_ours(problem, bases_r[kept][which]["sd"])
-        found[which] = log_likelihood(v, p.layout, p.patterns, p.df, p.scatter)[0]
+        found[which] = log_likelihood(v, *p.arrays)[0]
     expected = bases_r[kept]["bases"]["logLik"] - bases_r[kept]["models"]["logLik"]
     assert expected > 200
     assert found["bases"] - found["models"] == pytest.approx(expected, abs=1e-2)

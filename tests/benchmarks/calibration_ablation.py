@@ -3,9 +3,10 @@
     python tests/benchmarks/calibration_ablation.py                   # 50 simulations of each world
     python tests/benchmarks/calibration_ablation.py --simulations 200 --worlds levels --out rows.csv
 
-Every simulation has 2 families × 3 bases × 4 numbers of pairs × 2 seeds, 54 prompts and 263 words, and is of
-one of the worlds below. What is planted is a curve of the gap between the families, in units of the
-scores; bases depart from their family by a lean and by a slope of their own, runs by a lean.
+Every simulation has 2 families × 3 bases × 4 numbers of pairs × 2 seeds, 54 prompts and 263 words,
+and is of one of the worlds below. What is planted is a curve of the gap between the families, in
+units of the scores; bases depart from their family by a lean and by a slope of their own, runs by a
+lean.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ class World:
         The number of pairs at which it enters the ROPE; infinite for never.
     note : str
         Code of the note that should be there; empty where none is called for.
+    bases, seeds : int
+        Of a family; of a base and number of pairs.
+    settings : mapping
+        Of the fit, where it is not told all.
+    sd : mapping
+        Standard deviations other than :data:`SD`.
     """
 
     gap: tuple[float, ...]
@@ -56,11 +63,12 @@ class World:
     note: str = ""
     bases: int = 3
     seeds: int = 2
+    settings: Mapping[str, Any] = field(default_factory=dict)
     sd: Mapping[str, float] = field(default_factory=dict)
 
 
 def _line(start: float, slope: float, levels: float = np.inf) -> tuple[tuple[float, ...], float]:
-    """Give a gap that changes by ``slope`` a doubling, for so many doublings, and where it closes."""
+    """Give a gap that changes by ``slope`` for so many doublings, and where it closes."""
     doublings = np.log2(np.array(QUANTITIES) / QUANTITIES[0])
     gap = start + slope * np.minimum(doublings, levels)
     needed = (abs(start) - ROPE) / abs(slope)
@@ -68,15 +76,28 @@ def _line(start: float, slope: float, levels: float = np.inf) -> tuple[tuple[flo
 
 
 _OWN = {"base_slope": 0.10}
+_ALIKE = {"base_slope": 0.02}
 WORLDS = {
     "even": World(*_line(0.6, -0.15), sd={"base": 0.0}),
     "slopes": World(*_line(0.6, -0.10), sd=_OWN),
+    "slopes, not told": World(
+        *_line(0.6, -0.10),
+        "slopes of bases left out",
+        sd=_OWN,
+        settings={"formula": "~ family * log2(n_pairs)"},
+    ),
     "slopes, closes": World(*_line(0.4, -0.15), sd=_OWN),
-    "levels": World(*_line(0.6, -0.15, 2.0), sd={"base_slope": 0.02}),
-    "levels early": World(*_line(0.6, -0.20, 1.5), sd={"base_slope": 0.02}),
+    "levels": World(*_line(0.6, -0.15, 2.0), sd=_ALIKE),
+    "levels, not told": World(
+        *_line(0.6, -0.15, 2.0), "levelling left out", sd=_ALIKE, settings={"levelling": False}
+    ),
+    "levels early": World(*_line(0.6, -0.20, 1.5), sd=_ALIKE),
     "levels, few runs": World(*_line(0.6, -0.15, 2.0), seeds=1, bases=2),
-    "closes": World(*_line(0.4, -0.15), sd={"base_slope": 0.02}),
-    "closes later": World(*_line(0.6, -0.12), sd={"base_slope": 0.02}),
+    # Halves with every doubling on the way to a gap that stays.
+    "levels slowly": World((0.60, 0.45, 0.375, 0.3375), np.inf, sd=_ALIKE),
+    "one base each": World(*_line(0.4, -0.15), "one base a family", bases=1, seeds=4, sd=_OWN),
+    "closes": World(*_line(0.4, -0.15), sd=_ALIKE),
+    "closes later": World(*_line(0.6, -0.12), sd=_ALIKE),
 }
 
 
@@ -95,7 +116,8 @@ def simulate(world: World, seed: int, *, n_prompts: int = 54, n_words: int = 263
     Returns
     -------
     xarray.Dataset
-        Scores whose gap between the families "A" and "B" is that of the world.
+        Scores whose gap between the families "A" and "B" is that of the world. Attribute ``own``:
+        by how much the bases at hand are further apart, and how much more with a doubling.
     """
     sd = SD | dict(world.sd)
     rng = np.random.default_rng(seed)
@@ -115,12 +137,15 @@ def simulate(world: World, seed: int, *, n_prompts: int = 54, n_words: int = 263
 
     common = liking("word")[half] + normal("prompt_word", n_prompts, n_words)
     common += normal("prompt", n_prompts)[:, None] * axis
-    rows, cubes = [], []
+    rows, cubes, own_gap = [], [], np.zeros(2)
     for family, turn in (("A", 0.5), ("B", -0.5)):
         of_family = liking("word_family")
         for b in range(world.bases):
             of_base = of_family + liking("word_base")
             lean, slope = normal("base", 2), normal("base_slope", 2)
+            at_start = lean - slope * doublings.mean()
+            signed = [(one[0] - one[1]) / 2 for one in (at_start, slope)]
+            own_gap += np.sign(turn) * np.array(signed) / world.bases
             for (q, n), s in product(enumerate(QUANTITIES), range(world.seeds)):
                 own = lean + slope * (doublings[q] - doublings.mean()) + normal("run", 2)
                 # By framing: signed by framing it is the gap, half a family.
@@ -136,7 +161,8 @@ def simulate(world: World, seed: int, *, n_prompts: int = 54, n_words: int = 263
     prompts["text"] = prompts.index
     words = [f"w{i}" for i in range(n_words)]
     lexicon = pd.DataFrame({"agency": agency, "communion": ~agency}, index=words)
-    return build(np.stack(cubes), models=models, prompts=prompts, lexicon=lexicon, responses=words)
+    made = build(np.stack(cubes), models=models, prompts=prompts, lexicon=lexicon, responses=words)
+    return made.assign_attrs(own=own_gap.tolist())
 
 
 def run(world: str, seed: int, **sizes: int) -> dict[str, Any]:
@@ -159,12 +185,14 @@ def run(world: str, seed: int, **sizes: int) -> dict[str, Any]:
     """
     planted = WORLDS[world]
     scores = simulate(planted, seed, **sizes)
+    planted = _at_hand(planted, scores.attrs.pop("own"))
     start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit = valuebias.fit_ablation(
-            scores, outcome="raw", rope=ROPE, seed=seed, draws=500, progress=False
-        )
+            scores, outcome="raw", rope=ROPE, seed=seed, draws=500, progress=False,
+            **planted.settings,
+        )  # fmt: skip
     seconds = time.process_time() - start
     slope, closing, last = fit.slope().iloc[0], fit.closing().iloc[0], fit.gaps().iloc[-1]
     change = (planted.gap[-1] - planted.gap[0]) / np.log2(QUANTITIES[-1] / QUANTITIES[0])
@@ -187,6 +215,19 @@ def run(world: str, seed: int, **sizes: int) -> dict[str, Any]:
     }
 
 
+def _at_hand(world: World, own: list[float]) -> World:
+    """Add what the bases at hand are, where nothing is to be said of others."""
+    if world.bases > 1:
+        return world
+    doublings = np.log2(np.array(QUANTITIES) / QUANTITIES[0])
+    slope = (world.gap[-1] - world.gap[0]) / doublings[-1] + own[1]
+    start = world.gap[0] + own[0]
+    gap, closes = _line(start, slope)
+    # Inside from the start, or on the way out of it.
+    closes = QUANTITIES[0] if abs(start) <= ROPE else closes if start * slope < 0 else np.inf
+    return replace(world, gap=gap, closes=closes)
+
+
 def _holds(row: pd.Series, truth: float) -> bool:
     return bool(row["lower"] <= truth <= row["upper"])
 
@@ -195,13 +236,15 @@ def main() -> None:
     """Run the worlds and print one row each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first simulation")
     parser.add_argument("--worlds", nargs="*", choices=list(WORLDS), default=list(WORLDS))
     parser.add_argument("--prompts", type=int, default=54)
     parser.add_argument("--out", type=Path, help="write a row for every simulation here")
     args = parser.parse_args()
     rows = []
     for world in args.worlds:
-        here = [run(world, seed, n_prompts=args.prompts) for seed in range(args.simulations)]
+        seeds = range(args.first, args.first + args.simulations)
+        here = [run(world, seed, n_prompts=args.prompts) for seed in seeds]
         rows += here
         table = pd.DataFrame(here)
         shares = ["slope", "closing", "last", "noted", "p_not", "slope_width", "seconds"]

@@ -99,11 +99,17 @@ KINDS = {
         note="families unequal",
     ),
     "covariate": Kind(
-        "a word covariate, category gap 0.5 SD, slope by family",
+        "a word covariate, category gap 0.5 SD, slopes that differ by 0.12",
         {
             "n_models": TEN,
             "sd": SD,
-            "covariates": {"frequency": {"gap": 0.5, "slope": 0.1, "slope_family": 0.1}},
+            "covariates": {
+                "frequency": {
+                    "gap": 0.5,
+                    "slope": {"Gemma": 0.06, "Llama": -0.06},
+                    "slope_model": 0.03,
+                }
+            },
         },
         known={"words": "~ frequency"},
         note="words confounded",
@@ -166,13 +172,16 @@ def judged(table: pd.DataFrame, ds: xr.Dataset, kind: Kind, seed: int) -> dict[s
     """Compare what is said of words with the truth."""
     truth = difference_by_word(ds, kind, seed).loc[table["word"]].to_numpy()
     inside = (table["lower"] <= truth) & (truth <= table["upper"])
-    certain = (table["p_direction"] >= LITTLE_DOUBT).to_numpy()
+    certain = table["certain"].to_numpy()
+    likely = (table["p_direction"] >= LITTLE_DOUBT).to_numpy()
     wrong = np.sign(table["mean"].to_numpy()) != np.sign(truth)
     return {
         "top_covered": float(inside[:10].mean()),
         "words_covered": float(inside.mean()),
         "certain": int(certain.sum()),
         "certain_wrong": int((certain & wrong).sum()),
+        "likely": int(likely.sum()),
+        "likely_wrong": int((likely & wrong).sum()),
         "top_size": float(table["mean"].abs()[:10].mean()),
         "top_truth": float(np.abs(truth[:10]).mean()),
     }
@@ -206,13 +215,10 @@ def summarise(found: list[dict[str, Any]]) -> pd.DataFrame:
     by_name = frame.groupby("name", sort=False)
     table = by_name[["covered", "doubt", "told", "any_note", "seconds"]].mean()
     table.insert(0, "n", by_name.size())
-    words = [
-        name
-        for name in ("top_covered", "words_covered", "certain", "certain_wrong")
-        if name in frame
-    ]
-    if words:
+    if "top_covered" in frame:
+        words = ["top_covered", "words_covered", "certain", "likely"]
         table[words] = by_name[words].mean()
-        table["wrong"] = by_name["certain_wrong"].sum() / by_name["certain"].sum()
+        for name in ("certain", "likely"):
+            table[f"{name}_wrong"] = by_name[f"{name}_wrong"].sum() / by_name[name].sum()
         table["exaggeration"] = by_name["top_size"].sum() / by_name["top_truth"].sum()
     return table

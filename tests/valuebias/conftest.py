@@ -37,12 +37,13 @@ HOSTILE_WORDS = (
 )
 HOSTILE_FAMILIES = ("<b>Gem$ma</b>", r"Lla|ma_%\&")
 HOSTILE_MODELS = ("@SUM(A1)", "org/<i>one</i>", "=LINK(1)", "a_b^c~d#e", r"$\alpha$", "x" * 80)
+HOSTILE_BASES = ("=HYPERLINK(1)", "<u>base</u>", "a|b_$c$", r"\input{y}")
 
 
 def _hostile_dataset() -> xr.Dataset:
     """Give 6 models of 2 families, 8 prompts and 26 words, named as above."""
     ds = simulate(
-        n_models={"A": 3, "B": 3},
+        n_models={"A": [2, 1], "B": [2, 1]},
         n_prompts=8,
         n_words={"agency": 12, "communion": 14},
         effects={"A": 0.3, "B": -0.3},
@@ -52,8 +53,13 @@ def _hostile_dataset() -> xr.Dataset:
     words = ds["response"].to_numpy().astype("U80")
     words[: len(HOSTILE_WORDS)] = HOSTILE_WORDS
     family = np.repeat(np.array(HOSTILE_FAMILIES), 3)
+    number = np.unique(ds["base"].to_numpy(), return_inverse=True)[1]
+    base = np.array(HOSTILE_BASES)[number]
     return ds.assign_coords(
-        response=words, model=np.array(HOSTILE_MODELS), family=("model", family)
+        response=words,
+        model=np.array(HOSTILE_MODELS),
+        family=("model", family),
+        base=("model", base),
     )
 
 

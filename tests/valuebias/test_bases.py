@@ -159,7 +159,7 @@ def test_the_adjusted_contrast_is_that_of_least_squares() -> None:
         ("~ log(frequency)", "give these words a value"),
         ("frequency ~ length", "left-hand side"),
         ("~ same", "the same for all words"),
-        ("~ kind", "tell the categories .* apart"),
+        ("~ kind", "tells the categories .* apart"),
     ],
 )
 def test_formulas_of_words_are_refused_in_their_own_terms(words: str, said: str) -> None:
@@ -181,3 +181,48 @@ def test_everything_survives_saving(clustered: xr.Dataset, tmp_path) -> None:
     pd.testing.assert_frame_equal(again.contrasts(), made.contrasts())
     pd.testing.assert_frame_equal(again.summary(), made.summary())
     assert again.notes == made.notes
+
+
+def noted(ds: xr.Dataset, formula: str | None = None, **options: object) -> dict[str, str]:
+    made = fit(ds, formula, draws=20, tune=100, **options)
+    return {note.code: note.text for note in made.notes}
+
+
+def test_bases_by_another_name_count_as_bases(clustered: xr.Dataset) -> None:
+    assert "bases left out" not in noted(clustered, "~ family + (1 | family:base)")
+    slopes_alone = noted(clustered, "~ family + (0 + log(n_params) | base)")
+    assert "(1 | base)" in slopes_alone["bases left out"]
+
+
+def test_models_without_a_level_share_nothing(clustered: xr.Dataset) -> None:
+    gaps = np.array(["x", "", "x", "", "y", "y", "", "", "z", ""], dtype=object)
+    own = np.where(gaps == "", np.arange(10).astype(str).astype(object), gaps)
+    made, expected = (
+        fit(clustered.assign_coords(recipe=("model", r)), "~ family + (1 | recipe)", draws=20)
+        for r in (gaps, own)
+    )
+    np.testing.assert_allclose(headline(made)["mean"], headline(expected)["mean"])
+
+
+def test_groups_that_the_formula_holds_already_reach_the_headline(clustered: xr.Dataset) -> None:
+    made = fit(clustered, "~ family + (1 | base) + (1 | family)", draws=20)
+    assert (
+        "levels of family, 2 in number"
+        in {n.code: n.text for n in made.notes}["spread of familys unknown"]
+    )
+    assert "the prior alone says" in str(made.headline())
+
+
+@pytest.mark.parametrize("name", ["model", "word"])
+def test_random_effects_that_are_built_in_are_named(clustered: xr.Dataset, name: str) -> None:
+    with pytest.raises(ValueBiasError, match="in the model anyway"):
+        fit(clustered, f"~ family + (1 | {name})")
+
+
+def test_with_one_base_for_all_families_differ_in_it_no_more(clustered: xr.Dataset) -> None:
+    one = clustered.assign_coords(base=("model", ["p"] * 10))
+    made = fit(one, draws=20)
+    assert "All models stand on one base" in str(made.headline())
+    assert "Families differ in data and size together" in str(made.headline())
+    same = one.assign_coords(n_params=("model", [2e9] * 10), source=("model", ["hh"] * 10))
+    assert "Families differ" not in str(fit(same, draws=20).headline())

@@ -311,6 +311,25 @@ class TestFit:
         assert shown.startswith(r"Caution: a\x1b[31mb")
         assert "NOT CONVERGED" not in shown
 
+    def test_bases_spreads_and_covariates(self, run: Run, tmp_path: Path) -> None:
+        ds = simulate(
+            n_models={"A": [2, 1], "B": [2, 2]}, n_prompts=4, n_words=20, seed=1,
+            covariates={"x": {"gap": 0.5}},
+        )  # fmt: skip
+        path = valuebias.write(ds, tmp_path / "bases.nc")
+        quick = ["--draws", 50, "--chains", 2, "--seed", 1, "--out", "fit.nc"]
+        succeeded(run("fit", path, *quick, "--words", "~ x", "--no-spread"))
+        kept = valuebias.load(tmp_path / "fit.nc")
+        assert (kept.spec["words"], kept.spec["base"], kept.spec["spread"]) == (
+            "~ x",
+            "base",
+            False,
+        )
+        succeeded(run("fit", path, *quick, "--no-base"))
+        assert valuebias.load(tmp_path / "fit.nc").spec["base"] is None
+        both = run("fit", path, "--base", "family", "--no-base")
+        assert "contradict" in failed(both, status=2)
+
     def test_a_bad_formula(self, run: Run, scores_file: Path) -> None:
         message = failed(run("fit", scores_file, "--formula", "~ famly"))
         assert "Did you mean 'family'?" in message
@@ -335,11 +354,13 @@ class TestAblation:
         told = json.loads(succeeded(result))
         assert "fitted as an ablation. --no-ablation" in result.stderr
         assert set(told) == {"headline", "converged", "messages", "cautions", "gaps", "by_framing",
-                             "slope", "closing", "files"}  # fmt: skip
+                             "slope", "closing", "departures", "levelling", "notes",
+                             "files"}  # fmt: skip
         saved = valuebias.load(tmp_path / "fit.nc")
         assert isinstance(saved, AblationFit)
         assert saved.rope == 0.2
         assert told["headline"] == saved.headline()
+        assert [note["code"] for note in told["notes"]] == [note.code for note in saved.notes]
         assert succeeded(run("report", "fit.nc", "--out", "told.md")) == "told.md\n"
         assert (tmp_path / "told.md").read_text(encoding="utf-8").startswith("# Gap in agency")
 

@@ -131,6 +131,17 @@ def test_a_verdict_that_flips_with_the_prior_is_said(fit: Fit) -> None:
     assert text.index("little doubt") < text.index("hangs on the prior") < text.index(CLAUSE)
 
 
+def test_all_scales_are_named_only_where_no_single_one_flips_it() -> None:
+    entries = [("all", 1.0), ("all", 2.0), ("base_category", 2.0)]
+    index = pd.MultiIndex.from_tuples(entries, names=["scale", "factor"])
+    both = prior_flips(sensitivity(index, [0.95, 0.8, 0.85], [0.2, 0.1, 0.12]))
+    assert both == [
+        "with the prior scale of base_category doubled the data do not settle the direction (85.0%)"
+    ]
+    together = prior_flips(sensitivity(index, [0.95, 0.8, 0.95], [0.2, 0.1, 0.2]))
+    assert together[0].startswith("with all prior scales doubled")
+
+
 def test_a_flip_names_its_scale(fit: Fit) -> None:
     scales = ["model_category", "base_category", "effect"]
     entries = [("all", 1.0)] + [(scale, f) for scale in scales for f in (0.5, 2.0, 3.0)]

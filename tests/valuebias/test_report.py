@@ -31,12 +31,13 @@ from valuebias.plots.labels import visible
 from valuebias.report import write_report
 from valuebias.report.comparison import compare
 from valuebias.report.content import number
+from valuebias.report.gathering import gather
 from valuebias.report.inert import markdown, tex
 from valuebias.simulate import simulate
 
 SECTIONS = ["answer", "limits", "contrasts", "models", "densities", "words", "specs", "ppc",
-            "convergence", "sensitivity", "influence", "loo", "audit", "methods", "provenance", "reproduce",
-            "references"]  # fmt: skip
+            "convergence", "sensitivity", "influence", "loo", "audit", "methods", "provenance",
+            "reproduce", "references"]  # fmt: skip
 FIGURES = ["forest", "families", "words", "specs", "ppc", "trace", "sensitivity", "influence"]
 
 any_text = st.text(st.characters(exclude_characters="\x00"), max_size=30)
@@ -136,7 +137,8 @@ def test_csv_reads_back(hostile_reports: Path, hostile_fit: Fit) -> None:
     folder = hostile_reports / "tables"
     names = {path.stem for path in folder.iterdir()}
     assert {"answer", "contrasts", "models", "words", "specs", "ppc", "summary", "diagnostics",
-            "prior_sensitivity", "influence", "loo", "audit", "priors", "provenance"} <= names  # fmt: skip
+            "prior_sensitivity", "influence", "loo", "audit", "priors",
+            "provenance"} <= names  # fmt: skip
     for path in folder.iterdir():
         with path.open(encoding="utf-8", newline="") as handle:
             for cell in (cell for row in csv.reader(handle) for cell in row):
@@ -362,6 +364,23 @@ def test_a_report_of_one_framing_signs_nothing(
     assert {"hierarchical", "random intercept"} <= set(found.index)
 
 
+def test_leans_of_bases_have_a_table_of_their_own(simulated: xr.Dataset) -> None:
+    based = simulated.assign_coords(base=("model", ["<b>b</b>", "<b>b</b>", "c", *"ddee"]))
+    fit = valuebias.fit(based, draws=60, tune=150, chains=2, seed=1, progress=False)
+    assert isinstance(fit, Fit)
+    content = gather(fit, figures=False)
+    tables = {table.name: table for section in content.sections for table in section.tables}
+    shown = tables["group_leans"].cells()
+    assert {row[1] for row in shown} == {"<b>b</b>", "c", "d", "e"}
+    own = fit.contrasts()
+    means = own[(own["estimand"] == "base lean") & (own["framing"] == "signed")]["mean"]
+    assert len(shown) == len(means) == 4
+    main = tables["contrasts"]
+    assert "base lean" not in {row[0] for row in main.cells()}
+    assert (main.frame["estimand"] == "base lean").any()
+    assert "generalises over models and bases" in tables["words"].caption
+
+
 def test_word_lists_say_how_many_signs_are_wrong(page: Page, hostile_fit: Fit) -> None:
     words = hostile_fit.words()
     np.testing.assert_allclose(
@@ -370,7 +389,7 @@ def test_word_lists_say_how_many_signs_are_wrong(page: Page, hostile_fit: Fit) -
     caption = next(cell for cell in page.cells if "signs" in cell and "words of 26" in cell)
     wrong = (1 - words["p_direction"].head(20)).sum()
     assert f"Of these 20 signs {wrong:.1f} are expected to be wrong" in caption
-    assert "generalises over models." in caption
+    assert "generalises over models and bases." in caption
     cells = [cell.strip() for cell in page.cells]
     assert number(2)(words["expected_false_signs"].iloc[19]) in cells
 

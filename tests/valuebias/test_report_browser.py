@@ -97,5 +97,5 @@ def test_figures_are_drawn(browser: Any, hostile_reports: Path) -> None:
         "return [...document.querySelectorAll('svg[role=img]')]"
         ".map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])"
     )
-    assert len(sizes) == 7
+    assert len(sizes) == 8
     assert all(width > 400 and height > 60 for width, height in sizes)

@@ -205,7 +205,7 @@ def test_slopes_scatter_about_the_one_that_all_share() -> None:
         n_prompts=2,
         n_words=100,
         sd={**NO_NOISE, "residual": 1e-3},
-        covariates={"frequency": {"slope": 0.5, "slope_model": 0.2}},
+        covariates={"frequency": {"slope": {"A": 0.5}, "slope_model": 0.2}},
         seed=3,
     )
     slopes = np.polyfit(ds["frequency"], ds["score"].values.reshape(4000, -1).T, 1)[0].reshape(
@@ -263,6 +263,8 @@ def test_a_million_scores_take_a_moment() -> None:
         ({"covariates": {"word frequency": {}}}, "may not be called 'word frequency'"),
         ({"covariates": {"base": {}}}, "may not be called 'base'"),
         ({"covariates": {"frequency": {"slop": 1.0}}}, "Did you mean 'slope'"),
+        ({"covariates": {"x": {"slope": {"Gema": 1.0}}}}, "family 'Gema'. Did you mean 'Gemma'"),
+        ({"covariates": {"x": {"slope": {"Gemma": float("nan")}}}}, "has slope nan"),
         ({"covariates": {"frequency": {"slope_family": -1.0}}}, "expected a number from 0 up"),
         ({"covariates": {"frequency": {"gap": float("inf")}}}, "has gap inf; expected a number"),
         ({"n_prompts": 0}, "n_prompts is 0"),

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 
 _DEPARTURES = ["name", "category", "source", "n_pairs", "gap", "straight", "mean", "sd", "lower",
                "upper", "p_straight", "p_levelling"]  # fmt: skip
+_REPLICATES = 2
 _LEVELLING = ["name", "category", "source", "smallest", "largest", "p_within", "prior_within",
               "median", "lower", "upper"]  # fmt: skip
 
@@ -136,9 +137,10 @@ class Estimates:
         -------
         DataFrame
             Columns ``name``, ``category``, ``source``, ``smallest``, ``largest``, ``support``,
-            ``extrapolated_for`` (as in :meth:`slope`), ``of`` (what the share is of), ``base_lower`` and ``base_upper`` (interval of the gap that is divided by),
-            ``median``, ``lower``, ``upper`` (of the share), ``p_less`` (probability that less than
-            the whole is left, in size), ``why_not``.
+            ``extrapolated_for`` (as in :meth:`slope`), ``of`` (what the share is of),
+            ``base_lower`` and ``base_upper`` (interval of the gap that is divided by), ``median``,
+            ``lower``, ``upper`` (of the share), ``p_less`` (probability that less than the whole
+            is left, in size), ``why_not``.
 
         Raises
         ------
@@ -236,15 +238,16 @@ class Estimates:
             of their difference; ``p_straight``, the tail probability of so large a departure, over
             all numbers of pairs together, if the line were straight; ``p_levelling``, the same of
             the line that levels off where it fits best, NaN for fewer than four numbers. Only
-            sources on which both families have three numbers of pairs; no rows where there are
-            none.
+            sources on which both families have three numbers of pairs, and only families with more
+            than one run of a kind: with a single seed of a single base, chance is not told from
+            curvature. No rows where there is nothing to tell.
         """
         check_prob(prob)
         rows = []
         for a, b in self.curves.pairs:
             for source in self.curves.sources:
                 quantities, gap = self.curves.free_gaps((a, b), source)
-                if len(quantities) < 3:
+                if len(quantities) < 3 or self.curves.replicates((a, b)) < _REPLICATES:
                     continue
                 table = departure_rows(quantities, gap, prob=prob)
                 table.insert(0, "name", f"{a} − {b}")
@@ -264,22 +267,24 @@ class Estimates:
         Returns
         -------
         DataFrame
-            Columns ``name``, ``category``, ``source``, ``smallest``, ``largest`` (number of pairs that
-            either family was trained on), ``p_within`` (probability that the change stops within
-            that range), ``prior_within`` (the same before the data), ``median``, ``lower`` and
-            ``upper`` (number of pairs; beyond the largest they are the prior's, infinite for a
-            change that never stops). A row for every two families and every source with two numbers
-            of pairs; none where gaps may not level off.
+            Columns ``name``, ``category``, ``source``, ``smallest``, ``largest`` (number of pairs
+            that both families were trained on, where there are two), ``p_within`` (probability
+            that the change stops within that range), ``prior_within`` (the same before the data),
+            ``median``, ``lower`` and ``upper`` (number of pairs; beyond the largest they are the
+            prior's, infinite for a change that never stops). A row for every two families and every
+            source with two numbers of pairs; none where gaps may not level off.
         """
         check_prob(prob)
-        tail, curves = (1 - prob) / 2, self.curves
+        tail, curves, levelled = (1 - prob) / 2, self.curves, self.curves.levelled
+        if levelled is None:
+            return pd.DataFrame(columns=_LEVELLING)
         rows: list[dict[str, object]] = []
-        for place, pair in enumerate(curves.pairs if curves.levelled is not None else []):
+        for place, pair in enumerate(curves.pairs):
             for source in self.studied:
-                studied = sorted({n for family in pair for n in curves.quantities(source, family)})
+                studied = curves.telling(pair, source)
                 if len(studied) < 2:
                     continue
-                at = curves.levelled.level[place, ..., curves.sources.index(source)].ravel()
+                at = levelled.level[place, ..., curves.sources.index(source)].ravel()
                 ends = np.quantile(at, [tail, 0.5, 1 - tail], method="inverted_cdf")
                 rows.append(
                     {
@@ -331,9 +336,9 @@ class Estimates:
             raise ValueBiasError(f"horizon must be a number of 1 or more, found {horizon!r}.")
         if points and far > 1:
             raise ValueBiasError(
-                f"the formula {self.formula!r} gives every number of pairs a gap of its own and says "
-                "nothing of others, so nothing can be said beyond the largest. Leave horizon= out, "
-                "or fit a formula with log2(n_pairs)."
+                f"the formula {self.formula!r} gives every number of pairs a gap of its own and "
+                "says nothing of others, so nothing can be said beyond the largest. Leave horizon= "
+                "out, or fit a formula with log2(n_pairs)."
             )
         return float(far)
 

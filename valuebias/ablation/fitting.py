@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["AblationFit", "fit_ablation", "fit_ablation_medians"]
 
 _CHAINS = 4
-_OF_FAMILIES = ("one model a family", "one base a family", "bases left out")
+_MEDIAN_BASES = Note(
+    "bases left out",
+    "families have several bases, and what runs of one base share is not in the model of medians: "
+    "taken as independent, they make all intervals too narrow.",
+    "What runs of one base share is left out, so the interval is too narrow.",
+)
+_OF_FAMILIES = ("one model a family", "one base a family", "training averaged over")
 _COLUMNS = ("source", "n_pairs", "base", "family", "category", "checkpoint", "median_rank")
 
 
@@ -140,10 +146,11 @@ def fit_ablation(
     data = data.assign_coords(progress=("model", share))
     models = models.assign(progress=share)
     chosen = choose_formula(models) if formula is None else formula
+    base = base_of(models)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit = fit_scores(
-            data, chosen, base=base_of(models), outcome=outcome, prior=prior, contrast=contrast,
+            data, chosen, base=base, outcome=outcome, prior=prior, contrast=contrast,
             draws=draws, tune=tune, chains=chains, seed=seed, progress=progress,
         )  # fmt: skip
     told = {note.text for note in fit.notes}
@@ -161,8 +168,9 @@ def fit_ablation(
         formula=chosen,
         notes=[],
     )
-    # An ablation's own notes count its bases.
-    made.notes += ablation_notes(made) + [n for n in fit.notes if n.code not in _OF_FAMILIES]
+    # An ablation's own notes count its bases; with one a family they are left out on purpose.
+    said = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
+    made.notes += ablation_notes(made) + [note for note in fit.notes if note.code not in said]
     _warn(made)
     return made
 
@@ -227,8 +235,10 @@ def fit_ablation_medians(
     --------
     >>> from itertools import product
     >>> import pandas as pd, valuebias
+    >>> import warnings
+    >>> warnings.simplefilter("ignore")  # that every family has one base is said
     >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
-    >>> grid = product("AB", "12", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
     >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
     >>> table["base"] = table["family"] + table["base"]
     >>> table.loc[(table["family"] == "A") & (table["category"] == "y"), "median_rank"] = 59.0
@@ -236,7 +246,7 @@ def fit_ablation_medians(
     >>> bool(fit.gaps()["mean"].between(5, 13).all())
     True
     """
-    from valuebias.analysis.ablation import check_models, choose_formula, progress_of
+    from valuebias.analysis.ablation import base_of, check_models, choose_formula, progress_of
     from valuebias.analysis.ablation_medians import draw_medians
     from valuebias.analysis.formula import parse_formula
     from valuebias.analysis.levelling import draw_leans
@@ -272,6 +282,8 @@ def fit_ablation_medians(
         provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
     )
     made.notes += ablation_notes(made)
+    if base_of(models) is not None:
+        made.notes.append(_MEDIAN_BASES)
     _warn(made)
     text = "medians carry no uncertainty of words and prompts: intervals are for these words and "
     made.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))

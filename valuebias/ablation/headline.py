@@ -94,12 +94,11 @@ def _change(fit: AblationFit, name: str, source: str) -> list[str]:
     )
     levelling = fit.levelling()
     here = (levelling["name"] == name) & (levelling["source"] == source)
-    for stop in levelling[here].itertuples():
-        told.append(
-            "That it has levelled off within the range studied has probability "
-            f"{_chance(fit, stop.p_within)}; how long it would go on beyond, no data tell."
-        )
-    return told
+    return told + [
+        f"That it has levelled off within the range studied has probability {_chance(fit, p)}; how "
+        "long it would go on beyond, no data tell."
+        for p in levelling.loc[here, "p_within"]
+    ]
 
 
 def _chance(fit: AblationFit, p: float) -> str:

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ablation_notes"]
 
+_STRAIGHT = Note(
+    "levelling left out",
+    "gaps are taken to change with the pairs as the formula says, however far: one that levels off "
+    "before it closes looks as if it closed. Leave levelling= out to let it level off.",
+    "That the gap does not level off is taken for granted.",
+)
+
 
 def ablation_notes(made: AblationFit) -> list[Note]:
     """List what an ablation's data cannot tell.
@@ -26,15 +33,18 @@ def ablation_notes(made: AblationFit) -> list[Note]:
     Returns
     -------
     list of Note
+        In the order in which they are told.
     """
     models = made.curves.models
     slopes = None
-    if has_base_slopes(models) and made.curves.by_pairs:
+    if made.fit is not None and has_base_slopes(models) and made.curves.by_pairs:
         slopes = any(
             term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
             for term in split_random(made.formula)[1]
         )
     notes = layout_notes(models, made.formula, base_slopes=slopes, both=_most_in_common(made))
+    if made.studied and made.curves.by_pairs == "curve" and made.curves.levelled is None:
+        notes.append(_STRAIGHT)
     # Each number of pairs by itself is no curve that could be contradicted.
     if made.curves.by_pairs == "curve":
         notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
@@ -42,7 +52,7 @@ def ablation_notes(made: AblationFit) -> list[Note]:
 
 
 def _most_in_common(made: AblationFit) -> dict[str, float]:
-    """The most pairs that two families have in common, by source where some have more."""
+    """Give the most pairs that two families have in common, by source where some have more."""
     out = {}
     for source in made.curves.sources:
         ends = {tuple(made.curves.quantities(source, family)) for family in made.curves.families}

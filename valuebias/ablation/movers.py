@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from valuebias.ablation.support import SUPPORT, support_of
 from valuebias.analysis.curves import Curves
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.recovery import Recovery
@@ -61,6 +62,7 @@ def most_moved(
                 "source": chosen,
                 "start": start,
                 "end": end,
+                "support": _support(curves, family, pd.concat(ends)),
                 "before": recovery.words_of(before, framing).mean(axis=0),
                 "after": recovery.words_of(after, framing).mean(axis=0),
                 "mean": change.mean(axis=0),
@@ -91,6 +93,11 @@ def _between(
     name = _COORD[by]
     there = curves.models[curves.models["source"].astype(str) == source]
     known = sorted(set(there[name].astype(float)))
+    if by == "n_pairs":
+        # What every family was trained on, where there are two such numbers.
+        own = [set(curves.quantities(source, family)) for family in curves.families]
+        shared = sorted(set.intersection(*own))
+        known = shared if len(shared) > 1 else known
     if not any(name in factor.expression for factor in curves.design.variables):
         raise ValueBiasError(
             f"the formula {curves.design.formula!r} has no {name}, so no word moves with it."
@@ -109,6 +116,11 @@ def _between(
             f"between must be two numbers such as {(known[0], known[-1])}, found {between!r}."
         )
     return float(numbers[0]), float(numbers[1])
+
+
+def _support(curves: Curves, family: str, cells: pd.DataFrame) -> str:
+    """Say what runs the words of a family rest on, the weaker of the two ends."""
+    return str(max(support_of(curves, (family,), cells)["support"], key=SUPPORT.index))
 
 
 def _cells(

@@ -151,8 +151,9 @@ class AblationFit(Estimates):
         source : str, optional
             Of the pairs; the one with the most numbers of pairs if not given.
         between : pair of float, optional
-            The two numbers of pairs, or the two shares of a run from 0 to 1; the smallest and the
-            largest at hand if not given.
+            The two numbers of pairs, or the two shares of a run from 0 to 1. If not given the
+            smallest and the largest at hand: of numbers of pairs those that every family was
+            trained on, where there are two.
         prob : float, default 0.9
             Probability of the equal-tailed intervals.
 
@@ -160,7 +161,8 @@ class AblationFit(Estimates):
         -------
         DataFrame
             Columns ``family``, ``word``, ``categories``, ``source``, ``start``, ``end`` (what the
-            word moved between), ``before`` and ``after`` (expected outcome there, relative to the
+            word moved between), ``support`` (as in :meth:`gaps`, of the family alone, the weaker of
+            the two ends), ``before`` and ``after`` (expected outcome there, relative to the
             lexicon's mean, under the fit's framing), ``mean``, ``sd``, ``lower``, ``upper`` (of the
             change) and ``p_direction``; in each family the largest change first.
 
@@ -191,8 +193,8 @@ class AblationFit(Estimates):
         parts = [gaps]
         if self.studied:
             parts.append(self.slope(prob=prob).assign(estimand="gap per doubling", n_pairs=np.nan))
-        columns = ["estimand", "name", "source", "n_pairs", "support", "mean", "median", "sd", "lower",
-                   "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
+        columns = ["estimand", "name", "source", "n_pairs", "support", "mean", "median", "sd",
+                   "lower", "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
         return pd.concat([part[columns] for part in parts], ignore_index=True)
 
     def headline(self) -> str:

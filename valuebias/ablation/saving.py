@@ -99,13 +99,13 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
     if fit is not None:
         curves = lean_curves(fit, own, about["framing"])
     else:
-        arrays = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
-        curves = own.curves(design, *arrays, about["category"])
+        straight, model = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
+        curves = own.curves(design, straight, model, about["category"])
     return AblationFit(curves, fit=fit, leans=leans, **settings)
 
 
 def _leans(group: xr.Dataset, design: ModelDesign) -> LeanDraws:
-    arrays = {name: group[name].to_numpy() for name in group.data_vars}
+    arrays = {str(name): group[name].to_numpy() for name in group.data_vars}
     return LeanDraws(cells=trained_cells(design), **arrays)
 
 

@@ -43,27 +43,24 @@ class Stretch:
 
 def stretch_of(curves: Curves, pair: tuple[str, str], source: str) -> Stretch:
     """Find the range of a gap on a source that has two numbers of pairs."""
-    shared = curves.shared(pair, source)
-    if len(shared) > 1:
-        return Stretch(shared[0], shared[-1], SUPPORT[0], "")
-    either = sorted({n for family in pair for n in curves.quantities(source, family)})
-    if len(either) < 2:
-        either = curves.quantities(source)
-    ends = support_of(curves, pair, curves.ends(source, [either[0], either[-1]]))
+    told = curves.telling(pair, source)
+    if len(told) < 2:
+        told = curves.quantities(source)
+    ends = support_of(curves, pair, curves.ends(source, [told[0], told[-1]]))
     weaker = max(ends["support"], key=SUPPORT.index)
     named = {name for text in ends["extrapolated_for"] for name in text.split(", ") if name}
-    return Stretch(either[0], either[-1], weaker, ", ".join(sorted(named)))
+    return Stretch(told[0], told[-1], weaker, ", ".join(sorted(named)))
 
 
-def support_of(curves: Curves, pair: tuple[str, str], cells: pd.DataFrame) -> pd.DataFrame:
-    """Say what runs the gap in every cell rests on.
+def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -> pd.DataFrame:
+    """Say what runs the gap of families in every cell, or the lean of one, rests on.
 
     Parameters
     ----------
     curves : Curves
         Whose models are looked at.
-    pair : pair of str
-        Families.
+    families : tuple of str
+        Two, or one.
     cells : DataFrame
         Columns ``source``, ``n_pairs`` and ``progress``.
 
@@ -75,8 +72,10 @@ def support_of(curves: Curves, pair: tuple[str, str], cells: pd.DataFrame) -> pd
     """
     rows = []
     for source, n, progress in cells[["source", "n_pairs", "progress"]].itertuples(index=False):
-        ranks = [_rank(curves, family, str(source), float(n), float(progress)) for family in pair]
-        without = [family for family, rank in zip(pair, ranks, strict=True) if rank == 2]
+        ranks = [
+            _rank(curves, family, str(source), float(n), float(progress)) for family in families
+        ]
+        without = [family for family, rank in zip(families, ranks, strict=True) if rank == 2]
         rows.append((SUPPORT[max(ranks)], ", ".join(without)))
     return pd.DataFrame(rows, columns=["support", "extrapolated_for"], index=cells.index)
 

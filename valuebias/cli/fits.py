@@ -77,6 +77,30 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            help="An R formula over what is known of the words, to adjust for, such as '~ length'.",
+            show_default=False,
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="What names the checkpoint that each model was trained from.", show_default="base"
+        ),
+    ] = None,
+    no_base: Annotated[
+        bool, typer.Option("--no-base", help="Take models of one base as independent.")
+    ] = False,
+    spread: Annotated[
+        bool | None,
+        typer.Option(
+            "--spread/--no-spread",
+            help="Whether families may differ in how much their models vary.",
+            show_default="where two families have several models",
+        ),
+    ] = None,
     spec: Annotated[
         Spec,
         typer.Option(help="The analysis; [bold]paper[/bold] is that of Christian et al. 2026."),
@@ -135,6 +159,10 @@ def fit(
         )
     if spec == "paper" and ablation:
         raise typer.BadParameter("--spec paper is no analysis of an ablation; leave one out.")
+    if base is not None and no_base:
+        raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
+    model: dict[str, Any] = {"words": words, "spread": spread}
+    model["base"] = None if no_base else base or "base"
     dataset = load_data(data)
     settings: dict[str, Any] = {
         "outcome": outcome, "contrast": contrast, "draws": draws, "chains": chains, "seed": seed,
@@ -142,11 +170,16 @@ def fit(
     }  # fmt: skip
     result: Fit | AblationFit | Classical
     if spec != "paper" and calls_for_ablation(dataset, ablation):
+        if model != {"words": None, "spread": None, "base": "base"}:
+            raise typer.BadParameter(
+                "--words, --base, --no-base and --spread do not go with an ablation, which knows "
+                "what its runs share; add --no-ablation."
+            )
         result = valuebias.fit_ablation(dataset, formula, rope=rope, **settings)
     elif rope is not None:
         raise typer.BadParameter("--rope goes with an ablation; these scores are fitted as none.")
     else:
-        result = valuebias.fit(dataset, formula, spec=spec, **settings)
+        result = valuebias.fit(dataset, formula, spec=spec, **model, **settings)
     if isinstance(result, Classical):
         _print_paper(result, as_json=as_json)
         return

@@ -57,8 +57,10 @@ def trajectory_figure(fit: AblationFit) -> Figure:
     >>> from itertools import product
     >>> import pandas as pd
     >>> from valuebias import fit_ablation_medians
+    >>> import warnings
+    >>> warnings.simplefilter("ignore")  # that every family has one base is said
     >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
-    >>> grid = product("AB", "12", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
     >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
     >>> table["base"] = table["family"] + table["base"]
     >>> table["median_rank"] += table.index % 5

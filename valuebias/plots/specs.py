@@ -18,6 +18,7 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
+from valuebias.wording import sampled_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ __all__ = ["draw"]
 
 _COLOURS = {"hierarchical": INK, "random slopes": "#009e73", "random intercept": "#d55e00"}
 _LABELS = {
-    "hierarchical": "valuebias: hierarchical,\nmodels as the sampling unit",
+    "hierarchical": "valuebias: hierarchical,\n{units} as the sample",
     "random slopes": "paper's mixed model\nwith random slopes by model",
     "random intercept": "paper's mixed model\n(random intercept by model)",
 }
@@ -66,11 +67,12 @@ def draw(fit: Fit, comparison: Comparison | None = None) -> Figure:
     pairs = list(dict.fromkeys(table["category"]))
     n_columns = min(len(pairs), 2)
     n_rows = -(-len(pairs) // n_columns)
+    units = sampled_units(fit.problem.components.names)
     with styled():
         figure = blank_figure(7.2, 0.5 + 1.65 * n_rows)
         panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True, sharex=True)
         for axes, pair in zip(panels.ravel(), pairs, strict=False):
-            _panel(axes, table[table["category"] == pair], pair)
+            _panel(axes, table[table["category"] == pair], pair, units)
         for axes in panels.ravel()[len(pairs) :]:
             axes.set_axis_off()
         name = drawable(table["name"].iloc[0], 40)
@@ -83,7 +85,7 @@ def draw(fit: Fit, comparison: Comparison | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, pair: str) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, pair: str, units: str) -> None:
     tidy_axes(axes)
     zero_line(axes)
     towards(axes, pair)
@@ -93,5 +95,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, pair: str) -> None:
         interval(axes, -i, centre, (low, high), colour=colour, size=7, width=2.4)
         said = f"{centre:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
         axes.text(centre, -i + 0.2, said, ha="center", va="bottom", fontsize=7.5, color=colour)
-    axes.set_yticks([-i for i in range(len(rows))], [_LABELS[str(s)] for s in rows["spec"]])
+    labels = [_LABELS[str(spec)].format(units=units) for spec in rows["spec"]]
+    axes.set_yticks([-i for i in range(len(rows))], labels)
     axes.set_ylim(-len(rows) + 0.5, 0.75)

@@ -16,7 +16,7 @@ from valuebias.figures.trajectories import trajectory_figure
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB
 from valuebias.report.results import interval_column, with_interval
-from valuebias.wording import percent
+from valuebias.wording import chance, percent
 
 if TYPE_CHECKING:
     from valuebias.report.ablations import AblationMaterial
@@ -113,8 +113,8 @@ def gap_section(made: AblationMaterial) -> Section:
             "The gap between every two families against the number of pairs of preferences, a "
             "colour a source, with intervals, and drawn on beyond the numbers that both families "
             "were trained on. The table below has the numbers.",
-            f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family has "
-            "no runs. Points: the runs at hand. Grey: the region of practical equivalence.",
+            f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family "
+            "has no runs. Points: the runs at hand. Grey: the region of practical equivalence.",
         )
     return Section("gaps", "Gaps between families",
                    tables=(Table("gaps", caption, table, columns, shown),),
@@ -214,47 +214,47 @@ def curve_section(made: AblationMaterial) -> Section:
     if departures.empty and levelling.empty:
         reason = "No source has two numbers of pairs, or the formula draws no curve through them."
         return Section("curve", title, missing=reason)
-    tables = []
-    if not departures.empty:
-        form = number(made.digits, signed=True)
-        columns = (
-            *_WHERE,
-            _PAIRS,
-            Column("gap", f"gap, free ({fit.unit})", form),
-            Column("straight", "straight line", form),
-            Column("mean", "departure", form),
-            interval_column(),
-            Column("p_straight", "p, straight", percent),
-            Column("p_levelling", "p, levelling off", percent),
-        )
-        caption = (
-            "How far the gap, free at each number of pairs that both families were trained on, "
-            "departs from the straight line through all of them. p: tail probability of so large a "
-            "departure, over all numbers together, if the line were straight, or levelled off."
-        )
-        shown = with_interval(departures, made.digits)
-        tables.append(Table("departures", caption, departures, columns, shown))
+    tables = [] if departures.empty else [_departures(made, departures)]
     if not levelling.empty:
-        rows = levelling.to_dict("records")
-        shown = levelling.assign(
-            _median=[_pairs(r["median"], "never") for r in rows],
-            _interval=[
-                f"{_pairs(r['lower'], 'never')} to {_pairs(r['upper'], 'never')}" for r in rows
-            ],
-        )
-        columns = (
-            *_WHERE,
-            Column("largest", "range up to", _PAIRS.form),
-            Column("p_within", "P(stops in the range)", percent),
-            Column("prior_within", "before the data", percent),
-            Column("_median", "median", right=True),
-            interval_column(),
-        )
-        caption = (
-            "The number of pairs from which the gap stays as it is. Beyond the range it is the prior's."
-        )
-        tables.append(Table("levelling", caption, levelling, columns, shown))
+        tables.append(_levelling(levelling))
     return Section("curve", title, tables=tuple(tables))
+
+
+def _departures(made: AblationMaterial, table: pd.DataFrame) -> Table:
+    form = number(made.digits, signed=True)
+    columns = (
+        *_WHERE,
+        _PAIRS,
+        Column("gap", f"gap, free ({made.fit.unit})", form),
+        Column("straight", "straight line", form),
+        Column("mean", "departure", form),
+        interval_column(),
+        Column("p_straight", "p, straight", chance),
+        Column("p_levelling", "p, levelling off", chance),
+    )
+    caption = (
+        "How far the gap, free at each number of pairs that both families were trained on, departs "
+        "from the straight line through all of them. p: tail probability of so large a departure, "
+        "over all numbers together, if the line were straight, or levelled off."
+    )
+    return Table("departures", caption, table, columns, with_interval(table, made.digits))
+
+
+def _levelling(table: pd.DataFrame) -> Table:
+    ends = table[["median", "lower", "upper"]].map(lambda n: _pairs(n, "never"))
+    shown = table.assign(_median=ends["median"], _interval=ends["lower"] + " to " + ends["upper"])
+    columns = (
+        *_WHERE,
+        Column("largest", "range up to", _PAIRS.form),
+        Column("p_within", "P(stops in the range)", percent),
+        Column("prior_within", "before the data", percent),
+        Column("_median", "median", right=True),
+        interval_column(),
+    )
+    caption = (
+        "The number of pairs from which the gap stays as it is. Beyond the range it is the prior's."
+    )
+    return Table("levelling", caption, table, columns, shown)
 
 
 def framing_section(made: AblationMaterial) -> Section:

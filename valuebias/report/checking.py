@@ -13,7 +13,7 @@ from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
 from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
 from valuebias.sensitivity import by_influence
-from valuebias.wording import under
+from valuebias.wording import sampled_units, under
 
 if TYPE_CHECKING:
     from valuebias.analysis.audit import Audit
@@ -100,7 +100,8 @@ def _why(made: Material, table: pd.DataFrame) -> tuple[str, ...]:
         f"paraphrase added, although there are no more than {n_models} models to learn from. With "
         "random slopes, the category × framing effects of the models may differ within a family, "
         "and the models become the replicates.",
-        "This model does the same and also takes the words and prompts as samples. It estimates "
+        f"This model does the same for {sampled_units(made.fit.problem.components.names)}, and "
+        "also takes the words and prompts as samples. It estimates "
         "mean ranks of words, the paper's models the median rank of a category's words, so that "
         "the estimates themselves need not coincide.",
     ]
@@ -376,7 +377,8 @@ def _on_the_prior(table: pd.DataFrame) -> str:
     moved = (table[parts] - own[parts].astype(float)).abs().max(axis=1)
     if moved.max() < 0.1 * (own["upper"] - own["lower"]):
         return "the prior hardly matters."
-    return f"the prior matters, {scale_name(moved.idxmax())} most; say which was used."
+    most = moved.index.tolist()[int(moved.argmax())]
+    return f"the prior matters, {scale_name(most)} most; say which was used."
 
 
 def loo_section(made: Material) -> Section:

@@ -167,6 +167,7 @@ def _shared(fit: Fit) -> str:
         )
     counted = " and ".join(f"{size} {describe_group(name)}" for name, size in sizes.items())
     if set(SIDES) & set(sizes):
+        counted = " and ".join(f"{size} {side}s" for side, size in sizes.items())
         return (
             f"Each model here is a pair of language models, and pairs share {counted}: the effects "
             "named after a side belong to the language model on it, so that pairs with a model in "

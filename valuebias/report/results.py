@@ -8,6 +8,7 @@ import pandas as pd
 
 from valuebias.analysis.contrasts import TURNED
 from valuebias.analysis.outcome import describe
+from valuebias.fit_result import CERTAIN, Fit
 from valuebias.plots import families, forest, words
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.material import PROB, Material
@@ -104,8 +105,8 @@ def limits_section(made: Material) -> Section:
     counts = Counter(fit.data["family"].to_numpy().tolist())
     listed = ", ".join(f"{n} of {family}" for family, n in counts.items())
     items.append(
-        f"The answer rests on {fit.data.sizes['model']} models: {listed}. They were not drawn at "
-        "random from all models of their families."
+        f"The answer rests on {fit.data.sizes['model']} models: {listed}.{_bases(fit)} They were "
+        "not drawn at random from all models of their families."
     )
     items.append(
         "What else differs between the groups (size, preference data, training recipe) is "
@@ -114,10 +115,32 @@ def limits_section(made: Material) -> Section:
     return Section("limits", "What the data cannot say", items=tuple(items))
 
 
+def _certain(table: pd.DataFrame) -> str:
+    """Say of how many words the sign is called certain."""
+    n = int(table["certain"].sum())
+    who = {0: "No word's sign is", 1: "One word's sign is"}.get(n, f"The signs of {n} words are")
+    return f"{who} certain, that is of a P(direction) of {CERTAIN:.1%} or more."
+
+
+def _bases(fit: Fit) -> str:
+    """Count the bases of each family, where models share some."""
+    base = fit.problem.crossing.space.group("base")
+    if base is None:
+        return ""
+    pairs = {*zip(fit.data["family"].to_numpy().tolist(), base.labels.tolist(), strict=True)}
+    counts = Counter(family for family, _ in sorted(pairs))
+    listed = ", ".join(f"{n} of {family}" for family, n in counts.items())
+    return f" They stand on {base.n_levels} bases: {listed}."
+
+
 def contrast_section(made: Material) -> Section:
     """Show the estimands other than single models."""
     table = made.contrasts
-    shown = table[table["estimand"] != "model lean"]
+    kind = table["estimand"]
+    # Single models and their groups are below; these words are looked at in the answer's framing.
+    aside = kind.isin(["model lean", *_group_leans(made)])
+    aside |= kind.str.endswith(", these words") & (table["framing"] != made.framing)
+    shown = table[~aside]
     several = table["category"].nunique() > 1
     if several:
         shown = shown[shown["framing"] == made.framing]
@@ -183,9 +206,37 @@ def forest_section(made: Material) -> Section:
         "Models by family",
         tables=(
             Table("models", f"Leans of the models, {under(made.framing)}.", table, columns, shown),
+            *_group_tables(made),
         ),
         picture=picture,
     )
+
+
+def _group_leans(made: Material) -> list[str]:
+    """Name the estimands that are leans of bases, or of what else models have in common."""
+    return [f"{group.name} lean" for group in made.fit.problem.crossing.space.groups]
+
+
+def _group_tables(made: Material) -> list[Table]:
+    """Show the leans of bases and other groups, in the framing of the answer."""
+    table, digits = made.contrasts, made.digits
+    kinds = _group_leans(made)
+    rows = table[table["estimand"].isin(kinds) & (table["framing"] == made.framing)]
+    if rows.empty:
+        return []
+    unit = describe(made.fit.spec["outcome"]).unit
+    several = table["category"].nunique() > 1
+    columns = (
+        *([Column("category", "categories")] if several else []),
+        Column("estimand", "estimand"),
+        Column("name", "of"),
+        Column("mean", f"lean ({unit})", number(digits, signed=True)),
+        interval_column(),
+        chance_column("p_direction", "P(direction)"),
+    )
+    shown = with_chance(with_interval(rows, digits), made.effective, "p_direction")
+    caption = f"Leans of what models have in common, {under(made.framing)}."
+    return [Table("group_leans", caption, rows, columns, shown)]
 
 
 def density_section(made: Material) -> Section:
@@ -248,6 +299,7 @@ def word_section(made: Material) -> Section:
         f"the difference between {name.replace(' − ', ' and ')} in the expected outcome of that "
         f"word, and generalises over {units}. {wrong[:1].upper()}{wrong[1:]} (the sum of 1 − "
         f"P(direction)); of all {len(table)} words, {table['expected_false_signs'].iloc[-1]:.1f}. "
+        f"{_certain(table)} "
         "Partial pooling allows for words having been picked for their size only as far as the "
         f"model of how {units} differ holds."
     )
