@@ -80,7 +80,9 @@ class Whole:
 
     def densities(self, units: list[Unit], draws: int) -> Array:
         """Log-density of each unit given the others at spaced draws, (unit, draw)."""
-        return self._densities(units, self.fitted.v[self.fitted.spaced(draws)])
+        v, _ = self._draws
+        chosen = np.linspace(0, len(v) - 1, min(draws, len(v))).astype(np.intp)
+        return self._densities(units, v[chosen])
 
     def _densities(self, units: list[Unit], v: Array) -> Array:
         crossing = self.problem.crossing
@@ -147,13 +149,17 @@ class Whole:
         return -0.5 * len(unit.models) * n_prompts * (n_words - 1) * _LOG_2PI
 
     @cached_property
-    def _integral(self) -> tuple[float, float]:
+    def _draws(self) -> tuple[Array, Array]:
+        """Variances, and the same on the scale of the density; anew where the fit has few."""
         fitted = self.fitted
-        if len(fitted.v) < _DRAWS_A_PARAMETER * self.posterior.n_dim:
-            x = fitted.without(_NOTHING).unconstrained
-        else:
-            x = fitted.unconstrained
-        return log_integral(self.posterior.values, x, self._rng())
+        if len(fitted.v) >= _DRAWS_A_PARAMETER * self.posterior.n_dim:
+            return fitted.v, fitted.unconstrained
+        again = fitted.without(_NOTHING)
+        return again.v, again.unconstrained
+
+    @cached_property
+    def _integral(self) -> tuple[float, float]:
+        return log_integral(self.posterior.values, self._draws[1], self._rng())
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([int(self.fitted.spec["seed"]), 9])

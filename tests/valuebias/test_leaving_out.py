@@ -221,7 +221,7 @@ def test_only_fits_of_the_same_are_compared(
 @pytest.mark.slow
 def test_the_papers_bases_predict_models_bases_and_words(big2: xr.Dataset) -> None:
     fits = {
-        name: valuebias.fit(big2, base=base, seed=1, progress=False)
+        name: fitted(big2, base=base, outcome="normal", draws=1000, chains=4)
         for name, base in (("bases", "base"), ("none", None))
     }
     expected = {"model": (1054, 245), "base": (797, 257), "word": (508, 37)}
