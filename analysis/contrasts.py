@@ -307,7 +307,7 @@ class _Unseen:
         if n_kinds == 1:
             return np.ones(1)
         if family in self._space.kinds:
-            return np.eye(n_kinds)[self._space.kinds.index(str(family))]
+            return np.asarray(np.eye(n_kinds)[self._space.kinds.index(str(family))])
         counts = np.bincount(self._space.kind_of, minlength=n_kinds)
         return np.asarray(counts / counts.sum())
 

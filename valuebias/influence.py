@@ -70,7 +70,8 @@ def other_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     verdict = verdict_of(own["p_direction"])
     same = [verdict_of(p) == verdict for p in rest["p_direction"]]
     turned = np.sign(rest["mean"].to_numpy()) != np.sign(own["mean"])
-    return rest.loc[~np.array(same, dtype=bool) | turned]
+    other = ~np.array(same, dtype=bool) | turned
+    return rest.iloc[np.flatnonzero(other)]
 
 
 def _without(fit: Recovery, asked: Combination, unit: Unit, prob: float) -> dict[str, Any]:

@@ -222,13 +222,13 @@ def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, P
                 f"The SD {name!r} is {value!r}; expected a number from 0 up, or two of them, for "
                 "positive and negative prompts."
             )
-    both = {
+    pairs = {
         name: np.broadcast_to(v, 2).tolist() for name, v in {**DEFAULT_SD, **(sd or {})}.items()
     }
-    return {name: (float(first), float(second)) for name, (first, second) in both.items()}
+    return {name: (float(first), float(second)) for name, (first, second) in pairs.items()}
 
 
-def _base_sizes(family: str, n: int | Sequence[int], copies: int) -> list[int]:
+def _base_sizes(family: str, n: Any, copies: int) -> list[int]:
     """Say how many models of a family stand on each base."""
     each = list(n) if isinstance(n, Iterable) and not isinstance(n, str) else [n]
     if not all(isinstance(size, int | np.integer) for size in each):
