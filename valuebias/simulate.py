@@ -216,8 +216,8 @@ def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, P
     for name, value in (sd or {}).items():
         if name not in DEFAULT_SD:
             raise ValueBiasError(f"There is no SD {name!r}. {did_you_mean(name, DEFAULT_SD)}")
-        both = list(np.ravel(np.asarray(value, dtype=object)))
-        if len(both) not in (1, 2) or not all(_is_number(v) and 0 <= v < np.inf for v in both):
+        parts = list(np.ravel(np.asarray(value, dtype=object)))
+        if len(parts) not in (1, 2) or not all(_is_number(v) and v >= 0 for v in parts):
             raise ValueBiasError(
                 f"The SD {name!r} is {value!r}; expected a number from 0 up, or two of them, for "
                 "positive and negative prompts."
@@ -230,7 +230,7 @@ def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, P
 
 def _base_sizes(family: str, n: Any, copies: int) -> list[int]:
     """Say how many models of a family stand on each base."""
-    each = list(n) if isinstance(n, Iterable) and not isinstance(n, str) else [n]
+    each = list(n) if isinstance(n, Iterable) else [n]
     if not all(isinstance(size, int | np.integer) for size in each):
         sizes = []
     elif isinstance(n, Iterable):
