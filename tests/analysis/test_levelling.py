@@ -128,7 +128,8 @@ def test_straight_lines_are_the_engines() -> None:
     engine = np.einsum(
         "cdafj,j,f->cda", fit.tree["posterior"]["coefficient"].to_numpy(), on_axes, SIGN
     ).reshape(-1, 4)
-    np.testing.assert_allclose(drawn.mean(axis=0), engine.mean(axis=0), atol=0.01)
+    apart = (drawn.mean(axis=0) - engine.mean(axis=0)) / engine.std(axis=0)
+    np.testing.assert_allclose(apart, 0, atol=0.15)
     np.testing.assert_allclose(drawn.std(axis=0), engine.std(axis=0), rtol=0.12)
 
 
@@ -183,7 +184,9 @@ def test_runs_that_one_family_has_for_itself_say_nothing_of_the_gap() -> None:
     lean = turn * bent(0.8, -0.6, 3.0, design.models["n_pairs"].to_numpy(dtype=float))
     shifted = lean + 0.5 * own
     drawn = [drawn_from(one, design, draws=400, run=0.02) for one in (lean, shifted)]
-    np.testing.assert_allclose(drawn[0].coefficient, drawn[1].coefficient, atol=0.02)
+    # The effects of the family, that is; what both do has moved.
+    ours = [one.coefficient[..., [1, 3]] for one in drawn]
+    np.testing.assert_allclose(ours[0], ours[1], atol=0.02)
     # With two numbers in common, a line goes through both anyway.
     assert pair_rows(layout({"A": QUANTITIES[:2], "B": QUANTITIES}), ("A", "B")).n_common == 2
     # With none, all that can be said is the formula's.
