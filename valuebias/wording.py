@@ -190,8 +190,9 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     --------
     >>> import valuebias
     >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
-    >>> valuebias.shown(fit.contrasts()).loc[0, ["name", "mean"]].tolist()
-    ['Alder − Birch', '+0.23']
+    >>> row = valuebias.shown(fit.contrasts()).loc[0]
+    >>> row["name"], row["mean"][:4]
+    ('Alder − Birch', '+0.2')
     >>> valuebias.shown(fit.words())["p_direction"].max()
     '> 0.9995'
     """

@@ -8,8 +8,12 @@ of the package no more than the priors' scales.
 
 from __future__ import annotations
 
+import itertools
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import arviz as az
 import numpy as np
@@ -22,6 +26,9 @@ from scipy import stats
 
 from valuebias.analysis.priors import Prior
 
+if TYPE_CHECKING:
+    from valuebias import Fit
+
 __all__ = ["Explicit", "compare", "quantities_of"]
 
 Array = NDArray[np.float64]
@@ -29,7 +36,6 @@ Array = NDArray[np.float64]
 JOINT = ("model_category", "base_category", "word", "word:family", "model_word", "base_word")
 NESTED = ("prompt_category", "model_prompt", "prompt_word", "residual")
 FRAMINGS = ("positive", "negative")
-SIGNS = {"signed": (0.5, -0.5), "positive": (1.0, 0.0), "negative": (0.0, 1.0)}
 
 
 @dataclass
@@ -47,7 +53,7 @@ class Explicit:
     prior: Prior = field(default_factory=Prior)
 
     def __post_init__(self) -> None:
-        scores = self.dataset["score"].transpose("model", "prompt", "response").to_numpy()
+        scores = self.dataset["score"].transpose("prompt", "model", "response").to_numpy()
         n_words = scores.shape[2]
         ranks = stats.rankdata(scores, axis=2)
         y = stats.norm.ppf((ranks - 0.5) / n_words)
@@ -88,200 +94,193 @@ class Explicit:
             log_spread = pm.ZeroSumNormal("log_spread", prior.spread, dims=("level", "family"))
             by_category, by_word = pt.exp(log_spread[0]), pt.exp(log_spread[1])
 
-            def unit_of(name: str, *dims: str, zero_sum: bool = False) -> pt.TensorVariable:
-                """Draw multiples of an effect's SDs: (*dims, framing), correlated over framings."""
+            def multiples(name: str, *dims: str, zero_sum: bool = False) -> pt.TensorVariable:
+                """Draw an effect in units of its SDs, correlated over framings: (framing, …)."""
                 draw = pm.ZeroSumNormal if zero_sum else pm.Normal
-                first = draw(f"{name} 1", sigma=1.0, dims=dims)
-                second = draw(f"{name} 2", sigma=1.0, dims=dims)
-                turned = rho[name] * first + pt.sqrt(1 - rho[name] ** 2) * second
-                return pt.stack([first, turned], axis=-1)
+                z = draw(name, sigma=1.0, dims=("framing", *dims))
+                return pt.stack([z[0], rho[name] * z[0] + pt.sqrt(1 - rho[name] ** 2) * z[1]])
 
-            def about(name: str, mean, spread, *dims: str) -> pt.TensorVariable:
-                """Draw effects about a mean (*dims, framing), the second given the first."""
+            def about(mean: tuple, name: str, spread, *dims: str) -> tuple:
+                """Draw effects about their means, those of the second framing given the first's."""
                 one, two = sd[name][0] * spread, sd[name][1] * spread
-                first = pm.Normal(f"{name} 1", mean[..., 0], one, dims=dims)
-                slope = rho[name] * two / one
-                given = mean[..., 1] + slope * (first - mean[..., 0])
-                second = pm.Normal(f"{name} 2", given, two * pt.sqrt(1 - rho[name] ** 2), dims=dims)
-                return pt.stack([first, second], axis=-1)
+                first = pm.Normal(f"{name} 1", mean[0], one, dims=dims)
+                given = mean[1] + rho[name] * two / one * (first - mean[0])
+                left = two * pt.sqrt(1 - rho[name] ** 2)
+                return first, pm.Normal(f"{name} 2", given, left, dims=dims)
 
-            # Leans: (model, category, framing).
-            mean = pm.Normal("mean", 0.0, prior.mean * unit, dims=("category", "framing"))
+            def of(name: str) -> pt.TensorVariable:
+                """Lay an effect's SDs out to multiply (framing, …, …)."""
+                return sd[name][:, None, None]
+
+            def on_words(x: pt.TensorVariable) -> pt.TensorVariable:
+                """Give every word its category's effect: (…, category) to (…, word)."""
+                return (x[..., None, :] * self.member).sum(axis=-1)
+
+            # What models make of the categories: (framing, …, category).
+            mean = pm.Normal("mean", 0.0, prior.mean * unit, dims=("framing", "category"))
             of_family = pm.ZeroSumNormal(
-                "family mean", prior.effect * unit, dims=("category", "framing", "family")
-            )
-            of_base = unit_of("base_category", "base", "category") * sd["base_category"]
-            of_base = of_base * by_category[self.family_of_base][:, None, None]
-            own = unit_of("model_category", "model", "category") * sd["model_category"]
-            own = own * by_category[self.family][:, None, None]
-            lean = mean + of_family.transpose(2, 0, 1)[self.family] + of_base[self.base] + own
-            of_prompt = pm.Normal("prompt_category", dims=("prompt", "category"))
-            here = pm.Normal("model_prompt", dims=("model", "prompt", "category"))
-            on_prompts = (
-                lean.transpose(0, 2, 1)[:, framing]
-                + of_prompt * sd["prompt_category"][framing][:, None]
-                + here * sd["model_prompt"][framing][:, None]
-            )
-            # No matrix product, for which PyTensor would look for a BLAS.
-            expected = sum(
-                on_prompts[:, :, k, None] * self.member[:, k] for k in range(len(self.categories))
-            )
+                "family mean", prior.effect * unit, dims=("framing", "category", "family")
+            ).transpose(0, 2, 1)
+            of_base = multiples("base_category", "base", "category") * of("base_category")
+            of_base = on_words(of_base * by_category[self.family_of_base][:, None])
+            own = multiples("model_category", "model", "category") * of("model_category")
+            own = on_words(own * by_category[self.family][:, None])
 
-            # Likings of words: (…, word, framing).
-            liking = about("word", np.zeros((len(self.words), 2)), 1.0, "word")
-            differ = unit_of("word:family", "word", "family", zero_sum=True) * sd["word:family"]
-            liking = liking + differ.transpose(1, 0, 2)
+            # And of words, with their categories: for each framing (…, word).
+            liking = about(on_words(mean), "word", 1.0, "word")
+            differ = multiples("word:family", "word", "family", zero_sum=True) * of("word:family")
+            differ = differ.transpose(0, 2, 1) + on_words(of_family)
+            mean_of = [(liking[f] + differ[f])[self.family_of_base] + of_base[f] for f in (0, 1)]
             spread = by_word[self.family_of_base][:, None]
-            liking = about("base_word", liking[self.family_of_base], spread, "base", "word")
+            liking = about(mean_of, "base_word", spread, "base", "word")
+            mean_of = [liking[f][self.base] + own[f] for f in (0, 1)]
             spread = by_word[self.family][:, None]
-            liking = about("model_word", liking[self.base], spread, "model", "word")
-            of_prompt = pm.Normal(
-                "prompt_word", 0.0, sd["prompt_word"][framing][:, None], dims=("prompt", "word")
-            )
-            expected = expected + liking.transpose(0, 2, 1)[:, framing] + of_prompt
+            liking = about(mean_of, "model_word", spread, "model", "word")
 
+            # On a prompt: (prompt, model, word).
+            shared = pm.Normal("prompt_category", dims=("prompt", "category"))
+            shared = on_words(shared * of("prompt_category")[framing][:, 0])
+            sd_of = of("prompt_word")[framing][:, 0]
+            shared = pm.Normal("prompt_word", shared, sd_of, dims=("prompt", "word"))
+            own = pm.Normal("model_prompt", dims=("prompt", "model", "category"))
+            own = on_words(own * of("model_prompt")[framing])
+            expected = pt.stack(liking)[framing] + shared[:, None] + own
             # About their means over words, n words have n − 1 free residuals.
             expected = expected - expected.mean(axis=2, keepdims=True)
-            noise = sd["residual"][framing][:, None]
+            noise = of("residual")[framing]
             pm.Normal("y", expected, noise, observed=self.y)
             pm.Potential("levels", len(self.models) * pt.log(noise).sum())
         return model
 
-    def sample(self, *, draws: int, tune: int, seed: int, cores: int = 2) -> xr.Dataset:
+    def sample(self, *, draws: int, tune: int, seed: int) -> xr.Dataset:
         """Draw from the posterior with four chains of nutpie."""
         import nutpie
 
+        with warnings.catch_warnings():
+            # numba brings its own.
+            warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS", UserWarning)
+            compiled = nutpie.compile_pymc_model(self.build(), freeze_model=True)
+        cores = min(4, os.cpu_count() or 1)
         trace = nutpie.sample(
-            nutpie.compile_pymc_model(self.build()), draws=draws, tune=tune, chains=4, cores=cores,
-            seed=seed, progress_bar=False,
-        )  # fmt: skip
-        stats_of = trace["sample_stats"]
-        posterior = trace["posterior"]
-        found = posterior if isinstance(posterior, xr.Dataset) else posterior.to_dataset()
-        return found.assign(diverging=stats_of["diverging"], n_steps=stats_of["n_steps"])
-
-    def quantities(self, posterior: xr.Dataset, seed: int = 0) -> Mapping[str, Array]:
-        """Name what the draws say of every quantity, each (chain, draw)."""
-        sd = {name: posterior["sd"].sel(component=name).to_numpy() for name in (*JOINT, *NESTED)}
-        rho = dict(zip(JOINT, np.moveaxis(2 * posterior["half"].to_numpy() - 1, 2, 0), strict=True))
-        spread = np.exp(posterior["log_spread"].to_numpy())
-        out = {f"sd[{n}, {f}]": x[..., i] for n, x in sd.items() for i, f in enumerate(FRAMINGS)}
-        out |= {f"correlation[{name}]": x for name, x in rho.items()}
-        out |= {
-            f"log spread[{level}, {self.families[0]}]": np.log(spread[:, :, i, 0])
-            for i, level in enumerate(("category", "word"))
-        }
-
-        def effect(name: str) -> Array:
-            """Give multiples of an effect's SDs, (chain, draw, …, framing)."""
-            first, second = (posterior[f"{name} {i}"].to_numpy() for i in (1, 2))
-            r = rho[name].reshape(*rho[name].shape, *[1] * (first.ndim - 2))
-            return np.stack([first, r * first + np.sqrt(1 - r**2) * second], axis=-1)
-
-        def difference(x: Array) -> Array:
-            """First category less the second, of (chain, draw, …, category, framing)."""
-            return x[..., 0, :] - x[..., 1, :]
-
-        by_category = spread[:, :, 0]
-        by_family = np.moveaxis(posterior["family mean"].to_numpy(), 4, 2)
-        family = difference(posterior["mean"].to_numpy()[:, :, None] + by_family)
-        base = difference(effect("base_category")) * sd["base_category"][:, :, None]
-        base *= by_category[:, :, self.family_of_base, None]
-        own = difference(effect("model_category")) * sd["model_category"][:, :, None]
-        own *= by_category[:, :, self.family, None]
-        # A word's liking on average over the families, and by family.
-        differ = effect("word:family") * sd["word:family"][:, :, None, None]
-        word = np.stack([posterior[f"word {i}"].to_numpy() for i in (1, 2)], axis=-1)
-        liking = word[:, :, None] + differ.swapaxes(2, 3)
-        theirs = self.member[:, 0] > 0
-        shift = liking[:, :, :, theirs].mean(axis=3) - liking[:, :, :, ~theirs].mean(axis=3)
-        # Of two categories each is half a lean away from the mean of both.
-        expected = (
-            family[:, :, :, None] * np.array([0.5 if a else -0.5 for a in theirs])[:, None] + liking
+            compiled, draws=draws, tune=tune, chains=4, cores=cores, seed=seed, progress_bar=False
         )
-        expected = expected - expected.mean(axis=3, keepdims=True)
-        kinds = np.bincount(self.family) / len(self.family)
-        unseen = self._unseen(sd, rho, by_category, seed)
+        posterior, diverging = trace["posterior"], trace["sample_stats"]["diverging"]
+        found = posterior if isinstance(posterior, xr.Dataset) else posterior.to_dataset()
+        return found.assign(diverging=diverging)
 
-        category = " − ".join(self.categories)
-        pair = " − ".join(self.families[:2])
-        for framing, weights in SIGNS.items():
-            leans = {("family lean", g): family[:, :, i] for i, g in enumerate(self.families)}
-            leans |= {
-                ("predicted lean", g): family[:, :, i] + unseen[:, :, i]
-                for i, g in enumerate(self.families)
-            }
-            leans["overall lean", "all models"] = np.einsum("cdgf,g->cdf", family, kinds)
-            leans["family difference", pair] = family[:, :, 0] - family[:, :, 1]
-            if framing == "signed":
-                these = family + shift
-                leans["family difference, these words", pair] = these[:, :, 0] - these[:, :, 1]
-            leans |= {
-                ("base lean", b): family[:, :, self.family_of_base[i]] + base[:, :, i]
-                for i, b in enumerate(self.bases)
-            }
-            leans |= {
-                ("model lean", m): family[:, :, self.family[i]]
-                + base[:, :, self.base[i]]
-                + own[:, :, i]
-                for i, m in enumerate(self.models)
-            }
-            out |= {
-                f"{kind} | {name} | {framing} | {category}": x @ weights
-                for (kind, name), x in leans.items()
-            }
-            if framing != "signed":
-                by_word = np.einsum("cdgwf,g,f->cdw", expected, kinds, weights)
-                out |= {
-                    f"word | {self.words[w]} | {framing}": by_word[:, :, w]
-                    for w in range(0, len(self.words), 4)
-                }
-        return out
+    def quantities(self, posterior: xr.Dataset) -> dict[str, Array]:
+        """Name what the draws say of every quantity, each (chain, draw)."""
+        out = _named("sd[{component}, {framing}]", posterior["sd"])
+        out |= _named("correlation[{joint}]", 2 * posterior["half"] - 1)
+        out |= _named("log spread[{level}, {family}]", posterior["log_spread"].isel(family=[0]))
+        category, pair = (" − ".join(x[:2]) for x in (self.categories, self.families))
 
-    def _unseen(
-        self, sd: dict[str, Array], rho: dict[str, Array], by_category: Array, seed: int
-    ) -> Array:
+        family = self._lean(posterior["mean"] + posterior["family mean"])
+        base = self._lean(self._effect(posterior, "base_category", self.family_of_base))
+        base = base + family.isel(family=xr.DataArray(self.family_of_base, dims="base"))
+        model = self._lean(self._effect(posterior, "model_category", self.family))
+        model = model + base.isel(base=xr.DataArray(self.base, dims="model"))
+        for what, lean in (("family", family), ("base", base), ("model", model)):
+            out |= _named(f"{what} lean | {{{what}}} | {{framing}} | {category}", lean)
+        name = f"overall lean | all models | {{framing}} | {category}"
+        out |= _named(name, self._mean_over_models(family))
+        name = f"family difference | {pair} | signed | {category}"
+        out |= _named(name, _signed(_difference(family)))
+        unseen = family + self._unseen(posterior)
+        out |= _named(f"predicted lean | {{family}} | signed | {category}", _signed(unseen))
+
+        liking = self._liking(posterior)
+        these = self._lean(liking.groupby("of_category").mean().rename(of_category="category"))
+        name = f"family difference, these words | {pair} | signed | {category}"
+        out |= _named(name, _signed(_difference(these)))
+        some = (liking - liking.mean("word")).isel(word=slice(None, None, 4))
+        out |= _named("word | {word} | {framing}", self._mean_over_models(some))
+        return out | _named(f"word | {{word}} | {pair}", _signed(_difference(some)))
+
+    def _lean(self, effect: xr.DataArray) -> xr.DataArray:
+        """Subtract the second category from the first."""
+        first, second = (effect.sel(category=name, drop=True) for name in self.categories)
+        return first - second
+
+    def _mean_over_models(self, by_family: xr.DataArray) -> xr.DataArray:
+        return by_family.isel(family=xr.DataArray(self.family, dims="model")).mean("model")
+
+    def _effect(
+        self, posterior: xr.Dataset, name: str, family: NDArray[np.intp] | None = None
+    ) -> xr.DataArray:
+        """Turn multiples of an effect's SDs into the effect, of levels that are of a family."""
+        z, rho = posterior[name], 2 * posterior["half"].sel(joint=name, drop=True) - 1
+        effect = _correlated(*(z.sel(framing=f, drop=True) for f in FRAMINGS), rho)
+        effect = effect * posterior["sd"].sel(component=name, drop=True)
+        if family is None:
+            return effect
+        spread = np.exp(posterior["log_spread"].sel(level="category", drop=True))
+        dim = "base" if "base" in z.dims else "model"
+        return effect * spread.isel(family=xr.DataArray(family, dims=dim)).drop_vars("family")
+
+    def _liking(self, posterior: xr.Dataset) -> xr.DataArray:
+        """Give families' likings of words, categories included; with each word's category."""
+        of_word = xr.concat([posterior[f"word {i}"] for i in (1, 2)], "framing")
+        of_word = of_word.assign_coords(framing=list(FRAMINGS))
+        member = xr.DataArray(self.member, dims=("word", "category"))
+        by_category = (posterior["family mean"] * member).sum("category")
+        out = of_word + self._effect(posterior, "word:family") + by_category
+        of_category = np.array(self.categories)[self.member.argmax(axis=1)]
+        return out.assign_coords(of_category=("word", of_category))
+
+    def _unseen(self, posterior: xr.Dataset) -> xr.DataArray:
         """Draw what a model not seen, on a base not seen, adds to its family's lean."""
-        rng = np.random.default_rng(seed)
-        out = np.zeros((*by_category.shape, 2))
+        rng = np.random.default_rng(0)
+        spread = np.exp(posterior["log_spread"].sel(level="category", drop=True))
+        out = 0.0 * spread
         for name in ("base_category", "model_category"):
-            first, second = rng.standard_normal((2, *rho[name].shape)) * np.sqrt(2)
-            turned = rho[name] * first + np.sqrt(1 - rho[name] ** 2) * second
-            both = np.stack([first, turned], axis=-1) * sd[name]
-            out += both[:, :, None] * by_category[..., None]
+            rho = 2 * posterior["half"].sel(joint=name, drop=True) - 1
+            # The difference of two categories.
+            z = (np.sqrt(2) * rho.copy(data=rng.standard_normal(rho.shape)) for _ in FRAMINGS)
+            sd = posterior["sd"].sel(component=name, drop=True)
+            out = out + _correlated(*z, rho) * sd * spread
         return out
 
 
-def quantities_of(fit) -> dict[str, Array]:
-    """Name the same quantities of a fit, each (chain, draw)."""
-    posterior = fit.tree["posterior"]
-    sd, correlation = posterior["sd"], posterior["correlation"]
-    out = {
-        f"sd[{name}, {framing}]": sd.sel(component=name, framing=framing).to_numpy()
-        for name in sd["component"].to_numpy()
-        for framing in sd["framing"].to_numpy()
+def _correlated(first: xr.DataArray, second: xr.DataArray, rho: xr.DataArray) -> xr.DataArray:
+    """Make two framings' standard normals correlate."""
+    both = xr.concat([first, rho * first + np.sqrt(1 - rho**2) * second], "framing")
+    return both.assign_coords(framing=list(FRAMINGS))
+
+
+def _signed(x: xr.DataArray) -> xr.DataArray:
+    return (x.sel(framing="positive", drop=True) - x.sel(framing="negative", drop=True)) / 2
+
+
+def _difference(x: xr.DataArray) -> xr.DataArray:
+    return x.isel(family=0, drop=True) - x.isel(family=1, drop=True)
+
+
+def _named(template: str, draws: xr.DataArray) -> dict[str, Array]:
+    """Take draws apart by all that is not chain or draw, and name each."""
+    sides = [str(dim) for dim in draws.dims if dim not in ("chain", "draw")]
+    values = draws.transpose("chain", "draw", *sides).to_numpy()
+    labels = [draws[side].to_numpy().tolist() for side in sides]
+    flat = values.reshape(*values.shape[:2], -1)
+    return {
+        template.format(**dict(zip(sides, names, strict=True))): flat[:, :, i]
+        for i, names in enumerate(itertools.product(*labels))
     }
-    out |= {
-        f"correlation[{name}]": correlation.sel(correlated=name).to_numpy()
-        for name in correlation["correlated"].to_numpy()
-    }
-    spread = posterior["spread"]
-    out |= {
-        f"log spread[{level}, {kind}]": np.log(spread.sel(level=level, kind=kind).to_numpy())
-        for level in spread["level"].to_numpy()
-        for kind in spread["kind"].to_numpy()
-    }
-    draws = fit.contrast_draws
-    out |= {
-        str(name): draws[..., i].to_numpy() for i, name in enumerate(draws["estimand"].to_numpy())
-    }
+
+
+def quantities_of(fit: Fit) -> dict[str, Array]:
+    """Name the same quantities of a fit, and more, each (chain, draw)."""
+    posterior = fit.tree["posterior"].to_dataset()
+    out = _named("sd[{component}, {framing}]", posterior["sd"])
+    out |= _named("correlation[{correlated}]", posterior["correlation"])
+    out |= _named("log spread[{level}, {kind}]", np.log(posterior["spread"]))
+    out |= _named("{estimand}", fit.contrast_draws)
     for framing in FRAMINGS:
-        words = fit.word_draws(framing=framing)
-        out |= {
-            f"word | {word} | {framing}": words[..., i].to_numpy()
-            for i, word in enumerate(words["response"].to_numpy())
-        }
-    return out
+        out |= _named(f"word | {{response}} | {framing}", fit.word_draws(framing=framing))
+    difference, pair = fit._recovery.words(None)
+    by_word = difference.T.reshape(-1, posterior.sizes["chain"], posterior.sizes["draw"])
+    words = fit.data["response"].to_numpy()
+    return out | {f"word | {w} | {pair}": x for w, x in zip(words, by_word, strict=True)}
 
 
 def compare(first: Mapping[str, Array], second: Mapping[str, Array]) -> pd.DataFrame:
