@@ -80,7 +80,7 @@ class UnitLOO:
     n : int
         Number of units.
     k_limit : float
-        Largest Pareto k that the draws can bear.
+        Largest Pareto k at which weights are trusted.
     table : DataFrame
         One row a unit: ``unit``, ``elpd``, ``mcse`` (the Monte Carlo error of that), ``pareto_k``
         of reweighting the draws of the fit, and ``refitted``, true where that was above the limit

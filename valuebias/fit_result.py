@@ -419,7 +419,7 @@ class Fit:
             of these categories, scored by these models.
         draws : int, optional
             Number of evenly spaced posterior draws of the variances to average over; 100 by score,
-            else 400.
+            else 1000.
         progress : bool, default True
             Show a progress bar on standard error, but by score.
 
@@ -441,9 +441,9 @@ class Fit:
         of its own), and of a word's scores relative to those of the other words.
 
         By score the average over draws is weighted and exact. Otherwise the weights are smoothed
-        (PSIS); where Pareto's k says that they are not to be trusted, the model is fitted without
-        the unit, and the density is the ratio of two integrals, with the unit and without, each by
-        bridge sampling. Models mostly need that: one brings thousands of scores.
+        (PSIS); where Pareto's k is above 0.5 the model is fitted without the unit, and the density
+        is the ratio of two integrals, with the unit and without, each by bridge sampling. Models
+        mostly need that: one brings thousands of scores.
 
         Source: Vehtari et al. 2017, *Statistics and Computing* 27, 1413–1432; 2024, *JMLR* 25(72);
         Gronau et al. 2020, *Journal of Statistical Software* 92(10).
@@ -464,7 +464,7 @@ class Fit:
         if draws is not None:
             _check_draws(draws)
         if by != "score":
-            return leave_out(self._recovery, by, draws=draws or 400, progress=progress)
+            return leave_out(self._recovery, by, draws=draws or 1000, progress=progress)
         cubes, chosen = self._recovery.completed_cubes(draws or 100)
         scales = self.problem.coefficient_scales
         return loo([self._recovery.smoother(i, scales) for i in chosen], cubes)

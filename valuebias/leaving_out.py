@@ -22,7 +22,7 @@ from valuebias.analysis.held_out import (
 from valuebias.analysis.loo import UnitLOO
 from valuebias.analysis.precision import precision_at
 from valuebias.analysis.reduced import word_can_go
-from valuebias.analysis.reweighting import k_limit, smoothed
+from valuebias.analysis.reweighting import smoothed
 from valuebias.analysis.units import Unit, find_units
 from valuebias.errors import ValueBiasError
 from valuebias.progress import progress_bar
@@ -40,6 +40,9 @@ BY = ("model", "base", "word")
 _LOG_2PI = float(np.log(2 * np.pi))
 _DIMS = {"word": "response", "prompt": "prompt", "model": "model"}
 _COMPARED = ("family", "framing")
+# Below it the weights have a finite variance. The usual 0.7 holds for many draws; of a thousand the
+# estimate of k is too rough, and densities were a nat too large.
+_K_LIMIT = 0.5
 _NOTHING = Unit("nothing")
 # With fewer draws the posterior of all data is sampled again.
 _DRAWS_A_PARAMETER = 20
@@ -58,17 +61,16 @@ def leave_out(fitted: Recovery, by: str, *, draws: int, progress: bool) -> UnitL
     _require_complete(fitted)
     whole = Whole(fitted)
     densities = whole.densities(units, draws)
-    limit = k_limit(densities.shape[1])
     rows = []
     with progress_bar(f"leaving out by {by}", shown=progress) as advance:
         for i, (unit, log_density) in enumerate(zip(units, densities, strict=True)):
-            rows.append({"unit": unit.name, **whole.predict(unit, log_density, limit)})
+            rows.append({"unit": unit.name, **whole.predict(unit, log_density, _K_LIMIT)})
             if advance is not None:
                 advance(i + 1, len(units))
     table = pd.DataFrame(rows).astype({"unit": object})
     values = table["elpd"].to_numpy()
     se = float(np.sqrt(len(values)) * values.std(ddof=1))
-    return UnitLOO(by, float(values.sum()), se, len(values), limit, table)
+    return UnitLOO(by, float(values.sum()), se, len(values), _K_LIMIT, table)
 
 
 class Whole:

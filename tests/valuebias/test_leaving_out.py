@@ -138,9 +138,7 @@ def test_a_fit_of_few_draws_is_sampled_again_for_its_integral(
     few = fitted(clustered, draws=20)
     one, other = (fit.loo(by="base", progress=False) for fit in (with_bases, few))
     assert one.table["refitted"].any()
-    # Some forty draws say how many their error is, with an error of its own.
-    error = 0.5 + 4 * np.hypot(one.table["mcse"], other.table["mcse"])
-    assert ((one.table["elpd"] - other.table["elpd"]).abs() < error).all()
+    np.testing.assert_allclose(one.table["elpd"], other.table["elpd"], atol=0.7)
 
 
 def test_what_to_leave_out_is_known(with_bases: valuebias.Fit) -> None:
