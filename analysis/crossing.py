@@ -19,7 +19,7 @@ from valuebias.analysis.formula import ModelDesign
 from valuebias.analysis.grouping import Group, ModelSpace, find_groups, make_space
 from valuebias.errors import ValueBiasError
 
-__all__ = ["FRAMINGS", "REST", "Axis", "Crossing", "make_crossing", "word_axes"]
+__all__ = ["FRAMINGS", "REST", "Axis", "Crossing", "centre", "make_crossing", "word_axes"]
 
 FRAMINGS = ("positive", "negative")
 
@@ -209,7 +209,7 @@ def make_crossing(
         Fewer than two categories, categories that contain the same words, or too few words.
     """
     observed = np.isfinite(outcome)
-    y = _centre(outcome, observed)
+    y = centre(outcome, observed)
     weights = membership.to_numpy(dtype=float)
     weights = weights / weights.sum(axis=1, keepdims=True)
     described, names = _standardised(covariates, len(weights))
@@ -254,7 +254,8 @@ def _kinds(design: ModelDesign) -> dict[str, NDArray[np.bool_]]:
     return kinds if sum(int(mask.sum()) > 1 for mask in kinds.values()) > 1 else {}
 
 
-def _centre(outcome: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:
+def centre(outcome: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Take the mean over observed words off each model × prompt; unobserved cells hold 0."""
     y = np.where(observed, outcome, 0.0)
     count = np.maximum(observed.sum(axis=2, keepdims=True), 1)
     return np.where(observed, y - y.sum(axis=2, keepdims=True) / count, 0.0)

@@ -42,6 +42,8 @@ STATISTICS = {
 }
 """What :meth:`Structure.statistics` gives, and what each is."""
 
+# Words below which nothing is said of how alike models are.
+_LEAST_WORDS = 8
 # Share of its standard error by which the estimate must be too sure before the headline says so.
 _WIDER = 1.1
 _GAP_LEVEL = 0.05
@@ -116,6 +118,10 @@ class Structure:
             n_axes=self.crossing.word_basis.shape[1],
         )
 
+    def tells(self, means: Array) -> bool:
+        """Whether enough words are known of every model under every framing to compare models."""
+        return int(np.isfinite(means).all(axis=(0, 1)).sum()) >= _LEAST_WORDS
+
     def leans(self, means: Array) -> Array:
         """Signed leans of the models by the headline's contrast."""
         contrast = self.crossing.word_basis @ self.on_axes
@@ -134,6 +140,8 @@ class Structure:
         """Give the statistics by name; NaN where the layout has none."""
         means = self.means(y)
         out = dict.fromkeys(STATISTICS, np.nan)
+        if not self.tells(means):
+            return out
         if self.apart:
             units = self.units(means)
             out["closest models"] = closest(units)
@@ -198,7 +206,9 @@ def structure_notes(
         For what independent models would show.
     """
     means = structure.means(structure.crossing.y)
-    notes = []
+    notes: list[Note] = []
+    if not structure.tells(means):
+        return notes
     if structure.apart:
         units = structure.units(means)
         found = find_alike(units, rng)

@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from valuebias.analysis.crossing import Crossing
+from valuebias.analysis.crossing import Crossing, centre
 from valuebias.analysis.misfit import STATISTICS, Structure
 from valuebias.analysis.smoother import Smoother
 
@@ -62,9 +62,7 @@ def predictive_check(
             "mq,qfj,wj->mfw", crossing.design.matrix, coefficient, crossing.word_basis
         )
         cube = smoother.simulate_cube(rng) + fixed[:, crossing.framing]
-        cube = np.where(crossing.observed, cube, np.nan)
-        cube -= np.nanmean(cube, axis=2, keepdims=True)
-        cube = np.where(crossing.observed, cube, 0.0)
+        cube = centre(cube, crossing.observed)
         replicated.append(_statistics(crossing, cube, structure))
     known = np.isfinite(observed)
     values, observed = np.array(replicated)[:, known], observed[known]

@@ -255,3 +255,15 @@ def test_the_papers_ten_stand_on_five_bases(big2: xr.Dataset) -> None:
         next((b for key, b in bases.items() if key in m), "Llama 3") for m in big2["model"].values
     ]
     assert noted(big2.assign_coords(base=("model", named))) == []
+
+
+def test_a_model_without_a_framing_is_no_reason_to_stop() -> None:
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=6, n_words=24, seed=1)
+    lacking = (ds["model"] == ds["model"][0]) & (ds["framing"] == "negative")
+    ds["score"] = ds["score"].where(~lacking)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", valuebias.errors.ValueBiasWarning)
+        fit = valuebias.fit(ds, draws=20, tune=20, chains=2, seed=1, progress=False)
+    codes = {note.code for note in fit.notes}
+    assert not codes & {"models alike", "families unequal", "words confounded"}
+    assert np.isfinite(fit.ppc(draws=3)["observed"]).all()
