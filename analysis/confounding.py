@@ -108,7 +108,7 @@ class Estimate:
         apart = values - (np.bincount(kinds, values) / n)[kinds]
         free = n - 1
         squares = np.bincount(kinds, apart**2)
-        pooled = squares.sum() / max(free.sum(), 1)
+        pooled = squares.sum() / np.maximum(free.sum(), 1)
         own = np.where(free > 0, squares / np.maximum(free, 1), pooled)
         parts = own * np.bincount(kinds, self.weights**2)
         share = float((parts**2 / np.maximum(free, 1)).sum())
