@@ -59,8 +59,8 @@ def test_every_parameter_agrees_with_the_model_written_out(
     dataset = request.getfixturevalue(data)
     assert dataset["score"].transpose("model", "prompt", "response").shape == (10, 12, 40)
     explicit = Explicit(dataset)
-    posterior = explicit.sample(draws=2000, tune=1500, seed=1)
-    collapsed = fit(dataset, draws=2500, seed=1, progress=False)
+    posterior = explicit.sample(draws=4000, tune=2000, seed=1)
+    collapsed = fit(dataset, draws=4000, seed=1, progress=False)
     table = compare(explicit.quantities(posterior), quantities_of(collapsed))
     said = []
     for what in ("mean", "sd"):
