@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.bases import doubtful_bases
 from valuebias.analysis.grouping import shared_models
+from valuebias.errors import some
 from valuebias.schema import model_table
 
-__all__ = ["CHECKS", "Data", "Finding", "some"]
+__all__ = ["CHECKS", "Data", "Finding"]
 
 _SMALL_CATEGORY = 10  # words; the median of fewer moves by several ranks with any one of them
 _MANY_TIES = 0.5
@@ -382,11 +383,3 @@ def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(np.median(values, axis=-1, keepdims=True))
     filled = np.where(gone.all(axis=-1, keepdims=True), np.float32(0), values)
     return np.asarray(np.nanmedian(filled, axis=-1, keepdims=True))
-
-
-def some(names: Sequence[str], *, quote: bool = True, limit: int = 5) -> str:
-    """List the first few names."""
-    shown = [repr(name) if quote else name for name in names[:limit]]
-    if len(names) > limit:
-        return f"{', '.join(shown)} and {len(names) - limit} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

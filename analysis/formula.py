@@ -18,7 +18,7 @@ from formulaic.errors import FormulaicError
 from numpy.typing import NDArray
 from scipy import linalg
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, some
 
 __all__ = ["Factor", "ModelDesign", "Term", "learn_factor", "parse_formula"]
 
@@ -308,8 +308,9 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise ValueBiasError(
-            f"term {expression!r} is not finite for {list(models.index[bad])}; "
-            f"give these {_rows_of(models)} a value or leave the term out."
+            f"term {expression!r} is not finite for {int(bad.sum())} of {len(models)} "
+            f"{_rows_of(models)}: {some(map(str, models.index[bad]))}. Give these a value or leave "
+            "the term out."
         )
     scale = values.std(axis=0)
     if (scale < _RANK_TOLERANCE * (1 + np.abs(values).max(axis=0))).any():
@@ -324,7 +325,9 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
 def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
     if column.isna().any() or (column.astype(str) == "").any():
         empty = list(column.index[column.isna() | (column.astype(str) == "")])
-        raise ValueBiasError(f"coordinate {expression!r} is empty for {empty}; give it a value.")
+        raise ValueBiasError(
+            f"coordinate {expression!r} is empty for {some(map(str, empty))}; give it a value."
+        )
     levels = tuple(sorted(set(column.astype(str))))
     if len(levels) < 2:
         without = "" if rows == "words" else " (formula='~ 1')"
