@@ -107,7 +107,8 @@ def fit(
         ``"~ family"``, or ``"~ 1"`` where all models are of one family. Random effects are written
         as in lme4: ``(1 | base)``, ``(1 | base) + (1 | recipe)``, ``(log2(n_pairs) | base)``; where
         there are any, they take the place of `base`. Its functions are ``log``, ``log2``,
-        ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``center``, ``scale``, ``I`` and ``C``.
+        ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``center``, ``scale``, ``I``
+        and ``C``.
     spec : {"hierarchical", "paper"}, default "hierarchical"
         ``"paper"`` runs the analysis of the paper instead; see :func:`valuebias.classical`.
     words : str, optional
