@@ -223,6 +223,8 @@ def _qwen2moe(contents: Contents, name: str) -> dict[str, Any]:
     shared = contents.shapes.get("blk.0.ffn_up_shexp.weight")
     if shared is None:
         raise refused(name, "no shared expert")
+    if len(contents.shapes.get("blk.0.ffn_gate_inp_shexp.weight", ())) != 1:
+        raise refused(name, "a gate of the shared expert that llama-quantize has not gone over")
     # llama.cpp does not scale the shares of the chosen experts to one here, and does in qwen3moe.
     return made | {"shared_expert_intermediate_size": shared[0], "norm_topk_prob": False}
 
@@ -231,7 +233,7 @@ def _qwen3moe(contents: Contents, name: str) -> dict[str, Any]:
     return _moe(contents, name) | _qwen3(contents, name) | {"norm_topk_prob": True}
 
 
-def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> float:
+def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> int:
     """Give what attention scores are divided by the root of, which no file states.
 
     It is the size of heads, but for the 27B models, whose heads do not make up the width;
@@ -240,10 +242,13 @@ def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> float
     """
     stated = contents.get("attention.scale")
     if stated:
-        return 1 / float(stated) ** 2
+        scalar = 1 / float(stated) ** 2
+        if abs(scalar - round(scalar)) > 1e-3:
+            raise refused(name, f"attention.scale = {stated:g}")
+        return round(scalar)
     layers, heads = contents.get("block_count"), _one(contents, "attention.head_count", name)
     if layers == layers_of_27b:
-        return float(contents.get("embedding_length") // heads)
+        return int(contents.get("embedding_length")) // int(heads)
     dim = contents.get("attention.key_length")
     if dim == 256:
         return 256

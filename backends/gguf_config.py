@@ -80,9 +80,17 @@ def gguf_config(path: Path, name: str) -> Any:
     _check_entries(contents, arch, name)
     _check_tensors(contents, arch, name)
     fields = arch.fields(contents, name) | _tokens(contents) | _labels(contents)
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(arch.model_type, **fields)
+    try:
+        return AutoConfig.for_model(arch.model_type, **fields)
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise ValueBiasError(
+            f"The GGUF file of {name!r} says what transformers' configuration of "
+            f"{arch.model_type!r} does not take ({error}). Score the model's own safetensors "
+            "instead."
+        ) from error
 
 
 def _check_entries(contents: Contents, arch: gguf_archs.Arch, name: str) -> None:

@@ -111,6 +111,7 @@ def _longrope(contents: Contents, name: str) -> dict[str, Any]:
         "long_factor": [float(x) for x in long],
         "short_factor": [float(x) for x in short],
         "original_max_position_embeddings": int(length),
+        "factor": contents.get("context_length") / int(length),
     }
     attention = contents.get("rope.scaling.attn_factor")
     if attention is not None:
