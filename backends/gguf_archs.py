@@ -289,7 +289,8 @@ def _gemma3(contents: Contents, name: str) -> dict[str, Any]:
     local = float(contents.get("rope.freq_base_swa", DEFAULT_BASE))
     return _windows(contents, 6 if window else 1, name) | {
         "query_pre_attn_scalar": _attention_scale(contents, 62, name),
-        "sliding_window": window or None,
+        # Without a window no layer has one, but transformers wants a number.
+        "sliding_window": window or int(contents.get("context_length")),
         "rope_parameters": {
             "full_attention": rope_parameters(contents, name),
             "sliding_attention": {"rope_type": "default", "rope_theta": local},
@@ -333,6 +334,54 @@ def _nemotron(contents: Contents, name: str) -> dict[str, Any]:
 def _starcoder2(contents: Contents, name: str) -> dict[str, Any]:
     biases = f"{_QKV_BIAS} attn_output.bias ffn_up.bias ffn_down.bias"
     return {"use_bias": _has(contents, biases, name)}
+
+
+def _lfm2(contents: Contents, name: str) -> dict[str, Any]:
+    groups = contents.get("attention.head_count_kv")
+    if not isinstance(groups, list) or len(set(groups) - {0}) != 1:
+        raise refused(name, f"attention.head_count_kv = {groups}, which does not tell layers apart")
+    return {
+        "num_key_value_heads": max(groups),
+        "layer_types": ["full_attention" if n else "conv" for n in groups],
+        "block_auto_adjust_ff_dim": False,
+        "conv_bias": any(name.endswith("shortconv.in_proj.bias") for name in contents.shapes),
+    }
+
+
+def _mamba(contents: Contents, name: str) -> dict[str, Any]:
+    inner, width = contents.get("ssm.inner_size"), contents.get("embedding_length")
+    if not inner or inner % width:
+        raise refused(name, f"ssm.inner_size = {inner} for a width of {width}")
+    return {
+        "expand": inner // width,
+        "use_conv_bias": _has(contents, "ssm_conv1d.bias", name),
+        "use_bias": False,
+    }
+
+
+def _qwen35(contents: Contents, name: str) -> dict[str, Any]:
+    heads, inner = contents.get("ssm.time_step_rank"), contents.get("ssm.inner_size")
+    needed = ("ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "full_attention_interval")
+    lacking = [entry for entry in needed if not contents.get(entry)]
+    if lacking or not heads or not inner:
+        raise refused(name, f"no entry {contents.architecture}.{(*lacking, 'ssm.inner_size')[0]}")
+    sections = [int(n) for n in contents.get("rope.dimension_sections") or [] if n]
+    rope = rope_parameters(contents, name)
+    if sections:
+        rope |= {"mrope_section": sections, "mrope_interleaved": True}
+    dim = int(contents.get("attention.key_length"))
+    rope["partial_rotary_factor"] = int(contents.get("rope.dimension_count") or dim) / dim
+    return {
+        # A block that predicts a token further on is counted, and not part of the model.
+        "num_hidden_layers": contents.get("block_count") - contents.get("nextn_predict_layers", 0),
+        "full_attention_interval": contents.get("full_attention_interval"),
+        "linear_conv_kernel_dim": contents.get("ssm.conv_kernel"),
+        "linear_key_head_dim": contents.get("ssm.state_size"),
+        "linear_num_key_heads": contents.get("ssm.group_count"),
+        "linear_num_value_heads": heads,
+        "linear_value_head_dim": inner // heads,
+        "rope_parameters": rope,
+    }
 
 
 _BIASES = f"{_QKV_BIAS} attn_output.bias"
@@ -480,6 +529,61 @@ ARCHS: dict[str, Arch] = {
         eps_field="layer_norm_epsilon",
         entries=("attention.head_count_kv", "context_length", "feed_forward_length"),
         rotary="",
+    ),
+    "lfm2": Arch(
+        model_type="lfm2",
+        layer=f"{_NORMS} {_QKVO} {_QK_NORMS} {_GATED} shortconv.conv.weight "
+        "shortconv.in_proj.weight shortconv.in_proj.bias shortconv.out_proj.weight "
+        "shortconv.out_proj.bias shortconv.conv.bias",
+        top="token_embd_norm.weight",
+        sizes={
+            **{k: v for k, v in _SIZES.items() if k != "attention.head_count_kv"},
+            "shortconv.l_cache": "conv_L_cache",
+        },
+        eps_field="norm_eps",
+        entries=("attention.head_count_kv",),
+        head_dim=False,
+        more=_lfm2,
+    ),
+    "mamba": Arch(
+        model_type="mamba",
+        layer="attn_norm.weight ssm_in.weight ssm_conv1d.weight ssm_conv1d.bias ssm_x.weight "
+        "ssm_dt.weight ssm_dt.bias ssm_a ssm_d ssm_out.weight",
+        sizes={
+            "embedding_length": "hidden_size",
+            "block_count": "num_hidden_layers",
+            "ssm.conv_kernel": "conv_kernel",
+            "ssm.state_size": "state_size",
+            "ssm.time_step_rank": "time_step_rank",
+        },
+        eps_field="layer_norm_epsilon",
+        entries=(
+            "attention.head_count",
+            "attention.head_count_kv",
+            "context_length",
+            "feed_forward_length",
+            "ssm.inner_size",
+        ),
+        rotary="",
+        more=_mamba,
+    ),
+    "qwen35": Arch(
+        model_type="qwen3_5_text",
+        layer=f"attn_norm.weight post_attention_norm.weight {_QKVO} {_QK_NORMS} {_GATED} "
+        "attn_qkv.weight attn_gate.weight ssm_alpha.weight ssm_beta.weight ssm_conv1d.weight "
+        "ssm_norm.weight ssm_out.weight ssm_a ssm_dt.bias",
+        entries=(
+            "full_attention_interval",
+            "nextn_predict_layers",
+            "rope.dimension_sections",
+            "ssm.conv_kernel",
+            "ssm.group_count",
+            "ssm.inner_size",
+            "ssm.state_size",
+            "ssm.time_step_rank",
+        ),
+        rotary="part",
+        more=_qwen35,
     ),
 }
 """By the name that llama.cpp has for each."""

@@ -113,8 +113,12 @@ def _check_tensors(contents: Contents, arch: gguf_archs.Arch, name: str) -> None
     if arch.rotary:
         known.add("rope_freqs.weight")
     in_layers = set(arch.layer.split())
+    ahead = contents.get("nextn_predict_layers", 0)
+    beyond = tuple(f"blk.{contents.get('block_count') - i}." for i in range(1, ahead + 1))
     for tensor in contents.shapes:
         kind = _LAYER.sub("", tensor)
+        if beyond and tensor.startswith(beyond):
+            continue
         if kind not in (known if kind == tensor else in_layers):
             raise gguf_archs.refused(name, f"the tensor {tensor}")
     if "token_embd.weight" not in contents.shapes:

@@ -119,9 +119,7 @@ def _longrope(contents: Contents, name: str) -> dict[str, Any]:
     return made
 
 
-def _from_factors(
-    freqs: npt.NDArray[np.float32], contents: Contents, name: str
-) -> dict[str, Any]:
+def _from_factors(freqs: npt.NDArray[np.float32], contents: Contents, name: str) -> dict[str, Any]:
     """Find how Llama 3 comes to these factors: 1 for short waves, one number for long ones."""
     factors = freqs.astype(np.float64)
     largest = float(factors[-1])

@@ -82,6 +82,8 @@ def tensors(model: Any, arch: str) -> Arrays:
         for part, piece in _pieces(key, values):
             part = part.removeprefix("transformer.") if arch == "bloom" else part
             name = names.get_name(part, try_suffixes=(".weight", ".bias"))
+            if part.endswith("linear_attn.dt_bias"):
+                name = f"blk.{part.split('.')[2]}.ssm_dt.bias"
             assert name is not None, part
             if name.endswith("ffn_gate_inp_shexp.weight"):
                 piece = piece[0]  # as llama-quantize leaves it
@@ -116,6 +118,41 @@ def _gpt2(key: str, values: np.ndarray, config: Any) -> np.ndarray:
     return values.T if key.endswith(turned) else values
 
 
+def _mamba(key: str, values: np.ndarray, config: Any) -> np.ndarray:
+    if key.endswith("A_log"):
+        return -np.exp(values)
+    return values[:, 0] if key.endswith("conv1d.weight") else values
+
+
+def _lfm2(key: str, values: np.ndarray, config: Any) -> np.ndarray:
+    return values[:, 0] if key.endswith("conv.conv.weight") else values
+
+
+def _qwen35(key: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """Lay the heads of values out by their place in a group of keys, not group by group."""
+    keys, size = config.linear_num_key_heads, config.linear_value_head_dim
+    each = config.linear_num_value_heads // keys
+
+    def tiled(rows: np.ndarray, width: int) -> np.ndarray:
+        return rows.reshape(keys, each, width, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
+
+    if key.endswith("norm.weight") and "linear_attn" not in key:
+        return values + 1
+    if key.endswith("A_log"):
+        return tiled(-np.exp(values), 1)
+    if key.endswith(("dt_bias", "in_proj_a.weight", "in_proj_b.weight")):
+        return tiled(values, 1)
+    if key.endswith("in_proj_z.weight"):
+        return tiled(values, size)
+    if key.endswith("out_proj.weight") and "linear_attn" in key:
+        return tiled(values.T, size).T
+    if key.endswith(("in_proj_qkv.weight", "conv1d.weight")):
+        values = values[:, 0] if key.endswith("conv1d.weight") else values
+        start = 2 * config.linear_key_head_dim * keys
+        return np.concatenate([values[:start], tiled(values[start:], size)])
+    return values
+
+
 def _bloom(key: str, values: np.ndarray, config: Any) -> np.ndarray:
     if "query_key_value" not in key:
         return values
@@ -130,6 +167,9 @@ ORDERS: dict[str, Callable[[str, np.ndarray, Any], np.ndarray]] = {
     "nemotron": _one_more,
     "gpt2": _gpt2,
     "bloom": _bloom,
+    "mamba": _mamba,
+    "lfm2": _lfm2,
+    "qwen35": _qwen35,
 }
 """What converters do to the values of an architecture's weights."""
 
