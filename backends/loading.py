@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from valuebias.backends import attention
 from valuebias.backends.base import Pack, Source, conversations
+from valuebias.backends.gguf_loading import load_gguf
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
@@ -146,17 +147,15 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
     }
     if source.labels is not None and family is transformers.AutoModelForSequenceClassification:
         options["num_labels"] = source.labels
-    if source.file is None:
-        options["use_safetensors"] = True
-    else:
-        options["gguf_file"] = source.file
-        options["quantization_config"] = _dequantised(source.file)
     if spread:
         options["device_map"] = "auto"
     if not own_attention:
         options["attn_implementation"] = attention.NAME
     try:
         with quiet():
+            if source.file is not None:
+                return load_gguf(source, family, options)
+            options["use_safetensors"] = True
             model, info = family.from_pretrained(source.folder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
         raise ValueBiasError(
@@ -164,14 +163,6 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
             f"({type(error).__name__}: {error})."
         ) from error
     return model, set(info["missing_keys"])
-
-
-def _dequantised(file: str) -> Any:
-    """Ask for plain weights, where this transformers would leave them in blocks."""
-    import transformers
-
-    config = getattr(transformers, "GgufConfig", None)
-    return None if config is None else config(gguf_file=file, dequantize=True)
 
 
 @contextmanager

@@ -122,17 +122,18 @@ def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> An
             "transformers is not installed, and scoring needs it. Run: "
             'pip install "valuebias[torch]" (or "valuebias[onnx]").'
         ) from error
-    options: dict[str, Any] = {}
     if file is not None and file.lower().endswith(".gguf"):
-        options["gguf_file"] = file
-    elif not (folder / "config.json").is_file():
+        from valuebias.backends.gguf_config import gguf_config
+
+        return gguf_config(folder / file, name)
+    if not (folder / "config.json").is_file():
         raise ValueBiasError(
             f"The model {name!r} has no config.json in {os.fspath(folder)!r}; expected a folder "
             "as transformers writes it. Save the model with save_pretrained."
         )
     try:
         return AutoConfig.from_pretrained(
-            os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
+            os.fspath(folder), trust_remote_code=trust, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError) as error:
         raise ValueBiasError(

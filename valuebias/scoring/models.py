@@ -6,6 +6,7 @@ import difflib
 import functools
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from importlib import resources
@@ -388,7 +389,7 @@ def _name_of(source: str) -> str:
     """Name a model: a hub id is its own name, a folder or file has one."""
     path = path_of(source)
     if path.suffix.lower() in (".gguf", ".onnx"):
-        return path.stem
+        return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
     if path.exists() or path.is_absolute() or source.startswith((".", "~")):
         return path.resolve().name
     return source

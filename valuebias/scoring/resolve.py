@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from valuebias.backends import gguf_config, gguf_files
 from valuebias.backends.base import Source
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring import weights
@@ -106,6 +108,9 @@ def resolve(
             shapes |= weights.tensors(path)
         own = located.folder / "config.json"
         sha256 = weights.digest([*files, *([own] if own.is_file() else [])])
+        if _is_gguf(located.file):
+            shapes = _gguf_shapes(located)
+            sha256 = hashlib.sha256(f"{sha256} read as {gguf_config.VERSION}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
         _check_head(model, shapes, located.file, kind, tied)
     facts = read_facts(
@@ -175,7 +180,16 @@ def _files(located: Located, name: str) -> list[Path]:
     if located.file is None:
         return weights.weight_files(located.folder, name)
     path = located.folder / located.file
+    if _is_gguf(located.file):
+        return gguf_files.parts(path)
     return sorted(p for p in path.parent.glob(f"{path.name}*") if p.is_file())
+
+
+def _gguf_shapes(located: Located) -> Shapes:
+    """Give the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
+    shapes = gguf_files.read_gguf(located.folder / str(located.file)).shapes
+    names = {"cls.output.weight": "score.weight", "cls.output.bias": "score.bias"}
+    return {names.get(key, key): shape for key, shape in shapes.items()}
 
 
 def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied: bool) -> None:
@@ -187,11 +201,13 @@ def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied
             return
         raise ValueBiasError(
             f"The weights of {model.name!r} have no classification head (score.weight)"
-            + (", as no GGUF file has" if file is not None else "")
+            + (" or cls.output.weight" if file is not None else "")
             + ". If it is a language model, score it with kind='logprob'; if its reward is "
             "computed otherwise, give head='score' or a function."
         )
-    if kind == "logprob" and file is None and not tied and not any(map(_LM_HEAD.search, shapes)):
+    # A GGUF file without an output has it in the embeddings, unless it has a head instead.
+    tied = tied and not (file is not None and "score.weight" in shapes)
+    if kind == "logprob" and not tied and not any(map(_LM_HEAD.search, shapes)):
         raise ValueBiasError(
             f"The weights of {model.name!r} have no language-model head (lm_head.weight), so there "
             "are no log-probs. If it is a reward model, score it with kind='reward'."
