@@ -7,7 +7,7 @@ what it does is found out by rendering: conversations of made-up messages first,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from valuebias.errors import ValueBiasError
@@ -59,8 +59,8 @@ class ChatTemplate:
         The template.
     name : str
         What to call the model in errors.
-    prefix : {"conversation", "generation"}
-        What stands before an answer whose log-prob is asked for.
+    prefix : {"conversation", "generation"} or None
+        What stands before an answer whose log-prob is asked for; None for rewards.
 
     Raises
     ------
@@ -71,11 +71,11 @@ class ChatTemplate:
 
     bos = False
 
-    def __init__(self, tokenizer: Any, text: str, name: str, *, prefix: str) -> None:
+    def __init__(self, tokenizer: Any, text: str, name: str, *, prefix: str | None) -> None:
         self.text = text
         self._tokenizer = tokenizer
         self._name = name
-        self._generation = prefix == "generation"
+        self._prefix = prefix
         self._source = (_CLOCK if "strftime_now" in text else "") + text
         self._forms: dict[tuple[tuple[str, ...], bool], _Form] = {}
         self._ended: set[tuple[str, ...]] = set()
@@ -101,32 +101,29 @@ class ChatTemplate:
     def place(self, prompt: Said) -> Place:
         """Say where the answer stands."""
         turns = _turns(prompt)
-        if self._generation:
-            before = self._opened(turns)
-            self._check_asked(prompt, before)
-            return Place(before, "the generation prompt's, as prefix='generation' asks", before)
-        before = self._before(turns)
-        self._check_asked(prompt, before)
-        try:
-            opened = self._opened(turns)
-        except ValueBiasError:
-            return Place(before, "the rendered conversation's")
-        if opened == before:
-            return Place(before, "the rendered conversation's and the generation prompt's")
-        return Place(before, f"the rendered conversation's, {_beside(before, opened)}", opened)
-
-    def _before(self, turns: Chat) -> str:
-        try:
-            return self._frame(turns).before
-        except ValueBiasError as error:
-            try:
-                self._opened(turns)
-            except ValueBiasError:
-                raise error from None
-            raise ValueBiasError(
-                f"{error} Log-probs can also be read where the model would begin to write, which "
-                "takes no rendered answer: prefix='generation'."
-            ) from error
+        before, opened = (_attempt(find, turns) for find in (self._before, self._opened))
+        chosen = opened if self._prefix == "generation" else before
+        if isinstance(chosen, ValueBiasError):
+            if self._prefix == "conversation" and isinstance(opened, str):
+                raise ValueBiasError(
+                    f"{chosen} Or read log-probs where the model would begin to write, which takes "
+                    "no rendered answer: prefix='generation'."
+                ) from chosen
+            raise chosen
+        self._check_asked(prompt, chosen)
+        other = _difference(before, opened)
+        if self._prefix == "generation":
+            said = f"; the rendered conversation {other}" if other else ""
+            return Place(
+                chosen, f"the generation prompt's, as prefix='generation' asks{said}", chosen
+            )
+        if before == opened:
+            return Place(chosen, "the rendered conversation's and the generation prompt's")
+        if not other:
+            return Place(chosen, "the rendered conversation's")
+        advice = " (Model(prefix='generation') goes on from that)" if self._prefix else ""
+        how = f"the rendered conversation's, which {other}{advice}"
+        return Place(chosen, how, str(opened))
 
     def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""
@@ -141,6 +138,9 @@ class ChatTemplate:
 
     def _opened(self, turns: Chat) -> str:
         return self._render([turns], add_generation_prompt=True)[0]
+
+    def _before(self, turns: Chat) -> str:
+        return self._frame(turns).before
 
     def _frame(self, turns: Chat) -> _Frame:
         """Find the text around any answer to some turns."""
@@ -259,7 +259,6 @@ class ChatTemplate:
         """
         if roles in self._ended:
             return
-        self._ended.add(roles)
         turns = [_says(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
         answer, more = _ANSWERS[0], f"{_ASKED}{len(roles)}z"
         (text,) = self._render([[*turns, _says("assistant", answer)]])
@@ -269,21 +268,29 @@ class ChatTemplate:
         try:
             (text,) = self._written([longer], form)
         except ValueBiasError:
-            return  # The template takes one question and one answer only.
-        if text.count(answer) != 1 or text.count(more) != 1:
-            return
-        between = text.split(answer)[1].split(more)[0]
-        first, last = (turn["content"] for turn in (turns[0], turns[-1]))
-        user = self._marks(before.split(first)[0]) & self._marks(between)
-        closing = _shared(after, between + more)
-        assistant = self._marks(before.split(last)[-1]) & self._marks(after[len(closing) :])
-        if (user and after.strip().endswith(between.strip())) or assistant:
-            raise self._refusal(f"opens another turn after the answer ({_short(after)})")
+            text = ""  # The template takes one question and one answer only.
+        if text.count(answer) == text.count(more) == 1:
+            between = text.split(answer)[1].split(more)[0]
+            if self._opens_another(turns, before, after, between):
+                raise self._refusal(f"opens another turn after the answer ({_short(after)})")
+        self._ended.add(roles)
 
-    def _marks(self, text: str) -> set[int]:
-        """Give the tokens of a text that stand for words, other than those of every text's ends."""
+    def _opens_another(self, turns: Chat, before: str, after: str, between: str) -> bool:
+        """Say whether what follows the last answer has the marks of the user's or another turn."""
+        first, last = (turn["content"] for turn in (turns[0], turns[-1]))
+        ends, goes_on = self._ids(after), self._ids(between)
+        user = self._marks(self._ids(before.split(first)[0])) & self._marks(goes_on)
+        if user and after.strip().endswith(between.strip()):
+            return True
+        extra = ends[_n_shared(ends, goes_on) :]
+        return bool(self._marks(self._ids(before.split(last)[-1])) & self._marks(extra))
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _marks(self, ids: list[int]) -> set[int]:
+        """Give the tokens that stand for words, other than those that texts begin or end in."""
         ends = {getattr(self._tokenizer, f"{name}_id", None) for name in (*_TOKENS, "pad_token")}
-        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         texts = {i: str(self._tokenizer.decode([i])) for i in set(ids) - ends}
         return {i for i, text in texts.items() if any(map(str.isalpha, text))}
 
@@ -338,21 +345,34 @@ def _change(text: str, given: str, what: str) -> str:
     return f"leaves {what} out, or changes it"
 
 
-def _beside(before: str, opened: str) -> str:
-    """Say how what stands before the answer differs from the generation prompt."""
+def _attempt(find: Callable[[Chat], str], turns: Chat) -> str | ValueBiasError:
+    try:
+        return find(turns)
+    except ValueBiasError as error:
+        return error
+
+
+def _difference(before: str | ValueBiasError, opened: str | ValueBiasError) -> str:
+    """Say how what stands before the answer differs from the generation prompt, if both are."""
+    if not isinstance(before, str) or not isinstance(opened, str) or before == opened:
+        return ""
     shared = _shared(before, opened)
     more, instead = before[len(shared) :], opened[len(shared) :]
     if not instead:
-        return f"which has {_end(more)} after the generation prompt"
+        return f"has {_end(more)} after the generation prompt"
     if not more:
-        return f"which lacks {_end(instead)} of the generation prompt"
-    return f"which has {_end(more)} where the generation prompt has {_end(instead)}"
+        return f"lacks {_end(instead)} of the generation prompt"
+    return f"has {_end(more)} where the generation prompt has {_end(instead)}"
 
 
 def _shared(a: str, b: str) -> str:
-    """Give what two texts share from the left."""
+    return a[: _n_shared(a, b)]
+
+
+def _n_shared(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Count what two texts, or two lists of tokens, share from the left."""
     pairs = enumerate(zip(a, b, strict=False))
-    return a[: next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))]
+    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 def _end(text: str) -> str:

@@ -81,7 +81,7 @@ class PlainTemplate:
 
 
 def template_of(
-    tokenizer: Any, template: str, name: str, *, prefix: str = "conversation"
+    tokenizer: Any, template: str, name: str, *, prefix: str | None = "conversation"
 ) -> Template:
     """Make the template of a model.
 
@@ -93,8 +93,8 @@ def template_of(
         As in :class:`valuebias.scoring.models.Model`.
     name : str
         What to call the model in errors.
-    prefix : {"conversation", "generation"}
-        As in :class:`valuebias.scoring.models.Model`.
+    prefix : {"conversation", "generation"} or None
+        As in :class:`valuebias.scoring.models.Model`; None for rewards.
 
     Returns
     -------

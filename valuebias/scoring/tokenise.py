@@ -85,9 +85,10 @@ class Tokeniser:
             self._name = path.name
             self._tokenizer = _load(path, self._name, trust=False)
         self._facts = resolved.facts if resolved is not None else None
-        # A reward is that of a conversation.
-        asked = resolved is not None and resolved.source.kind == "logprob"
-        prefix = resolved.model.prefix if resolved is not None and asked else "conversation"
+        prefix: str | None = "conversation"
+        if resolved is not None:
+            # A reward is always that of a conversation.
+            prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
         self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
         self._pad = self._pad_id() if read == "last-non-pad" else None
         self._bos = self._own_bos() if self._template.bos else []
@@ -254,12 +255,7 @@ class Tokeniser:
             if start == 0:
                 raise self._nothing_before(word)
             if start < len(own):
-                raise ValueBiasError(
-                    f"The word {word!r} shares a token with the end of the text before it "
-                    f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would be one "
-                    "of that as well, unlike other words'. Leave it out; or give a template with a "
-                    "line break or a space before the answer."
-                )
+                raise self._merged(word, prefix)
         return sequences, first
 
     def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
@@ -387,6 +383,14 @@ class Tokeniser:
             f"Nothing stands before the word {_short(word)} in the conversation of "
             f"{self._name!r}, so its first token has no log-prob. Give a template with some text "
             "before {response}, or a tokenizer that begins with a token of its own."
+        )
+
+    def _merged(self, word: str, prefix: str) -> ValueBiasError:
+        other = "" if prefix[-1:].isspace() else ", or give a template with a space before it"
+        return ValueBiasError(
+            f"The word {_short(word)} shares a token with the end of the text before it "
+            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would be one of that "
+            f"as well, unlike other words'. Leave the word out{other}."
         )
 
     def _check_unknown(
