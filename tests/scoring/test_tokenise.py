@@ -122,9 +122,7 @@ def test_words_are_tokenised_with_the_prefix_and_refused_where_they_merge_with_i
     assert first.tolist() == [len(prefix)] * 3
     # The prefix ends in a line break, which one after it joins.
     for word in ("\n", "\n\nx"):
-        with pytest.raises(
-            ValueBiasError, match="shares a token with the end.*Leave the word out.$"
-        ):
+        with pytest.raises(ValueBiasError, match=r"shares a token with the end.*the word out\.$"):
             tokeniser.targets(PROMPT, ["love", word])
 
 
