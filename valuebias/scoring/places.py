@@ -40,13 +40,16 @@ class Prefix(NamedTuple):
         Its text.
     how : str
         What makes it the last one, for people.
+    blanks : str
+        White space that the template has after it, which counts as the answer's.
     remarkable : bool
-        Whether the generation prompt would give another one, or white space follows it.
+        Whether the generation prompt would give another one, or there are such blanks.
     """
 
     token_id: int
     token: str
     how: str
+    blanks: str
     remarkable: bool
 
 

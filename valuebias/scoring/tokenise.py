@@ -304,7 +304,8 @@ class Tokeniser:
         (text,) = token_texts(self._tokenizer, [int(ids[-1])])
         blanks = place.before[len(kept) :]
         how = place.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
-        return Prefix(int(ids[-1]), text, how, bool(blanks) or place.generation is not None)
+        remarkable = bool(blanks) or place.generation is not None
+        return Prefix(int(ids[-1]), text, how, blanks, remarkable)
 
     def vocabulary(self) -> pd.DataFrame:
         """List the tokens.
