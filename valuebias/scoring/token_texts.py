@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from valuebias.scoring.decoding import decode_each
 
 __all__ = ["token_texts"]
 
@@ -32,12 +34,12 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """
     first = _anchor(tokenizer)
     if first is None:
-        return list(_decoded(tokenizer, ([token] for token in ids)))
+        return decode_each(tokenizer, [[token] for token in ids])
     token, text = first
-    made = list(_decoded(tokenizer, ([token, i] for i in ids)))
+    made = decode_each(tokenizer, [[token, i] for i in ids])
     # Should a decoder change what stands before a token, nothing is known but what it is alone.
     odd = [place for place, found in enumerate(made) if not found.startswith(text)]
-    alone = dict(zip(odd, _decoded(tokenizer, ([ids[place]] for place in odd)), strict=True))
+    alone = dict(zip(odd, decode_each(tokenizer, [[ids[place]] for place in odd]), strict=True))
     return [alone.get(place, found[len(text) :]) for place, found in enumerate(made)]
 
 
@@ -46,16 +48,9 @@ def _anchor(tokenizer: Any) -> tuple[int, str] | None:
     names = tokenizer.get_vocab()
     letters = [i for t, i in names.items() if len(t) == 1 and t.isascii() and t.isalpha()]
     for candidates in (sorted(letters), sorted(names.values())[:_LOOKED_AT]):
-        once = _decoded(tokenizer, ([i] for i in candidates))
-        twice = _decoded(tokenizer, ([i, i] for i in candidates))
+        once = decode_each(tokenizer, [[i] for i in candidates])
+        twice = decode_each(tokenizer, [[i, i] for i in candidates])
         for token, text, both in zip(candidates, once, twice, strict=True):
             if text.isprintable() and text.strip() and "\ufffd" not in text and both == 2 * text:
                 return token, text
     return None
-
-
-def _decoded(tokenizer: Any, sequences: Iterable[list[int]]) -> Iterator[str]:
-    for sequence in sequences:
-        yield tokenizer.decode(
-            sequence, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
