@@ -66,7 +66,8 @@ class Explanation:
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        What the estimates assume, and which models no base is known of.
+        Of each model, the last token before the answer and how that was decided; what the estimates
+        assume, and which models no base is known of.
 
     Examples
     --------
@@ -202,11 +203,13 @@ def explain(
     given = budget or _option(engine, "budget")
     device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
-    rows, bases = {}, {}
+    rows, bases, places = {}, {}, []
     for model in plan.models:
         resolved = resolve(model, kind=plan.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
-        counts = _count(plan, engine, Tokeniser(resolved), resolved.facts, given or _BUDGET)
+        tokeniser = Tokeniser(resolved)
+        places.append(_place(model.name, tokeniser, str(plan.prompts.table["text"].iloc[0])))
+        counts = _count(plan, engine, tokeniser, resolved.facts, given or _BUDGET)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -217,8 +220,18 @@ def explain(
     return Explanation(
         _headline(plan, engine, device, given or _BUDGET),
         table,
-        (*_notes(plan, engine, device, speeds, given), *filter(None, [nothing_known(bases)])),
+        (
+            *places,
+            *_notes(plan, engine, device, speeds, given),
+            *filter(None, [nothing_known(bases)]),
+        ),
     )
+
+
+def _place(name: str, tokeniser: Tokeniser, prompt: str) -> str:
+    """Say which token the answer comes after, and how that was decided."""
+    found = tokeniser.prefix(prompt)
+    return f"{name!r}: the last token before the answer is {found.token!r}, {found.how}."
 
 
 def _option(engine: Backend, name: str) -> Any:

@@ -27,6 +27,7 @@ PLAIN = "{prompt}\n{response}"
 _DTYPES = ("float32", "bfloat16", "float16")
 _HEADS = ("logits", "score")
 _READS = ("last", "last-non-pad")
+_PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
 _TEXTS = ("source", "name", "revision", "family", "base", "stage", "dtype", "read", "template")
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -75,6 +76,11 @@ class Model:
         ``"chat"``: the tokenizer's own chat template. ``"plain"``: the prompt, a new line, the
         response. Or a text with ``{prompt}`` and ``{response}``, or a chat template in Jinja. For
         log-probs, what follows ``{response}`` is left out.
+    prefix : {"conversation", "generation"}
+        What stands before a word whose log-prob is asked for, with a chat template: what stands
+        before the answer in the rendered conversation; or the generation prompt, where the model
+        would begin to write. They differ in thinking models, whose conversations have an empty
+        thought, or none, before the answer.
     tokenizer : str, optional
         Another source, in the same forms, for the tokenizer.
     trust_remote_code : bool
@@ -110,6 +116,7 @@ class Model:
     label: int | str | None = None
     read: str = "last"
     template: str = "chat"
+    prefix: str = "conversation"
     tokenizer: str | None = None
     trust_remote_code: bool = False
     source_data: str | None = None
@@ -128,7 +135,8 @@ class Model:
             )
         if not self.name:
             object.__setattr__(self, "name", _name_of(self.source))
-        for field, known in (("dtype", _DTYPES), ("read", _READS), ("stage", STAGES)):
+        choices = {"dtype": _DTYPES, "read": _READS, "prefix": _PREFIXES, "stage": STAGES}
+        for field, known in choices.items():
             self._check_choice(field, known)
         if not callable(self.head):
             self._check_choice("head", _HEADS)

@@ -112,7 +112,11 @@ def prepare(plan: Plan, engine: Backend) -> list[Prepared]:
             name=resolved.model.name,
             source=_public(specified),
             coords=resolved.model.coords(),
-            settings=_settings(plan, resolved, tokeniser) | {"backend": engine.name},
+            settings={
+                **_settings(plan, resolved, tokeniser),
+                "prefix": _prefix(plan, tokeniser),
+                "backend": engine.name,
+            },
             stated=tuple(specified.coords()),
             base_said_by=resolved.base_said_by,
             n_tokens=_n_tokens(plan, tokeniser),
@@ -130,6 +134,13 @@ def _n_tokens(plan: Plan, tokeniser: Tokeniser) -> tuple[int, ...] | None:
         sequences, first = tokeniser.targets(prompt, plan.words)
         return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
     return tuple(tokeniser.n_tokens(prompt, plan.words))
+
+
+def _prefix(plan: Plan, tokeniser: Tokeniser) -> str | None:
+    """Say where the words of log-probs begin, unless that is at the end of a generation prompt."""
+    # Of rewards, too: a template that loses something is to be refused before any work is done.
+    found = tokeniser.prefix(str(plan.prompts.table["text"].iloc[0]))
+    return found.how if plan.kind == "logprob" and found.remarkable else None
 
 
 def _with_last_bases(prepared: Sequence[Prepared]) -> list[Prepared]:

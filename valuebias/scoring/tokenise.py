@@ -21,8 +21,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias.errors import ValueBiasError
+from valuebias.scoring.places import Prefix, without_blanks
 from valuebias.scoring.resolve import Resolved
 from valuebias.scoring.templates import Said, template_of
+from valuebias.scoring.token_texts import token_texts
 
 __all__ = ["Tokeniser"]
 
@@ -33,6 +35,7 @@ _ANSWERS = ("a", "7", "Z", "u")
 _SHOWN = 60
 # What a tokenizer gives before it is made into ids is a hundred times as large as they are.
 _AT_ONCE = 256
+_TAIL = 12
 
 
 class Tokeniser:
@@ -52,7 +55,7 @@ class Tokeniser:
     sha256 : str
         Of the tokenizer as it was loaded, so that equal hashes mean equal ids.
     template_sha256 : str
-        Of the template's text.
+        Of the template's text; and of whose messages it takes as lists of parts, if any.
 
     Raises
     ------
@@ -82,10 +85,13 @@ class Tokeniser:
             self._name = path.name
             self._tokenizer = _load(path, self._name, trust=False)
         self._facts = resolved.facts if resolved is not None else None
-        self._template = template_of(self._tokenizer, template or "chat", self._name)
+        prefix: str | None = "conversation"
+        if resolved is not None:
+            # A reward is always that of a conversation.
+            prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
+        self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
         self._pad = self._pad_id() if read == "last-non-pad" else None
         self._bos = self._own_bos() if self._template.bos else []
-        self.template_sha256 = hashlib.sha256(self._template.text.encode()).hexdigest()
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -100,6 +106,14 @@ class Tokeniser:
             text = json.dumps([type(self._tokenizer).__name__, self._tokenizer.get_vocab()])
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @functools.cached_property
+    def template_sha256(self) -> str:
+        """Hash the template's text, and the form of what it is given where that is no text."""
+        text = self._template.text
+        parts = self._template.in_parts()
+        given = f"{text}\0{','.join(parts)}" if parts else text
+        return hashlib.sha256(given.encode()).hexdigest()
+
     def __repr__(self) -> str:
         """Name the model."""
         return f"<Tokeniser of {self._name!r}: {len(self._tokenizer)} tokens>"
@@ -109,7 +123,12 @@ class Tokeniser:
         return copy.deepcopy(self._tokenizer)
 
     def rewards(
-        self, prompt: Said, words: Sequence[str], *, any_length: bool = False
+        self,
+        prompt: Said,
+        words: Sequence[str],
+        *,
+        any_length: bool = False,
+        as_written: bool = True,
     ) -> list[Integers]:
         """Tokenise the conversations in which each word answers the prompt.
 
@@ -122,6 +141,9 @@ class Tokeniser:
             What the assistant says; may be empty strings.
         any_length : bool, default False
             Give conversations that are too long for the model, too, for the caller to leave out.
+        as_written : bool, default True
+            Refuse words that the template writes otherwise than they are given, white space around
+            them apart; else take what it makes of them, as for the tokens of a vocabulary.
 
         Returns
         -------
@@ -131,9 +153,10 @@ class Tokeniser:
         Raises
         ------
         ValueBiasError
-            If a conversation cannot be rendered or tokenised, is empty, or is too long.
+            If a conversation cannot be rendered or tokenised, is empty, or is too long; or the
+            template leaves out or changes the prompt or the answer, or opens another turn after it.
         """
-        texts = self._template.conversations(prompt, words)
+        texts = self._template.conversations(prompt, words, as_written=as_written)
         return [self._cut(ids) for ids in self._encode(texts, words, any_length=any_length)]
 
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
@@ -203,32 +226,36 @@ class Tokeniser:
         Returns
         -------
         sequences : list of numpy.ndarray of int64
-            One a word: the prefix and the word, tokenised as one text.
+            One a word: what stands before the answer and the word, tokenised as one text.
         first : numpy.ndarray of int64, shape (word,)
             The first token that is not the prefix's own: the word's tokens are
-            ``sequences[i][first[i]:]``. Where the word merges with the end of the prefix, the
-            merged token is the word's.
+            ``sequences[i][first[i]:]``. It is the same for all words: white space at the end of the
+            prefix, line breaks apart, would merge with some of them and not with others, and so
+            counts as the word's for all.
 
         Raises
         ------
         ValueBiasError
-            If a word is empty or leaves no token, nothing stands before it, or the text cannot be
-            tokenised or is too long.
+            If a word is empty, leaves no token or shares one with the prefix; nothing stands before
+            it; or the text cannot be rendered or tokenised or is too long.
         """
-        prefix = self._template.prefix(prompt)
+        before = self._template.prefix(prompt)
+        prefix = without_blanks(before)
         if not prefix and not self._bos:
             raise self._nothing_before(words[0] if words else "")
-        ids = self._encode([prefix, *(prefix + word for word in words)], ["", *words])
-        own, sequences = ids[0], ids[1:]
+        texts = [prefix, before, *(before + word for word in words)]
+        own, blank, *sequences = self._encode(texts, ["", "", *words])
         first = np.array([_shared(own, sequence) for sequence in sequences], dtype=np.int64)
         for word, sequence, start in zip(words, sequences, first, strict=True):
-            if start >= len(sequence):
+            if np.array_equal(sequence, blank):
                 raise ValueBiasError(
                     f"The word {word!r} adds no token to the prompt of {self._name!r}, so it has "
                     "no log-prob. Leave it out."
                 )
             if start == 0:
                 raise self._nothing_before(word)
+            if start < len(own):
+                raise self._merged(word, prefix)
         return sequences, first
 
     def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
@@ -242,14 +269,43 @@ class Tokeniser:
         Returns
         -------
         list of numpy.ndarray of int64
-            One a prompt. The first token of the answer is predicted at the last token.
+            One a prompt, without white space at its end, which the tokens bring themselves. The
+            first token of the answer is predicted at the last token.
 
         Raises
         ------
         ValueBiasError
             If the text cannot be rendered or tokenised, is empty, or is too long.
         """
-        return self._encode([self._template.prefix(prompt) for prompt in prompts], prompts)
+        texts = [self._template.prefix(prompt) for prompt in prompts]
+        return self._encode([without_blanks(text) for text in texts], prompts)
+
+    def prefix(self, prompt: str) -> Prefix:
+        """Say where the answer to a prompt begins.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+
+        Returns
+        -------
+        Prefix
+            Its last token, and how that was decided.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`prefixes` does.
+        """
+        place = self._template.place(prompt)
+        kept = without_blanks(place.before)
+        (ids,) = self._encode([kept], [prompt])
+        (text,) = token_texts(self._tokenizer, [int(ids[-1])])
+        blanks = place.before[len(kept) :]
+        how = place.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
+        remarkable = bool(blanks) or place.generation is not None
+        return Prefix(int(ids[-1]), text, how, blanks, remarkable)
 
     def vocabulary(self) -> pd.DataFrame:
         """List the tokens.
@@ -258,15 +314,14 @@ class Tokeniser:
         -------
         pandas.DataFrame
             ``token_id``, ascending; ``token``, its raw name, which is unique; ``text``, what it
-            decodes to alone, which need not be: tokens that are no valid UTF-8 give U+FFFD. Added
-            tokens are in it; ids that the model has and the tokenizer does not are not.
+            adds to a text (:func:`valuebias.scoring.token_texts.token_texts`), which need not be:
+            tokens that are no valid UTF-8 give U+FFFD. Added tokens are in it; ids that the model
+            has and the tokenizer does not are not.
         """
         size = self._facts.vocab_size if self._facts is not None else None
         names = {i: t for t, i in self._tokenizer.get_vocab().items() if size is None or i < size}
         ids = sorted(names)
-        texts = self._tokenizer.batch_decode(
-            [[i] for i in ids], skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        texts = token_texts(self._tokenizer, ids)
         columns = {"token": [names[i] for i in ids], "text": texts}
         # Object columns, because pandas' own text refuses a lone surrogate.
         made = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
@@ -329,6 +384,14 @@ class Tokeniser:
             f"Nothing stands before the word {_short(word)} in the conversation of "
             f"{self._name!r}, so its first token has no log-prob. Give a template with some text "
             "before {response}, or a tokenizer that begins with a token of its own."
+        )
+
+    def _merged(self, word: str, prefix: str) -> ValueBiasError:
+        other = "" if prefix[-1:].isspace() else ", or give a template with a space before it"
+        return ValueBiasError(
+            f"The word {_short(word)} shares a token with the end of the text before it "
+            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would be one of that "
+            f"as well, unlike other words'. Leave the word out{other}."
         )
 
     def _check_unknown(
