@@ -66,7 +66,8 @@ class Explanation:
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        What the estimates assume, and which models no base is known of.
+        Of each model, the first tokens of its texts and what decided them; what the estimates
+        assume, and which models no base is known of.
 
     Examples
     --------
@@ -203,10 +204,14 @@ def explain(
     device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
     rows, bases = {}, {}
+    starts: list[str] = []
     for model in plan.models:
         resolved = resolve(model, kind=plan.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
-        counts = _count(plan, engine, Tokeniser(resolved), resolved.facts, given or _BUDGET)
+        tokeniser = Tokeniser(resolved)
+        start = tokeniser.start(str(plan.prompts.table["text"].iloc[0]))
+        starts.append(f"{model.name!r}: {start}")
+        counts = _count(plan, engine, tokeniser, resolved.facts, given or _BUDGET)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -217,7 +222,11 @@ def explain(
     return Explanation(
         _headline(plan, engine, device, given or _BUDGET),
         table,
-        (*_notes(plan, engine, device, speeds, given), *filter(None, [nothing_known(bases)])),
+        (
+            *starts,
+            *_notes(plan, engine, device, speeds, given),
+            *filter(None, [nothing_known(bases)]),
+        ),
     )
 
 
