@@ -157,28 +157,30 @@ def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
     changed = [
         said
         for part, said in _PARTS.items()
-        if _state(getattr(own, part)) != _state(getattr(loaded, part))
+        if (part != "model" or _is_made_anew(tokenizer))
+        and _state(getattr(own, part)) != _state(getattr(loaded, part))
     ]
     added = {token.content: token for token in own.get_added_tokens_decoder().values()}
     extra = {
         i: token
         for i, token in sorted(loaded.get_added_tokens_decoder().items())
-        if str(token) != str(added.get(token.content))
+        if repr(token) != repr(added.get(token.content))
     }
     if not changed and not extra:
         return ()
-    asked = _asked(file.parent)
+    asked, stated = _asked(file.parent), _stated_numbers(file.parent)
     wanted = {i: t for i, t in extra.items() if t.content not in added and t.content in asked}
     if len(wanted) < len(extra):
         changed.append("added tokens")
-    for number, token in wanted.items():
+    for token in wanted.values():
         (own.add_special_tokens if token.special else own.add_tokens)([token])
-        if own.token_to_id(token.content) != number:
+        number = own.token_to_id(token.content)
+        if number != stated.get(token.content, number):
             raise ValueBiasError(
-                f"The tokenizer of {name!r} contradicts itself: the token {token.content!r} would "
-                f"be {own.token_to_id(token.content)} by {FILE} and {number} by what stands beside "
-                "it. Save the tokenizer again with the one that the model was trained with, or "
-                "give another by tokenizer=."
+                f"The tokenizer of {name!r} contradicts itself: {token.content!r} is the token "
+                f"{stated[token.content]} by its settings and {number} after those of {FILE}. "
+                "Take both from the checkpoint as it was published, or give another tokenizer by "
+                "tokenizer=."
             )
     if not changed:
         return ()
@@ -196,6 +198,23 @@ def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
 
 def _state(part: Any) -> bytes | None:
     return None if part is None else bytes(part.__getstate__())
+
+
+def _is_made_anew(tokenizer: Any) -> bool:
+    """Tell whether the class makes its model itself; a vocabulary takes seconds to compare."""
+    from transformers import PreTrainedTokenizerFast
+
+    return type(tokenizer) is not PreTrainedTokenizerFast
+
+
+def _stated_numbers(folder: Path) -> dict[str, int]:
+    """Read which numbers the settings give to added tokens."""
+    listed = settings_of(folder).get("added_tokens_decoder") or {}
+    return {
+        str(token["content"]): int(number)
+        for number, token in listed.items()
+        if isinstance(token, dict) and "content" in token
+    }
 
 
 def _asked(folder: Path) -> set[str]:
