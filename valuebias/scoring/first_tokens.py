@@ -134,13 +134,15 @@ def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
 
 def _put(tokenizer: Any, name: str) -> tuple[int, ...]:
     """See what stands before the tokens of a text."""
-    found = set()
+    found: set[tuple[int, ...] | None] = set()
     for text in _PROBES:
-        whole = tokenizer(text, return_attention_mask=False)["input_ids"]
-        own = tokenizer(text, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        places = range(len(whole) - len(own) + 1)
-        start = next((i for i in places if whole[i : i + len(own)] == own), None)
-        found.add(None if start is None else tuple(map(int, whole[:start])))
+        whole = tokenizer(text, return_special_tokens_mask=True)
+        own = tokenizer(text, add_special_tokens=False)["input_ids"]
+        # The ids do not tell: what the tokenizer puts there may be its token for the unknown.
+        start = whole["special_tokens_mask"].index(0) if own else 0
+        ids = whole["input_ids"]
+        is_whole = ids[start : start + len(own)] == own
+        found.add(tuple(map(int, ids[:start])) if is_whole else None)
     (put, *others) = found
     if put is None or others:
         raise ValueBiasError(
