@@ -66,8 +66,8 @@ class Explanation:
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        Of each model, the last token before the answer and how that was decided; what the estimates
-        assume, and which models no base is known of.
+        Of each model, the first tokens of its texts, the last token before the answer, and how each
+        was decided; what the estimates assume, and which models no base is known of.
 
     Examples
     --------
@@ -208,7 +208,9 @@ def explain(
         resolved = resolve(model, kind=plan.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
         tokeniser = Tokeniser(resolved)
-        places.append(_place(model.name, tokeniser, str(plan.prompts.table["text"].iloc[0])))
+        prompt = str(plan.prompts.table["text"].iloc[0])
+        places.append(f"{model.name!r}: {tokeniser.start(prompt)}")
+        places.append(_place(model.name, tokeniser, prompt))
         counts = _count(plan, engine, tokeniser, resolved.facts, given or _BUDGET)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed

@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import itertools
 import json
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.scoring.first_tokens import NO_TOKENS, Start, first_tokens
 from valuebias.scoring.places import Prefix, without_blanks
 from valuebias.scoring.resolve import Resolved
 from valuebias.scoring.templates import Said, template_of
 from valuebias.scoring.token_texts import token_texts
+from valuebias.scoring.tokenizer_files import load_tokenizer
 
 __all__ = ["Tokeniser"]
 
@@ -33,6 +37,7 @@ Integers = npt.NDArray[np.int64]
 # Answers that share no token with one another, to see what stands before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")
 _SHOWN = 60
+_SHOWN_FIRST = 3
 # What a tokenizer gives before it is made into ids is a hundred times as large as they are.
 _AT_ONCE = 256
 _TAIL = 12
@@ -53,7 +58,8 @@ class Tokeniser:
     Attributes
     ----------
     sha256 : str
-        Of the tokenizer as it was loaded, so that equal hashes mean equal ids.
+        Of the tokenizer as it was loaded, and of what it puts before every text where no chat
+        template does so, so that equal hashes mean equal ids.
     template_sha256 : str
         Of the template's text; and of whose messages it takes as lists of parts, if any.
 
@@ -77,13 +83,15 @@ class Tokeniser:
             # Code is trusted at the model's pinned revision, not wherever a tokenizer comes from.
             is_own = resolved.tokenizer == resolved.source.folder
             trust = is_own and resolved.source.trust_remote_code
-            self._tokenizer = _load(resolved.tokenizer, self._name, trust=trust)
+            path = resolved.tokenizer
             template = template or resolved.model.template
             read = read or resolved.model.read
         else:
             path = Path(str(where)).expanduser()
             self._name = path.name
-            self._tokenizer = _load(path, self._name, trust=False)
+            trust = False
+        loaded = load_tokenizer(path, self._name, trust=trust)
+        self._tokenizer = loaded.tokenizer
         self._facts = resolved.facts if resolved is not None else None
         prefix: str | None = "conversation"
         if resolved is not None:
@@ -91,7 +99,17 @@ class Tokeniser:
             prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
         self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
         self._pad = self._pad_id() if read == "last-non-pad" else None
-        self._bos = self._own_bos() if self._template.bos else []
+        self._first = first_tokens(loaded, path, self._name) if self._template.bos else NO_TOKENS
+        self._changed = loaded.changed
+        if self._first.bare:
+            warnings.warn(
+                f"The tokenizer of {self._name!r} is a vocabulary without settings. Its "
+                f"{self._start_of(self._first.ids, self._first.how)} Scores without the first "
+                "tokens that a model was trained with are wrong: write them into template=, or "
+                "give another tokenizer by tokenizer=.",
+                ValueBiasWarning,
+                stacklevel=2,
+            )
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -104,6 +122,8 @@ class Tokeniser:
             text = backend.to_str()
         else:
             text = json.dumps([type(self._tokenizer).__name__, self._tokenizer.get_vocab()])
+        if self._template.bos:
+            text += json.dumps(self._first.ids)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @functools.cached_property
@@ -189,6 +209,41 @@ class Tokeniser:
         self._check_ids(ids, [f"token {token}" for token in tokens])
         return [self._cut(conversation) for conversation in ids]
 
+    def start(self, prompt: Said) -> Start:
+        """Say what the model's texts begin with, and what decided that.
+
+        Parameters
+        ----------
+        prompt : str or sequence of mapping
+            What the user says.
+
+        Returns
+        -------
+        Start
+            The special tokens that texts begin with.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`rewards` does.
+        """
+        texts = self._template.conversations(prompt, _ANSWERS[:1])
+        ids = self._encode(texts, _ANSWERS[:1])[0].tolist()
+        if not self._template.bos:
+            special = set(self._tokenizer.added_tokens_decoder)
+            first = list(itertools.takewhile(special.__contains__, ids))[:_SHOWN_FIRST]
+            how = "as the chat template writes " + ("them" if first else "none")
+            return self._start_of(first, how)
+        own = self._tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+        first = [i for i, put in zip(ids, self._first.ids, strict=False) if i == put]
+        written = len(ids) - len(own) < len(self._first.ids)
+        return self._start_of(first, "as the template writes" if written else self._first.how)
+
+    def _start_of(self, first: Sequence[int], how: str) -> Start:
+        names = self._tokenizer.convert_ids_to_tokens(list(first))
+        named = tuple(f"{name!r} ({i})" for name, i in zip(names, first, strict=True))
+        return Start(named, how, self._changed)
+
     def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
         """Count the tokens of each word as an answer: those that are not there after any answer.
 
@@ -241,7 +296,7 @@ class Tokeniser:
         """
         before = self._template.prefix(prompt)
         prefix = without_blanks(before)
-        if not prefix and not self._bos:
+        if not prefix and not self._first.ids:
             raise self._nothing_before(words[0] if words else "")
         texts = [prefix, before, *(before + word for word in words)]
         own, blank, *sequences = self._encode(texts, ["", "", *words])
@@ -351,9 +406,10 @@ class Tokeniser:
                 f"{broken!r} cannot be tokenised: it is no text that UTF-8 can write, such as half "
                 "of a surrogate pair. Leave it out."
             ) from error
-        ids = [np.array([*self._bos, *found], dtype=np.int64) for found in lists]
+        ids = [np.array([*self._first.before(own), *own], dtype=np.int64) for own in lists]
         self._check_ids(ids, said, any_length=any_length)
-        self._check_unknown(ids, texts, said)
+        # What the tokenizer puts before a text may be the token for what it does not know.
+        self._check_unknown(lists, texts, said)
         return ids
 
     def _check_ids(
@@ -395,7 +451,7 @@ class Tokeniser:
         )
 
     def _check_unknown(
-        self, ids: Sequence[Integers], texts: Sequence[str], said: Sequence[str]
+        self, ids: Sequence[list[int]], texts: Sequence[str], said: Sequence[str]
     ) -> None:
         """Refuse text that the tokenizer has no tokens for: all such words would score the same."""
         unknown = self._tokenizer.unk_token_id
@@ -404,7 +460,7 @@ class Tokeniser:
         for conversation, text, word in zip(ids, texts, said, strict=True):
             # The token's own name in a text gives it rightly, and U+FFFD stands for no character.
             allowed = text.count(self._tokenizer.unk_token) + word.count("\ufffd")
-            if np.count_nonzero(conversation == unknown) > allowed:
+            if conversation.count(unknown) > allowed:
                 raise ValueBiasError(
                     f"The tokenizer of {self._name!r} has no token for some of {_short(word)} or "
                     "of the conversation around it. Leave the word out, or give the model's own "
@@ -432,12 +488,6 @@ class Tokeniser:
             )
         return ids[0][:before], rest[0][:after][::-1]
 
-    def _own_bos(self) -> list[int]:
-        """Give the token that the tokenizer begins every text with, where it does so by itself."""
-        bos = self._tokenizer.bos_token_id
-        ids = self._tokenizer("a", return_attention_mask=False)["input_ids"]
-        return [bos] if bos is not None and len(ids) > 1 and ids[0] == bos else []
-
     def _pad_id(self) -> int:
         # transformers' classifiers go by the configuration, not by the tokenizer.
         facts = self._facts
@@ -448,31 +498,6 @@ class Tokeniser:
                 "nothing. Give read='last'."
             )
         return int(pad)
-
-
-def _load(path: Path, name: str, *, trust: bool) -> Any:
-    """Load a tokenizer from a folder or out of a GGUF file."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise ValueBiasError(
-            "transformers is not installed, and tokenising needs it. Run: "
-            'pip install "valuebias[torch]" (or "valuebias[onnx]").'
-        ) from error
-    folder, file = (path, None) if path.is_dir() else (path.parent, path.name)
-    gguf = file if file is not None and file.lower().endswith(".gguf") else None
-    options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
-    try:
-        return AutoTokenizer.from_pretrained(
-            os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
-        )
-    # The tokenizers library raises a plain Exception for a damaged file.
-    except Exception as error:
-        raise ValueBiasError(
-            f"The tokenizer of {name!r} cannot be loaded from {os.fspath(path)!r} "
-            f"({type(error).__name__}: {_short(str(error))}). Expected tokenizer.json and its "
-            "companions, or a GGUF file; give another tokenizer by tokenizer=."
-        ) from error
 
 
 def _shared(a: Integers, b: Integers) -> int:
