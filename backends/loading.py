@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from valuebias.backends import attention
-from valuebias.backends.base import Pack, Source, conversations
+from valuebias.backends.base import Pack, Source, conversations, reading_place
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
@@ -98,12 +98,53 @@ def load(
     if not spread:
         model.to(device)
     head = Head(model, source)
-    if source.kind == "reward" and source.head == "logits" and not hasattr(model, "score"):
+    named = source.kind == "reward" and source.head == "logits" and not source.own_code
+    if named and not isinstance(getattr(model, "score", None), nn.Module):
         raise ValueBiasError(
             f"{source.name}: {type(model).__name__} has no classification head called 'score'. "
             "Give head='score' for a model whose own output has a score, or a callable."
         )
+    if named and source.as_own:
+        with quiet(), nullcontext() if own_attention else own(model):
+            _demand_own(model, head, source)
     return model, head
+
+
+def _demand_own(model: Any, head: Head, source: Source) -> None:
+    """Compare rewards with those of the model's own class, on conversations that end in padding."""
+    text = model.config.get_text_config()
+    padding, size = text.pad_token_id, shape(model.config).vocab_size
+    place = model.get_input_embeddings().weight.device
+    for ids in _padded(size, padding):
+        row = torch.from_numpy(ids)[None].to(place)
+        with torch.inference_mode():
+            theirs = model(row).logits
+            hidden = head.hidden(row)[0, [reading_place(ids, padding)]]
+            ours = head.rewards(hidden)
+        if theirs.ndim != 2 or not _near(ours, theirs[:, source.label]):
+            raise ValueBiasError(
+                f"{source.name}: {type(model).__name__} gives a conversation the reward "
+                f"{theirs.flatten()[0].item():.4g}, and its layer 'score' gives "
+                f"{ours.item():.4g} at the last token that is not padding. So the class reads "
+                "elsewhere, or does more than that layer. Give read='last' to take the layer at "
+                "the end of the conversation, or head= a function of the hidden states."
+            )
+
+
+def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    """Make conversations with the padding token nowhere, in the middle, and at the end."""
+    rng = np.random.default_rng(1)
+    made = [rng.integers(0, vocabulary, 10) for _ in range(4)]
+    if padding is not None and 0 <= padding < vocabulary:
+        for ids, places in zip(made[1:], ([4], [9], [3, 8, 9]), strict=True):
+            ids[places] = padding
+    return made
+
+
+def _near(ours: Tensor, theirs: Tensor) -> bool:
+    # Where a model gives no numbers, scoring says so.
+    close = torch.isclose(ours, theirs.float(), rtol=1e-3, atol=1e-5, equal_nan=True)
+    return bool(close.all())
 
 
 def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:

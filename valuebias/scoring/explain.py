@@ -20,6 +20,7 @@ from valuebias.scoring.bases import nothing_known
 from valuebias.scoring.compute import NO_TOKENS, Job, Tokenised, pack
 from valuebias.scoring.facts import Facts
 from valuebias.scoring.plan import Kind, Plan, Words, block_shape, blocks, make_plan
+from valuebias.scoring.prepare import reading_of
 from valuebias.scoring.resolve import resolve
 from valuebias.scoring.tokenise import Tokeniser
 from valuebias.scoring.trie import Packed
@@ -66,7 +67,8 @@ class Explanation:
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        What the estimates assume, and which models no base is known of.
+        For each reward model the token at which the reward is read, and what decided it; then what
+        the estimates assume, and which models no base is known of.
 
     Examples
     --------
@@ -203,10 +205,14 @@ def explain(
     device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
     rows, bases = {}, {}
+    read: list[str] = []
     for model in plan.models:
         resolved = resolve(model, kind=plan.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
-        counts = _count(plan, engine, Tokeniser(resolved), resolved.facts, given or _BUDGET)
+        tokeniser = Tokeniser(resolved)
+        if plan.kind == "reward":
+            read.append(f"{model.name}: the reward is read {reading_of(plan, tokeniser)}.")
+        counts = _count(plan, engine, tokeniser, resolved.facts, given or _BUDGET)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -217,7 +223,11 @@ def explain(
     return Explanation(
         _headline(plan, engine, device, given or _BUDGET),
         table,
-        (*_notes(plan, engine, device, speeds, given), *filter(None, [nothing_known(bases)])),
+        (
+            *read,
+            *_notes(plan, engine, device, speeds, given),
+            *filter(None, [nothing_known(bases)]),
+        ),
     )
 
 

@@ -12,11 +12,12 @@ from valuebias.provenance import sha256
 from valuebias.scoring.bases import followed
 from valuebias.scoring.models import Model, read_models
 from valuebias.scoring.plan import Plan
+from valuebias.scoring.reading import Reading
 from valuebias.scoring.resolve import Resolved, resolve
 from valuebias.scoring.store import Entry
 from valuebias.scoring.tokenise import Tokeniser
 
-__all__ = ["Prepared", "Tokenisers", "prepare"]
+__all__ = ["Prepared", "Tokenisers", "prepare", "reading_of"]
 
 
 class Tokenisers:
@@ -108,17 +109,44 @@ def prepare(plan: Plan, engine: Backend) -> list[Prepared]:
     for specified in plan.models:
         resolved = resolve(specified, kind=plan.kind)
         tokeniser = tokenisers.of(resolved)
+        reading = reading_of(plan, tokeniser) if plan.kind == "reward" else None
         entry = Entry(
             name=resolved.model.name,
             source=_public(specified),
-            coords=resolved.model.coords(),
+            coords=resolved.model.coords() | _coords(reading),
             settings=_settings(plan, resolved, tokeniser) | {"backend": engine.name},
             stated=tuple(specified.coords()),
             base_said_by=resolved.base_said_by,
+            read_said_by=reading.said_by if reading else "",
             n_tokens=_n_tokens(plan, tokeniser),
         )
         prepared.append(Prepared(resolved=resolved, entry=entry, tokenisers=tokenisers))
     return _with_last_bases(prepared)
+
+
+def _coords(reading: Reading | None) -> dict[str, str]:
+    if reading is None:
+        return {}
+    return {"read_at": reading.place + reading.exceptions, "read_token": reading.token}
+
+
+def reading_of(plan: Plan, tokeniser: Tokeniser) -> Reading:
+    """Find where rewards are read, after the first prompt; prompts do not differ in that.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is asked.
+    tokeniser : Tokeniser
+        Of a reward model.
+
+    Returns
+    -------
+    Reading
+        The place, and what decided it.
+    """
+    prompt = str(plan.prompts.table["text"].iloc[0])
+    return tokeniser.reading(prompt) if plan.words is None else tokeniser.reading(prompt, plan.words)
 
 
 def _n_tokens(plan: Plan, tokeniser: Tokeniser) -> tuple[int, ...] | None:
@@ -168,7 +196,7 @@ def _settings(plan: Plan, resolved: Resolved, tokeniser: Tokeniser) -> dict[str,
             else f"{head.__module__}.{getattr(head, '__qualname__', type(head).__qualname__)}"
         ),
         "label": source.label if rewards else None,
-        "read": model.read if rewards else None,
+        "read": resolved.rule.setting() if rewards else None,
     }
 
 

@@ -14,6 +14,7 @@ from valuebias.scoring.bases import Origin, stated_base
 from valuebias.scoring.facts import Facts, family_of, read_config, read_facts, read_raw
 from valuebias.scoring.hub import Located, fetch_weights, locate
 from valuebias.scoring.models import Model
+from valuebias.scoring.reading import Rule, rule_of
 
 __all__ = ["Resolved", "resolve"]
 
@@ -22,6 +23,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 _HEAD = re.compile(r"(?:^|\.)(?:score|classifier)(?:\.\w+)?\.weight")
 _LM_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight")
+_LAST = Rule(None, "read='last'")
 _AUTO = {"reward": "AutoModelForSequenceClassification", "logprob": "AutoModelForCausalLM"}
 
 
@@ -43,6 +45,8 @@ class Resolved:
         The commit of the hub's repository, where the model came from there.
     base_said_by : str
         What names the base: "the specification", a file, or nothing.
+    rule : Rule
+        Where the reward is read.
     """
 
     source: Source
@@ -51,6 +55,7 @@ class Resolved:
     tokenizer: Path
     commit: str | None = None
     base_said_by: str = ""
+    rule: Rule = _LAST
 
 
 def resolve(
@@ -114,12 +119,15 @@ def resolve(
         labels=_label_count(shapes) if kind == "reward" else 0,
         n_params=weights.count(shapes) if shapes else None,
     )
+    rule = _rule(model, located, facts) if kind == "reward" else _LAST
     source = Source(
         name=model.name,
         folder=located.folder,
         file=located.file,
         kind=kind,
         head=model.head,
+        own_code=rule.own_code and model.head == "logits",
+        as_own=kind == "reward" and model.read == "own",
         label=_label(model, facts, kind) if with_weights else 0,
         labels=len(facts.labels) or None,
         dtype=model.dtype,
@@ -136,7 +144,21 @@ def resolve(
     )
     origin = _origin(filled, located)
     filled = replace(filled, base=origin.base or None)
-    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by)
+    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by, rule)
+
+
+def _rule(model: Model, located: Located, facts: Facts) -> Rule:
+    """Decide where the reward is read."""
+    wanted = read_raw(located.folder, model.name).get("auto_map")
+    coded = isinstance(wanted, dict) and _AUTO["reward"] in wanted and not _is_gguf(located.file)
+    return rule_of(
+        model.read,
+        head=model.head,
+        padding=facts.pad_token_id,
+        classifier=facts.architecture.endswith("ForSequenceClassification"),
+        own_code=coded and model.trust_remote_code and model.head == "logits",
+        name=model.name,
+    )
 
 
 def _origin(model: Model, located: Located) -> Origin:
