@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
 
 __all__ = [
+    "ADAPTER",
     "Shape",
     "expected",
     "from_files",
@@ -30,6 +32,7 @@ __all__ = [
     "takes_trees",
 ]
 
+ADAPTER = "adapter_config.json"
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
 
@@ -192,6 +195,9 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
     else:
         options["gguf_file"] = source.file
         options["quantization_config"] = _dequantised(source.file)
+    if (Path(source.folder) / ADAPTER).is_file():
+        # Else it would be put on top of the weights. It is looked for in a folder that is not there.
+        options["adapter_kwargs"] = {"subfolder": "no adapter"}
     if spread:
         options["device_map"] = "auto"
     if not own_attention:
@@ -204,6 +210,12 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
             f"{source.name}: transformers cannot load {str(source.folder)!r} "
             f"({type(error).__name__}: {error})."
         ) from error
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueBiasError(
+            f"{source.name}: this version of transformers puts the adapter in "
+            f"{str(source.folder)!r} ({ADAPTER}) on top of the weights beside it. Move the files "
+            "that begin with 'adapter_' to another folder, to score the weights as they are."
+        )
     return model, set(info["missing_keys"])
 
 

@@ -182,6 +182,7 @@ class TorchModel(LoadedModel):
         if self._autocast_all and source.kind == "reward":
             wide_heads.autocast_inside(head.body, device.type)
             self._autocast_all = False
+        self._adapter = source.file is None and (source.folder / loading.ADAPTER).is_file()
         self.device = str(device)
         self.dtype = "bfloat16 autocast" if self._autocast else source.dtype
         self.vocabulary = loading.shape(model.config).vocab_size
@@ -197,6 +198,7 @@ class TorchModel(LoadedModel):
             "threads": torch.get_num_threads(),
             "prepacked_layers": self._prepacked,
             **({"device_name": name} if name else {}),
+            **({"adapter": "beside the weights, not applied"} if self._adapter else {}),
         }
 
     def forward(self, pack: Pack) -> Floats:

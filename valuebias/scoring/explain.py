@@ -31,6 +31,11 @@ __all__ = ["Explanation", "explain"]
 _BUDGET = 1024
 # Of a vocabulary's blocks, how many are laid out to stand for the rest.
 _SAMPLE = 2
+_ADAPTER = "adapter_config.json"
+_BESIDE = (
+    f"an adapter ({_ADAPTER}) lies beside the weights. It is not applied: the weights are taken to "
+    "have it merged in. If they have not, merge it first (peft: merge_and_unload)."
+)
 _EFFICIENCY = {"cpu": 0.8, "cuda": 0.5, "mps": 0.5}
 """The share of its matrix-product speed that a device reaches, as our benchmarks found roughly."""
 
@@ -212,6 +217,8 @@ def explain(
         tokeniser = Tokeniser(resolved)
         if plan.kind == "reward":
             read.append(f"{model.name}: the reward is read {reading_of(plan, tokeniser)}.")
+        if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
+            read.append(f"{model.name}: {_BESIDE}")
         counts = _count(plan, engine, tokeniser, resolved.facts, given or _BUDGET)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed

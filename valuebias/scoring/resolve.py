@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from valuebias.backends.base import Source
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring import weights
 from valuebias.scoring.bases import Origin, stated_base
+from valuebias.scoring.companions import code_files, tell
 from valuebias.scoring.facts import Facts, family_of, read_config, read_facts, read_raw
 from valuebias.scoring.hub import Located, fetch_weights, locate
 from valuebias.scoring.models import Model
@@ -111,6 +114,9 @@ def resolve(
             shapes |= weights.tensors(path)
         own = located.folder / "config.json"
         sha256 = weights.digest([*files, *([own] if own.is_file() else [])])
+        if model.trust_remote_code:
+            code = tell(located.folder, code_files(located.folder))
+            sha256 = hashlib.sha256(f"{sha256} {code}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
         _check_head(model, shapes, located.file, kind, tied)
     facts = read_facts(
@@ -176,7 +182,10 @@ def _check_code(model: Model, located: Located, kind: Kind) -> None:
     """Refuse a model that needs code of others which is not trusted."""
     raw = read_raw(located.folder, model.name)
     wanted = raw.get("auto_map")
-    if model.trust_remote_code or not isinstance(wanted, dict):
+    if not isinstance(wanted, dict):
+        return
+    if model.trust_remote_code:
+        _refuse_code_elsewhere(model, wanted)
         return
     if not {_AUTO[kind], "AutoConfig"} & set(wanted):
         return
@@ -191,6 +200,20 @@ def _check_code(model: Model, located: Located, kind: Kind) -> None:
         "comes with it. Read that code; if you trust it, give trust_remote_code=True"
         + (" and the commit as revision=." if located.repository else ".")
     )
+
+
+def _refuse_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
+    """Refuse code out of another repository: it would be its newest, whatever is pinned here."""
+    for entry in wanted.values():
+        for reference in entry if isinstance(entry, list | tuple) else [entry]:
+            if isinstance(reference, str) and "--" in reference:
+                elsewhere = reference.partition("--")[0]
+                raise ValueBiasError(
+                    f"The config.json of {model.name!r} takes its code from the repository "
+                    f"{elsewhere!r} (auto_map: {reference!r}), which nothing pins. Copy that "
+                    "code's .py files into the model's folder, and leave "
+                    f"{elsewhere + '--'!r} out of auto_map."
+                )
 
 
 def _files(located: Located, name: str) -> list[Path]:
