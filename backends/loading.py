@@ -196,7 +196,7 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
         options["gguf_file"] = source.file
         options["quantization_config"] = _dequantised(source.file)
     if (Path(source.folder) / ADAPTER).is_file():
-        # Else it would be put on top of the weights. It is looked for in a folder that is not there.
+        # It would be put on top of the weights, so it is looked for where there is none.
         options["adapter_kwargs"] = {"subfolder": "no adapter"}
     if spread:
         options["device_map"] = "auto"

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from valuebias.backends.base import Backend, Kind, Source
+from valuebias.backends.base import Backend, Kind, Source, reading_place
 from valuebias.backends.registry import backend_names, get_backend
 from valuebias.backends.samples import ARCHITECTURES, WINDOW, lay_out
 from valuebias.backends.testing_models import (
@@ -342,6 +342,34 @@ class BackendTests:
             return
         expected = models.reference(self.architectures[0], "reward").rewards(conversations)
         self.assert_close(read_rewards(model, conversations), expected)
+
+    @pytest.mark.parametrize("padding", [PADDING, None])
+    def test_rewards_are_those_of_the_models_own_class(
+        self, models: Models, architecture: str, padding: int | None
+    ) -> None:
+        """Padding nowhere, inside, and once or more at the end, where the class passes over it."""
+        if padding is None and not self.reads_padding:
+            pytest.skip("engines that skip padding need one")
+        plain = sample(seed=18)
+        for ids, places in zip(plain, ([-1], [-1, -2, -3], [0], [3, -1]) * 3, strict=False):
+            for place in places:
+                ids[place] = PADDING
+        model = models.load(architecture, "reward", padding=padding, as_own=True)
+        expected = models.reference(architecture, "reward", padding=padding).own_rewards(plain)
+        cut = [ids[: reading_place(ids, padding) + 1] for ids in plain]
+        assert (cut == plain) == (padding is None)
+        self.assert_close(read_rewards(model, cut), expected)
+
+    def test_heads_compute_in_float32(self, models: Models) -> None:
+        """Whatever the body computes in: a product of eight bits would make many rewards alike."""
+        conversations = sample(seed=19)
+        for dtype in sorted(set(models.engine.dtypes()) & {"bfloat16", "float16"}):
+            found = read_rewards(
+                models.load(self.architectures[0], "reward", dtype=dtype), conversations
+            )
+            assert len(set(found.tolist())) == len(conversations)
+            bits = 16 if dtype == "bfloat16" else 13
+            assert np.count_nonzero(found.view(np.uint32) % 2**bits) > len(found) / 2
 
     # --- forward has no side effects ------------------------------------------------------------
 

@@ -69,6 +69,8 @@ class Models:
         head: str | Callable[[Any], Any] = "logits",
         dtype: str = "float32",
         vocabulary: int = VOCABULARY,
+        padding: int | None = PADDING,
+        as_own: bool = False,
         broken: bool = False,
         skip: bool = True,
     ) -> LoadedModel:
@@ -79,12 +81,13 @@ class Models:
             pytest.skip(f"the backend does not compute kind={kind!r}, and says so")
         if skip and (architecture, kind) in self._tests.refused:
             pytest.skip(f"the backend does not support {architecture} for kind={kind!r}")
-        folder = self._write(architecture, kind, labels, vocabulary, broken)
+        folder = self._write(architecture, kind, labels, vocabulary, padding, broken)
         source = Source(
             name=folder.name,
             folder=folder,
             kind=kind,
             head=head,
+            as_own=as_own,
             label=label,
             dtype=dtype,
             weights_sha256=_digest(folder),
@@ -94,10 +97,16 @@ class Models:
         return self._loaded[source]
 
     def reference(
-        self, architecture: str, kind: Kind, *, labels: int = 1, vocabulary: int = VOCABULARY
+        self,
+        architecture: str,
+        kind: Kind,
+        *,
+        labels: int = 1,
+        vocabulary: int = VOCABULARY,
+        padding: int | None = PADDING,
     ) -> WholeConversations:
         """Load a model with transformers."""
-        folder = self._write(architecture, kind, labels, vocabulary, broken=False)
+        folder = self._write(architecture, kind, labels, vocabulary, padding, broken=False)
         if folder not in self._references:
             self._references[folder] = WholeConversations(folder, kind)
         return self._references[folder]
@@ -109,9 +118,16 @@ class Models:
                 model.close()
 
     def _write(
-        self, architecture: str, kind: Kind, labels: int, vocabulary: int, broken: bool
+        self,
+        architecture: str,
+        kind: Kind,
+        labels: int,
+        vocabulary: int,
+        padding: int | None,
+        broken: bool,
     ) -> Path:
         name = f"{architecture}-{kind}-{labels}-{vocabulary}{'-broken' * broken}"
+        name += "" if padding == PADDING else f"-padding-{padding}"
         folder = self._folder / name
         if not folder.exists():
             write_model(
@@ -121,7 +137,7 @@ class Models:
                 labels=labels,
                 vocabulary=vocabulary,
                 special={
-                    "pad_token_id": PADDING,
+                    "pad_token_id": padding,
                     "bos_token_id": BEGINNING,
                     "eos_token_id": ENDING,
                 },

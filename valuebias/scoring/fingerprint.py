@@ -77,7 +77,7 @@ def fingerprint(function: Callable[..., Any]) -> str:
     try:
         walk.add(function, "it")
     except RecursionError as error:
-        raise Unknowable("it reaches more, one thing inside another, than can be followed") from error
+        raise Unknowable("it reaches further than can be followed") from error
     return walk.digest.hexdigest()
 
 

@@ -154,7 +154,7 @@ def reading_of(plan: Plan, tokeniser: Tokeniser) -> Reading:
         The place, and what decided it.
     """
     prompt = str(plan.prompts.table["text"].iloc[0])
-    return tokeniser.reading(prompt) if plan.words is None else tokeniser.reading(prompt, plan.words)
+    return tokeniser.reading(prompt, *([] if plan.words is None else [plan.words]))
 
 
 def _n_tokens(plan: Plan, tokeniser: Tokeniser) -> tuple[int, ...] | None:

@@ -68,8 +68,8 @@ def listed(folder: Path, name: str) -> list[str]:
         found = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueBiasError(
-            f"The index of the weights of {name!r}, {index.name}, cannot be read ({error!r}). Download "
-            "or save the model again."
+            f"The index of the weights of {name!r}, {index.name}, cannot be read ({error!r}). "
+            "Download or save the model again."
         ) from error
     if not found or any(Path(file).name != file for file in found):
         raise ValueBiasError(f"The index of the weights of {name!r} names no proper file: {found}.")
