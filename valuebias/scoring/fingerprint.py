@@ -301,7 +301,7 @@ _OF_CLASSES = frozenset(
     "__firstlineno__", "__static_attributes__", "__annotate__", "__annotate_func__",
     "__annotations_cache__", "__abstractmethods__", "_abc_impl", "__match_args__",
     "__dataclass_fields__", "__dataclass_params__", "__parameters__", "__orig_bases__",
-    "__getstate__",
+    "__slotnames__",
 }  # fmt: skip
 """What a class has that says nothing of what its instances compute, or says it again."""
 
