@@ -115,23 +115,29 @@ def load(
 
 def _demand_own(model: Any, head: Head, source: Source) -> None:
     """Compare rewards with those of the model's own class, on conversations that end in padding."""
-    text = model.config.get_text_config()
-    padding, size = text.pad_token_id, shape(model.config).vocab_size
+    padding, size = model.config.get_text_config().pad_token_id, shape(model.config).vocab_size
     place = model.get_input_embeddings().weight.device
-    for ids in _padded(size, padding):
-        row = torch.from_numpy(ids)[None].to(place)
-        with torch.inference_mode():
-            theirs = model(row).logits
-            hidden = head.hidden(row)[0, [reading_place(ids, padding)]]
-            ours = head.rewards(hidden)
-        if theirs.ndim != 2 or not _near(ours, theirs[:, source.label]):
-            raise ValueBiasError(
-                f"{source.name}: {type(model).__name__} gives a conversation the reward "
-                f"{theirs.flatten()[0].item():.4g}, and its layer 'score' gives "
-                f"{ours.item():.4g} at the last token that is not padding. So the class reads "
-                "elsewhere, or does more than that layer. Give read='last' to take the layer at "
-                "the end of the conversation, or head= a function of the hidden states."
-            )
+    ours, theirs = [], []
+    with torch.inference_mode():
+        for ids in _padded(size, padding):
+            row = torch.from_numpy(ids)[None].to(place)
+            # Cut as the core cuts conversations: where later tokens matter, that shows as well.
+            cut = row[:, : reading_place(ids, padding) + 1]
+            ours.append(head.rewards(head.hidden(cut)[:, -1])[0].cpu())
+            logits = model(row).logits.float().cpu()
+            theirs.append(logits[0, source.label] if logits.ndim == 2 else logits.flatten()[0])
+    found, expected = torch.stack(ours), torch.stack(theirs)
+    # Where a model gives no numbers, scoring says so.
+    if not expected.isfinite().all() or _alike(found, expected, source.dtype):
+        return
+    worst = int((found - expected).abs().argmax())
+    raise ValueBiasError(
+        f"{source.name}: {type(model).__name__} gives a conversation the reward "
+        f"{expected[worst]:.4g}, and its layer 'score' gives {found[worst]:.4g} at the last token "
+        "that is not padding. So the class reads elsewhere, or does more than that layer. Give "
+        "read='last' to take the layer at the end of the conversation, or head= a function of the "
+        "hidden states."
+    )
 
 
 def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
@@ -142,12 +148,6 @@ def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dty
         for ids, places in zip(made[1:], ([4], [9], [3, 8, 9]), strict=True):
             ids[places] = padding
     return made
-
-
-def _near(ours: Tensor, theirs: Tensor) -> bool:
-    # Where a model gives no numbers, scoring says so.
-    close = torch.isclose(ours, theirs.float(), rtol=1e-3, atol=1e-5, equal_nan=True)
-    return bool(close.all())
 
 
 def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:

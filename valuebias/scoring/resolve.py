@@ -118,7 +118,8 @@ def resolve(
             code = tell(located.folder, code_files(located.folder))
             sha256 = hashlib.sha256(f"{sha256} {code}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
-        _check_head(model, shapes, located.file, kind, tied)
+        if not (kind == "reward" and _own_code(model, located)):
+            _check_head(model, shapes, located.file, kind, tied)
     facts = read_facts(
         config,
         name=model.name,
@@ -155,16 +156,22 @@ def resolve(
 
 def _rule(model: Model, located: Located, facts: Facts) -> Rule:
     """Decide where the reward is read."""
-    wanted = read_raw(located.folder, model.name).get("auto_map")
-    coded = isinstance(wanted, dict) and _AUTO["reward"] in wanted and not _is_gguf(located.file)
     return rule_of(
         model.read,
         head=model.head,
         padding=facts.pad_token_id,
         classifier=facts.architecture.endswith("ForSequenceClassification"),
-        own_code=coded and model.trust_remote_code and model.head == "logits",
+        own_code=_own_code(model, located),
         name=model.name,
     )
+
+
+def _own_code(model: Model, located: Located) -> bool:
+    """Tell whether logits are those of a class that comes with the model."""
+    if not model.trust_remote_code or model.head != "logits" or _is_gguf(located.file):
+        return False
+    wanted = read_raw(located.folder, model.name).get("auto_map")
+    return isinstance(wanted, dict) and _AUTO["reward"] in wanted
 
 
 def _origin(model: Model, located: Located) -> Origin:
