@@ -36,6 +36,7 @@ from valuebias.backends.testing_models import (
     Models,
     contents,
     pack_for,
+    padded,
     read_rewards,
     sample,
     sealed,
@@ -350,15 +351,22 @@ class BackendTests:
         """Padding nowhere, inside, and once or more at the end, where the class passes over it."""
         if padding is None and not self.reads_padding:
             pytest.skip("engines that skip padding need one")
-        plain = sample(seed=18)
-        for ids, places in zip(plain, ([-1], [-1, -2, -3], [0], [3, -1]) * 3, strict=False):
-            for place in places:
-                ids[place] = PADDING
+        plain = padded(sample(seed=18))
         model = models.load(architecture, "reward", padding=padding, as_own=True)
         expected = models.reference(architecture, "reward", padding=padding).own_rewards(plain)
         cut = [ids[: reading_place(ids, padding) + 1] for ids in plain]
         assert (cut == plain) == (padding is None)
         self.assert_close(read_rewards(model, cut), expected)
+
+    def test_what_a_models_own_code_puts_out_is_its_own(self, models: Models) -> None:
+        """The model's own output for the whole conversation, or a refusal when it is loaded."""
+        conversations = padded(sample(seed=21))
+        try:
+            model = models.load(self.architectures[0], "reward", own_code=True)
+        except ValueBiasError:
+            return
+        expected = models.reference(self.architectures[0], "reward").own_rewards(conversations)
+        self.assert_close(read_rewards(model, conversations), expected)
 
     def test_heads_compute_in_float32(self, models: Models) -> None:
         """Whatever the body computes in: a product of eight bits would make many rewards alike."""

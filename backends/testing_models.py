@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "contents",
     "pack_for",
+    "padded",
     "read_rewards",
     "sample",
     "sealed",
@@ -71,6 +72,7 @@ class Models:
         vocabulary: int = VOCABULARY,
         padding: int | None = PADDING,
         as_own: bool = False,
+        own_code: bool = False,
         broken: bool = False,
         skip: bool = True,
     ) -> LoadedModel:
@@ -88,6 +90,7 @@ class Models:
             kind=kind,
             head=head,
             as_own=as_own,
+            own_code=own_code,
             label=label,
             dtype=dtype,
             weights_sha256=_digest(folder),
@@ -160,6 +163,14 @@ def sample(
         seed=seed, vocabulary=vocabulary - 10, shared=shared, branches=branches
     )
     return [[10 + id_ for id_ in ids] for ids in made]
+
+
+def padded(conversations: list[list[int]]) -> list[list[int]]:
+    """Put padding into some conversations: at the end, several times there, and elsewhere."""
+    for ids, places in zip(conversations, ([-1], [-1, -2, -3], [0], [3, -1]) * 3, strict=False):
+        for place in places:
+            ids[place] = PADDING
+    return conversations
 
 
 def read_rewards(model: LoadedModel, conversations: Conversations) -> npt.NDArray[np.float32]:
