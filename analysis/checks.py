@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.bases import doubtful_bases
 from valuebias.analysis.grouping import shared_models
+from valuebias.analysis.reading import reading_notes
 from valuebias.errors import some
 from valuebias.schema import model_table
 
@@ -295,6 +296,12 @@ def _bases(data: Data) -> Iterator[Finding]:
         yield from (Finding(*found) for found in doubtful_bases(model_table(data.ds)))
 
 
+def _reading(data: Data) -> Iterator[Finding]:
+    for note in reading_notes(model_table(data.ds)):
+        severity = "warning" if note.headline else "note"
+        yield Finding(severity, "model", f"{note.text[0].upper()}{note.text[1:]}")
+
+
 def _shared_models(data: Data) -> Iterator[Finding]:
     if not {"numerator", "denominator"} <= set(data.ds.coords):
         return
@@ -339,6 +346,7 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "extreme scores": _extreme_scores,
     "families": _families,
     "bases": _bases,
+    "reading": _reading,
     "shared models": _shared_models,
     "framings": _framings,
 }

@@ -185,7 +185,8 @@ def _is_number(node: ast.expr, most: float) -> bool:
     inner = node.operand if isinstance(node, ast.UnaryOp) else node
     return (
         isinstance(inner, ast.Constant)
-        and type(inner.value) in (int, float)
+        and isinstance(inner.value, int | float)
+        and not isinstance(inner.value, bool)
         and abs(inner.value) <= most
     )
 

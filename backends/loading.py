@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from valuebias.backends import attention
-from valuebias.backends.base import Pack, Source, conversations
+from valuebias.backends.base import Pack, Source, conversations, reading_place
 from valuebias.backends.gguf_loading import load_gguf
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
 
 __all__ = [
+    "ADAPTER",
     "Shape",
     "expected",
     "from_files",
@@ -31,6 +33,7 @@ __all__ = [
     "takes_trees",
 ]
 
+ADAPTER = "adapter_config.json"
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
 
@@ -99,12 +102,53 @@ def load(
     if not spread:
         model.to(device)
     head = Head(model, source)
-    if source.kind == "reward" and source.head == "logits" and not hasattr(model, "score"):
+    named = source.kind == "reward" and source.head == "logits" and not source.own_code
+    if named and not isinstance(getattr(model, "score", None), nn.Module):
         raise ValueBiasError(
             f"{source.name}: {type(model).__name__} has no classification head called 'score'. "
             "Give head='score' for a model whose own output has a score, or a callable."
         )
+    if named and source.as_own:
+        with quiet(), nullcontext() if own_attention else own(model):
+            _demand_own(model, head, source)
     return model, head
+
+
+def _demand_own(model: Any, head: Head, source: Source) -> None:
+    """Compare rewards with those of the model's own class, on conversations that end in padding."""
+    padding, size = model.config.get_text_config().pad_token_id, shape(model.config).vocab_size
+    place = model.get_input_embeddings().weight.device
+    ours, theirs = [], []
+    with torch.inference_mode():
+        for ids in _padded(size, padding):
+            row = torch.from_numpy(ids)[None].to(place)
+            # Cut as the core cuts conversations: where later tokens matter, that shows as well.
+            cut = row[:, : reading_place(ids, padding) + 1]
+            ours.append(head.rewards(head.hidden(cut)[:, -1])[0].cpu())
+            logits = model(row).logits.float().cpu()
+            theirs.append(logits[0, source.label] if logits.ndim == 2 else logits.flatten()[0])
+    found, expected = torch.stack(ours), torch.stack(theirs)
+    # Where a model gives no numbers, scoring says so.
+    if not expected.isfinite().all() or _alike(found, expected, source.dtype):
+        return
+    worst = int((found - expected).abs().argmax())
+    raise ValueBiasError(
+        f"{source.name}: {type(model).__name__} gives a conversation the reward "
+        f"{expected[worst]:.4g}, and its layer 'score' gives {found[worst]:.4g} at the last token "
+        "that is not padding. So the class reads elsewhere, or does more than that layer. Give "
+        "read='last' to take the layer at the end of the conversation, or head= a function of the "
+        "hidden states."
+    )
+
+
+def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    """Make conversations with the padding token nowhere, in the middle, and at the end."""
+    rng = np.random.default_rng(1)
+    made = [rng.integers(0, vocabulary, 10) for _ in range(4)]
+    if padding is not None and 0 <= padding < vocabulary:
+        for ids, places in zip(made[1:], ([4], [9], [3, 8, 9]), strict=True):
+            ids[places] = padding
+    return made
 
 
 def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:
@@ -147,6 +191,9 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
     }
     if source.labels is not None and family is transformers.AutoModelForSequenceClassification:
         options["num_labels"] = source.labels
+    if source.file is None and (Path(source.folder) / ADAPTER).is_file():
+        # It would be put on top of the weights, so it is looked for where there is none.
+        options["adapter_kwargs"] = {"subfolder": "no adapter"}
     if spread:
         options["device_map"] = "auto"
     if not own_attention:
@@ -162,6 +209,12 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
             f"{source.name}: transformers cannot load {str(source.folder)!r} "
             f"({type(error).__name__}: {error})."
         ) from error
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueBiasError(
+            f"{source.name}: this version of transformers puts the adapter in "
+            f"{str(source.folder)!r} ({ADAPTER}) on top of the weights beside it. Move the files "
+            "that begin with 'adapter_' to another folder, to score the weights as they are."
+        )
     return model, set(info["missing_keys"])
 
 

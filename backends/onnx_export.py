@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "GRAPH", "MANIFEST", "export", "key", "read_manifest"]
 
-FORMAT = 2
+FORMAT = 3
 """Counts the changes of the graph's inputs, outputs or meaning."""
 GRAPH = "model.onnx"
 MANIFEST = "valuebias.json"

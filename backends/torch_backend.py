@@ -118,7 +118,7 @@ class TorchBackend(Backend):
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = self._device()
-        whole = self.attention == "whole" or source.head == "score"
+        whole = self.attention == "whole" or source.head == "score" or source.own_code
         model, head = loading.load(
             source, device=device, spread=self.device == "map", own_attention=whole
         )
@@ -163,7 +163,7 @@ class TorchModel(LoadedModel):
         device: torch.device,
         whole: bool,
     ) -> None:
-        from valuebias.backends import loading, prepacked
+        from valuebias.backends import loading, prepacked, wide_heads
 
         self._model, self._head, self._source = model, head, source
         self._place, self._whole = device, whole
@@ -178,6 +178,11 @@ class TorchModel(LoadedModel):
         self._prepacked = 0
         if device.type == "cpu" and not whole and prepacked.possible(self._dtype):
             self._prepacked = prepacked.prepack(head.body, self._dtype)
+        self._autocast_all = self._autocast and not self._prepacked
+        if self._autocast_all and source.kind == "reward":
+            wide_heads.autocast_inside(head.body, device.type)
+            self._autocast_all = False
+        self._adapter = source.file is None and (source.folder / loading.ADAPTER).is_file()
         self.device = str(device)
         self.dtype = "bfloat16 autocast" if self._autocast else source.dtype
         self.vocabulary = loading.shape(model.config).vocab_size
@@ -193,6 +198,7 @@ class TorchModel(LoadedModel):
             "threads": torch.get_num_threads(),
             "prepacked_layers": self._prepacked,
             **({"device_name": name} if name else {}),
+            **({"adapter": "beside the weights, not applied"} if self._adapter else {}),
         }
 
     def forward(self, pack: Pack) -> Floats:
@@ -245,7 +251,7 @@ class TorchModel(LoadedModel):
 
         import torch
 
-        if self._autocast and not self._prepacked:
+        if self._autocast_all:
             return torch.autocast(self._place.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -265,13 +271,14 @@ class TorchModel(LoadedModel):
         import torch
 
         paths, which, place = conversations(pack)
-        if self._source.head == "score":
+        if self._source.head == "score" or self._source.own_code:
             # The model reads where it likes, so a conversation that another goes on is run too.
             cut = [paths[w][: p + 1] for w, p in zip(which, place, strict=True)]
             rewards = np.empty(len(cut), dtype=np.float32)
             for batch in _batches(cut):
                 ids = torch.from_numpy(np.stack([pack.ids[cut[i]] for i in batch]))
-                rewards[batch] = self._head.own_score(ids.to(self._place))
+                own = self._head.own_rewards(ids.to(self._place))
+                rewards[batch] = own.float().cpu().numpy()
             return rewards
         rows: dict[int, torch.Tensor] = {}
         for batch in _batches(paths):

@@ -13,7 +13,7 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.fit_result import Fit
-from valuebias.schema import validate
+from valuebias.schema import model_table, validate
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -300,6 +300,7 @@ def _fit_hierarchical(
     )
     from valuebias.analysis.notes import as_records
     from valuebias.analysis.priors import as_prior
+    from valuebias.analysis.reading import reading_notes
     from valuebias.progress import progress_bar
     from valuebias.provenance import record
 
@@ -310,7 +311,8 @@ def _fit_hierarchical(
     problem = make_problem(data, Model(**options), as_prior(prior))
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
-    notes = consequences(crossing) + plain_fit_notes(crossing.design)
+    notes = consequences(crossing) + reading_notes(model_table(data))
+    notes += plain_fit_notes(crossing.design)
     if numbers["tune"] is None:
         numbers["tune"] = _TUNE[crossing.complete]
     with progress_bar("sampling", shown=progress) as advance:

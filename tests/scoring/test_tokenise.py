@@ -181,16 +181,18 @@ def pad_is_eos(folder: Path) -> Path:
     return folder
 
 
-def test_the_reading_place_is_that_of_transformers_where_asked_for(tmp_path: Path) -> None:
+def test_the_reading_place_is_that_of_transformers_unless_another_is_asked_for(
+    tmp_path: Path,
+) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
     path = pad_is_eos(tmp_path / "rm")
     model = AutoModelForSequenceClassification.from_pretrained(path).eval()
-    sources = {read: resolve(Model(str(path), read=read), kind="reward") for read in ("last",)}
-    sources["last-non-pad"] = resolve(Model(str(path), read="last-non-pad"), kind="reward")
-    (last,) = Tokeniser(sources["last"]).rewards(PROMPT, ["love"])
-    (non_pad,) = Tokeniser(sources["last-non-pad"]).rewards(PROMPT, ["love"])
+    reads = ("last", "last-non-pad", "own")
+    sources = [resolve(Model(str(path), read=read), kind="reward") for read in reads]
+    last, non_pad, own_ = (Tokeniser(source).rewards(PROMPT, ["love"])[0] for source in sources)
+    assert own_.tolist() == non_pad.tolist()
     assert last[-1] == 2
     assert non_pad.tolist() == last[:-1].tolist()
     with torch.no_grad():

@@ -45,7 +45,7 @@ class Facts:
     max_length : int or None
         The longest conversation.
     pad_token_id : int or None
-        The padding token of the configuration.
+        The padding token of the configuration, of its text part where it has several.
     labels : tuple of str
         The labels of the classification head, by number.
     n_params : float
@@ -202,7 +202,7 @@ def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | 
         # Qwen states a window and then does not use it.
         window=int(window) if window and getattr(config, "use_sliding_window", True) else None,
         max_length=int(longest) if longest else None,
-        pad_token_id=getattr(config, "pad_token_id", None),
+        pad_token_id=getattr(_text_part(config), "pad_token_id", None),
         labels=_labels(config, labels),
         n_params=float(n_params or 0),
     )
@@ -230,6 +230,11 @@ def family_of(facts: Facts) -> str:
         if facts.model_type.startswith(start):
             return family
     return facts.model_type.partition("_")[0].capitalize()
+
+
+def _text_part(config: Any) -> Any:
+    """Give the part that transformers' own classifiers ask for the padding token."""
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _check_text(config: Any, name: str) -> None:

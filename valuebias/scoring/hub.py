@@ -154,7 +154,7 @@ def fetch_weights(located: Located, *, name: str, download: bool) -> Located:
 
     if is_complete(located.folder):
         return located
-    if download and file is None and not (located.folder / INDEX).is_file():
+    if download and wanted == [SINGLE]:
         names = _names_there(located, name)
         if SINGLE not in names:
             refuse_without(names, f"hub: {located.repository}", name)

@@ -18,6 +18,7 @@ import yaml
 
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema.contract import STAGES, demand_unique
+from valuebias.scoring.reading import READS
 from valuebias.tables import parse_csv, read_text, read_yaml
 
 __all__ = ["PLAIN", "Model", "check_template", "is_jinja", "model_tables", "path_of", "read_models"]
@@ -26,7 +27,6 @@ PLAIN = "{prompt}\n{response}"
 """What ``template="plain"`` stands for."""
 _DTYPES = ("float32", "bfloat16", "float16")
 _HEADS = ("logits", "score")
-_READS = ("last", "last-non-pad")
 _PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
 _TEXTS = ("source", "name", "revision", "family", "base", "stage", "dtype", "read", "template")
@@ -65,13 +65,18 @@ class Model:
     head : {"logits", "score"} or callable
         Where the reward comes from: the logits of the classification head; the attribute ``score``
         of the output of a model with its own code; or a function of the hidden states after the
-        last norm, a torch.Tensor of shape (R, hidden), that returns rewards, shape (R,).
+        last norm, a torch.Tensor of float32, shape (R, hidden), that returns rewards, shape (R,).
+        All are computed in float32 from the hidden states, whatever `dtype` is.
     label : int or str, optional
         Which label of a head that has several, by number or by name.
-    read : {"last", "last-non-pad"}
-        Where the reward is read: at the last token of the conversation, or at the last one that is
-        not the padding token, as transformers' own classifiers do. They differ where a template
-        ends in the token that also pads.
+    read : {"own", "last", "last-non-pad"}
+        Where the reward is read. ``"own"``: where the model's own head reads it in a conversation
+        by itself. That is the last token that is not the padding of its configuration, as for all
+        classifiers of transformers; the last of all, where the configuration names no padding; and
+        wherever it likes, for a model with code of its own. A `head` that is a function is read as
+        the checkpoint's own head would be, if it is a classifier, else at the last token.
+        ``"last"``: at the end of the conversation. ``"last-non-pad"``: at the last token that is
+        not the padding. They differ where a template ends in the token that also pads.
     template : str
         ``"chat"``: the tokenizer's own chat template. ``"plain"``: the prompt, a new line, the
         response. Or a text with ``{prompt}`` and ``{response}``, or a chat template in Jinja. For
@@ -114,7 +119,7 @@ class Model:
     dtype: str = "float32"
     head: str | Callable[[Any], Any] = "logits"
     label: int | str | None = None
-    read: str = "last"
+    read: str = "own"
     template: str = "chat"
     prefix: str = "conversation"
     tokenizer: str | None = None
@@ -135,7 +140,7 @@ class Model:
             )
         if not self.name:
             object.__setattr__(self, "name", _name_of(self.source))
-        choices = {"dtype": _DTYPES, "read": _READS, "prefix": _PREFIXES, "stage": STAGES}
+        choices = {"dtype": _DTYPES, "read": READS, "prefix": _PREFIXES, "stage": STAGES}
         for field, known in choices.items():
             self._check_choice(field, known)
         if not callable(self.head):

@@ -54,6 +54,8 @@ class Entry:
         Which coords the user gave; the others are what its files say.
     base_said_by : str
         What names its base.
+    read_said_by : str
+        What decided at which token its rewards are read.
     n_tokens : tuple of int, optional
         How many tokens each word has; None where the responses are tokens.
     """
@@ -64,6 +66,7 @@ class Entry:
     settings: Mapping[str, Any]
     stated: tuple[str, ...] = ()
     base_said_by: str = ""
+    read_said_by: str = ""
     n_tokens: tuple[int, ...] | None = None
 
 

@@ -25,6 +25,7 @@ import pandas as pd
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.scoring.first_tokens import NO_TOKENS, Start, first_tokens
 from valuebias.scoring.places import Prefix, without_blanks
+from valuebias.scoring.reading import Reading, Rule, place_of
 from valuebias.scoring.resolve import Resolved
 from valuebias.scoring.templates import Said, template_of
 from valuebias.scoring.token_texts import token_texts
@@ -38,6 +39,7 @@ Integers = npt.NDArray[np.int64]
 _ANSWERS = ("a", "7", "Z", "u")
 _SHOWN = 60
 _SHOWN_FIRST = 3
+_LAST = Rule(None, "read='last'")
 # What a tokenizer gives before it is made into ids is a hundred times as large as they are.
 _AT_ONCE = 256
 _TAIL = 12
@@ -52,8 +54,6 @@ class Tokeniser:
         A resolved model; or a folder with a tokenizer, or a GGUF file.
     template : str, optional
         As in :class:`valuebias.scoring.models.Model`; by default the resolved model's, or "chat".
-    read : {"last", "last-non-pad"}, optional
-        Where the reward is read; by default as the resolved model says, or "last".
 
     Attributes
     ----------
@@ -75,7 +75,6 @@ class Tokeniser:
         where: Resolved | str | os.PathLike[str],
         *,
         template: str | None = None,
-        read: str | None = None,
     ) -> None:
         resolved = where if isinstance(where, Resolved) else None
         if resolved is not None:
@@ -85,7 +84,6 @@ class Tokeniser:
             trust = is_own and resolved.source.trust_remote_code
             path = resolved.tokenizer
             template = template or resolved.model.template
-            read = read or resolved.model.read
         else:
             path = Path(str(where)).expanduser()
             self._name = path.name
@@ -98,7 +96,7 @@ class Tokeniser:
             # A reward is always that of a conversation.
             prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
         self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
-        self._pad = self._pad_id() if read == "last-non-pad" else None
+        self._rule = resolved.rule if resolved is not None else _LAST
         self._first = first_tokens(loaded, path, self._name) if self._template.bos else NO_TOKENS
         self._changed = loaded.changed
         if self._first.bare:
@@ -168,7 +166,8 @@ class Tokeniser:
         Returns
         -------
         list of numpy.ndarray of int64
-            One a word. The reward is read at the last token.
+            One a word. The reward is read at the last token, and what the model's rule for reading
+            (:mod:`valuebias.scoring.reading`) passes over is not there.
 
         Raises
         ------
@@ -177,7 +176,7 @@ class Tokeniser:
             template leaves out or changes the prompt or the answer, or opens another turn after it.
         """
         texts = self._template.conversations(prompt, words, as_written=as_written)
-        return [self._cut(ids) for ids in self._encode(texts, words, any_length=any_length)]
+        return [self._rule.cut(ids) for ids in self._encode(texts, words, any_length=any_length)]
 
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
         """Put single tokens where the answer stands, without going through text.
@@ -207,7 +206,43 @@ class Tokeniser:
         before, after = self._around(prompt)
         ids = [np.concatenate([before, [token], after]).astype(np.int64) for token in tokens]
         self._check_ids(ids, [f"token {token}" for token in tokens])
-        return [self._cut(conversation) for conversation in ids]
+        return [self._rule.cut(conversation) for conversation in ids]
+
+    def reading(self, prompt: str, words: Sequence[str] = _ANSWERS) -> Reading:
+        """Find the token at which the reward is read.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+        words : sequence of str, optional
+            What the assistant says.
+
+        Returns
+        -------
+        Reading
+            Where, and what decided it.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`rewards` does, or if the template leaves the answer out.
+        """
+        before, after = self._around(prompt)
+        ids = self._encode(self._template.conversations(prompt, words), words)
+        return place_of(
+            self._rule,
+            ids,
+            n_before=len(before),
+            n_after=len(after),
+            name_token=self._named,
+        )
+
+    def _named(self, token: int) -> str:
+        text = str(self._tokenizer.decode([token], skip_special_tokens=False))
+        # Part of a character decodes to nothing that could be told from another part.
+        name = self._tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text
+        return f"{name!r} ({token})"
 
     def start(self, prompt: Said) -> Start:
         """Say what the model's texts begin with, and what decided that.
@@ -467,13 +502,6 @@ class Tokeniser:
                     "tokenizer by tokenizer=."
                 )
 
-    def _cut(self, conversation: Integers) -> Integers:
-        """Cut a conversation off after the token that the reward is read at."""
-        if self._pad is None:
-            return conversation
-        kept = np.flatnonzero(conversation != self._pad)
-        return conversation[: kept[-1] + 1 if len(kept) else 1]
-
     def _around(self, prompt: str) -> tuple[Integers, Integers]:
         """Find the ids before and after any answer."""
         texts = self._template.conversations(prompt, _ANSWERS)
@@ -488,16 +516,6 @@ class Tokeniser:
             )
         return ids[0][:before], rest[0][:after][::-1]
 
-    def _pad_id(self) -> int:
-        # transformers' classifiers go by the configuration, not by the tokenizer.
-        facts = self._facts
-        pad = self._tokenizer.pad_token_id if facts is None else facts.pad_token_id
-        if pad is None:
-            raise ValueBiasError(
-                f"The model {self._name!r} has no padding token, so read='last-non-pad' means "
-                "nothing. Give read='last'."
-            )
-        return int(pad)
 
 
 def _shared(a: Integers, b: Integers) -> int:
