@@ -113,7 +113,7 @@ def test_rewards_are_those_of_the_models_own_class(
     told = str(valuebias.explain(str(folder), lexicon=WORDS, prompts="superlatives"))
     said = {"end of answer": "the answer's last token", "end of conversation": "the end of the"}
     assert (
-        f"m: the reward is read {'' if place[0] == '1' else 'at '}{said.get(place, place)}" in told
+        f"'m': the reward is read {'' if place[0] == '1' else 'at '}{said.get(place, place)}" in told
     )
 
 
