@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from valuebias.backends.gguf_tokenizer import mended
 from valuebias.errors import ValueBiasError
 from valuebias.scoring.resolve import Resolved
 from valuebias.scoring.templates import Said, template_of
@@ -400,9 +401,12 @@ def _load(path: Path, name: str, *, trust: bool) -> Any:
     gguf = file if file is not None and file.lower().endswith(".gguf") else None
     options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
     try:
-        return AutoTokenizer.from_pretrained(
+        found = AutoTokenizer.from_pretrained(
             os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
         )
+        return found if gguf is None else mended(found, path, name)
+    except ValueBiasError:
+        raise
     # The tokenizers library raises a plain Exception for a damaged file.
     except Exception as error:
         raise ValueBiasError(
