@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from valuebias.backends import gguf_archs, gguf_rope
+from valuebias.backends.gguf_facts import refused
 from valuebias.backends.gguf_files import Contents, read_gguf
 from valuebias.errors import ValueBiasError
 
@@ -104,7 +105,7 @@ def _check_entries(contents: Contents, arch: gguf_archs.Arch, name: str) -> None
         if not key.startswith(start) or entry in known or value in _NEUTRAL.get(entry, ()):
             continue
         shown = f"{value:g}" if isinstance(value, float) else repr(value)
-        raise gguf_archs.refused(name, f"the entry {key} = {shown[:80]}")
+        raise refused(name, f"the entry {key} = {shown[:80]}")
 
 
 def _check_tensors(contents: Contents, arch: gguf_archs.Arch, name: str) -> None:
@@ -120,9 +121,9 @@ def _check_tensors(contents: Contents, arch: gguf_archs.Arch, name: str) -> None
         if beyond and tensor.startswith(beyond):
             continue
         if kind not in (known if kind == tensor else in_layers):
-            raise gguf_archs.refused(name, f"the tensor {tensor}")
+            raise refused(name, f"the tensor {tensor}")
     if "token_embd.weight" not in contents.shapes:
-        raise gguf_archs.refused(name, "no tensor token_embd.weight")
+        raise refused(name, "no tensor token_embd.weight")
 
 
 def _tokens(contents: Contents) -> dict[str, Any]:

@@ -184,8 +184,10 @@ def _copy_tokenizer(source: Source, folder: Path) -> None:
     if source.file is not None:
         from transformers import AutoTokenizer
 
+        from valuebias.backends.gguf_tokenizer import mended
+
         tokenizer = AutoTokenizer.from_pretrained(source.folder, gguf_file=source.file)
-        tokenizer.save_pretrained(folder)
+        mended(tokenizer, source.folder / source.file, source.name).save_pretrained(folder)
         return
     for pattern in _TOKENIZER:
         for file in source.folder.glob(pattern):

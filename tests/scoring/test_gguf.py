@@ -14,13 +14,23 @@ pytest.importorskip("torch")
 pytest.importorskip("gguf")
 pytest.importorskip("transformers")
 
+import gguf
 import gguf_models
+import published_tokenizers
 import tiny_models
 import torch
-from transformers import Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer
+from transformers import (
+    AutoTokenizer,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 from transformers import LlamaForSequenceClassification as LlamaReward
 
 import valuebias
+from valuebias.backends.gguf_tokenizer import mended
 from valuebias.errors import ValueBiasError
 from valuebias.scoring.models import Model
 from valuebias.scoring.resolve import resolve
@@ -157,3 +167,105 @@ def test_gguf_is_read_without_torch_being_imported(tmp_path: Path) -> None:
         f"read_gguf(Path({str(path)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- tokenizers -------------------------------------------------------------------------------
+
+
+def tokenizer_alone(path: Path, tokenizer: Any, arch: str, way: str, begins: bool | None) -> Path:
+    """Write a file that has a tokenizer, and next to nothing else."""
+    writer = gguf.GGUFWriter(path, arch)
+    gguf_models.add_tokenizer(writer, tokenizer, way, begins)
+    writer.add_tensor("token_embd.weight", np.zeros((4, 4), dtype=np.float32))
+    return finished(writer, path)
+
+
+def finished(writer: Any, path: Path) -> Path:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("way", "begins", "first"),
+    [
+        ("llama-bpe", None, 1),
+        ("llama-bpe", False, None),
+        ("smollm", None, None),
+        ("qwen2", True, 1),
+    ],
+)
+def test_the_first_token_is_that_of_the_file(
+    tmp_path: Path, way: str, begins: bool | None, first: int | None
+) -> None:
+    own = tiny_models.make_tokenizer()
+    path = tokenizer_alone(tmp_path / "a.gguf", own, "llama", way, begins)
+    found = mended(AutoTokenizer.from_pretrained(tmp_path, gguf_file="a.gguf"), path, "a")
+    assert found(PROMPT)["input_ids"][:1] == ([first] if first else own(PROMPT)["input_ids"][1:2])
+
+
+@pytest.mark.parametrize(
+    ("way", "begins", "said"),
+    [
+        ("deepseek-v3", True, r"tokenizer\.ggml\.pre = 'deepseek-v3'.*by tokenizer="),
+        ("default", True, r"tokenizer\.ggml\.pre = 'default'"),
+        ("tekken", None, r"no word on whether its first token stands before every text"),
+    ],
+)
+def test_a_way_that_transformers_does_not_know_is_refused(
+    tmp_path: Path, way: str, begins: bool | None, said: str
+) -> None:
+    model, tokenizer, entries = make(LlamaForCausalLM)
+    path = gguf_models.write(
+        model, tmp_path / "a.gguf", "llama", entries, tokenizer=tokenizer, way=way, begins=begins
+    )
+    with pytest.raises(ValueBiasError, match=said):
+        scores(path, "logprob")
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_the_blank_before_texts_is_that_of_the_file(tmp_path: Path, stated: bool) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    words = ["<unk>", "<s>", "</s>", "\u2581", "a", "\u2581a", "b"]
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(words)
+    writer.add_token_scores([float(-i) for i in range(len(words))])
+    writer.add_token_types([2, 3, 3, 1, 1, 1, 1])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_space_prefix(stated)
+    writer.add_tensor("token_embd.weight", np.zeros((4, 4), dtype=np.float32))
+    path = finished(writer, tmp_path / "a.gguf")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, gguf_file="a.gguf")
+    if stated:
+        assert mended(tokenizer, path, "a")("ab")["input_ids"] == [1, 5, 6]
+    else:
+        with pytest.raises(
+            ValueBiasError, match=r"add_space_prefix = False, .* puts a blank before"
+        ):
+            mended(tokenizer, path, "a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arch", "way"),
+    [("llama3_1", "llama", "llama-bpe"), ("qwen3", "qwen3", "qwen2"), ("gpt4o", "llama", "gpt-4o")],
+)
+def test_published_tokenizers_come_out_of_a_file_as_they_went_in(
+    name: str, arch: str, way: str, tmp_path: Path
+) -> None:
+    folder = published_tokenizers.published(name)
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    whole = PreTrainedTokenizerFast(
+        tokenizer_object=own,
+        bos_token="<|begin_of_text|>" if name == "llama3_1" else None,
+    )
+    path = tokenizer_alone(tmp_path / "a.gguf", whole, arch, way, None)
+    found = mended(AutoTokenizer.from_pretrained(tmp_path, gguf_file="a.gguf"), path, "a")
+    texts = [own.decode([i], skip_special_tokens=False) for i in range(0, own.get_vocab_size(), 9)]
+    for text in [*texts, PROMPT, " love\n\nfreedom 2023", "na\u00efve cafe\u0301"]:
+        assert found(text)["input_ids"] == own.encode(text).ids, text

@@ -112,9 +112,8 @@ def test_rewards_are_those_of_the_models_own_class(
     assert (np.abs(own - last).max() > 0.05) == (place != "end of conversation")
     told = str(valuebias.explain(str(folder), lexicon=WORDS, prompts="superlatives"))
     said = {"end of answer": "the answer's last token", "end of conversation": "the end of the"}
-    assert (
-        f"'m': the reward is read {'' if place[0] == '1' else 'at '}{said.get(place, place)}" in told
-    )
+    at = "" if place[0] == "1" else "at "
+    assert f"'m': the reward is read {at}{said.get(place, place)}" in told
 
 
 def test_the_token_is_named(tmp_path: Path) -> None:

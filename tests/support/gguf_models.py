@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ORDERS", "sizes", "write"]
+__all__ = ["ORDERS", "add_tokenizer", "sizes", "write"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -44,16 +44,22 @@ def write(
     extra: Mapping[str, np.ndarray] | None = None,
     drop: Sequence[str] = (),
     tokenizer: Any = None,
+    way: str = "llama-bpe",
+    begins: bool | None = True,
     max_tensors: int = 0,
 ) -> Path:
-    """Write a model, and split it where `max_tensors` is given."""
+    """Write a model, and split it where `max_tensors` is given.
+
+    Its tokenizer takes texts apart the `way` that llama.cpp calls so, and `begins` with its first
+    token; None does not say.
+    """
     import gguf
 
     writer = gguf.GGUFWriter(path, arch, split_max_tensors=max_tensors)
     for key, value in {**{f"{arch}.{k}": v for k, v in entries.items()}, **(further or {})}.items():
         _add(writer, key, value)
     if tokenizer is not None:
-        _add_tokenizer(writer, tokenizer)
+        add_tokenizer(writer, tokenizer, way, begins)
     for name, values in {**tensors(model, arch), **(extra or {})}.items():
         if name not in drop:
             writer.add_tensor(name, np.ascontiguousarray(values, dtype=np.float32))
@@ -187,19 +193,23 @@ def _add(writer: Any, key: str, value: Any) -> None:
         writer.add_array(key, value)
 
 
-def _add_tokenizer(writer: Any, tokenizer: Any) -> None:
-    """Write a byte-level vocabulary whose texts split as Llama 3's do."""
+def add_tokenizer(writer: Any, tokenizer: Any, way: str, begins: bool | None) -> None:
+    """Write the byte-level vocabulary of a tokenizer of transformers."""
     import json
 
-    known = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    known = json.loads(tokenizer.backend_tokenizer.to_str())
     words = {i: word for word, i in tokenizer.get_vocab().items()}
-    special = set(tokenizer.all_special_ids)
+    added = {token["id"]: 3 if token["special"] else 4 for token in known["added_tokens"]}
+    count = max(words) + 1
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("llama-bpe")
-    writer.add_token_list([words[i] for i in range(len(words))])
-    writer.add_token_types([3 if i in special else 1 for i in range(len(words))])
-    writer.add_token_merges([" ".join(pair) for pair in known["merges"]])
-    writer.add_bos_token_id(tokenizer.bos_token_id)
-    writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_pad_token_id(tokenizer.pad_token_id)
-    writer.add_add_bos_token(True)
+    writer.add_tokenizer_pre(way)
+    writer.add_token_list([words.get(i, f"[PAD{i}]") for i in range(count)])
+    writer.add_token_types([added.get(i, 1) for i in range(count)])
+    pairs = known["model"]["merges"]
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in pairs])
+    for entry in ("bos", "eos", "pad"):
+        token = getattr(tokenizer, f"{entry}_token_id")
+        if token is not None:
+            getattr(writer, f"add_{entry}_token_id")(token)
+    if begins is not None:
+        writer.add_add_bos_token(begins)

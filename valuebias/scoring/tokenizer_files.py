@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from valuebias.backends.gguf_tokenizer import mended
 from valuebias.errors import ValueBiasError
 
 __all__ = ["Loaded", "load_tokenizer", "settings_of"]
@@ -82,7 +83,7 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
     try:
         tokenizer = _by_transformers(folder, gguf, trust=trust)
         if gguf is not None:
-            return Loaded(tokenizer, "the GGUF file")
+            return Loaded(mended(tokenizer, path, name), "the GGUF file")
         if type(tokenizer).__module__.startswith("transformers_modules"):
             return Loaded(tokenizer, "the code that comes with it")
         if not own.is_file():
