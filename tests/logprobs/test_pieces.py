@@ -188,7 +188,7 @@ def test_words_of_whole_word_vocabularies_have_no_space(tmp_path: Path) -> None:
 def as_before(ds: xr.Dataset) -> xr.Dataset:
     """Give a vocabulary the texts that earlier versions gave it: each token decoded alone."""
     texts = [text.removeprefix(" ") for text in ds["decoded"].to_numpy().tolist()]
-    return ds.assign_coords(decoded=("response", np.array(texts, dtype="U")))
+    return ds.assign_coords(decoded=("response", np.array(texts, dtype=ds["decoded"].dtype)))
 
 
 def test_scores_of_earlier_versions_are_not_mixed_silently(

@@ -243,6 +243,10 @@ def test_a_reward_is_not_read_after_an_empty_turn(folders: dict[str, Path], temp
         chat("{{ m['content'] }}</s>", ""),
         chat("{{ m['content'] }}{% if loop.last %}</s>{% else %}\n{% endif %}", ""),
         by_role("USER: {{ m['content'] }}\n", "BOT: {{ m['content'] }}\n", "</s>"),
+        by_role(
+            "<|start|>user: {{ m['content'] }}<|stop|>",
+            "<|start|>assistant: {{ m['content'] }}{{ '<|return|>' if loop.last else '<|stop|>' }}",
+        ),
         by_role("Q: <q>{{ m['content'] }}</q>\n", "A: <a>{{ m['content'] }}</a>\n", ""),
     ],
 )

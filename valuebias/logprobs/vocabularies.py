@@ -60,7 +60,9 @@ class Vocabulary:
         tokens = ds["response"].to_numpy().astype(object)
         raw, self.n_mended = tokens, 0
         if "decoded" in ds.coords:
-            texts, self.n_mended = with_own_spaces(tokens, ds["decoded"].to_numpy().tolist())
+            texts, self.n_mended = with_own_spaces(
+                tokens.tolist(), ds["decoded"].to_numpy().tolist()
+            )
             raw = np.array(texts, dtype=object)
         # First the tokens of one text, then the texts that are variants of one another.
         self._token_text, distinct = pd.factorize(raw, use_na_sentinel=False)

@@ -7,6 +7,7 @@ what it does is found out by rendering: conversations of made-up messages first,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -278,21 +279,18 @@ class ChatTemplate:
     def _opens_another(self, turns: Chat, before: str, after: str, between: str) -> bool:
         """Say whether what follows the last answer has the marks of the user's or another turn."""
         first, last = (turn["content"] for turn in (turns[0], turns[-1]))
-        ends, goes_on = self._ids(after), self._ids(between)
-        user = self._marks(self._ids(before.split(first)[0])) & self._marks(goes_on)
+        ends, goes_on = self._marks(after), self._marks(between)
+        user = set(self._marks(before.split(first)[0])) & set(goes_on)
         if user and after.strip().endswith(between.strip()):
             return True
         extra = ends[_n_shared(ends, goes_on) :]
-        return bool(self._marks(self._ids(before.split(last)[-1])) & self._marks(extra))
+        return not set(extra).isdisjoint(self._marks(before.split(last)[-1]))
 
-    def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-    def _marks(self, ids: list[int]) -> set[int]:
-        """Give the tokens that stand for words, other than those that texts begin or end in."""
-        ends = {getattr(self._tokenizer, f"{name}_id", None) for name in (*_TOKENS, "pad_token")}
-        texts = {i: str(self._tokenizer.decode([i])) for i in set(ids) - ends}
-        return {i for i, text in texts.items() if any(map(str.isalpha, text))}
+    def _marks(self, text: str) -> list[str]:
+        """Give the words of what a template writes, without tokens that any text may have."""
+        for name in (*_TOKENS, "pad_token"):
+            text = text.replace(getattr(self._tokenizer, name, None) or "\n", "\n")
+        return re.findall(r"\w+", text)
 
     def _check_tokens(self) -> None:
         """Refuse a template that writes a special token which the tokenizer does not have."""

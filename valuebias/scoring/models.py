@@ -80,7 +80,7 @@ class Model:
     template : str
         ``"chat"``: the tokenizer's own chat template. ``"plain"``: the prompt, a new line, the
         response. Or a text with ``{prompt}`` and ``{response}``, or a chat template in Jinja. For
-        log-probs, what follows ``{response}`` is left out.
+        log-probs, what follows ``{response}`` is left out, and a space before it is the response's.
     prefix : {"conversation", "generation"}
         What stands before a word whose log-prob is asked for, with a chat template: what stands
         before the answer in the rendered conversation; or the generation prompt, where the model
