@@ -192,14 +192,14 @@ def test_an_unknown_first_token_does_not_hide_what_has_no_token(tmp_path: Path) 
 
     from valuebias.scoring.tokenise import Tokeniser
 
-    known = {"</s>": 0, "what": 1, "love": 2}
-    made = Tokenizer(models.WordLevel(known, unk_token="</s>"))
+    end = "</s>"
+    made = Tokenizer(models.WordLevel({end: 0, "what": 1, "love": 2}, unk_token=end))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.post_processor = processors.TemplateProcessing(
         single="</s> $A", pair="$A $B", special_tokens=[("</s>", 0)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=made, unk_token="</s>", bos_token="</s>", eos_token="</s>"
+        tokenizer_object=made, unk_token=end, bos_token=end, eos_token=end
     ).save_pretrained(tmp_path)
     tokeniser = Tokeniser(tmp_path, template="plain")
     assert tokeniser.rewards("what", ["love"])[0].tolist() == [0, 1, 2]
@@ -225,5 +225,5 @@ def test_a_vocabulary_alone_says_what_is_needed_to_read_it(tmp_path: Path) -> No
     from valuebias.scoring.tokenise import Tokeniser
 
     (tmp_path / "tokenizer.model").write_bytes(b"no vocabulary")
-    with pytest.raises(ValueBiasError, match="To read tokenizer.model, run: pip install sentenc"):
+    with pytest.raises(ValueBiasError, match=r"To read tokenizer\.model, run: pip install sentenc"):
         Tokeniser(tmp_path, template="plain")
