@@ -221,6 +221,45 @@ def test_a_chat_template_writes_its_own(template: str, said: str, tmp_path: Path
     assert said in str(Tokeniser(folder, template=template).start(PROMPT))
 
 
+@pytest.mark.parametrize(
+    ("settings", "first", "how"),
+    [
+        ({"add_bos_token": True}, [EOS], r"tokenizer_config.json asks (add_bos_token: true)"),
+        ({"add_bos_token": False}, [], r"tokenizer_config.json asks (add_bos_token: false)"),
+        ({}, [], "does: vocab.json does not say"),
+        (None, [], "does: vocab.json does not say"),
+    ],
+)
+def test_vocabulary_and_merges_as_opt_has_them(
+    settings: dict[str, Any] | None, first: list[int], how: str, tmp_path: Path
+) -> None:
+    from tokenizers import Tokenizer
+
+    from valuebias.scoring.tokenise import Tokeniser
+
+    tiny_models.write_tokenizer(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    own = Tokenizer.from_file(str(file)).encode(f"{PROMPT}\nlove", add_special_tokens=False).ids
+    content = json.loads(file.read_text(encoding="utf-8"))["model"]
+    file.unlink()
+    (tmp_path / "vocab.json").write_text(json.dumps(content["vocab"]))
+    merges = [" ".join(pair) for pair in content["merges"]]
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "opt"}))
+    about = tmp_path / "tokenizer_config.json"
+    about.unlink()
+    if settings is None:
+        with pytest.warns(valuebias.ValueBiasWarning, match="begin with no token"):
+            tokeniser = Tokeniser(tmp_path, template="plain")
+    else:
+        special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>")
+        about.write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **special, **settings}))
+        tokeniser = Tokeniser(tmp_path, template="plain")
+    (ids,) = tokeniser.rewards(PROMPT, ["love"])
+    assert ids.tolist() == [*first, *own]
+    assert how in str(tokeniser.start(PROMPT))
+
+
 def test_a_vocabulary_alone_says_what_is_needed_to_read_it(tmp_path: Path) -> None:
     from valuebias.scoring.tokenise import Tokeniser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def test_the_class_that_is_named_changes_nothing(
     # No token of the class's own comes into the vocabulary.
     assert len(ours.vocabulary()) == own.get_vocab_size()
     if cut(theirs.backend_tokenizer) != cut(own):
-        assert "would have changed them: pre-tokenizer" in str(ours.start(PROMPT))
+        assert re.search("changed them: .*pre-tokenizer", str(ours.start(PROMPT)))
 
 
 def cut(tokenizer: Any) -> Any:

@@ -29,8 +29,8 @@ _PARTS = {
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 _SHOWN = 300
-# Where mistral-common is installed, its classes take folders over that hold its own format; they have
-# neither chat templates nor a tokenizer that could be compared with a file.
+# Where mistral-common is installed, its classes take folders over that hold its own format; they
+# have neither chat templates nor a tokenizer that could be compared with a file.
 _BESIDE = "MistralCommon"
 
 
@@ -46,11 +46,14 @@ class Loaded:
         The name of the file that it was made of.
     changed : tuple of str
         The parts that transformers would have had otherwise than the file.
+    is_vocabulary : bool
+        Whether that file lists tokens, and does not say what is done with a text.
     """
 
     tokenizer: Any
     source: str
     changed: tuple[str, ...] = ()
+    is_vocabulary: bool = False
 
 
 def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
@@ -89,7 +92,7 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
         if type(tokenizer).__module__.startswith("transformers_modules"):
             return Loaded(tokenizer, "the code that comes with it")
         if not own.is_file():
-            return Loaded(tokenizer, _vocabulary_file(folder))
+            return Loaded(tokenizer, _vocabulary_file(folder), is_vocabulary=True)
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             tokenizer = _plainly(folder)
         return Loaded(tokenizer, FILE, _as_filed(tokenizer, own, name))
