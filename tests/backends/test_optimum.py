@@ -250,3 +250,34 @@ def test_elsewhere_it_says_why_not() -> None:
         ValueBiasError, match=r"older than 4.58.*pip install \"valuebias\[optimum\]"
     ):
         get_backend("optimum")
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(tiny_models.missing() is not None, reason="torch is not installed")
+@pytest.mark.parametrize(
+    ("bos", "settings", "first"),
+    [
+        (False, {}, []),
+        (True, {}, [1]),
+        (False, {"add_bos_token": True}, [1]),
+        (True, {"add_bos_token": False}, []),
+    ],
+)
+@pytest.mark.parametrize("stated", ["LlamaTokenizerFast", "GemmaTokenizerFast"])
+def test_either_version_of_transformers_gives_the_tokens_of_the_file(
+    stated: str, bos: bool, settings: dict[str, Any], first: list[int], tmp_path: Path
+) -> None:
+    from tokenizers import Tokenizer
+
+    from valuebias.scoring.tokenise import Tokeniser
+
+    folder = tiny_models.write_tokenizer(tmp_path, bos=bos)
+    file = folder / "tokenizer_config.json"
+    content = {**json.loads(file.read_text()), "tokenizer_class": stated, **settings}
+    file.write_text(json.dumps(content))
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    expected = [*first, *own.encode("Why,  of all?\nlove", add_special_tokens=False).ids]
+    (made,) = Tokeniser(folder, template="plain").rewards("Why,  of all?", ["love"])
+    assert made.tolist() == expected

@@ -192,14 +192,14 @@ def test_an_unknown_first_token_does_not_hide_what_has_no_token(tmp_path: Path) 
 
     from valuebias.scoring.tokenise import Tokeniser
 
-    known = {"</s>": 0, "what": 1, "love": 2}
-    made = Tokenizer(models.WordLevel(known, unk_token="</s>"))
+    end = "</s>"
+    made = Tokenizer(models.WordLevel({end: 0, "what": 1, "love": 2}, unk_token=end))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.post_processor = processors.TemplateProcessing(
         single="</s> $A", pair="$A $B", special_tokens=[("</s>", 0)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=made, unk_token="</s>", bos_token="</s>", eos_token="</s>"
+        tokenizer_object=made, unk_token=end, bos_token=end, eos_token=end
     ).save_pretrained(tmp_path)
     tokeniser = Tokeniser(tmp_path, template="plain")
     assert tokeniser.rewards("what", ["love"])[0].tolist() == [0, 1, 2]
@@ -221,9 +221,48 @@ def test_a_chat_template_writes_its_own(template: str, said: str, tmp_path: Path
     assert said in str(Tokeniser(folder, template=template).start(PROMPT))
 
 
+@pytest.mark.parametrize(
+    ("settings", "first", "how"),
+    [
+        ({"add_bos_token": True}, [EOS], r"tokenizer_config.json asks (add_bos_token: true)"),
+        ({"add_bos_token": False}, [], r"tokenizer_config.json asks (add_bos_token: false)"),
+        ({}, [], "does: vocab.json does not say"),
+        (None, [], "does: vocab.json does not say"),
+    ],
+)
+def test_vocabulary_and_merges_as_opt_has_them(
+    settings: dict[str, Any] | None, first: list[int], how: str, tmp_path: Path
+) -> None:
+    from tokenizers import Tokenizer
+
+    from valuebias.scoring.tokenise import Tokeniser
+
+    tiny_models.write_tokenizer(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    own = Tokenizer.from_file(str(file)).encode(f"{PROMPT}\nlove", add_special_tokens=False).ids
+    content = json.loads(file.read_text(encoding="utf-8"))["model"]
+    file.unlink()
+    (tmp_path / "vocab.json").write_text(json.dumps(content["vocab"]))
+    merges = [" ".join(pair) for pair in content["merges"]]
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "opt"}))
+    about = tmp_path / "tokenizer_config.json"
+    about.unlink()
+    if settings is None:
+        with pytest.warns(valuebias.ValueBiasWarning, match="begin with no token"):
+            tokeniser = Tokeniser(tmp_path, template="plain")
+    else:
+        special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>")
+        about.write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **special, **settings}))
+        tokeniser = Tokeniser(tmp_path, template="plain")
+    (ids,) = tokeniser.rewards(PROMPT, ["love"])
+    assert ids.tolist() == [*first, *own]
+    assert how in str(tokeniser.start(PROMPT))
+
+
 def test_a_vocabulary_alone_says_what_is_needed_to_read_it(tmp_path: Path) -> None:
     from valuebias.scoring.tokenise import Tokeniser
 
     (tmp_path / "tokenizer.model").write_bytes(b"no vocabulary")
-    with pytest.raises(ValueBiasError, match="To read tokenizer.model, run: pip install sentenc"):
+    with pytest.raises(ValueBiasError, match=r"To read tokenizer\.model, run: pip install sentenc"):
         Tokeniser(tmp_path, template="plain")

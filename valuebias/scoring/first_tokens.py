@@ -125,11 +125,13 @@ def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
         if bos is not None:
             how = "as Mistral's own library does where there is tekken.json alone"
             return FirstTokens((int(bos),), how, bare=True)
-    bare = loaded.source.endswith(".model") and not settings
-    if bare:
-        how = f"as {type(tokenizer).__name__} of transformers does: {loaded.source} does not say"
-        return FirstTokens(found, how, bare=True)
-    return FirstTokens(found, f"by {loaded.source}")
+    if not loaded.is_vocabulary:
+        return FirstTokens(found, f"by {loaded.source}")
+    if asked is not None:
+        asks = f"({_ASKS}: {str(asked).lower()})"
+        return FirstTokens(found, f"as tokenizer_config.json asks {asks}")
+    how = f"as {type(tokenizer).__name__} of transformers does: {loaded.source} does not say"
+    return FirstTokens(found, how, bare=not settings)
 
 
 def _put(tokenizer: Any, name: str) -> tuple[int, ...]:

@@ -30,8 +30,8 @@ _PARTS = {
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 _SHOWN = 300
-# Beside transformers, this library takes folders over that hold its own format, and has neither
-# chat templates nor a tokenizer that could be compared with one.
+# Where mistral-common is installed, its classes take folders over that hold its own format; they
+# have neither chat templates nor a tokenizer that could be compared with a file.
 _BESIDE = "MistralCommon"
 
 
@@ -47,11 +47,14 @@ class Loaded:
         The name of the file that it was made of.
     changed : tuple of str
         The parts that transformers would have had otherwise than the file.
+    is_vocabulary : bool
+        Whether that file lists tokens, and does not say what is done with a text.
     """
 
     tokenizer: Any
     source: str
     changed: tuple[str, ...] = ()
+    is_vocabulary: bool = False
 
 
 def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
@@ -81,14 +84,17 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
     gguf = file if file is not None and file.lower().endswith(".gguf") else None
     own = folder / FILE
     try:
-        tokenizer = _by_transformers(folder, gguf, trust=trust)
+        if own.is_file() and (folder / "tekken.json").is_file():
+            tokenizer = _plainly(folder)
+        else:
+            tokenizer = _by_transformers(folder, gguf, trust=trust)
         if gguf is not None:
             return Loaded(mended(tokenizer, path, name), "the GGUF file")
         if type(tokenizer).__module__.startswith("transformers_modules"):
             return Loaded(tokenizer, "the code that comes with it")
         if not own.is_file():
-            return Loaded(tokenizer, _vocabulary_file(folder))
-        if getattr(tokenizer, "backend_tokenizer", None) is None or _is_beside(tokenizer):
+            return Loaded(tokenizer, _vocabulary_file(folder), is_vocabulary=True)
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
             tokenizer = _plainly(folder)
         return Loaded(tokenizer, FILE, _as_filed(tokenizer, own, name))
     except ValueBiasError:
@@ -120,7 +126,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _by_transformers(folder: Path, gguf: str | None, *, trust: bool) -> Any:
+def _transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
@@ -128,26 +134,27 @@ def _by_transformers(folder: Path, gguf: str | None, *, trust: bool) -> Any:
             "transformers is not installed, and tokenising needs it. Run: "
             'pip install "valuebias[torch]" (or "valuebias[onnx]").'
         ) from error
+    return transformers
+
+
+def _by_transformers(folder: Path, gguf: str | None, *, trust: bool) -> Any:
+    transformers = _transformers()
     options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
     if int(transformers.__version__.partition(".")[0]) >= 5:
         options["mistral_format"] = False
     found = transformers.AutoTokenizer.from_pretrained(
         os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
     )
-    if _is_beside(found) and not (folder / FILE).is_file():
-        raise ValueError("mistral-common has taken the folder over, whose tekken.json it reads")
+    if type(found).__name__.startswith(_BESIDE):
+        raise ValueError("mistral-common has taken the folder over, and has no chat templates")
     return found
-
-
-def _is_beside(tokenizer: Any) -> bool:
-    return type(tokenizer).__name__.startswith(_BESIDE)
 
 
 def _plainly(folder: Path) -> Any:
     """Load tokenizer.json with the class that adds nothing to it."""
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast.from_pretrained(os.fspath(folder), local_files_only=True)
+    return _transformers().PreTrainedTokenizerFast.from_pretrained(
+        os.fspath(folder), local_files_only=True
+    )
 
 
 def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
