@@ -144,6 +144,7 @@ class _OptimumModel(LoadedModel):
         self._check_dtype()
         if source.kind == "reward":
             self._check_label()
+            self._check_reading()
 
     def forward(self, pack: Pack) -> npt.NDArray[np.float32]:
         """Compute a pack; see :meth:`LoadedModel.forward`."""
@@ -224,6 +225,22 @@ class _OptimumModel(LoadedModel):
             raise ValueBiasError(
                 f"{self._source.name}: found label={self._source.label}, but the ONNX file has "
                 f"{labels}, counted from 0."
+            )
+
+    def _check_reading(self) -> None:
+        """Refuse files of older exporters, which read before the first padding and not the last."""
+        pad = self._padding
+        if pad is None or self._source.own_code or not 0 <= pad < self.vocabulary:
+            return
+        others = [token for token in range(6) if token != pad][:5]
+        inside = np.array([[*others[:2], pad, *others[2:]]], dtype=np.int64)
+        whole, cut = (self._model(**self._inputs(ids)).logits for ids in (inside, inside[:, :2]))
+        if np.allclose(np.asarray(whole), np.asarray(cut), rtol=1e-4, atol=1e-6):
+            raise ValueBiasError(
+                f"{self._source.name}: the ONNX file reads the reward before the first token "
+                f"{pad}, the padding of this model, wherever that stands; the model's own head "
+                "reads the last token that is no padding. It was exported by an old version of "
+                "transformers. Export it again with valuebias.backends.optimum_files.export."
             )
 
 

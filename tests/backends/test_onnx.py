@@ -144,7 +144,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object], str]] = [
     ("model.onnx.data", Path.unlink, r"model\.onnx\.data is missing"),
     ("model.onnx", altered, r"model\.onnx is not what was written"),
     (onnx_export.MANIFEST, cut, r"valuebias\.json cannot be read"),
-    (onnx_export.MANIFEST, of_another_format, "has format 0; .* reads format 2"),
+    (onnx_export.MANIFEST, of_another_format, "has format 0; .* reads format 3"),
     (onnx_export.MANIFEST, Path.unlink, "takes packs|does not take packs.*backend='optimum'"),
 ]
 
