@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from valuebias.backends.attention import Tree
 from valuebias.backends.base import Source
+from valuebias.backends.own_head import OwnHead, body_of
 
 __all__ = ["Head"]
 
@@ -34,7 +35,11 @@ class Head(nn.Module):
     def __init__(self, model: nn.Module, source: Source) -> None:
         super().__init__()
         self.model = model
-        self.body: nn.Module = getattr(model, "base_model", model)
+        self.own: OwnHead | None = None
+        path = body_of(model) if source.head == "logits" else ""
+        self.body: nn.Module = model.get_submodule(path)
+        if source.kind == "logprob":
+            self.own = OwnHead(model, path)
         self.kind, self.head, self.label = source.kind, source.head, source.label
         config: Any = model.config
         self.config = config.get_text_config() if hasattr(config, "get_text_config") else config
@@ -43,11 +48,11 @@ class Head(nn.Module):
         """Give the hidden states of a pack after the last norm, shape (T, hidden)."""
         tree = Tree(position, end, trunk)
         made = self.body(ids[None], position_ids=position[None], use_cache=False, tree=tree)
-        return cast(Tensor, made.last_hidden_state[0])
+        return cast(Tensor, made[0][0])
 
     def hidden(self, ids: Tensor) -> Tensor:
         """Give those of whole conversations of one length, shape (batch, length, hidden)."""
-        return cast(Tensor, self.body(ids, use_cache=False).last_hidden_state)
+        return cast(Tensor, self.body(ids, use_cache=False)[0])
 
     def own_score(self, ids: Tensor) -> Floats:
         """Give the attribute ``score`` of what the model itself puts out, shape (batch,)."""
@@ -63,18 +68,9 @@ class Head(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Give logits over the vocabulary in float32, shape (R, vocabulary)."""
-        lm_head = cast(nn.Module, self.model.get_output_embeddings())  # type: ignore[operator]
-        logits = cast(Tensor, lm_head(hidden)).float()
-        scale = getattr(self.config, "logit_scale", None)
-        if scale is not None:
-            logits = logits * scale
-        divisor = getattr(self.config, "logits_scaling", None)
-        if divisor is not None:
-            logits = logits / divisor
-        softcap = getattr(self.config, "final_logit_softcapping", None)
-        if softcap is not None:
-            logits = torch.tanh(logits / softcap) * softcap
-        return logits
+        if self.own is None:
+            raise TypeError("Only language models have logits over the vocabulary.")
+        return self.own(hidden).float()
 
     def logprobs(self, hidden: Tensor) -> Tensor:
         """Give log-probs over the vocabulary in float32, shape (R, vocabulary)."""

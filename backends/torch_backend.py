@@ -104,11 +104,12 @@ class TorchBackend(Backend):
         Raises
         ------
         ValueBiasError
-            If the device does not exist, or the files do not hold such a model.
+            If the device does not exist, the files do not hold such a model, or the model itself
+            gives other results than are read from its hidden states.
         """
         import torch
 
-        from valuebias.backends import loading
+        from valuebias.backends import checking, loading
 
         if source.dtype not in self.dtypes():
             raise ValueBiasError(
@@ -132,6 +133,7 @@ class TorchBackend(Backend):
             model, head = loading.load(
                 source, device=device, spread=self.device == "map", own_attention=True
             )
+        checking.check(model, source, head)
         return TorchModel(model, head, source, backend=self, device=device, whole=whole)
 
     def _device(self) -> torch.device:

@@ -11,7 +11,14 @@ from valuebias.backends.base import Source
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring import weights
 from valuebias.scoring.bases import Origin, stated_base
-from valuebias.scoring.facts import Facts, family_of, read_config, read_facts, read_raw
+from valuebias.scoring.facts import (
+    Facts,
+    check_decoder,
+    family_of,
+    read_config,
+    read_facts,
+    read_raw,
+)
 from valuebias.scoring.hub import Located, fetch_weights, locate
 from valuebias.scoring.models import Model
 
@@ -97,6 +104,7 @@ def resolve(
     config = read_config(
         located.folder, located.file, trust=model.trust_remote_code, name=model.name
     )
+    check_decoder(config, name=model.name, kind=kind)
     shapes: Shapes = {}
     sha256 = ""
     if with_weights:

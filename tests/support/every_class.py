@@ -1,0 +1,296 @@
+"""Every causal and sequence-classification class of transformers, small and with factors set.
+
+    python tests/support/every_class.py            # tells of each class what became of it
+
+Whatever in a configuration looks like a factor, a scale or a soft cap is set to what it is not by
+default, so that one that is forgotten between token ids and logits changes the numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# What makes a configuration small, under the names that the architectures have for it.
+SMALL: dict[str, Any] = {
+    **dict.fromkeys(("vocab_size",), 160),
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "lru_width", "embedding_dim"), 64),
+    **dict.fromkeys(("word_embed_proj_dim", "embedding_size", "mamba_d_ssm", "emb_dim"), 64),
+    **dict.fromkeys(("intermediate_size", "ffn_dim", "d_ff", "ffn_hidden_size", "d_inner"), 96),
+    **dict.fromkeys(("decoder_ffn_dim", "intermediate_size_mlp", "dff"), 96),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), 2),
+    **dict.fromkeys(("decoder_layers", "num_blocks", "expand"), 2),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), 4),
+    **dict.fromkeys(("decoder_attention_heads", "mamba_n_heads", "mamba_num_heads"), 4),
+    **dict.fromkeys(("num_key_value_heads", "num_experts_per_tok", "moe_topk"), 2),
+    **dict.fromkeys(("head_dim", "d_head", "v_head_dim", "mamba_d_head", "mamba_head_dim"), 16),
+    **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "mamba_d_state", "state_size"), 16),
+    **dict.fromkeys(("chunk_size", "ssm_state_size"), 16),
+    **dict.fromkeys(("rotary_dim", "qk_rope_head_dim", "qk_nope_head_dim"), 8),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    **dict.fromkeys(("moe_num_experts", "n_group", "topk_group"), 1),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 32),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx"), 128),
+    **dict.fromkeys(("attention_window_size", "sliding_window", "attention_chunk_size"), 32),
+    "moe_num_experts": 4,
+    "num_experts_per_token": 2,
+    "mamba_n_groups": 1,
+    "n_groups": 1,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "use_cache": False,
+    "tie_word_embeddings": False,
+}
+FACTOR = re.compile(r"multiplier|scal(e|ing)|soft_?cap|logit|factor|residual|dim_model_base|mup|cap$")
+NO_FACTOR = re.compile(r"initiali[sz]er|init_|rope|layer_scale|capacity|loss|aux|router|quant|dropout")
+VOCABULARY = 160
+LARGEST = 30e6
+SECONDS = 60
+CONVERSATIONS = np.random.default_rng(0).integers(3, VOCABULARY, (4, 11)).tolist()
+
+
+class NotBuilt(Exception):
+    """Says why there is no small model of a class."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A small model."""
+
+    model: Any
+    factors: dict[str, Any]
+
+
+def classes(kind: str) -> dict[str, str]:
+    """Give the classes of a kind by model type."""
+    from transformers.models.auto import modeling_auto as auto
+
+    names = {
+        "logprob": auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "reward": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    }[kind]
+    return {key: name if isinstance(name, str) else name[0] for key, name in names.items()}
+
+
+def make(model_type: str, kind: str, *, decoder: bool = False) -> Made:
+    """Build a small model with random weights, or say why there is none."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    auto: Any = {"logprob": AutoModelForCausalLM, "reward": AutoModelForSequenceClassification}
+    config, factors = _configuration(model_type, decoder=decoder)
+    with _blamed("the class"), torch.device("meta"):
+        n = sum(weight.numel() for weight in auto[kind].from_config(config).parameters())
+    if n > LARGEST:
+        raise NotBuilt(f"{n / 1e6:.0f} million parameters at the smallest")
+    torch.manual_seed(0)
+    with _blamed("the class"):
+        model = auto[kind].from_config(config, dtype=torch.float32).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            # As large as in trained models, so that a soft cap caps.
+            if weight.ndim == 2 and re.search("lm_head|embed|wte|output|score|decoder.weight", name):
+                weight.copy_(torch.randn(weight.shape, generator=generator))
+    with _blamed("a run of it"), torch.no_grad():
+        model(input_ids=torch.tensor(CONVERSATIONS[:1]))
+    return Made(model, factors)
+
+
+def _configuration(model_type: str, *, decoder: bool) -> tuple[Any, dict[str, Any]]:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if model_type not in CONFIG_MAPPING:
+        raise NotBuilt("no configuration of that name")
+    with _blamed("the default configuration"):
+        default = CONFIG_MAPPING[model_type]()
+    if getattr(default, "is_encoder_decoder", False):
+        raise NotBuilt("an encoder and a decoder")
+    senses = ("vision_config", "audio_config", "image_token_id", "image_token_index")
+    if any(getattr(default, key, None) is not None for key in senses):
+        raise NotBuilt("not for text alone")
+    if not hasattr(default, "vocab_size"):
+        raise NotBuilt("no vocabulary")
+    small = {key: value for key, value in SMALL.items() if key in default.to_dict()}
+    small["num_labels"] = 1
+    if decoder:
+        small["is_decoder"] = True
+    kinds = list(dict.fromkeys(getattr(default, "layer_types", None) or ()))
+    tries: list[dict[str, Any]] = [small]
+    if kinds:
+        tries.insert(0, small | {"layer_types": (kinds * 2)[:2]})
+    config = None
+    for settings in tries:
+        with _blamed("a small configuration") as blame:
+            config = type(default)(**settings)
+        if config is not None:
+            break
+    if config is None:
+        raise blame.error
+    factors: dict[str, Any] = {}
+    for key, value in _factors(default).items():
+        # One by one: what a configuration does not take is left as it is.
+        with contextlib.suppress(Exception):
+            config = type(default)(**settings, **factors, **{key: value})
+            factors[key] = value
+    return config, factors
+
+
+def _factors(config: Any) -> dict[str, Any]:
+    """Give what looks like a factor another value than it has by default."""
+    found: dict[str, Any] = {}
+    for key, value in config.to_dict().items():
+        if not FACTOR.search(key) or NO_FACTOR.search(key) or isinstance(value, str | dict):
+            continue
+        if isinstance(value, bool):
+            found[key] = not value
+        elif re.search(r"cap(ping)?$", key):
+            found[key] = 4.0
+        elif value is None or value in (0, 1):
+            found[key] = 0.7
+        elif isinstance(value, int):
+            found[key] = value + 1
+        elif isinstance(value, float):
+            found[key] = 0.8 * value
+        elif isinstance(value, list | tuple) and all(isinstance(v, float | int) for v in value):
+            found[key] = [0.8 * v + 0.1 for v in value]
+    return found
+
+
+class _Blame:
+    error = NotBuilt("nothing was tried")
+
+
+@contextlib.contextmanager
+def _blamed(what: str) -> Iterator[_Blame]:
+    """Turn whatever goes wrong into a reason."""
+    blame = _Blame()
+    try:
+        yield blame
+    except Exception as error:  # noqa: BLE001 -- other people's code may raise anything
+        said = " ".join(str(error).split())[:100]
+        blame.error = NotBuilt(f"{what}: {type(error).__name__}: {said}")
+        if what != "a small configuration":
+            raise blame.error from error
+
+
+def plain(model: Any, kind: str) -> np.ndarray:
+    """Compute with transformers alone: log-probs after each conversation, or rewards."""
+    import torch
+
+    model.set_attn_implementation("eager")
+    out = []
+    with torch.no_grad():
+        for ids in CONVERSATIONS:
+            logits = model(input_ids=torch.tensor([ids])).logits[0].double()
+            out.append(logits[-1].log_softmax(-1) if kind == "logprob" else logits[:1])
+    return torch.stack(out).numpy()
+
+
+def scored(folder: Path, kind: str) -> tuple[np.ndarray, str]:
+    """Compute with the package's backend, and say how."""
+    from valuebias.backends import Source
+    from valuebias.backends.samples import lay_out
+    from valuebias.backends.torch_backend import TorchBackend
+
+    source = Source(name=folder.name, folder=folder, kind=kind, labels=1)  # type: ignore[arg-type]
+    loaded = TorchBackend(device="cpu").load(source)
+    pack, output = lay_out(CONVERSATIONS)
+    made = loaded.forward(pack)[output].astype(float)
+    return made.reshape(len(CONVERSATIONS), -1), str(loaded.details()["attention"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a class: "equal", "differs", "refused", "not built"."""
+
+    model_type: str
+    kind: str
+    what: str
+    why: str = ""
+    factors: tuple[str, ...] = ()
+
+
+def outcome(model_type: str, kind: str, *, decoder: bool = False) -> Outcome:
+    """Build, score both ways and compare."""
+    from valuebias import ValueBiasError
+
+    name = f"{model_type} as a decoder" if decoder else model_type
+    try:
+        with _in_time():
+            made = make(model_type, kind, decoder=decoder)
+    except NotBuilt as error:
+        return Outcome(name, kind, "not built", str(error))
+    with tempfile.TemporaryDirectory() as folder, _in_time():
+        try:
+            with _blamed("saving"):
+                expected = plain(made.model, kind)
+                made.model.save_pretrained(folder)
+        except NotBuilt as error:
+            return Outcome(name, kind, "not built", str(error))
+        try:
+            found, how = scored(Path(folder), kind)
+        except ValueBiasError as error:
+            return Outcome(name, kind, "refused", str(error), tuple(made.factors))
+        except NotBuilt as error:
+            return Outcome(name, kind, "not built", str(error))
+    worst = float(np.abs(found - expected).max())
+    size = 1.0 if kind == "logprob" else max(1.0, float(np.abs(expected).max()))
+    what = "equal" if worst <= 1e-4 * size else "differs"
+    return Outcome(name, kind, what, f"{how}, {worst:.1e}", tuple(made.factors))
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise NotBuilt(f"more than {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def main() -> None:
+    """Say of each class what became of it."""
+    import warnings
+
+    import transformers
+
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for kind in ("logprob", "reward"):
+        for model_type in sys.argv[1:] or classes(kind):
+            if model_type not in classes(kind):
+                continue
+            cases = (False, True) if kind == "logprob" and can_decode(model_type) else (False,)
+            for decoder in cases:
+                one = outcome(model_type, kind, decoder=decoder)
+                row = (one.kind, one.model_type, one.what, one.why, ", ".join(one.factors))
+                sys.stdout.write(" | ".join(row) + "\n")
+                sys.stdout.flush()
+
+
+def can_decode(model_type: str) -> bool:
+    """Tell whether it is an encoder unless its configuration says ``is_decoder``."""
+    from transformers.models.auto import modeling_auto as auto
+
+    return model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+if __name__ == "__main__":
+    main()
