@@ -51,9 +51,9 @@ def check(model: Any, source: Source, head: Head) -> None:
     whole: AbstractContextManager[None] = (
         own(model) if model.config._attn_implementation == NAME else nullcontext()
     )
-    ids = _conversations(model)
     with torch.inference_mode(), whole:
         try:
+            ids = _conversations(model)
             if source.kind == "reward":
                 _check_rewards(model, source, head, ids)
             else:
@@ -111,7 +111,7 @@ def _conversations(model: Any) -> Tensor:
     size = shape(model.config).vocab_size
     place = model.get_input_embeddings().weight.device
     ids = torch.randint(size, _SHAPE, generator=torch.Generator().manual_seed(0))
-    padding = model.config.get_text_config().pad_token_id
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
     return torch.where(ids == (-1 if padding is None else padding), (ids + 1) % size, ids).to(place)
 
 

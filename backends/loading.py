@@ -23,6 +23,7 @@ __all__ = [
     "expected",
     "from_files",
     "load",
+    "load_tree",
     "made_up",
     "own",
     "quiet",
@@ -108,6 +109,31 @@ def load(
             "Give head='score' for a model whose own output has a score, or a callable."
         )
     return model, head
+
+
+def load_tree(
+    source: Source, *, device: torch.device, spread: bool
+) -> tuple[nn.Module, Head] | None:
+    """Load a model that computes conversations as trees; None where its architecture cannot.
+
+    Parameters
+    ----------
+    source, device, spread
+        As :func:`load` takes them.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        The model.
+    head : Head
+        What reads from it.
+    """
+    try:
+        model, head = load(source, device=device, spread=spread, own_attention=False)
+    except ValueBiasError:
+        # Some architectures know their own attention only. What else is wrong is told without it.
+        return None
+    return (model, head) if takes_trees(model, source, head) else None
 
 
 def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:

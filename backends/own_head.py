@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from valuebias.backends import prepacked
 from valuebias.errors import ValueBiasError
 
 __all__ = ["OwnHead", "body_of"]
@@ -33,6 +34,7 @@ class OwnHead:
         self._forward = type(model).forward
         self._given = _Given(model.get_submodule(path))
         self._model = _replaced(model, path.split("."), self._given)
+        self._embeddings = cast(Any, model).get_output_embeddings()
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Give the logits of hidden states, shape (R, hidden): shape (R, vocabulary)."""
@@ -42,6 +44,13 @@ class OwnHead:
         made = self._forward(self._model, input_ids=ids)
         self._given.hidden = None
         return cast(Tensor, made.logits[0])
+
+    def prepack(self, dtype: torch.dtype) -> None:
+        """Multiply with the embeddings as oneDNN does, where it can; :func:`prepacked.possible`."""
+        layer = self._embeddings
+        paths = [name for name, part in self._model.named_modules() if part is layer]
+        if type(layer) is nn.Linear and layer.weight.dtype == dtype and len(paths) == 1:
+            self._model = _replaced(self._model, paths[0].split("."), prepacked.Shared(layer))
 
 
 def body_of(model: nn.Module) -> str:

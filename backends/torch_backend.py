@@ -119,21 +119,25 @@ class TorchBackend(Backend):
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = self._device()
+        spread = self.device == "map"
         whole = self.attention == "whole" or source.head == "score"
-        model, head = loading.load(
-            source, device=device, spread=self.device == "map", own_attention=whole
-        )
-        if not whole and not loading.takes_trees(model, source, head):
-            if self.attention == "tree":
-                raise ValueBiasError(
-                    f"{source.name}: computed as a tree, conversations give other numbers than by "
-                    "themselves, so this architecture needs attention='whole'."
-                )
-            whole = True
-            model, head = loading.load(
-                source, device=device, spread=self.device == "map", own_attention=True
+        loaded = None if whole else loading.load_tree(source, device=device, spread=spread)
+        if loaded is None and not whole and self.attention == "tree":
+            raise ValueBiasError(
+                f"{source.name}: computed as a tree, conversations give other numbers than by "
+                "themselves, so this architecture needs attention='whole'."
             )
+        whole = loaded is None
+        model, head = loaded or loading.load(
+            source, device=device, spread=spread, own_attention=True
+        )
         checking.check(model, source, head)
+        made = TorchModel(model, head, source, backend=self, device=device, whole=whole)
+        if made.reorder():
+            return made
+        # Code that does more with its layers' weights than to call the layers needs them in place.
+        made.close()
+        model, head = loading.load(source, device=device, spread=spread, own_attention=whole)
         return TorchModel(model, head, source, backend=self, device=device, whole=whole)
 
     def _device(self) -> torch.device:
@@ -165,7 +169,7 @@ class TorchModel(LoadedModel):
         device: torch.device,
         whole: bool,
     ) -> None:
-        from valuebias.backends import loading, prepacked
+        from valuebias.backends import loading
 
         self._model, self._head, self._source = model, head, source
         self._place, self._whole = device, whole
@@ -178,12 +182,31 @@ class TorchModel(LoadedModel):
             embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
             embeddings.register_forward_hook(_forget_table)
         self._prepacked = 0
-        if device.type == "cpu" and not whole and prepacked.possible(self._dtype):
-            self._prepacked = prepacked.prepack(head.body, self._dtype)
         self.device = str(device)
         self.dtype = "bfloat16 autocast" if self._autocast else source.dtype
         self.vocabulary = loading.shape(model.config).vocab_size
         self.budget = backend.budget or _budget(device, loading.shape(model.config), source.dtype)
+
+    def reorder(self) -> bool:
+        """Reorder weights for the CPU, where that can be; False where the model breaks by it."""
+        import torch
+
+        from valuebias.backends import loading, prepacked
+
+        if self._place.type != "cpu" or self._whole or not prepacked.possible(self._dtype):
+            return True
+        pack = loading.made_up(self.vocabulary, kind=self._source.kind)
+        before = self.forward(pack)
+        self._prepacked = prepacked.prepack(self._head.body, self._dtype)
+        if self._head.own is not None:
+            self._head.own.prepack(self._dtype)
+        try:
+            after = self.forward(pack)
+        except (TypeError, RuntimeError, AttributeError, ValueError):
+            return False
+        size = max(1e-6, float(np.abs(before).max()))
+        close = 1e-4 if self._dtype == torch.float32 else 0.1
+        return not np.abs(after - before).max() > close * size
 
     def details(self) -> dict[str, Any]:
         """Say what else about this run belongs in the provenance."""

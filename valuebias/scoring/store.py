@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -145,10 +145,10 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
         _demand_same(path, stored["settings"], entry.settings, entry.name)
         if not _describe(stored, entry):
             return Shelf(folder, 0)
-    tokens = [without_nul(token) for token in vocabulary["token"]]
+    tokens = _without_nul(vocabulary["token"])
     ds = _blank(plan, details, tokens).assign_coords(
         token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
-        decoded=("response", np.array([*map(without_nul, vocabulary["text"])], dtype="U")),
+        decoded=("response", np.array(_without_nul(vocabulary["text"]), dtype="U")),
     )
     if folder.exists():
         _mend(folder, ds)
@@ -156,6 +156,11 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     with _told(folder), atomic_path(folder) as part:
         _write(ds, part, block_shape(plan, len(tokens)))
     return Shelf(folder, 0)
+
+
+def _without_nul(texts: Iterable[str]) -> list[str]:
+    listed = list(texts)
+    return [*map(without_nul, listed)] if "\0" in "\n".join(listed) else listed
 
 
 def group_of(name: str) -> str:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias.errors import ValueBiasError
+from valuebias.scoring.decoding import decode_each
 from valuebias.scoring.resolve import Resolved
 from valuebias.scoring.templates import Said, template_of
 
@@ -264,9 +265,7 @@ class Tokeniser:
         size = self._facts.vocab_size if self._facts is not None else None
         names = {i: t for t, i in self._tokenizer.get_vocab().items() if size is None or i < size}
         ids = sorted(names)
-        texts = self._tokenizer.batch_decode(
-            [[i] for i in ids], skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        texts = decode_each(self._tokenizer, [[i] for i in ids])
         columns = {"token": [names[i] for i in ids], "text": texts}
         # Object columns, because pandas' own text refuses a lone surrogate.
         made = {key: pd.Series(values, dtype=object) for key, values in columns.items()}

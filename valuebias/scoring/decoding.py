@@ -1,0 +1,41 @@
+"""Decode many short sequences of tokens, such as every token of a vocabulary by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["decode_each"]
+
+
+def decode_each(tokenizer: Any, sequences: Sequence[Sequence[int]]) -> list[str]:
+    """Decode sequences as the tokenizer does, special tokens included and white space kept.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The tokenizer.
+    sequences : sequence of sequence of int
+        Token ids.
+
+    Returns
+    -------
+    list of str
+        One a sequence; U+FFFD for bytes that are no UTF-8.
+    """
+    from transformers import PreTrainedTokenizerFast as Fast
+
+    own = type(tokenizer)
+    if issubclass(own, Fast) and own.decode is Fast.decode and own._decode is Fast._decode:
+        # What its decode does for each, without looking at every number of every sequence.
+        return list(
+            tokenizer.backend_tokenizer.decode_batch(
+                [list(sequence) for sequence in sequences], skip_special_tokens=False
+            )
+        )
+    return [
+        tokenizer.decode(
+            list(sequence), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        for sequence in sequences
+    ]
