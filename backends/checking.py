@@ -62,8 +62,9 @@ def check(model: Any, source: Source, head: Head) -> None:
             if isinstance(error, ValueBiasError):
                 raise
             raise ValueBiasError(
-                f"{source.name}: {type(model).__name__} cannot be run by itself "
-                f"({type(error).__name__}: {error}). It may need another version of transformers."
+                f"{source.name}: {type(model).__name__} cannot be run from hidden states on "
+                f"({type(error).__name__}: {error}), so it is not scored. Please report this "
+                "architecture."
             ) from error
 
 

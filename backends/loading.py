@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -188,12 +189,35 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
     try:
         with quiet():
             model, info = family.from_pretrained(source.folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
-        raise ValueBiasError(
-            f"{source.name}: transformers cannot load {str(source.folder)!r} "
-            f"({type(error).__name__}: {error})."
-        ) from error
+    except ValueError as error:
+        raise _no_class(source, family, error) from error
+    except (OSError, KeyError, RuntimeError, ImportError, TypeError) as error:
+        raise _unloadable(source, error) from error
     return model, set(info["missing_keys"])
+
+
+def _unloadable(source: Source, error: Exception) -> ValueBiasError:
+    return ValueBiasError(
+        f"{source.name}: transformers cannot load {str(source.folder)!r} "
+        f"({type(error).__name__}: {error})."
+    )
+
+
+def _no_class(source: Source, family: Any, error: ValueError) -> ValueBiasError:
+    """Say in a line where an architecture has no class of the kind; they list all that have."""
+    found = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
+    if found is None:
+        return _unloadable(source, error)
+    import transformers
+
+    what, then = "language model", "so it has no log-probs of a next token"
+    if source.kind == "reward":
+        what = "model with a classification head"
+        then = "so it has no reward; if it is a language model, score it with kind='logprob'"
+    return ValueBiasError(
+        f"{source.name}: transformers {transformers.__version__} has no {what} for {found[1]} "
+        f"({family.__name__} does not know it), {then}."
+    )
 
 
 def _dequantised(file: str) -> Any:
