@@ -1,6 +1,8 @@
 """Every causal and sequence-classification class of transformers, small and with factors set.
 
-    python tests/support/every_class.py            # tells of each class what became of it
+    python tests/support/every_class.py                     # tells of each class what became of it
+    python tests/support/every_class.py granite bert        # of these
+    python tests/support/every_class.py --out tests/backends/every_class.md       # for the record
 
 Whatever in a configuration looks like a factor, a scale or a soft cap is set to what it is not by
 default, so that one that is forgotten between token ids and logits changes the numbers.
@@ -14,7 +16,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +56,25 @@ SMALL: dict[str, Any] = {
 # What an architecture needs besides, since its defaults fit a large model only.
 SPECIAL: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("bamba", "granitemoehybrid"), {"mamba_n_heads": 8, "mamba_d_head": 16}),
-    **dict.fromkeys(("axk1", "deepseek_v3", "glm4_moe_lite"), {"num_key_value_heads": 4}),
-    **dict.fromkeys(("axk2", "bailing_hybrid", "deepseek_v2"), {"num_key_value_heads": 4}),
-    **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), {"num_key_value_heads": 4}),
-    "dots3_note_text": {"num_key_value_heads": 4},
+    **dict.fromkeys(
+        ("axk1", "axk2", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32")
+        + ("dots3_note_text", "glm4_moe_lite", "glm_moe_dsa", "kimi_linear", "minicpm3")
+        + ("mistral4", "sarvam_mla", "youtu"),
+        {"num_key_value_heads": 4, "head_dim": 8},
+    ),
+    "cohere_compass_text": {"layer_types": ["full_attention"] * 2},
     "ernie4_5_moe": {"moe_k": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "mamba2": {"num_heads": 8},
+    "reformer": {"axial_pos_shape": (8, 16), "axial_pos_embds_dim": (32, 32)},
+    "xmod": {"default_language": "en_XX"},
 }
 FACTOR = re.compile(r"multiplier|scal(e|ing)|soft_?cap|logit|factor|residual|dim_model_base|mup|cap$")
 NO_FACTOR = re.compile(r"initiali[sz]er|init_|rope|layer_scale|capacity|loss|aux|router|quant|dropout")
+KINDS = {"logprob": "Language models", "reward": "Models with a classification head"}
 VOCABULARY = 160
-LARGEST = 30e6
+LARGEST = 50e6
 SECONDS = 60
 CONVERSATIONS = np.random.default_rng(0).integers(3, VOCABULARY, (4, 11)).tolist()
 
@@ -136,11 +146,13 @@ def _configuration(model_type: str, *, decoder: bool) -> tuple[Any, dict[str, An
     small |= SPECIAL.get(model_type, {})
     if decoder:
         small["is_decoder"] = True
+        if hasattr(default, "causal"):
+            small["causal"] = True
         if getattr(default, "is_encoder_decoder", False):
             small["is_encoder_decoder"] = False
     kinds = list(dict.fromkeys(getattr(default, "layer_types", None) or ()))
     tries: list[dict[str, Any]] = [small]
-    if kinds:
+    if kinds and "layer_types" not in small:
         tries.insert(0, small | {"layer_types": (kinds * 2)[:2]})
     config = None
     for settings in tries:
@@ -256,7 +268,7 @@ def outcome(model_type: str, kind: str, *, decoder: bool = False) -> Outcome:
         try:
             found, how = scored(Path(folder), kind)
         except ValueBiasError as error:
-            return Outcome(name, kind, "refused", str(error), tuple(made.factors))
+            return Outcome(name, kind, "refused", str(error).partition(": ")[2], tuple(made.factors))
         except NotBuilt as error:
             return Outcome(name, kind, "not built", str(error))
         except Exception as error:  # noqa: BLE001 -- what the package should have refused
@@ -281,25 +293,85 @@ def _in_time() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def main() -> None:
-    """Say of each class what became of it."""
-    import warnings
-
+def every(kind: str, only: Sequence[str] = ()) -> Iterator[Outcome]:
+    """Give what becomes of each class of a kind; encoders are tried as decoders, too."""
     import transformers
 
-    warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for kind in ("logprob", "reward"):
-        for model_type in sys.argv[1:] or classes(kind):
-            if model_type not in classes(kind):
-                continue
-            cases = (False, True) if kind == "logprob" and can_decode(model_type) else (False,)
-            for decoder in cases:
-                one = outcome(model_type, kind, decoder=decoder)
-                row = (one.kind, one.model_type, one.what, one.why, ", ".join(one.factors))
-                sys.stdout.write(" | ".join(row) + "\n")
-                sys.stdout.flush()
+    for model_type in classes(kind):
+        if only and model_type not in only:
+            continue
+        yield outcome(model_type, kind)
+        if kind == "logprob" and can_decode(model_type):
+            yield outcome(model_type, kind, decoder=True)
+
+
+def main() -> None:
+    """Say of each class what became of it."""
+    import argparse
+    import warnings
+
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("only", nargs="*", help="model types")
+    parser.add_argument("--out", type=Path, help="write a record here, too")
+    args = parser.parse_args()
+    found = []
+    for kind in KINDS:
+        for one in every(kind, args.only):
+            row = (one.kind, one.model_type, one.what, one.why, ", ".join(one.factors))
+            sys.stdout.write(" | ".join(row) + "\n")
+            sys.stdout.flush()
+            found.append(one)
+    if args.out:
+        args.out.write_text(record(found), encoding="utf-8")
+
+
+def record(found: Sequence[Outcome]) -> str:
+    """Lay out what became of every class."""
+    import transformers
+
+    lines = [
+        f"Classes of transformers {transformers.__version__}, small and with what looks like a factor set: "
+        "the package's scores beside transformers' own, by\n`python tests/support/every_class.py`. "
+        "In brackets the factors.",
+    ]
+    for kind, title in KINDS.items():
+        of_kind = [one for one in found if one.kind == kind]
+        for what in ("equal", "differs", "broke"):
+            some = [one for one in of_kind if one.what == what]
+            if some:
+                names = "; ".join(
+                    one.model_type + (f" ({', '.join(one.factors)})" if one.factors else "")
+                    for one in some
+                )
+                lines.append(f"**{title}, {what}: {len(some)}.** {names}.")
+        rows = [one for one in of_kind if one.what in ("refused", "not built")]
+        lines.append(
+            f"| {title} | | why |\n|---|---|---|\n"
+            + "\n".join(f"| {one.model_type} | {one.what} | {_cell(one.why)} |" for one in rows)
+        )
+    return "\n\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/")
+
+
+def recorded(path: Path) -> tuple[str, set[tuple[str, str]]]:
+    """Read of which version a record is, and which classes it says were not built."""
+    text = path.read_text(encoding="utf-8")
+    version = text.split()[3].rstrip(",")
+    found, kind = set(), ""
+    titles = {title: kind for kind, title in KINDS.items()}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3:
+            kind = titles.get(cells[0], kind)
+            if cells[1] == "not built":
+                found.add((kind, cells[0]))
+    return version, found
 
 
 def can_decode(model_type: str) -> bool:
