@@ -129,7 +129,7 @@ $(OPTIMUM)/.package: $(OPTIMUM)/.venv $(WHEEL)
 	@touch $@
 
 $(BARE)/.package: $(BARE)/.venv $(WHEEL)
-	$(call fill,$(BARE),,onnxruntime-gpu 'transformers>=5.0')
+	$(call fill,$(BARE),,onnxruntime-gpu 'transformers>=5.22')
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.venv pyproject.toml | $(VENV)/.package

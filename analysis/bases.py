@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+
+from valuebias.errors import some
 
 __all__ = ["doubtful_bases"]
 
@@ -29,12 +31,13 @@ def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
         yield (
             "warning",
             "model",
-            f"{len(lacking)} of {len(models)} models have no base: {_some(lacking)}. Models that "
+            f"{len(lacking)} of {len(models)} models have no base: {some(lacking)}. Models that "
             "were trained from one checkpoint are not independent, and without it each counts as "
             "standing on its own. Give the checkpoints: "
             "dataset.assign_coords(base=('model', [...])), or the column 'base' of the models "
             "table.",
         )
+    yield from _spelled_alike(bases[bases != ""])
     sizes = pd.to_numeric(models.get("n_params", pd.Series(np.nan, models.index)), errors="coerce")
     for base, rows in models[bases != ""].groupby(bases[bases != ""], sort=True):
         names = [str(name) for name in rows.index]
@@ -48,12 +51,24 @@ def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
         yield (
             "warning",
             f"base {str(base)!r}",
-            f"It {found}: {_some(names)}. A base is one checkpoint, size and version included, as "
+            f"It {found}: {some(names)}. A base is one checkpoint, size and version included, as "
             "in 'google/gemma-2-2b-it'; models that merely share a family would be taken for "
             "models of one checkpoint.",
         )
 
 
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    shown = ", ".join(map(repr, names[:limit]))
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+def _spelled_alike(bases: pd.Series) -> Iterator[tuple[str, str, str]]:
+    """Say which names may be one base written in several ways."""
+    names = sorted(set(bases))
+    for _, alike in pd.Series(names).groupby([_letters(name) for name in names]):
+        if len(alike) > 1:
+            yield (
+                "warning",
+                f"base {alike.iloc[0]!r}",
+                f"{some(alike)} differ in capitals, spaces or punctuation only. Taken as they are "
+                "written, they are different bases; write one base in one way.",
+            )
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

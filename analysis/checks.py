@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.bases import doubtful_bases
 from valuebias.analysis.grouping import shared_models
+from valuebias.analysis.reading import reading_notes
+from valuebias.errors import some
 from valuebias.schema import model_table
 
-__all__ = ["CHECKS", "Data", "Finding", "some"]
+__all__ = ["CHECKS", "Data", "Finding"]
 
 _SMALL_CATEGORY = 10  # words; the median of fewer moves by several ranks with any one of them
 _MANY_TIES = 0.5
@@ -294,6 +296,12 @@ def _bases(data: Data) -> Iterator[Finding]:
         yield from (Finding(*found) for found in doubtful_bases(model_table(data.ds)))
 
 
+def _reading(data: Data) -> Iterator[Finding]:
+    for note in reading_notes(model_table(data.ds)):
+        severity = "warning" if note.headline else "note"
+        yield Finding(severity, "model", f"{note.text[0].upper()}{note.text[1:]}")
+
+
 def _shared_models(data: Data) -> Iterator[Finding]:
     if not {"numerator", "denominator"} <= set(data.ds.coords):
         return
@@ -338,6 +346,7 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "extreme scores": _extreme_scores,
     "families": _families,
     "bases": _bases,
+    "reading": _reading,
     "shared models": _shared_models,
     "framings": _framings,
 }
@@ -382,11 +391,3 @@ def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(np.median(values, axis=-1, keepdims=True))
     filled = np.where(gone.all(axis=-1, keepdims=True), np.float32(0), values)
     return np.asarray(np.nanmedian(filled, axis=-1, keepdims=True))
-
-
-def some(names: Sequence[str], *, quote: bool = True, limit: int = 5) -> str:
-    """List the first few names."""
-    shown = [repr(name) if quote else name for name in names[:limit]]
-    if len(names) > limit:
-        return f"{', '.join(shown)} and {len(names) - limit} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -7,7 +7,7 @@ prior treats all levels alike. Numeric columns are centred and scaled over the m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,8 @@ from formulaic.errors import FormulaicError
 from numpy.typing import NDArray
 from scipy import linalg
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.analysis.grammar import FUNCTIONS, check_expression, check_formula
+from valuebias.errors import ValueBiasError, did_you_mean, some
 
 __all__ = ["Factor", "ModelDesign", "Term", "learn_factor", "parse_formula"]
 
@@ -36,6 +37,7 @@ class Factor:
     centre: NDArray[np.float64] | None = None
     scale: NDArray[np.float64] | None = None
     labels: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
     @property
     def categorical(self) -> bool:
@@ -45,9 +47,7 @@ class Factor:
     @property
     def names(self) -> set[str]:
         """Coordinates that it is made of."""
-        if self.categorical or self.spec is None:
-            return {_strip_c(self.expression)}
-        return set(map(str, self.spec.required_variables))
+        return set(self.inputs) or {_strip_c(self.expression)}
 
     def code(self, models: pd.DataFrame) -> NDArray[np.float64]:
         """Code the rows of ``models``; shape (model, columns of this factor)."""
@@ -63,7 +63,9 @@ class Factor:
             return _zero_sum(len(self.levels))[position]
         if self.spec is None or self.centre is None or self.scale is None:
             raise ValueBiasError(f"the numeric factor {self.expression!r} has not been learnt.")
-        raw = np.asarray(self.spec.get_model_matrix(models), dtype=np.float64)
+        # With these alone at hand, a coordinate called "log" does not take the function's place.
+        inputs = models[list(self.inputs)]
+        raw = np.asarray(self.spec.get_model_matrix(inputs, context=FUNCTIONS), dtype=np.float64)
         return np.asarray((raw - self.centre) / self.scale)
 
 
@@ -216,6 +218,7 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
         raise ValueBiasError(
             f"formula must be text such as {_example(models)!r}, found {formula!r}."
         )
+    check_formula(formula)
     try:
         parsed = Formula(formula)
     except (FormulaicError, SyntaxError) as error:
@@ -238,14 +241,20 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
             f"formula {formula!r} removes the intercept, which every fit has; leave out '0 +' or "
             f"'- 1', as in {_example(models)!r}."
         )
-    unknown = sorted(set(map(str, parsed.required_variables)) - set(models.columns))
+    names = {str(name) for name in parsed.required_variables} - set(FUNCTIONS)
+    _require_known(names, f"formula {formula!r}", models)
+    return list(parsed)
+
+
+def _require_known(names: Iterable[str], what: str, models: pd.DataFrame) -> None:
+    """Refuse names that are no coordinate."""
+    unknown = sorted(set(names) - set(models.columns))
     if unknown:
         raise ValueBiasError(
-            f"formula {formula!r} names {unknown[0]!r}, which is not a coordinate on "
+            f"{what} names {unknown[0]!r}, which is not a coordinate on "
             f"{str(models.index.name or 'model')!r}. "
             f"{did_you_mean(unknown[0], map(str, models.columns))}"
         )
-    return list(parsed)
 
 
 def _plain(error: Exception) -> str:
@@ -296,10 +305,16 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
     if text or (inner != expression and inner in models.columns):
         return _learn_levels(expression, models[inner], _rows_of(models))
     # Quoted, so that spaces in a name or operators in an expression are not read as a formula.
-    quoted = f"`{expression}`" if expression in models.columns else f"{{{expression}}}"
+    quoted, names = f"`{expression}`", {expression}
+    if expression not in models.columns:
+        quoted, names = f"{{{expression}}}", check_expression(expression)
+        _require_known(names, f"the term {expression!r}", models)
+    known = [name for name in models.columns if name in names]
     with np.errstate(divide="ignore", invalid="ignore"):
         try:
-            matrix = model_matrix(f"0 + {quoted}", models, na_action="ignore")
+            matrix = model_matrix(
+                f"0 + {quoted}", models[known], context=FUNCTIONS, na_action="ignore"
+            )
         except FormulaicError as error:
             raise ValueBiasError(
                 f"term {expression!r} cannot be computed: {_plain(error)}."
@@ -308,8 +323,9 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise ValueBiasError(
-            f"term {expression!r} is not finite for {list(models.index[bad])}; "
-            f"give these {_rows_of(models)} a value or leave the term out."
+            f"term {expression!r} is not finite for {int(bad.sum())} of {len(models)} "
+            f"{_rows_of(models)}: {some(map(str, models.index[bad]))}. Give these a value or leave "
+            "the term out."
         )
     scale = values.std(axis=0)
     if (scale < _RANK_TOLERANCE * (1 + np.abs(values).max(axis=0))).any():
@@ -318,13 +334,17 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
             "cannot be estimated; leave it out of the formula."
         )
     labels = tuple(map(str, matrix.columns))
-    return Factor(expression, (), matrix.model_spec, values.mean(axis=0), scale, labels)
+    return Factor(
+        expression, (), matrix.model_spec, values.mean(axis=0), scale, labels, tuple(known)
+    )
 
 
 def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
     if column.isna().any() or (column.astype(str) == "").any():
         empty = list(column.index[column.isna() | (column.astype(str) == "")])
-        raise ValueBiasError(f"coordinate {expression!r} is empty for {empty}; give it a value.")
+        raise ValueBiasError(
+            f"coordinate {expression!r} is empty for {some(map(str, empty))}; give it a value."
+        )
     levels = tuple(sorted(set(column.astype(str))))
     if len(levels) < 2:
         without = "" if rows == "words" else " (formula='~ 1')"

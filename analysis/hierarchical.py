@@ -12,7 +12,6 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.checks import some
 from valuebias.analysis.components import SPREADS, Components, make_components
 from valuebias.analysis.crossing import Crossing, make_crossing
 from valuebias.analysis.density import PackedStrata, Posterior, pack_strata
@@ -31,6 +30,7 @@ from valuebias.analysis.outcome import describe, outcome
 from valuebias.analysis.priors import Prior
 from valuebias.analysis.random_terms import groups_of, split_random
 from valuebias.analysis.strata import Stratum, make_strata, make_tables
+from valuebias.errors import some
 from valuebias.schema import member_table, model_table, prompt_table
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
                 )
             )
     notes += _bases_left_out(crossing) + _one_base(models)
-    lone = _one_base_a_family(crossing)
+    lone = _lone_bases(crossing)
     if lone:
         return [*notes, lone]
     unknown = [g for g in space.groups if not g.reaches_beyond(crossing.design.matrix)]
@@ -339,25 +339,35 @@ def _one_base(models: pd.DataFrame) -> list[Note]:
     ]
 
 
-def _one_base_a_family(crossing: Crossing) -> Note | None:
-    """Say where families and bases are the same thing."""
+def _lone_bases(crossing: Crossing) -> Note | None:
+    """Say where a family and its base are the same thing, in all families or in some."""
     base, family = crossing.space.group("base"), crossing.design.factor("family")
     if base is None or family is None:
         return None
-    kinds = crossing.design.models["family"].astype(str).to_numpy()
-    pairs = sorted({*zip(kinds.tolist(), base.labels.tolist(), strict=True)})
-    if len(pairs) != len(family.levels) or base.n_levels != len(pairs):
+    kinds = crossing.design.models["family"].astype(str)
+    bases = pd.Series(base.labels.tolist(), kinds.index).groupby(kinds)
+    count = bases.nunique()
+    lone = bases.first()[count == 1]
+    if lone.empty or base.n_levels != count.sum():
         return None
-    named = some([f"{family} ({base})" for family, base in pairs], quote=False)
+    named = some([f"{family} ({base})" for family, base in lone.items()], quote=False)
+    if len(lone) == len(count):
+        return Note(
+            "one base a family",
+            f"every family has one base: {named}. What is a family's and what is its base's cannot "
+            "be told apart, and how much bases of a family differ is taken from the prior alone: "
+            "so are the widths of all intervals on families. Score models of further bases, or ask "
+            "for base=None and speak of these bases.",
+            "Each family has one base here, so that family and base cannot be told apart, and the "
+            "interval is as wide as the prior on bases makes it.",
+            first=True,
+        )
     return Note(
-        "one base a family",
-        f"every family has one base: {named}. What is a family's and what is its base's cannot be "
-        "told apart, and how much bases of a family differ is taken from the prior alone: so are "
-        "the widths of all intervals on families. Score models of further bases, or ask for "
-        "base=None and speak of these bases.",
-        "Each family has one base here, so that family and base cannot be told apart, and the "
-        "interval is as wide as the prior on bases makes it.",
-        first=True,
+        "one base of a family",
+        f"there is one base only of {named}: what is the family's and what is its base's cannot be "
+        "told apart there, and how much its bases differ is taken from the other families.",
+        f"There is one base only of {some(list(map(str, lone.index)), quote=False)}: how far "
+        "others would differ is taken from the other families.",
     )
 
 

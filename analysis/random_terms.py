@@ -114,6 +114,12 @@ def groups_of(
             f"base={base!r} is not a coordinate on 'model'. "
             f"{did_you_mean(base, map(str, models.columns))} base=None leaves bases out."
         )
+    if base in models.columns and pd.api.types.is_numeric_dtype(models[base].dtype):
+        raise ValueBiasError(
+            f"The coordinate {base!r} holds numbers, where base= takes one of names. Write the "
+            f"numbers as text where they are names: "
+            f"dataset.assign_coords({base}=dataset[{base!r}].astype(str))."
+        )
     if not terms:
         return find_groups(models, base)
     groups = {group.name: group for group in find_groups(models, None)}

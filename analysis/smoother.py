@@ -197,7 +197,7 @@ class Smoother:
         for subspace, matrices in zip(self.crossing.space.subspaces, outside, strict=True):
             here = [(subspace.basis.T @ table).reshape(len(y), -1) for table in (y, noise)]
             smooth = _coloured(matrices, here[0], here[1], prior=prior)
-            out += subspace.basis @ smooth.reshape(len(y), subspace.size, -1)
+            out += subspace.basis @ smooth.reshape(len(y), subspace.size, y.shape[2])
         return np.asarray(out)
 
     @cached_property

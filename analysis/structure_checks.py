@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.checks import Data, Finding, some
+from valuebias.analysis.checks import Data, Finding
 from valuebias.analysis.confounding import Estimate, Imbalance, word_imbalances, word_numbers
 from valuebias.analysis.contrasts import category_contrasts
 from valuebias.analysis.crossing import FRAMINGS
@@ -21,6 +21,7 @@ from valuebias.analysis.grouping import SIDES
 from valuebias.analysis.likeness import Likeness, find_alike, make_units, off_axes
 from valuebias.analysis.outcome import outcome
 from valuebias.analysis.spreads import odd_units, unequal_kinds
+from valuebias.errors import some
 
 __all__ = ["CHECKS", "look"]
 

@@ -4,6 +4,7 @@ from .base import OutOfMemory as OutOfMemory
 from .base import Pack as Pack
 from .base import Source as Source
 from .base import conversations as conversations
+from .base import reading_place as reading_place
 from .registry import backend_names as backend_names
 from .registry import get_backend as get_backend
 from .registry import list_backends as list_backends

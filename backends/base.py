@@ -18,7 +18,15 @@ import numpy.typing as npt
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Backend", "LoadedModel", "OutOfMemory", "Pack", "Source", "conversations"]
+__all__ = [
+    "Backend",
+    "LoadedModel",
+    "OutOfMemory",
+    "Pack",
+    "Source",
+    "conversations",
+    "reading_place",
+]
 
 Kind = Literal["reward", "logprob"]
 Integers = npt.NDArray[np.int64]
@@ -89,8 +97,14 @@ class Source:
     head : str or callable
         Where the reward comes from. ``"logits"``: the model's classification head, of whose labels
         `label` is read. ``"score"``: the attribute of that name that the model's own output has.
-        A callable: takes hidden states after the last norm, a torch.Tensor of shape (R, hidden),
-        and returns rewards, shape (R,).
+        A callable: takes hidden states after the last norm, a torch.Tensor of float32, shape
+        (R, hidden), and returns rewards, shape (R,).
+    own_code : bool
+        Whether ``"logits"`` are those that the model itself puts out for a conversation that ends
+        at the reading place, wherever in it the model's own code reads them.
+    as_own : bool
+        Whether ``"logits"`` must be those of the model's own class, given that conversations end
+        where the class reads them: :func:`reading_place`. Refused on loading where they are not.
     label : int
         Which label of the classification head ...
     labels : int, optional
@@ -114,6 +128,8 @@ class Source:
     file: str | None = None
     kind: Kind
     head: str | Callable[[Any], Any] = "logits"
+    own_code: bool = False
+    as_own: bool = False
     label: int = 0
     labels: int | None = None
     dtype: str = "float32"
@@ -331,3 +347,33 @@ def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
         paths.append(above)
     order = len(paths) - 1
     return paths[::-1], order - which, pack.position[pack.gather]
+
+
+def reading_place(ids: npt.ArrayLike, padding: int | None) -> int:
+    """Say where the classifiers of transformers read the reward of one conversation.
+
+    Parameters
+    ----------
+    ids : array_like of int, shape (T,)
+        Its token ids; at least one.
+    padding : int or None
+        The padding token of the model's configuration, ``config.get_text_config().pad_token_id``.
+
+    Returns
+    -------
+    int
+        The place of the last token that is not the padding; the last of all without a padding
+        token; 0 where every token is the padding.
+
+    Notes
+    -----
+    The rule of ``GenericForSequenceClassification`` in transformers 5. It does not look at the
+    attention mask, so that a conversation whose end is the padding token is read before that end.
+
+    Examples
+    --------
+    >>> reading_place([5, 2, 7, 2, 2], 2), reading_place([5, 2, 7, 2, 2], None)
+    (2, 4)
+    """
+    kept = np.flatnonzero(np.asarray(ids) != padding)
+    return int(kept[-1]) if len(kept) else 0

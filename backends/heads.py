@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from valuebias.backends.attention import Tree
 from valuebias.backends.base import Source
-from valuebias.backends.own_head import OwnHead, body_of
+from valuebias.backends.own_head import OwnHead, path_of_body
+from valuebias.backends.wide_heads import body_of, widened, widened_callable
+from valuebias.errors import ValueBiasError
 
 __all__ = ["Head"]
 
@@ -26,6 +28,9 @@ _PIECE = 4096
 class Head(nn.Module):
     """The body of a model and what is read from it.
 
+    Rewards are computed in float32 from what the body gives, whatever the body computes in: their
+    last product, rounded to the eight bits of bfloat16, would give many words one reward.
+
     Parameters
     ----------
     model : torch.nn.Module
@@ -38,11 +43,19 @@ class Head(nn.Module):
         super().__init__()
         self.model = model
         self.own: OwnHead | None = None
-        path = body_of(model) if source.head == "logits" else ""
-        self.body: nn.Module = model.get_submodule(path)
-        if source.kind == "logprob":
-            self.own = OwnHead(model, path)
+        if source.head == "logits" and not source.own_code:
+            path = path_of_body(model)
+            self.body: nn.Module = model.get_submodule(path)
+            if source.kind == "logprob":
+                self.own = OwnHead(model, path)
+        else:
+            self.body = body_of(model)
         self.kind, self.head, self.label = source.kind, source.head, source.label
+        self.name = source.name
+        if source.kind == "reward":
+            widened(model, self.body, source)
+        if callable(source.head):
+            self.head = widened_callable(source.head, source.name)
         config: Any = model.config
         self.config = config.get_text_config() if hasattr(config, "get_text_config") else config
 
@@ -56,17 +69,43 @@ class Head(nn.Module):
         """Give those of whole conversations of one length, shape (batch, length, hidden)."""
         return cast(Tensor, self.body(ids, use_cache=False)[0])
 
-    def own_score(self, ids: Tensor) -> Floats:
-        """Give the attribute ``score`` of what the model itself puts out, shape (batch,)."""
-        made = self.model(ids, attention_mask=torch.ones_like(ids))
-        return _numpy(made.score.reshape(len(ids), -1)[:, 0])
+    def own_rewards(self, ids: Tensor) -> Tensor:
+        """Give what the model itself puts out for whole conversations, shape (batch,)."""
+        try:
+            made = self.model(ids, attention_mask=torch.ones_like(ids))
+        except RuntimeError as error:
+            raise self._narrow(error, "The model's own code") from error
+        if self.head == "score":
+            return cast(Tensor, made.score.reshape(len(ids), -1)[:, 0])
+        logits = cast(Tensor, made[0] if isinstance(made, tuple) else made.logits)
+        if logits.ndim > 2 or len(logits) != len(ids):
+            raise ValueBiasError(
+                f"{self.name}: its own code puts out logits of shape {tuple(logits.shape)} for "
+                f"{len(ids)} conversations; expected one row each, a column a label. Give head= a "
+                "function of the hidden states."
+            )
+        return logits.reshape(len(ids), -1)[:, self.label]
 
     def rewards(self, hidden: Tensor) -> Tensor:
-        """Give rewards, shape (R,)."""
+        """Give rewards in float32, shape (R,)."""
+        hidden = hidden.float()
         if callable(self.head):
-            return cast(Callable[[Tensor], Tensor], self.head)(hidden)
+            try:
+                return cast(Callable[[Tensor], Tensor], self.head)(hidden)
+            except RuntimeError as error:
+                raise self._narrow(error, "The function given as head=") from error
         score = cast(nn.Module, self.model.score)
         return cast(Tensor, score(hidden)[:, self.label])
+
+    def _narrow(self, error: RuntimeError, who: str) -> Exception:
+        """Say what to do where a head brings numbers of another dtype than float32."""
+        if not any(word in str(error) for word in ("dtype", "scalar type")):
+            return error
+        return ValueBiasError(
+            f"{self.name}: {who} cannot be run in float32 ({error}). Heads get hidden states in "
+            "float32 whatever the body computes in: bring the head's own weights to float32, as "
+            "by .float(), or give the model dtype='float32'."
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Give logits over the vocabulary in float32, shape (R, vocabulary)."""

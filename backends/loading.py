@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,28 +15,34 @@ import torch
 from torch import Tensor, nn
 
 from valuebias.backends import attention
-from valuebias.backends.base import Pack, Source, conversations
+from valuebias.backends.base import Pack, Source, conversations, reading_place
+from valuebias.backends.gguf_loading import load_gguf
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
 
 __all__ = [
+    "ADAPTER",
+    "TOLERANCE",
     "Shape",
     "expected",
     "from_files",
     "load",
     "load_tree",
     "made_up",
+    "near",
     "own",
     "quiet",
     "shape",
     "takes_trees",
+    "tree",
 ]
 
-_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
+ADAPTER = "adapter_config.json"
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 """How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
 _LEAK = {"float32": 1e-5, "bfloat16": 5e-3, "float16": 1e-3}
-"""How much another branch may change them. Nothing, but experts round by how many tokens they get."""
+"""How much another branch may change them: nothing, but that experts round by their tokens."""
 _SHARED = 6
 """How many tokens made-up conversations share."""
 
@@ -104,11 +111,15 @@ def load(
     if not spread:
         model.to(device)
     head = Head(model, source)
-    if source.kind == "reward" and source.head == "logits" and not hasattr(model, "score"):
+    named = source.kind == "reward" and source.head == "logits" and not source.own_code
+    if named and not isinstance(getattr(model, "score", None), nn.Module):
         raise ValueBiasError(
             f"{source.name}: {type(model).__name__} has no classification head called 'score'. "
             "Give head='score' for a model whose own output has a score, or a callable."
         )
+    if named and source.as_own:
+        with quiet(), nullcontext() if own_attention else own(model):
+            _demand_own(model, head, source)
     return model, head
 
 
@@ -135,6 +146,42 @@ def load_tree(
         # Some architectures know their own attention only. What else is wrong is told without it.
         return None
     return (model, head) if takes_trees(model, source, head) else None
+
+
+def _demand_own(model: Any, head: Head, source: Source) -> None:
+    """Compare rewards with those of the model's own class, on conversations that end in padding."""
+    padding, size = model.config.get_text_config().pad_token_id, shape(model.config).vocab_size
+    place = model.get_input_embeddings().weight.device
+    ours, theirs = [], []
+    with torch.inference_mode():
+        for ids in _padded(size, padding):
+            row = torch.from_numpy(ids)[None].to(place)
+            # Cut as the core cuts conversations: where later tokens matter, that shows as well.
+            cut = row[:, : reading_place(ids, padding) + 1]
+            ours.append(head.rewards(head.hidden(cut)[:, -1])[0].cpu())
+            logits = model(row).logits.float().cpu()
+            theirs.append(logits[0, source.label] if logits.ndim == 2 else logits.flatten()[0])
+    found, expected = torch.stack(ours), torch.stack(theirs)
+    if near(found, expected, TOLERANCE[source.dtype]):
+        return
+    worst = int((found - expected).abs().argmax())
+    raise ValueBiasError(
+        f"{source.name}: {type(model).__name__} gives a conversation the reward "
+        f"{expected[worst]:.4g}, and its layer 'score' gives {found[worst]:.4g} at the last token "
+        "that is not padding. So the class reads elsewhere, or does more than that layer. Give "
+        "read='last' to take the layer at the end of the conversation, or head= a function of the "
+        "hidden states."
+    )
+
+
+def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    """Make conversations with the padding token nowhere, in the middle, and at the end."""
+    rng = np.random.default_rng(1)
+    made = [rng.integers(0, vocabulary, 10) for _ in range(4)]
+    if padding is not None and 0 <= padding < vocabulary:
+        for ids, places in zip(made[1:], ([4], [9], [3, 8, 9]), strict=True):
+            ids[places] = padding
+    return made
 
 
 def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:
@@ -177,22 +224,29 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
     }
     if source.labels is not None and family is transformers.AutoModelForSequenceClassification:
         options["num_labels"] = source.labels
-    if source.file is None:
-        options["use_safetensors"] = True
-    else:
-        options["gguf_file"] = source.file
-        options["quantization_config"] = _dequantised(source.file)
+    if source.file is None and (Path(source.folder) / ADAPTER).is_file():
+        # It would be put on top of the weights, so it is looked for where there is none.
+        options["adapter_kwargs"] = {"subfolder": "no adapter"}
     if spread:
         options["device_map"] = "auto"
     if not own_attention:
         options["attn_implementation"] = attention.NAME
     try:
         with quiet():
+            if source.file is not None:
+                return load_gguf(source, family, options)
+            options["use_safetensors"] = True
             model, info = family.from_pretrained(source.folder, **options)
     except ValueError as error:
         raise _no_class(source, family, error) from error
     except (OSError, KeyError, RuntimeError, ImportError, TypeError) as error:
         raise _unloadable(source, error) from error
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueBiasError(
+            f"{source.name}: this version of transformers puts the adapter in "
+            f"{str(source.folder)!r} ({ADAPTER}) on top of the weights beside it. Move the files "
+            "that begin with 'adapter_' to another folder, to score the weights as they are."
+        )
     return model, set(info["missing_keys"])
 
 
@@ -218,14 +272,6 @@ def _no_class(source: Source, family: Any, error: ValueError) -> ValueBiasError:
         f"{source.name}: transformers {transformers.__version__} has no {what} for {found[1]} "
         f"({family.__name__} does not know it), {then}."
     )
-
-
-def _dequantised(file: str) -> Any:
-    """Ask for plain weights, where this transformers would leave them in blocks."""
-    import transformers
-
-    config = getattr(transformers, "GgufConfig", None)
-    return None if config is None else config(gguf_file=file, dequantize=True)
 
 
 @contextmanager
@@ -267,17 +313,18 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
     other[between] = np.roll(other[between], 1)
     with torch.inference_mode():
         try:
-            ours = _tree(head, pack, place)[index]
-            beside = _tree(head, replace(pack, ids=other), place)[index]
+            ours = tree(head, pack, place)[index]
+            beside = tree(head, replace(pack, ids=other), place)[index]
         except (TypeError, RuntimeError, AttributeError, ValueError, LookupError):
             return False
-        if not _alike(beside[-1], ours[-1], _LEAK[source.dtype]):
+        if not near(beside[-1], ours[-1], _LEAK[source.dtype]):
             return False
         with own(model):
-            return _alike(ours, head.hidden(ids.to(place)), _TOLERANCE[source.dtype])
+            return near(ours, head.hidden(ids.to(place)), TOLERANCE[source.dtype])
 
 
-def _tree(head: Head, pack: Pack, place: torch.device) -> Tensor:
+def tree(head: Head, pack: Pack, place: torch.device) -> Tensor:
+    """Give the hidden states of a pack, computed as a tree."""
     arrays = {k: torch.from_numpy(v).to(place) for k, v in inputs(pack).items()}
     return head.hidden_of_tree(*(arrays[name] for name in ("ids", "position", "end", "trunk")))
 
@@ -289,7 +336,8 @@ def expected(model: Any, head: Head, pack: Pack) -> Tensor:
         if pack.row is None or pack.target is None:
             return head.rewards(head.hidden(ids)[:, -1]).float()
         rows, targets = torch.from_numpy(pack.row), torch.from_numpy(pack.target)
-        return cast(Tensor, model(ids).logits[:, -1].double().log_softmax(-1)[rows, targets].float())
+        logprobs = model(ids).logits[:, -1].double().log_softmax(-1)
+        return cast(Tensor, logprobs[rows, targets].float())
 
 
 @contextmanager
@@ -302,11 +350,12 @@ def own(model: Any) -> Iterator[None]:
         model.set_attn_implementation(attention.NAME)
 
 
-def _alike(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
-    """Compare vectors, each with its own size."""
-    ours, theirs = ours.float(), theirs.float()
-    gap = torch.linalg.vector_norm(ours - theirs, dim=-1)
-    return bool((gap <= tolerance * torch.linalg.vector_norm(theirs, dim=-1)).all())
+def near(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Compare vectors, each with its own size; where there are no numbers, scoring says so."""
+    found, expected = found.float(), expected.float()
+    gap = torch.linalg.vector_norm(found - expected, dim=-1)
+    size = torch.linalg.vector_norm(expected, dim=-1)
+    return bool(((gap <= tolerance * size) | ~size.isfinite()).all())
 
 
 def made_up(vocabulary: int, *, kind: str) -> Pack:

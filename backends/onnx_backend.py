@@ -125,6 +125,12 @@ class OnnxBackend(Backend):
                 f"{source.name}: only classification heads (head='logits') can be exported; this "
                 f"model has head={source.head!r}. Use backend='torch'."
             )
+        if source.own_code:
+            raise ValueBiasError(
+                f"{source.name}: its reward is what code of its own puts out for a whole "
+                "conversation, which cannot be exported. Use backend='torch'; or give read='last' "
+                "to take the layer 'score' at the end of the conversation."
+            )
         if source.dtype not in ("float32", "float16"):
             raise ValueBiasError(
                 f"{source.name}: ONNX Runtime computes in float32, or in float16 on CUDA, not in "

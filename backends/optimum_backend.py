@@ -139,7 +139,7 @@ class _OptimumModel(LoadedModel):
         self._source = source
         self._model = model
         self._batch = batch
-        self._padding = model.config.pad_token_id
+        self._padding = model.config.get_text_config().pad_token_id
         self._file = Path(model.path).name
         self._check_dtype()
         if source.kind == "reward":
@@ -169,11 +169,12 @@ class _OptimumModel(LoadedModel):
     def _rewards(self, pack: Pack) -> npt.NDArray[np.float32]:
         # The file reads the last token of what it is given, so a reading place ends a conversation.
         paths = [np.flatnonzero(pack.end[: index + 1] > index) for index in map(int, pack.gather)]
-        if np.any(pack.ids[pack.gather] == self._padding):
+        ends_in_padding = np.any(pack.ids[pack.gather] == self._padding)
+        if ends_in_padding and not self._source.own_code:
             raise ValueBiasError(
                 f"{self._source.name}: a conversation ends in token {self._padding}, the "
                 "padding of this model. Its ONNX file reads the last token that is no padding, so "
-                'the reward cannot be read there. Use read="last-non-pad", or backend="torch".'
+                'the reward cannot be read there. Leave read= out, or use backend="torch".'
             )
         rewards = np.empty(len(paths), dtype=np.float32)
         for members, logits in self._run(pack, paths, width=1):

@@ -74,6 +74,12 @@ def export(folder: Path, target: Path, *, kind: Kind) -> None:
 def _model(folder: Path, config: dict[str, Any], kind: Kind) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+    if (folder / "adapter_config.json").is_file():
+        raise ValueBiasError(
+            f"In {str(folder)!r} an adapter lies beside the weights, and this version of "
+            "transformers would put it on top of them. Move the files that begin with 'adapter_' "
+            "to another folder, to export the weights as they are."
+        )
     settings = type(AutoConfig.for_model(config["model_type"])).from_dict(config)
     loader = AutoModelForSequenceClassification if kind == "reward" else AutoModelForCausalLM
     # The other attentions leave out soft caps.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from valuebias.backends import prepacked
 from valuebias.errors import ValueBiasError
 
-__all__ = ["OwnHead", "body_of"]
+__all__ = ["OwnHead", "path_of_body"]
 
 
 class OwnHead:
@@ -27,7 +27,7 @@ class OwnHead:
     model : torch.nn.Module
         A causal language model of transformers, ready for inference.
     path : str
-        Where its body is, as :func:`body_of` says.
+        Where its body is, as :func:`path_of_body` says.
     """
 
     def __init__(self, model: nn.Module, path: str) -> None:
@@ -53,7 +53,7 @@ class OwnHead:
             self._model = _replaced(self._model, paths[0].split("."), prepacked.Shared(layer))
 
 
-def body_of(model: nn.Module) -> str:
+def path_of_body(model: nn.Module) -> str:
     """Find the body of a model: the part that its own ``forward`` calls first.
 
     Parameters
@@ -144,4 +144,3 @@ class _Output(dict[str, Any]):
 
     def __getitem__(self, key: Any) -> Any:
         return (self["last_hidden_state"],)[key] if isinstance(key, int | slice) else self.get(key)
-

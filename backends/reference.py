@@ -54,6 +54,11 @@ class WholeConversations:
             found.append(self._model.score(hidden)[0, label] if head is None else head(hidden)[0])
         return np.array([float(score) for score in found])
 
+    def own_rewards(self, conversations: Sequence[Sequence[int]], *, label: int = 0) -> Scores:
+        """Give what the model's own class puts out, which reads where it does."""
+        made = [self._model(_tensor(ids)).logits[0, label] for ids in conversations]
+        return np.array([float(score) for score in made])
+
     def logprobs(self, conversations: Sequence[Sequence[int]], first: Sequence[int]) -> Scores:
         """Give the log-probs of the tokens from ``first[i]`` on, conversation by conversation."""
         found: list[float] = []

@@ -106,7 +106,7 @@ def write_model(
     labels: int = 1,
     vocabulary: int = 160,
     seed: int = 0,
-    special: dict[str, int] | None = None,
+    special: dict[str, int | None] | None = None,
     spread: float = 1.3,
     broken: bool = False,
 ) -> None:
@@ -126,7 +126,7 @@ def write_model(
         How many token ids.
     seed : int, default 0
         Of the weights.
-    special : dict of str to int, optional
+    special : dict of str to int or None, optional
         Ids of special tokens for the configuration, such as ``{"pad_token_id": 2}``. None are set
         otherwise.
     spread : float, default 1.3

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from valuebias.backends.base import Backend, Kind, Source
+from valuebias.backends.base import Backend, Kind, Source, reading_place
 from valuebias.backends.registry import backend_names, get_backend
 from valuebias.backends.samples import ARCHITECTURES, ENCODER, OWN_HEADS, WINDOW, lay_out
 from valuebias.backends.testing_models import (
@@ -36,6 +36,7 @@ from valuebias.backends.testing_models import (
     Models,
     contents,
     pack_for,
+    padded,
     read_rewards,
     sample,
     sealed,
@@ -362,6 +363,41 @@ class BackendTests:
             return
         expected = models.reference(self.architectures[0], "reward").rewards(conversations)
         self.assert_close(read_rewards(model, conversations), expected)
+
+    @pytest.mark.parametrize("padding", [PADDING, None])
+    def test_rewards_are_those_of_the_models_own_class(
+        self, models: Models, architecture: str, padding: int | None
+    ) -> None:
+        """Padding nowhere, inside, and once or more at the end, where the class passes over it."""
+        if padding is None and not self.reads_padding:
+            pytest.skip("engines that skip padding need one")
+        plain = padded(sample(seed=18))
+        model = models.load(architecture, "reward", padding=padding, as_own=True)
+        expected = models.reference(architecture, "reward", padding=padding).own_rewards(plain)
+        cut = [ids[: reading_place(ids, padding) + 1] for ids in plain]
+        assert (cut == plain) == (padding is None)
+        self.assert_close(read_rewards(model, cut), expected)
+
+    def test_what_a_models_own_code_puts_out_is_its_own(self, models: Models) -> None:
+        """The model's own output for the whole conversation, or a refusal when it is loaded."""
+        conversations = padded(sample(seed=21))
+        try:
+            model = models.load(self.architectures[0], "reward", own_code=True)
+        except ValueBiasError:
+            return
+        expected = models.reference(self.architectures[0], "reward").own_rewards(conversations)
+        self.assert_close(read_rewards(model, conversations), expected)
+
+    def test_heads_compute_in_float32(self, models: Models) -> None:
+        """Whatever the body computes in: a product of eight bits would make many rewards alike."""
+        conversations = sample(seed=19)
+        for dtype in sorted(set(models.engine.dtypes()) & {"bfloat16", "float16"}):
+            found = read_rewards(
+                models.load(self.architectures[0], "reward", dtype=dtype), conversations
+            )
+            assert len(set(found.tolist())) == len(conversations)
+            bits = 16 if dtype == "bfloat16" else 13
+            assert np.count_nonzero(found.view(np.uint32) % 2**bits) > len(found) / 2
 
     # --- forward has no side effects ------------------------------------------------------------
 

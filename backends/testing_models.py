@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "contents",
     "pack_for",
+    "padded",
     "read_rewards",
     "sample",
     "sealed",
@@ -69,6 +70,9 @@ class Models:
         head: str | Callable[[Any], Any] = "logits",
         dtype: str = "float32",
         vocabulary: int = VOCABULARY,
+        padding: int | None = PADDING,
+        as_own: bool = False,
+        own_code: bool = False,
         broken: bool = False,
         skip: bool = True,
     ) -> LoadedModel:
@@ -79,12 +83,14 @@ class Models:
             pytest.skip(f"the backend does not compute kind={kind!r}, and says so")
         if skip and (architecture, kind) in self._tests.refused:
             pytest.skip(f"the backend does not support {architecture} for kind={kind!r}")
-        folder = self._write(architecture, kind, labels, vocabulary, broken)
+        folder = self._write(architecture, kind, labels, vocabulary, padding, broken)
         source = Source(
             name=folder.name,
             folder=folder,
             kind=kind,
             head=head,
+            as_own=as_own,
+            own_code=own_code,
             label=label,
             dtype=dtype,
             weights_sha256=_digest(folder),
@@ -94,10 +100,16 @@ class Models:
         return self._loaded[source]
 
     def reference(
-        self, architecture: str, kind: Kind, *, labels: int = 1, vocabulary: int = VOCABULARY
+        self,
+        architecture: str,
+        kind: Kind,
+        *,
+        labels: int = 1,
+        vocabulary: int = VOCABULARY,
+        padding: int | None = PADDING,
     ) -> WholeConversations:
         """Load a model with transformers."""
-        folder = self._write(architecture, kind, labels, vocabulary, broken=False)
+        folder = self._write(architecture, kind, labels, vocabulary, padding, broken=False)
         if folder not in self._references:
             self._references[folder] = WholeConversations(folder, kind)
         return self._references[folder]
@@ -109,9 +121,16 @@ class Models:
                 model.close()
 
     def _write(
-        self, architecture: str, kind: Kind, labels: int, vocabulary: int, broken: bool
+        self,
+        architecture: str,
+        kind: Kind,
+        labels: int,
+        vocabulary: int,
+        padding: int | None,
+        broken: bool,
     ) -> Path:
         name = f"{architecture}-{kind}-{labels}-{vocabulary}{'-broken' * broken}"
+        name += "" if padding == PADDING else f"-padding-{padding}"
         folder = self._folder / name
         if not folder.exists():
             write_model(
@@ -121,7 +140,7 @@ class Models:
                 labels=labels,
                 vocabulary=vocabulary,
                 special={
-                    "pad_token_id": PADDING,
+                    "pad_token_id": padding,
                     "bos_token_id": BEGINNING,
                     "eos_token_id": ENDING,
                 },
@@ -144,6 +163,14 @@ def sample(
         seed=seed, vocabulary=vocabulary - 10, shared=shared, branches=branches
     )
     return [[10 + id_ for id_ in ids] for ids in made]
+
+
+def padded(conversations: list[list[int]]) -> list[list[int]]:
+    """Put padding into some conversations: at the end, several times there, and elsewhere."""
+    for ids, places in zip(conversations, ([-1], [-1, -2, -3], [0], [3, -1]) * 3, strict=False):
+        for place in places:
+            ids[place] = PADDING
+    return conversations
 
 
 def read_rewards(model: LoadedModel, conversations: Conversations) -> npt.NDArray[np.float32]:

@@ -109,7 +109,7 @@ class TorchBackend(Backend):
         """
         import torch
 
-        from valuebias.backends import checking, loading
+        from valuebias.backends import checking, loading, memory
 
         if source.dtype not in self.dtypes():
             raise ValueBiasError(
@@ -120,7 +120,7 @@ class TorchBackend(Backend):
             torch.set_num_threads(self.threads)
         device = self._device()
         spread = self.device == "map"
-        whole = self.attention == "whole" or source.head == "score"
+        whole = self.attention == "whole" or source.head == "score" or source.own_code
         loaded = None if whole else loading.load_tree(source, device=device, spread=spread)
         if loaded is None and not whole and self.attention == "tree":
             raise ValueBiasError(
@@ -132,13 +132,15 @@ class TorchBackend(Backend):
             source, device=device, spread=spread, own_attention=True
         )
         checking.check(model, source, head)
-        made = TorchModel(model, head, source, backend=self, device=device, whole=whole)
-        if made.reorder():
-            return made
-        # Code that does more with its layers' weights than to call the layers needs them in place.
-        made.close()
+        options: dict[str, Any] = {"backend": self, "device": device, "whole": whole}
+        try:
+            return TorchModel(model, head, source, **options)
+        except _NotReordered:
+            del model, head
+        # Code that does more with its layers than to call them needs their weights in place.
+        memory.release()
         model, head = loading.load(source, device=device, spread=spread, own_attention=whole)
-        return TorchModel(model, head, source, backend=self, device=device, whole=whole)
+        return TorchModel(model, head, source, **options, reorder=False)
 
     def _device(self) -> torch.device:
         known = self.devices()
@@ -168,8 +170,9 @@ class TorchModel(LoadedModel):
         backend: TorchBackend,
         device: torch.device,
         whole: bool,
+        reorder: bool = True,
     ) -> None:
-        from valuebias.backends import loading
+        from valuebias.backends import loading, wide_heads
 
         self._model, self._head, self._source = model, head, source
         self._place, self._whole = device, whole
@@ -182,31 +185,46 @@ class TorchModel(LoadedModel):
             embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
             embeddings.register_forward_hook(_forget_table)
         self._prepacked = 0
+        if reorder and device.type == "cpu" and not whole:
+            self._reorder()
+        self._autocast_all = self._autocast and not self._prepacked
+        if self._autocast_all and source.kind == "reward":
+            wide_heads.autocast_inside(head.body, device.type)
+            self._autocast_all = False
+        self._adapter = source.file is None and (source.folder / loading.ADAPTER).is_file()
         self.device = str(device)
         self.dtype = "bfloat16 autocast" if self._autocast else source.dtype
         self.vocabulary = loading.shape(model.config).vocab_size
         self.budget = backend.budget or _budget(device, loading.shape(model.config), source.dtype)
 
-    def reorder(self) -> bool:
-        """Reorder weights for the CPU, where that can be; False where the model breaks by it."""
+    def _reorder(self) -> None:
+        """Reorder weights for the CPU, where that can be, and see that the model bears it."""
         import torch
 
         from valuebias.backends import loading, prepacked
 
-        if self._place.type != "cpu" or self._whole or not prepacked.possible(self._dtype):
-            return True
-        pack = loading.made_up(self.vocabulary, kind=self._source.kind)
-        before = self.forward(pack)
+        if not prepacked.possible(self._dtype):
+            return
+        pack = loading.made_up(loading.shape(self._model.config).vocab_size, kind="reward")
+
+        def read() -> torch.Tensor:
+            # Not by a head that the user gives: it may keep what it sees.
+            hidden = loading.tree(self._head, pack, self._place)[: len(pack)]
+            return hidden if self._head.own is None else self._head.logits(hidden)
+
+        with torch.inference_mode():
+            before = read()
         self._prepacked = prepacked.prepack(self._head.body, self._dtype)
         if self._head.own is not None:
             self._head.own.prepack(self._dtype)
         try:
-            after = self.forward(pack)
-        except (TypeError, RuntimeError, AttributeError, ValueError):
-            return False
-        size = max(1e-6, float(np.abs(before).max()))
-        close = 1e-4 if self._dtype == torch.float32 else 0.1
-        return not np.abs(after - before).max() > close * size
+            with torch.inference_mode():
+                after = read()
+        except (TypeError, RuntimeError, AttributeError, ValueError) as error:
+            raise _NotReordered from error
+        arithmetic = str(self._dtype).removeprefix("torch.")
+        if not loading.near(after, before, loading.TOLERANCE[arithmetic]):
+            raise _NotReordered
 
     def details(self) -> dict[str, Any]:
         """Say what else about this run belongs in the provenance."""
@@ -218,6 +236,7 @@ class TorchModel(LoadedModel):
             "threads": torch.get_num_threads(),
             "prepacked_layers": self._prepacked,
             **({"device_name": name} if name else {}),
+            **({"adapter": "beside the weights, not applied"} if self._adapter else {}),
         }
 
     def forward(self, pack: Pack) -> Floats:
@@ -270,7 +289,7 @@ class TorchModel(LoadedModel):
 
         import torch
 
-        if self._autocast and not self._prepacked:
+        if self._autocast_all:
             return torch.autocast(self._place.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -290,13 +309,14 @@ class TorchModel(LoadedModel):
         import torch
 
         paths, which, place = conversations(pack)
-        if self._source.head == "score":
+        if self._source.head == "score" or self._source.own_code:
             # The model reads where it likes, so a conversation that another goes on is run too.
             cut = [paths[w][: p + 1] for w, p in zip(which, place, strict=True)]
             rewards = np.empty(len(cut), dtype=np.float32)
             for batch in _batches(cut):
                 ids = torch.from_numpy(np.stack([pack.ids[cut[i]] for i in batch]))
-                rewards[batch] = self._head.own_score(ids.to(self._place))
+                own = self._head.own_rewards(ids.to(self._place))
+                rewards[batch] = own.float().cpu().numpy()
             return rewards
         rows: dict[int, torch.Tensor] = {}
         for batch in _batches(paths):
@@ -310,6 +330,10 @@ class TorchModel(LoadedModel):
             for array in (pack.row, pack.target)
         )
         return self._head.read(torch.stack([rows[r] for r in range(len(which))]), row, target)
+
+
+class _NotReordered(Exception):
+    """Says that a model gives nothing, or other numbers, with its weights reordered."""
 
 
 def _forget_table(embeddings: Any, *_: object) -> None:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.fit_result import Fit
-from valuebias.schema import validate
+from valuebias.schema import model_table, validate
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -106,7 +106,9 @@ def fit(
         ``"~ family * stage"``. Every term acts on each category × framing. By default
         ``"~ family"``, or ``"~ 1"`` where all models are of one family. Random effects are written
         as in lme4: ``(1 | base)``, ``(1 | base) + (1 | recipe)``, ``(log2(n_pairs) | base)``; where
-        there are any, they take the place of `base`.
+        there are any, they take the place of `base`. Its functions are ``log``, ``log2``,
+        ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``center``, ``scale``, ``I``
+        and ``C``.
     spec : {"hierarchical", "paper"}, default "hierarchical"
         ``"paper"`` runs the analysis of the paper instead; see :func:`valuebias.classical`.
     words : str, optional
@@ -298,6 +300,7 @@ def _fit_hierarchical(
     )
     from valuebias.analysis.notes import as_records
     from valuebias.analysis.priors import as_prior
+    from valuebias.analysis.reading import reading_notes
     from valuebias.progress import progress_bar
     from valuebias.provenance import record
 
@@ -308,7 +311,8 @@ def _fit_hierarchical(
     problem = make_problem(data, Model(**options), as_prior(prior))
     crossing = problem.crossing
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
-    notes = consequences(crossing) + plain_fit_notes(crossing.design)
+    notes = consequences(crossing) + reading_notes(model_table(data))
+    notes += plain_fit_notes(crossing.design)
     if numbers["tune"] is None:
         numbers["tune"] = _TUNE[crossing.complete]
     with progress_bar("sampling", shown=progress) as advance:

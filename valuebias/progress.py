@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from valuebias.text import visible
+
 __all__ = ["progress_bar"]
 
 
@@ -36,14 +38,14 @@ def progress_bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], Non
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(visible(what), total=None)
 
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)

@@ -213,6 +213,17 @@ def leaky() -> pd.DataFrame:
     return pd.DataFrame(texts, columns=["prompt", "chosen", "rejected"])
 
 
+def test_accents_are_letters_however_they_are_typed() -> None:
+    boy, its_stem = "\u0932\u0921\u093c\u0915\u093e", "\u0932\u0921\u093c*"
+    texts = ["Un cafe\u0301.", "CAF\u00c9!", "x\u0302y", "auto-cafe\u0301", boy]
+    frame = pd.DataFrame({"prompt": texts, "chosen": "Yes.", "rejected": "No."})
+    terms = ["caf\u00e9", "cafe*", "x*", "auto-cafe", boy[:-1], its_stem]
+    found = read(frame, lexicon={"x": terms})
+    assert found.leakage is not None
+    # The Hindi word for a boy without its vowel sign is another word; with a wildcard it is not.
+    assert found.leakage["prompt"].tolist() == [3, 0, 0, 0, 0, 1]
+
+
 def test_words_of_a_lexicon_are_counted() -> None:
     found = read(leaky(), lexicon=LEXICON)
     assert found.leakage is not None

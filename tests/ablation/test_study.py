@@ -303,3 +303,21 @@ def test_bad_yaml(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueBiasError, match=message):
         Study.read(tmp_path / "study.yaml")
+
+
+def test_files_that_a_study_names_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    (folder / "words.csv").write_text("word,agency,communion\nlead,1,0\nlove,0,1\n")
+    (folder / "asked.csv").write_text("prompt,framing,text\np,positive,Best word?\n")
+    (folder / "study.yaml").write_text(
+        "bases: x\nsources: {a: b}\nquantities: [1]\nprompts: asked.csv\nlexicon: words.csv\n"
+    )
+    made = Study.read(folder / "study.yaml")
+    assert valuebias.lexicon(made.lexicon).words == ("lead", "love")
+    assert valuebias.prompts(made.prompts).table["text"].tolist() == ["Best word?"]
+    (folder / "study.yaml").write_text("bases: x\nsources: {a: b}\nquantities: [1]\n")
+    assert Study.read(folder / "study.yaml").prompts == "superlatives"

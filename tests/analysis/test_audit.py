@@ -41,13 +41,16 @@ def test_bases_that_are_missing_or_doubtful():
     assert found(described(base=sound, **sizes), "bases") == []
     (row,) = found(described(base=["A 2", "A 2", *sound[2:]], **sizes), "bases")
     assert (row["severity"], row["where"]) == ("warning", "base 'A 2'")
-    assert "from 2.6e+09 to 2.7e+10 parameters: 'simulated/a-1', 'simulated/a-2'" in row["detail"]
+    names = "'simulated/a-1' and 'simulated/a-2'"
+    assert f"from 2.6e+09 to 2.7e+10 parameters: {names}" in row["detail"]
     unknown = {"n_params": [np.nan] * 5}
     (row,) = found(described(base=["a", "A 2", *["b"] * 3], **unknown), "bases")
     assert row["where"] == "base 'b'"
     assert "has the name of a family" in row["detail"]
     (row,) = found(described(base=["", "A 2", "", "b1", "b2"], **unknown), "bases")
-    assert "2 of 5 models have no base: 'simulated/a-1', 'simulated/b-1'. " in row["detail"]
+    assert "2 of 5 models have no base: 'simulated/a-1' and 'simulated/b-1'. " in row["detail"]
+    (row,) = found(described(base=["org/a-1", "Org/A 1", *sound[2:]], **unknown), "bases")
+    assert "'Org/A 1' and 'org/a-1' differ in capitals, spaces or punctuation only" in row["detail"]
     (row,) = found(described().drop_vars("base"), "contract")
     assert found(described().drop_vars("base"), "bases") == []
     assert found(described(base=[""] * 5).isel(model=[0]), "bases") == []

@@ -21,7 +21,12 @@ import valuebias
 from valuebias import Model, ValueBiasError
 from valuebias.backends import Source, onnx_export
 from valuebias.backends.onnx_backend import OnnxBackend
-from valuebias.backends.samples import ARCHITECTURES
+from valuebias.backends.samples import (
+    ARCHITECTURES,
+    lay_out,
+    random_conversations,
+    write_model,
+)
 from valuebias.backends.testing import BackendTests
 
 torch = pytest.importorskip("torch", reason="torch is not installed, and exporting needs it")
@@ -266,3 +271,14 @@ def test_an_exported_model_needs_no_torch(
     np.testing.assert_array_equal(from_file, from_cache)
     assert "has to be exported first, but torch and onnx and onnxscript are not" in refused
     assert 'pip install "valuebias[onnx]"' in refused
+
+
+def test_heads_of_exports_in_float16_compute_in_float32(tmp_path: Path) -> None:
+    """Their rewards have more bits than float16, whose products a head in it would give."""
+    write_model(tmp_path / "m", "llama", kind="reward")
+    source = Source(name="m", folder=tmp_path / "m", kind="reward", dtype="float16")
+    pack, output = lay_out(random_conversations(seed=3, vocabulary=160))
+    loaded = OnnxBackend(device="cpu", cache=tmp_path / "cache").load(source)
+    found = loaded.forward(pack)[output]
+    assert len(set(found.tolist())) == len(output)
+    assert np.abs(found - found.astype(np.float16)).max() > 0

@@ -130,11 +130,16 @@ class NamesOtherDevice(NaiveModel):
     device = "tpu"
 
 
+class RoundsRewards(ComputesRoughly):
+    """Computes its head in bfloat16, as the body."""
+
+
 class Forgiving(NaiveModel):
     """Loads whatever it is given."""
 
 
 REWARD = {"kind": "reward"}
+OWN_CLASS = {"architecture": "llama", "padding": None}
 WRONG: list[tuple[type[NaiveModel], str, dict[str, Any]]] = [
     (AddsBeginning, "test_no_token_is_added", REWARD),
     (SeesSiblings, "test_rewards_are_those_of_whole_conversations", {"architecture": "llama"}),
@@ -145,6 +150,9 @@ WRONG: list[tuple[type[NaiveModel], str, dict[str, Any]]] = [
     (ForgetsWindow, "test_rewards_are_those_of_whole_conversations", {"architecture": "mistral"}),
     (ForgetsWindow, "test_rewards_are_those_of_whole_conversations", {"architecture": "gemma2"}),
     (SkipsPadding, "test_rewards_are_read_where_the_pack_says", {}),
+    (SkipsPadding, "test_rewards_are_those_of_the_models_own_class", OWN_CLASS),
+    (RoundsRewards, "test_heads_compute_in_float32", {}),
+    (Forgiving, "test_what_a_models_own_code_puts_out_is_its_own", {}),
     (IgnoresLabel, "test_each_label_of_several", {}),
     (ComputesRoughly, "test_rewards_are_those_of_whole_conversations", {"architecture": "qwen2"}),
     (AddsOneByOne, "test_large_vocabularies_are_summed_exactly", {}),
@@ -176,8 +184,11 @@ def test_a_wrong_backend_fails(
     model: type[NaiveModel], test: str, given: dict[str, Any], folder: Path
 ) -> None:
     class Wrong(NaiveBackend):
+        def dtypes(self) -> tuple[str, ...]:
+            return ("float32", "bfloat16") if model is RoundsRewards else ("float32",)
+
         def load(self, source: Source) -> LoadedModel:
-            if model is not Forgiving:
+            if model not in (Forgiving, RoundsRewards):
                 super().load(source)
             return model(source)
 

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 from conditions import conditions
 from many import results, run_all
+from shares import share
 from violations import HALVES, KINDS, design, one, summarise, tasks
 
 from valuebias.atomic import atomic_path
@@ -85,7 +86,7 @@ def of_difference(table: pd.DataFrame) -> str:
     ]
     for key, kind in KINDS.items():
         cells = [
-            share(table, f"{key}, {half}", what)
+            cell(table, f"{key}, {half}", what)
             for half, notes in zip(HALVES, ("any_note", "told"), strict=True)
             for what in ("covered", "doubt", notes)
         ]
@@ -119,18 +120,12 @@ def of_words(table: pd.DataFrame) -> list[str]:
     return ["\n".join(lines)]
 
 
-def share(table: pd.DataFrame, name: str, what: str) -> str:
-    """Write a share of simulations with its standard error."""
+def cell(table: pd.DataFrame, name: str, what: str) -> str:
+    """Write a share of simulations, or that there were none."""
     if name not in table.index:
         return "–"
     row: Any = table.loc[name]
-    p, n = float(row[what]), int(row["n"])
-    # A share of 0 or 1 has an error too: that of one simulation more that went the other way.
-    near = np.clip(p, 1 / (n + 1), n / (n + 1))
-    error = float(np.sqrt(near * (1 - near) / n))
-    if what == "covered":
-        return f"{p:.2f} ± {error:.2f}"
-    return f"{100 * p:.0f} ± {100 * error:.0f} %"
+    return share(float(row[what]), int(row["n"]), percent=what != "covered")
 
 
 def percent(value: float) -> str:

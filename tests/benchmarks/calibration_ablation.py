@@ -1,258 +1,83 @@
 """How often the 90 % intervals of an ablation hold what was planted, and whether a fit warns.
 
-    python tests/benchmarks/calibration_ablation.py                   # 50 simulations of each world
-    python tests/benchmarks/calibration_ablation.py --simulations 200 --worlds levels --out rows.csv
+    python tests/benchmarks/calibration_ablation.py               # 10 simulations a line, minutes
+    python tests/benchmarks/calibration_ablation.py --n 200 --jobs 2 \\
+        --store tests/benchmarks/results --out tests/benchmarks/calibration_ablation.md   # hours
+    python tests/benchmarks/calibration_ablation.py --worlds levels closes
 
-Every simulation has 2 families × 3 bases × 4 numbers of pairs × 2 seeds, 54 prompts and 263 words,
-and is of one of the worlds below. What is planted is a curve of the gap between the families, in
-units of the scores; bases depart from their family by a lean and by a slope of their own, runs by a
-lean.
+What is simulated is said in tests/support/ablation_worlds.py. With --store results are kept, so
+that a run that was stopped goes on (with --table nothing is run); a change of the package itself
+goes unseen: use another folder then.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-import time
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from itertools import product
+import tempfile
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+# Before numpy is loaded: processes of one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import pandas as pd
-import xarray as xr
+from ablation_worlds import WORLDS, design, one, summarise
+from conditions import conditions
+from many import results, run_all
+from shares import share
 
-import valuebias
-from valuebias.schema import build
+from valuebias.atomic import atomic_path
 
-QUANTITIES = (1_000, 2_000, 4_000, 8_000)
-ROPE = 0.05
-SD: Mapping[str, float] = {
-    "base": 0.10, "base_slope": 0.0, "run": 0.05, "word": 0.80, "word_family": 0.20,
-    "word_base": 0.30, "word_run": 0.20, "prompt": 0.10, "model_prompt": 0.05,
-    "prompt_word": 0.17, "residual": 0.19,
-}  # fmt: skip
-"""Standard deviations near those of the paper's reward models, as normal scores."""
-
-
-@dataclass(frozen=True)
-class World:
-    """What is planted.
-
-    Attributes
-    ----------
-    gap : tuple of float
-        At every number of pairs.
-    closes : float
-        The number of pairs at which it enters the ROPE; infinite for never.
-    note : str
-        Code of the note that should be there; empty where none is called for.
-    bases, seeds : int
-        Of a family; of a base and number of pairs.
-    settings : mapping
-        Of the fit, where it is not told all.
-    sd : mapping
-        Standard deviations other than :data:`SD`.
-    """
-
-    gap: tuple[float, ...]
-    closes: float
-    note: str = ""
-    bases: int = 3
-    seeds: int = 2
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    sd: Mapping[str, float] = field(default_factory=dict)
-
-
-def _line(start: float, slope: float, levels: float = np.inf) -> tuple[tuple[float, ...], float]:
-    """Give a gap that changes by ``slope`` for so many doublings, and where it closes."""
-    doublings = np.log2(np.array(QUANTITIES) / QUANTITIES[0])
-    gap = start + slope * np.minimum(doublings, levels)
-    needed = (abs(start) - ROPE) / abs(slope)
-    return tuple(gap), QUANTITIES[0] * 2**needed if needed <= levels else np.inf
-
-
-_OWN = {"base_slope": 0.10}
-_ALIKE = {"base_slope": 0.02}
-WORLDS = {
-    "even": World(*_line(0.6, -0.15), sd={"base": 0.0}),
-    "slopes": World(*_line(0.6, -0.10), sd=_OWN),
-    "slopes, not told": World(
-        *_line(0.6, -0.10),
-        "slopes of bases left out",
-        sd=_OWN,
-        settings={"formula": "~ family * log2(n_pairs)"},
-    ),
-    "slopes, closes": World(*_line(0.4, -0.15), sd=_OWN),
-    "levels": World(*_line(0.6, -0.15, 2.0), sd=_ALIKE),
-    "levels, not told": World(
-        *_line(0.6, -0.15, 2.0), "levelling left out", sd=_ALIKE, settings={"levelling": False}
-    ),
-    "levels early": World(*_line(0.6, -0.20, 1.5), sd=_ALIKE),
-    "levels, few runs": World(*_line(0.6, -0.15, 2.0), seeds=1, bases=2),
-    # Halves with every doubling on the way to a gap that stays.
-    "levels slowly": World((0.60, 0.45, 0.375, 0.3375), np.inf, sd=_ALIKE),
-    "one base each": World(*_line(0.4, -0.15), "one base a family", bases=1, seeds=4, sd=_OWN),
-    "closes": World(*_line(0.4, -0.15), sd=_ALIKE),
-    "closes later": World(*_line(0.6, -0.12), sd=_ALIKE),
-}
-
-
-def simulate(world: World, seed: int, *, n_prompts: int = 54, n_words: int = 263) -> xr.Dataset:
-    """Simulate the scores of a study.
-
-    Parameters
-    ----------
-    world : World
-        What is planted.
-    seed : int
-        Of the random numbers.
-    n_prompts, n_words : int
-        How many.
-
-    Returns
-    -------
-    xarray.Dataset
-        Scores whose gap between the families "A" and "B" is that of the world. Attribute ``own``:
-        by how much the bases at hand are further apart, and how much more with a doubling.
-    """
-    sd = SD | dict(world.sd)
-    rng = np.random.default_rng(seed)
-    sign = np.where(np.arange(n_prompts) < n_prompts // 2, 1.0, -1.0)
-    half = (sign < 0).astype(int)
-    agency = np.arange(n_words) < n_words // 2
-    axis = np.where(agency, 0.5, -0.5)
-    doublings = np.log2(np.array(QUANTITIES) / QUANTITIES[0])
-
-    def normal(name: str, *shape: int) -> Any:
-        return sd[name] * rng.standard_normal(shape, dtype=np.float32)
-
-    def liking(name: str) -> Any:
-        # A liking of words by framing: the same in part, turned round in part.
-        both, turned = normal(name, n_words), normal(name, n_words)
-        return np.stack([both + turned, both - turned]) / np.sqrt(2)
-
-    common = liking("word")[half] + normal("prompt_word", n_prompts, n_words)
-    common += normal("prompt", n_prompts)[:, None] * axis
-    rows, cubes, own_gap = [], [], np.zeros(2)
-    for family, turn in (("A", 0.5), ("B", -0.5)):
-        of_family = liking("word_family")
-        for b in range(world.bases):
-            of_base = of_family + liking("word_base")
-            lean, slope = normal("base", 2), normal("base_slope", 2)
-            at_start = lean - slope * doublings.mean()
-            signed = [(one[0] - one[1]) / 2 for one in (at_start, slope)]
-            own_gap += np.sign(turn) * np.array(signed) / world.bases
-            for (q, n), s in product(enumerate(QUANTITIES), range(world.seeds)):
-                own = lean + slope * (doublings[q] - doublings.mean()) + normal("run", 2)
-                # By framing: signed by framing it is the gap, half a family.
-                leans = turn * world.gap[q] * sign + own[half] + normal("model_prompt", n_prompts)
-                cube = common + (of_base + liking("word_run"))[half] + leans[:, None] * axis
-                cubes.append(cube + normal("residual", n_prompts, n_words))
-                rows.append((family, f"{family}{b + 1}", "s", float(n), s, 1))
-    names = ["family", "base", "source", "n_pairs", "seed", "step"]
-    models = pd.DataFrame(rows, columns=names).assign(stage="reward", objective="bt")
-    models.index = pd.Index([f"rm {i}" for i in range(len(models))])
-    prompts = pd.DataFrame({"framing": np.where(sign > 0, "positive", "negative")})
-    prompts.index = pd.Index([f"p{i}" for i in range(n_prompts)])
-    prompts["text"] = prompts.index
-    words = [f"w{i}" for i in range(n_words)]
-    lexicon = pd.DataFrame({"agency": agency, "communion": ~agency}, index=words)
-    made = build(np.stack(cubes), models=models, prompts=prompts, lexicon=lexicon, responses=words)
-    return made.assign_attrs(own=own_gap.tolist())
-
-
-def run(world: str, seed: int, **sizes: int) -> dict[str, Any]:
-    """Simulate a world once, fit it, and say what the intervals hold.
-
-    Parameters
-    ----------
-    world : str
-        A key of :data:`WORLDS`.
-    seed : int
-        Of the simulation and of the draws.
-    **sizes : int
-        Of :func:`simulate`.
-
-    Returns
-    -------
-    dict
-        Whether the 90 % intervals of the ``slope``, of the ``closing`` point and of the gap at the
-        ``last`` number of pairs hold the truth; ``p_not``; the codes of the ``notes``; ``seconds``.
-    """
-    planted = WORLDS[world]
-    scores = simulate(planted, seed, **sizes)
-    planted = _at_hand(planted, scores.attrs.pop("own"))
-    start = time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit = valuebias.fit_ablation(
-            scores, outcome="raw", rope=ROPE, seed=seed, draws=500, progress=False,
-            **planted.settings,
-        )  # fmt: skip
-    seconds = time.process_time() - start
-    slope, closing, last = fit.slope().iloc[0], fit.closing().iloc[0], fit.gaps().iloc[-1]
-    change = (planted.gap[-1] - planted.gap[0]) / np.log2(QUANTITIES[-1] / QUANTITIES[0])
-    codes = [note.code if hasattr(note, "code") else str(note)[:30] for note in fit.notes]
-    return {
-        "world": world,
-        "seed": seed,
-        "slope": _holds(slope, change),
-        "closing": _holds(closing, planted.closes),
-        "last": _holds(last, planted.gap[-1]),
-        "noted": not planted.note or planted.note in codes,
-        "notes": "; ".join(codes),
-        "p_not": closing["p_not"],
-        "low": closing["lower"],
-        "median": closing["median"],
-        "high": closing["upper"],
-        "slope_width": slope["upper"] - slope["lower"],
-        "gap": last["mean"],
-        "seconds": seconds,
-    }
-
-
-def _at_hand(world: World, own: list[float]) -> World:
-    """Add what the bases at hand are, where nothing is to be said of others."""
-    if world.bases > 1:
-        return world
-    doublings = np.log2(np.array(QUANTITIES) / QUANTITIES[0])
-    slope = (world.gap[-1] - world.gap[0]) / doublings[-1] + own[1]
-    start = world.gap[0] + own[0]
-    gap, closes = _line(start, slope)
-    # Inside from the start, or on the way out of it.
-    closes = QUANTITIES[0] if abs(start) <= ROPE else closes if start * slope < 0 else np.inf
-    return replace(world, gap=gap, closes=closes)
-
-
-def _holds(row: pd.Series, truth: float) -> bool:
-    return bool(row["lower"] <= truth <= row["upper"])
+FILE = "calibration_ablation.jsonl"
+PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}
 
 
 def main() -> None:
-    """Run the worlds and print one row each."""
+    """Simulate what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--simulations", type=int, default=50)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first simulation")
-    parser.add_argument("--worlds", nargs="*", choices=list(WORLDS), default=list(WORLDS))
-    parser.add_argument("--prompts", type=int, default=54)
-    parser.add_argument("--out", type=Path, help="write a row for every simulation here")
+    parser.add_argument("--n", type=int, default=10, help="simulations a line")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes")
+    parser.add_argument("--store", type=Path, help="folder in which results are kept")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--out", type=Path, help="write the table here, too")
     args = parser.parse_args()
-    rows = []
-    for world in args.worlds:
-        seeds = range(args.first, args.first + args.simulations)
-        here = [run(world, seed, n_prompts=args.prompts) for seed in seeds]
-        rows += here
-        table = pd.DataFrame(here)
-        shares = ["slope", "closing", "last", "noted", "p_not", "slope_width", "seconds"]
-        said = "  ".join(f"{name} {table[name].mean():.2f}" for name in shares)
-        sys.stdout.write(f"{world:18} {said}\n")
-        sys.stdout.flush()
-        if args.out:
-            pd.DataFrame(rows).to_csv(args.out, index=False)
+    wanted = [(name, seed) for seed in range(args.n) for name in args.worlds]
+    with tempfile.TemporaryDirectory() as scratch:
+        store = (args.store or Path(scratch)) / FILE
+        if not args.table:
+            run_all(one, wanted, store=store, design=design, jobs=args.jobs)
+        chosen = set(wanted)
+        found = [r for r in results(store, design) if (r["name"], r["seed"]) in chosen]
+    if not found:
+        sys.stdout.write("no results\n")
+        return
+    text = page(summarise(found))
+    sys.stdout.write(text)
+    if args.out:
+        with atomic_path(args.out) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def page(table: pd.DataFrame) -> str:
+    """Lay out the table, a line a world, with what it was made by."""
+    command = f"python tests/benchmarks/calibration_ablation.py --n {table['n'].max()}"
+    lines = [
+        f"{conditions(command, PACKAGES)}: shares of simulations ± their standard error, "
+        f"{table['seconds'].mean():.1f} s a fit.",
+        "",
+        "| simulated | simulations | coverage of the slope | of the closing point "
+        "| of the gap at the largest number of pairs | mean probability that it never closes "
+        "| a note says so |",
+        "|---" * 7 + "|",
+    ]
+    for name, row in table.iterrows():
+        world, n = WORLDS[str(name)], int(row["n"])
+        told = share(row["told"], n, percent=True) if world.note else "–"
+        held = " | ".join(share(row[what], n) for what in ("slope", "closing", "last"))
+        lines.append(f"| {world.title} | {n} | {held} | {row['never']:.2f} | {told} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

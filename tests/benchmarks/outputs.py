@@ -192,8 +192,10 @@ def table(rounds: dict[str, list[dict[str, list[Any]]]]) -> str:
     for case, runs in rounds.items():
         title, bound = CASES[case]
         cells = [title]
-        speeds = {name: statistics.median(one[name][0] / one[name][1] for one in runs) for name in
-                  ("earlier", "now")}
+        speeds = {
+            name: statistics.median(one[name][0] / one[name][1] for one in runs)
+            for name in ("earlier", "now")
+        }
         cells += [f"{speeds['earlier']:,.0f}", f"{speeds['now']:,.0f}"]
         ratios = sorted(one["earlier"][1] / one["now"][1] for one in runs)
         cells.append(f"**{statistics.median(ratios):.2f}**")
@@ -203,9 +205,7 @@ def table(rounds: dict[str, list[dict[str, list[Any]]]]) -> str:
             cells.append(f"{statistics.median(one[name][2] for one in runs):.2f}")
         shares = [one["earlier"][2] / one["now"][2] for one in runs]
         cells.append(f"{statistics.median(shares):.2f}")
-        gap = max(
-            abs(a - b) for a, b in zip(runs[0]["earlier"][3], runs[0]["now"][3], strict=True)
-        )
+        gap = max(abs(a - b) for a, b in zip(runs[0]["earlier"][3], runs[0]["now"][3], strict=True))
         lines.append(f"| {' | '.join([*cells, f'{bound}', f'{gap:.1e}'])} |")
     return "\n".join(lines)
 

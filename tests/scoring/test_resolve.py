@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
+import gguf_models
 import hub_server
 import small_models
 import tiny_models
@@ -343,7 +344,7 @@ def test_a_gguf_file_has_everything_in_it() -> None:
     expected = resolve(Model(str(small_models.language_model("smollm2"))), kind="logprob").facts
     assert found.facts.flop_per_token == expected.flop_per_token
     assert found.facts.n_params == pytest.approx(expected.n_params, rel=1e-3)
-    with pytest.raises(ValueBiasError, match=r"no classification head .*as no GGUF file has"):
+    with pytest.raises(ValueBiasError, match=r"no classification head .*or cls\.output\.weight"):
         reward(path)
 
 
@@ -426,6 +427,27 @@ def test_a_model_of_the_hub_is_downloaded_once_and_no_more_than_is_needed(
     assert sum("model-0000" in line for line in fetched) == 2
     assert not any(".bin" in line for line in fetched)
     assert not any("consolidated" in line for line in fetched)
+
+
+def test_parts_of_a_gguf_file_are_downloaded_together(
+    made: dict[str, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("gguf")
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(made["lm"])
+    folder = tmp_path / "hub" / "org" / "lm"
+    folder.mkdir(parents=True)
+    gguf_models.write(
+        model, folder / "lm.gguf", "llama", gguf_models.sizes(model.config), max_tensors=8
+    )
+    names = sorted(path.name for path in folder.iterdir())
+    assert len(names) == 3
+    with hub_server.serve(tmp_path / "hub") as (url, log):
+        wanted = {"source": f"org/lm/{names[1]}", "kind": "logprob"}
+        (found,) = ask(tmp_path, url, wanted)
+    assert Path(found[3]).name == names[0]
+    assert sum(line.startswith("GET") and "-of-00003" in line for line in log) == 3
 
 
 def test_what_the_hub_does_not_have_is_named(hub: Path, tmp_path: Path) -> None:

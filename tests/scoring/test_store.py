@@ -253,7 +253,7 @@ class TestRefused:
             ({"backend": "torch"}, "backend of the model 'm'.*'naive'.*'torch'"),
             ({"model": {"template": "plain"}}, "template of the model 'm'"),
             ({"model": {"dtype": "bfloat16"}}, "dtype of .*found 'float32', expected 'bfloat16'"),
-            ({"model": {"read": "last-non-pad"}}, "read of"),
+            ({"model": {"read": "last"}}, "read of .*'last that is not 0', expected 'last'"),
             ({"model": {"revision": "abc"}}, "revision of .*found None, expected 'abc'"),
         ],
     )

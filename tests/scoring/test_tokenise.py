@@ -21,6 +21,7 @@ pytest.importorskip("transformers")
 
 import small_models
 import tiny_models
+from tokenizers import Tokenizer
 
 from valuebias.errors import ValueBiasError
 from valuebias.instruments import lexicon, prompts
@@ -109,20 +110,21 @@ def test_a_template_that_trims_gives_one_conversation_for_words_that_differ_in_b
 
 
 @pytest.mark.parametrize("name", small_models.CASES)
-def test_words_that_merge_with_the_prefix_are_tokenised_with_it(name: str) -> None:
+def test_words_are_tokenised_with_the_prefix_and_refused_where_they_merge_with_it(
+    name: str,
+) -> None:
     tokeniser, tokenizer = real(name).ours, real(name).theirs
-    words = ["love", "\n", " power", "\n\nx", "independence"]
+    words = ["love", " power", "independence"]
     sequences, first = tokeniser.targets(PROMPT, words)
     (prefix,) = lists(tokeniser.prefixes([PROMPT]))
     text = tokenizer.decode(prefix)
-    for word, sequence, start in zip(words, lists(sequences), first, strict=True):
+    for word, sequence in zip(words, lists(sequences), strict=True):
         assert sequence == tokenizer(text + word, add_special_tokens=False)["input_ids"]
-        assert sequence[:start] == prefix[:start]
-        assert sequence[start] != [*prefix, -1][start]
-    # Both prefixes end in a newline, which a newline after it joins.
-    assert first.tolist() == [len(prefix), len(prefix) - 1, len(prefix), *first[3:]]
-    assert first[4] == len(prefix)
-    assert len(sequences[1]) == len(prefix)
+    assert first.tolist() == [len(prefix)] * 3
+    # The prefix ends in a line break, which one after it joins.
+    for word in ("\n", "\n\nx"):
+        with pytest.raises(ValueBiasError, match=r"shares a token with the end.*the word out\.$"):
+            tokeniser.targets(PROMPT, ["love", word])
 
 
 @pytest.mark.parametrize("name", small_models.CASES)
@@ -179,16 +181,18 @@ def pad_is_eos(folder: Path) -> Path:
     return folder
 
 
-def test_the_reading_place_is_that_of_transformers_where_asked_for(tmp_path: Path) -> None:
+def test_the_reading_place_is_that_of_transformers_unless_another_is_asked_for(
+    tmp_path: Path,
+) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
     path = pad_is_eos(tmp_path / "rm")
     model = AutoModelForSequenceClassification.from_pretrained(path).eval()
-    sources = {read: resolve(Model(str(path), read=read), kind="reward") for read in ("last",)}
-    sources["last-non-pad"] = resolve(Model(str(path), read="last-non-pad"), kind="reward")
-    (last,) = Tokeniser(sources["last"]).rewards(PROMPT, ["love"])
-    (non_pad,) = Tokeniser(sources["last-non-pad"]).rewards(PROMPT, ["love"])
+    reads = ("last", "last-non-pad", "own")
+    sources = [resolve(Model(str(path), read=read), kind="reward") for read in reads]
+    last, non_pad, own_ = (Tokeniser(source).rewards(PROMPT, ["love"])[0] for source in sources)
+    assert own_.tolist() == non_pad.tolist()
     assert last[-1] == 2
     assert non_pad.tolist() == last[:-1].tolist()
     with torch.no_grad():
@@ -257,8 +261,8 @@ def test_any_words_are_tokenised_whole_and_alone(tiny: Tokeniser, words: list[st
                 tiny.targets(PROMPT, [word])
             continue
         (sequence,), first = tiny.targets(PROMPT, [word])
-        assert 0 < first[0] < len(sequence)
-        assert sequence[: first[0]].tolist() == prefix[: first[0]]
+        assert first[0] == len(prefix) < len(sequence)
+        assert sequence[: first[0]].tolist() == prefix
 
 
 def test_nothing_asked_nothing_given(tiny: Tokeniser) -> None:
@@ -312,7 +316,7 @@ def test_a_token_that_the_template_writes_must_be_there(tmp_path: Path) -> None:
 
 def words_only(folder: Path) -> Path:
     """Write a tokenizer that knows five words and nothing else."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     unknown = "<unk>"
@@ -355,7 +359,8 @@ def test_ids_of_the_model_that_the_tokenizer_lacks_are_no_part_of_the_vocabulary
 ) -> None:
     found = resolved(tiny_models.tiny("qwen2", "logprob", tmp_path / "lm"))
     table = Tokeniser(found).vocabulary()
-    assert found.facts.vocab_size > len(table) == len(own(tmp_path / "lm"))
+    filed = Tokenizer.from_file(str(tmp_path / "lm" / "tokenizer.json"))
+    assert found.facts.vocab_size > len(table) == filed.get_vocab_size()
 
 
 def test_a_tokenizer_that_is_missing_or_damaged_is_named(tmp_path: Path, folder: Path) -> None:

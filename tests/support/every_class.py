@@ -54,14 +54,14 @@ SMALL: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 # What an architecture needs besides, since its defaults fit a large model only.
+LATENT = (
+    *("axk1", "axk2", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32"),
+    *("dots3_note_text", "glm4_moe_lite", "glm_moe_dsa", "kimi_linear", "minicpm3"),
+    *("mistral4", "sarvam_mla", "youtu"),
+)
 SPECIAL: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("bamba", "granitemoehybrid"), {"mamba_n_heads": 8, "mamba_d_head": 16}),
-    **dict.fromkeys(
-        ("axk1", "axk2", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32")
-        + ("dots3_note_text", "glm4_moe_lite", "glm_moe_dsa", "kimi_linear", "minicpm3")
-        + ("mistral4", "sarvam_mla", "youtu"),
-        {"num_key_value_heads": 4, "head_dim": 8},
-    ),
+    **{key: {"num_key_value_heads": 4, "head_dim": 8} for key in LATENT},
+    **{key: {"mamba_n_heads": 8, "mamba_d_head": 16} for key in ("bamba", "granitemoehybrid")},
     "cohere_compass_text": {"layer_types": ["full_attention"] * 2},
     "ernie4_5_moe": {"moe_k": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
@@ -70,8 +70,13 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "reformer": {"axial_pos_shape": (8, 16), "axial_pos_embds_dim": (32, 32)},
     "xmod": {"default_language": "en_XX"},
 }
-FACTOR = re.compile(r"multiplier|scal(e|ing)|soft_?cap|logit|factor|residual|dim_model_base|mup|cap$")
-NO_FACTOR = re.compile(r"initiali[sz]er|init_|rope|layer_scale|capacity|loss|aux|router|quant|dropout")
+FACTOR = re.compile(
+    r"multiplier|scal(e|ing)|soft_?cap|logit|factor|residual|dim_model_base|mup|cap$"
+)
+NO_FACTOR = re.compile(
+    r"initiali[sz]er|init_|rope|layer_scale|capacity|loss|aux|router|quant|dropout"
+)
+HEADS = re.compile("lm_head|embed|wte|output|score|decoder.weight")
 KINDS = {"logprob": "Language models", "reward": "Models with a classification head"}
 VOCABULARY = 160
 LARGEST = 50e6
@@ -120,7 +125,7 @@ def make(model_type: str, kind: str, *, decoder: bool = False) -> Made:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             # As large as in trained models, so that a soft cap caps.
-            if weight.ndim == 2 and re.search("lm_head|embed|wte|output|score|decoder.weight", name):
+            if weight.ndim == 2 and HEADS.search(name):
                 weight.copy_(torch.randn(weight.shape, generator=generator))
     with _blamed("a run of it"), torch.no_grad():
         model(input_ids=torch.tensor(CONVERSATIONS[:1]))
@@ -202,7 +207,7 @@ def _blamed(what: str) -> Iterator[_Blame]:
     blame = _Blame()
     try:
         yield blame
-    except Exception as error:  # noqa: BLE001 -- other people's code may raise anything
+    except Exception as error:
         said = " ".join(str(error).split())[:100]
         blame.error = NotBuilt(f"{what}: {type(error).__name__}: {said}")
         if what != "a small configuration":
@@ -268,7 +273,8 @@ def outcome(model_type: str, kind: str, *, decoder: bool = False) -> Outcome:
         try:
             found, how = scored(Path(folder), kind)
         except ValueBiasError as error:
-            return Outcome(name, kind, "refused", str(error).partition(": ")[2], tuple(made.factors))
+            said = str(error).partition(": ")[2]
+            return Outcome(name, kind, "refused", said, tuple(made.factors))
         except NotBuilt as error:
             return Outcome(name, kind, "not built", str(error))
         except Exception as error:  # noqa: BLE001 -- what the package should have refused
@@ -333,8 +339,9 @@ def record(found: Sequence[Outcome]) -> str:
     import transformers
 
     lines = [
-        f"Classes of transformers {transformers.__version__}, small and with what looks like a factor set: "
-        "the package's scores beside transformers' own, by\n`python tests/support/every_class.py`. "
+        f"Classes of transformers {transformers.__version__}, small and with what looks like a "
+        "factor set: the package's scores beside transformers' own, by\n"
+        "`python tests/support/every_class.py`. "
         "In brackets the factors.",
     ]
     for kind, title in KINDS.items():

@@ -19,7 +19,7 @@ class NaiveBackend(Backend):
         return f"{' and '.join(missing)} must be installed" if missing else None
 
     def load(self, source: Source) -> LoadedModel:
-        if source.head != "logits" or source.dtype not in self.dtypes():
+        if source.head != "logits" or source.own_code or source.dtype not in self.dtypes():
             raise ValueBiasError(f"{source.name}: this backend reads float32 logits only.")
         if not (source.folder / "config.json").is_file():
             raise ValueBiasError(f"{source.name}: there is no config.json in {source.folder}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_another_coordinate_may_name_the_bases(clustered: xr.Dataset) -> None:
     pd.testing.assert_frame_equal(
         fit(other, base="lineage").contrasts(), fit(clustered).contrasts()
     )
+
+
+def test_bases_are_named_in_words(clustered: xr.Dataset) -> None:
+    numbered = clustered.assign_coords(size=("model", np.arange(10.0)))
+    advice = "dataset.assign_coords(size=dataset['size'].astype(str))"
+    with pytest.raises(ValueBiasError, match=rf"'size' holds numbers.*: {re.escape(advice)}"):
+        fit(numbered, base="size")
+    advised = numbered.assign_coords(size=numbered["size"].astype(str))
+    assert fit(advised, base="size").contrasts().equals(fit(clustered, base=None).contrasts())
 
 
 def test_leans_of_bases_are_told_and_models_lie_about_them(clustered: xr.Dataset) -> None:
@@ -156,7 +166,7 @@ def test_the_adjusted_contrast_is_that_of_least_squares() -> None:
     ("words", "said"),
     [
         ("~ frequenzy", "not a coordinate on 'response'"),
-        ("~ log(frequency)", "give these words a value"),
+        ("~ log(frequency)", "Give these a value"),
         ("frequency ~ length", "left-hand side"),
         ("~ same", "the same for all words"),
         ("~ kind", "tells the categories .* apart"),
@@ -239,3 +249,11 @@ def test_words_in_every_category_are_not_blamed_on_covariates(clustered: xr.Data
 def test_a_spread_is_true_or_false(clustered: xr.Dataset, spread: object) -> None:
     with pytest.raises(ValueBiasError, match="spread must be True, False or None"):
         fit(clustered, spread=spread)
+
+
+def test_families_of_one_base_are_named_beside_others_of_several() -> None:
+    ds = simulate(n_models={"A": [3], "B": [2], "C": [2, 1, 1]}, n_prompts=6, n_words=40, seed=2)
+    made = fit(ds)
+    (note,) = [note for note in made.notes if note.code == "one base of a family"]
+    assert "one base only of A (A 1) and B (B 1)" in note.text
+    assert "one base only of A and B" in str(made.headline())

@@ -27,6 +27,8 @@ from valuebias import AblationFit
 from valuebias.cli import fits
 from valuebias.cli.analyses import print_result
 from valuebias.cli.app import app
+from valuebias.progress import progress_bar
+from valuebias.scoring.watch import watched
 from valuebias.simulate import simulate
 from valuebias.text import visible
 
@@ -70,6 +72,46 @@ def failed(result: Result, *, status: int = 1) -> str:
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
     return str(result.stderr)
+
+
+class TestMarkup:
+    """Names and words are text, never markup of the terminal's."""
+
+    NAMES = (
+        "[red]agency[/]",
+        "[/]",
+        "[link=https://example.org]base[/link]",
+        "[bold",
+        "a]b\x1b[31m",
+    )
+
+    def test_in_tables(self, run: Run, simulated: xr.Dataset, tmp_path: Path) -> None:
+        families = dict(zip(["Gemma", "Llama"], self.NAMES[2:4], strict=True))
+        named = simulated.assign_coords(
+            category=list(self.NAMES[:2]),
+            family=("model", [families[name] for name in simulated["family"].values.tolist()]),
+        )
+        named["base"] = named["family"]
+        said = succeeded(
+            run("fit", valuebias.write(named, tmp_path / "named.nc"), "--draws", 20, "--chains", 2)
+        )
+        for name in self.NAMES[:4]:
+            assert name in said
+        assert "\x1b" not in said
+
+    def test_in_progress_bars(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "200")
+        for name in self.NAMES:
+            with progress_bar(name, shown=True) as advance:
+                assert advance is not None
+                advance(1, 2)
+            assert visible(name) in capsys.readouterr().err
+            with watched(shown=True, n_models=1, work=2.0) as watch:
+                watch.model(name, pairs=2, todo=2, n_prompts=1, weight=1.0)
+            assert visible(name) in capsys.readouterr().err
 
 
 class TestHelp:

@@ -230,6 +230,16 @@ def test_mfd2_is_read_where_it_is_at_hand(released_data: Path) -> None:
 
 
 @pytest.mark.released_data
+def test_what_the_released_dictionary_has_lost_is_said(released_data: Path) -> None:
+    table = lexicon("mfd2-virtue-vice").table
+    assert (table.sum(axis=1) == 1).all()
+    notes = " ".join(datasets.info("christian2026-mfd2").notes)
+    assert "keeps one category a word" in notes
+    assert f"loyalty vice has {table['loyalty.vice'].sum()} left" in notes
+    assert f"leave out the {table['sanctity.vice'].sum()} words that are Sanctity vice" in notes
+
+
+@pytest.mark.released_data
 def test_mfd2_is_looked_for_under_its_own_folder(
     released_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

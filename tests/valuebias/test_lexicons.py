@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import Lexicon, lexicon, lexicon_names
 from valuebias.instruments.formats import SUFFIXES, parse
 
@@ -102,6 +102,22 @@ def test_a_dic_file_may_be_set_out_with_blanks_and_conditions() -> None:
     }
 
 
+def test_a_column_may_hold_the_words_of_its_category(tmp_path: Path) -> None:
+    text = "agency,communion\ncourage,kindness\nstrength,love\nvictory,\nlead*,NA\n,strength\n"
+    (tmp_path / "columns.csv").write_text(text)
+    lex = lexicon(tmp_path / "columns.csv")
+    assert members(lex) == {
+        "agency": {"courage", "strength", "victory", "lead*"},
+        "communion": {"kindness", "love", "strength"},
+    }
+    numbered = '"","up","down"\n"1","win","lose"\n"2","rise",NA\n'
+    table = parse(numbered, suffix=".csv", name="from R")
+    assert {c: set(table.index[table[c]]) for c in table} == {
+        "up": {"win", "rise"},
+        "down": {"lose"},
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "suffix", "said"),
     [
@@ -117,6 +133,10 @@ def test_a_dic_file_may_be_set_out_with_blanks_and_conditions() -> None:
         ("%\n1\tA\n%\n*\t1\n", ".dic", r"the word '\*'; expected at least one letter"),
         ("DicTerm,A\nwin,0.7\n", ".dicx", "marked '0.7'; expected X, 1 or true"),
         ("DicTerm,A\nwin,\n", ".dicx", "'win' .* is in no category"),
+        ("DicTerm,A\nwin,often\n", ".dicx", "marked 'often'; expected X, 1 or true"),
+        ("word,A\nwin,often\n", ".csv", "below each other instead: 'category' and 'word'"),
+        ("up,down\nwin,lose\nrise,0.7\n", ".csv", "marked 'lose'; expected X, 1 or true"),
+        ("up,down\nwin,lose\nrise,x\n", ".csv", "marked 'lose'; expected X, 1 or true"),
         ("DicTerm\nwin\n", ".dicx", "expected a column 'category'"),
         ("word,\nwin,X\n", ".csv", "expected a column 'category'"),
         ("category,a,b\nx,win,lose\n", ".csv", "exactly one with the words"),
@@ -168,6 +188,7 @@ lists = st.dictionaries(
 
 
 @given(lists)
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
 def test_every_layout_gives_the_lists_back(content: dict[str, set[str]]) -> None:
     lex = lexicon(content)
     assert members(lex) == content
@@ -227,6 +248,116 @@ def test_categories_can_be_merged_and_selected() -> None:
 def test_words_with_a_lone_surrogate_can_be_looked_up() -> None:
     found = lexicon({"odd": ["\ud83d"], "even": ["a*"]}).membership(["\ud83d", "a\udc00", "b"])
     assert found.to_numpy().tolist() == [[True, False], [False, True], [False, False]]
+
+
+# Python's own escapes: what no eye tells apart must not be told apart by chance here.
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("ignore_case", [False, True])
+def test_an_accent_is_one_letter_however_it_is_typed(ignore_case: bool) -> None:
+    for term in (COMPOSED, DECOMPOSED, COMPOSED[:3] + "*"):
+        lex = lexicon({"x": [term], "y": ["love"]})
+        words = [COMPOSED, DECOMPOSED, "cafe"]
+        found = lex.membership(words, ignore_case=ignore_case)
+        assert list(found.index) == words
+        assert found["x"].tolist() == [True, True, term.endswith("*")]
+    both = lexicon({"x": [COMPOSED], "y": [DECOMPOSED]}).membership([COMPOSED])
+    assert both.to_numpy().all()
+
+
+def test_case_is_folded_whatever_the_accents_order() -> None:
+    lex = lexicon({"x": ["\u00c9a", "\u1e69"]})
+    words = ["e\u0301a", "E\u0301A", "s\u0307\u0323", "S\u0323\u0307"]
+    assert lex.membership(words, ignore_case=True)["x"].all()
+
+
+@pytest.mark.parametrize(
+    ("term", "word", "matches"),
+    [
+        ("cafe*", DECOMPOSED, False),
+        ("cafe*", COMPOSED, False),
+        ("caf*", DECOMPOSED, True),
+        ("cafe*", "cafes", True),
+        (f"{DECOMPOSED}*", f"{COMPOSED}s", True),
+        # There is no composed form of these: x with a circumflex, q with a dot below, o struck out.
+        ("x*", "x\u0302y", False),
+        ("q*", "q\u0323", False),
+        ("o*", "o\u0338", False),
+        # An ending that is a vowel sign (Hindi, boy), a vowel point (Arabic) or a tone (Thai).
+        ("\u0932\u0921\u093c\u0915*", "\u0932\u0921\u093c\u0915\u0940", True),
+        ("\u0643\u062a\u0628*", "\u0643\u062a\u0628\u064f", True),
+        ("\u0e23\u0e31*", "\u0e23\u0e31\u0e48", True),
+    ],
+)
+def test_a_wildcard_stands_for_whole_letters(term: str, word: str, matches: bool) -> None:
+    assert lexicon({"x": [term]}).membership([word])["x"].item() is matches
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ("caf\ufffd", r"1 with U\+FFFD in place of a letter .*'caf\\ufffd'"),
+        ("deter\u00admined", r"1 with a character that cannot be seen \('deter\\xadmined'\)"),
+        ("\u200flove", r"cannot be seen \('\\u200flove'\)"),
+        ("\u05d0\u200f", r"cannot be seen"),
+        ("lo\u200bve", r"cannot be seen"),
+        ("\ufefflove", r"cannot be seen"),
+        ("kind\u00a0of", r"cannot be seen \('kind\\xa0of'\)"),
+        ("kind\u3000of", r"cannot be seen"),
+        ("lo\u2060ve", r"cannot be seen"),
+        ("lo\x07ve", r"cannot be seen \('lo\\x07ve'\)"),
+        ("lo\u034fve", r"cannot be seen"),
+        ("lo\u200cve*", r"cannot be seen \('lo\\u200cve\*'\)"),
+        ("love\u200d*", r"cannot be seen"),
+        ("\u0301cafe", r"begin with a mark that has no letter"),
+        ("inicia*do", r"1 with a wildcard in front or inside, .* \('inicia\*do'\)"),
+        ("*ness", r"wildcard in front or inside"),
+        ("*love*", r"wildcard in front or inside"),
+        ("wom?n", r"wildcard in front or inside"),
+        ("?love", r"wildcard in front or inside"),
+        ("love\uff0a", r"wildcard in front or inside"),
+        ("caf\u00c3\u00a9", r"UTF-8 read as another encoding"),
+    ],
+)
+def test_a_word_that_can_never_match_is_named(tmp_path: Path, term: str, said: str) -> None:
+    path = tmp_path / "mine.dic"
+    path.write_text(f"%\n1\tx\n%\n{term}\t1\nlove\t1\n", encoding="utf-8")
+    table = pd.DataFrame({"x": [True, True]}, index=[term, "love"])
+    for source in (path, {"x": [term, "love"]}, table):
+        with pytest.warns(ValueBiasWarning, match=said) as caught:
+            lex = lexicon(source, name="mine")
+        assert len(caught) == 1
+        assert "'mine' has words that can hardly match any" in str(caught[0].message)
+        assert caught[0].filename == __file__
+        assert lex.words == (term, "love")
+
+
+def test_many_such_words_are_counted() -> None:
+    lost = [f"{letter}\ufffd" for letter in "abcdefgh"]
+    said = r"8 with U\+FFFD.*'d\\ufffd' and 4 more\); 1 with a char"
+    with pytest.warns(ValueBiasWarning, match=said):
+        lexicon({"x": [*lost, "a\u00adb"]})
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "caf\u00e9*",
+        "kind of",
+        "why?",
+        "love*",
+        ":)",
+        "\U0001f469\u200d\U0001f680",
+        "\u2764\ufe0f",
+        "\u062e\u0627\u0646\u0647\u200c\u0647\u0627",
+        "\u0915\u093f",
+        "\ud83d",
+        "na\u00efve",
+    ],
+)
+def test_an_ordinary_word_is_not_named(term: str) -> None:
+    assert lexicon({"x": [term]}).membership([term.rstrip("*")])["x"].item()
 
 
 def test_tables_are_taken_and_checked() -> None:

@@ -424,6 +424,57 @@ class TestWithReleasedData:
             monkeypatch.setenv(scheme, "http://127.0.0.1:9")
 
     @pytest.mark.slow
+    def test_moral_foundations_are_counted_with_and_without_the_last_column(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Stand-ins for the released scores, with the released dictionary: every ninth word.
+        data = tmp_path / "data"
+        (data / "reward_scores_mfd2").mkdir(parents=True)
+        (data / "corpora").mkdir()
+        local = "corpora/moral-foundations-dictionary-20.dicx"
+        shutil.copy(Path(os.environ["VALUEBIAS_DATA"]) / local, data / local)
+        marks = pd.read_csv(data / local, index_col="DicTerm", keep_default_na=False).eq("X")
+        last_only = marks["Sanctity_Vice"] & (marks.sum(axis=1) == 1)
+        assert last_only.sum() == 388
+        some = marks.index[::9]
+        rng = np.random.default_rng(0)
+        for file in valuebias.datasets.info("christian2026-mfd2").files:
+            # Rewards that hang on being in the last column, which is where the two differ.
+            rows = (
+                rng.normal(size=(len(some), len(PROMPTS))) + 2 * last_only[some].to_numpy()[:, None]
+            )
+            frame = pd.DataFrame(rows.round(4), index=some, columns=PROMPTS)
+            frame.to_csv(data / file, index_label="response")
+        monkeypatch.setenv("VALUEBIAS_DATA", str(data))
+        (item,) = (item for item in items.ITEMS if item.name == "figure-a1")
+        (tmp_path / "made").mkdir()
+        settings = Settings(draws=60, chains=2, seed=1, n_permutations=19)
+        notes = item.make(Sources(None), settings, tmp_path / "made")
+        scores = valuebias.datasets.load("christian2026-mfd2")
+        kept = scores.sel(response=some[~last_only[some].to_numpy()].tolist())
+        mixed = {}
+        for name, expected in (("statistics-paper", kept), ("statistics-all-words", scores)):
+            found = json.loads((tmp_path / "made" / f"{name}.json").read_text())
+            made = valuebias.classical(expected, n_permutations=19, seed=1)
+            assert found["mixed"] == json.loads(json.dumps(made.to_dict()["mixed"]))
+            mixed[name] = str(found["mixed"])
+        assert mixed["statistics-paper"] != mixed["statistics-all-words"]
+        assert f"without the {last_only[some].sum()} words that are Sanctity vice only" in notes[1]
+        assert "The paper's statistics are statistics-paper" in notes[1]
+
+    def test_what_llama_and_gemma_share_is_said_with_its_version(self, tmp_path: Path) -> None:
+        shared = Path(os.environ["VALUEBIAS_DATA"]) / "corpora" / "token_intersection.csv"
+        if not shared.is_file():
+            pytest.skip("VALUEBIAS_DATA has no corpora/token_intersection.csv")
+        texts = pd.read_csv(shared, keep_default_na=False)["token_decoded"]
+        write_logprobs(tmp_path / "lp", PAIR)
+        made = valuebias.reproduce(out=tmp_path / "paper", logprobs=tmp_path / "lp", **SMALL)
+        record = json.loads((made.folder / "reproduction.json").read_text())["items"]
+        (notes,) = (entry["notes"] for entry in record if entry["name"] == "table-1")
+        assert f"{len(texts):,} texts, as transformers 4" in notes[1]
+        assert "as version 5 does, they share 85,571" in notes[1]
+
+    @pytest.mark.slow
     def test_everything_that_the_data_allow(
         self, cli: Callable[..., Result], tmp_path: Path, big2: Any
     ) -> None:

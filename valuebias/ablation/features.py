@@ -107,7 +107,10 @@ def find_base(model: Model) -> Base:
         If it cannot be had, or has no chat template where its `template` asks for one.
     """
     # What is trained on it stands on this very model, whatever it was itself trained from.
-    resolved = resolve(replace(model, head=_identity, base=model.base or model.name), kind="reward")
+    # A new head reads at the end, wherever one that the model may have had did.
+    read = "last" if model.read == "own" else model.read
+    asked = replace(model, head=_identity, base=model.base or model.name, read=read)
+    resolved = resolve(asked, kind="reward")
     return Base(resolved, Tokeniser(resolved))
 
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
 
 from valuebias.instruments.lexicons import Lexicon
+from valuebias.instruments.terms import continues, plain
 
 __all__ = ["SIDES", "Leakage"]
 
 SIDES = ("prompt", "chosen", "rejected")
 """Where in a pair a word may be found."""
 
-_WORD = re.compile(r"\w+")
+
+@functools.cache
+def _letters() -> str:
+    r"""Give the inside of a character class: ``\w``, and the marks that it leaves out."""
+    marks = [i for i in range(0x300, 0x1EC00) if unicodedata.category(chr(i)).startswith("M")]
+    ranges = []
+    for _, group in itertools.groupby(enumerate(marks), lambda pair: pair[1] - pair[0]):
+        run = [mark for _, mark in group]
+        ranges.append(f"{chr(run[0])}-{chr(run[-1])}")
+    return rf"\w{''.join(ranges)}"
 
 
 class Leakage:
@@ -30,8 +43,9 @@ class Leakage:
 
     Notes
     -----
-    A word is a run of letters, digits and underscores (``\w+``), casefolded. Scripts without spaces
-    between words have none of that kind, so a word inside a run of them is not found.
+    A word is a run of letters with their marks, digits and underscores, composed (NFC) and
+    casefolded. Scripts without spaces between words have none of that kind, so a word inside a run
+    of them is not found.
 
     Examples
     --------
@@ -47,6 +61,7 @@ class Leakage:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._terms = lexicon.words
+        self._word = re.compile(f"[{_letters()}]+")
         self._exact: dict[str, list[str]] = {}
         self._stems: list[tuple[str, str]] = []
         self._phrases: list[tuple[re.Pattern[str], str]] = []
@@ -57,15 +72,15 @@ class Leakage:
             self._sort_in(term)
 
     def _sort_in(self, term: str) -> None:
-        plain = term.casefold()
-        stem = plain.rstrip("*")
-        if _WORD.fullmatch(stem) is None:
-            tail = "" if plain.endswith("*") else r"(?!\w)"
+        folded = plain(term, ignore_case=True)
+        stem = folded.rstrip("*")
+        if self._word.fullmatch(stem) is None:
+            tail = "" if folded.endswith("*") else r"(?!\w)"
             self._phrases.append((re.compile(rf"(?<!\w){re.escape(stem)}{tail}"), term))
-        elif plain.endswith("*"):
+        elif folded.endswith("*"):
             self._stems.append((stem, term))
         else:
-            self._exact.setdefault(plain, []).append(term)
+            self._exact.setdefault(folded, []).append(term)
 
     def add(self, prompt: str, chosen: str, rejected: str) -> bool:
         """Count one pair.
@@ -101,17 +116,30 @@ class Leakage:
         return pd.DataFrame(columns, index=pd.Index(self._terms, dtype=object))
 
     def _terms_in(self, text: str) -> set[str]:
-        plain = text.casefold()
+        folded = plain(text, ignore_case=True)
         terms: set[str] = set()
-        for word in set(_WORD.findall(plain)):
+        for word in set(self._word.findall(folded)):
             terms.update(self._terms_of(word))
-        terms.update(term for pattern, term in self._phrases if pattern.search(plain))
+        terms.update(term for pattern, term in self._phrases if _occurs(pattern, folded))
         return terms
 
     def _terms_of(self, word: str) -> Sequence[str]:
         if not self._stems:
             return self._exact.get(word, ())
         if word not in self._known:
-            stems = (term for stem, term in self._stems if word.startswith(stem))
+            stems = (term for stem, term in self._stems if continues(word, stem))
             self._known[word] = (*self._exact.get(word, ()), *stems)
         return self._known[word]
+
+
+def _occurs(pattern: re.Pattern[str], text: str) -> bool:
+    """Look for a phrase whose first and last letter have no more marks in the text than in it."""
+    return any(
+        not _is_mark(text[max(found.start() - 1, 0) : found.start()])
+        and not _is_mark(text[found.end() : found.end() + 1])
+        for found in pattern.finditer(text)
+    )
+
+
+def _is_mark(letter: str) -> bool:
+    return bool(letter) and unicodedata.category(letter).startswith("M")

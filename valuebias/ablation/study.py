@@ -153,7 +153,7 @@ class Study:
             if key not in content:
                 raise ValueBiasError(f"The study {str(path)!r} lacks {key!r}.")
         made = dict(content)
-        for key in ("bases", "held_out"):
+        for key in ("bases", "held_out", "prompts", "lexicon"):
             if key in made:
                 made[key] = _beside(where.parent, made[key])
         if isinstance(made["sources"], Mapping):

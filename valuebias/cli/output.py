@@ -137,10 +137,11 @@ def print_table(
         all(isinstance(row[at], int | float) for row in cells) and bool(cells)
         for at in range(len(columns))
     ]
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    shown = None if title is None else Text(visible(title))
+    table = Table(title=shown, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for name, number in zip(columns, numeric, strict=True):
         side: Literal["left", "right"] = "right" if number or name in right else "left"
-        table.add_column(Text(name), justify=side, overflow="fold")
+        table.add_column(Text(visible(name)), justify=side, overflow="fold")
     for row in cells:
         table.add_row(*(Text(_cell(value)) for value in row))
     # rich takes a pipe to be 80 columns wide, which folds what a script could have read.
@@ -181,5 +182,5 @@ def stage(text: str) -> Iterator[None]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        progress.add_task(text, total=None)
+        progress.add_task(visible(text), total=None)
         yield

@@ -17,7 +17,9 @@ SUFFIXES = (".csv", ".tsv", ".dic", ".dicx")
 
 _TERM_COLUMNS = ("word", "term", "dicterm", "entry", "response", "token", "token_decoded", "noun")
 _YES = ("x", "1", "1.0", "true", "t", "yes", "y")
-_NO = ("", "0", "0.0", "false", "f", "no", "n", "na", "nan", "null")
+_EMPTY = ("", "na", "nan", "null")
+_NO = (*_EMPTY, "0", "0.0", "false", "f", "no", "n")
+_NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?%?", re.IGNORECASE)
 # "(02 134)125/464" and "<of>131/125": the first category given the context, the second without it.
 _CONDITIONAL = re.compile(r"(?:\([^()]*\)|<[^<>]*>)\s*\d+(?:/(\d+))?")
 
@@ -33,9 +35,10 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
         The whole file.
     suffix : {".csv", ".tsv", ".dic", ".dicx"}
         Its format. ``.csv``: either a column ``category`` beside a column of words, one row a
-        membership, or a column of words and one column a category, marked with X, 1 or true.
-        ``.dicx``: the latter, the words in the first column. ``.dic``: numbered categories between
-        two lines ``%``, then a line a word with its numbers.
+        membership; or a column of words and one column a category, marked with X, 1 or true; or
+        one column a category with its words. ``.dicx``: the second of these, the words in the first
+        column. ``.dic``: numbered categories between two lines ``%``, then a line a word with its
+        numbers.
     name : str
         What to call the file in errors.
 
@@ -81,6 +84,9 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
             f"{name!r} has the columns {header}; expected a column 'category' beside the words, "
             "or one named column a category after the words."
         )
+    if suffix != ".dicx" and _are_lists(header[start], categories, rows, start):
+        columns = header[start:]
+        return table_of(list(_listed(columns, rows, start, name)), columns, name)
     return table_of(list(_marked(categories, rows, start, name)), categories, name)
 
 
@@ -134,6 +140,24 @@ def _long(header: list[str], rows: list[list[str]], name: str) -> Iterator[Pair]
         yield _term(row[of_term], name), _category(row[of_category], row[of_term], name)
 
 
+def _are_lists(first: str, categories: list[str], rows: list[list[str]], start: int) -> bool:
+    """Tell columns of words from columns of marks: neither a mark nor a number is among them."""
+    if not first or first.lower() in _TERM_COLUMNS:
+        return False
+    cells = [cell.strip().lower() for row in rows for cell in row[start + 1 :]]
+    words = [cell for cell in cells if cell not in _EMPTY]
+    return bool(words) and not any(
+        cell in _YES or cell in _NO or _NUMBER.fullmatch(cell) for cell in words
+    )
+
+
+def _listed(columns: list[str], rows: list[list[str]], start: int, name: str) -> Iterator[Pair]:
+    for i, category in enumerate(columns, start=start):
+        for row in rows:
+            if row[i].strip().lower() not in _EMPTY:
+                yield _term(row[i], name), category
+
+
 def _marked(categories: list[str], rows: list[list[str]], start: int, name: str) -> Iterator[Pair]:
     for row in rows:
         term = _term(row[start], name)
@@ -153,7 +177,8 @@ def _mark(cell: str, term: str, name: str) -> bool:
         return False
     raise ValueBiasError(
         f"The word {term!r} of {name!r} is marked {cell!r}; expected X, 1 or true, or nothing. "
-        "Weighted word lists are not supported: decide which words belong."
+        "Weighted word lists are not supported: decide which words belong. If the columns hold the "
+        "words of their categories, write them below each other instead: 'category' and 'word'."
     )
 
 

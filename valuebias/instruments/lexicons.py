@@ -19,6 +19,7 @@ import pandas as pd
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.fetch import fetch, registry, released
 from valuebias.instruments.formats import parse, table_of
+from valuebias.instruments.terms import continues, plain, warn_unmatchable
 from valuebias.tables import read_text
 
 __all__ = ["Lexicon", "lexicon", "lexicon_names"]
@@ -36,7 +37,8 @@ class Lexicon:
         What the lexicon is called.
     table : pandas.DataFrame
         Bool; one row a term, one column a category. A term that ends in ``*`` stands for every
-        word that starts with what comes before.
+        word that starts with what comes before, letter by letter: ``cafe*`` does not stand for
+        "café".
     citation : str
         Where the words come from; may be empty.
     licence : str
@@ -90,6 +92,11 @@ class Lexicon:
         pandas.DataFrame
             Bool, shape (word, category); a word outside the lexicon has no True.
 
+        Notes
+        -----
+        Words and terms are compared in their composed form (Unicode's NFC), in which an accented
+        letter is one letter, whether it was typed as one or two characters.
+
         Examples
         --------
         >>> lexicon().membership(["love", "spoon"])
@@ -97,23 +104,24 @@ class Lexicon:
         love    False       True
         spoon   False      False
         """
-        plain = [word.casefold() if ignore_case else word for word in words]
+        said = [plain(word, ignore_case=ignore_case) for word in words]
         marks = self.table.to_numpy(dtype=bool)
-        found = np.zeros((len(plain), marks.shape[1]), dtype=bool)
+        found = np.zeros((len(said), marks.shape[1]), dtype=bool)
         exact: dict[str, npt.NDArray[np.bool_]] = {}
-        by_word = sorted(range(len(plain)), key=plain.__getitem__)
-        in_order = [plain[i] for i in by_word]
-        for term, row in zip(self.words, marks, strict=True):
-            term = term.casefold() if ignore_case else term
+        by_word = sorted(range(len(said)), key=said.__getitem__)
+        in_order = [said[i] for i in by_word]
+        for raw, row in zip(self.words, marks, strict=True):
+            term = plain(raw, ignore_case=ignore_case)
             if not term.endswith("*"):
                 exact[term] = exact[term] | row if term in exact else row
                 continue
             stem = term.rstrip("*")
             place = bisect_left(in_order, stem)
             while place < len(in_order) and in_order[place].startswith(stem):
-                found[by_word[place]] |= row
+                if continues(in_order[place], stem):
+                    found[by_word[place]] |= row
                 place += 1
-        for i, word in enumerate(plain):
+        for i, word in enumerate(said):
             if word in exact:
                 found[i] |= exact[word]
         index = pd.Index(list(words), dtype=object)
@@ -255,9 +263,10 @@ def lexicon(
     source : str, path, Lexicon, DataFrame or mapping, optional
         Left out: the bundled "agency-communion". A name: see :func:`lexicon_names`; those of others
         are looked for in the folder VALUEBIAS_DATA and else downloaded, and their hash is checked
-        each time. A path: a ``.csv`` with a column ``category`` beside the words, or with one
-        column a category (marked X, 1 or true); or a LIWC ``.dic`` or ``.dicx``, wildcards
-        included. A DataFrame: bool, words as its index. A mapping: each category's words.
+        each time. A path: a ``.csv`` with a column ``category`` beside the words, with one column a
+        category beside the words (marked X, 1 or true), or with the words of each category in its
+        column; or a LIWC ``.dic`` or ``.dicx``, wildcards included. A DataFrame: bool, words as its
+        index. A mapping: each category's words.
     name : str, optional
         What to call it.
 
@@ -272,15 +281,27 @@ def lexicon(
         If the name or the format is unknown, the file cannot be read, has another hash than the
         released one, or cannot be had without a network.
 
+    Warns
+    -----
+    ValueBiasWarning
+        If words can match none as they stand: with a character that cannot be seen or was lost, or
+        a wildcard anywhere but at the end.
+
     Examples
     --------
     >>> lexicon({"up": ["win", "rise*"], "down": ["lose"]}).membership(["rises"])["up"].tolist()
     [True]
     """
-    if source is None:
-        source = _DEFAULT
     if isinstance(source, Lexicon):
         return source if name is None else replace(source, name=name)
+    found = _read(_DEFAULT if source is None else source, name)
+    warn_unmatchable(found.words, found.name, stacklevel=2)
+    return found
+
+
+def _read(
+    source: str | os.PathLike[str] | pd.DataFrame | Mapping[str, Sequence[str]], name: str | None
+) -> Lexicon:
     if isinstance(source, pd.DataFrame):
         return _own(_from_frame(source), name or "lexicon")
     if isinstance(source, Mapping):

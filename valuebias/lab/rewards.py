@@ -161,12 +161,13 @@ def _make(
 ) -> None:
     """Train and write a reward model."""
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
     from valuebias.backends.loading import quiet
+    from valuebias.scoring.tokenizer_files import load_tokenizer
 
     with quiet(), own_randomness(seed):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(folder, folder.name, trust=False).tokenizer
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, num_labels=1, dtype=torch.float32, local_files_only=True, use_safetensors=True,
             attn_implementation="eager",

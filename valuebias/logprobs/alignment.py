@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
 from valuebias.logprobs.vocabularies import (
@@ -74,8 +75,17 @@ def align(
         occurs twice; prompts or coords on response differ; no text is shared; no shared text is in
         the lexicon.
 
+    Warns
+    -----
+    ValueBiasWarning
+        If texts lack the space that their tokens begin with, as in scores of SentencePiece
+        vocabularies by earlier versions; it is put before them.
+
     Notes
     -----
+    The text of a token is what it adds to a text, whatever the tokenizer: " love" both for "Ġlove"
+    and for SentencePiece's "▁love", which decoded alone would lose its space.
+
     Christian et al. (2026) keep the highest log-prob among tokens with the same decoded text, and
     the intersection of the vocabularies.
 
@@ -102,6 +112,7 @@ def align(
         raise ValueBiasError("There are no log-probs to align; give at least one model's.")
     first = datasets[0]
     vocabularies = [Vocabulary(ds, chosen) for ds in datasets]
+    _say_what_was_mended(vocabularies)
     for ds in datasets:
         _demand_same_prompts(first, ds)
     demand_unique([vocabulary.name for vocabulary in vocabularies], "model")
@@ -125,6 +136,7 @@ def align(
             "how": how,
             "merge": list(chosen),
             "combine": combine,
+            "texts": "pieces",
             "models": _losses(vocabularies, texts, words),
         },
         "parts": [json.loads(ds.attrs["provenance"]) for ds in datasets],
@@ -199,6 +211,19 @@ def _each(logprobs: Any) -> Iterator[xr.Dataset]:
             )
         for row in range(ds.sizes["model"]):
             yield ds.isel(model=[row])
+
+
+def _say_what_was_mended(vocabularies: Sequence[Vocabulary]) -> None:
+    mended = [vocabulary for vocabulary in vocabularies if vocabulary.n_mended]
+    if mended:
+        named = ", ".join(f"{v.n_mended:,} tokens of {v.name!r}" for v in mended)
+        warnings.warn(
+            f"The texts of {named} lack the space that the tokens begin with, as earlier versions "
+            "of valuebias wrote them. They are joined with it; what was aligned from these scores "
+            "before was joined without it: align it again.",
+            ValueBiasWarning,
+            stacklevel=3,
+        )
 
 
 def _demand_same_prompts(first: xr.Dataset, other: xr.Dataset) -> None:

@@ -118,13 +118,13 @@ class Candidates:
                 "for a larger share."
             )
         chosen = share.iloc[np.sort(rng.choice(len(share), size=n_words, replace=False))]
-        return self.given(chosen["text"].tolist())
+        return self.given(chosen["word"].tolist())
 
     def _single(self, exclude: Lexicon | None) -> pd.DataFrame:
         """List the words that are one token as an answer, the likeliest first."""
-        (prefix,) = self._tokeniser.prefixes(self._prompts[:1])
+        prefix = self._tokeniser.prefix(self._prompts[0])
         # Where no white space stands before the answer, a word brings its own.
-        lead = "" if str(self._table["text"].get(prefix[-1], ""))[-1:].isspace() else " "
+        lead = "" if prefix.token[-1:].isspace() else " "
         texts = set(self._table["text"].tolist())
 
         def whole(text: str) -> bool:
@@ -135,11 +135,13 @@ class Candidates:
             )
 
         table = self._table.loc[self._table["text"].map(whole)].drop_duplicates("text")
+        # What the template has before the answer is no part of it, though it is of the token.
+        table = table.assign(word=table["text"].map(lambda text: text.removeprefix(prefix.blanks)))
         if exclude is not None:
             said = [text.strip() for text in table["text"]]
             member = exclude.membership(said, ignore_case=True).to_numpy(dtype=bool)
             table = table.iloc[np.flatnonzero(~member.any(axis=1))]
-        tokens = self._tokens(table["text"].tolist(), self._prompts[:1])
+        tokens = self._tokens(table["word"].tolist(), self._prompts[:1])
         alone: pd.DataFrame = table.loc[np.asarray(table.index) == tokens]
         return alone.sort_values("logprob", ascending=False, kind="stable")
 

@@ -210,6 +210,7 @@ def _key(
         "weights": subject.resolved.source.weights_sha256,
         "tokenizer": subject.tokeniser.sha256,
         "template": subject.tokeniser.template_sha256,
+        "prefix": subject.tokeniser.prefix(subject.texts[0]).how,
         "prompts": subject.prompts.table[["text", "framing"]].reset_index().to_numpy().tolist(),
         "scored": [subject.backend.name, subject.resolved.source.dtype],
         "coords": subject.resolved.model.coords(),

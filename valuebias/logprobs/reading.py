@@ -14,6 +14,7 @@ import xarray as xr
 from valuebias.errors import ValueBiasError
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
+from valuebias.logprobs.pieces import with_own_spaces
 from valuebias.logprobs.places import HubFile, Place, fetched, places_of
 from valuebias.provenance import record
 from valuebias.schema import build
@@ -49,8 +50,10 @@ def read_logprobs(
         file. ``"hf://datasets/<owner>/<name>@<revision>"`` names a dataset on the Hugging Face hub,
         and with ``/<file>.csv`` after it one of its files; the revision is a commit. The columns
         are ``token_id``, ``token_name`` (raw), ``token_decoded`` (the text), then one a prompt,
-        with log-probs in nats. Without a mapping the model is the one whose name is in the file's
-        name, with any signs in the place of ``/`` and ``.``.
+        with log-probs in nats. A text without the space of its SentencePiece token ("love" for
+        "▁love"), as decoding it alone gives, is read with it; the provenance says how many.
+        Without a mapping the model is the one whose name is in the file's name, with any signs in
+        the place of ``/`` and ``.``.
     models : Model, str, path, mapping, DataFrame, or sequence of these
         What the models are, as :func:`valuebias.read_models` takes it; the family is needed. The
         base is what is given, or else what files on this machine say, as in
@@ -114,6 +117,7 @@ def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> 
     ids, scores = [], []
     tokens: list[str] = []
     texts: list[str] = []
+    mended = 0
     try:
         with pd.read_csv(
             path,
@@ -127,8 +131,11 @@ def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> 
         ) as chunks:
             for chunk in chunks:
                 ids.append(chunk["token_id"].to_numpy())
-                tokens += map(without_nul, chunk["token_name"])
-                texts += map(without_nul, chunk["token_decoded"])
+                names_ = [without_nul(token) for token in chunk["token_name"]]
+                made, lacking = with_own_spaces(names_, chunk["token_decoded"].tolist())
+                tokens += names_
+                texts += map(without_nul, made)
+                mended += lacking
                 scores.append(chunk[names].to_numpy(dtype=np.float32).T)
     except (OSError, ValueError) as error:
         raise ValueBiasError(
@@ -143,17 +150,19 @@ def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> 
         prompts=prompts.table.loc[names],
         responses=_unique(tokens, token_ids),
         kind="logprob",
-        provenance=record(files=[path], details=_source(place)),
+        provenance=record(files=[path], details=_source(place, mended)),
     )
     return ds.assign_coords(
         token_id=("response", token_ids), decoded=("response", np.array(texts, dtype="U"))
     )
 
 
-def _source(place: Place) -> dict[str, Any]:
-    if not isinstance(place, HubFile):
-        return {}
-    return {"hub": {"dataset": place.repository, "revision": place.commit, "file": place.name}}
+def _source(place: Place, mended: int) -> dict[str, Any]:
+    said: dict[str, Any] = {"spaces_put_back": mended} if mended else {}
+    if isinstance(place, HubFile):
+        about = {"dataset": place.repository, "revision": place.commit, "file": place.name}
+        said["hub"] = about
+    return said
 
 
 def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:

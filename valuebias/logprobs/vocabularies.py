@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
+from valuebias.logprobs.pieces import with_own_spaces
 
 __all__ = ["COMBINE", "MERGE", "Combine", "Vocabulary", "demand_logprobs"]
 
@@ -36,7 +37,8 @@ class Vocabulary:
     ----------
     ds : xarray.Dataset
         Log-probs of one model. Its texts are the coord ``decoded`` on response where there is one,
-        else the responses themselves.
+        else the responses themselves. A space that a token's text lacks, as earlier versions wrote
+        it, is put before it.
     merge : sequence of {"space", "case"}
         Which variants are joined: texts that differ in white space at their ends; in case.
 
@@ -49,12 +51,17 @@ class Vocabulary:
     n_tokens, n_empty, n_alike, n_variants : int
         How many tokens there are, have no text, have the same text as an earlier one, and become
         the same text by `merge`.
+    n_mended : int
+        How many texts lacked the space that their token begins with.
     """
 
     def __init__(self, ds: xr.Dataset, merge: Sequence[str]) -> None:
         self.name = str(ds["model"].to_numpy()[0])
-        coord = "decoded" if "decoded" in ds.coords else "response"
-        raw = ds[coord].to_numpy().astype(object)
+        tokens = ds["response"].to_numpy().astype(object)
+        raw, self.n_mended = tokens, 0
+        if "decoded" in ds.coords:
+            texts, self.n_mended = with_own_spaces(tokens, ds["decoded"].to_numpy().tolist())
+            raw = np.array(texts, dtype=object)
         # First the tokens of one text, then the texts that are variants of one another.
         self._token_text, distinct = pd.factorize(raw, use_na_sentinel=False)
         merged = np.array([_merged(text, merge) for text in distinct.tolist()], dtype=object)

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from valuebias.analysis.grouping import SIDES, describe_group, known_bases
+from valuebias.analysis.reading import read_before_end
 from valuebias.report.content import Reference
 from valuebias.schema import model_table
 
@@ -128,8 +129,14 @@ def _data(fit: Fit) -> str:
         f"{sizes['model']} models ({counted}) scored {sizes['response']} words of "
         f"{sizes['category']} categories after {sizes['prompt']} prompts{source}. {missing} "
         "Within each model and prompt the scores were turned into the outcome "
-        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}"
+        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}{_read(fit)}"
     )
+
+
+def _read(fit: Fit) -> str:
+    """Name the tokens at which rewards were read, where that is not the end."""
+    said = read_before_end(model_table(fit.data))
+    return f" {said}" if said else ""
 
 
 def _model(fit: Fit) -> str:

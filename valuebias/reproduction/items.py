@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from valuebias.figures import save_figure
 from valuebias.reproduction import logprob_items
 from valuebias.reproduction.settings import Settings
@@ -50,7 +53,9 @@ class Item:
     settings: tuple[str, ...] = ()
 
 
-def write_statistics(scores: xr.Dataset, settings: Settings, folder: Path) -> None:
+def write_statistics(
+    scores: xr.Dataset, settings: Settings, folder: Path, name: str = "statistics"
+) -> None:
     """Write the paper's analysis as text and as JSON.
 
     Parameters
@@ -61,13 +66,15 @@ def write_statistics(scores: xr.Dataset, settings: Settings, folder: Path) -> No
         Seed and number of permutations.
     folder : pathlib.Path
         Where to.
+    name : str
+        Of the files.
     """
     from valuebias.analysis.classical import classical
 
     made = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)
-    (folder / "statistics.txt").write_text(made.summary(), encoding="utf-8")
+    (folder / f"{name}.txt").write_text(made.summary(), encoding="utf-8")
     text = json.dumps(made.to_dict(), indent=1, allow_nan=False)
-    (folder / "statistics.json").write_text(text, encoding="utf-8")
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def _released(*names: str) -> Callable[[Sources], dict[str, str]]:
@@ -95,8 +102,25 @@ def _figure_a1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
     scores = load("christian2026-mfd2")
     save_figure(rank_figure(scores), folder / "figure-a1")
-    write_statistics(scores, settings, folder)
-    return ["Dots are the models of Figure A1(b), diamonds the means of Figure 1(b)."]
+    left_out = _last_column_only(scores)
+    write_statistics(scores.isel(response=~left_out), settings, folder, "statistics-paper")
+    write_statistics(scores, settings, folder, "statistics-all-words")
+    return [
+        "Dots are the models of Figure A1(b), diamonds the means of Figure 1(b).",
+        f"The paper's statistics are statistics-paper: without the {int(left_out.sum())} words "
+        "that are Sanctity vice only, because the range of columns in the authors' script stops "
+        "one short of the dictionary's last. statistics-all-words has all words.",
+    ]
+
+
+def _last_column_only(scores: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Find the words that only the last column of the released dictionary has."""
+    from valuebias.instruments import lexicon
+
+    apart = lexicon("mfd2-virtue-vice")
+    member = apart.membership(scores["response"].to_numpy().tolist()).to_numpy(dtype=bool)
+    last = apart.categories.index("sanctity.vice")
+    return np.asarray(member[:, last] & (member.sum(axis=1) == 1))
 
 
 def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:

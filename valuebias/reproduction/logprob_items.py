@@ -45,6 +45,11 @@ _PAIRED = {
 _PROMPT = "greatest_ever_one"
 _WORDS = {"Freedom": "agency", "Love": "communion"}
 _TOKENS = 15
+_SHARED = (
+    "The authors' list of what Llama 3 and Gemma 2 share has 85,524 texts, as transformers 4 "
+    "decodes tokens; as version 5 does, they share 85,571. Log-probs that are scored anew are of "
+    "the version that scores them."
+)
 
 
 def figure_2(
@@ -202,7 +207,8 @@ def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     safe.to_csv(folder / "table-1.csv", index=False, lineterminator="\n")
     return [
         f"{llama} − {gemma}, mixture-weighted log-ratio, after the prompt {_PROMPT!r}: the top is "
-        f"what {llama} prefers. {rewards.sizes['response']:,} tokens are in both vocabularies."
+        f"what {llama} prefers. {rewards.sizes['response']:,} tokens are in both vocabularies.",
+        _SHARED,
     ]
 
 

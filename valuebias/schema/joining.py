@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.schema.building import build
 from valuebias.schema.contract import coord_table, model_table, prompt_table
 from valuebias.schema.validation import validate
@@ -44,6 +45,11 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
         If a model occurs twice, or kind, units, prompts, categories, memberships, coords on
         response or (``"exact"``) words differ; the message names the first difference.
 
+    Warns
+    -----
+    ValueBiasWarning
+        If :func:`valuebias.align` of another version made some of them by another rule.
+
     Examples
     --------
     >>> import valuebias.simulate
@@ -58,6 +64,7 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     if not parts:
         raise ValueBiasError("There is nothing to concatenate: expected at least one dataset.")
     first = parts[0]
+    _say_how_aligned(parts)
     words = list(dict.fromkeys(str(w) for ds in parts for w in ds["response"].to_numpy()))
     _check_models_differ(parts)
     for position, ds in enumerate(parts[1:], start=2):
@@ -65,6 +72,20 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     if join == "exact":
         _check_same_words(parts, words)
     return validate(_joined(parts, words))
+
+
+def _say_how_aligned(parts: Sequence[xr.Dataset]) -> None:
+    """Warn where some were joined on texts of tokens as earlier versions had them."""
+    how = [json.loads(ds.attrs["provenance"]).get("alignment") for ds in parts]
+    rules = {str(one.get("texts")) for one in how if isinstance(one, dict)}
+    if len(rules) > 1:
+        warnings.warn(
+            "Some of these scores were aligned by an earlier version of valuebias, to which tokens "
+            "of SentencePiece vocabularies (Llama 2, Mistral) had lost the space that they begin "
+            "with, others were not. Align them again unless they have no such model.",
+            ValueBiasWarning,
+            stacklevel=3,
+        )
 
 
 def joined_words(tables: Sequence[pd.DataFrame], n_models: Sequence[int]) -> pd.DataFrame:

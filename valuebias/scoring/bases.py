@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from valuebias.errors import ValueBiasWarning
+from valuebias.backends.gguf_files import read_gguf
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.scoring.models import path_of
 
 __all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stated_base", "warn"]
@@ -216,16 +217,11 @@ def _of_card(path: Path) -> str:
 
 
 def _of_gguf(path: Path) -> str:
-    from gguf import GGUFReader
-
     try:
-        fields = GGUFReader(path).fields
-    except (OSError, ValueError, IndexError, KeyError):
+        fields = read_gguf(path).fields
+    except ValueBiasError:
         return ""
-
-    def said(key: str) -> Any:
-        return fields[key].contents() if key in fields else None
-
+    said = fields.get
     if said("general.base_model.count") != 1:
         return ""
     address = str(said("general.base_model.0.repo_url") or "").rstrip("/")

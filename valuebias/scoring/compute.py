@@ -116,7 +116,8 @@ class Tokenised:
         text = self._texts[self._prompt]
         if self._plan.vocabulary_as == "ids":
             return self._tokeniser.rewards_by_id(text, rows["token_id"].tolist())
-        return self._tokeniser.rewards(text, rows["text"].tolist())
+        # Of what the tokenizer and the template have tokens for, some is mark-up to the template.
+        return self._tokeniser.rewards(text, rows["text"].tolist(), as_written=False)
 
 
 class _Seen:

@@ -20,6 +20,7 @@ from valuebias.scoring.bases import nothing_known
 from valuebias.scoring.compute import NO_TOKENS, Job, Tokenised, pack
 from valuebias.scoring.facts import Facts
 from valuebias.scoring.plan import Kind, Plan, Words, block_shape, blocks, make_plan
+from valuebias.scoring.prepare import reading_of
 from valuebias.scoring.resolve import resolve
 from valuebias.scoring.tokenise import Tokeniser
 from valuebias.scoring.trie import Packed
@@ -30,6 +31,11 @@ __all__ = ["Explanation", "explain"]
 _BUDGET = 1024
 # Of a vocabulary's blocks, how many are laid out to stand for the rest.
 _SAMPLE = 2
+_ADAPTER = "adapter_config.json"
+_BESIDE = (
+    f"an adapter ({_ADAPTER}) lies beside the weights. It is not applied: the weights are taken to "
+    "have it merged in. If they have not, merge it first (peft: merge_and_unload)."
+)
 _EFFICIENCY = {"cpu": 0.8, "cuda": 0.5, "mps": 0.5}
 """The share of its matrix-product speed that a device reaches, as our benchmarks found roughly."""
 
@@ -66,7 +72,9 @@ class Explanation:
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        What the estimates assume, and which models no base is known of.
+        Of each model, the first tokens of its texts, the last token before the answer, the token at
+        which a reward is read, and what decided each; then what the estimates assume, and which
+        models no base is known of.
 
     Examples
     --------
@@ -202,11 +210,19 @@ def explain(
     given = budget or _option(engine, "budget")
     device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
-    rows, bases = {}, {}
+    rows, bases, places = {}, {}, []
     for model in plan.models:
         resolved = resolve(model, kind=plan.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
-        counts = _count(plan, engine, Tokeniser(resolved), resolved.facts, given or _BUDGET)
+        tokeniser = Tokeniser(resolved)
+        prompt = str(plan.prompts.table["text"].iloc[0])
+        places.append(f"{model.name!r}: {tokeniser.start(prompt)}")
+        places.append(_place(model.name, tokeniser, prompt))
+        if plan.kind == "reward":
+            places.append(f"{model.name!r}: the reward is read {reading_of(plan, tokeniser)}.")
+        if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
+            places.append(f"{model.name!r}: {_BESIDE}")
+        counts = _count(plan, engine, tokeniser, resolved.facts, given or _BUDGET)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -217,8 +233,18 @@ def explain(
     return Explanation(
         _headline(plan, engine, device, given or _BUDGET),
         table,
-        (*_notes(plan, engine, device, speeds, given), *filter(None, [nothing_known(bases)])),
+        (
+            *places,
+            *_notes(plan, engine, device, speeds, given),
+            *filter(None, [nothing_known(bases)]),
+        ),
     )
+
+
+def _place(name: str, tokeniser: Tokeniser, prompt: str) -> str:
+    """Say which token the answer comes after, and how that was decided."""
+    found = tokeniser.prefix(prompt)
+    return f"{name!r}: the last token before the answer is {found.token!r}, {found.how}."
 
 
 def _option(engine: Backend, name: str) -> Any:

@@ -45,7 +45,7 @@ class Facts:
     max_length : int or None
         The longest conversation.
     pad_token_id : int or None
-        The padding token of the configuration.
+        The padding token of the configuration, of its text part where it has several.
     labels : tuple of str
         The labels of the classification head, by number.
     n_params : float
@@ -122,17 +122,18 @@ def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> An
             "transformers is not installed, and scoring needs it. Run: "
             'pip install "valuebias[torch]" (or "valuebias[onnx]").'
         ) from error
-    options: dict[str, Any] = {}
     if file is not None and file.lower().endswith(".gguf"):
-        options["gguf_file"] = file
-    elif not (folder / "config.json").is_file():
+        from valuebias.backends.gguf_config import gguf_config
+
+        return gguf_config(folder / file, name)
+    if not (folder / "config.json").is_file():
         raise ValueBiasError(
             f"The model {name!r} has no config.json in {os.fspath(folder)!r}; expected a folder "
             "as transformers writes it. Save the model with save_pretrained."
         )
     try:
         return AutoConfig.from_pretrained(
-            os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
+            os.fspath(folder), trust_remote_code=trust, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError) as error:
         raise ValueBiasError(
@@ -200,7 +201,7 @@ def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | 
         # Qwen states a window and then does not use it.
         window=int(window) if window and getattr(config, "use_sliding_window", True) else None,
         max_length=int(longest) if longest else None,
-        pad_token_id=getattr(config, "pad_token_id", None),
+        pad_token_id=getattr(_text_part(config), "pad_token_id", None),
         labels=_labels(config, labels),
         n_params=float(n_params or 0),
     )
@@ -274,6 +275,11 @@ def family_of(facts: Facts) -> str:
         if facts.model_type.startswith(start):
             return family
     return facts.model_type.partition("_")[0].capitalize()
+
+
+def _text_part(config: Any) -> Any:
+    """Give the part that transformers' own classifiers ask for the padding token."""
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _check_text(config: Any, name: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from valuebias.backends.gguf_files import first_part, split_names
 from valuebias.errors import ValueBiasError
 from valuebias.scoring.models import path_of
 from valuebias.scoring.weights import INDEX, SINGLE, listed, refuse_without
@@ -33,7 +34,8 @@ class Located:
     folder : pathlib.Path
         The folder.
     file : str or None
-        The GGUF or ONNX file inside it that was asked for, or is the only one.
+        The GGUF or ONNX file inside it that was asked for, or is the only one; of a GGUF file that
+        was split, the first part.
     repository : str or None
         The hub id, where it came from the hub.
     commit : str or None
@@ -99,6 +101,7 @@ def locate(
             "(owner/name). Check the path."
         )
     repository, file = match.group(1), match.group(2)
+    file = None if file is None else split_names(file)[0]
     if code and not is_commit(revision):
         raise ValueBiasError(
             f"The model {name!r} has trust_remote_code, but revision={revision!r} does not pin the "
@@ -151,7 +154,7 @@ def fetch_weights(located: Located, *, name: str, download: bool) -> Located:
 
     if is_complete(located.folder):
         return located
-    if download and file is None and not (located.folder / INDEX).is_file():
+    if download and wanted == [SINGLE]:
         names = _names_there(located, name)
         if SINGLE not in names:
             refuse_without(names, f"hub: {located.repository}", name)
@@ -173,12 +176,15 @@ def fetch_weights(located: Located, *, name: str, download: bool) -> Located:
 
 
 def _companions(file: str) -> list[str]:
-    """Name the files that hold an ONNX file's weights beside it."""
+    """Name the files that hold an ONNX file's weights beside it, or the parts of a GGUF file."""
+    if file.lower().endswith(".gguf"):
+        return split_names(file)[1:]
     return [f"{file}.data", f"{file}_data*"] if file.lower().endswith(".onnx") else []
 
 
 def _file_in_folder(path: Path) -> Located:
     """Find the folder with the configuration: standard ONNX repositories have it one higher."""
+    path = first_part(path)
     upper = path.parent.parent
     if not (path.parent / "config.json").is_file() and (upper / "config.json").is_file():
         return Located(upper, path.relative_to(upper).as_posix())
@@ -190,7 +196,7 @@ def _only_file(folder: Path) -> str | None:
     if (folder / SINGLE).is_file() or (folder / INDEX).is_file():
         return None
     for pattern in ("*.gguf", "*.onnx", "onnx/model.onnx"):
-        found = sorted(folder.glob(pattern))
+        found = sorted({first_part(path) for path in folder.glob(pattern)})
         if len(found) == 1:
             return found[0].relative_to(folder).as_posix()
     return None

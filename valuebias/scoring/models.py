@@ -6,6 +6,7 @@ import difflib
 import functools
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from importlib import resources
@@ -17,6 +18,7 @@ import yaml
 
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema.contract import STAGES, demand_unique
+from valuebias.scoring.reading import READS
 from valuebias.tables import parse_csv, read_text, read_yaml
 
 __all__ = ["PLAIN", "Model", "check_template", "is_jinja", "model_tables", "path_of", "read_models"]
@@ -25,7 +27,7 @@ PLAIN = "{prompt}\n{response}"
 """What ``template="plain"`` stands for."""
 _DTYPES = ("float32", "bfloat16", "float16")
 _HEADS = ("logits", "score")
-_READS = ("last", "last-non-pad")
+_PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
 _TEXTS = ("source", "name", "revision", "family", "base", "stage", "dtype", "read", "template")
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -63,17 +65,27 @@ class Model:
     head : {"logits", "score"} or callable
         Where the reward comes from: the logits of the classification head; the attribute ``score``
         of the output of a model with its own code; or a function of the hidden states after the
-        last norm, a torch.Tensor of shape (R, hidden), that returns rewards, shape (R,).
+        last norm, a torch.Tensor of float32, shape (R, hidden), that returns rewards, shape (R,).
+        All are computed in float32 from the hidden states, whatever `dtype` is.
     label : int or str, optional
         Which label of a head that has several, by number or by name.
-    read : {"last", "last-non-pad"}
-        Where the reward is read: at the last token of the conversation, or at the last one that is
-        not the padding token, as transformers' own classifiers do. They differ where a template
-        ends in the token that also pads.
+    read : {"own", "last", "last-non-pad"}
+        Where the reward is read. ``"own"``: where the model's own head reads it in a conversation
+        by itself. That is the last token that is not the padding of its configuration, as for all
+        classifiers of transformers; the last of all, where the configuration names no padding; and
+        wherever it likes, for a model with code of its own. A `head` that is a function is read as
+        the checkpoint's own head would be, if it is a classifier, else at the last token.
+        ``"last"``: at the end of the conversation. ``"last-non-pad"``: at the last token that is
+        not the padding. They differ where a template ends in the token that also pads.
     template : str
         ``"chat"``: the tokenizer's own chat template. ``"plain"``: the prompt, a new line, the
         response. Or a text with ``{prompt}`` and ``{response}``, or a chat template in Jinja. For
         log-probs, what follows ``{response}`` is left out.
+    prefix : {"conversation", "generation"}
+        What stands before a word whose log-prob is asked for, with a chat template: what stands
+        before the answer in the rendered conversation; or the generation prompt, where the model
+        would begin to write. They differ in thinking models, whose conversations have an empty
+        thought, or none, before the answer.
     tokenizer : str, optional
         Another source, in the same forms, for the tokenizer.
     trust_remote_code : bool
@@ -107,8 +119,9 @@ class Model:
     dtype: str = "float32"
     head: str | Callable[[Any], Any] = "logits"
     label: int | str | None = None
-    read: str = "last"
+    read: str = "own"
     template: str = "chat"
+    prefix: str = "conversation"
     tokenizer: str | None = None
     trust_remote_code: bool = False
     source_data: str | None = None
@@ -127,7 +140,8 @@ class Model:
             )
         if not self.name:
             object.__setattr__(self, "name", _name_of(self.source))
-        for field, known in (("dtype", _DTYPES), ("read", _READS), ("stage", STAGES)):
+        choices = {"dtype": _DTYPES, "read": READS, "prefix": _PREFIXES, "stage": STAGES}
+        for field, known in choices.items():
             self._check_choice(field, known)
         if not callable(self.head):
             self._check_choice("head", _HEADS)
@@ -388,7 +402,7 @@ def _name_of(source: str) -> str:
     """Name a model: a hub id is its own name, a folder or file has one."""
     path = path_of(source)
     if path.suffix.lower() in (".gguf", ".onnx"):
-        return path.stem
+        return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
     if path.exists() or path.is_absolute() or source.startswith((".", "~")):
         return path.resolve().name
     return source

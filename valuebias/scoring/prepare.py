@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from valuebias.backends.base import Backend
+from valuebias.errors import ValueBiasError
 from valuebias.provenance import sha256
 from valuebias.scoring.bases import followed
+from valuebias.scoring.companions import code_files, companions, tell
+from valuebias.scoring.fingerprint import Unknowable, fingerprint
 from valuebias.scoring.models import Model, read_models
 from valuebias.scoring.plan import Plan
+from valuebias.scoring.reading import Reading
 from valuebias.scoring.resolve import Resolved, resolve
 from valuebias.scoring.store import Entry
 from valuebias.scoring.tokenise import Tokeniser
+from valuebias.scoring.weights import digest
 
-__all__ = ["Prepared", "Tokenisers", "prepare"]
+__all__ = ["Prepared", "Tokenisers", "prepare", "reading_of"]
 
 
 class Tokenisers:
@@ -81,7 +87,7 @@ class Prepared:
         return self.tokenisers.of(self.resolved)
 
 
-def prepare(plan: Plan, engine: Backend) -> list[Prepared]:
+def prepare(plan: Plan, engine: Backend, *, kept: bool = False) -> list[Prepared]:
     """Resolve the models of a plan, and hash what their scores depend on.
 
     All of them before the first is scored, so that a mistake in the last is not found hours later.
@@ -92,6 +98,8 @@ def prepare(plan: Plan, engine: Backend) -> list[Prepared]:
         What is to be scored.
     engine : Backend
         What it is to be scored with.
+    kept : bool
+        Whether scores go into a store that may be used again.
 
     Returns
     -------
@@ -101,24 +109,56 @@ def prepare(plan: Plan, engine: Backend) -> list[Prepared]:
     Raises
     ------
     ValueBiasError
-        If a model cannot be had, or cannot be scored as the plan asks.
+        If a model cannot be had, or cannot be scored as the plan asks; or scores are to be kept of
+        a head that cannot be told from another.
     """
     tokenisers = Tokenisers()
     prepared = []
     for specified in plan.models:
         resolved = resolve(specified, kind=plan.kind)
         tokeniser = tokenisers.of(resolved)
+        reading = reading_of(plan, tokeniser) if plan.kind == "reward" else None
         entry = Entry(
             name=resolved.model.name,
             source=_public(specified),
-            coords=resolved.model.coords(),
-            settings=_settings(plan, resolved, tokeniser) | {"backend": engine.name},
+            coords=resolved.model.coords() | _coords(reading),
+            settings={
+                **_settings(plan, resolved, tokeniser, kept=kept),
+                "prefix": _prefix(plan, tokeniser),
+                "backend": engine.name,
+            },
             stated=tuple(specified.coords()),
             base_said_by=resolved.base_said_by,
+            read_said_by=reading.said_by if reading else "",
             n_tokens=_n_tokens(plan, tokeniser),
         )
         prepared.append(Prepared(resolved=resolved, entry=entry, tokenisers=tokenisers))
     return _with_last_bases(prepared)
+
+
+def _coords(reading: Reading | None) -> dict[str, str]:
+    if reading is None:
+        return {}
+    return {"read_at": reading.place + reading.exceptions, "read_token": reading.token}
+
+
+def reading_of(plan: Plan, tokeniser: Tokeniser) -> Reading:
+    """Find where rewards are read, after the first prompt; prompts do not differ in that.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is asked.
+    tokeniser : Tokeniser
+        Of a reward model.
+
+    Returns
+    -------
+    Reading
+        The place, and what decided it.
+    """
+    prompt = str(plan.prompts.table["text"].iloc[0])
+    return tokeniser.reading(prompt, *([] if plan.words is None else [plan.words]))
 
 
 def _n_tokens(plan: Plan, tokeniser: Tokeniser) -> tuple[int, ...] | None:
@@ -130,6 +170,13 @@ def _n_tokens(plan: Plan, tokeniser: Tokeniser) -> tuple[int, ...] | None:
         sequences, first = tokeniser.targets(prompt, plan.words)
         return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
     return tuple(tokeniser.n_tokens(prompt, plan.words))
+
+
+def _prefix(plan: Plan, tokeniser: Tokeniser) -> str | None:
+    """Say where the words of log-probs begin, unless that is at the end of a generation prompt."""
+    # Of rewards, too: a template that loses something is to be refused before any work is done.
+    found = tokeniser.prefix(str(plan.prompts.table["text"].iloc[0]))
+    return found.how if plan.kind == "logprob" and found.remarkable else None
 
 
 def _with_last_bases(prepared: Sequence[Prepared]) -> list[Prepared]:
@@ -146,11 +193,12 @@ def _with_last_bases(prepared: Sequence[Prepared]) -> list[Prepared]:
     return made
 
 
-def _settings(plan: Plan, resolved: Resolved, tokeniser: Tokeniser) -> dict[str, Any]:
+def _settings(
+    plan: Plan, resolved: Resolved, tokeniser: Tokeniser, *, kept: bool
+) -> dict[str, Any]:
     """Give what a model's scores depend on; the keys are words for error messages."""
     model, source = resolved.model, resolved.source
     config = source.folder / "config.json"
-    head = source.head
     rewards = plan.kind == "reward"
     return {
         "revision": resolved.commit or model.revision,
@@ -160,16 +208,46 @@ def _settings(plan: Plan, resolved: Resolved, tokeniser: Tokeniser) -> dict[str,
         "tokenizer": tokeniser.sha256,
         "template": tokeniser.template_sha256,
         "dtype": source.dtype,
-        "head": (
-            None
-            if not rewards
-            else head
-            if isinstance(head, str)
-            else f"{head.__module__}.{getattr(head, '__qualname__', type(head).__qualname__)}"
-        ),
+        "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,
-        "read": model.read if rewards else None,
+        "read": resolved.rule.setting() if rewards else None,
+        "own code": (
+            tell(source.folder, code_files(source.folder)) if source.trust_remote_code else None
+        ),
+        # Last, because what the others name is in these as well.
+        "set of files": _files(source.folder, resolved.tokenizer),
     }
+
+
+def _files(folder: Path, tokenizer: Path) -> str:
+    """Hash what the configuration and the tokenizer are loaded from."""
+    own = tell(folder, companions(folder))
+    if tokenizer == folder:
+        return own
+    if tokenizer.is_file():
+        return f"{own} {digest([tokenizer])}"
+    return f"{own} {tell(tokenizer, companions(tokenizer))}"
+
+
+def _head(model: Model, kept: bool) -> str:
+    """Name the head, by all that it computes with where it is a function."""
+    head = model.head
+    if isinstance(head, str):
+        return head
+    module = getattr(head, "__module__", "") or type(head).__module__
+    name = f"{module}.{getattr(head, '__qualname__', type(head).__qualname__)}"
+    try:
+        return f"{name} {fingerprint(head)}"
+    except Unknowable as error:
+        if kept:
+            raise ValueBiasError(
+                f"The head of {model.name!r}, {name}, cannot be told from another one: {error}. A "
+                "store would give its scores for those of another head. Score without store=, "
+                "and keep the result by valuebias.write; or give a head that holds its weights "
+                "itself: a function of tensors and numbers, or a torch.nn.Module."
+            ) from error
+        # So that no store ever takes it for another.
+        return f"{name}, not to be told from another ({error}), {uuid.uuid4().hex}"
 
 
 def _public(model: Model) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from valuebias.backends import gguf_config, gguf_files
 from valuebias.backends.base import Source
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring import weights
 from valuebias.scoring.bases import Origin, stated_base
+from valuebias.scoring.companions import code_files, tell
 from valuebias.scoring.facts import (
     Facts,
     check_decoder,
@@ -21,6 +25,7 @@ from valuebias.scoring.facts import (
 )
 from valuebias.scoring.hub import Located, fetch_weights, locate
 from valuebias.scoring.models import Model
+from valuebias.scoring.reading import Rule, rule_of
 
 __all__ = ["Resolved", "resolve"]
 
@@ -29,6 +34,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 _HEAD = re.compile(r"(?:^|\.)(?:score|classifier)(?:\.\w+)?\.weight")
 _LM_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight")
+_LAST = Rule(None, "read='last'")
 _AUTO = {"reward": "AutoModelForSequenceClassification", "logprob": "AutoModelForCausalLM"}
 
 
@@ -50,6 +56,8 @@ class Resolved:
         The commit of the hub's repository, where the model came from there.
     base_said_by : str
         What names the base: "the specification", a file, or nothing.
+    rule : Rule
+        Where the reward is read.
     """
 
     source: Source
@@ -58,6 +66,7 @@ class Resolved:
     tokenizer: Path
     commit: str | None = None
     base_said_by: str = ""
+    rule: Rule = _LAST
 
 
 def resolve(
@@ -114,20 +123,30 @@ def resolve(
             shapes |= weights.tensors(path)
         own = located.folder / "config.json"
         sha256 = weights.digest([*files, *([own] if own.is_file() else [])])
+        if _is_gguf(located.file):
+            shapes = _gguf_shapes(located)
+            sha256 = hashlib.sha256(f"{sha256} read as {gguf_config.VERSION}".encode()).hexdigest()
+        if model.trust_remote_code:
+            code = tell(located.folder, code_files(located.folder))
+            sha256 = hashlib.sha256(f"{sha256} {code}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
-        _check_head(model, shapes, located.file, kind, tied)
+        if not (kind == "reward" and _own_code(model, located)):
+            _check_head(model, shapes, located.file, kind, tied)
     facts = read_facts(
         config,
         name=model.name,
         labels=_label_count(shapes) if kind == "reward" else 0,
         n_params=weights.count(shapes) if shapes else None,
     )
+    rule = _rule(model, located, facts) if kind == "reward" else _LAST
     source = Source(
         name=model.name,
         folder=located.folder,
         file=located.file,
         kind=kind,
         head=model.head,
+        own_code=rule.own_code and model.head == "logits",
+        as_own=kind == "reward" and model.read == "own",
         label=_label(model, facts, kind) if with_weights else 0,
         labels=len(facts.labels) or None,
         dtype=model.dtype,
@@ -144,7 +163,27 @@ def resolve(
     )
     origin = _origin(filled, located)
     filled = replace(filled, base=origin.base or None)
-    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by)
+    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by, rule)
+
+
+def _rule(model: Model, located: Located, facts: Facts) -> Rule:
+    """Decide where the reward is read."""
+    return rule_of(
+        model.read,
+        head=model.head,
+        padding=facts.pad_token_id,
+        classifier=facts.architecture.endswith("ForSequenceClassification"),
+        own_code=_own_code(model, located),
+        name=model.name,
+    )
+
+
+def _own_code(model: Model, located: Located) -> bool:
+    """Tell whether logits are those of a class that comes with the model."""
+    if not model.trust_remote_code or model.head != "logits" or _is_gguf(located.file):
+        return False
+    wanted = read_raw(located.folder, model.name).get("auto_map")
+    return isinstance(wanted, dict) and _AUTO["reward"] in wanted
 
 
 def _origin(model: Model, located: Located) -> Origin:
@@ -162,7 +201,10 @@ def _check_code(model: Model, located: Located, kind: Kind) -> None:
     """Refuse a model that needs code of others which is not trusted."""
     raw = read_raw(located.folder, model.name)
     wanted = raw.get("auto_map")
-    if model.trust_remote_code or not isinstance(wanted, dict):
+    if not isinstance(wanted, dict):
+        return
+    if model.trust_remote_code:
+        _refuse_code_elsewhere(model, wanted)
         return
     if not {_AUTO[kind], "AutoConfig"} & set(wanted):
         return
@@ -179,11 +221,34 @@ def _check_code(model: Model, located: Located, kind: Kind) -> None:
     )
 
 
+def _refuse_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
+    """Refuse code out of another repository: it would be its newest, whatever is pinned here."""
+    for entry in wanted.values():
+        for reference in entry if isinstance(entry, list | tuple) else [entry]:
+            if isinstance(reference, str) and "--" in reference:
+                elsewhere = reference.partition("--")[0]
+                raise ValueBiasError(
+                    f"The config.json of {model.name!r} takes its code from the repository "
+                    f"{elsewhere!r} (auto_map: {reference!r}), which nothing pins. Copy that "
+                    "code's .py files into the model's folder, and leave "
+                    f"{elsewhere + '--'!r} out of auto_map."
+                )
+
+
 def _files(located: Located, name: str) -> list[Path]:
     if located.file is None:
         return weights.weight_files(located.folder, name)
     path = located.folder / located.file
+    if _is_gguf(located.file):
+        return gguf_files.parts(path)
     return sorted(p for p in path.parent.glob(f"{path.name}*") if p.is_file())
+
+
+def _gguf_shapes(located: Located) -> Shapes:
+    """Give the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
+    shapes = gguf_files.read_gguf(located.folder / str(located.file)).shapes
+    names = {"cls.output.weight": "score.weight", "cls.output.bias": "score.bias"}
+    return {names.get(key, key): shape for key, shape in shapes.items()}
 
 
 def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied: bool) -> None:
@@ -195,11 +260,13 @@ def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied
             return
         raise ValueBiasError(
             f"The weights of {model.name!r} have no classification head (score.weight)"
-            + (", as no GGUF file has" if file is not None else "")
+            + (" or cls.output.weight" if file is not None else "")
             + ". If it is a language model, score it with kind='logprob'; if its reward is "
             "computed otherwise, give head='score' or a function."
         )
-    if kind == "logprob" and file is None and not tied and not any(map(_LM_HEAD.search, shapes)):
+    # A GGUF file without an output has it in the embeddings, unless it has a head instead.
+    tied = tied and not (file is not None and "score.weight" in shapes)
+    if kind == "logprob" and not tied and not any(map(_LM_HEAD.search, shapes)):
         raise ValueBiasError(
             f"The weights of {model.name!r} have no language-model head (lm_head.weight), so there "
             "are no log-probs. If it is a reward model, score it with kind='reward'."

@@ -174,7 +174,7 @@ def score(
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
     with _place(store) as path:
-        prepared = prepare(plan, engine)
+        prepared = prepare(plan, engine, kept=store is not None)
         _fill(path, plan, engine, prepared, budget=budget, progress=progress)
         if plan.words is not None:
             return read(path)

@@ -22,7 +22,7 @@ import xarray as xr
 from valuebias.atomic import atomic_path
 from valuebias.disk import put
 from valuebias.errors import ValueBiasError
-from valuebias.io import escape_texts
+from valuebias.io import escape_texts, unescape_texts
 from valuebias.locks import only_one
 from valuebias.provenance import record
 from valuebias.schema.building import assemble
@@ -54,6 +54,8 @@ class Entry:
         Which coords the user gave; the others are what its files say.
     base_said_by : str
         What names its base.
+    read_said_by : str
+        What decided at which token its rewards are read.
     n_tokens : tuple of int, optional
         How many tokens each word has; None where the responses are tokens.
     """
@@ -64,6 +66,7 @@ class Entry:
     settings: Mapping[str, Any]
     stated: tuple[str, ...] = ()
     base_said_by: str = ""
+    read_said_by: str = ""
     n_tokens: tuple[int, ...] | None = None
 
 
@@ -125,7 +128,7 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     entry : Entry
         The model.
     vocabulary : pandas.DataFrame
-        One row a token: ``token_id``, ``token`` (unique) and ``text`` (decoded).
+        One row a token: ``token_id``, ``token`` (unique) and ``text`` (what it adds to a text).
 
     Returns
     -------
@@ -135,20 +138,22 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     Raises
     ------
     ValueBiasError
-        If the group was made with other settings.
+        If the group was made with other settings, or tokens have other texts in it.
     """
     folder = path / group_of(entry.name)
+    texts = _without_nul(vocabulary["text"])
     details = provenance_of(path) | {"models": [_about(entry)]}
     if folder.exists():
         details = provenance_of(folder)
         stored = details["models"][0]
         _demand_same(path, stored["settings"], entry.settings, entry.name)
+        _demand_same_texts(folder, texts, entry.name)
         if not _describe(stored, entry):
             return Shelf(folder, 0)
     tokens = _without_nul(vocabulary["token"])
     ds = _blank(plan, details, tokens).assign_coords(
         token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
-        decoded=("response", np.array(_without_nul(vocabulary["text"]), dtype="U")),
+        decoded=("response", np.array(texts, dtype="U")),
     )
     if folder.exists():
         _mend(folder, ds)
@@ -362,6 +367,21 @@ def _demand_same(
                 f"{found.get(key)!r}, expected {value!r}. Scores made differently do not belong "
                 "in one store: choose another, or score as that one was."
             )
+
+
+def _demand_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
+    """Refuse a group in which tokens have other texts, such as those of an earlier version."""
+    with xr.open_dataset(folder, engine="zarr", consolidated=False, decode_times=False) as stored:
+        found = unescape_texts(stored[["decoded"]].drop_encoding())["decoded"].to_numpy().tolist()
+    if found != list(texts):
+        differing = [(a, b) for a, b in zip(found, texts, strict=False) if a != b]
+        one, other = differing[0] if differing else (f"{len(found)} texts", f"{len(texts)} texts")
+        raise ValueBiasError(
+            f"The store {str(folder.parent)!r} was made with other texts of {len(differing):,} "
+            f"tokens of the model {model!r}: found {one!r}, expected {other!r}. Earlier versions "
+            "left out the space that a SentencePiece token begins with, and texts are what models "
+            "are joined on: score it again, in another store."
+        )
 
 
 def _groups(entries: Sequence[Entry]) -> dict[str, list[str]]:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from valuebias.errors import ValueBiasError
+from valuebias.scoring.chat import ChatTemplate, Said
 from valuebias.scoring.models import PLAIN, is_jinja
+from valuebias.scoring.places import Place
 
-__all__ = ["ChatTemplate", "PlainTemplate", "Said", "Template", "template_of"]
-
-Said = str | Sequence[Mapping[str, str]]
-"""What stands before an answer: what the user says, or the messages of several turns."""
-
-# Llama 3's templates write today's date into every conversation where the clock is at hand, and
-# this date where it is not. A score must not depend on the day, so the clock is replaced.
-_DATE = {
-    **{"%d": "26", "%-d": "26", "%a": "Fri", "%A": "Friday", "%b": "Jul", "%B": "July"},
-    **{"%m": "07", "%-m": "7", "%y": "24", "%Y": "2024", "%H": "00", "%M": "00", "%S": "00"},
-}
-_CLOCK = (
-    "{% macro strftime_now(format) -%}{{ format"
-    + "".join(f" | replace('{code}', '{value}')" for code, value in _DATE.items())
-    + " }}{%- endmacro +%}"
-)
-_TOKENS = ("bos_token", "eos_token")
-_PROBE = ("zqprompt", "zqanswer")
+__all__ = ["PlainTemplate", "Said", "Template", "template_of"]
 
 
 class Template(Protocol):
@@ -42,11 +27,19 @@ class Template(Protocol):
     text: str
     bos: bool
 
-    def conversations(self, prompt: Said, words: Sequence[str]) -> list[str]:
-        """Give the whole conversation of each word."""
+    def conversations(
+        self, prompt: Said, words: Sequence[str], *, as_written: bool = True
+    ) -> list[str]:
+        """Give the whole conversation of each word; refuse words that it changes `as_written`."""
+
+    def place(self, prompt: Said) -> Place:
+        """Say where the answer stands."""
 
     def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""
+
+    def in_parts(self) -> list[str]:
+        """Say whose messages the template takes as lists of parts."""
 
 
 class PlainTemplate:
@@ -67,95 +60,29 @@ class PlainTemplate:
         self._before, self._after = text.split("{response}")
         self._start, self._middle = self._before.split("{prompt}")
 
-    def conversations(self, prompt: Said, words: Sequence[str]) -> list[str]:
-        """Give the whole conversation of each word."""
-        prefix = self.prefix(prompt)
-        return [f"{prefix}{word}{self._after}" for word in words]
+    def conversations(
+        self, prompt: Said, words: Sequence[str], *, as_written: bool = True
+    ) -> list[str]:
+        """Give the whole conversation of each word; a plain template changes none."""
+        before = self.prefix(prompt)
+        return [f"{before}{word}{self._after}" for word in words]
+
+    def place(self, prompt: Said) -> Place:
+        """Say where the answer stands."""
+        return Place(self.prefix(prompt), "the template's")
 
     def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""
         return f"{self._start}{_one_turn(prompt)}{self._middle}"
 
-
-class ChatTemplate:
-    """A chat template in Jinja, run by transformers as it runs every model's own.
-
-    Parameters
-    ----------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        Renders the template.
-    text : str
-        The template.
-    name : str
-        What to call the model in errors.
-
-    Raises
-    ------
-    ValueBiasError
-        If the template cannot be rendered, or asks for a token that the tokenizer does not have.
-    """
-
-    def __init__(self, tokenizer: Any, text: str, name: str) -> None:
-        self.text = text
-        self.bos = False
-        self._tokenizer = tokenizer
-        self._name = name
-        self._source = (_CLOCK if "strftime_now" in text else "") + text
-        self._check_tokens()
-
-    def conversations(self, prompt: Said, words: Sequence[str]) -> list[str]:
-        """Give the whole conversation of each word."""
-        chats = [[*_turns(prompt), {"role": "assistant", "content": word}] for word in words]
-        return self._render(chats) if chats else []
-
-    def prefix(self, prompt: Said) -> str:
-        """Give what stands before the answer."""
-        return self._render([_turns(prompt)], add_generation_prompt=True)[0]
-
-    def _render(
-        self,
-        chats: list[list[dict[str, str]]],
-        *,
-        add_generation_prompt: bool = False,
-        tokens: dict[str, str] | None = None,
-    ) -> list[str]:
-        from jinja2 import TemplateError
-
-        try:
-            rendered: list[str] = self._tokenizer.apply_chat_template(
-                chats,
-                chat_template=self._source,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                **(tokens or {}),
-            )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            raise ValueBiasError(
-                f"The chat template of {self._name!r} cannot be rendered "
-                f"({type(error).__name__}: {error}). Give another one by template=, or "
-                'template="plain".'
-            ) from error
-        return rendered
-
-    def _check_tokens(self) -> None:
-        """Refuse a template that writes a special token which the tokenizer does not have."""
-        # Jinja would write nothing in its place, and nobody would notice.
-        lacking = [t for t in _TOKENS if getattr(self._tokenizer, t, None) is None]
-        if not lacking:
-            return
-        prompt, word = _PROBE
-        chat = [*_turns(prompt), {"role": "assistant", "content": word}]
-        rendered = self._render([chat], tokens={token: f"zq{token}" for token in lacking})[0]
-        for token in lacking:
-            if f"zq{token}" in rendered:
-                raise ValueBiasError(
-                    f"The chat template of {self._name!r} writes the {token}, which its tokenizer "
-                    "does not have. Give the model's own tokenizer by tokenizer=, or another "
-                    "template by template=."
-                )
+    def in_parts(self) -> list[str]:
+        """Say whose messages the template takes as lists of parts: it takes text."""
+        return []
 
 
-def template_of(tokenizer: Any, template: str, name: str) -> Template:
+def template_of(
+    tokenizer: Any, template: str, name: str, *, prefix: str | None = "conversation"
+) -> Template:
     """Make the template of a model.
 
     Parameters
@@ -166,6 +93,8 @@ def template_of(tokenizer: Any, template: str, name: str) -> Template:
         As in :class:`valuebias.scoring.models.Model`.
     name : str
         What to call the model in errors.
+    prefix : {"conversation", "generation"} or None
+        As in :class:`valuebias.scoring.models.Model`; None for rewards.
 
     Returns
     -------
@@ -179,7 +108,7 @@ def template_of(tokenizer: Any, template: str, name: str) -> Template:
     """
     if template == "chat":
         try:
-            return ChatTemplate(tokenizer, str(tokenizer.get_chat_template()), name)
+            return ChatTemplate(tokenizer, str(tokenizer.get_chat_template()), name, prefix=prefix)
         except ValueError as error:
             if isinstance(error, ValueBiasError):
                 raise
@@ -189,14 +118,13 @@ def template_of(tokenizer: Any, template: str, name: str) -> Template:
                 "Jinja, by template=."
             ) from error
     if is_jinja(template):
-        return ChatTemplate(tokenizer, template, name)
+        return ChatTemplate(tokenizer, template, name, prefix=prefix)
+    if prefix == "generation":
+        raise ValueBiasError(
+            f"The model {name!r} has prefix='generation' and a template without a generation "
+            "prompt. Leave prefix out, or give a chat template by template=."
+        )
     return PlainTemplate(PLAIN if template == "plain" else template)
-
-
-def _turns(prompt: Said) -> list[dict[str, str]]:
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    return [dict(message) for message in prompt]
 
 
 def _one_turn(prompt: Said) -> str:

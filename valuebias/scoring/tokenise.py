@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import itertools
 import json
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias.errors import ValueBiasError
-from valuebias.scoring.decoding import decode_each
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.scoring.first_tokens import NO_TOKENS, Start, first_tokens
+from valuebias.scoring.places import Prefix, without_blanks
+from valuebias.scoring.reading import Reading, Rule, place_of
 from valuebias.scoring.resolve import Resolved
 from valuebias.scoring.templates import Said, template_of
+from valuebias.scoring.token_texts import token_texts
+from valuebias.scoring.tokenizer_files import load_tokenizer
 
 __all__ = ["Tokeniser"]
 
@@ -32,8 +38,11 @@ Integers = npt.NDArray[np.int64]
 # Answers that share no token with one another, to see what stands before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")
 _SHOWN = 60
+_SHOWN_FIRST = 3
+_LAST = Rule(None, "read='last'")
 # What a tokenizer gives before it is made into ids is a hundred times as large as they are.
 _AT_ONCE = 256
+_TAIL = 12
 
 
 class Tokeniser:
@@ -45,15 +54,14 @@ class Tokeniser:
         A resolved model; or a folder with a tokenizer, or a GGUF file.
     template : str, optional
         As in :class:`valuebias.scoring.models.Model`; by default the resolved model's, or "chat".
-    read : {"last", "last-non-pad"}, optional
-        Where the reward is read; by default as the resolved model says, or "last".
 
     Attributes
     ----------
     sha256 : str
-        Of the tokenizer as it was loaded, so that equal hashes mean equal ids.
+        Of the tokenizer as it was loaded, and of what it puts before every text where no chat
+        template does so, so that equal hashes mean equal ids.
     template_sha256 : str
-        Of the template's text.
+        Of the template's text; and of whose messages it takes as lists of parts, if any.
 
     Raises
     ------
@@ -67,7 +75,6 @@ class Tokeniser:
         where: Resolved | str | os.PathLike[str],
         *,
         template: str | None = None,
-        read: str | None = None,
     ) -> None:
         resolved = where if isinstance(where, Resolved) else None
         if resolved is not None:
@@ -75,18 +82,32 @@ class Tokeniser:
             # Code is trusted at the model's pinned revision, not wherever a tokenizer comes from.
             is_own = resolved.tokenizer == resolved.source.folder
             trust = is_own and resolved.source.trust_remote_code
-            self._tokenizer = _load(resolved.tokenizer, self._name, trust=trust)
+            path = resolved.tokenizer
             template = template or resolved.model.template
-            read = read or resolved.model.read
         else:
             path = Path(str(where)).expanduser()
             self._name = path.name
-            self._tokenizer = _load(path, self._name, trust=False)
+            trust = False
+        loaded = load_tokenizer(path, self._name, trust=trust)
+        self._tokenizer = loaded.tokenizer
         self._facts = resolved.facts if resolved is not None else None
-        self._template = template_of(self._tokenizer, template or "chat", self._name)
-        self._pad = self._pad_id() if read == "last-non-pad" else None
-        self._bos = self._own_bos() if self._template.bos else []
-        self.template_sha256 = hashlib.sha256(self._template.text.encode()).hexdigest()
+        prefix: str | None = "conversation"
+        if resolved is not None:
+            # A reward is always that of a conversation.
+            prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
+        self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
+        self._rule = resolved.rule if resolved is not None else _LAST
+        self._first = first_tokens(loaded, path, self._name) if self._template.bos else NO_TOKENS
+        self._changed = loaded.changed
+        if self._first.bare:
+            warnings.warn(
+                f"The tokenizer of {self._name!r} is a vocabulary without settings. Its "
+                f"{self._start_of(self._first.ids, self._first.how)} Scores without the first "
+                "tokens that a model was trained with are wrong: write them into template=, or "
+                "give another tokenizer by tokenizer=.",
+                ValueBiasWarning,
+                stacklevel=2,
+            )
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -99,7 +120,17 @@ class Tokeniser:
             text = backend.to_str()
         else:
             text = json.dumps([type(self._tokenizer).__name__, self._tokenizer.get_vocab()])
+        if self._template.bos:
+            text += json.dumps(self._first.ids)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @functools.cached_property
+    def template_sha256(self) -> str:
+        """Hash the template's text, and the form of what it is given where that is no text."""
+        text = self._template.text
+        parts = self._template.in_parts()
+        given = f"{text}\0{','.join(parts)}" if parts else text
+        return hashlib.sha256(given.encode()).hexdigest()
 
     def __repr__(self) -> str:
         """Name the model."""
@@ -110,7 +141,12 @@ class Tokeniser:
         return copy.deepcopy(self._tokenizer)
 
     def rewards(
-        self, prompt: Said, words: Sequence[str], *, any_length: bool = False
+        self,
+        prompt: Said,
+        words: Sequence[str],
+        *,
+        any_length: bool = False,
+        as_written: bool = True,
     ) -> list[Integers]:
         """Tokenise the conversations in which each word answers the prompt.
 
@@ -123,19 +159,24 @@ class Tokeniser:
             What the assistant says; may be empty strings.
         any_length : bool, default False
             Give conversations that are too long for the model, too, for the caller to leave out.
+        as_written : bool, default True
+            Refuse words that the template writes otherwise than they are given, white space around
+            them apart; else take what it makes of them, as for the tokens of a vocabulary.
 
         Returns
         -------
         list of numpy.ndarray of int64
-            One a word. The reward is read at the last token.
+            One a word. The reward is read at the last token, and what the model's rule for reading
+            (:mod:`valuebias.scoring.reading`) passes over is not there.
 
         Raises
         ------
         ValueBiasError
-            If a conversation cannot be rendered or tokenised, is empty, or is too long.
+            If a conversation cannot be rendered or tokenised, is empty, or is too long; or the
+            template leaves out or changes the prompt or the answer, or opens another turn after it.
         """
-        texts = self._template.conversations(prompt, words)
-        return [self._cut(ids) for ids in self._encode(texts, words, any_length=any_length)]
+        texts = self._template.conversations(prompt, words, as_written=as_written)
+        return [self._rule.cut(ids) for ids in self._encode(texts, words, any_length=any_length)]
 
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
         """Put single tokens where the answer stands, without going through text.
@@ -165,7 +206,78 @@ class Tokeniser:
         before, after = self._around(prompt)
         ids = [np.concatenate([before, [token], after]).astype(np.int64) for token in tokens]
         self._check_ids(ids, [f"token {token}" for token in tokens])
-        return [self._cut(conversation) for conversation in ids]
+        return [self._rule.cut(conversation) for conversation in ids]
+
+    def reading(self, prompt: str, words: Sequence[str] = _ANSWERS) -> Reading:
+        """Find the token at which the reward is read.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+        words : sequence of str, optional
+            What the assistant says.
+
+        Returns
+        -------
+        Reading
+            Where, and what decided it.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`rewards` does, or if the template leaves the answer out.
+        """
+        before, after = self._around(prompt)
+        ids = self._encode(self._template.conversations(prompt, words), words)
+        return place_of(
+            self._rule,
+            ids,
+            n_before=len(before),
+            n_after=len(after),
+            name_token=self._named,
+        )
+
+    def _named(self, token: int) -> str:
+        text = str(self._tokenizer.decode([token], skip_special_tokens=False))
+        # Part of a character decodes to nothing that could be told from another part.
+        name = self._tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text
+        return f"{name!r} ({token})"
+
+    def start(self, prompt: Said) -> Start:
+        """Say what the model's texts begin with, and what decided that.
+
+        Parameters
+        ----------
+        prompt : str or sequence of mapping
+            What the user says.
+
+        Returns
+        -------
+        Start
+            The special tokens that texts begin with.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`rewards` does.
+        """
+        texts = self._template.conversations(prompt, _ANSWERS[:1])
+        ids = self._encode(texts, _ANSWERS[:1])[0].tolist()
+        if not self._template.bos:
+            special = set(self._tokenizer.added_tokens_decoder)
+            first = list(itertools.takewhile(special.__contains__, ids))[:_SHOWN_FIRST]
+            how = "as the chat template writes " + ("them" if first else "none")
+            return self._start_of(first, how)
+        own = self._tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+        first = [i for i, put in zip(ids, self._first.ids, strict=False) if i == put]
+        written = len(ids) - len(own) < len(self._first.ids)
+        return self._start_of(first, "as the template writes" if written else self._first.how)
+
+    def _start_of(self, first: Sequence[int], how: str) -> Start:
+        names = self._tokenizer.convert_ids_to_tokens(list(first))
+        named = tuple(f"{name!r} ({i})" for name, i in zip(names, first, strict=True))
+        return Start(named, how, self._changed)
 
     def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
         """Count the tokens of each word as an answer: those that are not there after any answer.
@@ -204,32 +316,36 @@ class Tokeniser:
         Returns
         -------
         sequences : list of numpy.ndarray of int64
-            One a word: the prefix and the word, tokenised as one text.
+            One a word: what stands before the answer and the word, tokenised as one text.
         first : numpy.ndarray of int64, shape (word,)
             The first token that is not the prefix's own: the word's tokens are
-            ``sequences[i][first[i]:]``. Where the word merges with the end of the prefix, the
-            merged token is the word's.
+            ``sequences[i][first[i]:]``. It is the same for all words: white space at the end of the
+            prefix, line breaks apart, would merge with some of them and not with others, and so
+            counts as the word's for all.
 
         Raises
         ------
         ValueBiasError
-            If a word is empty or leaves no token, nothing stands before it, or the text cannot be
-            tokenised or is too long.
+            If a word is empty, leaves no token or shares one with the prefix; nothing stands before
+            it; or the text cannot be rendered or tokenised or is too long.
         """
-        prefix = self._template.prefix(prompt)
-        if not prefix and not self._bos:
+        before = self._template.prefix(prompt)
+        prefix = without_blanks(before)
+        if not prefix and not self._first.ids:
             raise self._nothing_before(words[0] if words else "")
-        ids = self._encode([prefix, *(prefix + word for word in words)], ["", *words])
-        own, sequences = ids[0], ids[1:]
+        texts = [prefix, before, *(before + word for word in words)]
+        own, blank, *sequences = self._encode(texts, ["", "", *words])
         first = np.array([_shared(own, sequence) for sequence in sequences], dtype=np.int64)
         for word, sequence, start in zip(words, sequences, first, strict=True):
-            if start >= len(sequence):
+            if np.array_equal(sequence, blank):
                 raise ValueBiasError(
                     f"The word {word!r} adds no token to the prompt of {self._name!r}, so it has "
                     "no log-prob. Leave it out."
                 )
             if start == 0:
                 raise self._nothing_before(word)
+            if start < len(own):
+                raise self._merged(word, prefix)
         return sequences, first
 
     def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
@@ -243,14 +359,43 @@ class Tokeniser:
         Returns
         -------
         list of numpy.ndarray of int64
-            One a prompt. The first token of the answer is predicted at the last token.
+            One a prompt, without white space at its end, which the tokens bring themselves. The
+            first token of the answer is predicted at the last token.
 
         Raises
         ------
         ValueBiasError
             If the text cannot be rendered or tokenised, is empty, or is too long.
         """
-        return self._encode([self._template.prefix(prompt) for prompt in prompts], prompts)
+        texts = [self._template.prefix(prompt) for prompt in prompts]
+        return self._encode([without_blanks(text) for text in texts], prompts)
+
+    def prefix(self, prompt: str) -> Prefix:
+        """Say where the answer to a prompt begins.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+
+        Returns
+        -------
+        Prefix
+            Its last token, and how that was decided.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`prefixes` does.
+        """
+        place = self._template.place(prompt)
+        kept = without_blanks(place.before)
+        (ids,) = self._encode([kept], [prompt])
+        (text,) = token_texts(self._tokenizer, [int(ids[-1])])
+        blanks = place.before[len(kept) :]
+        how = place.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
+        remarkable = bool(blanks) or place.generation is not None
+        return Prefix(int(ids[-1]), text, how, blanks, remarkable)
 
     def vocabulary(self) -> pd.DataFrame:
         """List the tokens.
@@ -259,13 +404,14 @@ class Tokeniser:
         -------
         pandas.DataFrame
             ``token_id``, ascending; ``token``, its raw name, which is unique; ``text``, what it
-            decodes to alone, which need not be: tokens that are no valid UTF-8 give U+FFFD. Added
-            tokens are in it; ids that the model has and the tokenizer does not are not.
+            adds to a text (:func:`valuebias.scoring.token_texts.token_texts`), which need not be:
+            tokens that are no valid UTF-8 give U+FFFD. Added tokens are in it; ids that the model
+            has and the tokenizer does not are not.
         """
         size = self._facts.vocab_size if self._facts is not None else None
         names = {i: t for t, i in self._tokenizer.get_vocab().items() if size is None or i < size}
         ids = sorted(names)
-        texts = decode_each(self._tokenizer, [[i] for i in ids])
+        texts = token_texts(self._tokenizer, ids)
         columns = {"token": [names[i] for i in ids], "text": texts}
         # Object columns, because pandas' own text refuses a lone surrogate.
         made = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
@@ -295,9 +441,10 @@ class Tokeniser:
                 f"{broken!r} cannot be tokenised: it is no text that UTF-8 can write, such as half "
                 "of a surrogate pair. Leave it out."
             ) from error
-        ids = [np.array([*self._bos, *found], dtype=np.int64) for found in lists]
+        ids = [np.array([*self._first.before(own), *own], dtype=np.int64) for own in lists]
         self._check_ids(ids, said, any_length=any_length)
-        self._check_unknown(ids, texts, said)
+        # What the tokenizer puts before a text may be the token for what it does not know.
+        self._check_unknown(lists, texts, said)
         return ids
 
     def _check_ids(
@@ -330,8 +477,16 @@ class Tokeniser:
             "before {response}, or a tokenizer that begins with a token of its own."
         )
 
+    def _merged(self, word: str, prefix: str) -> ValueBiasError:
+        other = "" if prefix[-1:].isspace() else ", or give a template with a space before it"
+        return ValueBiasError(
+            f"The word {_short(word)} shares a token with the end of the text before it "
+            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would be one of that "
+            f"as well, unlike other words'. Leave the word out{other}."
+        )
+
     def _check_unknown(
-        self, ids: Sequence[Integers], texts: Sequence[str], said: Sequence[str]
+        self, ids: Sequence[list[int]], texts: Sequence[str], said: Sequence[str]
     ) -> None:
         """Refuse text that the tokenizer has no tokens for: all such words would score the same."""
         unknown = self._tokenizer.unk_token_id
@@ -340,19 +495,12 @@ class Tokeniser:
         for conversation, text, word in zip(ids, texts, said, strict=True):
             # The token's own name in a text gives it rightly, and U+FFFD stands for no character.
             allowed = text.count(self._tokenizer.unk_token) + word.count("\ufffd")
-            if np.count_nonzero(conversation == unknown) > allowed:
+            if conversation.count(unknown) > allowed:
                 raise ValueBiasError(
                     f"The tokenizer of {self._name!r} has no token for some of {_short(word)} or "
                     "of the conversation around it. Leave the word out, or give the model's own "
                     "tokenizer by tokenizer=."
                 )
-
-    def _cut(self, conversation: Integers) -> Integers:
-        """Cut a conversation off after the token that the reward is read at."""
-        if self._pad is None:
-            return conversation
-        kept = np.flatnonzero(conversation != self._pad)
-        return conversation[: kept[-1] + 1 if len(kept) else 1]
 
     def _around(self, prompt: str) -> tuple[Integers, Integers]:
         """Find the ids before and after any answer."""
@@ -368,47 +516,6 @@ class Tokeniser:
             )
         return ids[0][:before], rest[0][:after][::-1]
 
-    def _own_bos(self) -> list[int]:
-        """Give the token that the tokenizer begins every text with, where it does so by itself."""
-        bos = self._tokenizer.bos_token_id
-        ids = self._tokenizer("a", return_attention_mask=False)["input_ids"]
-        return [bos] if bos is not None and len(ids) > 1 and ids[0] == bos else []
-
-    def _pad_id(self) -> int:
-        # transformers' classifiers go by the configuration, not by the tokenizer.
-        facts = self._facts
-        pad = self._tokenizer.pad_token_id if facts is None else facts.pad_token_id
-        if pad is None:
-            raise ValueBiasError(
-                f"The model {self._name!r} has no padding token, so read='last-non-pad' means "
-                "nothing. Give read='last'."
-            )
-        return int(pad)
-
-
-def _load(path: Path, name: str, *, trust: bool) -> Any:
-    """Load a tokenizer from a folder or out of a GGUF file."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise ValueBiasError(
-            "transformers is not installed, and tokenising needs it. Run: "
-            'pip install "valuebias[torch]" (or "valuebias[onnx]").'
-        ) from error
-    folder, file = (path, None) if path.is_dir() else (path.parent, path.name)
-    gguf = file if file is not None and file.lower().endswith(".gguf") else None
-    options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
-    try:
-        return AutoTokenizer.from_pretrained(
-            os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
-        )
-    # The tokenizers library raises a plain Exception for a damaged file.
-    except Exception as error:
-        raise ValueBiasError(
-            f"The tokenizer of {name!r} cannot be loaded from {os.fspath(path)!r} "
-            f"({type(error).__name__}: {_short(str(error))}). Expected tokenizer.json and its "
-            "companions, or a GGUF file; give another tokenizer by tokenizer=."
-        ) from error
 
 
 def _shared(a: Integers, b: Integers) -> int:

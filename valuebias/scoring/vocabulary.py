@@ -30,8 +30,8 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
     xarray.DataTree
         One group a model, named after it with ``--`` for ``/``. Each is a dataset that follows the
         contract of :mod:`valuebias.schema`, without categories. ``response`` is the token as the
-        tokenizer writes it; the coords ``token_id`` and ``decoded`` (the text it stands for, with
-        U+2400 for NUL) lie along it. Scores are read from disk when they are used.
+        tokenizer writes it; the coords ``token_id`` and ``decoded`` (the text it stands for within
+        a text, with U+2400 for NUL) lie along it. Scores are read from disk when they are used.
 
     Raises
     ------

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from valuebias.text import visible
+
 __all__ = ["Watch", "watched"]
 
 
@@ -52,7 +54,7 @@ class Watch:
         self._n_prompts = n_prompts
         self._finished = 0
         self._start = time.monotonic()
-        self._update(description=f"{name} ({self._model}/{self._n_models})")
+        self._update(description=f"{visible(name)} ({self._model}/{self._n_models})")
 
     def advance(self, pairs: int) -> None:
         """Say how many pairs of the current block are done.

@@ -15,6 +15,7 @@ from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
 from valuebias.fetch import cache_folder
 from valuebias.provenance import sha256
+from valuebias.scoring.facts import read_raw
 
 __all__ = [
     "INDEX",
@@ -35,7 +36,10 @@ _SMALL = 1 << 23
 
 
 def listed(folder: Path, name: str) -> list[str]:
-    """Name the safetensors files that the model's index lists, or the only one.
+    """Name the safetensors files that transformers loads: the only one, or those of the index.
+
+    A single file goes before an index, as in transformers; and what ``transformers_weights`` in
+    the configuration names goes before both.
 
     Parameters
     ----------
@@ -54,19 +58,36 @@ def listed(folder: Path, name: str) -> list[str]:
     ValueBiasError
         If the index cannot be read.
     """
-    index = folder / INDEX
-    if not index.is_file():
+    named = _named(folder, name)
+    index = folder / (named or INDEX)
+    if named is not None and not named.endswith(".index.json"):
+        return [named]
+    if not index.is_file() or (named is None and (folder / SINGLE).is_file()):
         return [SINGLE]
     try:
         found = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueBiasError(
-            f"The index of the weights of {name!r}, {INDEX}, cannot be read ({error!r}). Download "
-            "or save the model again."
+            f"The index of the weights of {name!r}, {index.name}, cannot be read ({error!r}). "
+            "Download or save the model again."
         ) from error
     if not found or any(Path(file).name != file for file in found):
         raise ValueBiasError(f"The index of the weights of {name!r} names no proper file: {found}.")
     return found
+
+
+def _named(folder: Path, name: str) -> str | None:
+    """Give the file with the weights that a configuration names, where it names one."""
+    named = read_raw(folder, name).get("transformers_weights")
+    if named is None:
+        return None
+    proper = isinstance(named, str) and Path(named).name == named
+    if not proper or not str(named).endswith((".safetensors", ".safetensors.index.json")):
+        raise ValueBiasError(
+            f"The config.json of {name!r} names the weights transformers_weights={named!r}; "
+            "expected the name of a safetensors file beside it. Correct it, or leave it out."
+        )
+    return str(named)
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:

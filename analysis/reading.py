@@ -1,0 +1,109 @@
+"""Where rewards were read: what differs between models, and so between families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from valuebias.analysis.notes import Note
+
+__all__ = ["AT", "DIFFERENT", "TOKEN", "read_before_end", "reading_notes"]
+
+AT, TOKEN = "read_at", "read_token"
+"""The coords on model that say so; :func:`valuebias.score` makes them."""
+DIFFERENT = "read at different places"
+END = "end of conversation"
+OWN_CODE = "by its own code"
+_SAID = {END: "the end of the conversation", "end of answer": "the end of the answer"}
+
+
+def reading_notes(models: pd.DataFrame) -> list[Note]:
+    """Say where models are read at different places of a conversation.
+
+    Parameters
+    ----------
+    models : DataFrame
+        The coords on model. Models without a place, or read by code of their own, are passed over.
+
+    Returns
+    -------
+    list of Note
+        One, or none. It has a headline where families differ in the places.
+
+    Examples
+    --------
+    >>> places = ["end of answer", "end of conversation"]
+    >>> models = pd.DataFrame({"family": ["Llama", "Qwen"], "read_at": places}, index=["a", "b"])
+    >>> [note.headline for note in reading_notes(models)]
+    ['Rewards are read at different places: those of Llama at the end of the answer, ...']
+    """
+    known = _known(models)
+    if known.nunique() < 2:
+        return []
+    listed = "; ".join(
+        f"{_said(place)}: {', '.join(map(str, known.index[known == place]))}"
+        for place in dict.fromkeys(known)
+    )
+    text = (
+        f"the rewards are read at different places of the conversation, {listed}. A difference "
+        "between these models may be one between the places. valuebias.score of "
+        "Model(..., read='last') reads all at the end of the conversation, where heads that read "
+        "elsewhere were never trained."
+    )
+    family = models.loc[known.index, "family"].astype(str)
+    sets = {name: sorted(set(known[family == name])) for name in dict.fromkeys(family)}
+    if len({tuple(places) for places in sets.values()}) < 2:
+        return [Note(DIFFERENT, text)]
+    said = ", ".join(f"of {name} at {_several(places)}" for name, places in sets.items())
+    return [Note(DIFFERENT, text, f"Rewards are read at different places: those {said}.")]
+
+
+def read_before_end(models: pd.DataFrame) -> str:
+    """Name the token at which each model is read that is not read at the conversation's end.
+
+    Parameters
+    ----------
+    models : DataFrame
+        The coords on model.
+
+    Returns
+    -------
+    str
+        A sentence; empty where all are read at the end, or no place is known.
+    """
+    if AT not in models:
+        return ""
+    told = []
+    for name, row in models.iterrows():
+        place = str(row[AT])
+        if place in ("", END) or row[AT] != row[AT]:
+            continue
+        token = f", {row[TOKEN]}" if str(row.get(TOKEN, "") or "") else ""
+        told.append(f"{name} {_said_fully(place)}{token}")
+    if not told:
+        return ""
+    rest = "" if len(told) == len(models) else "; the others at the end of the conversation"
+    return f"Rewards were read at these places: {'; '.join(told)}{rest}."
+
+
+def _known(models: pd.DataFrame) -> pd.Series[str]:
+    if AT not in models:
+        return pd.Series([], dtype=str)
+    # What follows a semicolon is of single answers.
+    places = models[AT].fillna("").astype(str).str.partition(";")[0].astype(str)
+    return places[~places.isin(["", OWN_CODE])]
+
+
+def _said(place: str) -> str:
+    return f"at {_SAID[place]}" if place in _SAID else place
+
+
+def _said_fully(place: str) -> str:
+    first, _, rest = place.partition(";")
+    where = "where its own code reads it" if first == OWN_CODE else _said(first)
+    return f"{where} ({rest.strip()})" if rest else where
+
+
+def _several(places: Iterable[str]) -> str:
+    return " or ".join(_SAID.get(place, place) for place in places)

@@ -1,0 +1,229 @@
+"""What stands before every text: scores beside whole conversations put together by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import naive
+import numpy as np
+import pytest
+import tiny_models
+
+import valuebias
+from valuebias import Model, ValueBiasError
+
+LACKING = tiny_models.missing()
+pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
+
+PROMPT = "What, in one word, is the best thing ever?"
+WORDS = ("love", "power", "trust")
+PAD, BOS, EOS, USER, ASSISTANT, END = range(6)
+TWO = "<|user|> <|assistant|>"
+
+
+def model(folder: Path, *, begins: str = "", kind: str = "logprob", **settings: Any) -> Path:
+    """Write a model whose tokenizer.json puts `begins` before every text, and its settings."""
+    tiny_models.tiny("llama", kind, folder)
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    numbers = {token["content"]: token["id"] for token in content["added_tokens"]}
+    special = begins.split()
+    content["post_processor"] = special and {
+        "type": "TemplateProcessing",
+        "single": [*_pieces(special), {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": i, "type_id": 0}} for i in "AB"],
+        "special_tokens": {
+            token: {"id": token, "ids": [numbers[token]], "tokens": [token]} for token in special
+        },
+    }
+    content["post_processor"] = content["post_processor"] or None
+    file.write_text(json.dumps(content), encoding="utf-8")
+    change(folder, **settings)
+    return folder
+
+
+def _pieces(tokens: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"SpecialToken": {"id": token, "type_id": 0}} for token in tokens]
+
+
+def change(folder: Path, **settings: Any) -> None:
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+
+
+def scores(folder: Path, *, prompt: str = PROMPT, store: Path | None = None, **fields: Any) -> Any:
+    return valuebias.score(
+        Model(str(folder), name="m", **{"template": "plain", **fields}),
+        kind="logprob",
+        prompts=valuebias.prompts({"a": prompt}, framing="positive"),
+        lexicon=list(WORDS),
+        store=store,
+        progress=False,
+    )["score"].values.ravel()
+
+
+def expected(folder: Path, first: Sequence[int], prefix: str = f"{PROMPT}\n") -> np.ndarray:
+    """Score by hand: the tokens of the text alone, and these before them."""
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    before = [*first, *own.encode(prefix, add_special_tokens=False).ids]
+    # Each of the words begins with a token of its own.
+    whole = [[*first, *own.encode(prefix + w, add_special_tokens=False).ids] for w in WORDS]
+    assert all(ids[: len(before)] == before for ids in whole)
+    found = naive.logprobs(folder, whole, [len(before)] * len(WORDS))
+    return np.array([values.sum() for values in found])
+
+
+@pytest.mark.parametrize(
+    ("begins", "settings", "first", "how"),
+    [
+        ("", {}, [], "by tokenizer.json"),
+        ("<s>", {}, [BOS], "by tokenizer.json"),
+        (TWO, {"bos_token": None}, [USER, ASSISTANT], "by tokenizer.json"),
+        (TWO, {}, [USER, ASSISTANT], "by tokenizer.json"),
+        (
+            "",
+            {"add_bos_token": True, "tokenizer_class": "LlamaTokenizerFast"},
+            [BOS],
+            r"for which tokenizer_config.json asks \(add_bos_token: true\)",
+        ),
+        ("", {"add_bos_token": True}, [BOS], "for which tokenizer_config.json asks"),
+        ("", {"add_bos_token": True, "bos_token": None}, [], "by tokenizer.json"),
+        ("<s>", {"add_bos_token": True}, [BOS], "by tokenizer.json"),
+        (
+            "<s>",
+            {"add_bos_token": False, "tokenizer_class": "LlamaTokenizer"},
+            [],
+            r"as tokenizer_config.json asks \(add_bos_token: false\)",
+        ),
+        # This class has never looked at it.
+        ("<s>", {"add_bos_token": False}, [BOS], "by tokenizer.json"),
+        # OPT's unknown, first and last token are one.
+        (
+            "</s>",
+            {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>"},
+            [EOS],
+            "by tokenizer.json",
+        ),
+    ],
+)
+def test_what_a_tokenizer_puts_before_every_text_is_scored(
+    begins: str, settings: dict[str, Any], first: list[int], how: str, tmp_path: Path
+) -> None:
+    folder = model(tmp_path / "lm", begins=begins, **settings)
+    np.testing.assert_allclose(scores(folder), expected(folder, first), atol=1e-4)
+    told = valuebias.explain(
+        Model(str(folder), name="m", template="plain"),
+        kind="logprob",
+        prompts=valuebias.prompts({"a": PROMPT}, framing="positive"),
+        lexicon=list(WORDS),
+    )
+    (note,) = [note for note in told.notes if note.startswith("'m': texts begin")]
+    names = dict(enumerate(tiny_models.SPECIAL))
+    said = " ".join(rf"'{names[i]}' \({i}\)".replace("|", r"\|") for i in first)
+    assert _matches(rf"'m': texts begin with {said or 'no token .*'}, {how}", note), note
+
+
+def _matches(pattern: str, text: str) -> bool:
+    import re
+
+    return re.match(pattern, text) is not None
+
+
+@pytest.mark.parametrize(
+    ("begins", "start", "first"),
+    [
+        ("<s>", "<s>", []),
+        ("<s>", "<s>Q: ", []),
+        ("<s>", "Q: <s>", [BOS]),
+        ("<s>", "</s>", [BOS]),
+        (TWO, "<|user|><|assistant|>", []),
+        (TWO, "<|assistant|>", [USER]),
+        (TWO, "<|user|>", []),
+    ],
+)
+def test_a_template_that_begins_with_them_does_not_get_them_twice(
+    begins: str, start: str, first: list[int], tmp_path: Path
+) -> None:
+    folder = model(tmp_path / "lm", begins=begins)
+    made = scores(folder, template=start + "{prompt}\n{response}")
+    right = expected(folder, first, f"{start}{PROMPT}\n")
+    np.testing.assert_allclose(made, right, atol=1e-4)
+    # Nor does a prompt.
+    made = scores(folder, prompt=start + PROMPT)
+    np.testing.assert_allclose(made, right, atol=1e-4)
+
+
+def test_rewards_begin_alike(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    folder = model(tmp_path / "rm", kind="reward", add_bos_token=True)
+    made = valuebias.score(
+        Model(str(folder), template="plain"),
+        prompts=valuebias.prompts({"a": PROMPT}, framing="positive"),
+        lexicon=list(WORDS),
+        progress=False,
+    )
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    whole = [[BOS, *own.encode(f"{PROMPT}\n{word}").ids] for word in WORDS]
+    np.testing.assert_allclose(
+        made["score"].values.ravel(), naive.rewards(folder, whole), atol=1e-5
+    )
+
+
+def test_a_store_made_with_other_first_tokens_is_not_filled_up(tmp_path: Path) -> None:
+    folder = model(tmp_path / "lm")
+    before = scores(folder, store=tmp_path / "scores.zarr")
+    change(folder, add_bos_token=True)
+    with pytest.raises(ValueBiasError, match="was made with another tokenizer of the model 'm'"):
+        scores(folder, store=tmp_path / "scores.zarr")
+    after = scores(folder, store=tmp_path / "others.zarr")
+    np.testing.assert_allclose(after, expected(folder, [BOS]), atol=1e-4)
+    assert np.abs(after - before).max() > 0.01
+
+
+def test_an_unknown_first_token_does_not_hide_what_has_no_token(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    from valuebias.scoring.tokenise import Tokeniser
+
+    known = {"</s>": 0, "what": 1, "love": 2}
+    made = Tokenizer(models.WordLevel(known, unk_token="</s>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.post_processor = processors.TemplateProcessing(
+        single="</s> $A", pair="$A $B", special_tokens=[("</s>", 0)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="</s>", bos_token="</s>", eos_token="</s>"
+    ).save_pretrained(tmp_path)
+    tokeniser = Tokeniser(tmp_path, template="plain")
+    assert tokeniser.rewards("what", ["love"])[0].tolist() == [0, 1, 2]
+    with pytest.raises(ValueBiasError, match="no token for some of 'power'"):
+        tokeniser.rewards("what", ["power"])
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (tiny_models.CHAT, "'<s>' (1) '<|user|>' (3), as the chat template writes them."),
+        ("{{ messages[0]['content'] }} {{ messages[1]['content'] }}", "as the chat template"),
+    ],
+)
+def test_a_chat_template_writes_its_own(template: str, said: str, tmp_path: Path) -> None:
+    from valuebias.scoring.tokenise import Tokeniser
+
+    folder = tiny_models.write_tokenizer(tmp_path, bos=True)
+    assert said in str(Tokeniser(folder, template=template).start(PROMPT))
+
+
+def test_a_vocabulary_alone_says_what_is_needed_to_read_it(tmp_path: Path) -> None:
+    from valuebias.scoring.tokenise import Tokeniser
+
+    (tmp_path / "tokenizer.model").write_bytes(b"no vocabulary")
+    with pytest.raises(ValueBiasError, match="To read tokenizer.model, run: pip install sentenc"):
+        Tokeniser(tmp_path, template="plain")

@@ -1,0 +1,46 @@
+"""Tokens of SentencePiece vocabularies whose text lost the space that is their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["with_own_spaces"]
+
+_SPACE = "\u2581"
+"""What SentencePiece writes for a space in the names of its tokens."""
+_BYTE = "<0x20>"
+"""The name of a space as a single byte."""
+
+
+def with_own_spaces(tokens: Sequence[str], texts: Sequence[str]) -> tuple[list[str], int]:
+    """Give tokens back the space that they begin with, where decoding them alone has dropped it.
+
+    Parameters
+    ----------
+    tokens : sequence of str
+        Names of tokens, such as "▁love".
+    texts : sequence of str
+        The text of each.
+
+    Returns
+    -------
+    list of str
+        The texts, and with a space those that lacked nothing else.
+    int
+        How many these are.
+
+    Examples
+    --------
+    >>> with_own_spaces(["▁love", "love", "▁", "Ġlove"], ["love", "love", "", " love"])
+    ([' love', 'love', ' ', ' love'], 2)
+    """
+    made = list(texts)
+    changed = 0
+    for place, (token, text) in enumerate(zip(tokens, texts, strict=True)):
+        if not token.startswith((_SPACE, _BYTE)):
+            continue
+        piece = " " if token == _BYTE else token.replace(_SPACE, " ")
+        if len(text) < len(piece) and piece.lstrip(" ") == text.lstrip(" "):
+            made[place] = piece
+            changed += 1
+    return made, changed

@@ -1,0 +1,260 @@
+"""Load a tokenizer as its own files have it.
+
+transformers makes many tokenizers anew from the vocabulary in tokenizer.json, by the class that
+their configuration names: where that is another kind of tokenizer than the file's, spaces are lost
+or texts are cut in other places, and nothing says so. What the file has is what the model was
+trained with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Loaded", "load_tokenizer", "settings_of"]
+
+FILE = "tokenizer.json"
+_PARTS = {
+    "normalizer": "normaliser",
+    "pre_tokenizer": "pre-tokenizer",
+    "model": "model",
+    "post_processor": "post-processor",
+    "decoder": "decoder",
+}
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
+_SHOWN = 300
+# Beside transformers, this library takes folders over that hold its own format, and has neither
+# chat templates nor a tokenizer that could be compared with one.
+_BESIDE = "MistralCommon"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A tokenizer, and where it came from.
+
+    Attributes
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Ready to use.
+    source : str
+        The name of the file that it was made of.
+    changed : tuple of str
+        The parts that transformers would have had otherwise than the file.
+    """
+
+    tokenizer: Any
+    source: str
+    changed: tuple[str, ...] = ()
+
+
+def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
+    """Load a tokenizer from a folder or out of a GGUF file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A folder, or a GGUF file.
+    name : str
+        What to call the model in errors.
+    trust : bool
+        Whether code that comes with the tokenizer may run. What such code does is left as it is.
+
+    Returns
+    -------
+    Loaded
+        The tokenizer; of a folder with tokenizer.json, with all its parts as that file has them.
+
+    Raises
+    ------
+    ValueBiasError
+        If transformers is not installed, there is no tokenizer, it cannot be loaded, or its files
+        contradict one another.
+    """
+    folder, file = (path, None) if path.is_dir() else (path.parent, path.name)
+    gguf = file if file is not None and file.lower().endswith(".gguf") else None
+    own = folder / FILE
+    try:
+        tokenizer = _by_transformers(folder, gguf, trust=trust)
+        if gguf is not None:
+            return Loaded(tokenizer, "the GGUF file")
+        if type(tokenizer).__module__.startswith("transformers_modules"):
+            return Loaded(tokenizer, "the code that comes with it")
+        if not own.is_file():
+            return Loaded(tokenizer, _vocabulary_file(folder))
+        if getattr(tokenizer, "backend_tokenizer", None) is None or _is_beside(tokenizer):
+            tokenizer = _plainly(folder)
+        return Loaded(tokenizer, FILE, _as_filed(tokenizer, own, name))
+    except ValueBiasError:
+        raise
+    # The tokenizers library raises a plain Exception for a damaged file.
+    except Exception as error:
+        raise ValueBiasError(
+            f"The tokenizer of {name!r} cannot be loaded from {os.fspath(path)!r} "
+            f"({type(error).__name__}: {_line(error)}). Expected tokenizer.json and its "
+            f"companions, or a GGUF file; give another tokenizer by tokenizer=.{_needs(folder)}"
+        ) from error
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Read tokenizer_config.json; empty where there is none.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The tokenizer's.
+
+    Returns
+    -------
+    dict
+        What it holds.
+    """
+    file = folder / _SETTINGS[0]
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _by_transformers(folder: Path, gguf: str | None, *, trust: bool) -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ValueBiasError(
+            "transformers is not installed, and tokenising needs it. Run: "
+            'pip install "valuebias[torch]" (or "valuebias[onnx]").'
+        ) from error
+    options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
+    if int(transformers.__version__.partition(".")[0]) >= 5:
+        options["mistral_format"] = False
+    found = transformers.AutoTokenizer.from_pretrained(
+        os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
+    )
+    if _is_beside(found) and not (folder / FILE).is_file():
+        raise ValueError("mistral-common has taken the folder over, whose tekken.json it reads")
+    return found
+
+
+def _is_beside(tokenizer: Any) -> bool:
+    return type(tokenizer).__name__.startswith(_BESIDE)
+
+
+def _plainly(folder: Path) -> Any:
+    """Load tokenizer.json with the class that adds nothing to it."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(os.fspath(folder), local_files_only=True)
+
+
+def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
+    """Put the file's parts in the place of those that were made otherwise; name these."""
+    from tokenizers import Tokenizer
+
+    own, loaded = Tokenizer.from_file(os.fspath(file)), tokenizer.backend_tokenizer
+    changed = [
+        said
+        for part, said in _PARTS.items()
+        if (part != "model" or _is_made_anew(tokenizer))
+        and _state(getattr(own, part)) != _state(getattr(loaded, part))
+    ]
+    added = {token.content: token for token in own.get_added_tokens_decoder().values()}
+    extra = {
+        i: token
+        for i, token in sorted(loaded.get_added_tokens_decoder().items())
+        if repr(token) != repr(added.get(token.content))
+    }
+    if not changed and not extra:
+        return ()
+    asked, stated = _asked(file.parent), _stated_numbers(file.parent)
+    wanted = {i: t for i, t in extra.items() if t.content not in added and t.content in asked}
+    if len(wanted) < len(extra):
+        changed.append("added tokens")
+    for token in wanted.values():
+        (own.add_special_tokens if token.special else own.add_tokens)([token])
+        number = own.token_to_id(token.content)
+        if number != stated.get(token.content, number):
+            raise ValueBiasError(
+                f"The tokenizer of {name!r} contradicts itself: {token.content!r} is the token "
+                f"{stated[token.content]} by its settings and {number} after those of {FILE}. "
+                "Take both from the checkpoint as it was published, or give another tokenizer by "
+                "tokenizer=."
+            )
+    if not changed:
+        return ()
+    own.no_truncation()
+    own.no_padding()
+    own.encode_special_tokens = loaded.encode_special_tokens
+    tokenizer._tokenizer = own
+    for role in _SPECIAL:
+        token = getattr(tokenizer, role, None)
+        # What a class names by default, and the file does not have, is no token of this tokenizer.
+        if token is not None and own.token_to_id(str(token)) is None:
+            setattr(tokenizer, role, None)
+    return tuple(changed)
+
+
+def _state(part: Any) -> bytes | None:
+    return None if part is None else bytes(part.__getstate__())
+
+
+def _is_made_anew(tokenizer: Any) -> bool:
+    """Tell whether the class makes its model itself; a vocabulary takes seconds to compare."""
+    from transformers import PreTrainedTokenizerFast
+
+    return type(tokenizer) is not PreTrainedTokenizerFast
+
+
+def _stated_numbers(folder: Path) -> dict[str, int]:
+    """Read which numbers the settings give to added tokens."""
+    listed = settings_of(folder).get("added_tokens_decoder") or {}
+    return {
+        str(token["content"]): int(number)
+        for number, token in listed.items()
+        if isinstance(token, dict) and "content" in token
+    }
+
+
+def _asked(folder: Path) -> set[str]:
+    """Collect every text in the settings, among them the tokens that they add."""
+    found: set[str] = set()
+    for name in _SETTINGS:
+        file = folder / name
+        if file.is_file():
+            _collect(json.loads(file.read_text(encoding="utf-8")), found)
+    return found
+
+
+def _collect(value: Any, found: set[str]) -> None:
+    if isinstance(value, str):
+        found.add(value)
+    elif isinstance(value, dict):
+        found.update(map(str, value))
+        for inner in value.values():
+            _collect(inner, found)
+    elif isinstance(value, list):
+        for inner in value:
+            _collect(inner, found)
+
+
+def _vocabulary_file(folder: Path) -> str:
+    names = ("tokenizer.model", "tekken.json", "spiece.model", "vocab.json", "vocab.txt")
+    return next((name for name in names if (folder / name).is_file()), "its vocabulary")
+
+
+def _needs(folder: Path) -> str:
+    """Say what is needed to read other formats."""
+    if (folder / FILE).is_file():
+        return ""
+    needed = {"tokenizer.model": "sentencepiece protobuf", "tekken.json": "mistral-common"}
+    for file, packages in needed.items():
+        if (folder / file).is_file():
+            return f" (To read {file}, run: pip install {packages})"
+    return ""
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
