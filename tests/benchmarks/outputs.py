@@ -5,7 +5,7 @@
 
 The model is SmolLM2-135M-Instruct, with a one-label head of random weights for rewards. Timed is
 `valuebias.score` from text to dataset, without loading the model: log-probs of the whole vocabulary
-after all 54 prompts, log-probs of the 263 nouns of the paper's Big Two scores after six prompts,
+after all 54 prompts, log-probs of the 263 nouns of the paper's Big Two scores after two prompts,
 and their rewards there. The earlier build is commit f713f0a, unpacked into a temporary folder; it
 needs the repository's history. Each build has a process of its own with its models loaded, and they
 take turns, the order changing from round to round, so that other work on the machine hits them
@@ -37,8 +37,8 @@ ROOT = Path(__file__).parents[2]
 EARLIER = "f713f0a"
 CASES = {
     "rows": ("log-probs of the whole vocabulary, 54 prompts", 1.8),
-    "words": ("log-probs of 263 nouns, 6 prompts", 1.0),
-    "rewards": ("rewards of 263 nouns, 6 prompts", 1.0),
+    "words": ("log-probs of 263 nouns, 2 prompts", 1.0),
+    "rewards": ("rewards of 263 nouns, 2 prompts", 1.0),
 }
 PACKAGES = {"torch": "PyTorch", "transformers": "transformers", "numpy": "numpy"}
 WORKER = """
@@ -63,7 +63,7 @@ class Preloaded(Backend):
 
 folders, words = json.loads(sys.stdin.readline())
 every = valuebias.prompts()
-some = valuebias.prompts(every.table.iloc[::9], name="some")
+some = valuebias.prompts(every.table.iloc[::27], name="some")
 few = valuebias.prompts(every.table.iloc[:2], name="few")
 asked = {
     "rows": dict(models=folders["language"], kind="logprob", lexicon="vocabulary", prompts=every),

@@ -251,8 +251,14 @@ def test_a_model_that_cannot_be_used_is_refused(
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, r"\(BertForMaskedLM\) is an"),
-        ({"model_type": "bert", "architectures": ["BertLMHeadModel"]}, r"\(BertLMHeadModel\) is an"),
+        (
+            {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+            r"\(BertForMaskedLM\) is an",
+        ),
+        (
+            {"model_type": "bert", "architectures": ["BertLMHeadModel"]},
+            r"\(BertLMHeadModel\) is an",
+        ),
         ({"model_type": "modernbert", "hidden_size": 32}, r"\(modernbert\) is an encoder"),
         ({"model_type": "deberta-v2"}, r"\(deberta-v2\) is an encoder"),
         ({"model_type": "t5", "is_encoder_decoder": True}, "an encoder and a decoder"),

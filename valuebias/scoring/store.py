@@ -164,8 +164,7 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
 
 
 def _without_nul(texts: Iterable[str]) -> list[str]:
-    listed = list(texts)
-    return [*map(without_nul, listed)] if "\0" in "\n".join(listed) else listed
+    return [without_nul(text) if "\0" in text else text for text in texts]
 
 
 def group_of(name: str) -> str:
