@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from valuebias.backends.attention import Tree
 from valuebias.backends.base import Source
+from valuebias.backends.own_head import OwnHead, path_of_body
 from valuebias.backends.wide_heads import body_of, widened, widened_callable
 from valuebias.errors import ValueBiasError
 
@@ -20,6 +21,8 @@ __all__ = ["Head"]
 Floats = npt.NDArray[np.float32]
 _LOGITS = 2**24
 """How many logits are held at a time: 64 MB in float32."""
+_PIECE = 4096
+"""How many exponentials are added up one after the other."""
 
 
 class Head(nn.Module):
@@ -39,7 +42,14 @@ class Head(nn.Module):
     def __init__(self, model: nn.Module, source: Source) -> None:
         super().__init__()
         self.model = model
-        self.body: nn.Module = body_of(model)
+        self.own: OwnHead | None = None
+        if source.head == "logits" and not source.own_code:
+            path = path_of_body(model)
+            self.body: nn.Module = model.get_submodule(path)
+            if source.kind == "logprob":
+                self.own = OwnHead(model, path)
+        else:
+            self.body = body_of(model)
         self.kind, self.head, self.label = source.kind, source.head, source.label
         self.name = source.name
         if source.kind == "reward":
@@ -53,11 +63,11 @@ class Head(nn.Module):
         """Give the hidden states of a pack after the last norm, shape (T, hidden)."""
         tree = Tree(position, end, trunk)
         made = self.body(ids[None], position_ids=position[None], use_cache=False, tree=tree)
-        return cast(Tensor, made.last_hidden_state[0])
+        return cast(Tensor, made[0][0])
 
     def hidden(self, ids: Tensor) -> Tensor:
         """Give those of whole conversations of one length, shape (batch, length, hidden)."""
-        return cast(Tensor, self.body(ids, use_cache=False).last_hidden_state)
+        return cast(Tensor, self.body(ids, use_cache=False)[0])
 
     def own_rewards(self, ids: Tensor) -> Tensor:
         """Give what the model itself puts out for whole conversations, shape (batch,)."""
@@ -99,18 +109,9 @@ class Head(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Give logits over the vocabulary in float32, shape (R, vocabulary)."""
-        lm_head = cast(nn.Module, self.model.get_output_embeddings())  # type: ignore[operator]
-        logits = cast(Tensor, lm_head(hidden)).float()
-        scale = getattr(self.config, "logit_scale", None)
-        if scale is not None:
-            logits = logits * scale
-        divisor = getattr(self.config, "logits_scaling", None)
-        if divisor is not None:
-            logits = logits / divisor
-        softcap = getattr(self.config, "final_logit_softcapping", None)
-        if softcap is not None:
-            logits = torch.tanh(logits / softcap) * softcap
-        return logits
+        if self.own is None:
+            raise TypeError("Only language models have logits over the vocabulary.")
+        return self.own(hidden).float()
 
     def logprobs(self, hidden: Tensor) -> Tensor:
         """Give log-probs over the vocabulary in float32, shape (R, vocabulary)."""
@@ -141,21 +142,31 @@ class Head(nn.Module):
         for i in starts:
             mine = torch.nonzero((row >= i) & (row < i + step))[:, 0]
             logits = self.logits(hidden[i : i + step])
-            out[mine] = _picked_log_softmax(logits, row[mine] - i, target[mine])
+            place = row[mine] - i
+            out[mine] = logits[place, target[mine]] - _log_sum_exp(logits)[place]
         return _numpy(out)
 
 
-# torch.log_softmax adds up a row's exponentials one after the other on CPUs: with 262 144 tokens
-# the small ones are lost, and a log-prob comes out 3e-5 too high. Tensor.sum adds up in pieces.
 def _log_softmax(logits: Tensor) -> Tensor:
-    return logits - logits.logsumexp(-1, keepdim=True)
+    return logits - _log_sum_exp(logits)[:, None]
 
 
-def _picked_log_softmax(logits: Tensor, row: Tensor, target: Tensor) -> Tensor:
-    """Read some log-probs; the logits are overwritten, which saves half of the time."""
-    logits -= logits.amax(-1, keepdim=True)
-    picked = logits[row, target]
-    return picked - logits.exp_().sum(-1).log()[row]
+def _log_sum_exp(logits: Tensor) -> Tensor:
+    """Give the logarithm of each row's sum of exponentials, in pieces on CPUs.
+
+    torch.logsumexp takes its exponentials one by one there, ten times as long as log_softmax, which
+    adds them up one after the other: with 262 144 tokens the small ones are lost, and a log-prob
+    comes out 3e-5 too high. Of a piece, log_softmax is both fast and right.
+    """
+    if logits.device.type != "cpu":
+        return logits.logsumexp(-1)
+    found = []
+    for piece in logits.split(_PIECE, dim=-1):
+        largest = piece.amax(-1)
+        sums = largest - piece.log_softmax(-1).amax(-1)
+        # Some models rule tokens out, maybe all of a piece.
+        found.append(torch.where(largest == -torch.inf, largest, sums))
+    return torch.stack(found, dim=-1).logsumexp(-1)
 
 
 def _numpy(values: Tensor) -> Floats:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,20 +23,28 @@ from valuebias.errors import ValueBiasError
 
 __all__ = [
     "ADAPTER",
+    "TOLERANCE",
     "Shape",
     "expected",
     "from_files",
     "load",
+    "load_tree",
     "made_up",
+    "near",
     "own",
     "quiet",
     "shape",
     "takes_trees",
+    "tree",
 ]
 
 ADAPTER = "adapter_config.json"
-_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 """How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
+_LEAK = {"float32": 1e-5, "bfloat16": 5e-3, "float16": 1e-3}
+"""How much another branch may change them: nothing, but that experts round by their tokens."""
+_SHARED = 6
+"""How many tokens made-up conversations share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,31 @@ def load(
     return model, head
 
 
+def load_tree(
+    source: Source, *, device: torch.device, spread: bool
+) -> tuple[nn.Module, Head] | None:
+    """Load a model that computes conversations as trees; None where its architecture cannot.
+
+    Parameters
+    ----------
+    source, device, spread
+        As :func:`load` takes them.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        The model.
+    head : Head
+        What reads from it.
+    """
+    try:
+        model, head = load(source, device=device, spread=spread, own_attention=False)
+    except ValueBiasError:
+        # Some architectures know their own attention only. What else is wrong is told without it.
+        return None
+    return (model, head) if takes_trees(model, source, head) else None
+
+
 def _demand_own(model: Any, head: Head, source: Source) -> None:
     """Compare rewards with those of the model's own class, on conversations that end in padding."""
     padding, size = model.config.get_text_config().pad_token_id, shape(model.config).vocab_size
@@ -128,8 +162,7 @@ def _demand_own(model: Any, head: Head, source: Source) -> None:
             logits = model(row).logits.float().cpu()
             theirs.append(logits[0, source.label] if logits.ndim == 2 else logits.flatten()[0])
     found, expected = torch.stack(ours), torch.stack(theirs)
-    # Where a model gives no numbers, scoring says so.
-    if not expected.isfinite().all() or _alike(found, expected, source.dtype):
+    if near(found, expected, TOLERANCE[source.dtype]):
         return
     worst = int((found - expected).abs().argmax())
     raise ValueBiasError(
@@ -204,11 +237,10 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
                 return load_gguf(source, family, options)
             options["use_safetensors"] = True
             model, info = family.from_pretrained(source.folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
-        raise ValueBiasError(
-            f"{source.name}: transformers cannot load {str(source.folder)!r} "
-            f"({type(error).__name__}: {error})."
-        ) from error
+    except ValueError as error:
+        raise _no_class(source, family, error) from error
+    except (OSError, KeyError, RuntimeError, ImportError, TypeError) as error:
+        raise _unloadable(source, error) from error
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ValueBiasError(
             f"{source.name}: this version of transformers puts the adapter in "
@@ -216,6 +248,30 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
             "that begin with 'adapter_' to another folder, to score the weights as they are."
         )
     return model, set(info["missing_keys"])
+
+
+def _unloadable(source: Source, error: Exception) -> ValueBiasError:
+    return ValueBiasError(
+        f"{source.name}: transformers cannot load {str(source.folder)!r} "
+        f"({type(error).__name__}: {error})."
+    )
+
+
+def _no_class(source: Source, family: Any, error: ValueError) -> ValueBiasError:
+    """Say in a line where an architecture has no class of the kind; they list all that have."""
+    found = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
+    if found is None:
+        return _unloadable(source, error)
+    import transformers
+
+    what, then = "language model", "so it has no log-probs of a next token"
+    if source.kind == "reward":
+        what = "model with a classification head"
+        then = "so it has no reward; if it is a language model, score it with kind='logprob'"
+    return ValueBiasError(
+        f"{source.name}: transformers {transformers.__version__} has no {what} for {found[1]} "
+        f"({family.__name__} does not know it), {then}."
+    )
 
 
 @contextmanager
@@ -243,37 +299,45 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
     """Tell whether conversations computed as a tree have the hidden states they have alone.
 
     A few made-up conversations are compared, which takes a moment and catches masks that a model
-    ignores, positions it counts itself, and attention of its own making.
+    ignores, positions it counts itself, and attention of its own making. Then the tokens of all
+    branches but the last are changed: what passes from branch to branch beside the attention, as in
+    convolutions and state spaces, may be small and must still not be there.
     """
     pack = made_up(shape(model.config).vocab_size, kind=source.kind)
     place = model.get_input_embeddings().weight.device
-    arrays = {k: torch.from_numpy(v).to(place) for k, v in inputs(pack).items()}
-    tree = (arrays[name] for name in ("ids", "position", "end", "trunk"))
+    ids, index = _wholes(pack)
+    index = index.to(place)
+    # All that stands between the beginning and the last branch.
+    between = slice(_SHARED, int(index[-1, _SHARED]))
+    other = pack.ids.copy()
+    other[between] = np.roll(other[between], 1)
     with torch.inference_mode():
         try:
-            ours = head.hidden_of_tree(*tree)
-        except (TypeError, RuntimeError):
+            ours = tree(head, pack, place)[index]
+            beside = tree(head, replace(pack, ids=other), place)[index]
+        except (TypeError, RuntimeError, AttributeError, ValueError, LookupError):
             return False
-        ids, index = _wholes(pack)
+        if not near(beside[-1], ours[-1], _LEAK[source.dtype]):
+            return False
         with own(model):
-            theirs = head.hidden(ids.to(place))
-            if not _alike(ours[index.to(place)], theirs, source.dtype):
-                return False
-            if source.kind == "logprob":
-                logits = model(ids.to(place), use_cache=False).logits.float()
-                return _alike(head.logits(theirs), logits, source.dtype)
-    return True
+            return near(ours, head.hidden(ids.to(place)), TOLERANCE[source.dtype])
+
+
+def tree(head: Head, pack: Pack, place: torch.device) -> Tensor:
+    """Give the hidden states of a pack, computed as a tree."""
+    arrays = {k: torch.from_numpy(v).to(place) for k, v in inputs(pack).items()}
+    return head.hidden_of_tree(*(arrays[name] for name in ("ids", "position", "end", "trunk")))
 
 
 def expected(model: Any, head: Head, pack: Pack) -> Tensor:
     """Give the results of a made-up pack from whole conversations, each by itself."""
     ids, _ = _wholes(pack)
     with torch.inference_mode(), own(model):
-        last = head.hidden(ids)[:, -1]
         if pack.row is None or pack.target is None:
-            return head.rewards(last).float()
+            return head.rewards(head.hidden(ids)[:, -1]).float()
         rows, targets = torch.from_numpy(pack.row), torch.from_numpy(pack.target)
-        return head.logprobs(last)[rows, targets]
+        logprobs = model(ids).logits[:, -1].double().log_softmax(-1)
+        return cast(Tensor, logprobs[rows, targets].float())
 
 
 @contextmanager
@@ -286,15 +350,18 @@ def own(model: Any) -> Iterator[None]:
         model.set_attn_implementation(attention.NAME)
 
 
-def _alike(ours: Tensor, theirs: Tensor, dtype: str) -> bool:
-    gap = torch.linalg.vector_norm(ours.float() - theirs.float())
-    return bool(gap <= _TOLERANCE[dtype] * torch.linalg.vector_norm(theirs.float()))
+def near(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Compare vectors, each with its own size; where there are no numbers, scoring says so."""
+    found, expected = found.float(), expected.float()
+    gap = torch.linalg.vector_norm(found - expected, dim=-1)
+    size = torch.linalg.vector_norm(expected, dim=-1)
+    return bool(((gap <= tolerance * size) | ~size.isfinite()).all())
 
 
 def made_up(vocabulary: int, *, kind: str) -> Pack:
     """Make twelve conversations of ten tokens that share the first six."""
     rng = np.random.default_rng(0)
-    shared, own_tokens, branches = 6, 4, 12
+    shared, own_tokens, branches = _SHARED, 4, 12
     length = shared + branches * own_tokens
     start = shared + own_tokens * np.arange(branches)
     position = np.concatenate(

@@ -27,16 +27,16 @@ def release() -> None:
 
 @contextmanager
 def set_aside() -> Iterator[None]:
-    """Collect garbage once, and then, inside the context, only among what is made there.
+    """Collect garbage, inside the context, only among what is made there.
 
     What has been imported is a million objects that live to the end. To look through them takes
-    half a second each time, which :func:`release` would do twice a model. Does nothing where
-    something is set aside already.
+    half a second each time, which :func:`release` would do twice a model. What has become garbage
+    lately is collected before. Does nothing where something is set aside already.
     """
     if gc.get_freeze_count():
         yield
         return
-    gc.collect()
+    gc.collect(1)
     gc.freeze()
     try:
         yield

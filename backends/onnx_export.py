@@ -148,7 +148,7 @@ def export(source: Source, folder: Path) -> None:
         )
     import torch
 
-    from valuebias.backends import loading
+    from valuebias.backends import checking, loading
 
     cpu = torch.device("cpu")
     model, head = loading.load(source, device=cpu, spread=False, own_attention=False)
@@ -157,6 +157,7 @@ def export(source: Source, folder: Path) -> None:
             f"{source.name}: this architecture cannot be computed as a tree, so it cannot be "
             "exported. Use backend='torch', which computes it conversation by conversation."
         )
+    checking.check(model, source, head)
     pack = loading.made_up(loading.shape(model.config).vocab_size, kind=source.kind)
     with atomic_path(folder) as part:
         part.mkdir()

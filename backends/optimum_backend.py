@@ -145,6 +145,8 @@ class _OptimumModel(LoadedModel):
         if source.kind == "reward":
             self._check_label()
             self._check_reading()
+        else:
+            self._check_decoder()
 
     def forward(self, pack: Pack) -> npt.NDArray[np.float32]:
         """Compute a pack; see :meth:`LoadedModel.forward`."""
@@ -217,6 +219,19 @@ class _OptimumModel(LoadedModel):
                 f"{self._source.name}: the ONNX file computes in {self.dtype}, but "
                 f"dtype={self._source.dtype!r} was asked for. Ask for {self.dtype!r}, or bring a "
                 "file that was exported in the other one."
+            )
+
+    def _check_decoder(self) -> None:
+        """Refuse files in which a token changes what is predicted before it: encoders."""
+        ids = np.random.default_rng(0).integers(self.vocabulary, size=(2, 8))
+        ids[1, :-1] = ids[0, :-1]
+        first, second = np.asarray(self._model(**self._inputs(ids)).logits)[:, :-1]
+        # Exporters' own rounding is a hundredth of this, also in float16.
+        if np.abs(first - second).max() > 0.01 * np.abs(first).max():
+            raise ValueBiasError(
+                f"{self._source.name}: its ONNX file is of an encoder: tokens see those that come "
+                "after them, so it has no log-probs of a next token. Expected a decoder alone, "
+                "such as Llama, Gemma, Qwen or Mistral."
             )
 
     def _check_label(self) -> None:

@@ -17,7 +17,15 @@ from valuebias.atomic import atomic_path
 from valuebias.backends.base import Kind, Pack
 from valuebias.errors import ValueBiasError, did_you_mean
 
-__all__ = ["ARCHITECTURES", "WINDOW", "lay_out", "random_conversations", "write_model"]
+__all__ = [
+    "ARCHITECTURES",
+    "ENCODER",
+    "OWN_HEADS",
+    "WINDOW",
+    "lay_out",
+    "random_conversations",
+    "write_model",
+]
 
 WINDOW = 8
 """How far back the layers with a sliding window see."""
@@ -55,6 +63,19 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "qwen3": {"rope_theta": 5000.0},
     "mistral": {"rope_theta": 5000.0, "sliding_window": WINDOW},
 }
+_HEADS: dict[str, dict[str, Any]] = {
+    "granite": {
+        "rope_theta": 5000.0,
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.6,
+        "logits_scaling": 0.4,
+    },
+    "cohere": {"rope_theta": 5000.0, "logit_scale": 0.4},
+    "modernbert-decoder": {"local_attention": 2 * WINDOW, "cls_token_id": 1, "sep_token_id": 2},
+    "recurrent_gemma": {"logits_soft_cap": 1.5, "attention_window_size": WINDOW, "lru_width": 32},
+    "bert": {"is_decoder": False},
+}
 
 _SIZE: dict[str, Any] = {
     "hidden_size": 32,
@@ -71,6 +92,10 @@ _SIZE: dict[str, Any] = {
 
 ARCHITECTURES = tuple(_SETTINGS)
 """Named as transformers names them; ``"llama3"`` is Llama with the angles of version 3.1."""
+OWN_HEADS = ("granite", "cohere", "modernbert-decoder", "recurrent_gemma")
+"""Language models that do more with hidden states than to multiply them with the embeddings."""
+ENCODER = "bert"
+"""An encoder, which transformers loads as a language model all the same."""
 
 
 def write_model(
@@ -92,7 +117,7 @@ def write_model(
     folder : pathlib.Path
         Where; nothing may lie there yet.
     architecture : str
-        One of `ARCHITECTURES`.
+        One of `ARCHITECTURES`; for language models also of `OWN_HEADS`, or `ENCODER`.
     kind : {"reward", "logprob"}
         A model with a classification head, or a language model.
     labels : int, default 1
@@ -120,17 +145,18 @@ def write_model(
     >>> ARCHITECTURES[:3]
     ('llama', 'llama3', 'gemma')
     """
-    if architecture not in _SETTINGS:
+    known = _SETTINGS if kind == "reward" else _SETTINGS | _HEADS
+    if architecture not in known:
         raise ValueBiasError(
-            f"There is no tiny model of {architecture!r}. {did_you_mean(architecture, _SETTINGS)}"
+            f"There is no tiny model of {architecture!r}. {did_you_mean(architecture, known)}"
         )
     import torch
     import transformers
 
     settings: dict[str, Any] = {
         "model_type": architecture,
-        **_SETTINGS[architecture],
         **_SIZE,
+        **known[architecture],
         "vocab_size": vocabulary,
         **(special or {}),
     }
@@ -157,7 +183,7 @@ def _fill(name: str, weight: Any, noise: Any, spread: float) -> None:
         weight.add_(0.2 * noise)
     elif "embed" in name:
         weight.copy_(noise)
-    elif "lm_head" in name:
+    elif "lm_head" in name or name.startswith("decoder."):
         weight.copy_(spread * noise / weight.shape[1] ** 0.5)
     else:
         weight.copy_(1.3 * noise / weight.shape[1] ** 0.5)

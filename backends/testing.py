@@ -27,7 +27,7 @@ import pytest
 
 from valuebias.backends.base import Backend, Kind, Source, reading_place
 from valuebias.backends.registry import backend_names, get_backend
-from valuebias.backends.samples import ARCHITECTURES, WINDOW, lay_out
+from valuebias.backends.samples import ARCHITECTURES, ENCODER, OWN_HEADS, WINDOW, lay_out
 from valuebias.backends.testing_models import (
     BEGINNING,
     ENDING,
@@ -211,6 +211,26 @@ class BackendTests:
         found = model.forward(pack)[output]
         self.assert_close(found, expected)
         np.testing.assert_allclose(np.exp(found.astype(float)).sum(axis=1), 1, atol=1e-4)
+
+    @pytest.mark.parametrize("own", OWN_HEADS)
+    def test_logits_are_those_of_the_models_own_code(self, models: Models, own: str) -> None:
+        """Factors, soft caps and layers that follow the body count, or the model is refused."""
+        conversations = sample(seed=21)
+        try:
+            model = models.load(own, "logprob")
+        except ValueBiasError:
+            return
+        reference = models.reference(own, "logprob")
+        first = [len(ids) - 2 for ids in conversations]
+        pack, output = lay_out(conversations, first=first)
+        self.assert_close(model.forward(pack)[output], reference.logprobs(conversations, first))
+        pack, output = lay_out(conversations)
+        self.assert_close(model.forward(pack)[output], reference.rows(conversations))
+
+    def test_encoders_have_no_log_probs(self, models: Models) -> None:
+        """A model whose tokens see those that come after them is refused when it is loaded."""
+        with pytest.raises(ValueBiasError):
+            models.load(ENCODER, "logprob")
 
     def test_large_vocabularies_are_summed_exactly(self, models: Models) -> None:
         """Adding up 262 144 exponentials one after the other would lose the small ones."""

@@ -104,11 +104,12 @@ class TorchBackend(Backend):
         Raises
         ------
         ValueBiasError
-            If the device does not exist, or the files do not hold such a model.
+            If the device does not exist, the files do not hold such a model, or the model itself
+            gives other results than are read from its hidden states.
         """
         import torch
 
-        from valuebias.backends import loading
+        from valuebias.backends import checking, loading, memory
 
         if source.dtype not in self.dtypes():
             raise ValueBiasError(
@@ -118,21 +119,28 @@ class TorchBackend(Backend):
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = self._device()
+        spread = self.device == "map"
         whole = self.attention == "whole" or source.head == "score" or source.own_code
-        model, head = loading.load(
-            source, device=device, spread=self.device == "map", own_attention=whole
-        )
-        if not whole and not loading.takes_trees(model, source, head):
-            if self.attention == "tree":
-                raise ValueBiasError(
-                    f"{source.name}: computed as a tree, conversations give other numbers than by "
-                    "themselves, so this architecture needs attention='whole'."
-                )
-            whole = True
-            model, head = loading.load(
-                source, device=device, spread=self.device == "map", own_attention=True
+        loaded = None if whole else loading.load_tree(source, device=device, spread=spread)
+        if loaded is None and not whole and self.attention == "tree":
+            raise ValueBiasError(
+                f"{source.name}: computed as a tree, conversations give other numbers than by "
+                "themselves, so this architecture needs attention='whole'."
             )
-        return TorchModel(model, head, source, backend=self, device=device, whole=whole)
+        whole = loaded is None
+        model, head = loaded or loading.load(
+            source, device=device, spread=spread, own_attention=True
+        )
+        checking.check(model, source, head)
+        options: dict[str, Any] = {"backend": self, "device": device, "whole": whole}
+        try:
+            return TorchModel(model, head, source, **options)
+        except _NotReordered:
+            del model, head
+        # Code that does more with its layers than to call them needs their weights in place.
+        memory.release()
+        model, head = loading.load(source, device=device, spread=spread, own_attention=whole)
+        return TorchModel(model, head, source, **options, reorder=False)
 
     def _device(self) -> torch.device:
         known = self.devices()
@@ -162,8 +170,9 @@ class TorchModel(LoadedModel):
         backend: TorchBackend,
         device: torch.device,
         whole: bool,
+        reorder: bool = True,
     ) -> None:
-        from valuebias.backends import loading, prepacked, wide_heads
+        from valuebias.backends import loading, wide_heads
 
         self._model, self._head, self._source = model, head, source
         self._place, self._whole = device, whole
@@ -176,8 +185,8 @@ class TorchModel(LoadedModel):
             embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
             embeddings.register_forward_hook(_forget_table)
         self._prepacked = 0
-        if device.type == "cpu" and not whole and prepacked.possible(self._dtype):
-            self._prepacked = prepacked.prepack(head.body, self._dtype)
+        if reorder and device.type == "cpu" and not whole:
+            self._reorder()
         self._autocast_all = self._autocast and not self._prepacked
         if self._autocast_all and source.kind == "reward":
             wide_heads.autocast_inside(head.body, device.type)
@@ -187,6 +196,35 @@ class TorchModel(LoadedModel):
         self.dtype = "bfloat16 autocast" if self._autocast else source.dtype
         self.vocabulary = loading.shape(model.config).vocab_size
         self.budget = backend.budget or _budget(device, loading.shape(model.config), source.dtype)
+
+    def _reorder(self) -> None:
+        """Reorder weights for the CPU, where that can be, and see that the model bears it."""
+        import torch
+
+        from valuebias.backends import loading, prepacked
+
+        if not prepacked.possible(self._dtype):
+            return
+        pack = loading.made_up(loading.shape(self._model.config).vocab_size, kind="reward")
+
+        def read() -> torch.Tensor:
+            # Not by a head that the user gives: it may keep what it sees.
+            hidden = loading.tree(self._head, pack, self._place)[: len(pack)]
+            return hidden if self._head.own is None else self._head.logits(hidden)
+
+        with torch.inference_mode():
+            before = read()
+        self._prepacked = prepacked.prepack(self._head.body, self._dtype)
+        if self._head.own is not None:
+            self._head.own.prepack(self._dtype)
+        try:
+            with torch.inference_mode():
+                after = read()
+        except (TypeError, RuntimeError, AttributeError, ValueError) as error:
+            raise _NotReordered from error
+        arithmetic = str(self._dtype).removeprefix("torch.")
+        if not loading.near(after, before, loading.TOLERANCE[arithmetic]):
+            raise _NotReordered
 
     def details(self) -> dict[str, Any]:
         """Say what else about this run belongs in the provenance."""
@@ -292,6 +330,10 @@ class TorchModel(LoadedModel):
             for array in (pack.row, pack.target)
         )
         return self._head.read(torch.stack([rows[r] for r in range(len(which))]), row, target)
+
+
+class _NotReordered(Exception):
+    """Says that a model gives nothing, or other numbers, with its weights reordered."""
 
 
 def _forget_table(embeddings: Any, *_: object) -> None:

@@ -280,7 +280,8 @@ def escape_texts(ds: xr.Dataset) -> xr.Dataset:
     """
     ds = ds.drop_encoding()
     for name, values in _texts(ds).items():
-        if any(map(has_surrogate, values)):
+        # Joined by what is half of no pair, so that all are looked through at once.
+        if has_surrogate("\n".join(values)):
             ds = _with_text(ds, name, [escape(value) for value in values])
             ds[name].attrs[_ESCAPE] = "backslash"
     return ds
@@ -312,9 +313,10 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     """
     for name, values in _texts(ds).items():
         attrs = dict(ds[name].attrs)
-        if attrs.pop(_ESCAPE, None) is not None:
-            values = [unescape(value) for value in values]
-        ds = _with_text(ds, name, values)
+        escaped = attrs.pop(_ESCAPE, None) is not None
+        if not escaped and ds[name].dtype.kind == "U":
+            continue
+        ds = _with_text(ds, name, [unescape(value) for value in values] if escaped else values)
         ds[name].attrs = attrs
     return ds
 
@@ -325,7 +327,7 @@ def _texts(ds: xr.Dataset) -> dict[str, list[str]]:
     for name, coord in ds.coords.items():
         if coord.ndim == 1 and coord.dtype.kind in "OUT":
             values = coord.to_numpy().tolist()
-            if all(isinstance(value, str) for value in values):
+            if coord.dtype.kind == "U" or all(isinstance(value, str) for value in values):
                 found[str(name)] = values
     return found
 

@@ -248,6 +248,41 @@ def test_a_model_that_cannot_be_used_is_refused(
         reward(rm)
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+            r"\(BertForMaskedLM\) is an",
+        ),
+        (
+            {"model_type": "bert", "architectures": ["BertLMHeadModel"]},
+            r"\(BertLMHeadModel\) is an",
+        ),
+        ({"model_type": "modernbert", "hidden_size": 32}, r"\(modernbert\) is an encoder"),
+        ({"model_type": "deberta-v2"}, r"\(deberta-v2\) is an encoder"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "an encoder and a decoder"),
+        (
+            {
+                "model_type": "t5",
+                "is_encoder_decoder": False,
+                "architectures": ["T5EncoderModel"],
+            },
+            r"\(T5EncoderModel\) is an encoder",
+        ),
+    ],
+)
+def test_an_encoder_has_no_log_probs(rm: Path, config: dict[str, Any], said: str) -> None:
+    (rm / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueBiasError, match=said):
+        resolve(Model(str(rm)), kind="logprob")
+
+
+def test_an_encoder_that_is_configured_as_a_decoder_is_one(rm: Path) -> None:
+    (rm / "config.json").write_text(json.dumps({"model_type": "bert", "is_decoder": True}))
+    assert resolve(Model(str(rm)), kind="logprob", with_weights=False)
+
+
 def test_pickled_weights_beside_sound_ones_do_not_matter(rm: Path) -> None:
     (rm / "pytorch_model.bin").write_bytes(b"anything")
     assert reward(rm)

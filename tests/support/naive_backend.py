@@ -23,7 +23,10 @@ class NaiveBackend(Backend):
             raise ValueBiasError(f"{source.name}: this backend reads float32 logits only.")
         if not (source.folder / "config.json").is_file():
             raise ValueBiasError(f"{source.name}: there is no config.json in {source.folder}.")
-        return NaiveModel(source)
+        made = NaiveModel(source)
+        if not made.reward and made.looks_ahead():
+            raise ValueBiasError(f"{source.name}: an encoder has no log-probs of a next token.")
+        return made
 
 
 class NaiveModel(LoadedModel):
@@ -45,6 +48,16 @@ class NaiveModel(LoadedModel):
             read = [self.run(torch.from_numpy(pack.ids[path])[None]).numpy() for path in paths]
         rows = np.stack([read[w][p] for w, p in zip(which, place, strict=True)])
         return rows if pack.target is None else rows[pack.row, pack.target]
+
+    def looks_ahead(self) -> bool:
+        """Tell whether a token changes what is predicted before it."""
+        import torch
+
+        with torch.inference_mode():
+            first, second = (
+                self.model(torch.tensor([[3, 4, last]])).logits[:, 0] for last in (5, 6)
+            )
+        return not torch.allclose(first, second, atol=1e-4)
 
     def run(self, ids: Any) -> Any:
         """Give what can be read at each token: a reward, or log-probs of the vocabulary."""

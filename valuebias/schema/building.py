@@ -312,6 +312,9 @@ def _count(value: Any) -> float:
 def _text(values: npt.NDArray[Any], what: str) -> npt.NDArray[np.str_]:
     # Fixed-width text: unlike pandas' own, it also holds words with a lone surrogate.
     listed = values.tolist()
+    # Vocabularies are long, so all are looked through at once before anything is said of one.
+    if set(map(type, listed)) <= {str} and "\0" not in "\n".join(listed):
+        return np.array(listed, dtype="U") if listed else np.empty(0, dtype="U1")
     for value in listed:
         if not isinstance(value, str):
             raise ValueBiasError(f"{what} is {value!r} ({type(value).__name__}); expected text.")

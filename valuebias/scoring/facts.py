@@ -11,7 +11,7 @@ from typing import Any
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Facts", "family_of", "read_config", "read_facts", "read_raw"]
+__all__ = ["Facts", "check_decoder", "family_of", "read_config", "read_facts", "read_raw"]
 
 _FAMILIES = {
     "llama": "Llama",
@@ -181,9 +181,8 @@ def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | 
     Raises
     ------
     ValueBiasError
-        If it is no text model with a decoder alone, or its shape is not stated.
+        If its shape is not stated.
     """
-    _check_text(config, name)
     heads = _number(config, name, "num_attention_heads", "n_head")
     hidden = _number(config, name, "hidden_size", "n_embd")
     window = getattr(config, "sliding_window", None)
@@ -211,6 +210,52 @@ def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | 
         total = facts.flop_per_token / 2 + tied * facts.vocab_size * hidden
         object.__setattr__(facts, "n_params", float(total))
     return facts
+
+
+def check_decoder(config: Any, *, name: str, kind: str) -> None:
+    """Refuse what is no text model with a decoder alone.
+
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+        The configuration.
+    name : str
+        What to call the model in errors.
+    kind : {"reward", "logprob"}
+        What is to be computed. An encoder has no log-prob of a next token.
+
+    Raises
+    ------
+    ValueBiasError
+        If the model takes more than text, has an encoder and a decoder, or is an encoder that is
+        asked for log-probs: transformers has its architecture for filling masks, and as a decoder
+        not at all, or only where the configuration says ``is_decoder``.
+    """
+    _check_text(config, name)
+    if kind == "reward":
+        return
+    try:
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as DECODERS,
+        )
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS,
+        )
+    except ImportError:  # a version that keeps them elsewhere; models are tried out when loaded
+        return
+    architecture = str((getattr(config, "architectures", None) or [""])[0])
+    fills_masks = config.model_type in ENCODERS
+    own = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    decodes = config.model_type in DECODERS or own
+    # Those that can be both say which; XLM does not, and is tried out when it is loaded.
+    says = fills_masks and decodes and not own and not getattr(config, "is_decoder", True)
+    by_name = architecture.endswith(("ForMaskedLM", "EncoderModel"))
+    if says or by_name or (fills_masks and not decodes):
+        raise ValueBiasError(
+            f"The model {name!r} ({architecture or config.model_type}) is an encoder: each of its "
+            "tokens sees those that come after it, so it has no log-probs of a next token. "
+            "Expected a decoder alone, such as Llama, Gemma, Qwen or Mistral."
+        )
 
 
 def family_of(facts: Facts) -> str:

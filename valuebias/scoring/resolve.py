@@ -15,7 +15,14 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring import weights
 from valuebias.scoring.bases import Origin, stated_base
 from valuebias.scoring.companions import code_files, tell
-from valuebias.scoring.facts import Facts, family_of, read_config, read_facts, read_raw
+from valuebias.scoring.facts import (
+    Facts,
+    check_decoder,
+    family_of,
+    read_config,
+    read_facts,
+    read_raw,
+)
 from valuebias.scoring.hub import Located, fetch_weights, locate
 from valuebias.scoring.models import Model
 from valuebias.scoring.reading import Rule, rule_of
@@ -106,6 +113,7 @@ def resolve(
     config = read_config(
         located.folder, located.file, trust=model.trust_remote_code, name=model.name
     )
+    check_decoder(config, name=model.name, kind=kind)
     shapes: Shapes = {}
     sha256 = ""
     if with_weights:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -141,7 +141,7 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
         If the group was made with other settings, or tokens have other texts in it.
     """
     folder = path / group_of(entry.name)
-    texts = [without_nul(text) for text in vocabulary["text"]]
+    texts = _without_nul(vocabulary["text"])
     details = provenance_of(path) | {"models": [_about(entry)]}
     if folder.exists():
         details = provenance_of(folder)
@@ -150,7 +150,7 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
         _demand_same_texts(folder, texts, entry.name)
         if not _describe(stored, entry):
             return Shelf(folder, 0)
-    tokens = [without_nul(token) for token in vocabulary["token"]]
+    tokens = _without_nul(vocabulary["token"])
     ds = _blank(plan, details, tokens).assign_coords(
         token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
         decoded=("response", np.array(texts, dtype="U")),
@@ -161,6 +161,10 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     with _told(folder), atomic_path(folder) as part:
         _write(ds, part, block_shape(plan, len(tokens)))
     return Shelf(folder, 0)
+
+
+def _without_nul(texts: Iterable[str]) -> list[str]:
+    return [without_nul(text) if "\0" in text else text for text in texts]
 
 
 def group_of(name: str) -> str:

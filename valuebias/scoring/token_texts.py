@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,10 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     token, text = first
     made = decode_each(tokenizer, [[token, i] for i in ids])
     # Should a decoder change what stands before a token, nothing is known but what it is alone.
-    odd = [place for place, found in enumerate(made) if not found.startswith(text)]
+    odd = [place for place, found in enumerate(made) if found[: len(text)] != text]
+    if not odd:
+        size = len(text)
+        return [found[size:] for found in made]
     alone = dict(zip(odd, decode_each(tokenizer, [[ids[place]] for place in odd]), strict=True))
     return [alone.get(place, found[len(text) :]) for place, found in enumerate(made)]
 
@@ -46,11 +50,14 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 def _anchor(tokenizer: Any) -> tuple[int, str] | None:
     """Find a token whose text stays the same with another one before or after it."""
     names = tokenizer.get_vocab()
-    letters = [i for t, i in names.items() if len(t) == 1 and t.isascii() and t.isalpha()]
-    for candidates in (sorted(letters), sorted(names.values())[:_LOOKED_AT]):
-        once = decode_each(tokenizer, [[i] for i in candidates])
-        twice = decode_each(tokenizer, [[i, i] for i in candidates])
-        for token, text, both in zip(candidates, once, twice, strict=True):
-            if text.isprintable() and text.strip() and "\ufffd" not in text and both == 2 * text:
-                return token, text
+    letters = sorted(names[letter] for letter in string.ascii_letters if letter in names)
+    return _steady(tokenizer, letters) or _steady(tokenizer, sorted(names.values())[:_LOOKED_AT])
+
+
+def _steady(tokenizer: Any, candidates: Sequence[int]) -> tuple[int, str] | None:
+    once = decode_each(tokenizer, [[i] for i in candidates])
+    twice = decode_each(tokenizer, [[i, i] for i in candidates])
+    for token, text, both in zip(candidates, once, twice, strict=True):
+        if text.isprintable() and text.strip() and "\ufffd" not in text and both == 2 * text:
+            return token, text
     return None

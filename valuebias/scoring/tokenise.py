@@ -517,7 +517,6 @@ class Tokeniser:
         return ids[0][:before], rest[0][:after][::-1]
 
 
-
 def _shared(a: Integers, b: Integers) -> int:
     """Count the tokens that two sequences share from the left."""
     size = min(len(a), len(b))

@@ -1,0 +1,104 @@
+"""Check, when a language model has been loaded, that its log-probs are those it gives itself."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from valuebias.backends.attention import NAME
+from valuebias.backends.base import Source
+from valuebias.backends.heads import Head
+from valuebias.backends.loading import own, shape
+from valuebias.errors import ValueBiasError
+
+__all__ = ["check"]
+
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02, "float16": 5e-3}
+"""How far logits may differ, relative to the largest. Both are computed in the same arithmetic."""
+_SHAPE = (3, 9)
+"""How many conversations are made up, and of how many tokens."""
+_FAILS = (TypeError, RuntimeError, AttributeError, ValueError, LookupError, AssertionError)
+
+
+def check(model: Any, source: Source, head: Head) -> None:
+    """Refuse a model whose own results are not those that are read here.
+
+    Some made-up conversations are computed by the model's own ``forward``, from token ids to
+    logits, and as the scorer reads them: from hidden states. So nothing that a model does to its
+    logits is lost silently, whatever it is called. Then the last token is changed, which changes
+    nothing before it in a decoder.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The model.
+    source : Source
+        What is read.
+    head : Head
+        What reads from it.
+
+    Raises
+    ------
+    ValueBiasError
+        If results differ, tokens see those that come after them, or the model does not run.
+    """
+    if source.kind == "reward":  # compared with the model's own class by `loading.load`
+        return
+    # Where the attention is that of trees, whole conversations take the model's own.
+    whole: AbstractContextManager[None] = (
+        own(model) if model.config._attn_implementation == NAME else nullcontext()
+    )
+    with torch.inference_mode(), whole:
+        try:
+            ids = _conversations(model)
+            _check_logits(model, source, head, ids)
+        except _FAILS as error:
+            if isinstance(error, ValueBiasError):
+                raise
+            raise ValueBiasError(
+                f"{source.name}: {type(model).__name__} cannot be run from hidden states on "
+                f"({type(error).__name__}: {error}), so it is not scored. Please report this "
+                "architecture."
+            ) from error
+
+
+def _check_logits(model: Any, source: Source, head: Head, ids: Tensor) -> None:
+    plain = model(input_ids=ids).logits.float()
+    changed = ids.clone()
+    changed[:, -1] = ids[:, -2]
+    after = model(input_ids=changed).logits.float()
+    if _gap(after[:, :-1], plain[:, :-1]) > _TOLERANCE[source.dtype]:
+        raise ValueBiasError(
+            f"{source.name}: {type(model).__name__} is an encoder as it is configured: its tokens "
+            "see those that come after them, so it has no log-probs of a next token. Expected a "
+            "decoder alone, such as Llama, Gemma, Qwen or Mistral."
+        )
+    read = head.logits(head.hidden(ids).flatten(0, 1)).reshape(plain.shape)
+    gap = _gap(read, plain)
+    if not gap <= _TOLERANCE[source.dtype]:
+        raise ValueBiasError(
+            f"{source.name}: {type(model).__name__} itself gives other logits than are read from "
+            f"its hidden states (off by {gap:.2g} of their size), so it is not scored. Please "
+            "report this architecture."
+        )
+
+
+def _conversations(model: Any) -> Tensor:
+    """Make some up, without the model's padding."""
+    size = shape(model.config).vocab_size
+    place = model.get_input_embeddings().weight.device
+    ids = torch.randint(size, _SHAPE, generator=torch.Generator().manual_seed(0))
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
+    return torch.where(ids == (-1 if padding is None else padding), (ids + 1) % size, ids).to(place)
+
+
+def _gap(found: Tensor, expected: Tensor) -> float:
+    """Compare logits up to a constant for each place, which log-probs do not have."""
+    there = expected.isfinite()  # some tokens may be ruled out; of no number at all, scoring tells
+    found, expected = (torch.where(there, values, 0.0) for values in (found, expected))
+    centred = expected - expected.mean(-1, keepdim=True)
+    gap = (found - found.mean(-1, keepdim=True)) - centred
+    return float(gap.abs().max() / centred.abs().max().clamp(min=1e-6))
