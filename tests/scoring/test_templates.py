@@ -341,7 +341,7 @@ def test_answers_stand_where_published_templates_have_them(
     )
     last = encode.decode(encode(before, add_special_tokens=False)["input_ids"][-1:])
     assert f"the last token before the answer is {last!r}, the" in str(told)
-    assert ("<think>" in told.notes[0]) == (name == "qwen3")
+    assert ("<think>" in str(told)) == (name == "qwen3")
     words = ["love", "power", "42"]
     found = scored(folder, "logprob", words, prefix=prefix)
     np.testing.assert_allclose(found, logprobs(folder, before, words), atol=1e-4)
@@ -358,7 +358,24 @@ def test_a_refused_template_is_explained_and_replaced_by_the_advice(
     with pytest.raises(ValueBiasError, match="leaves what the user says out"):
         valuebias.explain(Model(str(folders["logprob"]), template=NO_PROMPT), **asked)
     told = valuebias.explain(Model(str(folders["logprob"]), template="plain"), **asked)
-    assert told.notes[0] == "'logprob': the last token before the answer is '\\n', the template's."
+    assert "'logprob': the last token before the answer is '\\n', the template's." in told.notes
+
+
+@pytest.mark.parametrize(
+    ("template", "prefix"),
+    [(NO_ANSWER, "generation"), (TEMPLATES["a turn too many"][0], "conversation")],
+)
+def test_what_can_be_scored_can_be_explained(
+    folders: dict[str, Path], template: str, prefix: str
+) -> None:
+    told = valuebias.explain(
+        Model(str(folders["logprob"]), template=template, prefix=prefix),
+        kind="logprob",
+        lexicon=WORDS,
+        prompts=valuebias.prompts({"p": PROMPT}, framing="positive"),
+    )
+    assert r"the last token before the answer is '\n'" in str(told)
+    assert "'<s>' (1)" in str(told)
 
 
 def record(store: Path) -> dict[str, Any]:

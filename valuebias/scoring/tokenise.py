@@ -262,7 +262,8 @@ class Tokeniser:
         ValueBiasError
             As :meth:`rewards` does.
         """
-        texts = self._template.conversations(prompt, _ANSWERS[:1])
+        # What stands before the answer will do, and a template may write no answers.
+        texts = [self._template.prefix(prompt) + _ANSWERS[0]]
         ids = self._encode(texts, _ANSWERS[:1])[0].tolist()
         if not self._template.bos:
             special = set(self._tokenizer.added_tokens_decoder)
