@@ -65,10 +65,10 @@ def _put_head(model: Any, source: Source) -> set[str]:
     weight, bias = small.get("cls.output.weight"), small.get("cls.output.bias")
     if weight is None:
         return set()
-    old = model.score.weight
     head = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     head.weight.data = torch.from_numpy(weight.copy())
     if bias is not None:
         head.bias.data = torch.from_numpy(bias.copy())
-    model.score = head.to(device=old.device, dtype=old.dtype)
+    # In float32 as in the file, whatever the body is in.
+    model.score = head.to(device=model.score.weight.device)
     return {"score.weight", "score.bias"}
