@@ -205,8 +205,9 @@ def _settings(
         # Before the weights, whose hash takes it in.
         "configuration": sha256(config) if config.exists() else None,
         "weights": source.weights_sha256,
-        "tokenizer": tokeniser.sha256,
+        # Before the tokenizer, whose hash takes in what a plain template leaves to it.
         "template": tokeniser.template_sha256,
+        "tokenizer": tokeniser.sha256,
         "dtype": source.dtype,
         "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,
