@@ -214,7 +214,7 @@ class BackendTests:
 
     @pytest.mark.parametrize("own", OWN_HEADS)
     def test_logits_are_those_of_the_models_own_code(self, models: Models, own: str) -> None:
-        """Factors, soft caps and layers that follow the body count; or `refused` names the model."""
+        """Factors, soft caps and layers that follow the body count; `refused` names who cannot."""
         conversations = sample(seed=21)
         model = models.load(own, "logprob")
         reference = models.reference(own, "logprob")
