@@ -72,8 +72,18 @@ _HEADS: dict[str, dict[str, Any]] = {
         "logits_scaling": 0.4,
     },
     "cohere": {"rope_theta": 5000.0, "logit_scale": 0.4},
-    "modernbert-decoder": {"local_attention": 2 * WINDOW, "cls_token_id": 1, "sep_token_id": 2},
-    "recurrent_gemma": {"logits_soft_cap": 1.5, "attention_window_size": WINDOW, "lru_width": 32},
+    "modernbert-decoder": {
+        "local_attention": 2 * WINDOW,
+        "head_dim": 8,
+        "cls_token_id": 1,
+        "sep_token_id": 2,
+    },
+    "recurrent_gemma": {
+        "num_hidden_layers": 3,
+        "logits_soft_cap": 1.5,
+        "attention_window_size": WINDOW,
+        "lru_width": 32,
+    },
     "bert": {"is_decoder": False},
 }
 

@@ -39,7 +39,11 @@ pytestmark = [
 class TestOptimum(BackendTests):
     backend = OptimumBackend(threads=1)
     reads_padding = False
-    refused = (("gemma3_text", "reward"),)
+    refused = (
+        ("gemma3_text", "reward"),
+        ("modernbert-decoder", "logprob"),
+        ("recurrent_gemma", "logprob"),
+    )
 
     def prepare(self, source: Source) -> Source:
         target = source.folder.with_name(f"{source.folder.name}-onnx")
