@@ -130,8 +130,12 @@ def load_tree(
 
     Parameters
     ----------
-    source, device, spread
-        As :func:`load` takes them.
+    source : Source
+        As :func:`load` takes it.
+    device : torch.device
+        Where to put it.
+    spread : bool
+        Whether to spread it over devices.
 
     Returns
     -------

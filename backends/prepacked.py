@@ -67,7 +67,8 @@ def prepack(model: nn.Module, dtype: torch.dtype) -> int:
         else:
             count += prepack(child, dtype)
     if trial is not None:
-        gated = _Gated(*(getattr(model, part) for part in _PARTS), *_GATES[_gate(model)])
+        gate, up, down = (getattr(model, part) for part in _PARTS)
+        gated = _Gated(gate, up, down, *_GATES[_gate(model)])
         if _alike(gated(trial[0]), trial[1], dtype):
             model.forward = gated
     return count
