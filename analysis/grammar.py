@@ -26,7 +26,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "abs": np.abs, "exp": np.exp, "log": np.log, "log10": np.log10, "log1p": np.log1p,
     "log2": np.log2, "sqrt": np.sqrt,
 }  # fmt: skip
-"""Functions of numbers."""
+"""Functions of numbers, by these names or as numpy's, such as ``np.log``."""
 
 _BUILT_IN = ("C", "I", "center", "poly", "scale")
 """Functions of formulaic, which keeps what they learn of the models at hand."""
@@ -142,6 +142,10 @@ def _check(node: ast.expr, expression: str) -> None:
         case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _OPERATORS):
             _check(left, expression)
             return _check(right, expression)
+        case ast.Call(
+            func=ast.Attribute(value=ast.Name(id="np"), attr=name), args=[first], keywords=[]
+        ) if name in FUNCTIONS:
+            return _check(first, expression)
         case ast.Call(func=ast.Name(id=name), args=[first, *others], keywords=keywords):
             return _check_call(name, first, [*others, *(k.value for k in keywords)], expression)
     raise ValueBiasError(f"term {expression!r} holds {_short(ast.unparse(node))!r}; {_known()}")
@@ -193,7 +197,12 @@ def _is_number(node: ast.expr, most: float) -> bool:
 
 def _names(node: ast.expr) -> set[str]:
     """Give all names but those of functions that are called."""
-    called = {id(part.func) for part in ast.walk(node) if isinstance(part, ast.Call)}
+    called = {
+        id(name)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Call)
+        for name in ast.walk(part.func)
+    }
     return {
         part.id for part in ast.walk(node) if isinstance(part, ast.Name) and id(part) not in called
     }

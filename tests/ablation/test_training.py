@@ -147,9 +147,12 @@ def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
     with torch.no_grad():
         found = model(**batch).logits[:, 0].numpy()
         # What would happen if the last token also padded: the reward is read somewhere else.
+        own = model.config.pad_token_id
         end = model.config.pad_token_id = trainer.processing_class.eos_token_id
         padded = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, end)
         wrong = model(padded, attention_mask=batch["attention_mask"]).logits[:, 0].numpy()
+    # Saved so, its own head would read there, and so would score.
+    model.config.pad_token_id = own
     save_plain(trainer.model, tmp_path / "rm")
     plain = Model(str(tmp_path / "rm"), tokenizer=str(place))
     expected = np.array([

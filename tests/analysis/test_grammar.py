@@ -47,6 +47,8 @@ def standardised(values: pd.Series) -> np.ndarray:
         ("I(size ** 2 / 3 + 1)", MODELS["size"] ** 2),
         ("{size % 2.5}", MODELS["size"] % 2.5),
         ("exp(-size)", np.exp(-MODELS["size"])),
+        ("np.sqrt(size)", np.sqrt(MODELS["size"])),
+        ("I(np.log(size) + 2)", np.log(MODELS["size"])),
     ],
 )
 def test_functions_and_arithmetic_are_as_numpy_has_them(term: str, values: pd.Series) -> None:
@@ -95,7 +97,7 @@ def test_nothing_else_is_evaluated(term: str, formula: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("formula", "said"),
     [
-        ("~ np.log(size)", r"holds 'np.log\(size\)'; a formula may hold names, .* abs, exp, log,"),
+        ("~ np.cos(size)", r"holds 'np.cos\(size\)'; a formula may hold names, .* abs, exp, log,"),
         ("~ lgo(size)", "calls 'lgo', .* Did you mean 'log'"),
         ("~ poly(size, 900)", "degree of at most 10"),
         ("~ I(9 ** 9 ** 9 ** 9)", "takes a coordinate to the power of a number of at most 10"),
@@ -103,7 +105,6 @@ def test_nothing_else_is_evaluated(term: str, formula: str, tmp_path: Path) -> N
         ("~ family ** 100000000", "more than 1,000 terms"),
         ("~ (family + size + base) ** 900", "more than 1,000 terms"),
         ("~ " + " * ".join(f"x{i}" for i in range(30)), "more than 1,000 terms"),
-        ("~ I(" + "-" * 1900 + "size)", "nested too deeply"),
         ("~ " + "size + " * 900 + "size", "has 6,306 characters, of 2,000 at most"),
         ("~ I(size + " + "9" * 400 + ")", "holds '9+…'"),
         ("~ (sizes | base)", "the term 'sizes' names 'sizes'.* Did you mean 'size'"),
