@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ablation_worlds
 import numpy as np
 import pytest
 import sbc_ranks
@@ -98,6 +99,19 @@ def test_intervals_hold_the_truth_where_nothing_is_violated_and_where_bases_are_
         assert table.loc[name, "doubt"] <= 4 / N
     assert table.loc["clustered, known", "top_covered"] > 0.8
     assert table.loc["clustered, unknown", "top_covered"] < 0.5
+
+
+@pytest.mark.slow
+def test_intervals_of_ablations_hold_slopes_and_closing_points() -> None:
+    worlds = ["slopes", "levels"]
+    found = [
+        {"name": name, "seed": seed, **ablation_worlds.one(name, seed)}
+        for name in worlds
+        for seed in range(N)
+    ]
+    table = ablation_worlds.summarise(found)
+    assert (table.loc[worlds, ["slope", "closing", "last"]] >= 14 / N).all(axis=None)
+    assert table.loc["levels", "never"] > 0.5
 
 
 @pytest.mark.slow
