@@ -197,7 +197,8 @@ print(made.sha256, made.rewards("Why?", ["love"])[0].tolist())
 
 
 def run(code: str, *arguments: str, beside: Path) -> str:
-    where = os.pathsep.join([str(beside), os.environ.get("PYTHONPATH", "")])
+    # An empty entry would be the working folder, where the package is not installed.
+    where = os.pathsep.join(filter(None, [str(beside), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
