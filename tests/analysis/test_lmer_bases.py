@@ -144,6 +144,8 @@ def of_means(bases_r: dict[str, Any], means: xr.DataArray, kept: str, which: str
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*which were left out:valuebias.ValueBiasWarning")
+@pytest.mark.filterwarnings("ignore:.*look like one base:valuebias.ValueBiasWarning")
 @pytest.mark.slow
 @pytest.mark.released_data
 @pytest.mark.parametrize("which", ["models", "bases"])

@@ -64,6 +64,8 @@ def answers(effects: dict[str, float], seeds: range) -> Iterator[Answer]:
         )
 
 
+# One data set in a hundred looks as if it had a base more in common than it has.
+@pytest.mark.filterwarnings("ignore:.*look like one base:valuebias.ValueBiasWarning")
 @pytest.mark.slow
 def test_intervals_cover_what_was_planted_and_no_more(
     record_property: Callable[[str, object], None],
