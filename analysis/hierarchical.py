@@ -217,7 +217,8 @@ def consequences(crossing: Crossing) -> list[Note]:
                 "no replication",
                 f"The formula has as many columns as there are models, {n_models}, which leaves no "
                 "replication: how much models of a kind differ comes from the prior alone, and so "
-                "do the widths of all intervals on the formula's terms.",
+                "do the widths of all intervals on the formula's terms. Differences on single "
+                "words are between these very models and generalise over none.",
                 "The formula has as many columns as there are models, so that the prior alone says "
                 "how wide this interval is.",
                 first=True,

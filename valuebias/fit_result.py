@@ -183,7 +183,9 @@ class Fit:
             difference in outcome between the families on that word, signed by framing (of prompts
             of one framing: that of liking under it) and relative to the lexicon's mean. It
             generalises over models, and over bases where the fit has effects of these.
-            ``certain``: whether ``p_direction`` is .995 or more. Last, ``expected_false_signs``:
+            ``certain``: whether ``p_direction`` is .995 or more; never where the formula has as
+            many columns as there are models, as differences are then between these very models.
+            Last, ``expected_false_signs``:
             how many of this word and those above it are expected to differ the other way, the sum
             of ``1 - p_direction``.
 
@@ -219,7 +221,9 @@ class Fit:
         )
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
         table = table.loc[order].reset_index(drop=True)
-        table["certain"] = table["p_direction"] >= CERTAIN
+        # Without replication, what is a model's own is in the difference of its family.
+        replicated = "model_word" in self.problem.components.names
+        table["certain"] = (table["p_direction"] >= CERTAIN) & replicated
         table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
         table.attrs["draws"] = len(draws)
         return table

@@ -249,7 +249,7 @@ def sampled_units(components: Iterable[str]) -> str:
     Returns
     -------
     str
-        Such as “models and bases”.
+        Such as “models and bases”; “no models but these” where none replicate.
 
     Examples
     --------
@@ -257,6 +257,8 @@ def sampled_units(components: Iterable[str]) -> str:
     'models and bases'
     """
     named = [name.removesuffix("_word") for name in components if name.endswith("_word")]
+    if "model" not in named:
+        return "no models but these"
     units = [f"{name}s" for name in named if name not in ("model", "prompt")]
     return " and ".join([", ".join(["models", *units[:-1]]), *units[-1:]])
 

@@ -257,3 +257,16 @@ def test_families_of_one_base_are_named_beside_others_of_several() -> None:
     (note,) = [note for note in made.notes if note.code == "one base of a family"]
     assert "one base only of A (A 1) and B (B 1)" in note.text
     assert "one base only of A and B" in str(made.headline())
+
+
+def test_no_word_is_certain_where_no_models_replicate() -> None:
+    effects = {"A": 2.0, "B": -2.0}
+    ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=8, n_words=40, effects=effects, seed=2)
+    made = fit(ds)
+    table = made.words()
+    assert table["p_direction"].max() > 0.995
+    assert not table["certain"].any()
+    (note,) = [note for note in made.notes if note.code == "no replication"]
+    assert "generalise over none" in note.text
+    made.loo()
+    made.ppc()

@@ -301,7 +301,7 @@ def word_section(made: Material) -> Section:
         f"P(direction)); of all {len(table)} words, {table['expected_false_signs'].iloc[-1]:.1f}. "
         f"{_certain(table)} "
         "Partial pooling allows for words having been picked for their size only as far as the "
-        f"model of how {units} differ holds."
+        "model of how words and models differ holds."
     )
     return Section("words", title, tables=(Table("words", caption, table, columns, shown),),
                    picture=picture)  # fmt: skip
