@@ -12,6 +12,7 @@ __all__ = ["Diagnostics", "describe_draws", "diagnose"]
 
 _RHAT_LIMIT = 1.01
 _ESS_LIMIT = 400
+_TIGHTER = "prior={'sd': {'word': 0.5}}, where the scales of fit.prior are 1 if not named"
 # Beyond this the chains are not on the same posterior, whatever quantity shows it: contrasts are
 # drawn anew given the SDs, and that noise could hide it.
 _RHAT_APART = 1.05
@@ -180,7 +181,8 @@ def _divergent(count: int, transitions: int, strict: bool) -> str:
         return (
             f"{head}, more than one in a thousand: the posterior has regions that the sampler "
             "cannot follow, and every number may be biased. Look at fit.plot('trace'), and give "
-            "the SDs a tighter prior."
+            "the SDs a tighter prior: "
+            f"{_TIGHTER}."
         )
     return (
         f"{head}: too few to condemn the fit, yet a sign that the sampler misses something. See "
@@ -228,7 +230,10 @@ def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[s
         before = "" if rests else " before reporting this parameter"
         advice = f"Ask for about draws={wanted}{before}."
         if wanted > _HOPELESS * draws:
-            advice = "The chains hardly move: ask for tune=2000, or give the SDs a tighter prior."
+            advice = (
+                "The chains hardly move: ask for tune=2000, or give the SDs a tighter prior: "
+                f"{_TIGHTER}."
+            )
         found.append(
             f"the effective sample size in the {kind} is {least:.0f} for "
             f"{_named(sizes.idxmin(), len(below))} (should be at least {_ESS_LIMIT}): {what} "

@@ -303,7 +303,7 @@ def _alike_note(structure: Structure, found: Likeness, widening: float) -> Note:
     ]
     known = structure.what == "models" and _said_by_base(structure, found)
     advice = (
-        "Their 'base' says so; leave out base=None, and the fit allows for it."
+        "Their 'base' says so; take out base=None, and the fit allows for it."
         if known
         else _ADVICE[structure.what]
     )

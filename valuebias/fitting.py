@@ -290,14 +290,9 @@ def _fit_hierarchical(
     progress: bool,
 ) -> Fit:
     from valuebias.analysis.ablation_notes import plain_fit_notes
+    from valuebias.analysis.consequences import consequences
     from valuebias.analysis.contrasts import category_contrasts
-    from valuebias.analysis.hierarchical import (
-        Model,
-        Settings,
-        consequences,
-        make_problem,
-        sample,
-    )
+    from valuebias.analysis.hierarchical import Model, Settings, make_problem, sample
     from valuebias.analysis.notes import as_records
     from valuebias.analysis.priors import as_prior
     from valuebias.analysis.reading import reading_notes

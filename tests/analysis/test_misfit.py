@@ -107,7 +107,7 @@ def test_known_bases_need_no_note() -> None:
     ds = on_bases(2).assign_coords(base=("model", [f"base {b}" for b in BASES]))
     assert noted(ds) == []
     (note,) = noted(ds, base=None)
-    assert "leave out base=None" in note.text
+    assert "take out base=None" in note.text
     # That bases were left out is a note of its own.
     assert note.headline == ""
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import numpy as np
 import pandas as pd
 from conditions import conditions
-from many import results, run_all
+from many import add_options, show, simulated
 from shares import share
 from violations import HALVES, KINDS, design, one, summarise, tasks
-
-from valuebias.atomic import atomic_path
 
 FILE = "calibration.jsonl"
 PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}
@@ -41,29 +38,17 @@ PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}
 def main() -> None:
     """Simulate what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=20, help="simulations a line")
+    add_options(parser, n=20, what="simulations a line")
     parser.add_argument("--rows", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--halves", nargs="+", choices=HALVES, default=list(HALVES))
-    parser.add_argument("--jobs", type=int, default=1, help="how many processes")
-    parser.add_argument("--store", type=Path, help="folder in which results are kept")
-    parser.add_argument("--table", action="store_true", help="run nothing")
-    parser.add_argument("--out", type=Path, help="write the tables here, too")
     args = parser.parse_args()
     wanted = tasks(args.n, args.rows, args.halves)
-    with tempfile.TemporaryDirectory() as scratch:
-        store = (args.store or Path(scratch)) / FILE
-        if not args.table:
-            run_all(one, wanted, store=store, design=design, jobs=args.jobs)
-        chosen = set(wanted)
-        found = [r for r in results(store, design) if (r["name"], r["seed"]) in chosen]
+    found = simulated(one, wanted, args, file=FILE, design=design)
     if not found:
         sys.stdout.write("no results\n")
         return
     text = page(summarise(found))
-    sys.stdout.write(text)
-    if args.out:
-        with atomic_path(args.out) as part:
-            part.write_text(text, encoding="utf-8")
+    show(text, args.out)
 
 
 def page(table: pd.DataFrame) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 # Before numpy is loaded: processes of one thread each.
@@ -24,10 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import pandas as pd
 from ablation_worlds import WORLDS, design, one, summarise
 from conditions import conditions
-from many import results, run_all
+from many import add_options, show, simulated
 from shares import share
-
-from valuebias.atomic import atomic_path
 
 FILE = "calibration_ablation.jsonl"
 PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}
@@ -36,28 +33,16 @@ PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}
 def main() -> None:
     """Simulate what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=10, help="simulations a line")
+    add_options(parser, n=10, what="simulations a line")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
-    parser.add_argument("--jobs", type=int, default=1, help="how many processes")
-    parser.add_argument("--store", type=Path, help="folder in which results are kept")
-    parser.add_argument("--table", action="store_true", help="run nothing")
-    parser.add_argument("--out", type=Path, help="write the table here, too")
     args = parser.parse_args()
     wanted = [(name, seed) for seed in range(args.n) for name in args.worlds]
-    with tempfile.TemporaryDirectory() as scratch:
-        store = (args.store or Path(scratch)) / FILE
-        if not args.table:
-            run_all(one, wanted, store=store, design=design, jobs=args.jobs)
-        chosen = set(wanted)
-        found = [r for r in results(store, design) if (r["name"], r["seed"]) in chosen]
+    found = simulated(one, wanted, args, file=FILE, design=design)
     if not found:
         sys.stdout.write("no results\n")
         return
     text = page(summarise(found))
-    sys.stdout.write(text)
-    if args.out:
-        with atomic_path(args.out) as part:
-            part.write_text(text, encoding="utf-8")
+    show(text, args.out)
 
 
 def page(table: pd.DataFrame) -> str:

@@ -15,13 +15,11 @@ alike. Needs the released scores: set VALUEBIAS_DATA or be online.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
 from conditions import conditions
+from earlier_build import unpack
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,7 +99,7 @@ def main() -> None:
         sys.stdout.write(f"skipped: {reason}\n")
         return
     with tempfile.TemporaryDirectory() as folder:
-        if not unpack(Path(folder)):
+        if not unpack(Path(folder), EARLIER):
             sys.stdout.write(f"skipped: this is no repository with the commit {EARLIER}\n")
             return
         rounds: dict[str, list[dict[str, list[Any]]]] = {}
@@ -119,19 +118,6 @@ def main() -> None:
     sys.stdout.write(f"{text}\n")
     if args.out:
         args.out.write_text(f"{text}\n", encoding="utf-8")
-
-
-def unpack(folder: Path) -> bool:
-    """Unpack the earlier commit as an importable package; False where there is no such commit."""
-    command = ["git", "-C", str(ROOT), "archive", EARLIER, "valuebias", "analysis", "backends"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        return False
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder / "earlier", filter="data")
-    for part in ("analysis", "backends"):
-        (folder / "earlier" / part).rename(folder / "earlier" / "valuebias" / part)
-    return True
 
 
 @contextmanager

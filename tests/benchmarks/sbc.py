@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import numpy as np
 from conditions import conditions
-from many import results, run_all
+from many import add_options, show, simulated
 from matplotlib.figure import Figure
 from prior_draws import DESIGNS
 from sbc_ranks import GROUPS, N_RANKS, design, group_of, one, ranks_of
@@ -40,33 +39,19 @@ PROB = 0.95
 def main() -> None:
     """Simulate what is missing, print a table and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=20, help="draws from the prior a design")
+    add_options(parser, n=20, what="draws from the prior a design")
     parser.add_argument("--designs", nargs="+", choices=DESIGNS, default=list(DESIGNS))
-    parser.add_argument("--jobs", type=int, default=1, help="how many processes")
-    parser.add_argument("--store", type=Path, help="folder in which results are kept")
-    parser.add_argument("--table", action="store_true", help="run nothing")
-    parser.add_argument("--out", type=Path, help="write the table here, too")
     parser.add_argument("--figure", type=Path, help="draw the figure here")
     args = parser.parse_args()
     wanted = [(name, seed) for seed in range(args.n) for name in args.designs]
-    found: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        store = (args.store or Path(scratch)) / FILE
-        if not args.table:
-            run_all(one, wanted, store=store, design=design, jobs=args.jobs)
-        chosen = set(wanted)
-        for result in results(store, design):
-            if (result["name"], result["seed"]) in chosen:
-                found.setdefault(result["name"], []).append(result)
-    found = {name: found[name] for name in args.designs if name in found}
+    made = simulated(one, wanted, args, file=FILE, design=design)
+    found = {name: [r for r in made if r["name"] == name] for name in args.designs}
+    found = {name: part for name, part in found.items() if part}
     if not found:
         sys.stdout.write("no results\n")
         return
     text = page(found)
-    sys.stdout.write(text)
-    if args.out:
-        with atomic_path(args.out) as part:
-            part.write_text(text, encoding="utf-8")
+    show(text, args.out)
     if args.figure:
         with atomic_path(args.figure) as part:
             draw(found).savefig(part, dpi=150)

@@ -8,18 +8,56 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from valuebias.atomic import atomic_path
 from valuebias.progress import progress_bar
 
-__all__ = ["results", "run_all"]
+__all__ = ["add_options", "results", "run_all", "show", "simulated"]
 
 Task = tuple[str, int]
 Result = dict[str, Any]
+
+
+def add_options(parser: ArgumentParser, *, n: int, what: str) -> None:
+    """Add what every study of simulations can be asked: how many, on what, kept where."""
+    parser.add_argument("--n", type=int, default=n, help=what)
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes")
+    parser.add_argument("--store", type=Path, help="folder in which results are kept")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--out", type=Path, help="write what is printed here, too")
+
+
+def simulated(
+    one: Callable[[str, int], Result],
+    tasks: Sequence[Task],
+    asked: Namespace,
+    *,
+    file: str,
+    design: Callable[[str], str],
+) -> list[Result]:
+    """Run what is missing, unless no more than a table was asked for; give what there is."""
+    with TemporaryDirectory() as scratch:
+        store = (asked.store or Path(scratch)) / file
+        if not asked.table:
+            run_all(one, tasks, store=store, design=design, jobs=asked.jobs)
+        chosen = set(tasks)
+        return [r for r in results(store, design) if (r["name"], r["seed"]) in chosen]
+
+
+def show(text: str, out: Path | None) -> None:
+    """Print a table, and write it where it is asked for."""
+    sys.stdout.write(text)
+    if out:
+        with atomic_path(out) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 def run_all(

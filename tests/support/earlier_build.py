@@ -1,0 +1,25 @@
+"""An earlier commit of the package, to measure the present one beside it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+__all__ = ["unpack"]
+
+ROOT = Path(__file__).parents[2]
+
+
+def unpack(folder: Path, commit: str) -> bool:
+    """Make a commit an importable package in the folder "earlier"; False where there is none."""
+    command = ["git", "-C", str(ROOT), "archive", commit, "valuebias", "analysis", "backends"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        return False
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder / "earlier", filter="data")
+    for part in ("analysis", "backends"):
+        (folder / "earlier" / part).rename(folder / "earlier" / "valuebias" / part)
+    return True
