@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -163,8 +163,12 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     return Shelf(folder, 0)
 
 
-def _without_nul(texts: Iterable[str]) -> list[str]:
-    return [without_nul(text) if "\0" in text else text for text in texts]
+def _without_nul(texts: pd.Series[Any]) -> list[str]:
+    listed: list[str] = texts.tolist()
+    # All are looked through at once, because hardly ever is there any.
+    if "\0" not in "".join(listed):
+        return listed
+    return [without_nul(text) if "\0" in text else text for text in listed]
 
 
 def group_of(name: str) -> str:
@@ -324,6 +328,8 @@ def _write(ds: xr.Dataset, path: Path, shape: tuple[int, int], *, tokens: int = 
         per_token = np.broadcast_to(np.float32(np.nan), (*ds["score"].shape, tokens))
         ds = ds.assign(token_logprob=(("model", "prompt", "response", "token"), per_token))
         encoding["token_logprob"] = {"chunks": (1, *shape, TOKENS), "compressors": None}
+    # Of a whole vocabulary Zarr would make dozens of chunks, and a file of each.
+    encoding |= {str(name): {"chunks": c.shape} for name, c in ds.coords.items() if c.size}
     escape_texts(ds).to_zarr(path, zarr_format=2, consolidated=False, encoding=encoding)
 
 
