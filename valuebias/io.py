@@ -34,14 +34,14 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
-from valuebias.atomic import atomic_path
+from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.schema import validate
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
 
-__all__ = ["escape_texts", "read", "read_scores", "unescape_texts", "write"]
+__all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts", "write"]
 
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
@@ -99,7 +99,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     """
     source = Path(path)
     reader = _by_suffix(source, _READERS)
-    if not source.exists():
+    if not restore(source):
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
     if source.is_file() and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
@@ -172,12 +172,33 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
 
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
-    try:
-        with xr.open_dataset(path, engine="zarr", consolidated=False, decode_times=False) as stored:
-            ds = stored.load()
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+    # Here, because importing zarr takes longer than reading a small file of another format.
+    from valuebias.zarr_folder import RECORD, open_checked
+
+    before = None
+    while True:
+        now = _stamp(path / RECORD)
+        try:
+            with open_checked(path) as stored:
+                ds = stored.load()
+            break
+        except _DAMAGED as error:
+            # Another process may have added to it in between.
+            if now != before:
+                before = now
+                continue
+            if isinstance(error, ValueBiasError):
+                raise
+            raise _damaged(path, error) from error
     return _of_kind(_begun(ds, path) if _is_scored(ds) else ds, kind, path)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _is_scored(ds: xr.Dataset) -> bool:
@@ -238,25 +259,35 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
         escape_texts(ds).to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
-    with atomic_path(path) as part:
-        part.write_bytes(content.getbuffer())
+    # A view that outlives a failure would keep its buffer from being closed.
+    with content.getbuffer() as view, atomic_path(path) as part:
+        part.write_bytes(view)
 
 
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:
+    from valuebias.zarr_folder import SummedFolder
+
+    demand_zarr(path)
+    chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
+    with atomic_path(path) as part:
+        store = SummedFolder(part)
+        try:
+            # Format 3 has no stable form for fixed-width text yet, and zarr warns about it.
+            escape_texts(ds).to_zarr(
+                store, zarr_format=2, consolidated=True, encoding={"score": {"chunks": chunks}}
+            )
+        except (ValueError, TypeError) as error:
+            raise ValueBiasError(f"Zarr cannot hold this dataset: {error}") from error
+        store.seal()
+
+
+def demand_zarr(path: Path) -> None:
+    """Refuse to replace a folder that Zarr did not make."""
     if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise ValueBiasError(
             f"{str(path)!r} is a folder that Zarr did not make; it is left as it is. "
             "Choose another path."
         )
-    chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
-    with atomic_path(path) as part:
-        try:
-            # Format 3 has no stable form for fixed-width text yet, and zarr warns about it.
-            escape_texts(ds).to_zarr(
-                part, zarr_format=2, consolidated=False, encoding={"score": {"chunks": chunks}}
-            )
-        except (ValueError, TypeError) as error:
-            raise ValueBiasError(f"Zarr cannot hold this dataset: {error}") from error
 
 
 def escape_texts(ds: xr.Dataset) -> xr.Dataset:

@@ -14,10 +14,11 @@ import numpy as np
 import xarray as xr
 
 from valuebias.analysis.priors import as_prior
-from valuebias.atomic import atomic_path
+from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.io import escape_texts, unescape_texts
+from valuebias.io import demand_zarr, escape_texts, unescape_texts
 from valuebias.schema import validate
+from valuebias.sums import DamagedError
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -53,17 +54,27 @@ def write_groups(
     Raises
     ------
     ValueBiasError
-        If the suffix is neither of the two, or the path cannot be written to.
+        If the suffix is neither of the two, the path cannot be written to, or it is a folder that
+        Zarr did not make.
     """
     target = _checked(path)
+    demand_zarr(target)
     tree = xr.DataTree.from_dict({name: escape_texts(group) for name, group in groups.items()})
     tree.attrs = dict(attrs)
     tree.attrs["sha256"] = _digest(tree)
+    if target.suffix == ".nc":
+        # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
+        content = tree.to_netcdf(engine="h5netcdf", encoding=_compression(tree))
+        # A view that outlives a failure would keep its buffer from being closed.
+        with memoryview(content) as view, atomic_path(target) as part:
+            part.write_bytes(view)
+        return target
+    from valuebias.zarr_folder import SummedFolder
+
     with atomic_path(target) as part:
-        if target.suffix == ".nc":
-            tree.to_netcdf(part, engine="h5netcdf", encoding=_compression(tree))
-        else:
-            tree.to_zarr(part, zarr_format=2, consolidated=False)
+        store = SummedFolder(part)
+        tree.to_zarr(store, zarr_format=2, consolidated=True)
+        store.seal()
     return target
 
 
@@ -111,7 +122,7 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
     from valuebias.ablation.saving import make_ablation
 
     source = _checked(path)
-    if not source.exists():
+    if not restore(source):
         raise ValueBiasError(f"{str(source)!r} does not exist; check the path.")
     tree = _read(source)
     kind = tree.attrs.get("format")
@@ -143,8 +154,13 @@ def _read(source: Path) -> xr.DataTree:
                     file.visititems(_touch)
                 with xr.open_datatree(handle, engine="h5netcdf") as tree:
                     return tree.load()
-        with xr.open_datatree(source, engine="zarr", consolidated=False) as tree:
+        from valuebias.zarr_folder import CheckedFolder
+
+        store = CheckedFolder(source)
+        with xr.open_datatree(store, engine="zarr", consolidated=store.consolidated) as tree:
             return tree.load()
+    except DamagedError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
         raise ValueBiasError(
             f"{str(source)!r} cannot be read: it is damaged, truncated or not a saved fit "
