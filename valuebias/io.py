@@ -25,8 +25,8 @@ import io
 import json
 import os
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -36,6 +36,7 @@ import xarray as xr
 
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.foreign import reading
 from valuebias.schema import validate
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
@@ -45,19 +46,6 @@ __all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts
 
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
-# What the libraries raise on damaged input: they have no common error.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    ArithmeticError,
-    zipfile.BadZipFile,
-)
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
@@ -156,7 +144,7 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because it takes memory that scoring into zarr can do without.
     import h5py
 
-    try:
+    with _damage_told(path):
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:
             # Where this fails, h5netcdf would fail too, and complain again from its __del__.
@@ -166,8 +154,7 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
             # Times would be guessed from attributes named 'units'; the contract has none.
             with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
                 ds = stored.load()
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+        ds = unescape_texts(ds.drop_encoding())
     return _of_kind(ds, kind, path)
 
 
@@ -179,17 +166,14 @@ def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
     while True:
         now = _stamp(path / RECORD)
         try:
-            with open_checked(path) as stored:
-                ds = stored.load()
+            with _damage_told(path), open_checked(path) as stored:
+                ds = unescape_texts(stored.load().drop_encoding())
             break
-        except _DAMAGED as error:
+        except ValueBiasError:
             # Another process may have added to it in between.
-            if now != before:
-                before = now
-                continue
-            if isinstance(error, ValueBiasError):
+            if now == before:
                 raise
-            raise _damaged(path, error) from error
+            before = now
     return _of_kind(_begun(ds, path) if _is_scored(ds) else ds, kind, path)
 
 
@@ -205,7 +189,7 @@ def _is_scored(ds: xr.Dataset) -> bool:
     """Tell whether valuebias.score made a store, which may be unfinished then."""
     try:
         return bool(json.loads(ds.attrs["provenance"])["by"] == "valuebias.score")
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -240,14 +224,12 @@ def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
     found = ds.attrs.get("kind")
     if kind is not None and kind != found:
         raise ValueBiasError(f"{str(path)!r} holds scores of kind {found!r}, not {kind!r}.")
-    return unescape_texts(ds.drop_encoding())
+    return ds
 
 
-def _damaged(path: Path, error: Exception) -> ValueBiasError:
-    return ValueBiasError(
-        f"{str(path)!r} cannot be read: it is damaged, truncated or no {path.suffix} file "
-        f"({type(error).__name__}: {error})."
-    )
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    because = f"it is damaged, truncated or no {path.suffix} file"
+    return reading(path, because=because, advice="Copy it again, or write it again.")
 
 
 def _write_netcdf(ds: xr.Dataset, path: Path) -> None:

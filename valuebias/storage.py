@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ import xarray as xr
 from valuebias.analysis.priors import as_prior
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.foreign import reading
 from valuebias.io import demand_zarr, escape_texts, unescape_texts
 from valuebias.schema import validate
-from valuebias.sums import DamagedError
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -131,7 +132,9 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
             f"{str(source)!r} is not a saved fit (format {kind!r}, expected {FORMAT!r} or "
             f"{ABLATION!r}); datasets are read with valuebias.read."
         )
-    if tree.attrs.get("sha256") != _digest(tree):
+    with _damage_told(source):
+        whole = tree.attrs.get("sha256") == _digest(tree)
+    if not whole:
         raise ValueBiasError(
             f"{str(source)!r} does not hold what was saved: contents differ from their SHA-256, "
             "so it is damaged or was copied in part. Copy it again or fit again."
@@ -145,7 +148,7 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
 
 
 def _read(source: Path) -> xr.DataTree:
-    try:
+    with _damage_told(source):
         if source.suffix == ".nc":
             # By a handle: HDF5 takes a path that an earlier failure left open for the old file.
             with source.open("rb") as handle:
@@ -159,13 +162,11 @@ def _read(source: Path) -> xr.DataTree:
         store = CheckedFolder(source)
         with xr.open_datatree(store, engine="zarr", consolidated=store.consolidated) as tree:
             return tree.load()
-    except DamagedError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise ValueBiasError(
-            f"{str(source)!r} cannot be read: it is damaged, truncated or not a saved fit "
-            f"({type(error).__name__}: {error})."
-        ) from error
+
+
+def _damage_told(source: Path) -> AbstractContextManager[None]:
+    because = "it is damaged, truncated or not a saved fit"
+    return reading(source, because=because, advice="Copy it again, or fit again.")
 
 
 def _touch(name: str, item: h5py.Group | h5py.Dataset) -> None:

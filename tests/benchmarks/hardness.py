@@ -1,14 +1,14 @@
 """What becomes of damaged files, killed processes and full disks: counts of all outcomes.
 
-    python tests/benchmarks/hardness.py --n 300                              # some minutes
-    python tests/benchmarks/hardness.py --n 10000 --out tests/benchmarks/hardness.md
+python tests/benchmarks/hardness.py --n 300                              # some minutes
+python tests/benchmarks/hardness.py --n 10000 --out tests/benchmarks/hardness.md
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import collections
+import importlib
 import random
 import shutil
 import sys
@@ -33,7 +33,9 @@ class Case:
     seed: int
 
 
-def mutate(subjects: Sequence[Subject], n: int, place: Path, seed: int = 1) -> dict[str, collections.Counter[str]]:
+def mutate(
+    subjects: Sequence[Subject], n: int, place: Path, seed: int = 1
+) -> dict[str, collections.Counter[str]]:
     """Damage files and read them; count the outcomes by subject."""
     counts: dict[str, collections.Counter[str]] = {}
     total = sum(subject.weight for subject in subjects)
@@ -43,8 +45,10 @@ def mutate(subjects: Sequence[Subject], n: int, place: Path, seed: int = 1) -> d
         source = place / f"{SUBJECTS.index(subject)}"
         source.mkdir()
         good = hostile_children.apart(lambda: _made(subject, source))
-        cases = [Case(subject, source, seed * 1_000_003 + i)
-                 for i in range(max(1, round(n * subject.weight / total)))]
+        cases = [
+            Case(subject, source, seed * 1_000_003 + i)
+            for i in range(max(1, round(n * subject.weight / total)))
+        ]
         count: collections.Counter[str] = collections.Counter()
 
         def done(i: int, result: hostile_children.Result) -> None:
@@ -62,7 +66,10 @@ def mutate(subjects: Sequence[Subject], n: int, place: Path, seed: int = 1) -> d
                 key = f"{subject.name} | {what} | {result.said[:230]}"
                 told[key] += 1
                 if told[key] == 1:
-                    print(f"  {cases[i].seed} {key} {result.seconds:.1f}s {result.memory >> 20}MB", flush=True)
+                    print(
+                        f"  {cases[i].seed} {key} {result.seconds:.1f}s {result.memory >> 20}MB",
+                        flush=True,
+                    )
 
         hostile_children.run_all(cases, _run, done)
         counts[subject.name] = count
@@ -85,8 +92,18 @@ def _run(case: Case) -> str:
         return case.subject.read(copy)
 
 
-for name in ("torch", "transformers", "zarr", "h5py", "pymc", "gguf", "valuebias.backends.loading",
-             "valuebias.fit_result", "valuebias.storage", "transformers.models.llama.modeling_llama"):
+for name in (
+    "torch",
+    "transformers",
+    "zarr",
+    "h5py",
+    "pymc",
+    "gguf",
+    "valuebias.backends.loading",
+    "valuebias.fit_result",
+    "valuebias.storage",
+    "transformers.models.llama.modeling_llama",
+):
     importlib.import_module(name)
 
 if __name__ == "__main__":
