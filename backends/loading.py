@@ -19,7 +19,7 @@ from valuebias.backends.base import Pack, Source, conversations, reading_place
 from valuebias.backends.gguf_loading import load_gguf
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, some
 from valuebias.foreign import reading
 
 __all__ = [
@@ -45,6 +45,9 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 """How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
 _LEAK = {"float32": 1e-5, "bfloat16": 5e-3, "float16": 1e-3}
 """How much another branch may change them: nothing, but that experts round by their tokens."""
+_IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.\d+\.")
+_MADE_ANEW = ("inv_freq", ".masked_bias", ".attn.bias", ".attention.bias", "num_batches_tracked")
+"""Ends of names of what older checkpoints keep although a model computes it itself."""
 _SHARED = 6
 """How many tokens made-up conversations share."""
 
@@ -96,7 +99,7 @@ def load(
         If the files cannot be loaded or lack what is to be read.
     """
     attention.register()
-    model, missing = from_files(source, spread=spread, own_attention=own_attention)
+    model, missing, spare = _from_files(source, spread=spread, own_attention=own_attention)
     if missing:
         absent = sorted(missing)
         raise ValueBiasError(
@@ -108,6 +111,13 @@ def load(
                 if source.kind == "reward"
                 else "Check the download."
             )
+        )
+    if spare:
+        raise ValueBiasError(
+            f"{source.name}: the files have weights of layers for which the model, as config.json "
+            f"describes it, has no place ({some(spare, limit=3)}), and without which its numbers "
+            "would be wrong. Compare config.json with the model as it was published: the number of "
+            "layers, biases, experts."
         )
     with running(source, model):
         model.eval().requires_grad_(False)
@@ -225,6 +235,14 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
     ValueBiasError
         If the files cannot be loaded.
     """
+    model, missing, _ = _from_files(source, spread=spread, own_attention=own_attention)
+    return model, missing
+
+
+def _from_files(
+    source: Source, *, spread: bool, own_attention: bool
+) -> tuple[Any, set[str], list[str]]:
+    """Load a model; name the weights that it lacks, and those of layers that it does not take."""
     import transformers
 
     if source.kind == "logprob":
@@ -253,7 +271,7 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
     advice = "Download or save the model again."
     with quiet(), reading(said, because=because, advice=advice, verb="loaded by transformers"):
         if source.file is not None:
-            return load_gguf(source, family, options)
+            return (*load_gguf(source, family, options), [])
         options["use_safetensors"] = True
         try:
             model, info = family.from_pretrained(source.folder, **options)
@@ -266,7 +284,13 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
             f"{str(source.folder)!r} ({ADAPTER}) on top of the weights beside it. Move the files "
             "that begin with 'adapter_' to another folder, to score the weights as they are."
         )
-    return model, set(info["missing_keys"])
+    spare = sorted(key for key in info["unexpected_keys"] if _is_of_a_layer(key))
+    return model, set(info["missing_keys"]), spare
+
+
+def _is_of_a_layer(key: str) -> bool:
+    """Tell weights of layers from heads that are not asked for, and from tables made anew."""
+    return _IN_LAYER.search(key) is not None and not key.endswith(_MADE_ANEW)
 
 
 def _refuse_class(source: Source, family: Any, error: ValueError) -> None:

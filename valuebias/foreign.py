@@ -114,7 +114,9 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {short}" if short else type(error).__name__
 
 
-def parse_json(text: str | bytes, what: object, *, advice: str) -> Any:
+def parse_json(
+    text: str | bytes, what: object, *, advice: str, because: str = "it is damaged"
+) -> Any:
     """Parse JSON in which no key stands twice: of two, libraries take one or the other.
 
     Parameters
@@ -123,7 +125,7 @@ def parse_json(text: str | bytes, what: object, *, advice: str) -> Any:
         UTF-8 if bytes; with or without a byte-order mark.
     what : object
         As :func:`reading` takes it.
-    advice : str
+    advice, because : str
         Likewise.
 
     Returns
@@ -144,12 +146,14 @@ def parse_json(text: str | bytes, what: object, *, advice: str) -> Any:
     valuebias.errors.ValueBiasError: The record cannot be read: it is damaged (ValueError: the key
     'a' stands twice). Make it again.
     """
-    with reading(what, advice=advice):
+    with reading(what, advice=advice, because=because):
         whole = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         return json.loads(whole, object_pairs_hook=_once)
 
 
-def read_json(path: Path, what: object = None, *, advice: str) -> Any:
+def read_json(
+    path: Path, what: object = None, *, advice: str, because: str = "it is damaged"
+) -> Any:
     """Read a JSON file as :func:`parse_json` does.
 
     Parameters
@@ -158,8 +162,8 @@ def read_json(path: Path, what: object = None, *, advice: str) -> Any:
         The file.
     what : object, optional
         What to call it; its path if not given.
-    advice : str
-        What to do where it cannot be read.
+    advice, because : str
+        As :func:`reading` takes them.
 
     Returns
     -------
@@ -174,7 +178,7 @@ def read_json(path: Path, what: object = None, *, advice: str) -> Any:
     what = path if what is None else what
     with reading(what, advice=advice):
         content = path.read_bytes()
-    return parse_json(content, what, advice=advice)
+    return parse_json(content, what, advice=advice, because=because)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

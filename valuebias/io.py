@@ -15,7 +15,7 @@ All four give back the same dataset, attributes included. The columns of the tid
 
 Text in a file is changed in two ways that reading undoes. Where a text has a lone surrogate, all
 texts under that name are written with :func:`valuebias.text.escape` (in .nc and .zarr the variable
-then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run as a
+then has an attribute ``valuebias_escape``). What is written has checksums, which reading compares. In .csv, cells that a spreadsheet would run as a
 formula get an apostrophe in front (:func:`valuebias.text.neutralise`).
 """
 
@@ -38,6 +38,7 @@ from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.foreign import reading
 from valuebias.schema import validate
+from valuebias.sums import content_sum
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
@@ -46,6 +47,7 @@ __all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts
 
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
+_SUM = "valuebias_sha256"
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
@@ -154,6 +156,12 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
             # Times would be guessed from attributes named 'units'; the contract has none.
             with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
                 ds = stored.load()
+        expected = ds.attrs.pop(_SUM, None)
+        if expected is not None and expected != content_sum(ds):
+            raise ValueError(
+                "its contents differ from its checksum; if they were changed on purpose, delete "
+                f"the attribute {_SUM!r}"
+            )
         ds = unescape_texts(ds.drop_encoding())
     return _of_kind(ds, kind, path)
 
@@ -238,7 +246,9 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
     content = io.BytesIO()
     try:
-        escape_texts(ds).to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+        made = escape_texts(ds)
+        made = made.assign_attrs({_SUM: content_sum(made)})
+        made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     # A view that outlives a failure would keep its buffer from being closed.

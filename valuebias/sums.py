@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from valuebias.errors import ValueBiasError
 
 __all__ = [
     "DamagedError",
     "array_bytes",
+    "content_sum",
     "folder_is_whole",
     "json_sum",
     "read_array",
@@ -122,6 +124,23 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     if rest != _TRAILER + digest.digest():
         raise DamagedError(f"{str(path)!r} is damaged: it does not hold what was written.")
     return values, True
+
+
+def content_sum(ds: xr.Dataset) -> str:
+    """Give the SHA-256 of what a dataset says: the same before writing it and after reading it."""
+    digest = hashlib.sha256()
+    attrs = {str(name): str(value) for name, value in ds.attrs.items()}
+    digest.update(json.dumps(attrs, sort_keys=True).encode())
+    for name in sorted(map(str, ds.variables)):
+        values = ds[name].to_numpy()
+        marks = {str(key): str(value) for key, value in ds[name].attrs.items()}
+        digest.update(f"{name} {ds[name].dims} {values.shape} {sorted(marks.items())}".encode())
+        if values.dtype.kind in "biuf":
+            # Formats keep the numbers but not always their type or the order of their bytes.
+            digest.update(np.ascontiguousarray(values.astype(np.float64)).data)
+        else:
+            digest.update(json.dumps(values.astype(str).tolist()).encode())
+    return digest.hexdigest()
 
 
 def seal_folder(folder: Path) -> None:

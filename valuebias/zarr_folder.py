@@ -479,7 +479,7 @@ def _is_damaged(record: Record, key: str, found: bytes | None) -> bool:
         return False
     try:
         return found is None or json.loads(found) != record.metadata[key]
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
 
 

@@ -1,16 +1,15 @@
-"""Damage files, the same way for the same seed: what disks, downloads, editors and foes do to them."""
+"""Damage files, the same way for the same seed: as disks, downloads, editors and foes do."""
 
 from __future__ import annotations
 
 import json
 import random
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["WAYS", "damage"]
+__all__ = ["WAYS", "damage", "flip"]
 
 _HEAD = 4096
 """Where most formats say what the rest is: half of all flips go there."""
@@ -181,8 +180,14 @@ def damage(file: Path, rng: random.Random) -> str:
     return way
 
 
-def copy(source: Path, target: Path) -> Path:
-    """Copy a file or a folder."""
-    if source.is_dir():
-        return Path(shutil.copytree(source, target))
-    return Path(shutil.copy2(source, target))
+def flip(files: Sequence[Path], bit: int) -> Path:
+    """Turn one bit round, counted over all files together; give the file."""
+    for file in files:
+        size = 8 * file.stat().st_size
+        if bit < size:
+            content = bytearray(file.read_bytes())
+            content[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(content)
+            return file
+        bit -= size
+    raise IndexError("no such bit")

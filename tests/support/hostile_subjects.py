@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,18 @@ from valuebias import Model
 from valuebias.ablation import Head, Study
 from valuebias.simulate import simulate
 
-__all__ = ["SUBJECTS", "Subject", "stamp"]
+__all__ = [
+    "PLAIN_SUBJECTS",
+    "PROMPTS",
+    "QUICK",
+    "SUBJECTS",
+    "WORDS",
+    "Subject",
+    "differing",
+    "score",
+    "scores",
+    "stamp",
+]
 
 OWN = "no checksum: its content is the user's"
 WEIGHTS = "no checksum: weights or settings of a valid model"
@@ -31,14 +41,15 @@ PROMPTS = {
     "best": {"text": "What is good?", "framing": "positive"},
     "worst": {"text": "What is bad?", "framing": "negative"},
 }
-_QUICK: dict[str, Any] = {"draws": 20, "tune": 40, "chains": 2, "seed": 1, "progress": False}
+QUICK: dict[str, Any] = {"draws": 20, "tune": 40, "chains": 2, "seed": 1, "progress": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A kind of file: how a valid one is made in a folder, what is damaged, and how it is read.
 
-    `excuse` says why other content may be read for what it is; empty where that is a fault.
+    `excuse` says why other content may be read for what it is; empty where that is a fault. Where
+    the file `may_go`, there is nothing to be read then, and that is right.
     """
 
     name: str
@@ -47,6 +58,7 @@ class Subject:
     damaged: tuple[str, ...] = ("**/*",)
     excuse: str = ""
     weight: float = 1.0
+    may_go: bool = False
 
     def files(self, folder: Path) -> list[Path]:
         """List what may be damaged."""
@@ -90,13 +102,14 @@ def _add(digest: Any, part: Any) -> None:
 # --- datasets ----------------------------------------------------------------------------------
 
 
-def _scores() -> xr.Dataset:
-    return simulate(n_models={"A": 2, "B": 2}, n_prompts=4, n_words=12, seed=1)
+def scores(seed: int = 1) -> xr.Dataset:
+    """Simulate scores of four models."""
+    return simulate(n_models={"A": 2, "B": 2}, n_prompts=4, n_words=12, seed=seed)
 
 
 def _written(suffix: str) -> tuple[Callable[[Path], Any], Callable[[Path], str]]:
     def make(folder: Path) -> None:
-        valuebias.write(_scores(), folder / f"scores{suffix}")
+        valuebias.write(scores(), folder / f"scores{suffix}")
 
     def read(folder: Path) -> str:
         ds = valuebias.read(folder / f"scores{suffix}")
@@ -106,7 +119,7 @@ def _written(suffix: str) -> tuple[Callable[[Path], Any], Callable[[Path], str]]
 
 
 def _make_plain(folder: Path) -> None:
-    table = _scores()["score"].to_dataframe().reset_index()
+    table = scores()["score"].to_dataframe().reset_index()
     table[["model", "prompt", "response", "family", "base", "stage", "text", "framing",
            "score"]].to_csv(folder / "own.csv", index=False)  # fmt: skip
 
@@ -294,7 +307,7 @@ def _fit(suffix: str) -> Callable[[Path], Any]:
     def make(folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            valuebias.fit(_scores(), **_QUICK).save(folder / f"fit{suffix}")
+            valuebias.fit(scores(), **QUICK).save(folder / f"fit{suffix}")
 
     return make
 
@@ -314,7 +327,7 @@ def _ablation(suffix: str) -> Callable[[Path], Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ds = ablation(1, n_prompts=2, n_words=8, seeds=2)
-            valuebias.fit_ablation(ds, outcome="raw", **_QUICK).save(folder / f"fit{suffix}")
+            valuebias.fit_ablation(ds, outcome="raw", **QUICK).save(folder / f"fit{suffix}")
 
     return make
 
@@ -363,12 +376,6 @@ def _read_record(folder: Path) -> str:
 def _model_read(kind: str) -> Callable[[Path], str]:
     return lambda folder: score(folder / "model", kind)
 
-
-_MODEL_FILES: Mapping[str, str] = {
-    "config.json": "config.json",
-    "tokenizer.json": "tokenizer.json",
-    "tokenizer_config.json, chat template": "*[gt]*_[ct]*[!r]*",
-}
 
 SUBJECTS: tuple[Subject, ...] = (
     Subject("scores, netCDF", *_written(".nc"), weight=2),
@@ -429,10 +436,66 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("fit of an ablation, netCDF", _ablation(".nc"), _read_ablation(".nc")),
     Subject("fit of an ablation, Zarr", _ablation(".zarr"), _read_ablation(".zarr")),
     Subject("head, npz", _make_head, _read_head),
-    Subject("record of a reproduction", _make_record, _read_record, excuse=OWN),
+    Subject("record of a reproduction", _make_record, _read_record, may_go=True),
 )  # fmt: skip
 
 
-def record_of(subject: Subject, folder: Path) -> str:
-    """Give what the undamaged one reads as."""
-    return json.dumps(subject.read(folder))
+# --- the same by plain xarray and zarr -----------------------------------------------------------
+
+
+def _plain(suffix: str) -> Subject:
+    name = f"scores{suffix}"
+
+    def make(folder: Path) -> None:
+        if suffix == ".zarr":
+            scores().to_zarr(folder / name, zarr_format=2, consolidated=False)
+        else:
+            scores().to_netcdf(folder / name, engine="h5netcdf")
+
+    def read(folder: Path) -> str:
+        options: dict[str, Any] = {"engine": "h5netcdf"}
+        if suffix == ".zarr":
+            options = {"engine": "zarr", "consolidated": False}
+        with xr.open_dataset(folder / name, **options) as ds:
+            return stamp(ds.load(), dict(ds.attrs))
+
+    return Subject(f"plain xarray, {suffix}", make, read)
+
+
+PLAIN_SUBJECTS = (_plain(".zarr"), _plain(".nc"))
+"""What a reader is to compare with."""
+
+
+# --- whether other content is valid content -------------------------------------------------------
+
+
+def differing(subject: Subject, before: Path, after: Path) -> str:
+    """Say how a damaged file differs that was read as valid; empty where it should not have been.
+
+    Of weights, tensors must have kept their names, shapes and types, as the formats' own libraries
+    read them; then only values differ, which nothing but a checksum could tell.
+    """
+    if not after.exists() and subject.may_go:
+        return "gone"
+    if not subject.excuse or not after.is_file():
+        return ""
+    if after.suffix in (".safetensors", ".gguf"):
+        layout = _of_safetensors if after.suffix == ".safetensors" else _of_gguf
+        return "values" if layout(before) == layout(after) else ""
+    return "content"
+
+
+def _of_safetensors(path: Path) -> Any:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return {
+            key: (file.get_slice(key).get_shape(), file.get_slice(key).get_dtype())
+            for key in file.keys()  # noqa: SIM118 - it is no mapping
+        }
+
+
+def _of_gguf(path: Path) -> Any:
+    from gguf import GGUFReader
+
+    return {t.name: (t.shape.tolist(), t.tensor_type) for t in GGUFReader(path).tensors}

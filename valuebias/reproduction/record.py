@@ -13,6 +13,7 @@ from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
 from valuebias.foreign import read_json, reading
 from valuebias.provenance import sha256, versions
+from valuebias.sums import SUM, json_sum, sealed
 
 __all__ = [
     "RECORD",
@@ -154,9 +155,11 @@ def read_record(folder: Path, paper: str) -> dict[str, Entry]:
     if not path.exists():
         return {}
     advice = "Remove it to make everything again, or choose another folder."
-    stored = read_json(path, advice=advice)
     because = "it is damaged or was not written by valuebias"
+    stored = read_json(path, advice=advice, because=because)
     with reading(path, because=because, advice=advice):
+        if stored.get(SUM, json_sum(stored)) != json_sum(stored):
+            raise ValueError("it does not say what was written")
         found = str(stored["paper"]), str(stored["format"])
         entries = {entry["name"]: _checked(Entry(**entry)) for entry in stored["items"]}
         if len(entries) < len(stored["items"]):
@@ -200,7 +203,7 @@ def write_record(folder: Path, paper: str, entries: Mapping[str, Entry]) -> None
     """
     items = [asdict(entry) for entry in entries.values()]
     whole: dict[str, Any] = {"format": _FORMAT, "paper": paper, "items": items}
-    write_if_changed(folder / RECORD, json.dumps(whole, indent=1) + "\n")
+    write_if_changed(folder / RECORD, json.dumps(sealed(whole), indent=1) + "\n")
 
 
 def write_if_changed(path: Path, text: str) -> None:

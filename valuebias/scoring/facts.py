@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,13 @@ _FAMILIES = {
     "phi": "Phi",
 }
 _LARGEST = 2**40
+_LONG = 6
+"""Letters of an entry that is not taken for a misspelling of another by chance."""
+_ROTARY = (
+    "rope_theta", "rope_type", "partial_rotary_factor", "factor", "attention_factor",
+    "original_max_position_embeddings", "beta_fast", "beta_slow", "short_factor", "long_factor",
+    "low_freq_factor", "high_freq_factor", "mscale", "mscale_all_dim", "truncate", "mrope_section",
+)  # fmt: skip
 _MAY_BE_ZERO = ("sliding_window", "num_key_value_heads", "intermediate_size", "head_dim")
 # What a configuration has where the model takes more than text.
 _SENSES = ("vision_config", "audio_config", "image_token_id", "image_token_index")
@@ -134,15 +141,47 @@ def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> An
             "as transformers writes it. Save the model with save_pretrained."
         )
     # Before transformers, which takes the second of two entries and does not look for depth.
-    read_raw(folder, name)
+    raw = read_raw(folder, name)
     with reading(
         f"The configuration of {name!r}",
         because="it is damaged, or the model needs another version of transformers",
         advice="Download or save config.json again.",
     ):
-        return AutoConfig.from_pretrained(
+        config = AutoConfig.from_pretrained(
             os.fspath(folder), trust_remote_code=trust, local_files_only=True
         )
+    _refuse_misspelt(raw, {*_fields(config), *config.attribute_map}, name)
+    for entry in ("rope_parameters", "rope_scaling"):
+        if isinstance(raw.get(entry), dict):
+            _refuse_misspelt(raw[entry], _ROTARY, name)
+    return config
+
+
+def _fields(config: Any) -> Collection[str]:
+    """Name what a configuration knows; none where it is of an older kind that does not say."""
+    return getattr(type(config), "__dataclass_fields__", {})
+
+
+def _refuse_misspelt(found: Mapping[str, Any], known: Collection[str], name: str) -> None:
+    """Refuse an entry one letter from one that is lacking, for which a default would be taken."""
+    lacking = [entry for entry in known if len(entry) >= _LONG and entry not in found]
+    for key in found:
+        meant = [] if key in known else [entry for entry in lacking if _is_near(key, entry)]
+        if meant:
+            raise ValueBiasError(
+                f"The config.json of {name!r} has {key[:60]!r}, which transformers does not know, "
+                f"and lacks {meant[0]!r}, so that the model would be another one. Correct it, or "
+                "download it again."
+            )
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Tell whether one letter was changed, lost or put in."""
+    if abs(len(one) - len(other)) > 1 or one == other:
+        return False
+    start = len(os.path.commonprefix([one, other]))
+    end = len(os.path.commonprefix([one[start:][::-1], other[start:][::-1]]))
+    return max(len(one), len(other)) - start - end <= 1
 
 
 def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
