@@ -251,9 +251,8 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
         made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
-    # A view that outlives a failure would keep its buffer from being closed.
-    with content.getbuffer() as view, atomic_path(path) as part:
-        part.write_bytes(view)
+    with atomic_path(path) as part:
+        part.write_bytes(content.getvalue())
 
 
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -65,10 +66,10 @@ def write_groups(
     tree.attrs["sha256"] = _digest(tree)
     if target.suffix == ".nc":
         # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
-        content = tree.to_netcdf(engine="h5netcdf", encoding=_compression(tree))
-        # A view that outlives a failure would keep its buffer from being closed.
-        with memoryview(content) as view, atomic_path(target) as part:
-            part.write_bytes(view)
+        content = io.BytesIO()
+        tree.to_netcdf(content, engine="h5netcdf", encoding=_compression(tree))
+        with atomic_path(target) as part:
+            part.write_bytes(content.getvalue())
         return target
     from valuebias.zarr_folder import SummedFolder
 
