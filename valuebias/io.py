@@ -36,6 +36,8 @@ import xarray as xr
 
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.opening.limits import RefusedFileError
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
@@ -156,16 +158,21 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because it takes memory that scoring into zarr can do without.
     import h5py
 
+    from valuebias.opening.hdf5_files import check_hdf5
+
     try:
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:
             # Where this fails, h5netcdf would fail too, and complain again from its __del__.
             with h5py.File(handle) as file:
+                check_hdf5(file, path)
                 for name in file:
                     dict(file[name].attrs)
             # Times would be guessed from attributes named 'units'; the contract has none.
             with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
                 ds = stored.load()
+    except RefusedFileError:
+        raise
     except _DAMAGED as error:
         raise _damaged(path, error) from error
     return _of_kind(ds, kind, path)
@@ -173,8 +180,11 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
     try:
+        check_zarr(path)
         with xr.open_dataset(path, engine="zarr", consolidated=False, decode_times=False) as stored:
             ds = stored.load()
+    except RefusedFileError:
+        raise
     except _DAMAGED as error:
         raise _damaged(path, error) from error
     return _of_kind(_begun(ds, path) if _is_scored(ds) else ds, kind, path)

@@ -17,6 +17,9 @@ from valuebias.analysis.priors import as_prior
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.io import escape_texts, unescape_texts
+from valuebias.opening.hdf5_files import check_hdf5
+from valuebias.opening.limits import RefusedFileError
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
 
 if TYPE_CHECKING:
@@ -140,11 +143,15 @@ def _read(source: Path) -> xr.DataTree:
             with source.open("rb") as handle:
                 # Where this fails, h5netcdf would fail too, and complain again from its __del__.
                 with h5py.File(handle) as file:
+                    check_hdf5(file, source)
                     file.visititems(_touch)
                 with xr.open_datatree(handle, engine="h5netcdf") as tree:
                     return tree.load()
+        check_zarr(source)
         with xr.open_datatree(source, engine="zarr", consolidated=False) as tree:
             return tree.load()
+    except RefusedFileError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
         raise ValueBiasError(
             f"{str(source)!r} cannot be read: it is damaged, truncated or not a saved fit "

@@ -24,6 +24,7 @@ from valuebias.disk import put
 from valuebias.errors import ValueBiasError
 from valuebias.io import escape_texts, unescape_texts
 from valuebias.locks import only_one
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.provenance import record
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA, demand_unique
@@ -31,7 +32,19 @@ from valuebias.scoring.plan import Plan, block_shape
 from valuebias.scoring.shelf import TOKENS, Shelf
 from valuebias.text import without_nul
 
-__all__ = ["Entry", "group_of", "locked", "note_run", "open_group", "open_store", "provenance_of"]
+__all__ = [
+    "LAZY",
+    "Entry",
+    "group_of",
+    "locked",
+    "note_run",
+    "open_group",
+    "open_store",
+    "provenance_of",
+]
+
+LAZY = ("score", "token_logprob")
+"""Arrays of a store of whole vocabularies that are read in parts."""
 
 _BY = "valuebias.score"
 
@@ -370,6 +383,7 @@ def _demand_same(
 
 def _demand_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
     """Refuse a group in which tokens have other texts, such as those of an earlier version."""
+    check_zarr(folder, lazily=LAZY)
     with xr.open_dataset(folder, engine="zarr", consolidated=False, decode_times=False) as stored:
         found = unescape_texts(stored[["decoded"]].drop_encoding())["decoded"].to_numpy().tolist()
     if found != list(texts):

@@ -11,8 +11,9 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.io import unescape_texts
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.scoring.shelf import Shelf
-from valuebias.scoring.store import provenance_of
+from valuebias.scoring.store import LAZY, provenance_of
 
 __all__ = ["read_vocabulary"]
 
@@ -53,6 +54,7 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
     source = Path(path)
     if not source.exists():
         raise ValueBiasError(f"There is no store {str(source)!r}. Check the path.")
+    check_zarr(source, lazily=LAZY)
     provenance_of(source)
     nodes, todo, total = {}, 0, 0
     for folder in sorted(entry for entry in source.iterdir() if (entry / ".zgroup").exists()):
