@@ -122,7 +122,7 @@ def _check_header(handle: Any, size: int, what: str) -> None:
     n = 1
     for length in shape:
         n *= int(length)
-    if n * dtype.itemsize > size:
+    if n * dtype.itemsize > size - handle.tell():
         raise RefusedFileError(
             f"{what} says that it is of the shape {shown(shape)} and is only {size:,} bytes long: "
             "it is damaged or truncated. Make it again."
