@@ -37,6 +37,7 @@ import xarray as xr
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.foreign import reading
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
 from valuebias.sums import content_sum
 from valuebias.text import escape, has_surrogate, unescape
@@ -146,11 +147,14 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because it takes memory that scoring into zarr can do without.
     import h5py
 
+    from valuebias.opening.hdf5_files import check_hdf5
+
     with _damage_told(path):
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:
             # Where this fails, h5netcdf would fail too, and complain again from its __del__.
             with h5py.File(handle) as file:
+                check_hdf5(file, path)
                 for name in file:
                     dict(file[name].attrs)
             # Times would be guessed from attributes named 'units'; the contract has none.
@@ -174,8 +178,10 @@ def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
     while True:
         now = _stamp(path / RECORD)
         try:
-            with _damage_told(path), open_checked(path) as stored:
-                ds = unescape_texts(stored.load().drop_encoding())
+            with _damage_told(path):
+                check_zarr(path)
+                with open_checked(path) as stored:
+                    ds = unescape_texts(stored.load().drop_encoding())
             break
         except ValueBiasError:
             # Another process may have added to it in between.

@@ -20,6 +20,8 @@ from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.foreign import reading
 from valuebias.io import demand_zarr, escape_texts, unescape_texts
+from valuebias.opening.hdf5_files import check_hdf5
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
 
 if TYPE_CHECKING:
@@ -155,11 +157,13 @@ def _read(source: Path) -> xr.DataTree:
             with source.open("rb") as handle:
                 # Where this fails, h5netcdf would fail too, and complain again from its __del__.
                 with h5py.File(handle) as file:
+                    check_hdf5(file, source)
                     file.visititems(_touch)
                 with xr.open_datatree(handle, engine="h5netcdf") as tree:
                     return tree.load()
         from valuebias.zarr_folder import CheckedFolder
 
+        check_zarr(source)
         store = CheckedFolder(source)
         with xr.open_datatree(store, engine="zarr", consolidated=store.consolidated) as tree:
             return tree.load()

@@ -28,6 +28,7 @@ from valuebias.disk import put, written
 from valuebias.errors import ValueBiasError, ValueBiasWarning, some
 from valuebias.io import escape_texts, unescape_texts
 from valuebias.locks import only_one
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.provenance import record
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA, demand_unique
@@ -46,6 +47,7 @@ from valuebias.zarr_folder import (
 )
 
 __all__ = [
+    "LAZY",
     "Entry",
     "attrs_of",
     "group_of",
@@ -56,6 +58,9 @@ __all__ = [
     "open_store",
     "provenance_of",
 ]
+
+LAZY = ("score", "token_logprob")
+"""Arrays of a store of whole vocabularies that are read in parts."""
 
 _BY = "valuebias.score"
 _LOCK = ".zgroup"
@@ -509,6 +514,7 @@ def _demand_same(
 
 def _demand_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
     """Refuse a group in which tokens have other texts, such as those of an earlier version."""
+    check_zarr(folder, lazily=LAZY)
     with open_checked(folder) as stored:
         found = unescape_texts(stored[["decoded"]].drop_encoding())["decoded"].to_numpy().tolist()
     if found != list(texts):
