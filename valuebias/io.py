@@ -15,7 +15,7 @@ All four give back the same dataset, attributes included. The columns of the tid
 
 Text in a file is changed in two ways that reading undoes. Where a text has a lone surrogate, all
 texts under that name are written with :func:`valuebias.text.escape` (in .nc and .zarr the variable
-then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run as a
+then has an attribute ``valuebias_escape``). What is written has checksums, which reading compares. In .csv, cells that a spreadsheet would run as a
 formula get an apostrophe in front (:func:`valuebias.text.neutralise`).
 """
 
@@ -25,8 +25,8 @@ import io
 import json
 import os
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -34,30 +34,21 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
-from valuebias.atomic import atomic_path
+from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.foreign import reading
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
+from valuebias.sums import content_sum
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
 
-__all__ = ["escape_texts", "read", "read_scores", "unescape_texts", "write"]
+__all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts", "write"]
 
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
-# What the libraries raise on damaged input: they have no common error.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    ArithmeticError,
-    zipfile.BadZipFile,
-)
+_SUM = "valuebias_sha256"
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
@@ -99,7 +90,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     """
     source = Path(path)
     reader = _by_suffix(source, _READERS)
-    if not source.exists():
+    if not restore(source):
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
     if source.is_file() and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
@@ -156,35 +147,63 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because it takes memory that scoring into zarr can do without.
     import h5py
 
-    try:
+    from valuebias.opening.hdf5_files import check_hdf5
+
+    with _damage_told(path):
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:
             # Where this fails, h5netcdf would fail too, and complain again from its __del__.
             with h5py.File(handle) as file:
+                check_hdf5(file, path)
                 for name in file:
                     dict(file[name].attrs)
             # Times would be guessed from attributes named 'units'; the contract has none.
             with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
                 ds = stored.load()
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+        expected = ds.attrs.pop(_SUM, None)
+        if expected is not None and expected != content_sum(ds):
+            raise ValueError(
+                "its contents differ from its checksum; if they were changed on purpose, delete "
+                f"the attribute {_SUM!r}"
+            )
+        ds = unescape_texts(ds.drop_encoding())
     return _of_kind(ds, kind, path)
 
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
-    try:
-        with xr.open_dataset(path, engine="zarr", consolidated=False, decode_times=False) as stored:
-            ds = stored.load()
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+    # Here, because importing zarr takes longer than reading a small file of another format.
+    from valuebias.zarr_folder import RECORD, open_checked
+
+    before = None
+    while True:
+        now = _stamp(path / RECORD)
+        try:
+            with _damage_told(path):
+                check_zarr(path)
+                with open_checked(path) as stored:
+                    ds = unescape_texts(stored.load().drop_encoding())
+            break
+        except ValueBiasError:
+            # Another process may have added to it in between.
+            if now == before:
+                raise
+            before = now
     return _of_kind(_begun(ds, path) if _is_scored(ds) else ds, kind, path)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _is_scored(ds: xr.Dataset) -> bool:
     """Tell whether valuebias.score made a store, which may be unfinished then."""
     try:
         return bool(json.loads(ds.attrs["provenance"])["by"] == "valuebias.score")
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -219,14 +238,12 @@ def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
     found = ds.attrs.get("kind")
     if kind is not None and kind != found:
         raise ValueBiasError(f"{str(path)!r} holds scores of kind {found!r}, not {kind!r}.")
-    return unescape_texts(ds.drop_encoding())
+    return ds
 
 
-def _damaged(path: Path, error: Exception) -> ValueBiasError:
-    return ValueBiasError(
-        f"{str(path)!r} cannot be read: it is damaged, truncated or no {path.suffix} file "
-        f"({type(error).__name__}: {error})."
-    )
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    because = f"it is damaged, truncated or no {path.suffix} file"
+    return reading(path, because=because, advice="Copy it again, or write it again.")
 
 
 def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
@@ -235,28 +252,39 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
     content = io.BytesIO()
     try:
-        escape_texts(ds).to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+        made = escape_texts(ds)
+        made = made.assign_attrs({_SUM: content_sum(made)})
+        made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     with atomic_path(path) as part:
-        part.write_bytes(content.getbuffer())
+        part.write_bytes(content.getvalue())
 
 
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:
+    from valuebias.zarr_folder import SummedFolder
+
+    demand_zarr(path)
+    chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
+    with atomic_path(path) as part:
+        store = SummedFolder(part)
+        try:
+            # Format 3 has no stable form for fixed-width text yet, and zarr warns about it.
+            escape_texts(ds).to_zarr(
+                store, zarr_format=2, consolidated=True, encoding={"score": {"chunks": chunks}}
+            )
+        except (ValueError, TypeError) as error:
+            raise ValueBiasError(f"Zarr cannot hold this dataset: {error}") from error
+        store.seal()
+
+
+def demand_zarr(path: Path) -> None:
+    """Refuse to replace a folder that Zarr did not make."""
     if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise ValueBiasError(
             f"{str(path)!r} is a folder that Zarr did not make; it is left as it is. "
             "Choose another path."
         )
-    chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
-    with atomic_path(path) as part:
-        try:
-            # Format 3 has no stable form for fixed-width text yet, and zarr warns about it.
-            escape_texts(ds).to_zarr(
-                part, zarr_format=2, consolidated=False, encoding={"score": {"chunks": chunks}}
-            )
-        except (ValueError, TypeError) as error:
-            raise ValueBiasError(f"Zarr cannot hold this dataset: {error}") from error
 
 
 def escape_texts(ds: xr.Dataset) -> xr.Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 __all__ = ["contents", "finished"]
 
@@ -15,12 +16,20 @@ def contents(store: Path) -> dict[str, bytes]:
         if path.is_file():
             content = path.read_bytes()
             if path.name == ".zattrs" and b"provenance" in content:
-                attrs = json.loads(content)
-                provenance = json.loads(attrs["provenance"])
-                del provenance["date"]
-                content = json.dumps(attrs | {"provenance": provenance}).encode()
+                content = json.dumps(_undated(json.loads(content))).encode()
+            if path.name == ".zmetadata":
+                record = json.loads(content)
+                record["metadata"][".zattrs"] = _undated(record["metadata"][".zattrs"])
+                del record["valuebias"]["sha256"]
+                content = json.dumps(record).encode()
             found[str(path.relative_to(store))] = content
     return found
+
+
+def _undated(attrs: dict[str, Any]) -> dict[str, Any]:
+    provenance = json.loads(attrs["provenance"])
+    del provenance["date"]
+    return {**attrs, "provenance": provenance, "sha256": None}
 
 
 def finished(store: Path) -> dict[str, int]:

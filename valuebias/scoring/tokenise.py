@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.foreign import reading
 from valuebias.scoring.first_tokens import NO_TOKENS, Start, first_tokens
 from valuebias.scoring.places import Prefix, without_blanks
 from valuebias.scoring.reading import Reading, Rule, place_of
@@ -36,6 +37,7 @@ Integers = npt.NDArray[np.int64]
 
 # Answers that share no token with one another, to see what stands before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")
+_GIVE_ANOTHER = "Download or save its files again, or give another tokenizer by tokenizer=."
 _SHOWN = 60
 _SHOWN_FIRST = 3
 _LAST = Rule(None, "read='last'")
@@ -97,7 +99,9 @@ class Tokeniser:
             prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
         self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
         self._rule = resolved.rule if resolved is not None else _LAST
-        self._first = first_tokens(loaded, path, self._name) if self._template.bos else NO_TOKENS
+        with reading(f"The tokenizer of {self._name!r}", verb="used", advice=_GIVE_ANOTHER):
+            first = first_tokens(loaded, path, self._name) if self._template.bos else NO_TOKENS
+        self._first = first
         self._changed = loaded.changed
         if self._first.bare:
             warnings.warn(

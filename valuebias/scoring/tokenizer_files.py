@@ -19,6 +19,7 @@ from typing import Any
 
 from valuebias.backends.gguf_tokenizer import mended
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import read_json, reading
 from valuebias.scoring.companions import companions, tell
 from valuebias.scoring.token_texts import TokenTexts
 from valuebias.scoring.weights import digest
@@ -35,7 +36,6 @@ _PARTS = {
 }
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
-_SHOWN = 300
 # Where mistral-common is installed, its classes take folders over that hold its own format; they
 # have neither chat templates nor a tokenizer that could be compared with a file.
 _BESIDE = "MistralCommon"
@@ -110,7 +110,14 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
     folder, file = (path, None) if path.is_dir() else (path.parent, path.name)
     gguf = file if file is not None and file.lower().endswith(".gguf") else None
     own = folder / FILE
-    try:
+    with reading(
+        f"The tokenizer of {name!r} from {os.fspath(path)!r}",
+        verb="loaded",
+        advice="Expected tokenizer.json and its companions, or a GGUF file; give another tokenizer "
+        f"by tokenizer=.{_needs(folder)}",
+    ):
+        for settings in _SETTINGS:
+            _json(folder / settings)
         if own.is_file() and (folder / "tekken.json").is_file():
             tokenizer = _plainly(folder)
         else:
@@ -124,15 +131,6 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             tokenizer = _plainly(folder)
         return Loaded(tokenizer, FILE, _as_filed(tokenizer, own, name))
-    except ValueBiasError:
-        raise
-    # The tokenizers library raises a plain Exception for a damaged file.
-    except Exception as error:
-        raise ValueBiasError(
-            f"The tokenizer of {name!r} cannot be loaded from {os.fspath(path)!r} "
-            f"({type(error).__name__}: {_line(error)}). Expected tokenizer.json and its "
-            f"companions, or a GGUF file; give another tokenizer by tokenizer=.{_needs(folder)}"
-        ) from error
 
 
 def shared_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
@@ -183,9 +181,13 @@ def settings_of(folder: Path) -> dict[str, Any]:
     dict
         What it holds.
     """
-    file = folder / _SETTINGS[0]
-    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    content = _json(folder / _SETTINGS[0])
     return content if isinstance(content, dict) else {}
+
+
+def _json(file: Path) -> Any:
+    """Read settings; empty where there are none."""
+    return read_json(file, advice="Download or save it again.") if file.is_file() else {}
 
 
 def _transformers() -> Any:
@@ -293,7 +295,7 @@ def _asked(folder: Path) -> set[str]:
     for name in _SETTINGS:
         file = folder / name
         if file.is_file():
-            _collect(json.loads(file.read_text(encoding="utf-8")), found)
+            _collect(_json(file), found)
     return found
 
 
@@ -323,8 +325,3 @@ def _needs(folder: Path) -> str:
         if (folder / file).is_file():
             return f" (To read {file}, run: pip install {packages})"
     return ""
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
