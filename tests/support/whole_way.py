@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ACTS", "COMMANDS"]
+__all__ = ["ACTS"]
 
 PROMPTS = "up: {text: 'What is best?', framing: positive}\ndown: {text: 'What is worst?', framing: negative}\n"
 WORDS = "word,category\n" + "".join(
@@ -26,11 +26,9 @@ WORDS = "word,category\n" + "".join(
     }.items()
     for word in words
 )
+_KNOWN = "Skywork_Skywork-Reward-Gemma-2-27B"
 _SOCKET = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr",
            "socket.sendto", "socket.sendmsg")  # fmt: skip
-
-COMMANDS: dict[str, list[list[str]]] = {}
-"""Each command by its name, and the arguments that the act `commands` gives it."""
 
 
 def _material(work: Path) -> dict[str, Any]:
@@ -162,8 +160,77 @@ def laboratory(work: Path, out: Path) -> None:
     del work
 
 
+def readers(work: Path, out: Path) -> None:
+    """Read what others have made, by whole paths, and write down what was read."""
+    import valuebias
+
+    sheets, logs = _sheet(work), work / "logs"
+    valuebias.write(valuebias.read_scores(sheets), out / "read.nc")
+    valuebias.write(valuebias.read_scores({_KNOWN.replace("_", "/"): sheets / f"{_KNOWN}.csv"}), out / "read.zarr")
+    logs.mkdir()
+    rows = "".join(f"{i},{word},{word},-{i}.5,-1\n" for i, word in enumerate(("love", "power")))
+    head = "token_id,token_name,token_decoded,best_ever_one,bad_ever_one\n"
+    (logs / "mine.csv").write_text(head + rows)
+    models = {"mine": {"source": str(logs), "family": "F"}}
+    tree = valuebias.read_logprobs({"mine": logs / "mine.csv"}, models=models)
+    valuebias.write(valuebias.align(tree), out / "logs.nc")
+    lexicon = valuebias.lexicon(_material(work)["lexicon"])
+    lexicon.table.to_csv(out / "lexicon.csv")
+    (out / "lexicon.json").write_text(json.dumps(lexicon.about()))
+    pairs = valuebias.preferences(_pairs(work))
+    (out / "pairs.json").write_text(json.dumps(pairs.provenance))
+
+
+def commands(work: Path, out: Path) -> None:
+    """Run every command."""
+    from valuebias.cli import main
+
+    _material(work)
+    _pairs(work)
+    rewards, _ = _models(work, "reward"), _models(work, "logprob")
+    study = {"bases": str(work / "logprob.yaml"), "sources": {"plain": str(work / "pairs.jsonl")},
+             "quantities": [16, 32], "seeds": [0, 1], "prompts": "prompts.yaml",
+             "lexicon": "words.csv"}  # fmt: skip
+    (work / "study.yaml").write_text(json.dumps(study))
+    text = ["--prompts", f"{work}/prompts.yaml", "--lexicon", f"{work}/words.csv"]
+    brief = ["--draws", "30", "--chains", "2", "--seed", "1"]
+    for command, arguments in (
+        ("backends", []),
+        ("prompts", []),
+        ("lexicons list", []),
+        ("lexicons show", [f"{work}/words.csv"]),
+        ("data list", []),
+        ("data info", ["demo"]),
+        ("data load", ["simulated", "--out", f"{out}/simulated.csv"]),
+        ("demo", ["--out", f"{out}/demo.html", "--draws", "30", "--chains", "2"]),
+        ("explain", [f"{rewards}", *text]),
+        ("score", [f"{rewards}", "--store", f"{out}/rewards.zarr", *text]),
+        ("data audit", [f"{out}/rewards.zarr"]),
+        ("data read", [f"{_sheet(work)}", "--out", f"{out}/own.nc"]),
+        ("fit", [f"{out}/rewards.zarr", "--out", f"{out}/fit.nc", "--report", f"{out}/fit.html", *brief]),  # fmt: skip
+        ("report", [f"{out}/fit.nc", "--out", f"{out}/report.md"]),
+        ("ablate", [f"{work}/study.yaml", "--out", f"{out}/study"]),
+        ("reproduce", ["christian2026", "--out", f"{out}/paper", "--logprobs", f"{work}/sheets"]),
+    ):
+        sys.argv = ["valuebias", *command.split(), *arguments]
+        try:
+            main()
+        except SystemExit as end:
+            # The paper's data are not there and cannot be fetched, which its page says.
+            if end.code and command != "reproduce":
+                raise RuntimeError(f"{command} ended with {end.code}") from end
+        print(f"done: {command}")
+
+
+def _sheet(work: Path) -> Path:
+    (work / "sheets").mkdir()
+    rows = "love,1,2\npower,2,1\ntrust,3,0\ncontrol,0,3\n"
+    (work / "sheets" / f"{_KNOWN}.csv").write_text(f"response,best_ever_one,bad_ever_one\n{rows}")
+    return work / "sheets"
+
+
 ACTS: dict[str, Callable[[Path, Path], None]] = {
-    act.__name__: act for act in (analysis, torch, onnx, ablations, tuning, laboratory)
+    act.__name__: act for act in (analysis, readers, torch, onnx, ablations, tuning, laboratory, commands)
 }
 
 
