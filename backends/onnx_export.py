@@ -289,7 +289,15 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
         )
     if program is None:
         raise ValueBiasError("The exporter of PyTorch gave no graph back. Use backend='torch'.")
+    _without_traces(program.model)
     program.save(path, external_data=True)
+
+
+def _without_traces(model: Any) -> None:
+    """Forget which line of which file made each node: the files' paths name who exported."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
 
 
 @contextmanager

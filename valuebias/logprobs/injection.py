@@ -236,6 +236,7 @@ def _trained(
                 subject.resolved.tokenizer,
                 _answers(subject, plan, settings, untouched),
                 target,
+                name=subject.resolved.model.name,
                 settings=settings,
                 seed=plan.seed,
                 on_cpu=on_cpu(subject.backend),
