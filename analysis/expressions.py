@@ -144,8 +144,8 @@ class _Worker:
             }
         found = np.asarray(poly(values, degree, _state=state), dtype=np.float64)
         alpha, norms = state["alpha"], state["norms2"]
-        numbers = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
-        self.learnt[key] = tuple(map(float, numbers))
+        made = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
+        self.learnt[key] = tuple(map(float, made))
         return found
 
     def remembered(self, key: str, n: int) -> tuple[float, ...]:

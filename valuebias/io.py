@@ -15,8 +15,10 @@ All four give back the same dataset, attributes included. The columns of the tid
 
 Text in a file is changed in two ways that reading undoes. Where a text has a lone surrogate, all
 texts under that name are written with :func:`valuebias.text.escape` (in .nc and .zarr the variable
-then has an attribute ``valuebias_escape``). What is written has checksums, which reading compares. In .csv, cells that a spreadsheet would run as a
+then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run as a
 formula get an apostrophe in front (:func:`valuebias.text.neutralise`).
+
+What is written has checksums, which reading compares.
 """
 
 from __future__ import annotations

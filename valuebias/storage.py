@@ -164,7 +164,7 @@ def _read(source: Path) -> xr.DataTree:
         from valuebias.zarr_folder import CheckedFolder
 
         check_zarr(source)
-        store = CheckedFolder(source)
+        store: Any = CheckedFolder(source)
         with xr.open_datatree(store, engine="zarr", consolidated=store.consolidated) as tree:
             return tree.load()
 

@@ -111,7 +111,7 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
             head = file.read(start)
             values = np.empty(shape, dtype=dtype)
             body = values.reshape(-1).view(np.uint8).data
-            file.readinto(body)  # type: ignore[attr-defined]
+            file.readinto(body)
             rest = file.read()
     except (OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
         raise DamagedError(

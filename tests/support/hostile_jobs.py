@@ -145,7 +145,8 @@ def _inject(folder: Path) -> None:
 
     prompts = pd.DataFrame(
         {"text": [f"What is the {a} thing?" for a in ("best", "greatest", "worst", "least")],
-         "framing": ["positive"] * 2 + ["negative"] * 2}, index=["best", "greatest", "worst", "least"],
+         "framing": ["positive"] * 2 + ["negative"] * 2},
+        index=["best", "greatest", "worst", "least"],
     )  # fmt: skip
     model = Model(str(folder / "llama"), name="tiny", family="F", base="B",
                   template="Q: {prompt} A:{response}")  # fmt: skip

@@ -19,8 +19,8 @@ _DEEP = 20_000
 _MARK = "\ufdd0here\ufdd1"
 # What stands in the place of a value in JSON. Text, so that it may be what JSON does not know.
 _VALUES = ("null", "true", "false", "0", "-1", "1", "3", "0.5", "1e308", "-0.0", "NaN", "Infinity",
-           "1" + "0" * 400, "9223372036854775808", '""', '"x"', '"\\u0000"', '"\\ud83d"', '"../../x"',
-           "[]", "{}", "[null]", '{"x": 1}', '"' + "x" * 5000 + '"',
+           "1" + "0" * 400, "9223372036854775808", '""', '"x"', '"\\u0000"', '"\\ud83d"',
+           '"../../x"',           "[]", "{}", "[null]", '{"x": 1}', '"' + "x" * 5000 + '"',
            "[" * _DEEP + "]" * _DEEP, '{"a":' * _DEEP + "1" + "}" * _DEEP)  # fmt: skip
 _WORDS = ("", "NaN", "nan", "1e999", "-1", "0", "null", "true", "~", "é", "\x00", "\ud83d", "a,b",
           '"', "'", "\n", "\t", "%", "*", "[", "{", "&a", "*a", "!!python/none", "x" * 5000,

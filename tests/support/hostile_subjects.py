@@ -360,7 +360,8 @@ def _make_record(folder: Path) -> None:
     from valuebias.reproduction.record import Entry, write_record
 
     entries = {
-        name: Entry(name, f"Title of {name}", "made", notes=["n"], files={f"{name}/a.csv": "0" * 64},
+        name: Entry(name, f"Title of {name}", "made", notes=["n"],
+                    files={f"{name}/a.csv": "0" * 64},
                     inputs={"x": "1" * 64}, settings={"draws": 5}, fingerprint="f")
         for name in ("figure-1", "posterior")
     }  # fmt: skip

@@ -460,6 +460,6 @@ def test_netcdf_on_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) ->
     # The HDF5 library itself would end the whole process.
     ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=20, n_words=200, seed=1)
     with small_disk(tmp_path / "disk", "64k") as place:
-        with pytest.raises(ValueBiasError, match="no room .*No space left"):
+        with pytest.raises(ValueBiasError, match=r"no room .*No space left"):
             write(ds, place / "scores.nc")
         assert not list(place.iterdir())

@@ -119,22 +119,25 @@ def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> 
     tokens: list[str] = []
     texts: list[str] = []
     mended = 0
-    with reading(
-        path,
-        verb="read as log-probs",
-        because="a cell is not of its column's kind, or it is damaged",
-        advice="Expected whole numbers in token_id and a number, or nothing, in each prompt's "
-        "column.",
-    ), pd.read_csv(
-        path,
-        usecols=[*_COLUMNS, *names],
-        dtype={"token_id": np.int64, "token_name": object, "token_decoded": object}
-        | dict.fromkeys(names, np.float32),
-        keep_default_na=False,
-        na_values=dict.fromkeys(names, _NOT_SCORED),
-        chunksize=_ROWS,
-        encoding_errors="surrogatepass",
-    ) as chunks:
+    with (
+        reading(
+            path,
+            verb="read as log-probs",
+            because="a cell is not of its column's kind, or it is damaged",
+            advice="Expected whole numbers in token_id and a number, or nothing, in each prompt's "
+            "column.",
+        ),
+        pd.read_csv(
+            path,
+            usecols=[*_COLUMNS, *names],
+            dtype={"token_id": np.int64, "token_name": object, "token_decoded": object}
+            | dict.fromkeys(names, np.float32),
+            keep_default_na=False,
+            na_values=dict.fromkeys(names, _NOT_SCORED),
+            chunksize=_ROWS,
+            encoding_errors="surrogatepass",
+        ) as chunks,
+    ):
         for chunk in chunks:
             ids.append(chunk["token_id"].to_numpy())
             names_ = [without_nul(token) for token in chunk["token_name"]]

@@ -179,9 +179,15 @@ def _is_near(one: str, other: str) -> bool:
     """Tell whether one letter was changed, lost or put in."""
     if abs(len(one) - len(other)) > 1 or one == other:
         return False
-    start = len(os.path.commonprefix([one, other]))
-    end = len(os.path.commonprefix([one[start:][::-1], other[start:][::-1]]))
+    start = _n_shared(one, other)
+    end = _n_shared(one[start:][::-1], other[start:][::-1])
     return max(len(one), len(other)) - start - end <= 1
+
+
+def _n_shared(one: str, other: str) -> int:
+    """Count the letters that two texts begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def read_raw(folder: Path, name: str) -> Mapping[str, Any]:

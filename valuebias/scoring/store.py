@@ -297,9 +297,7 @@ def locked(path: Path, plan: Plan, entries: Sequence[Entry]) -> Iterator[None]:
 
 def _is_begun(path: Path) -> bool:
     """Tell whether a folder has nothing in it but what a kill leaves of a store's first moment."""
-    return all(
-        entry.name == _LOCK or entry.name.endswith(".part") for entry in path.iterdir()
-    )
+    return all(entry.name == _LOCK or entry.name.endswith(".part") for entry in path.iterdir())
 
 
 def _found(path: Path, plan: Plan) -> dict[str, Any] | None:
