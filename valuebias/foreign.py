@@ -101,7 +101,7 @@ def told(error: BaseException) -> str:
     Examples
     --------
     >>> told(KeyError("a" + chr(10)))
-    "KeyError: 'a\\\\n'"
+    "KeyError: 'a\\n'"
     """
     if isinstance(error, OSError) and error.strerror:
         return f"{type(error).__name__}: {error.strerror}"

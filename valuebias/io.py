@@ -281,7 +281,22 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
 
 
 def demand_zarr(path: Path) -> None:
-    """Refuse to replace a folder that Zarr did not make."""
+    """Refuse to replace a folder that Zarr did not make.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What is to be written to.
+
+    Raises
+    ------
+    ValueBiasError
+        If such a folder lies there.
+
+    Examples
+    --------
+    >>> demand_zarr(Path("nowhere.zarr"))
+    """
     if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise ValueBiasError(
             f"{str(path)!r} is a folder that Zarr did not make; it is left as it is. "

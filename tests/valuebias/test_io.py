@@ -369,7 +369,7 @@ def test_a_csv_and_its_description_must_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueBiasError, match=r"not the file that 'a.csv.json' was written for"):
         read(path)
     side.write_text("{", encoding="ascii")
-    with pytest.raises(ValueBiasError, match=r"'a.csv', is damaged"):
+    with pytest.raises(ValueBiasError, match=r"which describes 'a.csv', cannot be read: it is damaged"):
         read(path)
     side.unlink()
     assert "hate" in read(path, kind="reward")["response"].values
@@ -386,7 +386,7 @@ def test_damaged_metadata_of_parquet_is_named(tmp_path: Path) -> None:
         {**meta, "attrs": 3},
     ):
         pq.write_table(table.replace_schema_metadata({b"valuebias": json.dumps(broken)}), path)
-        with pytest.raises(ValueBiasError, match="says of itself is damaged"):
+        with pytest.raises(ValueBiasError, match="says of itself cannot be read: it is damaged"):
             read(path)
     pq.write_table(table.replace_schema_metadata({b"valuebias": "{"}), path)
     with pytest.raises(ValueBiasError, match="cannot be read"):
