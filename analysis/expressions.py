@@ -127,10 +127,10 @@ class _Worker:
 
     def standardised(self, key: str, values: Array, name: str) -> Array:
         if self.known is None:
-            mean = values.mean(axis=0)
-            n = len(values) - 1
-            sd = np.sqrt(((values - mean) ** 2).sum() / n) if name == "scale" else np.float64(1)
-            self.learnt[key] = (float(mean), float(sd))
+            centre, spread = float(values.mean()), 1.0
+            if name == "scale":
+                spread = float(np.sqrt(((values - centre) ** 2).sum() / (len(values) - 1)))
+            self.learnt[key] = (centre, spread)
         mean, sd = self.remembered(key, 2)
         return np.asarray((values - mean) / sd)
 
