@@ -31,9 +31,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from valuebias.atomic import atomic_path, restore
@@ -325,9 +326,8 @@ def escape_texts(ds: xr.Dataset) -> xr.Dataset:
     """
     ds = ds.drop_encoding()
     for name, values in _texts(ds).items():
-        # Joined by what is half of no pair, so that all are looked through at once.
-        if has_surrogate("\n".join(values)):
-            ds = _with_text(ds, name, [escape(value) for value in values])
+        if _any_surrogate(values):
+            ds = _with_text(ds, name, [escape(value) for value in values.tolist()])
             ds[name].attrs[_ESCAPE] = "backslash"
     return ds
 
@@ -359,22 +359,33 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     for name, values in _texts(ds).items():
         attrs = dict(ds[name].attrs)
         escaped = attrs.pop(_ESCAPE, None) is not None
-        if not escaped and ds[name].dtype.kind == "U":
+        if not escaped and values.dtype.kind == "U":
             continue
-        ds = _with_text(ds, name, [unescape(value) for value in values] if escaped else values)
+        listed = values.tolist()
+        ds = _with_text(ds, name, [unescape(value) for value in listed] if escaped else listed)
         ds[name].attrs = attrs
     return ds
 
 
-def _texts(ds: xr.Dataset) -> dict[str, list[str]]:
+def _texts(ds: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     """Give the one-dimensional coords that hold nothing but text."""
     found = {}
     for name, coord in ds.coords.items():
         if coord.ndim == 1 and coord.dtype.kind in "OUT":
-            values = coord.to_numpy().tolist()
-            if coord.dtype.kind == "U" or all(isinstance(value, str) for value in values):
+            values = coord.to_numpy()
+            if values.dtype.kind == "U" or all(isinstance(v, str) for v in values.tolist()):
                 found[str(name)] = values
     return found
+
+
+def _any_surrogate(values: npt.NDArray[Any]) -> bool:
+    """Tell whether any text has half a pair; vocabularies are long, so all at once."""
+    if values.dtype.kind != "U":
+        # Joined by what is half of no pair.
+        return has_surrogate("\n".join(values.tolist()))
+    # Fixed-width text is code points as they are; surrogates share their upper bits.
+    points = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("="), copy=False)
+    return bool(((points.view(np.uint32) >> 11) == 0xD800 >> 11).any())
 
 
 def _with_text(ds: xr.Dataset, name: str, values: list[str]) -> xr.Dataset:

@@ -132,7 +132,7 @@ class Shelf:
             self._mark(block).unlink(missing_ok=True)
         digests = {}
         for key, values in self._chunks(block, scores, tokens).items():
-            content = values.astype("<f4").tobytes()
+            content = np.ascontiguousarray(values, dtype="<f4").reshape(-1).view(np.uint8).data
             digests[key] = sum_of(content)
             put(self.folder / key, content)
         put(self._mark(block), json.dumps(digests).encode())
