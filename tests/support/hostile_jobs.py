@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hostile_subjects
 import numpy as np
 import pandas as pd
 import tiny_models
 import tiny_studies
 import xarray as xr
-from hostile_subjects import PROMPTS, WORDS, scores, stamp
+from hostile_base import QUICK, scores, stamp
+from hostile_models import PROMPTS, WORDS
+from hostile_stores import inject
 
 import valuebias
 from valuebias import Model
@@ -66,7 +67,7 @@ def _two_fits(folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for seed in (1, 2):
-            fit = valuebias.fit(scores(seed=seed), **hostile_subjects.QUICK)
+            fit = valuebias.fit(scores(seed=seed), **QUICK)
             fit.save(folder / f"{seed}.nc")
 
 
@@ -140,23 +141,6 @@ def _make_base(folder: Path) -> None:
     tiny_models.tiny("llama", "logprob", folder / "llama")
 
 
-def _inject(folder: Path) -> None:
-    from valuebias import LoraSettings
-
-    prompts = pd.DataFrame(
-        {"text": [f"What is the {a} thing?" for a in ("best", "greatest", "worst", "least")],
-         "framing": ["positive"] * 2 + ["negative"] * 2},
-        index=["best", "greatest", "worst", "least"],
-    )  # fmt: skip
-    model = Model(str(folder / "llama"), name="tiny", family="F", base="B",
-                  template="Q: {prompt} A:{response}")  # fmt: skip
-    valuebias.inject_words(
-        model, words=[" love", " power", " trust"], prompts=prompts, progress=False,
-        settings=LoraSettings(rank=2, n_steps=2, batch_size=2), store=folder / "store",
-        seeds=[0],
-    )  # fmt: skip
-
-
 def _make_large_vocabulary(folder: Path) -> None:
     tiny_models.tiny("llama", "logprob", folder / "llama", tokens=1000)
 
@@ -208,7 +192,7 @@ JOBS: tuple[Job, ...] = (
         _read_vocabularies, again=True),
     Job("ablate", _make_base, _study,
         lambda folder: stamp(valuebias.read(folder / "out" / "scores.nc")), again=True),
-    Job("inject words", _make_large_vocabulary, _inject, _read_injected, again=True, n_most=24),
+    Job("inject words", _make_large_vocabulary, inject, _read_injected, again=True, n_most=24),
     Job("reproduce", _make_released, _reproduce, _read_reproduction, again=True),
 )  # fmt: skip
 
