@@ -1,4 +1,4 @@
-"""Counts of what became of cases, kept piece by piece, for runs that are stopped and gone on with."""
+"""Counts of what became of cases, kept piece by piece, for runs that are stopped and resumed."""
 
 from __future__ import annotations
 

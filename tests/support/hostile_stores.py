@@ -239,7 +239,7 @@ def _put_together(read: Callable[[Path], str]) -> Callable[[Path], str]:
             groups = {str(n): node.to_dataset() for n, node in tree.load().children.items()}
         groups = {n: unescape_texts(group.drop_encoding()) for n, group in groups.items()}
         (folder / "fit.nc").unlink()
-        write_groups(folder / "fit.nc", groups, attrs)
+        write_groups(groups, attrs, folder / "fit.nc")
         return read(folder)
 
     return again
