@@ -24,6 +24,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ import xarray as xr
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.schema import validate
+from valuebias.sums import DamagedError, dataset_sum
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
@@ -45,6 +47,7 @@ __all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts
 
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
+_SUM = "valuebias_sha256"
 # What the libraries raise on damaged input: they have no common error.
 _DAMAGED = (
     OSError,
@@ -168,7 +171,20 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
                 ds = stored.load()
     except _DAMAGED as error:
         raise _damaged(path, error) from error
+    # Earlier versions wrote none.
+    known = ds.attrs.pop(_SUM, None)
+    # The name of the sum may be what is damaged.
+    odd = [name for name in ds.attrs if len(str(name)) == len(_SUM) and _is_sum(ds.attrs[name])]
+    if odd or (known is not None and known != dataset_sum(ds)):
+        raise DamagedError(
+            f"{str(path)!r} is damaged: it does not hold what was written. Copy it again, or make "
+            "it again."
+        )
     return _of_kind(ds, kind, path)
+
+
+def _is_sum(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
@@ -255,8 +271,10 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     compressed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
     # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
     content = io.BytesIO()
+    ds = escape_texts(ds)
     try:
-        escape_texts(ds).to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+        ds = ds.assign_attrs({_SUM: dataset_sum(ds)})
+        ds.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     with atomic_path(path) as part:

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from valuebias.errors import ValueBiasError
 
 __all__ = [
+    "SUM",
     "DamagedError",
     "array_bytes",
+    "dataset_sum",
     "folder_is_whole",
     "json_sum",
     "read_array",
@@ -74,6 +77,29 @@ def read_json(path: Path) -> dict[str, Any]:
     if not right:
         raise DamagedError(f"{str(path)!r} is damaged: it does not say what was written.")
     return dict(found)
+
+
+def dataset_sum(ds: xr.Dataset) -> str:
+    """Give the SHA-256 of what a dataset says, whatever types a format keeps its numbers in."""
+    digest = hashlib.sha256(_attrs(ds.attrs))
+    for name in sorted(map(str, ds.variables)):
+        variable = ds.variables[name]
+        values = variable.to_numpy()
+        digest.update(f"{name} {variable.dims} {values.shape}".encode(errors="surrogatepass"))
+        digest.update(_attrs(variable.attrs))
+        if values.dtype.kind in "bui":
+            digest.update(np.ascontiguousarray(values, dtype=np.int64).data)
+        elif values.dtype.kind == "f":
+            digest.update(np.ascontiguousarray(values, dtype=np.float64).data)
+        else:
+            digest.update(json.dumps(values.astype(str).tolist()).encode())
+    return digest.hexdigest()
+
+
+def _attrs(attrs: Mapping[Any, Any]) -> bytes:
+    """Give the attributes that every format keeps as they are: texts."""
+    texts = {str(name): value for name, value in attrs.items() if isinstance(value, str)}
+    return json.dumps(texts, sort_keys=True).encode()
 
 
 def array_bytes(values: npt.NDArray[Any]) -> list[bytes | memoryview]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from valuebias.atomic import atomic_path
+from valuebias.disk import CannotWriteError
 from valuebias.errors import ValueBiasError
 from valuebias.provenance import sha256
 from valuebias.schema import DIMS
+from valuebias.sums import SUM, DamagedError, json_sum, sealed
 from valuebias.text import escape, has_surrogate, neutralise, restore
 from valuebias.untidy import CATEGORY, Meta, dataset
 
@@ -32,6 +35,9 @@ def write_parquet(ds: xr.Dataset, path: Path) -> None:
     meta = _meta(ds)
     tables = _tables(ds, meta)
     first = next(tables)
+    meta = sealed(
+        {**meta, "types": {name: str(first.schema.field(name).type) for name in first.schema.names}}
+    )
     schema = first.schema.with_metadata({_KEY: json.dumps(meta).encode()})
     with (
         atomic_path(path) as part,
@@ -53,16 +59,55 @@ def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
         raise ValueBiasError(
             f"{str(path)!r} cannot be read: it is damaged, truncated or no Parquet ({error})."
         ) from error
+    _demand_described(table, meta, path)
     return dataset(table, meta=meta, kind=kind, name=str(path))
 
 
+def _demand_described(table: pa.Table, meta: Any, path: Path) -> None:
+    """Compare what a file says of itself with its sum, and the columns' types with what it says."""
+    if not isinstance(meta, dict) or SUM not in meta:
+        return
+    types = {name: str(table.schema.field(name).type) for name in table.column_names}
+    known = meta.get("types", {})
+    if meta[SUM] != json_sum(meta) or any(
+        name in types and types[name] != known[name] for name in known
+    ):
+        raise DamagedError(
+            f"{str(path)!r} cannot be relied on: what it says of itself is damaged. Copy it again, or "
+            "write it again."
+        )
+
+
 def write_csv(ds: xr.Dataset, path: Path) -> None:
-    """Write a dataset as a tidy CSV file, with ``<name>.csv.json`` beside it."""
+    """Write a dataset as a tidy CSV file, with ``<name>.csv.json`` beside it.
+
+    Both are replaced as one: the description says of which file it is, by its hash, and until the
+    new table is there it keeps that of the old one.
+    """
     meta = {**_meta(ds), "neutralised": True}
-    with atomic_path(_sidecar(path)) as side, atomic_path(path) as part:
+    with atomic_path(path) as part:
         _write_rows(ds, meta, part)
-        # The hash ties the two files together: one of them alone, or edited, is noticed.
-        side.write_text(json.dumps({**meta, "sha256": sha256(part)}), encoding="ascii")
+        new = sealed({**meta, "sha256_of_csv": sha256(part)})
+        _write_sidecar(path, {**new, **_before(path)})
+    # What it says of the old table does no harm.
+    with suppress(CannotWriteError):
+        _write_sidecar(path, new)
+
+
+def _write_sidecar(path: Path, content: Meta) -> None:
+    with atomic_path(_sidecar(path)) as side:
+        side.write_text(json.dumps(content), encoding="ascii")
+
+
+def _before(path: Path) -> Meta:
+    """Give what belongs to the table that is about to be replaced."""
+    if not path.is_file():
+        return {}
+    try:
+        meta = _read_sidecar(path)
+    except ValueBiasError:
+        return {}
+    return {"before": sealed({"meta": meta, "sha256_of_csv": sha256(path)})}
 
 
 def read_csv(path: Path, kind: str | None) -> xr.Dataset:
@@ -216,20 +261,38 @@ def _read_sidecar(path: Path) -> Meta | None:
     if not side.exists():
         return None
     try:
-        meta = json.loads(side.read_text(encoding="ascii"))
-        expected = meta["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueBiasError(
-            f"{str(side)!r}, which describes {path.name!r}, is damaged ({error!r}). Delete it and "
-            "read the table with kind='reward', 'logprob' or 'implicit'."
-        ) from error
-    if sha256(path) != expected:
-        raise ValueBiasError(
-            f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
-            f"truncated. If the change was meant, delete {side.name!r} and read the table with "
-            "kind='reward', 'logprob' or 'implicit'."
-        )
-    return dict(meta)
+        whole = json.loads(side.read_text(encoding="ascii"))
+        before = whole.pop("before", None)
+        # Earlier versions had no sum of the description itself.
+        plain = "sha256_of_csv" not in whole
+        found = whole["sha256"] if plain else whole["sha256_of_csv"]
+        right = plain or whole[SUM] == json_sum(whole)
+        if before is not None:
+            right = right and before[SUM] == json_sum(before)
+            earlier, of_earlier = before["meta"], before["sha256_of_csv"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged_sidecar(path, f"{type(error).__name__}") from error
+    if not right:
+        raise _damaged_sidecar(path, "it does not say what was written")
+    actual = sha256(path)
+    if actual == found:
+        return dict(whole)
+    # Killed after the description was written and before the table was.
+    if before is not None and actual == of_earlier:
+        return None if earlier is None else dict(earlier)
+    raise ValueBiasError(
+        f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
+        f"truncated. If the change was meant, delete {side.name!r} and read the table with "
+        "kind='reward', 'logprob' or 'implicit'."
+    )
+
+
+def _damaged_sidecar(path: Path, why: str) -> ValueBiasError:
+    side = _sidecar(path)
+    return DamagedError(
+        f"{str(side)!r}, which describes {path.name!r}, is damaged ({why}). Delete it and read the "
+        "table with kind='reward', 'logprob' or 'implicit'."
+    )
 
 
 def _read_rows(path: Path, meta: Meta | None) -> pa.Table:
