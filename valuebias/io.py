@@ -17,6 +17,8 @@ Text in a file is changed in two ways that reading undoes. Where a text has a lo
 texts under that name are written with :func:`valuebias.text.escape` (in .nc and .zarr the variable
 then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run as a
 formula get an apostrophe in front (:func:`valuebias.text.neutralise`).
+
+What is written has checksums, which reading compares.
 """
 
 from __future__ import annotations
@@ -24,21 +26,23 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.foreign import reading
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
-from valuebias.sums import DamagedError, dataset_sum
+from valuebias.sums import content_sum
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
@@ -48,19 +52,6 @@ __all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
 _SUM = "valuebias_sha256"
-# What the libraries raise on damaged input: they have no common error.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    ArithmeticError,
-    zipfile.BadZipFile,
-)
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
@@ -159,32 +150,27 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because it takes memory that scoring into zarr can do without.
     import h5py
 
-    try:
+    from valuebias.opening.hdf5_files import check_hdf5
+
+    with _damage_told(path):
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:
             # Where this fails, h5netcdf would fail too, and complain again from its __del__.
             with h5py.File(handle) as file:
+                check_hdf5(file, path)
                 for name in file:
                     dict(file[name].attrs)
             # Times would be guessed from attributes named 'units'; the contract has none.
             with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
                 ds = stored.load()
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
-    # Earlier versions wrote none.
-    known = ds.attrs.pop(_SUM, None)
-    # The name of the sum may be what is damaged.
-    odd = [name for name in ds.attrs if len(str(name)) == len(_SUM) and _is_sum(ds.attrs[name])]
-    if odd or (known is not None and known != dataset_sum(ds)):
-        raise DamagedError(
-            f"{str(path)!r} is damaged: it does not hold what was written. Copy it again, or make "
-            "it again."
-        )
+        expected = ds.attrs.pop(_SUM, None)
+        if expected is not None and expected != content_sum(ds):
+            raise ValueError(
+                "its contents differ from its checksum; if they were changed on purpose, delete "
+                f"the attribute {_SUM!r}"
+            )
+        ds = unescape_texts(ds.drop_encoding())
     return _of_kind(ds, kind, path)
-
-
-def _is_sum(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
@@ -195,17 +181,16 @@ def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
     while True:
         now = _stamp(path / RECORD)
         try:
-            with open_checked(path) as stored:
-                ds = stored.load()
+            with _damage_told(path):
+                check_zarr(path)
+                with open_checked(path) as stored:
+                    ds = unescape_texts(stored.load().drop_encoding())
             break
-        except _DAMAGED as error:
+        except ValueBiasError:
             # Another process may have added to it in between.
-            if now != before:
-                before = now
-                continue
-            if isinstance(error, ValueBiasError):
+            if now == before:
                 raise
-            raise _damaged(path, error) from error
+            before = now
     return _of_kind(_begun(ds, path) if _is_scored(ds) else ds, kind, path)
 
 
@@ -221,7 +206,7 @@ def _is_scored(ds: xr.Dataset) -> bool:
     """Tell whether valuebias.score made a store, which may be unfinished then."""
     try:
         return bool(json.loads(ds.attrs["provenance"])["by"] == "valuebias.score")
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -256,14 +241,12 @@ def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
     found = ds.attrs.get("kind")
     if kind is not None and kind != found:
         raise ValueBiasError(f"{str(path)!r} holds scores of kind {found!r}, not {kind!r}.")
-    return unescape_texts(ds.drop_encoding())
+    return ds
 
 
-def _damaged(path: Path, error: Exception) -> ValueBiasError:
-    return ValueBiasError(
-        f"{str(path)!r} cannot be read: it is damaged, truncated or no {path.suffix} file "
-        f"({type(error).__name__}: {error})."
-    )
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    because = f"it is damaged, truncated or no {path.suffix} file"
+    return reading(path, because=because, advice="Copy it again, or write it again.")
 
 
 def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
@@ -271,10 +254,10 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     compressed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
     # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
     content = io.BytesIO()
-    ds = escape_texts(ds)
     try:
-        ds = ds.assign_attrs({_SUM: dataset_sum(ds)})
-        ds.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+        made = escape_texts(ds)
+        made = made.assign_attrs({_SUM: content_sum(made)})
+        made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     with atomic_path(path) as part:
@@ -299,7 +282,22 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
 
 
 def demand_zarr(path: Path) -> None:
-    """Refuse to replace a folder that Zarr did not make."""
+    """Refuse to replace a folder that Zarr did not make.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What is to be written to.
+
+    Raises
+    ------
+    ValueBiasError
+        If such a folder lies there.
+
+    Examples
+    --------
+    >>> demand_zarr(Path("nowhere.zarr"))
+    """
     if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise ValueBiasError(
             f"{str(path)!r} is a folder that Zarr did not make; it is left as it is. "
@@ -328,9 +326,8 @@ def escape_texts(ds: xr.Dataset) -> xr.Dataset:
     """
     ds = ds.drop_encoding()
     for name, values in _texts(ds).items():
-        # Joined by what is half of no pair, so that all are looked through at once.
-        if has_surrogate("\n".join(values)):
-            ds = _with_text(ds, name, [escape(value) for value in values])
+        if _any_surrogate(values):
+            ds = _with_text(ds, name, [escape(value) for value in values.tolist()])
             ds[name].attrs[_ESCAPE] = "backslash"
     return ds
 
@@ -362,22 +359,33 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     for name, values in _texts(ds).items():
         attrs = dict(ds[name].attrs)
         escaped = attrs.pop(_ESCAPE, None) is not None
-        if not escaped and ds[name].dtype.kind == "U":
+        if not escaped and values.dtype.kind == "U":
             continue
-        ds = _with_text(ds, name, [unescape(value) for value in values] if escaped else values)
+        listed = values.tolist()
+        ds = _with_text(ds, name, [unescape(value) for value in listed] if escaped else listed)
         ds[name].attrs = attrs
     return ds
 
 
-def _texts(ds: xr.Dataset) -> dict[str, list[str]]:
+def _texts(ds: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     """Give the one-dimensional coords that hold nothing but text."""
     found = {}
     for name, coord in ds.coords.items():
         if coord.ndim == 1 and coord.dtype.kind in "OUT":
-            values = coord.to_numpy().tolist()
-            if coord.dtype.kind == "U" or all(isinstance(value, str) for value in values):
+            values = coord.to_numpy()
+            if values.dtype.kind == "U" or all(isinstance(v, str) for v in values.tolist()):
                 found[str(name)] = values
     return found
+
+
+def _any_surrogate(values: npt.NDArray[Any]) -> bool:
+    """Tell whether any text has half a pair; vocabularies are long, so all at once."""
+    if values.dtype.kind != "U":
+        # Joined by what is half of no pair.
+        return has_surrogate("\n".join(values.tolist()))
+    # Fixed-width text is code points as they are; surrogates share their upper bits.
+    points = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("="), copy=False)
+    return bool(((points.view(np.uint32) >> 11) == 0xD800 >> 11).any())
 
 
 def _with_text(ds: xr.Dataset, name: str, values: list[str]) -> xr.Dataset:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,11 @@ import xarray as xr
 from valuebias.analysis.priors import as_prior
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.foreign import reading
 from valuebias.io import demand_zarr, escape_texts, unescape_texts
+from valuebias.opening.hdf5_files import check_hdf5
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
-from valuebias.sums import DamagedError
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -132,7 +135,9 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
             f"{str(source)!r} is not a saved fit (format {kind!r}, expected {FORMAT!r} or "
             f"{ABLATION!r}); datasets are read with valuebias.read."
         )
-    if tree.attrs.get("sha256") != _digest(tree):
+    with _damage_told(source):
+        whole = tree.attrs.get("sha256") == _digest(tree)
+    if not whole:
         raise ValueBiasError(
             f"{str(source)!r} does not hold what was saved: contents differ from their SHA-256, "
             "so it is damaged or was copied in part. Copy it again or fit again."
@@ -146,27 +151,27 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
 
 
 def _read(source: Path) -> xr.DataTree:
-    try:
+    with _damage_told(source):
         if source.suffix == ".nc":
             # By a handle: HDF5 takes a path that an earlier failure left open for the old file.
             with source.open("rb") as handle:
                 # Where this fails, h5netcdf would fail too, and complain again from its __del__.
                 with h5py.File(handle) as file:
+                    check_hdf5(file, source)
                     file.visititems(_touch)
                 with xr.open_datatree(handle, engine="h5netcdf") as tree:
                     return tree.load()
         from valuebias.zarr_folder import CheckedFolder
 
-        store = CheckedFolder(source)
+        check_zarr(source)
+        store: Any = CheckedFolder(source)
         with xr.open_datatree(store, engine="zarr", consolidated=store.consolidated) as tree:
             return tree.load()
-    except DamagedError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise ValueBiasError(
-            f"{str(source)!r} cannot be read: it is damaged, truncated or not a saved fit "
-            f"({type(error).__name__}: {error})."
-        ) from error
+
+
+def _damage_told(source: Path) -> AbstractContextManager[None]:
+    because = "it is damaged, truncated or not a saved fit"
+    return reading(source, because=because, advice="Copy it again, or fit again.")
 
 
 def _touch(name: str, item: h5py.Group | h5py.Dataset) -> None:

@@ -16,10 +16,9 @@ import xarray as xr
 from valuebias.errors import ValueBiasError
 
 __all__ = [
-    "SUM",
     "DamagedError",
     "array_bytes",
-    "dataset_sum",
+    "content_sum",
     "folder_is_whole",
     "json_sum",
     "read_array",
@@ -79,29 +78,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def dataset_sum(ds: xr.Dataset) -> str:
-    """Give the SHA-256 of what a dataset says, whatever types a format keeps its numbers in."""
-    digest = hashlib.sha256(_attrs(ds.attrs))
-    for name in sorted(map(str, ds.variables)):
-        variable = ds.variables[name]
-        values = variable.to_numpy()
-        digest.update(f"{name} {variable.dims} {values.shape}".encode(errors="surrogatepass"))
-        digest.update(_attrs(variable.attrs))
-        if values.dtype.kind in "bui":
-            digest.update(np.ascontiguousarray(values, dtype=np.int64).data)
-        elif values.dtype.kind == "f":
-            digest.update(np.ascontiguousarray(values, dtype=np.float64).data)
-        else:
-            digest.update(json.dumps(values.astype(str).tolist()).encode())
-    return digest.hexdigest()
-
-
-def _attrs(attrs: Mapping[Any, Any]) -> bytes:
-    """Give the attributes that every format keeps as they are: texts."""
-    texts = {str(name): value for name, value in attrs.items() if isinstance(value, str)}
-    return json.dumps(texts, sort_keys=True).encode()
-
-
 def array_bytes(values: npt.NDArray[Any]) -> list[bytes | memoryview]:
     """Give the pieces of a ``.npy`` file with a sum at its end, where NumPy does not look."""
     head = io.BytesIO()
@@ -135,7 +111,7 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
             head = file.read(start)
             values = np.empty(shape, dtype=dtype)
             body = values.reshape(-1).view(np.uint8).data
-            file.readinto(body)  # type: ignore[attr-defined]
+            file.readinto(body)
             rest = file.read()
     except (OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
         raise DamagedError(
@@ -148,6 +124,23 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     if rest != _TRAILER + digest.digest():
         raise DamagedError(f"{str(path)!r} is damaged: it does not hold what was written.")
     return values, True
+
+
+def content_sum(ds: xr.Dataset) -> str:
+    """Give the SHA-256 of what a dataset says: the same before writing it and after reading it."""
+    digest = hashlib.sha256()
+    attrs = {str(name): str(value) for name, value in ds.attrs.items()}
+    digest.update(json.dumps(attrs, sort_keys=True).encode())
+    for name in sorted(map(str, ds.variables)):
+        values = ds[name].to_numpy()
+        marks = {str(key): str(value) for key, value in ds[name].attrs.items()}
+        digest.update(f"{name} {ds[name].dims} {values.shape} {sorted(marks.items())}".encode())
+        if values.dtype.kind in "biuf":
+            # Formats keep the numbers but not always their type or the order of their bytes.
+            digest.update(np.ascontiguousarray(values.astype(np.float64)).data)
+        else:
+            digest.update(json.dumps(values.astype(str).tolist()).encode())
+    return digest.hexdigest()
 
 
 def seal_folder(folder: Path) -> None:

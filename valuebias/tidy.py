@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from valuebias.atomic import atomic_path
-from valuebias.disk import CannotWriteError
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import parse_json, read_json, reading
 from valuebias.provenance import sha256
 from valuebias.schema import DIMS
-from valuebias.sums import SUM, DamagedError, json_sum, sealed
+from valuebias.sums import json_sum
 from valuebias.text import escape, has_surrogate, neutralise, restore
 from valuebias.untidy import CATEGORY, Meta, dataset
 
@@ -28,6 +27,10 @@ __all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _KEY = b"valuebias"
 _TEXT = "text"
+_AGAIN = "Copy it again, or write it again."
+_SUM = "sum"
+"""Under which what a table says of itself has its own checksum; older files lack it."""
+_FORMS = {"attrs": dict, "names": dict, "coords": dict, "escaped": list, "neutralised": bool}
 
 
 def write_parquet(ds: xr.Dataset, path: Path) -> None:
@@ -35,10 +38,7 @@ def write_parquet(ds: xr.Dataset, path: Path) -> None:
     meta = _meta(ds)
     tables = _tables(ds, meta)
     first = next(tables)
-    meta = sealed(
-        {**meta, "types": {name: str(first.schema.field(name).type) for name in first.schema.names}}
-    )
-    schema = first.schema.with_metadata({_KEY: json.dumps(meta).encode()})
+    schema = first.schema.with_metadata({_KEY: json.dumps(_with_sum(meta)).encode()})
     with (
         atomic_path(path) as part,
         pq.ParquetWriter(part, schema, compression="zstd", write_page_checksum=True) as writer,
@@ -50,75 +50,33 @@ def write_parquet(ds: xr.Dataset, path: Path) -> None:
 
 def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
     """Read a tidy Parquet file."""
-    try:
+    with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
             table = stored.read()
+        # Else text that is none, or a number beyond a dictionary's end, is met with later.
+        table.validate(full=True)
         packed = (table.schema.metadata or {}).get(_KEY)
-        meta = None if packed is None else json.loads(packed)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ValueBiasError(
-            f"{str(path)!r} cannot be read: it is damaged, truncated or no Parquet ({error})."
-        ) from error
-    _demand_described(table, meta, path)
+    meta = None
+    if packed is not None:
+        said = f"What {str(path)!r} says of itself"
+        meta = _about(parse_json(packed, said, advice=_AGAIN), said)
     return dataset(table, meta=meta, kind=kind, name=str(path))
 
 
-def _demand_described(table: pa.Table, meta: Any, path: Path) -> None:
-    """Compare what a file says of itself with its sum, and the columns' types with what it says."""
-    if not isinstance(meta, dict) or SUM not in meta:
-        return
-    types = {name: str(table.schema.field(name).type) for name in table.column_names}
-    known = meta.get("types", {})
-    if meta[SUM] != json_sum(meta) or any(
-        name in types and types[name] != known[name] for name in known
-    ):
-        raise DamagedError(
-            f"{str(path)!r} cannot be relied on: what it says of itself is damaged. Copy it again, or "
-            "write it again."
-        )
-
-
 def write_csv(ds: xr.Dataset, path: Path) -> None:
-    """Write a dataset as a tidy CSV file, with ``<name>.csv.json`` beside it.
-
-    Both are replaced as one: the description says of which file it is, by its hash, and until the
-    new table is there it keeps that of the old one.
-    """
+    """Write a dataset as a tidy CSV file, with ``<name>.csv.json`` beside it."""
     meta = {**_meta(ds), "neutralised": True}
-    with atomic_path(path) as part:
+    with atomic_path(_sidecar(path)) as side, atomic_path(path) as part:
         _write_rows(ds, meta, part)
-        new = sealed({**meta, "sha256_of_csv": sha256(part)})
-        _write_sidecar(path, {**new, **_before(path)})
-    # What it says of the old table does no harm.
-    with suppress(CannotWriteError):
-        _write_sidecar(path, new)
-
-
-def _write_sidecar(path: Path, content: Meta) -> None:
-    with atomic_path(_sidecar(path)) as side:
-        side.write_text(json.dumps(content), encoding="ascii")
-
-
-def _before(path: Path) -> Meta:
-    """Give what belongs to the table that is about to be replaced."""
-    if not path.is_file():
-        return {}
-    try:
-        meta = _read_sidecar(path)
-    except ValueBiasError:
-        return {}
-    return {"before": sealed({"meta": meta, "sha256_of_csv": sha256(path)})}
+        # The hash ties the two files together: one of them alone, or edited, is noticed.
+        side.write_text(json.dumps(_with_sum({**meta, "sha256": sha256(part)})), encoding="ascii")
 
 
 def read_csv(path: Path, kind: str | None) -> xr.Dataset:
     """Read a tidy CSV file, and the file beside it where there is one."""
     meta = _read_sidecar(path)
-    try:
+    with reading(path, because="it is damaged, truncated or no CSV", advice=_AGAIN):
         table = _read_rows(path, meta)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ValueBiasError(
-            f"{str(path)!r} cannot be read: it is damaged, truncated or no CSV ({error})."
-        ) from error
     return dataset(table, meta=meta, kind=kind, name=str(path))
 
 
@@ -159,6 +117,14 @@ def _meta(ds: xr.Dataset) -> Meta:
         "escaped": escaped,
         "neutralised": False,
     }
+
+
+def _with_sum(meta: Meta) -> Meta:
+    return {**meta, _SUM: _own_sum(meta)}
+
+
+def _own_sum(meta: Meta) -> str:
+    return json_sum({name: value for name, value in meta.items() if name != _SUM})
 
 
 def _json_attrs(ds: xr.Dataset) -> dict[str, Any]:
@@ -260,39 +226,36 @@ def _read_sidecar(path: Path) -> Meta | None:
     side = _sidecar(path)
     if not side.exists():
         return None
-    try:
-        whole = json.loads(side.read_text(encoding="ascii"))
-        before = whole.pop("before", None)
-        # Earlier versions had no sum of the description itself.
-        plain = "sha256_of_csv" not in whole
-        found = whole["sha256"] if plain else whole["sha256_of_csv"]
-        right = plain or whole[SUM] == json_sum(whole)
-        if before is not None:
-            right = right and before[SUM] == json_sum(before)
-            earlier, of_earlier = before["meta"], before["sha256_of_csv"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged_sidecar(path, f"{type(error).__name__}") from error
-    if not right:
-        raise _damaged_sidecar(path, "it does not say what was written")
-    actual = sha256(path)
-    if actual == found:
-        return dict(whole)
-    # Killed after the description was written and before the table was.
-    if before is not None and actual == of_earlier:
-        return None if earlier is None else dict(earlier)
-    raise ValueBiasError(
-        f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
-        f"truncated. If the change was meant, delete {side.name!r} and read the table with "
-        "kind='reward', 'logprob' or 'implicit'."
-    )
+    said = f"{str(side)!r}, which describes {path.name!r},"
+    advice = "Delete it and read the table with kind='reward', 'logprob' or 'implicit'."
+    meta = _about(read_json(side, said, advice=advice), said, advice)
+    if sha256(path) != meta.get("sha256"):
+        raise ValueBiasError(
+            f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
+            f"truncated. If the change was meant, delete {side.name!r} and read the table with "
+            "kind='reward', 'logprob' or 'implicit'."
+        )
+    return meta
 
 
-def _damaged_sidecar(path: Path, why: str) -> ValueBiasError:
-    side = _sidecar(path)
-    return DamagedError(
-        f"{str(side)!r}, which describes {path.name!r}, is damaged ({why}). Delete it and read the "
-        "table with kind='reward', 'logprob' or 'implicit'."
-    )
+def _about(content: Any, said: str, advice: str = _AGAIN) -> Meta:
+    """Check that all is there that a table is put together by, and of what form it is."""
+    with reading(said, advice=advice):
+        for entry, kind in _FORMS.items():
+            if not isinstance(content[entry], kind):
+                raise TypeError(f"{entry} is no {kind.__name__}")
+        if content.get(_SUM, _own_sum(content)) != _own_sum(content):
+            raise ValueError("it does not say what was written")
+        for names in content["names"].values():
+            if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+                raise ValueError("a name is no text, or stands twice")
+        for coord in content["coords"].values():
+            known = coord["dim"] in (*DIMS, "category")
+            if not known or (
+                coord["dtype"] != _TEXT and np.dtype(coord["dtype"]).kind not in "biuf"
+            ):
+                raise ValueError("a coord has a dim or a dtype that no table has")
+    return dict(content)
 
 
 def _read_rows(path: Path, meta: Meta | None) -> pa.Table:

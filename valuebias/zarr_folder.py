@@ -160,7 +160,9 @@ def marked(folder: Path, block: str) -> dict[str, str] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{str(path)!r}, the mark of a block, is damaged. {_advice()}") from error
+        raise DamagedError(
+            f"{str(path)!r}, the mark of a block, is damaged. {_advice()}"
+        ) from error
 
 
 class _Folder(Store):
@@ -176,7 +178,7 @@ class _Folder(Store):
         self.root = root
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.root == other.root  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.root == other.root
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -217,6 +219,7 @@ class _Folder(Store):
         raise NotImplementedError
 
     async def delete(self, key: str) -> None:
+        """Remove a file, for Zarr."""
         raise NotImplementedError
 
     def _keys(self) -> Iterator[str]:
@@ -259,13 +262,16 @@ class SummedFolder(_Folder):
         self.sums: dict[str, str] = {}
 
     async def set(self, key: str, value: Buffer) -> None:
+        """Write a file, for Zarr."""
         self.write(key, value.as_numpy_array().data)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write a file that is not there, for Zarr."""
         if key not in self.sums:
             await self.set(key, value)
 
     async def delete(self, key: str) -> None:
+        """Remove a file, for Zarr."""
         if self.sums.pop(key, None) is not None:
             (self.root / key).unlink()
 
@@ -343,8 +349,8 @@ class CheckedFolder(_Folder):
         return None if known is None else self._equal(key, super().read(key), known)
 
     def _demand(self, key: str, content: bytes | None) -> bytes:
-        assert self.record is not None
-        return self._equal(key, content, self.record.sums[key])
+        sums = {} if self.record is None else self.record.sums
+        return self._equal(key, content, sums[key])
 
     def _equal(self, key: str, content: bytes | None, known: str) -> bytes:
         if content is None:
@@ -441,7 +447,7 @@ def note(folder: Path, name: str, content: Mapping[str, Any]) -> None:
 
 def open_checked(folder: Path) -> xr.Dataset:
     """Open a group; what is read of it later is checked then."""
-    store = CheckedFolder(folder)
+    store: Any = CheckedFolder(folder)
     return xr.open_dataset(
         store,
         engine="zarr",
@@ -479,7 +485,7 @@ def _is_damaged(record: Record, key: str, found: bytes | None) -> bool:
         return False
     try:
         return found is None or json.loads(found) != record.metadata[key]
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
 
 

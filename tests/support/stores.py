@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["contents", "finished"]
+__all__ = ["contents", "finished", "unseal"]
 
 
 def contents(store: Path) -> dict[str, bytes]:
@@ -24,6 +24,16 @@ def contents(store: Path) -> dict[str, bytes]:
                 content = json.dumps(record).encode()
             found[str(path.relative_to(store))] = content
     return found
+
+
+def unseal(store: Path) -> None:
+    """Make a store one of an earlier version, which had no checksums but those of scores."""
+    for file in store.rglob(".zmetadata"):
+        file.unlink()
+    for file in store.rglob(".zattrs"):
+        attrs = json.loads(file.read_bytes())
+        if attrs.pop("sha256", None) is not None:
+            file.write_text(json.dumps(attrs))
 
 
 def _undated(attrs: dict[str, Any]) -> dict[str, Any]:

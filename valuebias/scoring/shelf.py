@@ -103,7 +103,8 @@ class Shelf:
         """
         line = np.full(self.n_responses, np.nan, dtype=np.float32)
         for block in self.blocks:
-            if block.prompts.start <= prompt < block.prompts.stop and self.state(block) == "finished":
+            within = block.prompts.start <= prompt < block.prompts.stop
+            if within and self.state(block) == "finished":
                 content = (self.folder / self._key(block)).read_bytes()
                 chunk = np.frombuffer(content, dtype="<f4").reshape(self.shape)
                 line[block.responses] = chunk[prompt - block.prompts.start, : block.n_responses]
@@ -131,7 +132,7 @@ class Shelf:
             self._mark(block).unlink(missing_ok=True)
         digests = {}
         for key, values in self._chunks(block, scores, tokens).items():
-            content = values.astype("<f4").tobytes()
+            content = np.ascontiguousarray(values, dtype="<f4").reshape(-1).view(np.uint8).data
             digests[key] = sum_of(content)
             put(self.folder / key, content)
         put(self._mark(block), json.dumps(digests).encode())

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from valuebias.disk import put, written
 from valuebias.errors import ValueBiasError, ValueBiasWarning, some
 from valuebias.io import escape_texts, unescape_texts
 from valuebias.locks import only_one
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.provenance import record
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA, demand_unique
@@ -46,6 +47,7 @@ from valuebias.zarr_folder import (
 )
 
 __all__ = [
+    "LAZY",
     "Entry",
     "attrs_of",
     "group_of",
@@ -56,6 +58,9 @@ __all__ = [
     "open_store",
     "provenance_of",
 ]
+
+LAZY = ("score", "token_logprob")
+"""Arrays of a store of whole vocabularies that are read in parts."""
 
 _BY = "valuebias.score"
 _LOCK = ".zgroup"
@@ -205,8 +210,12 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     return Shelf(folder, 0)
 
 
-def _without_nul(texts: Iterable[str]) -> list[str]:
-    return [without_nul(text) if "\0" in text else text for text in texts]
+def _without_nul(texts: pd.Series[Any]) -> list[str]:
+    listed: list[str] = texts.tolist()
+    # All are looked through at once, because hardly ever is there any.
+    if "\0" not in "".join(listed):
+        return listed
+    return [without_nul(text) if "\0" in text else text for text in listed]
 
 
 def group_of(name: str) -> str:
@@ -288,9 +297,7 @@ def locked(path: Path, plan: Plan, entries: Sequence[Entry]) -> Iterator[None]:
 
 def _is_begun(path: Path) -> bool:
     """Tell whether a folder has nothing in it but what a kill leaves of a store's first moment."""
-    return all(
-        entry.name == _LOCK or entry.name.endswith(".part") for entry in path.iterdir()
-    )
+    return all(entry.name == _LOCK or entry.name.endswith(".part") for entry in path.iterdir())
 
 
 def _found(path: Path, plan: Plan) -> dict[str, Any] | None:
@@ -424,6 +431,8 @@ def _write(ds: xr.Dataset, store: Any, shape: tuple[int, int], *, tokens: int = 
         per_token = np.broadcast_to(np.float32(np.nan), (*ds["score"].shape, tokens))
         ds = ds.assign(token_logprob=(("model", "prompt", "response", "token"), per_token))
         encoding["token_logprob"] = {"chunks": (1, *shape, TOKENS), "compressors": None}
+    # Of a whole vocabulary Zarr would make dozens of chunks, and a file of each.
+    encoding |= {str(name): {"chunks": c.shape} for name, c in ds.coords.items() if c.size}
     escape_texts(ds).to_zarr(store, zarr_format=2, consolidated=False, encoding=encoding)
 
 
@@ -509,6 +518,7 @@ def _demand_same(
 
 def _demand_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
     """Refuse a group in which tokens have other texts, such as those of an earlier version."""
+    check_zarr(folder, lazily=LAZY)
     with open_checked(folder) as stored:
         found = unescape_texts(stored[["decoded"]].drop_encoding())["decoded"].to_numpy().tolist()
     if found != list(texts):

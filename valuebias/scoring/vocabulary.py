@@ -11,8 +11,9 @@ import xarray as xr
 from valuebias.atomic import restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.io import unescape_texts
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.scoring.shelf import Shelf
-from valuebias.scoring.store import attrs_of, groups_of
+from valuebias.scoring.store import LAZY, attrs_of, groups_of
 from valuebias.sums import DamagedError
 from valuebias.zarr_folder import open_checked
 
@@ -56,6 +57,7 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
     source = Path(path)
     if not restore(source):
         raise ValueBiasError(f"There is no store {str(source)!r}. Check the path.")
+    check_zarr(source, lazily=LAZY)
     nodes, todo, total = {}, 0, 0
     for name in sorted(groups_of(source)):
         folder = source / name
