@@ -14,6 +14,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import reading
+from valuebias.provenance import sha256
 
 __all__ = [
     "DamagedError",
@@ -30,6 +32,7 @@ __all__ = [
 
 SUM = "sha256"
 _SEAL = "sums.json"
+_AGAIN = "`valuebias check` lists all that is damaged."
 _TRAILER = b"valuebias-sha256"
 
 
@@ -68,11 +71,9 @@ def read_json(path: Path) -> dict[str, Any]:
     DamagedError
         If it cannot be read, or is not what was written.
     """
-    try:
+    with reading(path, advice=_AGAIN, kind=DamagedError):
         found = json.loads(path.read_bytes())
         right = isinstance(found, dict) and found.get(SUM, SUM) in (SUM, json_sum(found))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{str(path)!r} is damaged ({type(error).__name__}).") from error
     if not right:
         raise DamagedError(f"{str(path)!r} is damaged: it does not say what was written.")
     return dict(found)
@@ -97,7 +98,7 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     DamagedError
         If it is not what was written.
     """
-    try:
+    with reading(path, because="it is damaged or truncated", advice=_AGAIN, kind=DamagedError):
         with path.open("rb") as file:
             size = path.stat().st_size
             version = np.lib.format.read_magic(file)
@@ -113,10 +114,6 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
             body = values.reshape(-1).view(np.uint8).data
             file.readinto(body)
             rest = file.read()
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
-        raise DamagedError(
-            f"{str(path)!r} is damaged ({type(error).__name__}: {str(error)[:100]})."
-        ) from error
     if not rest:
         return values, False
     digest = hashlib.sha256(head)
@@ -146,7 +143,7 @@ def content_sum(ds: xr.Dataset) -> str:
 def seal_folder(folder: Path) -> None:
     """Write down the sums of all files in a folder, in a file ``sums.json`` among them."""
     sums = {
-        path.relative_to(folder).as_posix(): sum_of(path.read_bytes())
+        path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -166,7 +163,4 @@ def folder_is_whole(folder: Path) -> tuple[bool, list[str]]:
 
 
 def _is(path: Path, known: str) -> bool:
-    try:
-        return sum_of(path.read_bytes()) == known
-    except OSError:
-        return False
+    return path.is_file() and sha256(path) == known

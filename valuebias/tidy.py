@@ -23,7 +23,7 @@ from valuebias.sums import json_sum
 from valuebias.text import escape, has_surrogate, neutralise, restore
 from valuebias.untidy import CATEGORY, Meta, dataset
 
-__all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
+__all__ = ["described_by", "read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _KEY = b"valuebias"
 _TEXT = "text"
@@ -61,6 +61,15 @@ def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
         said = f"What {str(path)!r} says of itself"
         meta = _about(parse_json(packed, said, advice=_AGAIN), said)
     return dataset(table, meta=meta, kind=kind, name=str(path))
+
+
+def described_by(path: Path) -> Meta | None:
+    """Give what a Parquet file says of itself; None where it is a table of somebody's own."""
+    packed = (pq.read_metadata(path).metadata or {}).get(_KEY)
+    if packed is None:
+        return None
+    said = f"What {str(path)!r} says of itself"
+    return _about(parse_json(packed, said, advice=_AGAIN), said)
 
 
 def write_csv(ds: xr.Dataset, path: Path) -> None:

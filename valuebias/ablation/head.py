@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -131,8 +132,11 @@ class Head:
         if Path(path).suffix != ".npz":
             raise ValueBiasError(f"{os.fspath(path)!r} does not end in .npz. Rename it.")
         content = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        # Into memory first: where the disk fills up, an archive complains again when it is closed.
+        whole = io.BytesIO()
+        np.savez(whole, allow_pickle=False, **content)
         with atomic_path(path) as part:
-            np.savez(part, allow_pickle=False, **content)
+            part.write_bytes(whole.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Head:
