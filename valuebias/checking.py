@@ -140,8 +140,7 @@ def check(path: str | os.PathLike[str]) -> Check:
 
     Notes
     -----
-    Checksums are SHA-256; those of the arrays in ``.npz`` files are CRC-32. A block of scores that
-    is not finished is no damage: it is in the notes.
+    Checksums are SHA-256. A block of scores that is not finished is no damage: it is in the notes.
 
     Examples
     --------

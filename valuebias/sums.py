@@ -19,6 +19,8 @@ from valuebias.provenance import sha256
 
 __all__ = [
     "DamagedError",
+    "archive_bytes",
+    "archive_is_whole",
     "array_bytes",
     "content_sum",
     "folder_is_whole",
@@ -98,22 +100,22 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     DamagedError
         If it is not what was written.
     """
-    with reading(path, because="it is damaged or truncated", advice=_AGAIN, kind=DamagedError):
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            start = file.tell()
-            room = int(np.prod(shape, dtype=object)) * dtype.itemsize
-            known = dtype.kind == "f" and not fortran and version == (1, 0)
-            if not known or room < 0 or size - start not in (room, room + len(_TRAILER) + 32):
-                raise ValueError("its length or its header is wrong")
-            file.seek(0)
-            head = file.read(start)
-            values = np.empty(shape, dtype=dtype)
-            body = values.reshape(-1).view(np.uint8).data
-            file.readinto(body)
-            rest = file.read()
+    told = reading(path, because="it is damaged or truncated", advice=_AGAIN, kind=DamagedError)
+    with told, path.open("rb") as file:
+        size = path.stat().st_size
+        version = np.lib.format.read_magic(file)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+        room = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        known = dtype.kind == "f" and not fortran and version == (1, 0)
+        if not known or room < 0 or size - start not in (room, room + len(_TRAILER) + 32):
+            raise ValueError("its length or its header is wrong")
+        file.seek(0)
+        head = file.read(start)
+        values = np.empty(shape, dtype=dtype)
+        body = values.reshape(-1).view(np.uint8).data
+        file.readinto(body)
+        rest = file.read()
     if not rest:
         return values, False
     digest = hashlib.sha256(head)
@@ -121,6 +123,23 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     if rest != _TRAILER + digest.digest():
         raise DamagedError(f"{str(path)!r} is damaged: it does not hold what was written.")
     return values, True
+
+
+def archive_bytes(arrays: Mapping[str, npt.ArrayLike]) -> bytes:
+    """Give a ``.npz`` file whose comment, where archives end, is the sum of all before it."""
+    whole = io.BytesIO()
+    np.savez(whole, allow_pickle=False, **{name: np.asarray(a) for name, a in arrays.items()})
+    size = len(_TRAILER) + hashlib.sha256().digest_size
+    content = whole.getvalue()[:-2] + size.to_bytes(2, "little")
+    return content + _TRAILER + hashlib.sha256(content).digest()
+
+
+def archive_is_whole(path: Path, comment: bytes) -> bool | None:
+    """Tell whether an archive is what was written; None where it has no comment, and so no sum."""
+    if not comment:
+        return None
+    content = path.read_bytes()
+    return comment == _TRAILER + hashlib.sha256(content[: -len(comment)]).digest()
 
 
 def content_sum(ds: xr.Dataset) -> str:

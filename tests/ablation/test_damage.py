@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny_models
 import xarray as xr
+from damages import DAMAGES, cut
 from tiny_studies import bases, files, pairs, study
 
 import valuebias
@@ -17,19 +17,6 @@ from valuebias.ablation import Study
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-def cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-100])
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {"flip": flip, "cut": cut, "delete": Path.unlink}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +36,7 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return out, heads(folder).run(out, progress=False)
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("what", ["features/*.npy", "heads/*.npz"])
 def test_what_is_damaged_is_made_again_alone(
     folder: Path, made: tuple[Path, xr.Dataset], tmp_path: Path, what: str, damage: str
@@ -57,7 +44,7 @@ def test_what_is_damaged_is_made_again_alone(
     out = Path(shutil.copytree(made[0], tmp_path / "out"))
     assert valuebias.check(out).is_whole
     bad = sorted(out.glob(what))[0]
-    DAMAGE[damage](bad)
+    DAMAGES[damage](bad)
     before = files(out)
     if damage == "delete":
         again = heads(folder).run(out, progress=False)
@@ -105,14 +92,14 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return out, study(folder, quantities=[24]).run(out, progress=False)
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("what", ["step-*.npz", "done.json"])
 def test_of_a_trained_cell_only_what_is_damaged_is_made_again(
     folder: Path, trained: tuple[Path, xr.Dataset], tmp_path: Path, what: str, damage: str
 ) -> None:
     out = Path(shutil.copytree(trained[0], tmp_path / "out"))
     bad = sorted(out.glob(f"cells/*/{what}"))[0]
-    DAMAGE[damage](bad)
+    DAMAGES[damage](bad)
     before = files(out)
     if damage == "delete":
         again = study(folder, quantities=[24]).run(out, progress=False)

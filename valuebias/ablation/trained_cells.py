@@ -9,7 +9,6 @@ What is damaged counts as not there.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import tempfile
@@ -38,7 +37,7 @@ from valuebias.progress import progress_bar
 from valuebias.provenance import record
 from valuebias.scoring.compute import Job, Runner
 from valuebias.scoring.plan import Block
-from valuebias.sums import read_json, sealed
+from valuebias.sums import archive_bytes, read_json, sealed
 from valuebias.tuning import demand_training, on_cpu
 
 __all__ = ["demand_trainable", "trained_cells"]
@@ -250,10 +249,8 @@ class _Maker:
         n = len(self._instrument)
         loss, accuracy = measured((values[n::2] - values[n + 1 :: 2]).astype(np.float64))
         shape = (len(self._work.instrument), -1)
-        content = io.BytesIO()
-        np.savez(content, scores=values[:n].reshape(shape), loss=loss, accuracy=accuracy,
-                 held_out=values[n:].reshape(-1, 2))  # fmt: skip
-        put(file, content.getvalue())
+        found = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
+        put(file, archive_bytes({**found, "held_out": values[n:].reshape(-1, 2)}))
 
     def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
         """Compute rewards of the instrument, and then of each held-out pair's two answers."""

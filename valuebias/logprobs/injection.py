@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from valuebias.atomic import probe
 from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning, some
@@ -195,7 +196,10 @@ def _check_numbers(n_words: int, likeliest: float, seeds: Sequence[int]) -> None
 def _place(store: str | PathLike[str] | None) -> Iterator[Path]:
     """Give the folder to keep things in, or one that is removed in the end."""
     if store is not None:
-        yield Path(store).expanduser()
+        place = Path(store).expanduser()
+        if not place.exists():
+            probe(place, folder=True)
+        yield place
         return
     with tempfile.TemporaryDirectory(prefix="valuebias-") as folder:
         yield Path(folder)
