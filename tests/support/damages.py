@@ -1,4 +1,4 @@
-"""Damage of the kinds that disks and copies do: a bit, an end that is missing, a file that is gone."""
+"""Damage as disks and copies do it: a bit, an end that is missing, a file that is gone."""
 
 from __future__ import annotations
 
