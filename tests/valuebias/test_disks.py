@@ -1,4 +1,4 @@
-"""Disks that are full, nearly full or read-only: every writer says so, and leaves what was there."""
+"""Full, nearly full and read-only disks: every writer says so, and leaves what was there."""
 
 from __future__ import annotations
 
