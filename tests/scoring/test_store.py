@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,21 @@ def stopped(models: object, store: Path, after: int, **options: Any) -> None:
         assert "run the same call again" in caught.value.__notes__[0]
 
 
+def parts(made: xr.Dataset | xr.DataTree) -> list[xr.Dataset]:
+    """Give scores as datasets: those of a tree one by one, its root first."""
+    if isinstance(made, xr.Dataset):
+        return [made]
+    return [made.to_dataset(), *(group.to_dataset() for group in made.children.values())]
+
+
+def undated(ds: xr.Dataset) -> dict[str, Any]:
+    """Give attributes apart from when they were written."""
+    attrs = dict(ds.attrs)
+    attrs["provenance"] = json.loads(attrs["provenance"])
+    assert attrs["provenance"].pop("date")
+    return attrs
+
+
 KINDS = [("a", "reward", WORDS), ("lm", "logprob", WORDS)]
 KINDS += [("a", "reward", "vocabulary"), ("lm", "logprob", "vocabulary")]
 
@@ -127,8 +143,26 @@ class TestResume:
         assert contents(store) == contents(tmp_path / "whole.zarr")
         xr.testing.assert_equal(resumed, whole)
 
-    def test_in_memory_is_the_same(self, models: dict[str, Model], store: Path) -> None:
-        xr.testing.assert_equal(score(models["a"]), score(models["a"], store))
+    @pytest.mark.parametrize(("name", "kind", "lexicon"), KINDS)
+    def test_in_memory_is_the_same_and_writes_nothing(
+        self,
+        models: dict[str, Model],
+        store: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        kind: str,
+        lexicon: Any,
+    ) -> None:
+        twin = Model(models[name].source, name="org/twin", base="org/other-2b")
+        asked = {"kind": kind, "lexicon": lexicon}
+        kept = score([models[name], twin], store, **asked)
+        monkeypatch.setattr(tempfile, "tempdir", str(store / "nowhere"))
+        held = score([models[name], twin], **asked)
+        assert [undated(part) for part in parts(held)] == [undated(part) for part in parts(kept)]
+        for one, other in zip(parts(held), parts(kept), strict=True):
+            xr.testing.assert_identical(
+                one.drop_attrs(deep=False), other.load().drop_attrs(deep=False)
+            )
 
     def test_when_finished_loads_no_model(self, models: dict[str, Model], store: Path) -> None:
         first = score(models["a"], store)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from valuebias.errors import ValueBiasError
 from valuebias.scoring.compute import Job
+from valuebias.scoring.keeping import Held
 from valuebias.scoring.plan import Block, Plan
 from valuebias.scoring.prepare import Prepared
 from valuebias.scoring.shelf import Shelf
@@ -32,13 +33,15 @@ class Finisher:
         What is asked.
     model : Prepared
         Of whom.
-    shelf : Shelf
+    shelf : Shelf or Held
         Where the scores go.
     vocabulary : pandas.DataFrame
         The model's tokens, where they are the responses.
     """
 
-    def __init__(self, plan: Plan, model: Prepared, shelf: Shelf, vocabulary: pd.DataFrame) -> None:
+    def __init__(
+        self, plan: Plan, model: Prepared, shelf: Shelf | Held, vocabulary: pd.DataFrame
+    ) -> None:
         self._plan = plan
         self._model = model
         self._shelf = shelf
@@ -97,8 +100,8 @@ class Finisher:
         raise ValueBiasError(
             f"The model {self._model.name!r} in {dtype} gives {scores[row, column]} for the word "
             f"{word!r} after the prompt {str(prompt)!r}, and for {wrong.sum():,} of the "
-            f"{wrong.size:,} pairs computed with it; expected finite numbers. {advice} What was "
-            "finished before is kept."
+            f"{wrong.size:,} pairs computed with it; expected finite numbers. {advice}"
+            + (" What was finished before is kept." if self._shelf.lasting else "")
         )
 
 

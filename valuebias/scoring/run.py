@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -19,16 +18,13 @@ from valuebias.backends import memory
 from valuebias.backends.base import Backend, LoadedModel
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
-from valuebias.io import read
 from valuebias.provenance import versions
 from valuebias.scoring import bases
 from valuebias.scoring.compute import NO_TOKENS, Job, Runner, Tokenised
 from valuebias.scoring.finish import Finisher
+from valuebias.scoring.keeping import InMemory, Keeper, OnDisk
 from valuebias.scoring.plan import Block, Kind, Plan, Words, make_plan
 from valuebias.scoring.prepare import Prepared, prepare
-from valuebias.scoring.shelf import Shelf
-from valuebias.scoring.store import locked, note_run, open_group, open_store, provenance_of
-from valuebias.scoring.vocabulary import read_vocabulary
 from valuebias.scoring.watch import Watch, watched
 
 __all__ = ["score"]
@@ -174,13 +170,11 @@ def score(
             f"The backend {engine.name!r} does not compute {kind!r} scores, only "
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
-    with _place(store) as path:
-        prepared = prepare(plan, engine, kept=store is not None)
-        _fill(path, plan, engine, prepared, budget=budget, progress=progress)
-        if plan.words is not None:
-            return read(path)
-        tree = read_vocabulary(path)
-        return tree if store is not None else tree.load()
+    keeper: Keeper = InMemory(plan) if store is None else OnDisk(_path(store), plan)
+    prepared = prepare(plan, engine, kept=store is not None)
+    with _told_where(store):
+        _fill(keeper, plan, engine, prepared, budget=budget, progress=progress)
+    return keeper.scores()
 
 
 def _check_budget(budget: int | None) -> None:
@@ -188,13 +182,7 @@ def _check_budget(budget: int | None) -> None:
         raise ValueBiasError(f"budget is {budget!r}; expected a number of tokens, such as 512.")
 
 
-@contextmanager
-def _place(store: Store | None) -> Iterator[Path]:
-    """Give the store's path, or that of one that is removed in the end."""
-    if store is None:
-        with tempfile.TemporaryDirectory(prefix="valuebias-") as folder:
-            yield Path(folder) / "scores.zarr"
-        return
+def _path(store: Store) -> Path:
     path = Path(store)
     if path.suffix != ".zarr":
         raise ValueBiasError(
@@ -203,18 +191,24 @@ def _place(store: Store | None) -> Iterator[Path]:
         )
     if not path.exists():
         probe(path, folder=True)
+    return path
+
+
+@contextmanager
+def _told_where(store: Store | None) -> Iterator[None]:
+    """Say in an interruption where what was finished is."""
     try:
-        yield path
+        yield
     except KeyboardInterrupt as stopped:
-        if path.exists():
+        if store is not None and Path(store).exists():
             stopped.add_note(
-                f"What was finished is kept in {str(path)!r}; run the same call again to go on."
+                f"What was finished is kept in {str(store)!r}; run the same call again to go on."
             )
         raise
 
 
 def _fill(
-    path: Path,
+    keeper: Keeper,
     plan: Plan,
     engine: Backend,
     prepared: Sequence[Prepared],
@@ -222,25 +216,22 @@ def _fill(
     budget: int | None,
     progress: bool,
 ) -> None:
-    """Score what the store lacks, model by model."""
+    """Score what is missing, model by model."""
     entries = [model.entry for model in prepared]
     total = sum(model.weight * model.pairs(plan) for model in prepared)
     with (
-        locked(path, plan, entries),
+        keeper.opened(entries),
         memory.set_aside(),
         watched(shown=progress, n_models=len(prepared), work=total) as watch,
     ):
-        shelves = open_store(path, plan, entries)
-        stored = provenance_of(path).get("models", [])
         known = {model.name: model.entry.coords.get("base", "") for model in prepared}
-        known |= {entry["name"]: entry["coords"].get("base", "") for entry in stored}
+        known |= {entry["name"]: entry["coords"].get("base", "") for entry in keeper.stored()}
         bases.warn(known, stacklevel=3)
         for model in prepared:
             vocabulary = NO_TOKENS
             if plan.words is None:
                 vocabulary = model.tokeniser().vocabulary()
-                shelves[model.name] = open_group(path, plan, model.entry, vocabulary)
-            shelf = shelves[model.name]
+            shelf = keeper.shelf(model.entry, vocabulary)
             todo = shelf.missing()
             watch.model(
                 model.name,
@@ -253,7 +244,7 @@ def _fill(
                 source = Tokenised(plan, model.tokeniser(), vocabulary)
                 finish = Finisher(plan, model, shelf, vocabulary)
                 with (
-                    _loaded(engine, model, shelf, budget) as runner,
+                    _loaded(engine, model, keeper, budget) as runner,
                     closing(_jobs(source, todo)) as jobs,
                 ):
                     _work_off(jobs, runner, finish, watch)
@@ -261,13 +252,15 @@ def _fill(
 
 
 @contextmanager
-def _loaded(engine: Backend, model: Prepared, shelf: Shelf, budget: int | None) -> Iterator[Runner]:
-    """Load a model, and note in the store what it runs on."""
+def _loaded(
+    engine: Backend, model: Prepared, keeper: Keeper, budget: int | None
+) -> Iterator[Runner]:
+    """Load a model, and note what it runs on."""
     source = model.resolved.source
     loaded = engine.load(source)
     try:
         runner = Runner(loaded, name=model.name, kind=source.kind, budget=budget)
-        note_run(shelf.folder, model.name, _run_record(loaded, runner.budget))
+        keeper.note_run(model.name, _run_record(loaded, runner.budget))
         memory.release()
         yield runner
     finally:

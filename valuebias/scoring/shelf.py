@@ -41,6 +41,9 @@ class Shelf:
         The model's index along the dim model.
     """
 
+    lasting = True
+    """Whether what is finished is there for a later run."""
+
     def __init__(self, folder: Path, row: int) -> None:
         self.folder = folder
         self.row = row

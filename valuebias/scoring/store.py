@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -49,14 +50,20 @@ from valuebias.zarr_folder import (
 __all__ = [
     "LAZY",
     "Entry",
+    "about",
     "attrs_of",
+    "begun",
+    "demand_groups",
     "group_of",
     "groups_of",
+    "laid_out",
+    "laid_out_group",
     "locked",
     "note_run",
     "open_group",
     "open_store",
     "provenance_of",
+    "root_attrs",
 ]
 
 LAZY = ("score", "token_logprob")
@@ -126,14 +133,7 @@ def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, Sh
     clear_leftovers(path)
     found = _found(path, plan)
     if found is None:
-        about = None if plan.lexicon is None else plan.lexicon.about()
-        scoring = {
-            "settings": plan.settings(),
-            "prompts": {"name": plan.prompts.name, "citation": plan.prompts.citation},
-            "lexicon": about,
-        }
-        # Through JSON and back, so that it compares equal with what is read from a store.
-        found = json.loads(json.dumps(record(details={"by": _BY, "scoring": scoring})))
+        found = begun(plan)
     _demand_same(path, found["scoring"]["settings"], plan.settings(), "")
     if plan.words is None:
         found["groups"] = _present_groups(path, found)
@@ -145,12 +145,24 @@ def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, Sh
         if entry.name in stored:
             _demand_same(path, stored[entry.name]["settings"], entry.settings, entry.name)
             _describe(stored[entry.name], entry)
-    models += [_about(entry) for entry in entries if entry.name not in stored]
+    models += [about(entry) for entry in entries if entry.name not in stored]
     shape = _shape(path) or block_shape(plan, len(plan.words))
     tokens = _tokens(path) or (1 if plan.kind == "logprob" else 0)
-    _lay_out(path, _blank(plan, found, plan.words), shape, tokens=tokens)
+    _lay_out(path, laid_out(plan, found, plan.words), shape, tokens=tokens)
     rows = {entry["name"]: row for row, entry in enumerate(models)}
     return {entry.name: Shelf(path, rows[entry.name]) for entry in entries}
+
+
+def begun(plan: Plan) -> dict[str, Any]:
+    """Say of a plan's scores, before there are any, what they are made with."""
+    about = None if plan.lexicon is None else plan.lexicon.about()
+    scoring = {
+        "settings": plan.settings(),
+        "prompts": {"name": plan.prompts.name, "citation": plan.prompts.citation},
+        "lexicon": about,
+    }
+    # Through JSON and back, so that it compares equal with what is read from a store.
+    return dict(json.loads(json.dumps(record(details={"by": _BY, "scoring": scoring}))))
 
 
 def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -> Shelf:
@@ -181,7 +193,7 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     texts = _without_nul(vocabulary["text"])
     root = provenance_of(path)
     details = {name: root[name] for name in root if name != "groups"}
-    details |= {"models": [_about(entry)]}
+    details |= {"models": [about(entry)]}
     listed = folder.name in root.get("groups", [])
     if listed:
         clear_leftovers(folder)
@@ -198,12 +210,8 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
         # A kill left it, before it was listed and so before anything in it was scored.
         with written(folder):
             shutil.rmtree(folder)
-    tokens = _without_nul(vocabulary["token"])
-    ds = _blank(plan, details, tokens).assign_coords(
-        token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
-        decoded=("response", np.array(texts, dtype="U")),
-    )
-    shape = (_shape(folder) if listed else None) or block_shape(plan, len(tokens))
+    ds = laid_out_group(plan, details, vocabulary)
+    shape = (_shape(folder) if listed else None) or block_shape(plan, len(vocabulary))
     _lay_out(folder, ds, shape, seen=listed)
     if not listed:
         _write_root(path, plan, {**root, "groups": [*root.get("groups", []), folder.name]})
@@ -237,6 +245,17 @@ def group_of(name: str) -> str:
     'google--gemma-2-2b-it'
     """
     return name.replace("/", "--")
+
+
+def demand_groups(plan: Plan, entries: Sequence[Entry]) -> None:
+    """Refuse models that would share the group of a vocabulary."""
+    if plan.words is not None:
+        return
+    groups: dict[str, list[str]] = {}
+    for entry in entries:
+        groups.setdefault(group_of(entry.name), []).append(group_of(entry.name))
+    for group, names in groups.items():
+        demand_unique(names, f"model whose group is named {group!r},")
 
 
 def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
@@ -285,9 +304,7 @@ def locked(path: Path, plan: Plan, entries: Sequence[Entry]) -> Iterator[None]:
         If something else lies there, models would share a group, or another process is writing to
         the store.
     """
-    if plan.words is None:
-        for group, names in _groups(entries).items():
-            demand_unique(names, f"model whose group is named {group!r},")
+    demand_groups(plan, entries)
     if restore(path) and not (path.is_dir() and _is_begun(path)):
         # Raises, unless it is ours.
         _found(path, plan)
@@ -327,10 +344,15 @@ def _present_groups(path: Path, found: Mapping[str, Any]) -> list[str]:
     return [name for name in names if (path / name).is_dir()]
 
 
+def root_attrs(plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what scores of whole vocabularies say of themselves, beside those of each model."""
+    attrs = {"schema": SCHEMA, "kind": plan.kind, "units": KINDS[plan.kind]}
+    return attrs | {"provenance": json.dumps(found, sort_keys=True)}
+
+
 def _write_root(path: Path, plan: Plan, found: Mapping[str, Any]) -> None:
     """Write what a store of whole vocabularies says of itself, unless it says so already."""
-    attrs = {"schema": SCHEMA, "kind": plan.kind, "units": KINDS[plan.kind]}
-    attrs["provenance"] = json.dumps(found, sort_keys=True)
+    attrs = root_attrs(plan, found)
     for name, content in ((".zgroup", {"zarr_format": 2}), (".zattrs", sealed(attrs))):
         wanted = json.dumps(content, indent=2).encode()
         place = path / name
@@ -361,7 +383,7 @@ def _describe(stored: dict[str, Any], entry: Entry) -> bool:
     What the user gives goes before what the store says, and that before what files say.
     """
     before = json.dumps(stored, sort_keys=True)
-    now = _about(entry)
+    now = about(entry)
     given = {name: now["coords"][name] for name in entry.stated}
     coords = now["coords"] | stored["coords"] | given
     if coords.get("base") != stored["coords"].get("base"):
@@ -399,10 +421,17 @@ def _warn_damaged(path: Path, pieces: Sequence[str]) -> None:
         )
 
 
-def _blank(plan: Plan, provenance: Mapping[str, Any], responses: Sequence[str]) -> xr.Dataset:
-    """Lay a dataset out that has no scores yet."""
+def laid_out(
+    plan: Plan,
+    provenance: Mapping[str, Any],
+    responses: Sequence[str],
+    scores: npt.NDArray[np.float32] | None = None,
+) -> xr.Dataset:
+    """Lay a dataset out, with scores of shape (model, prompt, response) or yet without any."""
     models = provenance["models"]
-    shape = (len(models), len(plan.prompts), len(responses))
+    if scores is None:
+        shape = (len(models), len(plan.prompts), len(responses))
+        scores = np.broadcast_to(np.float32(np.nan), shape)
     table = pd.DataFrame([entry["coords"] for entry in models])
     counts = [entry["n_tokens"] for entry in models if entry.get("n_tokens")]
     words = None
@@ -410,7 +439,7 @@ def _blank(plan: Plan, provenance: Mapping[str, Any], responses: Sequence[str]) 
         index = pd.Series(responses, dtype=object)
         words = pd.DataFrame({"n_tokens": np.mean(counts, axis=0)}).set_axis(index, axis=0)
     return assemble(
-        np.broadcast_to(np.float32(np.nan), shape),
+        scores,
         models=table.set_axis([entry["name"] for entry in models], axis=0),
         prompts=plan.prompts,
         lexicon=plan.lexicon,
@@ -418,6 +447,20 @@ def _blank(plan: Plan, provenance: Mapping[str, Any], responses: Sequence[str]) 
         words=words,
         kind=plan.kind,
         provenance=provenance,
+    )
+
+
+def laid_out_group(
+    plan: Plan,
+    provenance: Mapping[str, Any],
+    vocabulary: pd.DataFrame,
+    scores: npt.NDArray[np.float32] | None = None,
+) -> xr.Dataset:
+    """Lay the dataset of a model's whole vocabulary out."""
+    ds = laid_out(plan, provenance, _without_nul(vocabulary["token"]), scores)
+    return ds.assign_coords(
+        token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
+        decoded=("response", np.array(_without_nul(vocabulary["text"]), dtype="U")),
     )
 
 
@@ -452,10 +495,11 @@ def _tokens(path: Path) -> int:
         return 0
 
 
-def _about(entry: Entry) -> dict[str, Any]:
+def about(entry: Entry) -> dict[str, Any]:
+    """Say what a store says of a model."""
     # Through JSON and back, so that it compares equal with what is read from a store.
-    about = {name: value for name, value in asdict(entry).items() if name != "stated"}
-    return dict(json.loads(json.dumps(about | {"runs": []})))
+    known = {name: value for name, value in asdict(entry).items() if name != "stated"}
+    return dict(json.loads(json.dumps(known | {"runs": []})))
 
 
 def provenance_of(path: Path) -> dict[str, Any]:
@@ -530,10 +574,3 @@ def _demand_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
             "left out the space that a SentencePiece token begins with, and texts are what models "
             "are joined on: score it again, in another store."
         )
-
-
-def _groups(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for entry in entries:
-        groups.setdefault(group_of(entry.name), []).append(group_of(entry.name))
-    return groups
