@@ -125,7 +125,7 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     return values, True
 
 
-def archive_bytes(arrays: Mapping[str, npt.ArrayLike]) -> bytes:
+def archive_bytes(arrays: Mapping[str, Any]) -> bytes:
     """Give a ``.npz`` file whose comment, where archives end, is the sum of all before it."""
     whole = io.BytesIO()
     np.savez(whole, allow_pickle=False, **{name: np.asarray(a) for name, a in arrays.items()})
