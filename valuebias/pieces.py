@@ -202,8 +202,9 @@ def _look_at_older(folder: Path, found: Findings) -> None:
     from valuebias.zarr_folder import metadata_of
 
     attrs: dict[str, Any] = {}
-    with found.told(folder / ".zattrs"):
-        attrs = metadata_of(folder, ".zattrs")
+    if (folder / ".zattrs").exists():
+        with found.told(folder / ".zattrs"):
+            attrs = metadata_of(folder, ".zattrs")
     if _kind(attrs) == "fit":
         _look_at_fit(folder, found)
         return
@@ -329,6 +330,10 @@ def _look_at_csv(path: Path, found: Findings, *, asked: bool) -> None:
 
 
 def _look_at_array(path: Path, found: Findings, *, asked: bool) -> None:
+    if path.parent.name != "features":
+        if asked:
+            found.unsummed.append((path, _OWN))
+        return
     found.kinds.add("study")
     with found.told(path):
         if read_array(path)[1]:
@@ -339,6 +344,9 @@ def _look_at_array(path: Path, found: Findings, *, asked: bool) -> None:
 
 def _look_at_archive(path: Path, found: Findings, *, asked: bool) -> None:
     """Look at a head or a checkpoint."""
+    ours = path.parent.name == "heads" or path.parent.parent.name == "cells"
+    if not (asked or ours):
+        return
     found.kinds.add("study")
     with found.told(path), zipfile.ZipFile(path) as archive:
         whole = archive_is_whole(path, archive.comment)
