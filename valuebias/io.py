@@ -47,11 +47,20 @@ from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
 
-__all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts", "write"]
+__all__ = [
+    "SUM_OF_CONTENT",
+    "demand_zarr",
+    "escape_texts",
+    "read",
+    "read_scores",
+    "unescape_texts",
+    "write",
+]
 
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
-_SUM = "valuebias_sha256"
+SUM_OF_CONTENT = "valuebias_sha256"
+"""The attribute in which netCDF has the sum of all else."""
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
@@ -163,11 +172,11 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
             # Times would be guessed from attributes named 'units'; the contract has none.
             with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
                 ds = stored.load()
-        expected = ds.attrs.pop(_SUM, None)
+        expected = ds.attrs.pop(SUM_OF_CONTENT, None)
         if expected is not None and expected != content_sum(ds):
             raise ValueError(
                 "its contents differ from its checksum; if they were changed on purpose, delete "
-                f"the attribute {_SUM!r}"
+                f"the attribute {SUM_OF_CONTENT!r}"
             )
         ds = unescape_texts(ds.drop_encoding())
     return _of_kind(ds, kind, path)
@@ -256,7 +265,7 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     content = io.BytesIO()
     try:
         made = escape_texts(ds)
-        made = made.assign_attrs({_SUM: content_sum(made)})
+        made = made.assign_attrs({SUM_OF_CONTENT: content_sum(made)})
         made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error

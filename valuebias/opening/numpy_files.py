@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from valuebias.errors import ValueBiasError, shown
 from valuebias.opening.limits import RefusedFileError, check_size
+from valuebias.sums import archive_is_whole
 
 __all__ = ["load_array", "load_arrays"]
 
@@ -89,6 +90,8 @@ def load_arrays(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str,
     where = Path(path)
     try:
         with zipfile.ZipFile(where) as archive:
+            if archive_is_whole(where, archive.comment) is False:
+                raise ValueError("it does not hold what was written")
             return {name: _member(archive, f"{name}.npy", where) for name in names}
     except RefusedFileError:
         raise
