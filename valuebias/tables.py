@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, shown
+from valuebias.opening.yaml_text import parse_yaml
 
 __all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
 
@@ -94,9 +94,11 @@ def parse_csv(text: str, name: str) -> tuple[list[str], list[list[str]]]:
     if len(lines) < 2:
         raise ValueBiasError(f"{name!r} has no rows below its header.")
     header = [cell.strip() for cell in lines[0][1]]
+    seen: set[str] = set()
     for column in header:
-        if header.count(column) > 1:
-            raise ValueBiasError(f"{name!r} has two columns called {column!r}. Rename one.")
+        if column in seen:
+            raise ValueBiasError(f"{name!r} has two columns called {shown(column)}. Rename one.")
+        seen.add(column)
     for line, row in lines[1:]:
         if len(row) != len(header):
             raise ValueBiasError(
@@ -122,13 +124,10 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ValueBiasError
-        If the file cannot be read, is empty, or is no YAML.
+        If the file cannot be read, is empty, is no YAML, has a key twice, or stands for more than
+        a file of its size can mean.
     """
-    name = os.fspath(path)
-    try:
-        return yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ValueBiasError(f"{name!r} is no valid YAML: {error}") from error
+    return parse_yaml(read_text(path), os.fspath(path))
 
 
 def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:

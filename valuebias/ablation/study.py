@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-import yaml
 
 from valuebias.ablation.preferences import Preferences, check_disjoint, preferences
 from valuebias.ablation.settings import as_settings
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.opening.yaml_text import parse_yaml
 from valuebias.scoring.models import Model, read_models
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ class Study:
         """
         where = Path(path)
         try:
-            content = yaml.safe_load(where.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ValueBiasError(f"The study {str(path)!r} cannot be read: {error}.") from error
+            content = parse_yaml(where.read_text(encoding="utf-8"), str(path))
+        except (OSError, ValueError) as error:
+            raise ValueBiasError(f"The study {str(path)!r} cannot be read: {error}") from error
         known = [field.name for field in fields(cls)]
         if not isinstance(content, Mapping):
             raise ValueBiasError(f"The study {str(path)!r} is no mapping; expected {known}.")

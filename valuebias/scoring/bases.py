@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from valuebias.backends.gguf_files import read_gguf
 from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.opening.yaml_text import parse_yaml
 from valuebias.scoring.models import path_of
 
 __all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stated_base", "warn"]
@@ -207,8 +206,8 @@ def _of_card(path: Path) -> str:
     try:
         lines = path.read_text(encoding="utf-8").lstrip("\ufeff").splitlines()
         end = lines.index("---", 1) if lines[:1] == ["---"] else 0
-        front = yaml.safe_load("\n".join(lines[1:end]))
-    except (OSError, ValueError, yaml.YAMLError):
+        front = parse_yaml("\n".join(lines[1:end]), path.name)
+    except (OSError, ValueError):
         return ""
     stated = front.get("base_model") if isinstance(front, Mapping) else None
     if isinstance(stated, list):
