@@ -127,10 +127,10 @@ class _Worker:
 
     def standardised(self, key: str, values: Array, name: str) -> Array:
         if self.known is None:
-            mean = values.mean(axis=0)
-            n = len(values) - 1
-            sd = np.sqrt(((values - mean) ** 2).sum() / n) if name == "scale" else np.float64(1)
-            self.learnt[key] = (float(mean), float(sd))
+            centre, spread = float(values.mean()), 1.0
+            if name == "scale":
+                spread = float(np.sqrt(((values - centre) ** 2).sum() / (len(values) - 1)))
+            self.learnt[key] = (centre, spread)
         mean, sd = self.remembered(key, 2)
         return np.asarray((values - mean) / sd)
 
@@ -144,8 +144,8 @@ class _Worker:
             }
         found = np.asarray(poly(values, degree, _state=state), dtype=np.float64)
         alpha, norms = state["alpha"], state["norms2"]
-        numbers = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
-        self.learnt[key] = tuple(map(float, numbers))
+        made = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
+        self.learnt[key] = tuple(map(float, made))
         return found
 
     def remembered(self, key: str, n: int) -> tuple[float, ...]:

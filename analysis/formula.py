@@ -114,9 +114,7 @@ class ModelDesign:
     def of_models(self, keep: NDArray[np.intp]) -> ModelDesign:
         """Give the design of some of the models, coded as before."""
         coded = {name: columns[keep] for name, columns in self.coded.items()}
-        return replace(
-            self, matrix=self.matrix[keep], models=self.models.iloc[keep], coded=coded
-        )
+        return replace(self, matrix=self.matrix[keep], models=self.models.iloc[keep], coded=coded)
 
     @property
     def column_names(self) -> list[str]:
@@ -328,10 +326,11 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
     values, state = compute(expression, models)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
+        rows = models.index[np.flatnonzero(bad)]
         raise ValueBiasError(
-            f"term {expression!r} is not finite for {int(bad.sum())} of {len(models)} "
-            f"{_rows_of(models)}: {some(map(str, models.index[bad]))}. Give these a value or leave "
-            "the term out."
+            f"term {expression!r} is not finite for {len(rows)} of {len(models)} "
+            f"{_rows_of(models)}: {some(map(str, rows))}. Give these a value or leave the term "
+            "out."
         )
     scale = values.std(axis=0)
     if (scale < _RANK_TOLERANCE * (1 + np.abs(values).max(axis=0))).any():

@@ -166,9 +166,7 @@ def _factor(
         factor = Factor(expression, levels, labels=labels)
         return factor, factor.code(models)
     centre, scale = _numbers(stored, f"unit_{k}", (2, len(labels)))
-    state = {
-        str(key): tuple(map(float, numbers)) for key, numbers in dict(entry["state"]).items()
-    }
+    state = {str(key): tuple(map(float, numbers)) for key, numbers in dict(entry["state"]).items()}
     inputs = tuple(_texts(entry["inputs"]))
     columns = _numbers(stored, f"columns_{k}", (len(models), len(labels)))
     return Factor(expression, (), state, centre, scale, labels, inputs), columns

@@ -20,6 +20,11 @@ class ValueBiasError(ValueError):
     Its message says what was found, what was expected and what to do. One of more than 2,000
     characters is cut in the middle.
 
+    Parameters
+    ----------
+    *args : object
+        The message.
+
     Examples
     --------
     >>> issubclass(ValueBiasError, ValueError)

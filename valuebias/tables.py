@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from valuebias.errors import ValueBiasError, shown
-from valuebias.opening.yaml_text import parse_yaml
+from valuebias.opening.yaml_text import check_length, parse_yaml
 
 __all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
 
@@ -127,7 +127,12 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
         If the file cannot be read, is empty, is no YAML, has a key twice, or stands for more than
         a file of its size can mean.
     """
-    return parse_yaml(read_text(path), os.fspath(path))
+    name = os.fspath(path)
+    try:
+        check_length(Path(path).stat().st_size, name)
+    except OSError:
+        pass  # which `read_text` explains
+    return parse_yaml(read_text(path), name)
 
 
 def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:

@@ -242,9 +242,7 @@ def replaced(file: h5py.File, **how: Any) -> None:
         (lambda f: f.create_dataset("x", (10**12,), "f8", chunks=(1000,)), "declares|pieces"),
         (lambda f: f.create_dataset("x", (10**7,), "f4", chunks=(1,)), "1,000,000 pieces"),
         (
-            lambda f: f.create_dataset(
-                "x", (1,), "f8", chunks=(5 * 10**8,), maxshape=(None,)
-            ),
+            lambda f: f.create_dataset("x", (1,), "f8", chunks=(5 * 10**8,), maxshape=(None,)),
             "declares 4 GB",
         ),
         (lambda f: f["score"].attrs.__setitem__("c", np.zeros(1, "c16")), "attribute 'c'"),

@@ -12,14 +12,17 @@ from typing import Any
 import yaml
 
 from valuebias.errors import ValueBiasError, shown
+from valuebias.foreign import reading, told
 
-__all__ = ["parse_yaml"]
+__all__ = ["LONGEST", "check_length", "parse_yaml"]
 
-_LONGEST = 8 * 1024**2
+LONGEST = 8 * 1024**2
+"""How many bytes or characters of YAML are read."""
 _DEPTH = 50
-_ENTRIES = 400_000
+_ENTRIES = 200_000
 _NUMBER = 400
-_SAID = 300
+_SAID = 200
+_MERGE = "tag:yaml.org,2002:merge"
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Starts = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
@@ -29,18 +32,41 @@ _Ends = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 class _Loader(_Base):  # type: ignore[misc]
     """Makes plain data: no key twice, and no number that takes hours to work out."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.looked_at: dict[int, yaml.MappingNode] = {}
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Say where a value stands that cannot be made, such as the 32nd of a month."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, OverflowError, LookupError, AttributeError) as error:
+            value = shown(getattr(node, "value", ""))
+            raise yaml.MarkedYAMLError(
+                problem=f"{value} cannot be read ({told(error)})", problem_mark=node.start_mark
+            ) from error
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Look for a key that stands twice before keys of other mappings are merged in."""
+        if id(node) not in self.looked_at:
+            self.looked_at[id(node)] = node
+            self._demand_once(node)
+        super().flatten_mapping(node)
+
+    def _demand_once(self, node: Any) -> None:
         seen = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if (key.tag, key.value) in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {shown(key.value)} stands there twice",
-                        problem_mark=key.start_mark,
-                    )
-                seen.add((key.tag, key.value))
-        made: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
-        return made
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {shown(key)} stands there a second time",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key)
 
     def number(self, node: Any) -> Any:
         if len(node.value) > _NUMBER:
@@ -50,7 +76,15 @@ class _Loader(_Base):  # type: ignore[misc]
         whole = node.tag.endswith("int")
         return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
 
+    def other(self, node: Any) -> Any:
+        raise yaml.MarkedYAMLError(
+            problem=f"the tag {shown(node.tag)} names a type of its own, where only plain texts, "
+            "numbers, lists and mappings are read",
+            problem_mark=node.start_mark,
+        )
 
+
+_Loader.add_constructor(None, _Loader.other)
 for _tag in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.number)
 
@@ -74,74 +108,79 @@ def parse_yaml(text: str, name: str) -> Any:
     ------
     ValueBiasError
         If it is no YAML, names a type of Python's, has a key twice, is longer than 8 MB, nested
-        more than 50 deep, or stands for more than 400,000 entries.
+        more than 50 deep, or stands for more than 200,000 entries.
 
     Examples
     --------
     >>> parse_yaml("a: [1, two]", "x.yaml")
     {'a': [1, 'two']}
+    >>> parse_yaml("a: 1\\na: 2", "x.yaml")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: Line 2 of 'x.yaml' is no valid YAML: the key 'a' stands there a
+    second time. Correct it; what is text may be quoted.
     """
-    if len(text) > _LONGEST:
+    check_length(len(text), name)
+    advice = "Correct it; what is text may be quoted."
+    with reading(repr(name), because="it is no valid YAML", advice=advice):
+        try:
+            _check(text, name)
+            return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, with fewer types
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f"Line {mark.line + 1} of {name!r}" if mark is not None else repr(name)
+            said = str(error.problem or error.context or "it cannot be understood")[:_SAID]
+            raise ValueBiasError(f"{where} is no valid YAML: {said}. {advice}") from error
+
+
+def check_length(length: int, name: str) -> None:
+    """Refuse a file that is longer than YAML may be."""
+    if length > LONGEST:
         raise ValueBiasError(
-            f"{name!r} is {len(text):,} characters long, where YAML may have {_LONGEST:,}. Give a "
+            f"{name!r} is {length:,} characters long, where YAML may have {LONGEST:,}. Give a "
             "CSV file instead."
         )
-    try:
-        _check(text, name)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, with fewer types
-    except yaml.YAMLError as error:
-        raise ValueBiasError(
-            f"{name!r} is no valid YAML: {_said(error)}. Correct it."
-        ) from error
-    except ValueBiasError:
-        raise
-    except (ValueError, RecursionError, OverflowError, TypeError, KeyError) as error:
-        raise ValueBiasError(
-            f"{name!r} has a value that cannot be read ({_said(error)}). Quote it if it is "
-            "text."
-        ) from error
-
-
-def _said(error: Exception) -> str:
-    """Give the first part of a message."""
-    text = str(error)
-    return text if len(text) <= _SAID else f"{text[:_SAID]}…"
 
 
 def _check(text: str, name: str) -> None:
-    """Count what a text stands for, each reference with all that it refers to."""
-    counts = [0]
-    anchors: list[str | None] = []
-    sizes: dict[str, int | None] = {}
+    """Count what a text stands for and how deep it goes, each reference with what it refers to."""
+    opened: list[tuple[str | None, int, int]] = []  # anchor, entries, levels below
+    entries = below = 0
+    known: dict[str, tuple[int, int] | None] = {}
     for event in yaml.parse(text, Loader=_Base):
         if isinstance(event, _Starts):
-            anchors.append(event.anchor)
-            counts.append(1)
+            opened.append((event.anchor, entries, below))
+            entries, below = 1, 0
             if event.anchor is not None:
-                sizes[event.anchor] = None
-            if len(anchors) > _DEPTH:
-                raise ValueBiasError(
-                    f"{name!r} is nested more than {_DEPTH} deep. Lay it out with fewer levels."
-                )
+                known[event.anchor] = None
         elif isinstance(event, _Ends):
-            anchor, size = anchors.pop(), counts.pop()
-            counts[-1] += size
+            anchor, above, deepest = opened.pop()
             if anchor is not None:
-                sizes[anchor] = size
+                known[anchor] = (entries, below + 1)
+            entries, below = above + entries, max(deepest, below + 1)
         elif isinstance(event, yaml.ScalarEvent):
-            counts[-1] += 1
+            entries += 1
             if event.anchor is not None:
-                sizes[event.anchor] = 1
+                known[event.anchor] = (1, 0)
         elif isinstance(event, yaml.AliasEvent):
-            size = sizes.get(event.anchor, 1)  # type: ignore[assignment]
+            size = known.get(event.anchor, (1, 0))
             if size is None:
                 raise ValueBiasError(
-                    f"{name!r} has an entry, {shown(event.anchor)}, that contains itself. Write "
-                    "it out."
+                    f"Line {event.start_mark.line + 1} of {name!r} refers to "
+                    f"{shown(event.anchor)}, of which it is a part. Write it out."
                 )
-            counts[-1] += size
-        if counts[-1] > _ENTRIES:
-            raise ValueBiasError(
-                f"{name!r} stands for more than {_ENTRIES:,} entries. Give a CSV file instead, or "
-                "write out what refers to other entries."
-            )
+            entries, below = entries + size[0], max(below, size[1])
+        _demand_bounded(entries, len(opened) + below, name, event.start_mark.line + 1)
+
+
+def _demand_bounded(entries: int, depth: int, name: str, line: int) -> None:
+    if depth > _DEPTH:
+        raise ValueBiasError(
+            f"Line {line} of {name!r} is nested more than {_DEPTH} deep. Lay it out with fewer "
+            "levels."
+        )
+    if entries > _ENTRIES:
+        raise ValueBiasError(
+            f"{name!r} stands for more than {_ENTRIES:,} entries (line {line}). Give a CSV file "
+            "instead, or write out what refers to other entries."
+        )

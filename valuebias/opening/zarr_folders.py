@@ -135,9 +135,7 @@ def _arrays(root: Path, name: str, folder: str) -> list[_Array]:
         document = json.loads((root / name).read_bytes())
         if name.rpartition("/")[2] == _GATHERED:
             gathered = {
-                key: value
-                for key, value in document["metadata"].items()
-                if key.endswith(".zarray")
+                key: value for key, value in document["metadata"].items() if key.endswith(".zarray")
             }
         elif "consolidated_metadata" in document:
             gathered = dict((document["consolidated_metadata"] or {}).get("metadata") or {})

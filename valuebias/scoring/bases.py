@@ -6,7 +6,6 @@ analysis must know which those are.
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -16,7 +15,8 @@ from typing import Any
 
 from valuebias.backends.gguf_files import read_gguf
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.opening.yaml_text import parse_yaml
+from valuebias.foreign import read_json, reading
+from valuebias.opening.yaml_text import LONGEST, parse_yaml
 from valuebias.scoring.models import path_of
 
 __all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stated_base", "warn"]
@@ -191,8 +191,8 @@ def _is_checkpoint(text: str) -> bool:
 def _json(folder: Path, name: str) -> Mapping[str, Any]:
     # Whether a configuration is sound is checked where it is needed.
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(folder / name, advice="")
+    except ValueBiasError:
         return {}
     return content if isinstance(content, Mapping) else {}
 
@@ -204,10 +204,12 @@ def _text(content: Mapping[str, Any], key: str) -> str:
 
 def _of_card(path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8").lstrip("\ufeff").splitlines()
-        end = lines.index("---", 1) if lines[:1] == ["---"] else 0
-        front = parse_yaml("\n".join(lines[1:end]), path.name)
-    except (OSError, ValueError):
+        with reading(path, advice=""):
+            with path.open(encoding="utf-8") as file:
+                lines = file.read(LONGEST).lstrip("\ufeff").splitlines()
+            end = lines.index("---", 1) if lines[:1] == ["---"] else 0
+            front = parse_yaml("\n".join(lines[1:end]), path.name)
+    except ValueBiasError:
         return ""
     stated = front.get("base_model") if isinstance(front, Mapping) else None
     if isinstance(stated, list):
