@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-import yaml
+import yaml  # noqa: TID251 - the one place that reads YAML
 
 from valuebias.errors import ValueBiasError, shown
 from valuebias.foreign import reading, told
