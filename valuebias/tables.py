@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,9 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
         a file of its size can mean.
     """
     name = os.fspath(path)
-    try:
+    # A file that is not there is explained by what reads it.
+    with suppress(OSError):
         check_length(Path(path).stat().st_size, name)
-    except OSError:
-        pass  # which `read_text` explains
     return parse_yaml(read_text(path), name)
 
 

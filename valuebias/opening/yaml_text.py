@@ -90,7 +90,7 @@ for _tag in ("int", "float"):
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """Read one YAML document.
+    r"""Read one YAML document.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def parse_yaml(text: str, name: str) -> Any:
     --------
     >>> parse_yaml("a: [1, two]", "x.yaml")
     {'a': [1, 'two']}
-    >>> parse_yaml("a: 1\\na: 2", "x.yaml")
+    >>> parse_yaml("a: 1\na: 2", "x.yaml")
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: Line 2 of 'x.yaml' is no valid YAML: the key 'a' stands there a
