@@ -42,7 +42,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.foreign import reading
 from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
-from valuebias.sums import content_sum
+from valuebias.sums import content_sum, file_bytes
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
@@ -159,9 +159,11 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because it takes memory that scoring into zarr can do without.
     import h5py
 
+    from valuebias.opening.hdf5_bytes import check_bytes
     from valuebias.opening.hdf5_files import check_hdf5
 
     with _damage_told(path):
+        check_bytes(path)
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:
             # Where this fails, h5netcdf would fail too, and complain again from its __del__.
@@ -269,8 +271,8 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
         made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
-    with atomic_path(path) as part:
-        part.write_bytes(content.getvalue())
+    with atomic_path(path) as part, part.open("wb") as file:
+        file.writelines(file_bytes(content.getbuffer()))
 
 
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:

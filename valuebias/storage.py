@@ -20,9 +20,11 @@ from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.foreign import reading
 from valuebias.io import demand_zarr, escape_texts, unescape_texts
+from valuebias.opening.hdf5_bytes import check_bytes
 from valuebias.opening.hdf5_files import check_hdf5
 from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
+from valuebias.sums import file_bytes
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -70,8 +72,8 @@ def write_groups(
         # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
         content = io.BytesIO()
         tree.to_netcdf(content, engine="h5netcdf", encoding=_compression(tree))
-        with atomic_path(target) as part:
-            part.write_bytes(content.getvalue())
+        with atomic_path(target) as part, part.open("wb") as file:
+            file.writelines(file_bytes(content.getbuffer()))
         return target
     from valuebias.zarr_folder import SummedFolder
 
@@ -153,6 +155,7 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
 def _read(source: Path) -> xr.DataTree:
     with _damage_told(source):
         if source.suffix == ".nc":
+            check_bytes(source)
             # By a handle: HDF5 takes a path that an earlier failure left open for the old file.
             with source.open("rb") as handle:
                 # Where this fails, h5netcdf would fail too, and complain again from its __del__.

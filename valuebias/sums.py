@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ __all__ = [
     "archive_is_whole",
     "array_bytes",
     "content_sum",
+    "file_bytes",
+    "file_is_whole",
     "folder_is_whole",
     "json_sum",
     "read_array",
@@ -36,6 +39,9 @@ SUM = "sha256"
 _SEAL = "sums.json"
 _AGAIN = "`valuebias check` lists all that is damaged."
 _TRAILER = b"valuebias-sha256"
+
+
+Buffer: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
 
 
 class DamagedError(ValueBiasError):
@@ -140,6 +146,21 @@ def archive_is_whole(path: Path, comment: bytes) -> bool | None:
         return None
     content = path.read_bytes()
     return comment == _TRAILER + hashlib.sha256(content[: -len(comment)]).digest()
+
+
+def file_bytes(content: bytes | memoryview) -> list[bytes | memoryview]:
+    """Give the pieces of a file with a sum at its end, where its format does not look."""
+    return [content, _TRAILER, hashlib.sha256(content).digest()]
+
+
+def file_is_whole(content: Buffer) -> bool | None:
+    """Tell whether a file is what :func:`file_bytes` gave; None where it ends in no sum."""
+    end = len(content) - len(_TRAILER) - hashlib.sha256().digest_size
+    with memoryview(content) as view:
+        if end < 0 or bytes(view[end : end + len(_TRAILER)]) != _TRAILER:
+            return None
+        with view[:end] as before:
+            return hashlib.sha256(before).digest() == bytes(view[end + len(_TRAILER) :])
 
 
 def content_sum(ds: xr.Dataset) -> str:

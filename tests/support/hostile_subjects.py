@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from hostile_base import WEIGHTS, Subject, scores, stamp
+from hostile_base import OWN, WEIGHTS, Subject, scores, stamp
 from hostile_models import MODELS
 from hostile_stores import STORES
 from hostile_tables import TABLES
@@ -50,7 +50,7 @@ def differing(subject: Subject, before: Path, after: Path) -> str:
     Of weights, tensors must have kept their names, shapes and types, as the formats' own libraries
     read them; then only values differ, which nothing but a checksum could tell.
     """
-    if not after.exists() and subject.may_go:
+    if not after.exists() and (subject.may_go or subject.excuse == OWN):
         return "gone"
     if not subject.excuse or not after.is_file():
         return ""
