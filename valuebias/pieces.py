@@ -273,13 +273,16 @@ def _look_at_netcdf(path: Path, found: Findings, *, asked: bool) -> None:
     import h5py
 
     from valuebias.io import SUM_OF_CONTENT, read
+    from valuebias.opening.hdf5_bytes import check_bytes
     from valuebias.opening.hdf5_files import check_hdf5
 
     names: set[str] = set()
     before = len(found.bad)
-    with found.told(path), path.open("rb") as handle, h5py.File(handle) as file:
-        check_hdf5(file, path)
-        names = {str(name) for name in file.attrs}
+    with found.told(path):
+        check_bytes(path)
+        with path.open("rb") as handle, h5py.File(handle) as file:
+            check_hdf5(file, path)
+            names = {str(name) for name in file.attrs}
     if len(found.bad) > before:
         return
     if {"format", "sha256"} <= names:

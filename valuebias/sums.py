@@ -39,6 +39,7 @@ SUM = "sha256"
 _SEAL = "sums.json"
 _AGAIN = "`valuebias check` lists all that is damaged."
 _TRAILER = b"valuebias-sha256"
+_BEGUN = frozenset(_TRAILER[:n] for n in range(1, len(_TRAILER) + 1))
 
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
@@ -153,9 +154,15 @@ def file_bytes(content: bytes | memoryview) -> list[bytes | memoryview]:
     return [content, _TRAILER, hashlib.sha256(content).digest()]
 
 
-def file_is_whole(content: Buffer) -> bool | None:
-    """Tell whether a file is what :func:`file_bytes` gave; None where it ends in no sum."""
+def file_is_whole(content: Buffer, length: int | None = None) -> bool | None:
+    """Tell whether a file is what :func:`file_bytes` gave; None where it ends in no sum.
+
+    By its `length`, where the format says it, a file is also known that was cut within its sum.
+    """
     end = len(content) - len(_TRAILER) - hashlib.sha256().digest_size
+    if length is not None and content[length : length + len(_TRAILER)] in _BEGUN:
+        if end != length:
+            return False
     with memoryview(content) as view:
         if end < 0 or bytes(view[end : end + len(_TRAILER)]) != _TRAILER:
             return None
