@@ -160,9 +160,9 @@ def file_is_whole(content: Buffer, length: int | None = None) -> bool | None:
     By its `length`, where the format says it, a file is also known that was cut within its sum.
     """
     end = len(content) - len(_TRAILER) - hashlib.sha256().digest_size
-    if length is not None and content[length : length + len(_TRAILER)] in _BEGUN:
-        if end != length:
-            return False
+    begun = length is not None and content[length : length + len(_TRAILER)] in _BEGUN
+    if begun and end != length:
+        return False
     with memoryview(content) as view:
         if end < 0 or bytes(view[end : end + len(_TRAILER)]) != _TRAILER:
             return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tiny_models
-from hostile_base import WEIGHTS, Subject, stamp
+from hostile_base import OWN, WEIGHTS, Subject, stamp
 
 import valuebias
 from valuebias import Model
@@ -148,6 +148,6 @@ MODELS: tuple[Subject, ...] = (
     Subject("model: vocab.json, merges.txt", _make_older_files, _read("reward"),
             ("model/vocab.json", "model/merges.txt", "model/tokenizer_config.json"), WEIGHTS, 2),
     Subject("model: all its files, explained", _model("reward"), _explained, ("model/*",),
-            WEIGHTS, 2),
+            OWN, 2),
 )  # fmt: skip
 """All kinds of files that models come as."""

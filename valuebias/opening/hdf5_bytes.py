@@ -1,8 +1,8 @@
 """Look at the bytes of a netCDF file (HDF5) before the HDF5 library does.
 
-The library trusts lengths within a file: some that are wrong send it round in a circle for ever,
-and nothing can stop it then. So a file with a sum is compared with that first, and of any other the
-heaps, in which HDF5 keeps texts, are gone through as the library would.
+The library trusts lengths within a file, and while it reads nothing can stop it. So a file with a
+sum is compared with that first, and of any other the heaps, in which HDF5 keeps texts, are gone
+through before.
 """
 
 from __future__ import annotations
