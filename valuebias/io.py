@@ -38,8 +38,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from valuebias.atomic import atomic_path, restore
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
 from valuebias.foreign import reading
+from valuebias.opening.texts import is_text
 from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
 from valuebias.sums import content_sum, file_bytes
@@ -359,7 +360,8 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     ValueBiasError
-        If a marked coord has text that :func:`escape_texts` does not write.
+        If a marked coord has text that :func:`escape_texts` does not write, or what should be text
+        is no Unicode.
 
     Examples
     --------
@@ -367,6 +369,12 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     >>> unescape_texts(escape_texts(ds)).identical(ds)
     True
     """
+    for name, variable in ds.variables.items():
+        if variable.dtype.kind == "U" and not is_text(variable.to_numpy()):
+            raise ValueBiasError(
+                f"{shown(name)} is damaged: it holds text that is no Unicode. Copy the file again, "
+                "or make it again."
+            )
     for name, values in _texts(ds).items():
         attrs = dict(ds[name].attrs)
         escaped = attrs.pop(_ESCAPE, None) is not None

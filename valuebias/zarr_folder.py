@@ -160,7 +160,7 @@ def marked(folder: Path, block: str) -> dict[str, str] | None:
         return {str(key): str(known) for key, known in found.items()}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(
             f"{str(path)!r}, the mark of a block, is damaged. {_advice()}"
         ) from error
@@ -498,7 +498,7 @@ def same_as_recorded(record: Record, key: str, found: bytes | None) -> bool:
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
 
 

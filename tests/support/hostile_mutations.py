@@ -70,12 +70,14 @@ def _member(content: bytes, rng: random.Random) -> bytes:
     """Damage one file in an archive, which is packed again with the right checksum."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
+        said = archive.comment
     name = rng.choice(sorted(files))
     files[name] = rng.choice((_flip, _cut, _number, _insert, _blank))(files[name], rng)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, inside in files.items():
             archive.writestr(name, inside)
+        archive.comment = said
     return packed.getvalue()
 
 
@@ -186,6 +188,8 @@ def _filled(tree: Any, value: str) -> str:
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
     """Go through all values but long lists, of which a few stand for the rest."""
+    if not isinstance(tree, dict | list):
+        return
     keys = list(tree) if isinstance(tree, dict) else list(range(min(len(tree), 3)))
     for key in keys:
         yield tree, key
@@ -248,7 +252,7 @@ def _damage(file: Path, rng: random.Random) -> str:
     for _ in range(20):
         try:
             after = WAYS[way](before, rng)
-        except (ValueError, RecursionError):  # what is damaged already may take no further damage
+        except Exception:  # noqa: BLE001 - what is damaged already may take no further damage
             after = _flip(before, rng)
         if after != before:
             break

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,12 @@ def _make_head(folder: Path) -> None:
     rng = np.random.default_rng(1)
     chosen, rejected = rng.normal(size=(2, 40, 6))
     valuebias.ablation.fit_head(chosen, rejected).save(folder / "head.npz")
+
+
+def _unsealed_head(folder: Path) -> None:
+    _make_head(folder)
+    with zipfile.ZipFile(folder / "head.npz", "a") as archive:
+        archive.comment = b""
 
 
 def _read_head(folder: Path) -> str:
@@ -264,6 +271,7 @@ STORES: tuple[Subject, ...] = (
     Subject("fit of an ablation, netCDF", _ablation(".nc"), _read_ablation(".nc"), long=True),
     Subject("fit of an ablation, Zarr", _ablation(".zarr"), _read_ablation(".zarr"), long=True),
     Subject("head, npz", _make_head, _read_head),
+    Subject("head, npz, without checksum", _unsealed_head, _read_head, excuse=EARLIER),
     Subject("record of a reproduction", _make_record, _read_record, may_go=True),
     Subject("store of scores, without checksums, gone on with", _unsealed_store,
             lambda folder: score(folder / "model", store=folder / "store.zarr"),
