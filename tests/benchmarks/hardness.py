@@ -7,7 +7,7 @@
 Four parts, to be chosen by --parts. *mutations*: valid files of every kind that the package reads
 are damaged, the same way for the same --seed, and read. *flips*: bits of a file are turned round,
 one at a time: of each kind all bits where they are fewer than --flips, or else one bit of each byte
-where the bytes are fewer than ten times that, or else --flips bits. *kills*: work that writes is
+where the bytes are fewer than ten times that; of what takes long to read, --flips / 20 bits. *kills*: work that writes is
 killed before each of its file operations, and while it writes; what lies there afterwards is read,
 or the work is done again. *disks*: the same work on disks that are full, nearly full or read-only,
 which takes the right to mount. In the last three also plain xarray and zarr, for comparison.
@@ -130,7 +130,8 @@ def _bits(subject: Subject, source: Path, asked: Asked) -> Sequence[int]:
         return range(8 * size)
     if size <= 10 * asked.flips and not subject.long:
         return [8 * byte + rng.randrange(8) for byte in range(size)]
-    return sorted(rng.sample(range(8 * size), asked.flips))
+    n = max(1, asked.flips // (20 if subject.long else 1))
+    return sorted(rng.sample(range(8 * size), n))
 
 
 def _pieces(ledger: Ledger, part: str, row: str, n: int) -> Iterator[tuple[Piece, int]]:

@@ -29,7 +29,7 @@ LIMIT = 5.0
 """Seconds that a case may take."""
 MEMORY = 2**30
 """Bytes that it may take beside what there was."""
-_GIVEN_UP = 20.0
+_GIVEN_UP = 10.0
 _ADDRESSES = 6 * 2**30
 
 

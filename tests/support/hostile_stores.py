@@ -246,6 +246,8 @@ def _put_together(read: Callable[[Path], str]) -> Callable[[Path], str]:
             groups = {str(n): node.to_dataset() for n, node in tree.load().children.items()}
         groups = {n: unescape_texts(group.drop_encoding()) for n, group in groups.items()}
         (folder / "fit.nc").unlink()
+        if any("\0" in text for text in attrs.values()):
+            raise ValueBiasError("Such a file cannot be made.")
         write_groups(groups, attrs, folder / "fit.nc")
         return read(folder)
 

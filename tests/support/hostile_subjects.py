@@ -34,7 +34,7 @@ def _plain(suffix: str) -> Subject:
         with xr.open_dataset(folder / name, **options) as ds:
             return stamp(ds.load(), dict(ds.attrs))
 
-    return Subject(f"plain xarray, {suffix}", make, read)
+    return Subject(f"plain xarray, {suffix}", make, read, long=suffix == ".nc")
 
 
 PLAIN_SUBJECTS = (_plain(".zarr"), _plain(".nc"))

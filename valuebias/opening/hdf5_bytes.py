@@ -48,8 +48,8 @@ def check_bytes(path: Path) -> None:
             good = whole is not None or all(_ends(content, start) for start in _heaps(content))
     if whole is False:
         raise DamagedError(
-            f"{str(path)!r} is damaged or was copied in part: it does not hold what was written. "
-            "Copy it again, or make it again."
+            f"{str(path)!r} is damaged, truncated or was copied in part: it does not hold what "
+            "was written. Copy it again, or make it again."
         )
     if not good:
         raise RefusedFileError(

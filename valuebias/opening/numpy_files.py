@@ -24,6 +24,7 @@ __all__ = ["load_array", "load_arrays"]
 _KINDS = "biufUS"
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
+
 def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read a ``.npy`` file of numbers.
 
