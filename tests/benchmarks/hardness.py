@@ -7,10 +7,11 @@
 Four parts, to be chosen by --parts. *mutations*: valid files of every kind that the package reads
 are damaged, the same way for the same --seed, and read. *flips*: bits of a file are turned round,
 one at a time: of each kind all bits where they are fewer than --flips, or else one bit of each byte
-where the bytes are fewer than ten times that; of what takes long to read, --flips / 20 bits. *kills*: work that writes is
-killed before each of its file operations, and while it writes; what lies there afterwards is read,
-or the work is done again. *disks*: the same work on disks that are full, nearly full or read-only,
-which takes the right to mount. In the last three also plain xarray and zarr, for comparison.
+where the bytes are fewer than ten times that; of what takes long to read, --flips / 20 bits.
+*kills*: work that writes is killed before each of its file operations, and while it writes; what
+lies there afterwards is read, or the work is done again. *disks*: the same work on disks that are
+full, nearly full or read-only, which takes the right to mount. In the last three also plain xarray
+and zarr, for comparison.
 
 Every case runs in a child process with limits of time and memory. With --keep, a run that was
 stopped goes on where it was, and several may share the work by --parts and --only. Ends with 1 if
