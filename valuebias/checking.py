@@ -201,7 +201,8 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _from(file: Path, root: Path) -> str:
-    return root.name if file == root else file.relative_to(root).as_posix()
+    within = file != root and file.is_relative_to(root)
+    return file.relative_to(root).as_posix() if within else file.name
 
 
 def _context(root: Path) -> str:
