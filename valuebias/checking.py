@@ -232,4 +232,6 @@ def _advice(file: Path, root: Path, context: str, found: Findings) -> str:
         return f"Run the same `valuebias score … --store {str(store)!r}` {alone}"
     if "fit" in found.kinds:
         return "Copy it again, or fit again and save that."
+    if not found.kinds:
+        return "Copy it again, or write it again; if it was a fit, fit again."
     return "Copy it again, or write it again."
