@@ -87,7 +87,7 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
     Parameters
     ----------
     path : str or path-like
-        Where a file or folder is to go. Its parent folder is made if needed.
+        Where a file or folder is to go. Nothing is left there.
     folder : bool, optional
         Whether it is to be a folder; None where that is not known.
 
@@ -107,11 +107,10 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
                 _demand_alike(target, folder=folder)
             with _holder(target.parent) as holder:
                 (holder / target.name).write_bytes(bytes(_ROOM))
-    except ValueBiasError:
+    finally:
         with suppress(OSError):
             for parent in missing:
                 parent.rmdir()
-        raise
 
 
 def restore(path: str | os.PathLike[str]) -> bool:
