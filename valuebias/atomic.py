@@ -87,7 +87,7 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
     Parameters
     ----------
     path : str or path-like
-        Where a file or folder is to go. Its parent folder is made if needed.
+        Where a file or folder is to go. Nothing is left there.
     folder : bool, optional
         Whether it is to be a folder; None where that is not known.
 
@@ -99,12 +99,18 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
         If the system refuses, or has hardly a byte left.
     """
     target = Path(path)
-    with written(target, kept=False):
-        _make_parent(target)
-        if folder is not None and target.exists():
-            _demand_alike(target, folder=folder)
-        with _holder(target.parent) as holder:
-            (holder / target.name).write_bytes(bytes(_ROOM))
+    missing = [parent for parent in target.parents if not parent.exists()]
+    try:
+        with written(target, kept=False):
+            _make_parent(target)
+            if folder is not None and target.exists():
+                _demand_alike(target, folder=folder)
+            with _holder(target.parent) as holder:
+                (holder / target.name).write_bytes(bytes(_ROOM))
+    finally:
+        with suppress(OSError):
+            for parent in missing:
+                parent.rmdir()
 
 
 def restore(path: str | os.PathLike[str]) -> bool:

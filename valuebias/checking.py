@@ -201,7 +201,8 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _from(file: Path, root: Path) -> str:
-    return root.name if file == root else file.relative_to(root).as_posix()
+    within = file != root and file.is_relative_to(root)
+    return file.relative_to(root).as_posix() if within else file.name
 
 
 def _context(root: Path) -> str:
@@ -231,4 +232,6 @@ def _advice(file: Path, root: Path, context: str, found: Findings) -> str:
         return f"Run the same `valuebias score … --store {str(store)!r}` {alone}"
     if "fit" in found.kinds:
         return "Copy it again, or fit again and save that."
+    if not found.kinds:
+        return "Copy it again, or write it again; if it was a fit, fit again."
     return "Copy it again, or write it again."

@@ -26,7 +26,7 @@ from valuebias.sums import (
 __all__ = ["LEAVES", "Findings", "is_zarr", "look_at_folder", "look_at_zarr"]
 
 OLDER = "it was written by an earlier version, which wrote no checksums"
-_OWN = "it was not written by valuebias, or by an earlier version, which wrote no checksums"
+_OWN = "valuebias did not write it, or an earlier version did, which wrote no checksums"
 _AGAIN = "Copy it again, or make it again."
 
 

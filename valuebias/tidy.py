@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,9 @@ def write_parquet(ds: xr.Dataset, path: Path) -> None:
     schema = first.schema.with_metadata({_KEY: json.dumps(_with_sum(meta)).encode()})
     with (
         atomic_path(path) as part,
-        pq.ParquetWriter(part, schema, compression="zstd", write_page_checksum=True) as writer,
+        # Else a writer that fails on a full disk keeps the file open, and so the room it takes.
+        pa.OSFile(str(part), "wb") as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         writer.write_table(first.cast(schema))
         for table in tables:
@@ -238,19 +240,17 @@ def _spread(values: npt.NDArray[Any], at: npt.NDArray[np.intp]) -> pa.Array:
 
 
 def _write_rows(ds: xr.Dataset, meta: Meta, path: Path) -> None:
-    writer: pa_csv.CSVWriter | None = None
-    try:
+    with ExitStack() as stack:
+        file = stack.enter_context(pa.OSFile(str(path), "wb"))
+        writer: pa_csv.CSVWriter | None = None
         for table in _tables(ds, meta):
             plain = pa.table(
                 [_plain(column) for column in table.columns],
                 names=[neutralise(name) for name in table.column_names],
             )
             if writer is None:
-                writer = pa_csv.CSVWriter(path, plain.schema)
+                writer = stack.enter_context(pa_csv.CSVWriter(file, plain.schema))
             writer.write_table(plain)
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
+import xarray as xr
 from damages import DAMAGES, flip
 from naive_backend import NaiveBackend
 from stores import unseal
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
-from valuebias.cli import app
+from valuebias.cli.app import app
 from valuebias.simulate import simulate
 
 LACKING = tiny_models.missing()
@@ -40,7 +41,7 @@ def run(*arguments: object) -> Any:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of each kind, as they were written."""
     folder = tmp_path_factory.mktemp("source")
-    ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=2, n_words=8, seed=1)
+    ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=4, n_words=8, seed=1)
     for suffix in FORMATS:
         valuebias.write(ds, folder / "sets" / f"scores.{suffix}")
     fit = valuebias.fit(ds, draws=20, tune=40, chains=2, seed=1, progress=False)
@@ -97,11 +98,40 @@ def test_what_is_whole_is_said_to_be(source: Path) -> None:
     assert "as they were written" in told.output
 
 
+@pytest.mark.parametrize("name", ["sets/scores.nc", "sets/scores.parquet", "fit.nc"])
+def test_a_flipped_bit_is_named_wherever_it_changes_anything(
+    source: Path, tmp_path: Path, name: str
+) -> None:
+    place = tmp_path / Path(name).name
+    whole = (source / name).read_bytes()
+    read: Callable[[Path], Any] = valuebias.load if name == "fit.nc" else valuebias.read
+    good = read(source / name)
+    told = 0
+    # These formats have bytes that mean nothing.
+    for at in np.linspace(0, len(whole) - 1, 15).astype(int):
+        content = bytearray(whole)
+        content[at] ^= 1
+        place.write_bytes(content)
+        pieces = valuebias.check(place).pieces
+        told += bool(pieces)
+        if pieces:
+            assert [(piece.file, piece.state) for piece in pieces] == [(place.name, "damaged")]
+            with pytest.raises(ValueBiasError):
+                read(place)
+        elif name == "fit.nc":
+            assert read(place).summary().equals(good.summary())
+        else:
+            xr.testing.assert_identical(read(place), good)
+    assert told > 3
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("suffix", ["nc", "parquet", "csv", "csv.json"])
 def test_a_damaged_file_is_named(source: Path, tmp_path: Path, suffix: str, damage: str) -> None:
     folder = Path(shutil.copytree(source / "sets", tmp_path / "x"))
     bad = folder / f"scores.{suffix}"
+    if damage == "flip" and suffix in ("nc", "parquet"):
+        pytest.skip("tried at many places above")
     DAMAGES[damage](bad)
     found = named(folder)
     if damage == "delete":
@@ -122,12 +152,15 @@ def test_every_file_of_a_folder_is_compared(
 ) -> None:
     names = [name for name in files(source / what) if name != ".zmetadata"]
     assert len(names) > 10
+    # A fit has many, and takes a while to be put together; all of one kind of damage will do.
+    names = names if damage == "flip" else names[:: len(names) // 10]
     for at, name in enumerate(names):
         folder = Path(shutil.copytree(source / what, tmp_path / f"{at}.zarr"))
         DAMAGES[damage](folder / name)
         assert named(folder) == [(name, "missing" if damage == "delete" else "damaged")]
-        with pytest.raises(ValueBiasError):
-            (valuebias.load if what == "fit.zarr" else valuebias.read)(folder)
+        if what != "fit.zarr" or at % 20 == 0:
+            with pytest.raises(ValueBiasError):
+                (valuebias.load if what == "fit.zarr" else valuebias.read)(folder)
 
 
 @pytest.mark.parametrize("what", ["sets/scores.zarr", "fit.zarr"])
@@ -137,7 +170,7 @@ def test_a_damaged_record_is_named(source: Path, tmp_path: Path, what: str) -> N
     assert named(folder) == [(".zmetadata", "damaged")]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", ["cut", "delete"])
 def test_a_damaged_fit_is_named(source: Path, tmp_path: Path, damage: str) -> None:
     place = Path(shutil.copy(source / "fit.nc", tmp_path))
     DAMAGES[damage](place)
@@ -147,6 +180,13 @@ def test_a_damaged_fit_is_named(source: Path, tmp_path: Path, damage: str) -> No
         return
     assert named(place) == [("fit.nc", "damaged")]
     assert "fit again" in valuebias.check(place).pieces[0].advice
+
+
+def _mark_of(chunk: str) -> str:
+    """Name the mark of a chunk, in which its sum is."""
+    group, _, name = chunk.rpartition("/")
+    block = ".".join(name.split(".")[:3])
+    return f"{group.replace('token_logprob', 'score')}/.finished.{block}"
 
 
 @scoring
@@ -171,9 +211,11 @@ def test_every_piece_of_a_store_is_named_and_made_again_alone(
         place = Path(shutil.copytree(stores / store, tmp_path / f"{at}.zarr"))
         DAMAGES[damage](place / name)
         found = valuebias.check(place)
-        states = [(piece.file, piece.state) for piece in found.pieces]
-        assert states == [(name, "missing" if damage == "delete" else "damaged")]
-        assert f"--store {str(place)!r}" in found.pieces[0].advice
+        (piece,) = found.pieces
+        # Of a sum and what it is the sum of, nobody knows which one is damaged.
+        assert piece.file == name or (damage, name) == ("flip", _mark_of(piece.file))
+        assert piece.state == ("missing" if damage == "delete" else "damaged")
+        assert f"--store {str(place)!r}" in piece.advice
     # Of all these the last: as the advice says.
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     score(models, place, **vocabulary)

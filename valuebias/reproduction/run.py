@@ -126,9 +126,9 @@ def reproduce(
     settings = Settings(draws=draws, chains=chains, seed=seed, n_permutations=n_permutations)
     folder = Path(out)
     entries = read_record(folder, paper)
+    sources = Sources(None if logprobs is None else LogProbs(logprobs))
     if not entries:
         probe(folder / RECORD, folder=False)
-    sources = Sources(None if logprobs is None else LogProbs(logprobs))
     states: dict[str, str] = {}
     with progress_bar("reproduce", shown=progress) as advance, _told(folder, states):
         for done, item in enumerate(ITEMS):
