@@ -63,15 +63,15 @@ def stamp(*parts: Any) -> str:
 def _add(digest: Any, part: Any) -> None:
     if isinstance(part, xr.DataTree):
         for node in sorted(part.subtree, key=lambda node: node.path):
-            digest.update(node.path.encode())
+            digest.update(node.path.encode(errors="surrogatepass"))
             _add(digest, node.to_dataset(inherit=False))
     elif isinstance(part, xr.Dataset):
         for name in sorted(map(str, part.variables)):
-            digest.update(f"{name} {part[name].dims}".encode())
+            digest.update(f"{name} {part[name].dims}".encode(errors="surrogatepass"))
             _add(digest, part[name].to_numpy())
     elif isinstance(part, pd.DataFrame):
         for name in part.columns:
-            digest.update(str(name).encode())
+            digest.update(str(name).encode(errors="surrogatepass"))
             _add(digest, part[name].to_numpy())
         _add(digest, part.index.to_numpy())
     elif isinstance(part, np.ndarray):
