@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_type_hints
+
+from valuebias.errors import ValueBiasError, shown
 
 __all__ = ["Note", "as_notes", "as_records"]
 
@@ -31,6 +33,9 @@ class Note:
     first: bool = False
 
 
+_REQUIRED = frozenset({"code", "text"})
+
+
 def as_records(notes: Iterable[Note]) -> list[dict[str, Any]]:
     """Give notes as plain dicts, for storage."""
     return [asdict(note) for note in notes]
@@ -38,4 +43,12 @@ def as_records(notes: Iterable[Note]) -> list[dict[str, Any]]:
 
 def as_notes(records: Iterable[Mapping[str, Any]]) -> list[Note]:
     """Read notes back from :func:`as_records`."""
-    return [Note(**record) for record in records]
+    types = get_type_hints(Note)
+    notes = []
+    for record in records:
+        if not isinstance(record, Mapping) or not _REQUIRED <= record.keys() <= types.keys():
+            raise ValueBiasError(f"{shown(record)} is no note of a fit. Fit again.")
+        if any(type(value) is not types[name] for name, value in record.items()):
+            raise ValueBiasError(f"{shown(record)} is no note of a fit. Fit again.")
+        notes.append(Note(**record))
+    return notes

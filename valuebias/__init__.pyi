@@ -22,6 +22,8 @@ from .analysis.audit import Audit as Audit
 from .analysis.audit import audit as audit
 from .analysis.classical import Classical as Classical
 from .analysis.classical import classical as classical
+from .checking import Check as Check
+from .checking import check as check
 from .comparing import compare as compare
 from .errors import ValueBiasError as ValueBiasError
 from .errors import ValueBiasWarning as ValueBiasWarning

@@ -26,6 +26,8 @@ __all__ = ["atomic_path", "clear_leftovers", "probe", "restore"]
 _HOLDER = re.compile(r"\.valuebias-[0-9a-f]{12}\.part")
 _OLD = "old"
 _DAY = 86_400.0
+_ROOM = 65_536
+"""Less than this no fit, report or table takes."""
 _EXCHANGE = 2
 _HERE = -100
 
@@ -85,7 +87,7 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
     Parameters
     ----------
     path : str or path-like
-        Where a file or folder is to go. Its parent folder is made if needed.
+        Where a file or folder is to go. Nothing is left there.
     folder : bool, optional
         Whether it is to be a folder; None where that is not known.
 
@@ -94,15 +96,21 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
     ValueBiasError
         If there is a folder where a file should be, or the other way round.
     CannotWriteError
-        If the system refuses, or has not a single byte left.
+        If the system refuses, or has hardly a byte left.
     """
     target = Path(path)
-    with written(target, kept=False):
-        _make_parent(target)
-        if folder is not None and target.exists():
-            _demand_alike(target, folder=folder)
-        with _holder(target.parent) as holder:
-            (holder / target.name).write_bytes(b"\0" * 4096)
+    missing = [parent for parent in target.parents if not parent.exists()]
+    try:
+        with written(target, kept=False):
+            _make_parent(target)
+            if folder is not None and target.exists():
+                _demand_alike(target, folder=folder)
+            with _holder(target.parent) as holder:
+                (holder / target.name).write_bytes(bytes(_ROOM))
+    finally:
+        with suppress(OSError):
+            for parent in missing:
+                parent.rmdir()
 
 
 def restore(path: str | os.PathLike[str]) -> bool:

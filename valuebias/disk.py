@@ -25,6 +25,7 @@ _REFUSED = {
     errno.EACCES: ("you may not write there", "see to the permissions, or choose another place"),
     errno.EPERM: ("you may not write there", "see to the permissions, or choose another place"),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
+    errno.EISDIR: ("a folder stands in its place", "remove it"),
     errno.EIO: ("the disk does not work", "see to the disk, or choose another one"),
 }
 REFUSALS = frozenset((*_FULL, *_REFUSED, errno.ESTALE, errno.ENXIO, errno.ENODEV))

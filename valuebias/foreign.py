@@ -27,7 +27,12 @@ _PANIC = "PanicException"
 
 @contextmanager
 def reading(
-    what: object, *, advice: str, because: str = "it is damaged", verb: str = "read"
+    what: object,
+    *,
+    advice: str,
+    because: str = "it is damaged",
+    verb: str = "read",
+    kind: type[ValueBiasError] = ValueBiasError,
 ) -> Iterator[None]:
     """Raise a ValueBiasError for whatever goes wrong while something of others is read.
 
@@ -42,6 +47,8 @@ def reading(
         What is most likely wrong with it.
     verb : str, default "read"
         What cannot be done to it.
+    kind : type of ValueBiasError, optional
+        Which of them to raise.
 
     Yields
     ------
@@ -69,7 +76,7 @@ def reading(
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
         name = repr(os.fspath(what)) if isinstance(what, os.PathLike) else str(what)
-        raise ValueBiasError(
+        raise kind(
             f"{name} cannot be {verb}: {_reason(error) or because} ({told(error)}). {advice}"
         ) from error
 

@@ -38,20 +38,30 @@ import numpy.typing as npt
 import xarray as xr
 
 from valuebias.atomic import atomic_path, restore
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
 from valuebias.foreign import reading
+from valuebias.opening.texts import is_text
 from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
-from valuebias.sums import content_sum
+from valuebias.sums import content_sum, file_bytes
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
 
-__all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts", "write"]
+__all__ = [
+    "SUM_OF_CONTENT",
+    "demand_zarr",
+    "escape_texts",
+    "read",
+    "read_scores",
+    "unescape_texts",
+    "write",
+]
 
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
-_SUM = "valuebias_sha256"
+SUM_OF_CONTENT = "valuebias_sha256"
+"""The attribute in which netCDF has the sum of all else."""
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
@@ -150,9 +160,11 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because it takes memory that scoring into zarr can do without.
     import h5py
 
+    from valuebias.opening.hdf5_bytes import check_bytes
     from valuebias.opening.hdf5_files import check_hdf5
 
     with _damage_told(path):
+        check_bytes(path)
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:
             # Where this fails, h5netcdf would fail too, and complain again from its __del__.
@@ -163,11 +175,11 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
             # Times would be guessed from attributes named 'units'; the contract has none.
             with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
                 ds = stored.load()
-        expected = ds.attrs.pop(_SUM, None)
+        expected = ds.attrs.pop(SUM_OF_CONTENT, None)
         if expected is not None and expected != content_sum(ds):
             raise ValueError(
                 "its contents differ from its checksum; if they were changed on purpose, delete "
-                f"the attribute {_SUM!r}"
+                f"the attribute {SUM_OF_CONTENT!r}"
             )
         ds = unescape_texts(ds.drop_encoding())
     return _of_kind(ds, kind, path)
@@ -256,12 +268,12 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     content = io.BytesIO()
     try:
         made = escape_texts(ds)
-        made = made.assign_attrs({_SUM: content_sum(made)})
+        made = made.assign_attrs({SUM_OF_CONTENT: content_sum(made)})
         made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
-    with atomic_path(path) as part:
-        part.write_bytes(content.getvalue())
+    with atomic_path(path) as part, part.open("wb") as file:
+        file.writelines(file_bytes(content.getbuffer()))
 
 
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:
@@ -348,7 +360,8 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     ValueBiasError
-        If a marked coord has text that :func:`escape_texts` does not write.
+        If a marked coord has text that :func:`escape_texts` does not write, or what should be text
+        is no Unicode.
 
     Examples
     --------
@@ -356,6 +369,12 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     >>> unescape_texts(escape_texts(ds)).identical(ds)
     True
     """
+    for name, variable in ds.variables.items():
+        if variable.dtype.kind == "U" and not is_text(variable.to_numpy()):
+            raise ValueBiasError(
+                f"{shown(name)} is damaged: it holds text that is no Unicode. Copy the file again, "
+                "or make it again."
+            )
     for name, values in _texts(ds).items():
         attrs = dict(ds[name].attrs)
         escaped = attrs.pop(_ESCAPE, None) is not None

@@ -15,14 +15,18 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from valuebias.analysis.notes import as_notes
 from valuebias.analysis.priors import as_prior
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.foreign import reading
 from valuebias.io import demand_zarr, escape_texts, unescape_texts
+from valuebias.opening.hdf5_bytes import check_bytes
 from valuebias.opening.hdf5_files import check_hdf5
+from valuebias.opening.saved_fits import SETTINGS_OF_FITS, parse_settings
 from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
+from valuebias.sums import file_bytes
 
 if TYPE_CHECKING:
     from valuebias.ablation.result import AblationFit
@@ -70,8 +74,8 @@ def write_groups(
         # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
         content = io.BytesIO()
         tree.to_netcdf(content, engine="h5netcdf", encoding=_compression(tree))
-        with atomic_path(target) as part:
-            part.write_bytes(content.getvalue())
+        with atomic_path(target) as part, part.open("wb") as file:
+            file.writelines(file_bytes(content.getbuffer()))
         return target
     from valuebias.zarr_folder import SummedFolder
 
@@ -100,7 +104,9 @@ def make_fit(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> Fit:
     from valuebias.fit_result import Fit
 
     draws = {name: group for name, group in groups.items() if name != "data"}
-    spec, prior, provenance = (json.loads(attrs[k]) for k in ("spec", "prior", "provenance"))
+    prior, provenance = (dict(json.loads(attrs[k])) for k in ("prior", "provenance"))
+    spec = parse_settings(attrs["spec"], SETTINGS_OF_FITS)
+    as_notes(spec["notes"])  # to be refused now, and not where they are read
     data = validate(groups["data"])
     return Fit(data, spec, as_prior(prior), xr.DataTree.from_dict(draws), provenance)
 
@@ -147,12 +153,14 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
         for name, node in tree.children.items()
     }
     attrs = {str(name): str(value) for name, value in tree.attrs.items()}
-    return (make_fit if kind == FORMAT else make_ablation)(groups, attrs)
+    with _damage_told(source):
+        return (make_fit if kind == FORMAT else make_ablation)(groups, attrs)
 
 
 def _read(source: Path) -> xr.DataTree:
     with _damage_told(source):
         if source.suffix == ".nc":
+            check_bytes(source)
             # By a handle: HDF5 takes a path that an earlier failure left open for the old file.
             with source.open("rb") as handle:
                 # Where this fails, h5netcdf would fail too, and complain again from its __del__.

@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import reading
+from valuebias.provenance import sha256
 
 __all__ = [
     "DamagedError",
+    "archive_bytes",
+    "archive_is_whole",
     "array_bytes",
     "content_sum",
+    "file_bytes",
+    "file_is_whole",
     "folder_is_whole",
     "json_sum",
     "read_array",
@@ -30,7 +37,12 @@ __all__ = [
 
 SUM = "sha256"
 _SEAL = "sums.json"
+_AGAIN = "`valuebias check` lists all that is damaged."
 _TRAILER = b"valuebias-sha256"
+_BEGUN = frozenset(_TRAILER[:n] for n in range(1, len(_TRAILER) + 1))
+
+
+Buffer: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
 
 
 class DamagedError(ValueBiasError):
@@ -68,11 +80,9 @@ def read_json(path: Path) -> dict[str, Any]:
     DamagedError
         If it cannot be read, or is not what was written.
     """
-    try:
+    with reading(path, advice=_AGAIN, kind=DamagedError):
         found = json.loads(path.read_bytes())
         right = isinstance(found, dict) and found.get(SUM, SUM) in (SUM, json_sum(found))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{str(path)!r} is damaged ({type(error).__name__}).") from error
     if not right:
         raise DamagedError(f"{str(path)!r} is damaged: it does not say what was written.")
     return dict(found)
@@ -97,26 +107,22 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     DamagedError
         If it is not what was written.
     """
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            start = file.tell()
-            room = int(np.prod(shape, dtype=object)) * dtype.itemsize
-            known = dtype.kind == "f" and not fortran and version == (1, 0)
-            if not known or room < 0 or size - start not in (room, room + len(_TRAILER) + 32):
-                raise ValueError("its length or its header is wrong")
-            file.seek(0)
-            head = file.read(start)
-            values = np.empty(shape, dtype=dtype)
-            body = values.reshape(-1).view(np.uint8).data
-            file.readinto(body)
-            rest = file.read()
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
-        raise DamagedError(
-            f"{str(path)!r} is damaged ({type(error).__name__}: {str(error)[:100]})."
-        ) from error
+    told = reading(path, because="it is damaged or truncated", advice=_AGAIN, kind=DamagedError)
+    with told, path.open("rb") as file:
+        size = path.stat().st_size
+        version = np.lib.format.read_magic(file)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+        room = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        known = dtype.kind == "f" and not fortran and version == (1, 0)
+        if not known or room < 0 or size - start not in (room, room + len(_TRAILER) + 32):
+            raise ValueError("its length or its header is wrong")
+        file.seek(0)
+        head = file.read(start)
+        values = np.empty(shape, dtype=dtype)
+        body = values.reshape(-1).view(np.uint8).data
+        file.readinto(body)
+        rest = file.read()
     if not rest:
         return values, False
     digest = hashlib.sha256(head)
@@ -124,6 +130,44 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     if rest != _TRAILER + digest.digest():
         raise DamagedError(f"{str(path)!r} is damaged: it does not hold what was written.")
     return values, True
+
+
+def archive_bytes(arrays: Mapping[str, Any]) -> bytes:
+    """Give a ``.npz`` file whose comment, where archives end, is the sum of all before it."""
+    whole = io.BytesIO()
+    np.savez(whole, allow_pickle=False, **{name: np.asarray(a) for name, a in arrays.items()})
+    size = len(_TRAILER) + hashlib.sha256().digest_size
+    content = whole.getvalue()[:-2] + size.to_bytes(2, "little")
+    return content + _TRAILER + hashlib.sha256(content).digest()
+
+
+def archive_is_whole(path: Path, comment: bytes) -> bool | None:
+    """Tell whether an archive is what was written; None where it has no comment, and so no sum."""
+    if not comment:
+        return None
+    content = path.read_bytes()
+    return comment == _TRAILER + hashlib.sha256(content[: -len(comment)]).digest()
+
+
+def file_bytes(content: bytes | memoryview) -> list[bytes | memoryview]:
+    """Give the pieces of a file with a sum at its end, where its format does not look."""
+    return [content, _TRAILER, hashlib.sha256(content).digest()]
+
+
+def file_is_whole(content: Buffer, length: int | None = None) -> bool | None:
+    """Tell whether a file is what :func:`file_bytes` gave; None where it ends in no sum.
+
+    By its `length`, where the format says it, a file is also known that was cut within its sum.
+    """
+    end = len(content) - len(_TRAILER) - hashlib.sha256().digest_size
+    begun = length is not None and content[length : length + len(_TRAILER)] in _BEGUN
+    if begun and end != length:
+        return False
+    with memoryview(content) as view:
+        if end < 0 or bytes(view[end : end + len(_TRAILER)]) != _TRAILER:
+            return None
+        with view[:end] as before:
+            return hashlib.sha256(before).digest() == bytes(view[end + len(_TRAILER) :])
 
 
 def content_sum(ds: xr.Dataset) -> str:
@@ -146,7 +190,7 @@ def content_sum(ds: xr.Dataset) -> str:
 def seal_folder(folder: Path) -> None:
     """Write down the sums of all files in a folder, in a file ``sums.json`` among them."""
     sums = {
-        path.relative_to(folder).as_posix(): sum_of(path.read_bytes())
+        path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -166,7 +210,4 @@ def folder_is_whole(folder: Path) -> tuple[bool, list[str]]:
 
 
 def _is(path: Path, known: str) -> bool:
-    try:
-        return sum_of(path.read_bytes()) == known
-    except OSError:
-        return False
+    return path.is_file() and sha256(path) == known

@@ -6,14 +6,14 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from valuebias.errors import ValueBiasError
-from valuebias.foreign import reading
+from valuebias.errors import ValueBiasError, shown
+from valuebias.opening.yaml_text import check_length, parse_yaml
 
 __all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
 
@@ -95,9 +95,11 @@ def parse_csv(text: str, name: str) -> tuple[list[str], list[list[str]]]:
     if len(lines) < 2:
         raise ValueBiasError(f"{name!r} has no rows below its header.")
     header = [cell.strip() for cell in lines[0][1]]
+    seen: set[str] = set()
     for column in header:
-        if header.count(column) > 1:
-            raise ValueBiasError(f"{name!r} has two columns called {column!r}. Rename one.")
+        if column in seen:
+            raise ValueBiasError(f"{name!r} has two columns called {shown(column)}. Rename one.")
+        seen.add(column)
     for line, row in lines[1:]:
         if len(row) != len(header):
             raise ValueBiasError(
@@ -123,14 +125,14 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ValueBiasError
-        If the file cannot be read, is empty, or is no YAML.
+        If the file cannot be read, is empty, is no YAML, has a key twice, or stands for more than
+        a file of its size can mean.
     """
     name = os.fspath(path)
-    text = read_text(path)
-    with reading(
-        f"{name!r}", because="it is no valid YAML", advice="Correct it; what is text may be quoted."
-    ):
-        return yaml.safe_load(text)
+    # A file that is not there is explained by what reads it.
+    with suppress(OSError):
+        check_length(Path(path).stat().st_size, name)
+    return parse_yaml(read_text(path), name)
 
 
 def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from valuebias.atomic import atomic_path
+from valuebias.disk import CannotWriteError
 from valuebias.errors import ValueBiasError
 from valuebias.foreign import parse_json, read_json, reading
 from valuebias.provenance import sha256
@@ -23,11 +25,13 @@ from valuebias.sums import json_sum
 from valuebias.text import escape, has_surrogate, neutralise, restore
 from valuebias.untidy import CATEGORY, Meta, dataset
 
-__all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
+__all__ = ["described_by", "read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _KEY = b"valuebias"
 _TEXT = "text"
 _AGAIN = "Copy it again, or write it again."
+_HASH = "sha256"
+_BEFORE = "before"
 _SUM = "sum"
 """Under which what a table says of itself has its own checksum; older files lack it."""
 _FORMS = {"attrs": dict, "names": dict, "coords": dict, "escaped": list, "neutralised": bool}
@@ -41,7 +45,9 @@ def write_parquet(ds: xr.Dataset, path: Path) -> None:
     schema = first.schema.with_metadata({_KEY: json.dumps(_with_sum(meta)).encode()})
     with (
         atomic_path(path) as part,
-        pq.ParquetWriter(part, schema, compression="zstd", write_page_checksum=True) as writer,
+        # Else a writer that fails on a full disk keeps the file open, and so the room it takes.
+        pa.OSFile(str(part), "wb") as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         writer.write_table(first.cast(schema))
         for table in tables:
@@ -63,13 +69,51 @@ def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
     return dataset(table, meta=meta, kind=kind, name=str(path))
 
 
+def described_by(path: Path) -> Meta | None:
+    """Give what a Parquet file says of itself; None where it is a table of somebody's own."""
+    packed = (pq.read_metadata(path).metadata or {}).get(_KEY)
+    if packed is None:
+        return None
+    said = f"What {str(path)!r} says of itself"
+    return _about(parse_json(packed, said, advice=_AGAIN), said)
+
+
 def write_csv(ds: xr.Dataset, path: Path) -> None:
-    """Write a dataset as a tidy CSV file, with ``<name>.csv.json`` beside it."""
+    """Write a dataset as a tidy CSV file, with ``<name>.csv.json`` beside it.
+
+    A kill leaves both old or both new: until the new table is in its place, the new description
+    keeps that of the old one.
+    """
     meta = {**_meta(ds), "neutralised": True}
-    with atomic_path(_sidecar(path)) as side, atomic_path(path) as part:
+    with atomic_path(path) as part:
         _write_rows(ds, meta, part)
         # The hash ties the two files together: one of them alone, or edited, is noticed.
-        side.write_text(json.dumps(_with_sum({**meta, "sha256": sha256(part)})), encoding="ascii")
+        new = {**meta, _HASH: sha256(part)}
+        before = _before(path)
+        _write_sidecar(path, {**new, **before})
+    if before:
+        # What it says of the old table does no harm.
+        with suppress(CannotWriteError):
+            _write_sidecar(path, new)
+
+
+def _write_sidecar(path: Path, content: Meta) -> None:
+    with atomic_path(_sidecar(path)) as side:
+        side.write_text(json.dumps(_with_sum(content)), encoding="ascii")
+
+
+def _before(path: Path) -> Meta:
+    """Give what belongs to the table that is about to be replaced."""
+    if not path.is_file():
+        return {}
+    try:
+        meta = _read_sidecar(path)
+        hashed = sha256(path)
+    except ValueBiasError:
+        return {}
+    if meta is not None:
+        meta = {name: value for name, value in meta.items() if name != _SUM}
+    return {_BEFORE: {"meta": meta, _HASH: hashed}}
 
 
 def read_csv(path: Path, kind: str | None) -> xr.Dataset:
@@ -196,19 +240,17 @@ def _spread(values: npt.NDArray[Any], at: npt.NDArray[np.intp]) -> pa.Array:
 
 
 def _write_rows(ds: xr.Dataset, meta: Meta, path: Path) -> None:
-    writer: pa_csv.CSVWriter | None = None
-    try:
+    with ExitStack() as stack:
+        file = stack.enter_context(pa.OSFile(str(path), "wb"))
+        writer: pa_csv.CSVWriter | None = None
         for table in _tables(ds, meta):
             plain = pa.table(
                 [_plain(column) for column in table.columns],
                 names=[neutralise(name) for name in table.column_names],
             )
             if writer is None:
-                writer = pa_csv.CSVWriter(path, plain.schema)
+                writer = stack.enter_context(pa_csv.CSVWriter(file, plain.schema))
             writer.write_table(plain)
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -229,13 +271,20 @@ def _read_sidecar(path: Path) -> Meta | None:
     said = f"{str(side)!r}, which describes {path.name!r},"
     advice = "Delete it and read the table with kind='reward', 'logprob' or 'implicit'."
     meta = _about(read_json(side, said, advice=advice), said, advice)
-    if sha256(path) != meta.get("sha256"):
-        raise ValueBiasError(
-            f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
-            f"truncated. If the change was meant, delete {side.name!r} and read the table with "
-            "kind='reward', 'logprob' or 'implicit'."
-        )
-    return meta
+    before = meta.pop(_BEFORE, None)
+    actual = sha256(path)
+    if actual == meta.get(_HASH):
+        return meta
+    # A kill came before the table itself was replaced.
+    with reading(said, advice=advice):
+        kept, of_kept = (None, None) if before is None else (before["meta"], before[_HASH])
+    if actual == of_kept:
+        return None if kept is None else _about(kept, said, advice)
+    raise ValueBiasError(
+        f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
+        f"truncated. If the change was meant, delete {side.name!r} and read the table with "
+        "kind='reward', 'logprob' or 'implicit'."
+    )
 
 
 def _about(content: Any, said: str, advice: str = _AGAIN) -> Meta:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,8 +97,8 @@ class _Rows:
 
     def __init__(self, table: pa.Table, meta: Meta | None, name: str) -> None:
         self.table, self.meta, self.name = table, meta, name
-        for column in table.column_names:
-            if table.column_names.count(column) > 1:
+        for column, count in Counter(table.column_names).items():
+            if count > 1:
                 raise ValueBiasError(f"{name!r} has two columns called {column!r}. Rename one.")
         for column in (*DIMS, "score"):
             if column not in table.column_names:

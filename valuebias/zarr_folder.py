@@ -43,6 +43,7 @@ __all__ = [
     "note",
     "open_checked",
     "read_record",
+    "same_as_recorded",
 ]
 
 RECORD = ".zmetadata"
@@ -159,7 +160,7 @@ def marked(folder: Path, block: str) -> dict[str, str] | None:
         return {str(key): str(known) for key, known in found.items()}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(
             f"{str(path)!r}, the mark of a block, is damaged. {_advice()}"
         ) from error
@@ -413,7 +414,11 @@ def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> li
         found = _content(folder / key)
         if found != content:
             changed[key] = content
-            if before is not None and not before.pending and _is_damaged(before, key, found):
+            if (
+                before is not None
+                and not before.pending
+                and not same_as_recorded(before, key, found)
+            ):
                 damaged.append(key)
     pending = {key: content for key, content in changed.items() if key in sums}
     after = Record(metadata, sums, blocks=True)
@@ -464,7 +469,7 @@ def damage(folder: Path) -> list[str]:
     if record is None:
         return []
     keys = [*record.metadata, *(key for key in record.sums if key not in record.metadata)]
-    return [key for key in keys if _is_damaged(record, key, _content(folder / key))]
+    return [key for key in keys if not same_as_recorded(record, key, _content(folder / key))]
 
 
 def _served(record: Record) -> dict[str, bytes]:
@@ -478,21 +483,22 @@ def _own_sum(whole: Mapping[str, Any]) -> str:
     return json_sum({**whole, _OURS: ours})
 
 
-def _is_damaged(record: Record, key: str, found: bytes | None) -> bool:
+def same_as_recorded(record: Record, key: str, found: bytes | None) -> bool:
+    """Tell whether a file holds what the record says; what it does not name is as it may be."""
     if key in record.sums:
-        return found is None or sum_of(found) != record.sums[key]
+        return found is not None and sum_of(found) == record.sums[key]
     if key not in record.metadata:
-        return False
-    try:
-        return found is None or json.loads(found) != record.metadata[key]
-    except (ValueError, RecursionError):
         return True
+    try:
+        return found is not None and json.loads(found) == record.metadata[key]
+    except (ValueError, RecursionError):
+        return False
 
 
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
 
 

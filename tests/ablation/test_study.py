@@ -296,7 +296,7 @@ def test_a_base_without_a_chat_template_is_named(tmp_path: Path) -> None:
         ("bases: x\nsources: {a: b}\nquantitys: [1]", "Did you mean 'quantities'"),
         ("bases: x\nsources: {a: b}", "lacks 'quantities'"),
         ("- 1", "is no mapping"),
-        ("a: [", "cannot be read"),
+        ("a: [", "is no valid YAML"),
     ],
 )
 def test_bad_yaml(tmp_path: Path, text: str, message: str) -> None:

@@ -1,24 +1,26 @@
 """What becomes of damaged files, killed processes and full disks: counts of all outcomes.
 
     python tests/benchmarks/hardness.py --n 300                                     # some minutes
-    python tests/benchmarks/hardness.py --n 10000 --flips 400 \\
+    python tests/benchmarks/hardness.py --n 12000 --flips 4000 --keep hardness.jsonl \\
         --out tests/benchmarks/hardness.md                                            # two hours
 
 Four parts, to be chosen by --parts. *mutations*: valid files of every kind that the package reads
-are damaged, the same way for the same --seed, and read. *flips*: one bit of a file is turned round,
---flips bits spread over all files of each kind (0: every bit). *kills*: work that writes is killed
-before each of its file operations, and while it writes; what lies there afterwards is read, or the
-work is done again. *disks*: the same work on disks that are full, nearly full or read-only, which
-takes the right to mount. In the last three also plain xarray and zarr, for comparison.
+are damaged, the same way for the same --seed, and read. *flips*: bits of a file are turned round,
+one at a time: of each kind all bits where they are fewer than --flips, or else one bit of each byte
+where the bytes are fewer than ten times that; of what takes long to read, --flips / 20 bits.
+*kills*: work that writes is killed before each of its file operations, and while it writes; what
+lies there afterwards is read, or the work is done again. *disks*: the same work on disks that are
+full, nearly full or read-only, which takes the right to mount. In the last three also plain xarray
+and zarr, for comparison.
 
-Every case runs in a child process with limits of time and memory. Ends with 1 if an outcome is
-neither success with the right content nor a ValueBiasError.
+Every case runs in a child process with limits of time and memory. With --keep, a run that was
+stopped goes on where it was, and several may share the work by --parts and --only. Ends with 1 if
+an outcome is neither success with the right content nor a ValueBiasError.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import importlib
 import os
 import random
@@ -26,9 +28,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import hostile_kills
@@ -37,25 +42,37 @@ from conditions import conditions
 from hostile_children import LIMIT, MEMORY, Result, apart, run_all
 from hostile_disks import STATES, can_mount, on_disk
 from hostile_jobs import JOBS, PLAIN, Job
+from hostile_ledger import Ledger, Piece, table
 from hostile_subjects import PLAIN_SUBJECTS, SUBJECTS, Subject, differing
 
-Counts = collections.Counter[str]
-PARTS = ("mutations", "flips", "kills", "disks")
 READ = ("same", "refused", "other content", "unseen", "raised", "crashed", "slow", "memory")
-LEFT = ("old", "new", "refused", "unseen", "raised", "crashed")
-TOLD = ("refused", "done", "raised", "crashed")
-BAD = frozenset(("unseen", "raised", "crashed", "hung", "slow", "memory"))
-HEADS = {
-    "same": "same numbers", "refused": "`ValueBiasError`", "other content": "other, valid content",
-    "unseen": "other, unseen", "raised": "other exception", "crashed": "crash or hang",
-    "slow": f"over {LIMIT:.0f} s", "memory": f"over {MEMORY >> 20} MB", "old": "as before",
-    "new": "as after", "done": "done",
+PARTS = {
+    "mutations": ("Damaged files", READ),
+    "flips": ("Single bits", READ),
+    "kills": ("Killed processes",
+              ("old", "new", "refused after a kill", "unseen", "raised", "crashed")),
+    "disks": ("Full, nearly full and read-only disks",
+              ("refused", "done", "raised", "crashed", "old", "new", "unseen")),
 }  # fmt: skip
-PACKAGES = {"xarray": "xarray", "zarr": "zarr", "torch": "PyTorch", "transformers": "transformers"}
+PACKAGES = {"xarray": "xarray", "zarr": "zarr", "h5py": "h5py", "pyarrow": "pyarrow",
+            "torch": "PyTorch", "transformers": "transformers"}  # fmt: skip
 # Imported once, before any child is forked; nothing here may start a thread.
 MODULES = ("torch", "transformers", "zarr", "h5py", "pymc", "gguf", "valuebias.backends.loading",
            "valuebias.fit_result", "valuebias.storage",
            "transformers.models.llama.modeling_llama")  # fmt: skip
+SIZES = (0, 100, 1000, 4096, 20_000)
+"""Beyond which a file must not grow, or the process dies in the middle of writing it."""
+_PIECE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How much of each part, and which names of rows."""
+
+    n: int
+    flips: int
+    kills: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +82,7 @@ class Damage:
     subject: Subject
     source: Path
     good: str
-    seed: int
+    seed: str
     bit: int | None = None
 
 
@@ -79,94 +96,82 @@ class Kill:
     by_size: bool
 
 
-@dataclass
-class Table:
-    """Counts by kind of work, and the bad outcomes in words."""
-
-    title: str
-    columns: Sequence[str]
-    rows: dict[str, Counts]
-    bad: dict[str, int]
-
-    def add(self, row: str, what: str, said: str = "", *, bad: bool | None = None) -> None:
-        self.rows.setdefault(row, collections.Counter())[what] += 1
-        if (what in BAD if bad is None else bad) and not row.startswith("plain"):
-            key = f"{row} | {what} | {said[:300]}"
-            self.bad[key] = self.bad.get(key, 0) + 1
-            if self.bad[key] == 1:
-                print(f"   ! {key}", flush=True)
-
-    def text(self) -> str:
-        head = ["", "cases", *(HEADS[column] for column in self.columns)]
-        lines = [f"## {self.title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        total: Counts = collections.Counter()
-        for row, counts in self.rows.items():
-            if not row.startswith("plain"):
-                total += counts
-            lines.append(self._line(row, counts))
-        return "\n".join([*lines, self._line("**all of valuebias**", total), ""])
-
-    def _line(self, row: str, counts: Counts) -> str:
-        cells = [f"{counts.get(column, 0) or '·'}" for column in self.columns]
-        # On disks, each case has an outcome and something that lies there afterwards.
-        n = sum(counts.values()) // (2 if "done" in self.columns else 1)
-        return f"| {row} | {n:,} | {' | '.join(cells)} |"
-
-
 # --- damaged files -------------------------------------------------------------------------------
 
 
-def mutate(subjects: Sequence[Subject], n: int, place: Path, seed: int) -> Table:
-    """Damage files and read them."""
-    table = Table("Damaged files", READ, {}, {})
-    total = sum(subject.weight for subject in subjects)
-    for subject in subjects:
+def mutate(subject: Subject, ledger: Ledger, place: Path, asked: Asked) -> Iterator[None]:
+    """Damage files and read them, piece by piece."""
+    total = sum(one.weight for one in SUBJECTS)
+    n = max(1, round(asked.n * subject.weight / total))
+    for piece, last in _pieces(ledger, "mutations", subject.name, n):
         source, good = _laid_out(subject, place)
-        count = max(1, round(n * subject.weight / total))
-        cases = [Damage(subject, source, good, seed * 1_000_003 + i) for i in range(count)]
-        _read_all(table, subject, cases)
-    return table
+        seeds = [f"{asked.seed} {subject.name} {i}" for i in range(piece.first, last)]
+        _read_all(piece, [Damage(subject, source, good, seed) for seed in seeds])
+        ledger.add(piece)
+        yield
 
 
-def flip(subjects: Sequence[Subject], n: int, place: Path, seed: int) -> Table:
-    """Turn single bits round and read."""
-    table = Table("Single bits", READ, {}, {})
-    for subject in subjects:
+def flip(subject: Subject, ledger: Ledger, place: Path, asked: Asked) -> Iterator[None]:
+    """Turn single bits round and read, piece by piece."""
+    n = ledger.size("flips", subject.name)
+    if n is None:
+        n = len(_bits(subject, _laid_out(subject, place)[0], asked))
+    for piece, last in _pieces(ledger, "flips", subject.name, n):
         source, good = _laid_out(subject, place)
-        size = 8 * sum(file.stat().st_size for file in subject.files(source))
-        rng = random.Random(seed)
-        bits = range(size) if not n or n >= size else sorted(rng.sample(range(size), n))
-        _read_all(table, subject, [Damage(subject, source, good, seed, bit) for bit in bits])
-    return table
+        bits = _bits(subject, source, asked)[piece.first : last]
+        _read_all(piece, [Damage(subject, source, good, f"bit {bit}", bit) for bit in bits])
+        ledger.add(piece)
+        yield
 
 
+def _bits(subject: Subject, source: Path, asked: Asked) -> Sequence[int]:
+    size = sum(file.stat().st_size for file in subject.files(source))
+    rng = random.Random(f"{asked.seed} {subject.name}")
+    if 8 * size <= asked.flips:
+        return range(8 * size)
+    if size <= 10 * asked.flips and not subject.long:
+        return [8 * byte + rng.randrange(8) for byte in range(size)]
+    n = max(1, asked.flips // (20 if subject.long else 1))
+    return sorted(rng.sample(range(8 * size), n))
+
+
+def _pieces(ledger: Ledger, part: str, row: str, n: int) -> Iterator[tuple[Piece, int]]:
+    """Give the pieces that are not done yet, each with where it ends."""
+    for first in range(0, n, _PIECE):
+        if not ledger.has(part, row, first):
+            yield Piece(part, row, first, n), min(n, first + _PIECE)
+
+
+@cache
 def _laid_out(subject: Subject, place: Path) -> tuple[Path, str]:
-    source = place / f"s{len(list(place.iterdir()))}"
-    source.mkdir()
+    source = Path(tempfile.mkdtemp(dir=place))
 
     def made() -> str:
         subject.make(source)
-        return subject.read(source)
+        return subject.read(Path(shutil.copytree(source, source.with_suffix(".read"))))
 
     return source, apart(made)
 
 
-def _read_all(table: Table, subject: Subject, cases: Sequence[Damage]) -> None:
-    begun = time.monotonic()
+def _read_all(piece: Piece, cases: Sequence[Damage]) -> None:
+    slow: list[Damage] = []
 
-    def done(i: int, result: Result) -> None:
-        what = {"done": result.said, "hung": "crashed"}.get(result.what, result.what)
-        if what not in BAD and result.seconds > LIMIT:
+    def done(case: Damage, result: Result, *, again: bool = False) -> None:
+        what = result.said if result.what == "done" else result.what
+        if what != "crashed" and result.seconds > LIMIT:
+            # Others may be at work on this machine: only what is slow by itself is.
+            if not again:
+                slow.append(case)
+                return
             what = "slow"
-        elif what not in BAD and result.memory > MEMORY:
+        elif what != "crashed" and result.memory > MEMORY:
             what = "memory"
-        case = cases[i]
-        about = f"{case.seed if case.bit is None else case.bit} {result.seconds:.1f} s"
-        table.add(subject.name, what, f"{result.said} ({about}, {result.memory >> 20} MB)")
+        about = f"{case.seed}, {result.seconds:.1f} s, {result.memory >> 20} MB"
+        piece.add(what, f"{result.said} ({about})")
 
-    run_all(cases, _read_damaged, done)
-    said = dict(table.rows[subject.name])
-    print(f"{subject.name}: {said} {time.monotonic() - begun:.0f} s", flush=True)
+    run_all(cases, _read_damaged, lambda i, result: done(cases[i], result))
+    for case in slow:
+        run_all([case], _read_damaged, lambda _, result, c=case: done(c, result, again=True))
 
 
 def _read_damaged(case: Damage) -> str:
@@ -179,6 +184,8 @@ def _read_damaged(case: Damage) -> str:
             hostile_mutations.damage(file, rng)
         else:
             file = hostile_mutations.flip(files, case.bit)
+        if case.subject.after is not None:
+            case.subject.after(copy)
         if case.subject.read(copy) == case.good:
             return "same"
         before = case.source / file.relative_to(copy)
@@ -188,44 +195,41 @@ def _read_damaged(case: Damage) -> str:
 # --- killed processes ----------------------------------------------------------------------------
 
 
-def kill(jobs: Sequence[Job], place: Path, n_most: int) -> Table:
-    """Kill work before each of its file operations, and while it writes."""
-    table = Table("Killed processes", LEFT, {}, {})
-    for job in jobs:
-        begun = time.monotonic()
-        source, old, new, n = _ends(job, place)
-        most = min(n_most, job.n_most)
-        cases = [Kill(job, source, at, False) for at in _spread(n, most)]
-        cases += [Kill(job, source, size, True) for size in (0, 100, 1000, 4096, 20_000)]
+def kill(job: Job, ledger: Ledger, place: Path, asked: Asked) -> Iterator[None]:
+    """Kill work before each of its file operations, and while it writes, piece by piece."""
+    n = ledger.size("kills", job.name)
+    if n is None:
+        n = min(_ends(job, place)[3], asked.kills) + len(SIZES)
+    for piece, last in _pieces(ledger, "kills", job.name, n):
+        source, old, new, n_operations = _ends(job, place)
+        cases = [Kill(job, source, at, False) for at in _spread(n_operations, n - len(SIZES))]
+        cases += [Kill(job, source, size, True) for size in SIZES]
+        chosen = cases[piece.first : last]
 
-        def done(
-            i: int, result: Result, job: Job = job, old: str = old, new: str = new,
-            cases: Sequence[Kill] = cases,
-        ) -> None:  # fmt: skip
-            what = {"done": "unseen", "hung": "crashed"}.get(result.what, result.what)
+        def done(i: int, result: Result, old: str = old, new: str = new,
+                 chosen: Sequence[Kill] = chosen, piece: Piece = piece) -> None:  # fmt: skip
+            what = {"done": "unseen", "refused": "refused after a kill"}.get(
+                result.what, result.what)  # fmt: skip
             if result.what == "done" and result.said in (old, new):
                 what = "new" if result.said == new else "old"
-            where = f"{'size' if cases[i].by_size else 'operation'} {cases[i].place}"
-            table.add(job.name, what, f"{where}: {result.said}", bad=what not in ("old", "new"))
+            where = "a file of the size" if chosen[i].by_size else "operation"
+            piece.add(what, f"{where} {chosen[i].place}: {result.said}")
 
-        run_all(cases, _look_after, done)
-        print(f"{job.name}: {n} operations {dict(table.rows[job.name])} "
-              f"{time.monotonic() - begun:.0f} s", flush=True)  # fmt: skip
-    return table
+        run_all(chosen, _look_after, done)
+        ledger.add(piece)
+        yield
 
 
 def _spread(n: int, most: int) -> list[int]:
-    return (
-        list(range(n))
-        if n <= most
-        else sorted({round(i * (n - 1) / (most - 1)) for i in range(most)})
-    )
+    if n <= most:
+        return list(range(n))
+    return sorted({round(i * (n - 1) / max(1, most - 1)) for i in range(most)})
 
 
+@cache
 def _ends(job: Job, place: Path) -> tuple[Path, str, str, int]:
     """Lay out what a job begins with; give hashes of what is read before and after, too."""
-    source = place / f"j{len(list(place.iterdir()))}"
-    source.mkdir()
+    source = Path(tempfile.mkdtemp(dir=place))
 
     def before() -> str:
         job.make(source)
@@ -255,57 +259,74 @@ def _look_after(case: Kill) -> str:
 # --- disks ---------------------------------------------------------------------------------------
 
 
-def disks(jobs: Sequence[Job], place: Path) -> Table:
+def fill(job: Job, ledger: Ledger, place: Path, asked: Asked) -> Iterator[None]:
     """Work on full, nearly full and read-only disks."""
-    table = Table("Full, nearly full and read-only disks", (*TOLD, "old", "new", "unseen"), {}, {})
-    if not can_mount(place):
-        table.title += " (not run: no file system can be mounted here)"
-        return table
-    for job in jobs:
+    for piece, _ in _pieces(ledger, "disks", job.name, len(STATES)):
         source, old, new, _ = _ends(job, place)
         for state in STATES:
             made, found = on_disk(state, job, source, place / "disk")
-            what = "crashed" if made.what == "hung" else made.what
-            table.add(job.name, what, f"{state}: {made.said}")
-            left = {old: "old", new: "new"}.get(found, "unseen")
-            table.rows[job.name][left] += 1
-            if left == "unseen" and not job.name.startswith("plain"):
-                table.bad[f"{job.name} | left behind | {state}: {found[:300]}"] = 1
-                print(f"   ! {job.name} | left behind | {state}: {found[:300]}", flush=True)
-        print(f"{job.name}: {dict(table.rows[job.name])}", flush=True)
-    return table
+            piece.add(made.what, f"{state}: {made.said}")
+            piece.add({old: "old", new: "new"}.get(found, "unseen"), f"{state}, left: {found}")
+        ledger.add(piece)
+        yield
 
 
 # --- all together --------------------------------------------------------------------------------
 
 
-def run(
-    parts: Sequence[str],
-    *,
-    n: int,
-    n_flips: int = 100,
-    n_kills: int = 10_000,
-    seed: int = 1,
-    only: Callable[[str], bool] = bool,
-) -> list[Table]:
-    """Run the parts; `only` chooses among subjects and jobs by their names."""
+def run(parts: Sequence[str], ledger: Ledger, asked: Asked, only: str, until: float) -> None:
+    """Do what the ledger has not got yet, a piece of each row in turn."""
     for name in MODULES:
         importlib.import_module(name)
-    before = dict(os.environ)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ.update(_alone(Path(folder)))
-            return _run(parts, Path(folder), n, n_flips, n_kills, seed, only)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    with tempfile.TemporaryDirectory() as folder, _alone(Path(folder)):
+        work = [one for part in parts for one in _rows(part, ledger, Path(folder), asked, only)]
+        while work and time.monotonic() < until:
+            for one in list(work):
+                if time.monotonic() >= until:
+                    break
+                if next(one, work) is work:
+                    work.remove(one)
+        if work:
+            print(f"stopped; {len(work)} rows are unfinished", flush=True)
 
 
-def _alone(folder: Path) -> dict[str, str]:
+def _rows(
+    part: str, ledger: Ledger, folder: Path, asked: Asked, only: str
+) -> Iterator[Iterator[None]]:
+    place = folder / part
+    place.mkdir()
+    if part == "disks" and not can_mount(place):
+        print("no file system can be mounted here: no disks are filled", flush=True)
+        return
+    how: Any = {"mutations": mutate, "flips": flip, "kills": kill, "disks": fill}[part]
+    for one in _subjects_or_jobs(part):
+        if only in one.name:
+            yield _told(how(one, ledger, place, asked), part, one.name, ledger)
+
+
+def _subjects_or_jobs(part: str) -> Sequence[Any]:
+    sealed = [subject for subject in SUBJECTS if not subject.excuse]
+    return {"mutations": SUBJECTS, "flips": (*sealed, *PLAIN_SUBJECTS)}.get(part, (*JOBS, *PLAIN))
+
+
+def _told(pieces: Iterator[None], part: str, row: str, ledger: Ledger) -> Iterator[None]:
+    """Print how far a row has come after each of its pieces."""
+    begun = time.monotonic()
+    for _ in pieces:
+        done = [piece for piece in ledger.pieces(part) if piece.row == row]
+        n = sum(sum(piece.counts.values()) for piece in done)
+        print(f"{part}, {row}: {n} of {done[0].of}, {time.monotonic() - begun:.0f} s", flush=True)
+        yield
+        begun = time.monotonic()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
     """Leave no network, and no cache but one of its own."""
+    before = dict(os.environ)
     (folder / "data").mkdir()
     proxies = [f"{scheme}_proxy" for scheme in ("http", "https")]
-    return {
+    os.environ.update({
         "VALUEBIAS_CACHE": str(folder / "cache"),
         "VALUEBIAS_DATA": str(folder / "data"),
         "HF_HUB_OFFLINE": "1",
@@ -313,61 +334,47 @@ def _alone(folder: Path) -> dict[str, str]:
         "NO_PROXY": "",
         "no_proxy": "",
         **{name: "http://127.0.0.1:9" for each in proxies for name in (each, each.upper())},
-    }
+    })  # fmt: skip
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
-def _run(
-    parts: Sequence[str],
-    folder: Path,
-    n: int,
-    n_flips: int,
-    n_kills: int,
-    seed: int,
-    only: Callable[[str], bool],
-) -> list[Table]:
-    subjects = [subject for subject in SUBJECTS if only(subject.name)]
-    plain = [subject for subject in PLAIN_SUBJECTS if only(subject.name)]
-    stored = [subject for subject in subjects if not subject.excuse]
-    jobs = [job for job in (*JOBS, *PLAIN) if only(job.name)]
-    work: dict[str, Callable[[Path], Table]] = {
-        "mutations": lambda place: mutate(subjects, n, place, seed),
-        "flips": lambda place: flip([*stored, *plain], n_flips, place, seed),
-        "kills": lambda place: kill(jobs, place, n_kills),
-        "disks": lambda place: disks(jobs, place),
-    }
-    made = []
+def report(ledger: Ledger, parts: Sequence[str], command: str, seed: int) -> tuple[str, bool]:
+    """Write all tables; tell whether all is as it should be."""
+    made = [f"{conditions(command, PACKAGES)}, seed {seed}.", ""]
     for part in parts:
-        place = folder / part
-        place.mkdir()
-        made.append(work[part](place))
-    return made
+        title, columns = PARTS[part]
+        rows = [one.name for one in _subjects_or_jobs(part)]
+        if any(True for _ in ledger.pieces(part)):
+            made.append(table(ledger, part, title, rows, columns))
+    good = not any(piece.bad for part in parts for piece in ledger.pieces(part))
+    return "\n".join(made), good
 
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--n", type=int, default=300)
-    parser.add_argument("--flips", type=int, default=100)
-    parser.add_argument("--kills", type=int, default=10_000)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--n", type=int, default=300, help="damaged files")
+    parser.add_argument("--flips", type=int, default=100, help="bits of each kind")
+    parser.add_argument("--kills", type=int, default=10_000, help="the most places of one work")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--out", type=Path)
-    asked = parser.parse_args(given)
-    tables = run(asked.parts, n=asked.n, n_flips=asked.flips, n_kills=asked.kills,
-                 seed=asked.seed, only=lambda name: asked.only in name)  # fmt: skip
+    parser.add_argument("--only", default="", help="part of the names of rows")
+    parser.add_argument("--keep", type=Path, help="file to go on with")
+    parser.add_argument("--seconds", type=float, default=1e9, help="after which to stop")
+    parser.add_argument("--out", type=Path, help="write the tables here, too")
+    given_ = parser.parse_args(given)
+    asked = Asked(given_.n, given_.flips, given_.kills, given_.seed)
+    ledger = Ledger(given_.keep, {name: getattr(asked, name) for name in Asked.__slots__})
+    run(given_.parts, ledger, asked, given_.only, time.monotonic() + given_.seconds)
     command = f"python tests/benchmarks/hardness.py --n {asked.n} --flips {asked.flips}"
-    text = "\n".join(
-        [conditions(command, PACKAGES) + f", seed {asked.seed}.", "", *map(_told, tables)]
-    )
-    if asked.out is not None:
-        asked.out.write_text(text, encoding="utf-8")
+    text, good = report(ledger, given_.parts, command, asked.seed)
+    if given_.out is not None:
+        given_.out.write_text(text, encoding="utf-8")
     print(text)
-    return int(any(table.bad for table in tables))
-
-
-def _told(table: Table) -> str:
-    bad = [f"- {count} ×: {said}" for said, count in table.bad.items()]
-    return "\n".join([table.text(), *(["What should not be:", "", *bad, ""] if bad else [])])
+    return int(not good)
 
 
 if __name__ == "__main__":

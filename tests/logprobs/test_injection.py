@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -17,9 +18,10 @@ import pytest
 import small_models
 import tiny_models
 import xarray as xr
+from damages import flip
 
 import valuebias
-from valuebias import LoraSettings, Model, ValueBiasError
+from valuebias import LoraSettings, Model, ValueBiasError, ValueBiasWarning
 from valuebias.logprobs.candidates import train_on
 from valuebias.logprobs.lora import merge, train
 
@@ -156,6 +158,31 @@ def test_an_interrupted_scoring_goes_on(model: Model, store: Path, folder: Path)
         mark.unlink()
     xr.testing.assert_identical(inject(model, store=store).drop_attrs(), wanted.drop_attrs())
     assert adapters(store) == before
+    assert not (kept / "merged").exists()
+
+
+@pytest.mark.parametrize("what", ["adapter/adapter_model.safetensors", "scores.zarr"])
+def test_what_is_damaged_is_named_and_made_again_alone(
+    injected: xr.Dataset, model: Model, store: Path, tmp_path: Path, what: str
+) -> None:
+    place = Path(shutil.copytree(store, tmp_path / "kept"))
+    assert valuebias.check(place).is_whole
+    (kept,) = place.glob("seed-0-*")
+    bad = kept / what if what != "scores.zarr" else next(kept.glob("scores.zarr/*/score/0.0.0"))
+    flip(bad)
+    (piece,) = valuebias.check(place).pieces
+    assert piece.file == bad.relative_to(place).as_posix()
+    assert "inject_words" in piece.advice
+    when = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    with pytest.warns(ValueBiasWarning, match="is damaged.*again"):
+        again = inject(model, store=place)
+    assert valuebias.check(place).is_whole
+    xr.testing.assert_identical(again.drop_attrs(), injected.drop_attrs())
+    now = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    changed = {path for path in now if now[path] != when.get(path)}
+    assert bad in changed
+    folder = kept / "adapter" if what != "scores.zarr" else kept / "scores.zarr"
+    assert all(path.is_relative_to(folder) for path in changed)
     assert not (kept / "merged").exists()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
+import yaml  # noqa: TID251
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hostile_subjects
 import numpy as np
 import pandas as pd
 import tiny_models
 import tiny_studies
 import xarray as xr
-from hostile_subjects import PROMPTS, WORDS, scores, stamp
+from hostile_base import QUICK, scores, stamp
+from hostile_models import PROMPTS, WORDS
+from hostile_stores import inject
 
 import valuebias
 from valuebias import Model
+from valuebias.cli.app import app
 from valuebias.report import write_report
 
 __all__ = ["JOBS", "PLAIN", "Job"]
@@ -33,8 +35,7 @@ class Job:
     """Work that writes into a folder.
 
     `make` lays out what is there before; `act` works; `read` gives a hash of what lies there.
-    With `again`, work that was broken off is done again before it is looked at. `n_most` is for
-    work that takes long: so many places of all, evenly spread.
+    With `again`, work that was broken off is done again before it is looked at.
     """
 
     name: str
@@ -42,7 +43,6 @@ class Job:
     act: Callable[[Path], Any]
     read: Callable[[Path], str]
     again: bool = False
-    n_most: int = 10_000
 
 
 def _other() -> xr.Dataset:
@@ -66,8 +66,28 @@ def _two_fits(folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for seed in (1, 2):
-            fit = valuebias.fit(scores(seed=seed), **hostile_subjects.QUICK)
+            fit = valuebias.fit(scores(seed=seed), **QUICK)
             fit.save(folder / f"{seed}.nc")
+
+
+def _fitting() -> Job:
+    def make(folder: Path) -> None:
+        _two_fits(folder)
+        valuebias.write(_other(), folder / "scores.nc")
+        valuebias.load(folder / "1.nc").save(folder / "kept.nc")
+
+    def act(folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sizes = {name: str(QUICK[name]) for name in ("draws", "chains", "seed")}
+            options = [f"--{name}={size}" for name, size in sizes.items()]
+            app(["fit", str(folder / "scores.nc"), f"--out={folder / 'kept.nc'}",
+                 f"--report={folder / 'report.md'}", *options], standalone_mode=False)  # fmt: skip
+
+    return Job(
+        "fit by the command, over an older fit", make, act,
+        lambda folder: stamp(valuebias.load(folder / "kept.nc").tree),
+    )  # fmt: skip
 
 
 def _saving(suffix: str) -> Job:
@@ -83,7 +103,7 @@ def _saving(suffix: str) -> Job:
     )
 
 
-def _reporting(name: str, n_most: int) -> Job:
+def _reporting(name: str) -> Job:
     def make(folder: Path) -> None:
         _two_fits(folder)
         write_report(valuebias.load(folder / "1.nc"), f"{folder}/{name}")
@@ -93,7 +113,6 @@ def _reporting(name: str, n_most: int) -> Job:
         make,
         lambda folder: write_report(valuebias.load(folder / "2.nc"), f"{folder}/{name}"),
         lambda folder: _files(folder / name.rstrip("/")),
-        n_most=n_most,
     )
 
 
@@ -140,23 +159,6 @@ def _make_base(folder: Path) -> None:
     tiny_models.tiny("llama", "logprob", folder / "llama")
 
 
-def _inject(folder: Path) -> None:
-    from valuebias import LoraSettings
-
-    prompts = pd.DataFrame(
-        {"text": [f"What is the {a} thing?" for a in ("best", "greatest", "worst", "least")],
-         "framing": ["positive"] * 2 + ["negative"] * 2},
-        index=["best", "greatest", "worst", "least"],
-    )  # fmt: skip
-    model = Model(str(folder / "llama"), name="tiny", family="F", base="B",
-                  template="Q: {prompt} A:{response}")  # fmt: skip
-    valuebias.inject_words(
-        model, words=[" love", " power", " trust"], prompts=prompts, progress=False,
-        settings=LoraSettings(rank=2, n_steps=2, batch_size=2), store=folder / "store",
-        seeds=[0],
-    )  # fmt: skip
-
-
 def _make_large_vocabulary(folder: Path) -> None:
     tiny_models.tiny("llama", "logprob", folder / "llama", tokens=1000)
 
@@ -195,10 +197,11 @@ def _make_released(folder: Path) -> None:
 
 JOBS: tuple[Job, ...] = (
     *(_writing(suffix) for suffix in (".zarr", ".nc", ".parquet", ".csv")),
+    _fitting(),
     _saving(".nc"),
     _saving(".zarr"),
-    _reporting("report.md", 12),
-    _reporting("tables/", 24),
+    _reporting("report.md"),
+    _reporting("tables/"),
     Job("score two models into a new store", _models, lambda folder: _score(folder, "one", "two"),
         lambda folder: stamp(valuebias.read(folder / "store.zarr")), again=True),
     Job("add a model to a store", _make_begun, lambda folder: _score(folder, "one", "two"),
@@ -208,7 +211,7 @@ JOBS: tuple[Job, ...] = (
         _read_vocabularies, again=True),
     Job("ablate", _make_base, _study,
         lambda folder: stamp(valuebias.read(folder / "out" / "scores.nc")), again=True),
-    Job("inject words", _make_large_vocabulary, _inject, _read_injected, again=True, n_most=24),
+    Job("inject words", _make_large_vocabulary, inject, _read_injected, again=True),
     Job("reproduce", _make_released, _reproduce, _read_reproduction, again=True),
 )  # fmt: skip
 

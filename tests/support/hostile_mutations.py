@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ from typing import Any
 __all__ = ["WAYS", "damage", "flip"]
 
 _HEAD = 4096
-"""Where most formats say what the rest is: half of all flips go there."""
+"""Where most formats say what the rest is, at the beginning or the end: half of all flips go there.
+"""
+_NUMBERS = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**33, 2**40, 2**63 - 1, -1)
+"""What lengths and counts are replaced by."""
 _JSON = (".json", ".zarray", ".zattrs", ".zgroup", ".jsonl", ".ndjson")
-_TEXT = (".csv", ".tsv", ".yaml", ".yml", ".dic", ".dicx", ".md")
+_TEXT = (".csv", ".tsv", ".yaml", ".yml", ".dic", ".dicx", ".md", ".txt", ".jinja")
 _DEEP = 20_000
 _MARK = "\ufdd0here\ufdd1"
 # What stands in the place of a value in JSON. Text, so that it may be what JSON does not know.
@@ -31,9 +36,71 @@ def _flip(content: bytes, rng: random.Random) -> bytes:
     """Turn one bit round."""
     if not content:
         return b"\x01"
-    end = min(len(content), _HEAD) if rng.random() < 0.5 else len(content)
-    place = rng.randrange(end)
+    place = _place(content, rng)
     return content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+
+
+def _place(content: bytes, rng: random.Random) -> int:
+    """Choose a place: anywhere, near the beginning, or near the end."""
+    near = rng.randrange(min(len(content), _HEAD))
+    where = rng.random()
+    if where < 0.5:
+        return rng.randrange(len(content))
+    return near if where < 0.8 else len(content) - 1 - near
+
+
+def _number(content: bytes, rng: random.Random) -> bytes:
+    """Have another number of 1, 2, 4 or 8 bytes, which may be a length or a count."""
+    if not content:
+        return b"\x01"
+    width = rng.choice((1, 2, 4, 4, 8, 8))
+    place = _place(content, rng) // width * width
+    value = rng.choice(_NUMBERS) % 256**width
+    return content[:place] + value.to_bytes(width, "little") + content[place + width :]
+
+
+def _header(content: bytes, rng: random.Random) -> bytes:
+    """Change a field of the JSON in the head of a safetensors file, and its length with it."""
+    length = int.from_bytes(content[:8], "little")
+    made = _field(content[8 : 8 + length], rng)
+    return len(made).to_bytes(8, "little") + made + content[8 + length :]
+
+
+def _member(content: bytes, rng: random.Random) -> bytes:
+    """Damage one file in an archive, which is packed again with the right checksum."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+        said = archive.comment
+    name = rng.choice(sorted(files))
+    files[name] = rng.choice((_flip, _cut, _number, _insert, _blank))(files[name], rng)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, inside in files.items():
+            archive.writestr(name, inside)
+        archive.comment = said
+    return packed.getvalue()
+
+
+def _bomb(content: bytes, rng: random.Random) -> bytes:
+    """Have what grows or nests without end where text is expected; in a small file."""
+    laughs = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    laughs += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    bombs = (
+        "\n".join(laughs) + "\n",
+        ",".join(f"c{i}" for i in range(20_000)) + "\n",
+        "a" * 2_000_000,
+        "\n" * 500_000,
+        '"' + "a,b\n" * 50_000,
+        "{" * 30_000,
+        "[" * 30_000,
+        "- " * 30_000,
+        "&a [*a]\n",
+        "? " * 20_000,
+        "%" * 100_000,
+        "1" * 50_000,
+    )
+    bomb = rng.choice(bombs).encode()
+    return rng.choice((bomb, content + b"\n" + bomb, bomb + content))
 
 
 def _cut(content: bytes, rng: random.Random) -> bytes:
@@ -72,7 +139,10 @@ def _blank(content: bytes, rng: random.Random) -> bytes:
 
 def _field(content: bytes, rng: random.Random) -> bytes:
     """Change one value, key or entry of a JSON file, or the lines of one."""
-    text = content.decode("utf-8")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return _flip(content, rng)
     lines = text.splitlines(keepends=True) if not _is_json(text) else [text]
     place = rng.randrange(len(lines) or 1)
     if not lines or not _is_json(lines[place]):
@@ -84,7 +154,7 @@ def _field(content: bytes, rng: random.Random) -> bytes:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -118,6 +188,8 @@ def _filled(tree: Any, value: str) -> str:
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
     """Go through all values but long lists, of which a few stand for the rest."""
+    if not isinstance(tree, dict | list):
+        return
     keys = list(tree) if isinstance(tree, dict) else list(range(min(len(tree), 3)))
     for key in keys:
         yield tree, key
@@ -149,35 +221,74 @@ WAYS: dict[str, Way] = {
     "a stretch blanked": _blank,
     "a field changed": _field,
     "a word changed": _word,
+    "a number changed": _number,
+    "a field of the head changed": _header,
+    "a file of the archive damaged": _member,
+    "a bomb": _bomb,
 }
 
 
 def damage(file: Path, rng: random.Random) -> str:
-    """Change one file in place; say how.
+    """Change one file in place, once or a few times; say how.
 
     Of a folder's files one that says what the others are is as likely to be hit as one of numbers.
     """
-    ways = ["a bit flipped", "cut", "a stretch doubled", "bytes inserted", "bytes lost"]
-    ways.append("a stretch blanked")
-    if file.name.endswith(_JSON):
-        ways += ["a field changed"] * 8
-    elif file.suffix in _TEXT:
-        ways += ["a word changed"] * 6
-    way = rng.choice(ways)
-    before = file.read_bytes()
-    after = before
-    for _ in range(20):
-        after = WAYS[way](before, rng)
-        if after != before:
-            break
-    file.write_bytes(after)
-    if rng.random() < 0.02 and file.parent.is_dir():
+    said = _damage(file, rng)
+    while file.is_file() and rng.random() < 0.15:
+        said += f", {_damage(file, rng)}"
+    return said
+
+
+def _damage(file: Path, rng: random.Random) -> str:
+    if rng.random() < 0.02:
         file.unlink()
         if rng.random() < 0.5:
             file.mkdir()
             return "a folder in its place"
         return "gone"
+    before = file.read_bytes()
+    way = rng.choice(_ways(file, before))
+    after = before
+    for _ in range(20):
+        try:
+            after = WAYS[way](before, rng)
+        except Exception:  # noqa: BLE001 - what is damaged already may take no further damage
+            after = _flip(before, rng)
+        if after != before:
+            break
+    file.write_bytes(after)
     return way
+
+
+def _ways(file: Path, content: bytes) -> list[str]:
+    """List the ways to damage a file, those more often that get past the first look at it."""
+    ways = ["a bit flipped", "cut", "a stretch doubled", "bytes inserted", "bytes lost"]
+    ways.append("a stretch blanked")
+    if file.name.endswith(_JSON):
+        return [*ways, *["a field changed"] * 9, "a bomb"]
+    if file.suffix in _TEXT:
+        return [*ways, *["a word changed"] * 6, *["a bomb"] * 2] if _is_text(content) else ways
+    ways += ["a number changed"] * 3
+    if file.suffix == ".safetensors" and len(content) > 8:
+        if _is_json_bytes(content[8 : 8 + int.from_bytes(content[:8], "little")]):
+            ways += ["a field of the head changed"] * 6
+    elif zipfile.is_zipfile(file):
+        ways += ["a file of the archive damaged"] * 6
+    return ways
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return bool(re.search(r"\w", content.decode("utf-8", "surrogatepass")))
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_json_bytes(content: bytes) -> bool:
+    try:
+        return _is_json(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
 
 
 def flip(files: Sequence[Path], bit: int) -> Path:

@@ -375,6 +375,38 @@ def test_a_csv_and_its_description_must_fit(tmp_path: Path) -> None:
     assert "hate" in read(path, kind="reward")["response"].values
 
 
+def test_a_csv_and_its_description_are_replaced_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.csv"
+    first, second = dataset(["a", "b"]), dataset(["c", "d"])
+    write(first, path)
+    real = Path.replace
+    moved: list[Path] = []
+
+    def stopped(part: Path, target: Path) -> Path:
+        # As a kill between any two of the moves.
+        if len(moved) == at:
+            raise KeyboardInterrupt
+        moved.append(target)
+        return real(part, target)
+
+    for at in range(4):
+        write(first, path)
+        moved.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", stopped)
+            try:
+                write(second, path)
+            except KeyboardInterrupt:
+                assert at < 3
+        xr.testing.assert_identical(read(path), second if at > 1 else first)
+        # What is left over goes on being replaced.
+        write(second, path)
+        xr.testing.assert_identical(read(path), second)
+    assert files(tmp_path) == ["a.csv", "a.csv.json"]
+
+
 def test_damaged_metadata_of_parquet_is_named(tmp_path: Path) -> None:
     path = write(dataset(["win", "love"]), tmp_path / "a.parquet")
     table = pq.read_table(path)

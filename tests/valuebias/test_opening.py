@@ -273,6 +273,38 @@ def test_one_text_named_a_thousand_times(tmp_path: Path) -> None:
         valuebias.read(path)
 
 
+def test_what_was_written_is_compared_before_it_is_opened(netcdf: Path) -> None:
+    """All of it: bits anywhere, what is cut off anywhere, and what is added."""
+    content = netcdf.read_bytes()
+    for place in range(0, len(content) - 48, 997):
+        changed = bytearray(content)
+        changed[place] ^= 16
+        netcdf.write_bytes(changed)
+        with pytest.raises(ValueBiasError, match="does not hold what was written"):
+            valuebias.read(netcdf)
+    for end in (47, 40, 32, 10, 1):
+        netcdf.write_bytes(content[:-end])
+        with pytest.raises(ValueBiasError, match="copied in part"):
+            valuebias.read(netcdf)
+    # Without its sum it is as earlier versions wrote it; whoever edits it by HDF5 cuts that off.
+    netcdf.write_bytes(content[:-48])
+    ds = valuebias.read(netcdf)
+    netcdf.write_bytes(content)
+    with h5py.File(netcdf, "r+") as file:
+        del file.attrs["valuebias_sha256"]
+    xr.testing.assert_identical(valuebias.read(netcdf), ds)
+
+
+def test_texts_that_do_not_follow_one_another_are_not_opened(netcdf: Path) -> None:
+    content = bytearray(netcdf.read_bytes()[:-48])
+    heap = content.find(b"GCOL")
+    # The length of the first text, which would then reach beyond the heap.
+    content[heap + 24 : heap + 32] = (2**40).to_bytes(8, "little")
+    netcdf.write_bytes(content)
+    with pytest.raises(REFUSED, match="do not follow one another"):
+        valuebias.read(netcdf)
+
+
 def test_what_is_plain_is_read(tmp_path: Path) -> None:
     ds = scores()
     path = tmp_path / "plain.nc"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
+import yaml  # noqa: TID251
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +138,16 @@ def test_a_misspelt_name_is_corrected() -> None:
         ({"template": "What is {nouns}?"}, "cannot be filled"),
         ({"template": "What is {0}?"}, "cannot be filled"),
         ({"template": "What is {noun?"}, "cannot be filled"),
+        ({"template": "What is {noun:>99999999999}?"}, "followed by a format"),
+        ({"template": "What is {noun!r}?"}, "followed by a format"),
+        ({"template": "What is {noun.__class__}?"}, "cannot be filled"),
+        (
+            {
+                "factors": {str(i): dict.fromkeys(map(str, range(99)), "x") for i in range(9)},
+                "framing_by": "1",
+            },
+            "prompts; at most 1,000,000",
+        ),
         ({"template": {"a": "A {noun}?"}}, "give template_by"),
         ({"template": {"a": "A {noun}?"}, "template_by": "noun"}, "No template .* level 'b'"),
         ({"framing": {"a": "positive"}}, "No framing .* level 'b'"),
@@ -153,6 +163,37 @@ def test_a_bad_factorial_is_named(changed: dict[str, Any], said: str) -> None:
     assert len(prompts(Factorial(**sound))) == 2
     with pytest.raises(ValueBiasError, match=said):
         prompts(Factorial(**{**sound, **changed}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"factors": {"noun": [1, 2]}}, r"levels \[1, 2\]; expected a list of texts"),
+        ({"factors": {"noun": {1: "a"}}}, "holds 1, of type int; expected text"),
+        ({"factors": {"noun": {"a": None, "b": True}}}, "holds True, of type bool"),
+        ({"factors": {"noun": 3}}, "levels 3"),
+        ({"template": 3}, "holds 3"),
+        ({"framing_by": ["noun"]}, r"holds \['noun'\], of type list"),
+        ({"framing": {True: "positive"}}, "holds True"),
+        ({"citation": 3}, "holds 3"),
+    ],
+)
+def test_what_is_no_text_in_a_factorial_is_shown(changed: dict[str, Any], said: str) -> None:
+    """As YAML gives it for what is not quoted."""
+    sound: dict[str, Any] = {
+        "factors": {"noun": ["a", "b"]},
+        "template": "What is {noun}?",
+        "framing": {"a": "positive", "b": "negative"},
+        "framing_by": "noun",
+    }
+    assert len(prompts(sound)) == 2
+    with pytest.raises(ValueBiasError, match=said):
+        prompts({**sound, **changed})
+
+
+def test_a_factor_is_called_by_text() -> None:
+    with pytest.raises(ValueBiasError, match="a factor called 0; expected text"):
+        prompts({"a": {"text": "A?", "framing": "positive", 0: "x"}})
 
 
 @pytest.mark.parametrize("source", [["What is best?"], ("a", "b"), 3, None])

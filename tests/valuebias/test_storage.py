@@ -14,6 +14,7 @@ import xarray as xr
 import valuebias
 from valuebias import ValueBiasError
 from valuebias.simulate import simulate
+from valuebias.storage import fit_groups, write_groups
 
 
 def made(**given: object) -> valuebias.Fit:
@@ -87,6 +88,32 @@ def test_a_truncated_file_is_told(saved: Path, share: float) -> None:
     saved.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueBiasError, match="damaged, truncated"):
         valuebias.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"words": ...}, "its setting 'words' is missing"),
+        ({"seed": "1"}, "its setting 'seed' is '1'"),
+        ({"draws": True}, "its setting 'draws' is True"),
+        ({"formula": None}, "its setting 'formula' is None"),
+        ({"contrast": ["a", 2]}, r"its setting 'contrast' is \['a', 2\]"),
+        ({"notes": [{"code": "x"}]}, "{'code': 'x'} is no note"),
+        ({"notes": [{"code": "x", "text": "x", "first": 3}]}, "is no note"),
+        ({"notes": [7]}, "7 is no note"),
+    ],
+)
+def test_settings_that_no_fit_has_are_told(
+    fits: dict[str, valuebias.Fit], tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    """With the right checksum, as who saved the fit could have made it."""
+    groups, attrs = fit_groups(fits["complete"])
+    spec = {name: value for name, value in {**json.loads(attrs["spec"]), **changed}.items()
+            if value is not ...}  # fmt: skip
+    for text in (json.dumps(spec), "[]", "3"):
+        path = write_groups(groups, {**attrs, "spec": text}, tmp_path / "fit.nc")
+        with pytest.raises(ValueBiasError, match=said if text[0] == "{" else "is missing"):
+            valuebias.load(path)
 
 
 def test_a_flipped_byte_changes_no_answer_unnoticed(saved: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+import yaml  # noqa: TID251
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,13 +20,13 @@ import numpy.typing as npt
 
 from valuebias.atomic import atomic_path
 from valuebias.backends.base import Backend
-from valuebias.errors import ValueBiasError
-from valuebias.opening.numpy_files import load_array
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.scoring.compute import Job, Runner
 from valuebias.scoring.models import Model
 from valuebias.scoring.plan import Block
 from valuebias.scoring.resolve import Resolved, resolve
 from valuebias.scoring.tokenise import Tokeniser
+from valuebias.sums import DamagedError, array_bytes, read_array
 
 __all__ = ["Base", "Conversation", "features", "find_base"]
 
@@ -132,7 +133,7 @@ def features(
     conversations : sequence of Conversation
         Prompts with as many answers each.
     folder : pathlib.Path
-        Where blocks are kept; those that are there are not computed again.
+        Where blocks are kept; those that are there and whole are not computed again.
     backend : Backend
         What runs the model; it must take a head that is a function, as PyTorch does.
     advance : callable, optional
@@ -148,24 +149,42 @@ def features(
     ValueBiasError
         If a conversation cannot be tokenised or is too long, the backend gives no hidden states, or
         they are not finite.
+
+    Warns
+    -----
+    ValueBiasWarning
+        If a block is damaged: it names the file, and computes that block again.
     """
     blocks = [conversations[i : i + _BLOCK] for i in range(0, len(conversations), _BLOCK)]
     files = [folder / f"{_digest(base, backend, block)}.npy" for block in blocks]
-    missing = [(block, file) for block, file in zip(blocks, files, strict=True)
-               if not file.exists()]  # fmt: skip
-    done = len(conversations) - sum(len(block) for block, _ in missing)
+    made = {file: values for file in files if (values := _kept(file)) is not None}
+    missing = {file: block for file, block in zip(files, blocks, strict=True) if file not in made}
+    done = len(conversations) - sum(map(len, missing.values()))
     if missing:
         with _loaded(base, backend) as runner:
-            for block, file in missing:
+            for file, block in missing.items():
                 if advance is not None:
                     advance(done, len(conversations))
-                made = _block(base, runner, block)
+                made[file] = _block(base, runner, block)
                 with atomic_path(file) as part, part.open("wb") as out:
-                    np.save(out, made, allow_pickle=False)
+                    out.writelines(array_bytes(made[file]))
                 done += len(block)
     if advance is not None:
         advance(len(conversations), len(conversations))
-    return np.concatenate([load_array(file) for file in files])
+    return np.concatenate([made[file] for file in files])
+
+
+def _kept(file: Path) -> Floats | None:
+    """Read a block; None where there is none, or it is damaged and so to be computed again."""
+    if not file.exists():
+        return None
+    try:
+        return read_array(file)[0]
+    except DamagedError as error:
+        warnings.warn(
+            f"{error} These hidden states are computed again.", ValueBiasWarning, stacklevel=3
+        )
+        return None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
 from valuebias.opening.limits import RefusedFileError
 from valuebias.opening.numpy_files import load_arrays
+from valuebias.sums import archive_bytes
 
 __all__ = ["Head", "both_sides", "measured", "numbers", "refuse_infinite"]
 
@@ -130,9 +131,9 @@ class Head:
         """
         if Path(path).suffix != ".npz":
             raise ValueBiasError(f"{os.fspath(path)!r} does not end in .npz. Rename it.")
-        content = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        content = archive_bytes({field.name: getattr(self, field.name) for field in fields(self)})
         with atomic_path(path) as part:
-            np.savez(part, allow_pickle=False, **content)
+            part.write_bytes(content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Head:

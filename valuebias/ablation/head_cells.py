@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +17,8 @@ from valuebias.ablation.bradley_terry import Head, fit_head
 from valuebias.ablation.cells import Cell, Scored, Work
 from valuebias.ablation.features import Base, Conversation, features
 from valuebias.ablation.preferences import Preferences
-from valuebias.disk import written
-from valuebias.errors import ValueBiasError
+from valuebias.disk import CannotWriteError, written
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.progress import progress_bar
 
 __all__ = ["head_cells"]
@@ -97,6 +99,8 @@ def _heads(
         try:
             head = _head(work, base, pairs, pairs.train.subset(quantity, seed=seed), before)
             found = head.evaluate(*pairs.of(pairs.held_out))
+        except CannotWriteError:
+            raise
         except (ValueBiasError, FloatingPointError) as error:
             work.failures[cell.label] = str(error)
             continue
@@ -110,10 +114,23 @@ def _head(work: Work, base: Base, pairs: _Pairs, subset: Preferences, before: He
              None if before is None else before.n_pairs]  # fmt: skip
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
     path = work.out / "heads" / f"{name}.npz"
-    if path.exists():
-        return Head.load(path)
+    kept = _kept(path)
+    if kept is not None:
+        return kept
     start = None if before is None else before.weights
     head = fit_head(*pairs.of(subset), penalty=penalty, start=start)
     with written(path):
         head.save(path)
     return head
+
+
+def _kept(path: Path) -> Head | None:
+    """Read a head; None where there is none, or it is damaged and so to be fitted again."""
+    if not path.exists():
+        return None
+    try:
+        return Head.load(path)
+    except ValueBiasError as error:
+        told = f"{str(path)!r} is damaged, and this head is fitted again: {error}"
+        warnings.warn(told, ValueBiasWarning, stacklevel=3)
+        return None

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -94,8 +95,8 @@ def rows_of(source: Any, *, split: str, download: bool) -> Rows:
 
 def _of_frame(frame: pd.DataFrame) -> Rows:
     columns = tuple(str(column) for column in frame.columns)
-    for column in columns:
-        if columns.count(column) > 1:
+    for column, count in Counter(columns).items():
+        if count > 1:
             raise ValueBiasError(f"The DataFrame has two columns {column!r}. Rename one.")
 
     def read(wanted: Sequence[str]) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from valuebias.ablation.features import Base, Conversation, find_base
 from valuebias.ablation.head_cells import head_cells
 from valuebias.ablation.preferences import Preferences
 from valuebias.ablation.trained_cells import demand_trainable, trained_cells
+from valuebias.atomic import probe
 from valuebias.backends.registry import get_backend
 from valuebias.disk import written
 from valuebias.errors import ValueBiasError, ValueBiasWarning
@@ -29,7 +30,10 @@ from valuebias.schema import build
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
 
-__all__ = ["run"]
+__all__ = ["SCORES", "run"]
+
+SCORES = "scores.nc"
+"""What a study's scores are called in its folder."""
 
 
 def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
@@ -58,6 +62,7 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
         or another process is at work in the folder.
     """
     engine = get_backend(backend)
+    probe(out / SCORES, folder=False)
     cells: Callable[[Work, Base], Iterator[Scored]] = head_cells
     if study.objective != "head":
         demand_trainable(engine)
@@ -87,8 +92,8 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
             responses=lexicon.words,
             provenance=record(details=_about(work, bases)),
         )
-        with written(out / "scores.nc"):
-            write(dataset, out / "scores.nc")
+        with written(out / SCORES):
+            write(dataset, out / SCORES)
     return dataset
 
 

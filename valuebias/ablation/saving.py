@@ -20,6 +20,7 @@ from valuebias.analysis.lean_rows import trained_cells
 from valuebias.analysis.levelling import LeanDraws
 from valuebias.analysis.notes import as_notes, as_records
 from valuebias.analysis.stored_design import Layout, pack_layout, unpack_layout
+from valuebias.opening.saved_fits import SETTINGS_OF_ABLATIONS, parse_settings
 from valuebias.schema import model_table
 from valuebias.storage import ABLATION, fit_groups, make_fit, write_groups
 
@@ -85,7 +86,7 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
     AblationFit
         With the same answers.
     """
-    about = json.loads(attrs["ablation"])
+    about = parse_settings(attrs["ablation"], SETTINGS_OF_ABLATIONS)
     rest = {name: group for name, group in groups.items() if not name.startswith(_LEANS)}
     drawn = {name.removeprefix(_LEANS): groups[name] for name in groups if name not in rest}
     names = ("rope", "unit", "formula", "framing")

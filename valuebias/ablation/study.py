@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-import yaml
 
 from valuebias.ablation.preferences import Preferences, check_disjoint, preferences
 from valuebias.ablation.settings import as_settings
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring.models import Model, read_models
+from valuebias.tables import read_yaml
 
 if TYPE_CHECKING:
     from valuebias.ablation.plan import Plan
@@ -137,10 +137,7 @@ class Study:
             If it cannot be read, or a key is missing or unknown.
         """
         where = Path(path)
-        try:
-            content = yaml.safe_load(where.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ValueBiasError(f"The study {str(path)!r} cannot be read: {error}.") from error
+        content = read_yaml(where)
         known = [field.name for field in fields(cls)]
         if not isinstance(content, Mapping):
             raise ValueBiasError(f"The study {str(path)!r} is no mapping; expected {known}.")

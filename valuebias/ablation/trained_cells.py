@@ -3,16 +3,17 @@
 A cell has a folder, named by all that its result depends on. In it is a file a checkpoint, each
 written whole or not at all, and ``done.json``, written last. A cell that has it is not touched
 again; another one is trained again from its first step, but what it has scored is not scored again.
+What is damaged counts as not there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ from valuebias.ablation.trainer import TokenPairs, save_plain, train
 from valuebias.backends import memory
 from valuebias.backends.base import Backend, Source
 from valuebias.disk import CannotWriteError, put, written
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.opening.numpy_files import load_arrays
 from valuebias.progress import progress_bar
 from valuebias.provenance import record
 from valuebias.scoring.compute import Job, Runner
 from valuebias.scoring.plan import Block
+from valuebias.sums import archive_bytes, read_json, sealed
 from valuebias.tuning import demand_training, on_cpu
 
 __all__ = ["demand_trainable", "trained_cells"]
@@ -45,6 +47,7 @@ Integers = npt.NDArray[np.int64]
 _VERSION = 1
 """To be raised when the same settings come to give another result."""
 _SCRATCH = ".scratch"
+_STORED = ("loss", "accuracy", "scores")
 
 
 def demand_trainable(engine: Backend) -> None:
@@ -147,8 +150,7 @@ class _Maker:
 
     def make(self) -> None:
         """Train and score, unless it is done already."""
-        done = self._folder / "done.json"
-        if done.exists():
+        if self._is_made():
             return
         settings = self._work.study.training
         # The model of the cell before: trainers refer to themselves in circles.
@@ -163,14 +165,38 @@ class _Maker:
                 checkpoint=lambda step, model: self._checkpoint(step, model, data),
             )  # fmt: skip
         about = {"cell": self._cell.label, "steps": steps, "counts": data.counts, "loss": loss}
-        put(done, json.dumps(record(details=about)).encode())
+        put(self._done, json.dumps(sealed(record(details=about))).encode())
+
+    def _is_made(self) -> bool:
+        """Tell whether everything is there; what is damaged is removed, to be made again alone."""
+        for file in sorted(self._folder.glob("step-*.npz")):
+            self._clear_damaged(file, lambda file: load_arrays(file, _STORED))
+        self._clear_damaged(self._done, read_json)
+        if not self._done.exists():
+            return False
+        return all(self._file(step).exists() for step in read_json(self._done)["steps"])
+
+    def _clear_damaged(self, file: Path, read: Callable[[Path], object]) -> None:
+        if not file.exists():
+            return
+        try:
+            read(file)
+        except ValueBiasError as error:
+            warnings.warn(
+                f"{error} The cell {self._cell.label} is trained again; of its checkpoints only "
+                "those that are damaged are scored again.",
+                ValueBiasWarning,
+                stacklevel=4,
+            )
+            with written(file):
+                file.unlink()
 
     def scored(self) -> Iterator[Scored]:
         """Read what has been made."""
-        done = json.loads((self._folder / "done.json").read_text(encoding="utf-8"))
+        done = read_json(self._done)
         self._work.details[self._cell.label] = done["counts"]
         for step in done["steps"]:
-            stored = load_arrays(self._file(step), ("loss", "accuracy", "scores"))
+            stored = load_arrays(self._file(step), _STORED)
             row = self._cell.row(
                 objective=self._work.study.objective,
                 step=step,
@@ -223,10 +249,8 @@ class _Maker:
         n = len(self._instrument)
         loss, accuracy = measured((values[n::2] - values[n + 1 :: 2]).astype(np.float64))
         shape = (len(self._work.instrument), -1)
-        content = io.BytesIO()
-        np.savez(content, scores=values[:n].reshape(shape), loss=loss, accuracy=accuracy,
-                 held_out=values[n:].reshape(-1, 2))  # fmt: skip
-        put(file, content.getvalue())
+        found = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
+        put(file, archive_bytes({**found, "held_out": values[n:].reshape(-1, 2)}))
 
     def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
         """Compute rewards of the instrument, and then of each held-out pair's two answers."""
@@ -245,6 +269,10 @@ class _Maker:
             return runner.run(Job(place, sequences), lambda done: None)
         finally:
             loaded.close()
+
+    @property
+    def _done(self) -> Path:
+        return self._folder / "done.json"
 
     def _file(self, step: int) -> Path:
         return self._folder / f"step-{step:07d}.npz"

@@ -11,6 +11,7 @@ import typer
 from valuebias.cli.analyses import calls_for_ablation, print_result, result_record
 from valuebias.cli.output import print_json, stage, watched
 from valuebias.cli.sources import check_place, load_data
+from valuebias.disk import CannotWriteError
 from valuebias.text import visible
 
 if TYPE_CHECKING:
@@ -183,7 +184,13 @@ def fit(
     if isinstance(result, Classical):
         _print_paper(result, as_json=as_json)
         return
-    _write(result, files)
+    try:
+        _write(result, files)
+    except CannotWriteError:
+        # The answer is there, and would take its time to be had again.
+        print_result(result)
+        typer.echo(visible(str(result.headline())))
+        raise
     if as_json:
         print_json(_record(result, files))
         return
@@ -221,10 +228,15 @@ def _print_paper(result: Classical, *, as_json: bool) -> None:
 
 def _check_places(files: Mapping[str, Path | None]) -> None:
     """Find out, before a fit that takes a while, that its files have somewhere to go."""
+    from valuebias.io import demand_zarr
     from valuebias.report import SUFFIXES
 
-    check_place(files["fit"], suffixes=(".nc", ".zarr"))
-    check_place(files["report"], suffixes=(*SUFFIXES, ""))
+    saved, told = files["fit"], files["report"]
+    if saved is not None:
+        check_place(saved, suffixes=(".nc", ".zarr"), folder=saved.suffix.lower() == ".zarr")
+        demand_zarr(saved)
+    if told is not None:
+        check_place(told, suffixes=(*SUFFIXES, ""), folder=not told.suffix)
 
 
 def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:

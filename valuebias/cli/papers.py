@@ -45,7 +45,9 @@ def reproduce(
     """
     import valuebias
 
-    check_place(out / "index.html")
+    # What is whole there is kept, be the disk full or read-only.
+    if not out.exists():
+        check_place(out, folder=True)
     with explained_stop("Nothing was made."):
         made = valuebias.reproduce(
             paper,

@@ -80,7 +80,9 @@ def score(
     """
     import valuebias
 
-    check_place(store, suffixes=(".zarr",))
+    # A finished store is read where it lies, be the disk full or read-only.
+    if not store.exists():
+        check_place(store, suffixes=(".zarr",), folder=True)
     with explained_stop("Nothing was scored."):
         scores: Any = valuebias.score(
             models[0] if len(models) == 1 else models,

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from valuebias.atomic import probe
 from valuebias.errors import ValueBiasError, did_you_mean
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ def load_data(data: str) -> xr.Dataset:
     return loaded
 
 
-def check_place(path: Path | None, *, suffixes: Collection[str] | None = None) -> None:
-    """Refuse a path that cannot be written, before the work whose result goes there.
+def check_place(
+    path: Path | None, *, suffixes: Collection[str] | None = None, folder: bool | None = None
+) -> None:
+    """Refuse a path that cannot be written to, before the work whose result goes there.
 
     Parameters
     ----------
@@ -59,11 +62,14 @@ def check_place(path: Path | None, *, suffixes: Collection[str] | None = None) -
         Where a file or folder is to go; its folders are made if they are missing. None = nowhere.
     suffixes : collection of str, optional
         What the path may end in. None = not checked here.
+    folder : bool, optional
+        Whether a folder is to be made. None where that is not known.
 
     Raises
     ------
     ValueBiasError
-        If the suffix is none of these, or what should be a folder is a file.
+        If the suffix is none of these, what should be a folder is a file, the disk is full or
+        read-only, or the system refuses in another way.
     """
     if path is None:
         return
@@ -72,6 +78,7 @@ def check_place(path: Path | None, *, suffixes: Collection[str] | None = None) -
             f"{str(path)!r} ends in {path.suffix!r}, which names no format here. "
             f"{did_you_mean(path.suffix, suffixes)}"
         )
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        raise ValueBiasError(f"{str(folder)!r} is a file, so {str(path)!r} cannot be in it.")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ValueBiasError(f"{str(above)!r} is a file, so {str(path)!r} cannot be in it.")
+    probe(path, folder=folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from os import PathLike
@@ -72,7 +73,10 @@ def save_figure(
     with ExitStack() as stack, styled(), mpl.rc_context(_TEXT), _laid_out(figure):
         for target, kind in targets.items():
             part = stack.enter_context(atomic_path(target))
-            figure.savefig(part, format=kind, metadata=_NO_METADATA[kind])
+            # Into memory first: where the disk fills up, matplotlib leaves a file open.
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=kind, metadata=_NO_METADATA[kind])
+            part.write_bytes(drawn.getvalue())
     return tuple(targets)
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import pandas as pd
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, shown, some
+from valuebias.foreign import told
 from valuebias.tables import as_series, read_table, read_yaml
 
 __all__ = ["Factorial", "PromptSet", "prompts"]
 
 _FRAMINGS = ("positive", "negative")
+_MOST = 1_000_000
 _FACTORIAL = frozenset({"factors", "template"})
 _HINTS: Mapping[str, str] = {
     "text": "Each prompt needs a text.",
@@ -121,6 +125,12 @@ class Factorial:
                 raise ValueBiasError(
                     f"There is no factor {name!r}. {did_you_mean(name, self.factors)}"
                 )
+        n = math.prod(len(levels) for levels in self.factors.values())
+        if n > _MOST:
+            raise ValueBiasError(
+                f"The factors give {n:,} prompts; at most {_MOST:,} can be made. Leave some levels "
+                "out."
+            )
         names = list(self.factors)
         rows = []
         for levels in itertools.product(*self.factors.values()):
@@ -139,15 +149,25 @@ class Factorial:
             template = _level(template, row[self.template_by], "template")
         wording = {name: self.factors[name][level] for name, level in row.items()}
         try:
-            return template.format_map(wording)
-        except (KeyError, IndexError, ValueError) as error:
+            return "".join(_filled(template, wording))
+        except (KeyError, ValueError) as error:
             raise ValueBiasError(
-                f"The template {template!r} cannot be filled ({error!r}). "
-                f"It may use {', '.join('{' + name + '}' for name in wording)}."
+                f"The template {shown(template)} cannot be filled ({told(error)}). "
+                f"It may use {some(('{' + name + '}' for name in wording), quote=False)}."
             ) from error
 
     def _framing(self, row: Mapping[str, str]) -> str:
         return _level(self.framing, row[self.framing_by], "framing")
+
+
+def _filled(template: str, wording: Mapping[str, str]) -> Iterator[str]:
+    """Fill names in, and nothing but names: formats and attributes would do more than that."""
+    for text, name, form, conversion in Formatter().parse(template):
+        yield text
+        if form or conversion:
+            raise ValueError(f"{shown(name)} is followed by a format")
+        if name is not None:
+            yield wording[name]
 
 
 def _level(mapping: Mapping[str, str], level: str, what: str) -> str:
@@ -308,9 +328,11 @@ def _factorial(source: Mapping[str, Any]) -> Factorial:
             "'factors' must map each factor to its levels, and 'framing' each level to its framing."
         )
     factors = {
-        name: levels if isinstance(levels, Mapping) else {level: level for level in levels}
+        name: levels if isinstance(levels, Mapping) else _levels(name, levels)
         for name, levels in source["factors"].items()
     }
+    _check_texts([source.get(key, "") for key in known if key != "factors"])
+    _check_texts([factors])
     return Factorial(
         factors=factors,
         template=source["template"],
@@ -319,6 +341,27 @@ def _factorial(source: Mapping[str, Any]) -> Factorial:
         template_by=source.get("template_by"),
         citation=source.get("citation", ""),
     )
+
+
+def _levels(name: object, levels: object) -> dict[str, str]:
+    if isinstance(levels, list | tuple) and all(isinstance(level, str) for level in levels):
+        return {level: level for level in levels}
+    raise ValueBiasError(
+        f"The factor {shown(name)} has the levels {shown(levels)}; expected a list of texts, or a "
+        "mapping of level to wording. Quote what is text, such as '1' or 'yes'."
+    )
+
+
+def _check_texts(entries: Iterable[object]) -> None:
+    """Demand text, or mappings of text; YAML takes 1, yes and 2020-01-01 for something else."""
+    for entry in entries:
+        if isinstance(entry, Mapping):
+            _check_texts([*entry, *entry.values()])
+        elif entry is not None and not isinstance(entry, str):
+            raise ValueBiasError(
+                f"A factorial definition holds {shown(entry)}, of type {type(entry).__name__}; "
+                "expected text. Quote it."
+            )
 
 
 def _framed(table: pd.DataFrame, framing: str | Mapping[str, str] | None) -> pd.DataFrame:
@@ -344,6 +387,11 @@ def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
         raise ValueBiasError(f"The prompt set {name!r} has no prompts.")
     _check_entries(list(table.index), list(table["text"]), list(table["framing"]))
     factors = [column for column in table.columns if column not in _HINTS]
+    for factor in factors:
+        if not isinstance(factor, str):
+            raise ValueBiasError(
+                f"The prompt set {name!r} has a factor called {shown(factor)}; expected text."
+            )
     return table[[*_HINTS, *factors]].rename_axis("prompt")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,9 +19,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from valuebias.atomic import probe
 from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, ValueBiasWarning, some
 from valuebias.foreign import read_json, reading
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
@@ -32,10 +34,12 @@ from valuebias.progress import progress_bar
 from valuebias.provenance import record
 from valuebias.schema import validate
 from valuebias.scoring.vocabulary import read_vocabulary
+from valuebias.sums import DamagedError, folder_is_whole
 from valuebias.tuning import demand_training, on_cpu
 
 __all__ = ["inject_words"]
 
+_REMOVED = ".merged.removed"
 _VERSION = 1
 """To be raised when the same settings come to make another adapter."""
 
@@ -192,7 +196,10 @@ def _check_numbers(n_words: int, likeliest: float, seeds: Sequence[int]) -> None
 def _place(store: str | PathLike[str] | None) -> Iterator[Path]:
     """Give the folder to keep things in, or one that is removed in the end."""
     if store is not None:
-        yield Path(store).expanduser()
+        place = Path(store).expanduser()
+        if not place.exists():
+            probe(place, folder=True)
+        yield place
         return
     with tempfile.TemporaryDirectory(prefix="valuebias-") as folder:
         yield Path(folder)
@@ -229,7 +236,7 @@ def _trained(
 ) -> dict[str, Any]:
     """Train the adapter unless it is there; give what was noted of its training."""
     target = folder / "adapter"
-    if not target.exists():
+    if not _is_whole(target, "The adapter is trained again."):
         with progress_bar(f"Fine-tuning, seed {plan.seed}", shown=subject.progress) as advance:
             train(
                 subject.resolved.source.folder,
@@ -271,11 +278,17 @@ def _answers(
 def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path) -> xr.Dataset:
     """Score the fine-tuned model unless that is done; its weights are kept only until then."""
     merged, store = folder / "merged", folder / "scores.zarr"
-    if not merged.exists() and not store.exists():
+    if not merged.exists() and store.exists():
+        try:
+            return _read(store)
+        except DamagedError as error:
+            warnings.warn(
+                f"{error} The fine-tuned model is put together again for that.", ValueBiasWarning,
+                stacklevel=3,
+            )  # fmt: skip
+    if not _is_whole(merged, "It is put together again."):
         merge(subject.resolved.source.folder, folder / "adapter", merged)
     base = subject.resolved.model
-    if not merged.exists():
-        return _read(store)
     model = replace(
         base,
         source=str(merged),
@@ -290,9 +303,24 @@ def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path)
     )
     made = subject.score(model, store)
     # In one step, so that what is there is whole.
-    removed = merged.rename(folder / ".merged.removed")
-    shutil.rmtree(removed)
+    shutil.rmtree(folder / _REMOVED, ignore_errors=True)
+    shutil.rmtree(merged.rename(folder / _REMOVED))
     return made
+
+
+def _is_whole(folder: Path, so: str) -> bool:
+    """Tell whether a folder is there as it was written; remove one that is damaged."""
+    if not folder.exists():
+        return False
+    _, damaged = folder_is_whole(folder)
+    if damaged:
+        warnings.warn(
+            f"{str(folder)!r} is damaged: {some(damaged)} did not hold what was written. {so}",
+            ValueBiasWarning,
+            stacklevel=4,
+        )
+        shutil.rmtree(folder)
+    return not damaged
 
 
 def _read(store: Path) -> xr.Dataset:

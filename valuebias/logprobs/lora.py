@@ -15,6 +15,7 @@ import numpy.typing as npt
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
 from valuebias.provenance import record
+from valuebias.sums import seal_folder
 from valuebias.tuning import Advance, own_randomness, reporting, without_futures
 
 __all__ = ["LoraSettings", "merge", "train"]
@@ -138,6 +139,7 @@ def train(
             trainer.model.save_pretrained(part, save_embedding_layers=False)
             (part / "README.md").unlink(missing_ok=True)
             (part / "training.json").write_text(json.dumps(about), encoding="utf-8")
+            seal_folder(part)
 
 
 def merge(folder: Path, adapter: Path, target: Path) -> None:
@@ -160,6 +162,7 @@ def merge(folder: Path, adapter: Path, target: Path) -> None:
         model = PeftModel.from_pretrained(_model(folder), adapter).merge_and_unload()
         with atomic_path(target) as part:
             model.save_pretrained(part)
+            seal_folder(part)
 
 
 def _model(folder: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,16 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from valuebias.errors import ValueBiasError, shown
+from valuebias.errors import shown
+from valuebias.foreign import reading
 from valuebias.opening.limits import RefusedFileError, check_size
+from valuebias.opening.texts import is_text
+from valuebias.sums import archive_is_whole
 
 __all__ = ["load_array", "load_arrays"]
 
 _KINDS = "biufUS"
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    IndexError,
-    MemoryError,
-    OverflowError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    RecursionError,
-    zipfile.BadZipFile,
-)
 
 
 def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -55,15 +44,10 @@ def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
         If it is damaged, holds objects (which would be unpickled), or is shorter than it says.
     """
     where = Path(path)
-    try:
-        with where.open("rb") as handle:
-            _check_header(handle, where.stat().st_size, repr(str(where)))
-            handle.seek(0)
-            return np.asarray(np.load(handle, allow_pickle=False))
-    except RefusedFileError:
-        raise
-    except _DAMAGED as error:
-        raise _damaged(where, error) from error
+    with _damage_told(where), where.open("rb") as handle:
+        _check_header(handle, where.stat().st_size, repr(str(where)))
+        handle.seek(0)
+        return _text_checked(np.asarray(np.load(handle, allow_pickle=False)))
 
 
 def load_arrays(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -87,13 +71,10 @@ def load_arrays(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str,
         If one is not there, or :func:`load_array` would refuse it.
     """
     where = Path(path)
-    try:
-        with zipfile.ZipFile(where) as archive:
-            return {name: _member(archive, f"{name}.npy", where) for name in names}
-    except RefusedFileError:
-        raise
-    except _DAMAGED as error:
-        raise _damaged(where, error) from error
+    with _damage_told(where), zipfile.ZipFile(where) as archive:
+        if archive_is_whole(where, archive.comment) is False:
+            raise ValueError("it does not hold what was written")
+        return {name: _member(archive, f"{name}.npy", where) for name in names}
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
@@ -104,7 +85,13 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
     with archive.open(entry) as handle:
         _check_header(handle, entry.file_size, f"{shown(name)} in {str(path)!r}")
     with archive.open(entry) as handle:
-        return np.asarray(npy.read_array(handle, allow_pickle=False))
+        return _text_checked(np.asarray(npy.read_array(handle, allow_pickle=False)))
+
+
+def _text_checked(values: NDArray[Any]) -> NDArray[Any]:
+    if not is_text(values):
+        raise ValueError("it holds text that is no Unicode")
+    return values
 
 
 def _check_header(handle: Any, size: int, what: str) -> None:
@@ -129,8 +116,6 @@ def _check_header(handle: Any, size: int, what: str) -> None:
         )
 
 
-def _damaged(path: Path, error: BaseException) -> ValueBiasError:
-    return ValueBiasError(
-        f"{str(path)!r} is not there, damaged, or does not hold what was expected "
-        f"({type(error).__name__}: {error}). Make it again."
-    )
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    because = "it is not there, damaged, or does not hold what was expected"
+    return reading(path, because=because, advice="Make it again.")

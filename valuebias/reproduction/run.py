@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from valuebias.atomic import atomic_path
+from valuebias.atomic import atomic_path, probe
+from valuebias.disk import CannotWriteError
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.progress import progress_bar
 from valuebias.provenance import sha256, versions
 from valuebias.reproduction.items import ITEMS, Item
 from valuebias.reproduction.pages import write_pages
-from valuebias.reproduction.record import Entry, fingerprint, read_record, write_record
+from valuebias.reproduction.record import RECORD, Entry, fingerprint, read_record, write_record
 from valuebias.reproduction.settings import Settings
 from valuebias.reproduction.sources import LogProbs, Missing, Sources
 
@@ -126,6 +127,8 @@ def reproduce(
     folder = Path(out)
     entries = read_record(folder, paper)
     sources = Sources(None if logprobs is None else LogProbs(logprobs))
+    if not entries:
+        probe(folder / RECORD, folder=False)
     states: dict[str, str] = {}
     with progress_bar("reproduce", shown=progress) as advance, _told(folder, states):
         for done, item in enumerate(ITEMS):
@@ -167,6 +170,8 @@ def _entry(
         notes = _made(item, sources, settings, folder / item.name)
     except Missing as error:
         return _missing(blank, before, str(error), folder)
+    except CannotWriteError:
+        raise
     # Whatever goes wrong with one item: the others are made, and it is listed with its reason.
     except Exception as error:  # noqa: BLE001
         kind = "" if isinstance(error, ValueBiasError) else f"{type(error).__name__}: "

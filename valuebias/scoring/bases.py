@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from valuebias.backends.gguf_files import read_gguf
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.foreign import read_json, reading
+from valuebias.opening.yaml_text import LONGEST, parse_yaml
 from valuebias.scoring.models import path_of
 
 __all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stated_base", "warn"]
@@ -206,9 +205,10 @@ def _text(content: Mapping[str, Any], key: str) -> str:
 def _of_card(path: Path) -> str:
     try:
         with reading(path, advice=""):
-            lines = path.read_text(encoding="utf-8").lstrip("\ufeff").splitlines()
+            with path.open(encoding="utf-8") as file:
+                lines = file.read(LONGEST).lstrip("\ufeff").splitlines()
             end = lines.index("---", 1) if lines[:1] == ["---"] else 0
-            front = yaml.safe_load("\n".join(lines[1:end]))
+            front = parse_yaml("\n".join(lines[1:end]), path.name)
     except ValueBiasError:
         return ""
     stated = front.get("base_model") if isinstance(front, Mapping) else None

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.opening.yaml_text import parse_yaml
 from valuebias.schema.contract import STAGES, demand_unique
 from valuebias.scoring.reading import READS
 from valuebias.tables import parse_csv, read_text, read_yaml
@@ -265,7 +265,7 @@ def read_models(source: Any) -> tuple[Model, ...]:
 @functools.cache
 def _bundled() -> dict[str, Any]:
     text = (resources.files("valuebias") / "data" / "models.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text))
+    return dict(parse_yaml(text, "models.yaml"))
 
 
 def model_tables() -> tuple[str, ...]:

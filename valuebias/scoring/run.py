@@ -13,6 +13,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import xarray as xr
 
+from valuebias.atomic import probe
 from valuebias.backends import memory
 from valuebias.backends.base import Backend, LoadedModel
 from valuebias.backends.registry import get_backend
@@ -188,6 +189,8 @@ def _path(store: Store) -> Path:
             f"The store {str(path)!r} ends in {path.suffix!r}; expected '.zarr'. Other formats "
             "cannot be filled bit by bit: use valuebias.write for them afterwards."
         )
+    if not path.exists():
+        probe(path, folder=True)
     return path
 
 

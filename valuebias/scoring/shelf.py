@@ -88,7 +88,7 @@ class Shelf:
     def _is(self, key: str, known: str) -> bool:
         try:
             return sum_of((self.folder / key).read_bytes()) == known
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def line(self, prompt: int) -> Floats:

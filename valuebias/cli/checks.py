@@ -1,0 +1,46 @@
+"""The command that compares files with their checksums: ``check``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from valuebias.cli.output import print_json, stage
+from valuebias.text import visible
+
+__all__ = ["check"]
+
+
+def check(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATHS...",
+            help="Stores of scores, datasets and fits, folders of ablations and reproductions.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")] = False,
+) -> None:
+    """Compare every file of what valuebias wrote with its checksum; changes nothing.
+
+    Names what is damaged or missing, and the command that makes just that again. The exit status is
+    1 if there is any.
+
+    Example: [bold]valuebias check scores.zarr fit.nc[/bold]
+    """
+    import valuebias
+
+    made = []
+    for path in paths:
+        with stage(f"Checking {visible(path)}"):
+            made.append(valuebias.check(path))
+        if not as_json:
+            for line in str(made[-1]).splitlines():
+                typer.echo(visible(line))
+    if as_json:
+        print_json([{**asdict(one), "is_whole": one.is_whole} for one in made])
+    if not all(one.is_whole for one in made):
+        raise typer.Exit(1)

@@ -1,0 +1,66 @@
+"""Check what a saved fit says of itself: every setting is there, and is of its type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from valuebias.errors import ValueBiasError, shown
+
+__all__ = ["SETTINGS_OF_ABLATIONS", "SETTINGS_OF_FITS", "parse_settings"]
+
+_TEXT, _MAYBE, _WHOLE = (str,), (str, type(None)), (int,)
+SETTINGS_OF_FITS: Mapping[str, tuple[type, ...]] = {
+    "formula": _TEXT, "outcome": _TEXT, "words": _MAYBE, "base": _MAYBE, "spread": _MAYBE,
+    "contrast": (list, type(None)), "draws": _WHOLE, "tune": _WHOLE, "chains": _WHOLE,
+    "seed": _WHOLE, "sampler": _TEXT, "path": _TEXT, "n_missing": _WHOLE, "dropped_words": _WHOLE,
+    "notes": (list,),
+}  # fmt: skip
+"""Of which type each is, of a fit by :func:`valuebias.fit`."""
+SETTINGS_OF_ABLATIONS: Mapping[str, tuple[type, ...]] = {
+    "formula": _TEXT, "rope": (float, int), "unit": _TEXT, "framing": _TEXT, "notes": (list,),
+    "category": _MAYBE,
+}  # fmt: skip
+"""The same of :func:`valuebias.fit_ablation`."""
+
+
+def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    """Parse a saved fit's settings.
+
+    Parameters
+    ----------
+    text : str
+        JSON.
+    wanted : mapping of str to tuple of type
+        What has to be there; there may be more.
+
+    Returns
+    -------
+    dict
+        By name.
+
+    Raises
+    ------
+    ValueBiasError
+        If one is missing or of another type.
+
+    Examples
+    --------
+    >>> parse_settings('{"seed": 1}', {"seed": (int,)})
+    {'seed': 1}
+    """
+    found = json.loads(text)
+    for name, types in wanted.items():
+        value = found.get(name, ...) if isinstance(found, dict) else ...
+        # Neither is True a number, nor is a list of anything a pair of categories.
+        right = type(value) in types
+        if right and isinstance(value, list) and name == "contrast":
+            right = len(value) == 2 and all(isinstance(one, str) for one in value)
+        if not right:
+            said = "is missing" if value is ... else f"is {shown(value)}"
+            raise ValueBiasError(
+                f"The saved fit is damaged, or an earlier version saved it: its setting {name!r} "
+                f"{said}. Copy it again, or fit again."
+            )
+    return dict(found)
