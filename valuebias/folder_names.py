@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from valuebias.errors import ValueBiasError, shown
 
-__all__ = ["demand_apart", "demand_printable", "folder_of"]
+__all__ = ["demand_apart", "demand_plain", "demand_printable", "folder_of"]
 
 _LONGEST = 200
 """How many bytes a name may have, so that there is room for endings."""
@@ -21,6 +21,9 @@ _KEPT = 150
 _UNSAFE = re.compile('[\x00-\x1f\x7f-\x9f\ud800-\udfff"*:<>?|\\\\]|%(?=[0-9A-F]{2})')
 # What Windows opens as a device, what Zarr takes for its own, and what is hidden or goes up.
 _TAKEN = re.compile(r"\.|zarr\.json|(?:aux|con|nul|prn|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)
+_NO_VARIABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]|^$|^\.\.?$|^\.z(?:array|attrs|group|metadata)$|^zarr\.json$"
+)
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -100,6 +103,40 @@ def demand_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ())
                 "to some systems. Rename one."
             )
         seen.setdefault(_alike(folder), (name, folder))
+
+
+def demand_plain(names: Iterable[object], what: str) -> None:
+    """Raise a ValueBiasError for a name that some format would lose, or take for its own.
+
+    Parameters
+    ----------
+    names : iterable
+        Names of variables and dims.
+    what : str
+        What holds them.
+
+    Raises
+    ------
+    ValueBiasError
+        Naming the first.
+
+    Examples
+    --------
+    >>> demand_plain(["score", "a/b"], "The dataset")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: The dataset has a variable or dim called 'a/b', which would be
+    lost on the way to a file. Rename it, to a text without slashes and control characters, of at
+    most 200 bytes.
+    """
+    for name in names:
+        fits = isinstance(name, str) and not _NO_VARIABLE.search(name)
+        if not fits or len(str(name).encode()) > _LONGEST:
+            raise ValueBiasError(
+                f"{what} has a variable or dim called {shown(name)}, which would be lost on the "
+                "way to a file. Rename it, to a text without slashes and control characters, of "
+                f"at most {_LONGEST} bytes."
+            )
 
 
 def _alike(folder: str) -> str:
