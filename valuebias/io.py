@@ -39,6 +39,7 @@ import xarray as xr
 
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
+from valuebias.folder_names import demand_apart, demand_plain
 from valuebias.foreign import reading
 from valuebias.opening.texts import is_text
 from valuebias.opening.zarr_folders import check_zarr
@@ -130,7 +131,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     ------
     ValueBiasError
         If `ds` does not follow the contract, the suffix is unknown, or the format cannot hold what
-        the dataset has beyond the contract.
+        the dataset has beyond the contract, such as a variable named ``..``.
 
     Examples
     --------
@@ -142,7 +143,9 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     writer = _by_suffix(target, _WRITERS)
-    writer(validate(ds), target)
+    checked = validate(ds)
+    demand_plain([*checked.variables, *checked.dims], "The dataset")
+    writer(checked, target)
     return target
 
 
@@ -280,6 +283,7 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
     from valuebias.zarr_folder import SummedFolder
 
     demand_zarr(path)
+    demand_apart(map(str, ds.variables), "variable")
     chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
     with atomic_path(path) as part:
         store = SummedFolder(part)

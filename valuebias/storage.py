@@ -19,6 +19,7 @@ from valuebias.analysis.notes import as_notes
 from valuebias.analysis.priors import as_prior
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.folder_names import demand_plain
 from valuebias.foreign import reading
 from valuebias.io import demand_zarr, escape_texts, unescape_texts
 from valuebias.opening.hdf5_bytes import check_bytes
@@ -67,6 +68,8 @@ def write_groups(
     """
     target = _checked(path)
     demand_zarr(target)
+    for name, group in groups.items():
+        demand_plain([*group.variables, *group.dims], f"The group {name!r}")
     tree = xr.DataTree.from_dict({name: escape_texts(group) for name, group in groups.items()})
     tree.attrs = dict(attrs)
     tree.attrs["sha256"] = _digest(tree)

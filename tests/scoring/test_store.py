@@ -281,7 +281,7 @@ class TestFurtherModels:
 
     def test_that_would_share_a_group(self, models: dict[str, Model], store: Path) -> None:
         twins = [Model(models["a"].source, name=name) for name in ("x/y", "x--y")]
-        with pytest.raises(ValueBiasError, match=r"'x--y'.* occurs 2 times"):
+        with pytest.raises(ValueBiasError, match="'x/y' and 'x--y' would be kept in one"):
             score(twins, store, lexicon="vocabulary")
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 from valuebias.errors import ValueBiasError
+from valuebias.folder_names import demand_apart, folder_of
 from valuebias.lab.models import ARCHITECTURES, pretrain
 from valuebias.lab.preferences import generate_preferences
 from valuebias.lab.rewards import train_reward_model
 from valuebias.progress import progress_bar
+from valuebias.schema.contract import demand_unique
 from valuebias.scoring.models import Model
 
 __all__ = ["train_grid"]
@@ -75,7 +78,8 @@ def train_grid(
     Raises
     ------
     ValueBiasError
-        If there is nothing to train, or as the two functions above.
+        If there is nothing to train, two models would have one name or folder, or as the two
+        functions above.
 
     Notes
     -----
@@ -97,6 +101,13 @@ def train_grid(
             "There is nothing to train: leans, sources, n_pairs and seeds each need an entry."
         )
     words = {"lexicon": lexicon, "categories": categories}
+    for what, parts in {
+        "base model": product(leans, seeds),
+        "reward model": product(leans, sources, n_pairs, seeds),
+    }.items():
+        names = ["-".join(map(str, part)) for part in parts]
+        demand_unique(names, what)
+        demand_apart(names, what)
     total = len(leans) * len(seeds) * (1 + len(sources) * len(n_pairs))
     made, done = [], 0
     with progress_bar("Training the laboratory", shown=progress) as advance:
@@ -114,9 +125,10 @@ def train_grid(
             }
             for f, (family, lean) in enumerate(leans.items()):
                 base = pretrain(
-                    place / "bases" / f"{family}-{seed}", architecture=_architecture(family),
-                    lean=lean, remarks=remarks, n_texts=n_texts, seed=seed * len(leans) + f,
-                    family=family, progress=False, **words,
+                    place / "bases" / folder_of(f"{family}-{seed}"),
+                    architecture=_architecture(family), lean=lean, remarks=remarks,
+                    n_texts=n_texts, seed=seed * len(leans) + f, family=family, progress=False,
+                    **words,
                 )  # fmt: skip
                 moved_on()
                 for source, table in pairs.items():
@@ -126,7 +138,7 @@ def train_grid(
                             train_reward_model(
                                 base,
                                 table.head(count),
-                                out=place / "rewards" / name,
+                                out=place / "rewards" / folder_of(name),
                                 mode=mode,
                                 source=source,
                                 seed=seed,

@@ -251,6 +251,11 @@ def _parsed(path: _Path) -> tuple[str, str, str]:
             "/<file> or /<folder>."
         )
     repository, revision, name = match[1], match[2], match[3] or ""
+    if not {"", ".", ".."}.isdisjoint(f"{repository}/{name or '_'}".rstrip("/").split("/")):
+        raise ValueBiasError(
+            f"{text!r} names a file by '.', '..' or nothing between two slashes; expected its path "
+            "in the dataset."
+        )
     if not is_commit(revision):
         found = "no revision" if not revision else f"the revision {revision!r}, which can change"
         raise ValueBiasError(

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
+from valuebias.folder_names import demand_apart, folder_of
 from valuebias.foreign import reading
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
@@ -22,7 +23,6 @@ from valuebias.schema import build
 from valuebias.schema.contract import SCHEMA, demand_unique
 from valuebias.scoring.bases import local_base, warn
 from valuebias.scoring.models import Model, read_models
-from valuebias.scoring.store import group_of
 from valuebias.text import without_nul
 
 __all__ = ["read_logprobs"]
@@ -104,8 +104,10 @@ def read_logprobs(
     known = {model.name: model for model in read_models(models)}
     prompt_set = as_prompts(prompts)
     groups = {}
-    for name, place in places_of(paths, known, download=download).items():
-        groups[group_of(name)] = _read(place, known[name], prompt_set, download=download)
+    places = places_of(paths, known, download=download)
+    demand_apart(places, "model")
+    for name, place in places.items():
+        groups[folder_of(name)] = _read(place, known[name], prompt_set, download=download)
     bases = {str(ds["model"].item()): str(ds["base"].item()) for ds in groups.values()}
     warn(bases, stacklevel=2)
     root = xr.Dataset(attrs={"schema": SCHEMA, "kind": "logprob", "units": "nat"})

@@ -94,7 +94,8 @@ def locate(
     if path.is_dir():
         folder = path.resolve()
         return Located(folder, _only_file(folder))
-    match = None if source.startswith((".", "~", "/")) else _HUB.fullmatch(source)
+    plain = {"", ".", ".."}.isdisjoint(source.split("/")) and not source.startswith("~")
+    match = _HUB.fullmatch(source) if plain else None
     if match is None:
         raise ValueBiasError(
             f"The model {name!r} is not there: {source!r} is no folder, no file and no hub id "

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from valuebias.folder_names import demand_apart, folder_of
 from valuebias.io import read
 from valuebias.schema.contract import DIMS
 from valuebias.schema.validation import validate
@@ -145,7 +146,8 @@ class InMemory:
     @contextmanager
     def opened(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Get ready; groups are named as in a store, so that the results are alike."""
-        store.demand_groups(self._plan, entries)
+        if self._plan.words is None:
+            demand_apart([entry.name for entry in entries], "model")
         self._models = {entry.name: store.about(entry) for entry in entries}
         yield
 
@@ -183,7 +185,7 @@ class InMemory:
         groups = {}
         for name, about in self._models.items():
             details = self._root | {"models": [about]}
-            groups[store.group_of(name)] = store.laid_out_group(
+            groups[folder_of(name)] = store.laid_out_group(
                 self._plan, details, self._vocabularies[name], self._held[name].scores[None]
             )
         attrs = store.root_attrs(self._plan, self._root | {"groups": list(groups)})

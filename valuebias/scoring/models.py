@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, shown
+from valuebias.folder_names import demand_printable
 from valuebias.opening.yaml_text import parse_yaml
 from valuebias.schema.contract import STAGES, demand_unique
 from valuebias.scoring.reading import READS
@@ -30,6 +31,10 @@ _HEADS = ("logits", "score")
 _PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
 _TEXTS = ("source", "name", "revision", "family", "base", "stage", "dtype", "read", "template")
+# What git allows in no reference; a path made of one must stay in the cache's folder.
+_NO_REVISION = re.compile(
+    r"[\x00-\x20\x7f-\x9f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|(?:^|/)\.|^/|[/.]$|.{256}", re.DOTALL
+)
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -146,6 +151,12 @@ class Model:
         if not callable(self.head):
             self._check_choice("head", _HEADS)
         self._check_types()
+        demand_printable(self.name, "name of a model,")
+        if self.revision is not None and _NO_REVISION.search(self.revision):
+            raise ValueBiasError(
+                f"The model {shown(self.name)} has revision={shown(self.revision)}, which no "
+                "commit, tag or branch can be called. Give the commit: 40 hexadecimal digits."
+            )
         check_template(self.template, self.name)
 
     def coords(self) -> dict[str, str | float | int]:

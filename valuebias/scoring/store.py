@@ -26,13 +26,14 @@ import xarray as xr
 
 from valuebias.atomic import clear_leftovers, restore
 from valuebias.disk import put, written
-from valuebias.errors import ValueBiasError, ValueBiasWarning, some
+from valuebias.errors import ValueBiasError, ValueBiasWarning, shown, some
+from valuebias.folder_names import demand_apart, folder_of
 from valuebias.io import escape_texts, unescape_texts
 from valuebias.locks import only_one
 from valuebias.opening.zarr_folders import check_zarr
 from valuebias.provenance import record
 from valuebias.schema.building import assemble
-from valuebias.schema.contract import KINDS, SCHEMA, demand_unique
+from valuebias.schema.contract import KINDS, SCHEMA
 from valuebias.scoring.plan import Plan, block_shape
 from valuebias.scoring.shelf import TOKENS, Shelf
 from valuebias.sums import SUM, DamagedError, json_sum, sealed
@@ -53,8 +54,6 @@ __all__ = [
     "about",
     "attrs_of",
     "begun",
-    "demand_groups",
-    "group_of",
     "groups_of",
     "laid_out",
     "laid_out_group",
@@ -189,16 +188,23 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     ValueBiasError
         If the group was made with other settings, or tokens have other texts in it.
     """
-    folder = path / group_of(entry.name)
     texts = _without_nul(vocabulary["text"])
     root = provenance_of(path)
+    groups = root.get("groups", [])
+    folder = path / _group(entry.name, groups)
     details = {name: root[name] for name in root if name != "groups"}
     details |= {"models": [about(entry)]}
-    listed = folder.name in root.get("groups", [])
+    listed = folder.name in groups
     if listed:
         clear_leftovers(folder)
         details = provenance_of(folder)
         stored = details["models"][0]
+        if stored["name"] != entry.name:
+            raise ValueBiasError(
+                f"The store {str(path)!r} keeps the model {shown(stored['name'])} in the folder "
+                f"{folder.name!r}, where {shown(entry.name)} would be. Rename one, or choose "
+                "another store."
+            )
         _demand_same(path, stored["settings"], entry.settings, entry.name)
         damaged = _damaged(folder)
         if not damaged:
@@ -206,7 +212,9 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
         described = _describe(stored, entry)
         if not described and not damaged and (folder / RECORD).exists():
             return Shelf(folder, 0)
-    elif folder.exists():
+    else:
+        demand_apart([entry.name], "model", beside=groups)
+    if not listed and folder.exists():
         # A kill left it, before it was listed and so before anything in it was scored.
         with written(folder):
             shutil.rmtree(folder)
@@ -214,7 +222,7 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     shape = (_shape(folder) if listed else None) or block_shape(plan, len(vocabulary))
     _lay_out(folder, ds, shape, seen=listed)
     if not listed:
-        _write_root(path, plan, {**root, "groups": [*root.get("groups", []), folder.name]})
+        _write_root(path, plan, {**root, "groups": [*groups, folder.name]})
     return Shelf(folder, 0)
 
 
@@ -226,36 +234,10 @@ def _without_nul(texts: pd.Series[Any]) -> list[str]:
     return [without_nul(text) if "\0" in text else text for text in listed]
 
 
-def group_of(name: str) -> str:
-    """Name a model's group: a slash would make it a group within a group.
-
-    Parameters
-    ----------
-    name : str
-        A model's label.
-
-    Returns
-    -------
-    str
-        With ``--`` for each slash.
-
-    Examples
-    --------
-    >>> group_of("google/gemma-2-2b-it")
-    'google--gemma-2-2b-it'
-    """
-    return name.replace("/", "--")
-
-
-def demand_groups(plan: Plan, entries: Sequence[Entry]) -> None:
-    """Refuse models that would share the group of a vocabulary."""
-    if plan.words is not None:
-        return
-    groups: dict[str, list[str]] = {}
-    for entry in entries:
-        groups.setdefault(group_of(entry.name), []).append(group_of(entry.name))
-    for group, names in groups.items():
-        demand_unique(names, f"model whose group is named {group!r},")
+def _group(name: str, listed: Sequence[str]) -> str:
+    """Name a model's group: as it is in the store, or of earlier versions was, else safely."""
+    earlier = name.replace("/", "--")
+    return earlier if earlier in listed else folder_of(name)
 
 
 def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
@@ -304,7 +286,8 @@ def locked(path: Path, plan: Plan, entries: Sequence[Entry]) -> Iterator[None]:
         If something else lies there, models would share a group, or another process is writing to
         the store.
     """
-    demand_groups(plan, entries)
+    if plan.words is None:
+        demand_apart([entry.name for entry in entries], "model")
     if restore(path) and not (path.is_dir() and _is_begun(path)):
         # Raises, unless it is ours.
         _found(path, plan)
@@ -338,8 +321,7 @@ def _present_groups(path: Path, found: Mapping[str, Any]) -> list[str]:
     """List the groups of a store; those of a store that is just begun are none."""
     if not path.exists() or _is_begun(path):
         return []
-    names = found.get("groups")
-    names = groups_of(path) if names is None else names
+    names = groups_of(path) if found.get("groups") is None else _listed(path, found)
     _warn_damaged(path, [name for name in names if not (path / name).is_dir()])
     return [name for name in names if (path / name).is_dir()]
 
@@ -367,14 +349,29 @@ def _write_root(path: Path, plan: Plan, found: Mapping[str, Any]) -> None:
 
 def groups_of(path: Path) -> list[str]:
     """List the folders of a store's models, by its record or, of earlier versions, as they lie."""
-    listed = provenance_of(path).get("groups")
-    if listed is not None:
-        return [str(name) for name in listed]
+    found = provenance_of(path)
+    if found.get("groups") is not None:
+        return _listed(path, found)
     return sorted(
         entry.name
         for entry in path.iterdir()
         if (entry / "score").is_dir() and not entry.name.startswith(".")
     )
+
+
+def _listed(path: Path, found: Mapping[str, Any]) -> list[str]:
+    """Give the folders that a record names, none of which may lie elsewhere."""
+    names = found["groups"]
+    plain = isinstance(names, list) and all(
+        isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
+        for name in names
+    )
+    if not plain:
+        raise DamagedError(
+            f"{str(path / '.zattrs')!r} is damaged: it names groups that are no folders of the "
+            f"store ({shown(names)}). Copy the store again from where it was made."
+        )
+    return list(names)
 
 
 def _describe(stored: dict[str, Any], entry: Entry) -> bool:

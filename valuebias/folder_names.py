@@ -1,0 +1,167 @@
+"""Folders named after models and families, whatever those are called.
+
+Names come from other people's files. A folder's may not be ``..``, hold a slash, or be longer than
+255 bytes; Windows forbids more, and there and on macOS names that differ in case only are one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from valuebias.errors import ValueBiasError, shown
+
+__all__ = ["demand_apart", "demand_plain", "demand_printable", "folder_of"]
+
+_LONGEST = 200
+"""How many bytes a name may have, so that there is room for endings."""
+_KEPT = 150
+_UNSAFE = re.compile('[\x00-\x1f\x7f-\x9f\ud800-\udfff"*:<>?|\\\\]|%(?=[0-9A-F]{2})')
+# What Windows opens as a device, what Zarr takes for its own, and what is hidden or goes up.
+_TAKEN = re.compile(r"\.|zarr\.json|(?:aux|con|nul|prn|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)
+_NO_VARIABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]|^$|^\.\.?$|^\.z(?:array|attrs|group|metadata)$|^zarr\.json$"
+)
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def folder_of(name: str) -> str:
+    """Name the folder of what has some name.
+
+    Parameters
+    ----------
+    name : str
+        A model's label, say.
+
+    Returns
+    -------
+    str
+        With ``--`` for each slash, which would make it a folder within a folder, and with ``%`` and
+        the bytes' hexadecimal digits for what a folder cannot be called; a name of more than 200
+        bytes is cut, and ends in a part of its SHA-256.
+
+    Examples
+    --------
+    >>> folder_of("google/gemma-2-2b-it")
+    'google--gemma-2-2b-it'
+    >>> folder_of(".."), folder_of("a:b"), len(folder_of(1000 * "x"))
+    ('%2E.', 'a%3Ab', 167)
+    """
+    made = _UNSAFE.sub(lambda match: _escaped(match[0]), name.replace("/", "--"))
+    if not made or made[-1] in ". ":
+        made = made[:-1] + _escaped(made[-1:] or "\0")
+    if _TAKEN.match(made):
+        made = _escaped(made[0]) + made[1:]
+    raw = made.encode()
+    if len(raw) > _LONGEST:
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+        made = f"{raw[:_KEPT].decode(errors='ignore')}~{digest}"
+    return made
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogatepass"))
+
+
+def demand_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) -> None:
+    """Raise a ValueBiasError if two names have one folder, here or on another system.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The names.
+    what : str
+        What they are names of, in the singular.
+    beside : iterable of str
+        Folders that are there already; one may be that of a name.
+
+    Raises
+    ------
+    ValueBiasError
+        Naming the two.
+
+    Examples
+    --------
+    >>> demand_apart(["a/b", "a--B"], "model")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: The models 'a/b' and 'a--B' would be kept in one folder,
+    'a--B': names that differ in case or in '/' and '--' only are the same to some systems. Rename
+    one.
+    """
+    there = {folder: folder for folder in beside}
+    seen = {_alike(folder): (folder, folder) for folder in there}
+    for name in names:
+        folder = folder_of(name)
+        other, taken = seen.get(_alike(folder), (None, None))
+        if other is not None and other != name and not (taken == folder and folder in there):
+            raise ValueBiasError(
+                f"The {what}s {shown(other)} and {shown(name)} would be kept in one folder, "
+                f"{shown(folder)}: names that differ in case or in '/' and '--' only are the same "
+                "to some systems. Rename one."
+            )
+        seen.setdefault(_alike(folder), (name, folder))
+
+
+def demand_plain(names: Iterable[object], what: str) -> None:
+    """Raise a ValueBiasError for a name that some format would lose, or take for its own.
+
+    Parameters
+    ----------
+    names : iterable
+        Names of variables and dims.
+    what : str
+        What holds them.
+
+    Raises
+    ------
+    ValueBiasError
+        Naming the first.
+
+    Examples
+    --------
+    >>> demand_plain(["score", "a/b"], "The dataset")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: The dataset has a variable or dim called 'a/b', which would be
+    lost on the way to a file. Rename it, to a text without slashes and control characters, of at
+    most 200 bytes.
+    """
+    for name in names:
+        fits = isinstance(name, str) and not _NO_VARIABLE.search(name)
+        if not fits or len(str(name).encode()) > _LONGEST:
+            raise ValueBiasError(
+                f"{what} has a variable or dim called {shown(name)}, which would be lost on the "
+                "way to a file. Rename it, to a text without slashes and control characters, of "
+                f"at most {_LONGEST} bytes."
+            )
+
+
+def _alike(folder: str) -> str:
+    """Give what a folder's name shares with those that some system takes for the same."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", folder).casefold())
+
+
+def demand_printable(name: str, what: str) -> None:
+    """Raise a ValueBiasError for a name that no terminal, file or folder can show.
+
+    Parameters
+    ----------
+    name : str
+        Any.
+    what : str
+        What it is the name of.
+
+    Raises
+    ------
+    ValueBiasError
+        If it holds control characters or half a character.
+    """
+    control = any(unicodedata.category(character) == "Cc" for character in name)
+    if control or _HALF.search(name):
+        held = "control characters" if control else "half a character (a lone surrogate)"
+        raise ValueBiasError(
+            f"The {what} {shown(name)} holds {held}. Give it a name without, by name=."
+        )
