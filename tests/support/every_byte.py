@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import re
 import zipfile
@@ -35,7 +36,7 @@ def everything(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield name, content
             for part in _unpacked(path, content):
                 yield f"in {name}", part
-        elif path.suffix == ".zarr":
+        elif (path / "zarr.json").exists() and not (path.parent / "zarr.json").exists():
             for part in _zarr(path):
                 yield f"arrays of {name}", part
 
@@ -51,6 +52,8 @@ def _unpacked(path: Path, content: bytes) -> Iterator[bytes]:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
             for name in packed.namelist():
                 yield packed.read(name)
+    elif content[:2] == b"\x1f\x8b":
+        yield gzip.decompress(content)
     elif content[:4] == b"%PDF":
         for found in re.finditer(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
             yield _inflated(found[1])

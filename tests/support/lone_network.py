@@ -2,7 +2,8 @@
 
 `recorded` runs it in a network namespace of its own (Linux) in which every address of the world is
 this machine: whatever is sent, by native code as well as by Python, passes the loopback device and
-is read there. Nobody answers, so names are looked up in vain and connections are refused.
+is read there. Nobody answers, so names are looked up in vain and connections are refused. What is
+addressed to the machine itself (127.0.0.1) does not count. The machine has another name there.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 __all__ = ["missing", "recorded"]
 
-_UNSHARE = ["unshare", "--user", "--map-root-user", "--net"]
+_OWN = ["--net", "--uts"]
 _ALL_IS_HERE = (
     ["ip", "link", "set", "lo", "up"],
     ["ip", "route", "add", "local", "default", "dev", "lo"],
@@ -28,6 +30,7 @@ _ALL_IS_HERE = (
 )
 
 
+@cache
 def missing() -> str | None:
     """Say why there can be no such namespace here; None where there can."""
     for tool in ("unshare", "ip"):
@@ -40,23 +43,35 @@ def missing() -> str | None:
 
 
 def recorded(
-    command: Sequence[str], *, folder: Path, environment: Mapping[str, str]
-) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Run a command; give back how it ended, and to whom it would have spoken."""
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], host: str = "elsewhere"
+) -> tuple[subprocess.CompletedProcess[str], list[str] | None]:
+    """Run a command on a machine called `host`; give how it ended, and to whom it would speak.
+
+    Where there can be no such machine it runs on this one, and None is given.
+    """
     told = folder / "told.json"
+    alone = missing() is None
+    before = [*_unshare(), sys.executable, __file__, str(told), host] if alone else []
     done = subprocess.run(
-        [*_unshare(), sys.executable, __file__, str(told), *command],
-        cwd=folder, env=dict(environment), check=False, capture_output=True, text=True,
-    )  # fmt: skip
+        [*before, *command],
+        cwd=folder,
+        env=dict(environment),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if not alone:
+        return done, None
     return done, json.loads(told.read_text()) if told.exists() else ["nothing was recorded"]
 
 
 def _unshare() -> list[str]:
     # Root needs no user namespace, which containers often forbid.
-    return ["unshare", "--net"] if os.geteuid() == 0 else _UNSHARE
+    return ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), *_OWN]
 
 
-def _main(told: str, *command: str) -> int:
+def _main(told: str, host: str, *command: str) -> int:
+    socket.sethostname(host)
     for step in _ALL_IS_HERE:
         subprocess.run(step, check=step[1] != "-6", capture_output=True)
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
@@ -87,7 +102,7 @@ def _main(told: str, *command: str) -> int:
 
 def _addressee(packet: bytes, protocol: int) -> str | None:
     """Say to whom a packet goes: the name that is looked up, or address and port."""
-    if protocol == socket.htons(0x0800) or protocol == 0x0800:
+    if protocol == 0x0800:
         size, kind = (packet[0] & 15) * 4, packet[9]
         where = socket.inet_ntoa(packet[16:20])
     elif protocol == 0x86DD:
@@ -102,6 +117,8 @@ def _addressee(packet: bytes, protocol: int) -> str | None:
         return f"name {_name(packet[size + 8 + 12 :])}"
     if kind == socket.IPPROTO_TCP and packet[size + 13] & 0x16 != 0x02:
         return None  # an answer; only who begins is of interest
+    if where.startswith("127.") or where == "::1":
+        return None
     return f"{'udp' if kind == socket.IPPROTO_UDP else 'tcp'} {where}:{port}"
 
 

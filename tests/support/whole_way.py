@@ -1,13 +1,14 @@
-"""Everything that the package does and writes, for tests that look at all of it from outside.
+"""What the package does and writes, for tests that look at it from outside.
 
-Run as a script with the name of an act and two folders: one to work in, and one for what somebody
-would pass on. Python's own sockets are watched on the way; what they were asked for is printed last.
+Run as a script with the name of an act and two folders: one to work in, and one for what is passed
+on. Python's own sockets are watched on the way; what they were asked for is printed last.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import pickle
+import socket
 import sys
 import time
 import warnings
@@ -17,7 +18,10 @@ from typing import Any
 
 __all__ = ["ACTS"]
 
-PROMPTS = "up: {text: 'What is best?', framing: positive}\ndown: {text: 'What is worst?', framing: negative}\n"
+PROMPTS = (
+    "up: {text: 'What is best?', framing: positive}\n"
+    "down: {text: 'What is worst?', framing: negative}\n"
+)
 WORDS = "word,category\n" + "".join(
     f"{word},{category}\n"
     for category, words in {
@@ -27,6 +31,7 @@ WORDS = "word,category\n" + "".join(
     for word in words
 )
 _KNOWN = "Skywork_Skywork-Reward-Gemma-2-27B"
+_HERE = (None, "", "localhost", "127.0.0.1", "::1")
 _SOCKET = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr",
            "socket.sendto", "socket.sendmsg")  # fmt: skip
 
@@ -60,7 +65,12 @@ def _all_of(scores: Any, out: Path, name: str) -> Any:
     for suffix in ("nc", "zarr"):
         made = valuebias.load(made.save(out / f"{name}.fit.{suffix}"))
     for form in ("report.html", "report.md", "report.tex", "tables/"):
-        made.report(out / f"{name} {form}" if "." in form else f"{out / name} {form}")
+        made.report(f"{out / name} {form}")
+    # What users take out of a fit by hand.
+    made.draws().to_csv(out / f"{name} draws.csv")
+    made.tree["posterior"].to_dataset().to_netcdf(out / f"{name} posterior.nc", engine="h5netcdf")
+    with (out / f"{name}.pickle").open("wb") as handle:
+        pickle.dump((scores, made.spec, made.provenance, made.data), handle)
     return made
 
 
@@ -70,32 +80,49 @@ def analysis(work: Path, out: Path) -> None:
     from valuebias.figures.saving import save_figure
     from valuebias.simulate import simulate
 
-    given = simulate(n_models={"Gemma": 2, "Llama": 3}, n_prompts=4, n_words={"agency": 4, "communion": 5}, seed=1)  # fmt: skip
-    source = valuebias.write(given, work / "given.csv")
-    scores = valuebias.read(source)
+    given = simulate(
+        n_models={"Gemma": 2, "Llama": 3},
+        n_prompts=4,
+        n_words={"agency": 4, "communion": 5},
+        seed=1,
+    )
+    scores = valuebias.read(valuebias.write(given, work / "given.csv"))
     made = _all_of(scores, out, "scores")
-    valuebias.audit(scores)
-    valuebias.classical(scores, n_permutations=99)
-    made.loo()
+    (out / "audit.txt").write_text(str(valuebias.audit(scores)))
+    (out / "classical.txt").write_text(str(valuebias.classical(scores, n_permutations=99)))
+    (out / "shown.txt").write_text(f"{made!r}{made.headline()}{made.loo()}")
     for kind in ("forest", "families", "words", "ppc"):
         save_figure(made.plot(kind), out / kind)
 
 
-def torch(work: Path, out: Path) -> None:
-    """Score with PyTorch: rewards, log-probs, whole vocabularies, a GGUF file."""
+def scoring(work: Path, out: Path) -> None:
+    """Score with PyTorch models that are named by no more than where they lie."""
     import valuebias
 
     given = _material(work)
-    rewards = _models(work, "reward")
-    scores = valuebias.score(rewards, store=out / "rewards.zarr", **given)
-    print(valuebias.explain(rewards, prompts=given["prompts"], lexicon=given["lexicon"]))
+    _models(work, "reward")
+    folders = [str(work / "reward" / name) for name in ("llama", "gemma2")]
+    scores = valuebias.score(folders, store=out / "scores.zarr", **given)
+    told = valuebias.explain(folders, prompts=given["prompts"], lexicon=given["lexicon"])
+    (out / "explained.txt").write_text(f"{told}")
+    valuebias.write(scores, out / "scores.nc")
+
+
+def torch(work: Path, out: Path) -> None:
+    """Score rewards, log-probs and whole vocabularies with PyTorch."""
+    import valuebias
+
+    given = _material(work)
+    scores = valuebias.score(_models(work, "reward"), store=out / "rewards.zarr", **given)
     _all_of(scores, out, "rewards")
     language = _models(work, "logprob")
     valuebias.score(language, kind="logprob", store=out / "logprobs.zarr", **given)
-    valuebias.score(language, kind="logprob", store=out / "words.zarr", **given | {"lexicon": "vocabulary"})  # fmt: skip
+    given["lexicon"] = "vocabulary"
+    valuebias.score(language, kind="logprob", store=out / "words.zarr", **given)
     joined = valuebias.align(valuebias.read_vocabulary(out / "words.zarr"))
     valuebias.write(joined, out / "joined.nc")
-    valuebias.write(valuebias.implicit(joined, numerator="llama", denominator="gemma2"), out / "implicit.zarr")
+    rewards = valuebias.implicit(joined, numerator="llama", denominator="gemma2")
+    valuebias.write(rewards, out / "implicit.zarr")
 
 
 def onnx(work: Path, out: Path) -> None:
@@ -109,10 +136,27 @@ def onnx(work: Path, out: Path) -> None:
     time.sleep(15)
 
 
+def optimum(work: Path, out: Path) -> None:
+    """Score a standard ONNX file, and stay likewise."""
+    import tiny_models
+
+    import valuebias
+    from valuebias.backends.optimum_files import export
+
+    folder = tiny_models.tiny("llama", "reward", work / "llama")
+    export(folder, out / "exported", kind="reward")
+    model = valuebias.Model(str(out / "exported"), family="Llama", base="b")
+    valuebias.score(model, backend="optimum", store=out / "rewards.zarr", **_material(work))
+    time.sleep(15)
+
+
 def _pairs(work: Path) -> Path:
     import pandas as pd
 
-    rows = [{"prompt": f"Which, {i}?", "chosen": f"love {i % 5}", "rejected": f"power {i % 7}"} for i in range(64)]  # fmt: skip
+    rows = [
+        {"prompt": f"Which, {i}?", "chosen": f"love {i % 5}", "rejected": f"power {i % 7}"}
+        for i in range(64)
+    ]
     target = work / "pairs.jsonl"
     pd.DataFrame(rows).to_json(target, orient="records", lines=True)
     return target
@@ -125,11 +169,19 @@ def ablations(work: Path, out: Path) -> None:
 
     given = _material(work)
     del given["progress"]
-    training = TrainingSettings(max_steps=2, log_checkpoints=0, linear_checkpoints=1)
-    for objective in ("lora", "full", "head"):
-        more = {"training": training, "quantities": [16]} if objective != "head" else {"quantities": [16, 32]}  # fmt: skip
-        study = Study(bases=_models(work, "logprob"), sources={"plain": _pairs(work)}, seeds=[0, 1], objective=objective, **more, **given)  # fmt: skip
-        study.plan()
+    bases, sources = _models(work, "logprob"), {"plain": _pairs(work)}
+    short = TrainingSettings(max_steps=2, log_checkpoints=0, linear_checkpoints=1)
+    for objective, quantities in (("lora", [16]), ("full", [16]), ("head", [16, 32])):
+        study = Study(
+            bases,
+            sources,
+            quantities,
+            seeds=[0, 1],
+            objective=objective,
+            training=None if objective == "head" else short,
+            **given,
+        )
+        (out / f"{objective}.txt").write_text(str(study.plan()))
         scores = study.run(out / objective, progress=False)
     made = valuebias.fit_ablation(scores, draws=30, tune=60, chains=2, seed=1, progress=False)
     made.save(out / "ablation.nc")
@@ -145,81 +197,40 @@ def tuning(work: Path, out: Path) -> None:
     folder = tiny_models.tiny("llama", "logprob", work / "words" / "llama", tokens=1000)
     model = valuebias.Model(str(folder), template="Q: {prompt} A:{response}")
     settings = valuebias.LoraSettings(rank=2, n_steps=2, batch_size=2)
-    given = _material(work) | {"lexicon": None}
+    given = _material(work)
     del given["lexicon"]
-    made = valuebias.inject_words(model, words=[" love"], settings=settings, store=out / "injected", **given)  # fmt: skip
+    made = valuebias.inject_words(
+        model, words=[" love"], settings=settings, store=out / "injected", **given
+    )
     valuebias.write(made, out / "injected.nc")
-    print(valuebias.validate_implicit(made, progress=False))
+    (out / "valid.txt").write_text(str(valuebias.validate_implicit(made, progress=False)))
 
 
-def laboratory(work: Path, out: Path) -> None:
+def rewards(work: Path, out: Path) -> None:
+    """Train as users of TRL do, in a process that has imported this package, and score."""
+    import trained_by_trl
+
+    import valuebias
+
+    folder = trained_by_trl.trained("llama", work)
+    valuebias.score(valuebias.Model(str(folder), base="b"), store=out / "a.zarr", **_material(work))
+
+
+def laboratory(_: Path, out: Path) -> None:
     """Train small models from nothing."""
     from valuebias import lab
 
-    lab.train_grid(out / "lab", leans={"A": 1.0}, sources={"n": 0.0}, n_pairs=[16], seeds=[0], progress=False)  # fmt: skip
-    del work
-
-
-def readers(work: Path, out: Path) -> None:
-    """Read what others have made, by whole paths, and write down what was read."""
-    import valuebias
-
-    sheets, logs = _sheet(work), work / "logs"
-    valuebias.write(valuebias.read_scores(sheets), out / "read.nc")
-    valuebias.write(valuebias.read_scores({_KNOWN.replace("_", "/"): sheets / f"{_KNOWN}.csv"}), out / "read.zarr")
-    logs.mkdir()
-    rows = "".join(f"{i},{word},{word},-{i}.5,-1\n" for i, word in enumerate(("love", "power")))
-    head = "token_id,token_name,token_decoded,best_ever_one,bad_ever_one\n"
-    (logs / "mine.csv").write_text(head + rows)
-    models = {"mine": {"source": str(logs), "family": "F"}}
-    tree = valuebias.read_logprobs({"mine": logs / "mine.csv"}, models=models)
-    valuebias.write(valuebias.align(tree), out / "logs.nc")
-    lexicon = valuebias.lexicon(_material(work)["lexicon"])
-    lexicon.table.to_csv(out / "lexicon.csv")
-    (out / "lexicon.json").write_text(json.dumps(lexicon.about()))
-    pairs = valuebias.preferences(_pairs(work))
-    (out / "pairs.json").write_text(json.dumps(pairs.provenance))
-
-
-def commands(work: Path, out: Path) -> None:
-    """Run every command."""
-    from valuebias.cli import main
-
-    _material(work)
-    _pairs(work)
-    rewards, _ = _models(work, "reward"), _models(work, "logprob")
-    study = {"bases": str(work / "logprob.yaml"), "sources": {"plain": str(work / "pairs.jsonl")},
-             "quantities": [16, 32], "seeds": [0, 1], "prompts": "prompts.yaml",
-             "lexicon": "words.csv"}  # fmt: skip
-    (work / "study.yaml").write_text(json.dumps(study))
-    text = ["--prompts", f"{work}/prompts.yaml", "--lexicon", f"{work}/words.csv"]
-    brief = ["--draws", "30", "--chains", "2", "--seed", "1"]
-    for command, arguments in (
-        ("backends", []),
-        ("prompts", []),
-        ("lexicons list", []),
-        ("lexicons show", [f"{work}/words.csv"]),
-        ("data list", []),
-        ("data info", ["demo"]),
-        ("data load", ["simulated", "--out", f"{out}/simulated.csv"]),
-        ("demo", ["--out", f"{out}/demo.html", "--draws", "30", "--chains", "2"]),
-        ("explain", [f"{rewards}", *text]),
-        ("score", [f"{rewards}", "--store", f"{out}/rewards.zarr", *text]),
-        ("data audit", [f"{out}/rewards.zarr"]),
-        ("data read", [f"{_sheet(work)}", "--out", f"{out}/own.nc"]),
-        ("fit", [f"{out}/rewards.zarr", "--out", f"{out}/fit.nc", "--report", f"{out}/fit.html", *brief]),  # fmt: skip
-        ("report", [f"{out}/fit.nc", "--out", f"{out}/report.md"]),
-        ("ablate", [f"{work}/study.yaml", "--out", f"{out}/study"]),
-        ("reproduce", ["christian2026", "--out", f"{out}/paper", "--logprobs", f"{work}/sheets"]),
-    ):
-        sys.argv = ["valuebias", *command.split(), *arguments]
-        try:
-            main()
-        except SystemExit as end:
-            # The paper's data are not there and cannot be fetched, which its page says.
-            if end.code and command != "reproduce":
-                raise RuntimeError(f"{command} ended with {end.code}") from end
-        print(f"done: {command}")
+    for mode in ("full", "head"):
+        lab.train_grid(
+            out / mode,
+            leans={"A": 1.0},
+            sources={"n": 0.0},
+            n_pairs=[16],
+            seeds=[0],
+            mode=mode,
+            n_texts=200,
+            progress=False,
+        )
 
 
 def _sheet(work: Path) -> Path:
@@ -229,8 +240,89 @@ def _sheet(work: Path) -> Path:
     return work / "sheets"
 
 
+def readers(work: Path, out: Path) -> None:
+    """Read what others have made, by whole paths, and write down what was read."""
+    import valuebias
+
+    sheets, logs = _sheet(work), work / "logs"
+    valuebias.write(valuebias.read_scores(sheets), out / "read.nc")
+    named = {_KNOWN.replace("_", "/"): sheets / f"{_KNOWN}.csv"}
+    valuebias.write(valuebias.read_scores(named), out / "read.zarr")
+    logs.mkdir()
+    rows = "".join(f"{i},{word},{word},-{i}.5,-1\n" for i, word in enumerate(("love", "power")))
+    head = "token_id,token_name,token_decoded,best_ever_one,bad_ever_one\n"
+    (logs / "mine.csv").write_text(head + rows)
+    models = {"mine": {"source": str(logs), "family": "F"}}
+    tree = valuebias.read_logprobs({"mine": logs / "mine.csv"}, models=models)
+    valuebias.write(valuebias.align(tree), out / "logs.nc")
+    material = _material(work)
+    lexicon = valuebias.lexicon(material["lexicon"])
+    lexicon.table.to_csv(out / "lexicon.csv")
+    prompts = valuebias.prompts(material["prompts"])
+    prompts.table.to_csv(out / "prompts.csv")
+    about = [lexicon.about(), prompts.name, valuebias.preferences(_pairs(work)).provenance]
+    (out / "about.json").write_text(json.dumps(about))
+
+
+def commands(work: Path, out: Path) -> None:
+    """Run every command but the one that fetches what it needs."""
+    _material(work)
+    rewards = _models(work, "reward")
+    text = ["--prompts", f"{work}/prompts.yaml", "--lexicon", f"{work}/words.csv"]
+    brief = ["--draws", "30", "--chains", "2", "--seed", "1"]
+    store, fit = f"{out}/rewards.zarr", ["--out", f"{out}/fit.nc", "--report", f"{out}/fit.html"]
+    study = {
+        "bases": str(_models(work, "logprob")),
+        "sources": {"plain": str(_pairs(work))},
+        "quantities": [16, 32],
+        "seeds": [0, 1],
+        "prompts": "prompts.yaml",
+        "lexicon": "words.csv",
+    }
+    (work / "study.yaml").write_text(json.dumps(study))
+    for command, arguments in (
+        ("backends", []),
+        ("prompts", []),
+        ("lexicons list", []),
+        ("lexicons show", [f"{work}/words.csv"]),
+        ("data list", []),
+        ("data info", ["demo"]),
+        ("data load", ["simulated", "--out", f"{out}/simulated.csv"]),
+        ("data read", [f"{_sheet(work)}", "--out", f"{out}/own.nc"]),
+        ("explain", [f"{rewards}", *text]),
+        ("score", [f"{rewards}", "--store", store, *text]),
+        ("data audit", [store]),
+        ("fit", [store, *fit, *brief]),
+        ("report", [f"{out}/fit.nc", "--out", f"{out}/report.md"]),
+        ("ablate", [f"{work}/study.yaml", "--out", f"{out}/study"]),
+        ("demo", ["--out", f"{out}/demo.html", "--draws", "30", "--chains", "2"]),
+    ):
+        if code := _command(*command.split(), *arguments):
+            raise RuntimeError(f"{command} ended with {code}")
+
+
+def paper(work: Path, out: Path) -> None:
+    """Reproduce the paper, as far as can be without its data."""
+    _command("reproduce", "christian2026", "--out", f"{out}/paper", "--logprobs", f"{_sheet(work)}")
+
+
+def _command(*arguments: str) -> object:
+    from valuebias.cli import main
+
+    sys.argv = ["valuebias", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+    return None
+
+
 ACTS: dict[str, Callable[[Path, Path], None]] = {
-    act.__name__: act for act in (analysis, readers, torch, onnx, ablations, tuning, laboratory, commands)
+    act.__name__: act
+    for act in (
+        *(readers, scoring, analysis, torch, onnx, optimum),
+        *(rewards, ablations, tuning, laboratory, commands, paper),
+    )
 }
 
 
@@ -238,16 +330,24 @@ def _main(act: str, work: str, out: str) -> None:
     asked: list[str] = []
 
     def watch(event: str, given: tuple[Any, ...]) -> None:
-        if event in _SOCKET:
-            asked.append(f"{event} {given[1:] if event == 'socket.connect' else given!r}")
+        if event in _SOCKET and (host := _host(given)) not in _HERE:
+            asked.append(f"{event} {host}")
 
     sys.addaudithook(watch)
     warnings.simplefilter("ignore")
-    for folder in map(Path, (work, out)):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    for folder in (work, out):
+        Path(folder).mkdir(parents=True, exist_ok=True)
     ACTS[act](Path(work), Path(out))
-    print("asked of sockets: " + json.dumps(asked))
+    sys.stdout.write(f"\n{json.dumps(asked)}\n")
+
+
+def _host(given: tuple[Any, ...]) -> object:
+    """Take the host out of what an event of a socket gives: None for one that has none."""
+    name = given[-1] if isinstance(given[0], socket.socket) else given[0]
+    if isinstance(name, tuple):
+        return name[0]
+    # Of a socket in the file system its place is given.
+    return None if isinstance(given[0], socket.socket) else name
 
 
 if __name__ == "__main__":
