@@ -13,6 +13,7 @@ from typing import Any
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
 from valuebias.provenance import sha256
+from valuebias.telemetry import OFFLINE, offline
 
 __all__ = ["Source", "cache_folder", "fetch", "registry", "released"]
 
@@ -157,6 +158,11 @@ def _expected(file: Source, path: Path) -> str | None:
 
 
 def _download(file: Source, path: Path) -> None:
+    if offline():
+        raise ValueBiasError(
+            f"{file.url} would have to be downloaded, and the environment variable {OFFLINE} "
+            f"forbids it. Unset it, or set VALUEBIAS_DATA to a folder that has {file.local!r}."
+        )
     import pooch
     import requests
 

@@ -1,11 +1,19 @@
-"""Libraries that report on their use are told not to, before they are imported."""
+"""What leaves the machine: nothing on its use, and no question where ``VALUEBIAS_OFFLINE`` is set.
+
+The libraries that would are told before they are imported.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
-__all__ = ["SWITCHES", "switch_off"]
+__all__ = ["OFFLINE", "SWITCHES", "offline", "switch_off"]
+
+OFFLINE = "VALUEBIAS_OFFLINE"
+"""The environment variable that forbids all downloads, those from the hub among them."""
+_HUB_OFFLINE = "HF_HUB_OFFLINE"
+_NO = ("", "0", "false", "no", "off")
 
 SWITCHES = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
 """The environment variables of ONNX Runtime and of Hugging Face's libraries, TRL among them."""
@@ -23,6 +31,15 @@ def switch_off() -> None:
             continue
         os.environ[name] = "1"
         _reach(name)
+    if offline():
+        # Not left as it is: of two switches the one that forbids decides.
+        os.environ[_HUB_OFFLINE] = "1"
+        _reach(_HUB_OFFLINE)
+
+
+def offline() -> bool:
+    """Say whether nothing may be downloaded."""
+    return os.environ.get(OFFLINE, "").strip().lower() not in _NO
 
 
 def _reach(name: str) -> None:
@@ -30,6 +47,6 @@ def _reach(name: str) -> None:
     if name.startswith("HF"):
         constants = sys.modules.get("huggingface_hub.constants")
         if constants is not None:
-            constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
+            setattr(constants, name, True)
     elif hasattr(runtime := sys.modules.get("onnxruntime"), "disable_telemetry_events"):
         runtime.disable_telemetry_events()  # type: ignore[union-attr]

@@ -20,19 +20,24 @@ pytestmark = [
     pytest.mark.skipif(LACKING is not None, reason=str(LACKING)),
 ]
 
-FAMILIES = {"smollm2": "SmolLM", "gemma3": "Gemma"}
+ORIGINS = {
+    "smollm2": ("SmolLM", "HuggingFaceTB/SmolLM2-135M"),
+    "gemma3": ("Gemma", "google/gemma-3-270m"),
+}
+"""Family and base."""
 KEPT = ["best_ever_one", "good_world_please", "worst_ever_one", "bad_world_please"]
 LOOKED_AT = ["love", "competent", "trustworthy"]
 
 
 def models(kind: str) -> list[Model]:
     made = []
-    for name, family in FAMILIES.items():
+    for name, (family, base) in ORIGINS.items():
         made_of = small_models.reward_model if kind == "reward" else small_models.language_model
         # The pretrained Gemma has no chat template of its own.
         plain = kind == "logprob" and name == "gemma3"
         template = "plain" if plain else "chat"
-        made.append(Model(str(made_of(name)), name=name, family=family, template=template))
+        source = str(made_of(name))
+        made.append(Model(source, name=name, family=family, base=base, template=template))
     return made
 
 

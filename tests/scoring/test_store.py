@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,14 @@ class TestResume:
         first = score(models["a"], store)
         again = score(models["a"], store, backend=Stopping(0))
         assert again.identical(first)
+
+    def test_goes_on_when_models_have_been_moved(
+        self, models: dict[str, Model], store: Path, tmp_path: Path
+    ) -> None:
+        first = score(models["a"], store)
+        shutil.copytree(models["a"].source, tmp_path / "moved")
+        moved = replace(models["a"], source=str(tmp_path / "moved"))
+        assert score(moved, store, backend=Stopping(0)).identical(first)
 
     def test_clears_what_a_kill_left(self, models: dict[str, Model], store: Path) -> None:
         stopped(models["a"], store, 2)

@@ -113,6 +113,19 @@ def test_without_a_network_it_says_what_to_do() -> None:
             fetch(source(f"http://127.0.0.1:{port}"))
 
 
+def test_nothing_is_downloaded_where_that_is_forbidden(
+    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VALUEBIAS_OFFLINE", "1")
+    with pytest.raises(ValueBiasError, match=r"VALUEBIAS_OFFLINE forbids it\. Unset it, or set"):
+        fetch(source(server))
+    monkeypatch.setenv("VALUEBIAS_OFFLINE", "0")
+    fetch(source(server))
+    monkeypatch.setenv("VALUEBIAS_OFFLINE", "1")
+    assert fetch(source(server)).is_file()
+    assert names(cache) == ["corpora/list.csv"]
+
+
 def test_a_data_folder_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VALUEBIAS_DATA", "/no/such/folder")
     with pytest.raises(ValueBiasError, match="'/no/such/folder', which is no folder"):

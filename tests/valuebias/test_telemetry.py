@@ -50,3 +50,13 @@ def test_the_hub_obeys_whichever_is_imported_first(steps: tuple[str, ...]) -> No
     pytest.importorskip("huggingface_hub")
     assert run(HUB)[0] is False
     assert run(*steps)[0] is True
+
+
+@pytest.mark.parametrize("steps", [(OURS, HUB), (HUB.split(";")[0], OURS, HUB)])
+def test_the_hub_is_not_asked_where_downloads_are_forbidden(steps: tuple[str, ...]) -> None:
+    pytest.importorskip("huggingface_hub")
+    offline = "found.append(constants.is_offline_mode())"
+    assert run(*steps, offline, VALUEBIAS_OFFLINE="1")[1] is True
+    # Of two switches the one that forbids decides.
+    assert run(*steps, offline, VALUEBIAS_OFFLINE="yes", HF_HUB_OFFLINE="0")[1] is True
+    assert run(*steps, offline, VALUEBIAS_OFFLINE="0", HF_HUB_OFFLINE="0")[1] is False
