@@ -25,7 +25,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from valuebias.analysis.completion import Completion, sparse_margins
+from valuebias.analysis.completion import (
+    Completion,
+    Gaps,
+    draw_given_observed,
+    sparse_margins,
+)
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.density import Posterior
@@ -169,6 +174,7 @@ class _Sampler:
     ) -> None:
         self.crossing, self.components = crossing, components
         self.coefficient_scales = coefficient_scales
+        self.gaps = Gaps(crossing)
         self.cells = np.argwhere(~crossing.observed)
         self.strata = make_strata(
             crossing, components, make_tables(crossing, crossing.y), coefficient_scales
@@ -185,7 +191,7 @@ class _Sampler:
         counter: _Counter,
     ) -> _Chain:
         """Run one chain; ``keep`` says which of its draws keep their completion."""
-        state = Completion(self.crossing, self.cells)
+        state = Completion(self.gaps)
         x = start_point(self.posterior) + rng.uniform(-0.5, 0.5, self.posterior.n_dim)
         target = self._target(state)
         kernel = Hamiltonian.at_mode(target, x)
@@ -194,7 +200,7 @@ class _Sampler:
         for i in range(-tune, draws):
             if counter.stop:
                 break
-            self._impute(state, x, rng)
+            x = self._impute(state, x, rng)
             target = self._target(state)
             if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
                 # The first completions are crude: look again for the mode and its curvature.
@@ -242,11 +248,39 @@ class _Sampler:
         if i in keep:
             out.completions[i] = state.missing.astype(np.float32)
 
-    def _impute(self, state: Completion, x: Array, rng: np.random.Generator) -> None:
-        """Step 1: the missing cells given the variances."""
+    def _impute(self, state: Completion, x: Array, rng: np.random.Generator) -> Array:
+        """Step 1: the missing cells given the variances; returns the variances.
+
+        Where most cells are missing, those would hold the residual's variance where it was: it is
+        redrawn given the effects and the observed cells, before the missing ones are.
+        """
         v = self.components.variances(*self.posterior.constrain(x))
         smoother = Smoother(self.crossing, self.components, self.coefficient_scales, v)
-        if self.exact:
-            state.redraw_exactly(smoother, rng)
-        else:
+        if not self.exact:
             state.redraw(smoother, rng)
+            return x
+        effects = draw_given_observed(self.gaps, smoother, rng)
+        levels, squares = self.gaps.left_by(effects)
+        x, sd = self._redraw_residual(x, np.sqrt(smoother.residual), squares, rng)
+        effects.level = self.gaps.draw_levels(levels, sd, rng)
+        state.fill(effects, sd, rng)
+        return x
+
+    def _redraw_residual(
+        self, x: Array, sd: Array, squares: Array, rng: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Draw the residual's SDs given effects, which leave ``squares`` of the observed cells.
+
+        With a flat prior on the SD its square is inverse gamma; the prior accepts or rejects that.
+        """
+        at = self.components.names.index("residual") * len(sd)
+        x, sd = x.copy(), sd.copy()
+        for f, df in enumerate(self.gaps.df):
+            if df < 3 or not squares[f] > 0:
+                continue
+            proposal = 0.5 * squares[f] / rng.gamma(0.5 * (df - 1))
+            ratio = 0.5 * (sd[f] ** 2 - proposal) / self.posterior.scales[at + f] ** 2
+            if np.log(rng.uniform()) < ratio:
+                sd[f] = np.sqrt(proposal)
+                x[at + f] = np.log(sd[f])
+        return x, sd
