@@ -17,6 +17,7 @@ from valuebias.analysis.rows import (
     rows_where,
 )
 from valuebias.analysis.smoother import Fields, Smoother
+from valuebias.analysis.solving import gains_of, solve
 from valuebias.analysis.strata import Tables, make_tables
 from valuebias.errors import ValueBiasError
 
@@ -26,7 +27,7 @@ Array = NDArray[np.float64]
 
 # Squared error of the effects in posterior SDs, summed over all directions.
 _CG_ERROR = 1e-4
-_CG_MOST = 1000
+_CG_MOST = 3000
 # With a smaller share of cells a list of them is quicker than a mask.
 _FEW = 0.12
 
@@ -129,19 +130,13 @@ class Completion:
 class System:
     """The precision of the effects given the observed cells, and how to solve for it.
 
-    Unknown are all effects but the levels, as tables (:class:`Fields`) in orthonormal coordinates.
-    With K their prior covariance, Z what reads them at the observed cells, C what takes the mean
-    off each row, and R the residual variances, the precision is ``K⁻¹ + Z'CR⁻¹Z``.
-
-    Conjugate gradients are preconditioned by what the precision were if as many cells were observed
-    everywhere, ``P⁻¹ = K⁻¹ + ρR⁻¹`` with ρ the share of the observed cells: a smoother. K itself is
-    never inverted, as each direction d comes with P⁻¹d.
+    See :mod:`valuebias.analysis.solving`.
     """
 
     def __init__(self, gaps: Gaps, smoother: Smoother) -> None:
         self.gaps, self.crossing = gaps, gaps.crossing
         self.residual = smoother.residual
-        self._typical = smoother.with_fewer_scores(gaps.share)
+        self.smoother = smoother
         self._no_level = np.zeros(self.crossing.shape[:2])
 
     def draw(self, smoother: Smoother, rng: np.random.Generator) -> Fields:
@@ -175,47 +170,22 @@ class System:
         return flat
 
     def mean(self, right: Array, error: float = _CG_ERROR) -> Fields:
-        """Solve for the effects by conjugate gradients."""
-        nothing = np.zeros(0)
-        solution = np.zeros(self._size)
-        residual = right.copy()
-        direction = image = self._precondition(residual)
-        lifted = right.copy()
-        size = residual @ image
-        for _ in range(_CG_MOST):
-            if size <= error:
-                return self._tables(solution)
-            product = self.gather(self._tables(direction), nothing)
-            product += lifted
-            product -= direction * self._typical_precision
-            step = size / (direction @ product)
-            solution += step * direction
-            residual -= step * product
-            image = self._precondition(residual)
-            before, size = size, residual @ image
-            direction = image + size / before * direction
-            lifted *= size / before
-            lifted += residual
-        raise ValueBiasError(
-            f"the missing cells could not be drawn given the observed ones in {_CG_MOST} steps: "
-            "the gaps leave too little to go by. Drop words, prompts or models that hardly any "
-            "others share scores with."
-        )
-
-    def _precondition(self, flat: Array) -> Array:
-        smooth = self._typical.mean(self._tables(flat / self._typical_precision))
-        return np.concatenate([t.ravel() for t in (smooth.mean, smooth.prompt_word, smooth.axis)])
-
-    @cached_property
-    def _typical_precision(self) -> Array:
-        """ρR⁻¹ of each entry of the tables."""
-        flat = np.empty(self._size)
-        tables, precision = self._tables(flat), self.gaps.share / self.residual
-        of_prompt = precision[self.crossing.framing]
-        tables.mean[:] = precision[:, None, None]
-        tables.prompt_word[:] = of_prompt[:, None]
-        tables.axis[:] = of_prompt[:, None]
-        return flat
+        """Solve for the effects."""
+        gaps, crossing = self.gaps, self.crossing
+        sizes = (len(crossing.framings), *crossing.shape)
+        typical = self.smoother.with_fewer_scores(gaps.share)
+        solution, left = solve(
+            right, error, _CG_MOST, sizes, gaps.share, self.residual, gaps.share >= _FEW,
+            gaps.observed.start, gaps.observed.words, crossing.observed.view(np.uint8),
+            gaps.geometry.arrays, gaps.geometry.transposed[1], gains_of(typical),
+        )  # fmt: skip
+        if not left < max(1.0, error):
+            raise ValueBiasError(
+                f"the missing cells could not be drawn given the observed ones in {_CG_MOST:,} "
+                "steps: the gaps leave too little to go by. Drop words, prompts or models that "
+                "hardly any others share scores with."
+            )
+        return self._tables(solution)
 
     @cached_property
     def _size(self) -> int:

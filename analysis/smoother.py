@@ -139,6 +139,21 @@ class Smoother:
         cube += smooth.level[..., None]
         return np.asarray(cube)
 
+    def smooth_means(self, block: int, y: Array) -> Array:
+        """Smooth framing means ``y`` (framing, model, unit) off the axes (block 0) or on one."""
+        return self._mean_block(block, y, None, prior=False)
+
+    @property
+    def prompt_gains(self) -> tuple[Array, Array, Array]:
+        """Gains of prompts off the axes (framing,), on each, and of models' own on each."""
+        rest, shared, own = [], [], []
+        for f in range(len(self.crossing.framings)):
+            axes = self.crossing.axes
+            rest.append(self._shrinkage(f, (REST,), shared=True, prior=False)[0][0])
+            shared.append(self._shrinkage(f, axes, shared=True, prior=False)[0])
+            own.append(self._shrinkage(f, axes, shared=False, prior=False)[0])
+        return np.array(rest), np.array(shared), np.array(own)
+
     def leverage(self) -> Array:
         """Diagonal of the smoother, the share of a cell in its own fit; (model, framing, word)."""
         crossing = self.crossing
