@@ -1,23 +1,25 @@
 """Turn an R formula over the coordinates of ``model`` into a zero-sum-coded design matrix.
 
-The formula is parsed by formulaic. Categorical variables are coded by orthonormal zero-sum
-contrasts, so no family is the reference: the intercept is the unweighted mean over levels and the
-prior treats all levels alike. Numeric columns are centred and scaled over the models at hand.
+The formula is parsed by formulaic, and worked out in :mod:`valuebias.analysis.expressions`.
+Categorical variables are coded by orthonormal zero-sum contrasts, so no family is the reference:
+the intercept is the unweighted mean over levels and the prior treats all levels alike. Numeric
+columns are centred and scaled over the models at hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulaic import Formula, ModelSpec, model_matrix
+from formulaic import Formula
 from formulaic.errors import FormulaicError
 from numpy.typing import NDArray
 from scipy import linalg
 
+from valuebias.analysis.expressions import State, compute
 from valuebias.analysis.grammar import FUNCTIONS, check_expression, check_formula
 from valuebias.errors import ValueBiasError, did_you_mean, some
 
@@ -33,7 +35,7 @@ class Factor:
 
     expression: str
     levels: tuple[str, ...] = ()
-    spec: ModelSpec | None = None
+    state: State = field(default_factory=dict)
     centre: NDArray[np.float64] | None = None
     scale: NDArray[np.float64] | None = None
     labels: tuple[str, ...] = ()
@@ -61,11 +63,9 @@ class Factor:
                     f"expected {list(self.levels)}."
                 )
             return _zero_sum(len(self.levels))[position]
-        if self.spec is None or self.centre is None or self.scale is None:
+        if self.centre is None or self.scale is None:
             raise ValueBiasError(f"the numeric factor {self.expression!r} has not been learnt.")
-        # With these alone at hand, a coordinate called "log" does not take the function's place.
-        inputs = models[list(self.inputs)]
-        raw = np.asarray(self.spec.get_model_matrix(inputs, context=FUNCTIONS), dtype=np.float64)
+        raw, _ = compute(self.expression, models, self.state)
         return np.asarray((raw - self.centre) / self.scale)
 
 
@@ -97,12 +97,24 @@ class ModelDesign:
         In the order of the columns, the intercept first.
     models : DataFrame
         The coordinates of the models at hand, one row a model.
+    coded : mapping of str to ndarray
+        Columns of each factor for the models at hand, by its expression.
     """
 
     formula: str
     matrix: NDArray[np.float64]
     terms: tuple[Term, ...]
     models: pd.DataFrame = field(repr=False)
+    coded: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+
+    def with_matrix(self) -> ModelDesign:
+        """Give the same design with its factors multiplied out."""
+        return replace(self, matrix=self.rows(self.models))
+
+    def of_models(self, keep: NDArray[np.intp]) -> ModelDesign:
+        """Give the design of some of the models, coded as before."""
+        coded = {name: columns[keep] for name, columns in self.coded.items()}
+        return replace(self, matrix=self.matrix[keep], models=self.models.iloc[keep], coded=coded)
 
     @property
     def column_names(self) -> list[str]:
@@ -134,9 +146,12 @@ class ModelDesign:
         ``codes`` replaces the coding of some factors by rows of its own, shape (columns,).
         """
         given = codes or {}
+        at_hand = self.coded if models is self.models else {}
         coded = {
             f.expression: np.broadcast_to(given[f.expression], (len(models), len(f.labels)))
             if f.expression in given
+            else at_hand[f.expression]
+            if f.expression in at_hand
             else f.code(models)
             for f in self.variables
         }
@@ -207,10 +222,10 @@ def parse_formula(formula: str, models: pd.DataFrame) -> ModelDesign:
         width = int(np.prod([len(f.labels) for f in members]))
         terms.append(Term(":".join(expressions), slice(start, start + width), members))
         start += width
-    design = ModelDesign(formula, np.empty((0, 0)), tuple(terms), models)
-    matrix = design.rows(models)
-    _require_full_rank(matrix, terms, f"{len(models)} {_rows_of(models)}")
-    return ModelDesign(formula, matrix, tuple(terms), models)
+    coded = {name: factor.code(models) for name, factor in factors.items()}
+    design = ModelDesign(formula, np.empty((0, 0)), tuple(terms), models, coded).with_matrix()
+    _require_full_rank(design.matrix, terms, f"{len(models)} {_rows_of(models)}")
+    return design
 
 
 def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
@@ -304,28 +319,18 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
     text = inner in models.columns and not pd.api.types.is_numeric_dtype(models[inner])
     if text or (inner != expression and inner in models.columns):
         return _learn_levels(expression, models[inner], _rows_of(models))
-    # Quoted, so that spaces in a name or operators in an expression are not read as a formula.
-    quoted, names = f"`{expression}`", {expression}
+    names = {expression}
     if expression not in models.columns:
-        quoted, names = f"{{{expression}}}", check_expression(expression)
+        names = check_expression(expression)
         _require_known(names, f"the term {expression!r}", models)
-    known = [name for name in models.columns if name in names]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        try:
-            matrix = model_matrix(
-                f"0 + {quoted}", models[known], context=FUNCTIONS, na_action="ignore"
-            )
-        except FormulaicError as error:
-            raise ValueBiasError(
-                f"term {expression!r} cannot be computed: {_plain(error)}."
-            ) from error
-    values = np.asarray(matrix, dtype=float)
+    values, state = compute(expression, models)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
+        rows = models.index[np.flatnonzero(bad)]
         raise ValueBiasError(
-            f"term {expression!r} is not finite for {int(bad.sum())} of {len(models)} "
-            f"{_rows_of(models)}: {some(map(str, models.index[bad]))}. Give these a value or leave "
-            "the term out."
+            f"term {expression!r} is not finite for {len(rows)} of {len(models)} "
+            f"{_rows_of(models)}: {some(map(str, rows))}. Give these a value or leave the term "
+            "out."
         )
     scale = values.std(axis=0)
     if (scale < _RANK_TOLERANCE * (1 + np.abs(values).max(axis=0))).any():
@@ -333,10 +338,10 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
             f"term {expression!r} is the same for all {_rows_of(models)} at hand, so its effect "
             "cannot be estimated; leave it out of the formula."
         )
-    labels = tuple(map(str, matrix.columns))
-    return Factor(
-        expression, (), matrix.model_spec, values.mean(axis=0), scale, labels, tuple(known)
-    )
+    one = values.shape[1] == 1 and "poly(" not in expression
+    labels = tuple([expression] if one else [f"{expression}[{i + 1}]" for i in range(len(scale))])
+    known = tuple(name for name in models.columns if name in names)
+    return Factor(expression, (), state, values.mean(axis=0), scale, labels, known)
 
 
 def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:

@@ -1,8 +1,7 @@
 """What a formula may hold: names, numbers, operators and a list of functions.
 
-formulaic evaluates what stands between the operators as Python, with everything at hand. Formulas
-also come from files of other people, so that each is checked on its syntax tree before any of it is
-evaluated.
+Formulas also come from files of other people, so that nothing in them is ever run as Python: each
+is checked on its syntax tree, which :mod:`valuebias.analysis.expressions` works out by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from formulaic.parser.types import ASTNode, Token
 
 from valuebias.errors import ValueBiasError, did_you_mean
 
-__all__ = ["FUNCTIONS", "check_expression", "check_formula"]
+__all__ = ["BUILT_IN", "FUNCTIONS", "check_expression", "check_formula", "read_expression"]
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "abs": np.abs, "exp": np.exp, "log": np.log, "log10": np.log10, "log1p": np.log1p,
@@ -28,8 +27,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 }  # fmt: skip
 """Functions of numbers, by these names or as numpy's, such as ``np.log``."""
 
-_BUILT_IN = ("C", "I", "center", "poly", "scale")
-"""Functions of formulaic, which keeps what they learn of the models at hand."""
+BUILT_IN = ("C", "I", "center", "poly", "scale")
+"""Functions with formulaic's meaning; some learn from the models at hand."""
 
 _LENGTH = 2_000
 _TERMS = 1_000
@@ -91,6 +90,12 @@ def check_expression(expression: str) -> set[str]:
     ValueBiasError
         Where it holds what no formula may, naming that and the functions that are known.
     """
+    tree, quoted = read_expression(expression)
+    return {quoted.get(name, name) for name in _names(tree)}
+
+
+def read_expression(expression: str) -> tuple[ast.expr, dict[str, str]]:
+    """Parse and check what stands between operators; also give what stands in for quoted names."""
     if len(expression) > _LENGTH:
         raise ValueBiasError(
             f"the term {_short(expression)!r} has {len(expression):,} characters, of {_LENGTH:,} "
@@ -103,7 +108,6 @@ def check_expression(expression: str) -> set[str]:
     try:
         tree = ast.parse(plain.strip(), mode="eval").body
         _check(tree, _short(expression))
-        names = _names(tree)
     except ValueBiasError:
         raise
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -111,7 +115,7 @@ def check_expression(expression: str) -> set[str]:
             f"term {_short(expression)!r} cannot be read; {_known()} Write other names between "
             "backticks."
         ) from None
-    return {quoted.get(name, name) for name in names}
+    return tree, quoted
 
 
 def _quoted(expression: str) -> Iterator[tuple[str, str]]:
@@ -152,10 +156,10 @@ def _check(node: ast.expr, expression: str) -> None:
 
 
 def _check_call(name: str, first: ast.expr, others: list[ast.expr], expression: str) -> None:
-    if name not in (*FUNCTIONS, *_BUILT_IN):
+    if name not in (*FUNCTIONS, *BUILT_IN):
         raise ValueBiasError(
             f"term {expression!r} calls {name!r}, which is not among the functions of a formula. "
-            f"{did_you_mean(name, [*FUNCTIONS, *_BUILT_IN])}"
+            f"{did_you_mean(name, [*FUNCTIONS, *BUILT_IN])}"
         )
     takes_degree = name == "poly" and len(others) == 1 and _is_number(others[0], _POWER)
     if others and not takes_degree:
@@ -170,7 +174,7 @@ def _check_call(name: str, first: ast.expr, others: list[ast.expr], expression: 
 def _known() -> str:
     return (
         "a formula may hold names, numbers, '+', '-', '*', '/', '**', and the functions "
-        f"{', '.join([*FUNCTIONS, *_BUILT_IN])}."
+        f"{', '.join([*FUNCTIONS, *BUILT_IN])}."
     )
 
 

@@ -24,7 +24,9 @@ from valuebias.analysis.grouping import (
 from valuebias.analysis.outcome import describe, outcome
 from valuebias.analysis.priors import Prior
 from valuebias.analysis.random_terms import groups_of, split_random
+from valuebias.analysis.stored_design import Layout, pack_layout, unpack_layout
 from valuebias.analysis.strata import Stratum, make_strata, make_tables
+from valuebias.errors import ValueBiasError
 from valuebias.schema import member_table, model_table, prompt_table
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ __all__ = [
     "Model",
     "Problem",
     "Settings",
+    "make_layout",
     "make_problem",
     "sample",
     "sample_variances",
@@ -74,6 +77,8 @@ class Problem:
     components: Components
     prior: Prior
     strata: list[Stratum]
+    stored: xr.Dataset | None = None
+    """What the formulas gave, to be kept with the draws."""
 
     @property
     def coefficient_scales(self) -> Array:
@@ -132,29 +137,35 @@ MODEL_FIELDS = tuple(field.name for field in fields(Model))
 
 
 def make_problem(
-    dataset: xr.Dataset, model: Model, prior: Prior | None, *, scale: float | None = None
+    dataset: xr.Dataset,
+    model: Model,
+    prior: Prior | None,
+    *,
+    scale: float | None = None,
+    stored: xr.Dataset | None = None,
 ) -> Problem:
     """Prepare a validated dataset for sampling.
 
     A higher value always means a higher reward, so ranks are turned round. ``scale`` is the unit of
-    the priors, where that is not to be taken from these data.
+    the priors, where that is not to be taken from these data. ``stored`` is what the formulas gave
+    before, so that they are not read again.
     """
     values = outcome(dataset, kind=model.outcome)
     # By position: words may hold lone surrogates, which label look-up refuses.
     inside = np.flatnonzero(dataset["membership"].any("category").to_numpy())
     lexical = dataset.isel(response=inside)
-    models, prompts = model_table(dataset), prompt_table(dataset)
-    fixed, random = split_random(model.formula)
-    groups = groups_of(random, models, model.base)
+    prompts = prompt_table(dataset)
+    layout = make_layout(lexical, model, stored)
+    groups = layout.groups
     crossing = make_crossing(
         describe(model.outcome).sign * values.transpose("model", "prompt", "response").to_numpy(),
-        parse_formula(fixed, models),
+        layout.design,
         prompts["framing"].to_numpy().astype(str),
         member_table(lexical),
         prompts.index,
         groups=groups,
         spread=spread_by_family(groups) if model.spread is None else model.spread,
-        covariates=word_covariates(model.words, lexical),
+        covariates=layout.covariates,
         scale=scale,
     )
     components = make_components(crossing)
@@ -162,7 +173,28 @@ def make_problem(
     chosen.check(components)
     tables = make_tables(crossing, crossing.y)
     strata = make_strata(crossing, components, tables, chosen.coefficient_scales(crossing))
-    return Problem(crossing, components, chosen, strata)
+    kept = pack_layout(layout, model.formula) if stored is None else stored
+    return Problem(crossing, components, chosen, strata, kept)
+
+
+def make_layout(dataset: xr.Dataset, model: Model, stored: xr.Dataset | None = None) -> Layout:
+    """Read the formulas over the models and words, or what they gave before."""
+    models = model_table(dataset)
+    if stored is not None:
+        layout = unpack_layout(stored, models, formula=model.formula, words=model.words)
+        if layout.covariates is not None and len(layout.covariates) != dataset.sizes["response"]:
+            raise ValueBiasError(
+                f"the saved fit's design is of {len(layout.covariates):,} words, its data of "
+                f"{dataset.sizes['response']:,}; it was changed after saving. Fit again."
+            )
+        return layout
+    fixed, random = split_random(model.formula)
+    return Layout(
+        parse_formula(fixed, models),
+        groups_of(random, models, model.base),
+        word_covariates(model.words, dataset),
+        model.words,
+    )
 
 
 def spread_by_family(groups: tuple[Group, ...]) -> bool:
@@ -215,6 +247,8 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
     )
     groups = {"posterior": _posterior(problem, draws, effects)}
     groups["sample_stats"] = draws.stats
+    if problem.stored is not None:
+        groups["design"] = problem.stored
     if extra is not None:
         groups["completion"] = extra
     return xr.DataTree.from_dict(groups)

@@ -27,8 +27,7 @@ def without_models(problem: Problem, models: Index) -> Problem:
     """Leave out the models at some positions."""
     crossing = problem.crossing
     keep = np.setdiff1d(np.arange(crossing.shape[0]), models)
-    whole = crossing.design
-    design = replace(whole, matrix=whole.matrix[keep], models=whole.models.iloc[keep])
+    design = crossing.design.of_models(keep)
     spans = [design.matrix[:, term.columns] for term in design.terms]
     return _with(
         problem,

@@ -140,6 +140,11 @@ class Source:
 class OutOfMemory(ValueBiasError):
     """The pack was too large for the device; the core tries again with smaller ones.
 
+    Parameters
+    ----------
+    *args : object
+        The message.
+
     Examples
     --------
     >>> issubclass(OutOfMemory, ValueBiasError)

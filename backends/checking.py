@@ -11,7 +11,7 @@ from torch import Tensor
 from valuebias.backends.attention import NAME
 from valuebias.backends.base import Source
 from valuebias.backends.heads import Head
-from valuebias.backends.loading import own, shape
+from valuebias.backends.loading import own, running, shape
 from valuebias.errors import ValueBiasError
 
 __all__ = ["check"]
@@ -20,7 +20,6 @@ _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02, "float16": 5e-3}
 """How far logits may differ, relative to the largest. Both are computed in the same arithmetic."""
 _SHAPE = (3, 9)
 """How many conversations are made up, and of how many tokens."""
-_FAILS = (TypeError, RuntimeError, AttributeError, ValueError, LookupError, AssertionError)
 
 
 def check(model: Any, source: Source, head: Head) -> None:
@@ -51,18 +50,8 @@ def check(model: Any, source: Source, head: Head) -> None:
     whole: AbstractContextManager[None] = (
         own(model) if model.config._attn_implementation == NAME else nullcontext()
     )
-    with torch.inference_mode(), whole:
-        try:
-            ids = _conversations(model)
-            _check_logits(model, source, head, ids)
-        except _FAILS as error:
-            if isinstance(error, ValueBiasError):
-                raise
-            raise ValueBiasError(
-                f"{source.name}: {type(model).__name__} cannot be run from hidden states on "
-                f"({type(error).__name__}: {error}), so it is not scored. Please report this "
-                "architecture."
-            ) from error
+    with torch.inference_mode(), running(source, model), whole:
+        _check_logits(model, source, head, _conversations(model))
 
 
 def _check_logits(model: Any, source: Source, head: Head, ids: Tensor) -> None:

@@ -16,6 +16,7 @@ from valuebias.backends import gguf_archs, gguf_rope
 from valuebias.backends.gguf_facts import refused
 from valuebias.backends.gguf_files import Contents, read_gguf
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import reading
 
 __all__ = ["VERSION", "gguf_config"]
 
@@ -23,6 +24,7 @@ VERSION = 1
 """Counts the changes of what is made of a file, for those who keep numbers."""
 
 _LAYER = re.compile(r"blk\.\d+\.")
+_NUMBERED = re.compile(r"blk\.(\d+)\.")
 _HEAD = ("cls.output.weight", "cls.output.bias")
 # Entries that say nothing about the numbers, or are checked by shape.
 _SILENT = (
@@ -78,20 +80,16 @@ def gguf_config(path: Path, name: str) -> Any:
             "others, transformers' reader leaves out what their numbers depend on, or it cannot "
             "read them. Score the model's own safetensors instead."
         )
-    _check_entries(contents, arch, name)
-    _check_tensors(contents, arch, name)
-    fields = arch.fields(contents, name) | _tokens(contents) | _labels(contents)
-    from huggingface_hub.errors import StrictDataclassError
+    said = f"The GGUF file of {name!r}"
+    with reading(said, advice="Download it again, or score the model's own safetensors."):
+        _check_entries(contents, arch, name)
+        _check_tensors(contents, arch, name)
+        fields = arch.fields(contents, name) | _tokens(contents) | _labels(contents)
     from transformers import AutoConfig
 
-    try:
+    because = f"it says what transformers' configuration of {arch.model_type!r} does not take"
+    with reading(said, because=because, advice="Score the model's own safetensors instead."):
         return AutoConfig.for_model(arch.model_type, **fields)
-    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise ValueBiasError(
-            f"The GGUF file of {name!r} says what transformers' configuration of "
-            f"{arch.model_type!r} does not take ({error}). Score the model's own safetensors "
-            "instead."
-        ) from error
 
 
 def _check_entries(contents: Contents, arch: gguf_archs.Arch, name: str) -> None:
@@ -124,6 +122,10 @@ def _check_tensors(contents: Contents, arch: gguf_archs.Arch, name: str) -> None
             raise refused(name, f"the tensor {tensor}")
     if "token_embd.weight" not in contents.shapes:
         raise refused(name, "no tensor token_embd.weight")
+    count = int(contents.get("block_count"))
+    layers = {int(m[1]) for m in map(_NUMBERED.match, contents.shapes) if m}
+    if layers != set(range(count)):
+        raise refused(name, f"{len(layers)} layers of tensors, and block_count = {count}")
 
 
 def _tokens(contents: Contents) -> dict[str, Any]:

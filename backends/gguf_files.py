@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuebias.backends.gguf_sizes import check_sizes
 from valuebias.errors import ValueBiasError
 from valuebias.fetch import cache_folder
+from valuebias.foreign import reading
 
 __all__ = ["Contents", "first_part", "parts", "read_gguf", "split_names", "whole"]
 
@@ -153,24 +155,29 @@ def _read(states: tuple[tuple[str, int, int], ...]) -> Contents:
     small: dict[str, npt.NDArray[np.float32]] = {}
     for i, path in enumerate(paths):
         reader = _reader(path)
-        own = {
-            key: field.contents()
-            for key, field in reader.fields.items()
-            if _VOCABULARY.fullmatch(key) is None
-        }
+        with _damage_told(path):
+            own = {
+                key: field.contents()
+                for key, field in reader.fields.items()
+                if _VOCABULARY.fullmatch(key) is None
+            }
+            count = int(own.get("split.count") or 1)
+            number = int(own.get("split.no") or 0)
         if i == 0:
             fields = own
-        count = own.get("split.count") or 1
-        if count != len(paths) or (count > 1 and own.get("split.no") != i):
+        if count != len(paths) or (count > 1 and number != i):
             raise ValueBiasError(
-                f"{os.fspath(path)!r} says that it is part {own.get('split.no', 0) + 1} of "
+                f"{os.fspath(path)!r} says that it is part {number + 1} of "
                 f"{count}; expected part {i + 1} of {len(paths)}, as its name says. Give the parts "
                 "the names that they had: ...-00001-of-0000N.gguf."
             )
-        for tensor in reader.tensors:
-            shapes[tensor.name] = tuple(int(n) for n in reversed(tensor.shape))
-            if _SMALL.fullmatch(tensor.name):
-                small[tensor.name] = _values(tensor)
+        with _damage_told(path):
+            for tensor in reader.tensors:
+                if tensor.name in shapes:
+                    raise ValueError(f"the tensor {tensor.name[:60]!r} stands in two parts")
+                shapes[tensor.name] = tuple(int(n) for n in reversed(tensor.shape))
+                if _SMALL.fullmatch(tensor.name):
+                    small[tensor.name] = _values(tensor)
     total = fields.get("split.tensors.count")
     if "general.architecture" not in fields or (total is not None and total != len(shapes)):
         raise ValueBiasError(
@@ -194,12 +201,28 @@ def _reader(path: Path) -> Any:
             "The package gguf is not installed, and a GGUF file needs it. Run: "
             'pip install "valuebias[torch]".'
         ) from error
-    try:
-        return GGUFReader(path)
-    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError, TypeError) as error:
-        raise ValueBiasError(
-            f"{os.fspath(path)!r} is truncated or no GGUF file ({error}). Download it again."
-        ) from error
+    with _damage_told(path):
+        check_sizes(path)
+        reader = GGUFReader(path)
+        _check_layout(reader, path.stat().st_size)
+        return reader
+
+
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    because = "it is truncated or no GGUF file"
+    return reading(path, because=because, advice="Download or convert it again.")
+
+
+def _check_layout(reader: Any, size: int) -> None:
+    """Check that tensors lie end to end, up to the alignment, as llama.cpp demands of files."""
+    at = int(reader.data_offset)
+    for tensor in sorted(reader.tensors, key=lambda each: int(each.data_offset)):
+        if int(tensor.data_offset) != at:
+            raise ValueError(f"{tensor.name[:60]!r} does not begin where the tensor before it ends")
+        end = at + int(tensor.n_bytes)
+        if end > size:
+            raise ValueError(f"{tensor.name[:60]!r} ends beyond the file")
+        at = end + -end % int(reader.alignment)
 
 
 def _values(tensor: Any) -> npt.NDArray[np.float32]:

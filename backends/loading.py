@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,8 @@ from valuebias.backends.base import Pack, Source, conversations, reading_place
 from valuebias.backends.gguf_loading import load_gguf
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, some
+from valuebias.foreign import reading
 
 __all__ = [
     "ADAPTER",
@@ -33,6 +34,7 @@ __all__ = [
     "near",
     "own",
     "quiet",
+    "running",
     "shape",
     "takes_trees",
     "tree",
@@ -43,6 +45,9 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 """How far hidden states may differ, relative to their size; a wrong mask changes them by half."""
 _LEAK = {"float32": 1e-5, "bfloat16": 5e-3, "float16": 1e-3}
 """How much another branch may change them: nothing, but that experts round by their tokens."""
+_IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.\d+\.")
+_MADE_ANEW = ("inv_freq", ".masked_bias", ".attn.bias", ".attention.bias", "num_batches_tracked")
+"""Ends of names of what older checkpoints keep although a model computes it itself."""
 _SHARED = 6
 """How many tokens made-up conversations share."""
 
@@ -94,7 +99,7 @@ def load(
         If the files cannot be loaded or lack what is to be read.
     """
     attention.register()
-    model, missing = from_files(source, spread=spread, own_attention=own_attention)
+    model, missing, spare = _from_files(source, spread=spread, own_attention=own_attention)
     if missing:
         absent = sorted(missing)
         raise ValueBiasError(
@@ -107,10 +112,18 @@ def load(
                 else "Check the download."
             )
         )
-    model.eval().requires_grad_(False)
-    if not spread:
-        model.to(device)
-    head = Head(model, source)
+    if spare:
+        raise ValueBiasError(
+            f"{source.name}: the files have weights of layers for which the model, as config.json "
+            f"describes it, has no place ({some(spare, limit=3)}), and without which its numbers "
+            "would be wrong. Compare config.json with the model as it was published: the number of "
+            "layers, biases, experts."
+        )
+    with running(source, model):
+        model.eval().requires_grad_(False)
+        if not spread:
+            model.to(device)
+        head = Head(model, source)
     named = source.kind == "reward" and source.head == "logits" and not source.own_code
     if named and not isinstance(getattr(model, "score", None), nn.Module):
         raise ValueBiasError(
@@ -118,9 +131,19 @@ def load(
             "Give head='score' for a model whose own output has a score, or a callable."
         )
     if named and source.as_own:
-        with quiet(), nullcontext() if own_attention else own(model):
+        with quiet(), running(source, model), nullcontext() if own_attention else own(model):
             _demand_own(model, head, source)
     return model, head
+
+
+def running(source: Source, model: Any) -> AbstractContextManager[None]:
+    """Name the model where it cannot be run at all: its configuration says what cannot be."""
+    return reading(
+        f"{source.name}: {type(model).__name__} as its configuration has it",
+        verb="run",
+        because="the configuration is damaged, or transformers has a fault there",
+        advice="Download or save the model again; if it is whole, please report this architecture.",
+    )
 
 
 def load_tree(
@@ -212,6 +235,14 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
     ValueBiasError
         If the files cannot be loaded.
     """
+    model, missing, _ = _from_files(source, spread=spread, own_attention=own_attention)
+    return model, missing
+
+
+def _from_files(
+    source: Source, *, spread: bool, own_attention: bool
+) -> tuple[Any, set[str], list[str]]:
+    """Load a model; name the weights that it lacks, and those of layers that it does not take."""
     import transformers
 
     if source.kind == "logprob":
@@ -235,47 +266,48 @@ def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[An
         options["device_map"] = "auto"
     if not own_attention:
         options["attn_implementation"] = attention.NAME
-    try:
-        with quiet():
-            if source.file is not None:
-                return load_gguf(source, family, options)
-            options["use_safetensors"] = True
+    said = f"{source.name}: {str(source.folder)!r}"
+    because = "its files are damaged, or another version of transformers wrote them"
+    advice = "Download or save the model again."
+    with quiet(), reading(said, because=because, advice=advice, verb="loaded by transformers"):
+        if source.file is not None:
+            return (*load_gguf(source, family, options), [])
+        options["use_safetensors"] = True
+        try:
             model, info = family.from_pretrained(source.folder, **options)
-    except ValueError as error:
-        raise _no_class(source, family, error) from error
-    except (OSError, KeyError, RuntimeError, ImportError, TypeError) as error:
-        raise _unloadable(source, error) from error
+        except ValueError as error:
+            _refuse_class(source, family, error)
+            raise
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ValueBiasError(
             f"{source.name}: this version of transformers puts the adapter in "
             f"{str(source.folder)!r} ({ADAPTER}) on top of the weights beside it. Move the files "
             "that begin with 'adapter_' to another folder, to score the weights as they are."
         )
-    return model, set(info["missing_keys"])
+    spare = sorted(key for key in info["unexpected_keys"] if _is_of_a_layer(key))
+    return model, set(info["missing_keys"]), spare
 
 
-def _unloadable(source: Source, error: Exception) -> ValueBiasError:
-    return ValueBiasError(
-        f"{source.name}: transformers cannot load {str(source.folder)!r} "
-        f"({type(error).__name__}: {error})."
-    )
+def _is_of_a_layer(key: str) -> bool:
+    """Tell weights of layers from heads that are not asked for, and from tables made anew."""
+    return _IN_LAYER.search(key) is not None and not key.endswith(_MADE_ANEW)
 
 
-def _no_class(source: Source, family: Any, error: ValueError) -> ValueBiasError:
+def _refuse_class(source: Source, family: Any, error: ValueError) -> None:
     """Say in a line where an architecture has no class of the kind; they list all that have."""
     found = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
     if found is None:
-        return _unloadable(source, error)
+        return
     import transformers
 
     what, then = "language model", "so it has no log-probs of a next token"
     if source.kind == "reward":
         what = "model with a classification head"
         then = "so it has no reward; if it is a language model, score it with kind='logprob'"
-    return ValueBiasError(
+    raise ValueBiasError(
         f"{source.name}: transformers {transformers.__version__} has no {what} for {found[1]} "
         f"({family.__name__} does not know it), {then}."
-    )
+    ) from error
 
 
 @contextmanager
@@ -319,7 +351,7 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
         try:
             ours = tree(head, pack, place)[index]
             beside = tree(head, replace(pack, ids=other), place)[index]
-        except (TypeError, RuntimeError, AttributeError, ValueError, LookupError):
+        except Exception:  # noqa: BLE001 - what another architecture makes of a tree may be anything
             return False
         if not near(beside[-1], ours[-1], _LEAK[source.dtype]):
             return False

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Pack, Source
 from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import reading
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -275,14 +276,13 @@ def session(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
     providers: list[Any] = [(_CUDA, {"device_id": card})] if provider == _CUDA else []
-    try:
+    with reading(
+        path,
+        because="it is damaged, or made by a newer version",
+        verb=f"opened by ONNX Runtime {onnxruntime.__version__}",
+        advice='Export it again, or upgrade: pip install --upgrade "valuebias[onnx]"',
+    ):
         return onnxruntime.InferenceSession(path, options, providers=[*providers, _CPU])
-    except Exception as error:
-        raise ValueBiasError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot open {str(path)!r} "
-            f"({type(error).__name__}: {error}). If the file was made by a newer version, upgrade: "
-            'pip install --upgrade "valuebias[onnx]"'
-        ) from error
 
 
 def _cores() -> int:

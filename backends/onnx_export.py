@@ -23,7 +23,9 @@ import numpy as np
 from valuebias.atomic import atomic_path
 from valuebias.backends.base import Pack, Source
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import read_json, reading
 from valuebias.provenance import sha256, versions
+from valuebias.sums import SUM, json_sum, sealed
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +42,9 @@ _PIECE = 4096
 """How many exponentials are added up one after the other."""
 _NEEDED = ("torch", "onnx", "onnxscript")
 """What exporting takes, and running an export does not."""
+_ANEW = (
+    "Delete the folder and score again where PyTorch is installed: the model is then exported anew."
+)
 _TOKENIZER = (
     "tokenizer*",
     "chat_template*",
@@ -91,23 +96,23 @@ def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
         If there is no manifest, it is of another format, or a file is missing or changed.
     """
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files: dict[str, str] = manifest["files"]
-        found = manifest["format"]
-    except FileNotFoundError:
+    if not path.is_file():
         raise ValueBiasError(
             f"{name}: {str(folder)!r} has no {MANIFEST}, so its ONNX file does not take packs. "
             "Give the model's own folder to have it exported, or use backend='optimum' for a "
             "standard ONNX repository."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _corrupt(folder, name, f"{MANIFEST} cannot be read ({error})") from error
+        )
+    said, advice = f"{name}: the export in {str(folder)!r} is damaged: {MANIFEST}", _ANEW
+    manifest = read_json(path, said, advice=advice)
+    with reading(said, advice=advice):
+        found = int(manifest["format"])
     if found != FORMAT:
         raise ValueBiasError(
             f"{name}: the export in {str(folder)!r} has format {found}; this version of valuebias "
             f"reads format {FORMAT}. Export the model again."
         )
+    with reading(said, advice=advice):
+        files = _checked(manifest)
     for file, expected in files.items():
         if not (folder / file).is_file():
             raise _corrupt(folder, name, f"{file} is missing")
@@ -116,11 +121,24 @@ def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
     return dict(manifest)
 
 
+def _checked(manifest: dict[str, Any]) -> dict[str, str]:
+    """Refuse what is not as it was written; give the files and their sums."""
+    if manifest.get(SUM, json_sum(manifest)) != json_sum(manifest):
+        raise ValueError("it does not say what was written")
+    files = manifest["files"]
+    if manifest["kind"] not in ("reward", "logprob") or GRAPH not in files:
+        raise ValueError("it names no graph, or no kind of results")
+    if not isinstance(manifest["dtype"], str) or not isinstance(manifest["made_with"], dict):
+        raise TypeError("an entry is not of the form that is written")
+    if type(manifest["vocabulary"]) is not int or not 0 < manifest["vocabulary"] < 2**31:
+        raise ValueError("its vocabulary has no size")
+    if any(Path(file).name != file or "\0" in file for file in files):
+        raise ValueError("a file lies elsewhere")
+    return dict(files)
+
+
 def _corrupt(folder: Path, name: str, why: str) -> ValueBiasError:
-    return ValueBiasError(
-        f"{name}: the export in {str(folder)!r} is damaged: {why}. Delete the folder and score "
-        "again where PyTorch is installed: the model is then exported anew."
-    )
+    return ValueBiasError(f"{name}: the export in {str(folder)!r} is damaged: {why}. {_ANEW}")
 
 
 def export(source: Source, folder: Path) -> None:
@@ -178,7 +196,8 @@ def export(source: Source, folder: Path) -> None:
             "files": {file: sha256(part / file) for file in files},
             "made_with": versions(),
         }
-        (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(sealed(manifest), indent=2) + "\n"
+        (part / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _copy_tokenizer(source: Source, folder: Path) -> None:
@@ -270,7 +289,15 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
         )
     if program is None:
         raise ValueBiasError("The exporter of PyTorch gave no graph back. Use backend='torch'.")
+    _without_traces(program.model)
     program.save(path, external_data=True)
+
+
+def _without_traces(model: Any) -> None:
+    """Forget which line of which file made each node: the files' paths name who exported."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from valuebias.backends.base import Backend, LoadedModel, Pack, Source, conversations
 from valuebias.backends.optimum_files import check_file, config_folder
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import reading
 
 __all__ = ["OptimumBackend"]
 
@@ -107,15 +108,18 @@ def _open(source: Source, path: Path, device: str, threads: int | None) -> Any:
     from optimum.onnxruntime import ORTModelForCausalLM, ORTModelForSequenceClassification
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(
-        config_folder(source, path), trust_remote_code=source.trust_remote_code
-    )
+    said, advice = f"{source.name}: {str(path)!r}", "Export or download it again."
+    with reading(f"The configuration of {source.name!r}", advice=advice):
+        config = AutoConfig.from_pretrained(
+            config_folder(source, path), trust_remote_code=source.trust_remote_code
+        )
     options = SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
     provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
     # Opened here, because from_pretrained may pick a file of the same name from another folder.
-    session = InferenceSession(str(path), sess_options=options, providers=[provider])
+    with reading(said, verb="opened by ONNX Runtime", advice=advice):
+        session = InferenceSession(str(path), sess_options=options, providers=[provider])
     if source.kind == "reward":
         return ORTModelForSequenceClassification(
             config=config, session=session, use_io_binding=False

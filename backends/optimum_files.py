@@ -11,7 +11,6 @@ Two things go wrong silently when optimum-onnx 0.1 exports a model, and the file
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from valuebias.atomic import atomic_path
 from valuebias.backends.base import Kind, Source
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import read_json, reading
 
 __all__ = ["check_file", "config_folder", "export"]
 
@@ -111,13 +111,12 @@ def check_file(source: Source) -> Path:
     path = _find(source)
     import onnx
 
-    try:
+    with reading(
+        f"{source.name}: {str(path)!r}",
+        verb="read as an ONNX file",
+        advice="Export or download it again.",
+    ):
         graph = onnx.load(path, load_external_data=False).graph
-    except Exception as error:
-        raise ValueBiasError(
-            f"{source.name}: {str(path)!r} cannot be read as an ONNX file ({error}). Export or "
-            "download it again."
-        ) from error
     _check_outputs(source, graph)
     dynamic = sorted({node.op_type for node in graph.node} & _DYNAMIC)
     if dynamic:
@@ -277,10 +276,7 @@ def _angles(graph: Any, half: int) -> Iterator[npt.NDArray[np.float64]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueBiasError(
-            f"{str(path)!r} cannot be read ({error}); a model's folder holds its config.json."
-        ) from error
+    config = read_json(path, advice="A model's folder holds its config.json.")
+    if not isinstance(config, dict):
+        raise ValueBiasError(f"{str(path)!r} holds no mapping. Save the model again.")
     return config

@@ -7,6 +7,11 @@ loads none of torch, onnxruntime, pymc or matplotlib. The names and their types 
 
 import lazy_loader as _lazy
 
+from valuebias.telemetry import switch_off as _switch_off
+
+# Before anything that is imported from here on can import what reports on its use.
+_switch_off()
+
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
-__all__ = ["ValueBiasError", "ValueBiasWarning", "did_you_mean", "some"]
+__all__ = ["ValueBiasError", "ValueBiasWarning", "did_you_mean", "shown", "some"]
+
+_LONGEST = 2_000
+_END = 500
+_NAMES = 25
+_SHOWN = 80
 
 
 class ValueBiasError(ValueError):
     """Every error that valuebias raises on purpose.
 
-    Its message says what was found, what was expected and what to do.
+    Its message says what was found, what was expected and what to do. One of more than 2,000
+    characters is cut in the middle.
+
+    Parameters
+    ----------
+    *args : object
+        The message.
 
     Examples
     --------
     >>> issubclass(ValueBiasError, ValueError)
     True
+    >>> len(str(ValueBiasError(10_000 * "x")))
+    2000
     """
+
+    def __init__(self, *args: object) -> None:
+        """Cut a message that nobody could read."""
+        super().__init__(*(_cut(each, _LONGEST, _END) for each in args))
 
 
 class ValueBiasWarning(UserWarning):
@@ -28,6 +46,61 @@ class ValueBiasWarning(UserWarning):
     >>> issubclass(ValueBiasWarning, UserWarning)
     True
     """
+
+
+def _cut(text: object, longest: int, end: int) -> object:
+    if not isinstance(text, str) or len(text) <= longest:
+        return text
+    return f"{text[: longest - end - 3]} … {text[len(text) - end :]}"
+
+
+class _Short(reprlib.Repr):
+    """Shows a few entries of anything, without going through all of it."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, longest, longest
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x if len(x) <= self.maxstring else f"{x[: self.maxstring]}…")
+
+    def repr_instance(self, x: object, level: int) -> str:
+        try:
+            text = repr(x)
+        except (ValueError, RecursionError, TypeError, AttributeError, MemoryError):
+            text = f"<{type(x).__name__}>"
+        return text if len(text) <= self.maxother else f"{text[: self.maxother]}…"
+
+    repr_int = repr_instance
+
+
+def shown(value: object, *, longest: int = _SHOWN) -> str:
+    """Show any value in an error message: its repr, or the beginning of a longer one.
+
+    Parameters
+    ----------
+    value : object
+        Anything, of any size and depth.
+    longest : int, default 80
+        How many characters of a text are shown.
+
+    Returns
+    -------
+    str
+        The repr of a short value.
+
+    Examples
+    --------
+    >>> shown("Llama")
+    "'Llama'"
+    >>> shown([[[[[1]]]], *range(1_000_000)])
+    '[[[[...]]], 0, 1, 2, 3, 4, ...]'
+    """
+    # Of some texts, such as numpy's, the repr says more than the text.
+    if type(value) is not str and isinstance(value, str) and len(value) <= longest:
+        return repr(value)
+    text = _Short(longest).repr(value)
+    return text if len(text) <= 4 * longest else f"{text[: 4 * longest]}…"
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -57,9 +130,12 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     if not names:
         return "None is known."
     lowered = {entry.lower(): entry for entry in reversed(names)}
-    close = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
-    hint = f"Did you mean {lowered[close[0]]!r}? " if close else ""
-    return f"{hint}Known: {', '.join(repr(entry) for entry in names)}."
+    wanted = str(name)[:_LONGEST].lower() if isinstance(name, str) else shown(name).lower()
+    close = difflib.get_close_matches(wanted, list(lowered), n=1, cutoff=0.6)
+    hint = f"Did you mean {shown(lowered[close[0]])}? " if close else ""
+    if len(names) > _NAMES:
+        return f"{hint}Known: {some(names, limit=_NAMES)}."
+    return f"{hint}Known: {', '.join(shown(entry) for entry in names)}."
 
 
 def some(names: Iterable[str], *, quote: bool = True, limit: int = 5) -> str:
@@ -86,8 +162,8 @@ def some(names: Iterable[str], *, quote: bool = True, limit: int = 5) -> str:
     >>> some("abc", quote=False, limit=2)
     'a, b and 1 more'
     """
-    known = [repr(name) if quote else name for name in names]
-    shown = known[:limit]
+    known = list(names)
+    first = [shown(name) if quote else str(_cut(name, _SHOWN, 0)) for name in known[:limit]]
     if len(known) > limit:
-        return f"{', '.join(shown)} and {len(known) - limit} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+        return f"{', '.join(first)} and {len(known) - limit} more"
+    return " and ".join([", ".join(first[:-1]), first[-1]] if len(first) > 1 else first)

@@ -17,6 +17,8 @@ Text in a file is changed in two ways that reading undoes. Where a text has a lo
 texts under that name are written with :func:`valuebias.text.escape` (in .nc and .zarr the variable
 then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run as a
 formula get an apostrophe in front (:func:`valuebias.text.neutralise`).
+
+What is written has checksums, which reading compares.
 """
 
 from __future__ import annotations
@@ -25,39 +27,31 @@ import io
 import json
 import os
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from valuebias.atomic import atomic_path
+from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.foreign import reading
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
+from valuebias.sums import content_sum
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
 from valuebias.wide import read_scores
 
-__all__ = ["escape_texts", "read", "read_scores", "unescape_texts", "write"]
+__all__ = ["demand_zarr", "escape_texts", "read", "read_scores", "unescape_texts", "write"]
 
 _Handler = TypeVar("_Handler")
 _ESCAPE = "valuebias_escape"
-# What the libraries raise on damaged input: they have no common error.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    ArithmeticError,
-    zipfile.BadZipFile,
-)
+_SUM = "valuebias_sha256"
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
@@ -99,7 +93,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     """
     source = Path(path)
     reader = _by_suffix(source, _READERS)
-    if not source.exists():
+    if not restore(source):
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
     if source.is_file() and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
@@ -156,35 +150,63 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because it takes memory that scoring into zarr can do without.
     import h5py
 
-    try:
+    from valuebias.opening.hdf5_files import check_hdf5
+
+    with _damage_told(path):
         # By a handle, because HDF5 takes a path that an earlier failure left open for the old file.
         with path.open("rb") as handle:
             # Where this fails, h5netcdf would fail too, and complain again from its __del__.
             with h5py.File(handle) as file:
+                check_hdf5(file, path)
                 for name in file:
                     dict(file[name].attrs)
             # Times would be guessed from attributes named 'units'; the contract has none.
             with xr.open_dataset(handle, engine="h5netcdf", decode_times=False) as stored:
                 ds = stored.load()
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+        expected = ds.attrs.pop(_SUM, None)
+        if expected is not None and expected != content_sum(ds):
+            raise ValueError(
+                "its contents differ from its checksum; if they were changed on purpose, delete "
+                f"the attribute {_SUM!r}"
+            )
+        ds = unescape_texts(ds.drop_encoding())
     return _of_kind(ds, kind, path)
 
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
-    try:
-        with xr.open_dataset(path, engine="zarr", consolidated=False, decode_times=False) as stored:
-            ds = stored.load()
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+    # Here, because importing zarr takes longer than reading a small file of another format.
+    from valuebias.zarr_folder import RECORD, open_checked
+
+    before = None
+    while True:
+        now = _stamp(path / RECORD)
+        try:
+            with _damage_told(path):
+                check_zarr(path)
+                with open_checked(path) as stored:
+                    ds = unescape_texts(stored.load().drop_encoding())
+            break
+        except ValueBiasError:
+            # Another process may have added to it in between.
+            if now == before:
+                raise
+            before = now
     return _of_kind(_begun(ds, path) if _is_scored(ds) else ds, kind, path)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _is_scored(ds: xr.Dataset) -> bool:
     """Tell whether valuebias.score made a store, which may be unfinished then."""
     try:
         return bool(json.loads(ds.attrs["provenance"])["by"] == "valuebias.score")
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -219,14 +241,12 @@ def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
     found = ds.attrs.get("kind")
     if kind is not None and kind != found:
         raise ValueBiasError(f"{str(path)!r} holds scores of kind {found!r}, not {kind!r}.")
-    return unescape_texts(ds.drop_encoding())
+    return ds
 
 
-def _damaged(path: Path, error: Exception) -> ValueBiasError:
-    return ValueBiasError(
-        f"{str(path)!r} cannot be read: it is damaged, truncated or no {path.suffix} file "
-        f"({type(error).__name__}: {error})."
-    )
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    because = f"it is damaged, truncated or no {path.suffix} file"
+    return reading(path, because=because, advice="Copy it again, or write it again.")
 
 
 def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
@@ -235,28 +255,54 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
     content = io.BytesIO()
     try:
-        escape_texts(ds).to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+        made = escape_texts(ds)
+        made = made.assign_attrs({_SUM: content_sum(made)})
+        made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     with atomic_path(path) as part:
-        part.write_bytes(content.getbuffer())
+        part.write_bytes(content.getvalue())
 
 
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:
+    from valuebias.zarr_folder import SummedFolder
+
+    demand_zarr(path)
+    chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
+    with atomic_path(path) as part:
+        store = SummedFolder(part)
+        try:
+            # Format 3 has no stable form for fixed-width text yet, and zarr warns about it.
+            escape_texts(ds).to_zarr(
+                store, zarr_format=2, consolidated=True, encoding={"score": {"chunks": chunks}}
+            )
+        except (ValueError, TypeError) as error:
+            raise ValueBiasError(f"Zarr cannot hold this dataset: {error}") from error
+        store.seal()
+
+
+def demand_zarr(path: Path) -> None:
+    """Refuse to replace a folder that Zarr did not make.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What is to be written to.
+
+    Raises
+    ------
+    ValueBiasError
+        If such a folder lies there.
+
+    Examples
+    --------
+    >>> demand_zarr(Path("nowhere.zarr"))
+    """
     if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise ValueBiasError(
             f"{str(path)!r} is a folder that Zarr did not make; it is left as it is. "
             "Choose another path."
         )
-    chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
-    with atomic_path(path) as part:
-        try:
-            # Format 3 has no stable form for fixed-width text yet, and zarr warns about it.
-            escape_texts(ds).to_zarr(
-                part, zarr_format=2, consolidated=False, encoding={"score": {"chunks": chunks}}
-            )
-        except (ValueError, TypeError) as error:
-            raise ValueBiasError(f"Zarr cannot hold this dataset: {error}") from error
 
 
 def escape_texts(ds: xr.Dataset) -> xr.Dataset:
@@ -280,9 +326,8 @@ def escape_texts(ds: xr.Dataset) -> xr.Dataset:
     """
     ds = ds.drop_encoding()
     for name, values in _texts(ds).items():
-        # Joined by what is half of no pair, so that all are looked through at once.
-        if has_surrogate("\n".join(values)):
-            ds = _with_text(ds, name, [escape(value) for value in values])
+        if _any_surrogate(values):
+            ds = _with_text(ds, name, [escape(value) for value in values.tolist()])
             ds[name].attrs[_ESCAPE] = "backslash"
     return ds
 
@@ -314,22 +359,33 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     for name, values in _texts(ds).items():
         attrs = dict(ds[name].attrs)
         escaped = attrs.pop(_ESCAPE, None) is not None
-        if not escaped and ds[name].dtype.kind == "U":
+        if not escaped and values.dtype.kind == "U":
             continue
-        ds = _with_text(ds, name, [unescape(value) for value in values] if escaped else values)
+        listed = values.tolist()
+        ds = _with_text(ds, name, [unescape(value) for value in listed] if escaped else listed)
         ds[name].attrs = attrs
     return ds
 
 
-def _texts(ds: xr.Dataset) -> dict[str, list[str]]:
+def _texts(ds: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     """Give the one-dimensional coords that hold nothing but text."""
     found = {}
     for name, coord in ds.coords.items():
         if coord.ndim == 1 and coord.dtype.kind in "OUT":
-            values = coord.to_numpy().tolist()
-            if coord.dtype.kind == "U" or all(isinstance(value, str) for value in values):
+            values = coord.to_numpy()
+            if values.dtype.kind == "U" or all(isinstance(v, str) for v in values.tolist()):
                 found[str(name)] = values
     return found
+
+
+def _any_surrogate(values: npt.NDArray[Any]) -> bool:
+    """Tell whether any text has half a pair; vocabularies are long, so all at once."""
+    if values.dtype.kind != "U":
+        # Joined by what is half of no pair.
+        return has_surrogate("\n".join(values.tolist()))
+    # Fixed-width text is code points as they are; surrogates share their upper bits.
+    points = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("="), copy=False)
+    return bool(((points.view(np.uint32) >> 11) == 0xD800 >> 11).any())
 
 
 def _with_text(ds: xr.Dataset, name: str, values: list[str]) -> xr.Dataset:

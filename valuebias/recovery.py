@@ -72,7 +72,9 @@ class Recovery:
     def problem(self) -> Problem:
         """The crossing, its components and prior."""
         model = Model(**{name: self.spec[name] for name in MODEL_FIELDS})
-        return make_problem(self.data, model, self.prior)
+        # A fit of an earlier version has no design of its own: its formula is read again.
+        stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
+        return make_problem(self.data, model, self.prior, stored=stored)
 
     @cached_property
     def contrasts(self) -> xr.DataArray:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +16,12 @@ import numpy as np
 import xarray as xr
 
 from valuebias.analysis.priors import as_prior
-from valuebias.atomic import atomic_path
+from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.io import escape_texts, unescape_texts
+from valuebias.foreign import reading
+from valuebias.io import demand_zarr, escape_texts, unescape_texts
+from valuebias.opening.hdf5_files import check_hdf5
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
 
 if TYPE_CHECKING:
@@ -53,17 +58,27 @@ def write_groups(
     Raises
     ------
     ValueBiasError
-        If the suffix is neither of the two, or the path cannot be written to.
+        If the suffix is neither of the two, the path cannot be written to, or it is a folder that
+        Zarr did not make.
     """
     target = _checked(path)
+    demand_zarr(target)
     tree = xr.DataTree.from_dict({name: escape_texts(group) for name, group in groups.items()})
     tree.attrs = dict(attrs)
     tree.attrs["sha256"] = _digest(tree)
+    if target.suffix == ".nc":
+        # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
+        content = io.BytesIO()
+        tree.to_netcdf(content, engine="h5netcdf", encoding=_compression(tree))
+        with atomic_path(target) as part:
+            part.write_bytes(content.getvalue())
+        return target
+    from valuebias.zarr_folder import SummedFolder
+
     with atomic_path(target) as part:
-        if target.suffix == ".nc":
-            tree.to_netcdf(part, engine="h5netcdf", encoding=_compression(tree))
-        else:
-            tree.to_zarr(part, zarr_format=2, consolidated=False)
+        store = SummedFolder(part)
+        tree.to_zarr(store, zarr_format=2, consolidated=True)
+        store.seal()
     return target
 
 
@@ -111,7 +126,7 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
     from valuebias.ablation.saving import make_ablation
 
     source = _checked(path)
-    if not source.exists():
+    if not restore(source):
         raise ValueBiasError(f"{str(source)!r} does not exist; check the path.")
     tree = _read(source)
     kind = tree.attrs.get("format")
@@ -120,7 +135,9 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
             f"{str(source)!r} is not a saved fit (format {kind!r}, expected {FORMAT!r} or "
             f"{ABLATION!r}); datasets are read with valuebias.read."
         )
-    if tree.attrs.get("sha256") != _digest(tree):
+    with _damage_told(source):
+        whole = tree.attrs.get("sha256") == _digest(tree)
+    if not whole:
         raise ValueBiasError(
             f"{str(source)!r} does not hold what was saved: contents differ from their SHA-256, "
             "so it is damaged or was copied in part. Copy it again or fit again."
@@ -134,22 +151,27 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
 
 
 def _read(source: Path) -> xr.DataTree:
-    try:
+    with _damage_told(source):
         if source.suffix == ".nc":
             # By a handle: HDF5 takes a path that an earlier failure left open for the old file.
             with source.open("rb") as handle:
                 # Where this fails, h5netcdf would fail too, and complain again from its __del__.
                 with h5py.File(handle) as file:
+                    check_hdf5(file, source)
                     file.visititems(_touch)
                 with xr.open_datatree(handle, engine="h5netcdf") as tree:
                     return tree.load()
-        with xr.open_datatree(source, engine="zarr", consolidated=False) as tree:
+        from valuebias.zarr_folder import CheckedFolder
+
+        check_zarr(source)
+        store: Any = CheckedFolder(source)
+        with xr.open_datatree(store, engine="zarr", consolidated=store.consolidated) as tree:
             return tree.load()
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise ValueBiasError(
-            f"{str(source)!r} cannot be read: it is damaged, truncated or not a saved fit "
-            f"({type(error).__name__}: {error})."
-        ) from error
+
+
+def _damage_told(source: Path) -> AbstractContextManager[None]:
+    because = "it is damaged, truncated or not a saved fit"
+    return reading(source, because=because, advice="Copy it again, or fit again.")
 
 
 def _touch(name: str, item: h5py.Group | h5py.Dataset) -> None:

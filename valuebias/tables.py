@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import reading
 
 __all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
 
@@ -125,10 +126,11 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
         If the file cannot be read, is empty, or is no YAML.
     """
     name = os.fspath(path)
-    try:
-        return yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ValueBiasError(f"{name!r} is no valid YAML: {error}") from error
+    text = read_text(path)
+    with reading(
+        f"{name!r}", because="it is no valid YAML", advice="Correct it; what is text may be quoted."
+    ):
+        return yaml.safe_load(text)
 
 
 def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:

@@ -16,8 +16,10 @@ import xarray as xr
 
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import parse_json, read_json, reading
 from valuebias.provenance import sha256
 from valuebias.schema import DIMS
+from valuebias.sums import json_sum
 from valuebias.text import escape, has_surrogate, neutralise, restore
 from valuebias.untidy import CATEGORY, Meta, dataset
 
@@ -25,6 +27,10 @@ __all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _KEY = b"valuebias"
 _TEXT = "text"
+_AGAIN = "Copy it again, or write it again."
+_SUM = "sum"
+"""Under which what a table says of itself has its own checksum; older files lack it."""
+_FORMS = {"attrs": dict, "names": dict, "coords": dict, "escaped": list, "neutralised": bool}
 
 
 def write_parquet(ds: xr.Dataset, path: Path) -> None:
@@ -32,7 +38,7 @@ def write_parquet(ds: xr.Dataset, path: Path) -> None:
     meta = _meta(ds)
     tables = _tables(ds, meta)
     first = next(tables)
-    schema = first.schema.with_metadata({_KEY: json.dumps(meta).encode()})
+    schema = first.schema.with_metadata({_KEY: json.dumps(_with_sum(meta)).encode()})
     with (
         atomic_path(path) as part,
         pq.ParquetWriter(part, schema, compression="zstd", write_page_checksum=True) as writer,
@@ -44,15 +50,16 @@ def write_parquet(ds: xr.Dataset, path: Path) -> None:
 
 def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
     """Read a tidy Parquet file."""
-    try:
+    with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
             table = stored.read()
+        # Else text that is none, or a number beyond a dictionary's end, is met with later.
+        table.validate(full=True)
         packed = (table.schema.metadata or {}).get(_KEY)
-        meta = None if packed is None else json.loads(packed)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ValueBiasError(
-            f"{str(path)!r} cannot be read: it is damaged, truncated or no Parquet ({error})."
-        ) from error
+    meta = None
+    if packed is not None:
+        said = f"What {str(path)!r} says of itself"
+        meta = _about(parse_json(packed, said, advice=_AGAIN), said)
     return dataset(table, meta=meta, kind=kind, name=str(path))
 
 
@@ -62,18 +69,14 @@ def write_csv(ds: xr.Dataset, path: Path) -> None:
     with atomic_path(_sidecar(path)) as side, atomic_path(path) as part:
         _write_rows(ds, meta, part)
         # The hash ties the two files together: one of them alone, or edited, is noticed.
-        side.write_text(json.dumps({**meta, "sha256": sha256(part)}), encoding="ascii")
+        side.write_text(json.dumps(_with_sum({**meta, "sha256": sha256(part)})), encoding="ascii")
 
 
 def read_csv(path: Path, kind: str | None) -> xr.Dataset:
     """Read a tidy CSV file, and the file beside it where there is one."""
     meta = _read_sidecar(path)
-    try:
+    with reading(path, because="it is damaged, truncated or no CSV", advice=_AGAIN):
         table = _read_rows(path, meta)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ValueBiasError(
-            f"{str(path)!r} cannot be read: it is damaged, truncated or no CSV ({error})."
-        ) from error
     return dataset(table, meta=meta, kind=kind, name=str(path))
 
 
@@ -114,6 +117,14 @@ def _meta(ds: xr.Dataset) -> Meta:
         "escaped": escaped,
         "neutralised": False,
     }
+
+
+def _with_sum(meta: Meta) -> Meta:
+    return {**meta, _SUM: _own_sum(meta)}
+
+
+def _own_sum(meta: Meta) -> str:
+    return json_sum({name: value for name, value in meta.items() if name != _SUM})
 
 
 def _json_attrs(ds: xr.Dataset) -> dict[str, Any]:
@@ -215,21 +226,36 @@ def _read_sidecar(path: Path) -> Meta | None:
     side = _sidecar(path)
     if not side.exists():
         return None
-    try:
-        meta = json.loads(side.read_text(encoding="ascii"))
-        expected = meta["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueBiasError(
-            f"{str(side)!r}, which describes {path.name!r}, is damaged ({error!r}). Delete it and "
-            "read the table with kind='reward', 'logprob' or 'implicit'."
-        ) from error
-    if sha256(path) != expected:
+    said = f"{str(side)!r}, which describes {path.name!r},"
+    advice = "Delete it and read the table with kind='reward', 'logprob' or 'implicit'."
+    meta = _about(read_json(side, said, advice=advice), said, advice)
+    if sha256(path) != meta.get("sha256"):
         raise ValueBiasError(
             f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
             f"truncated. If the change was meant, delete {side.name!r} and read the table with "
             "kind='reward', 'logprob' or 'implicit'."
         )
-    return dict(meta)
+    return meta
+
+
+def _about(content: Any, said: str, advice: str = _AGAIN) -> Meta:
+    """Check that all is there that a table is put together by, and of what form it is."""
+    with reading(said, advice=advice):
+        for entry, kind in _FORMS.items():
+            if not isinstance(content[entry], kind):
+                raise TypeError(f"{entry} is no {kind.__name__}")
+        if content.get(_SUM, _own_sum(content)) != _own_sum(content):
+            raise ValueError("it does not say what was written")
+        for names in content["names"].values():
+            if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+                raise ValueError("a name is no text, or stands twice")
+        for coord in content["coords"].values():
+            known = coord["dim"] in (*DIMS, "category")
+            if not known or (
+                coord["dtype"] != _TEXT and np.dtype(coord["dtype"]).kind not in "biuf"
+            ):
+                raise ValueError("a coord has a dim or a dtype that no table has")
+    return dict(content)
 
 
 def _read_rows(path: Path, meta: Meta | None) -> pa.Table:

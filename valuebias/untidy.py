@@ -12,6 +12,7 @@ import pyarrow as pa
 import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.foreign import reading
 from valuebias.schema import DIMS, KINDS, build
 from valuebias.text import restore, unescape
 
@@ -57,14 +58,10 @@ def dataset(table: pa.Table, *, meta: Meta | None, kind: str | None, name: str) 
     ValueBiasError
         If a column is missing or contradicts itself, a score occurs twice, or the kind is unknown.
     """
-    try:
+    if meta is None:
         return _dataset(_Rows(table, meta, name), meta, kind, name)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        if meta is None:
-            raise
-        raise ValueBiasError(
-            f"What {name!r} says of itself is damaged ({error!r}). Write the file again."
-        ) from error
+    with reading(f"What {name!r} says of itself", advice="Write the file again."):
+        return _dataset(_Rows(table, meta, name), meta, kind, name)
 
 
 def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.Dataset:

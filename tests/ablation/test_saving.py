@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import valuebias
 from valuebias import AblationFit, ValueBiasError
 from valuebias.fit_result import Fit
+from valuebias.storage import write_groups
 
 Ask = Callable[[AblationFit], pd.DataFrame]
 
@@ -58,6 +61,24 @@ def test_medians_are_saved_with_their_draws(medians_fit: AblationFit, tmp_path: 
     assert loaded.provenance["seed"] == 7
     with pytest.raises(ValueBiasError, match="knows no words"):
         loaded.movers()
+
+
+def test_medians_keep_their_design(medians_fit: AblationFit, tmp_path: Path) -> None:
+    """Of a file whose formula means nothing, the answers are the same; an old one is read by it."""
+    path = medians_fit.save(tmp_path / "fit.nc")
+    with xr.open_datatree(path, engine="h5netcdf") as tree:
+        groups = {str(name): node.to_dataset().load() for name, node in tree.children.items()}
+        attrs = {str(name): str(value) for name, value in tree.attrs.items()}
+    attrs.pop("sha256")
+    older = {name: group for name, group in groups.items() if name != "design"}
+    assert_same(valuebias.load(write_groups(older, attrs, tmp_path / "old.nc")), medians_fit)
+    about = json.loads(groups["design"]["about"].item()) | {"formula": "~ ((", "fixed": "~ (("}
+    groups["design"] = groups["design"].assign(about=json.dumps(about))
+    attrs["ablation"] = json.dumps(json.loads(attrs["ablation"]) | {"formula": "~ (("})
+    loaded = valuebias.load(write_groups(groups, attrs, path))
+    assert isinstance(loaded, AblationFit)
+    pd.testing.assert_frame_equal(loaded.gaps(), medians_fit.gaps(), check_exact=True)
+    pd.testing.assert_frame_equal(loaded.closing(), medians_fit.closing(), check_exact=True)
 
 
 def test_what_is_no_saved_ablation_is_refused(hostile_fit: AblationFit, tmp_path: Path) -> None:

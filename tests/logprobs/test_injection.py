@@ -296,8 +296,8 @@ def test_random_numbers_of_others_are_left_alone(folder: Path, tmp_path: Path) -
         answers = [(np.array([1, 5, 9, 40 + i]), 3) for i in range(12)]
         settings = LoraSettings(n_steps=3, batch_size=2)
         target = tmp_path / f"{len(losses)}"
-        train(folder, folder, answers, target, settings=settings, seed=seed, on_cpu=True,
-              advance=None)  # fmt: skip
+        train(folder, folder, answers, target, name="tiny", settings=settings, seed=seed,
+              on_cpu=True, advance=None)  # fmt: skip
         losses.append(json.loads((target / "training.json").read_text())["loss"])
     assert state() == before
     assert losses[0] == losses[1] != losses[2]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import published_tokenizers
 import pytest
+import stores
 import tiny_models
 import xarray as xr
 
@@ -204,6 +205,7 @@ def test_scores_of_earlier_versions_are_not_mixed_silently(
         mended = valuebias.align([new["bytes"], old])
     xr.testing.assert_equal(mended.drop_attrs(), expected.drop_attrs())
     # The same in a store: nothing is added to it, and reading it mends it.
+    stores.unseal(store)
     old[["decoded"]].to_zarr(store / "llama", mode="r+", zarr_format=2, consolidated=False)
     with pytest.raises(ValueBiasError, match=r"other texts of \d+ tokens .*'llama'.*another store"):
         scored(chosen, store)

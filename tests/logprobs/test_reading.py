@@ -107,7 +107,7 @@ def with_text(frame: pd.DataFrame) -> pd.DataFrame:
     [
         (lambda f: f.drop(columns="token_decoded"), {}, "no column 'token_decoded'"),
         (lambda f: f.drop(columns=PROMPTS), {}, "no column of the prompt set"),
-        (with_text, {}, "cannot be read as log-probs .*high"),
+        (with_text, {}, "cannot be read as log-probs: .*high"),
         (
             lambda f: f.assign(token_id=1),
             {},

@@ -148,12 +148,17 @@ class TestResume:
     ) -> None:
         whole = score(models["a"], store)
         chunk = store / "score" / "0.1.0"
+        kept = {key: node for key, node in finished(store).items() if not key.endswith("0.1.0")}
         if damage == "gone":
             chunk.unlink()
         else:
             content = chunk.read_bytes()
             chunk.write_bytes(content[:7] if damage == "cut" else content[:-1] + b"\x00")
-        assert score(models["a"], store).identical(whole)
+        with pytest.raises(ValueBiasError, match=r"score/0\.1\.0' is (damaged|missing).*again"):
+            valuebias.read(store)
+        with pytest.warns(ValueBiasWarning, match=r"1 of 3 blocks .*'score/0\.1\.0'.* again"):
+            assert score(models["a"], store).identical(whole)
+        assert kept.items() <= finished(store).items()
 
 
 class TestUnfinished:
@@ -209,7 +214,10 @@ class TestFurtherModels:
                 shutil.copy(path, store / name / path.name)
         for path in (old / "family").iterdir():
             shutil.copy(path, store / "family" / path.name)
-        assert score([models["a"], models["b"]], store).identical(both)
+        with pytest.raises(ValueBiasError, match=r"'n_params/0', .* is damaged"):
+            valuebias.read(store)
+        with pytest.warns(ValueBiasWarning, match=r"'family/\.zarray'.* Made again"):
+            assert score([models["a"], models["b"]], store).identical(both)
 
     def test_vocabularies(self, models: dict[str, Model], store: Path) -> None:
         score(models["a"], store, lexicon="vocabulary")
@@ -311,9 +319,12 @@ class TestRefused:
         with pytest.raises(ValueBiasError, match=r"not made by valuebias\.score"):
             score(models["a"], store)
         assert valuebias.read(store).identical(simulated)
-        store.with_name("empty.zarr").mkdir()
+        other = store.with_name("other.zarr")
+        other.mkdir()
+        (other / "notes.txt").write_text("mine")
         with pytest.raises(ValueBiasError, match=r"not made by valuebias\.score"):
-            score(models["a"], store.with_name("empty.zarr"))
+            score(models["a"], other)
+        assert [path.name for path in other.iterdir()] == ["notes.txt"]
 
     def test_the_other_reader(self, models: dict[str, Model], store: Path) -> None:
         score(models["a"], store, lexicon="vocabulary")
@@ -329,8 +340,10 @@ def test_a_second_process_is_refused(models: dict[str, Model], store: Path) -> N
     score(models["a"], store)
     with (store / ".zgroup").open("rb") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        before = contents(store)
         with pytest.raises(ValueBiasError, match="Another process is writing"):
-            score(models["a"], store)
+            score([models["a"], models["b"]], store)
+        assert contents(store) == before
     score(models["a"], store)
 
 

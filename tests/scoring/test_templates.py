@@ -15,6 +15,7 @@ import naive
 import numpy as np
 import published_tokenizers
 import pytest
+import stores
 import tiny_models
 
 import valuebias
@@ -402,6 +403,7 @@ def test_a_store_says_where_the_answer_stands_and_refuses_another_place(
     with pytest.raises(ValueBiasError, match="another prefix of the model 'm'"):
         into("thinking.zarr", template=THINKING, prefix="generation")
     # As an earlier version made it, which read after the generation prompt without saying so.
+    stores.unseal(tmp_path / "thinking.zarr")
     file = tmp_path / "thinking.zarr" / ".zattrs"
     attrs = json.loads(file.read_text())
     found = json.loads(attrs["provenance"])

@@ -294,9 +294,9 @@ def test_templates_that_cannot_work_are_refused(tmp_path: Path, folder: Path) ->
     with pytest.raises(ValueBiasError, match=r'no chat template.*give template="plain"'):
         Tokeniser(bare)
     assert Tokeniser(bare, template="plain").rewards(PROMPT, ["love"])
-    with pytest.raises(ValueBiasError, match=r"cannot be rendered .*TemplateSyntaxError"):
+    with pytest.raises(ValueBiasError, match=r"cannot be rendered.*TemplateSyntaxError"):
         Tokeniser(folder, template="{% if %}").prefixes([PROMPT])
-    with pytest.raises(ValueBiasError, match=r"cannot be rendered .*only questions"):
+    with pytest.raises(ValueBiasError, match=r"cannot be rendered.*only questions"):
         Tokeniser(folder, template="{{ raise_exception('only questions') }}").prefixes([PROMPT])
     silent = Tokeniser(folder, template="Q: {{ messages[0]['content'] }}")
     with pytest.raises(ValueBiasError, match="leaves the assistant's answer out"):
@@ -365,12 +365,12 @@ def test_ids_of_the_model_that_the_tokenizer_lacks_are_no_part_of_the_vocabulary
 
 def test_a_tokenizer_that_is_missing_or_damaged_is_named(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueBiasError, match="tokenizer of 'empty' cannot be loaded"):
+    with pytest.raises(ValueBiasError, match=r"tokenizer of 'empty' from .* cannot be loaded"):
         Tokeniser(tmp_path / "empty")
     shutil.copytree(folder, tmp_path / "damaged")
     file = tmp_path / "damaged" / "tokenizer.json"
     file.write_text(file.read_text()[:-100])
-    with pytest.raises(ValueBiasError, match="tokenizer of 'damaged' cannot be loaded"):
+    with pytest.raises(ValueBiasError, match=r"tokenizer of 'damaged' from .* cannot be loaded"):
         Tokeniser(tmp_path / "damaged")
 
 

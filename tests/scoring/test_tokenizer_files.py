@@ -116,6 +116,30 @@ def test_scores_are_those_of_the_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores(folder), right, atol=1e-4)
 
 
+def test_a_tokenizer_is_shared_for_as_long_as_its_files_are_the_same(tmp_path: Path) -> None:
+    from valuebias.scoring.tokenizer_files import shared_tokenizer
+
+    def load(folder: Path) -> Any:
+        return shared_tokenizer(folder, folder.name, trust=False)
+
+    one = tiny_models.write_tokenizer(tmp_path / "one")
+    two = Path(shutil.copytree(one, tmp_path / "two"))
+    before, ids = load(one), tokeniser(one).rewards(PROMPT, WORDS)
+    assert load(two) is before
+    edit(one / "tokenizer.json", pre_tokenizer=CUT)
+    after = tokeniser(one).rewards(PROMPT, WORDS)
+    assert load(one) is not before
+    assert [a.tolist() for a in after] != [a.tolist() for a in ids]
+    assert [a.tolist() for a in after] == [filed(one).encode(f"{PROMPT}\n{w}").ids for w in WORDS]
+    assert load(two) is before
+    # A third drops the one that was used least recently.
+    three = Path(shutil.copytree(one, tmp_path / "three"))
+    edit(three / "tokenizer.json", normalizer={"type": "NFKC"})
+    load(three)
+    assert load(two) is before
+    assert load(one) is not load(three)
+
+
 def test_tokens_that_the_settings_add_are_kept(tmp_path: Path) -> None:
     folder = tiny_models.write_tokenizer(tmp_path)
     changed = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|stop|>"}

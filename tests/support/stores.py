@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-__all__ = ["contents", "finished"]
+__all__ = ["contents", "finished", "unseal"]
 
 
 def contents(store: Path) -> dict[str, bytes]:
@@ -15,12 +16,30 @@ def contents(store: Path) -> dict[str, bytes]:
         if path.is_file():
             content = path.read_bytes()
             if path.name == ".zattrs" and b"provenance" in content:
-                attrs = json.loads(content)
-                provenance = json.loads(attrs["provenance"])
-                del provenance["date"]
-                content = json.dumps(attrs | {"provenance": provenance}).encode()
+                content = json.dumps(_undated(json.loads(content))).encode()
+            if path.name == ".zmetadata":
+                record = json.loads(content)
+                record["metadata"][".zattrs"] = _undated(record["metadata"][".zattrs"])
+                del record["valuebias"]["sha256"]
+                content = json.dumps(record).encode()
             found[str(path.relative_to(store))] = content
     return found
+
+
+def unseal(store: Path) -> None:
+    """Make a store one of an earlier version, which had no checksums but those of scores."""
+    for file in store.rglob(".zmetadata"):
+        file.unlink()
+    for file in store.rglob(".zattrs"):
+        attrs = json.loads(file.read_bytes())
+        if attrs.pop("sha256", None) is not None:
+            file.write_text(json.dumps(attrs))
+
+
+def _undated(attrs: dict[str, Any]) -> dict[str, Any]:
+    provenance = json.loads(attrs["provenance"])
+    del provenance["date"]
+    return {**attrs, "provenance": provenance, "sha256": None}
 
 
 def finished(store: Path) -> dict[str, int]:

@@ -28,7 +28,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.txt"
     for text in ("old", "new"):
         with atomic_path(target) as part:
-            assert part.parent == target.parent
+            assert part.parent.parent == target.parent
             assert part.suffix == ".txt"
             part.write_text(text)
     assert target.read_text() == "new"

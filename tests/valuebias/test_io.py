@@ -369,7 +369,7 @@ def test_a_csv_and_its_description_must_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueBiasError, match=r"not the file that 'a.csv.json' was written for"):
         read(path)
     side.write_text("{", encoding="ascii")
-    with pytest.raises(ValueBiasError, match=r"'a.csv', is damaged"):
+    with pytest.raises(ValueBiasError, match=r"describes 'a.csv', cannot be read: it is damaged"):
         read(path)
     side.unlink()
     assert "hate" in read(path, kind="reward")["response"].values
@@ -386,7 +386,7 @@ def test_damaged_metadata_of_parquet_is_named(tmp_path: Path) -> None:
         {**meta, "attrs": 3},
     ):
         pq.write_table(table.replace_schema_metadata({b"valuebias": json.dumps(broken)}), path)
-        with pytest.raises(ValueBiasError, match="says of itself is damaged"):
+        with pytest.raises(ValueBiasError, match="says of itself cannot be read: it is damaged"):
             read(path)
     pq.write_table(table.replace_schema_metadata({b"valuebias": "{"}), path)
     with pytest.raises(ValueBiasError, match="cannot be read"):
@@ -460,6 +460,6 @@ def test_netcdf_on_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) ->
     # The HDF5 library itself would end the whole process.
     ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=20, n_words=200, seed=1)
     with small_disk(tmp_path / "disk", "64k") as place:
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ValueBiasError, match=r"no room .*No space left"):
             write(ds, place / "scores.nc")
         assert not list(place.iterdir())

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from valuebias.atomic import atomic_path
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
+from valuebias.opening.numpy_files import load_array
 from valuebias.scoring.compute import Job, Runner
 from valuebias.scoring.models import Model
 from valuebias.scoring.plan import Block
@@ -164,7 +165,7 @@ def features(
                 done += len(block)
     if advance is not None:
         advance(len(conversations), len(conversations))
-    return np.concatenate([np.load(file, allow_pickle=False) for file in files])
+    return np.concatenate([load_array(file) for file in files])
 
 
 @contextmanager

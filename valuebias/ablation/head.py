@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import numpy.typing as npt
 
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
+from valuebias.opening.limits import RefusedFileError
+from valuebias.opening.numpy_files import load_arrays
 
 __all__ = ["Head", "both_sides", "measured", "numbers", "refuse_infinite"]
 
@@ -154,12 +155,12 @@ class Head:
         """
         text = os.fspath(path)
         try:
-            with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-                weights = stored["weights"]
-                names = [field.name for field in fields(cls) if field.name != "weights"]
-                content = {name: stored[name].item() for name in names}
-        # TypeError: a file of one array, which is no collection of them.
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            stored = load_arrays(path, [field.name for field in fields(cls)])
+            weights = stored.pop("weights")
+            content = {name: value.item() for name, value in stored.items()}
+        except RefusedFileError:
+            raise
+        except ValueError as error:
             raise ValueBiasError(
                 f"{text!r} is not there or holds no head ({type(error).__name__}). Expected a file "
                 "that Head.save wrote."

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.foreign import reading
 from valuebias.logprobs.places import HubFile, Place, fetched, hub_files, is_reference
 from valuebias.text import visible
 
@@ -285,35 +287,28 @@ def _opened(path: Path) -> Any:
 
 
 def _parquet(path: Path) -> Any:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _damage_told(path):
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> ValueBiasError:
-    return ValueBiasError(
-        f"{str(path)!r} cannot be read as Parquet ({visible(error)}). It is damaged or truncated; "
-        "get it again."
-    )
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    because = "it is damaged or truncated"
+    return reading(path, verb="read as Parquet", because=because, advice="Get it again.")
 
 
 def _n_rows(path: Path) -> int:
-    with _parquet(path) as file:
+    with _parquet(path) as file, _damage_told(path):
         return int(file.metadata.num_rows)
 
 
 def _parquet_columns(path: Path) -> tuple[str, ...]:
-    with _parquet(path) as file:
+    with _parquet(path) as file, _damage_told(path):
         return tuple(file.schema_arrow.names)
 
 
 def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
-    import pyarrow as pa
-
     with _parquet(path) as file:
         for column in wanted:
             if column not in file.schema_arrow.names:
@@ -323,18 +318,16 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
                 )
         number = 0
         batches = file.iter_batches(batch_size=_AT_ONCE, columns=list(wanted))
-        for block in iter(partial(_next, batches, path, pa.ArrowException), None):
+        for block in iter(partial(_next, batches, path), None):
             for row in block:
                 yield f"row {number} of {path.name!r}", row
                 number += 1
 
 
-def _next(batches: Iterator[Any], path: Path, fault: type[Exception]) -> list[Any] | None:
-    try:
+def _next(batches: Iterator[Any], path: Path) -> list[Any] | None:
+    with _damage_told(path):
         batch = next(batches, None)
         return None if batch is None else batch.to_pylist()
-    except (fault, OSError, ValueError) as error:  # ValueError: text that is no UTF-8
-        raise _damaged(path, error) from error
 
 
 def _start(where: str) -> str:

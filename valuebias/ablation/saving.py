@@ -19,6 +19,7 @@ from valuebias.analysis.formula import ModelDesign, parse_formula
 from valuebias.analysis.lean_rows import trained_cells
 from valuebias.analysis.levelling import LeanDraws
 from valuebias.analysis.notes import as_notes, as_records
+from valuebias.analysis.stored_design import Layout, pack_layout, unpack_layout
 from valuebias.schema import model_table
 from valuebias.storage import ABLATION, fit_groups, make_fit, write_groups
 
@@ -59,7 +60,11 @@ def save_ablation(ablation: AblationFit, path: str | PathLike[str]) -> Path:
     if ablation.fit is not None:
         groups, attrs = fit_groups(ablation.fit)
     else:
-        groups = {"models": _table_group(ablation.curves.models), "curves": _draws(ablation.curves)}
+        groups = {
+            "models": _table_group(ablation.curves.models),
+            "curves": _draws(ablation.curves),
+            "design": pack_layout(Layout(ablation.curves.design), ablation.formula),
+        }
         attrs = {"provenance": json.dumps(ablation.provenance)}
     groups |= {f"{_LEANS}{framing}": _lean_group(own) for framing, own in ablation.leans.items()}
     return write_groups(groups, attrs | {"format": ABLATION, "ablation": json.dumps(about)}, path)
@@ -89,11 +94,7 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
         "provenance": json.loads(attrs["provenance"]),
     }
     fit = None if "curves" in rest else make_fit(rest, attrs)
-    design = (
-        parse_formula(about["formula"], model_table(rest["models"]))
-        if fit is None
-        else fit.problem.crossing.design
-    )
+    design = fit.problem.crossing.design if fit is not None else _design(rest, about["formula"])
     leans = {framing: _leans(group, design) for framing, group in drawn.items()}
     own = leans[about["framing"]]
     if fit is not None:
@@ -102,6 +103,14 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
         straight, model = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
         curves = own.curves(design, straight, model, about["category"])
     return AblationFit(curves, fit=fit, leans=leans, **settings)
+
+
+def _design(groups: Mapping[str, xr.Dataset], formula: str) -> ModelDesign:
+    """Give the design of medians; an earlier version did not save it."""
+    models = model_table(groups["models"])
+    if "design" not in groups:
+        return parse_formula(formula, models)
+    return unpack_layout(groups["design"], models, formula=formula).design
 
 
 def _leans(group: xr.Dataset, design: ModelDesign) -> LeanDraws:

@@ -31,6 +31,7 @@ from valuebias.backends import memory
 from valuebias.backends.base import Backend, Source
 from valuebias.disk import CannotWriteError, put, written
 from valuebias.errors import ValueBiasError
+from valuebias.opening.numpy_files import load_arrays
 from valuebias.progress import progress_bar
 from valuebias.provenance import record
 from valuebias.scoring.compute import Job, Runner
@@ -169,14 +170,14 @@ class _Maker:
         done = json.loads((self._folder / "done.json").read_text(encoding="utf-8"))
         self._work.details[self._cell.label] = done["counts"]
         for step in done["steps"]:
-            with np.load(self._file(step), allow_pickle=False) as stored:
-                row = self._cell.row(
-                    objective=self._work.study.objective,
-                    step=step,
-                    measured={name: float(stored[name]) for name in ("loss", "accuracy")},
-                    label=f"{self._cell.label} · step {step}",
-                )
-                yield Scored(row, stored["scores"])
+            stored = load_arrays(self._file(step), ("loss", "accuracy", "scores"))
+            row = self._cell.row(
+                objective=self._work.study.objective,
+                step=step,
+                measured={name: float(stored[name]) for name in ("loss", "accuracy")},
+                label=f"{self._cell.label} · step {step}",
+            )
+            yield Scored(row, stored["scores"])
 
     def _data(self) -> _Data:
         longest = self._tokens.longest

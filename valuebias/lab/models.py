@@ -13,6 +13,7 @@ import pandas as pd
 
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.foreign import read_json, reading
 from valuebias.lab.language import ADJECTIVES, KINDS, REMARKS, Language
 from valuebias.lab.text import check_lean, check_seed, generate_text
 from valuebias.lab.tokens import make_tokenizer
@@ -206,7 +207,9 @@ def about(model: Model | str | PathLike[str]) -> dict[str, Any]:
             f"There is no model of the laboratory in {str(folder)!r}. Make one with "
             "valuebias.lab.pretrain."
         )
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    advice = "Remove the folder, and make the model again with valuebias.lab.pretrain."
+    with reading(path, advice=advice):
+        return dict(read_json(path, advice=advice))
 
 
 def is_made(target: Path, wanted: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ import xarray as xr
 from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import read_json, reading
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.logprobs.alignment import align
@@ -235,12 +236,15 @@ def _trained(
                 subject.resolved.tokenizer,
                 _answers(subject, plan, settings, untouched),
                 target,
+                name=subject.resolved.model.name,
                 settings=settings,
                 seed=plan.seed,
                 on_cpu=on_cpu(subject.backend),
                 advance=advance,
             )
-    return dict(json.loads((target / "training.json").read_text(encoding="utf-8")))
+    advice = f"Remove {str(target)!r} to train again."
+    with reading(target / "training.json", advice=advice):
+        return dict(read_json(target / "training.json", advice=advice))
 
 
 def _answers(

@@ -86,6 +86,7 @@ def train(
     answers: Sequence[tuple[Integers, int]],
     target: Path,
     *,
+    name: str,
     settings: LoraSettings,
     seed: int,
     on_cpu: bool,
@@ -105,6 +106,8 @@ def train(
     target : pathlib.Path
         The folder that is made. ``training.json`` in it has the loss of each step, in nats, and
         the versions of what trained it.
+    name : str
+        What the adapter calls its model.
     settings : LoraSettings
         Ranks, rates and sizes.
     seed : int
@@ -127,9 +130,13 @@ def train(
         trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         about = record(details={"loss": losses, "settings": asdict(settings), "seed": seed})
+        # Else where the model lies on this machine would be kept with it; so it is in the card.
+        for adapter in trainer.model.peft_config.values():
+            adapter.base_model_name_or_path = name
         with atomic_path(target) as part:
             # Told not to look whether the vocabulary has grown, which would ask the hub.
             trainer.model.save_pretrained(part, save_embedding_layers=False)
+            (part / "README.md").unlink(missing_ok=True)
             (part / "training.json").write_text(json.dumps(about), encoding="utf-8")
 
 

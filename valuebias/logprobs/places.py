@@ -12,6 +12,7 @@ from pathlib import Path
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.fetch import cache_folder
+from valuebias.foreign import read_json
 from valuebias.schema.contract import demand_unique
 from valuebias.scoring.hub import asked, is_commit
 
@@ -264,9 +265,12 @@ def _names_there(repository: str, commit: str, *, download: bool) -> list[str]:
     kept = cache_folder() / "hub" / f"{repository.replace('/', '--')}@{commit}.json"
     if kept.is_file():
         try:
-            return [str(name) for name in json.loads(kept.read_text(encoding="utf-8"))]
-        except (OSError, ValueError):
-            kept.unlink()
+            names = read_json(kept, advice="")
+        except ValueBiasError:
+            names = None
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+        kept.unlink()
     if not download:
         raise ValueBiasError(
             f"What files the dataset {repository!r} has is not known here, and nothing may be "

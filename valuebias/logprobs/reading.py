@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import reading
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
 from valuebias.logprobs.pieces import with_own_spaces
@@ -118,8 +119,15 @@ def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> 
     tokens: list[str] = []
     texts: list[str] = []
     mended = 0
-    try:
-        with pd.read_csv(
+    with (
+        reading(
+            path,
+            verb="read as log-probs",
+            because="a cell is not of its column's kind, or it is damaged",
+            advice="Expected whole numbers in token_id and a number, or nothing, in each prompt's "
+            "column.",
+        ),
+        pd.read_csv(
             path,
             usecols=[*_COLUMNS, *names],
             dtype={"token_id": np.int64, "token_name": object, "token_decoded": object}
@@ -128,20 +136,16 @@ def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> 
             na_values=dict.fromkeys(names, _NOT_SCORED),
             chunksize=_ROWS,
             encoding_errors="surrogatepass",
-        ) as chunks:
-            for chunk in chunks:
-                ids.append(chunk["token_id"].to_numpy())
-                names_ = [without_nul(token) for token in chunk["token_name"]]
-                made, lacking = with_own_spaces(names_, chunk["token_decoded"].tolist())
-                tokens += names_
-                texts += map(without_nul, made)
-                mended += lacking
-                scores.append(chunk[names].to_numpy(dtype=np.float32).T)
-    except (OSError, ValueError) as error:
-        raise ValueBiasError(
-            f"{str(path)!r} cannot be read as log-probs ({error}). Expected whole numbers in "
-            "token_id and a number, or nothing, in each prompt's column."
-        ) from error
+        ) as chunks,
+    ):
+        for chunk in chunks:
+            ids.append(chunk["token_id"].to_numpy())
+            names_ = [without_nul(token) for token in chunk["token_name"]]
+            made, lacking = with_own_spaces(names_, chunk["token_decoded"].tolist())
+            tokens += names_
+            texts += map(without_nul, made)
+            mended += lacking
+            scores.append(chunk[names].to_numpy(dtype=np.float32).T)
     token_ids = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
     demand_unique([str(token) for token in token_ids.tolist()], f"token id of {path.name!r}")
     ds = build(
@@ -166,10 +170,8 @@ def _source(place: Place, mended: int) -> dict[str, Any]:
 
 
 def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:
-    try:
+    with reading(path, because="it is no CSV", advice="Check the path."):
         columns = [str(name) for name in pd.read_csv(path, nrows=0).columns]
-    except (OSError, ValueError) as error:
-        raise ValueBiasError(f"{str(path)!r} cannot be read ({error}). Check the path.") from error
     for name in _COLUMNS:
         if name not in columns:
             raise ValueBiasError(

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from valuebias.atomic import atomic_path
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import read_json, reading
 from valuebias.provenance import sha256, versions
+from valuebias.sums import SUM, json_sum, sealed
 
 __all__ = [
     "RECORD",
@@ -25,6 +27,7 @@ __all__ = [
 
 RECORD = "reproduction.json"
 _FORMAT = "valuebias-reproduction/1"
+_STATES = ("made", "missing", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +154,39 @@ def read_record(folder: Path, paper: str) -> dict[str, Entry]:
     path = folder / RECORD
     if not path.exists():
         return {}
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        right = stored["format"] == _FORMAT and stored["paper"] == paper
-        entries = {entry["name"]: Entry(**entry) for entry in stored["items"]}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    advice = "Remove it to make everything again, or choose another folder."
+    because = "it is damaged or was not written by valuebias"
+    stored = read_json(path, advice=advice, because=because)
+    with reading(path, because=because, advice=advice):
+        if stored.get(SUM, json_sum(stored)) != json_sum(stored):
+            raise ValueError("it does not say what was written")
+        found = str(stored["paper"]), str(stored["format"])
+        entries = {entry["name"]: _checked(Entry(**entry)) for entry in stored["items"]}
+        if len(entries) < len(stored["items"]):
+            raise ValueError("an item stands twice")
+    if found != (paper, _FORMAT):
         raise ValueBiasError(
-            f"{str(path)!r} is damaged or was not written by valuebias ({type(error).__name__}). "
-            "Remove it to make everything again, or choose another folder."
-        ) from error
-    if not right:
-        raise ValueBiasError(
-            f"{str(path)!r} is of {stored['paper']!r} in the form {stored['format']!r}; expected "
+            f"{str(path)!r} is of {found[0][:60]!r} in the form {found[1][:60]!r}; expected "
             f"{paper!r} and {_FORMAT!r}. Choose another folder."
         )
     return entries
+
+
+def _checked(entry: Entry) -> Entry:
+    """Refuse an entry that is not of the form that is written, or names files elsewhere."""
+    texts = (entry.name, entry.title, entry.state, entry.reason, entry.date, entry.fingerprint)
+    fine = all(isinstance(text, str) for text in (*texts, *entry.notes))
+    for content in (entry.files, entry.inputs, entry.packages):
+        fine = fine and all(isinstance(text, str) for pair in content.items() for text in pair)
+    if not fine or entry.state not in _STATES or not isinstance(entry.notes, list):
+        raise TypeError("an item is not of the form that is written")
+    if not all(type(value) is int for value in entry.settings.values()):
+        raise TypeError("a setting is no whole number")
+    for name in entry.files:
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or "\0" in name:
+            raise ValueError("a file lies elsewhere")
+    return entry
 
 
 def write_record(folder: Path, paper: str, entries: Mapping[str, Entry]) -> None:
@@ -182,7 +203,7 @@ def write_record(folder: Path, paper: str, entries: Mapping[str, Entry]) -> None
     """
     items = [asdict(entry) for entry in entries.values()]
     whole: dict[str, Any] = {"format": _FORMAT, "paper": paper, "items": items}
-    write_if_changed(folder / RECORD, json.dumps(whole, indent=1) + "\n")
+    write_if_changed(folder / RECORD, json.dumps(sealed(whole), indent=1) + "\n")
 
 
 def write_if_changed(path: Path, text: str) -> None:

@@ -136,15 +136,14 @@ def assemble(
     """Do what :func:`build` does, but do not validate: the scores may be yet to come."""
     models = _by_name(models, "model")
     prompt_table = _by_name(prompts.table if isinstance(prompts, _Table) else prompts, "prompt")
-    array = _as_array(score, models=models, prompts=prompt_table, responses=responses)
-    models = _looked_up(models, array["model"].to_numpy(), "model")
-    prompt_table = _looked_up(prompt_table, array["prompt"].to_numpy(), "prompt")
+    values, coords = _as_array(score, models=models, prompts=prompt_table, responses=responses)
+    models = _looked_up(models, coords["model"], "model")
+    prompt_table = _looked_up(prompt_table, coords["prompt"], "prompt")
     if "n_params" not in models:
         models = models.assign(n_params=np.nan)
     base: list[Any] = list(models["base"]) if "base" in models else [None] * len(models)
     models = models.assign(base=["" if _absent(value) else value for value in base])
-    names = [str(word) for word in array["response"].to_numpy()]
-    coords: dict[str, Any] = {dim: array[dim].to_numpy() for dim in DIMS}
+    names = coords["response"].tolist()
     member, categories = _membership(lexicon, names)
     coords["category"] = categories
     tables = {"model": models, "prompt": prompt_table, "response": _of_words(words, names)}
@@ -160,7 +159,7 @@ def assemble(
                 )
             coords[name] = (dim, _column(table[column], name))
     return xr.Dataset(
-        {"score": (DIMS, array.to_numpy()), "membership": (("response", "category"), member)},
+        {"score": (DIMS, values), "membership": (("response", "category"), member)},
         coords=coords,
         attrs={
             "schema": SCHEMA,
@@ -195,7 +194,8 @@ def _as_array(
     models: pd.DataFrame,
     prompts: pd.DataFrame,
     responses: Sequence[str] | None,
-) -> xr.DataArray:
+) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+    """Give the scores, in the order of the contract, and the names along each dim."""
     if isinstance(score, xr.DataArray):
         if set(score.dims) != set(DIMS):
             raise ValueBiasError(f"score has the dims {score.dims}; expected {DIMS}.")
@@ -222,10 +222,10 @@ def _as_array(
         raise ValueBiasError(f"score has dtype {values.dtype}; expected numbers.")
     with np.errstate(over="ignore"):  # an overflow becomes infinite, which validate() names
         values = values.astype(np.float32, copy=False)
-    coords = {dim: _text(names[dim], f"A {dim}") for dim in DIMS}
+    coords: dict[str, Any] = {dim: _text(names[dim], f"A {dim}") for dim in DIMS}
     for dim in DIMS:
         demand_unique(coords[dim].tolist(), dim)
-    return xr.DataArray(values, dims=DIMS, coords=coords)
+    return values, coords
 
 
 def _looked_up(table: pd.DataFrame, names: npt.NDArray[np.str_], dim: str) -> pd.DataFrame:

@@ -86,7 +86,7 @@ def _check_attrs(ds: xr.Dataset) -> None:
         )
     try:
         record = json.loads(ds.attrs.get("provenance", "absent"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise ValueBiasError(

@@ -6,7 +6,6 @@ analysis must know which those are.
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -18,6 +17,7 @@ import yaml
 
 from valuebias.backends.gguf_files import read_gguf
 from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.foreign import read_json, reading
 from valuebias.scoring.models import path_of
 
 __all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stated_base", "warn"]
@@ -192,8 +192,8 @@ def _is_checkpoint(text: str) -> bool:
 def _json(folder: Path, name: str) -> Mapping[str, Any]:
     # Whether a configuration is sound is checked where it is needed.
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(folder / name, advice="")
+    except ValueBiasError:
         return {}
     return content if isinstance(content, Mapping) else {}
 
@@ -205,10 +205,11 @@ def _text(content: Mapping[str, Any], key: str) -> str:
 
 def _of_card(path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8").lstrip("\ufeff").splitlines()
-        end = lines.index("---", 1) if lines[:1] == ["---"] else 0
-        front = yaml.safe_load("\n".join(lines[1:end]))
-    except (OSError, ValueError, yaml.YAMLError):
+        with reading(path, advice=""):
+            lines = path.read_text(encoding="utf-8").lstrip("\ufeff").splitlines()
+            end = lines.index("---", 1) if lines[:1] == ["---"] else 0
+            front = yaml.safe_load("\n".join(lines[1:end]))
+    except ValueBiasError:
         return ""
     stated = front.get("base_model") if isinstance(front, Mapping) else None
     if isinstance(stated, list):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import reading
 from valuebias.scoring.places import Place
 
 __all__ = ["ChatTemplate", "Said"]
@@ -232,10 +233,13 @@ class ChatTemplate:
         tokens: dict[str, str] | None = None,
     ) -> list[str]:
         """Let transformers write conversations, with messages in some form."""
-        from jinja2 import TemplateError
-
         given = [[_in_form(turn, form) for turn in chat] for chat in chats]
-        try:
+        with reading(
+            f"The chat template of {self._name!r}",
+            verb="rendered",
+            because="it is damaged, or not for such conversations",
+            advice='Give another one by template=, or template="plain".',
+        ):
             rendered: list[str] = self._tokenizer.apply_chat_template(
                 given,
                 chat_template=self._source,
@@ -243,12 +247,6 @@ class ChatTemplate:
                 add_generation_prompt=add_generation_prompt,
                 **(tokens or {}),
             )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            raise ValueBiasError(
-                f"The chat template of {self._name!r} cannot be rendered "
-                f"({type(error).__name__}: {error}). Give another one by template=, or "
-                'template="plain".'
-            ) from error
         return rendered
 
     # --- what is looked for once ----------------------------------------------------------------

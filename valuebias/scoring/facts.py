@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import read_json, reading
 
 __all__ = ["Facts", "check_decoder", "family_of", "read_config", "read_facts", "read_raw"]
 
@@ -21,6 +21,15 @@ _FAMILIES = {
     "mixtral": "Mistral",
     "phi": "Phi",
 }
+_LARGEST = 2**40
+_LONG = 6
+"""Letters of an entry that is not taken for a misspelling of another by chance."""
+_ROTARY = (
+    "rope_theta", "rope_type", "partial_rotary_factor", "factor", "attention_factor",
+    "original_max_position_embeddings", "beta_fast", "beta_slow", "short_factor", "long_factor",
+    "low_freq_factor", "high_freq_factor", "mscale", "mscale_all_dim", "truncate", "mrope_section",
+)  # fmt: skip
+_MAY_BE_ZERO = ("sliding_window", "num_key_value_heads", "intermediate_size", "head_dim")
 # What a configuration has where the model takes more than text.
 _SENSES = ("vision_config", "audio_config", "image_token_id", "image_token_index")
 
@@ -131,15 +140,54 @@ def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> An
             f"The model {name!r} has no config.json in {os.fspath(folder)!r}; expected a folder "
             "as transformers writes it. Save the model with save_pretrained."
         )
-    try:
-        return AutoConfig.from_pretrained(
+    # Before transformers, which takes the second of two entries and does not look for depth.
+    raw = read_raw(folder, name)
+    with reading(
+        f"The configuration of {name!r}",
+        because="it is damaged, or the model needs another version of transformers",
+        advice="Download or save config.json again.",
+    ):
+        config = AutoConfig.from_pretrained(
             os.fspath(folder), trust_remote_code=trust, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError) as error:
-        raise ValueBiasError(
-            f"The configuration of {name!r} cannot be read ({type(error).__name__}: {error}). "
-            "The file may be damaged, or the model may need another version of transformers."
-        ) from error
+    _refuse_misspelt(raw, {*_fields(config), *config.attribute_map}, name)
+    for entry in ("rope_parameters", "rope_scaling"):
+        if isinstance(raw.get(entry), dict):
+            _refuse_misspelt(raw[entry], _ROTARY, name)
+    return config
+
+
+def _fields(config: Any) -> Collection[str]:
+    """Name what a configuration knows; none where it is of an older kind that does not say."""
+    return getattr(type(config), "__dataclass_fields__", {})
+
+
+def _refuse_misspelt(found: Mapping[str, Any], known: Collection[str], name: str) -> None:
+    """Refuse an entry one letter from one that is lacking, for which a default would be taken."""
+    lacking = [entry for entry in known if len(entry) >= _LONG and entry not in found]
+    for key in found:
+        meant = [] if key in known else [entry for entry in lacking if _is_near(key, entry)]
+        if meant:
+            raise ValueBiasError(
+                f"The config.json of {name!r} has {key[:60]!r}, which transformers does not know, "
+                f"and lacks {meant[0]!r}, so that the model would be another one. Correct it, or "
+                "download it again."
+            )
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Tell whether one letter was changed, lost or put in."""
+    if abs(len(one) - len(other)) > 1 or one == other:
+        return False
+    start = _n_shared(one, other)
+    end = _n_shared(one[start:][::-1], other[start:][::-1])
+    return max(len(one), len(other)) - start - end <= 1
+
+
+def _n_shared(one: str, other: str) -> int:
+    """Count the letters that two texts begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
@@ -147,14 +195,13 @@ def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueBiasError(
-            f"The config.json of {name!r} cannot be read ({error}). Download or save it again."
-        ) from error
+    said, advice = f"The config.json of {name!r}", "Download or save it again."
+    content = read_json(path, said, advice=advice)
     if not isinstance(content, dict):
-        raise ValueBiasError(f"The config.json of {name!r} holds no mapping. Save it again.")
+        raise ValueBiasError(f"{said} holds no mapping. Save it again.")
+    classes = content.get("architectures") or []
+    if not isinstance(classes, list) or not all(isinstance(entry, str) for entry in classes):
+        raise ValueBiasError(f"{said} has architectures that are no list of names. {advice}")
     return content
 
 
@@ -185,22 +232,22 @@ def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | 
     """
     heads = _number(config, name, "num_attention_heads", "n_head")
     hidden = _number(config, name, "hidden_size", "n_embd")
-    window = getattr(config, "sliding_window", None)
-    longest = getattr(config, "max_position_embeddings", None)
+    window = _optional(config, name, "sliding_window")
+    longest = _optional(config, name, "max_position_embeddings")
     facts = Facts(
         architecture=(getattr(config, "architectures", None) or [config.model_type])[0],
         model_type=config.model_type,
         layers=_number(config, name, "num_hidden_layers", "n_layer"),
         hidden=hidden,
         # GPT-2 and its like leave it at four times the width.
-        intermediate=getattr(config, "intermediate_size", None) or 4 * hidden,
+        intermediate=_optional(config, name, "intermediate_size") or 4 * hidden,
         heads=heads,
-        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_dim=getattr(config, "head_dim", None) or hidden // heads,
+        kv_heads=_optional(config, name, "num_key_value_heads") or heads,
+        head_dim=_optional(config, name, "head_dim") or hidden // heads,
         vocab_size=_number(config, name, "vocab_size"),
         # Qwen states a window and then does not use it.
-        window=int(window) if window and getattr(config, "use_sliding_window", True) else None,
-        max_length=int(longest) if longest else None,
+        window=window if window and getattr(config, "use_sliding_window", True) else None,
+        max_length=longest or None,
         pad_token_id=getattr(_text_part(config), "pad_token_id", None),
         labels=_labels(config, labels),
         n_params=float(n_params or 0),
@@ -299,13 +346,31 @@ def _check_text(config: Any, name: str) -> None:
 
 def _number(config: Any, name: str, *keys: str) -> int:
     for key in keys:
-        value = getattr(config, key, None)
-        if isinstance(value, int):
+        value = _optional(config, name, key)
+        if value is not None:
             return value
     raise ValueBiasError(
         f"The configuration of {name!r} ({config.model_type}) does not state {keys[0]!r}; expected "
         "a decoder-only text model, such as Llama, Gemma, Qwen or Mistral."
     )
+
+
+def _optional(config: Any, name: str, key: str) -> int | None:
+    """Give a size, where one is stated; such as no model has are damage, and take all memory."""
+    value = getattr(config, key, None)
+    # In some architectures sizes differ from layer to layer.
+    whole = value[0] if isinstance(value, list | tuple) and value else value
+    if whole is None or whole is False:
+        return None
+    if isinstance(whole, float) and whole.is_integer():
+        whole = int(whole)
+    least = 0 if key in _MAY_BE_ZERO else 1
+    if not isinstance(whole, int) or isinstance(whole, bool) or not least <= whole <= _LARGEST:
+        raise ValueBiasError(
+            f"The configuration of {name!r} has {key} = {str(value)[:60]!r}; expected a whole "
+            "number, larger than 0. Download or save config.json again."
+        )
+    return whole
 
 
 def _labels(config: Any, count: int | None) -> tuple[str, ...]:

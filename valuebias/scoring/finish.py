@@ -43,7 +43,7 @@ class Finisher:
         self._model = model
         self._shelf = shelf
         self._tokens: Integers = vocabulary["token_id"].to_numpy(dtype=np.int64)
-        self._answers = tuple(vocabulary["token"]) if plan.words is None else plan.words
+        self._answers = tuple(vocabulary["token"].tolist()) if plan.words is None else plan.words
         # Of the prompt being worked off, where later tokens repeat earlier conversations.
         self._prompt = -1
         self._line: Floats = np.empty(0, dtype=np.float32)
@@ -53,10 +53,10 @@ class Finisher:
         block = job.block
         shape = (block.prompts.stop - block.prompts.start, block.n_responses)
         if self._plan.rows:
-            scores = values[:, self._tokens]
+            scores = values if self._are_all(values.shape[1]) else values[:, self._tokens]
             self._check(block, scores)
-            # A log-prob of 0 may come out as 1e-8.
-            self._shelf.keep(block, np.minimum(scores, 0))
+            # A log-prob of 0 may come out as 1e-8. In place: a block may have millions.
+            self._shelf.keep(block, np.minimum(scores, 0, out=scores))
         elif job.first is not None:
             own = _own_tokens(job.sequences, job.first, values.shape[1])
             # The padding is NaN as well, but belongs to no word.
@@ -70,6 +70,10 @@ class Finisher:
                 values = self._repeated(block, job.source, values)
             self._check(block, values.reshape(shape))
             self._shelf.keep(block, values.reshape(shape))
+
+    def _are_all(self, n_outputs: int) -> bool:
+        """Tell whether the responses are the outputs of the model, one by one."""
+        return np.array_equal(self._tokens, np.arange(n_outputs))
 
     def _repeated(self, block: Block, source: Integers, values: Floats) -> Floats:
         """Give each token the score of its conversation, wherever that occurred first."""

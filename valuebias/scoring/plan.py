@@ -30,7 +30,7 @@ READINGS = ("text", "ids")
 # enough to fill packs, small enough to be done in seconds on a card and half a minute on a CPU.
 _PAIRS = 4096
 # Log-probs of a whole vocabulary cost one token a pair, but each pair is a number to be held.
-_ROW_VALUES = 2**21
+_ROW_VALUES = 2**22
 
 Kind = Literal["reward", "logprob"]
 Words = str | PathLike[str] | Lexicon | pd.DataFrame | Mapping[str, Sequence[str]] | Sequence[str]

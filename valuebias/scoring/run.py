@@ -220,17 +220,18 @@ def _fill(
     progress: bool,
 ) -> None:
     """Score what the store lacks, model by model."""
-    shelves = open_store(path, plan, [model.entry for model in prepared])
-    stored = provenance_of(path).get("models", [])
-    known = {model.name: model.entry.coords.get("base", "") for model in prepared}
-    known |= {entry["name"]: entry["coords"].get("base", "") for entry in stored}
-    bases.warn(known, stacklevel=3)
+    entries = [model.entry for model in prepared]
     total = sum(model.weight * model.pairs(plan) for model in prepared)
     with (
-        locked(path),
+        locked(path, plan, entries),
         memory.set_aside(),
         watched(shown=progress, n_models=len(prepared), work=total) as watch,
     ):
+        shelves = open_store(path, plan, entries)
+        stored = provenance_of(path).get("models", [])
+        known = {model.name: model.entry.coords.get("base", "") for model in prepared}
+        known |= {entry["name"]: entry["coords"].get("base", "") for entry in stored}
+        bases.warn(known, stacklevel=3)
         for model in prepared:
             vocabulary = NO_TOKENS
             if plan.words is None:

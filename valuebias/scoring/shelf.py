@@ -8,16 +8,19 @@ arrays' own folders under names that start with a dot, where Zarr does not look.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
+import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from valuebias.disk import put
+from valuebias.disk import put, written
+from valuebias.errors import ValueBiasWarning, some
 from valuebias.scoring.plan import Block, blocks
+from valuebias.sums import DamagedError, sum_of
+from valuebias.zarr_folder import marked, metadata_of, note
 
 __all__ = ["TOKENS", "Shelf"]
 
@@ -41,16 +44,49 @@ class Shelf:
     def __init__(self, folder: Path, row: int) -> None:
         self.folder = folder
         self.row = row
-        header = json.loads((folder / "score" / ".zarray").read_text(encoding="utf-8"))
+        header = metadata_of(folder, "score/.zarray")
         _, self.n_prompts, self.n_responses = header["shape"]
         self.shape: tuple[int, int] = (header["chunks"][1], header["chunks"][2])
         self.blocks: list[Block] = list(blocks(self.n_prompts, self.n_responses, self.shape))
 
     def missing(self) -> list[Block]:
-        """List the blocks that are not finished, in order; clear what unfinished writing left."""
-        for leftover in self.folder.glob("*/.*.part*"):
-            leftover.unlink(missing_ok=True)
-        return [block for block in self.blocks if not self._finished(block)]
+        """List the blocks that are not finished, in order; clear what unfinished writing left.
+
+        Warns
+        -----
+        ValueBiasWarning
+            If some were finished, and are damaged since.
+        """
+        for leftover in [*self.folder.glob("*/.*.part*"), *self.folder.glob(".*.part")]:
+            if leftover.is_file():
+                leftover.unlink(missing_ok=True)
+        states = {block.index: self.state(block) for block in self.blocks}
+        damaged = [self._key(b) for b in self.blocks if states[b.index] == "damaged"]
+        if damaged:
+            warnings.warn(
+                f"{str(self.folder)!r} is damaged: {len(damaged)} of {len(self.blocks)} blocks of "
+                f"scores do not hold what was written ({some(damaged)}). They are computed again.",
+                ValueBiasWarning,
+                stacklevel=4,
+            )
+        return [block for block in self.blocks if states[block.index] != "finished"]
+
+    def state(self, block: Block) -> Literal["finished", "missing", "damaged"]:
+        """Tell whether a block is there, and still as it was written."""
+        try:
+            marks = marked(self.folder, self._name(block))
+        except DamagedError:
+            return "damaged"
+        if marks is None:
+            return "missing"
+        whole = all(self._is(key, known) for key, known in marks.items())
+        return "finished" if whole else "damaged"
+
+    def _is(self, key: str, known: str) -> bool:
+        try:
+            return sum_of((self.folder / key).read_bytes()) == known
+        except FileNotFoundError:
+            return False
 
     def line(self, prompt: int) -> Floats:
         """Give one prompt's scores; NaN where they are not finished.
@@ -67,7 +103,8 @@ class Shelf:
         """
         line = np.full(self.n_responses, np.nan, dtype=np.float32)
         for block in self.blocks:
-            if block.prompts.start <= prompt < block.prompts.stop and self._finished(block):
+            within = block.prompts.start <= prompt < block.prompts.stop
+            if within and self.state(block) == "finished":
                 content = (self.folder / self._key(block)).read_bytes()
                 chunk = np.frombuffer(content, dtype="<f4").reshape(self.shape)
                 line[block.responses] = chunk[prompt - block.prompts.start, : block.n_responses]
@@ -90,10 +127,13 @@ class Shelf:
         ValueBiasError
             If it cannot be written, as when the disk is full.
         """
+        # Nothing vouches for a block while it is written over.
+        with written(self._mark(block)):
+            self._mark(block).unlink(missing_ok=True)
         digests = {}
         for key, values in self._chunks(block, scores, tokens).items():
-            content = values.astype("<f4").tobytes()
-            digests[key] = hashlib.sha256(content).hexdigest()
+            content = np.ascontiguousarray(values, dtype="<f4").reshape(-1).view(np.uint8).data
+            digests[key] = sum_of(content)
             put(self.folder / key, content)
         put(self._mark(block), json.dumps(digests).encode())
 
@@ -109,27 +149,20 @@ class Shelf:
 
     def _make_room(self, wanted: int) -> None:
         """Lengthen the dim token. Only ``token_logprob`` has it, so one file says its length."""
-        path = self.folder / "token_logprob" / ".zarray"
-        header = json.loads(path.read_text(encoding="utf-8"))
+        name = "token_logprob/.zarray"
+        header = metadata_of(self.folder, name)
         if wanted > header["shape"][3]:
-            header["shape"][3] = wanted
-            put(path, json.dumps(header, indent=2).encode())
-
-    def _finished(self, block: Block) -> bool:
-        try:
-            digests: Mapping[str, str] = json.loads(self._mark(block).read_bytes())
-            return all(
-                hashlib.sha256((self.folder / key).read_bytes()).hexdigest() == digest
-                for key, digest in digests.items()
-            )
-        except (FileNotFoundError, ValueError, AttributeError):
-            return False
+            header["shape"] = [*header["shape"][:3], wanted]
+            note(self.folder, name, header)
 
     def _key(self, block: Block, array: str = "score") -> str:
-        return f"{array}/{self.row}.{block.index[0]}.{block.index[1]}"
+        return f"{array}/{self._name(block)}"
+
+    def _name(self, block: Block) -> str:
+        return f"{self.row}.{block.index[0]}.{block.index[1]}"
 
     def _mark(self, block: Block) -> Path:
-        return self.folder / "score" / f".finished.{self.row}.{block.index[0]}.{block.index[1]}"
+        return self.folder / "score" / f".finished.{self._name(block)}"
 
 
 def _filled(values: Floats, shape: tuple[int, ...]) -> Floats:

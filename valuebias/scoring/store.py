@@ -3,13 +3,17 @@
 A store of a lexicon's scores is what :func:`valuebias.write` makes of a dataset, with NaN for what
 is not yet scored. A store of whole vocabularies, which differ from model to model, has one such
 group a model. The provenance says what the scores were made with, and so what may be added to them.
+
+Nothing is written before the store is locked (:func:`locked`). What it is, its record says, which
+is replaced in one step; files that differ from it, as after a kill, are brought up to it.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,21 +23,47 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.atomic import atomic_path
-from valuebias.disk import put
-from valuebias.errors import ValueBiasError
+from valuebias.atomic import clear_leftovers, restore
+from valuebias.disk import put, written
+from valuebias.errors import ValueBiasError, ValueBiasWarning, some
 from valuebias.io import escape_texts, unescape_texts
 from valuebias.locks import only_one
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.provenance import record
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA, demand_unique
 from valuebias.scoring.plan import Plan, block_shape
 from valuebias.scoring.shelf import TOKENS, Shelf
+from valuebias.sums import SUM, DamagedError, json_sum, sealed
 from valuebias.text import without_nul
+from valuebias.zarr_folder import (
+    RECORD,
+    commit,
+    damage,
+    files_of,
+    metadata_of,
+    note,
+    open_checked,
+)
 
-__all__ = ["Entry", "group_of", "locked", "note_run", "open_group", "open_store", "provenance_of"]
+__all__ = [
+    "LAZY",
+    "Entry",
+    "attrs_of",
+    "group_of",
+    "groups_of",
+    "locked",
+    "note_run",
+    "open_group",
+    "open_store",
+    "provenance_of",
+]
+
+LAZY = ("score", "token_logprob")
+"""Arrays of a store of whole vocabularies that are read in parts."""
 
 _BY = "valuebias.score"
+_LOCK = ".zgroup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,26 +123,33 @@ def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, Sh
         If something else lies there, or the store was made with other settings; the message names
         the first difference.
     """
-    if plan.words is None:
-        for group, names in _groups(entries).items():
-            demand_unique(names, f"model whose group is named {group!r},")
-    fresh = not path.exists()
-    if fresh:
-        _make(path, plan, entries)
-    found = provenance_of(path)
+    clear_leftovers(path)
+    found = _found(path, plan)
+    if found is None:
+        about = None if plan.lexicon is None else plan.lexicon.about()
+        scoring = {
+            "settings": plan.settings(),
+            "prompts": {"name": plan.prompts.name, "citation": plan.prompts.citation},
+            "lexicon": about,
+        }
+        # Through JSON and back, so that it compares equal with what is read from a store.
+        found = json.loads(json.dumps(record(details={"by": _BY, "scoring": scoring})))
     _demand_same(path, found["scoring"]["settings"], plan.settings(), "")
     if plan.words is None:
+        found["groups"] = _present_groups(path, found)
+        _write_root(path, plan, found)
         return {}
-    stored = {entry["name"]: entry for entry in found["models"]}
+    models = found.setdefault("models", [])
+    stored = {entry["name"]: entry for entry in models}
     for entry in entries:
         if entry.name in stored:
             _demand_same(path, stored[entry.name]["settings"], entry.settings, entry.name)
             _describe(stored[entry.name], entry)
-    new = [_about(entry) for entry in entries if entry.name not in stored]
-    found["models"] += new
-    if not fresh:
-        _mend(path, _blank(plan, found, plan.words))
-    rows = {entry["name"]: row for row, entry in enumerate(found["models"])}
+    models += [_about(entry) for entry in entries if entry.name not in stored]
+    shape = _shape(path) or block_shape(plan, len(plan.words))
+    tokens = _tokens(path) or (1 if plan.kind == "logprob" else 0)
+    _lay_out(path, _blank(plan, found, plan.words), shape, tokens=tokens)
+    rows = {entry["name"]: row for row, entry in enumerate(models)}
     return {entry.name: Shelf(path, rows[entry.name]) for entry in entries}
 
 
@@ -142,29 +179,43 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     """
     folder = path / group_of(entry.name)
     texts = _without_nul(vocabulary["text"])
-    details = provenance_of(path) | {"models": [_about(entry)]}
-    if folder.exists():
+    root = provenance_of(path)
+    details = {name: root[name] for name in root if name != "groups"}
+    details |= {"models": [_about(entry)]}
+    listed = folder.name in root.get("groups", [])
+    if listed:
+        clear_leftovers(folder)
         details = provenance_of(folder)
         stored = details["models"][0]
         _demand_same(path, stored["settings"], entry.settings, entry.name)
-        _demand_same_texts(folder, texts, entry.name)
-        if not _describe(stored, entry):
+        damaged = _damaged(folder)
+        if not damaged:
+            _demand_same_texts(folder, texts, entry.name)
+        described = _describe(stored, entry)
+        if not described and not damaged and (folder / RECORD).exists():
             return Shelf(folder, 0)
+    elif folder.exists():
+        # A kill left it, before it was listed and so before anything in it was scored.
+        with written(folder):
+            shutil.rmtree(folder)
     tokens = _without_nul(vocabulary["token"])
     ds = _blank(plan, details, tokens).assign_coords(
         token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
         decoded=("response", np.array(texts, dtype="U")),
     )
-    if folder.exists():
-        _mend(folder, ds)
-        return Shelf(folder, 0)
-    with _told(folder), atomic_path(folder) as part:
-        _write(ds, part, block_shape(plan, len(tokens)))
+    shape = (_shape(folder) if listed else None) or block_shape(plan, len(tokens))
+    _lay_out(folder, ds, shape, seen=listed)
+    if not listed:
+        _write_root(path, plan, {**root, "groups": [*root.get("groups", []), folder.name]})
     return Shelf(folder, 0)
 
 
-def _without_nul(texts: Iterable[str]) -> list[str]:
-    return [without_nul(text) if "\0" in text else text for text in texts]
+def _without_nul(texts: pd.Series[Any]) -> list[str]:
+    listed: list[str] = texts.tolist()
+    # All are looked through at once, because hardly ever is there any.
+    if "\0" not in "".join(listed):
+        return listed
+    return [without_nul(text) if "\0" in text else text for text in listed]
 
 
 def group_of(name: str) -> str:
@@ -211,50 +262,97 @@ def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
         _demand_same(path, {"dtype": earlier["dtype"]}, {"dtype": run["dtype"]}, name)
     if run not in entry["runs"]:
         entry["runs"].append(dict(run))
-        attrs = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-        attrs["provenance"] = json.dumps(found, sort_keys=True)
-        # As Zarr writes it, so that a store is the same whether or not it was interrupted.
-        put(path / ".zattrs", json.dumps(attrs, indent=2).encode())
+        provenance = json.dumps(found, sort_keys=True)
+        note(path, ".zattrs", attrs_of(path) | {"provenance": provenance})
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, plan: Plan, entries: Sequence[Entry]) -> Iterator[None]:
     """Keep a store to this process while the block runs; the system ends that if it is killed.
 
     Parameters
     ----------
     path : pathlib.Path
-        A store that exists.
+        A store, or where one is to be: nothing but the file that the lock is on is made here.
+    plan : Plan
+        What is to be scored.
+    entries : sequence of Entry
+        One a model of the plan.
 
     Raises
     ------
     ValueBiasError
-        If another process is writing to it.
+        If something else lies there, models would share a group, or another process is writing to
+        the store.
     """
-    with only_one(path / ".zgroup", what=repr(str(path)), instead="another store"):
+    if plan.words is None:
+        for group, names in _groups(entries).items():
+            demand_unique(names, f"model whose group is named {group!r},")
+    if restore(path) and not (path.is_dir() and _is_begun(path)):
+        # Raises, unless it is ours.
+        _found(path, plan)
+    with only_one(path / _LOCK, what=repr(str(path)), instead="another store"):
         yield
 
 
-def _make(path: Path, plan: Plan, entries: Sequence[Entry]) -> None:
-    about = None if plan.lexicon is None else plan.lexicon.about()
-    details: dict[str, Any] = {
-        "by": _BY,
-        "scoring": {
-            "settings": plan.settings(),
-            "prompts": {"name": plan.prompts.name, "citation": plan.prompts.citation},
-            "lexicon": about,
-        },
-    }
-    with _told(path), atomic_path(path) as part:
-        if plan.words is None:
-            attrs = {"schema": SCHEMA, "kind": plan.kind, "units": KINDS[plan.kind]}
-            attrs["provenance"] = json.dumps(record(details=details), sort_keys=True)
-            xr.Dataset(attrs=attrs).to_zarr(part, zarr_format=2, consolidated=False)
+def _is_begun(path: Path) -> bool:
+    """Tell whether a folder has nothing in it but what a kill leaves of a store's first moment."""
+    return all(entry.name == _LOCK or entry.name.endswith(".part") for entry in path.iterdir())
+
+
+def _found(path: Path, plan: Plan) -> dict[str, Any] | None:
+    """Find out what a store was made with; None where there is none yet."""
+    if not path.exists() or (path.is_dir() and _is_begun(path)):
+        return None
+    try:
+        return provenance_of(path)
+    except ValueBiasError:
+        # Of whole vocabularies: each group says it again.
+        for folder in sorted(path.iterdir()) if path.is_dir() else ():
+            if plan.words is None and (folder / "score").is_dir():
+                found = provenance_of(folder)
+                del found["models"]
+                _warn_damaged(path, [".zattrs"])
+                return found
+        raise
+
+
+def _present_groups(path: Path, found: Mapping[str, Any]) -> list[str]:
+    """List the groups of a store; those of a store that is just begun are none."""
+    if not path.exists() or _is_begun(path):
+        return []
+    names = found.get("groups")
+    names = groups_of(path) if names is None else names
+    _warn_damaged(path, [name for name in names if not (path / name).is_dir()])
+    return [name for name in names if (path / name).is_dir()]
+
+
+def _write_root(path: Path, plan: Plan, found: Mapping[str, Any]) -> None:
+    """Write what a store of whole vocabularies says of itself, unless it says so already."""
+    attrs = {"schema": SCHEMA, "kind": plan.kind, "units": KINDS[plan.kind]}
+    attrs["provenance"] = json.dumps(found, sort_keys=True)
+    for name, content in ((".zgroup", {"zarr_format": 2}), (".zattrs", sealed(attrs))):
+        wanted = json.dumps(content, indent=2).encode()
+        place = path / name
+        if place.exists() and place.read_bytes() == wanted:
+            continue
+        if name == _LOCK:
+            with written(place):
+                place.write_bytes(wanted)
         else:
-            details["models"] = [_about(entry) for entry in entries]
-            ds = _blank(plan, record(details=details), plan.words)
-            shape = block_shape(plan, len(plan.words))
-            _write(ds, part, shape, tokens=1 if plan.kind == "logprob" else 0)
+            put(place, wanted)
+
+
+def groups_of(path: Path) -> list[str]:
+    """List the folders of a store's models, by its record or, of earlier versions, as they lie."""
+    listed = provenance_of(path).get("groups")
+    if listed is not None:
+        return [str(name) for name in listed]
+    return sorted(
+        entry.name
+        for entry in path.iterdir()
+        if (entry / "score").is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _describe(stored: dict[str, Any], entry: Entry) -> bool:
@@ -273,23 +371,32 @@ def _describe(stored: dict[str, Any], entry: Entry) -> bool:
     return json.dumps(stored, sort_keys=True) != before
 
 
-def _mend(path: Path, ds: xr.Dataset) -> None:
+def _lay_out(
+    path: Path, ds: xr.Dataset, shape: tuple[int, int], *, tokens: int = 0, seen: bool = True
+) -> None:
     """Bring everything but the scores up to what a dataset without scores says.
 
-    That adds models, and finishes what a run that was killed in the middle of adding them began.
+    That makes a store, adds models, mends what is damaged, and finishes what a run that was killed
+    in the middle of it began.
     """
-    shelf = Shelf(path, 0)
-    with _told(path), tempfile.TemporaryDirectory(prefix="valuebias-") as place:
-        fresh = Path(place) / "fresh.zarr"
-        _write(ds, fresh, shelf.shape, tokens=_tokens(path))
-        # The attributes first: from them the rest can be made again.
-        files = sorted(fresh.rglob("*"), key=lambda file: (file != fresh / ".zattrs", file))
-        for file in files:
-            target = path / file.relative_to(fresh)
-            if file.is_file() and not (
-                target.exists() and target.read_bytes() == file.read_bytes()
-            ):
-                put(target, file.read_bytes())
+    files = files_of(lambda store: _write(ds, store, shape, tokens=tokens))
+    _warn_damaged(path, commit(path, files, seen=seen))
+
+
+def _damaged(folder: Path) -> list[str]:
+    try:
+        return damage(folder)
+    except DamagedError as error:
+        return [str(error)]
+
+
+def _warn_damaged(path: Path, pieces: Sequence[str]) -> None:
+    if pieces:
+        warnings.warn(
+            f"{str(path)!r} is damaged: {some(pieces)} did not hold what was written. Made again.",
+            ValueBiasWarning,
+            stacklevel=5,
+        )
 
 
 def _blank(plan: Plan, provenance: Mapping[str, Any], responses: Sequence[str]) -> xr.Dataset:
@@ -314,7 +421,7 @@ def _blank(plan: Plan, provenance: Mapping[str, Any], responses: Sequence[str]) 
     )
 
 
-def _write(ds: xr.Dataset, path: Path, shape: tuple[int, int], *, tokens: int = 0) -> None:
+def _write(ds: xr.Dataset, store: Any, shape: tuple[int, int], *, tokens: int = 0) -> None:
     """Write a dataset without scores, and with room for that many log-probs of a word's tokens.
 
     Chunks are not compressed: blocks are written as their bytes.
@@ -324,14 +431,25 @@ def _write(ds: xr.Dataset, path: Path, shape: tuple[int, int], *, tokens: int = 
         per_token = np.broadcast_to(np.float32(np.nan), (*ds["score"].shape, tokens))
         ds = ds.assign(token_logprob=(("model", "prompt", "response", "token"), per_token))
         encoding["token_logprob"] = {"chunks": (1, *shape, TOKENS), "compressors": None}
-    escape_texts(ds).to_zarr(path, zarr_format=2, consolidated=False, encoding=encoding)
+    # Of a whole vocabulary Zarr would make dozens of chunks, and a file of each.
+    encoding |= {str(name): {"chunks": c.shape} for name, c in ds.coords.items() if c.size}
+    escape_texts(ds).to_zarr(store, zarr_format=2, consolidated=False, encoding=encoding)
+
+
+def _shape(path: Path) -> tuple[int, int] | None:
+    """Give a block's prompts and responses in a store that is there."""
+    try:
+        _, prompts, responses = metadata_of(path, "score/.zarray")["chunks"]
+        return int(prompts), int(responses)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _tokens(path: Path) -> int:
-    header = path / "token_logprob" / ".zarray"
-    if not header.exists():
+    try:
+        return int(metadata_of(path, "token_logprob/.zarray")["shape"][3])
+    except (OSError, ValueError, KeyError, TypeError):
         return 0
-    return int(json.loads(header.read_text(encoding="utf-8"))["shape"][3])
 
 
 def _about(entry: Entry) -> dict[str, Any]:
@@ -341,18 +459,48 @@ def _about(entry: Entry) -> dict[str, Any]:
 
 
 def provenance_of(path: Path) -> dict[str, Any]:
-    """Read a store's provenance; raise a ValueBiasError if valuebias.score did not make it."""
+    """Read a store's provenance.
+
+    Raises
+    ------
+    DamagedError
+        If what it says is damaged.
+    ValueBiasError
+        If valuebias.score did not make it.
+    """
     try:
-        attrs = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-        found = json.loads(attrs["provenance"])
+        found = json.loads(attrs_of(path)["provenance"])
         if found["by"] == _BY:
             return dict(found)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DamagedError):
+            raise
     raise ValueBiasError(
         f"{str(path)!r} is there already and was not made by valuebias.score; it is left as it "
         "is. Choose another store."
     )
+
+
+def attrs_of(path: Path) -> dict[str, Any]:
+    """Read the attributes of a store or of a group in it, and compare them with their sum.
+
+    Raises
+    ------
+    DamagedError
+        If they are not what was written.
+    """
+    try:
+        attrs = metadata_of(path, ".zattrs")
+        known = attrs.pop(SUM, None)
+        right = known in (None, json_sum(attrs))
+    except (ValueError, TypeError, RecursionError):
+        right = False
+    if not right:
+        raise DamagedError(
+            f"{str(path / '.zattrs')!r} is damaged: it does not say what was written. Run the same "
+            "valuebias.score(...) again: it is made again, and nothing else."
+        )
+    return attrs
 
 
 def _demand_same(
@@ -370,7 +518,8 @@ def _demand_same(
 
 def _demand_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
     """Refuse a group in which tokens have other texts, such as those of an earlier version."""
-    with xr.open_dataset(folder, engine="zarr", consolidated=False, decode_times=False) as stored:
+    check_zarr(folder, lazily=LAZY)
+    with open_checked(folder) as stored:
         found = unescape_texts(stored[["decoded"]].drop_encoding())["decoded"].to_numpy().tolist()
     if found != list(texts):
         differing = [(a, b) for a, b in zip(found, texts, strict=False) if a != b]
@@ -388,14 +537,3 @@ def _groups(entries: Sequence[Entry]) -> dict[str, list[str]]:
     for entry in entries:
         groups.setdefault(group_of(entry.name), []).append(group_of(entry.name))
     return groups
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ValueBiasError(
-            f"The store {str(path)!r} cannot be written ({error.strerror}). Make room, see to the "
-            "permissions, or choose another place."
-        ) from error

@@ -108,15 +108,14 @@ def template_of(
     """
     if template == "chat":
         try:
-            return ChatTemplate(tokenizer, str(tokenizer.get_chat_template()), name, prefix=prefix)
-        except ValueError as error:
-            if isinstance(error, ValueBiasError):
-                raise
+            text = str(tokenizer.get_chat_template())
+        except (ValueError, TypeError, AttributeError) as error:
             raise ValueBiasError(
                 f"The tokenizer of {name!r} has no chat template (or several and no default). For "
                 'a pretrained model give template="plain"; else give the template itself, in '
                 "Jinja, by template=."
             ) from error
+        return ChatTemplate(tokenizer, text, name, prefix=prefix)
     if is_jinja(template):
         return ChatTemplate(tokenizer, template, name, prefix=prefix)
     if prefix == "generation":

@@ -23,13 +23,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.foreign import reading
 from valuebias.scoring.first_tokens import NO_TOKENS, Start, first_tokens
 from valuebias.scoring.places import Prefix, without_blanks
 from valuebias.scoring.reading import Reading, Rule, place_of
 from valuebias.scoring.resolve import Resolved
 from valuebias.scoring.templates import Said, template_of
-from valuebias.scoring.token_texts import token_texts
-from valuebias.scoring.tokenizer_files import load_tokenizer
+from valuebias.scoring.tokenizer_files import shared_tokenizer
 
 __all__ = ["Tokeniser"]
 
@@ -37,6 +37,7 @@ Integers = npt.NDArray[np.int64]
 
 # Answers that share no token with one another, to see what stands before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")
+_GIVE_ANOTHER = "Download or save its files again, or give another tokenizer by tokenizer=."
 _SHOWN = 60
 _SHOWN_FIRST = 3
 _LAST = Rule(None, "read='last'")
@@ -88,7 +89,8 @@ class Tokeniser:
             path = Path(str(where)).expanduser()
             self._name = path.name
             trust = False
-        loaded = load_tokenizer(path, self._name, trust=trust)
+        loaded = shared_tokenizer(path, self._name, trust=trust)
+        self._loaded = loaded
         self._tokenizer = loaded.tokenizer
         self._facts = resolved.facts if resolved is not None else None
         prefix: str | None = "conversation"
@@ -97,7 +99,9 @@ class Tokeniser:
             prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
         self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
         self._rule = resolved.rule if resolved is not None else _LAST
-        self._first = first_tokens(loaded, path, self._name) if self._template.bos else NO_TOKENS
+        with reading(f"The tokenizer of {self._name!r}", verb="used", advice=_GIVE_ANOTHER):
+            first = first_tokens(loaded, path, self._name) if self._template.bos else NO_TOKENS
+        self._first = first
         self._changed = loaded.changed
         if self._first.bare:
             warnings.warn(
@@ -112,17 +116,10 @@ class Tokeniser:
     @functools.cached_property
     def sha256(self) -> str:
         """Hash the tokenizer."""
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is not None:
-            # Truncation and padding are settings of a call, and no one asks for them here.
-            backend.no_truncation()
-            backend.no_padding()
-            text = backend.to_str()
-        else:
-            text = json.dumps([type(self._tokenizer).__name__, self._tokenizer.get_vocab()])
+        whole = self._loaded.hashed.copy()
         if self._template.bos:
-            text += json.dumps(self._first.ids)
-        return hashlib.sha256(text.encode()).hexdigest()
+            whole.update(json.dumps(self._first.ids).encode())
+        return whole.hexdigest()
 
     @functools.cached_property
     def template_sha256(self) -> str:
@@ -392,7 +389,7 @@ class Tokeniser:
         place = self._template.place(prompt)
         kept = without_blanks(place.before)
         (ids,) = self._encode([kept], [prompt])
-        (text,) = token_texts(self._tokenizer, [int(ids[-1])])
+        (text,) = self._loaded.texts.of([int(ids[-1])])
         blanks = place.before[len(kept) :]
         how = place.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
         remarkable = bool(blanks) or place.generation is not None
@@ -405,18 +402,19 @@ class Tokeniser:
         -------
         pandas.DataFrame
             ``token_id``, ascending; ``token``, its raw name, which is unique; ``text``, what it
-            adds to a text (:func:`valuebias.scoring.token_texts.token_texts`), which need not be:
+            adds to a text (:class:`valuebias.scoring.token_texts.TokenTexts`), which need not be:
             tokens that are no valid UTF-8 give U+FFFD. Added tokens are in it; ids that the model
             has and the tokenizer does not are not.
         """
         size = self._facts.vocab_size if self._facts is not None else None
-        names = {i: t for t, i in self._tokenizer.get_vocab().items() if size is None or i < size}
-        ids = sorted(names)
-        texts = token_texts(self._tokenizer, ids)
-        columns = {"token": [names[i] for i in ids], "text": texts}
+        texts = self._loaded.texts
+        ids = np.array(list(texts.names), dtype=np.int64)
+        # They ascend, so that the model's own come first.
+        known = slice(None if size is None else int(np.searchsorted(ids, size)))
+        columns = {"token": list(texts.names.values())[known], "text": texts.every[known]}
         # Object columns, because pandas' own text refuses a lone surrogate.
         made = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
-        return pd.DataFrame({"token_id": np.array(ids, dtype=np.int64), **made})
+        return pd.DataFrame({"token_id": ids[known], **made})
 
     def _encode(
         self, texts: Sequence[str], said: Sequence[str], *, any_length: bool = False

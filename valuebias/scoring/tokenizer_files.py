@@ -8,16 +8,23 @@ trained with.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from valuebias.backends.gguf_tokenizer import mended
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import read_json, reading
+from valuebias.scoring.companions import companions, tell
+from valuebias.scoring.token_texts import TokenTexts
+from valuebias.scoring.weights import digest
 
-__all__ = ["Loaded", "load_tokenizer", "settings_of"]
+__all__ = ["Loaded", "load_tokenizer", "settings_of", "shared_tokenizer"]
 
 FILE = "tokenizer.json"
 _PARTS = {
@@ -29,13 +36,15 @@ _PARTS = {
 }
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
-_SHOWN = 300
 # Where mistral-common is installed, its classes take folders over that hold its own format; they
 # have neither chat templates nor a tokenizer that could be compared with a file.
 _BESIDE = "MistralCommon"
+# A pair is what is compared most often; a large vocabulary takes some 200 MB.
+_KEPT = 2
+_shared: OrderedDict[str, Loaded] = OrderedDict()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Loaded:
     """A tokenizer, and where it came from.
 
@@ -55,6 +64,24 @@ class Loaded:
     source: str
     changed: tuple[str, ...] = ()
     is_vocabulary: bool = False
+
+    @cached_property
+    def hashed(self) -> hashlib._Hash:
+        """The SHA-256 of all that makes ids of a text, to which more may be added in a copy."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            text = json.dumps([type(self.tokenizer).__name__, self.tokenizer.get_vocab()])
+        else:
+            # Truncation and padding are settings of a call, and no one asks for them here.
+            backend.no_truncation()
+            backend.no_padding()
+            text = backend.to_str()
+        return hashlib.sha256(text.encode())
+
+    @cached_property
+    def texts(self) -> TokenTexts:
+        """What each of its tokens adds to a text."""
+        return TokenTexts(self.tokenizer)
 
 
 def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
@@ -83,7 +110,14 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
     folder, file = (path, None) if path.is_dir() else (path.parent, path.name)
     gguf = file if file is not None and file.lower().endswith(".gguf") else None
     own = folder / FILE
-    try:
+    with reading(
+        f"The tokenizer of {name!r} from {os.fspath(path)!r}",
+        verb="loaded",
+        advice="Expected tokenizer.json and its companions, or a GGUF file; give another tokenizer "
+        f"by tokenizer=.{_needs(folder)}",
+    ):
+        for settings in _SETTINGS:
+            _json(folder / settings)
         if own.is_file() and (folder / "tekken.json").is_file():
             tokenizer = _plainly(folder)
         else:
@@ -97,15 +131,41 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             tokenizer = _plainly(folder)
         return Loaded(tokenizer, FILE, _as_filed(tokenizer, own, name))
-    except ValueBiasError:
-        raise
-    # The tokenizers library raises a plain Exception for a damaged file.
-    except Exception as error:
-        raise ValueBiasError(
-            f"The tokenizer of {name!r} cannot be loaded from {os.fspath(path)!r} "
-            f"({type(error).__name__}: {_line(error)}). Expected tokenizer.json and its "
-            f"companions, or a GGUF file; give another tokenizer by tokenizer=.{_needs(folder)}"
-        ) from error
+
+
+def shared_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
+    """Load a tokenizer, or give one that was made of files with the same content.
+
+    Many models have the tokenizer of their base, and loading one takes longer than scoring a few
+    words does.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A folder, or a GGUF file.
+    name : str
+        What to call the model in errors.
+    trust : bool
+        Whether code that comes with the tokenizer may run; such a tokenizer is loaded anew.
+
+    Returns
+    -------
+    Loaded
+        The tokenizer, which others use as well: it must not be changed.
+
+    Raises
+    ------
+    ValueBiasError
+        As :func:`load_tokenizer` does.
+    """
+    if trust or not path.exists():
+        return load_tokenizer(path, name, trust=trust)
+    content = tell(path, companions(path)) if path.is_dir() else digest([path])
+    found = _shared.pop(content, None) or load_tokenizer(path, name, trust=False)
+    _shared[content] = found
+    while len(_shared) > _KEPT:
+        _shared.popitem(last=False)
+    return found
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -121,9 +181,13 @@ def settings_of(folder: Path) -> dict[str, Any]:
     dict
         What it holds.
     """
-    file = folder / _SETTINGS[0]
-    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    content = _json(folder / _SETTINGS[0])
     return content if isinstance(content, dict) else {}
+
+
+def _json(file: Path) -> Any:
+    """Read settings; empty where there are none."""
+    return read_json(file, advice="Download or save it again.") if file.is_file() else {}
 
 
 def _transformers() -> Any:
@@ -231,7 +295,7 @@ def _asked(folder: Path) -> set[str]:
     for name in _SETTINGS:
         file = folder / name
         if file.is_file():
-            _collect(json.loads(file.read_text(encoding="utf-8")), found)
+            _collect(_json(file), found)
     return found
 
 
@@ -261,8 +325,3 @@ def _needs(folder: Path) -> str:
         if (folder / file).is_file():
             return f" (To read {file}, run: pip install {packages})"
     return ""
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from os import PathLike
 from pathlib import Path
 
 import xarray as xr
 
+from valuebias.atomic import restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.io import unescape_texts
+from valuebias.opening.zarr_folders import check_zarr
 from valuebias.scoring.shelf import Shelf
-from valuebias.scoring.store import provenance_of
+from valuebias.scoring.store import LAZY, attrs_of, groups_of
+from valuebias.sums import DamagedError
+from valuebias.zarr_folder import open_checked
 
 __all__ = ["read_vocabulary"]
 
@@ -36,7 +39,8 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
     Raises
     ------
     ValueBiasError
-        If there is no such store, or nothing in it is scored yet.
+        If there is no such store, nothing in it is scored yet, or it is damaged: the message names
+        the file. Scores are compared with their checksum when they are used.
 
     Warns
     -----
@@ -51,17 +55,22 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
     valuebias.errors.ValueBiasError: There is no store 'nowhere.zarr'. Check the path.
     """
     source = Path(path)
-    if not source.exists():
+    if not restore(source):
         raise ValueBiasError(f"There is no store {str(source)!r}. Check the path.")
-    provenance_of(source)
+    check_zarr(source, lazily=LAZY)
     nodes, todo, total = {}, 0, 0
-    for folder in sorted(entry for entry in source.iterdir() if (entry / ".zgroup").exists()):
+    for name in sorted(groups_of(source)):
+        folder = source / name
+        if not folder.is_dir():
+            raise DamagedError(
+                f"{str(folder)!r} is missing, with the scores of one model. Copy the store again, "
+                "or run the same valuebias.score(...) again to make it again."
+            )
         shelf = Shelf(folder, 0)
         marks = len(list((folder / "score").glob(".finished.*")))
         todo, total = todo + len(shelf.blocks) - marks, total + len(shelf.blocks)
         if marks:
-            ds = xr.open_dataset(folder, engine="zarr", consolidated=False, decode_times=False)
-            nodes[folder.name] = unescape_texts(ds.drop_encoding())
+            nodes[name] = unescape_texts(open_checked(folder).drop_encoding())
     if not nodes:
         raise ValueBiasError(
             f"Nothing in {str(source)!r} is scored yet, or it holds no whole vocabularies; "
@@ -74,5 +83,4 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
             ValueBiasWarning,
             stacklevel=2,
         )
-    root = json.loads((source / ".zattrs").read_text(encoding="utf-8"))
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=root), **nodes})
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs_of(source)), **nodes})

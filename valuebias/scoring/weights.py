@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from valuebias.atomic import atomic_path
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, some
 from valuebias.fetch import cache_folder
+from valuebias.foreign import parse_json, read_json, reading
 from valuebias.provenance import sha256
 from valuebias.scoring.facts import read_raw
 
@@ -33,6 +33,13 @@ SINGLE = "model.safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SMALL = 1 << 23
+_HEADER = 100_000_000
+"""Bytes that a safetensors header may have; the library has the same limit."""
+_BITS = {
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8,
+    "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8,
+}  # fmt: skip
+_AGAIN = "Download or save the model again."
 
 
 def listed(folder: Path, name: str) -> list[str]:
@@ -64,15 +71,17 @@ def listed(folder: Path, name: str) -> list[str]:
         return [named]
     if not index.is_file() or (named is None and (folder / SINGLE).is_file()):
         return [SINGLE]
-    try:
-        found = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    said, advice = f"The index of the weights of {name!r}, {index.name},", _AGAIN
+    content = read_json(index, said, advice=advice)
+    with reading(said, advice=advice):
+        named_files = set(content["weight_map"].values())
+        if not all(isinstance(file, str) for file in named_files):
+            raise TypeError("a file's name is no text")
+    found = sorted(named_files)
+    if not found or any(Path(file).name != file or "\0" in file for file in found):
         raise ValueBiasError(
-            f"The index of the weights of {name!r}, {index.name}, cannot be read ({error!r}). "
-            "Download or save the model again."
-        ) from error
-    if not found or any(Path(file).name != file for file in found):
-        raise ValueBiasError(f"The index of the weights of {name!r} names no proper file: {found}.")
+            f"The index of the weights of {name!r} names no proper file: {some(found)}. {advice}"
+        )
     return found
 
 
@@ -166,23 +175,34 @@ def tensors(path: Path) -> dict[str, tuple[int, ...]]:
     ValueBiasError
         If the file is truncated or no safetensors file.
     """
-    try:
+    with reading(path, because="it is truncated or no safetensors file", advice=_AGAIN):
         size = path.stat().st_size
         with path.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
-            if not 2 <= length <= size - 8:
-                raise ValueError("its header is longer than the file")
-            header: dict[str, Any] = json.loads(handle.read(length))
+            if not 2 <= length <= min(size - 8, _HEADER):
+                raise ValueError("its header is longer than the file, or than any has")
+            header = parse_json(handle.read(length), path, advice=_AGAIN)
         entries = {key: entry for key, entry in header.items() if key != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-        if 8 + length + end != size:
-            raise ValueError(f"it has {size} bytes instead of {8 + length + end}")
+        _check_layout(entries, size - 8 - length)
         return {key: tuple(entry["shape"]) for key, entry in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueBiasError(
-            f"{os.fspath(path)!r} is truncated or no safetensors file ({error}). Download or save "
-            "it again."
-        ) from error
+
+
+def _check_layout(entries: Mapping[str, Any], size: int) -> None:
+    """Check that tensors lie end to end and have the sizes that their shapes and dtypes say."""
+    at = 0
+    for key, entry in sorted(entries.items(), key=lambda each: each[1]["data_offsets"]):
+        start, stop = entry["data_offsets"]
+        numbers = [start, stop, *entry["shape"]]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(f"{key[:60]!r} has a size that is no number")
+        if start != at or stop > size:
+            raise ValueError(f"{key[:60]!r} does not begin where the tensor before it ends")
+        bits = _BITS.get(entry["dtype"])
+        if bits is not None and 8 * (stop - start) != bits * math.prod(entry["shape"]):
+            raise ValueError(f"{key[:60]!r} has {stop - start} bytes, which is not its shape")
+        at = stop
+    if at != size:
+        raise ValueError(f"its tensors have {size} bytes instead of {at}")
 
 
 def count(shapes: dict[str, tuple[int, ...]]) -> float:

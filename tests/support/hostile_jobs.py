@@ -1,0 +1,244 @@
+"""Work that writes, to be killed before each of its file operations, and done on full disks.
+
+Each job starts from a folder that is as somebody left it, and does something to it. Afterwards what
+lies there is read: as before, or as after, and nothing else. Jobs that go on where they stopped are
+done again instead, and must end with the very same content.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hostile_subjects
+import numpy as np
+import pandas as pd
+import tiny_models
+import tiny_studies
+import xarray as xr
+from hostile_subjects import PROMPTS, WORDS, scores, stamp
+
+import valuebias
+from valuebias import Model
+from valuebias.report import write_report
+
+__all__ = ["JOBS", "PLAIN", "Job"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that writes into a folder.
+
+    `make` lays out what is there before; `act` works; `read` gives a hash of what lies there.
+    With `again`, work that was broken off is done again before it is looked at. `n_most` is for
+    work that takes long: so many places of all, evenly spread.
+    """
+
+    name: str
+    make: Callable[[Path], Any]
+    act: Callable[[Path], Any]
+    read: Callable[[Path], str]
+    again: bool = False
+    n_most: int = 10_000
+
+
+def _other() -> xr.Dataset:
+    return scores(seed=2)
+
+
+def _writing(suffix: str) -> Job:
+    name = f"scores{suffix}"
+    return Job(
+        f"write {suffix} over an older one",
+        lambda folder: valuebias.write(scores(), folder / name),
+        lambda folder: valuebias.write(_other(), folder / name),
+        lambda folder: stamp(valuebias.read(folder / name)),
+    )
+
+
+# --- fits and reports ----------------------------------------------------------------------------
+
+
+def _two_fits(folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed in (1, 2):
+            fit = valuebias.fit(scores(seed=seed), **hostile_subjects.QUICK)
+            fit.save(folder / f"{seed}.nc")
+
+
+def _saving(suffix: str) -> Job:
+    def make(folder: Path) -> None:
+        _two_fits(folder)
+        valuebias.load(folder / "1.nc").save(folder / f"kept{suffix}")
+
+    return Job(
+        f"Fit.save {suffix} over an older one",
+        make,
+        lambda folder: valuebias.load(folder / "2.nc").save(folder / f"kept{suffix}"),
+        lambda folder: stamp(valuebias.load(folder / f"kept{suffix}").tree),
+    )
+
+
+def _reporting(name: str, n_most: int) -> Job:
+    def make(folder: Path) -> None:
+        _two_fits(folder)
+        write_report(valuebias.load(folder / "1.nc"), f"{folder}/{name}")
+
+    return Job(
+        f"report {name} over an older one",
+        make,
+        lambda folder: write_report(valuebias.load(folder / "2.nc"), f"{folder}/{name}"),
+        lambda folder: _files(folder / name.rstrip("/")),
+        n_most=n_most,
+    )
+
+
+def _files(path: Path) -> str:
+    """Hash files as they are; what is hidden is no result."""
+    found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    if not found:
+        raise FileNotFoundError(path)
+    return stamp(*((p.name, p.read_bytes()) for p in found))
+
+
+# --- scoring, training, reproducing ---------------------------------------------------------------
+
+
+def _score(folder: Path, *models: str, **more: Any) -> Any:
+    asked = [Model(str(folder / m), name=m, family="A", base="b") for m in models]
+    given: dict[str, Any] = {"prompts": PROMPTS, "lexicon": WORDS, "progress": False}
+    return valuebias.score(asked, store=folder / "store.zarr", **(given | more))
+
+
+def _models(folder: Path, kind: str = "reward") -> None:
+    tiny_models.tiny("llama", kind, folder / "one")
+    tiny_models.tiny("gemma2", kind, folder / "two", seed=1)
+
+
+def _make_begun(folder: Path) -> None:
+    _models(folder)
+    _score(folder, "one")
+
+
+def _read_vocabularies(folder: Path) -> str:
+    return stamp(valuebias.read_vocabulary(folder / "store.zarr").load())
+
+
+def _study(folder: Path) -> None:
+    study = tiny_studies.study(
+        folder, objective="head", training=None, quantities=[8, 16],
+        sources={"plain": tiny_studies.pairs(40)},
+    )  # fmt: skip
+    study.run(folder / "out", progress=False)
+
+
+def _make_base(folder: Path) -> None:
+    tiny_models.tiny("llama", "logprob", folder / "llama")
+
+
+def _inject(folder: Path) -> None:
+    from valuebias import LoraSettings
+
+    prompts = pd.DataFrame(
+        {"text": [f"What is the {a} thing?" for a in ("best", "greatest", "worst", "least")],
+         "framing": ["positive"] * 2 + ["negative"] * 2},
+        index=["best", "greatest", "worst", "least"],
+    )  # fmt: skip
+    model = Model(str(folder / "llama"), name="tiny", family="F", base="B",
+                  template="Q: {prompt} A:{response}")  # fmt: skip
+    valuebias.inject_words(
+        model, words=[" love", " power", " trust"], prompts=prompts, progress=False,
+        settings=LoraSettings(rank=2, n_steps=2, batch_size=2), store=folder / "store",
+        seeds=[0],
+    )  # fmt: skip
+
+
+def _make_large_vocabulary(folder: Path) -> None:
+    tiny_models.tiny("llama", "logprob", folder / "llama", tokens=1000)
+
+
+def _read_injected(folder: Path) -> str:
+    found = sorted((folder / "store").rglob("*.zarr"))
+    return stamp(*(valuebias.read_vocabulary(path).load() for path in found))
+
+
+def _reproduce(folder: Path) -> None:
+    valuebias.reproduce(
+        "christian2026", out=folder / "paper", logprobs=folder / "logprobs", draws=20, chains=2,
+        n_permutations=9, progress=False,
+    )  # fmt: skip
+
+
+def _read_reproduction(folder: Path) -> str:
+    from valuebias.reproduction.record import read_record
+
+    entries = read_record(folder / "paper", "christian2026")
+    return stamp([(e.name, e.state, sorted(e.files)) for e in entries.values()])
+
+
+def _make_released(folder: Path) -> None:
+    """Write log-probs of two models, of which some items are made; others are missing."""
+    names = list(valuebias.prompts().table.index)
+    words = ["Love", " love", "Freedom", "freedom", *(f"w{i}" for i in range(20))]
+    for seed, model in enumerate(("google--gemma-2-2b-it", "meta-llama--Llama-3.2-3B-Instruct")):
+        mass = np.random.default_rng(seed).dirichlet(np.ones(len(words)), size=len(names))
+        frame = pd.DataFrame(np.log(mass).T, columns=names)
+        for place, column in enumerate(("token_id", "token_name", "token_decoded")):
+            frame.insert(place, column, range(len(words)) if not place else words)
+        (folder / "logprobs").mkdir(exist_ok=True)
+        frame.to_csv(folder / "logprobs" / f"{model}.csv", index=False)
+
+
+JOBS: tuple[Job, ...] = (
+    *(_writing(suffix) for suffix in (".zarr", ".nc", ".parquet", ".csv")),
+    _saving(".nc"),
+    _saving(".zarr"),
+    _reporting("report.md", 12),
+    _reporting("tables/", 24),
+    Job("score two models into a new store", _models, lambda folder: _score(folder, "one", "two"),
+        lambda folder: stamp(valuebias.read(folder / "store.zarr")), again=True),
+    Job("add a model to a store", _make_begun, lambda folder: _score(folder, "one", "two"),
+        lambda folder: stamp(valuebias.read(folder / "store.zarr")), again=True),
+    Job("score vocabularies", lambda folder: _models(folder, "logprob"),
+        lambda folder: _score(folder, "one", "two", kind="logprob", lexicon="vocabulary"),
+        _read_vocabularies, again=True),
+    Job("ablate", _make_base, _study,
+        lambda folder: stamp(valuebias.read(folder / "out" / "scores.nc")), again=True),
+    Job("inject words", _make_large_vocabulary, _inject, _read_injected, again=True, n_most=24),
+    Job("reproduce", _make_released, _reproduce, _read_reproduction, again=True),
+)  # fmt: skip
+
+
+# --- the same by plain xarray and zarr -----------------------------------------------------------
+
+
+def _plain_write(ds: xr.Dataset, path: Path) -> None:
+    if path.suffix == ".zarr":
+        ds.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
+    else:
+        ds.to_netcdf(path, engine="h5netcdf")
+
+
+def _plain_read(path: Path) -> str:
+    engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
+    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
+    with xr.open_dataset(path, engine=engine, **options) as ds:
+        return stamp(ds.load())
+
+
+def _plainly(suffix: str) -> Job:
+    name = f"scores{suffix}"
+    return Job(
+        f"plain xarray: {'to_zarr' if suffix == '.zarr' else 'to_netcdf'} over an older one",
+        lambda folder: _plain_write(scores(), folder / name),
+        lambda folder: _plain_write(_other(), folder / name),
+        lambda folder: _plain_read(folder / name),
+    )
+
+
+PLAIN: tuple[Job, ...] = (_plainly(".zarr"), _plainly(".nc"))
+"""What a reader is to compare with."""

@@ -1,0 +1,136 @@
+"""Read numpy's files: plain numbers and text only, and no more than the file can hold."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from valuebias.errors import ValueBiasError, shown
+from valuebias.opening.limits import RefusedFileError, check_size
+
+__all__ = ["load_array", "load_arrays"]
+
+_KINDS = "biufUS"
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    IndexError,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    RecursionError,
+    zipfile.BadZipFile,
+)
+
+
+def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read a ``.npy`` file of numbers.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    ndarray
+        As it was written.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is damaged, holds objects (which would be unpickled), or is shorter than it says.
+    """
+    where = Path(path)
+    try:
+        with where.open("rb") as handle:
+            _check_header(handle, where.stat().st_size, repr(str(where)))
+            handle.seek(0)
+            return np.asarray(np.load(handle, allow_pickle=False))
+    except RefusedFileError:
+        raise
+    except _DAMAGED as error:
+        raise _damaged(where, error) from error
+
+
+def load_arrays(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Read some arrays of a ``.npz`` file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    names : iterable of str
+        Which.
+
+    Returns
+    -------
+    dict of str to ndarray
+        As they were written.
+
+    Raises
+    ------
+    ValueBiasError
+        If one is not there, or :func:`load_array` would refuse it.
+    """
+    where = Path(path)
+    try:
+        with zipfile.ZipFile(where) as archive:
+            return {name: _member(archive, f"{name}.npy", where) for name in names}
+    except RefusedFileError:
+        raise
+    except _DAMAGED as error:
+        raise _damaged(where, error) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
+    entry = archive.getinfo(name)
+    if entry.compress_type not in _PACKED:
+        raise RefusedFileError(f"{str(path)!r} packs {shown(name)} in a way that numpy does not.")
+    check_size(entry.file_size, path.stat().st_size, f"{shown(name)} in {str(path)!r}")
+    with archive.open(entry) as handle:
+        _check_header(handle, entry.file_size, f"{shown(name)} in {str(path)!r}")
+    with archive.open(entry) as handle:
+        return np.asarray(npy.read_array(handle, allow_pickle=False))
+
+
+def _check_header(handle: Any, size: int, what: str) -> None:
+    """Refuse objects, and arrays that are longer than what follows their header."""
+    major = npy.read_magic(handle)[0]
+    if major not in (1, 2, 3):
+        raise RefusedFileError(f"{what} has the format {major} of numpy's, of 1, 2 and 3.")
+    read = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
+    shape, _, dtype = read(handle)
+    if dtype.kind not in _KINDS:
+        raise RefusedFileError(
+            f"{what} holds data of the type {shown(str(dtype))}; expected numbers or text. What is "
+            "pickled can run any code when it is loaded, so valuebias never does."
+        )
+    n = 1
+    for length in shape:
+        n *= int(length)
+    if n * dtype.itemsize > size - handle.tell():
+        raise RefusedFileError(
+            f"{what} says that it is of the shape {shown(shape)} and is only {size:,} bytes long: "
+            "it is damaged or truncated. Make it again."
+        )
+
+
+def _damaged(path: Path, error: BaseException) -> ValueBiasError:
+    return ValueBiasError(
+        f"{str(path)!r} is not there, damaged, or does not hold what was expected "
+        f"({type(error).__name__}: {error}). Make it again."
+    )
