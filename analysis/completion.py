@@ -115,8 +115,9 @@ class Completion:
     def fill(self, effects: Fields, sd: Array, rng: np.random.Generator) -> None:
         """Draw the missing cells given effects, levels and residual SDs (framing,)."""
         gaps, known = self.gaps, self.gaps.margins
-        margins = Fields(*(t.copy() for t in (known.mean, known.prompt_word, known.axis)),
-                         known.level.copy())  # fmt: skip
+        margins = Fields(
+            known.mean.copy(), known.prompt_word.copy(), known.axis.copy(), known.level.copy()
+        )
         noise = rng.standard_normal(len(gaps.missing), dtype=np.float32)
         values = np.empty(len(gaps.missing))
         squares = fill(

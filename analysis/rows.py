@@ -228,9 +228,7 @@ def level_rows(  # type: ignore[no-untyped-def]
         means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
         total, square = 0.0, 0.0
         for i in range(first, first + n):
-            value = y[i] - _value(
-                means, prompts, axes, basis, per_prompt[f], per_model, words[i]
-            )
+            value = y[i] - _value(means, prompts, axes, basis, per_prompt[f], per_model, words[i])
             total += value
             square += value * value
         levels[row] = total / n

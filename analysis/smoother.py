@@ -226,9 +226,7 @@ class Smoother:
             rotated = basis.T @ table
             return np.asarray(rotated.transpose(1, 0, 2).reshape(-1, table.shape[2]))
 
-        smooth = _coloured(
-            inside, joint(y), None if noise is None else joint(noise), prior=prior
-        )
+        smooth = _coloured(inside, joint(y), None if noise is None else joint(noise), prior=prior)
         out = basis @ smooth.reshape(basis.shape[1], -1, y.shape[2]).transpose(1, 0, 2)
         for subspace, matrices in zip(self.crossing.space.subspaces, outside, strict=True):
             side = subspace.basis.T

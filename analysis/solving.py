@@ -1,8 +1,8 @@
 """Solve for the effects given the observed cells of an incomplete crossing.
 
-Unknown are all effects but the levels, as tables in orthonormal coordinates: framing means, prompts'
-own, models' own on each axis. With K their prior covariance, Z what reads them at the observed
-cells, C what takes the mean off each row, and R the residual variances, their precision is
+Unknown are all effects but the levels, as tables in orthonormal coordinates: framing means,
+prompts' own, models' own on each axis. With K their prior covariance, Z what reads them at the
+observed cells, C what takes the mean off each row, and R the residual variances, their precision is
 ``K⁻¹ + Z'CR⁻¹Z``.
 
 Conjugate gradients are preconditioned by what the precision were if as many cells were observed

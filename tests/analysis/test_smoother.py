@@ -145,7 +145,6 @@ def missing_given_observed(problem: Problem, dense: Dense) -> tuple[np.ndarray, 
 def gaps(request: pytest.FixtureRequest):
     case = PAIRED if request.param == "of pairs" else {}
     problem, _, smoother, dense = setting(missing=GAPS[request.param], **case)
-    cells = np.argwhere(~problem.crossing.observed)
     rng = np.random.default_rng(26)
     state = Completion(Gaps(problem.crossing))
     exact, gibbs = [], []
