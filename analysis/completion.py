@@ -43,13 +43,14 @@ class Gaps:
         start = make_tables(crossing, crossing.y)
         self.margins = Fields(start.mean, start.prompt_word, start.axis, crossing.y.sum(axis=2))
         self.groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
-        self.squares = np.array([(crossing.y[:, g] ** 2).sum() for g in self.groups])
+        by_row = np.einsum("mpw,mpw->p", crossing.y, crossing.y)
+        self.squares = np.array([by_row[g].sum() for g in self.groups])
 
     @cached_property
-    def framing_of_cell(self) -> NDArray[np.intp]:
+    def framing_of_cell(self) -> NDArray[np.int8]:
         """Framing of each observed cell."""
-        n_models = self.crossing.shape[0]
-        return np.repeat(np.tile(self.crossing.framing, n_models), np.diff(self.observed.start))
+        rows = np.tile(self.crossing.framing.astype(np.int8), self.crossing.shape[0])
+        return np.repeat(rows, np.diff(self.observed.start))
 
     @cached_property
     def df(self) -> Array:
@@ -86,7 +87,7 @@ class Completion:
     def __init__(self, gaps: Gaps) -> None:
         self.gaps, self.crossing = gaps, gaps.crossing
         self.margins = gaps.margins
-        self.missing = np.zeros(len(gaps.missing))
+        self.missing = np.zeros(len(gaps.missing), dtype=np.float32)
         self._squares = gaps.squares
 
     @property
@@ -118,12 +119,11 @@ class Completion:
         margins = Fields(
             known.mean.copy(), known.prompt_word.copy(), known.axis.copy(), known.level.copy()
         )
-        noise = rng.standard_normal(len(gaps.missing), dtype=np.float32)
-        values = np.empty(len(gaps.missing))
+        values = rng.standard_normal(len(gaps.missing), dtype=np.float32)
         squares = fill(
-            gaps.missing.start, gaps.missing.words, noise, sd, *gaps.geometry.arrays,
+            gaps.missing.start, gaps.missing.words, values, sd, *gaps.geometry.arrays,
             effects.mean, effects.prompt_word, effects.axis, effects.level,
-            margins.mean, margins.prompt_word, margins.axis, margins.level, values,
+            margins.mean, margins.prompt_word, margins.axis, margins.level,
         )  # fmt: skip
         self.margins, self.missing, self._squares = margins, values, gaps.squares + squares
 
@@ -146,7 +146,7 @@ class System:
         effects = smoother.simulate(rng)
         noise = rng.standard_normal(len(gaps.y))
         noise *= np.sqrt(self.residual)[gaps.framing_of_cell]
-        correction = self.mean(self.gather(effects, gaps.y - noise))
+        correction = self.mean(self.gather(effects, np.subtract(gaps.y, noise, out=noise)))
         effects.mean += correction.mean
         effects.prompt_word += correction.prompt_word
         effects.axis += correction.axis
@@ -158,16 +158,12 @@ class System:
         out, geometry = self._tables(flat), gaps.geometry
         every = (tables.mean, tables.prompt_word, tables.axis, out.mean, out.prompt_word, out.axis)
         weight = 1 / self.residual
-        if gaps.share < _FEW:
+        if len(target) or gaps.share < _FEW:  # there is a target once a draw only
             rows = gaps.observed
             gather(rows.start, rows.words, target, weight, *geometry.arrays, *every)
-            return flat
-        wanted = np.zeros((0, 1, 1))
-        if len(target):
-            wanted = np.zeros(self.crossing.shape)
-            wanted[self.crossing.observed] = target
-        mask = self.crossing.observed.view(np.uint8)
-        gather_dense(mask, wanted, weight, *geometry.transposed, *every)
+        else:
+            mask = self.crossing.observed.view(np.uint8)
+            gather_dense(mask, weight, *geometry.transposed, *every)
         return flat
 
     def mean(self, right: Array, error: float = _CG_ERROR) -> Fields:

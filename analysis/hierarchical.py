@@ -38,6 +38,7 @@ __all__ = [
     "Model",
     "Problem",
     "Settings",
+    "in_lexicon",
     "make_layout",
     "make_problem",
     "sample",
@@ -150,15 +151,12 @@ def make_problem(
     the priors, where that is not to be taken from these data. ``stored`` is what the formulas gave
     before, so that they are not read again.
     """
-    values = outcome(dataset, kind=model.outcome)
-    # By position: words may hold lone surrogates, which label look-up refuses.
-    inside = np.flatnonzero(dataset["membership"].any("category").to_numpy())
-    lexical = dataset.isel(response=inside)
+    lexical = in_lexicon(dataset)
     prompts = prompt_table(dataset)
     layout = make_layout(lexical, model, stored)
     groups = layout.groups
     crossing = make_crossing(
-        describe(model.outcome).sign * values.transpose("model", "prompt", "response").to_numpy(),
+        _upward(lexical, model.outcome),
         layout.design,
         prompts["framing"].to_numpy().astype(str),
         member_table(lexical),
@@ -175,6 +173,21 @@ def make_problem(
     strata = make_strata(crossing, components, tables, chosen.coefficient_scales(crossing))
     kept = pack_layout(layout, model.formula) if stored is None else stored
     return Problem(crossing, components, chosen, strata, kept)
+
+
+def in_lexicon(dataset: xr.Dataset) -> xr.Dataset:
+    """Drop the words outside the lexicon: no category, nothing to compare."""
+    inside = dataset["membership"].any("category").to_numpy()
+    # By position: words may hold lone surrogates, which label look-up refuses.
+    return dataset if inside.all() else dataset.isel(response=np.flatnonzero(inside))
+
+
+def _upward(dataset: xr.Dataset, kind: str) -> Array:
+    """Give the outcome (model, prompt, word), higher for higher rewards."""
+    values = outcome(dataset, kind=kind).transpose("model", "prompt", "response").to_numpy()
+    if describe(kind).sign < 0:
+        np.negative(values, out=values)
+    return values
 
 
 def make_layout(dataset: xr.Dataset, model: Model, stored: xr.Dataset | None = None) -> Layout:

@@ -47,6 +47,9 @@ Array = NDArray[np.float64]
 # Hamiltonian moves between two completions: they cost little beside a completion, and many of them
 # leave the variances all but independent of where they were.
 _MOVES = 6
+# Completions are kept for what needs every cell, up to so many cells in all.
+_MOST_KEPT_CELLS = 20_000_000
+_LEAST_KEPT = 4
 # Above this share of missing cells in margins that are mostly missing, the Gibbs step mixes poorly.
 _MANY_SPARSE = 0.05
 
@@ -72,7 +75,7 @@ class CompletedDraws:
 
     variances: VarianceDraws
     margins: Margins
-    cells: NDArray[np.intp]
+    cells: NDArray[np.int32]
     completions: NDArray[np.float32]
     kept: NDArray[np.intp]
     scatter: Array
@@ -108,6 +111,7 @@ def sample_incomplete(
     """Run the chains in threads (numpy and the kernels release the interpreter's lock)."""
     sampler = _Sampler(crossing, components, posterior_of, coefficient_scales)
     seeds = np.random.SeedSequence(seed).spawn(chains)
+    n_completions = max(_LEAST_KEPT, min(n_completions, _MOST_KEPT_CELLS // len(sampler.cells)))
     kept = np.unique(
         np.linspace(0, chains * draws - 1, min(n_completions, chains * draws)).astype(int)
     )
@@ -175,7 +179,7 @@ class _Sampler:
         self.crossing, self.components = crossing, components
         self.coefficient_scales = coefficient_scales
         self.gaps = Gaps(crossing)
-        self.cells = np.argwhere(~crossing.observed)
+        self.cells = np.argwhere(~crossing.observed).astype(np.int32)
         self.strata = make_strata(
             crossing, components, make_tables(crossing, crossing.y), coefficient_scales
         )
@@ -246,7 +250,7 @@ class _Sampler:
         out.on_axes[i], out.rest[i] = margins.on_axes, margins.rest
         out.scatter += target.packed.scatter
         if i in keep:
-            out.completions[i] = state.missing.astype(np.float32)
+            out.completions[i] = state.missing
 
     def _impute(self, state: Completion, x: Array, rng: np.random.Generator) -> Array:
         """Step 1: the missing cells given the variances; returns the variances.

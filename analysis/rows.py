@@ -149,7 +149,6 @@ def gather(  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
 def gather_dense(  # type: ignore[no-untyped-def]
     mask,
-    target,
     weight,
     framing,
     basis,
@@ -162,9 +161,9 @@ def gather_dense(  # type: ignore[no-untyped-def]
     to_prompt_word,
     to_axis,
 ):  # pragma: no cover - compiled
-    """Do as :func:`gather`, for cells that are not few: a ``mask`` over the cube says which.
+    """Do as :func:`gather` without a target, for cells that are not few.
 
-    ``basis`` is (axis, word) here, ``target`` (model, prompt, word), or (0, 1, 1) for none.
+    A ``mask`` over the cube says which they are; ``basis`` is (axis, word) here.
     """
     n_models, n_prompts, n_words = mask.shape
     values = np.empty(n_words)
@@ -178,10 +177,6 @@ def gather_dense(  # type: ignore[no-untyped-def]
                 on_axis, direction = axis[m, p, j], basis[j]
                 for w in range(n_words):
                     values[w] += on_axis * direction[w]
-            if len(target):
-                wanted = target[m, p]
-                for w in range(n_words):
-                    values[w] = wanted[w] - values[w]
             total, n = 0.0, 0
             for w in range(n_words):
                 values[w] *= here[w]
@@ -240,7 +235,7 @@ def level_rows(  # type: ignore[no-untyped-def]
 def fill(  # type: ignore[no-untyped-def]
     start,
     words,
-    noise,
+    values,
     sd,
     framing,
     basis,
@@ -254,9 +249,11 @@ def fill(  # type: ignore[no-untyped-def]
     to_prompt_word,
     to_axis,
     to_level,
-    values,
 ):  # pragma: no cover - compiled
-    """Make cells of tables, levels and noise, sum them into tables; their squares by framing."""
+    """Make cells of tables, levels and noise, sum them into tables; their squares by framing.
+
+    ``values`` holds the noise, of SD one, and then the cells.
+    """
     n_prompts = len(framing)
     squares = np.zeros(len(per_prompt))
     for row in range(len(start) - 1):
@@ -267,7 +264,7 @@ def fill(  # type: ignore[no-untyped-def]
         total, square = 0.0, 0.0
         for i in range(start[row], start[row + 1]):
             w = words[i]
-            value = level[m, p] + sd[f] * noise[i]
+            value = level[m, p] + sd[f] * values[i]
             value += _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
             values[i] = value
             means_to[w] += value * per_prompt[f]

@@ -154,7 +154,7 @@ def _apply(  # type: ignore[no-untyped-def]
     out[:] = 0.0
     if dense:
         gather_dense(
-            mask, nothing.reshape((0, 1, 1)), weight, framing, basis, per_prompt, per_model,
+            mask, weight, framing, basis, per_prompt, per_model,
             mean, prompts, axis, to_mean, to_prompts, to_axis,
         )  # fmt: skip
     else:

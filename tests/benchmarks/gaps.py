@@ -3,13 +3,13 @@
     python tests/benchmarks/gaps.py                                   # some twenty minutes
     python tests/benchmarks/gaps.py --out tests/benchmarks/gaps.md    # for docs
 
-Simulated scores of 10 models, 54 prompts and 1,000 words with 1, 60 and 99 % of the cells dropped at
-random are fitted. Times are of the processor, since chains run in threads, and are divided by the
-bulk effective sample size of the SDs and the headline, of which the median is taken. For memory, 5.4
-million cells are fitted: what the process needs at its peak more than before the scores were made.
-The earlier build is commit f713f0a, unpacked into a temporary folder; it needs the repository's
-history. Each build has a process of its own with its code compiled, and they take turns, the order
-changing from round to round, so that other work on the machine hits them alike.
+Simulated scores of 10 models, 54 prompts and 1,000 words with 1, 60 and 99 % of the cells dropped
+at random are fitted. Times are of the processor, since chains run in threads, and are divided by
+the bulk effective sample size of the SDs and the headline, of which the median is taken. For
+memory, 5.4 million cells are fitted: what the process needs at its peak more than before the scores
+were made. The earlier build is commit f713f0a, unpacked into a temporary folder; it needs the
+repository's history. Each build has a process of its own with its code compiled, and they take
+turns, the order changing from round to round, so that other work on the machine hits them alike.
 """
 
 from __future__ import annotations
@@ -132,17 +132,17 @@ def head(load: list[float]) -> str:
     """Say on what, with what, and what to look for."""
     return (
         f"{conditions('python tests/benchmarks/gaps.py', PACKAGES)}, load {min(load):.1f} to "
-        f"{max(load):.1f}. Simulated scores of 10 models and 54 prompts; 2 chains of 100 draws after "
-        f"100 tuning steps; the builds in turn. Ratios within a round, above 1 where the build at "
-        f"hand is better than commit {EARLIER}."
+        f"{max(load):.1f}. Simulated scores of 10 models and 54 prompts; 2 chains of 100 draws "
+        f"after 100 tuning steps; the builds in turn. Ratios within a round, above 1 where the "
+        f"build at hand is better than commit {EARLIER}."
     )
 
 
 def tables(runs: dict[str, list[dict[str, dict[str, Any]]]]) -> str:
     """Lay times and memory out."""
     times = [
-        "| 540,000 cells | processor seconds, earlier | now | ratio | effective draws, earlier | now "
-        "| ratio at equal effective size | range | bound |",
+        "| 540,000 cells | processor seconds, earlier | now | ratio | effective draws, earlier "
+        "| now | ratio at equal effective size | range | bound |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     memory = [
