@@ -6,8 +6,8 @@ Missing cells are parameters too. A chain alternates two exact steps:
    the completed cube (closed form, table by table), then the cells from their effects and noise;
    where whole words, prompts or pairs are missing, given the observed cells alone (conjugate
    gradients), which costs more but does not depend on the last completion;
-2. variances given the completed cube: a Hamiltonian step on the same collapsed density as for
-   complete crossings, in which all effects and coefficients are integrated out.
+2. variances given the completed cube: Hamiltonian and Metropolis steps on the same collapsed
+   density as for complete crossings, in which all effects and coefficients are integrated out.
 
 Only the missing cells are visited, and the cube's margins are kept up to date cell by cell, so an
 iteration costs what the tables cost.
@@ -25,12 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from valuebias.analysis.completion import (
-    Completion,
-    Gaps,
-    draw_given_observed,
-    sparse_margins,
-)
+from valuebias.analysis.completion import Completion, Gaps, draw_given_observed, sparse_margins
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.density import Posterior
@@ -40,7 +35,7 @@ from valuebias.analysis.sampling import VarianceDraws, start_point
 from valuebias.analysis.smoother import Smoother
 from valuebias.analysis.strata import Stratum, make_scatter, make_strata, make_tables
 
-__all__ = ["CompletedDraws", "sample_incomplete"]
+__all__ = ["CompletedDraws", "Sampler", "sample_incomplete"]
 
 Array = NDArray[np.float64]
 
@@ -109,7 +104,7 @@ def sample_incomplete(
     n_completions: int = 100,
 ) -> CompletedDraws:
     """Run the chains in threads (numpy and the kernels release the interpreter's lock)."""
-    sampler = _Sampler(crossing, components, posterior_of, coefficient_scales)
+    sampler = Sampler(crossing, components, posterior_of, coefficient_scales)
     seeds = np.random.SeedSequence(seed).spawn(chains)
     n_completions = max(_LEAST_KEPT, min(n_completions, _MOST_KEPT_CELLS // len(sampler.cells)))
     kept = np.unique(
@@ -166,7 +161,7 @@ class _Counter:
                 self._progress(self._done, self._total)
 
 
-class _Sampler:
+class Sampler:
     """Everything the chains share; read-only once made."""
 
     def __init__(
@@ -197,19 +192,17 @@ class _Sampler:
         """Run one chain; ``keep`` says which of its draws keep their completion."""
         state = Completion(self.gaps)
         x = start_point(self.posterior) + rng.uniform(-0.5, 0.5, self.posterior.n_dim)
-        target = self._target(state)
-        kernel = Hamiltonian.at_mode(target, x)
+        kernel = Hamiltonian.at_mode(self._target(state), x)
         x = kernel.mode
         out = self._empty(draws, state)
         for i in range(-tune, draws):
             if counter.stop:
                 break
-            x = self._impute(state, x, rng)
-            target = self._target(state)
+            x, target = self.impute(state, x, rng)
             if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
                 # The first completions are crude: look again for the mode and its curvature.
                 kernel = Hamiltonian.at_mode(target, x, kernel.step)
-            x, accept, diverged = kernel.moves(target, x, rng, _MOVES)
+            x, accept, diverged = self.move(kernel, target, x, rng)
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:
@@ -252,23 +245,36 @@ class _Sampler:
         if i in keep:
             out.completions[i] = state.missing
 
-    def _impute(self, state: Completion, x: Array, rng: np.random.Generator) -> Array:
-        """Step 1: the missing cells given the variances; returns the variances.
+    def impute(
+        self, state: Completion, x: Array, rng: np.random.Generator
+    ) -> tuple[Array, Posterior]:
+        """Step 1: the missing cells given the variances; returns the variances and their density.
 
         Where most cells are missing, those would hold the residual's variance where it was: it is
-        redrawn given the effects and the observed cells, before the missing ones are.
+        redrawn given the effects and the observed cells, before the missing ones are. This leaves
+        the posterior of all as it is. Effects given the variances, residual given the effects,
+        levels given both, and missing cells given all: each is drawn given the observed cells and
+        what was drawn before, with what comes later integrated out, so nothing that a later draw
+        makes stale is used again. (Drawn after the missing cells without looking at them, the
+        residual would be: van Dyk & Park 2008, *J. Am. Stat. Assoc.* 103, 790–796.)
         """
         v = self.components.variances(*self.posterior.constrain(x))
         smoother = Smoother(self.crossing, self.components, self.coefficient_scales, v)
         if not self.exact:
             state.redraw(smoother, rng)
-            return x
+            return x, self._target(state)
         effects = draw_given_observed(self.gaps, smoother, rng)
         levels, squares = self.gaps.left_by(effects)
         x, sd = self._redraw_residual(x, np.sqrt(smoother.residual), squares, rng)
         effects.level = self.gaps.draw_levels(levels, sd, rng)
         state.fill(effects, sd, rng)
-        return x
+        return x, self._target(state)
+
+    def move(
+        self, kernel: Hamiltonian, target: Posterior, x: Array, rng: np.random.Generator
+    ) -> tuple[Array, float, bool]:
+        """Step 2: the variances given the completed cube; acceptance, and whether any diverged."""
+        return kernel.moves(target, kernel.jumps(target, x, rng), rng, _MOVES)
 
     def _redraw_residual(
         self, x: Array, sd: Array, squares: Array, rng: np.random.Generator
