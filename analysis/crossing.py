@@ -292,7 +292,7 @@ def word_axes(
             f"the lexicon has {n_categories} category {list(membership.columns)}; the model "
             "compares categories, so at least two are needed."
         )
-    if n_words < n_categories + len(names) + 2:
+    if n_words < n_categories + len(names) + 1:
         beside = f" and {len(names)} covariates" if names else ""
         raise ValueBiasError(
             f"{n_words} scored words for {n_categories} categories{beside} are too few; score more "

@@ -26,6 +26,7 @@ from valuebias.analysis.priors import Prior
 from valuebias.analysis.random_terms import groups_of, split_random
 from valuebias.analysis.stored_design import Layout, pack_layout, unpack_layout
 from valuebias.analysis.strata import Stratum, make_strata, make_tables
+from valuebias.analysis.unscored import check_scored
 from valuebias.errors import ValueBiasError
 from valuebias.schema import member_table, model_table, prompt_table
 
@@ -155,11 +156,14 @@ def make_problem(
     prompts = prompt_table(dataset)
     layout = make_layout(lexical, model, stored)
     groups = layout.groups
+    framing, member = prompts["framing"].to_numpy().astype(str), member_table(lexical)
+    score = lexical["score"].transpose("model", "prompt", "response").to_numpy()
+    check_scored(~np.isnan(score), framing, member)
     crossing = make_crossing(
         _upward(lexical, model.outcome),
         layout.design,
-        prompts["framing"].to_numpy().astype(str),
-        member_table(lexical),
+        framing,
+        member,
         prompts.index,
         groups=groups,
         spread=spread_by_family(groups) if model.spread is None else model.spread,
