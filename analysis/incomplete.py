@@ -42,6 +42,10 @@ Array = NDArray[np.float64]
 # Hamiltonian moves between two completions: they cost little beside a completion, and many of them
 # leave the variances all but independent of where they were.
 _MOVES = 6
+# Where effects can explain every score, the residual's SD may wander off to zero, and the system for
+# the effects with it to singularity: there they are drawn as with this share of the outcome's
+# variance.
+_LEAST_RESIDUAL = 1e-8
 # Completions are kept for what needs every cell, up to so many cells in all.
 _MOST_KEPT_CELLS = 20_000_000
 _LEAST_KEPT = 4
@@ -259,6 +263,8 @@ class Sampler:
         residual would be: van Dyk & Park 2008, *J. Am. Stat. Assoc.* 103, 790–796.)
         """
         v = self.components.variances(*self.posterior.constrain(x))
+        residual = list(self.components["residual"].index[0])
+        v[residual] = np.maximum(v[residual], _LEAST_RESIDUAL * self.crossing.scale**2)
         smoother = Smoother(self.crossing, self.components, self.coefficient_scales, v)
         if not self.exact:
             state.redraw(smoother, rng)
