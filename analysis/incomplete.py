@@ -42,9 +42,8 @@ Array = NDArray[np.float64]
 # Hamiltonian moves between two completions: they cost little beside a completion, and many of them
 # leave the variances all but independent of where they were.
 _MOVES = 6
-# Where effects can explain every score, the residual's SD may wander off to zero, and the system for
-# the effects with it to singularity: there they are drawn as with this share of the outcome's
-# variance.
+# Where effects can explain every score, the residual's SD may wander off to zero, and with it the
+# system for the effects to singularity: they are then drawn as with this share of the variance.
 _LEAST_RESIDUAL = 1e-8
 # Completions are kept for what needs every cell, up to so many cells in all.
 _MOST_KEPT_CELLS = 20_000_000
