@@ -2,49 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.crossing import Crossing
-from valuebias.analysis.smoother import Fields, Smoother, accumulate, read_cells
+from valuebias.analysis.rows import (
+    fill,
+    gather,
+    gather_dense,
+    geometry_of,
+    level_rows,
+    rows_where,
+)
+from valuebias.analysis.smoother import Fields, Smoother
+from valuebias.analysis.solving import gains_of, solve
 from valuebias.analysis.strata import Tables, make_tables
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Completion", "sparse_margins"]
+__all__ = ["Completion", "Gaps", "System", "draw_given_observed", "sparse_margins"]
 
 Array = NDArray[np.float64]
 
-_CG_TOLERANCE = 1e-5
-_CG_MOST = 200
+# Squared error of the effects in posterior SDs, summed over all directions.
+_CG_ERROR = 1e-4
+_CG_MOST = 3000
+# With a smaller share of cells a list of them is quicker than a mask.
+_FEW = 0.12
+
+
+class Gaps:
+    """Which cells of a crossing are observed and which are missing; the same for all chains."""
+
+    def __init__(self, crossing: Crossing) -> None:
+        self.crossing = crossing
+        self.geometry = geometry_of(crossing)
+        self.observed, self.missing = rows_where(crossing.observed), rows_where(~crossing.observed)
+        self.y = crossing.y[crossing.observed]
+        start = make_tables(crossing, crossing.y)
+        self.margins = Fields(start.mean, start.prompt_word, start.axis, crossing.y.sum(axis=2))
+        self.groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
+        by_row = np.einsum("mpw,mpw->p", crossing.y, crossing.y)
+        self.squares = np.array([by_row[g].sum() for g in self.groups])
+
+    @cached_property
+    def framing_of_cell(self) -> NDArray[np.int8]:
+        """Framing of each observed cell."""
+        rows = np.tile(self.crossing.framing.astype(np.int8), self.crossing.shape[0])
+        return np.repeat(rows, np.diff(self.observed.start))
+
+    @cached_property
+    def df(self) -> Array:
+        """How many observed contrasts between words there are, by framing."""
+        left = np.maximum(self.crossing.observed.sum(axis=2) - 1, 0).sum(axis=0)
+        return np.array([float(left[g].sum()) for g in self.groups])
+
+    def left_by(self, effects: Fields) -> tuple[Array, Array]:
+        """Mean of what effects leave of each row's scores, and by framing the squares about it."""
+        means, squares = level_rows(
+            self.observed.start, self.observed.words, self.y, *self.geometry.arrays,
+            effects.mean, effects.prompt_word, effects.axis,
+        )  # fmt: skip
+        return means.reshape(self.crossing.shape[:2]), squares
+
+    def draw_levels(self, means: Array, sd: Array, rng: np.random.Generator) -> Array:
+        """Draw each row's level given the mean of what effects leave of it.
+
+        A row without a score has no level; any will do, as it never matters.
+        """
+        counts = np.maximum(np.diff(self.observed.start), 1).reshape(means.shape)
+        noise = rng.standard_normal(means.shape) * sd[self.crossing.framing]
+        return np.asarray(means + noise / np.sqrt(counts))
+
+    @property
+    def share(self) -> float:
+        """Share of the cells that are observed."""
+        return len(self.observed) / self.crossing.y.size
 
 
 class Completion:
     """One completion of a cube: its missing cells and its margins, kept in step."""
 
-    def __init__(self, crossing: Crossing, cells: NDArray[np.intp]) -> None:
-        self.crossing, self.cells = crossing, cells
-        start = make_tables(crossing, crossing.y)
-        self.margins = Fields(start.mean, start.prompt_word, start.axis, crossing.y.sum(axis=2))
-        self.missing = np.zeros(len(cells))
-        self._groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
-        self._framing_of_cell = crossing.framing[cells[:, 1]]
-        self._raw_ss = np.array([(crossing.y[:, g] ** 2).sum() for g in self._groups])
-        self._geometry = (
-            crossing.framing,
-            crossing.word_basis,
-            1 / np.sqrt(np.bincount(crossing.framing)),
-            1 / np.sqrt(crossing.shape[0]),
-        )
+    def __init__(self, gaps: Gaps) -> None:
+        self.gaps, self.crossing = gaps, gaps.crossing
+        self.margins = gaps.margins
+        self.missing = np.zeros(len(gaps.missing), dtype=np.float32)
+        self._squares = gaps.squares
 
     @property
     def tables(self) -> Tables:
         """Sufficient statistics of the completed cube."""
         m, n_words = self.margins, self.crossing.shape[2]
-        level_ss = np.array([(m.level[:, g] ** 2).sum() / n_words for g in self._groups])
-        return Tables(m.mean, m.prompt_word, m.axis, self._raw_ss - level_ss)
+        level_ss = np.array([(m.level[:, g] ** 2).sum() / n_words for g in self.gaps.groups])
+        return Tables(m.mean, m.prompt_word, m.axis, self._squares - level_ss)
 
     def redraw(self, smoother: Smoother, rng: np.random.Generator) -> None:
         """Draw all effects given the completed cube, then the missing cells given the effects.
@@ -52,133 +103,108 @@ class Completion:
         One Gibbs step; its cost is that of the tables. It hardly moves a cell all of whose
         neighbours in a margin are missing too: see :meth:`redraw_exactly`.
         """
-        effects = smoother.draw(self.margins, rng)
-        noise = self._residual_sd(smoother) * rng.standard_normal(len(self.cells))
-        self._fill(self._read(effects) + noise)
+        self.fill(smoother.draw(self.margins, rng), np.sqrt(smoother.residual), rng)
 
     def redraw_exactly(self, smoother: Smoother, rng: np.random.Generator) -> None:
-        """Draw the missing cells given the observed ones, all effects integrated out.
+        """Draw the effects given the observed cells alone, then the missing cells given these."""
+        effects = draw_given_observed(self.gaps, smoother, rng)
+        levels, _ = self.gaps.left_by(effects)
+        sd = np.sqrt(smoother.residual)
+        effects.level = self.gaps.draw_levels(levels, sd, rng)
+        self.fill(effects, sd, rng)
 
-        A simulated cube is corrected by its conditional mean given the observed cells (Matheron's
-        rule); the correction solves a system in the missing cells by conjugate gradients, whose
-        operator is the smoother.
-        """
-        crossing = self.crossing
-        simulated = smoother.simulate_cube(rng)
-        difference = np.where(crossing.observed, crossing.y - simulated, 0.0)
-        tables = make_tables(crossing, difference)
-        margins = Fields(tables.mean, tables.prompt_word, tables.axis, difference.sum(axis=2))
-        right = self._read(smoother.mean(margins))
-        start = self.missing - simulated[tuple(self.cells.T)]
-        self._fill(simulated[tuple(self.cells.T)] + self._solve(smoother, right, start))
-
-    def _solve(self, smoother: Smoother, right: Array, x: Array) -> Array:
-        """Solve σ² Q_mm x = right for the missing cells, Q the precision of the whole cube.
-
-        Both sides are multiplied by σ², which the two framings do not share; dividing by σ again
-        makes the system symmetric.
-        """
-        sd = self._residual_sd(smoother)
-
-        def multiply(u: Array) -> Array:
-            full = u * sd
-            margins = Fields.zeros(self.crossing)
-            self._accumulate(full, margins)
-            return np.asarray((full - self._read(smoother.mean(margins))) / sd)
-
-        precondition = self._preconditioner(smoother)
-        u, target = x / sd, right / sd
-        residual = target - multiply(u)
-        direction = image = precondition(residual)
-        size = residual @ image
-        enough = _CG_TOLERANCE**2 * max(float(target @ precondition(target)), 1e-300)
-        for _ in range(_CG_MOST):
-            if size <= enough:
-                return np.asarray(u * sd)
-            product = multiply(direction)
-            step = size / (direction @ product)
-            u += step * direction
-            residual -= step * product
-            image = precondition(residual)
-            before, size = size, residual @ image
-            direction = image + size / before * direction
-        raise ValueBiasError(
-            f"the missing cells could not be drawn given the observed ones in {_CG_MOST} steps: "
-            "the gaps leave too little to go by. Drop words, prompts or models that hardly any "
-            "others share scores with."
+    def fill(self, effects: Fields, sd: Array, rng: np.random.Generator) -> None:
+        """Draw the missing cells given effects, levels and residual SDs (framing,)."""
+        gaps, known = self.gaps, self.gaps.margins
+        margins = Fields(
+            known.mean.copy(), known.prompt_word.copy(), known.axis.copy(), known.level.copy()
         )
+        values = rng.standard_normal(len(gaps.missing), dtype=np.float32)
+        squares = fill(
+            gaps.missing.start, gaps.missing.words, values, sd, *gaps.geometry.arrays,
+            effects.mean, effects.prompt_word, effects.axis, effects.level,
+            margins.mean, margins.prompt_word, margins.axis, margins.level,
+        )  # fmt: skip
+        self.margins, self.missing, self._squares = margins, values, gaps.squares + squares
 
-    def _preconditioner(self, smoother: Smoother) -> Callable[[Array], Array]:
-        """Invert the system as if each margin of the smoother stood alone.
 
-        With n of N cells of a margin missing and gain g, that block is I − g 11'/N, and its inverse
-        I + 11'/N · g / (1 − g n / N). Without it, wholly missing margins take many iterations.
-        """
-        gain_mean, gain_prompt = smoother.margin_gains
-        n_models, _, n_words = self.crossing.shape
-        n_prompts = np.bincount(self.crossing.framing)
-        counts = self._missing_counts
-        by_mean = gain_mean[:, None, None]
-        by_mean = by_mean / (1 - by_mean * counts.mean / n_prompts[:, None, None])
-        by_prompt = gain_prompt[self.crossing.framing][:, None]
-        by_prompt = by_prompt / (1 - by_prompt * counts.prompt_word / n_models)
-        # A level nothing is known about (every word missing) does not matter: bound its weight.
-        by_level = 1 / np.maximum(1 - counts.level / n_words, 1e-3) / n_words
-        zero = np.zeros_like(self.margins.axis)
+class System:
+    """The precision of the effects given the observed cells, and how to solve for it.
 
-        def precondition(u: Array) -> Array:
-            sums = Fields.zeros(self.crossing)
-            self._accumulate(u, sums)
-            return np.asarray(
-                u
-                + self._read(
-                    Fields(
-                        by_mean * sums.mean,
-                        by_prompt * sums.prompt_word,
-                        zero,
-                        by_level * sums.level,
-                    )
-                )
+    See :mod:`valuebias.analysis.solving`.
+    """
+
+    def __init__(self, gaps: Gaps, smoother: Smoother) -> None:
+        self.gaps, self.crossing = gaps, gaps.crossing
+        self.residual = smoother.residual
+        self.smoother = smoother
+        self._no_level = np.zeros(self.crossing.shape[:2])
+
+    def draw(self, smoother: Smoother, rng: np.random.Generator) -> Fields:
+        """Draw the effects: correct simulated ones by what their cells miss the observed by."""
+        gaps = self.gaps
+        effects = smoother.simulate(rng)
+        noise = rng.standard_normal(len(gaps.y))
+        noise *= np.sqrt(self.residual)[gaps.framing_of_cell]
+        correction = self.mean(self.gather(effects, np.subtract(gaps.y, noise, out=noise)))
+        effects.mean += correction.mean
+        effects.prompt_word += correction.prompt_word
+        effects.axis += correction.axis
+        return effects
+
+    def gather(self, tables: Fields, target: Array) -> Array:
+        """Give ``Z'CR⁻¹(target − Z tables)``, or ``Z'CR⁻¹Z tables`` where there is no target."""
+        flat, gaps = np.zeros(self._size), self.gaps
+        out, geometry = self._tables(flat), gaps.geometry
+        every = (tables.mean, tables.prompt_word, tables.axis, out.mean, out.prompt_word, out.axis)
+        weight = 1 / self.residual
+        if len(target) or gaps.share < _FEW:  # there is a target once a draw only
+            rows = gaps.observed
+            gather(rows.start, rows.words, target, weight, *geometry.arrays, *every)
+        else:
+            mask = self.crossing.observed.view(np.uint8)
+            gather_dense(mask, weight, *geometry.transposed, *every)
+        return flat
+
+    def mean(self, right: Array, error: float = _CG_ERROR) -> Fields:
+        """Solve for the effects."""
+        gaps, crossing = self.gaps, self.crossing
+        sizes = (len(crossing.framings), *crossing.shape)
+        typical = self.smoother.with_fewer_scores(gaps.share)
+        solution, left = solve(
+            right, error, _CG_MOST, sizes, gaps.share, self.residual, gaps.share >= _FEW,
+            gaps.observed.start, gaps.observed.words, crossing.observed.view(np.uint8),
+            gaps.geometry.arrays, gaps.geometry.transposed[1], gains_of(typical),
+        )  # fmt: skip
+        if not left < max(1.0, error):
+            raise ValueBiasError(
+                f"the missing cells could not be drawn given the observed ones in {_CG_MOST:,} "
+                "steps: the gaps leave too little to go by. Drop words, prompts or models that "
+                "hardly any others share scores with."
             )
-
-        return precondition
+        return self._tables(solution)
 
     @cached_property
-    def _missing_counts(self) -> Fields:
-        """How many cells of each margin are missing."""
-        gaps = ~self.crossing.observed
+    def _size(self) -> int:
+        (m, p, w), crossing = self.crossing.shape, self.crossing
+        return len(crossing.framings) * m * w + p * w + m * p * len(crossing.axes)
+
+    def _tables(self, flat: Array) -> Fields:
+        """See a flat vector as tables."""
+        (m, p, w), n_axes = self.crossing.shape, len(self.crossing.axes)
+        first = len(self.crossing.framings) * m * w
+        second = first + p * w
         return Fields(
-            np.stack([gaps[:, g].sum(axis=1) for g in self._groups]).astype(float),
-            gaps.sum(axis=0).astype(float),
-            np.zeros(0),
-            gaps.sum(axis=2).astype(float),
+            flat[:first].reshape(-1, m, w),
+            flat[first:second].reshape(p, w),
+            flat[second:].reshape(m, p, n_axes),
+            self._no_level,
         )
 
-    def _residual_sd(self, smoother: Smoother) -> Array:
-        return np.asarray(np.sqrt(smoother.residual)[self._framing_of_cell])
 
-    def _read(self, smooth: Fields) -> Array:
-        return np.asarray(
-            read_cells(
-                self.cells,
-                *self._geometry,
-                smooth.mean,
-                smooth.prompt_word,
-                smooth.axis,
-                smooth.level,
-            )
-        )
-
-    def _accumulate(self, values: Array, margins: Fields) -> None:
-        m = margins
-        accumulate(self.cells, values, *self._geometry, m.mean, m.prompt_word, m.axis, m.level)
-
-    def _fill(self, values: Array) -> None:
-        n_framings = len(self.crossing.framings)
-        growth = values**2 - self.missing**2
-        self._raw_ss += np.bincount(self._framing_of_cell, growth, minlength=n_framings)
-        self._accumulate(values - self.missing, self.margins)
-        self.missing = values
+def draw_given_observed(gaps: Gaps, smoother: Smoother, rng: np.random.Generator) -> Fields:
+    """Draw all effects but the levels given the observed cells alone."""
+    return System(gaps, smoother).draw(smoother, rng)
 
 
 def sparse_margins(crossing: Crossing, threshold: float = 0.6) -> float:

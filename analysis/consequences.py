@@ -13,6 +13,7 @@ from valuebias.analysis.grouping import (
     shared_models,
 )
 from valuebias.analysis.notes import Note
+from valuebias.analysis.unscored import unscored_notes
 from valuebias.errors import some
 
 __all__ = ["consequences"]
@@ -37,7 +38,7 @@ def consequences(crossing: Crossing) -> list[Note]:
             if every:
                 text += " One model a family cannot carry a claim about families."
             notes.append(Note("one model a family", text))
-    notes += _sharing_consequences(crossing)
+    notes += unscored_notes(crossing) + _sharing_consequences(crossing)
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
         notes.append(

@@ -216,7 +216,7 @@ def make_crossing(
     basis, axes = word_axes(weights, membership, described, names)
     present = tuple(f for f in FRAMINGS if (framing == f).any())
     index = np.array([present.index(f) for f in framing], dtype=np.intp)
-    unit = float(np.sqrt((y**2).sum() / observed.sum())) if scale is None else scale
+    unit = float(np.sqrt(np.vdot(y, y) / observed.sum())) if scale is None else scale
     if not unit > 0:
         raise ValueBiasError(
             "the outcome does not vary over words for any model and prompt; nothing can be fitted."
@@ -258,7 +258,10 @@ def centre(outcome: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray
     """Take the mean over observed words off each model × prompt; unobserved cells hold 0."""
     y = np.where(observed, outcome, 0.0)
     count = np.maximum(observed.sum(axis=2, keepdims=True), 1)
-    return np.where(observed, y - y.sum(axis=2, keepdims=True) / count, 0.0)
+    y -= y.sum(axis=2, keepdims=True) / count
+    if not observed.all():
+        y[~observed] = 0.0
+    return y
 
 
 def _standardised(
@@ -289,7 +292,7 @@ def word_axes(
             f"the lexicon has {n_categories} category {list(membership.columns)}; the model "
             "compares categories, so at least two are needed."
         )
-    if n_words < n_categories + len(names) + 2:
+    if n_words < n_categories + len(names) + 1:
         beside = f" and {len(names)} covariates" if names else ""
         raise ValueBiasError(
             f"{n_words} scored words for {n_categories} categories{beside} are too few; score more "

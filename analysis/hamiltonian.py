@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 _MAX_ENERGY_ERROR = 1000.0
 _TARGET_ACCEPTANCE = 0.85
+# Share of the SDs that try to jump at once, and how far, on the log scale.
+_JUMPING, _JUMP = 1 / 3, 1.5
 
 
 @dataclass
@@ -69,6 +71,19 @@ class Hamiltonian:
         accept = 0.0 if diverged else float(np.exp(min(0.0, -energy)))
         return (proposal if rng.uniform() < accept else x), accept, diverged
 
+    @staticmethod
+    def jumps(target: Posterior, x: Array, rng: np.random.Generator) -> Array:
+        """Try long jumps of some log SDs, one after the other (Metropolis steps).
+
+        Trajectories are as long as the mode is wide. In the tail of an SD near zero, where the
+        density falls by its prior's slope of one only, they would wander for dozens of draws.
+        """
+        chosen = np.flatnonzero(rng.uniform(size=len(target.scales)) < _JUMPING)
+        offsets = _JUMP * rng.standard_t(3, len(chosen))
+        return np.asarray(
+            _jump(x, chosen, offsets, np.log(rng.uniform(size=len(chosen))), target.arguments)
+        )
+
     def adapt(self, accept: float, iteration: int) -> None:
         """Robbins–Monro on the log step size."""
         rate = 1.0 / np.sqrt(iteration + 5.0)
@@ -88,3 +103,20 @@ def _trajectory(x, root, step, n_steps, momentum, arguments):  # type: ignore[no
         factor = 0.5 if i == n_steps - 1 else 1.0
         momentum = momentum + factor * step * np.dot(root.T, gradient)
     return x, 0.5 * np.dot(momentum, momentum) - value - start
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _jump(x, chosen, offsets, log_uniforms, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Propose to add each offset in turn; offsets are as likely as their negatives."""
+    x = x.copy()
+    value, _ = log_posterior(x, *arguments)
+    for i in range(len(chosen)):
+        k = chosen[i]
+        before = x[k]
+        x[k] += offsets[i]
+        proposed, _ = log_posterior(x, *arguments)
+        if log_uniforms[i] < proposed - value:  # never where it is NaN
+            value = proposed
+        else:
+            x[k] = before
+    return x

@@ -26,6 +26,7 @@ from valuebias.analysis.priors import Prior
 from valuebias.analysis.random_terms import groups_of, split_random
 from valuebias.analysis.stored_design import Layout, pack_layout, unpack_layout
 from valuebias.analysis.strata import Stratum, make_strata, make_tables
+from valuebias.analysis.unscored import check_scored
 from valuebias.errors import ValueBiasError
 from valuebias.schema import member_table, model_table, prompt_table
 
@@ -38,6 +39,7 @@ __all__ = [
     "Model",
     "Problem",
     "Settings",
+    "in_lexicon",
     "make_layout",
     "make_problem",
     "sample",
@@ -150,18 +152,18 @@ def make_problem(
     the priors, where that is not to be taken from these data. ``stored`` is what the formulas gave
     before, so that they are not read again.
     """
-    values = outcome(dataset, kind=model.outcome)
-    # By position: words may hold lone surrogates, which label look-up refuses.
-    inside = np.flatnonzero(dataset["membership"].any("category").to_numpy())
-    lexical = dataset.isel(response=inside)
+    lexical = in_lexicon(dataset)
     prompts = prompt_table(dataset)
     layout = make_layout(lexical, model, stored)
     groups = layout.groups
+    framing, member = prompts["framing"].to_numpy().astype(str), member_table(lexical)
+    score = lexical["score"].transpose("model", "prompt", "response").to_numpy()
+    check_scored(~np.isnan(score), framing, member)
     crossing = make_crossing(
-        describe(model.outcome).sign * values.transpose("model", "prompt", "response").to_numpy(),
+        _upward(lexical, model.outcome),
         layout.design,
-        prompts["framing"].to_numpy().astype(str),
-        member_table(lexical),
+        framing,
+        member,
         prompts.index,
         groups=groups,
         spread=spread_by_family(groups) if model.spread is None else model.spread,
@@ -175,6 +177,21 @@ def make_problem(
     strata = make_strata(crossing, components, tables, chosen.coefficient_scales(crossing))
     kept = pack_layout(layout, model.formula) if stored is None else stored
     return Problem(crossing, components, chosen, strata, kept)
+
+
+def in_lexicon(dataset: xr.Dataset) -> xr.Dataset:
+    """Drop the words outside the lexicon: no category, nothing to compare."""
+    inside = dataset["membership"].any("category").to_numpy()
+    # By position: words may hold lone surrogates, which label look-up refuses.
+    return dataset if inside.all() else dataset.isel(response=np.flatnonzero(inside))
+
+
+def _upward(dataset: xr.Dataset, kind: str) -> Array:
+    """Give the outcome (model, prompt, word), higher for higher rewards."""
+    values = outcome(dataset, kind=kind).transpose("model", "prompt", "response").to_numpy()
+    if describe(kind).sign < 0:
+        np.negative(values, out=values)
+    return values
 
 
 def make_layout(dataset: xr.Dataset, model: Model, stored: xr.Dataset | None = None) -> Layout:

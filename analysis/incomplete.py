@@ -6,8 +6,8 @@ Missing cells are parameters too. A chain alternates two exact steps:
    the completed cube (closed form, table by table), then the cells from their effects and noise;
    where whole words, prompts or pairs are missing, given the observed cells alone (conjugate
    gradients), which costs more but does not depend on the last completion;
-2. variances given the completed cube: a Hamiltonian step on the same collapsed density as for
-   complete crossings, in which all effects and coefficients are integrated out.
+2. variances given the completed cube: Hamiltonian and Metropolis steps on the same collapsed
+   density as for complete crossings, in which all effects and coefficients are integrated out.
 
 Only the missing cells are visited, and the cube's margins are kept up to date cell by cell, so an
 iteration costs what the tables cost.
@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from valuebias.analysis.completion import Completion, sparse_margins
+from valuebias.analysis.completion import Completion, Gaps, draw_given_observed, sparse_margins
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.density import Posterior
@@ -35,13 +35,19 @@ from valuebias.analysis.sampling import VarianceDraws, start_point
 from valuebias.analysis.smoother import Smoother
 from valuebias.analysis.strata import Stratum, make_scatter, make_strata, make_tables
 
-__all__ = ["CompletedDraws", "sample_incomplete"]
+__all__ = ["CompletedDraws", "Sampler", "sample_incomplete"]
 
 Array = NDArray[np.float64]
 
 # Hamiltonian moves between two completions: they cost little beside a completion, and many of them
 # leave the variances all but independent of where they were.
 _MOVES = 6
+# Where effects can explain every score, the residual's SD may wander off to zero, and with it the
+# system for the effects to singularity: they are then drawn as with this share of the variance.
+_LEAST_RESIDUAL = 1e-8
+# Completions are kept for what needs every cell, up to so many cells in all.
+_MOST_KEPT_CELLS = 20_000_000
+_LEAST_KEPT = 4
 # Above this share of missing cells in margins that are mostly missing, the Gibbs step mixes poorly.
 _MANY_SPARSE = 0.05
 
@@ -67,7 +73,7 @@ class CompletedDraws:
 
     variances: VarianceDraws
     margins: Margins
-    cells: NDArray[np.intp]
+    cells: NDArray[np.int32]
     completions: NDArray[np.float32]
     kept: NDArray[np.intp]
     scatter: Array
@@ -101,8 +107,9 @@ def sample_incomplete(
     n_completions: int = 100,
 ) -> CompletedDraws:
     """Run the chains in threads (numpy and the kernels release the interpreter's lock)."""
-    sampler = _Sampler(crossing, components, posterior_of, coefficient_scales)
+    sampler = Sampler(crossing, components, posterior_of, coefficient_scales)
     seeds = np.random.SeedSequence(seed).spawn(chains)
+    n_completions = max(_LEAST_KEPT, min(n_completions, _MOST_KEPT_CELLS // len(sampler.cells)))
     kept = np.unique(
         np.linspace(0, chains * draws - 1, min(n_completions, chains * draws)).astype(int)
     )
@@ -157,7 +164,7 @@ class _Counter:
                 self._progress(self._done, self._total)
 
 
-class _Sampler:
+class Sampler:
     """Everything the chains share; read-only once made."""
 
     def __init__(
@@ -169,7 +176,8 @@ class _Sampler:
     ) -> None:
         self.crossing, self.components = crossing, components
         self.coefficient_scales = coefficient_scales
-        self.cells = np.argwhere(~crossing.observed)
+        self.gaps = Gaps(crossing)
+        self.cells = np.argwhere(~crossing.observed).astype(np.int32)
         self.strata = make_strata(
             crossing, components, make_tables(crossing, crossing.y), coefficient_scales
         )
@@ -185,21 +193,19 @@ class _Sampler:
         counter: _Counter,
     ) -> _Chain:
         """Run one chain; ``keep`` says which of its draws keep their completion."""
-        state = Completion(self.crossing, self.cells)
+        state = Completion(self.gaps)
         x = start_point(self.posterior) + rng.uniform(-0.5, 0.5, self.posterior.n_dim)
-        target = self._target(state)
-        kernel = Hamiltonian.at_mode(target, x)
+        kernel = Hamiltonian.at_mode(self._target(state), x)
         x = kernel.mode
         out = self._empty(draws, state)
         for i in range(-tune, draws):
             if counter.stop:
                 break
-            self._impute(state, x, rng)
-            target = self._target(state)
+            x, target = self.impute(state, x, rng)
             if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
                 # The first completions are crude: look again for the mode and its curvature.
                 kernel = Hamiltonian.at_mode(target, x, kernel.step)
-            x, accept, diverged = kernel.moves(target, x, rng, _MOVES)
+            x, accept, diverged = self.move(kernel, target, x, rng)
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:
@@ -240,13 +246,56 @@ class _Sampler:
         out.on_axes[i], out.rest[i] = margins.on_axes, margins.rest
         out.scatter += target.packed.scatter
         if i in keep:
-            out.completions[i] = state.missing.astype(np.float32)
+            out.completions[i] = state.missing
 
-    def _impute(self, state: Completion, x: Array, rng: np.random.Generator) -> None:
-        """Step 1: the missing cells given the variances."""
+    def impute(
+        self, state: Completion, x: Array, rng: np.random.Generator
+    ) -> tuple[Array, Posterior]:
+        """Step 1: the missing cells given the variances; returns the variances and their density.
+
+        Where most cells are missing, those would hold the residual's variance where it was: it is
+        redrawn given the effects and the observed cells, before the missing ones are. This leaves
+        the posterior of all as it is. Effects given the variances, residual given the effects,
+        levels given both, and missing cells given all: each is drawn given the observed cells and
+        what was drawn before, with what comes later integrated out, so nothing that a later draw
+        makes stale is used again. (Drawn after the missing cells without looking at them, the
+        residual would be: van Dyk & Park 2008, *J. Am. Stat. Assoc.* 103, 790–796.)
+        """
         v = self.components.variances(*self.posterior.constrain(x))
+        residual = list(self.components["residual"].index[0])
+        v[residual] = np.maximum(v[residual], _LEAST_RESIDUAL * self.crossing.scale**2)
         smoother = Smoother(self.crossing, self.components, self.coefficient_scales, v)
-        if self.exact:
-            state.redraw_exactly(smoother, rng)
-        else:
+        if not self.exact:
             state.redraw(smoother, rng)
+            return x, self._target(state)
+        effects = draw_given_observed(self.gaps, smoother, rng)
+        levels, squares = self.gaps.left_by(effects)
+        x, sd = self._redraw_residual(x, np.sqrt(smoother.residual), squares, rng)
+        effects.level = self.gaps.draw_levels(levels, sd, rng)
+        state.fill(effects, sd, rng)
+        return x, self._target(state)
+
+    def move(
+        self, kernel: Hamiltonian, target: Posterior, x: Array, rng: np.random.Generator
+    ) -> tuple[Array, float, bool]:
+        """Step 2: the variances given the completed cube; acceptance, and whether any diverged."""
+        return kernel.moves(target, kernel.jumps(target, x, rng), rng, _MOVES)
+
+    def _redraw_residual(
+        self, x: Array, sd: Array, squares: Array, rng: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Draw the residual's SDs given effects, which leave ``squares`` of the observed cells.
+
+        With a flat prior on the SD its square is inverse gamma; the prior accepts or rejects that.
+        """
+        at = self.components.names.index("residual") * len(sd)
+        x, sd = x.copy(), sd.copy()
+        for f, df in enumerate(self.gaps.df):
+            if df < 3 or not squares[f] > 0:
+                continue
+            proposal = 0.5 * squares[f] / rng.gamma(0.5 * (df - 1))
+            ratio = 0.5 * (sd[f] ** 2 - proposal) / self.posterior.scales[at + f] ** 2
+            if np.log(rng.uniform()) < ratio:
+                sd[f] = np.sqrt(proposal)
+                x[at + f] = np.log(sd[f])
+        return x, sd

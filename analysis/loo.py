@@ -9,6 +9,7 @@ reported).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,14 +106,14 @@ class UnitLOO:
         return self.table.set_index("unit")["elpd"]
 
 
-def loo(smoothers: list[Smoother], cubes: list[Array]) -> LOO:
+def loo(smoothers: list[Smoother], cubes: Iterable[Array]) -> LOO:
     """Accumulate over draws of the variances.
 
     Parameters
     ----------
     smoothers : list of Smoother
         One a draw.
-    cubes : list of ndarray, shape (model, prompt, word)
+    cubes : iterable of ndarray, shape (model, prompt, word)
         The completed outcome of each draw; the same array again for a complete crossing.
     """
     crossing = smoothers[0].crossing

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,11 +20,9 @@ from valuebias.analysis.effects import component_covariances, symmetric_root
 from valuebias.analysis.grouping import Subspace
 from valuebias.analysis.strata import coefficient_prior, split_words
 
-__all__ = ["Fields", "Smoother", "accumulate", "read_cells"]
+__all__ = ["Fields", "Smoother"]
 
 Array = NDArray[np.float64]
-# Gain, noise root, prior root.
-_Matrices = tuple[Array, Array, Array]
 
 
 @dataclass
@@ -62,6 +59,28 @@ class Fields:
         )
 
 
+class _Matrices:
+    """How a block of framing means is smoothed; what is not asked for is not computed."""
+
+    def __init__(self, total: Array, residual: Array) -> None:
+        self.total, self.residual = total, residual
+
+    @cached_property
+    def gain(self) -> Array:
+        """Share of the means that is not the residual's."""
+        return np.asarray(np.eye(len(self.total)) - np.linalg.solve(self.total, self.residual).T)
+
+    @cached_property
+    def root(self) -> Array:
+        """Root of the covariance given the means."""
+        return symmetric_root(self.gain @ self.residual)
+
+    @cached_property
+    def prior_root(self) -> Array:
+        """Root of the covariance of all but the residual."""
+        return symmetric_root(self.total - self.residual)
+
+
 class Smoother:
     """The smoother at one value ``v`` of the variances."""
 
@@ -69,6 +88,7 @@ class Smoother:
         self, crossing: Crossing, components: Components, coefficient_scales: Array, v: Array
     ) -> None:
         self.crossing, self.components, self.v = crossing, components, v
+        self._scales = coefficient_scales
         self.residual = v[list(components["residual"].index[0])]
         self._priors = [
             coefficient_prior(crossing, components, j, coefficient_scales)
@@ -77,10 +97,8 @@ class Smoother:
 
     def mean(self, margins: Fields) -> Fields:
         """Conditional mean of everything but the residual."""
-        n_words = self.crossing.shape[2]
-        white = Fields.zeros(self.crossing)
-        out = self._apply(margins, white)
-        out.level = margins.level / n_words
+        out = self._apply(margins, None)
+        out.level = margins.level / self.crossing.shape[2]
         return out
 
     def draw(self, margins: Fields, rng: np.random.Generator) -> Fields:
@@ -91,10 +109,21 @@ class Smoother:
         out.level = margins.level / n_words + sd * rng.standard_normal(margins.level.shape)
         return out
 
+    def with_fewer_scores(self, share: float) -> Smoother:
+        """Make the smoother of as many cells that tell a ``share`` of what these do."""
+        v = self.v.copy()
+        v[list(self.components["residual"].index[0])] /= share
+        return Smoother(self.crossing, self.components, self._scales, v)
+
+    def simulate(self, rng: np.random.Generator) -> Fields:
+        """Draw everything but the residual from its prior, levels zero."""
+        out = self._apply(self._white(rng), None, prior=True)
+        out.level = np.zeros(self.crossing.shape[:2])
+        return out
+
     def simulate_cube(self, rng: np.random.Generator) -> Array:
         """Draw a whole new cube (model, prompt, word): new models, prompts, words and residuals."""
-        effects = self._apply(self._white(rng), None)
-        effects.level = np.zeros(self.crossing.shape[:2])
+        effects = self.simulate(rng)
         cube = rng.standard_normal(self.crossing.shape)
         cube *= np.sqrt(self.residual)[self.crossing.framing][:, None]
         cube += self.spread(effects)
@@ -110,18 +139,20 @@ class Smoother:
         cube += smooth.level[..., None]
         return np.asarray(cube)
 
+    def smooth_means(self, block: int, y: Array) -> Array:
+        """Smooth framing means ``y`` (framing, model, unit) off the axes (block 0) or on one."""
+        return self._mean_block(block, y, None, prior=False)
+
     @property
-    def margin_gains(self) -> tuple[Array, Array]:
-        """Gain of a model × word mean and of a prompt × word mean, one a framing each."""
-        n_framings = len(self.crossing.framings)
-        by_prompt = [
-            float(self._shrinkage(f, (REST,), shared=True, prior=False)[0][0])
-            for f in range(n_framings)
-        ]
-        _, outside = self._mean_matrices[0]
-        sizes = [max(subspace.size, 1) for subspace in self.crossing.space.subspaces]
-        by_word = np.average([np.diag(gain) for gain, _, _ in outside], axis=0, weights=sizes)
-        return by_word, np.array(by_prompt)
+    def prompt_gains(self) -> tuple[Array, Array, Array]:
+        """Gains of prompts off the axes (framing,), on each, and of models' own on each."""
+        rest, shared, own = [], [], []
+        for f in range(len(self.crossing.framings)):
+            axes = self.crossing.axes
+            rest.append(self._shrinkage(f, (REST,), shared=True, prior=False)[0][0])
+            shared.append(self._shrinkage(f, axes, shared=True, prior=False)[0])
+            own.append(self._shrinkage(f, axes, shared=False, prior=False)[0])
+        return np.array(rest), np.array(shared), np.array(own)
 
     def leverage(self) -> Array:
         """Diagonal of the smoother, the share of a cell in its own fit; (model, framing, word)."""
@@ -146,11 +177,11 @@ class Smoother:
     def _mean_leverage(self, block: int) -> Array:
         """Leverage of a framing mean in one block, shape (model, framing)."""
         basis, n = self.crossing.model_basis, len(self.crossing.framings)
-        (gain_in, _, _), outside = self._mean_matrices[block]
-        inside = gain_in.reshape(basis.shape[1], n, basis.shape[1], n)
+        here, outside = self._mean_matrices[block]
+        inside = here.gain.reshape(basis.shape[1], n, basis.shape[1], n)
         leverage = np.einsum("ma,afbf,mb->mf", basis, inside, basis)
-        for subspace, (gain, _, _) in zip(self.crossing.space.subspaces, outside, strict=True):
-            leverage += (subspace.basis**2).sum(axis=1, keepdims=True) * np.diag(gain)
+        for subspace, matrices in zip(self.crossing.space.subspaces, outside, strict=True):
+            leverage += (subspace.basis**2).sum(axis=1, keepdims=True) * np.diag(matrices.gain)
         return np.asarray(leverage)
 
     def _white(self, rng: np.random.Generator) -> Fields:
@@ -163,40 +194,45 @@ class Smoother:
             np.zeros(0),
         )
 
-    def _apply(self, first: Fields, noise: Fields | None) -> Fields:
-        """Smooth ``first`` and add ``noise``; with none, colour ``first`` as the prior."""
-        prior = noise is None
-        second = first if noise is None else noise
+    def _apply(self, y: Fields, noise: Fields | None, *, prior: bool = False) -> Fields:
+        """Smooth ``y`` and add ``noise``, if there is any; or colour ``y`` as the prior."""
         return Fields(
-            self._means(first.mean, second.mean, prior=prior),
-            self._prompts(first.prompt_word, second.prompt_word, prior=prior),
-            self._model_prompts(first.axis, second.axis, prior=prior),
+            self._means(y.mean, None if noise is None else noise.mean, prior=prior),
+            self._prompts(y.prompt_word, None if noise is None else noise.prompt_word, prior=prior),
+            self._model_prompts(y.axis, None if noise is None else noise.axis, prior=prior),
             np.zeros(0),
         )
 
-    def _means(self, y: Array, noise: Array, *, prior: bool) -> Array:
+    def _means(self, y: Array, noise: Array | None, *, prior: bool) -> Array:
         words = self.crossing.word_basis
         y_axis, y_rest = split_words(y, words)
-        noise_axis, noise_rest = split_words(noise, words)
-        rest = self._mean_block(0, y_rest, noise_rest, prior=prior)
-        on_axes = [
-            self._mean_block(j + 1, y_axis[..., j : j + 1], noise_axis[..., j : j + 1], prior=prior)
-            for j in range(len(self.crossing.axes))
-        ]
-        return rest + np.concatenate(on_axes, axis=-1) @ words.T
+        noise_axis, noise_rest = (None, None) if noise is None else split_words(noise, words)
+        out = self._mean_block(0, y_rest, noise_rest, prior=prior)
+        on_axes = np.empty_like(y_axis)
+        for j in range(len(self.crossing.axes)):
+            here = None if noise_axis is None else noise_axis[..., j : j + 1]
+            axis = self._mean_block(j + 1, y_axis[..., j : j + 1], here, prior=prior)
+            on_axes[..., j] = axis[..., 0]
+        out += on_axes @ words.T
+        return out
 
-    def _mean_block(self, block: int, y: Array, noise: Array, *, prior: bool) -> Array:
+    def _mean_block(self, block: int, y: Array, noise: Array | None, *, prior: bool) -> Array:
         """Smooth ``y`` (framing, model, unit), the rest of the words (block 0) or one axis."""
         basis = self.crossing.model_basis
         inside, outside = self._mean_matrices[block]
-        rotated = basis.T @ y, basis.T @ noise
-        # Jointly over the columns of the formula and the framings.
-        joint = [table.transpose(1, 0, 2).reshape(-1, y.shape[2]) for table in rotated]
-        smooth = _coloured(inside, joint[0], joint[1], prior=prior)
+
+        def joint(table: Array) -> Array:
+            # Jointly over the columns of the formula and the framings.
+            rotated = basis.T @ table
+            return np.asarray(rotated.transpose(1, 0, 2).reshape(-1, table.shape[2]))
+
+        smooth = _coloured(inside, joint(y), None if noise is None else joint(noise), prior=prior)
         out = basis @ smooth.reshape(basis.shape[1], -1, y.shape[2]).transpose(1, 0, 2)
         for subspace, matrices in zip(self.crossing.space.subspaces, outside, strict=True):
-            here = [(subspace.basis.T @ table).reshape(len(y), -1) for table in (y, noise)]
-            smooth = _coloured(matrices, here[0], here[1], prior=prior)
+            side = subspace.basis.T
+            here = (side @ y).reshape(len(y), -1)
+            beside = None if noise is None else (side @ noise).reshape(len(y), -1)
+            smooth = _coloured(matrices, here, beside, prior=prior)
             out += subspace.basis @ smooth.reshape(len(y), subspace.size, y.shape[2])
         return np.asarray(out)
 
@@ -216,33 +252,33 @@ class Smoother:
         self, axis: Axis, constant: Array | float, subspace: Subspace | None = None
     ) -> _Matrices:
         parts = component_covariances(self.components, self.v[None], axis, subspace)
-        residual = parts["residual"][0]
         total = np.sum(list(parts.values()), axis=0)[0] + constant
-        gain = np.eye(len(total)) - np.linalg.solve(total, residual).T
-        return gain, symmetric_root(gain @ residual), symmetric_root(total - residual)
+        return _Matrices(total, parts["residual"][0])
 
-    def _prompts(self, y: Array, noise: Array, *, prior: bool) -> Array:
+    def _prompts(self, y: Array, noise: Array | None, *, prior: bool) -> Array:
         """Smooth what a prompt adds for all models, about its framing's mean; (prompt, word)."""
         words = self.crossing.word_basis
         out = np.empty_like(y)
         for f in range(len(self.crossing.framings)):
             group = self.crossing.prompts_of(f)
-            y_axis, y_rest = split_words(_centred(y[group], 0), words)
-            e_axis, e_rest = split_words(_centred(noise[group], 0), words)
             gain, sd = self._shrinkage(f, (REST,), shared=True, prior=prior)
-            rest = gain * y_rest + sd * e_rest
-            gain, sd = self._shrinkage(f, self.crossing.axes, shared=True, prior=prior)
-            out[group] = rest + (gain * y_axis + sd * e_axis) @ words.T
+            gain_axis, sd_axis = self._shrinkage(f, self.crossing.axes, shared=True, prior=prior)
+            here = _scaled(_centred(y[group], 0), words, gain, gain_axis)
+            if noise is not None:
+                here += _scaled(_centred(noise[group], 0), words, sd, sd_axis)
+            out[group] = here
         return out
 
-    def _model_prompts(self, y: Array, noise: Array, *, prior: bool) -> Array:
+    def _model_prompts(self, y: Array, noise: Array | None, *, prior: bool) -> Array:
         """Smooth what is a model's own on a prompt and category axis; (model, prompt, axis)."""
         out = np.empty_like(y)
         for f in range(len(self.crossing.framings)):
             group = self.crossing.prompts_of(f)
             gain, sd = self._shrinkage(f, self.crossing.axes, shared=False, prior=prior)
-            y_own = _centred(_centred(y[:, group], 1), 0)
-            out[:, group] = gain * y_own + sd * _centred(_centred(noise[:, group], 1), 0)
+            here = gain * _centred(_centred(y[:, group], 1), 0)
+            if noise is not None:
+                here += sd * _centred(_centred(noise[:, group], 1), 0)
+            out[:, group] = here
         return out
 
     def _shrinkage(
@@ -263,58 +299,22 @@ class Smoother:
         )
 
 
-def _coloured(matrices: _Matrices, y: Array, noise: Array, *, prior: bool) -> Array:
+def _coloured(matrices: _Matrices, y: Array, noise: Array | None, *, prior: bool) -> Array:
     """Smooth ``y`` and add ``noise``; or colour ``y`` as the prior. Both (joint framing, unit)."""
-    gain, root, prior_root = matrices
-    return np.asarray(prior_root @ y if prior else gain @ y + root @ noise)
+    if prior:
+        return np.asarray(matrices.prior_root @ y)
+    smooth = matrices.gain @ y
+    return np.asarray(smooth if noise is None else smooth + matrices.root @ noise)
+
+
+def _scaled(y: Array, words: Array, rest: Array, on_axes: Array) -> Array:
+    """Multiply what lies off the axes by ``rest`` and what lies on each by ``on_axes``."""
+    axes = y @ words
+    y -= y.mean(axis=1, keepdims=True)
+    y *= rest
+    y += (axes * (on_axes - rest)) @ words.T
+    return y
 
 
 def _centred(table: Array, side: int) -> Array:
     return np.asarray(table - table.mean(axis=side, keepdims=True))
-
-
-@numba.njit(cache=True, nogil=True)
-def accumulate(  # type: ignore[no-untyped-def]
-    cells,
-    values,
-    framing,
-    word_basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-    level,
-):  # pragma: no cover - compiled
-    """Add ``values`` at ``cells`` (cell, 3) to the margins, in place."""
-    for i in range(len(cells)):
-        m, p, w = cells[i, 0], cells[i, 1], cells[i, 2]
-        mean[framing[p], m, w] += values[i] * per_prompt[framing[p]]
-        prompt_word[p, w] += values[i] * per_model
-        for j in range(word_basis.shape[1]):
-            axis[m, p, j] += values[i] * word_basis[w, j]
-        level[m, p] += values[i]
-
-
-@numba.njit(cache=True, nogil=True)
-def read_cells(  # type: ignore[no-untyped-def]
-    cells,
-    framing,
-    word_basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-    level,
-):  # pragma: no cover - compiled
-    """Value of a smooth at ``cells``, shape (cell,)."""
-    out = np.empty(len(cells))
-    for i in range(len(cells)):
-        m, p, w = cells[i, 0], cells[i, 1], cells[i, 2]
-        f = framing[p]
-        value = level[m, p] + mean[f, m, w] * per_prompt[f] + prompt_word[p, w] * per_model
-        for j in range(word_basis.shape[1]):
-            value += axis[m, p, j] * word_basis[w, j]
-        out[i] = value
-    return out

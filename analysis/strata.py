@@ -96,16 +96,17 @@ def make_tables(crossing: Crossing, y: Array) -> Tables:
     n_models = crossing.shape[0]
     groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
     return Tables(
-        mean=np.stack([y[:, g].sum(axis=1) / np.sqrt(len(g)) for g in groups]),
+        # Model by model: a copy of all prompts of a framing would be half the cube.
+        mean=np.array([[one[g].sum(axis=0) / np.sqrt(len(g)) for one in y] for g in groups]),
         prompt_word=y.sum(axis=0) / np.sqrt(n_models),
         axis=y @ crossing.word_basis,
-        ss=np.array([_square_sum(y[:, g]) for g in groups]),
+        ss=np.array([sum(_square_sum(one[g]) for one in y) for g in groups]),
     )
 
 
 def _square_sum(y: Array) -> float:
     level = y.mean(axis=-1)
-    return float(np.einsum("mpw,mpw->", y, y) - y.shape[-1] * np.einsum("mp,mp->", level, level))
+    return float(np.vdot(y, y) - y.shape[-1] * (level @ level))
 
 
 def coefficient_prior(

@@ -292,14 +292,20 @@ def _fit_hierarchical(
     from valuebias.analysis.ablation_notes import plain_fit_notes
     from valuebias.analysis.consequences import consequences
     from valuebias.analysis.contrasts import category_contrasts
-    from valuebias.analysis.hierarchical import Model, Settings, make_problem, sample
+    from valuebias.analysis.hierarchical import (
+        Model,
+        Settings,
+        in_lexicon,
+        make_problem,
+        sample,
+    )
     from valuebias.analysis.notes import as_records
     from valuebias.analysis.priors import as_prior
     from valuebias.analysis.reading import reading_notes
     from valuebias.progress import progress_bar
     from valuebias.provenance import record
 
-    data = _lexicon_only(validate(dataset))
+    data = in_lexicon(validate(dataset))
     if options["formula"] is None:
         several = len(np.unique(data["family"].to_numpy())) > 1
         options = options | {"formula": "~ family" if several else "~ 1"}
@@ -343,9 +349,3 @@ def _misfits(
     coefficient = groups["posterior"]["coefficient"].to_numpy()
     sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
     return structure_notes(structure, sd, np.random.default_rng([seed, 8]))
-
-
-def _lexicon_only(dataset: xr.Dataset) -> xr.Dataset:
-    """Drop the words outside the lexicon: no category, nothing to compare."""
-    inside = dataset["membership"].any("category")
-    return dataset.isel(response=np.flatnonzero(inside.to_numpy()))

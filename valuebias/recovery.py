@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -266,22 +267,23 @@ class Recovery:
         """Make the smoother at one draw of the variances."""
         return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
 
-    def completed_cubes(self, n: int) -> tuple[list[Array], NDArray[np.intp]]:
-        """Complete the outcome for up to ``n`` spaced draws, and say which draws."""
+    def completed_cubes(self, n: int) -> tuple[Iterator[Array], NDArray[np.intp]]:
+        """Complete the outcome for up to ``n`` spaced draws, one by one, and say which draws."""
         crossing = self.problem.crossing
         if "completion" not in self.tree.children:
             chosen = self.spaced(n)
-            return [crossing.y] * len(chosen), chosen
+            return itertools.repeat(crossing.y, len(chosen)), chosen
         completion = self.tree["completion"]
         kept = completion["kept"].to_numpy()
         some = np.unique(np.linspace(0, len(kept) - 1, min(n, len(kept))).astype(np.intp))
         cells = tuple(completion["cell"].to_numpy().T)
-        cubes = []
-        for values in completion["value"].to_numpy()[some]:
+
+        def complete(values: Array) -> Array:
             cube = crossing.y.copy()
             cube[cells] = values
-            cubes.append(cube)
-        return cubes, kept[some]
+            return cube
+
+        return map(complete, completion["value"].to_numpy()[some]), kept[some]
 
 
 def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:

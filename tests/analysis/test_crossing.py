@@ -73,7 +73,7 @@ def test_the_models_basis_is_orthonormal_with_a_constant_first() -> None:
     ("given", "said"),
     [
         ({"words": ("x",) * 7}, "has 1 category"),
-        ({"words": ("x", "y", "x")}, "3 scored words for 2 categories are too few"),
+        ({"words": ("x", "y")}, "2 scored words for 2 categories are too few"),
         ({"words": ("xy", "xy", "z", "z", "z", "z")}, r"\['x', 'y'\] cannot be told apart"),
         ({"cube": np.zeros((4, 3, 7))}, "does not vary over words"),
         ({"cube": np.full((4, 3, 7), 2.5)}, "does not vary over words"),

@@ -7,11 +7,15 @@ import pytest
 from dense import Dense, Theta, make_problem
 from scipy import linalg, special, stats
 
+from valuebias.analysis.completion import Completion
+from valuebias.analysis.hamiltonian import Hamiltonian
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.incomplete import CompletedDraws, sample_incomplete
+from valuebias.analysis.incomplete import CompletedDraws, Sampler, sample_incomplete
 from valuebias.analysis.sampling import sample_nuts
+from valuebias.analysis.smoother import Smoother
 
 SCATTERED = [(0, 0, 1), (1, 3, 2), (2, 2, 4), (4, 1, 5), (3, 2, 2), (0, 3, 0), (2, 2, 0), (1, 1, 5)]
+MOST = [(m, p, w) for m in range(5) for p in range(4) for w in range(6) if (m + 2 * p + w) % 3]
 WHOLE = [(1, slice(None), 3), (3, 2, slice(None)), (0, 0, 1)]
 SMALL = {"framing": ("positive",) * 4, "words": ("x", "x", "xy", "y", "y", "y"), "seed": 3}
 
@@ -36,18 +40,7 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
     draws = run(problem).variances.sd[..., 0]
     flat = np.log(draws.reshape(-1, draws.shape[-1]))
 
-    # The draws, spread by wide ts, as proposal; were they wrong, the weights would put it right.
-    rng = np.random.default_rng(41)
-    centres = flat[rng.choice(len(flat), 500, replace=False)]
-    kernel = stats.multivariate_t(np.zeros(flat.shape[1]), 0.5 * np.cov(flat.T), df=8, seed=rng)
-    x = centres[rng.integers(500, size=2500)] + kernel.rvs(2500)
-    log_proposal = special.logsumexp(kernel.logpdf(x[:, None] - centres), axis=1)
-    scales = problem.posterior(problem.strata).scales
-    parts = projected_components(problem)
-    target = np.array([observed_log_posterior(parts, row, scales) for row in x])
-    log_weight = target - log_proposal
-    weight = np.exp(log_weight - log_weight.max())
-    weight /= weight.sum()
+    x, weight = weighted_points(problem, flat, n=2500)
     ess = 1 / (weight**2).sum()
     assert ess > 250, ess
 
@@ -56,6 +49,55 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
     # Both sides' Monte-Carlo error, for some 300 effective draws on ours.
     assert np.abs((flat.mean(axis=0) - mean) / sd).max() < 4.5 * np.sqrt(1 / ess + 1 / 300)
     assert np.abs(np.log(flat.std(axis=0) / sd)).max() < 0.25
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["over the cube", "given the observed cells"])
+@pytest.mark.parametrize("gaps", [SCATTERED, WHOLE, MOST], ids=["scattered", "whole", "most"])
+def test_an_iteration_leaves_the_posterior_as_it_is(gaps, exact) -> None:
+    """From points that have the posterior, by the dense density, it must lead to such points."""
+    problem = make_problem(**SMALL, missing=gaps)
+    flat = np.log(run(problem, draws=250).variances.sd[..., 0].reshape(500, -1))
+    x, weight = weighted_points(problem, flat, n=1500)
+    assert 1 / (weight**2).sum() > 150
+    sampler = Sampler(
+        problem.crossing, problem.components, problem.posterior, problem.coefficient_scales
+    )
+    rng = np.random.default_rng(8)
+    state = Completion(sampler.gaps)
+    kernel = None
+    after = np.empty_like(x)
+    for i, start in enumerate(x):
+        # The missing cells have their distribution given the start, too.
+        sampler.exact = True
+        v = problem.components.variances(*sampler.posterior.constrain(start))
+        scales = problem.coefficient_scales
+        state.redraw_exactly(Smoother(problem.crossing, problem.components, scales, v), rng)
+        sampler.exact = exact
+        point, target = sampler.impute(state, start, rng)
+        kernel = kernel or Hamiltonian.at_mode(target, point)
+        after[i], _, _ = sampler.move(kernel, target, point, rng)
+    assert (after != x).any(axis=0).all()
+    for change in (after - x, after**2 - x**2, (after < -2.0) * 1.0 - (x < -2.0)):
+        error = np.sqrt((weight**2) @ change**2)
+        assert (np.abs(weight @ change) < 4.2 * error + 1e-12).all()
+
+
+def weighted_points(problem: Problem, flat: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights that have the posterior of the log SDs, whatever the draws ``flat`` have.
+
+    The draws, spread by wide ts, as proposal; were they wrong, the weights would put it right.
+    """
+    rng = np.random.default_rng(41)
+    centres = flat[rng.choice(len(flat), 500, replace=False)]
+    kernel = stats.multivariate_t(np.zeros(flat.shape[1]), 0.5 * np.cov(flat.T), df=8, seed=rng)
+    x = centres[rng.integers(500, size=n)] + kernel.rvs(n)
+    log_proposal = special.logsumexp(kernel.logpdf(x[:, None] - centres), axis=1)
+    scales = problem.posterior(problem.strata).scales
+    parts = projected_components(problem)
+    target = np.array([observed_log_posterior(parts, row, scales) for row in x])
+    log_weight = target - log_proposal
+    weight = np.exp(log_weight - log_weight.max())
+    return x, weight / weight.sum()
 
 
 def projected_components(problem: Problem) -> tuple[np.ndarray, ...]:

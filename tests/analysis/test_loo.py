@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dense import PAIRS, UNEVEN, Dense, make_problem, some_theta
 
-from valuebias.analysis.completion import Completion
+from valuebias.analysis.completion import Completion, Gaps
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.loo import loo
 from valuebias.analysis.smoother import Smoother
@@ -77,13 +77,13 @@ def test_missing_cells_are_averaged_over() -> None:
     crossing = problem.crossing
     theta = some_theta(problem.components, np.random.default_rng(34))
     dense, smoother = Dense(problem, theta), smoother_at(problem, theta)
-    state = Completion(crossing, np.argwhere(~crossing.observed))
+    state = Completion(Gaps(crossing))
     rng = np.random.default_rng(35)
     cubes = []
     for _ in range(150):
         state.redraw_exactly(smoother, rng)
         cube = crossing.y.copy()
-        cube[tuple(state.cells.T)] = state.missing
+        cube[~crossing.observed] = state.missing
         cubes.append(cube)
     result = loo([smoother] * len(cubes), cubes)
     pointwise = result.pointwise.to_numpy()

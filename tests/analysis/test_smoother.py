@@ -7,7 +7,7 @@ import pytest
 from dense import GROUPED, PAIRS, Dense, Theta, assert_drawn_from, make_problem, some_theta
 from scipy import linalg
 
-from valuebias.analysis.completion import Completion, sparse_margins
+from valuebias.analysis.completion import Completion, Gaps, System, sparse_margins
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.smoother import Fields, Smoother
 from valuebias.analysis.strata import make_tables
@@ -23,7 +23,9 @@ COMPLETE = {
 }
 ALL = slice(None)
 SCATTERED = [(0, 0, 1), (1, 3, 2), (2, 5, 4), (4, 1, 8), (3, 2, 2), (0, 4, 6), (2, 2, 0)]
+SPARSE = [tuple(cell) for cell in np.argwhere(np.random.default_rng(27).random((5, 6, 9)) < 0.8)]
 GAPS = {
+    "four fifths of all": SPARSE,
     "scattered": SCATTERED,
     "a word one model never scored": [(1, ALL, 3), *SCATTERED[:3]],
     "a word nobody scored on one prompt": [(ALL, 2, 5), *SCATTERED[:3]],
@@ -143,9 +145,8 @@ def missing_given_observed(problem: Problem, dense: Dense) -> tuple[np.ndarray, 
 def gaps(request: pytest.FixtureRequest):
     case = PAIRED if request.param == "of pairs" else {}
     problem, _, smoother, dense = setting(missing=GAPS[request.param], **case)
-    cells = np.argwhere(~problem.crossing.observed)
     rng = np.random.default_rng(26)
-    state = Completion(problem.crossing, cells)
+    state = Completion(Gaps(problem.crossing))
     exact, gibbs = [], []
     for _ in range(500):
         state.redraw_exactly(smoother, rng)
@@ -167,11 +168,25 @@ def test_a_gibbs_step_leaves_that_distribution_alone(gaps) -> None:
     assert_drawn_from(gibbs @ keep, mean, covariance)
 
 
+@pytest.mark.parametrize("name", GAPS)
+def test_the_mean_given_the_observed_cells_is_that_of_the_dense_normal(name: str) -> None:
+    case = PAIRED if name == "of pairs" else {}
+    problem, _, smoother, dense = setting(missing=GAPS[name], **case)
+    gaps, no_noise = Gaps(problem.crossing), np.zeros(len(problem.crossing.framings))
+    system = System(gaps, smoother)
+    effects = system.mean(system.gather(Fields.zeros(problem.crossing), gaps.y), error=1e-12)
+    effects.level, _ = gaps.left_by(effects)
+    state = Completion(gaps)
+    state.fill(effects, no_noise, np.random.default_rng(0))
+    keep, mean, _ = missing_given_observed(problem, dense)
+    np.testing.assert_allclose(keep.T @ state.missing, mean, atol=1e-4 * np.abs(mean).max())
+
+
 @pytest.mark.once
 def test_the_margins_are_kept_in_step_with_the_cells(gaps) -> None:
     problem, state, *_ = gaps
     cube = problem.crossing.y.copy()
-    cube[tuple(state.cells.T)] = state.missing
+    cube[~problem.crossing.observed] = state.missing
     tables = make_tables(problem.crossing, cube)
     for name in ("mean", "prompt_word", "axis", "ss"):
         np.testing.assert_allclose(

@@ -101,7 +101,7 @@ def put(place: Any, value: float) -> Callable[[np.ndarray], None]:
         (lambda ds: ds.drop_vars("framing"), "'framing' is missing"),
         (lambda ds: ds.isel(model=slice(0, 3)), "have family = 'A', so nothing can be compared"),
         (lambda ds: ds.isel(category=[0]), "1 categor"),
-        (lambda ds: ds.isel(response=[0, 9, 10]), "3 scored words for 2 categories are too few"),
+        (lambda ds: ds.isel(response=[0, 10]), "2 scored words for 2 categories are too few"),
         (lambda ds: ds.isel(model=[0, 1, 2, 3, 4, 5, 0]), "occurs 2 times"),
         (lambda ds: scored(ds, put(0, np.nan)), "'simulated/a-1' has no score at all"),
         (lambda ds: scored(ds, put(0, 1.0)), "the same score, 1.0"),
