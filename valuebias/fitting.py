@@ -348,4 +348,6 @@ def _misfits(
 def _lexicon_only(dataset: xr.Dataset) -> xr.Dataset:
     """Drop the words outside the lexicon: no category, nothing to compare."""
     inside = dataset["membership"].any("category")
+    if not inside.any():
+        return dataset  # refused where outcomes are made, with the number of its words
     return dataset.isel(response=np.flatnonzero(inside.to_numpy()))

@@ -26,7 +26,7 @@ _VERDICTS = {
 }
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
-_LEAST_MOVE = 0.01
+LEAST_MOVE = 0.01
 # What the formula may name of what differs between families, and what that adjusts for.
 _ADJUSTED = {"source": "data", "n_params": "size"}
 _LEAN = {
@@ -218,7 +218,7 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
     for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
         # A verdict at its threshold may change by the draws' own error.
-        moved = abs(row["p_direction"] - own["p_direction"]) >= _LEAST_MOVE
+        moved = abs(row["p_direction"] - own["p_direction"]) >= LEAST_MOVE
         if (other == verdict or not moved) and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,8 +69,9 @@ def check_place(path: Path | None, *, suffixes: Collection[str] | None = None) -
         return
     if suffixes is not None and path.suffix.lower() not in suffixes:
         raise ValueBiasError(
-            f"{str(path)!r} ends in {path.suffix!r}, which names no format here. "
-            f"{did_you_mean(path.suffix, suffixes)}"
+            f"{str(path)!r} ends in {path.suffix!r}, which names no format here. Known: "
+            f"{', '.join(repr(suffix) for suffix in suffixes if suffix)}"
+            f"{' and a folder, without any' if '' in suffixes else ''}."
         )
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
