@@ -126,7 +126,6 @@ def _answer(fit: Fit, row: pd.Series, draws: float) -> str:
     units = describe(fit.spec["outcome"]).unit
     first, _, second = row["category"].partition(" − ")
     over = f"{first} over {second}" if second != "others" else f"{first} over the other categories"
-    more = row["mean"] > 0
     estimate = (
         f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
     ).replace("-", "−")
@@ -139,11 +138,17 @@ def _answer(fit: Fit, row: pd.Series, draws: float) -> str:
     )
     group, a, b = _compared(row)
     if group:
-        noun = f"Models of the {a} {group}" if group == "family" else f"Models with {group} {a}"
+        noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
+        more = "more" if row["mean"] > 0 else "less"
+        # No sharper than the verdict: at a probability of one half there is no direction to name.
+        claim = {
+            LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
+            SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
+            OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
+        }[verdict_of(row["p_direction"])]
         return (
-            f"{noun} value {over} {'more' if more else 'less'} than those of {b}: the difference "
-            f"in {_LEAN[row['framing']]} is estimated at {estimate}. {chance}"
-            f"{_caveat(fit, group, a, b)}"
+            f"{claim}: the difference in {_LEAN[row['framing']]} is estimated at {estimate}. "
+            f"{chance}{_caveat(fit, group, a, b)}"
         )
     return (
         f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) is "
