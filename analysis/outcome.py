@@ -308,8 +308,9 @@ def _lexicon_scores(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
         inside = data["membership"].any("category").to_numpy()
         if not inside.any():
             raise ValueBiasError(
-                f"None of the {inside.size} words is in the lexicon, so there is nothing to rank. "
-                "Check that the dataset was built with the lexicon that belongs to its words."
+                f"None of the {data.sizes['response']} words is in a category, so there is nothing "
+                "to compare. Give the lexicon that says of which they are: lexicon= of "
+                "valuebias.score, read_scores or schema.build."
             )
         score = data["score"] if inside.all() else data["score"].isel(response=inside)
     elif isinstance(data, xr.DataArray):

@@ -26,7 +26,7 @@ _VERDICTS = {
 }
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
-_LEAST_MOVE = 0.01
+LEAST_MOVE = 0.01
 # What the formula may name of what differs between families, and what that adjusts for.
 _ADJUSTED = {"source": "data", "n_params": "size"}
 _LEAN = {
@@ -126,7 +126,6 @@ def _answer(fit: Fit, row: pd.Series, draws: float) -> str:
     units = describe(fit.spec["outcome"]).unit
     first, _, second = row["category"].partition(" − ")
     over = f"{first} over {second}" if second != "others" else f"{first} over the other categories"
-    more = row["mean"] > 0
     estimate = (
         f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
     ).replace("-", "−")
@@ -139,11 +138,17 @@ def _answer(fit: Fit, row: pd.Series, draws: float) -> str:
     )
     group, a, b = _compared(row)
     if group:
-        noun = f"Models of the {a} {group}" if group == "family" else f"Models with {group} {a}"
+        noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
+        more = "more" if row["mean"] > 0 else "less"
+        # No sharper than the verdict: at a probability of one half there is no direction to name.
+        claim = {
+            LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
+            SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
+            OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
+        }[verdict_of(row["p_direction"])]
         return (
-            f"{noun} value {over} {'more' if more else 'less'} than those of {b}: the difference "
-            f"in {_LEAN[row['framing']]} is estimated at {estimate}. {chance}"
-            f"{_caveat(fit, group, a, b)}"
+            f"{claim}: the difference in {_LEAN[row['framing']]} is estimated at {estimate}. "
+            f"{chance}{_caveat(fit, group, a, b)}"
         )
     return (
         f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) is "
@@ -218,7 +223,7 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
     for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
         # A verdict at its threshold may change by the draws' own error.
-        moved = abs(row["p_direction"] - own["p_direction"]) >= _LEAST_MOVE
+        moved = abs(row["p_direction"] - own["p_direction"]) >= LEAST_MOVE
         if (other == verdict or not moved) and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""

@@ -15,7 +15,7 @@ from valuebias.analysis.held_out import combination_given_all, make_model_tables
 from valuebias.analysis.mixtures import Mixture
 from valuebias.analysis.precision import precision_at
 from valuebias.analysis.units import Unit, base_units, model_units
-from valuebias.headline import verdict_of
+from valuebias.headline import LEAST_MOVE, verdict_of
 from valuebias.leaving_out import base_coordinate
 from valuebias.progress import progress_bar
 
@@ -68,7 +68,11 @@ def other_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """Give the rows whose verdict on the direction, or whose sign, is another."""
     own, rest = table.iloc[0], table.iloc[1:].dropna(subset=["mean"])
     verdict = verdict_of(own["p_direction"])
-    same = [verdict_of(p) == verdict for p in rest["p_direction"]]
+    # On either side of a limit, but no further from each other than draws of one posterior.
+    same = [
+        verdict_of(p) == verdict or abs(p - own["p_direction"]) < LEAST_MOVE
+        for p in rest["p_direction"]
+    ]
     turned = np.sign(rest["mean"].to_numpy()) != np.sign(own["mean"])
     other = ~np.array(same, dtype=bool) | turned
     return rest.iloc[np.flatnonzero(other)]

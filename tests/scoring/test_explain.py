@@ -99,6 +99,14 @@ def test_as_text(folders: dict[str, Path], prompts: Any) -> None:
     assert "&lt;b&gt;" in told._repr_html_()
 
 
+def test_a_family_that_was_guessed_is_said(folders: dict[str, Path], prompts: Any) -> None:
+    guessed = Model(str(folders["reward"]), name="guessed")
+    named = Model(str(folders["reward"]), name="named", family="Ours")
+    told = valuebias.explain([guessed, named], prompts=prompts, lexicon=["x"], backend=NaiveBackend)
+    (note,) = [note for note in told.notes if "family" in note]
+    assert note.startswith("'guessed': its family is taken for 'Llama', because its model type is")
+
+
 def test_options_of_the_backend_are_used(folders: dict[str, Path], prompts: Any) -> None:
     asked: dict[str, Any] = {"prompts": prompts, "lexicon": ["love", "power"]}
     own = valuebias.explain(str(folders["reward"]), backend=TorchBackend(budget=30), **asked)

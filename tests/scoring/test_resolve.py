@@ -150,11 +150,15 @@ def test_labels_are_counted_in_the_weights_where_the_configuration_is_silent(rm:
     assert reward(rm).facts.labels == ("LABEL_0",)
 
 
-def test_a_missing_head_is_noticed_before_anything_is_loaded(made: dict[str, Path]) -> None:
+def test_a_missing_head_is_noticed_before_anything_is_loaded(
+    made: dict[str, Path], rm: Path
+) -> None:
     with pytest.raises(ValueBiasError, match=r"no classification head .*kind='logprob'"):
         reward(made["lm"])
+    config = json.loads((rm / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
+    (rm / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueBiasError, match=r"no language-model head .*kind='reward'"):
-        resolve(Model(str(made["rm"])), kind="logprob")
+        resolve(Model(str(rm)), kind="logprob")
     assert reward(made["lm"], head=abs).source.kind == "reward"
 
 
@@ -275,6 +279,14 @@ def test_a_model_that_cannot_be_used_is_refused(
 def test_an_encoder_has_no_log_probs(rm: Path, config: dict[str, Any], said: str) -> None:
     (rm / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueBiasError, match=said):
+        resolve(Model(str(rm)), kind="logprob")
+
+
+def test_a_reward_model_has_no_log_probs(rm: Path) -> None:
+    # With the input's embeddings for a head it would give some.
+    config = json.loads((rm / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (rm / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueBiasError, match=r"'rm' is a reward model \(.*\): it was not trained"):
         resolve(Model(str(rm)), kind="logprob")
 
 
@@ -449,9 +461,7 @@ def test_a_model_of_the_hub_is_downloaded_once_and_no_more_than_is_needed(
         pinned = {"source": "org/rm", "revision": commit}
         again = ask(tmp_path, url, {"source": "org/rm"}, pinned, {**pinned, "download": False})
         assert len([line for line in log[asked:] if "/org/" in line]) == 0
-        sharded, gguf = ask(
-            tmp_path, url, {"source": "org/sharded"}, {"source": "org/gguf", "kind": "logprob"}
-        )
+        sharded, gguf = ask(tmp_path, url, {"source": "org/sharded"}, {"source": "org/gguf"})
         fetched = [line for line in log if line.startswith("GET")]
     assert again == [first] * 3
     folder, sha256, found_commit, tokenizer = first

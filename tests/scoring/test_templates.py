@@ -228,6 +228,13 @@ def test_a_template_that_loses_or_changes_what_it_is_given_is_refused(
         chat(USER, "{% if messages[-1]['role'] == 'assistant' %}<|user|>\n<|end|>\n{% endif %}"),
         chat(USER, "{% if messages[-1]['role'] == 'assistant' %}<|assistant|>\n{% endif %}" + OPEN),
         by_role("USER: {{ m['content'] }}\n", "BOT: {{ m['content'] }}</s>\n", "BOT:"),
+        # Turns that no word marks, and one of a role that has not spoken.
+        by_role(">> {{ m['content'] }}\n", "<< {{ m['content'] }}\n", ">> "),
+        by_role("[[{{ m['content'] }}]]", "(({{ m['content'] }}))", "[["),
+        by_role("- {{ m['content'] }}\n", "+ {{ m['content'] }}</s>\n", "+ "),
+        chat("{{ loop.index }}. {{ m['content'] }}\n", "{{ messages | length + 1 }}. "),
+        chat(USER, "<|system|>\n"),
+        by_role("USER: {{ m['content'] }}\n", "BOT: {{ m['content'] }}</s>\n", "System: "),
     ],
 )
 def test_a_reward_is_not_read_after_an_empty_turn(folders: dict[str, Path], template: str) -> None:
@@ -249,6 +256,18 @@ def test_a_reward_is_not_read_after_an_empty_turn(folders: dict[str, Path], temp
             "<|start|>assistant: {{ m['content'] }}{{ '<|return|>' if loop.last else '<|stop|>' }}",
         ),
         by_role("Q: <q>{{ m['content'] }}</q>\n", "A: <a>{{ m['content'] }}</a>\n", ""),
+        # Closing words that name a role, separators that also end, and quotes.
+        chat(
+            "<{{ m['role'] }}>{{ m['content'] }}"
+            "{% if loop.last %}</{{ m['role'] }}>{% else %}\n{% endif %}",
+            "",
+        ),
+        chat(USER, "(end of assistant turn)"),
+        by_role("User: {{ m['content'] }}\n", "Assistant: {{ m['content'] }}\n", "Rate the AI: "),
+        chat("{{ m['content'] }}\n---\n", ""),
+        "A chat.\n---\n" + chat("{{ m['content'] }}\n---\n", ""),
+        chat("“{{ m['content'] }}” ", ""),
+        chat("'{{ m['content'] }}' ", ""),
     ],
 )
 def test_what_ends_a_turn_is_not_taken_for_another(folders: dict[str, Path], template: str) -> None:

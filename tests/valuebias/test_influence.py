@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import valuebias
+from valuebias.influence import other_verdicts
 from valuebias.report.content import number
 from valuebias.report.material import why_no_influence
 from valuebias.simulate import simulate
@@ -116,6 +118,12 @@ def test_the_report_names_the_most_influential(fit: valuebias.Fit, tmp_path) -> 
         assert f"Of the {row['unit']}s, {row['name']} moves the estimate most" in section
         assert f"by {number(1)(abs(row['shift']))} of its posterior SD" in section
     assert section.count("\n| ") == 12 + 2
+
+
+def test_a_verdict_at_its_limit_is_no_other() -> None:
+    # 0.898 and 0.907 lie on either side of 0.9, and differ as two seeds do.
+    table = pd.DataFrame({"mean": [0.1, 0.1, 0.1, -0.1], "p_direction": [0.898, 0.907, 0.93, 0.55]})
+    assert other_verdicts(table).index.tolist() == [2, 3]
 
 
 def test_the_report_says_where_it_takes_too_long() -> None:

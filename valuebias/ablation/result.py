@@ -27,8 +27,8 @@ class AblationFit(Estimates):
     """A fitted ablation; made by :func:`valuebias.fit_ablation`, not by hand.
 
     Every gap is a difference of two families' leans in units of the outcome, and unless a step is
-    named it is at the end of training. Leans are signed by framing, half the lean under positive
-    prompts less the lean under negative ones, until :meth:`under` asks for one framing.
+    named it is at the end of training. Leans are signed by framing, the lean under positive prompts
+    less the lean under negative ones, halved, until :meth:`under` asks for one framing.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from valuebias.atomic import probe
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,8 +75,9 @@ def check_place(
         return
     if suffixes is not None and path.suffix.lower() not in suffixes:
         raise ValueBiasError(
-            f"{str(path)!r} ends in {path.suffix!r}, which names no format here. "
-            f"{did_you_mean(path.suffix, suffixes)}"
+            f"{str(path)!r} ends in {path.suffix!r}, which names no format here. Known: "
+            f"{', '.join(repr(suffix) for suffix in suffixes if suffix)}"
+            f"{' and a folder, without any' if '' in suffixes else ''}."
         )
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():

@@ -143,8 +143,8 @@ def _reading(made: AblationMaterial) -> tuple[str, ...]:
     first, _, second = fit.curves.category.partition(" − ")
     other = second if second != "others" else "the other categories"
     names = {
-        "signed by framing": " Signed by framing means half the lean under positive prompts less "
-        "the lean under negative ones, where a high score means disliking.",
+        "signed by framing": " Signed by framing means the lean under positive prompts less the "
+        "lean under negative ones, halved: of these a high score means disliking.",
         "positive prompts": " Here it is the lean under positive prompts alone, which a habit of "
         "scoring some words high is part of.",
         "negative prompts": " Here it is the lean under negative prompts alone: positive where the "

@@ -82,7 +82,10 @@ def _on_the_verdict(others: pd.DataFrame, tried: int) -> str:
     if not tried:
         return ""
     if others.empty:
-        return "Whichever is left out, the verdict on the direction stays."
+        return (
+            "Whichever is left out, the verdict on the direction stays, give or take a hundredth "
+            "of its probability."
+        )
     named = [f"{row['unit']} {row['name']}" for _, row in others.iterrows()]
     if len(named) > 3:
         return (

@@ -144,8 +144,8 @@ def _model(fit: Fit) -> str:
     components = ", ".join(fit.problem.components.names)
     besides = f"{_shared(fit)}{_spread(fit)}{_covariates(fit)}"
     signed = (
-        "The lean signed by framing is half the lean under positive prompts less the lean under "
-        "negative ones. "
+        "The lean signed by framing is the lean under positive prompts less the lean under "
+        "negative ones, halved. "
         if len(framings) == 2
         else f"All prompts are of {framings[0]} framing"
         f"{'' if framings[0] == 'positive' else ', and the sign of the lean is turned'}. "

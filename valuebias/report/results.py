@@ -29,8 +29,8 @@ __all__ = [
 
 _FRAMED = {
     "signed": "Signed by framing means that liking counts with its sign turned under negative "
-    "prompts (“the worst thing”), where a high reward means disliking: half the lean under "
-    "positive prompts less the lean under negative ones.",
+    "prompts (“the worst thing”), where a high reward means disliking: the lean under "
+    "positive prompts less the lean under negative ones, halved.",
     "positive": "All prompts here are positive (“the best thing”), so that a preference cannot be "
     "told from a habit of scoring some words high: negative prompts would tell.",
     TURNED: "All prompts here are negative (“the worst thing”), where a high reward means "

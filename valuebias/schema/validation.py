@@ -53,7 +53,8 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     True
     """
     if not isinstance(ds, xr.Dataset):
-        found = f"the text {shown(ds)}" if isinstance(ds, str) else type(ds).__name__
+        given: object = ds
+        found = f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
         raise ValueBiasError(
             f"Expected an xarray.Dataset, found {found}. Make one with valuebias.read(path), "
             "valuebias.read_scores(...) or valuebias.schema.build(...); "

@@ -39,6 +39,7 @@ _TOKENS = ("bos_token", "eos_token")
 _ASKED = "zqPrompt Zq"
 _ANSWERS = ("zqAnswer Zq", "Other 7y")
 _SHOWN = 60
+_ROLES = "system|developer|user|human|assistant|model|bot|ai|gpt|tool|function|ipython|observation"
 
 
 class _Frame(NamedTuple):
@@ -68,7 +69,7 @@ class ChatTemplate:
     ------
     ValueBiasError
         If the template asks for a token that the tokenizer does not have. Every method, if the
-        template cannot be rendered, or leaves out, changes or repeats what it is given.
+        template cannot be rendered, leaves out or changes what it is given, or repeats the answer.
     """
 
     bos = False
@@ -275,20 +276,24 @@ class ChatTemplate:
         self._ended.add(roles)
 
     def _opens_another(self, turns: Chat, before: str, after: str, between: str) -> bool:
-        """Say whether what follows the last answer has the marks of the user's or another turn."""
+        """Say whether what follows the last answer opens the user's or another turn."""
         first, last = (turn["content"] for turn in (turns[0], turns[-1]))
-        ends, goes_on = self._marks(after), self._marks(between)
-        user = set(self._marks(before.split(first)[0])) & set(goes_on)
-        if user and after.strip().endswith(between.strip()):
+        asks, answers = before.split(first)[0], before.split(last)[-1]
+        bare = [self._bare(text).strip() for text in (asks, answers, after, between)]
+        # What stands before the user's turn stands behind the answer, and is no mere separator.
+        shared = _shared(bare[0][::-1], bare[3][::-1]).strip()
+        words = set(re.findall(r"\w+", bare[0])) & set(re.findall(r"\w+", bare[3]))
+        if bare[3] and bare[2].endswith(bare[3]) and (words or (shared and bare[1] != bare[3])):
             return True
-        extra = ends[_n_shared(ends, goes_on) :]
-        return not set(extra).isdisjoint(self._marks(before.split(last)[-1]))
+        opening = _opening(answers)
+        same = bare[1] == bare[3]
+        return opening is not None and not same and opening.search(after) is not None
 
-    def _marks(self, text: str) -> list[str]:
-        """Give the words of what a template writes, without tokens that any text may have."""
+    def _bare(self, text: str) -> str:
+        """Leave out of what a template writes the tokens that any text may have."""
         for name in (*_TOKENS, "pad_token"):
             text = text.replace(getattr(self._tokenizer, name, None) or "\n", "\n")
-        return re.findall(r"\w+", text)
+        return text
 
     def _check_tokens(self) -> None:
         """Refuse a template that writes a special token which the tokenizer does not have."""
@@ -306,6 +311,20 @@ class ChatTemplate:
                     "does not have. Give the model's own tokenizer by tokenizer=, or another "
                     "template by template=."
                 )
+
+
+def _opening(text: str) -> re.Pattern[str] | None:
+    """Make what opens a turn out of the text before an answer: of any role, if it names one."""
+    named = list(re.finditer(rf"([^\w\s]*)\b({_ROLES})\b([^\w\s]*)", text, re.IGNORECASE))
+    if not named:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return re.compile(rf"^\s*{re.escape(lines[-1])}", re.MULTILINE) if lines else None
+    # The last one: before it the user's turn may be closed.
+    start, _, end = (re.escape(part) for part in named[-1].groups())
+    # Where nothing but a line's beginning marks a role, prose may name one further on.
+    marks = (start or r"^\W*", end or r"[^\S\n]*$")
+    pattern = rf"\b({_ROLES})\b".join(marks)
+    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
 
 
 def _turns(prompt: Said) -> Chat:

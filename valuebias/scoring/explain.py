@@ -21,7 +21,7 @@ from valuebias.scoring.compute import NO_TOKENS, Job, Tokenised, pack
 from valuebias.scoring.facts import Facts
 from valuebias.scoring.plan import Kind, Plan, Words, block_shape, blocks, make_plan
 from valuebias.scoring.prepare import reading_of
-from valuebias.scoring.resolve import resolve
+from valuebias.scoring.resolve import Resolved, resolve
 from valuebias.scoring.tokenise import Tokeniser
 from valuebias.scoring.trie import Packed
 
@@ -72,9 +72,9 @@ class Explanation:
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        Of each model, the first tokens of its texts, the last token before the answer, the token at
-        which a reward is read, and what decided each; then what the estimates assume, and which
-        models no base is known of.
+        Of each model, its family where that was guessed, the first tokens of its texts, the last
+        token before the answer, the token at which a reward is read, and what decided each; then
+        what the estimates assume, and which models no base is known of.
 
     Examples
     --------
@@ -216,6 +216,8 @@ def explain(
         bases[model.name] = resolved.model.base or ""
         tokeniser = Tokeniser(resolved)
         prompt = str(plan.prompts.table["text"].iloc[0])
+        if model.family is None:
+            places.append(f"{model.name!r}: {_guessed(resolved)}")
         places.append(f"{model.name!r}: {tokeniser.start(prompt)}")
         places.append(_place(model.name, tokeniser, prompt))
         if plan.kind == "reward":
@@ -238,6 +240,15 @@ def explain(
             *_notes(plan, engine, device, speeds, given),
             *filter(None, [nothing_known(bases)]),
         ),
+    )
+
+
+def _guessed(resolved: Resolved) -> str:
+    """Say that the family, which fits compare, was guessed."""
+    return (
+        f"its family is taken for {resolved.model.family!r}, because its model type is "
+        f"{resolved.facts.model_type!r}; others build models of that type, too. Name another in a "
+        "column 'family' of the models table, or as Model(..., family='…')."
     )
 
 

@@ -114,6 +114,8 @@ def resolve(
         located.folder, located.file, trust=model.trust_remote_code, name=model.name
     )
     check_decoder(config, name=model.name, kind=kind)
+    if kind == "logprob":
+        _demand_language_model(config, model.name)
     shapes: Shapes = {}
     sha256 = ""
     if with_weights:
@@ -164,6 +166,17 @@ def resolve(
     origin = _origin(filled, located)
     filled = replace(filled, base=origin.base or None)
     return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by, rule)
+
+
+def _demand_language_model(config: Any, name: str) -> None:
+    """Refuse a reward model: with the input's embeddings for a head it would give numbers, too."""
+    architecture = str((getattr(config, "architectures", None) or [""])[0])
+    if architecture.endswith("ForSequenceClassification"):
+        raise ValueBiasError(
+            f"The model {name!r} is a reward model ({architecture}): it was not trained to give "
+            'log-probs. Score it with kind="reward", or give the language model that it was '
+            "trained from."
+        )
 
 
 def _rule(model: Model, located: Located, facts: Facts) -> Rule:
