@@ -69,7 +69,8 @@ class ChatTemplate:
     ------
     ValueBiasError
         If the template asks for a token that the tokenizer does not have. Every method, if the
-        template cannot be rendered within limits of time and length, or leaves out, changes or repeats what it is given.
+        template cannot be rendered, or not within limits of time and length, or leaves out, changes
+        or repeats what it is given.
     """
 
     bos = False

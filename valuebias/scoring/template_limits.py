@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -24,7 +24,8 @@ _WORK = 500_000_000
 """How many characters may be gone over and made; a turn of a loop counts as the whole template."""
 _LONGEST = 1_000_000
 _NUMBER = 10**10
-_WIDTH = re.compile(r"[{%][^}%]*\d{6}")
+_ARGUMENT = 1_000_000
+_WIDTH = re.compile(r"%[^a-zA-Z%]{0,20}\d{6}|\{[^{}]{0,99}\d{6}")
 _COUNTED, _BOUNDED, _JOINED = "valuebias_counted", "valuebias_bounded", "valuebias_joined"
 
 
@@ -172,7 +173,14 @@ def _environment(environment: Any, length: int) -> Any:
 
         def call(self, context: Any, called: Any, *args: Any, **kwargs: Any) -> Any:
             _step(length)
-            _check_call([getattr(called, "__self__", None), *args, *kwargs.values()])
+            # Of a text's format, the sandbox makes a function that wraps it.
+            owner = getattr(getattr(called, "__wrapped__", called), "__self__", None)
+            named = getattr(called, "__name__", "")
+            if "format" in named:
+                _check_width(owner)
+            if named == "expandtabs":
+                _demand(_size(owner) * max([n for n in args if isinstance(n, int)], default=8) / 10)
+            _check_call([owner, *args, *kwargs.values()])
             return _bounded(super().call(context, called, *args, **kwargs))
 
     def counted(items: Iterable[Any]) -> Iterator[Any]:
@@ -183,14 +191,25 @@ def _environment(environment: Any, length: int) -> Any:
     # Not optimised: that would work out what is constant before anything counts.
     made = environment.overlay(optimized=False, finalize=_written)
     made.__class__ = Watched
-    made.filters = {name: _filter(function) for name, function in environment.filters.items()}
+    made.globals = {**environment.globals, "lipsum": _no_filler}
+    made.filters = {name: _filter(name, function) for name, function in environment.filters.items()}
     made.filters |= {_COUNTED: counted, _BOUNDED: _bounded, _JOINED: _joined}
     return made
 
 
-def _filter(function: Callable[..., Any]) -> Callable[..., Any]:
+def _no_filler(*_: Any, **__: Any) -> str:
+    raise TemplateLimitError("it asks for filler text")
+
+
+def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
+        if name == "format":
+            _check_width(args[0])
+        if name == "indent":
+            _demand(
+                _size(args[0]) * max([n for n in args[1:] if isinstance(n, int)], default=4) / 10
+            )
         _check_call([*args, *kwargs.values()])
         return _bounded(function(*args, **kwargs))
 
@@ -216,12 +235,12 @@ def _size(value: Any) -> int:
     """Count the characters of a text, or of all that lists and mappings hold, up to the limit."""
     if isinstance(value, str | bytes):
         return len(value)
-    if not isinstance(value, list | tuple | Mapping):
+    if not isinstance(value, list | tuple | dict):
         return 1
     total, left = 0, [value]
     while left and total <= _TEXT:
         each = left.pop()
-        if isinstance(each, Mapping):
+        if isinstance(each, dict):
             total += len(each) + sum(len(key) for key in each if isinstance(key, str))
             left.extend(each.values())
         elif isinstance(each, list | tuple):
@@ -256,13 +275,11 @@ def _check_call(values: list[Any]) -> None:
     # Each character of one may be replaced by another.
     _demand(sizes[-1] * sizes[-2] / 10 if len(sizes) > 1 else 0)
     for value in values:
-        _check_number(value, _TEXT)
-        if isinstance(value, str):
-            _check_width(value)
+        _check_number(value, _ARGUMENT)
 
 
-def _check_width(text: str) -> None:
-    if len(text) < _LONGEST and ("{" in text or "%" in text) and _WIDTH.search(text):
+def _check_width(text: Any) -> None:
+    if isinstance(text, str) and _WIDTH.search(text):
         raise TemplateLimitError("it asks for a great width")
 
 
