@@ -237,7 +237,8 @@ def _size(value: Any) -> int:
         return len(value)
     if not isinstance(value, list | tuple | dict):
         return 1
-    total, left = 0, [value]
+    total = 0
+    left: list[Any] = [value]
     while left and total <= _TEXT:
         each = left.pop()
         if isinstance(each, dict):
