@@ -77,8 +77,10 @@ def watch(source: str) -> None:
     jinja2.TemplateSyntaxError
         If it is no template.
     """
-    from transformers.utils import chat_template_utils
+    from transformers.utils import chat_template_utils as module
 
+    # Typed as any module, since what it compiles with is replaced.
+    chat_template_utils: Any = module
     if len(source) > _LONGEST:
         raise TemplateLimitError(f"it is {len(source):,} characters long")
     if source not in _watched:
