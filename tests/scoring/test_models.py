@@ -101,11 +101,11 @@ def test_every_form_gives_the_same_models(tmp_path: Path) -> None:
         read_models(frame),
         read_models(frame.set_index("name")),
         read_models([frame.iloc[:1], expected[1]]),
-        read_models(tmp_path / "models.csv"),
-        read_models(str(tmp_path / "models.tsv")),
-        read_models(tmp_path / "list.yaml"),
-        read_models(str(tmp_path / "named.yml")),
-        read_models([tmp_path / "models.csv"]),
+        read_models(tmp_path / "models.csv", trust_remote_code=True),
+        read_models(str(tmp_path / "models.tsv"), trust_remote_code=True),
+        read_models(tmp_path / "list.yaml", trust_remote_code=True),
+        read_models(str(tmp_path / "named.yml"), trust_remote_code=True),
+        read_models([tmp_path / "models.csv"], trust_remote_code=True),
     ]
     for found in made:
         assert found == expected

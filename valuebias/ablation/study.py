@@ -15,7 +15,7 @@ import xarray as xr
 from valuebias.ablation.preferences import Preferences, check_disjoint, preferences
 from valuebias.ablation.settings import as_settings
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.scoring.models import Model, read_models
+from valuebias.scoring.models import Model, demand_no_code, read_models
 from valuebias.tables import read_yaml
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class Study:
         if not given.
     prompts, lexicon : str, path, or what :func:`valuebias.score` takes
         What the trained models score.
+    trust_remote_code : bool, default False
+        Whether `bases`, where it is a file, may ask for the code that comes with a model to be run,
+        as :func:`valuebias.read_models` takes it.
 
     Raises
     ------
@@ -88,6 +91,7 @@ class Study:
     penalty: float | None = None
     prompts: Any = "superlatives"
     lexicon: Any = None
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers; what is read from files is checked when it is read."""
@@ -118,13 +122,16 @@ class Study:
             object.__setattr__(self, "training", as_settings(self.training))
 
     @classmethod
-    def read(cls, path: str | PathLike[str]) -> Study:
+    def read(cls, path: str | PathLike[str], *, trust_remote_code: bool = False) -> Study:
         """Read a study from a YAML file.
 
         Parameters
         ----------
         path : path
             A mapping with the attributes of a study; file names in it are relative to it.
+        trust_remote_code : bool, default False
+            Whether it may ask for the code that comes with a model to be run; its own word for that
+            counts nothing.
 
         Returns
         -------
@@ -134,11 +141,12 @@ class Study:
         Raises
         ------
         ValueBiasError
-            If it cannot be read, or a key is missing or unknown.
+            If it cannot be read, a key is missing or unknown, or it asks for code to be run without
+            leave.
         """
         where = Path(path)
         content = read_yaml(where)
-        known = [field.name for field in fields(cls)]
+        known = [field.name for field in fields(cls) if field.name != "trust_remote_code"]
         if not isinstance(content, Mapping):
             raise ValueBiasError(f"The study {str(path)!r} is no mapping; expected {known}.")
         for key in content:
@@ -157,7 +165,9 @@ class Study:
             made["sources"] = {
                 str(name): _beside(where.parent, source) for name, source in made["sources"].items()
             }
-        return cls(**made)
+        if not trust_remote_code:
+            demand_no_code(read_models(made["bases"]), where)
+        return cls(**made, trust_remote_code=trust_remote_code)
 
     def models(self) -> tuple[Model, ...]:
         """Read the bases.
@@ -172,7 +182,7 @@ class Study:
         ValueBiasError
             If one of them cannot be understood.
         """
-        return tuple(read_models(self.bases))
+        return read_models(self.bases, trust_remote_code=self.trust_remote_code)
 
     def preferences(self) -> dict[str, Preferences]:
         """Read the sources.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from valuebias.cli.output import explained_stop, watched
-from valuebias.cli.scoring import Backend
+from valuebias.cli.scoring import Backend, Trust
 
 __all__ = ["ablate"]
 
@@ -18,6 +18,7 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")],
     backend: Backend = "torch",
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Train reward models of several bases on the same preferences, and score words with them.
 
@@ -27,7 +28,7 @@ def ablate(
     """
     from valuebias.ablation import Study
 
-    asked = Study.read(study)
+    asked = Study.read(study, trust_remote_code=trust_remote_code)
     if plan:
         typer.echo(str(asked.plan()))
         return

@@ -52,6 +52,13 @@ VocabularyAs = Annotated[
 Budget = Annotated[
     int | None, typer.Option(min=1, help="Tokens a pack; the backend's own choice if not given.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Let a table of models have the code that comes with a model run.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 
 
@@ -71,6 +78,7 @@ def score(
     ] = "sum",
     vocabulary_as: VocabularyAs = "text",
     budget: Budget = None,
+    trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Score words as answers to prompts, with reward models or language models.
@@ -94,6 +102,7 @@ def score(
             pooling=pooling,
             vocabulary_as=vocabulary_as,
             budget=budget,
+            trust_remote_code=trust_remote_code,
             progress=watched(),
         )
     groups = list(scores.children.values()) if lexicon == "vocabulary" else [scores]
@@ -113,6 +122,7 @@ def explain(
     device: Device = None,
     vocabulary_as: VocabularyAs = "text",
     budget: Budget = None,
+    trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what scoring will take, in tokens, arithmetic and time, without doing it.
@@ -129,6 +139,7 @@ def explain(
         backend=_engine(backend, {"device": device}),
         vocabulary_as=vocabulary_as,
         budget=budget,
+        trust_remote_code=trust_remote_code,
     )
     if as_json:
         table = told.to_frame().reset_index()

@@ -147,7 +147,8 @@ def _check(text: str, name: str) -> None:
     opened: list[tuple[str | None, int, int]] = []  # anchor, entries, levels below
     entries = below = 0
     known: dict[str, tuple[int, int] | None] = {}
-    for event in yaml.parse(text, Loader=_Base):
+    events: Any = yaml.parse(text, Loader=_Base)
+    for event in events:
         if isinstance(event, _Starts):
             opened.append((event.anchor, entries, below))
             entries, below = 1, 0

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from valuebias.errors import ValueBiasError
 from valuebias.foreign import reading
 from valuebias.scoring.places import Place
+from valuebias.scoring.template_limits import TemplateLimitError, watch
 
 __all__ = ["ChatTemplate", "Said"]
 
@@ -69,7 +70,8 @@ class ChatTemplate:
     ------
     ValueBiasError
         If the template asks for a token that the tokenizer does not have. Every method, if the
-        template cannot be rendered, leaves out or changes what it is given, or repeats the answer.
+        template cannot be rendered within limits of time and length, leaves out or changes what it
+        is given, or repeats the answer.
     """
 
     bos = False
@@ -197,6 +199,8 @@ class ChatTemplate:
                 if fault is None:
                     self._forms[key] = form
                     break
+                if isinstance(fault.__cause__, TemplateLimitError):
+                    raise fault
                 faults.append(fault)
             else:
                 raise faults[0]
@@ -241,13 +245,20 @@ class ChatTemplate:
             because="it is damaged, or not for such conversations",
             advice='Give another one by template=, or template="plain".',
         ):
-            rendered: list[str] = self._tokenizer.apply_chat_template(
-                given,
-                chat_template=self._source,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                **(tokens or {}),
-            )
+            try:
+                watch(self._source)
+                rendered: list[str] = self._tokenizer.apply_chat_template(
+                    given,
+                    chat_template=self._source,
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    **(tokens or {}),
+                )
+            except TemplateLimitError as error:
+                raise ValueBiasError(
+                    f"The chat template of {self._name!r} is stopped: {error}. Give another one by "
+                    'template=, or template="plain".'
+                ) from error
         return rendered
 
     # --- what is looked for once ----------------------------------------------------------------

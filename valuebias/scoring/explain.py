@@ -150,6 +150,7 @@ def explain(
     backend: str | type[Backend] | Backend = "torch",
     vocabulary_as: str = "text",
     budget: int | None = None,
+    trust_remote_code: bool = False,
 ) -> Explanation:
     """Say what :func:`valuebias.score` would do and how long it would take, without doing it.
 
@@ -172,6 +173,9 @@ def explain(
     budget : int, optional
         How many tokens a pack may have. If not given, the budget that the backend was made with,
         else 1024.
+    trust_remote_code : bool, default False
+        Whether a table of models in a file may ask for the code that comes with a model to be run,
+        as :func:`valuebias.read_models` takes it.
 
     Returns
     -------
@@ -203,6 +207,7 @@ def explain(
         kind=kind,
         pooling="sum",
         vocabulary_as=vocabulary_as,
+        trust_remote_code=trust_remote_code,
     )
     if budget is not None and budget < 1:
         raise ValueBiasError(f"budget is {budget!r}; expected a number of tokens, such as 512.")

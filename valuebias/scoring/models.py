@@ -15,14 +15,23 @@ from typing import Any
 
 import pandas as pd
 
-from valuebias.errors import ValueBiasError, did_you_mean, shown
+from valuebias.errors import ValueBiasError, did_you_mean, shown, some
 from valuebias.folder_names import demand_printable
 from valuebias.opening.yaml_text import parse_yaml
 from valuebias.schema.contract import STAGES, demand_unique
 from valuebias.scoring.reading import READS
 from valuebias.tables import parse_csv, read_text, read_yaml
 
-__all__ = ["PLAIN", "Model", "check_template", "is_jinja", "model_tables", "path_of", "read_models"]
+__all__ = [
+    "PLAIN",
+    "Model",
+    "check_template",
+    "demand_no_code",
+    "is_jinja",
+    "model_tables",
+    "path_of",
+    "read_models",
+]
 
 PLAIN = "{prompt}\n{response}"
 """What ``template="plain"`` stands for."""
@@ -94,7 +103,8 @@ class Model:
     tokenizer : str, optional
         Another source, in the same forms, for the tokenizer.
     trust_remote_code : bool
-        Let code that comes with the model run. For a hub id this needs a pinned `revision`.
+        Let code that comes with the model run. For a hub id this needs a pinned `revision`; in a
+        file it needs the leave of whoever reads it, see :func:`valuebias.read_models`.
     source_data, objective : str, optional
         For models trained in an experiment: what data they were trained on, and how.
     n_pairs, seed, step : int, optional
@@ -235,7 +245,7 @@ def is_jinja(template: str) -> bool:
     return "{%" in template or "{{" in template
 
 
-def read_models(source: Any) -> tuple[Model, ...]:
+def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model, ...]:
     """Read model specifications, from whatever form they have.
 
     Parameters
@@ -247,6 +257,9 @@ def read_models(source: Any) -> tuple[Model, ...]:
         a YAML file holds that, or a list of fields. A DataFrame or CSV file has a row a model and a
         column a field, an empty cell meaning the default. A table's folders and files may be given
         relative to its own folder.
+    trust_remote_code : bool, default False
+        Whether a file may ask for the code that comes with a model to be run. What is given in
+        Python, and the bundled tables, need no further leave.
 
     Returns
     -------
@@ -257,7 +270,7 @@ def read_models(source: Any) -> tuple[Model, ...]:
     ------
     ValueBiasError
         If there is no model, a field is unknown or has a value that it cannot have, two models have
-        the same name, or a table cannot be read.
+        the same name, or a table cannot be read, or asks for code to be run without leave.
 
     Examples
     --------
@@ -266,7 +279,7 @@ def read_models(source: Any) -> tuple[Model, ...]:
     >>> read_models({"a": {"source": "org/model", "family": "Llama"}})[0].family
     'Llama'
     """
-    found = tuple(_models(source))
+    found = tuple(_models(source, trust_remote_code))
     if not found:
         raise ValueBiasError("There is no model to score; give at least one.")
     demand_unique([model.name for model in found], "model")
@@ -297,29 +310,32 @@ def model_tables() -> tuple[str, ...]:
     return tuple(_bundled())
 
 
-def _models(source: Any) -> Iterable[Model]:
+def _models(source: Any, trusted: bool) -> Iterable[Model]:
     if isinstance(source, Model):
         return [source]
     if isinstance(source, str) and source in _bundled():
         return _from_mapping(_bundled()[source])
     if isinstance(source, str | os.PathLike):
-        return _from_text(os.fspath(source))
+        return _from_text(os.fspath(source), trusted)
     if isinstance(source, pd.DataFrame):
         return _from_frame(source)
     if isinstance(source, Mapping):
         return _from_mapping(source)
     if isinstance(source, Iterable) and not isinstance(source, bytes):
-        return [model for entry in source for model in _models(entry)]
+        return [model for entry in source for model in _models(entry, trusted)]
     raise ValueBiasError(
         f"A model is given as {source!r}; expected a name, a path, a Model, a mapping of fields, a "
         "DataFrame, or a list of these."
     )
 
 
-def _from_text(text: str) -> Iterable[Model]:
+def _from_text(text: str, trusted: bool) -> Iterable[Model]:
     path = path_of(text)
     if path.suffix.lower() in _TABLES:
-        return [_beside(model, path.parent) for model in _from_file(path)]
+        models = [_beside(model, path.parent) for model in _from_file(path)]
+        if not trusted:
+            demand_no_code(models, path)
+        return models
     # A hub id has a slash as a rule, and no one calls a model as our tables are called.
     close = difflib.get_close_matches(text, list(_bundled()), n=1, cutoff=0.85)
     if close and not path.exists():
@@ -327,6 +343,17 @@ def _from_text(text: str) -> Iterable[Model]:
             f"There is no table of models {text!r}. {did_you_mean(text, _bundled())}"
         )
     return [Model(text)]
+
+
+def demand_no_code(models: Iterable[Model], path: Path) -> None:
+    """Refuse a file that would have code run: whoever opens it may not be who wrote it."""
+    wanting = [model.name for model in models if model.trust_remote_code]
+    if wanting:
+        raise ValueBiasError(
+            f"{os.fspath(path)!r} asks that the code which comes with {some(wanting)} be run "
+            "(trust_remote_code). A file cannot decide that. Read that code; if you trust it, give "
+            "trust_remote_code=True beside the file, or --trust-remote-code on the command line."
+        )
 
 
 def _from_file(path: Path) -> Iterable[Model]:

@@ -134,6 +134,7 @@ def make_plan(
     kind: str,
     pooling: str,
     vocabulary_as: str,
+    trust_remote_code: bool = False,
 ) -> Plan:
     """Read what the user gave; see :func:`valuebias.score` for what that may be.
 
@@ -152,7 +153,7 @@ def make_plan(
             raise ValueBiasError(f"{name} is {value!r}. {did_you_mean(value, known)}")
     chosen, words = _answers(lexicon)
     return Plan(
-        models=read_models(models),
+        models=read_models(models, trust_remote_code=trust_remote_code),
         prompts=as_prompts(prompts),
         lexicon=chosen,
         words=words,

@@ -49,6 +49,7 @@ def score(
     pooling: str = ...,
     vocabulary_as: str = ...,
     budget: int | None = ...,
+    trust_remote_code: bool = ...,
     progress: bool = ...,
 ) -> xr.DataTree: ...
 
@@ -65,6 +66,7 @@ def score(
     pooling: str = ...,
     vocabulary_as: str = ...,
     budget: int | None = ...,
+    trust_remote_code: bool = ...,
     progress: bool = ...,
 ) -> xr.Dataset: ...
 
@@ -80,6 +82,7 @@ def score(
     pooling: str = "sum",
     vocabulary_as: str = "text",
     budget: int | None = None,
+    trust_remote_code: bool = False,
     progress: bool = True,
 ) -> xr.Dataset | xr.DataTree:
     """Score words as answers to prompts, with reward models or language models.
@@ -115,6 +118,9 @@ def score(
     budget : int, optional
         How many tokens a pack may have; by default what the backend found best. Halved where memory
         runs out.
+    trust_remote_code : bool, default False
+        Whether a table of models in a file may ask for the code that comes with a model to be run,
+        as :func:`valuebias.read_models` takes it.
     progress : bool, default True
         Show progress on standard error.
 
@@ -162,6 +168,7 @@ def score(
         kind=kind,
         pooling=pooling,
         vocabulary_as=vocabulary_as,
+        trust_remote_code=trust_remote_code,
     )
     _check_budget(budget)
     engine = get_backend(backend)
