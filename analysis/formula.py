@@ -265,10 +265,11 @@ def _require_known(names: Iterable[str], what: str, models: pd.DataFrame) -> Non
     """Refuse names that are no coordinate."""
     unknown = sorted(set(names) - set(models.columns))
     if unknown:
+        name, dim = unknown[0], str(models.index.name or "model")
         raise ValueBiasError(
-            f"{what} names {unknown[0]!r}, which is not a coordinate on "
-            f"{str(models.index.name or 'model')!r}. "
-            f"{did_you_mean(unknown[0], map(str, models.columns))}"
+            f"{what} names {name!r}, which is not a coordinate on {dim!r}. "
+            f"{did_you_mean(name, map(str, models.columns))} A further one is added by "
+            f"dataset.assign_coords({{{name!r}: ({dim!r}, values)}}), with one value a {dim}."
         )
 
 

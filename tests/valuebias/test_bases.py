@@ -184,6 +184,16 @@ def test_formulas_of_words_are_refused_in_their_own_terms(words: str, said: str)
         valuebias.fit(ds, words=words, **QUICK)
 
 
+def test_what_adds_a_coordinate_is_said() -> None:
+    dataset = simulate(n_prompts=4, n_words=20, seed=1)
+    advice = "dataset.assign_coords({'rarity': ('response', values)})"
+    with pytest.raises(ValueBiasError, match=re.escape(advice)):
+        valuebias.fit(dataset, words="~ rarity", **QUICK)
+    values = np.linspace(0, 1, 20)
+    dataset = dataset.assign_coords({"rarity": ("response", values)})
+    assert "rarity" in valuebias.fit(dataset, words="~ rarity", **QUICK).spec["words"]
+
+
 def test_everything_survives_saving(clustered: xr.Dataset, tmp_path) -> None:
     x = np.random.default_rng(1).normal(size=clustered.sizes["response"])
     made = fit(clustered.assign_coords(x=("response", x)), words="~ x")

@@ -489,6 +489,11 @@ class TestProcess:
             [self.SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False
         )
 
+    def test_python_runs_the_package(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "valuebias", "--version"]
+        made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert made.stdout == f"{valuebias.__version__}\n"
+
     def test_results_and_messages_are_kept_apart(self, tmp_path: Path) -> None:
         good = self.call("prompts", "--list", folder=tmp_path)
         assert (good.returncode, good.stderr) == (0, "")

@@ -93,6 +93,10 @@ def put(place: Any, value: float) -> Callable[[np.ndarray], None]:
     [
         (lambda ds: ds["score"], "Expected an xarray.Dataset, found DataArray"),
         (lambda ds: None, "Expected an xarray.Dataset, found NoneType"),
+        (
+            lambda ds: "christian2026-big2",
+            "found the text .* datasets.load\\(name\\)",
+        ),
         (lambda ds: ds.drop_vars("membership"), "'membership' is missing"),
         (lambda ds: ds.drop_vars("framing"), "'framing' is missing"),
         (lambda ds: ds.isel(model=slice(0, 3)), "have family = 'A', so nothing can be compared"),

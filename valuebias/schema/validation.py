@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.schema.contract import DIMS, FRAMINGS, KINDS, SCHEMA, STAGES, demand_unique
 
 __all__ = ["validate"]
@@ -53,9 +53,11 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     True
     """
     if not isinstance(ds, xr.Dataset):
+        found = f"the text {shown(ds)}" if isinstance(ds, str) else type(ds).__name__
         raise ValueBiasError(
-            f"Expected an xarray.Dataset, found {type(ds).__name__}. Make one with "
-            "valuebias.read(path), valuebias.read_scores(...) or valuebias.schema.build(...)."
+            f"Expected an xarray.Dataset, found {found}. Make one with valuebias.read(path), "
+            "valuebias.read_scores(...) or valuebias.schema.build(...); "
+            "valuebias.datasets.load(name) gives a released or bundled one."
         )
     _check_attrs(ds)
     _check_variables(ds)

@@ -116,7 +116,7 @@ class Held:
 
     def line(self, prompt: int) -> Floats:
         """Give one prompt's scores, NaN where they are not finished, shape (response,)."""
-        return self.scores[prompt].copy()
+        return np.array(self.scores[prompt])
 
     def keep(self, block: Block, scores: Floats, tokens: Floats | None = None) -> None:
         """Keep a block, as :meth:`valuebias.scoring.shelf.Shelf.keep` does."""
