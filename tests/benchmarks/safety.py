@@ -5,9 +5,10 @@
 
 The same work in three processes that take turns, the order changing from round to round: the build
 at hand; the same with its sums taken out (whatever is hashed, 64 zeros come out at once); and
-commit 9609db1, which had sums of scores, fits and CSV files only. Scores are of SmolLM2-135M-Instruct, with
-a one-label head of random weights for rewards, into a store that is new each time; datasets have 10
-models, 54 prompts and 1,000 words, and fits 4,000 draws, each written over an older one.
+commit 9609db1, which had sums of scores, fits and CSV files only. Scores are of
+SmolLM2-135M-Instruct, with a one-label head of random weights for rewards, into a store that is new
+each time; datasets have 10 models, 54 prompts and 1,000 words, and fits 4,000 draws, each written
+over an older one.
 Processor seconds are compared, which other work on the machine moves least. Ends with 1 where the
 sums cost more than 3 % of scoring or 10 % of writing. Needs the repository's history.
 """
