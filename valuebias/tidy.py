@@ -32,6 +32,7 @@ _TEXT = "text"
 _AGAIN = "Copy it again, or write it again."
 _HASH = "sha256"
 _BEFORE = "before"
+_UNDESCRIBED = "Delete it and read the table with kind='reward', 'logprob' or 'implicit'."
 _SUM = "sum"
 """Under which what a table says of itself has its own checksum; older files lack it."""
 _FORMS = {"attrs": dict, "names": dict, "coords": dict, "escaped": list, "neutralised": bool}
@@ -107,8 +108,12 @@ def _before(path: Path) -> Meta:
     if not path.is_file():
         return {}
     try:
-        meta = _read_sidecar(path)
-        hashed = sha256(path)
+        meta = _described(path)
+        if meta is None or _BEFORE in meta:
+            meta, hashed = _read_sidecar(path), sha256(path)
+        else:
+            # Not hashed again, which would take half as long as writing it.
+            hashed = str(meta.get(_HASH))
     except ValueBiasError:
         return {}
     if meta is not None:
@@ -264,13 +269,24 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _read_sidecar(path: Path) -> Meta | None:
+def _described(path: Path) -> Meta | None:
+    """Read what lies beside a table, whatever table it was written for."""
     side = _sidecar(path)
     if not side.exists():
         return None
-    said = f"{str(side)!r}, which describes {path.name!r},"
-    advice = "Delete it and read the table with kind='reward', 'logprob' or 'implicit'."
-    meta = _about(read_json(side, said, advice=advice), said, advice)
+    said, advice = _said(side, path), _UNDESCRIBED
+    return _about(read_json(side, said, advice=advice), said, advice)
+
+
+def _said(side: Path, path: Path) -> str:
+    return f"{str(side)!r}, which describes {path.name!r},"
+
+
+def _read_sidecar(path: Path) -> Meta | None:
+    meta, side = _described(path), _sidecar(path)
+    if meta is None:
+        return None
+    said, advice = _said(side, path), _UNDESCRIBED
     before = meta.pop(_BEFORE, None)
     actual = sha256(path)
     if actual == meta.get(_HASH):
