@@ -215,7 +215,7 @@ def kill(job: Job, ledger: Ledger, place: Path, asked: Asked) -> Iterator[None]:
             where = "a file of the size" if chosen[i].by_size else "operation"
             piece.add(what, f"{where} {chosen[i].place}: {result.said}")
 
-        run_all(chosen, _look_after, done)
+        run_all(chosen, _look_after, done, patience=120)
         ledger.add(piece)
         yield
 

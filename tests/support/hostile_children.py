@@ -29,7 +29,6 @@ LIMIT = 5.0
 """Seconds that a case may take."""
 MEMORY = 2**30
 """Bytes that it may take beside what there was."""
-_GIVEN_UP = 10.0
 _ADDRESSES = 6 * 2**30
 
 
@@ -44,18 +43,25 @@ class Result:
 
 
 def run_all(
-    cases: Sequence[Any], run: Callable[[Any], str], done: Callable[[int, Result], None]
+    cases: Sequence[Any],
+    run: Callable[[Any], str],
+    done: Callable[[int, Result], None],
+    *,
+    patience: float = 2 * LIMIT,
 ) -> None:
-    """Run each case; `run` gives a text back, such as the hash of what was read."""
+    """Run each case; `run` gives a text back, such as the hash of what was read.
+
+    A case that takes more seconds than `patience` is ended: it hangs.
+    """
     # What is imported is no garbage; to look through it takes longer than most cases.
     gc.collect()
     gc.freeze()
     place: int | None = 0 if cases else None
     while place is not None and place < len(cases):
-        place = _one_child(cases, run, done, place)
+        place = _one_child(cases, run, done, place, patience)
 
 
-def _one_child(cases: Any, run: Any, done: Any, start: int) -> int | None:
+def _one_child(cases: Any, run: Any, done: Any, start: int, patience: float) -> int | None:
     """Fork a child that works from one case on; give the case to go on with after its end."""
     read, write = os.pipe()
     sys.stdout.flush()
@@ -69,7 +75,7 @@ def _one_child(cases: Any, run: Any, done: Any, start: int) -> int | None:
     buffer = b""
     try:
         while place < len(cases):
-            ready = select.select([read], [], [], max(0.0, begun + _GIVEN_UP - time.monotonic()))
+            ready = select.select([read], [], [], max(0.0, begun + patience - time.monotonic()))
             if not ready[0]:
                 os.kill(pid, signal.SIGKILL)
                 done(place, Result("crashed", "a hang", time.monotonic() - begun))
@@ -158,7 +164,7 @@ def _status(key: str) -> int:
 def alone(work: Callable[[], str]) -> Result:
     """Run one thing in a child; give what became of it."""
     found: list[Result] = []
-    run_all([None], lambda _: work(), lambda _, result: found.append(result))
+    run_all([None], lambda _: work(), lambda _, result: found.append(result), patience=120)
     return found[0]
 
 

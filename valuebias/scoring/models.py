@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.opening.yaml_text import parse_yaml
 from valuebias.schema.contract import STAGES, demand_unique
 from valuebias.scoring.reading import READS
@@ -134,9 +134,10 @@ class Model:
         """Fill the name in and check every field."""
         if isinstance(self.source, os.PathLike):
             object.__setattr__(self, "source", os.fspath(self.source))
-        if not isinstance(self.source, str) or not self.source.strip():
+        source = self.source
+        if not isinstance(source, str) or not source.strip() or "\0" in source:
             raise ValueBiasError(
-                f"A model has the source {self.source!r}; expected a hub id, a folder or a file."
+                f"A model has the source {shown(source)}; expected a hub id, a folder or a file."
             )
         if not self.name:
             object.__setattr__(self, "name", _name_of(self.source))
@@ -311,7 +312,7 @@ def _from_text(text: str) -> Iterable[Model]:
         return [_beside(model, path.parent) for model in _from_file(path)]
     # A hub id has a slash as a rule, and no one calls a model as our tables are called.
     close = difflib.get_close_matches(text, list(_bundled()), n=1, cutoff=0.85)
-    if close and not path.exists():
+    if close and not os.path.exists(path):
         raise ValueBiasError(
             f"There is no table of models {text!r}. {did_you_mean(text, _bundled())}"
         )
@@ -351,9 +352,10 @@ def _from_mapping(source: Mapping[Any, Any]) -> Iterable[Model]:
     for name, entry in source.items():
         if not isinstance(entry, Mapping | None):
             raise ValueBiasError(
-                f"The model {name!r} is {entry!r}; expected a mapping of its fields."
+                f"The model {shown(name)} is {shown(entry)}; expected a mapping of its fields."
             )
-        models.append(_from({"name": name, "source": name, **(entry or {})}))
+        given = {key: value for key, value in (entry or {}).items() if value is not None}
+        models.append(_from({"name": name, "source": name, **given}))
     return models
 
 
@@ -361,10 +363,10 @@ def _from(entry: Mapping[Any, Any]) -> Model:
     for key in entry:
         if key not in _FIELDS:
             raise ValueBiasError(f"A model has no field {key!r}. {did_you_mean(key, _FIELDS)}")
-    if "source" not in entry:
+    if entry.get("source") is None:
         raise ValueBiasError(
-            f"The model {entry.get('name', dict(entry))!r} has no 'source': give its hub id, its "
-            "folder or its file."
+            f"The model {shown(entry.get('name', dict(entry)))} has no 'source': give its hub id, "
+            "its folder or its file."
         )
     return Model(**{key: _value(key, value) for key, value in entry.items() if value is not None})
 
@@ -393,7 +395,7 @@ def _beside(model: Model, folder: Path) -> Model:
     changed = {}
     for field in ("source", "tokenizer"):
         value = getattr(model, field)
-        if value is not None and not Path(value).is_absolute() and (folder / value).exists():
+        if value is not None and not Path(value).is_absolute() and os.path.exists(folder / value):
             changed[field] = os.fspath(folder / value)
     return replace(model, **changed)
 
@@ -403,6 +405,6 @@ def _name_of(source: str) -> str:
     path = path_of(source)
     if path.suffix.lower() in (".gguf", ".onnx"):
         return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
-    if path.exists() or path.is_absolute() or source.startswith((".", "~")):
+    if os.path.exists(path) or path.is_absolute() or source.startswith((".", "~")):
         return path.resolve().name
     return source
