@@ -24,6 +24,7 @@ import argparse
 import importlib
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -300,7 +301,7 @@ def _rows(
         return
     how: Any = {"mutations": mutate, "flips": flip, "kills": kill, "disks": fill}[part]
     for one in _subjects_or_jobs(part):
-        if only in one.name:
+        if re.search(only, one.name):
             yield _told(how(one, ledger, place, asked), part, one.name, ledger)
 
 
@@ -361,7 +362,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--flips", type=int, default=100, help="bits of each kind")
     parser.add_argument("--kills", type=int, default=10_000, help="the most places of one work")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="part of the names of rows")
+    parser.add_argument("--only", default="", help="a regular expression of rows")
     parser.add_argument("--keep", type=Path, help="file to go on with")
     parser.add_argument("--seconds", type=float, default=1e9, help="after which to stop")
     parser.add_argument("--out", type=Path, help="write the tables here, too")
