@@ -160,7 +160,7 @@ def _read_all(piece: Piece, cases: Sequence[Damage]) -> None:
     def done(case: Damage, result: Result, *, again: bool = False) -> None:
         what = result.said if result.what == "done" else result.what
         if what != "crashed" and result.seconds > LIMIT:
-            # Others may be at work on this machine: only what is slow by itself is.
+            # What is imported first, in one case only, does not count.
             if not again:
                 slow.append(case)
                 return
