@@ -128,12 +128,14 @@ def flip(subject: Subject, ledger: Ledger, place: Path, asked: Asked) -> Iterato
 def _bits(subject: Subject, source: Path, asked: Asked) -> Sequence[int]:
     size = sum(file.stat().st_size for file in subject.files(source))
     rng = random.Random(f"{asked.seed} {subject.name}")
-    if 8 * size <= asked.flips:
-        return range(8 * size)
-    if size <= 10 * asked.flips and not subject.long:
-        return [8 * byte + rng.randrange(8) for byte in range(size)]
-    n = max(1, asked.flips // (20 if subject.long else 1))
-    return sorted(rng.sample(range(8 * size), n))
+    bits = list(range(8 * size))
+    if 8 * size > asked.flips and size <= 10 * asked.flips and not subject.long:
+        bits = [8 * byte + rng.randrange(8) for byte in range(size)]
+    elif 8 * size > asked.flips:
+        bits = rng.sample(bits, max(1, asked.flips // (20 if subject.long else 1)))
+    # In any order, so that a run that is stopped has seen all places.
+    rng.shuffle(bits)
+    return bits
 
 
 def _pieces(ledger: Ledger, part: str, row: str, n: int) -> Iterator[tuple[Piece, int]]:
