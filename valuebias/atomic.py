@@ -127,9 +127,9 @@ def restore(path: str | os.PathLike[str]) -> bool:
         Whether something lies there now.
     """
     target = Path(path)
-    if not target.exists():
+    if not os.path.exists(target):
         clear_leftovers(target.parent)
-    return target.exists()
+    return os.path.exists(target)
 
 
 def clear_leftovers(folder: Path) -> None:

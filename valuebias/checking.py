@@ -159,7 +159,7 @@ def check(path: str | os.PathLike[str]) -> Check:
     if not restore(root):
         raise ValueBiasError(f"There is no file or folder {os.fspath(path)!r}. Check the path.")
     found = Findings()
-    if root.is_dir():
+    if os.path.isdir(root):
         _look_in(root, found, depth=0)
     elif root.suffix.lower() in LEAVES:
         LEAVES[root.suffix.lower()](root, found, asked=True)

@@ -106,7 +106,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     reader = _by_suffix(source, _READERS)
     if not restore(source):
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
-    if source.is_file() and source.stat().st_size == 0:
+    if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
     return validate(reader(source, kind))
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from valuebias.errors import ValueBiasError, shown
+from valuebias.foreign import told
 from valuebias.opening.yaml_text import check_length, parse_yaml
 
 __all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
@@ -39,8 +40,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     try:
         raw = Path(path).read_bytes()
-    except OSError as error:
-        raise ValueBiasError(f"{name!r} cannot be read ({error.strerror}).") from error
+    except (OSError, ValueError) as error:
+        raise ValueBiasError(f"{name!r} cannot be read ({told(error)}).") from error
     if not raw.strip():
         raise ValueBiasError(f"{name!r} is empty.")
     try:
@@ -130,7 +131,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     """
     name = os.fspath(path)
     # A file that is not there is explained by what reads it.
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         check_length(Path(path).stat().st_size, name)
     return parse_yaml(read_text(path), name)
 

@@ -213,7 +213,7 @@ def _listed(paths: _Path | Sequence[_Path]) -> list[Path]:
     if not isinstance(paths, str | os.PathLike):
         return [Path(path) for path in paths]
     path = Path(paths)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [path]
     files = sorted(path.glob("*.csv"))
     if not files:

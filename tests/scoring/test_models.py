@@ -216,3 +216,25 @@ def test_any_content_is_taken_or_refused_clearly(content: Any) -> None:
     except ValueBiasError:
         return
     assert all(isinstance(model, Model) for model in models)
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "./" + "y" * 300, "org/" + "z" * 300])
+def test_a_source_too_long_to_be_looked_for(tmp_path: Path, source: str) -> None:
+    """It is a hub id that nobody has, which is said where it is looked for."""
+    table = tmp_path / "models.csv"
+    table.write_text(f"source,family\n{source},A\n", encoding="utf-8")
+    assert read_models(table)[0].source == source
+
+
+def test_a_source_that_no_system_knows() -> None:
+    with pytest.raises(ValueBiasError, match="expected a hub id"):
+        Model("./a\0b")
+
+
+def test_a_field_of_nothing_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    table = tmp_path / "models.yaml"
+    table.write_text("org/one: {source: null, family: A}\n", encoding="utf-8")
+    assert read_models(table)[0].source == "org/one"
+    table.write_text("- {source: null, family: A}\n", encoding="utf-8")
+    with pytest.raises(ValueBiasError, match="has no 'source'"):
+        read_models(table)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import json
+import math
 import os
 import resource
 import select
@@ -26,10 +27,9 @@ from valuebias import ValueBiasError
 __all__ = ["LIMIT", "MEMORY", "Result", "alone", "apart", "run_all"]
 
 LIMIT = 5.0
-"""Seconds that a case may take."""
+"""Seconds of processor that a case may take."""
 MEMORY = 2**30
 """Bytes that it may take beside what there was."""
-_GIVEN_UP = 10.0
 _ADDRESSES = 6 * 2**30
 
 
@@ -44,18 +44,26 @@ class Result:
 
 
 def run_all(
-    cases: Sequence[Any], run: Callable[[Any], str], done: Callable[[int, Result], None]
+    cases: Sequence[Any],
+    run: Callable[[Any], str],
+    done: Callable[[int, Result], None],
+    *,
+    patience: float = 2 * LIMIT,
 ) -> None:
-    """Run each case; `run` gives a text back, such as the hash of what was read."""
+    """Run each case; `run` gives a text back, such as the hash of what was read.
+
+    A case that takes more seconds of processor than `patience` is ended: it hangs; and so is one
+    that takes ten times as many seconds, because others may be at work on this machine.
+    """
     # What is imported is no garbage; to look through it takes longer than most cases.
     gc.collect()
     gc.freeze()
     place: int | None = 0 if cases else None
     while place is not None and place < len(cases):
-        place = _one_child(cases, run, done, place)
+        place = _one_child(cases, run, done, place, patience)
 
 
-def _one_child(cases: Any, run: Any, done: Any, start: int) -> int | None:
+def _one_child(cases: Any, run: Any, done: Any, start: int, patience: float) -> int | None:
     """Fork a child that works from one case on; give the case to go on with after its end."""
     read, write = os.pipe()
     sys.stdout.flush()
@@ -63,13 +71,14 @@ def _one_child(cases: Any, run: Any, done: Any, start: int) -> int | None:
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        _work(cases, run, start, write)
+        _work(cases, run, start, write, patience)
     os.close(write)
     place, begun = start, time.monotonic()
     buffer = b""
     try:
         while place < len(cases):
-            ready = select.select([read], [], [], max(0.0, begun + _GIVEN_UP - time.monotonic()))
+            left = begun + 10 * patience - time.monotonic()
+            ready = select.select([read], [], [], max(0.0, left))
             if not ready[0]:
                 os.kill(pid, signal.SIGKILL)
                 done(place, Result("crashed", "a hang", time.monotonic() - begun))
@@ -94,7 +103,7 @@ def _one_child(cases: Any, run: Any, done: Any, start: int) -> int | None:
             os.waitpid(pid, 0)
 
 
-def _work(cases: Any, run: Any, start: int, write: int) -> None:
+def _work(cases: Any, run: Any, start: int, write: int, patience: float) -> None:
     """Work off cases; never return."""
     try:
         faulthandler.disable()
@@ -107,6 +116,8 @@ def _work(cases: Any, run: Any, start: int, write: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for case in cases[start:]:
+                most = math.ceil(time.process_time() + patience)
+                resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
                 os.write(write, json.dumps(_outcome(run, case)).encode() + b"\n")
     except BaseException:  # noqa: BLE001 - a child must not go on with the parent's work
         os._exit(99)
@@ -117,7 +128,7 @@ def _outcome(run: Callable[[Any], str], case: Any) -> dict[str, Any]:
     gc.collect()
     with open("/proc/self/clear_refs", "w") as handle:  # the peak counts from here
         handle.write("5")
-    before, begun = _status("VmRSS"), time.monotonic()
+    before, begun = _status("VmRSS"), time.process_time()
     try:
         what, said = "done", run(case)
     except ValueBiasError as error:
@@ -131,7 +142,7 @@ def _outcome(run: Callable[[Any], str], case: Any) -> dict[str, Any]:
     return {
         "what": what,
         "said": said,
-        "seconds": time.monotonic() - begun,
+        "seconds": time.process_time() - begun,
         "memory": max(0, _status("VmHWM") - before),
     }
 
@@ -158,7 +169,7 @@ def _status(key: str) -> int:
 def alone(work: Callable[[], str]) -> Result:
     """Run one thing in a child; give what became of it."""
     found: list[Result] = []
-    run_all([None], lambda _: work(), lambda _, result: found.append(result))
+    run_all([None], lambda _: work(), lambda _, result: found.append(result), patience=120)
     return found[0]
 
 

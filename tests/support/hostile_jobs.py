@@ -23,7 +23,7 @@ from hostile_models import PROMPTS, WORDS
 from hostile_stores import inject
 
 import valuebias
-from valuebias import Model
+from valuebias import Model, ValueBiasError
 from valuebias.cli.app import app
 from valuebias.report import write_report
 
@@ -81,8 +81,10 @@ def _fitting() -> Job:
             warnings.simplefilter("ignore")
             sizes = {name: str(QUICK[name]) for name in ("draws", "chains", "seed")}
             options = [f"--{name}={size}" for name, size in sizes.items()]
-            app(["fit", str(folder / "scores.nc"), f"--out={folder / 'kept.nc'}",
+            code = app(["fit", str(folder / "scores.nc"), f"--out={folder / 'kept.nc'}",
                  f"--report={folder / 'report.md'}", *options], standalone_mode=False)  # fmt: skip
+        if code:
+            raise ValueBiasError("The command has said what is wrong.")
 
     return Job(
         "fit by the command, over an older fit", make, act,

@@ -98,7 +98,12 @@ def table(
     for row in ours:
         total.update(counts[row])
     head = ["", "cases", *(HEADS[column] for column in columns)]
-    lines = [f"## {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    asked = sum({piece.row: piece.of for piece in ledger.pieces(part)}.values())
+    asked += sum(row not in counts for row in rows)
+    # On disks, each case has an outcome and something that lies there afterwards.
+    n = sum(map(Counts.total, counts.values())) // (2 if "done" in columns else 1)
+    stopped = [f"Stopped after {n:,} of at least {asked:,} cases.", ""] if n < asked else []
+    lines = [f"## {title}", "", *stopped, f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [_line(row, counts[row], columns) for row in ours]
     lines.append(_line("**all of valuebias**", total, columns))
     lines += [_line(row, counts[row], columns) for row in plain]
@@ -110,6 +115,5 @@ def table(
 
 def _line(row: str, counts: Counts, columns: Sequence[str]) -> str:
     cells = [f"{counts.get(column, 0):,}" if counts.get(column) else "·" for column in columns]
-    # On disks, each case has an outcome and something that lies there afterwards.
     n = sum(counts.values()) // (2 if "done" in columns else 1)
     return f"| {row} | {n:,} | {' | '.join(cells)} |"

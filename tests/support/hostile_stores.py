@@ -261,6 +261,26 @@ def _json(text: str) -> Any:
         return text
 
 
+# --- what `valuebias check` says ------------------------------------------------------------------
+
+
+def _checked(name: str) -> Callable[[Path], str]:
+    """Check; what is damaged, or has no checksums any more, counts as refused."""
+
+    def read(folder: Path) -> str:
+        found = valuebias.check(folder / name)
+        if found.is_whole and not found.unsummed:
+            return "whole"
+        raise ValueBiasError(str(found))
+
+    return read
+
+
+def _make_scores(folder: Path) -> None:
+    for suffix in (".zarr", ".nc", ".parquet", ".csv"):
+        valuebias.write(scores(), folder / f"scores{suffix}")
+
+
 STORES: tuple[Subject, ...] = (
     Subject("store of scores, read", _make_store,
             lambda folder: stamp(valuebias.read(folder / "store.zarr")), ("store.zarr/**/*",)),
@@ -298,5 +318,13 @@ STORES: tuple[Subject, ...] = (
             ("out/**/*",), weight=0.5, long=True),
     Subject("folder of injected words, gone on with", _make_injected, inject, ("store/**/*",),
             weight=0.5, long=True),
+    Subject("check: scores in every format", _make_scores, _checked("."), long=True),
+    Subject("check: store of scores", _make_store, _checked("store.zarr"), ("store.zarr/**/*",),
+            long=True),
+    Subject("check: store of vocabularies", _make_vocabulary, _checked("store.zarr"), long=True),
+    Subject("check: fit, Zarr", _fit(".zarr"), _checked("fit.zarr"), long=True),
+    Subject("check: folder of a study", _make_heads, _checked("out"), ("out/**/*",), long=True),
+    Subject("check: folder of injected words", _make_injected, _checked("store"), ("store/**/*",),
+            long=True),
 )  # fmt: skip
 """What this package wrote."""

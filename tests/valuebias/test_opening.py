@@ -305,6 +305,22 @@ def test_texts_that_do_not_follow_one_another_are_not_opened(netcdf: Path) -> No
         valuebias.read(netcdf)
 
 
+@pytest.mark.parametrize("chunks", [None, (4,)])
+def test_a_text_longer_than_its_file(tmp_path: Path, chunks: tuple[int] | None) -> None:
+    path = tmp_path / "x.nc"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("x", (8,), h5py.string_dtype(), chunks=chunks)
+        data[:] = "text"
+    content = bytearray(path.read_bytes())
+    with h5py.File(path, "r") as file:
+        of = file["x"].id
+        start = of.get_offset() if chunks is None else of.get_chunk_info(1).byte_offset
+    content[start + 18] = 2  # the length of the second text: 131,076 bytes
+    path.write_bytes(content)
+    with pytest.raises(REFUSED, match="has a text in '/x' longer than itself"):
+        valuebias.read(path)
+
+
 def test_what_is_plain_is_read(tmp_path: Path) -> None:
     ds = scores()
     path = tmp_path / "plain.nc"

@@ -166,7 +166,7 @@ def _places(source: str | os.PathLike[str], *, split: str, download: bool) -> li
     if is_reference(source):
         found = hub_files(source, suffixes=_LINES + _PARQUET, download=download)
         by_name: dict[str, Place] = {place.name: place for place in found}
-    elif Path(source).is_dir():
+    elif os.path.isdir(source):
         paths = sorted(path for path in Path(source).rglob("*") if path.is_file())
         by_name = {
             path.relative_to(source).as_posix(): path
@@ -184,7 +184,7 @@ def _places(source: str | os.PathLike[str], *, split: str, download: bool) -> li
 
 def _file(source: str | os.PathLike[str]) -> Path:
     path, text = Path(source), os.fspath(source)
-    if not path.is_file():
+    if not os.path.isfile(path):
         hint = (
             f" For a dataset on the hub give 'hf://datasets/{text}@<revision>', the revision being "
             "a commit of 40 hexadecimal digits."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from os import PathLike
@@ -335,7 +336,7 @@ def _whole(what: str, numbers: Any, least: int) -> tuple[int, ...]:
 
 def _beside(folder: Path, source: Any) -> Any:
     """Read a file name as one beside the study, where there is such a file or folder."""
-    if isinstance(source, str) and (folder / source).exists():
+    if isinstance(source, str) and os.path.exists(folder / source):
         return str(folder / source)
     if isinstance(source, list):
         return [_beside(folder, entry) for entry in source]

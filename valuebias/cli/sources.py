@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ def load_data(data: str) -> xr.Dataset:
     from valuebias import datasets
 
     path = Path(data)
-    if path.exists() or path.suffix or path.name != data:
+    if os.path.exists(path) or path.suffix or path.name != data:
         return valuebias.read(data)
     loaded = datasets.load(data)
     if not isinstance(loaded, xr.Dataset):

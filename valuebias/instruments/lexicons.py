@@ -310,7 +310,7 @@ def _read(
     if isinstance(source, str) and source in lexicon_names():
         return _named(source, name or source)
     path = Path(source)
-    if not path.exists() and not path.suffix:
+    if not os.path.exists(path) and not path.suffix:
         raise ValueBiasError(
             f"There is no lexicon or file {os.fspath(source)!r}. "
             f"{did_you_mean(os.fspath(source), lexicon_names())}"

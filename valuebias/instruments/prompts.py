@@ -282,7 +282,7 @@ def prompts(
         )
     else:
         path = Path(source)
-        if not path.exists() and path.suffix == "":
+        if not os.path.exists(path) and path.suffix == "":
             raise ValueBiasError(
                 f"There is no prompt set or file {os.fspath(source)!r}. "
                 f"{did_you_mean(os.fspath(source), _NAMED)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -202,7 +203,7 @@ def about(model: Model | str | PathLike[str]) -> dict[str, Any]:
     """
     folder = Path(model.source if isinstance(model, Model) else model).expanduser()
     path = folder / ABOUT
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueBiasError(
             f"There is no model of the laboratory in {str(folder)!r}. Make one with "
             "valuebias.lab.pretrain."

@@ -234,7 +234,7 @@ def _listed(path: _Path, *, download: bool) -> list[Place]:
     """List the CSV files of a folder or a dataset; a file stands for itself."""
     if is_reference(path):
         return [*hub_files(path, suffixes=(".csv",), download=download)]
-    if not Path(path).is_dir():
+    if not os.path.isdir(path):
         return [Path(path)]
     found: list[Place] = [*sorted(Path(path).glob("*.csv"))]
     if not found:

@@ -23,6 +23,8 @@ _CHUNKS = 1_000_000
 # How netCDF notes which dimension is whose.
 _REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST")
 _ATTRIBUTE = 64 * 1024**2
+_ON_DISK = 16
+"""How many bytes stand for a text: its length, and where it lies."""
 
 
 def check_hdf5(file: h5py.File, path: Path) -> None:
@@ -98,7 +100,26 @@ class _Checker:
             if math.prod(-(-size // chunk) for size, chunk in pairs) > _CHUNKS:
                 raise self.refusal(f"cuts {where} into more than {_CHUNKS:,} pieces")
         if h5py.check_string_dtype(item.dtype) and item.dtype.kind == "O" and self.is_new(item):
+            self.pointers(item)
             self.texts(item, n)
+
+    def pointers(self, item: h5py.Dataset) -> None:
+        """Refuse texts longer than the file: HDF5 takes memory for them before it looks."""
+        pieces: list[tuple[int, int]] = []
+        if item.chunks is None:
+            start = item.id.get_offset()
+            pieces = [] if start is None else [(start, item.size * _ON_DISK)]
+        elif not item.id.get_create_plist().get_nfilters():
+            found = (item.id.get_chunk_info(i) for i in range(item.id.get_num_chunks()))
+            pieces = [(chunk.byte_offset, chunk.size) for chunk in found]
+        with self.path.open("rb") as handle:
+            for start, size in pieces:
+                handle.seek(start)
+                content = handle.read(size)
+                whole = content[: len(content) // _ON_DISK * _ON_DISK]
+                lengths = np.frombuffer(whole, dtype="<u4")[:: _ON_DISK // 4]
+                if lengths.size and int(lengths.max()) > self.size:
+                    raise self.refusal(f"has a text in {shown(item.name)} longer than itself")
 
     def texts(self, item: h5py.Dataset, n: int) -> None:
         """Add up texts, of which a file can hold one and name it any number of times."""

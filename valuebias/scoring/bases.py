@@ -6,6 +6,7 @@ analysis must know which those are.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -96,7 +97,7 @@ def local_base(name: str, beside: Path | None = None) -> Origin:
         The base and the file that names it.
     """
     for place in (path_of(name), *([beside / name] if beside is not None else [])):
-        if place.is_dir():
+        if os.path.isdir(place):
             return stated_base(place.resolve(), own=(name,))
     folder = _cached(name)
     return NOWHERE if folder is None else stated_base(folder, own=(name,))

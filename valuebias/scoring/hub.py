@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,14 +85,14 @@ def locate(
         for and `revision` is no commit.
     """
     path = path_of(source)
-    if path.is_file():
+    if os.path.isfile(path):
         if path.suffix.lower() not in (".gguf", ".onnx"):
             raise ValueBiasError(
                 f"The model {name!r} is the file {source!r}; expected a .gguf or .onnx file, or a "
                 "folder."
             )
         return _file_in_folder(path.resolve())
-    if path.is_dir():
+    if os.path.isdir(path):
         folder = path.resolve()
         return Located(folder, _only_file(folder))
     plain = {"", ".", ".."}.isdisjoint(source.split("/")) and not source.startswith("~")

@@ -149,9 +149,10 @@ class Model:
         """Fill the name in and check every field."""
         if isinstance(self.source, os.PathLike):
             object.__setattr__(self, "source", os.fspath(self.source))
-        if not isinstance(self.source, str) or not self.source.strip():
+        source = self.source
+        if not isinstance(source, str) or not source.strip() or "\0" in source:
             raise ValueBiasError(
-                f"A model has the source {self.source!r}; expected a hub id, a folder or a file."
+                f"A model has the source {shown(source)}; expected a hub id, a folder or a file."
             )
         if not self.name:
             object.__setattr__(self, "name", _name_of(self.source))
@@ -338,7 +339,7 @@ def _from_text(text: str, trusted: bool) -> Iterable[Model]:
         return models
     # A hub id has a slash as a rule, and no one calls a model as our tables are called.
     close = difflib.get_close_matches(text, list(_bundled()), n=1, cutoff=0.85)
-    if close and not path.exists():
+    if close and not os.path.exists(path):
         raise ValueBiasError(
             f"There is no table of models {text!r}. {did_you_mean(text, _bundled())}"
         )
@@ -389,9 +390,10 @@ def _from_mapping(source: Mapping[Any, Any]) -> Iterable[Model]:
     for name, entry in source.items():
         if not isinstance(entry, Mapping | None):
             raise ValueBiasError(
-                f"The model {name!r} is {entry!r}; expected a mapping of its fields."
+                f"The model {shown(name)} is {shown(entry)}; expected a mapping of its fields."
             )
-        models.append(_from({"name": name, "source": name, **(entry or {})}))
+        given = {key: value for key, value in (entry or {}).items() if value is not None}
+        models.append(_from({"name": name, "source": name, **given}))
     return models
 
 
@@ -399,10 +401,10 @@ def _from(entry: Mapping[Any, Any]) -> Model:
     for key in entry:
         if key not in _FIELDS:
             raise ValueBiasError(f"A model has no field {key!r}. {did_you_mean(key, _FIELDS)}")
-    if "source" not in entry:
+    if entry.get("source") is None:
         raise ValueBiasError(
-            f"The model {entry.get('name', dict(entry))!r} has no 'source': give its hub id, its "
-            "folder or its file."
+            f"The model {shown(entry.get('name', dict(entry)))} has no 'source': give its hub id, "
+            "its folder or its file."
         )
     return Model(**{key: _value(key, value) for key, value in entry.items() if value is not None})
 
@@ -431,7 +433,7 @@ def _beside(model: Model, folder: Path) -> Model:
     changed = {}
     for field in ("source", "tokenizer"):
         value = getattr(model, field)
-        if value is not None and not Path(value).is_absolute() and (folder / value).exists():
+        if value is not None and not Path(value).is_absolute() and os.path.exists(folder / value):
             changed[field] = os.fspath(folder / value)
     return replace(model, **changed)
 
@@ -441,6 +443,6 @@ def _name_of(source: str) -> str:
     path = path_of(source)
     if path.suffix.lower() in (".gguf", ".onnx"):
         return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
-    if path.exists() or path.is_absolute() or source.startswith((".", "~")):
+    if os.path.exists(path) or path.is_absolute() or source.startswith((".", "~")):
         return path.resolve().name
     return source

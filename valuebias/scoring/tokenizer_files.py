@@ -107,7 +107,7 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
         If transformers is not installed, there is no tokenizer, it cannot be loaded, or its files
         contradict one another.
     """
-    folder, file = (path, None) if path.is_dir() else (path.parent, path.name)
+    folder, file = (path, None) if os.path.isdir(path) else (path.parent, path.name)
     gguf = file if file is not None and file.lower().endswith(".gguf") else None
     own = folder / FILE
     with reading(
