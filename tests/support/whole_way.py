@@ -102,7 +102,8 @@ def scoring(work: Path, out: Path) -> None:
     given = _material(work)
     _models(work, "reward")
     folders = [str(work / "reward" / name) for name in ("llama", "gemma2")]
-    scores = valuebias.score(folders, store=out / "scores.zarr", **given)
+    table = dict.fromkeys(folders)
+    scores = valuebias.score(table, store=out / "scores.zarr", **given)
     told = valuebias.explain(folders, prompts=given["prompts"], lexicon=given["lexicon"])
     (out / "explained.txt").write_text(f"{told}")
     valuebias.write(scores, out / "scores.nc")
