@@ -82,7 +82,7 @@ wheel: $(WHEEL)
 
 ## The backend that runs standard ONNX files, in the environment of its own extra.
 optimum: optimum-environment
-	$(OPTIMUM)/bin/pytest -p no:cacheprovider tests/backends/test_optimum.py
+	$(OPTIMUM)/bin/pytest -p no:cacheprovider -k optimum tests/backends/test_optimum.py tests/test_leaving.py
 
 optimum-environment: $(OPTIMUM)/.package
 

@@ -137,6 +137,12 @@ def test_a_model_is_named_after_its_source(source: str, name: str) -> None:
     assert Model(source).name == name
 
 
+def test_a_whole_path_in_a_mapping_is_no_name(tmp_path: Path) -> None:
+    path, other = str(tmp_path / "rm"), str(tmp_path / "lm.gguf")
+    found = read_models({path: None, other: {"family": "F"}, "./x": {"source": path}})
+    assert [(m.name, m.source) for m in found] == [("rm", path), ("lm", other), ("./x", path)]
+
+
 def test_a_folder_is_named_and_found_beside_its_table(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert read_models(tmp_path / "mine")[0].name == "mine"

@@ -102,7 +102,8 @@ def scoring(work: Path, out: Path) -> None:
     given = _material(work)
     _models(work, "reward")
     folders = [str(work / "reward" / name) for name in ("llama", "gemma2")]
-    scores = valuebias.score(folders, store=out / "scores.zarr", **given)
+    table = dict.fromkeys(folders)
+    scores = valuebias.score(table, store=out / "scores.zarr", **given)
     told = valuebias.explain(folders, prompts=given["prompts"], lexicon=given["lexicon"])
     (out / "explained.txt").write_text(f"{told}")
     valuebias.write(scores, out / "scores.nc")
@@ -302,8 +303,25 @@ def commands(work: Path, out: Path) -> None:
 
 
 def paper(work: Path, out: Path) -> None:
-    """Reproduce the paper, as far as can be without its data."""
-    _command("reproduce", "christian2026", "--out", f"{out}/paper", "--logprobs", f"{_sheet(work)}")
+    """Reproduce the paper from log-probs, where the rest of its data is not at hand."""
+    import numpy as np
+    import pandas as pd
+
+    import valuebias
+
+    (work / "lms").mkdir()
+    prompts = list(valuebias.prompts().table.index)
+    texts = ["Love", " love", "Freedom", "freedom", *(f"w{i}" for i in range(40))]
+    for seed, model in enumerate(("google--gemma-2-2b-it", "meta-llama--Llama-3.2-3B-Instruct")):
+        mass = np.random.default_rng(seed).dirichlet(np.ones(len(texts)), size=len(prompts))
+        frame = pd.DataFrame(np.log(mass).T, columns=prompts)
+        for place, column in enumerate(("token_id", "token_name", "token_decoded")):
+            frame.insert(place, column, texts if place else range(len(texts)))
+        frame.to_csv(work / "lms" / f"{model}.csv", index=False)
+    brief = ["--draws", "60", "--chains", "2", "--permutations", "19"]
+    given = ["--logprobs", f"{work}/lms", "--out", f"{out}/paper"]
+    if code := _command("reproduce", "christian2026", *given, *brief):
+        raise RuntimeError(f"reproduce ended with {code}")
 
 
 def _command(*arguments: str) -> object:

@@ -393,8 +393,15 @@ def _from_mapping(source: Mapping[Any, Any]) -> Iterable[Model]:
                 f"The model {shown(name)} is {shown(entry)}; expected a mapping of its fields."
             )
         given = {key: value for key, value in (entry or {}).items() if value is not None}
-        models.append(_from({"name": name, "source": name, **given}))
+        # A whole path that stands for the source is no name: it would go wherever the scores go.
+        if "source" in given or not _is_whole_path(name):
+            given = {"name": name, **given}
+        models.append(_from({"source": name, **given}))
     return models
+
+
+def _is_whole_path(name: Any) -> bool:
+    return isinstance(name, str) and (name.startswith((".", "~")) or path_of(name).is_absolute())
 
 
 def _from(entry: Mapping[Any, Any]) -> Model:
@@ -443,6 +450,6 @@ def _name_of(source: str) -> str:
     path = path_of(source)
     if path.suffix.lower() in (".gguf", ".onnx"):
         return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
-    if os.path.exists(path) or path.is_absolute() or source.startswith((".", "~")):
+    if os.path.exists(path) or _is_whole_path(source):
         return path.resolve().name
     return source
