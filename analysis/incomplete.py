@@ -44,7 +44,7 @@ Array = NDArray[np.float64]
 _MOVES = 6
 # Where effects can explain every score, the residual's SD may wander off to zero, and with it the
 # system for the effects to singularity: they are then drawn as with this share of the variance.
-_LEAST_RESIDUAL = 1e-8
+_LEAST_RESIDUAL = 1e-6
 # Completions are kept for what needs every cell, up to so many cells in all.
 _MOST_KEPT_CELLS = 20_000_000
 _LEAST_KEPT = 4
@@ -195,7 +195,11 @@ class Sampler:
         """Run one chain; ``keep`` says which of its draws keep their completion."""
         state = Completion(self.gaps)
         x = start_point(self.posterior) + rng.uniform(-0.5, 0.5, self.posterior.n_dim)
-        kernel = Hamiltonian.at_mode(self._target(state), x)
+        target = self._target(state)
+        if self.exact:
+            # The mode of a cube that is mostly zeros has next to no variance anywhere.
+            x, target = self.impute(state, x, rng)
+        kernel = Hamiltonian.at_mode(target, x)
         x = kernel.mode
         out = self._empty(draws, state)
         for i in range(-tune, draws):

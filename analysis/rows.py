@@ -267,7 +267,7 @@ def fill(  # type: ignore[no-untyped-def]
             value = level[m, p] + sd[f] * values[i]
             value += _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
             values[i] = value
-            value = float(values[i])  # rounded, so that cells and tables agree
+            value = np.float64(values[i])  # rounded, so that cells and tables agree
             means_to[w] += value * per_prompt[f]
             prompts_to[w] += value * per_model
             for j in range(len(axes)):

@@ -74,7 +74,7 @@ def _split(row, basis, on_axes):  # type: ignore[no-untyped-def]  # pragma: no c
 def _precondition(  # type: ignore[no-untyped-def]
     flat, out, sizes, precision, framing, basis, gains
 ):  # pragma: no cover - compiled
-    """Smooth tables as if as many cells were observed everywhere; P times ``flat``."""
+    """Smooth projected tables as if as many cells were observed everywhere; P times ``flat``."""
     n_framings, n_models, n_prompts, n_words = sizes
     n_axes = len(basis)
     by_mean, by_axis, rest_gain, shared_gain, own_gain = gains
@@ -101,19 +101,11 @@ def _precondition(  # type: ignore[no-untyped-def]
 
     prompts = flat[first:second].reshape(n_prompts, n_words)
     prompts_out = out[first:second].reshape(n_prompts, n_words)
-    own = flat[second:].reshape(n_models, n_prompts, n_axes)
-    own_out = out[second:].reshape(n_models, n_prompts, n_axes)
-    counts, centre = np.zeros(n_framings), np.zeros((n_framings, n_words))
-    for p in range(n_prompts):
-        counts[framing[p]] += 1.0
-        to = centre[framing[p]]
-        for w in range(n_words):
-            to[w] += prompts[p, w]
     for p in range(n_prompts):
         f = framing[p]
-        scale, row, about = 1.0 / precision[f], prompts_out[p], centre[f]
+        scale, row = 1.0 / precision[f], prompts_out[p]
         for w in range(n_words):
-            row[w] = scale * (prompts[p, w] - about[w] / counts[f])
+            row[w] = scale * prompts[p, w]
         _split(row, basis, axes)
         for w in range(n_words):
             row[w] *= rest_gain[f]
@@ -121,20 +113,59 @@ def _precondition(  # type: ignore[no-untyped-def]
             direction, value = basis[j], shared_gain[f, j] * axes[j]
             for w in range(n_words):
                 row[w] += value * direction[w]
+    own = flat[second:].reshape(n_models, n_prompts, n_axes)
+    own_out = out[second:].reshape(n_models, n_prompts, n_axes)
+    for m in range(n_models):
+        for p in range(n_prompts):
+            f = framing[p]
+            for j in range(n_axes):
+                own_out[m, p, j] = own_gain[f, j] / precision[f] * own[m, p, j]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _project(flat, sizes, framing):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Take from tables, in place, what no effect has: levels, and what other tables hold.
+
+    Without it the part that steps cannot reduce would grow with each long step, until its rounding
+    errors swamp the rest: steps are long where whole directions are not observed.
+    """
+    n_framings, n_models, n_prompts, n_words = sizes
+    n_means = n_framings * n_models
+    first, second = n_means * n_words, (n_means + n_prompts) * n_words
+    counts, centre = np.zeros(n_framings), np.zeros((n_framings, n_words))
+    prompts = flat[first:second].reshape(n_prompts, n_words)
+    for p in range(n_prompts):
+        counts[framing[p]] += 1.0
+        to = centre[framing[p]]
+        for w in range(n_words):
+            to[w] += prompts[p, w]
+    for p in range(n_prompts):
+        row, about, count = prompts[p], centre[framing[p]], counts[framing[p]]
+        for w in range(n_words):
+            row[w] -= about[w] / count
+    rows = flat[:second].reshape(n_means + n_prompts, n_words)
+    for i in range(n_means + n_prompts):
+        row, level = rows[i], 0.0
+        for w in range(n_words):
+            level += row[w]
+        level /= n_words
+        for w in range(n_words):
+            row[w] -= level
+    n_axes = (len(flat) - second) // (n_models * n_prompts)
+    own = flat[second:].reshape(n_models, n_prompts, n_axes)
     for j in range(n_axes):
         of_prompt, of_model = np.zeros(n_prompts), np.zeros((n_models, n_framings))
         overall = np.zeros(n_framings)
         for m in range(n_models):
             for p in range(n_prompts):
-                value = own[m, p, j]
+                value, f = own[m, p, j], framing[p]
                 of_prompt[p] += value / n_models
-                of_model[m, framing[p]] += value / counts[framing[p]]
-                overall[framing[p]] += value / counts[framing[p]] / n_models
+                of_model[m, f] += value / counts[f]
+                overall[f] += value / counts[f] / n_models
         for m in range(n_models):
             for p in range(n_prompts):
                 f = framing[p]
-                value = own[m, p, j] - of_prompt[p] - of_model[m, f] + overall[f]
-                own_out[m, p, j] = own_gain[f, j] / precision[f] * value
+                own[m, p, j] += overall[f] - of_prompt[p] - of_model[m, f]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -190,6 +221,8 @@ def solve(  # type: ignore[no-untyped-def]
             typical[at : at + n_axes] = precision[geometry[0][p]]
     solution, lifted_solution = np.zeros(n), np.zeros(n)
     left, image, product = right.copy(), np.empty(n), np.empty(n)
+    _project(left, sizes, geometry[0])
+    target = left.copy()
     direction, lifted = np.empty(n), np.empty(n)
     done, first_size = 0, -1.0
     while True:
@@ -210,6 +243,7 @@ def solve(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             for i in range(n):
                 product[i] += lifted[i] - typical[i] * direction[i]
+            _project(product, sizes, geometry[0])
             curvature = _dot(direction, product)
             if not curvature > 0.0:
                 break
@@ -233,6 +267,7 @@ def solve(  # type: ignore[no-untyped-def]
             solution, product, sizes, dense, start, words, mask, nothing, weight, geometry, basis
         )
         for i in range(n):
-            left[i] = right[i] - product[i] - lifted_solution[i] + typical[i] * solution[i]
+            left[i] = target[i] - product[i] - lifted_solution[i] + typical[i] * solution[i]
+        _project(left, sizes, geometry[0])
         if size > 0.99 * began:
             done += most // 10

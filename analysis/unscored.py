@@ -19,7 +19,7 @@ def check_scored(
     observed: NDArray[np.bool_], framing: NDArray[np.str_], membership: pd.DataFrame
 ) -> None:
     """Refuse categories and framings that nothing can be said of."""
-    by_prompt = observed.any(axis=(0, 2))
+    by_prompt = np.asarray(observed.any(axis=(0, 2)))
     for name in np.unique(framing):
         if not by_prompt[framing == name].any():
             raise ValueBiasError(
@@ -27,9 +27,9 @@ def check_scored(
                 f'of it; leave these prompts out: dataset.isel(prompt=dataset["framing"] != '
                 f'"{name}").'
             )
-    by_word = observed.any(axis=(0, 1))
+    by_word = np.asarray(observed.any(axis=(0, 1)))
     member = membership.to_numpy(dtype=bool)
-    empty = [name for j, name in enumerate(membership) if not by_word[member[:, j]].any()]
+    empty = [str(name) for j, name in enumerate(membership) if not by_word[member[:, j]].any()]
     if empty:
         raise ValueBiasError(
             f"no word in {_categories(empty)} was scored, so that nothing can be said of it; leave "

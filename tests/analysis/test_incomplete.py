@@ -51,6 +51,7 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
     assert np.abs(np.log(flat.std(axis=0) / sd)).max() < 0.25
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("exact", [False, True], ids=["over the cube", "given the observed cells"])
 @pytest.mark.parametrize("gaps", [SCATTERED, WHOLE, MOST], ids=["scattered", "whole", "most"])
 def test_an_iteration_leaves_the_posterior_as_it_is(gaps, exact) -> None:

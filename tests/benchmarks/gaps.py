@@ -70,7 +70,7 @@ try:
         start = time.process_time()
         fit = run(data, seed)
         seconds = time.process_time() - start
-        ess = fit.summary().filter(regex=r"^sd\\\\[", axis=0)["ess_bulk"].tolist()
+        ess = fit.summary().filter(regex="^sd", axis=0)["ess_bulk"].tolist()
         headline = fit.contrasts().iloc[0]
         answer = {
             "seconds": seconds, "ess": float(np.median([*ess, headline["ess_bulk"]])),

@@ -79,7 +79,7 @@ SMALL: dict[str, Callable[[], xr.Dataset]] = {
     "two models of two families": lambda: scores(2, 2, (3, 3), families=2),
     "three families of one": lambda: scores(3, 2, (3, 3), families=3),
     "positive only": lambda: scores(4, 2, (3, 3), families=2, framings=POSITIVE),
-    "negative only": lambda: scores(4, 2, (3, 3), families=2, framings=NEGATIVE),
+    "negative only": lambda: scores(2, 2, (2, 2), families=2, framings=NEGATIVE),
     "a word in all categories": lambda: scores(4, 2, IN_ALL, families=2),
     "a category of all words": lambda: scores(4, 2, NESTED, families=2),
     "a category of one word": lambda: scores(4, 2, (1, 5), families=2),
