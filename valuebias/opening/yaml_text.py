@@ -149,6 +149,7 @@ def _check(text: str, name: str) -> None:
     known: dict[str, tuple[int, int] | None] = {}
     events: Any = yaml.parse(text, Loader=_Base)
     for event in events:
+        line = event.start_mark.line + 1
         if isinstance(event, _Starts):
             opened.append((event.anchor, entries, below))
             entries, below = 1, 0
@@ -164,14 +165,14 @@ def _check(text: str, name: str) -> None:
             if event.anchor is not None:
                 known[event.anchor] = (1, 0)
         elif isinstance(event, yaml.AliasEvent):
-            size = known.get(event.anchor, (1, 0))
+            size = known.get(str(event.anchor), (1, 0))
             if size is None:
                 raise ValueBiasError(
-                    f"Line {event.start_mark.line + 1} of {name!r} refers to "
+                    f"Line {line} of {name!r} refers to "
                     f"{shown(event.anchor)}, of which it is a part. Write it out."
                 )
             entries, below = entries + size[0], max(below, size[1])
-        _demand_bounded(entries, len(opened) + below, name, event.start_mark.line + 1)
+        _demand_bounded(entries, len(opened) + below, name, line)
 
 
 def _demand_bounded(entries: int, depth: int, name: str, line: int) -> None:

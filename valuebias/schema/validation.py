@@ -53,10 +53,8 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     True
     """
     if not isinstance(ds, xr.Dataset):
-        given: object = ds
-        found = f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
         raise ValueBiasError(
-            f"Expected an xarray.Dataset, found {found}. Make one with valuebias.read(path), "
+            f"Expected an xarray.Dataset, found {_told(ds)}. Make one with valuebias.read(path), "
             "valuebias.read_scores(...) or valuebias.schema.build(...); "
             "valuebias.datasets.load(name) gives a released or bundled one."
         )
@@ -68,6 +66,10 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     _check_scores(ds)
     _check_categories(ds, min_categories)
     return ds
+
+
+def _told(given: object) -> str:
+    return f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
 
 
 def _check_attrs(ds: xr.Dataset) -> None:
