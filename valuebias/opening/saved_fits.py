@@ -12,10 +12,10 @@ __all__ = ["SETTINGS_OF_ABLATIONS", "SETTINGS_OF_FITS", "parse_settings"]
 
 _TEXT, _MAYBE, _WHOLE = (str,), (str, type(None)), (int,)
 SETTINGS_OF_FITS: Mapping[str, tuple[type, ...]] = {
-    "formula": _TEXT, "outcome": _TEXT, "words": _MAYBE, "base": _MAYBE, "spread": (bool, type(None)),
-    "contrast": (list, type(None)), "draws": _WHOLE, "tune": _WHOLE, "chains": _WHOLE,
-    "seed": _WHOLE, "sampler": _TEXT, "path": _TEXT, "n_missing": _WHOLE, "dropped_words": _WHOLE,
-    "notes": (list,),
+    "formula": _TEXT, "outcome": _TEXT, "words": _MAYBE, "base": _MAYBE,
+    "spread": (bool, type(None)), "contrast": (list, type(None)), "draws": _WHOLE, "tune": _WHOLE,
+    "chains": _WHOLE, "seed": _WHOLE, "sampler": _TEXT, "path": _TEXT, "n_missing": _WHOLE,
+    "dropped_words": _WHOLE, "notes": (list,),
 }  # fmt: skip
 """Of which type each is, of a fit by :func:`valuebias.fit`."""
 SETTINGS_OF_ABLATIONS: Mapping[str, tuple[type, ...]] = {
