@@ -153,6 +153,8 @@ def _imbalance(
     name: str, values: Array, axes: Array, contrast: Array, estimate: Estimate
 ) -> Imbalance | None:
     known = np.isfinite(values) & np.isfinite(estimate.by_word)
+    if known.sum() < _LEAST_WORDS:
+        return None
     term = name
     least = values[known].min(initial=np.inf)
     if least > 0 and values[known].max(initial=0) > _WIDE * least:
