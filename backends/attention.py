@@ -14,6 +14,8 @@ soft-caps.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,12 +23,13 @@ from torch import Tensor
 
 from valuebias.backends.layout import BLOCK, REACH
 
-__all__ = ["NAME", "Tree", "attend", "register"]
+__all__ = ["NAME", "Tree", "attend", "observed", "register"]
 
 NAME = "valuebias_tree"
 """What the attention is called in the registry of transformers."""
 SLICE = 8
 """Blocks of queries computed at once on a CPU."""
+_observed: set[int] | None = None
 
 
 class Tree:
@@ -125,6 +128,8 @@ def attend(
     torch.Tensor, shape (1, T, heads, d)
         What each head has gathered.
     """
+    if _observed is not None and window is not None:
+        _observed.add(window)
     mask = tree.mask(query.dtype, window)
     trunk = key[0].index_select(1, tree.trunk), value[0].index_select(1, tree.trunk)
 
@@ -176,6 +181,23 @@ def _attend(
     out = out + weights[..., -span:] @ v_near
     out = out.reshape(groups, blocks, share, BLOCK, -1).permute(1, 3, 0, 2, 4)
     return out.reshape(blocks * BLOCK, heads, -1)
+
+
+@contextmanager
+def observed() -> Iterator[set[int]]:
+    """Collect the windows that layers ask for.
+
+    Yields
+    ------
+    set of int
+        Filled while the block runs.
+    """
+    global _observed
+    _observed = found = set()
+    try:
+        yield found
+    finally:
+        _observed = None
 
 
 def register() -> None:

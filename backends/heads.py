@@ -50,6 +50,8 @@ class Head(nn.Module):
                 self.own = OwnHead(model, path)
         else:
             self.body = body_of(model)
+        self.reach: int | None = None
+        """How many tokens a conversation may have to be computed in a tree; None = any number."""
         self.kind, self.head, self.label = source.kind, source.head, source.label
         self.name = source.name
         if source.kind == "reward":

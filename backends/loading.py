@@ -19,6 +19,7 @@ from valuebias.backends.base import Pack, Source, conversations, reading_place
 from valuebias.backends.gguf_loading import load_gguf
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
+from valuebias.backends.reach import reach
 from valuebias.errors import ValueBiasError, some
 from valuebias.foreign import reading
 
@@ -337,7 +338,8 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
     A few made-up conversations are compared, which takes a moment and catches masks that a model
     ignores, positions it counts itself, and attention of its own making. Then the tokens of all
     branches but the last are changed: what passes from branch to branch beside the attention, as in
-    convolutions and state spaces, may be small and must still not be there.
+    convolutions and state spaces, may be small and must still not be there. Up to which length all
+    that holds is noted in ``head.reach``.
     """
     pack = made_up(shape(model.config).vocab_size, kind=source.kind)
     place = model.get_input_embeddings().weight.device
@@ -349,7 +351,9 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
     other[between] = np.roll(other[between], 1)
     with torch.inference_mode():
         try:
-            ours = tree(head, pack, place)[index]
+            with attention.observed() as windows:
+                ours = tree(head, pack, place)[index]
+            head.reach = reach(head.config, windows)
             beside = tree(head, replace(pack, ids=other), place)[index]
         except Exception:  # noqa: BLE001 - what another architecture makes of a tree may be anything
             return False

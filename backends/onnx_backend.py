@@ -173,6 +173,7 @@ class OnnxModel(LoadedModel):
         self._provider = _CPU if device == "cpu" else _CUDA
         self.device, self.dtype = device, manifest["dtype"]
         self.vocabulary = int(manifest["vocabulary"])
+        self._reach: int | None = manifest["reach"]
         self._session = session(
             folder / GRAPH,
             provider=self._provider,
@@ -206,7 +207,16 @@ class OnnxModel(LoadedModel):
         ------
         OutOfMemory
             If the device has no room for it.
+        ValueBiasError
+            If a conversation is longer than the graph computes rightly.
         """
+        length = int(pack.position.max()) + 1
+        if self._reach is not None and length > self._reach:
+            raise ValueBiasError(
+                f"{self._name}: a conversation has {length} tokens; beyond {self._reach} this "
+                "architecture lets tokens see, or places them, in a way that an exported graph "
+                "does not know. Use backend='torch', which computes such conversations whole."
+            )
         arrays = inputs(pack)
         output = "reward"
         if self._kind == "logprob":

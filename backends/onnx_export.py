@@ -23,7 +23,7 @@ import numpy as np
 from valuebias.atomic import atomic_path
 from valuebias.backends.base import Pack, Source
 from valuebias.errors import ValueBiasError
-from valuebias.foreign import read_json, reading
+from valuebias.foreign import read_json, reading, told
 from valuebias.provenance import sha256, versions
 from valuebias.sums import SUM, json_sum, sealed
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "GRAPH", "MANIFEST", "export", "key", "read_manifest"]
 
-FORMAT = 3
+FORMAT = 4
 """Counts the changes of the graph's inputs, outputs or meaning."""
 GRAPH = "model.onnx"
 MANIFEST = "valuebias.json"
@@ -87,8 +87,8 @@ def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``format``, ``kind``, ``head``, ``label``, ``dtype``, ``vocabulary``, ``weights_sha256``,
-        ``files`` and ``made_with``.
+        ``format``, ``kind``, ``head``, ``label``, ``dtype``, ``vocabulary``, ``reach``,
+        ``weights_sha256``, ``files`` and ``made_with``.
 
     Raises
     ------
@@ -132,6 +132,9 @@ def _checked(manifest: dict[str, Any]) -> dict[str, str]:
         raise TypeError("an entry is not of the form that is written")
     if type(manifest["vocabulary"]) is not int or not 0 < manifest["vocabulary"] < 2**31:
         raise ValueError("its vocabulary has no size")
+    longest = manifest["reach"]
+    if longest is not None and (type(longest) is not int or longest <= 0):
+        raise ValueError("it does not say how long conversations may be")
     if any(Path(file).name != file or "\0" in file for file in files):
         raise ValueError("a file lies elsewhere")
     return dict(files)
@@ -192,6 +195,7 @@ def export(source: Source, folder: Path) -> None:
             "label": source.label,
             "dtype": source.dtype,
             "vocabulary": loading.shape(model.config).vocab_size,
+            "reach": head.reach,
             "weights_sha256": source.weights_sha256,
             "files": {file: sha256(part / file) for file in files},
             "made_with": versions(),
@@ -277,16 +281,23 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
         shapes |= {"row": {0: count}, "target": {0: count}}
     outputs = ["reward"] if pack.row is None else ["rows", "picked"]
     with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
-            graph,
-            tuple(torch.from_numpy(array) for array in arrays.values()),
-            dynamo=True,
-            opset_version=_OPSET,
-            dynamic_shapes=shapes,
-            input_names=list(arrays),
-            output_names=outputs,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                graph,
+                tuple(torch.from_numpy(array) for array in arrays.values()),
+                dynamo=True,
+                opset_version=_OPSET,
+                dynamic_shapes=shapes,
+                input_names=list(arrays),
+                output_names=outputs,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            # Such as rotary embeddings that choose their factors by the length at hand.
+            raise ValueBiasError(
+                f"The exporter of PyTorch {torch.__version__} cannot make a graph of this "
+                f"architecture ({told(error.__cause__ or error)}). Use backend='torch'."
+            ) from error
     if program is None:
         raise ValueBiasError("The exporter of PyTorch gave no graph back. Use backend='torch'.")
     _without_traces(program.model)

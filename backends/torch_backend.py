@@ -235,6 +235,7 @@ class TorchModel(LoadedModel):
             "attention": "whole" if self._whole else "tree",
             "threads": torch.get_num_threads(),
             "prepacked_layers": self._prepacked,
+            **({} if self._head.reach is None else {"tree_up_to_tokens": self._head.reach}),
             **({"device_name": name} if name else {}),
             **({"adapter": "beside the weights, not applied"} if self._adapter else {}),
         }
@@ -259,9 +260,16 @@ class TorchModel(LoadedModel):
         """
         import torch
 
+        from valuebias.backends import loading
+
         try:
             with torch.inference_mode(), self._arithmetic():
-                return self._read_whole(pack) if self._whole else self._read(pack)
+                if self._whole:
+                    return self._read_whole(pack)
+                if self._head.reach is None or pack.position.max() < self._head.reach:
+                    return self._read(pack)
+                with loading.own(self._model):
+                    return self._read_whole(pack)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

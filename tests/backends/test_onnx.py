@@ -146,7 +146,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object], str]] = [
     ("model.onnx.data", Path.unlink, r"model\.onnx\.data is missing"),
     ("model.onnx", altered, r"model\.onnx is not what was written"),
     (onnx_export.MANIFEST, cut, r"valuebias\.json cannot be read"),
-    (onnx_export.MANIFEST, of_another_format, "has format 0; .* reads format 3"),
+    (onnx_export.MANIFEST, of_another_format, "has format 0; .* reads format 4"),
     (onnx_export.MANIFEST, Path.unlink, "takes packs|does not take packs.*backend='optimum'"),
 ]
 
@@ -174,6 +174,12 @@ def test_a_damaged_export_in_the_cache_says_how_to_mend_it(
 
 
 def test_an_export_of_another_kind_is_refused(export: Path) -> None:
+    with pytest.raises(ValueBiasError, match=r"is a reward model .* not trained to give log-probs"):
+        score(export / onnx_export.GRAPH, "logprob")
+    # Its configuration may say nothing of that.
+    path = export / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({key: config[key] for key in config if key != "architectures"}))
     with pytest.raises(ValueBiasError, match=r"gives rewards; kind='logprob' was asked for"):
         score(export / onnx_export.GRAPH, "logprob")
 

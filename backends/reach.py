@@ -1,0 +1,78 @@
+"""How long conversations may be for a tree to compute them as each alone would be.
+
+Most models hand their sliding windows to the attention, which keeps to them in a tree. Some know
+them in their own masks only, and some turn positions differently once any of a batch is far enough:
+up to that length nothing differs, and beyond it conversations have to be computed by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+__all__ = ["reach"]
+
+# What configurations call how far back a token sees, and the layers that it is about.
+_WINDOWS = {
+    "sliding_window": "sliding_attention",
+    "sliding_window_size": "sliding_attention",
+    "window_size": "sliding_attention",
+    "local_attention": "sliding_attention",
+    "attention_window_size": "sliding_attention",
+    "attention_chunk_size": "chunked_attention",
+}
+
+
+def reach(config: Any, windows: Collection[int]) -> int | None:
+    """Say up to how many tokens a tree gives what whole conversations do.
+
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+        Of the text model.
+    windows : collection of int
+        The windows that layers handed to the attention.
+
+    Returns
+    -------
+    int or None
+        None where nothing in the configuration limits it.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(sliding_window=512, attention_chunk_size=8192)
+    >>> reach(config, {512}), reach(config, ())
+    (8192, 512)
+    """
+    return min((*_masked(config, windows), *_turned(config)), default=None)
+
+
+def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
+    """Give the windows that only the model's own masks know."""
+    layers = getattr(config, "layer_types", None)
+    for name, kind in _WINDOWS.items():
+        size = getattr(config, name, None)
+        if not isinstance(size, int) or isinstance(size, bool) or size <= 0 or size in windows:
+            continue
+        if name == "sliding_window" and getattr(config, "use_sliding_window", None) is False:
+            continue
+        if layers is None or kind in layers:
+            yield size
+
+
+def _turned(config: Any) -> Iterator[int]:
+    """Give the lengths beyond which rotary embeddings turn all positions differently."""
+    given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if not isinstance(given, Mapping):
+        return
+    for rope in (given, *(part for part in given.values() if isinstance(part, Mapping))):
+        kind = str(rope.get("rope_type") or rope.get("type") or "")
+        if kind not in ("longrope", "su", "dynamic"):
+            continue
+        longest = getattr(config, "max_position_embeddings", None)
+        if kind != "dynamic":
+            own = getattr(config, "original_max_position_embeddings", None)
+            longest = rope.get("original_max_position_embeddings") or own or longest
+        if isinstance(longest, int):
+            yield longest
