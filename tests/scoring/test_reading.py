@@ -229,19 +229,56 @@ def test_a_model_with_code_of_its_own_reads_where_that_does(tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_store_knows_the_code_of_a_local_folder(tmp_path: Path) -> None:
+def test_a_store_knows_all_that_trusted_code_may_read(tmp_path: Path) -> None:
     folder, store = coded(tmp_path / "coded"), tmp_path / "s.zarr"
+    for name in READ:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"1")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "data.bin").write_bytes(b"1")
+    (folder / "elsewhere").symlink_to(tmp_path / "linked")
+    (folder / "linked-back").symlink_to(folder)
     model = Model(str(folder), name="m", trust_remote_code=True)
     first = score(model, store=store)
-    (folder / "README.md").write_text("# About")
+    for name in ("README.md", "checkpoint-5/optimizer.pt", "__pycache__/reading.pyc", ".git/HEAD"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("# About")
     assert score(model, store=store).equals(first)
-    (folder / "helper.json").write_text("{}")
-    with pytest.raises(ValueBiasError, match=r"another (weights|own code) of the model 'm'"):
-        score(model, store=store)
-    (folder / "helper.json").unlink()
-    coded_again = OWN_CODE.replace("OFFSET", "100.0")
-    (folder / "reading.py").write_text(coded_again)
-    with pytest.raises(ValueBiasError, match=r"another (weights|own code) of the model 'm'"):
+
+    def refused(said: str) -> None:
+        with pytest.raises(ValueBiasError, match=rf"another own code of the model 'm'.*{said}\."):
+            score(model, store=store)
+
+    for name in READ:
+        (folder / name).write_bytes(b"2")
+        refused(f"changed: '{name.partition('/')[0] + '/' * ('/' in name)}'")
+        (folder / name).write_bytes(b"1")
+    (tmp_path / "linked" / "data.bin").write_bytes(b"2")
+    refused("changed: 'elsewhere/'")
+    (tmp_path / "linked" / "data.bin").write_bytes(b"1")
+    (folder / "head.bin").rename(folder / "head.pt")
+    refused("new: 'head.pt'; gone: 'head.bin'")
+    (folder / "head.pt").rename(folder / "head.bin")
+    assert score(model, store=store).equals(first)
+    (folder / "reading.py").write_text(OWN_CODE.replace("OFFSET", "100.0"))
+    refused("changed: 'reading.py'")
+
+
+READ = ("value_head.safetensors", "head.bin", "adapter_head.py", "training_args.json")
+READ += ("training_args.bin", "notes.md", "adapter_model.safetensors", ".hidden", "heads/one.npy")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_beside_code_other_weights_are_called_so(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder, store = coded(tmp_path / "coded"), tmp_path / "s.zarr"
+    model = Model(str(folder), name="m", trust_remote_code=True)
+    score(model, store=store)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["score.weight"] = -tensors["score.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueBiasError, match="another weights of the model 'm'"):
         score(model, store=store)
 
 

@@ -2,13 +2,16 @@
 
 Configuration, tokenizer, chat templates and, where it may run, the code that comes with a model.
 What is only about the model (its card, how it was trained, how text is generated with it) is not
-among them; nor is an adapter beside the weights, because the weights are loaded without it.
+among them; nor is an adapter beside the weights, because the weights are loaded without it. Code
+that comes with a model may read any file, so where it runs nearly all of them count.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from valuebias.scoring.weights import digest
@@ -37,23 +40,14 @@ _PATTERNS = (
     "additional_chat_templates/*",
 )
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".onnx_data", ".data", ".h5")
-_ABOUT = (
-    "readme*",
-    "license*",
-    "notice*",
-    "*.md",
-    "generation_config.json",
-    "trainer_state.json",
-    "training_args*",
-    "*_results.json",
-    "events.out.*",
-    "*.log",
-    "*.png",
-    "*.jpg",
-    "*.pyc",
-    "adapter_*",
+_INERT = re.compile(
+    r"readme\.md|license(\.txt|\.md)?|notice(\.txt|\.md)?|\.git(attributes|ignore)|\.ds_store"
+    r"|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state(_\d+)?\.pth|events\.out\.tfevents\..*"
+    r"|flax_model\.msgpack|tf_model\.h5|rust_model\.ot",
+    re.IGNORECASE,
 )
-"""What lies in models' folders and is only about them."""
+"""Files that no model's code reads: prose, what training goes on from, other libraries' weights."""
+_INERT_FOLDERS = frozenset((".git", ".cache", "__pycache__"))
 
 
 def companions(folder: Path) -> list[Path]:
@@ -73,27 +67,44 @@ def companions(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.lower().endswith(_WEIGHTS))
 
 
-def code_files(folder: Path) -> list[Path]:
-    """Find what code that comes with a model may be, or may read: all but weights.
+def code_files(folder: Path, weights: Iterable[Path]) -> dict[str, str]:
+    """Hash what code that comes with a model may be, or may read.
+
+    That is all but a few files that are known to do nothing: which of the others code reads cannot
+    be told from their names.
 
     Parameters
     ----------
     folder : pathlib.Path
         The model's.
+    weights : iterable of pathlib.Path
+        Those that are loaded anyway, and hashed by themselves.
 
     Returns
     -------
-    list of pathlib.Path
-        Files, sorted; also in folders below, but for hidden ones.
+    dict of str to str
+        Hashes of the folder's files by their names, and of its folders, ending in a slash.
     """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.name.lower().endswith(_WEIGHTS)
-        and not any(path.match(pattern) for pattern in _cases(_ABOUT))
-    )
+    loaded = {path.absolute() for path in weights}
+    parts: dict[str, list[Path]] = {}
+    for path in _below(folder):
+        if path.absolute() not in loaded and not _INERT.fullmatch(path.name):
+            first, *deeper = path.relative_to(folder).parts
+            parts.setdefault(f"{first}/" if deeper else first, []).append(path)
+    return {name: tell(folder, paths) for name, paths in sorted(parts.items())}
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Find a folder's files at any depth, also where links lead, each folder once."""
+    seen: set[str] = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name not in _INERT_FOLDERS)
+        yield from (path for name in files if (path := Path(here, name)).is_file())
 
 
 def tell(folder: Path, files: Iterable[Path]) -> str:
@@ -113,8 +124,3 @@ def tell(folder: Path, files: Iterable[Path]) -> str:
     """
     lines = [f"{path.relative_to(folder).as_posix()} {digest([path])}" for path in files]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
-def _cases(patterns: Iterable[str]) -> list[str]:
-    """Give patterns in the three ways in which such names are written."""
-    return [made for p in patterns for made in (p, p.upper(), p.capitalize())]

@@ -12,7 +12,7 @@ from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
 from valuebias.provenance import sha256
 from valuebias.scoring.bases import followed
-from valuebias.scoring.companions import code_files, companions, tell
+from valuebias.scoring.companions import companions, tell
 from valuebias.scoring.fingerprint import Unknowable, fingerprint
 from valuebias.scoring.models import Model, read_models
 from valuebias.scoring.plan import Plan
@@ -202,19 +202,18 @@ def _settings(
     rewards = plan.kind == "reward"
     return {
         "revision": resolved.commit or model.revision,
-        # Before the weights, whose hash takes it in.
+        # Before the weights and the code, whose hashes take it in.
         "configuration": sha256(config) if config.exists() else None,
-        "weights": source.weights_sha256,
         # Before the tokenizer, whose hash takes in what a plain template leaves to it.
         "template": tokeniser.template_sha256,
         "tokenizer": tokeniser.sha256,
+        "own code": None if resolved.code is None else dict(resolved.code),
+        # After the code, which its hash takes in.
+        "weights": source.weights_sha256,
         "dtype": source.dtype,
         "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,
         "read": resolved.rule.setting() if rewards else None,
-        "own code": (
-            tell(source.folder, code_files(source.folder)) if source.trust_remote_code else None
-        ),
         # Last, because what the others name is in these as well.
         "set of files": _files(source.folder, resolved.tokenizer),
     }

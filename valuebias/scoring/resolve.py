@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from valuebias.backends.base import Source
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.scoring import weights
 from valuebias.scoring.bases import Origin, stated_base
-from valuebias.scoring.companions import code_files, tell
+from valuebias.scoring.companions import code_files
 from valuebias.scoring.facts import (
     Facts,
     check_decoder,
@@ -58,6 +59,8 @@ class Resolved:
         What names the base: "the specification", a file, or nothing.
     rule : Rule
         Where the reward is read.
+    code : mapping of str to str, optional
+        Hashes of the files that the model's own code is, or may read, where it may run.
     """
 
     source: Source
@@ -67,6 +70,7 @@ class Resolved:
     commit: str | None = None
     base_said_by: str = ""
     rule: Rule = _LAST
+    code: Mapping[str, str] | None = None
 
 
 def resolve(
@@ -118,6 +122,7 @@ def resolve(
         _demand_language_model(config, model.name)
     shapes: Shapes = {}
     sha256 = ""
+    code: dict[str, str] | None = None
     if with_weights:
         located = fetch_weights(located, name=model.name, download=download)
         files = _files(located, model.name)
@@ -129,8 +134,8 @@ def resolve(
             shapes = _gguf_shapes(located)
             sha256 = hashlib.sha256(f"{sha256} read as {gguf_config.VERSION}".encode()).hexdigest()
         if model.trust_remote_code:
-            code = tell(located.folder, code_files(located.folder))
-            sha256 = hashlib.sha256(f"{sha256} {code}".encode()).hexdigest()
+            code = code_files(located.folder, files)
+            sha256 = hashlib.sha256(f"{sha256} {json.dumps(code)}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
         if not (kind == "reward" and _own_code(model, located)):
             _check_head(model, shapes, located.file, kind, tied)
@@ -165,7 +170,7 @@ def resolve(
     )
     origin = _origin(filled, located)
     filled = replace(filled, base=origin.base or None)
-    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by, rule)
+    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by, rule, code)
 
 
 def _demand_language_model(config: Any, name: str) -> None:

@@ -551,10 +551,25 @@ def _demand_same(
         if found.get(key) != value:
             whose = f" of the model {model!r}" if model else ""
             raise ValueBiasError(
-                f"The store {str(path)!r} was made with another {key}{whose}: found "
-                f"{found.get(key)!r}, expected {value!r}. Scores made differently do not belong "
+                f"The store {str(path)!r} was made with another {key}{whose}: "
+                f"{_difference(found.get(key), value)}. Scores made differently do not belong "
                 "in one store: choose another, or score as that one was."
             )
+
+
+def _difference(found: Any, expected: Any) -> str:
+    """Say how settings differ; of files, which."""
+    if not isinstance(expected, dict):
+        return f"found {found!r}, expected {expected!r}"
+    if not isinstance(found, dict):
+        return "which files its code could read was not noted then"
+    kinds = {
+        "changed": [name for name in expected if name in found and found[name] != expected[name]],
+        "new": [name for name in expected if name not in found],
+        "gone": [name for name in found if name not in expected],
+    }
+    said = "; ".join(f"{kind}: {some(names)}" for kind, names in kinds.items() if names)
+    return f"of the files that its code is or may read, {said}"
 
 
 def _demand_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
