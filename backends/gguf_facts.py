@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from valuebias.backends.gguf_files import Contents
-from valuebias.backends.gguf_rope import DEFAULT_BASE, rope_parameters
+from valuebias.backends.gguf_rope import DEFAULT_BASE, positive, rope_parameters
 from valuebias.errors import ValueBiasError
 
 __all__ = ["MORE", "head_dim", "one", "refused"]
@@ -162,7 +162,7 @@ def _gemma3(contents: Contents, name: str) -> dict[str, Any]:
     window = int(contents.get("attention.sliding_window") or 0)
     if contents.get("rope.freq_base") is None:
         raise refused(name, f"no entry {contents.architecture}.rope.freq_base")
-    local = float(contents.get("rope.freq_base_swa", DEFAULT_BASE))
+    local = positive(contents, "rope.freq_base_swa", name) or DEFAULT_BASE
     return _windows(contents, 6 if window else 1, name) | {
         "query_pre_attn_scalar": _attention_scale(contents, 62, name),
         # Without a window no layer has one, but transformers wants a number.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from valuebias.backends.gguf_files import Contents
 from valuebias.errors import ValueBiasError
 
-__all__ = ["DEFAULT_BASE", "ENTRIES", "rope_parameters"]
+__all__ = ["DEFAULT_BASE", "ENTRIES", "positive", "rope_parameters"]
 
 DEFAULT_BASE = 10000.0
 """What llama.cpp takes where a file does not say."""
@@ -25,6 +25,7 @@ ENTRIES = tuple(
 """The entries that are read here."""
 
 _TOLERANCE = 1e-5
+_TYPES = ("none", "linear", "yarn", "longrope")
 
 
 def rope_parameters(contents: Contents, name: str) -> dict[str, Any]:
@@ -50,36 +51,93 @@ def rope_parameters(contents: Contents, name: str) -> dict[str, Any]:
     Notes
     -----
     Factors of frequencies (``rope_freqs.weight``), which files of Llama 3.1 have instead of
-    entries, are taken for what Llama 3 does where that gives the very factors.
+    entries, are taken for what Llama 3 does where that gives the very factors. ``yarn_beta_fast``
+    and ``yarn_beta_slow`` do nothing outside YaRN, nor does a factor with the type "none".
     """
-    base = {"rope_theta": float(contents.get("rope.freq_base", DEFAULT_BASE))}
-    factor = float(contents.get("rope.scaling.factor", contents.get("rope.scale_linear", 0)) or 1)
-    # Without a type, llama.cpp takes a factor for a linear one.
+    base = {"rope_theta": positive(contents, "rope.freq_base", name) or DEFAULT_BASE}
+    # Without a type, llama.cpp takes a factor for a linear one; with "none" it takes no factor.
     kind = contents.get("rope.scaling.type", "linear")
+    if kind not in _TYPES:
+        raise _refused(name, f"rope.scaling.type = {kind!r:.80}")
+    factor = 1.0 if kind == "none" else _factor(contents, name)
     freqs = contents.small.get("rope_freqs.weight")
     if contents.small.get("rope_factors_long.weight") is not None or kind == "longrope":
+        if kind == "yarn" or factor != 1:
+            raise _refused(name, f"LongRoPE and rope.scaling.type = {kind!r} by {factor:g}")
+        _check_unscaled(contents, name, {"yarn_ext_factor": 0, "yarn_attn_factor": 1})
         return base | _longrope(contents, name)
+    if kind == "yarn":
+        _check_unscaled(contents, name, {"yarn_ext_factor": 1, "attn_factor": 1})
+    else:
+        _check_unscaled(
+            contents, name, {"yarn_ext_factor": 0, "attn_factor": 1, "yarn_attn_factor": 1}
+        )
     if freqs is not None and not np.all(freqs == 1):
-        if kind == "yarn" or (kind == "linear" and factor != 1):
+        if kind == "yarn" or factor != 1:
             raise _refused(name, f"both rope_freqs.weight and rope.scaling.type = {kind!r}")
-        return base | _from_factors(freqs, contents, name)
-    if kind == "none" or (kind == "linear" and factor == 1):
-        return base | {"rope_type": "default"}
-    if kind == "linear":
-        return base | {"rope_type": "linear", "factor": factor}
+        return base | _from_factors(freqs, base["rope_theta"], name)
     if kind == "yarn":
         return base | _yarn(contents, factor, name)
-    raise _refused(name, f"rope.scaling.type = {kind!r}")
+    if factor == 1:
+        return base | {"rope_type": "default"}
+    return base | {"rope_type": "linear", "factor": factor}
+
+
+def positive(contents: Contents, entry: str, name: str) -> float | None:
+    """Give a number that turns or stretches something; None where the file does not say.
+
+    Parameters
+    ----------
+    contents : Contents
+        Of the file.
+    entry : str
+        Such as ``"rope.freq_base"``.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    float, optional
+        Above 0 and finite.
+
+    Raises
+    ------
+    ValueBiasError
+        If the entry is anything else.
+    """
+    value = contents.get(entry)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not 0 < value < np.inf:
+        raise _refused(name, f"{entry} = {value!r:.80}")
+    return float(value)
+
+
+def _factor(contents: Contents, name: str) -> float:
+    entry = "rope.scaling.factor"
+    if contents.get(entry) is None:
+        entry = "rope.scale_linear"
+    # llama.cpp takes 0 for a factor that is not set.
+    return 1.0 if contents.get(entry) == 0 else positive(contents, entry, name) or 1.0
+
+
+def _check_unscaled(contents: Contents, name: str, idle: dict[str, float]) -> None:
+    """Refuse what this type has no word for; each may say that it changes nothing."""
+    for entry, value in idle.items():
+        found = contents.get(f"rope.scaling.{entry}", value)
+        if found != value:
+            kind = contents.get("rope.scaling.type")
+            beside = f"rope.scaling.type = {kind!r}" if kind else "no rope.scaling.type"
+            raise _refused(name, f"rope.scaling.{entry} = {_shown(found)} and {beside}")
 
 
 def _yarn(contents: Contents, factor: float, name: str) -> dict[str, Any]:
-    length = contents.get("rope.scaling.original_context_length")
-    if not length:
+    length = positive(contents, "rope.scaling.original_context_length", name)
+    if length is None:
         raise _refused(name, "rope.scaling.type = 'yarn' without the original context length")
-    for entry in ("yarn_ext_factor", "attn_factor"):
-        value = contents.get(f"rope.scaling.{entry}", 1)
-        if value != 1:
-            raise _refused(name, f"rope.scaling.{entry} = {value:g}")
+    if factor < 1:
+        # llama.cpp scales the attention for these, too, and transformers does not.
+        raise _refused(name, f"rope.scaling.type = 'yarn' by rope.scaling.factor = {factor:g}")
     made: dict[str, Any] = {
         "rope_type": "yarn",
         "factor": factor,
@@ -90,16 +148,18 @@ def _yarn(contents: Contents, factor: float, name: str) -> dict[str, Any]:
         ("yarn_beta_fast", "beta_fast"),
         ("yarn_beta_slow", "beta_slow"),
     ):
-        value = contents.get(f"rope.scaling.{entry}")
+        value = positive(contents, f"rope.scaling.{entry}", name)
         if value is not None:
-            made[word] = float(value)
+            made[word] = value
+    if made.get("beta_fast", 32.0) <= made.get("beta_slow", 1.0):
+        raise _refused(name, "rope.scaling.yarn_beta_fast not above rope.scaling.yarn_beta_slow")
     return made
 
 
 def _longrope(contents: Contents, name: str) -> dict[str, Any]:
     long = contents.small.get("rope_factors_long.weight")
     short = contents.small.get("rope_factors_short.weight")
-    length = contents.get("rope.scaling.original_context_length")
+    length = positive(contents, "rope.scaling.original_context_length", name)
     if long is None or short is None or not length or "rope_freqs.weight" in contents.small:
         raise _refused(
             name,
@@ -113,19 +173,18 @@ def _longrope(contents: Contents, name: str) -> dict[str, Any]:
         "original_max_position_embeddings": int(length),
         "factor": contents.get("context_length") / int(length),
     }
-    attention = contents.get("rope.scaling.attn_factor")
+    attention = positive(contents, "rope.scaling.attn_factor", name)
     if attention is not None:
-        made["attention_factor"] = float(attention)
+        made["attention_factor"] = attention
     return made
 
 
-def _from_factors(freqs: npt.NDArray[np.float32], contents: Contents, name: str) -> dict[str, Any]:
+def _from_factors(freqs: npt.NDArray[np.float32], theta: float, name: str) -> dict[str, Any]:
     """Find how Llama 3 comes to these factors: 1 for short waves, one number for long ones."""
     factors = freqs.astype(np.float64)
     largest = float(factors[-1])
     if np.all(factors == largest):
         return {"rope_type": "linear", "factor": largest}
-    theta = float(contents.get("rope.freq_base", DEFAULT_BASE))
     waves = 2 * np.pi * theta ** (np.arange(len(factors)) / len(factors))
     candidates = [(1.0, 4.0, 8192.0)]
     between = (factors > 1 + _TOLERANCE) & (factors < largest - _TOLERANCE)
@@ -147,6 +206,10 @@ def _from_factors(freqs: npt.NDArray[np.float32], contents: Contents, name: str)
                 "original_max_position_embeddings": 8192,
             }
     raise _refused(name, "rope_freqs.weight that are not the factors of Llama 3")
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value!r:.80}"
 
 
 def _refused(name: str, fact: str) -> ValueBiasError:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -44,6 +45,7 @@ from valuebias.foreign import reading
 from valuebias.opening.texts import is_text
 from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
+from valuebias.schema.validation import join_advice
 from valuebias.sums import content_sum, file_bytes
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
@@ -108,7 +110,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
-    return validate(reader(source, kind))
+    return validate(_no_fit(reader(source, kind), source))
 
 
 def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
@@ -230,7 +232,7 @@ def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
     if "score" not in ds:
         raise ValueBiasError(
             f"{str(path)!r} holds the scores of whole vocabularies, which differ from model to "
-            "model. Read it with valuebias.read_vocabulary(path)."
+            f"model. {join_advice(ds, f'valuebias.read_vocabulary({str(path)!r})')}"
         )
     missing = np.isnan(ds["score"].to_numpy())
     begun = ~missing.all(axis=(1, 2))
@@ -250,6 +252,15 @@ def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
             stacklevel=4,
         )
     return ds.isel(model=begun)
+
+
+def _no_fit(ds: xr.Dataset, path: Path) -> xr.Dataset:
+    if str(ds.attrs.get("format")).startswith(("valuebias-fit/", "valuebias-ablation/")):
+        raise ValueBiasError(
+            f"{str(path)!r} is a saved fit, not scores. Read it with valuebias.load(path); in a "
+            f"shell, valuebias report {shlex.quote(str(path))} --out report.html writes its report."
+        )
+    return ds
 
 
 def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:

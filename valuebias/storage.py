@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shlex
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from os import PathLike
@@ -134,15 +135,15 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
     """
     from valuebias.ablation.saving import make_ablation
 
-    source = _checked(path)
+    source = _checked(path, loading=True)
     if not restore(source):
         raise ValueBiasError(f"{str(source)!r} does not exist; check the path.")
     tree = _read(source)
     kind = tree.attrs.get("format")
     if kind not in (FORMAT, ABLATION):
         raise ValueBiasError(
-            f"{str(source)!r} is not a saved fit (format {kind!r}, expected {FORMAT!r} or "
-            f"{ABLATION!r}); datasets are read with valuebias.read."
+            f"{str(source)!r} is not a saved fit (format {kind!r:.80}, expected {FORMAT!r} or "
+            f"{ABLATION!r}). {_fit_first(source)}"
         )
     with _damage_told(source):
         whole = tree.attrs.get("sha256") == _digest(tree)
@@ -208,14 +209,21 @@ def _digest(tree: xr.DataTree) -> str:
     return digest.hexdigest()
 
 
-def _checked(path: str | PathLike[str]) -> Path:
+def _checked(path: str | PathLike[str], *, loading: bool = False) -> Path:
     target = Path(path)
     if target.suffix not in _SUFFIXES:
         raise ValueBiasError(
             f"{str(target)!r} has the suffix {target.suffix!r}; a fit is saved as .nc or .zarr. "
-            f"{did_you_mean(target.suffix, _SUFFIXES)}"
+            f"{_fit_first(target) if loading else did_you_mean(target.suffix, _SUFFIXES)}"
         )
     return target
+
+
+def _fit_first(path: Path) -> str:
+    return (
+        "Scores are fitted first: valuebias.fit(valuebias.read(path)); in a shell, valuebias fit "
+        f"{shlex.quote(str(path))} --out fit.nc."
+    )
 
 
 def _compression(tree: xr.DataTree) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,12 @@ MODELS: dict[str, Callable[[], Made]] = {
     "llama-factor-alone": lambda: llama(
         {"rope.freq_base": 3e4, "rope.scale_linear": 4.0}, rope_parameters=LINEAR
     ),
+    "llama-idle-entries": lambda: llama(
+        {"rope.freq_base": 3e4, "rope.scaling.type": "none", "rope.scaling.factor": 4.0,
+         "rope.scaling.attn_factor": 1.0, "rope.scaling.yarn_ext_factor": 0.0,
+         "rope.scaling.yarn_beta_fast": 20.0},
+        rope_parameters={"rope_type": "default", "rope_theta": 3e4},
+    ),
     "llama-yarn": lambda: llama(
         {**YARN_ENTRIES, "rope.scaling.yarn_attn_factor": 1.3, "rope.scaling.yarn_beta_fast": 20.0,
          "rope.scaling.yarn_beta_slow": 2.0},
@@ -390,7 +397,15 @@ def with_extra(made: Made, **extra: np.ndarray) -> Made:
     return made[0], made[1], made[2], {**made[3], **extra}
 
 
+def with_entries(made: Made, entries: dict[str, Any]) -> Made:
+    return made[0], made[1], {**made[2], **entries}, made[3]
+
+
 ONES = np.ones(32)
+ROPES = {
+    "linear": LINEAR_ENTRIES, "yarn": YARN_ENTRIES, "no type": {},
+    "none": {"rope.scaling.type": "none"},
+}  # fmt: skip
 ODD = {**LINEAR_ENTRIES, "rope.scaling.type": "odd"}
 REFUSED: dict[str, tuple[Callable[[], Made], str]] = {
     "unknown architecture": (
@@ -409,6 +424,42 @@ REFUSED: dict[str, tuple[Callable[[], Made], str]] = {
     "yarn with a factor": (
         lambda: llama({**YARN_ENTRIES, "rope.scaling.yarn_ext_factor": 0.5}),
         r"rope\.scaling\.yarn_ext_factor = 0\.5",
+    ),
+    **{
+        f"{entry} with {kind}": (
+            lambda kind=kind, entry=entry, value=value: llama(  # type: ignore[misc]
+                {**ROPES[kind], f"rope.scaling.{entry}": value}
+            ),
+            rf"rope\.scaling\.{entry} = {value:g} and {'' if ROPES[kind] else 'no '}rope\.scal",
+        )
+        for entry, value in {"attn_factor": 2.0, "yarn_ext_factor": 0.5}.items()
+        for kind in ROPES
+    },
+    **{
+        f"{entry} = {value:g}": (
+            lambda entry=entry, value=value: llama({**YARN_ENTRIES, entry: value}),  # type: ignore[misc]
+            re.escape(f"{entry} = {value!r}"),
+        )
+        for entry in ("rope.freq_base", "rope.scaling.factor", "rope.scaling.yarn_attn_factor")
+        for value in (-4.0, math.inf, math.nan)
+    },
+    "negative factor": (lambda: llama({"rope.scale_linear": -4.0}), r"rope\.scale_linear = -4\.0"),
+    "yarn that shortens": (
+        lambda: llama({**YARN_ENTRIES, "rope.scaling.factor": 0.5}), r"yarn' by rope\.scaling\.fac"
+    ),
+    "linear yarn_attn_factor": (
+        lambda: llama({**LINEAR_ENTRIES, "rope.scaling.yarn_attn_factor": 1.5}),
+        r"rope\.scaling\.yarn_attn_factor = 1\.5 and rope\.scaling\.type = 'linear'",
+    ),
+    "Llama 3 and attn_factor": (
+        lambda: with_entries(llama3(), {"rope.scaling.attn_factor": 2.0}),
+        r"rope\.scaling\.attn_factor = 2 and no rope\.scaling\.type",
+    ),
+    "Llama 3 of an odd type": (
+        lambda: with_entries(llama3(), {"rope.scaling.type": "odd"}), r"rope\.scaling\.type = 'odd'"
+    ),
+    "LongRoPE and a factor": (
+        lambda: with_entries(phi3(128), {"rope.scaling.factor": 4.0}), r"LongRoPE and .* by 4"
     ),
     "other factors": (
         lambda: with_extra(llama(), **{"rope_freqs.weight": np.array([1.0, 3.0, 2.0, 5.0])}),

@@ -203,3 +203,27 @@ A, B = vocabulary("a", ["x", "y"]), vocabulary("b", ["x", "z"])
 def test_bad_input(parts: list[Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueBiasError, match=message):
         valuebias.align(parts, **options)
+
+
+@pytest.mark.parametrize("asked", [valuebias.fit, valuebias.audit, valuebias.classical])
+def test_whole_vocabularies_are_to_be_joined_first(asked: Any, tmp_path: Path) -> None:
+    groups = {
+        name: vocabulary(name, [" love", " power", " win", " care"], seed=i, family=name)
+        for i, name in enumerate("abc")
+    }
+    tree = xr.DataTree.from_dict(groups)
+    with pytest.raises(ValueBiasError, match="scores of whole vocabularies") as caught:
+        asked(tree)
+    advice = "valuebias.align(tree, merge='space', lexicon='agency-communion')"
+    assert advice in str(caught.value)
+    aligned = valuebias.align(tree, merge="space", lexicon="agency-communion")
+    assert aligned["membership"].any("response").all()
+    with pytest.raises(ValueBiasError, match=r"valuebias\.align"):
+        valuebias.write(tree, tmp_path / "scores.nc")  # type: ignore[arg-type]
+
+
+def test_rewards_of_vocabularies_cannot_be_joined() -> None:
+    rewards = vocabulary("a", [" love", " win"]).assign_attrs(kind="reward", units="reward")
+    tree = xr.DataTree.from_dict({"a": rewards})
+    with pytest.raises(ValueBiasError, match=r"Only log-probs .* valuebias\.score\(\.\.\., lexi"):
+        valuebias.fit(tree)  # type: ignore[arg-type]

@@ -230,6 +230,9 @@ class TestUnfinished:
             tree = valuebias.read_vocabulary(store)
         assert list(tree.children) == ["a", "b"]
         assert np.isnan(tree["b"]["score"]).any()
+        kind = "valuebias.align" if tree.attrs["kind"] == "logprob" else "Only log-probs"
+        with pytest.raises(ValueBiasError, match=f"whole vocabularies.*{kind}"):
+            valuebias.read(store)
         stopped(both[1], store.with_name("other.zarr"), 0, lexicon="vocabulary")
         with pytest.raises(ValueBiasError, match="scored yet"):
             valuebias.read_vocabulary(store.with_name("other.zarr"))

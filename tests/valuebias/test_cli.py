@@ -450,7 +450,35 @@ class TestReport:
         assert first == "# Family difference in agency − communion: Gemma − Llama"
 
     def test_of_something_else(self, run: Run, scores_file: Path) -> None:
-        assert str(scores_file) in failed(run("report", scores_file, "--out", "report.html"))
+        said = failed(run("report", scores_file, "--out", "report.html"))
+        assert f"valuebias fit {scores_file} --out fit.nc" in said
+        for name in ("simulated", "scores.csv", "scores of mine.parquet"):
+            typed = f"'{name}'" if " " in name else name
+            said = failed(run("report", name, "--out", "report.html"))
+            assert f"valuebias fit {typed} --out fit.nc" in said
+
+
+class TestWhatIsNotScores:
+    @pytest.mark.parametrize("name", ["fit.nc", "fit.zarr"])
+    @pytest.mark.parametrize("command", [["fit"], ["data", "audit"]])
+    def test_a_saved_fit(
+        self, run: Run, simulated: xr.Dataset, tmp_path: Path, command: list[str], name: str
+    ) -> None:
+        valuebias.fit(simulated, draws=20, chains=2, seed=1, progress=False).save(tmp_path / name)
+        said = failed(run(*command, name))
+        assert f"'{name}' is a saved fit" in said
+        assert f"valuebias report {name} --out report.html" in said
+        assert succeeded(run("report", name, "--out", "report.html")) == "report.html\n"
+
+    def test_a_folder_or_a_description(self, run: Run, scores_file: Path, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        for command in (["fit"], ["data", "audit"]):
+            assert "valuebias data read mine --out" in failed(run(*command, "mine"))
+            said = failed(run(*command, "models.yaml"))
+            assert "valuebias score models.yaml --store" in said
+            assert "valuebias ablate models.yaml --out" in said
+        scores_file.rename(tmp_path / "mine" / "scores.nc")
+        assert "such as mine/scores.nc" in failed(run("fit", "mine"))
 
 
 class TestDemo:

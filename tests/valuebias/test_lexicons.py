@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import fnmatch
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,9 @@ def test_categories_can_be_merged_and_selected() -> None:
 
 
 def test_words_with_a_lone_surrogate_can_be_looked_up() -> None:
-    found = lexicon({"odd": ["\ud83d"], "even": ["a*"]}).membership(["\ud83d", "a\udc00", "b"])
+    with pytest.warns(ValueBiasWarning, match="stands for no letter"):
+        lex = lexicon({"odd": ["\ud83d"], "even": ["a*"]})
+    found = lex.membership(["\ud83d", "a\udc00", "b"])
     assert found.to_numpy().tolist() == [[True, False], [False, True], [False, False]]
 
 
@@ -284,6 +287,15 @@ def test_case_is_folded_whatever_the_accents_order() -> None:
         ("x*", "x\u0302y", False),
         ("q*", "q\u0323", False),
         ("o*", "o\u0338", False),
+        # A ring or a key round the letter; halfwidth ha made ba or pa, by a mark that is a letter.
+        ("a*", "a\u20dd", False),
+        ("1*", "1\ufe0f\u20e3", False),
+        ("\uff8a*", "\uff8a\uff9e", False),
+        ("\uff8a*", "\uff8a\uff9f\uff8d", False),
+        ("\u306f*", "\u306f\u309b", False),
+        ("\uff8a*", "\uff8a\uff85", True),
+        ("love*", "love\ufe0f", True),
+        ("love*", "love\u034f\u0301", False),
         # An ending that is a vowel sign (Hindi, boy), a vowel point (Arabic) or a tone (Thai).
         ("\u0932\u0921\u093c\u0915*", "\u0932\u0921\u093c\u0915\u0940", True),
         ("\u0643\u062a\u0628*", "\u0643\u062a\u0628\u064f", True),
@@ -317,6 +329,31 @@ def test_a_wildcard_stands_for_whole_letters(term: str, word: str, matches: bool
         ("wom?n", r"wildcard in front or inside"),
         ("?love", r"wildcard in front or inside"),
         ("love\uff0a", r"wildcard in front or inside"),
+        ("love\ufe0f", r"cannot be seen \('love\\ufe0f'\)"),
+        ("lo\ufe00ve", r"cannot be seen"),
+        ("lo\u180bve", r"cannot be seen \('lo\\u180bve'\)"),
+        ("love\U000e0100", r"cannot be seen \('love\\U000e0100'\)"),
+        ("love\U000e0067", r"cannot be seen"),
+        ("lo\u2065ve", r"cannot be seen"),
+        ("love\ue000", r"1 with a character that stands for no letter \('love\\ue000'\)"),
+        ("love\U00100000", r"stands for no letter"),
+        ("love\ufffc", r"stands for no letter \('love\\ufffc'\)"),
+        ("love\ufdd0", r"stands for no letter"),
+        ("love\U0001ffff", r"stands for no letter"),
+        ("lead.*", r"1 with signs of a pattern \(as .* themselves \('lead\.\*'\)"),
+        ("wom[ae]n", r"signs of a pattern"),
+        ("[lL]ove", r"signs of a pattern"),
+        ("lov[ei]*", r"signs of a pattern"),
+        ("lov(e|ing)", r"signs of a pattern"),
+        ("love|hate", r"signs of a pattern"),
+        ("lov(ing)?", r"signs of a pattern"),
+        ("lo{1,2}ve", r"signs of a pattern"),
+        ("{love,hate}", r"signs of a pattern"),
+        ("^love", r"signs of a pattern"),
+        ("love$", r"signs of a pattern"),
+        (r"love\w+", r"signs of a pattern"),
+        (r"\blove", r"signs of a pattern"),
+        ("love%", r"signs of a pattern"),
         ("caf\u00c3\u00a9", r"UTF-8 read as another encoding"),
     ],
 )
@@ -331,6 +368,34 @@ def test_a_word_that_can_never_match_is_named(tmp_path: Path, term: str, said: s
         assert "'mine' has words that can hardly match any" in str(caught[0].message)
         assert caught[0].filename == __file__
         assert lex.words == (term, "love")
+
+
+@pytest.mark.parametrize("term", [" love", "love ", "lo  ve", " love*", "lo  ve*"])
+def test_a_space_too_many_is_named(term: str) -> None:
+    said = re.escape(f"1 with a space at an end or two together ('{term}')")
+    for source in ({"x": [term]}, pd.DataFrame({"x": [True]}, index=[term])):
+        with pytest.warns(ValueBiasWarning, match=said):
+            assert lexicon(source).words == (term,)
+
+
+def test_half_a_character_is_named() -> None:
+    with pytest.warns(ValueBiasWarning, match=r"no letter \('\\ud800x'\)"):
+        lexicon({"x": ["\ud800x"]})
+
+
+@pytest.mark.parametrize("term", ["*", "**", " *", "\uff0a", "", " "])
+def test_what_would_stand_for_every_word_is_refused(tmp_path: Path, term: str) -> None:
+    (tmp_path / "mine.csv").write_text(f"word,category\n{term},x\nlove,x\n", encoding="utf-8")
+    table = pd.DataFrame({"x": [True, True]}, index=[term, "love"])
+    for source in ({"x": [term, "love"]}, table, tmp_path / "mine.csv"):
+        every = " before the star" if term.strip() else r"\."
+        with pytest.raises(ValueBiasError, match=f"expected at least one letter{every}"):
+            lexicon(source)
+
+
+def test_a_number_is_no_word() -> None:
+    with pytest.raises(ValueBiasError, match="has the word 7; expected a text"):
+        lexicon({"x": [7, "love"]})  # type: ignore[list-item]
 
 
 def test_many_such_words_are_counted() -> None:
@@ -352,8 +417,29 @@ def test_many_such_words_are_counted() -> None:
         "\u2764\ufe0f",
         "\u062e\u0627\u0646\u0647\u200c\u0647\u0627",
         "\u0915\u093f",
-        "\ud83d",
         "na\u00efve",
+        "kind *",
+        "1\ufe0f\u20e3",
+        "\u2139\ufe0f",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "\u182e\u180b",
+        "\u0378",
+        *(
+            ":*",
+            ":-[",
+            ":|",
+            "(:",
+            "^_^",
+            "<3",
+            "C++",
+            "A+",
+            "US$",
+            "$$$",
+            "100%",
+            "u.s.*",
+            "(un)kind",
+        ),
+        *("[sic]", "and/or", "...", "ke$ha", "\\o/", "=)*", "d[-_-]b"),
     ],
 )
 def test_an_ordinary_word_is_not_named(term: str) -> None:

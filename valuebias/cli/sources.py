@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ def load_data(data: str) -> xr.Dataset:
     Raises
     ------
     ValueBiasError
-        If there is neither such a file nor such a name, or the data set holds no scores.
+        If there is neither such a file nor such a name, or it holds no scores.
     """
     import xarray as xr
 
@@ -41,6 +42,7 @@ def load_data(data: str) -> xr.Dataset:
     from valuebias import datasets
 
     path = Path(data)
+    _check_scores(path)
     if os.path.exists(path) or path.suffix or path.name != data:
         return valuebias.read(data)
     loaded = datasets.load(data)
@@ -50,6 +52,28 @@ def load_data(data: str) -> xr.Dataset:
             f"Write it out with: valuebias data load {data} --out {data}.csv"
         )
     return loaded
+
+
+def _check_scores(path: Path) -> None:
+    """Name the command that makes scores of what is none yet."""
+    typed = shlex.quote(str(path))
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise ValueBiasError(
+            f"{str(path)!r} is a description, not scores. Score the models of a table with: "
+            f"valuebias score {typed} --store scores.zarr. Train those of a study with: valuebias "
+            f"ablate {typed} --out ablation"
+        )
+    if os.path.isdir(path) and not path.suffix:
+        inside = sorted(one for one in path.iterdir() if one.suffix in (".zarr", ".nc", ".parquet"))
+        raise ValueBiasError(
+            f"{str(path)!r} is a folder. "
+            + (
+                f"Give a file of scores in it, such as {shlex.quote(str(inside[0]))}"
+                if inside
+                else "Make one file of its CSV files, one a model, with: valuebias data read "
+                f"{typed} --out scores.nc"
+            )
+        )
 
 
 def check_place(

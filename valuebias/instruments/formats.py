@@ -110,10 +110,12 @@ def table_of(pairs: Sequence[Pair], categories: Sequence[str], name: str) -> pd.
     Raises
     ------
     ValueBiasError
-        If there is no pair, or a category has no term.
+        If there is no pair, a category has no term, or a term no letter.
     """
     if not pairs:
         raise ValueBiasError(f"{name!r} has no words.")
+    for term, _ in pairs:
+        _check_term(term, name)
     columns = {c: i for i, c in enumerate(dict.fromkeys([*categories, *(c for _, c in pairs)]))}
     terms = {t: i for i, t in enumerate(dict.fromkeys(t for t, _ in pairs))}
     marks = np.zeros((len(terms), len(columns)), dtype=bool)
@@ -184,9 +186,19 @@ def _mark(cell: str, term: str, name: str) -> bool:
 
 def _term(cell: str, name: str) -> str:
     term = cell.strip()
-    if not term.strip("*"):
-        raise ValueBiasError(f"{name!r} has the word {cell!r}; expected at least one letter.")
+    _check_term(term, name)
     return term
+
+
+def _check_term(term: object, name: str) -> None:
+    if not isinstance(term, str):
+        raise ValueBiasError(f"{name!r} has the word {term!r:.80}; expected a text. Quote it.")
+    if term.strip("* \uff0a"):
+        return
+    every = " before the star, which by itself stands for every word" if term.strip() else ""
+    raise ValueBiasError(
+        f"{name!r} has the word {term!r:.80}; expected at least one letter{every}."
+    )
 
 
 def _category(cell: str, term: str, name: str) -> str:

@@ -279,13 +279,15 @@ def lexicon(
     ------
     ValueBiasError
         If the name or the format is unknown, the file cannot be read, has another hash than the
-        released one, or cannot be had without a network.
+        released one, or cannot be had without a network; if a word has no letter, as ``*``, which
+        would stand for every word.
 
     Warns
     -----
     ValueBiasWarning
-        If words can match none as they stand: with a character that cannot be seen or was lost, or
-        a wildcard anywhere but at the end.
+        If words can match none as they stand: with a character that cannot be seen, was lost or
+        stands for no letter, a space too many, a wildcard anywhere but at the end, or the signs of
+        a regular expression.
 
     Examples
     --------

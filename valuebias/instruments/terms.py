@@ -13,12 +13,28 @@ __all__ = ["continues", "plain", "warn_unmatchable"]
 
 _SHOWN = 4
 _WILDCARD = re.compile(r"[*\uff0a]+(?=[^*\uff0a])|\?(?=\w)|\uff0a")
+# Signs of a regular expression or of a glob, beside letters: emoticons and prices are none.
+_PATTERN = re.compile(
+    r"(?<!\.)(?<!\w\.\w)\.[*+?]"
+    r"|\w\[[^\[\]]*[^\W_][^\[\]]*\]|\[[^\[\]]*[^\W_][^\[\]]*\][\w*+?]"
+    r"|\{\d+,?\d*\}|\{[^{}]*,[^{}]*\}|\w\|\w|\w\)[*+?]|\(\?"
+    r"|\\[bBdDsSwW](?![^\W_])|\\[bBdDsSwW][*+?]|\\b\w|^\^[^\W_]|[^\WA-Z\d_]{2}\$$|[^\W\d_]{2}%"
+)
+_SPACED = re.compile(r"^ |  | $")
 _JOINERS = "\u200c\u200d"
 # Letters and marks by their class, and yet nothing to be seen.
-_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U00016fe4\U0001d159"
+_SELECTORS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_KEYCAP = "\u20e3"
+# Without a letter of their own, and not to be drawn: reserved for this by Unicode.
+_IGNORED = re.compile("[\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]")
+_MONGOLIAN = re.compile("[\u1820-\u18aa]")
+_TAGS = "".join(map(chr, range(0xE0020, 0xE0080)))
 # Marks that make another letter of the one before: overlaid, below, above, nukta, voicing. The
 # others are vowel signs and points, which in many scripts are what an ending is made of.
-_CHANGES_LETTER = frozenset({1, 7, 8, *range(200, 241)})
+_CHANGES_LETTER = frozenset({1, 6, 7, 8, *range(200, 241)})
+# Voicing as a character of its own, beside the narrow kana and the wide ones.
+_VOICED = "\uff9e\uff9f\u309b\u309c"
 
 
 def plain(text: str, *, ignore_case: bool = False) -> str:
@@ -57,16 +73,28 @@ def continues(word: str, stem: str) -> bool:
     Returns
     -------
     bool
-        False where the next character is an accent on the stem's last letter, which makes it
-        another letter.
+        False where the next character is an accent on the stem's last letter, a ring round it or
+        a mark of its voicing, which makes it another letter.
 
     Examples
     --------
     >>> continues("cafés", "café"), continues(plain("x" + chr(0x302) + "y"), "x")
     (True, False)
     """
-    rest = word[len(stem) : len(stem) + 1]
-    return word.startswith(stem) and not (rest and unicodedata.combining(rest) in _CHANGES_LETTER)
+    if not word.startswith(stem):
+        return False
+    rest = len(stem)
+    while rest < len(word) and (word[rest] == "\u034f" or _SELECTORS.match(word[rest])):
+        rest += 1  # They say how the letter is drawn only; a mark may follow.
+    return rest == len(word) or not _changes_letter(word[rest])
+
+
+def _changes_letter(mark: str) -> bool:
+    return (
+        unicodedata.combining(mark) in _CHANGES_LETTER
+        or unicodedata.category(mark) == "Me"
+        or mark in _VOICED
+    )
 
 
 def warn_unmatchable(terms: Iterable[str], name: str, *, stacklevel: int) -> None:
@@ -114,10 +142,17 @@ def _reason(term: str) -> str:
         return "with U+FFFD in place of a letter that was lost when the file was converted"
     if any(_is_unseen(stem, i) for i in range(len(stem))):
         return "with a character that cannot be seen"
+    if any(map(_is_no_letter, stem)):
+        return "with a character that stands for no letter"
+    # "kind *" stands for all that begins with "kind" and goes on with another word.
+    if _SPACED.search(stem if term == stem else stem + "*"):
+        return "with a space at an end or two together"
     if stem and unicodedata.category(stem[0]).startswith("M"):
         return "that begin with a mark that has no letter"
     if _WILDCARD.search(term):
         return "with a wildcard in front or inside, which is taken for the sign itself"
+    if _PATTERN.search(term):
+        return "with signs of a pattern (as '.*', '[ae]', '|'), which are taken for themselves"
     if _is_misread(term):
         return "that are UTF-8 read as another encoding"
     return ""
@@ -129,9 +164,34 @@ def _is_unseen(text: str, i: int) -> bool:
         # They belong between the letters of some scripts, and the parts of an emoji.
         around = text[i - 1 : i] + text[i + 1 : i + 2]
         return i == 0 or i == len(text) - 1 or around.isascii()
-    if letter in _BLANK:
+    if letter in _TAGS:
+        # The flags of England, Scotland and Wales are spelt with them.
+        return unicodedata.category(text[:i].rstrip(_TAGS)[-1:] or " ") != "So"
+    if letter in _BLANK or _IGNORED.match(letter):
         return True
+    if _SELECTORS.match(letter):
+        return not _is_selected(text, i)
     return letter != " " and unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp")
+
+
+def _is_selected(text: str, i: int) -> bool:
+    """Tell selectors where they belong: on emoji, and in Mongolian."""
+    letter, before = text[i], text[i - 1 : i] or " "
+    if letter <= "\u180f":
+        return bool(_MONGOLIAN.match(before))
+    if letter not in "\ufe0e\ufe0f":
+        return False
+    # The sign for information is a letter by its class, and an emoji.
+    symbol = unicodedata.category(before)[0] in "SP" or before == "\u2139"
+    return symbol or text[i + 1 : i + 2] == _KEYCAP
+
+
+def _is_no_letter(letter: str) -> bool:
+    """Tell private use, half a character, a place for an object, and what is no character."""
+    code = ord(letter)
+    if letter == "\ufffc" or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:
+        return True
+    return unicodedata.category(letter) in ("Co", "Cs")
 
 
 def _is_misread(text: str) -> bool:
@@ -148,7 +208,7 @@ def _is_misread(text: str) -> bool:
 def _written_out(term: str) -> str:
     return "".join(
         letter.encode("unicode_escape", "surrogatepass").decode("ascii")
-        if _is_unseen(term, i) or letter == "\ufffd"
+        if _is_unseen(term, i) or _is_no_letter(letter) or letter == "\ufffd"
         else letter
         for i, letter in enumerate(term)
     )

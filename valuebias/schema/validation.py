@@ -52,6 +52,11 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     >>> validate(ds) is ds
     True
     """
+    if isinstance(ds, xr.DataTree) and any("score" in node.data_vars for node in ds.subtree):
+        raise ValueBiasError(
+            "Expected an xarray.Dataset, found a DataTree with the scores of whole vocabularies, "
+            f"which differ from model to model. {join_advice(ds, 'tree')}"
+        )
     if not isinstance(ds, xr.Dataset):
         raise ValueBiasError(
             f"Expected an xarray.Dataset, found {_told(ds)}. Make one with valuebias.read(path), "
@@ -66,6 +71,34 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     _check_scores(ds)
     _check_categories(ds, min_categories)
     return ds
+
+
+def join_advice(scores: xr.DataTree | xr.Dataset, said: str) -> str:
+    """Say how scores of whole vocabularies become one dataset.
+
+    Parameters
+    ----------
+    scores : xarray.DataTree or xarray.Dataset
+        With the attribute ``kind``, here or in a group.
+    said : str
+        What the tree is called in Python.
+
+    Returns
+    -------
+    str
+        A sentence of advice.
+    """
+    groups = [scores, *scores.children.values()] if isinstance(scores, xr.DataTree) else [scores]
+    kinds = {group.attrs["kind"] for group in groups if "kind" in group.attrs}
+    if kinds - {"logprob"}:
+        return (
+            "Only log-probs of vocabularies can be joined. Score the words of one lexicon with all "
+            "models: valuebias.score(..., lexicon='agency-communion')."
+        )
+    return (
+        f"Join them: aligned = valuebias.align({said}, merge='space', lexicon='agency-communion') "
+        "is a dataset, which valuebias.write(aligned, 'aligned.nc') keeps, also for the shell."
+    )
 
 
 def _told(given: object) -> str:
