@@ -21,7 +21,7 @@ from valuebias.analysis.grouping import (
     SIDES,
     Group,
 )
-from valuebias.analysis.outcome import describe, outcome
+from valuebias.analysis.outcome import describe, outcome, words_with_categories
 from valuebias.analysis.priors import Prior
 from valuebias.analysis.random_terms import groups_of, split_random
 from valuebias.analysis.stored_design import Layout, pack_layout, unpack_layout
@@ -181,7 +181,7 @@ def make_problem(
 
 def in_lexicon(dataset: xr.Dataset) -> xr.Dataset:
     """Drop the words outside the lexicon: no category, nothing to compare."""
-    inside = dataset["membership"].any("category").to_numpy()
+    inside = words_with_categories(dataset)
     # By position: words may hold lone surrogates, which label look-up refuses.
     return dataset if inside.all() else dataset.isel(response=np.flatnonzero(inside))
 

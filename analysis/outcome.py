@@ -17,7 +17,7 @@ from scipy import special
 
 from valuebias.errors import ValueBiasError, did_you_mean
 
-__all__ = ["KINDS", "OutcomeKind", "describe", "midranks", "outcome"]
+__all__ = ["KINDS", "OutcomeKind", "describe", "midranks", "outcome", "words_with_categories"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -296,6 +296,18 @@ def _by_rows(
     return made
 
 
+def words_with_categories(data: xr.Dataset) -> NDArray[np.bool_]:
+    """Tell which words are in a category; refuse data in which none is."""
+    inside: NDArray[np.bool_] = data["membership"].any("category").to_numpy()
+    if not inside.any():
+        raise ValueBiasError(
+            f"None of the {inside.size} words is in a category, so there is nothing to compare. "
+            "Give the lexicon that says of which they are: lexicon= of valuebias.score, "
+            "read_scores or schema.build."
+        )
+    return inside
+
+
 def _lexicon_scores(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
     """Give the scores of the lexicon's words as floats, once they have a response dimension."""
     if isinstance(data, xr.Dataset):
@@ -305,13 +317,7 @@ def _lexicon_scores(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
                 f"The dataset has no {' and no '.join(repr(name) for name in missing)}. Expected "
                 "the variables of the 'valuebias/1' contract; make one with valuebias.schema.build."
             )
-        inside = data["membership"].any("category").to_numpy()
-        if not inside.any():
-            raise ValueBiasError(
-                f"None of the {data.sizes['response']} words is in a category, so there is nothing "
-                "to compare. Give the lexicon that says of which they are: lexicon= of "
-                "valuebias.score, read_scores or schema.build."
-            )
+        inside = words_with_categories(data)
         score = data["score"] if inside.all() else data["score"].isel(response=inside)
     elif isinstance(data, xr.DataArray):
         score = data

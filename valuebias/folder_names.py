@@ -47,7 +47,7 @@ def folder_of(name: str) -> str:
     >>> folder_of("google/gemma-2-2b-it")
     'google--gemma-2-2b-it'
     >>> folder_of(".."), folder_of("a:b"), len(folder_of(1000 * "x"))
-    ('%2E.', 'a%3Ab', 167)
+    ('%2E%2E', 'a%3Ab', 167)
     """
     made = _UNSAFE.sub(lambda match: _escaped(match[0]), name.replace("/", "--"))
     if not made or made[-1] in ". ":

@@ -166,7 +166,7 @@ def test_bad_input_is_refused():
         outcome(ds, kind="norml")
     with pytest.raises(ValueBiasError, match="no 'score' and no 'membership'"):
         outcome(xr.Dataset())
-    with pytest.raises(ValueBiasError, match="None of the 20 words is in the lexicon"):
+    with pytest.raises(ValueBiasError, match="None of the 20 words is in a category"):
         outcome(ds.assign(membership=ds["membership"] & False))
     with pytest.raises(ValueBiasError, match="no 'response'"):
         outcome(xr.DataArray([1.0], dims="word"))

@@ -275,7 +275,7 @@ def test_bad_input(model: Model, tmp_path: Path, options: dict[str, Any], messag
 
 def test_models_that_cannot_be_tuned(tmp_path: Path, model: Model) -> None:
     reward = tiny_models.tiny("llama", "reward", tmp_path / "reward")
-    with pytest.raises(ValueBiasError, match="no language-model head"):
+    with pytest.raises(ValueBiasError, match="is a reward model"):
         inject(Model(str(reward), template=TEMPLATE))
     config = json.loads((reward / "config.json").read_text())
     (reward / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
