@@ -193,7 +193,8 @@ def observed() -> Iterator[set[int]]:
         Filled while the block runs.
     """
     global _observed
-    _observed = found = set()
+    found: set[int] = set()
+    _observed = found
     try:
         yield found
     finally:

@@ -52,17 +52,8 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     >>> validate(ds) is ds
     True
     """
-    if isinstance(ds, xr.DataTree) and any("score" in node.data_vars for node in ds.subtree):
-        raise ValueBiasError(
-            "Expected an xarray.Dataset, found a DataTree with the scores of whole vocabularies, "
-            f"which differ from model to model. {join_advice(ds, 'tree')}"
-        )
     if not isinstance(ds, xr.Dataset):
-        raise ValueBiasError(
-            f"Expected an xarray.Dataset, found {_told(ds)}. Make one with valuebias.read(path), "
-            "valuebias.read_scores(...) or valuebias.schema.build(...); "
-            "valuebias.datasets.load(name) gives a released or bundled one."
-        )
+        raise ValueBiasError(f"Expected an xarray.Dataset, found {_told(ds)}")
     _check_attrs(ds)
     _check_variables(ds)
     for dim in (*DIMS, "category"):
@@ -102,7 +93,18 @@ def join_advice(scores: xr.DataTree | xr.Dataset, said: str) -> str:
 
 
 def _told(given: object) -> str:
-    return f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
+    """Say what was given in place of a dataset, and how to come by one."""
+    if isinstance(given, xr.DataTree) and any("score" in n.data_vars for n in given.subtree):
+        return (
+            "a DataTree with the scores of whole vocabularies, which differ from model to model. "
+            f"{join_advice(given, 'tree')}"
+        )
+    found = f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
+    return (
+        f"{found}. Make one with valuebias.read(path), valuebias.read_scores(...) or "
+        "valuebias.schema.build(...); valuebias.datasets.load(name) gives a released or bundled "
+        "one."
+    )
 
 
 def _check_attrs(ds: xr.Dataset) -> None:
