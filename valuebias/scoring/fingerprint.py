@@ -30,6 +30,7 @@ from valuebias.scoring.outside import (
     BY_NAME,
     OUTSIDE,
     READERS,
+    STATE,
     WORLD,
     home,
     installed,
@@ -200,7 +201,7 @@ class _Walk:
         owner = getattr(value, "__self__", None)
         module = getattr(value, "__module__", None) or getattr(owner, "__name__", "builtins")
         name = getattr(value, "__qualname__", getattr(value, "__name__", ""))
-        if not isinstance(value, _OF_TYPES) and reads(module, value.__name__):
+        if not isinstance(value, _OF_TYPES) and reads(str(module), value.__name__):
             raise _brings(path, value.__name__)
         self._mark("builtin", module, name)
         if owner is not None and not isinstance(owner, types.ModuleType | type):
@@ -423,7 +424,7 @@ def _demand_importable(name: str, path: str) -> None:
 
 
 def _brings(path: str, name: str) -> Unknowable:
-    said = f"reads {name}" if name in ("environ", "environb") else f"calls {name}()"
+    said = f"reads {name}" if name in STATE else f"calls {name}()"
     return Unknowable(f"{path} {said}, {BRINGS}")
 
 

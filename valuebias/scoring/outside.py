@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import pickle
 import re
 import sys
 import types
@@ -16,15 +15,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BRINGS", "BY_NAME", "OUTSIDE", "READERS", "WORLD", "home", "installed", "is_held"]
-__all__ += ["reads", "version_of"]
+__all__ = ["BRINGS", "BY_NAME", "OUTSIDE", "READERS", "STATE", "WORLD"]
+__all__ += ["home", "installed", "is_held", "reads", "version_of"]
 
 OUTSIDE = frozenset(
     ("open", "eval", "exec", "input", "globals", "locals", "vars", "__import__", "compile")
 )
 """Builtins that bring in what cannot be seen beforehand."""
+STATE = ("environ", "environb", "__builtins__", "__globals__", "f_globals")
+"""Names of what is the process's own, and not of functions."""
 READERS = frozenset((
-    "environ", "environb", "exists", "from_file", "from_pretrained", "fromfile", "genfromtxt",
+    *STATE, "exists", "expanduser", "expandvars", "from_file", "from_pretrained", "fromfile",
+    "genfromtxt",
     "getenv", "getmtime", "getsize", "import_module", "imread", "is_file", "isfile", "iterdir",
     "listdir", "load", "load_dataset", "load_file", "load_library", "loadtxt", "memmap", "mmap",
     "open", "open_dataset", "open_zarr", "read_avro", "read_bytes", "read_clipboard", "read_csv",
@@ -35,13 +37,15 @@ READERS = frozenset((
     "read_text", "read_xml", "safe_open", "scandir", "urlopen", "urlretrieve",
 ))  # fmt: skip
 """What functions and methods are called that bring in files, settings or modules."""
-_READING = re.compile(r"(read|load|open|scan|fetch)_|(load|loadmat|open|fetch)$")
+_READING = re.compile(r"(read|load|open|scan|fetch)_|(load|loadmat|open|fetch|\w+_download)$")
 """How functions of packages are called that do."""
 WORLD = {
     "importlib": (), "io": (), "glob": (), "shutil": (), "subprocess": (), "socket": (),
     "urllib": (), "http": (), "requests": (), "httpx": (), "fsspec": (), "sqlite3": (),
     "shelve": (), "dbm": (), "mmap": (), "runpy": (), "pkgutil": (), "linecache": (),
-    "fileinput": (), "tempfile": (), "ctypes": (), "gc": (), "inspect": (), "posix": (), "nt": (),
+    "fileinput": (), "tempfile": (), "ctypes": (), "gc": (), "inspect": (), "configparser": (),
+    "h5py": (), "multiprocessing": (), "platform": (), "tarfile": (), "xml": (), "zipfile": (),
+    "posix": (), "nt": (),
     "os": ("path", "fspath", "sep", "linesep", "PathLike"),
     "sys": ("maxsize", "float_info", "version_info", "byteorder", "platform"),
 }  # fmt: skip
@@ -82,9 +86,11 @@ def home(value: Any, name: str) -> str | None:
     """Find the installed module that has a value under a name."""
     kind = type(value).__module__
     stated = (getattr(value, "__module__", None), kind, kind.partition(".")[0])
-    for module in (*stated, pickle.whichmodule(value, name)):
-        known = isinstance(module, str) and version_of(module) is not None
-        if known and _at(str(module), name) is value:
+    # Only what is there already: some modules make things when they are asked for them.
+    loaded = list(sys.modules.items())
+    others = [m for m, held in loaded if getattr(held, "__dict__", {}).get(name) is value]
+    for module in (*stated, *others):
+        if module and version_of(module) is not None and _at(module, name) is value:
             return str(module)
     return None
 
