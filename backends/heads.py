@@ -80,7 +80,7 @@ class Head(nn.Module):
             if isinstance(score, Tensor) and score.ndim == 2 and len(score) == len(ids):
                 score = score[:, :1]
             return self._one_each(score, len(ids), "the output of its own code has as its score")
-        logits = made[0] if isinstance(made, tuple) else getattr(made, "logits", None)
+        logits: Any = made[0] if isinstance(made, tuple) else getattr(made, "logits", None)
         rows = _is_numbers(logits) and logits.ndim in (1, 2) and len(logits) == len(ids)
         if not rows or self.label >= logits.numel() // max(1, len(ids)):
             raise ValueBiasError(

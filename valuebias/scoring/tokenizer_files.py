@@ -149,7 +149,7 @@ def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
 
 def _still(tokenizer: Any, name: str) -> tuple[str, ...]:
     """Switch off what cuts texts at random: that is for training, and gives other numbers."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     found = []
     for setting in _AT_RANDOM if backend is not None else ():
         value = getattr(backend.model, setting, None)
