@@ -98,7 +98,7 @@ class Source:
         Where the reward comes from. ``"logits"``: the model's classification head, of whose labels
         `label` is read. ``"score"``: the attribute of that name that the model's own output has.
         A callable: takes hidden states after the last norm, a torch.Tensor of float32, shape
-        (R, hidden), and returns rewards, shape (R,).
+        (R, hidden), and returns rewards, shape (R,) or (R, 1).
     own_code : bool
         Whether ``"logits"`` are those that the model itself puts out for a conversation that ends
         at the reading place, wherever in it the model's own code reads them.

@@ -78,26 +78,44 @@ class Head(nn.Module):
         except RuntimeError as error:
             raise self._narrow(error, "The model's own code") from error
         if self.head == "score":
-            return cast(Tensor, made.score.reshape(len(ids), -1)[:, 0])
-        logits = cast(Tensor, made[0] if isinstance(made, tuple) else made.logits)
-        if logits.ndim > 2 or len(logits) != len(ids):
+            score = getattr(made, "score", None)
+            if isinstance(score, Tensor) and score.ndim == 2 and len(score) == len(ids):
+                score = score[:, :1]
+            return self._one_each(score, len(ids), "the output of its own code has as its score")
+        logits: Any = made[0] if isinstance(made, tuple) else getattr(made, "logits", None)
+        rows = _is_numbers(logits) and logits.ndim in (1, 2) and len(logits) == len(ids)
+        if not rows or self.label >= logits.numel() // max(1, len(ids)):
             raise ValueBiasError(
-                f"{self.name}: its own code puts out logits of shape {tuple(logits.shape)} for "
-                f"{len(ids)} conversations; expected one row each, a column a label. Give head= a "
-                "function of the hidden states."
+                f"{self.name}: its own code puts out as logits {_said(logits)} for {len(ids)} "
+                "conversations; expected a tensor of real numbers with one row each, a column a "
+                f"label, among them {self.label}. Give head= a function of the hidden states."
             )
-        return logits.reshape(len(ids), -1)[:, self.label]
+        return cast(Tensor, logits.reshape(len(ids), -1)[:, self.label])
 
     def rewards(self, hidden: Tensor) -> Tensor:
         """Give rewards in float32, shape (R,)."""
         hidden = hidden.float()
         if callable(self.head):
             try:
-                return cast(Callable[[Tensor], Tensor], self.head)(hidden)
+                made = cast(Callable[[Tensor], object], self.head)(hidden)
             except RuntimeError as error:
                 raise self._narrow(error, "The function given as head=") from error
+            return self._one_each(made, len(hidden), "the function given as head= returns")
         score = cast(nn.Module, self.model.score)
         return cast(Tensor, score(hidden)[:, self.label])
+
+    def _one_each(self, made: object, n: int, who: str) -> Tensor:
+        """Demand one real number for each of `n` conversations, maybe as a column."""
+        if isinstance(made, Tensor) and _is_numbers(made):
+            if made.shape == (n,):
+                return made
+            # As linear layers return it.
+            if made.shape == (n, 1):
+                return made[:, 0]
+        raise ValueBiasError(
+            f"{self.name}: {who} {_said(made)} for {n} conversations; expected a torch.Tensor of "
+            f"real numbers, one each: of shape ({n},) or ({n}, 1). Change the head."
+        )
 
     def _narrow(self, error: RuntimeError, who: str) -> Exception:
         """Say what to do where a head brings numbers of another dtype than float32."""
@@ -169,6 +187,24 @@ def _log_sum_exp(logits: Tensor) -> Tensor:
         # Some models rule tokens out, maybe all of a piece.
         found.append(torch.where(largest == -torch.inf, largest, sums))
     return torch.stack(found, dim=-1).logsumexp(-1)
+
+
+def _is_numbers(value: object) -> bool:
+    """Tell tensors of real numbers from everything else that a head may return."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    return not value.is_complex() and not value.is_meta and value.dtype != torch.bool
+
+
+def _said(value: object) -> str:
+    """Say what a head has returned."""
+    if isinstance(value, Tensor):
+        sort = "" if value.layout == torch.strided else f" ({value.layout})"
+        return f"a tensor of {value.dtype} of shape {tuple(value.shape)}{sort}"
+    if value is None:
+        return "None"
+    shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else ""
+    return f"a {type(value).__module__}.{type(value).__qualname__}{shape}".replace("builtins.", "")
 
 
 def _numpy(values: Tensor) -> Floats:

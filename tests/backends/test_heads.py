@@ -120,6 +120,47 @@ def test_functions_that_bring_another_dtype_are_told_what_to_do(source: Source) 
         rewards(given)
 
 
+WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "an array": (lambda h: h.sum(-1).numpy(), r"a numpy\.ndarray of shape \(\d+,\)"),
+    "a list": (lambda h: h.sum(-1).tolist(), "a list"),
+    "a tuple": (lambda h: (h.sum(-1),), "a tuple"),
+    "nothing": (lambda h: None, "None"),
+    "a number": (lambda h: 1.0, "a float"),
+    "a scalar": (lambda h: h.sum(), r"a tensor of torch\.float32 of shape \(\)"),
+    "a row": (lambda h: h.sum(-1)[None], r"of shape \(1, \d+\)"),
+    "two columns": (lambda h: h[:, :2], r"of shape \(\d+, 2\)"),
+    "one too few": (lambda h: h.sum(-1)[1:], r"of shape \(\d+,\)"),
+    "complex": (lambda h: h.sum(-1).to(torch.complex64), r"torch\.complex64"),
+    "truths": (lambda h: h.sum(-1) > 0, r"torch\.bool"),
+    "sparse": (lambda h: h.sum(-1).to_sparse(), r"torch\.sparse_coo"),
+    "no content": (lambda h: h.sum(-1).to("meta"), "a tensor"),
+}
+
+
+@pytest.mark.parametrize("attention", ["whole", "tree"])
+@pytest.mark.parametrize("named", WRONG)
+def test_heads_that_return_something_else_are_told_what(
+    source: Source, named: str, attention: Any
+) -> None:
+    head, said = WRONG[named]
+    given = replace(source, head=head, as_own=False)
+    match = rf"m: the function given as head= returns .*{said}.*expected a torch\.Tensor.*one each"
+    with pytest.raises(ValueBiasError, match=match):
+        rewards(given, attention=attention)
+
+
+def test_a_head_may_return_a_column(source: Source) -> None:
+    """As any linear layer does."""
+    torch.manual_seed(6)
+    layer = torch.nn.Linear(32, 1)
+    column, flat = (
+        rewards(replace(source, head=head, as_own=False))
+        for head in (layer, lambda hidden: layer(hidden)[:, 0])
+    )
+    np.testing.assert_array_equal(column, flat)
+    assert column.std() > 0.1
+
+
 OWN_CODE = """
 import torch
 from dataclasses import dataclass
@@ -176,3 +217,6 @@ def test_heads_of_a_models_own_code(tmp_path: Path, dtype: str, body: str) -> No
     found = rewards(source)
     np.testing.assert_allclose(found, expected, atol=2e-2 * expected.std())
     assert len(set(found.tolist())) == len(CONVERSATIONS)
+    (folder / "rating.py").write_text(code.replace("score=self", "score=None and self"))
+    with pytest.raises(ValueBiasError, match=r"rater: the output of its own code has .* None for"):
+        rewards(source)

@@ -53,6 +53,22 @@ class Twice(Linear):
         return 2 * super().__call__(hidden)
 
 
+def marked(scale: float) -> Any:
+    head = made("def head(h):\n    return h * head.scale")
+    head.scale = scale
+    return head
+
+
+def metaclassed(scale: float) -> Any:
+    kind: Any = type("Kind", (type,), {"scale": scale, "__module__": "own"})
+    return kind("Head", (Linear,), {"__call__": lambda self, h: h * type(self).scale})(W)
+
+
+def new_class(scale: float) -> Any:
+    return types.new_class("Head", (Linear,), {}, lambda space: space.update(scale=scale))(W)
+
+
+_CACHED = "@functools.lru_cache\ndef head(h):\n    return h * 2\n"
 _CELL = "def head(hidden):\n    return hidden @ weight\n"
 PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "code": (lambda: made(_CELL, weight=W), lambda: made(_CELL.replace("@", "-"), weight=W)),
@@ -87,6 +103,20 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: functools.partial(lambda h, w: h @ w, w=W),
         lambda: functools.partial(lambda h, w: h @ w, w=W + 1),
     ),
+    "what a cache was put round": (
+        lambda: made(_CACHED, functools=functools),
+        lambda: made(_CACHED.replace("2", "3"), functools=functools),
+    ),
+    "what a cache within was put round": (
+        lambda: made(_CACHED + "f = head\ndef head(h):\n    return f(h)", functools=functools),
+        lambda: made(
+            _CACHED.replace("2", "3") + "f = head\ndef head(h):\n    return f(h)",
+            functools=functools,
+        ),
+    ),
+    "an attribute of a function": (lambda: marked(1.0), lambda: marked(2.0)),
+    "an attribute of a class of classes": (lambda: metaclassed(1.0), lambda: metaclassed(2.0)),
+    "a class that a package made": (lambda: new_class(1.0), lambda: new_class(2.0)),
     "a function of a package": (lambda: np.mean, lambda: np.max),
     "an attribute of a package": (
         lambda: made("def head(h):\n    return np.mean(h)", np=np),
@@ -133,6 +163,39 @@ def test_another_process_gives_the_same() -> None:
     assert len(runs[0].stdout.strip()) == 64
 
 
+def _body(line: str, before: str = "") -> str:
+    return f"{before}\ndef head(h):\n    return h * {line}"
+
+
+OUTSIDE = [
+    (_body("float(os.environ['SCALE'])", "import os"), r"environ"),
+    (_body("float(environ['SCALE'])", "from os import environ"), "environ"),
+    (_body("float(found['SCALE'])", "from os import environ as found"), "found is the process's"),
+    (_body("float(getenv('SCALE'))", "from os import getenv as getenv"), r"getenv\(\)"),
+    (_body("float(found('SCALE'))", "from os import getenv as found"), r"getenv\(\)"),
+    (_body("getattr(os, 'environ')['SCALE']", "import os"), "reads environ"),
+    (_body("sys.modules['own'].S", "import sys"), "sys.modules"),
+    (_body("loaded['own'].S", "from sys import modules as loaded"), "loaded is the process's own"),
+    (_body("importlib.import_module('own').S", "import importlib"), r"import_module"),
+    (_body("f('own').S", "from importlib import import_module as f"), r"import_module\(\)"),
+    (_body("float(Path('w').open().read())", "from pathlib import Path"), r"open\(\)"),
+    (_body("float(io.open('w').read())", "import io"), r"open\(\)"),
+    (_body("float(f('w').read())", "from io import open as f"), r"open\(\)"),
+    (_body("float(os.fdopen(3).read())", "import os"), "os.fdopen"),
+    (_body("pd.read_json('w').iloc[0, 0]", "import pandas as pd"), r"read_json\(\)"),
+    (_body("f('w').iloc[0, 0]", "from pandas import read_pickle as f"), r"read_pickle\(\)"),
+    (_body("f('w')", "from numpy import fromfile as f"), r"fromfile\(\)"),
+    (_body("np.ndarray.tofile and f('w')", "import numpy as np\nf = np.load"), r"load\(\)"),
+    (_body("f('org/m', 'w')", "from huggingface_hub import hf_hub_download as f"), "_download"),
+    (_body("zipfile.ZipFile('w').namelist()", "import zipfile"), "'zipfile'"),
+    (_body("head.__globals__['w']"), "reads __globals__"),
+    ("def head(h):\n    import os\n    return h", "imports 'os'"),
+    ("def made():\n    import os\n    return lambda h: os.stat\nhead = made()", "os.stat"),
+    ("def head(h):\n    import subprocess as s\n    return s", "imports 'subprocess'"),
+    ("import functools\nhead = functools.partial(open, 'w')", r"open\(\)"),
+]
+
+
 @pytest.mark.parametrize(
     ("head", "reason"),
     [
@@ -143,6 +206,7 @@ def test_another_process_gives_the_same() -> None:
         (lambda: made("def head(h):\n    return np.load('w.npy') @ h", np=np), r"calls load\(\)"),
         (lambda: made("def head(h):\n    import own_one\n    return h"), "imports 'own_one'"),
         (lambda: made("def head(h):\n    return f(own)", own=types.ModuleType("own_two")), "own"),
+        *((lambda text=text: made(text), reason) for text, reason in OUTSIDE),
     ],
 )
 def test_what_cannot_be_told(head: Callable[[], Any], reason: str | None) -> None:
@@ -151,6 +215,21 @@ def test_what_cannot_be_told(head: Callable[[], Any], reason: str | None) -> Non
         return
     with pytest.raises(Unknowable, match=reason):
         fingerprint(head())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _body("np.exp(math.pi) + np.float32(len(os.path.join('a', 'b')))", "import os, math"),
+        _body("np.linalg.norm(h) + sys.float_info.max", "import sys"),
+        _body("expit(h)", "from scipy.special import expit"),
+        _body("json.loads('1')", "import json, functools"),
+        _body("pattern.findall('a')", "import re\npattern = re.compile('a', re.I)"),
+        "import numpy\ndef made():\n    import os\n    return lambda h: os.sep\nhead = made()",
+    ],
+)
+def test_what_only_computes_can_be_told(text: str) -> None:
+    assert fingerprint(made(text, np=np)) == fingerprint(made(text, np=np))
 
 
 needs_torch = pytest.mark.skipif(
@@ -177,6 +256,16 @@ def test_modules() -> None:
     assert fingerprint(net().forward) == fingerprint(net().forward)
     half = closure(torch.ones(3, dtype=torch.bfloat16))
     assert fingerprint(half) != fingerprint(closure(torch.ones(3)))
+    for name in ("from_file", "load"):
+        for head in (made(f"f = torch.{name}\ndef head(h):\n    return f('w')", torch=torch),
+                     made(f"def head(h):\n    return torch.{name}('w')", torch=torch)):  # fmt: skip
+            with pytest.raises(Unknowable, match=rf"{name}\(\)"):
+                fingerprint(head)
+    text = (
+        "def head(h):\n    return torch.nn.functional.max_pool1d(torch.relu(h.to(torch.half)), 2)"
+    )
+    assert fingerprint(made(text, torch=torch)) == fingerprint(made(text, torch=torch))
+    assert fingerprint(closure(torch.half)) != fingerprint(closure(torch.float))
     with pytest.raises(Unknowable, match="Tensor"):
         fingerprint(closure(torch.ones(3, device="meta")))
 

@@ -24,16 +24,22 @@ PAD, BOS, EOS, USER, ASSISTANT, END = range(6)
 TWO = "<|user|> <|assistant|>"
 
 
-def model(folder: Path, *, begins: str = "", kind: str = "logprob", **settings: Any) -> Path:
-    """Write a model whose tokenizer.json puts `begins` before every text, and its settings."""
+def model(
+    folder: Path, *, begins: str = "", ends: str = "", kind: str = "logprob", **settings: Any
+) -> Path:
+    """Write a model whose tokenizer.json puts `begins` and `ends` round every text."""
     tiny_models.tiny("llama", kind, folder)
     file = folder / "tokenizer.json"
     content = json.loads(file.read_text(encoding="utf-8"))
     numbers = {token["content"]: token["id"] for token in content["added_tokens"]}
-    special = begins.split()
+    special = [*begins.split(), *ends.split()]
     content["post_processor"] = special and {
         "type": "TemplateProcessing",
-        "single": [*_pieces(special), {"Sequence": {"id": "A", "type_id": 0}}],
+        "single": [
+            *_pieces(begins.split()),
+            {"Sequence": {"id": "A", "type_id": 0}},
+            *_pieces(ends.split()),
+        ],
         "pair": [{"Sequence": {"id": i, "type_id": 0}} for i in "AB"],
         "special_tokens": {
             token: {"id": token, "ids": [numbers[token]], "tokens": [token]} for token in special
@@ -173,6 +179,58 @@ def test_rewards_begin_alike(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         made["score"].values.ravel(), naive.rewards(folder, whole), atol=1e-5
     )
+
+
+LLAMA = {"tokenizer_class": "LlamaTokenizerFast"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "template", "settings", "last", "how"),
+    [
+        ("", "plain", {}, [], ""),
+        ("</s>", "plain", {}, [EOS], "'</s>' (2), by tokenizer.json."),
+        ("<|end|> </s>", "plain", {}, [END, EOS], "'<|end|>' (5) '</s>' (2), by tokenizer.json."),
+        ("</s>", "{prompt}\n{response}</s>", {}, [EOS], "'</s>' (2), by tokenizer.json."),
+        ("<|end|> </s>", "{prompt}\n{response}<|end|>", {}, [END, EOS], "by tokenizer.json."),
+        ("", "plain", {**LLAMA, "add_eos_token": True}, [EOS], "(add_eos_token: true)."),
+        ("</s>", "plain", {**LLAMA, "add_eos_token": False}, [], ""),
+        ("", "plain", {"add_eos_token": True}, [], ""),
+    ],
+)
+def test_rewards_are_read_after_what_a_tokenizer_puts_after_every_text(
+    ends: str, template: str, settings: dict[str, Any], last: list[int], how: str, tmp_path: Path
+) -> None:
+    """There a classifier of transformers reads them, given what its tokenizer makes of a text."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = model(tmp_path / "rm", begins="<s>", ends=ends, kind="reward", **settings)
+    asked: Any = {
+        "prompts": valuebias.prompts({"a": PROMPT}, framing="positive"),
+        "lexicon": list(WORDS),
+    }
+    found = valuebias.score(Model(str(folder), template=template), **asked, progress=False)
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = [f"{PROMPT}\n{word}" for word in WORDS]
+    whole = [[BOS, *own.encode(text, add_special_tokens=False).ids, *last] for text in texts]
+    if template == "plain" and not settings:
+        assert AutoTokenizer.from_pretrained(folder)(texts)["input_ids"] == whole
+    head = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        right = [head(torch.tensor([ids])).logits.item() for ids in whole]
+    np.testing.assert_allclose(found["score"].values.ravel(), right, atol=1e-5)
+    said = str(valuebias.explain(Model(str(folder), template=template), **asked))
+    assert ("conversations end with" in said) is bool(last)
+    assert how in said
+    # Nothing ends where the words of log-probs stand, nor what a chat template writes.
+    chat = valuebias.explain(Model(str(folder)), **asked)
+    assert "conversations end with" not in str(chat)
+
+
+def test_log_probs_do_not_come_after_the_end(tmp_path: Path) -> None:
+    folder = model(tmp_path / "lm", begins="<s>", ends="</s>")
+    np.testing.assert_allclose(scores(folder), expected(folder, [BOS]), atol=1e-4)
 
 
 def test_a_store_made_with_other_first_tokens_is_not_filled_up(tmp_path: Path) -> None:

@@ -180,6 +180,25 @@ def tokenizer_alone(path: Path, tokenizer: Any, arch: str, way: str, begins: boo
     return finished(writer, path)
 
 
+@pytest.mark.parametrize("ends", [None, False, True])
+@pytest.mark.parametrize("begins", [False, True])
+def test_the_last_token_of_rewards_is_that_of_the_file(
+    tmp_path: Path, begins: bool, ends: bool | None
+) -> None:
+    from valuebias.scoring.tokenise import Tokeniser
+
+    own = tiny_models.make_tokenizer()
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    gguf_models.add_tokenizer(writer, own, "smollm", begins)
+    if ends is not None:
+        writer.add_add_eos_token(ends)
+    writer.add_tensor("token_embd.weight", np.zeros((4, 4), dtype=np.float32))
+    tokeniser = Tokeniser(finished(writer, tmp_path / "a.gguf"), template="{prompt} {response}")
+    text = own("Good is love", add_special_tokens=False)["input_ids"]
+    (found,) = tokeniser.rewards("Good is", ["love"])
+    assert found.tolist() == [*[1] * begins, *text, *[2] * (ends is True)]
+
+
 def finished(writer: Any, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

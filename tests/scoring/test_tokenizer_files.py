@@ -341,3 +341,59 @@ def test_beside_the_real_mistral_common(tmp_path: Path) -> None:
     assert "has no chat template" in chat
     assert "begin with no token" in bare
     assert "tokenizer.model does not say" in bare
+
+
+def test_merges_are_not_left_out_at_random(tmp_path: Path) -> None:
+    """As while training, to which BPE's dropout belongs."""
+    folder = tiny_models.tiny("llama", "reward", tmp_path / "rm")
+    asked: Any = {
+        "prompts": valuebias.prompts({"a": PROMPT}, framing="positive"),
+        "lexicon": list(WORDS[:2]),
+    }
+    still = valuebias.score(str(folder), **asked, progress=False)["score"].values
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    edit(folder / "tokenizer.json", model={**content["model"], "dropout": 0.5})
+    assert len({str(filed(folder).encode(PROMPT).ids) for _ in range(9)}) > 1
+    for _ in range(2):
+        found = valuebias.score(str(folder), **asked, progress=False)["score"].values
+        np.testing.assert_array_equal(found, still)
+    assert "cuts texts at random: dropout 0.5" in str(valuebias.explain(str(folder), **asked))
+
+
+def test_unigrams_are_not_drawn_at_random() -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    from valuebias.scoring.tokenizer_files import _still
+
+    entries = [("<unk>", 0.0), ("a", -1.0), ("b", -1.1), ("ab", -2.0)]
+    made = Tokenizer(models.Unigram(entries, unk_id=0, alpha=0.5, nbest_size=4))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
+    # A copy, such as that one's, is made without.
+    tokenizer._tokenizer = made
+    assert _still(tokenizer, "m") == ("alpha 0.5", "nbest_size 4")
+    assert len({str(tokenizer("ab" * 9)["input_ids"]) for _ in range(30)}) == 1
+    assert _still(tokenizer, "m") == ()
+
+
+class Drawing:
+    """Stands for a tokenizer of SentencePiece itself, which is asked for samples."""
+
+    backend_tokenizer = None
+
+    def __init__(self, **settings: Any) -> None:
+        self.sp_model_kwargs = settings
+        self.calls = 0
+
+    def __call__(self, text: str, **options: Any) -> dict[str, list[int]]:
+        self.calls += not self.sp_model_kwargs
+        return {"input_ids": [self.calls]}
+
+
+def test_what_cannot_be_stilled_is_refused() -> None:
+    from valuebias.scoring.tokenizer_files import _still
+
+    with pytest.raises(ValueBiasError, match=r"at random .sp_model_kwargs: enable_sampling"):
+        _still(Drawing(enable_sampling=True), "m")
+    with pytest.raises(ValueBiasError, match=r"at random .by code of its own"):
+        _still(Drawing(), "m")

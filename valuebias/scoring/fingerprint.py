@@ -11,34 +11,40 @@ none of this.
 from __future__ import annotations
 
 import builtins
+import copyreg
 import dis
 import enum
 import functools
 import hashlib
-import importlib.util
+import os
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from valuebias.errors import ValueBiasError
+from valuebias.scoring.outside import (
+    BRINGS,
+    BY_NAME,
+    OUTSIDE,
+    READERS,
+    STATE,
+    WORLD,
+    home,
+    installed,
+    is_held,
+    reads,
+    version_of,
+)
 
 __all__ = ["Unknowable", "fingerprint"]
 
+_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_FREE = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
+"""How code reads names of its module, and of the functions that it stands in."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
-_OUTSIDE = frozenset(
-    ("open", "eval", "exec", "input", "globals", "locals", "vars", "__import__", "compile")
-)
-"""Builtins that bring in what cannot be seen beforehand."""
-_READERS = frozenset(
-    ("from_pretrained", "fromfile", "genfromtxt", "load", "load_file", "loadtxt", "memmap")
-) | {"read_bytes", "read_csv", "read_parquet", "read_text", "safe_open", "urlopen"}
-"""What functions and methods are called that bring files in."""
-_SITES = ("site-packages", "dist-packages")
 
 
 class Unknowable(ValueBiasError):
@@ -95,6 +101,8 @@ class _Walk:
         if isinstance(value, _PLAIN):
             self._mark(type(value).__name__, repr(value))
             return
+        if value is os.environ or value is sys.modules:
+            raise Unknowable(f"{path} is the process's own state, which changes")
         if id(value) in self._seen:
             self._mark("again", self._seen[id(value)])
             return
@@ -168,7 +176,9 @@ class _Walk:
         self.add(type(value), path)
 
     def _module(self, value: types.ModuleType, path: str) -> None:
-        version = _version(value.__name__)
+        if _is_world(value):
+            raise Unknowable(f"{path} is the module {value.__name__!r}, {BRINGS}")
+        version = version_of(value.__name__)
         if version is None:
             raise Unknowable(
                 f"{path} is the module {value.__name__!r}, which is not installed, so that its "
@@ -191,18 +201,22 @@ class _Walk:
         owner = getattr(value, "__self__", None)
         module = getattr(value, "__module__", None) or getattr(owner, "__name__", "builtins")
         name = getattr(value, "__qualname__", getattr(value, "__name__", ""))
-        if module in ("builtins", "io") and name in _OUTSIDE:
-            raise Unknowable(f"{path} calls {name}(), which brings in what cannot be seen")
+        if not isinstance(value, _OF_TYPES) and reads(str(module), value.__name__):
+            raise _brings(path, value.__name__)
         self._mark("builtin", module, name)
         if owner is not None and not isinstance(owner, types.ModuleType | type):
             self.add(owner, f"{path}.__self__")
 
     def _function(self, value: types.FunctionType, path: str) -> None:
-        named = _installed(value)
+        named = installed(value)
         if named is not None:
+            if reads(value.__module__, value.__name__):
+                raise _brings(path, value.__qualname__)
             self._mark("installed", *named)
         else:
             self._code(value.__code__, path)
+            if value.__dict__:
+                self.add(value.__dict__, f"the attributes of {path}")
         self.add(value.__defaults__, f"the defaults of {path}")
         self.add(value.__kwdefaults__, f"the defaults of {path}")
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
@@ -213,51 +227,82 @@ class _Walk:
             except ValueError:
                 self._mark("empty")
                 continue
-            self.add(content, name)
+            if isinstance(content, types.ModuleType):
+                taken = [at for free, at in sorted(_reached(value.__code__, _FREE)) if free == name]
+                for attributes in taken or [()]:
+                    self._taken(content, name, attributes)
+            else:
+                self.add(content, name)
         if named is not None:
             return
-        for name, attributes in sorted(_globals_of(value.__code__)):
+        for name, attributes in sorted(_reached(value.__code__, _GLOBAL)):
             self._mark(name)
             self._global(value.__globals__, name, attributes)
+
+    def _cached(self, value: Any, path: str) -> None:
+        """Hash what functools.cache and lru_cache were put round."""
+        if home(value, value.__qualname__) is None:
+            self._mark("cached")
+            self.add(value.__wrapped__, path)
+        else:
+            self._mark("installed", value.__module__, value.__qualname__)
 
     def _global(self, scope: Mapping[str, Any], name: str, attributes: tuple[str, ...]) -> None:
         if name not in scope:
             found = getattr(builtins, name, None)
-            if name in _OUTSIDE:
-                raise Unknowable(f"it calls {name}(), which brings in what cannot be seen")
+            if name in OUTSIDE:
+                raise _brings("it", name)
             self._mark("builtin" if found is not None else "nowhere", name)
             return
-        value = scope[name]
-        # Of a module only what is used counts.
+        self._taken(scope[name], name, attributes)
+
+    def _taken(self, value: Any, name: str, attributes: tuple[str, ...]) -> None:
+        """Hash what is taken of a value by its attributes: of a module only what is used counts."""
+        known: tuple[Any, str] | None = None
         for attribute in attributes:
-            if not isinstance(value, types.ModuleType) or _version(value.__name__) is not None:
+            if not isinstance(value, types.ModuleType) or not hasattr(value, attribute):
                 break
-            if not hasattr(value, attribute):
-                break
+            module = value.__name__
+            if attribute not in WORLD.get(module.partition(".")[0], (attribute,)):
+                raise Unknowable(f"{name}.{attribute} is of the module {module!r}, {BRINGS}")
+            if known is None and version_of(module) is not None:
+                known = value, name
             value, name = getattr(value, attribute), f"{name}.{attribute}"
-        self.add(value, name)
+            if reads(getattr(value, "__module__", None) or module, attribute):
+                raise _brings("it", name)
+        is_own = isinstance(value, types.FunctionType) and version_of(value.__module__) is None
+        if known is None or is_own or (isinstance(value, types.ModuleType) and _is_world(value)):
+            self.add(value, name)
+        elif _is_world(known[0]):
+            self._mark("module", known[0].__name__, version_of(known[0].__name__))
+        else:
+            # A package's module stands for what is in it, but for what was put there.
+            self.add(*known)
 
     def _code(self, code: types.CodeType, path: str) -> None:
         self._mark("code", *sys.version_info[:2], code.co_code.hex(), code.co_flags)
         self._mark(code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
         self._all((*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars), path)
         self.digest.update(getattr(code, "co_exceptiontable", b""))
-        for name in sorted(_READERS & set(code.co_names)):
-            raise Unknowable(f"{path} calls {name}(), which brings in what cannot be seen")
+        texts = [entry for entry in code.co_consts if isinstance(entry, str)]
+        # Attributes are taken by their names, too.
+        names = {*code.co_names, *(texts if BY_NAME & set(code.co_names) else ())}
+        for name in sorted(READERS & names):
+            raise _brings(path, name)
         for instruction in dis.get_instructions(code):
-            imported = instruction.argval if instruction.opname == "IMPORT_NAME" else None
-            if imported is not None and _version(str(imported)) is None:
-                raise Unknowable(
-                    f"{path} imports {imported!r} when it is called, which is not installed, so "
-                    "that its content may change"
-                )
+            if instruction.opname == "IMPORT_NAME":
+                _demand_importable(str(instruction.argval), path)
         self._all(code.co_consts, path)
 
     def _class(self, value: type, path: str) -> None:
-        version = _version(value.__module__)
-        self._mark("class", value.__module__, value.__qualname__, version)
-        if version is not None:
+        release = version_of(value.__module__) if is_held(value) else None
+        self._mark("class", value.__module__, value.__qualname__, release)
+        if release is not None:
+            if reads(value.__module__, value.__name__):
+                raise _brings(path, value.__qualname__)
             return
+        if type(value) is not type:
+            self.add(type(value), f"the class of {path}")
         self._all(value.__bases__, path)
         for name in sorted(vars(value)):
             if name not in _OF_CLASSES:
@@ -273,10 +318,17 @@ class _Walk:
         """Take an object apart as copying it would."""
         self.add(type(value), f"the class of {path}")
         try:
-            parts = value.__reduce_ex__(4)
+            registered = copyreg.dispatch_table.get(type(value))
+            parts = value.__reduce_ex__(4) if registered is None else registered(value)
         except Exception as error:  # what an object's own code raises is not known
             raise _unknowable(value, path) from error
         if isinstance(parts, str):
+            # Only a name, which tells nothing but of what is installed.
+            module = home(value, parts)
+            if module is None:
+                raise _unknowable(value, path)
+            if reads(module, parts):
+                raise _brings(path, parts)
             self._mark("named", parts)
             return
         make, given, state, entries, pairs = (*parts, None, None, None, None)[:5]
@@ -305,6 +357,15 @@ _OF_CLASSES = frozenset(
 }  # fmt: skip
 """What a class has that says nothing of what its instances compute, or says it again."""
 
+_OF_TYPES = (
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+)
+
 _HOW: tuple[tuple[Any, Callable[..., None]], ...] = (
     (enum.Enum, _Walk._enum),
     (types.FunctionType, _Walk._function),
@@ -314,17 +375,10 @@ _HOW: tuple[tuple[Any, Callable[..., None]], ...] = (
     (functools.partial, _Walk._partial),
     ((staticmethod, classmethod, property, functools.cached_property), _Walk._descriptor),
     (
-        (
-            types.BuiltinFunctionType,
-            types.MethodDescriptorType,
-            types.WrapperDescriptorType,
-            types.MethodWrapperType,
-            types.ClassMethodDescriptorType,
-            types.GetSetDescriptorType,
-            types.MemberDescriptorType,
-        ),
+        (types.BuiltinFunctionType, *_OF_TYPES),
         _Walk._builtin,
     ),
+    (type(functools.lru_cache(len)), _Walk._cached),
     (type, _Walk._class),
     (np.ndarray, _Walk._array),
     (np.generic, lambda walk, value, path: _Walk._array(walk, np.asarray(value), path)),
@@ -334,8 +388,8 @@ _HOW: tuple[tuple[Any, Callable[..., None]], ...] = (
 )
 
 
-def _globals_of(code: types.CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Find the global names that code reads, each with the attributes that are taken of it."""
+def _reached(code: types.CodeType, how: tuple[str, ...]) -> set[tuple[str, tuple[str, ...]]]:
+    """Find the names from outside that code reads, each with the attributes taken of it."""
     found: set[tuple[str, tuple[str, ...]]] = set()
     chain: list[str] = []
     for instruction in (*dis.get_instructions(code), None):
@@ -346,41 +400,32 @@ def _globals_of(code: types.CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
         if chain:
             found.add((chain[0], tuple(chain[1:])))
             chain = []
-        if instruction is not None and name in ("LOAD_GLOBAL", "LOAD_NAME"):
+        if instruction is not None and name in how:
             chain = [str(instruction.argval)]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found.update(_globals_of(constant))
-    yield from found
+            found |= _reached(constant, how)
+    return found
 
 
-def _installed(function: types.FunctionType) -> tuple[str, str, str] | None:
-    """Name a function of an installed package; None for others, and for those that were made."""
-    module = function.__module__ or ""
-    version = _version(module)
-    if version is None or "<" in function.__qualname__:
-        return None
-    held: Any = sys.modules.get(module)
-    for part in function.__qualname__.split("."):
-        held = getattr(held, part, None)
-    # A function that was put in its place is another.
-    return (module, function.__qualname__, version) if held is function else None
+def _is_world(module: types.ModuleType) -> bool:
+    return module.__name__.partition(".")[0] in WORLD
 
 
-@functools.lru_cache(maxsize=4096)
-def _version(module: str) -> str | None:
-    """Give the version of the package that a module belongs to; None where it is not installed."""
-    top = module.partition(".")[0]
-    if top in sys.builtin_module_names or top in sys.stdlib_module_names:
-        return f"python {sys.version_info[0]}.{sys.version_info[1]}"
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):  # such as __main__
-        return None
-    if spec is None or not any(part in _SITES for part in Path(spec.origin or "").parts):
-        return None
-    names = metadata.packages_distributions().get(top, [])
-    return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names))) or None
+def _demand_importable(name: str, path: str) -> None:
+    """Refuse what a function imports when it is called, where that is not known beforehand."""
+    if WORLD.get(name.partition(".")[0]) is not None:
+        raise Unknowable(f"{path} imports {name!r} when it is called, {BRINGS}")
+    if version_of(name) is None:
+        raise Unknowable(
+            f"{path} imports {name!r} when it is called, which is not installed, so that its "
+            "content may change"
+        )
+
+
+def _brings(path: str, name: str) -> Unknowable:
+    said = f"reads {name}" if name in STATE else f"calls {name}()"
+    return Unknowable(f"{path} {said}, {BRINGS}")
 
 
 def _unknowable(value: Any, path: str) -> Unknowable:

@@ -79,7 +79,8 @@ class Model:
     head : {"logits", "score"} or callable
         Where the reward comes from: the logits of the classification head; the attribute ``score``
         of the output of a model with its own code; or a function of the hidden states after the
-        last norm, a torch.Tensor of float32, shape (R, hidden), that returns rewards, shape (R,).
+        last norm, a torch.Tensor of float32, shape (R, hidden), that returns rewards, shape (R,) or
+        (R, 1).
         All are computed in float32 from the hidden states, whatever `dtype` is.
     label : int or str, optional
         Which label of a head that has several, by number or by name.

@@ -24,7 +24,7 @@ import pandas as pd
 
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.foreign import reading
-from valuebias.scoring.first_tokens import NO_TOKENS, Start, first_tokens
+from valuebias.scoring.first_tokens import NO_END, NO_TOKENS, Start, first_tokens, last_tokens
 from valuebias.scoring.places import Prefix, without_blanks
 from valuebias.scoring.reading import Reading, Rule, place_of
 from valuebias.scoring.resolve import Resolved
@@ -59,8 +59,8 @@ class Tokeniser:
     Attributes
     ----------
     sha256 : str
-        Of the tokenizer as it was loaded, and of what it puts before every text where no chat
-        template does so, so that equal hashes mean equal ids.
+        Of the tokenizer as it was loaded, and of what it puts before every text, and after every
+        conversation, where no chat template does so, so that equal hashes mean equal ids.
     template_sha256 : str
         Of the template's text; and of whose messages it takes as lists of parts, if any.
 
@@ -100,8 +100,11 @@ class Tokeniser:
         self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
         self._rule = resolved.rule if resolved is not None else _LAST
         with reading(f"The tokenizer of {self._name!r}", verb="used", advice=_GIVE_ANOTHER):
-            first = first_tokens(loaded, path, self._name) if self._template.bos else NO_TOKENS
-        self._first = first
+            bare = self._template.bos
+            self._first = first_tokens(loaded, path, self._name) if bare else NO_TOKENS
+            # The words of log-probs stand in the middle of a text.
+            closed = bare and (resolved is None or resolved.source.kind == "reward")
+            self._last = last_tokens(loaded, path, self._name) if closed else NO_END
         self._changed = loaded.changed
         if self._first.bare:
             warnings.warn(
@@ -119,6 +122,8 @@ class Tokeniser:
         whole = self._loaded.hashed.copy()
         if self._template.bos:
             whole.update(json.dumps(self._first.ids).encode())
+        if self._last.ids:
+            whole.update(f"and then {json.dumps(self._last.ids)}".encode())
         return whole.hexdigest()
 
     @functools.cached_property
@@ -173,7 +178,8 @@ class Tokeniser:
             template leaves out or changes the prompt or the answer, or opens another turn after it.
         """
         texts = self._template.conversations(prompt, words, as_written=as_written)
-        return [self._rule.cut(ids) for ids in self._encode(texts, words, any_length=any_length)]
+        whole = self._encode(texts, words, any_length=any_length, closed=True)
+        return [self._rule.cut(ids) for ids in whole]
 
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
         """Put single tokens where the answer stands, without going through text.
@@ -226,7 +232,7 @@ class Tokeniser:
             As :meth:`rewards` does, or if the template leaves the answer out.
         """
         before, after = self._around(prompt)
-        ids = self._encode(self._template.conversations(prompt, words), words)
+        ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
         return place_of(
             self._rule,
             ids,
@@ -273,9 +279,18 @@ class Tokeniser:
         return self._start_of(first, "as the template writes" if written else self._first.how)
 
     def _start_of(self, first: Sequence[int], how: str) -> Start:
-        names = self._tokenizer.convert_ids_to_tokens(list(first))
-        named = tuple(f"{name!r} ({i})" for name, i in zip(names, first, strict=True))
-        return Start(named, how, self._changed)
+        end = " ".join(self._names(self._last.ids))
+        return Start(
+            self._names(first),
+            how,
+            self._changed,
+            self._loaded.stilled,
+            f"{end}, {self._last.how}" if end else "",
+        )
+
+    def _names(self, ids: Sequence[int]) -> tuple[str, ...]:
+        names = self._tokenizer.convert_ids_to_tokens(list(ids))
+        return tuple(f"{name!r} ({i})" for name, i in zip(names, ids, strict=True))
 
     def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
         """Count the tokens of each word as an answer: those that are not there after any answer.
@@ -298,7 +313,7 @@ class Tokeniser:
             As :meth:`rewards` does, or if the template leaves the answer out.
         """
         before, after = self._around(prompt)
-        ids = self._encode(self._template.conversations(prompt, words), words)
+        ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
         return [max(0, len(found) - len(before) - len(after)) for found in ids]
 
     def targets(self, prompt: str, words: Sequence[str]) -> tuple[list[Integers], Integers]:
@@ -417,18 +432,26 @@ class Tokeniser:
         return pd.DataFrame({"token_id": ids[known], **made})
 
     def _encode(
-        self, texts: Sequence[str], said: Sequence[str], *, any_length: bool = False
+        self,
+        texts: Sequence[str],
+        said: Sequence[str],
+        *,
+        any_length: bool = False,
+        closed: bool = False,
     ) -> list[Integers]:
-        """Tokenise texts whole; `said` is what to call each of them in errors."""
+        """Tokenise texts whole; `said` is what to call each of them in errors.
+
+        Those that are `closed` are conversations, after which nothing comes.
+        """
         slices = (slice(start, start + _AT_ONCE) for start in range(0, len(texts), _AT_ONCE))
         return [
             ids
             for part in slices
-            for ids in self._encode_slice(texts[part], said[part], any_length)
+            for ids in self._encode_slice(texts[part], said[part], any_length, closed)
         ]
 
     def _encode_slice(
-        self, texts: Sequence[str], said: Sequence[str], any_length: bool
+        self, texts: Sequence[str], said: Sequence[str], any_length: bool, closed: bool
     ) -> list[Integers]:
         try:
             lists = self._tokenizer(
@@ -440,7 +463,11 @@ class Tokeniser:
                 f"{broken!r} cannot be tokenised: it is no text that UTF-8 can write, such as half "
                 "of a surrogate pair. Leave it out."
             ) from error
-        ids = [np.array([*self._first.before(own), *own], dtype=np.int64) for own in lists]
+        last = self._last if closed else NO_END
+        ids = [
+            np.array([*self._first.before(own), *own, *last.after(own)], dtype=np.int64)
+            for own in lists
+        ]
         self._check_ids(ids, said, any_length=any_length)
         # What the tokenizer puts before a text may be the token for what it does not know.
         self._check_unknown(lists, texts, said)
@@ -504,7 +531,7 @@ class Tokeniser:
     def _around(self, prompt: str) -> tuple[Integers, Integers]:
         """Find the ids before and after any answer."""
         texts = self._template.conversations(prompt, _ANSWERS)
-        ids = self._encode(texts, _ANSWERS)
+        ids = self._encode(texts, _ANSWERS, closed=True)
         before = min(_shared(ids[0], other) for other in ids[1:])
         rest = [conversation[before:][::-1] for conversation in ids]
         after = min(_shared(rest[0], other) for other in rest[1:])

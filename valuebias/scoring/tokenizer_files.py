@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,9 @@ _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cl
 # Where mistral-common is installed, its classes take folders over that hold its own format; they
 # have neither chat templates nor a tokenizer that could be compared with a file.
 _BESIDE = "MistralCommon"
+_AT_RANDOM = ("dropout", "alpha", "nbest_size")
+_PROBE = "Which of these words would you say is the very best thing ever? " * 4
+_TRIES = 3
 # A pair is what is compared most often; a large vocabulary takes some 200 MB.
 _KEPT = 2
 _shared: OrderedDict[str, Loaded] = OrderedDict()
@@ -58,12 +61,15 @@ class Loaded:
         The parts that transformers would have had otherwise than the file.
     is_vocabulary : bool
         Whether that file lists tokens, and does not say what is done with a text.
+    stilled : tuple of str
+        The settings, switched off, by which texts were cut at random while a model was trained.
     """
 
     tokenizer: Any
     source: str
     changed: tuple[str, ...] = ()
     is_vocabulary: bool = False
+    stilled: tuple[str, ...] = ()
 
     @cached_property
     def hashed(self) -> hashlib._Hash:
@@ -99,14 +105,22 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
     Returns
     -------
     Loaded
-        The tokenizer; of a folder with tokenizer.json, with all its parts as that file has them.
+        The tokenizer; of a folder with tokenizer.json, with all its parts as that file has them,
+        but that it cuts no text at random.
 
     Raises
     ------
     ValueBiasError
-        If transformers is not installed, there is no tokenizer, it cannot be loaded, or its files
-        contradict one another.
+        If transformers is not installed, there is no tokenizer, it cannot be loaded, its files
+        contradict one another, or it cuts texts at random.
     """
+    made = _loaded(path, name, trust=trust)
+    with reading(f"The tokenizer of {name!r}", verb="used", advice="Give another by tokenizer=."):
+        return replace(made, stilled=_still(made.tokenizer, name))
+
+
+def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
+    """Load a tokenizer, as its files have it."""
     folder, file = (path, None) if os.path.isdir(path) else (path.parent, path.name)
     gguf = file if file is not None and file.lower().endswith(".gguf") else None
     own = folder / FILE
@@ -131,6 +145,29 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             tokenizer = _plainly(folder)
         return Loaded(tokenizer, FILE, _as_filed(tokenizer, own, name))
+
+
+def _still(tokenizer: Any, name: str) -> tuple[str, ...]:
+    """Switch off what cuts texts at random: that is for training, and gives other numbers."""
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    found = []
+    for setting in _AT_RANDOM if backend is not None else ():
+        value = getattr(backend.model, setting, None)
+        if value:
+            found.append(f"{setting} {value:.4g}")
+        if value is not None:
+            setattr(backend.model, setting, None)
+    settings = getattr(tokenizer, "sp_model_kwargs", None) if backend is None else None
+    sampled = bool(settings and settings.get("enable_sampling"))
+    cuts = {str(tokenizer(_PROBE, verbose=False)["input_ids"]) for _ in range(_TRIES)}
+    if sampled or len(cuts) > 1:
+        by = "sp_model_kwargs: enable_sampling" if sampled else "by code of its own"
+        raise ValueBiasError(
+            f"The tokenizer of {name!r} cuts texts at random ({by}), as for training, so that no "
+            "two runs give the same scores. Take that out of its files, or give another tokenizer "
+            "by tokenizer=."
+        )
+    return tuple(found)
 
 
 def shared_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
