@@ -52,17 +52,8 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     >>> validate(ds) is ds
     True
     """
-    if isinstance(ds, xr.DataTree) and any("score" in node.data_vars for node in ds.subtree):
-        raise ValueBiasError(
-            "Expected an xarray.Dataset, found a DataTree with the scores of whole vocabularies, "
-            f"which differ from model to model. {join_advice(ds, 'tree')}"
-        )
     if not isinstance(ds, xr.Dataset):
-        raise ValueBiasError(
-            f"Expected an xarray.Dataset, found {_told(ds)}. Make one with valuebias.read(path), "
-            "valuebias.read_scores(...) or valuebias.schema.build(...); "
-            "valuebias.datasets.load(name) gives a released or bundled one."
-        )
+        raise _no_dataset(ds)
     _check_attrs(ds)
     _check_variables(ds)
     for dim in (*DIMS, "category"):
@@ -71,6 +62,19 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     _check_scores(ds)
     _check_categories(ds, min_categories)
     return ds
+
+
+def _no_dataset(given: object) -> ValueBiasError:
+    if isinstance(given, xr.DataTree) and any("score" in node.data_vars for node in given.subtree):
+        return ValueBiasError(
+            "Expected an xarray.Dataset, found a DataTree with the scores of whole vocabularies, "
+            f"which differ from model to model. {join_advice(given, 'tree')}"
+        )
+    return ValueBiasError(
+        f"Expected an xarray.Dataset, found {_told(given)}. Make one with valuebias.read(path), "
+        "valuebias.read_scores(...) or valuebias.schema.build(...); "
+        "valuebias.datasets.load(name) gives a released or bundled one."
+    )
 
 
 def join_advice(scores: xr.DataTree | xr.Dataset, said: str) -> str:
