@@ -220,9 +220,11 @@ def _checked(path: str | PathLike[str], *, loading: bool = False) -> Path:
 
 
 def _fit_first(path: Path) -> str:
+    scores = path.suffix.lower() in ("", ".nc", ".zarr", ".parquet", ".csv")
+    typed = shlex.quote(str(path)) if scores else "SCORES"
     return (
         "Scores are fitted first: valuebias.fit(valuebias.read(path)); in a shell, valuebias fit "
-        f"{shlex.quote(str(path))} --out fit.nc."
+        f"{typed} --out fit.nc."
     )
 
 

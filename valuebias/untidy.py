@@ -104,7 +104,9 @@ class _Rows:
             if column not in table.column_names:
                 raise ValueBiasError(
                     f"{name!r} has no column {column!r}. A tidy table has model, prompt, response "
-                    f"and score. {did_you_mean(column, table.column_names)}"
+                    f"and score. {did_you_mean(column, table.column_names)} A file a model, with a "
+                    "column a prompt, is read with valuebias.read_scores; in a shell, with "
+                    "valuebias data read."
                 )
         if not table.num_rows:
             raise ValueBiasError(f"{name!r} has no rows.")

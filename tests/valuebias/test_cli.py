@@ -477,8 +477,19 @@ class TestWhatIsNotScores:
             said = failed(run(*command, "models.yaml"))
             assert "valuebias score models.yaml --store" in said
             assert "valuebias ablate models.yaml --out" in said
+        said = failed(run("report", "models.yaml", "--out", "report.html"))
+        assert "valuebias fit SCORES --out" in said
         scores_file.rename(tmp_path / "mine" / "scores.nc")
         assert "such as mine/scores.nc" in failed(run("fit", "mine"))
+
+    def test_a_file_of_one_model_and_the_other_way_round(
+        self, run: Run, scores_file: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "wide.csv").write_text("word,best,worst\nlove,1,2\n", encoding="utf-8")
+        assert "valuebias data read" in failed(run("fit", "wide.csv"))
+        assert "valuebias fit scores.nc" in failed(
+            run("data", "read", scores_file.name, "--out", "out.nc")
+        )
 
 
 class TestDemo:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +104,12 @@ def test_a_prompt_set_passes_through_and_keeps_its_own_table() -> None:
 @pytest.mark.parametrize(
     ("source", "framing", "said"),
     [
-        (TWO, None, "no column 'framing'.*Give framing="),
+        (TWO, None, "no column 'framing'.*{'up': {'text': 'What is good\\?', 'framing': 'pos"),
         (TWO, {"up": "positive"}, "No framing is given for the level 'down'"),
         (TWO, "good", "has the framing 'good'"),
         ({"up": "Good?", "also": "Good?"}, "positive", "'up' and 'also' have the same text"),
         ({"up": " "}, "positive", "has the text ' '"),
-        ({"up": 3}, "positive", "expected a text"),
+        ({"up": 3}, "positive", "expected text and framing"),
         ({"": "Good?"}, "positive", "named ''"),
         ({}, "positive", "no column 'text'|no prompts"),
         (pd.DataFrame({"framing": ["positive"]}, index=["a"]), None, "no column 'text'"),
@@ -194,6 +196,28 @@ def test_what_is_no_text_in_a_factorial_is_shown(changed: dict[str, Any], said: 
 def test_a_factor_is_called_by_text() -> None:
     with pytest.raises(ValueBiasError, match="a factor called 0; expected text"):
         prompts({"a": {"text": "A?", "framing": "positive", 0: "x"}})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ["What is good?", "What is bad?"],
+        {"up": "What is good?", "down": "What is bad?"},
+        {"up": ["What is good?", "positive"]},
+        {"up": {"framing": "positive"}},
+        pd.DataFrame({"text": ["What is good?"]}, index=["up"]),
+        "What is good?",
+    ],
+    ids=lambda source: type(source).__name__,
+)
+def test_the_mapping_that_an_error_shows_works(source: Any) -> None:
+    with pytest.raises(ValueBiasError) as caught:
+        prompts(source)
+    found = re.search(r"\{'.*?\}\}", str(caught.value))
+    assert found is not None
+    table = prompts(ast.literal_eval(found[0])).table
+    assert table["framing"].tolist() == ["positive"]
+    assert table["text"].item().startswith("What is ")
 
 
 @pytest.mark.parametrize("source", [["What is best?"], ("a", "b"), 3, None])

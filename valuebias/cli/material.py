@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -119,6 +120,12 @@ def read_wide(
     import valuebias
 
     check_place(out)
+    for path in paths:
+        if path.suffix.lower() in (".nc", ".zarr", ".parquet"):
+            raise ValueBiasError(
+                f"{str(path)!r} is no CSV file of one model. If it holds scores, fit it as it is: "
+                f"valuebias fit {shlex.quote(str(path))}"
+            )
     with stage(f"Reading {len(paths)} path(s)"):
         scores = valuebias.read_scores(
             paths[0] if len(paths) == 1 else paths,

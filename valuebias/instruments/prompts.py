@@ -22,10 +22,7 @@ __all__ = ["Factorial", "PromptSet", "prompts"]
 _FRAMINGS = ("positive", "negative")
 _MOST = 1_000_000
 _FACTORIAL = frozenset({"factors", "template"})
-_HINTS: Mapping[str, str] = {
-    "text": "Each prompt needs a text.",
-    "framing": "Give framing='positive', framing='negative' or a mapping of prompt to framing.",
-}
+_COLUMNS = ("text", "framing")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,14 +275,15 @@ def prompts(
     elif not isinstance(source, str | os.PathLike):
         raise ValueBiasError(
             f"The prompts are of type {type(source).__name__}; expected a name, a file, a table, "
-            "or a mapping of prompt to text, such as {'best': 'What is best?'}."
+            f"or a mapping such as {_example()}."
         )
     else:
         path = Path(source)
         if not os.path.exists(path) and path.suffix == "":
             raise ValueBiasError(
-                f"There is no prompt set or file {os.fspath(source)!r}. "
-                f"{did_you_mean(os.fspath(source), _NAMED)}"
+                f"There is no prompt set or file {shown(os.fspath(source))}. "
+                f"{did_you_mean(os.fspath(source), _NAMED)} Prompts of your own are a file, or a "
+                f"mapping such as {_example()}."
             )
         if path.suffix.lower() in (".yaml", ".yml"):
             content = read_yaml(path)
@@ -300,9 +298,14 @@ def _from_mapping(source: Mapping[str, str | Mapping[str, Any]]) -> pd.DataFrame
     for prompt, row in zip(source, rows, strict=True):
         if not isinstance(row, Mapping):
             raise ValueBiasError(
-                f"Prompt {prompt!r} is {row!r}; expected a text, or text and framing."
+                f"Prompt {shown(prompt)} is {shown(row)}; expected text and framing, as in "
+                f"{_example()}."
             )
     return _object_table([dict(row) for row in rows], list(source))
+
+
+def _example(prompt: object = "best", text: object = "What is best?") -> str:
+    return f"{{{shown(prompt)}: {{'text': {shown(text)}, 'framing': 'positive'}}}}"
 
 
 def _object_table(rows: Sequence[Mapping[str, Any]], index: Sequence[str]) -> pd.DataFrame:
@@ -377,22 +380,27 @@ def _framed(table: pd.DataFrame, framing: str | Mapping[str, str] | None) -> pd.
 def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if "prompt" in table.columns:
         table = table.set_index("prompt")
-    for column in _HINTS:
-        if column not in table.columns:
-            raise ValueBiasError(
-                f"The prompt set {name!r} has no column {column!r}; found {list(table.columns)}. "
-                + _HINTS[column]
-            )
     if not len(table):
         raise ValueBiasError(f"The prompt set {name!r} has no prompts.")
+    for column in _COLUMNS:
+        if column not in table.columns:
+            example = (
+                _example(str(table.index[0]), table["text"].iloc[0]) if "text" in table else ""
+            )
+            raise ValueBiasError(
+                f"The prompt set {name!r} has no column {column!r}; found "
+                f"{some(map(str, table.columns))}. Give each prompt a text and the framing "
+                f"'positive' or 'negative', as in {example or _example()}; or the same framing to "
+                "all: prompts=valuebias.prompts(..., framing='positive')."
+            )
     _check_entries(list(table.index), list(table["text"]), list(table["framing"]))
-    factors = [column for column in table.columns if column not in _HINTS]
+    factors = [column for column in table.columns if column not in _COLUMNS]
     for factor in factors:
         if not isinstance(factor, str):
             raise ValueBiasError(
                 f"The prompt set {name!r} has a factor called {shown(factor)}; expected text."
             )
-    return table[[*_HINTS, *factors]].rename_axis("prompt")
+    return table[[*_COLUMNS, *factors]].rename_axis("prompt")
 
 
 def _check_entries(ids: Sequence[Any], texts: Sequence[Any], framings: Sequence[Any]) -> None:

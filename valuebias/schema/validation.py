@@ -53,7 +53,7 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     True
     """
     if not isinstance(ds, xr.Dataset):
-        raise ValueBiasError(f"Expected an xarray.Dataset, found {_told(ds)}")
+        raise _no_dataset(ds)
     _check_attrs(ds)
     _check_variables(ds)
     for dim in (*DIMS, "category"):
@@ -62,6 +62,20 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     _check_scores(ds)
     _check_categories(ds, min_categories)
     return ds
+
+
+def _no_dataset(given: object) -> ValueBiasError:
+    if isinstance(given, xr.DataTree) and any("score" in node.data_vars for node in given.subtree):
+        return ValueBiasError(
+            "Expected an xarray.Dataset, found a DataTree with the scores of whole vocabularies, "
+            f"which differ from model to model. {join_advice(given, 'tree')}"
+        )
+    found = f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
+    return ValueBiasError(
+        f"Expected an xarray.Dataset, found {found}. Make one with valuebias.read(path), "
+        "valuebias.read_scores(...) or valuebias.schema.build(...); "
+        "valuebias.datasets.load(name) gives a released or bundled one."
+    )
 
 
 def join_advice(scores: xr.DataTree | xr.Dataset, said: str) -> str:
@@ -89,21 +103,6 @@ def join_advice(scores: xr.DataTree | xr.Dataset, said: str) -> str:
     return (
         f"Join them: aligned = valuebias.align({said}, merge='space', lexicon='agency-communion') "
         "is a dataset, which valuebias.write(aligned, 'aligned.nc') keeps, also for the shell."
-    )
-
-
-def _told(given: object) -> str:
-    """Say what was given in place of a dataset, and how to come by one."""
-    if isinstance(given, xr.DataTree) and any("score" in n.data_vars for n in given.subtree):
-        return (
-            "a DataTree with the scores of whole vocabularies, which differ from model to model. "
-            f"{join_advice(given, 'tree')}"
-        )
-    found = f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
-    return (
-        f"{found}. Make one with valuebias.read(path), valuebias.read_scores(...) or "
-        "valuebias.schema.build(...); valuebias.datasets.load(name) gives a released or bundled "
-        "one."
     )
 
 
