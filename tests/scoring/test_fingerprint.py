@@ -186,7 +186,6 @@ OUTSIDE = [
     (_body("f('w').iloc[0, 0]", "from pandas import read_pickle as f"), r"read_pickle\(\)"),
     (_body("f('w')", "from numpy import fromfile as f"), r"fromfile\(\)"),
     (_body("np.ndarray.tofile and f('w')", "import numpy as np\nf = np.load"), r"load\(\)"),
-    (_body("f('org/m', 'w')", "from huggingface_hub import hf_hub_download as f"), "_download"),
     (_body("zipfile.ZipFile('w').namelist()", "import zipfile"), "'zipfile'"),
     (_body("head.__globals__['w']"), "reads __globals__"),
     ("def head(h):\n    import os\n    return h", "imports 'os'"),
