@@ -25,6 +25,7 @@ __all__ = [
     "Pack",
     "Source",
     "conversations",
+    "hidden_states",
     "reading_place",
 ]
 
@@ -352,6 +353,11 @@ def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
         paths.append(above)
     order = len(paths) - 1
     return paths[::-1], order - which, pack.position[pack.gather]
+
+
+def hidden_states(hidden: Any) -> Any:
+    """Give hidden states as they are: the head by which features are read, of shape (R, hidden)."""
+    return hidden
 
 
 def reading_place(ids: npt.ArrayLike, padding: int | None) -> int:

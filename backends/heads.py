@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from valuebias.backends.attention import Tree
-from valuebias.backends.base import Source
+from valuebias.backends.base import Source, hidden_states
 from valuebias.backends.own_head import OwnHead, path_of_body
 from valuebias.backends.wide_heads import body_of, widened, widened_callable
 from valuebias.errors import ValueBiasError
@@ -56,6 +56,7 @@ class Head(nn.Module):
         self.name = source.name
         if source.kind == "reward":
             widened(model, self.body, source)
+        self._as_they_are = source.head is hidden_states
         if callable(source.head):
             self.head = widened_callable(source.head, source.name)
         config: Any = model.config
@@ -95,6 +96,8 @@ class Head(nn.Module):
     def rewards(self, hidden: Tensor) -> Tensor:
         """Give rewards in float32, shape (R,)."""
         hidden = hidden.float()
+        if self._as_they_are:
+            return hidden
         if callable(self.head):
             try:
                 made = cast(Callable[[Tensor], object], self.head)(hidden)

@@ -232,7 +232,8 @@ def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
     if "score" not in ds:
         raise ValueBiasError(
             f"{str(path)!r} holds the scores of whole vocabularies, which differ from model to "
-            f"model. {join_advice(ds, f'valuebias.read_vocabulary({str(path)!r})')}"
+            f"model; valuebias.read_vocabulary({str(path)!r}) reads them. "
+            f"{join_advice(ds, f'valuebias.read_vocabulary({str(path)!r})')}"
         )
     missing = np.isnan(ds["score"].to_numpy())
     begun = ~missing.all(axis=(1, 2))

@@ -214,7 +214,8 @@ def _checked(path: str | PathLike[str], *, loading: bool = False) -> Path:
     if target.suffix not in _SUFFIXES:
         raise ValueBiasError(
             f"{str(target)!r} has the suffix {target.suffix!r}; a fit is saved as .nc or .zarr. "
-            f"{_fit_first(target) if loading else did_you_mean(target.suffix, _SUFFIXES)}"
+            f"{did_you_mean(target.suffix, _SUFFIXES)}"
+            f"{f' {_fit_first(target)}' if loading else ''}"
         )
     return target
 

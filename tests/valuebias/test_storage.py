@@ -154,7 +154,9 @@ def test_what_is_no_fit_is_refused(tmp_path: Path) -> None:
     ds = simulate(n_prompts=2, n_words=8, seed=1)
     for suffix in (".nc", ".zarr"):
         path = valuebias.write(ds, tmp_path / f"scores{suffix}")
-        with pytest.raises(ValueBiasError, match=r"not a saved fit .* read with valuebias.read"):
+        with pytest.raises(
+            ValueBiasError, match=r"not a saved fit .* are fitted first: .*valuebias.read"
+        ):
             valuebias.load(path)
     text = tmp_path / "text.nc"
     text.write_text("hello")

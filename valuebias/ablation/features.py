@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias.atomic import atomic_path
-from valuebias.backends.base import Backend
+from valuebias.backends.base import Backend, hidden_states
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.scoring.compute import Job, Runner
 from valuebias.scoring.models import Model
@@ -111,7 +111,7 @@ def find_base(model: Model) -> Base:
     # What is trained on it stands on this very model, whatever it was itself trained from.
     # A new head reads at the end, wherever one that the model may have had did.
     read = "last" if model.read == "own" else model.read
-    asked = replace(model, head=_identity, base=model.base or model.name, read=read)
+    asked = replace(model, head=hidden_states, base=model.base or model.name, read=read)
     resolved = resolve(asked, kind="reward")
     return Base(resolved, Tokeniser(resolved))
 
@@ -219,7 +219,3 @@ def _digest(base: Base, backend: Backend, block: Sequence[Conversation]) -> str:
     """Name a block by all that its features depend on."""
     about: list[Any] = [base.sha256, backend.name, [[c.prompt, *c.answers] for c in block]]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
-
-
-def _identity(hidden: Any) -> Any:
-    return hidden
