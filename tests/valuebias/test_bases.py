@@ -44,8 +44,16 @@ def test_the_coordinate_brings_bases_in_and_none_leaves_them_out(clustered: xr.D
     assert not any(note.code == "bases left out" for note in known.notes)
     blind = fit(clustered, base=None)
     assert not any(name.startswith("base") for name in blind.problem.components.names)
-    assert headline(known)["sd"] > 1.15 * headline(blind)["sd"]
     assert "Models share 5 bases, which were left out" in str(blind.headline())
+
+
+def test_models_of_one_base_count_for_less() -> None:
+    # With many models a base the interval is wider by a third to a half, beyond what draws vary by.
+    many = simulate(
+        n_models={"Gemma": [6, 6], "Llama": [6, 6]}, n_prompts=8, n_words=60, effects={},
+        sd=OF_BASES, seed=3,
+    )  # fmt: skip
+    assert headline(fit(many))["sd"] > 1.15 * headline(fit(many, base=None))["sd"]
 
 
 def test_another_coordinate_may_name_the_bases(clustered: xr.Dataset) -> None:
