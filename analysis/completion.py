@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -105,11 +106,19 @@ class Completion:
         """
         self.fill(smoother.draw(self.margins, rng), np.sqrt(smoother.residual), rng)
 
-    def redraw_exactly(self, smoother: Smoother, rng: np.random.Generator) -> None:
-        """Draw the effects given the observed cells alone, then the missing cells given these."""
+    def redraw_exactly(
+        self,
+        smoother: Smoother,
+        rng: np.random.Generator,
+        redraw_sd: Callable[[Array], Array] | None = None,
+    ) -> None:
+        """Draw the effects given the observed cells alone, then the missing cells given these.
+
+        In between the residual's SDs (framing,) may be redrawn from the squares that effects leave.
+        """
         effects = draw_given_observed(self.gaps, smoother, rng)
-        levels, _ = self.gaps.left_by(effects)
-        sd = np.sqrt(smoother.residual)
+        levels, squares = self.gaps.left_by(effects)
+        sd = np.sqrt(smoother.residual) if redraw_sd is None else redraw_sd(squares)
         effects.level = self.gaps.draw_levels(levels, sd, rng)
         self.fill(effects, sd, rng)
 

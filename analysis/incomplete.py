@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from valuebias.analysis.completion import Completion, Gaps, draw_given_observed, sparse_margins
+from valuebias.analysis.completion import Completion, Gaps, sparse_margins
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.density import Posterior
@@ -272,11 +272,13 @@ class Sampler:
         if not self.exact:
             state.redraw(smoother, rng)
             return x, self._target(state)
-        effects = draw_given_observed(self.gaps, smoother, rng)
-        levels, squares = self.gaps.left_by(effects)
-        x, sd = self._redraw_residual(x, np.sqrt(smoother.residual), squares, rng)
-        effects.level = self.gaps.draw_levels(levels, sd, rng)
-        state.fill(effects, sd, rng)
+
+        def redraw_sd(squares: Array) -> Array:
+            nonlocal x
+            x, sd = self._redraw_residual(x, np.sqrt(smoother.residual), squares, rng)
+            return sd
+
+        state.redraw_exactly(smoother, rng, redraw_sd)
         return x, self._target(state)
 
     def move(

@@ -217,11 +217,12 @@ class _Folder(Store):
         return self.read(key) is not None
 
     async def set(self, key: str, value: Buffer) -> None:
-        raise NotImplementedError
+        """Refuse, as Zarr does where a store is for reading."""
+        self._check_writable()
 
     async def delete(self, key: str) -> None:
-        """Remove a file, for Zarr."""
-        raise NotImplementedError
+        """Refuse, as Zarr does where a store is for reading."""
+        self._check_writable()
 
     def _keys(self) -> Iterator[str]:
         for path in self.root.rglob("*"):

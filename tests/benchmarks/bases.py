@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from conditions import conditions
-from earlier_build import unpack
+from earlier_build import environment_of, unpack
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,10 +83,8 @@ def main() -> None:
 def run(case: str, folder: Path) -> dict[str, float]:
     """Fit twice in a fresh process; say how long each fit took and how good the draws are."""
     options = {"base": None, "spread": False} if case == "plain" else {}
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder / f"cache of {case}")}
-    if case == "earlier":
-        path = [str(folder / "earlier"), os.environ.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    environment = environment_of(folder / "earlier" if case == "earlier" else None)
+    environment["NUMBA_CACHE_DIR"] = str(folder / f"cache of {case}")
     command = [sys.executable, "-c", FIT, json.dumps(options)]
     done = subprocess.run(
         command, cwd=folder, env=environment, check=True, capture_output=True, text=True

@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from conditions import conditions
-from earlier_build import unpack
+from earlier_build import environment_of, unpack
 
 EARLIER = "f713f0a"
 # Share of the cells that is missing, number of words, rounds, and what is asked of the ratio.
@@ -111,10 +111,7 @@ def main() -> None:
 def ask(build: Path | None, case: str, seed: int) -> dict[str, Any]:
     """Fit a case in a process of its own."""
     missing, n_words, _, _ = CASES[case]
-    environment = dict(os.environ)
-    if build is not None:
-        path = [str(build), os.environ.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    environment = environment_of(build)
     done = subprocess.run(
         [sys.executable, "-c", WORKER],
         input=json.dumps([missing, n_words, seed + 1, case.startswith("memory")]),

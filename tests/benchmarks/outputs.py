@@ -29,7 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
 from conditions import conditions
-from earlier_build import unpack
+from earlier_build import environment_of, unpack
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,20 +45,8 @@ import json, os, sys, time, warnings
 warnings.simplefilter("ignore")
 import numpy as np
 import valuebias
-from valuebias.backends import Backend
+from preloaded import Preloaded
 from valuebias.backends.torch_backend import TorchBackend
-
-class Preloaded(Backend):
-    name = "preloaded"
-    description = "for the benchmark"
-    model = None
-    def available(self):
-        return None
-    def load(self, source):
-        if self.model is None:
-            self.model = TorchBackend(device="cpu").load(source)
-            self.model.close = lambda: None
-        return self.model
 
 folders, words = json.loads(sys.stdin.readline())
 every = valuebias.prompts()
@@ -69,7 +57,7 @@ asked = {
     "words": dict(models=folders["language"], kind="logprob", lexicon=words, prompts=some),
     "rewards": dict(models=folders["reward"], lexicon=words, prompts=some),
 }
-engines = {case: Preloaded() for case in asked}
+engines = {case: Preloaded(TorchBackend(device="cpu")) for case in asked}
 def run(case, **other):
     options = asked[case] | other
     models = valuebias.Model(options.pop("models"), name="m")
@@ -132,10 +120,7 @@ def worker(build: Path | None) -> Iterator[subprocess.Popen[str]]:
         "language": str(small_models.language_model("smollm2")),
         "reward": str(small_models.reward_model("smollm2")),
     }
-    environment = dict(os.environ)
-    if build is not None:
-        path = [str(build), os.environ.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    environment = environment_of(build)
     with subprocess.Popen(
         [sys.executable, "-c", WORKER],
         stdin=subprocess.PIPE,

@@ -29,7 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
 from conditions import conditions
-from earlier_build import unpack
+from earlier_build import environment_of, unpack
 
 EARLIER = "9609db1"
 SCORING, WRITING = 1.03, 1.10
@@ -53,7 +53,7 @@ import json, shutil, sys, time, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 import valuebias
-from valuebias.backends import Backend
+from preloaded import Preloaded
 from valuebias.backends.torch_backend import TorchBackend
 from valuebias.simulate import simulate
 
@@ -71,24 +71,12 @@ if sys.argv[1] == "without":
             assert callable(getattr(module, name))
             setattr(module, name, nothing)
 
-class Preloaded(Backend):
-    name = "preloaded"
-    description = "for the benchmark"
-    model = None
-    def available(self):
-        return None
-    def load(self, source):
-        if self.model is None:
-            self.model = TorchBackend(device="cpu").load(source)
-            self.model.close = lambda: None
-        return self.model
-
 folders, words, place = json.loads(sys.stdin.readline())
 place = Path(place)
 place.mkdir()
 every = valuebias.prompts()
 some = valuebias.prompts(every.table.iloc[::27], name="some")
-engines = {"vocabulary": Preloaded(), "rewards": Preloaded()}
+engines = {case: Preloaded(TorchBackend(device="cpu")) for case in ("vocabulary", "rewards")}
 asked = {
     "vocabulary": dict(models=folders["language"], kind="logprob", lexicon="vocabulary",
                        prompts=every),
@@ -185,10 +173,7 @@ def worker(name: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
         "language": str(small_models.language_model("smollm2")),
         "reward": str(small_models.reward_model("smollm2")),
     }
-    environment = dict(os.environ)
-    if name == "earlier":
-        path = [str(folder / "earlier"), os.environ.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    environment = environment_of(folder / "earlier" if name == "earlier" else None)
     with subprocess.Popen(
         [sys.executable, "-c", WORKER, name],
         stdin=subprocess.PIPE,

@@ -31,10 +31,11 @@ from typing import Any
 import numpy as np
 
 import valuebias
-from valuebias.backends import Backend, LoadedModel, Source, prepacked
+from valuebias.backends import Backend, prepacked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
+from preloaded import Preloaded
 
 BATCH = 64
 CASES = {
@@ -108,26 +109,6 @@ def conditions(results: dict[str, dict[str, float]]) -> str:
 
 
 # --- ours ---------------------------------------------------------------------------------------
-
-
-class Preloaded(Backend):
-    """A backend whose model is loaded already, so that loading is not timed."""
-
-    name = "preloaded"
-    description = "for the benchmark"
-
-    def __init__(self, engine: Backend) -> None:
-        self.engine = engine
-        self.model: LoadedModel | None = None
-
-    def available(self) -> str | None:
-        return None
-
-    def load(self, source: Source) -> LoadedModel:
-        if self.model is None:
-            self.model = self.engine.load(source)
-            self.model.close = lambda: None
-        return self.model
 
 
 @dataclass

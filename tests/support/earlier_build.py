@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 from pathlib import Path
 
-__all__ = ["unpack"]
+__all__ = ["environment_of", "unpack"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,3 +24,9 @@ def unpack(folder: Path, commit: str) -> bool:
     for part in ("analysis", "backends"):
         (folder / "earlier" / part).rename(folder / "earlier" / "valuebias" / part)
     return True
+
+
+def environment_of(build: Path | None) -> dict[str, str]:
+    """Give the variables under which Python finds a build (None: that at hand) and this folder."""
+    path = [str(build or ""), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,3 +304,21 @@ def test_an_interrupted_fit_leaves_nothing_behind(
         ask(ds, draws=300_000).save(tmp_path / "fit.nc")
     timer.join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_words_without_categories_are_given_a_lexicon_as_advised() -> None:
+    ds = simulate(n_prompts=4, n_words=20, seed=1)
+    member = ds["membership"].to_pandas()
+    with pytest.raises(
+        ValueBiasError, match=r"None of the 20 words .* lexicon= of .*schema\.build"
+    ):
+        valuebias.fit(ds.isel(category=[]), draws=50, progress=False)
+    built = valuebias.schema.build(
+        ds["score"],
+        models=valuebias.schema.model_table(ds),
+        prompts=valuebias.schema.prompt_table(ds),
+        lexicon=member,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert valuebias.fit(built, draws=50, tune=50, seed=1, progress=False).spec["seed"] == 1

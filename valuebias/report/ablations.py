@@ -144,7 +144,7 @@ def _reading(made: AblationMaterial) -> tuple[str, ...]:
     other = second if second != "others" else "the other categories"
     names = {
         "signed by framing": " Signed by framing means the lean under positive prompts less the "
-        "lean under negative ones, halved: of these a high score means disliking.",
+        "lean under negative ones, where a high score means disliking, halved.",
         "positive prompts": " Here it is the lean under positive prompts alone, which a habit of "
         "scoring some words high is part of.",
         "negative prompts": " Here it is the lean under negative prompts alone: positive where the "

@@ -289,16 +289,18 @@ class ChatTemplate:
     def _opens_another(self, turns: Chat, before: str, after: str, between: str) -> bool:
         """Say whether what follows the last answer opens the user's or another turn."""
         first, last = (turn["content"] for turn in (turns[0], turns[-1]))
-        asks, answers = before.split(first)[0], before.split(last)[-1]
-        bare = [self._bare(text).strip() for text in (asks, answers, after, between)]
-        # What stands before the user's turn stands behind the answer, and is no mere separator.
-        shared = _shared(bare[0][::-1], bare[3][::-1]).strip()
-        words = set(re.findall(r"\w+", bare[0])) & set(re.findall(r"\w+", bare[3]))
-        if bare[3] and bare[2].endswith(bare[3]) and (words or (shared and bare[1] != bare[3])):
+        opening = before.split(last)[-1]
+        asks, answers, end, goes_on = (
+            self._bare(text).strip() for text in (before.split(first)[0], opening, after, between)
+        )
+        # What is the same before an answer and behind it separates turns, and opens none.
+        separates = answers == goes_on
+        words = set(re.findall(r"\w+", asks)) & set(re.findall(r"\w+", goes_on))
+        signs = "" if separates else _shared(asks[::-1], goes_on[::-1]).strip()
+        if goes_on and end.endswith(goes_on) and (words or signs):
             return True
-        opening = _opening(answers)
-        same = bare[1] == bare[3]
-        return opening is not None and not same and opening.search(after) is not None
+        mark = None if separates else _opening(opening)
+        return mark is not None and mark.search(after) is not None
 
     def _bare(self, text: str) -> str:
         """Leave out of what a template writes the tokens that any text may have."""

@@ -60,11 +60,7 @@ class FirstTokens:
         tuple of int
             All of them, or those before the ones that the text writes itself.
         """
-        for written in range(min(len(self.ids), len(ids)), 0, -1):
-            if tuple(ids[:written]) == self.ids[-written:]:
-                return self.ids[:-written]
-        # Whoever writes one of several means to write the beginning.
-        return () if len(ids) and ids[0] in self.ids else self.ids
+        return _unwritten(self.ids, ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +91,16 @@ class LastTokens:
         tuple of int
             All of them, or those after the ones that the text writes itself.
         """
-        for written in range(min(len(self.ids), len(ids)), 0, -1):
-            if tuple(ids[-written:]) == self.ids[:written]:
-                return self.ids[written:]
-        return () if len(ids) and ids[-1] in self.ids else self.ids
+        return _unwritten(self.ids[::-1], ids[::-1])[::-1]
+
+
+def _unwritten(wanted: tuple[int, ...], ids: Sequence[int]) -> tuple[int, ...]:
+    """Give what of the wanted beginning a text does not begin with."""
+    for written in range(min(len(wanted), len(ids)), 0, -1):
+        if tuple(ids[:written]) == wanted[-written:]:
+            return wanted[:-written]
+    # Whoever writes one of several means to write the beginning.
+    return () if len(ids) and ids[0] in wanted else wanted
 
 
 NO_END = LastTokens((), "as the template writes its own")
