@@ -68,7 +68,12 @@ class OnDisk:
 
     @contextmanager
     def opened(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Lock the store, and make it or check that it was made alike."""
+        """Lock the store, and make it or check that it was made alike.
+
+        Yields
+        ------
+        None
+        """
         with store.locked(self._path, self._plan, entries):
             self._shelves = store.open_store(self._path, self._plan, entries)
             yield
@@ -145,7 +150,12 @@ class InMemory:
 
     @contextmanager
     def opened(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Get ready; groups are named as in a store, so that the results are alike."""
+        """Get ready; groups are named as in a store, so that the results are alike.
+
+        Yields
+        ------
+        None
+        """
         if self._plan.words is None:
             demand_apart([entry.name for entry in entries], "model")
         self._models = {entry.name: store.about(entry) for entry in entries}
