@@ -1,6 +1,6 @@
-from . import audit as audit
+from . import auditing as auditing
 from . import classical as classical
-from . import contrasts as contrasts
-from . import effects as effects
+from . import design as design
+from . import estimands as estimands
 from . import outcome as outcome
-from . import priors as priors
+from . import sampling as sampling

@@ -12,27 +12,27 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.components import SPREADS, Components, make_components
-from valuebias.analysis.crossing import Crossing, make_crossing
-from valuebias.analysis.density import PackedStrata, Posterior, pack_strata
-from valuebias.analysis.effects import EffectDraws, draw_effects, make_margins
-from valuebias.analysis.formula import parse_formula
-from valuebias.analysis.grouping import (
+from valuebias.analysis.design.components import SPREADS, Components, make_components
+from valuebias.analysis.design.crossing import Crossing, make_crossing
+from valuebias.analysis.design.formula import parse_formula
+from valuebias.analysis.design.grouping import (
     SIDES,
     Group,
 )
+from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.design.random_terms import groups_of, split_random
+from valuebias.analysis.design.stored_design import Layout, pack_layout, unpack_layout
+from valuebias.analysis.design.strata import Stratum, make_strata, make_tables
+from valuebias.analysis.design.unscored import check_scored
+from valuebias.analysis.estimands.effects import EffectDraws, draw_effects, make_margins
 from valuebias.analysis.outcome import describe, outcome, words_with_categories
-from valuebias.analysis.priors import Prior
-from valuebias.analysis.random_terms import groups_of, split_random
-from valuebias.analysis.stored_design import Layout, pack_layout, unpack_layout
-from valuebias.analysis.strata import Stratum, make_strata, make_tables
-from valuebias.analysis.unscored import check_scored
+from valuebias.analysis.sampling.density import PackedStrata, Posterior, pack_strata
 from valuebias.errors import ValueBiasError
 from valuebias.schema import member_table, model_table, prompt_table
 
 if TYPE_CHECKING:
-    from valuebias.analysis.incomplete import CompletedDraws
-    from valuebias.analysis.sampling import VarianceDraws
+    from valuebias.analysis.sampling.incomplete import CompletedDraws
+    from valuebias.analysis.sampling.nuts import VarianceDraws
 
 __all__ = [
     "MODEL_FIELDS",
@@ -237,7 +237,7 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
 
     Complete crossings go to NUTS on the collapsed density, incomplete ones to completion.
     """
-    from valuebias.analysis.incomplete import CompletedDraws
+    from valuebias.analysis.sampling.incomplete import CompletedDraws
 
     found = sample_variances(problem, settings, progress)
     extra = None
@@ -275,8 +275,8 @@ def sample_variances(
     problem: Problem, settings: Settings, progress: Progress | None
 ) -> VarianceDraws | CompletedDraws:
     """Sample the variances only; of an incomplete crossing with its completions."""
-    from valuebias.analysis.incomplete import sample_incomplete
-    from valuebias.analysis.sampling import sample_nuts, sample_pymc
+    from valuebias.analysis.sampling.incomplete import sample_incomplete
+    from valuebias.analysis.sampling.nuts import sample_nuts, sample_pymc
 
     cores = min(settings.chains, os.cpu_count() or 1)
     common = {
@@ -296,7 +296,7 @@ def sample_variances(
             **common,
         )
     if settings.sampler == "pymc":
-        from valuebias.analysis.model import build_model
+        from valuebias.analysis.sampling.pymc_model import build_model
 
         model = build_model(problem.crossing, problem.components, problem.prior, problem.packed)
         return sample_pymc(model, **common)

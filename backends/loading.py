@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from valuebias._core.foreign import reading
 from valuebias.backends import attention
 from valuebias.backends.base import Pack, Source, conversations, reading_place
-from valuebias.backends.gguf_loading import load_gguf
+from valuebias.backends.gguf.loading import load_gguf
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
 from valuebias.backends.reach import reach
 from valuebias.errors import ValueBiasError, some
-from valuebias.foreign import reading
 
 __all__ = [
     "ADAPTER",

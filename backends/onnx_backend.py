@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from valuebias._core.foreign import reading
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Pack, Source
 from valuebias.backends.layout import inputs
 from valuebias.errors import ValueBiasError
-from valuebias.foreign import reading
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -139,7 +139,7 @@ class OnnxBackend(Backend):
             )
 
     def _exports(self) -> Path:
-        from valuebias.fetch import cache_folder
+        from valuebias._core.fetch import cache_folder
 
         return self.cache or cache_folder() / "onnx"
 

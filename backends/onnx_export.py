@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
+from valuebias._core.foreign import read_json, reading, told
+from valuebias._core.provenance import sha256, versions
+from valuebias._core.sums import SUM, json_sum, sealed
 from valuebias.backends.base import Pack, Source
 from valuebias.errors import ValueBiasError
-from valuebias.foreign import read_json, reading, told
-from valuebias.provenance import sha256, versions
-from valuebias.sums import SUM, json_sum, sealed
 
 if TYPE_CHECKING:
     import torch
@@ -208,7 +208,7 @@ def _copy_tokenizer(source: Source, folder: Path) -> None:
     if source.file is not None:
         from transformers import AutoTokenizer
 
-        from valuebias.backends.gguf_tokenizer import mended
+        from valuebias.backends.gguf.tokenizer import mended
 
         tokenizer = AutoTokenizer.from_pretrained(source.folder, gguf_file=source.file)
         mended(tokenizer, source.folder / source.file, source.name).save_pretrained(folder)

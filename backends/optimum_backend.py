@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from valuebias._core.foreign import reading
 from valuebias.backends.base import Backend, LoadedModel, Pack, Source, conversations
 from valuebias.backends.optimum_files import check_file, config_folder
 from valuebias.errors import ValueBiasError
-from valuebias.foreign import reading
 
 __all__ = ["OptimumBackend"]
 

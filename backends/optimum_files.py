@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
+from valuebias._core.foreign import read_json, reading
 from valuebias.backends.base import Kind, Source
 from valuebias.errors import ValueBiasError
-from valuebias.foreign import read_json, reading
 
 __all__ = ["check_file", "config_folder", "export"]
 

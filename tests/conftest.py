@@ -14,7 +14,7 @@ import xarray as xr
 from hypothesis import HealthCheck, settings
 
 from valuebias import datasets
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
 
 # Timing says nothing on a shared machine, so no deadline. In CI every run tries the same examples.
 settings.register_profile(

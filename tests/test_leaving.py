@@ -27,7 +27,7 @@ import pytest
 import xarray as xr
 
 import valuebias
-from valuebias.telemetry import SWITCHES
+from valuebias._core.telemetry import SWITCHES
 
 SUPPORT = Path(__file__).parent / "support"
 MARK = "q7canary"

@@ -78,7 +78,7 @@ def _value(last: str, names: dict[str, Any]) -> Any:
 
 
 def test_the_tables_of_tokens_are_those_kept(again: list[tuple[dict[str, Any], Any, str]]) -> None:
-    tables = [(table(c), v) for c, v, _ in again if isinstance(v, valuebias.figures.TokenTable)]
+    tables = [(table(c), v) for c, v, _ in again if isinstance(v, valuebias.plots.TokenTable)]
     assert len(tables) == 3
     for kept, value in tables:
         assert kept is not None

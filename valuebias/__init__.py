@@ -7,7 +7,7 @@ loads none of torch, onnxruntime, pymc or matplotlib. The names and their types 
 
 import lazy_loader as _lazy
 
-from valuebias.telemetry import switch_off as _switch_off
+from valuebias._core.telemetry import switch_off as _switch_off
 
 # Before anything that is imported from here on can import what reports on its use.
 _switch_off()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from valuebias import ValueBiasError
 from valuebias.ablation import Head, fit_head, fit_path
-from valuebias.ablation.head import both_sides
-from valuebias.ablation.solving import Problem
+from valuebias.training.head import both_sides
+from valuebias.training.solving import Problem
 
 Floats = npt.NDArray[np.float64]
 

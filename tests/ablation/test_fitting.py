@@ -13,8 +13,8 @@ from ablations import QUANTITIES, ablation
 
 import valuebias
 from valuebias import AblationFit, ValueBiasError, ValueBiasWarning
-from valuebias.analysis.ablation import choose_formula, progress_of
-from valuebias.analysis.random_terms import groups_of, split_random
+from valuebias.analysis.ablation.layout import choose_formula, progress_of
+from valuebias.analysis.design.random_terms import groups_of, split_random
 from valuebias.schema import model_table
 
 QUICK: dict[str, Any] = {"draws": 400, "tune": 400, "chains": 2, "seed": 1, "progress": False}

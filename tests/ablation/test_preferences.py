@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import valuebias
 from valuebias import Preferences, ValueBiasError, preferences
-from valuebias.ablation.filtering import id_of
+from valuebias.preference_data.filters import id_of
 
 Rows = list[dict[str, Any]]
 

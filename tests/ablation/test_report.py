@@ -14,10 +14,10 @@ from matplotlib.text import Text
 
 import valuebias
 from valuebias import AblationFit
-from valuebias.figures import ablation_figure
+from valuebias._core.text import visible
+from valuebias.plots import ablation_figure
 from valuebias.report.ablations import gather_ablation
 from valuebias.report.content import Content
-from valuebias.text import visible
 
 SECTIONS = ["glance", "limits", "gaps", "slope", "share", "closing", "curve", "framings",
             "trajectories", "movers", "convergence", "audit", "methods", "provenance",

@@ -13,8 +13,8 @@ import xarray as xr
 
 import valuebias
 from valuebias import AblationFit, ValueBiasError
-from valuebias.fit_result import Fit
-from valuebias.storage import write_groups
+from valuebias.fitting.result import Fit
+from valuebias.posterior.saved import write_groups
 
 Ask = Callable[[AblationFit], pd.DataFrame]
 

@@ -141,8 +141,8 @@ def test_features_are_the_last_hidden_states_of_whole_conversations(
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from valuebias.ablation.features import Conversation, features, find_base
     from valuebias.backends import get_backend
+    from valuebias.training.features import Conversation, features, find_base
 
     asked = [Conversation.after("Why?", ("yes", "no way")), Conversation.after("Who?", ("I", "u"))]
     base = find_base(bases(folder)[0])

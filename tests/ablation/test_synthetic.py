@@ -10,7 +10,7 @@ import pytest
 import valuebias
 from valuebias import ValueBiasError
 from valuebias.ablation import Preferences, check_disjoint, synthetic_preferences
-from valuebias.ablation.synthetic import KINDS
+from valuebias.preference_data.synthetic import KINDS
 
 N = 2000
 SUM = re.compile(r"(\d+) (plus|times) (\d+) is (\d+)\.")

@@ -20,7 +20,7 @@ from tiny_studies import FAST, WORDS, bases, files, grid, pairs, study
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.ablation import TrainingSettings, checkpoint_steps
-from valuebias.tuning import without_futures
+from valuebias.training.common import without_futures
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -121,9 +121,9 @@ def asked(prompt: str) -> pd.DataFrame:
 def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
     import torch
 
-    from valuebias.ablation.features import find_base
-    from valuebias.ablation.pair_tokens import PairTokens
-    from valuebias.ablation.trainer import make_trainer, save_plain
+    from valuebias.training.features import find_base
+    from valuebias.training.pair_tokens import PairTokens
+    from valuebias.training.reward import make_trainer, save_plain
 
     place = without_pad(tmp_path / "base")
     base = find_base(Model(str(place)))
@@ -166,9 +166,9 @@ def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
 
 
 def test_the_papers_settings_reach_the_trainer(folder: Path, tmp_path: Path) -> None:
-    from valuebias.ablation.features import find_base
-    from valuebias.ablation.pair_tokens import PairTokens
-    from valuebias.ablation.trainer import make_trainer
+    from valuebias.training.features import find_base
+    from valuebias.training.pair_tokens import PairTokens
+    from valuebias.training.reward import make_trainer
 
     base = find_base(Model(str(folder / "llama")))
     tokens = PairTokens(base, 1024).of(valuebias.preferences(pairs(100), progress=False))

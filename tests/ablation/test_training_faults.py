@@ -73,7 +73,7 @@ def test_a_full_disk(folder: Path, tmp_path: Path, leave: int) -> None:
 
 
 def test_two_runs_in_one_folder(folder: Path, tmp_path: Path) -> None:
-    from valuebias.locks import only_one
+    from valuebias._core.locks import only_one
 
     (tmp_path / ".lock").touch()
     with (

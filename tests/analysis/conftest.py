@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valuebias.analysis.medians import MedianRanks
+from valuebias.analysis.classical.medians import MedianRanks
 
 ORACLES = Path(__file__).parent.parent / "oracles"
 

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from valuebias import Audit, ValueBiasError, audit
-from valuebias.analysis.audit import CHECKS, SEVERITIES
-from valuebias.simulate import simulate
+from valuebias.analysis.auditing.audit import CHECKS, SEVERITIES
+from valuebias.datasets.simulate import simulate
 
 
 def clean(**changes) -> xr.Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import ortho_group
 
-from valuebias.analysis.blocks import invariant_blocks
+from valuebias.analysis.design.blocks import invariant_blocks
 
 
 def in_blocks(rng: np.random.Generator) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 from statsmodels.formula.api import ols
 
 from valuebias import ValueBiasError, classical
-from valuebias.analysis.classical import Classical, _type_two
-from valuebias.simulate import simulate
+from valuebias.analysis.classical.classical import Classical, _type_two
+from valuebias.datasets.simulate import simulate
 
 
 def small(**changes):

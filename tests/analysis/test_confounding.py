@@ -8,8 +8,13 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from valuebias.analysis.confounding import Estimate, largest_slope, word_imbalances, word_numbers
-from valuebias.simulate import simulate
+from valuebias.analysis.auditing.confounding import (
+    Estimate,
+    largest_slope,
+    word_imbalances,
+    word_numbers,
+)
+from valuebias.datasets.simulate import simulate
 
 N = (40, 60)
 

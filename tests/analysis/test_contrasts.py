@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from dense import make_problem, some_theta
 
-from valuebias.analysis.contrasts import (
+from valuebias.analysis.design.strata import make_tables
+from valuebias.analysis.estimands.contrasts import (
     category_contrasts,
     estimands,
     framing_contrasts,
     stack_draws,
     summarise_contrasts,
 )
-from valuebias.analysis.effects import draw_effects, make_margins
-from valuebias.analysis.strata import make_tables
+from valuebias.analysis.estimands.effects import draw_effects, make_margins
 from valuebias.errors import ValueBiasError
 
 N = 4000

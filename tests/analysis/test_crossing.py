@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from dense import make_problem
 
-from valuebias.analysis.crossing import Crossing, make_crossing
-from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.design.crossing import Crossing, make_crossing
+from valuebias.analysis.design.formula import parse_formula
 from valuebias.errors import ValueBiasError
 
 WORDS = ("x", "x", "x", "xy", "y", "y", "z")

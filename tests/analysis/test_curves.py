@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valuebias.analysis.ablation import choose_formula, progress_of
-from valuebias.analysis.closing import closing_row
-from valuebias.analysis.curves import first_inside
+from valuebias.analysis.ablation.closing import closing_row
+from valuebias.analysis.ablation.curves import first_inside
+from valuebias.analysis.ablation.layout import choose_formula, progress_of
 
 
 @pytest.mark.parametrize(

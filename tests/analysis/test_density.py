@@ -20,9 +20,9 @@ from dense import (
 )
 from scipy import stats
 
-from valuebias.analysis.density import Posterior, log_likelihood
+from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.priors import Prior
+from valuebias.analysis.sampling.density import Posterior, log_likelihood
 
 CASES = {
     "two framings, three categories": {},
@@ -175,7 +175,7 @@ def test_the_pymc_model_has_the_same_density_and_gradient(case: str) -> None:
 
 
 def build(problem: Problem):
-    from valuebias.analysis.model import build_model
+    from valuebias.analysis.sampling.pymc_model import build_model
 
     return build_model(problem.crossing, problem.components, problem.prior, packed_of(problem))
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from valuebias.analysis.diagnostics import Diagnostics, describe_draws, diagnose
+from valuebias.analysis.estimands.diagnostics import Diagnostics, describe_draws, diagnose
 
 CHAINS, DRAWS = 4, 1000
 

@@ -17,9 +17,9 @@ from dense import (
     stack,
 )
 
-from valuebias.analysis.effects import draw_effects, draw_word_effects, make_margins
+from valuebias.analysis.design.strata import make_tables
+from valuebias.analysis.estimands.effects import draw_effects, draw_word_effects, make_margins
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.strata import make_tables
 
 N = 20_000
 CASES = {

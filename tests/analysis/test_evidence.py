@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from valuebias.analysis.evidence import log_integral
-from valuebias.analysis.mixtures import Mixture
+from valuebias.analysis.estimands.evidence import log_integral
+from valuebias.analysis.estimands.mixtures import Mixture
 
 
 @pytest.mark.parametrize("least", [0.8, 3.0, 40.0])

@@ -14,7 +14,7 @@ import xarray as xr
 from explicit import Explicit, compare, quantities_of
 
 from valuebias import fit
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
 
 MODELS = {"Gemma": [3, 1], "Llama": [3, 2, 1]}
 

@@ -8,8 +8,8 @@ import pytest
 from formulaic import model_matrix
 
 from valuebias import ValueBiasError
-from valuebias.analysis.expressions import compute
-from valuebias.analysis.formula import learn_factor
+from valuebias.analysis.design.expressions import compute
+from valuebias.analysis.design.formula import learn_factor
 
 TABLE = pd.DataFrame(
     {

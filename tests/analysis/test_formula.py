@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from valuebias.analysis.formula import ModelDesign, parse_formula
+from valuebias.analysis.design.formula import ModelDesign, parse_formula
 from valuebias.errors import ValueBiasError
 
 MODELS = pd.DataFrame(

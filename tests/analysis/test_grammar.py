@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from valuebias import ValueBiasError
-from valuebias.analysis.formula import parse_formula
-from valuebias.analysis.random_terms import groups_of, split_random
+from valuebias.analysis.design.formula import parse_formula
+from valuebias.analysis.design.random_terms import groups_of, split_random
 
 MODELS = pd.DataFrame(
     {

@@ -12,7 +12,7 @@ import xarray as xr
 from pair_grid import grid
 
 import valuebias
-from valuebias.analysis.grouping import (
+from valuebias.analysis.design.grouping import (
     Group,
     ModelSpace,
     find_groups,

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from dense import GROUPED, PAIRS, RUNS, Dense, Theta, make_problem, some_theta
 
-from valuebias.analysis.contrasts import category_contrasts, headline_combination
-from valuebias.analysis.density import log_likelihood
-from valuebias.analysis.held_out import (
+from valuebias.analysis.design.reduced import without_models, without_word, word_can_go
+from valuebias.analysis.estimands.contrasts import category_contrasts, headline_combination
+from valuebias.analysis.estimands.held_out import (
     combination_given_all,
     make_model_tables,
     make_word_tables,
     models_given_others,
     words_given_others,
 )
+from valuebias.analysis.estimands.precision import Precision, precision_at
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.precision import Precision, precision_at
-from valuebias.analysis.reduced import without_models, without_word, word_can_go
+from valuebias.analysis.sampling.density import log_likelihood
 
 CASES: dict[str, dict] = {
     "no groups": {},

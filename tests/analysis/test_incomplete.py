@@ -7,12 +7,12 @@ import pytest
 from dense import Dense, Theta, make_problem
 from scipy import linalg, special, stats
 
-from valuebias.analysis.completion import Completion
-from valuebias.analysis.hamiltonian import Hamiltonian
+from valuebias.analysis.estimands.smoother import Smoother
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.incomplete import CompletedDraws, Sampler, sample_incomplete
-from valuebias.analysis.sampling import sample_nuts
-from valuebias.analysis.smoother import Smoother
+from valuebias.analysis.sampling.completion import Completion
+from valuebias.analysis.sampling.hamiltonian import Hamiltonian
+from valuebias.analysis.sampling.incomplete import CompletedDraws, Sampler, sample_incomplete
+from valuebias.analysis.sampling.nuts import sample_nuts
 
 SCATTERED = [(0, 0, 1), (1, 3, 2), (2, 2, 4), (4, 1, 5), (3, 2, 2), (0, 3, 0), (2, 2, 0), (1, 1, 5)]
 MOST = [(m, p, w) for m in range(5) for p in range(4) for w in range(6) if (m + 2 * p + w) % 3]
@@ -146,7 +146,7 @@ def test_one_missing_cell_changes_little() -> None:
 
 @pytest.mark.once
 def test_gibbs_and_exact_redraws_sample_the_same_posterior(monkeypatch) -> None:
-    import valuebias.analysis.incomplete as module
+    import valuebias.analysis.sampling.incomplete as module
 
     problem = make_problem(**SMALL, missing=SCATTERED)
     gibbs = run(problem, draws=800).variances.sd
@@ -165,8 +165,8 @@ def test_what_it_brings_home_fits_together() -> None:
     np.testing.assert_array_equal(draws.cells, np.argwhere(~problem.crossing.observed))
     assert np.isfinite(draws.completions).all()
     # The margins that a kept draw brings are those of its completed cube.
-    from valuebias.analysis.effects import make_margins
-    from valuebias.analysis.strata import make_tables
+    from valuebias.analysis.design.strata import make_tables
+    from valuebias.analysis.estimands.effects import make_margins
 
     k = 7
     cube = problem.crossing.y.copy()

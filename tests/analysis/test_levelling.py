@@ -13,15 +13,15 @@ from scipy import stats
 
 import valuebias
 from valuebias import ValueBiasWarning
-from valuebias.analysis.ablation import progress_of
-from valuebias.analysis.closing import departure_rows
-from valuebias.analysis.contrasts import category_contrasts
-from valuebias.analysis.formula import ModelDesign, parse_formula
-from valuebias.analysis.lean_model import LeanModel, LeanPart, lean_model
-from valuebias.analysis.lean_rows import average_rows, pair_rows
-from valuebias.analysis.levelling import LeanDraws, draw_leans
-from valuebias.analysis.levels import levels_of
-from valuebias.recovery import Recovery
+from valuebias.analysis.ablation.closing import departure_rows
+from valuebias.analysis.ablation.layout import progress_of
+from valuebias.analysis.ablation.lean_model import LeanModel, LeanPart, lean_model
+from valuebias.analysis.ablation.lean_rows import average_rows, pair_rows
+from valuebias.analysis.ablation.levelling import LeanDraws, draw_leans
+from valuebias.analysis.ablation.levels import levels_of
+from valuebias.analysis.design.formula import ModelDesign, parse_formula
+from valuebias.analysis.estimands.contrasts import category_contrasts
+from valuebias.posterior.posterior import Recovery
 
 QUANTITIES = (1_000, 2_000, 4_000, 8_000)
 SIGN = np.array([0.5, -0.5])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from valuebias.analysis.likeness import closest, find_alike, make_units, off_axes
+from valuebias.analysis.auditing.likeness import closest, find_alike, make_units, off_axes
 
 W = 150
 KINDS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 from dense import as_problem
 
-from valuebias.analysis.components import Components
-from valuebias.analysis.crossing import make_crossing
-from valuebias.analysis.density import log_likelihood
-from valuebias.analysis.effects import component_covariances, draw_effects, make_margins
-from valuebias.analysis.formula import parse_formula
+from valuebias.analysis.design.components import Components
+from valuebias.analysis.design.crossing import make_crossing
+from valuebias.analysis.design.formula import parse_formula
+from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.design.strata import make_tables
+from valuebias.analysis.estimands.effects import component_covariances, draw_effects, make_margins
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.priors import Prior
-from valuebias.analysis.strata import make_tables
+from valuebias.analysis.sampling.density import log_likelihood
 
 Array = np.ndarray
 ORACLES = Path(__file__).parent.parent / "oracles"

@@ -15,16 +15,16 @@ import xarray as xr
 from lme4_tables import covariances_of, in_v
 
 from valuebias import fit
-from valuebias.analysis.components import make_components
-from valuebias.analysis.crossing import make_crossing
-from valuebias.analysis.density import log_likelihood
-from valuebias.analysis.effects import component_covariances, make_margins
-from valuebias.analysis.formula import parse_formula
-from valuebias.analysis.grouping import find_groups
+from valuebias.analysis.design.components import make_components
+from valuebias.analysis.design.crossing import make_crossing
+from valuebias.analysis.design.formula import parse_formula
+from valuebias.analysis.design.grouping import find_groups
+from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.design.strata import make_strata, make_tables
+from valuebias.analysis.estimands.effects import component_covariances, make_margins
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.outcome import outcome
-from valuebias.analysis.priors import Prior
-from valuebias.analysis.strata import make_strata, make_tables
+from valuebias.analysis.sampling.density import log_likelihood
 
 Array = np.ndarray
 FLAT = Prior(mean=1e4, effect=1e4)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from dense import PAIRS, UNEVEN, Dense, make_problem, some_theta
 
-from valuebias.analysis.completion import Completion, Gaps
+from valuebias.analysis.estimands.loo import loo
+from valuebias.analysis.estimands.smoother import Smoother
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.loo import loo
-from valuebias.analysis.smoother import Smoother
+from valuebias.analysis.sampling.completion import Completion, Gaps
 
 
 def smoother_at(problem: Problem, theta) -> Smoother:

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valuebias.analysis.medians import median_ranks
+from valuebias.analysis.classical.medians import median_ranks
+from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
-from valuebias.simulate import simulate
 
 
 def long_medians(ds):

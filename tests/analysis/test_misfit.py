@@ -12,7 +12,7 @@ import xarray as xr
 
 import valuebias
 from valuebias.analysis.notes import Note
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
 
 SIZE: dict[str, Any] = {"n_models": {"A": 4, "B": 6}, "n_prompts": 6, "n_words": 150}
 QUICK: dict[str, Any] = {"draws": 40, "tune": 100, "chains": 1, "seed": 1, "progress": False}

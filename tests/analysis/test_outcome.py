@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from valuebias.analysis.outcome import KINDS, describe, midranks, outcome
+from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
-from valuebias.simulate import simulate
 
 # Few distinct values, so that most examples have ties; small enough that exp() keeps them apart.
 SCORES = hnp.arrays(

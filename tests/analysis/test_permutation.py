@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from valuebias import classical
-from valuebias.analysis.medians import MedianRanks, median_ranks
-from valuebias.analysis.permutation import bases_of, family_permutations
-from valuebias.simulate import simulate
+from valuebias.analysis.classical.medians import MedianRanks, median_ranks
+from valuebias.analysis.classical.permutation import bases_of, family_permutations
+from valuebias.datasets.simulate import simulate
 
 SIGNED = "framing == 'signed'"
 

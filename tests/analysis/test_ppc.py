@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import valuebias
-from valuebias.analysis.ppc import CHECKS
-from valuebias.simulate import simulate
+from valuebias.analysis.estimands.ppc import CHECKS
+from valuebias.datasets.simulate import simulate
 
 SIZE = {"n_models": {"A": 4, "B": 4}, "n_prompts": 8, "n_words": 40}
 QUICK = {"draws": 100, "tune": 200, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}

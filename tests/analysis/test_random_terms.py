@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from valuebias import ValueBiasError
-from valuebias.analysis.random_terms import RandomTerm, groups_of, split_random
+from valuebias.analysis.design.random_terms import RandomTerm, groups_of, split_random
 
 MODELS = pd.DataFrame(
     {

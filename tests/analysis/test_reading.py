@@ -11,8 +11,8 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasWarning
-from valuebias.analysis.reading import DIFFERENT, read_before_end, reading_notes
-from valuebias.simulate import simulate
+from valuebias.analysis.auditing.reading import DIFFERENT, read_before_end, reading_notes
+from valuebias.datasets.simulate import simulate
 
 ANSWER, END = "end of answer", "end of conversation"
 

@@ -15,9 +15,9 @@ import pytest
 from dense import GROUPED, make_problem, packed_of, posterior_of
 
 from valuebias.analysis.hierarchical import Problem, Settings, sample
-from valuebias.analysis.model import build_model
-from valuebias.analysis.native import native_model
-from valuebias.analysis.sampling import sample_nuts, sample_pymc, start_point
+from valuebias.analysis.sampling.native import native_model
+from valuebias.analysis.sampling.nuts import sample_nuts, sample_pymc, start_point
+from valuebias.analysis.sampling.pymc_model import build_model
 
 FOREVER = Settings(draws=500_000, tune=100, chains=2, seed=1, sampler="nutpie")
 GAPS = {"complete": [], "incomplete": [(0, 0, 1), (2, 3, 4)]}
@@ -53,7 +53,7 @@ def test_the_native_density_gives_the_draws_of_the_one_in_python(
     case: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Also with axes of the sampler's own, which a formula of many terms calls for.
-    from valuebias.analysis import sampling
+    from valuebias.analysis.sampling.nuts import nuts as sampling
 
     problem = make_problem(**case)  # type: ignore[arg-type]
     for limit in (np.inf, 0.0):

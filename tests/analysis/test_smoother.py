@@ -7,10 +7,10 @@ import pytest
 from dense import GROUPED, PAIRS, Dense, Theta, assert_drawn_from, make_problem, some_theta
 from scipy import linalg
 
-from valuebias.analysis.completion import Completion, Gaps, System, sparse_margins
+from valuebias.analysis.design.strata import make_tables
+from valuebias.analysis.estimands.smoother import Fields, Smoother
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.smoother import Fields, Smoother
-from valuebias.analysis.strata import make_tables
+from valuebias.analysis.sampling.completion import Completion, Gaps, System, sparse_margins
 
 PAIRED = {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS}
 COMPLETE = {

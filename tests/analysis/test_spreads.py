@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from valuebias.analysis.likeness import Likeness, find_alike, make_units, off_axes, singly
-from valuebias.analysis.spreads import odd_units, spread_ratios, unequal_kinds
+from valuebias.analysis.auditing.likeness import Likeness, find_alike, make_units, off_axes, singly
+from valuebias.analysis.auditing.spreads import odd_units, spread_ratios, unequal_kinds
 
 W = 120
 

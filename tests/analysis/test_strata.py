@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dense import PAIRS, make_problem
 
-from valuebias.analysis.strata import make_scatter, make_strata, make_tables
+from valuebias.analysis.design.strata import make_scatter, make_strata, make_tables
 
 CASES = [
     {},

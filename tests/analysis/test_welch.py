@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from valuebias.analysis.medians import median_ranks
-from valuebias.analysis.welch import permutation_tests, welch_tests
+from valuebias.analysis.classical.medians import median_ranks
+from valuebias.analysis.classical.welch import permutation_tests, welch_tests
 
 
 def test_welch_is_rs(three_families, classical_r):

@@ -15,7 +15,7 @@ import small_models
 from gguf_models import sizes
 
 from valuebias.backends.base import Source
-from valuebias.backends.samples import lay_out
+from valuebias.backends.testing.samples import lay_out
 from valuebias.backends.torch_backend import TorchBackend
 from valuebias.errors import ValueBiasError
 
@@ -366,7 +366,7 @@ def test_a_file_gives_what_its_model_gives(name: str, tmp_path: Path) -> None:
 
 
 def test_every_architecture_is_compared() -> None:
-    from valuebias.backends.gguf_archs import ARCHS
+    from valuebias.backends.gguf.archs import ARCHS
 
     assert {made.split("-")[0].replace("llama3", "llama") for made in MODELS} == set(ARCHS)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from valuebias.backends import Source
-from valuebias.backends.samples import lay_out, random_conversations, write_model
+from valuebias.backends.testing.samples import lay_out, random_conversations, write_model
 from valuebias.backends.torch_backend import TorchBackend
 from valuebias.errors import ValueBiasError
 

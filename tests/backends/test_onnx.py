@@ -21,13 +21,13 @@ import valuebias
 from valuebias import Model, ValueBiasError
 from valuebias.backends import Source, onnx_export
 from valuebias.backends.onnx_backend import OnnxBackend
-from valuebias.backends.samples import (
+from valuebias.backends.testing import BackendTests
+from valuebias.backends.testing.samples import (
     ARCHITECTURES,
     lay_out,
     random_conversations,
     write_model,
 )
-from valuebias.backends.testing import BackendTests
 
 torch = pytest.importorskip("torch", reason="torch is not installed, and exporting needs it")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

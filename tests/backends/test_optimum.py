@@ -19,10 +19,10 @@ from valuebias import ValueBiasError
 from valuebias.backends import Source, get_backend
 from valuebias.backends.optimum_backend import OptimumBackend
 from valuebias.backends.optimum_files import _older_form, check_file, export
-from valuebias.backends.reference import WholeConversations
-from valuebias.backends.samples import lay_out, write_model
 from valuebias.backends.testing import BackendTests
-from valuebias.backends.testing_models import sample
+from valuebias.backends.testing.models import sample
+from valuebias.backends.testing.reference import WholeConversations
+from valuebias.backends.testing.samples import lay_out, write_model
 
 needs_optimum = pytest.mark.skipif(
     OptimumBackend().available() is not None, reason=str(OptimumBackend().available())
@@ -275,7 +275,7 @@ def test_either_version_of_transformers_gives_the_tokens_of_the_file(
 ) -> None:
     from tokenizers import Tokenizer
 
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     folder = tiny_models.write_tokenizer(tmp_path, bos=bos)
     file = folder / "tokenizer_config.json"

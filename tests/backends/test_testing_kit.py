@@ -16,9 +16,9 @@ from naive_backend import NaiveBackend, NaiveModel
 
 import valuebias
 from valuebias.backends import LoadedModel, Pack, Source, conversations
-from valuebias.backends.samples import lay_out, random_conversations, write_model
 from valuebias.backends.testing import BackendTests
-from valuebias.backends.testing_models import Models
+from valuebias.backends.testing.models import Models
+from valuebias.backends.testing.samples import lay_out, random_conversations, write_model
 
 needs_torch = pytest.mark.skipif(tiny_models.missing() is not None, reason="torch is not installed")
 

@@ -14,8 +14,8 @@ import small_models
 from little_memory import too_large_a_pack
 
 from valuebias.backends import Source, conversations
-from valuebias.backends.samples import lay_out, random_conversations, write_model
 from valuebias.backends.testing import BackendTests
+from valuebias.backends.testing.samples import lay_out, random_conversations, write_model
 from valuebias.backends.torch_backend import TorchBackend
 from valuebias.errors import ValueBiasError
 

@@ -82,7 +82,7 @@ def run_case(name: str) -> dict[str, object]:
     import numpy as np
 
     import valuebias
-    from valuebias.simulate import simulate
+    from valuebias.datasets.simulate import simulate
 
     if name.startswith("big2"):
         data = valuebias.datasets.load("christian2026-big2")

@@ -59,7 +59,7 @@ PACKAGES = {"xarray": "xarray", "zarr": "zarr", "h5py": "h5py", "pyarrow": "pyar
             "torch": "PyTorch", "transformers": "transformers"}  # fmt: skip
 # Imported once, before any child is forked; nothing here may start a thread.
 MODULES = ("torch", "transformers", "zarr", "h5py", "pymc", "gguf", "valuebias.backends.loading",
-           "valuebias.fit_result", "valuebias.storage",
+           "valuebias.fitting.result", "valuebias.posterior.saved",
            "transformers.models.llama.modeling_llama")  # fmt: skip
 SIZES = (0, 100, 1000, 4096, 20_000)
 """Beyond which a file must not grow, or the process dies in the middle of writing it."""

@@ -24,7 +24,7 @@ import numpy as np
 from conditions import conditions
 from numpy.typing import NDArray
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
 
 Array = NDArray[np.float64]
 

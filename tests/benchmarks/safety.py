@@ -55,10 +55,13 @@ from pathlib import Path
 import valuebias
 from preloaded import Preloaded
 from valuebias.backends.torch_backend import TorchBackend
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
 
 if sys.argv[1] == "without":
-    from valuebias import io, storage, sums, tidy, zarr_folder
+    from valuebias import io
+    from valuebias.posterior import saved as storage
+    from valuebias._core import sums, zarr_folder
+    from valuebias.io import long as tidy
     from valuebias.scoring import shelf, store
     def nothing(*given):
         return 64 * "0"

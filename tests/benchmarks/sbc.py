@@ -29,7 +29,7 @@ from prior_draws import DESIGNS
 from sbc_ranks import GROUPS, N_RANKS, design, group_of, one, ranks_of
 from uniformity import make_bands
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
 
 FILE = "sbc.jsonl"
 PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}

@@ -92,7 +92,7 @@ def conditions(results: dict[str, dict[str, float]]) -> str:
     if info.exists():
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0].split(":")[1].strip() if names else cpu
-    from valuebias.provenance import versions
+    from valuebias._core.provenance import versions
 
     shown = {"torch": "PyTorch", "transformers": "transformers", "onnxruntime-gpu": "ONNX Runtime"}
     found = versions()

@@ -30,8 +30,8 @@ from typing import Any
 
 import valuebias
 from valuebias.ablation import Preferences, Study, fit_head, synthetic_preferences
-from valuebias.ablation.features import Base, Conversation, features, find_base
 from valuebias.backends import get_backend
+from valuebias.training.features import Base, Conversation, features, find_base
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import valuebias
-from valuebias.fit_result import Fit
+from valuebias.fitting.result import Fit
 from valuebias.schema import build
 
 HOSTILE = (

@@ -20,18 +20,18 @@ from valuebias import ValueBiasError
 SVG = "{http://www.w3.org/2000/svg}"
 SCRIPT = """
 import sys, valuebias
-figure = valuebias.figures.rank_figure(valuebias.datasets.load("simulated"))
-valuebias.figures.save_figure(figure, sys.argv[1])
+figure = valuebias.plots.rank_figure(valuebias.datasets.load("simulated"))
+valuebias.plots.save_figure(figure, sys.argv[1])
 """
 
 
 @pytest.fixture(scope="module")
 def figure(pairs: xr.Dataset) -> Figure:
-    return valuebias.figures.word_figure(pairs, pairs["response"].values.tolist())
+    return valuebias.plots.word_figure(pairs, pairs["response"].values.tolist())
 
 
 def test_three_formats(figure: Figure, tmp_path: Path) -> None:
-    made = valuebias.figures.save_figure(figure, tmp_path / "new" / "words")
+    made = valuebias.plots.save_figure(figure, tmp_path / "new" / "words")
     assert made == tuple(tmp_path / "new" / f"words.{suffix}" for suffix in ("pdf", "png", "svg"))
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "words.pdf", "words.png", "words.svg",
@@ -45,7 +45,7 @@ def test_three_formats(figure: Figure, tmp_path: Path) -> None:
 
 
 def test_the_svg_is_inert_and_keeps_its_text(figure: Figure, tmp_path: Path) -> None:
-    (path,) = valuebias.figures.save_figure(figure, tmp_path / "words.svg")
+    (path,) = valuebias.plots.save_figure(figure, tmp_path / "words.svg")
     root = ElementTree.fromstring(path.read_bytes())  # noqa: S314 - our own file
     used = {element.tag.removeprefix(SVG) for element in root.iter()}
     assert used <= {"svg", "metadata", "defs", "style", "g", "path", "use", "clipPath", "rect",
@@ -67,10 +67,10 @@ def test_the_svg_is_inert_and_keeps_its_text(figure: Figure, tmp_path: Path) -> 
 def test_the_same_figure_has_the_same_bytes(
     figure: Figure, pairs: xr.Dataset, tmp_path: Path
 ) -> None:
-    again = valuebias.figures.word_figure(pairs, pairs["response"].values.tolist())
-    first = valuebias.figures.save_figure(figure, tmp_path / "first")
-    twice = valuebias.figures.save_figure(figure, tmp_path / "twice")
-    other = valuebias.figures.save_figure(again, tmp_path / "other")
+    again = valuebias.plots.word_figure(pairs, pairs["response"].values.tolist())
+    first = valuebias.plots.save_figure(figure, tmp_path / "first")
+    twice = valuebias.plots.save_figure(figure, tmp_path / "twice")
+    other = valuebias.plots.save_figure(again, tmp_path / "other")
     for a, b, c in zip(first, twice, other, strict=True):
         assert a.read_bytes() == b.read_bytes() == c.read_bytes()
 
@@ -86,16 +86,16 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
 def test_the_readers_settings_change_nothing(figure: Figure, tmp_path: Path) -> None:
     import matplotlib as mpl
 
-    (first,) = valuebias.figures.save_figure(figure, tmp_path / "first.pdf")
+    (first,) = valuebias.plots.save_figure(figure, tmp_path / "first.pdf")
     with mpl.rc_context({"pdf.fonttype": 3, "savefig.dpi": 50, "text.usetex": True}):
-        (other,) = valuebias.figures.save_figure(figure, tmp_path / "other.PDF")
+        (other,) = valuebias.plots.save_figure(figure, tmp_path / "other.PDF")
     assert first.read_bytes() == other.read_bytes()
 
 
 def test_formats_that_are_chosen(figure: Figure, tmp_path: Path) -> None:
-    made = valuebias.figures.save_figure(figure, str(tmp_path / "words"), formats=["svg", "PDF"])
+    made = valuebias.plots.save_figure(figure, str(tmp_path / "words"), formats=["svg", "PDF"])
     assert [path.name for path in made] == ["words.svg", "words.pdf"]
-    made = valuebias.figures.save_figure(figure, tmp_path / "one.png", formats=["svg"])
+    made = valuebias.plots.save_figure(figure, tmp_path / "one.png", formats=["svg"])
     assert [path.name for path in made] == ["one.png"]
 
 
@@ -113,12 +113,12 @@ def test_unknown_formats(
     figure: Figure, tmp_path: Path, name: str, formats: Any, message: str
 ) -> None:
     with pytest.raises(ValueBiasError, match=message):
-        valuebias.figures.save_figure(figure, tmp_path / name, formats=formats)
+        valuebias.plots.save_figure(figure, tmp_path / name, formats=formats)
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_left_of_a_save_that_failed(figure: Figure, tmp_path: Path) -> None:
     (tmp_path / "words.svg").mkdir()
     with pytest.raises(ValueBiasError, match="is a folder already"):
-        valuebias.figures.save_figure(figure, tmp_path / "words")
+        valuebias.plots.save_figure(figure, tmp_path / "words")
     assert [path.name for path in tmp_path.iterdir()] == ["words.svg"]

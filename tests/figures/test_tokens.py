@@ -13,7 +13,7 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.figures.tokens import shown_token
+from valuebias.plots.tokens import shown_token
 from valuebias.schema import build
 
 PROMPTS = pd.DataFrame(
@@ -31,7 +31,7 @@ def scores(words: list[str], values: Any = None) -> xr.Dataset:
 
 def test_words_are_ordered_by_their_mean() -> None:
     ds = scores([f"w{i}" for i in range(12)])
-    table = valuebias.figures.token_table(ds, n=3).table
+    table = valuebias.plots.token_table(ds, n=3).table
     values = ds["score"].to_numpy()[0].astype(float)
     for framing, rows in (("positive", [0, 2]), ("negative", [1])):
         mean = values[rows].mean(axis=0)
@@ -44,7 +44,7 @@ def test_words_are_ordered_by_their_mean() -> None:
 
 
 def test_hostile_words_are_shown_and_not_run() -> None:
-    made = valuebias.figures.token_table(scores(HOSTILE), n=5)
+    made = valuebias.plots.token_table(scores(HOSTILE), n=5)
     page = made.to_html()
     assert "<script>" not in page
     cells = {html.unescape(cell) for cell in re.findall(r"<bdi>(.*?)</bdi>", page)}
@@ -72,7 +72,7 @@ def test_words_without_all_scores_are_left_out() -> None:
     values = np.arange(15, dtype=float).reshape(1, 3, 5)
     values[0, 0, 4] = np.nan
     ds = scores([*"vwxyz"], values)
-    table = valuebias.figures.token_table(ds, n=2).table
+    table = valuebias.plots.token_table(ds, n=2).table
     top = table[(table["framing"] == "positive") & (table["end"] == "top")]
     assert top["word"].tolist() == ["y", "x"]
 
@@ -83,4 +83,4 @@ def test_words_without_all_scores_are_left_out() -> None:
 )
 def test_bad_input(n: Any, message: str) -> None:
     with pytest.raises(ValueBiasError, match=message):
-        valuebias.figures.token_table(scores(HOSTILE), n=n)
+        valuebias.plots.token_table(scores(HOSTILE), n=n)

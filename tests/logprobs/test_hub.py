@@ -19,7 +19,7 @@ import hub_server
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.logprobs.places import HubFile, is_reference
+from valuebias.models.hub_files import HubFile, is_reference
 
 COMMIT = hub_server.COMMIT
 PINNED = f"hf://datasets/org/lm@{COMMIT}"

@@ -22,8 +22,8 @@ from damages import flip
 
 import valuebias
 from valuebias import LoraSettings, Model, ValueBiasError, ValueBiasWarning
-from valuebias.logprobs.candidates import train_on
-from valuebias.logprobs.lora import merge, train
+from valuebias.logprobs.injection.words import train_on
+from valuebias.training.sft import merge, train
 
 LACKING = tiny_models.missing()
 if LACKING is not None:
@@ -333,8 +333,8 @@ def test_random_numbers_of_others_are_left_alone(folder: Path, tmp_path: Path) -
 @pytest.mark.usefixtures("injected")
 def test_what_is_trained_on(model: Model, store: Path) -> None:
     from valuebias.backends import get_backend
-    from valuebias.logprobs.injection import _answers, _Plan
-    from valuebias.logprobs.subjects import find_subject
+    from valuebias.logprobs.injection.run import _answers, _Plan
+    from valuebias.logprobs.injection.scoring import find_subject
 
     subject = find_subject(
         model, prompts=valuebias.prompts(PROMPTS), backend=get_backend("torch"), progress=False

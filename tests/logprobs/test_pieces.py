@@ -21,7 +21,7 @@ import xarray as xr
 
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
-from valuebias.scoring.tokenise import Tokeniser
+from valuebias.models.tokenizer import Tokeniser
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -86,7 +86,7 @@ KINDS = ("llama", "metaspace", "unigram", "gemma", "bytes")
 def language_model(kind: str, folder: Path) -> Path:
     from transformers import PreTrainedTokenizerFast
 
-    from valuebias.backends.samples import write_model
+    from valuebias.backends.testing.samples import write_model
 
     made = byte_level() if kind == "bytes" else sentencepiece(kind)
     ends = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -291,7 +291,7 @@ def test_mistral_shares_its_whole_words_with_others(other: str, tmp_path: Path) 
 def test_words_to_raise_are_found_in_a_sentencepiece_vocabulary(
     template: str, word: str, tmp_path: Path
 ) -> None:
-    from valuebias.logprobs.candidates import Candidates
+    from valuebias.logprobs.injection.words import Candidates
 
     folder = published_tokenizers.model("llama2", "llama", "logprob", tmp_path)
     ds = scored({"m": folder})["m"].to_dataset()

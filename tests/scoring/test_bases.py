@@ -1,4 +1,4 @@
-"""Tests of valuebias.scoring.bases: what a model was trained from, as its files say."""
+"""Tests of valuebias.models.bases: what a model was trained from, as its files say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from valuebias.errors import ValueBiasWarning
-from valuebias.scoring.bases import NOWHERE, Origin, followed, local_base, stated_base, warn
+from valuebias.models.bases import NOWHERE, Origin, followed, local_base, stated_base, warn
 
 GEMMA = "google/gemma-2-2b-it"
 

@@ -19,7 +19,7 @@ import tiny_models
 
 import valuebias
 from valuebias import Model, ValueBiasError
-from valuebias.scoring.fingerprint import Unknowable, fingerprint
+from valuebias.models.fingerprint import Unknowable, fingerprint
 
 W = np.arange(3.0)
 
@@ -150,7 +150,7 @@ def test_what_a_module_of_ones_own_holds_counts_as_far_as_it_is_used() -> None:
 
 def test_another_process_gives_the_same() -> None:
     code = (
-        "from valuebias.scoring.fingerprint import fingerprint\n"
+        "from valuebias.models.fingerprint import fingerprint\n"
         "scope = {}\n"
         "exec(\"def head(h, w=(1, 'a')):\\n    return h in {'a', 'b', 'c'}\", scope)\n"
         "print(fingerprint(scope['head']))"
@@ -366,7 +366,7 @@ def test_of_several_weights_those_are_hashed_that_are_loaded(folder: Path, tmp_p
     """A file beside an index goes before it, and what the configuration names before both."""
     from safetensors.torch import load_file, save_file
 
-    from valuebias.scoring.resolve import resolve
+    from valuebias.models.resolve import resolve
 
     mine = tmp_path / "m"
     shutil.copytree(folder, mine)

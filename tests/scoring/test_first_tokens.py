@@ -248,7 +248,7 @@ def test_an_unknown_first_token_does_not_hide_what_has_no_token(tmp_path: Path) 
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     end = "</s>"
     made = Tokenizer(models.WordLevel({end: 0, "what": 1, "love": 2}, unk_token=end))
@@ -273,7 +273,7 @@ def test_an_unknown_first_token_does_not_hide_what_has_no_token(tmp_path: Path) 
     ],
 )
 def test_a_chat_template_writes_its_own(template: str, said: str, tmp_path: Path) -> None:
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     folder = tiny_models.write_tokenizer(tmp_path, bos=True)
     assert said in str(Tokeniser(folder, template=template).start(PROMPT))
@@ -293,7 +293,7 @@ def test_vocabulary_and_merges_as_opt_has_them(
 ) -> None:
     from tokenizers import Tokenizer
 
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     tiny_models.write_tokenizer(tmp_path)
     file = tmp_path / "tokenizer.json"
@@ -319,7 +319,7 @@ def test_vocabulary_and_merges_as_opt_has_them(
 
 
 def test_a_vocabulary_alone_says_what_is_needed_to_read_it(tmp_path: Path) -> None:
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     (tmp_path / "tokenizer.model").write_bytes(b"no vocabulary")
     with pytest.raises(ValueBiasError, match=r"To read tokenizer\.model, run: pip install sentenc"):

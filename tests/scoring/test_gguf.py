@@ -30,10 +30,10 @@ from transformers import (
 from transformers import LlamaForSequenceClassification as LlamaReward
 
 import valuebias
-from valuebias.backends.gguf_tokenizer import mended
+from valuebias.backends.gguf.tokenizer import mended
 from valuebias.errors import ValueBiasError
-from valuebias.scoring.models import Model
-from valuebias.scoring.resolve import resolve
+from valuebias.models.resolve import resolve
+from valuebias.models.spec import Model
 
 PROMPT = "What, in one word, is the greatest thing ever?"
 WORDS = ["love", "power", "kindness"]
@@ -163,7 +163,7 @@ def test_gguf_is_read_without_torch_being_imported(tmp_path: Path) -> None:
     model, _, entries = make(LlamaForCausalLM)
     path = gguf_models.write(model, tmp_path / "a.gguf", "llama", entries)
     code = (
-        "import sys; from pathlib import Path; from valuebias.backends.gguf_files import read_gguf;"
+        "import sys; from pathlib import Path; from valuebias.backends.gguf.files import read_gguf;"
         f"read_gguf(Path({str(path)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -185,7 +185,7 @@ def tokenizer_alone(path: Path, tokenizer: Any, arch: str, way: str, begins: boo
 def test_the_last_token_of_rewards_is_that_of_the_file(
     tmp_path: Path, begins: bool, ends: bool | None
 ) -> None:
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     own = tiny_models.make_tokenizer()
     writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")

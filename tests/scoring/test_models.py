@@ -1,4 +1,4 @@
-"""Tests of valuebias.scoring.models."""
+"""Tests of valuebias.models.spec."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valuebias.errors import ValueBiasError
+from valuebias.models.spec import Model, model_tables, read_models
 from valuebias.schema.contract import STAGES
-from valuebias.scoring.models import Model, model_tables, read_models
 
 
 def test_the_bundled_reward_models_agree_with_those_of_the_released_scores() -> None:

@@ -19,7 +19,7 @@ from stores import unseal
 
 import valuebias
 from valuebias import Model, ValueBiasError
-from valuebias.folder_names import folder_of
+from valuebias._core.folder_names import folder_of
 
 pytestmark = pytest.mark.skipif(tiny_models.missing() is not None, reason="needs PyTorch")
 

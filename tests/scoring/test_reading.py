@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import valuebias
 from valuebias import Model, ValueBiasError
+from valuebias.models.reading import Rule, place_of, rule_of
 from valuebias.schema import model_table
-from valuebias.scoring.reading import Rule, place_of, rule_of
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))

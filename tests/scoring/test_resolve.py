@@ -1,4 +1,4 @@
-"""Tests of valuebias.scoring.resolve and what it stands on: facts, weights, hub."""
+"""Tests of valuebias.models.resolve and what it stands on: facts, weights, hub."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ import small_models
 import tiny_models
 
 from valuebias.errors import ValueBiasError
-from valuebias.scoring import weights
-from valuebias.scoring.models import Model
-from valuebias.scoring.resolve import Resolved, resolve
+from valuebias.models import weights
+from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.spec import Model
 
 
 @pytest.fixture(scope="module")
@@ -406,8 +406,8 @@ def test_the_tokenizer_may_lie_elsewhere(made: dict[str, Path], rm: Path) -> Non
 ASK = """
 import json, sys
 from valuebias.errors import ValueBiasError
-from valuebias.scoring.models import Model
-from valuebias.scoring.resolve import resolve
+from valuebias.models.spec import Model
+from valuebias.models.resolve import resolve
 for fields in json.loads(sys.argv[1]):
     download, kind = fields.pop("download", True), fields.pop("kind", "reward")
     try:

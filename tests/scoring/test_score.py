@@ -23,7 +23,7 @@ from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import Backend, LoadedModel, OutOfMemory, Pack, Source
 from valuebias.instruments import PromptSet
 from valuebias.scoring import plan
-from valuebias.scoring.watch import Watch
+from valuebias.scoring.progress import Watch
 
 pytestmark = pytest.mark.skipif(
     tiny_models.missing() is not None, reason=str(tiny_models.missing())

@@ -25,7 +25,7 @@ import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import LoadedModel, Pack, Source
 from valuebias.scoring import plan
-from valuebias.scoring.shelf import Shelf
+from valuebias.scoring.model_scores import Shelf
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))

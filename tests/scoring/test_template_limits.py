@@ -8,7 +8,7 @@ import pytest
 import tiny_models
 
 from valuebias import ValueBiasError
-from valuebias.scoring.chat import ChatTemplate
+from valuebias.models.chat import ChatTemplate
 
 pytestmark = pytest.mark.skipif(tiny_models.missing() is not None, reason="needs PyTorch")
 

@@ -20,7 +20,7 @@ import tiny_models
 
 import valuebias
 from valuebias import Model, ValueBiasError
-from valuebias.scoring.tokenise import Tokeniser
+from valuebias.models.tokenizer import Tokeniser
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))

@@ -1,4 +1,4 @@
-"""Tests of valuebias.scoring.tokenise: real tokenizers, transformers' own calls as the oracle."""
+"""Tests of valuebias.models.tokenizer: real tokenizers, transformers' own calls as the oracle."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tokenizers import Tokenizer
 
 from valuebias.errors import ValueBiasError
 from valuebias.instruments import lexicon, prompts
-from valuebias.scoring.models import Model
-from valuebias.scoring.resolve import Resolved, resolve
-from valuebias.scoring.tokenise import Tokeniser
+from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.spec import Model
+from valuebias.models.tokenizer import Tokeniser
 
 PROMPT = "What, in one word, is the best thing ever?"
 WORDS = ("love", "power", " love", "independence", "", "\n", " ", "\n\nx", "naïve", "愛", "a b")
@@ -383,7 +383,7 @@ def run(code: str, *arguments: str) -> str:
 def test_tokenising_works_without_torch(folder: Path, tiny: Tokeniser) -> None:
     code = (
         "import sys\nsys.modules['torch'] = None\n"
-        "from valuebias.scoring.tokenise import Tokeniser\n"
+        "from valuebias.models.tokenizer import Tokeniser\n"
         "made = Tokeniser(sys.argv[1])\n"
         "print(made.sha256, made.rewards('Why?', ['love'])[0].tolist())\n"
     )
@@ -395,7 +395,7 @@ def test_without_transformers_the_error_says_what_to_install(folder: Path) -> No
     code = (
         "import sys\nsys.modules['transformers'] = None\n"
         "from valuebias.errors import ValueBiasError\n"
-        "from valuebias.scoring.tokenise import Tokeniser\n"
+        "from valuebias.models.tokenizer import Tokeniser\n"
         "try:\n    Tokeniser(sys.argv[1])\n"
         "except ValueBiasError as error:\n    print(error)\n"
     )

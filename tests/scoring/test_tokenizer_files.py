@@ -54,7 +54,7 @@ def by_transformers(folder: Path) -> Any:
 
 
 def tokeniser(folder: Path) -> Any:
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     return Tokeniser(folder, template="plain")
 
@@ -117,7 +117,7 @@ def test_scores_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_is_shared_for_as_long_as_its_files_are_the_same(tmp_path: Path) -> None:
-    from valuebias.scoring.tokenizer_files import shared_tokenizer
+    from valuebias.models.tokenizer_files import shared_tokenizer
 
     def load(folder: Path) -> Any:
         return shared_tokenizer(folder, folder.name, trust=False)
@@ -213,7 +213,7 @@ def test_deepseek_as_published_begins_with_the_token_that_it_asks_for(tmp_path: 
 CODE = """
 import sys
 from transformers.utils.import_utils import is_mistral_common_available
-from valuebias.scoring.tokenise import Tokeniser
+from valuebias.models.tokenizer import Tokeniser
 assert is_mistral_common_available()
 made = Tokeniser(sys.argv[1])
 print(made.sha256, made.rewards("Why?", ["love"])[0].tolist())
@@ -243,7 +243,7 @@ def mistral(folder: Path) -> Path:
 
 
 def test_mistral_common_does_not_take_a_folder_over(tmp_path: Path) -> None:
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     folder = mistral(tmp_path / "tokenizer")
     # Enough of it to be found: transformers then asks it for every folder with tekken.json.
@@ -265,7 +265,7 @@ from pathlib import Path
 import mistral_common
 from transformers import AutoTokenizer, MistralConfig, MistralForSequenceClassification
 import valuebias
-from valuebias.scoring.tokenise import Tokeniser
+from valuebias.models.tokenizer import Tokeniser
 
 root, folder = Path(sys.argv[1]), sys.argv[2]
 assert type(AutoTokenizer.from_pretrained(folder)).__name__ == "TokenizersBackend"
@@ -310,7 +310,7 @@ print(json.dumps({
 
 @pytest.mark.slow
 def test_beside_the_real_mistral_common(tmp_path: Path) -> None:
-    from valuebias.scoring.tokenise import Tokeniser
+    from valuebias.models.tokenizer import Tokeniser
 
     beside = tmp_path / "beside"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(beside)]
@@ -364,7 +364,7 @@ def test_unigrams_are_not_drawn_at_random() -> None:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    from valuebias.scoring.tokenizer_files import _still
+    from valuebias.models.tokenizer_files import _still
 
     entries = [("<unk>", 0.0), ("a", -1.0), ("b", -1.1), ("ab", -2.0)]
     made = Tokenizer(models.Unigram(entries, unk_id=0, alpha=0.5, nbest_size=4))
@@ -391,7 +391,7 @@ class Drawing:
 
 
 def test_what_cannot_be_stilled_is_refused() -> None:
-    from valuebias.scoring.tokenizer_files import _still
+    from valuebias.models.tokenizer_files import _still
 
     with pytest.raises(ValueBiasError, match=r"at random .sp_model_kwargs: enable_sampling"):
         _still(Drawing(enable_sampling=True), "m")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valuebias.backends.base import Pack
+from valuebias.backends.packing import pack_rewards, pack_rows, pack_targets
 from valuebias.errors import ValueBiasError
-from valuebias.scoring.trie import pack_rewards, pack_rows, pack_targets
 
 conversation = st.lists(st.integers(0, 3), min_size=2, max_size=7)
 several = st.lists(conversation, min_size=1, max_size=30)

@@ -16,14 +16,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg
 
-from valuebias.analysis.components import Components, make_components
-from valuebias.analysis.crossing import Crossing, make_crossing
-from valuebias.analysis.density import Posterior, pack_strata
-from valuebias.analysis.formula import parse_formula
-from valuebias.analysis.grouping import plain_group
+from valuebias.analysis.design.components import Components, make_components
+from valuebias.analysis.design.crossing import Crossing, make_crossing
+from valuebias.analysis.design.formula import parse_formula
+from valuebias.analysis.design.grouping import plain_group
+from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.design.strata import make_strata, make_tables
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.priors import Prior
-from valuebias.analysis.strata import make_strata, make_tables
+from valuebias.analysis.sampling.density import Posterior, pack_strata
 
 Array = NDArray[np.float64]
 

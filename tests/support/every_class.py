@@ -232,7 +232,7 @@ def plain(folder: Path, kind: str) -> np.ndarray:
 def scored(folder: Path, kind: str) -> tuple[np.ndarray, str]:
     """Compute with the package's backend, and say how."""
     from valuebias.backends import Source
-    from valuebias.backends.samples import lay_out
+    from valuebias.backends.testing.samples import lay_out
     from valuebias.backends.torch_backend import TorchBackend
 
     source = Source(name=folder.name, folder=folder, kind=kind, labels=1)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from valuebias.analysis.priors import Prior
+from valuebias.analysis.design.priors import Prior
 
 if TYPE_CHECKING:
     from valuebias import Fit

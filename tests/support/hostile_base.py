@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
 
 __all__ = ["ANEW", "EARLIER", "OWN", "QUICK", "WEIGHTS", "Subject", "scores", "stamp"]
 

@@ -23,10 +23,10 @@ from stores import unseal
 
 import valuebias
 from valuebias import Model, ValueBiasError
+from valuebias._core.sums import json_sum
 from valuebias.ablation import Head
-from valuebias.io import unescape_texts
-from valuebias.storage import write_groups
-from valuebias.sums import json_sum
+from valuebias.io.files import unescape_texts
+from valuebias.posterior.saved import write_groups
 
 __all__ = ["STORES", "inject"]
 

@@ -17,8 +17,8 @@ from hostile_base import ANEW, EARLIER, OWN, Subject, scores, stamp
 from stores import unseal
 
 import valuebias
+from valuebias._core.sums import json_sum
 from valuebias.ablation import Study
-from valuebias.sums import json_sum
 
 __all__ = ["TABLES"]
 

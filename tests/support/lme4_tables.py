@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from valuebias.analysis.components import Components
+from valuebias.analysis.design.components import Components
 
 Array = np.ndarray
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from valuebias.atomic import atomic_path
-from valuebias.progress import progress_bar
+from valuebias._core.atomic import atomic_path
+from valuebias._core.progress import progress_bar
 
 __all__ = ["add_options", "results", "run_all", "show", "simulated"]
 

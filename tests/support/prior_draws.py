@@ -15,8 +15,8 @@ from dense import NESTED, Dense, Theta
 from numpy.typing import NDArray
 from scipy import linalg
 
+from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.hierarchical import Model, Problem, make_problem
-from valuebias.analysis.priors import Prior
 from valuebias.schema import build
 
 __all__ = ["DESIGNS", "Design", "Truth", "draw_truth", "fit_prior", "template"]

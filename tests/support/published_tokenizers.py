@@ -19,7 +19,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
 
 __all__ = ["NAMES", "model", "published"]
 
@@ -58,7 +58,7 @@ def model(name: str, architecture: str, kind: str, folder: Path) -> Path:
     """
     import tokenizers
 
-    from valuebias.backends.samples import write_model
+    from valuebias.backends.testing.samples import write_model
 
     source = published(name)
     size = tokenizers.Tokenizer.from_file(str(source / _FILES[0])).get_vocab_size()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from prior_draws import DESIGNS, draw_truth, fit_prior
 
 import valuebias
-from valuebias.analysis.priors import Prior
+from valuebias.analysis.design.priors import Prior
 from valuebias.errors import ValueBiasWarning
 
 __all__ = ["GROUPS", "N_RANKS", "design", "group_of", "one", "ranks_of"]

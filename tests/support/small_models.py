@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
 
 __all__ = ["CASES", "CHAT", "NAMES", "folder", "gguf", "language_model", "missing", "reward_model"]
 

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from valuebias.backends.samples import ARCHITECTURES, WINDOW, write_model
+from valuebias.backends.testing.samples import ARCHITECTURES, WINDOW, write_model
 
 __all__ = ["ARCHITECTURES", "CHAT", "WINDOW", "missing", "tiny", "write_tokenizer"]
 

@@ -19,8 +19,8 @@ import pandas as pd
 import xarray as xr
 
 import valuebias
+from valuebias.datasets.simulate import DEFAULT_SD, simulate
 from valuebias.errors import ValueBiasWarning
-from valuebias.simulate import DEFAULT_SD, simulate
 
 __all__ = ["KINDS", "LITTLE_DOUBT", "design", "one", "summarise"]
 

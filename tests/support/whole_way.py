@@ -77,8 +77,8 @@ def _all_of(scores: Any, out: Path, name: str) -> Any:
 def analysis(work: Path, out: Path) -> None:
     """Read, fit, tell and draw."""
     import valuebias
-    from valuebias.figures.saving import save_figure
-    from valuebias.simulate import simulate
+    from valuebias.datasets.simulate import simulate
+    from valuebias.plots.save import save_figure
 
     given = simulate(
         n_models={"Gemma": 2, "Llama": 3},

@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 import valuebias
-from valuebias.fit_result import Fit
+from valuebias.datasets.simulate import simulate
+from valuebias.fitting.result import Fit
 from valuebias.report import write_report
-from valuebias.simulate import simulate
 
 HOSTILE_WORDS = (
     "<script>alert(1)</script>",

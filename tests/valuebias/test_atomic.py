@@ -1,4 +1,4 @@
-"""Tests of valuebias.atomic."""
+"""Tests of valuebias._core.atomic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
 from valuebias.errors import ValueBiasError
 
 

@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 
 import valuebias
+from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.simulate import simulate
 
 QUICK = {"draws": 300, "tune": 300, "chains": 2, "seed": 1, "progress": False}
 OF_BASES = {"base_category": 0.3, "base_word": 0.4}

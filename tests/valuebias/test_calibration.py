@@ -13,7 +13,7 @@ from many import results, run_all
 from prior_draws import DESIGNS
 from uniformity import make_bands
 
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
 
 N = 20
 

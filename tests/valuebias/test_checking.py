@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.cli.app import app
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
 
 LACKING = tiny_models.missing()
 scoring = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))

@@ -24,13 +24,13 @@ from typer.testing import CliRunner, Result
 
 import valuebias
 from valuebias import AblationFit
+from valuebias._core.progress import progress_bar
+from valuebias._core.text import visible
 from valuebias.cli import fits
 from valuebias.cli.analyses import print_result
 from valuebias.cli.app import app
-from valuebias.progress import progress_bar
-from valuebias.scoring.watch import watched
-from valuebias.simulate import simulate
-from valuebias.text import visible
+from valuebias.datasets.simulate import simulate
+from valuebias.scoring.progress import watched
 
 Run = Callable[..., Result]
 

@@ -15,13 +15,13 @@ import xarray as xr
 
 import valuebias.data
 from valuebias import datasets
+from valuebias._core.provenance import sha256
 from valuebias.ablation import synthetic_preferences
-from valuebias.ablation.synthetic import KINDS
+from valuebias.datasets.christian2026 import read_training
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon
-from valuebias.provenance import sha256
+from valuebias.preference_data.synthetic import KINDS
 from valuebias.schema import validate
-from valuebias.training import read_training
 
 
 def test_every_dataset_is_described() -> None:

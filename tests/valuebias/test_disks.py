@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 import valuebias
 from valuebias import Fit, ValueBiasError
+from valuebias._core.disk import CannotWriteError
 from valuebias.ablation import fit_head
 from valuebias.cli.app import app
-from valuebias.disk import CannotWriteError
+from valuebias.datasets.simulate import simulate
 from valuebias.report import write_report
-from valuebias.simulate import simulate
 
 SIZE = "24m"
 STATES = ["full", "8 KiB left", "read-only"]
@@ -38,8 +38,8 @@ def fit() -> Fit:
 
 
 def _figure(place: Path, fit: Fit) -> None:
-    figure = valuebias.figures.rank_figure(scores())
-    valuebias.figures.save_figure(figure, place)
+    figure = valuebias.plots.rank_figure(scores())
+    valuebias.plots.save_figure(figure, place)
 
 
 def _head(place: Path, fit: Fit) -> None:

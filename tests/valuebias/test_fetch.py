@@ -1,4 +1,4 @@
-"""Tests of valuebias.fetch, against a server on this machine."""
+"""Tests of valuebias._core.fetch, against a server on this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from valuebias._core.fetch import Source, fetch, registry, released
 from valuebias.errors import ValueBiasError
-from valuebias.fetch import Source, fetch, registry, released
 
 BODY = b"category,word\nx,win\n"
 HASH = hashlib.sha256(BODY).hexdigest()

@@ -9,8 +9,8 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.refitting import refit
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
+from valuebias.posterior.refit import refit
 
 SETTINGS = {"draws": 500, "tune": 400, "chains": 2, "seed": 1, "progress": False}
 SIZE = {

@@ -16,7 +16,7 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError, ValueBiasWarning
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
 
 QUICK: dict[str, Any] = {"draws": 20, "tune": 20, "chains": 2, "seed": 1, "progress": False}
 SURE: dict[str, Any] = {**QUICK, "draws": 1000, "tune": 400}

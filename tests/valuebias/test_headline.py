@@ -11,9 +11,9 @@ import xarray as xr
 
 import valuebias
 from valuebias.analysis.notes import Note, as_notes, as_records
-from valuebias.fit_result import Fit
-from valuebias.headline import make_headline, prior_flips, scale_name, verdict_of
-from valuebias.simulate import simulate
+from valuebias.datasets.simulate import simulate
+from valuebias.fitting.result import Fit
+from valuebias.posterior.headline import make_headline, prior_flips, scale_name, verdict_of
 
 SIZE = {
     "n_models": {"Gemma": 3, "Llama": 4},

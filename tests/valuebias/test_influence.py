@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 import valuebias
-from valuebias.influence import other_verdicts
+from valuebias.datasets.simulate import simulate
+from valuebias.posterior.influence import other_verdicts
 from valuebias.report.content import number
-from valuebias.report.material import why_no_influence
-from valuebias.simulate import simulate
+from valuebias.report.inputs import why_no_influence
 
 QUICK = {"draws": 500, "tune": 400, "chains": 2, "seed": 1, "progress": False}
 

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_disk import small_disk
 
+from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
 from valuebias.io import read, write
 from valuebias.schema import build, word_table
-from valuebias.simulate import simulate
 
 SUFFIXES = (".zarr", ".nc", ".parquet", ".csv")
 NASTY = [

@@ -11,10 +11,10 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.analysis.units import Unit, model_units
-from valuebias.leaving_out import Whole
-from valuebias.recovery import Recovery
-from valuebias.simulate import simulate
+from valuebias.analysis.design.units import Unit, model_units
+from valuebias.datasets.simulate import simulate
+from valuebias.posterior.leave_out import Whole
+from valuebias.posterior.posterior import Recovery
 
 QUICK = {"draws": 500, "tune": 400, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
 

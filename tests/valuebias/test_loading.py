@@ -14,8 +14,8 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.simulate import simulate
-from valuebias.storage import fit_groups, write_groups
+from valuebias.datasets.simulate import simulate
+from valuebias.posterior.saved import fit_groups, write_groups
 
 FORMULA = "~ family * scale(log10(n_params)) + (1 | recipe) + (poly(n_params, 2) | recipe)"
 WORDS = "~ log(frequency) + center(length)"

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from valuebias import ValueBiasError, ValueBiasWarning
-from valuebias.locks import only_one
+from valuebias._core.locks import only_one
 
 fcntl = pytest.importorskip("fcntl")
 
 HOLDER = """
 import sys
 from pathlib import Path
-from valuebias.locks import only_one
+from valuebias._core.locks import only_one
 with only_one(Path(sys.argv[1]), what="the place", instead="another"):
     print("held", flush=True)
     sys.stdin.read()

@@ -19,10 +19,10 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.opening.limits import RefusedFileError
-from valuebias.opening.numpy_files import load_array, load_arrays
-from valuebias.opening.zarr_folders import check_zarr
-from valuebias.simulate import simulate
+from valuebias._core.opening.limits import RefusedFileError
+from valuebias._core.opening.numpy_files import load_array, load_arrays
+from valuebias._core.opening.zarr_folders import check_zarr
+from valuebias.datasets.simulate import simulate
 
 REFUSED = RefusedFileError
 

@@ -12,12 +12,12 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 import valuebias
+from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
-from valuebias.fit_result import Fit
+from valuebias.fitting.result import Fit
 from valuebias.plots import KINDS, forest, plot, specs
 from valuebias.plots.labels import drawable, shortened, visible
-from valuebias.report.comparison import compare
-from valuebias.simulate import simulate
+from valuebias.posterior.compare import compare
 
 
 def fitted(ds: xr.Dataset, formula: str = "~ family", **settings: object) -> Fit:
@@ -152,6 +152,6 @@ def test_drawable() -> None:
 
 
 def test_notebooks_show_the_picture() -> None:
-    figure = valuebias.figures.rank_figure(valuebias.datasets.load("simulated"))
+    figure = valuebias.plots.rank_figure(valuebias.datasets.load("simulated"))
     # What IPython looks for.
     assert imread(io.BytesIO(figure._repr_png_())).std() > 0.01

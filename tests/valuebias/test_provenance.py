@@ -1,4 +1,4 @@
-"""Tests of valuebias.provenance."""
+"""Tests of valuebias._core.provenance."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from valuebias._core.provenance import record, sha256, versions
 from valuebias.errors import ValueBiasError
-from valuebias.provenance import record, sha256, versions
 
 
 def test_a_record_says_when_with_what_and_from_which_files(tmp_path: Path) -> None:

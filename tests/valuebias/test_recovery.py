@@ -13,9 +13,9 @@ import pytest
 import xarray as xr
 
 import valuebias
-from valuebias.analysis.medians import median_ranks
-from valuebias.analysis.mixed import INTERCEPT, fit_mixed
-from valuebias.simulate import simulate
+from valuebias.analysis.classical.medians import median_ranks
+from valuebias.analysis.classical.mixed import INTERCEPT, fit_mixed
+from valuebias.datasets.simulate import simulate
 
 N = 40
 PLANTED = {"Gemma": 0.25, "Llama": -0.25}

@@ -22,18 +22,18 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import valuebias
-from valuebias import text
-from valuebias.analysis.diagnostics import Diagnostics
+from valuebias._core import text
+from valuebias._core.markup import markdown, tex
+from valuebias.analysis.estimands.diagnostics import Diagnostics
+from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
-from valuebias.fit_result import Fit
-from valuebias.headline import make_headline
+from valuebias.fitting.result import Fit
 from valuebias.plots.labels import visible
+from valuebias.posterior.compare import compare
+from valuebias.posterior.headline import make_headline
 from valuebias.report import write_report
-from valuebias.report.comparison import compare
 from valuebias.report.content import number
 from valuebias.report.gathering import gather
-from valuebias.report.inert import markdown, tex
-from valuebias.simulate import simulate
 
 SECTIONS = ["answer", "limits", "contrasts", "models", "densities", "words", "specs", "ppc",
             "convergence", "sensitivity", "influence", "loo", "audit", "methods", "provenance",

@@ -22,8 +22,8 @@ from typer.testing import CliRunner, Result
 
 import valuebias
 from valuebias import ValueBiasError
+from valuebias._core.provenance import sha256
 from valuebias.cli.app import app
-from valuebias.provenance import sha256
 from valuebias.reproduction import items, run
 from valuebias.reproduction.settings import Settings
 from valuebias.reproduction.sources import Missing, Sources

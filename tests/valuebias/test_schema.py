@@ -14,10 +14,10 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
 from valuebias.instruments import lexicon, prompts
 from valuebias.schema import build, concat, model_table, prompt_table, validate, word_table
-from valuebias.simulate import simulate
 
 MODELS = pd.DataFrame(
     {"family": ["Gemma", "Llama"], "base": ["Gemma 2", "Llama 3"], "stage": "reward"},

@@ -1,4 +1,4 @@
-"""Tests of valuebias.simulate."""
+"""Tests of valuebias.datasets.simulate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from valuebias.datasets.simulate import DEFAULT_SD, simulate
 from valuebias.errors import ValueBiasError
 from valuebias.schema import validate
-from valuebias.simulate import DEFAULT_SD, simulate
 
 NO_NOISE = dict.fromkeys(DEFAULT_SD, 0.0)
 

@@ -13,8 +13,8 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.simulate import simulate
-from valuebias.storage import fit_groups, write_groups
+from valuebias.datasets.simulate import simulate
+from valuebias.posterior.saved import fit_groups, write_groups
 
 
 def made(**given: object) -> valuebias.Fit:

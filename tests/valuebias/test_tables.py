@@ -1,4 +1,4 @@
-"""Tests of valuebias.tables."""
+"""Tests of valuebias._core.tables."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from valuebias._core.tables import parse_csv, read_table, read_text
 from valuebias.errors import ValueBiasError
-from valuebias.tables import parse_csv, read_table, read_text
 
 cells = st.text(st.characters(exclude_characters="\0", exclude_categories=()))
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from valuebias.telemetry import SWITCHES
+from valuebias._core.telemetry import SWITCHES
 
 HUB = "from huggingface_hub import constants; found.append(constants.HF_HUB_DISABLE_TELEMETRY)"
 OURS = "import valuebias"

@@ -1,4 +1,4 @@
-"""Tests of valuebias.text."""
+"""Tests of valuebias._core.text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from valuebias._core.text import escape, has_surrogate, neutralise, restore, unescape
 from valuebias.errors import ValueBiasError
-from valuebias.text import escape, has_surrogate, neutralise, restore, unescape
 
 # Every code point, lone surrogates among them.
 any_text = st.text(st.characters(exclude_categories=()))

@@ -1,4 +1,4 @@
-"""Tests of valuebias.wide: the authors' CSVs."""
+"""Tests of valuebias.io.wide: the authors' CSVs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import yaml  # noqa: TID251
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from valuebias._core.provenance import sha256
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.io import read, write
-from valuebias.provenance import sha256
+from valuebias.io.wide import read_scores
 from valuebias.schema import word_table
-from valuebias.wide import read_scores
 
 GEMMA = "Skywork/Skywork-Reward-Gemma-2-27B"
 LLAMA = "Skywork/Skywork-Reward-Llama-3.1-8B-v0.2"

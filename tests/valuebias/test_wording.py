@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import valuebias
-from valuebias.wording import (
+from valuebias.posterior.wording import (
     chance,
     chance_bound,
     effective_draws,

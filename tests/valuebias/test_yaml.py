@@ -12,9 +12,9 @@ import pytest
 
 import valuebias
 from valuebias import ValueBiasError
+from valuebias._core.opening.yaml_text import parse_yaml
+from valuebias._core.tables import read_table
 from valuebias.ablation import Study
-from valuebias.opening.yaml_text import parse_yaml
-from valuebias.tables import read_table
 
 Reader = Callable[[Path], Any]
 READERS: dict[str, Reader] = {

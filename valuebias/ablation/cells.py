@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from valuebias.ablation.features import Base, Conversation
-from valuebias.ablation.preferences import Preferences
 from valuebias.backends.base import Backend
+from valuebias.preference_data.preferences import Preferences
+from valuebias.training.features import Base, Conversation
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study

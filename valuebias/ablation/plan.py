@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias.ablation.features import Base, Conversation
+from valuebias.backends.packing import pack_rewards
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
+from valuebias.models.resolve import resolve
+from valuebias.models.tokenizer import Tokeniser
 from valuebias.scoring.explain import matmul_speed
-from valuebias.scoring.resolve import resolve
-from valuebias.scoring.tokenise import Tokeniser
-from valuebias.scoring.trie import pack_rewards
+from valuebias.training.features import Base, Conversation
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study

@@ -11,21 +11,21 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.atomic import probe
+from valuebias._core.disk import written
+from valuebias._core.locks import only_one
+from valuebias._core.provenance import record
 from valuebias.ablation.cells import Scored, Work
-from valuebias.ablation.features import Base, Conversation, find_base
-from valuebias.ablation.head_cells import head_cells
-from valuebias.ablation.preferences import Preferences
-from valuebias.ablation.trained_cells import demand_trainable, trained_cells
-from valuebias.atomic import probe
+from valuebias.ablation.head_runs import head_cells
+from valuebias.ablation.trained_runs import demand_trainable, trained_cells
 from valuebias.backends.registry import get_backend
-from valuebias.disk import written
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.io import write
-from valuebias.locks import only_one
-from valuebias.provenance import record
+from valuebias.preference_data.preferences import Preferences
 from valuebias.schema import build
+from valuebias.training.features import Base, Conversation, find_base
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study

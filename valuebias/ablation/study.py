@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.ablation.preferences import Preferences, check_disjoint, preferences
-from valuebias.ablation.settings import as_settings
+from valuebias._core.tables import read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.scoring.models import Model, demand_no_code, read_models
-from valuebias.tables import read_yaml
+from valuebias.models.spec import Model, demand_no_code, read_models
+from valuebias.preference_data.preferences import Preferences, check_disjoint, preferences
+from valuebias.training.settings import as_settings
 
 if TYPE_CHECKING:
     from valuebias.ablation.plan import Plan

@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias.ablation.features import Base, Conversation
-from valuebias.ablation.pair_tokens import PairTokens
 from valuebias.ablation.plan import Plan, packed_tokens
-from valuebias.ablation.preferences import Preferences
-from valuebias.ablation.schedule import checkpoint_steps
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
+from valuebias.models.resolve import resolve
+from valuebias.models.tokenizer import Tokeniser
+from valuebias.preference_data.preferences import Preferences
 from valuebias.scoring.explain import matmul_speed
-from valuebias.scoring.resolve import resolve
-from valuebias.scoring.tokenise import Tokeniser
+from valuebias.training.features import Base, Conversation
+from valuebias.training.pair_tokens import PairTokens
+from valuebias.training.schedule import checkpoint_steps
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study

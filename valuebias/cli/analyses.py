@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from valuebias._core.text import visible
 from valuebias.cli.output import print_table
-from valuebias.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from valuebias.ablation.result import AblationFit
-    from valuebias.analysis.diagnostics import Diagnostics
-    from valuebias.fitting import Fit
+    from valuebias.analysis.estimands.diagnostics import Diagnostics
+    from valuebias.fitting.fit import Fit
+    from valuebias.posterior.ablation.result import AblationFit
 
 __all__ = ["calls_for_ablation", "print_result", "result_record"]
 
@@ -42,7 +42,7 @@ def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
     bool
         True where the models are of several sources or numbers of pairs.
     """
-    from valuebias.analysis.ablation import check_models, is_ablation
+    from valuebias.analysis.ablation.layout import check_models, is_ablation
     from valuebias.errors import ValueBiasError
     from valuebias.schema import model_table
 
@@ -80,8 +80,8 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
         ``headline``, ``converged``, ``messages``, ``cautions``, and the tables of the analysis; of
         an ablation also its ``notes``.
     """
-    from valuebias.ablation.result import AblationFit
     from valuebias.analysis.notes import as_records
+    from valuebias.posterior.ablation.result import AblationFit
 
     diagnostics = _diagnostics(result)
     made = {
@@ -108,7 +108,7 @@ def print_result(result: Fit | AblationFit) -> None:
     result : Fit or AblationFit
         What was fitted.
     """
-    from valuebias.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationFit
 
     diagnostics = _diagnostics(result)
     if not diagnostics.converged:
@@ -134,7 +134,7 @@ def print_result(result: Fit | AblationFit) -> None:
 
 def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
     """Write the probabilities of direction, each no surer than its effective draws."""
-    from valuebias.wording import chance, effective_draws
+    from valuebias.posterior.wording import chance, effective_draws
 
     sizes = effective_draws(table, draws)
     said = [chance(p, n) for p, n in zip(table["p_direction"], sizes, strict=True)]
@@ -143,7 +143,7 @@ def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
 
 def _diagnostics(result: Fit | AblationFit) -> Diagnostics:
     """Judge the chains; a table of medians, which has none, is not fitted from here."""
-    from valuebias.fitting import Fit
+    from valuebias.fitting.fit import Fit
 
     fitted = result if isinstance(result, Fit) else cast("Fit", result.fit)
     return fitted.diagnostics()

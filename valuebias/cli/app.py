@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from valuebias import __version__
-from valuebias.cli import ablations, checks, fits, material, papers, scoring
+from valuebias.cli import ablations, checks, data, fits, papers, scoring
 from valuebias.cli.output import complain
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 
@@ -86,6 +86,6 @@ app.command("report")(fits.report)
 app.command("reproduce")(papers.reproduce)
 app.command("ablate")(ablations.ablate)
 app.command("check")(checks.check)
-app.add_typer(material.data, name="data")
-app.add_typer(material.lexicons, name="lexicons")
-app.command("prompts")(material.prompts)
+app.add_typer(data.data, name="data")
+app.add_typer(data.lexicons, name="lexicons")
+app.command("prompts")(data.prompts)

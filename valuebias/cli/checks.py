@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from valuebias._core.text import visible
 from valuebias.cli.output import print_json, stage
-from valuebias.text import visible
 
 __all__ = ["check"]
 

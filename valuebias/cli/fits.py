@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from valuebias._core.disk import CannotWriteError
+from valuebias._core.text import visible
 from valuebias.cli.analyses import calls_for_ablation, print_result, result_record
 from valuebias.cli.output import print_json, stage, watched
 from valuebias.cli.sources import check_place, load_data
-from valuebias.disk import CannotWriteError
-from valuebias.text import visible
 
 if TYPE_CHECKING:
-    from valuebias.ablation.result import AblationFit
-    from valuebias.analysis.classical import Classical
-    from valuebias.fitting import Fit
+    from valuebias.analysis.classical.classical import Classical
+    from valuebias.fitting.fit import Fit
+    from valuebias.posterior.ablation.result import AblationFit
 
 __all__ = ["demo", "fit", "report"]
 
@@ -149,7 +149,7 @@ def fit(
     Example: [bold]valuebias fit scores.nc --out fit.nc --report report.html[/bold]
     """
     import valuebias
-    from valuebias.analysis.classical import Classical
+    from valuebias.analysis.classical.classical import Classical
 
     files = {"fit": out, "report": report}
     _check_places(files)
@@ -228,7 +228,7 @@ def _print_paper(result: Classical, *, as_json: bool) -> None:
 
 def _check_places(files: Mapping[str, Path | None]) -> None:
     """Find out, before a fit that takes a while, that its files have somewhere to go."""
-    from valuebias.io import demand_zarr
+    from valuebias.io.files import demand_zarr
     from valuebias.report import SUFFIXES
 
     saved, told = files["fit"], files["report"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import typer
 
-from valuebias.text import visible
+from valuebias._core.text import visible
 
 __all__ = [
     "complain",

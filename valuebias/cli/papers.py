@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from valuebias._core.text import visible
 from valuebias.cli.fits import AsJson, Chains, Draws
 from valuebias.cli.output import explained_stop, print_json, print_table, watched
 from valuebias.cli.sources import check_place
-from valuebias.text import visible
 
 __all__ = ["reproduce"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from valuebias._core.text import visible
 from valuebias.cli.output import explained_stop, print_json, print_table, watched
 from valuebias.cli.sources import check_place
 from valuebias.errors import ValueBiasError
-from valuebias.text import visible
 
 if TYPE_CHECKING:
     from valuebias.backends import Backend as Engine

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from valuebias.atomic import probe
+from valuebias._core.atomic import probe
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ import numpy as np
 import xarray as xr
 
 import valuebias
+from valuebias._core.atomic import atomic_path
 from valuebias.ablation import Study, synthetic_preferences
-from valuebias.atomic import atomic_path
 
 SETTINGS: dict[str, Any] = {"quantities": [16, 64, 256, 1024], "seeds": [0, 1, 2]}
 N_PAIRS = 2000

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
+from valuebias.datasets.simulate import simulate
 from valuebias.instruments import lexicon
-from valuebias.simulate import simulate
 
 PARAMETERS: dict[str, Any] = {
     "n_models": {"Alder": 4, "Birch": 4},

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from valuebias._core.tables import parse_csv
 from valuebias.errors import ValueBiasError
-from valuebias.tables import parse_csv
 
 __all__ = ["SUFFIXES", "parse", "table_of"]
 

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from valuebias._core.fetch import fetch, registry, released
+from valuebias._core.tables import read_text
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.fetch import fetch, registry, released
 from valuebias.instruments.formats import parse, table_of
 from valuebias.instruments.terms import continues, plain, warn_unmatchable
-from valuebias.tables import read_text
 
 __all__ = ["Lexicon", "lexicon", "lexicon_names"]
 

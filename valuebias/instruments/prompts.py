@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from valuebias._core.foreign import told
+from valuebias._core.tables import as_series, read_table, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, shown, some
-from valuebias.foreign import told
-from valuebias.tables import as_series, read_table, read_yaml
 
 __all__ = ["Factorial", "PromptSet", "prompts"]
 

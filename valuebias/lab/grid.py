@@ -8,14 +8,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from valuebias._core.folder_names import demand_apart, folder_of
+from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
-from valuebias.folder_names import demand_apart, folder_of
 from valuebias.lab.models import ARCHITECTURES, pretrain
 from valuebias.lab.preferences import generate_preferences
 from valuebias.lab.rewards import train_reward_model
-from valuebias.progress import progress_bar
+from valuebias.models.spec import Model
 from valuebias.schema.contract import demand_unique
-from valuebias.scoring.models import Model
 
 __all__ = ["train_grid"]
 

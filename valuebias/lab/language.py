@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments import Lexicon
 from valuebias.instruments import lexicon as as_lexicon
-from valuebias.text import visible
 
 __all__ = [
     "ADJECTIVES",

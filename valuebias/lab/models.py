@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
+from valuebias._core.foreign import read_json, reading
+from valuebias._core.progress import progress_bar
+from valuebias._core.provenance import record
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.foreign import read_json, reading
 from valuebias.lab.language import ADJECTIVES, KINDS, REMARKS, Language
 from valuebias.lab.text import check_lean, check_seed, generate_text
 from valuebias.lab.tokens import make_tokenizer
 from valuebias.lab.training import Integers, demand_torch, optimise, padded
-from valuebias.progress import progress_bar
-from valuebias.provenance import record
-from valuebias.scoring.models import Model
-from valuebias.tuning import Advance, own_randomness
+from valuebias.models.spec import Model
+from valuebias.training.common import Advance, own_randomness
 
 __all__ = ["ABOUT", "ARCHITECTURES", "about", "pretrain"]
 

@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
+from valuebias._core.progress import progress_bar
+from valuebias._core.provenance import record
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.lab.models import ABOUT, about, is_made
 from valuebias.lab.text import check_seed
 from valuebias.lab.training import Integers, demand_torch, optimise, padded
-from valuebias.progress import progress_bar
-from valuebias.provenance import record
-from valuebias.scoring.models import Model
-from valuebias.tuning import Advance, own_randomness
+from valuebias.models.spec import Model
+from valuebias.training.common import Advance, own_randomness
 
 __all__ = ["train_reward_model"]
 
@@ -164,7 +164,7 @@ def _make(
     from transformers import AutoModelForSequenceClassification
 
     from valuebias.backends.loading import quiet
-    from valuebias.scoring.tokenizer_files import load_tokenizer
+    from valuebias.models.tokenizer_files import load_tokenizer
 
     with quiet(), own_randomness(seed):
         tokenizer = load_tokenizer(folder, folder.name, trust=False).tokenizer

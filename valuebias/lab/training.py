@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias.errors import ValueBiasError
-from valuebias.tuning import Advance
+from valuebias.training.common import Advance
 
 __all__ = ["Integers", "demand_torch", "optimise", "padded"]
 

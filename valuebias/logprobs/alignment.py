@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.provenance import record
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
@@ -22,7 +23,6 @@ from valuebias.logprobs.vocabularies import (
     Vocabulary,
     demand_logprobs,
 )
-from valuebias.provenance import record
 from valuebias.schema import build, model_table, prompt_table
 from valuebias.schema.contract import coord_table, demand_unique
 from valuebias.schema.joining import joined_words

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.provenance import record
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.logprobs.methods import Formula, Method, get_method
 from valuebias.logprobs.vocabularies import demand_logprobs
-from valuebias.provenance import record
 from valuebias.schema import build, member_table, model_table, prompt_table, validate
 from valuebias.schema.contract import coord_table
 

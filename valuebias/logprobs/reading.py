@@ -11,19 +11,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.folder_names import demand_apart, folder_of
+from valuebias._core.foreign import reading
+from valuebias._core.provenance import record
+from valuebias._core.text import without_nul
 from valuebias.errors import ValueBiasError
-from valuebias.folder_names import demand_apart, folder_of
-from valuebias.foreign import reading
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
 from valuebias.logprobs.pieces import with_own_spaces
-from valuebias.logprobs.places import HubFile, Place, fetched, places_of
-from valuebias.provenance import record
+from valuebias.models.bases import local_base, warn
+from valuebias.models.hub_files import HubFile, Place, fetched, places_of
+from valuebias.models.spec import Model, read_models
 from valuebias.schema import build
 from valuebias.schema.contract import SCHEMA, demand_unique
-from valuebias.scoring.bases import local_base, warn
-from valuebias.scoring.models import Model, read_models
-from valuebias.text import without_nul
 
 __all__ = ["read_logprobs"]
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
-from valuebias.logprobs.injected import find_again
+from valuebias.logprobs.injection.report import find_again
 from valuebias.logprobs.measures import interval, recovery
 from valuebias.logprobs.methods import Formula, Method, get_method, implicit_methods
 from valuebias.logprobs.vocabularies import demand_logprobs
-from valuebias.progress import progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,7 +95,7 @@ class Validation:
         matplotlib.figure.Figure
             With 90 % intervals over seeds.
         """
-        from valuebias.logprobs.drawing import draw_validation
+        from valuebias.plots.validation import draw_validation
 
         return draw_validation(self.summary())
 

@@ -22,13 +22,13 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
-from valuebias.wording import under
+from valuebias.posterior.wording import under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fit_result import Fit
+    from valuebias.fitting.result import Fit
 
 __all__ = ["draw"]
 

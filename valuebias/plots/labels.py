@@ -6,7 +6,7 @@ import functools
 import unicodedata
 from itertools import groupby
 
-from valuebias.text import visible
+from valuebias._core.text import visible
 
 __all__ = ["drawable", "shortened"]
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.headline import ALL, scale_name
 from valuebias.plots.canvas import (
     GREY,
     INK,
@@ -20,12 +19,13 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
-from valuebias.sensitivity import by_influence
+from valuebias.posterior.headline import ALL, scale_name
+from valuebias.posterior.sensitivity import by_influence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from valuebias.fit_result import Fit
+    from valuebias.fitting.result import Fit
 
 __all__ = ["draw"]
 

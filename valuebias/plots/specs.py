@@ -18,14 +18,14 @@ from valuebias.plots.canvas import (
     zero_line,
 )
 from valuebias.plots.labels import drawable
-from valuebias.wording import sampled_units
+from valuebias.posterior.wording import sampled_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fit_result import Fit
-    from valuebias.report.comparison import Comparison
+    from valuebias.fitting.result import Fit
+    from valuebias.posterior.compare import Comparison
 
 __all__ = ["draw"]
 
@@ -45,7 +45,7 @@ def draw(fit: Fit, comparison: Comparison | None = None) -> Figure:
     fit : Fit
         A fit whose formula has the family.
     comparison : Comparison, optional
-        What :func:`valuebias.report.comparison.compare` gave; made anew if not given.
+        What :func:`valuebias.posterior.compare.compare` gave; made anew if not given.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def draw(fit: Fit, comparison: Comparison | None = None) -> Figure:
     ValueBiasError
         If the specifications cannot be compared; the message says why.
     """
-    from valuebias.report.comparison import compare
+    from valuebias.posterior.compare import compare
 
     found = compare(fit) if comparison is None else comparison
     if found.reason:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fit_result import Fit
+    from valuebias.fitting.result import Fit
 
 __all__ = ["draw"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from valuebias.errors import ValueBiasError, did_you_mean
 
 if TYPE_CHECKING:
-    from valuebias.ablation.result import AblationFit
-    from valuebias.fit_result import Fit
+    from valuebias.fitting.result import Fit
+    from valuebias.posterior.ablation.result import AblationFit
     from valuebias.report.content import Content
 
 __all__ = ["SUFFIXES", "write_report"]
@@ -80,9 +80,9 @@ def write_report(
 
 
 def _write(fit: Fit | AblationFit, target: Path, form: str, progress: bool) -> Path:
-    from valuebias.ablation.result import AblationFit
-    from valuebias.atomic import atomic_path
-    from valuebias.progress import progress_bar
+    from valuebias._core.atomic import atomic_path
+    from valuebias._core.progress import progress_bar
+    from valuebias.posterior.ablation.result import AblationFit
     from valuebias.report.ablations import gather_ablation
     from valuebias.report.gathering import gather
     from valuebias.report.render import write_csv, write_html, write_markdown, write_tex

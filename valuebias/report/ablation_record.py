@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from valuebias.ablation.framings import SIGNED, rope_of
+from valuebias.posterior.ablation.framings import SIGNED, rope_of
 from valuebias.report.checking import convergence, findings_section
 from valuebias.report.content import Section
 from valuebias.report.methods import fit_settings, load_line, methods_text
 from valuebias.report.record import listed, prior_table, provenance_table
 
 if TYPE_CHECKING:
-    from valuebias.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationFit
     from valuebias.report.ablations import AblationMaterial
 
 __all__ = [
@@ -56,7 +56,7 @@ def convergence_section(made: AblationMaterial) -> Section:
 
 def audit_section(made: AblationMaterial) -> Section:
     """List what the data audit found."""
-    from valuebias.analysis.audit import audit
+    from valuebias.analysis.auditing.audit import audit
 
     if made.fit.fit is None:
         return Section("audit", "Data audit", missing="A table of medians has no scores to audit.")

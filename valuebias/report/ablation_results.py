@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from valuebias.ablation.framings import lean_name, rope_of
 from valuebias.errors import ValueBiasError
-from valuebias.figures.ablations import ablation_figure
-from valuebias.figures.movers import mover_figure
-from valuebias.figures.trajectories import trajectory_figure
+from valuebias.plots.gaps import ablation_figure
+from valuebias.plots.movers import mover_figure
+from valuebias.plots.trajectories import trajectory_figure
+from valuebias.posterior.ablation.framings import lean_name, rope_of
+from valuebias.posterior.wording import chance, percent
 from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.material import PROB
+from valuebias.report.inputs import PROB
 from valuebias.report.results import interval_column, with_interval
-from valuebias.wording import chance, percent
 
 if TYPE_CHECKING:
     from valuebias.report.ablations import AblationMaterial

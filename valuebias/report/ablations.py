@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from valuebias.ablation.framings import SIGNED, lean_name, rope_of
-from valuebias.provenance import versions
+from valuebias._core.provenance import versions
+from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.report.content import Content, Section
-from valuebias.report.material import PROB, Advance
+from valuebias.report.inputs import PROB, Advance
 from valuebias.report.methods import references
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from valuebias.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationFit
 
 __all__ = ["AblationMaterial", "gather_ablation"]
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.headline import ALL, prior_flips, scale_name
 from valuebias.plots import ppc, sensitivity, specs, trace
+from valuebias.posterior.headline import ALL, prior_flips, scale_name
+from valuebias.posterior.sensitivity import by_influence
+from valuebias.posterior.wording import sampled_units, under
 from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.material import PROB, Material
+from valuebias.report.inputs import PROB, Material
 from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
-from valuebias.sensitivity import by_influence
-from valuebias.wording import sampled_units, under
 
 if TYPE_CHECKING:
-    from valuebias.analysis.audit import Audit
-    from valuebias.analysis.classical import Classical
-    from valuebias.analysis.diagnostics import Diagnostics
-    from valuebias.fit_result import Fit
+    from valuebias.analysis.auditing.audit import Audit
+    from valuebias.analysis.classical.classical import Classical
+    from valuebias.analysis.estimands.diagnostics import Diagnostics
+    from valuebias.fitting.result import Fit
 
 __all__ = [
     "audit_section",

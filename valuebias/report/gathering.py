@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from valuebias.provenance import versions
+from valuebias._core.provenance import versions
 from valuebias.report import checking, record, results
 from valuebias.report.content import Content
 from valuebias.report.influence import influence_section
-from valuebias.report.material import Advance, Material, collect
+from valuebias.report.inputs import Advance, Material, collect
 from valuebias.report.methods import references
 
 if TYPE_CHECKING:
-    from valuebias.fit_result import Fit
+    from valuebias.fitting.result import Fit
 
 __all__ = ["gather"]
 

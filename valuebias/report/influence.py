@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.influence import most_influential, other_verdicts
 from valuebias.plots import influence
+from valuebias.posterior.influence import most_influential, other_verdicts
 from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.material import PROB, Material
+from valuebias.report.inputs import PROB, Material
 from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
 
 __all__ = ["influence_section"]

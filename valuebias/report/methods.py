@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from valuebias.analysis.grouping import SIDES, describe_group, known_bases
-from valuebias.analysis.reading import read_before_end
+from valuebias.analysis.auditing.reading import read_before_end
+from valuebias.analysis.design.grouping import SIDES, describe_group, known_bases
 from valuebias.report.content import Reference
 from valuebias.schema import model_table
 
 if TYPE_CHECKING:
-    from valuebias.fit_result import Fit
+    from valuebias.fitting.result import Fit
 
 __all__ = [
     "dataset_provenance",
@@ -288,7 +288,7 @@ def fit_settings(fit: Fit) -> str:
 
 
 def _changed_prior(fit: Fit) -> dict[str, Any]:
-    from valuebias.analysis.priors import Prior
+    from valuebias.analysis.design.priors import Prior
 
     default = Prior().to_dict()
     return {key: value for key, value in fit.prior.to_dict().items() if value != default.get(key)}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from valuebias.report.content import Column, Section, Table
-from valuebias.report.material import Material
+from valuebias.report.inputs import Material
 from valuebias.report.methods import dataset_provenance, methods_text, reproduce
 
 if TYPE_CHECKING:
-    from valuebias.fit_result import Fit
+    from valuebias.fitting.result import Fit
 
 __all__ = [
     "listed",

@@ -12,10 +12,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from valuebias import text
+from valuebias._core import text
+from valuebias._core.markup import markdown, tex
+from valuebias._core.text import visible
 from valuebias.plots.canvas import FAINT, GREY, INK, PAPER, styled
-from valuebias.report.inert import markdown, tex
-from valuebias.text import visible
 
 if TYPE_CHECKING:
     from valuebias.report.content import Column, Content, Picture

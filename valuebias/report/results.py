@@ -6,13 +6,13 @@ from collections import Counter
 
 import pandas as pd
 
-from valuebias.analysis.contrasts import TURNED
+from valuebias.analysis.estimands.contrasts import TURNED
 from valuebias.analysis.outcome import describe
-from valuebias.fit_result import CERTAIN, Fit
+from valuebias.fitting.result import CERTAIN, Fit
 from valuebias.plots import families, forest, words
+from valuebias.posterior.wording import effective_draws, false_signs, percent, sampled_units, under
 from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.material import PROB, Material
-from valuebias.wording import effective_draws, false_signs, percent, sampled_units, under
+from valuebias.report.inputs import PROB, Material
 
 __all__ = [
     "chance_column",

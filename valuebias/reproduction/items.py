@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from valuebias.figures import save_figure
+from valuebias.plots import save_figure
 from valuebias.reproduction import logprob_items
 from valuebias.reproduction.settings import Settings
 from valuebias.reproduction.sources import Missing, Sources
@@ -69,7 +69,7 @@ def write_statistics(
     name : str
         Of the files.
     """
-    from valuebias.analysis.classical import classical
+    from valuebias.analysis.classical.classical import classical
 
     made = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)
     (folder / f"{name}.txt").write_text(made.summary(), encoding="utf-8")
@@ -83,7 +83,7 @@ def _released(*names: str) -> Callable[[Sources], dict[str, str]]:
 
 def _figure_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.datasets import load
-    from valuebias.figures.ranks import rank_figure
+    from valuebias.plots.ranks import rank_figure
 
     save_figure(rank_figure(load("christian2026-big2")), folder / "figure-1")
     return ["Dots are the models of Figure A1(a), diamonds the means of Figure 1(a)."]
@@ -98,7 +98,7 @@ def _statistics_1(sources: Sources, settings: Settings, folder: Path) -> list[st
 
 def _figure_a1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.datasets import load
-    from valuebias.figures.ranks import rank_figure
+    from valuebias.plots.ranks import rank_figure
 
     scores = load("christian2026-mfd2")
     save_figure(rank_figure(scores), folder / "figure-a1")
@@ -125,7 +125,7 @@ def _last_column_only(scores: xr.Dataset) -> npt.NDArray[np.bool_]:
 
 def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.datasets import load
-    from valuebias.fitting import fit
+    from valuebias.fitting.fit import fit
 
     made = fit(
         load("christian2026-big2"),
@@ -147,9 +147,9 @@ def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
 
 def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    from valuebias.ablation.fitting import fit_ablation_medians
     from valuebias.datasets import load
-    from valuebias.figures import ablation_figure, trajectory_figure
+    from valuebias.fitting.ablation import fit_ablation_medians
+    from valuebias.plots import ablation_figure, trajectory_figure
 
     table = load("christian2026-training")
     table.to_csv(folder / "training-ranks.csv", index=False, lineterminator="\n")

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.text import escape, neutralise
 from valuebias.errors import ValueBiasError
-from valuebias.figures import logprob_figure, save_figure, word_figure
+from valuebias.plots import logprob_figure, save_figure, word_figure
 from valuebias.reproduction.settings import Settings
 from valuebias.reproduction.sources import Sources
 from valuebias.schema import build, model_table, prompt_table
-from valuebias.text import escape, neutralise
 
 __all__ = [
     "INSTRUCT",
@@ -189,9 +189,9 @@ def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     list of str
         Notes.
     """
-    from valuebias.figures.tokens import token_table
     from valuebias.logprobs.alignment import align
     from valuebias.logprobs.pairs import implicit
+    from valuebias.plots.tokens import token_table
 
     gemma, llama = INSTRUCT
     aligned = align(sources.logprobs().read(INSTRUCT, prompts=[_PROMPT]))

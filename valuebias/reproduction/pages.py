@@ -12,10 +12,10 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from valuebias.provenance import versions
-from valuebias.report.inert import markdown
+from valuebias._core.markup import markdown
+from valuebias._core.provenance import versions
+from valuebias._core.text import visible
 from valuebias.reproduction.record import Entry, by_reason, write_if_changed
-from valuebias.text import visible
 
 __all__ = ["INDEX", "write_pages"]
 

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from valuebias.atomic import atomic_path
+from valuebias._core.atomic import atomic_path
+from valuebias._core.foreign import read_json, reading
+from valuebias._core.provenance import sha256, versions
+from valuebias._core.sums import SUM, json_sum, sealed
 from valuebias.errors import ValueBiasError
-from valuebias.foreign import read_json, reading
-from valuebias.provenance import sha256, versions
-from valuebias.sums import SUM, json_sum, sealed
 
 __all__ = [
     "RECORD",

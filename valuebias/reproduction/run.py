@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from valuebias.atomic import atomic_path, probe
-from valuebias.disk import CannotWriteError
+from valuebias._core.atomic import atomic_path, probe
+from valuebias._core.disk import CannotWriteError
+from valuebias._core.progress import progress_bar
+from valuebias._core.provenance import sha256, versions
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
-from valuebias.progress import progress_bar
-from valuebias.provenance import sha256, versions
 from valuebias.reproduction.items import ITEMS, Item
 from valuebias.reproduction.pages import write_pages
 from valuebias.reproduction.record import RECORD, Entry, fingerprint, read_record, write_record

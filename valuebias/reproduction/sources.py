@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from valuebias._core.fetch import cache_folder, fetch, registry, released
+from valuebias._core.provenance import sha256
 from valuebias.errors import ValueBiasError
-from valuebias.fetch import cache_folder, fetch, registry, released
-from valuebias.logprobs.places import HubFile, Place, is_reference, places_of
-from valuebias.provenance import sha256
+from valuebias.models.hub_files import HubFile, Place, is_reference, places_of
 
 __all__ = ["LANGUAGE_MODELS", "LogProbs", "Missing", "Sources"]
 
@@ -57,7 +57,7 @@ class LogProbs:
     """
 
     def __init__(self, source: str | os.PathLike[str]) -> None:
-        from valuebias.scoring.models import read_models
+        from valuebias.models.spec import read_models
 
         known = [model.name for model in read_models(LANGUAGE_MODELS)]
         self._tree: xr.DataTree | None = None

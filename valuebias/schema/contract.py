@@ -48,7 +48,7 @@ def model_table(ds: xr.Dataset) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from valuebias.simulate import simulate
+    >>> from valuebias import simulate
     >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words=6, seed=1)
     >>> model_table(ds)["family"].tolist()
     ['A', 'B']
@@ -71,7 +71,7 @@ def prompt_table(ds: xr.Dataset) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from valuebias.simulate import simulate
+    >>> from valuebias import simulate
     >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words=6, seed=1)
     >>> prompt_table(ds)["framing"].tolist()
     ['positive', 'negative']
@@ -97,7 +97,7 @@ def word_table(ds: xr.Dataset) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from valuebias.simulate import simulate
+    >>> from valuebias import simulate
     >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words={"x": 1, "yy": 1}, seed=1)
     >>> ds = ds.assign_coords(frequency=("response", [3.5, 0.25]))
     >>> word_table(ds).to_dict("index")
@@ -125,7 +125,7 @@ def member_table(ds: xr.Dataset) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from valuebias.simulate import simulate
+    >>> from valuebias import simulate
     >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words={"x": 2, "y": 3}, seed=1)
     >>> member_table(ds).sum().to_dict()
     {'x': 2, 'y': 3}

@@ -52,8 +52,8 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
 
     Examples
     --------
-    >>> import valuebias.simulate
-    >>> ds = valuebias.simulate.simulate(n_models={"A": 2, "B": 2}, n_prompts=2, n_words=6, seed=1)
+    >>> import valuebias
+    >>> ds = valuebias.simulate(n_models={"A": 2, "B": 2}, n_prompts=2, n_words=6, seed=1)
     >>> both = concat([ds.isel(model=[0]), ds.isel(model=[1, 2, 3])])
     >>> both.equals(ds)
     True

@@ -47,8 +47,8 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
 
     Examples
     --------
-    >>> import valuebias.simulate
-    >>> ds = valuebias.simulate.simulate(n_models={"A": 2, "B": 2}, n_prompts=2, n_words=6, seed=1)
+    >>> import valuebias
+    >>> ds = valuebias.simulate(n_models={"A": 2, "B": 2}, n_prompts=2, n_words=6, seed=1)
     >>> validate(ds) is ds
     True
     """

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias.backends.base import LoadedModel, OutOfMemory
+from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_rows, pack_targets
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.scoring.plan import Block, Plan
-from valuebias.scoring.tokenise import Tokeniser
-from valuebias.scoring.trie import Packed, distinct, pack_rewards, pack_rows, pack_targets
+from valuebias.models.tokenizer import Tokeniser
+from valuebias.scoring.request import Block, Plan
 
 __all__ = ["NO_TOKENS", "Job", "Runner", "Tokenised", "pack"]
 

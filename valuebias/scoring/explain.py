@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 
 from valuebias.backends.base import Backend, conversations
+from valuebias.backends.packing import Packed
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
-from valuebias.scoring.bases import nothing_known
+from valuebias.models.bases import nothing_known
+from valuebias.models.config import Facts
+from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.tokenizer import Tokeniser
 from valuebias.scoring.compute import NO_TOKENS, Job, Tokenised, pack
-from valuebias.scoring.facts import Facts
-from valuebias.scoring.plan import Kind, Plan, Words, block_shape, blocks, make_plan
 from valuebias.scoring.prepare import reading_of
-from valuebias.scoring.resolve import Resolved, resolve
-from valuebias.scoring.tokenise import Tokeniser
-from valuebias.scoring.trie import Packed
+from valuebias.scoring.request import Kind, Plan, Words, block_shape, blocks, make_plan
 
 __all__ = ["Explanation", "explain"]
 

@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from valuebias.folder_names import demand_apart, folder_of
+from valuebias._core.folder_names import demand_apart, folder_of
 from valuebias.io import read
 from valuebias.schema.contract import DIMS
 from valuebias.schema.validation import validate
 from valuebias.scoring import store
-from valuebias.scoring.plan import Block, Plan, block_shape, blocks
-from valuebias.scoring.shelf import Shelf
+from valuebias.scoring.model_scores import Shelf
+from valuebias.scoring.request import Block, Plan, block_shape, blocks
 from valuebias.scoring.store import Entry
 from valuebias.scoring.vocabulary import read_vocabulary
 
@@ -125,7 +125,7 @@ class Held:
         return np.array(self.scores[prompt])
 
     def keep(self, block: Block, scores: Floats, tokens: Floats | None = None) -> None:
-        """Keep a block, as :meth:`valuebias.scoring.shelf.Shelf.keep` does."""
+        """Keep a block, as :meth:`valuebias.scoring.model_scores.Shelf.keep` does."""
         self.scores[block.prompts, block.responses] = scores
         if tokens is not None:
             self.tokens = _widened(self.tokens, tokens.shape[2])

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from valuebias._core.provenance import sha256
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
-from valuebias.provenance import sha256
-from valuebias.scoring.bases import followed
-from valuebias.scoring.companions import companions, tell
-from valuebias.scoring.fingerprint import Unknowable, fingerprint
-from valuebias.scoring.models import Model, read_models
-from valuebias.scoring.plan import Plan
-from valuebias.scoring.reading import Reading
-from valuebias.scoring.resolve import Resolved, resolve
+from valuebias.models.bases import followed
+from valuebias.models.companions import companions, tell
+from valuebias.models.fingerprint import Unknowable, fingerprint
+from valuebias.models.reading import Reading
+from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.spec import Model, read_models
+from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.weights import digest
+from valuebias.scoring.request import Plan
 from valuebias.scoring.store import Entry
-from valuebias.scoring.tokenise import Tokeniser
-from valuebias.scoring.weights import digest
 
 __all__ = ["Prepared", "Tokenisers", "prepare", "reading_of"]
 

@@ -13,19 +13,19 @@ from typing import Any, Literal, overload
 import numpy as np
 import xarray as xr
 
-from valuebias.atomic import probe
+from valuebias._core.atomic import probe
+from valuebias._core.provenance import versions
 from valuebias.backends import memory
 from valuebias.backends.base import Backend, LoadedModel
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
-from valuebias.provenance import versions
-from valuebias.scoring import bases
+from valuebias.models import bases
+from valuebias.scoring.block_writer import Finisher
 from valuebias.scoring.compute import NO_TOKENS, Job, Runner, Tokenised
-from valuebias.scoring.finish import Finisher
 from valuebias.scoring.keeping import InMemory, Keeper, OnDisk
-from valuebias.scoring.plan import Block, Kind, Plan, Words, make_plan
 from valuebias.scoring.prepare import Prepared, prepare
-from valuebias.scoring.watch import Watch, watched
+from valuebias.scoring.progress import Watch, watched
+from valuebias.scoring.request import Block, Kind, Plan, Words, make_plan
 
 __all__ = ["score"]
 

@@ -24,21 +24,15 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from valuebias.atomic import clear_leftovers, restore
-from valuebias.disk import put, written
-from valuebias.errors import ValueBiasError, ValueBiasWarning, shown, some
-from valuebias.folder_names import demand_apart, folder_of
-from valuebias.io import escape_texts, unescape_texts
-from valuebias.locks import only_one
-from valuebias.opening.zarr_folders import check_zarr
-from valuebias.provenance import record
-from valuebias.schema.building import assemble
-from valuebias.schema.contract import KINDS, SCHEMA
-from valuebias.scoring.plan import Plan, block_shape
-from valuebias.scoring.shelf import TOKENS, Shelf
-from valuebias.sums import SUM, DamagedError, json_sum, sealed
-from valuebias.text import without_nul
-from valuebias.zarr_folder import (
+from valuebias._core.atomic import clear_leftovers, restore
+from valuebias._core.disk import put, written
+from valuebias._core.folder_names import demand_apart, folder_of
+from valuebias._core.locks import only_one
+from valuebias._core.opening.zarr_folders import check_zarr
+from valuebias._core.provenance import record
+from valuebias._core.sums import SUM, DamagedError, json_sum, sealed
+from valuebias._core.text import without_nul
+from valuebias._core.zarr_folder import (
     RECORD,
     commit,
     damage,
@@ -47,6 +41,12 @@ from valuebias.zarr_folder import (
     note,
     open_checked,
 )
+from valuebias.errors import ValueBiasError, ValueBiasWarning, shown, some
+from valuebias.io.files import escape_texts, unescape_texts
+from valuebias.schema.building import assemble
+from valuebias.schema.contract import KINDS, SCHEMA
+from valuebias.scoring.model_scores import TOKENS, Shelf
+from valuebias.scoring.request import Plan, block_shape
 
 __all__ = [
     "LAZY",

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import xarray as xr
 
-from valuebias.atomic import restore
+from valuebias._core.atomic import restore
+from valuebias._core.opening.zarr_folders import check_zarr
+from valuebias._core.sums import DamagedError
+from valuebias._core.zarr_folder import open_checked
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.io import unescape_texts
-from valuebias.opening.zarr_folders import check_zarr
-from valuebias.scoring.shelf import Shelf
+from valuebias.io.files import unescape_texts
+from valuebias.scoring.model_scores import Shelf
 from valuebias.scoring.store import LAZY, attrs_of, groups_of
-from valuebias.sums import DamagedError
-from valuebias.zarr_folder import open_checked
 
 __all__ = ["read_vocabulary"]
 

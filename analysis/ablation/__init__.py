@@ -1,0 +1,1 @@
+"""The layout of ablations and their curves: what grows with pairs, and what levels off."""

@@ -1,0 +1,226 @@
+"""Ablations of trained reward models: which formula they call for, and what is asked of its draws.
+
+An *ablation* trains reward models on several bases, sources of preferences and numbers of pairs,
+with one or more seeds, and may keep several checkpoints of a run. What is asked is how the gap
+between two families changes with the number of pairs, at the end of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.formula import parse_formula
+from valuebias.analysis.design.grouping import make_space, run_labels
+from valuebias.analysis.design.random_terms import groups_of, split_random
+from valuebias.errors import ValueBiasError
+
+__all__ = [
+    "COORDS",
+    "base_of",
+    "check_models",
+    "choose_formula",
+    "has_base_slopes",
+    "is_ablation",
+    "progress_of",
+]
+
+Array = NDArray[np.float64]
+
+_COURSE = "np.sqrt(progress)"
+_DOUBLINGS = "log2(n_pairs)"
+_BASE_COURSE = "center(log2(n_pairs)) * np.sqrt(progress)"
+
+COORDS = ("family", "base", "source", "n_pairs", "seed", "step")
+"""The coordinates on ``model`` that an ablation needs."""
+
+
+def check_models(models: pd.DataFrame) -> None:
+    """Refuse models that are no ablation.
+
+    Parameters
+    ----------
+    models : DataFrame
+        The coordinates of the models.
+
+    Raises
+    ------
+    ValueBiasError
+        If a coordinate of :data:`COORDS` is missing, ``n_pairs`` is no positive number, ``step`` is
+        negative or missing, there is one family only, or two models are the same checkpoint.
+    """
+    for name in COORDS:
+        if name not in models.columns:
+            raise ValueBiasError(
+                f"the models have no coordinate {name!r}; an ablation needs {', '.join(COORDS)}. "
+                f"Add it with ds.assign_coords({name}=('model', [...]))."
+            )
+    for name, what, least in (("n_pairs", "a positive number", 0.0), ("step", "zero or more", -1)):
+        values = pd.to_numeric(models[name], errors="coerce").to_numpy(dtype=float)
+        wrong = ~(np.isfinite(values) & (values > least))
+        if wrong.any():
+            place = int(wrong.argmax())
+            hint = (
+                " A model that was trained on no pairs has no place on their logarithm: leave it "
+                "out, and give its gap as share_left(base_gap=...)."
+                if name == "n_pairs" and values[place] == 0
+                else " Give it the right value or leave the model out."
+            )
+            raise ValueBiasError(
+                f"model {models.index[place]!r} has {name} = {values[place]:g}; "
+                f"expected {what}.{hint}"
+            )
+    unnamed = [str(m) for m, base in models["base"].items() if not str(base).strip()]
+    if unnamed:
+        raise ValueBiasError(
+            f"model {unnamed[0]!r} has no base ({len(unnamed)} of {len(models)} have none); an "
+            "ablation needs the checkpoint that each model was trained from. Give it with "
+            "ds.assign_coords(base=('model', [...])) or in the models table."
+        )
+    families = sorted(set(models["family"].astype(str)))
+    if len(families) < 2:
+        raise ValueBiasError(
+            f"all models are of the family {families[0]!r}; a gap is between two families, so add "
+            "models of another."
+        )
+    _refuse_copies(models)
+
+
+def _refuse_copies(models: pd.DataFrame) -> None:
+    key = pd.Series(run_labels(models)) + " | " + models["step"].astype(str).to_numpy()
+    again = key.duplicated(keep=False).to_numpy()
+    if again.any():
+        first = int(again.argmax())
+        same = [str(name) for name, k in zip(models.index, key, strict=True) if k == key[first]]
+        raise ValueBiasError(
+            f"models {same[0]!r} and {same[1]!r} are the same checkpoint: base, source, n_pairs, "
+            "seed and step are equal. Leave one out, or correct its coordinates."
+        )
+
+
+def progress_of(models: pd.DataFrame) -> Array:
+    """Give the share of its run that every checkpoint has behind it; 1 is the run's last."""
+    steps = models["step"].astype(float)
+    runs = run_labels(models)
+    last = steps.groupby(runs).transform("max") if runs is not None else steps
+    return np.asarray(np.where(last > 0, steps / last.where(last > 0, 1.0), 1.0))
+
+
+def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
+    """Choose the richest formula of the default kind that the models can tell.
+
+    Parameters
+    ----------
+    models : DataFrame
+        Coordinates with ``progress``.
+    random : bool, default True
+        Whether it may have random effects.
+
+    Returns
+    -------
+    str
+        ``"~ family * source * log2(n_pairs)"`` as far as these vary; with checkpoints all of it
+        times the square root of the share of the run that is done, for most change comes early in
+        a run; by objective where there are several. Where a family has several bases, these have
+        slopes of their own. Of all these the richest that can be told, and if possible one under
+        which models that share something need not be taken as independent.
+
+    Raises
+    ------
+    ValueBiasError
+        If not even ``"~ family"`` can be told.
+    """
+    found, refused = None, None
+    terms = base_terms(models) if random else [""]
+    for formula in _candidates(models):
+        try:
+            design = parse_formula(formula, models)
+        except ValueBiasError as error:
+            refused = error
+            continue
+        for term in terms if "n_pairs" in formula else terms[-1:]:
+            groups = groups_of(split_random(f"~ 1{term}")[1], models, base_of(models))
+            if not make_space(design.matrix, groups).dropped:
+                return formula + term
+        found = found or formula
+    if found:
+        return found
+    raise ValueBiasError("no formula fits the models of the ablation.") from refused
+
+
+def base_terms(models: pd.DataFrame) -> list[str]:
+    """Give random terms of bases, from the richest on; the last is none.
+
+    Bases of a family respond differently to more pairs, so that with a slope a family instead of a
+    slope a base its change would look surer than it is.
+    """
+    if not has_base_slopes(models):
+        return [""]
+    plain = f"({_DOUBLINGS} | base)"
+    if models["progress"].nunique() == 1:
+        return [f" + {plain}", ""]
+    # What pairs do comes with progress, and so does what they do to a base.
+    whole = f"({_COURSE} + {_BASE_COURSE} | base)"
+    return [f" + {whole}", f" + {plain}", ""]
+
+
+def has_base_slopes(models: pd.DataFrame) -> bool:
+    """Whether some family has several bases that were trained with several numbers of pairs."""
+    labels = models.assign(base=models["base"].astype(str), family=models["family"].astype(str))
+    several = labels.groupby(["family", "base"])["n_pairs"].nunique() > 1
+    return bool((several.groupby("family").sum() > 1).any())
+
+
+def base_of(models: pd.DataFrame) -> str | None:
+    """Name the coordinate of bases where some family has several; None where bases are families.
+
+    With one base a family, a gap is one between these bases; how much bases of a family differ is
+    for the prior alone to say, and not asked.
+    """
+    bases = models.assign(base=models["base"].astype(str)).groupby("family")["base"].nunique()
+    return "base" if (bases > 1).any() else None
+
+
+def _candidates(models: pd.DataFrame) -> Iterator[str]:
+    """Give formulas from the richest on."""
+    source, pairs = (models[name].nunique() > 1 for name in ("source", "n_pairs"))
+    cells = []
+    if source and pairs:
+        cells += [f"family * source * {_DOUBLINGS}", f"family * source + family * {_DOUBLINGS}"]
+    if source:
+        cells += ["family * source"]
+    if pairs:
+        cells += [f"family * {_DOUBLINGS}"]
+    objectives = [""]
+    if "objective" in models.columns and models["objective"].nunique() > 1:
+        objectives.insert(0, " + family * objective")
+    for cell in [*cells, "family"]:
+        courses = [cell]
+        if models["progress"].nunique() > 1:
+            # All runs of a base start alike, so that what sources and pairs do comes with progress.
+            whole = f"({cell})" if "+" in cell else cell
+            courses = [f"{whole} * {_COURSE}", f"{cell} + family * {_COURSE}"]
+            courses += [f"{cell} + {_COURSE}", cell]
+        yield from (f"~ {course}{objective}" for objective in objectives for course in courses)
+
+
+def is_ablation(models: pd.DataFrame) -> bool:
+    """Tell whether models were trained to be compared by the pairs they were trained on.
+
+    Parameters
+    ----------
+    models : DataFrame
+        The coordinates of the models.
+
+    Returns
+    -------
+    bool
+        True where they have all of :data:`COORDS`, more than one family, and several numbers of
+        pairs or several sources.
+    """
+    if not set(COORDS) <= set(models.columns) or models["family"].nunique() < 2:
+        return False
+    return bool(models["n_pairs"].nunique() > 1 or models["source"].nunique() > 1)

@@ -1,0 +1,231 @@
+"""A gap between two families that may level off: from some number of pairs on, it stays as it is.
+
+Whether, and where, is unknown. For every source of preferences that was trained on with several
+numbers of pairs, *levels* stand for where the change may stop: at one of these numbers, half-way
+between two, or not in the range at all. Beyond the range the data say nothing and the prior all
+(:func:`.levels.levels_of`): a change stops in the range about as likely as beyond it, and what has
+gone on for long goes on for about as long again.
+
+Only what depends on the family levels off; what the two families have in common is free at every
+number of pairs that both were trained on. Given the variances, which the fit has drawn, leans are
+Gaussian under every level, so that the level's probability and the effects of the columns follow
+exactly. What a straight line gets wrong is in how much runs of a kind differ, so that this variance
+is drawn anew with the level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from valuebias.analysis.ablation.curves import Curves, Levelled, by_pairs, sources_of
+from valuebias.analysis.ablation.lean_model import LeanModel, Leans
+from valuebias.analysis.ablation.lean_rows import (
+    PairRows,
+    average_rows,
+    own_columns,
+    pair_rows,
+    trained_cells,
+)
+from valuebias.analysis.design.formula import ModelDesign
+
+__all__ = ["LeanDraws", "draw_leans"]
+
+Array = NDArray[np.float64]
+
+_WARM_UP = 2
+_FACTORS = 2.0 ** np.arange(-2.5, 1.01, 0.25)
+"""By which the SD of runs is multiplied."""
+
+
+@dataclass(frozen=True)
+class LeanDraws:
+    """Draws of what gaps depend on.
+
+    Every two families have draws of their own, in the order of their names; none where nothing may
+    level off.
+
+    Attributes
+    ----------
+    coefficient : ndarray, shape (pair, draw, column)
+        Effects of the formula's columns on the lean.
+    level : ndarray, shape (pair, draw, source)
+        Number of pairs of preferences from which the gap stays as it is; infinite for never.
+    lean : ndarray, shape (pair, draw, cell)
+        Leans at the end of training, where the cell is of one of the two families.
+    cells : DataFrame
+        Columns ``family``, ``source`` and ``n_pairs``: those that were trained.
+    free : ndarray, shape (free draw, cell)
+        Leans at the end of training where every cell has one of its own.
+    """
+
+    coefficient: Array
+    level: Array
+    lean: Array
+    cells: pd.DataFrame
+    free: Array
+
+    def curves(self, design: ModelDesign, straight: Array, model: Array, category: str) -> Curves:
+        """Give the curves.
+
+        Parameters
+        ----------
+        design : ModelDesign
+            The formula over the models at hand.
+        straight : ndarray, shape (chain, draw, column)
+            The effects that the fit has drawn; they hold where nothing levels off.
+        model : ndarray, shape (chain, draw, model)
+            Leans of the models at hand.
+        category : str
+            Which lean.
+
+        Returns
+        -------
+        Curves
+            Of the framing that these draws are of.
+        """
+        levelled = None
+        if len(self.level):
+            arrays = (self.coefficient, self.level, self.lean)
+            chains = (len(self.level), *straight.shape[:2], -1)
+            levelled = Levelled(*(array.reshape(chains) for array in arrays))
+        return Curves(design, straight, model, category, levelled, self.cells, self.free)
+
+
+def draw_leans(
+    models: Mapping[str, LeanModel],
+    design: ModelDesign,
+    *,
+    levelling: bool,
+    rng: np.random.Generator,
+) -> dict[str, LeanDraws]:
+    """Draw levels and effects of the columns for every two families, and free leans.
+
+    Parameters
+    ----------
+    models : mapping of str to LeanModel
+        By framing: leans of the models of the design.
+    design : ModelDesign
+        The formula over models, which have the coordinates ``family``, ``source``, ``n_pairs`` and
+        ``progress``.
+    levelling : bool
+        Whether the change may stop; it does not where the formula has no number of pairs, or gives
+        each an effect of its own.
+    rng : numpy.random.Generator
+        Random numbers.
+
+    Returns
+    -------
+    dict of str to LeanDraws
+        By framing, as many draws as the model has.
+    """
+    cells = trained_cells(design)
+    own, at_end = own_columns(design, cells), average_rows(design, cells.assign(progress=1.0))[0]
+    pairs = []
+    if levelling and by_pairs(design) == "curve":
+        pairs = [pair_rows(design, two) for two in combinations(sorted(set(cells["family"])), 2)]
+    sources, out = sources_of(design.models), {}
+    for framing, model in models.items():
+        free = _draw_free(model, np.concatenate([design.matrix, own], axis=1), at_end, rng)
+        drawn = [_draw_pair(model, rows, sources, 1 / len(pairs), rng) for rows in pairs]
+        sizes = (design.matrix.shape[1], len(sources), len(cells))
+        coefficient, level, lean = (
+            np.stack([one[k] for one in drawn]) if drawn else np.zeros((0, model.n_draws, size))
+            for k, size in enumerate(sizes)
+        )
+        out[framing] = LeanDraws(coefficient, level, lean, cells, free)
+    return out
+
+
+def _draw_pair(
+    model: LeanModel, rows: PairRows, sources: list[str], share: float, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    """Draw coefficients, levels and leans of cells for two families, from their models alone."""
+    mine = model.of(rows.models)
+    basis = mine.span(np.concatenate([c for some in rows.columns.values() for c in some], axis=1))
+    leans = mine.within(basis, share=share).with_further(rows.n_common)
+    state = _State(leans, rows, basis, rng)
+    # Draws that share the variances follow one another, so that chains stay chains.
+    of_variances = np.arange(model.n_draws) * leans.n_draws // model.n_draws
+    place = np.arange(model.n_draws) - np.searchsorted(of_variances, of_variances)
+    effects, level, lean = [], [], []
+    for sweep in range(_WARM_UP + int(place.max()) + 1):
+        state.draw_levels()
+        if sweep < _WARM_UP:
+            state.draw_factor()
+            continue
+        effects.append(leans.draw(state.columns(), state.factor, rng))
+        level.append(state.level_of(sources))
+        lean.append(np.einsum("scq,sq->sc", state.at_end(), effects[-1]))
+    coefficient = np.stack(effects)[..., : len(model.scales)]
+    return (
+        coefficient[place, of_variances],
+        np.stack(level)[place, of_variances],
+        np.stack(lean)[place, of_variances],
+    )
+
+
+class _State:
+    """Levels and the factor of the runs' SD, a value for every draw of the variances."""
+
+    def __init__(
+        self, leans: Leans, rows: PairRows, basis: Array, rng: np.random.Generator
+    ) -> None:
+        self.leans, self.rows, self.rng = leans, rows, rng
+        self.along = {source: basis.T @ columns for source, columns in rows.columns.items()}
+        self.factor = np.ones(leans.n_draws)
+        last = {source: len(columns) - 1 for source, columns in self.along.items()}
+        self.chosen = {source: np.full(leans.n_draws, k) for source, k in last.items()}
+
+    def columns(self) -> Array:
+        """Columns under the levels as they are; (draw, row, column)."""
+        return np.asarray(sum(one[self.chosen[source]] for source, one in self.along.items()))
+
+    def at_end(self) -> Array:
+        """Rows of cells under the levels as they are; (draw, cell, column)."""
+        at_end = self.rows.at_end.items()
+        return np.asarray(sum(one[self.chosen[source]] for source, one in at_end))
+
+    def draw_levels(self) -> None:
+        """Draw the level on every source in turn, given those on the others."""
+        for source, levels in self.rows.levels.items():
+            one = self.along[source]
+            rest = self.columns() - one[self.chosen[source]]
+            weight = [
+                log_prior + self.leans.log_evidence(rest + one[k], self.factor)
+                for k, log_prior in enumerate(levels.log_prior)
+            ]
+            self.chosen[source] = _choose(np.stack(weight), self.rng)
+
+    def draw_factor(self) -> None:
+        """Draw the factor, given the levels."""
+        weight = self.leans.log_density_of_factors(self.columns(), _FACTORS)
+        self.factor = _FACTORS[_choose(weight, self.rng)]
+
+    def level_of(self, sources: list[str]) -> Array:
+        """Draw the number of pairs from which the gap stays as it is, (draw, source)."""
+        out = np.full((self.leans.n_draws, len(sources)), np.inf)
+        for source, levels in self.rows.levels.items():
+            out[:, sources.index(source)] = levels.draw(self.chosen[source], self.rng)
+        return out
+
+
+def _choose(log_weight: Array, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Choose one of the first side's places for each of the second's."""
+    return np.asarray(np.argmax(log_weight + rng.gumbel(size=log_weight.shape), axis=0))
+
+
+def _draw_free(model: LeanModel, columns: Array, at_end: Array, rng: np.random.Generator) -> Array:
+    """Draw leans of cells of which each has its own, (draw, cell)."""
+    basis = model.span(columns)
+    n_cells, n = at_end.shape
+    leans = model.within(basis).with_further(n_cells)
+    along = np.broadcast_to(basis.T @ columns, (leans.n_draws, basis.shape[1], columns.shape[1]))
+    factor = _FACTORS[_choose(leans.log_density_of_factors(along, _FACTORS), rng)]
+    drawn = leans.draw(along, factor, rng)
+    return np.asarray(drawn[:, :n] @ at_end.T + drawn[:, n:])

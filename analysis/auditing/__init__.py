@@ -1,0 +1,1 @@
+"""What of a dataset would mislead an analysis: layout, bases, confounding, readings."""

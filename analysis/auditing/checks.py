@@ -1,0 +1,393 @@
+"""The checks of a data audit, one function a check, and their table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.auditing.bases import doubtful_bases
+from valuebias.analysis.auditing.reading import reading_notes
+from valuebias.analysis.design.grouping import shared_models
+from valuebias.errors import some
+from valuebias.schema import model_table
+
+__all__ = ["CHECKS", "Data", "Finding"]
+
+_SMALL_CATEGORY = 10  # words; the median of fewer moves by several ranks with any one of them
+_MANY_TIES = 0.5
+_SOME_TIES = 0.1
+_MUCH_MISSING = 0.1
+_EXTREME = 10.0  # robust standard deviations from the median
+
+
+class Finding(NamedTuple):
+    """How bad something is, where it is and what it is."""
+
+    severity: str
+    where: str
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What the checks look at.
+
+    Attributes
+    ----------
+    ds : xarray.Dataset
+        The dataset.
+    score : ndarray, shape (model, prompt, response)
+        Its scores.
+    inside : ndarray of bool, shape (response,)
+        Whether a word is in the lexicon.
+    lexical : ndarray, shape (model, prompt, response inside)
+        The scores of the lexicon's words.
+    """
+
+    ds: xr.Dataset
+    score: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    lexical: NDArray[np.float32]
+
+    def names(self, dim: str) -> list[str]:
+        """Give the names along a dim.
+
+        Parameters
+        ----------
+        dim : str
+            A dim.
+
+        Returns
+        -------
+        list of str
+            Its names.
+        """
+        return [str(name) for name in self.ds[dim].to_numpy().tolist()]
+
+
+def _identical_models(data: Data) -> Iterator[Finding]:
+    for names in _same(data.names("model"), [_fingerprint(model) for model in data.score]):
+        yield Finding(
+            "problem",
+            "model",
+            f"{len(names)} models have the same score in every cell: {some(names)}. They are one "
+            "model counted several times, or a file was copied; keep one.",
+        )
+
+
+def _identical_files(data: Data) -> Iterator[Finding]:
+    try:
+        record = json.loads(data.ds.attrs.get("provenance", "{}"))
+    except (TypeError, ValueError):
+        return  # the contract check says so
+    # The same file may be recorded by several parts; only differing names make two files.
+    files = list(dict.fromkeys(_files(record)))
+    for names in _same([name for name, _ in files], [digest for _, digest in files]):
+        yield Finding(
+            "problem",
+            "source files",
+            f"{len(names)} source files are byte for byte the same: {some(names)}. What they are "
+            "said to hold cannot all be true.",
+        )
+
+
+def _repeated_words(data: Data) -> Iterator[Finding]:
+    words = data.names("response")
+    groups = list(_same(words, [word.strip().casefold() for word in words]))
+    if groups:
+        shown = some([" = ".join(map(repr, group)) for group in groups], quote=False)
+        yield Finding(
+            "warning",
+            "response",
+            f"{len(groups)} words occur more than once but for case and blanks: {shown}. Each "
+            "spelling is ranked as a word of its own.",
+        )
+
+
+def _identical_texts(data: Data) -> Iterator[Finding]:
+    texts = [" ".join(str(text).split()).casefold() for text in data.ds["text"].to_numpy()]
+    for names in _same(data.names("prompt"), texts):
+        yield Finding(
+            "warning",
+            "prompt",
+            f"{len(names)} prompts have the same text: {some(names)}. They count as replicates "
+            "without being any.",
+        )
+
+
+def _identical_prompts(data: Data) -> Iterator[Finding]:
+    prompts = data.names("prompt")
+    everywhere = list(_same(prompts, [_fingerprint(data.score[:, p]) for p in range(len(prompts))]))
+    for names in everywhere:
+        yield Finding(
+            "warning",
+            "prompt",
+            f"{len(names)} prompts have the same scores from every model: {some(names)}. One was "
+            "probably scored in place of another; keep one.",
+        )
+    known = [set(names) for names in everywhere]
+    for model, rows in zip(data.names("model"), data.score, strict=True):
+        for names in _same(prompts, [_fingerprint(row) for row in rows]):
+            # A column without variation is the next check's.
+            varies = np.ptp(np.nan_to_num(rows[prompts.index(names[0])])) > 0
+            if varies and not any(set(names) <= group for group in known):
+                yield Finding(
+                    "warning",
+                    f"model {model!r}",
+                    f"{len(names)} prompts have the same scores: {some(names)}.",
+                )
+
+
+def _constant_columns(data: Data) -> Iterator[Finding]:
+    lowest = np.fmin.reduce(data.lexical, axis=-1)
+    constant = lowest == np.fmax.reduce(data.lexical, axis=-1)
+    for m, model in enumerate(data.names("model")):
+        names = [name for name, flat in zip(data.names("prompt"), constant[m], strict=True) if flat]
+        if names:
+            yield Finding(
+                "problem" if len(names) == constant.shape[1] else "warning",
+                f"model {model!r}",
+                f"All words have the same score under {len(names)} of {constant.shape[1]} prompts: "
+                f"{some(names)}. Every rank there is the middle one and says nothing.",
+            )
+
+
+def _missing_cells(data: Data) -> Iterator[Finding]:
+    missing = np.isnan(data.score)
+    if not missing.any():
+        return
+    share = float(missing.mean())
+    yield Finding(
+        "warning" if share > _MUCH_MISSING else "note",
+        "dataset",
+        f"{int(missing.sum()):,} of {missing.size:,} cells ({share:.1%}) have no score.",
+    )
+    for axis, dim in enumerate(("model", "prompt", "response")):
+        shares = missing.mean(axis=tuple(other for other in range(3) if other != axis))
+        names = data.names(dim)
+        gone = [name for name, value in zip(names, shares, strict=True) if value == 1]
+        if gone:
+            yield Finding(
+                "problem" if dim == "model" else "warning",
+                dim,
+                f"{len(gone)} of {len(names)} have no score at all: {some(gone)}. Leave them out.",
+            )
+        partly = np.flatnonzero((shares > 0) & (shares < 1))
+        if partly.size and shares[partly].max() > 2 * share:
+            worst = partly[np.argsort(-shares[partly], kind="stable")]
+            shown = [f"{names[i]!r} {shares[i]:.1%}" for i in worst]
+            yield Finding(
+                "warning" if shares[worst[0]] > _MUCH_MISSING else "note",
+                dim,
+                f"{partly.size} of {len(names)} have missing cells, most of them "
+                f"{some(shown, quote=False)}.",
+            )
+
+
+def _outside_lexicon(data: Data) -> Iterator[Finding]:
+    if not data.ds.sizes["category"]:
+        yield Finding(
+            "problem", "category", "The dataset has no categories, so there is nothing to compare."
+        )
+        return
+    outside = [w for w, kept in zip(data.names("response"), data.inside, strict=True) if not kept]
+    if outside:
+        yield Finding(
+            "note",
+            "response",
+            f"{len(outside)} of {data.inside.size} words are in no category and left out of every "
+            f"analysis: {some(outside)}.",
+        )
+
+
+def _several_categories(data: Data) -> Iterator[Finding]:
+    memberships = data.ds["membership"].transpose("response", "category").to_numpy().sum(axis=1)
+    words = data.names("response")
+    several = [word for word, n in zip(words, memberships, strict=True) if n > 1]
+    if several:
+        yield Finding(
+            "note",
+            "response",
+            f"{len(several)} words are in more than one category and count in each: "
+            f"{some(several)}.",
+        )
+
+
+def _small_categories(data: Data) -> Iterator[Finding]:
+    sizes = data.ds["membership"].sum("response").to_numpy().tolist()
+    for name, size in zip(data.names("category"), sizes, strict=True):
+        if size < _SMALL_CATEGORY:
+            yield Finding(
+                "warning",
+                f"category {name!r}",
+                f"It has {size} word{'s' * (size != 1)}; with fewer than {_SMALL_CATEGORY}, any "
+                "one word moves its median rank and its mean by much.",
+            )
+
+
+def _ties(data: Data) -> Iterator[Finding]:
+    ordered = np.sort(data.lexical, axis=-1)
+    same = ordered[..., 1:] == ordered[..., :-1]
+    tied = np.zeros(ordered.shape, dtype=bool)
+    tied[..., 1:] |= same
+    tied[..., :-1] |= same
+    scored = np.maximum((~np.isnan(ordered)).sum(axis=(1, 2)), 1)
+    shares = tied.sum(axis=(1, 2)) / scored
+    for model, share in zip(data.names("model"), shares, strict=True):
+        if share > _SOME_TIES:
+            yield Finding(
+                "warning" if share > _MANY_TIES else "note",
+                f"model {model!r}",
+                f"{share:.0%} of its scores equal that of another word under the same prompt. "
+                "Scores computed in 16 bits are that coarse; tied words share a rank.",
+            )
+
+
+def _extreme_scores(data: Data) -> Iterator[Finding]:
+    middle = _row_median(data.lexical)
+    distance = np.abs(data.lexical - middle)
+    spread = 1.4826 * _row_median(distance)
+    extreme = (distance > _EXTREME * spread) & (spread > 0)
+    for m, model in enumerate(data.names("model")):
+        if not extreme[m].any():
+            continue
+        ratio = np.divide(distance[m], spread[m], out=np.zeros_like(distance[m]), where=extreme[m])
+        prompt, word = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
+        words = np.asarray(data.names("response"), dtype=object)
+        kept = words[data.inside] if data.inside.any() else words
+        yield Finding(
+            "note",
+            f"model {model!r}",
+            f"{int(extreme[m].sum())} scores lie over {_EXTREME:.0f} robust standard deviations "
+            f"from the median of their prompt, the farthest {kept[word]!r} under "
+            f"{data.names('prompt')[prompt]!r} ({ratio[prompt, word]:.1f}). Ranks and normal "
+            "scores bear this, z scores do not.",
+        )
+
+
+def _families(data: Data) -> Iterator[Finding]:
+    family = [str(name) for name in data.ds["family"].to_numpy()]
+    names = sorted(set(family))
+    if len(names) < 2:
+        yield Finding(
+            "problem",
+            "family",
+            f"All models are of the family {names[0]!r}; there is none to compare it with.",
+        )
+        return
+    alone = [name for name in names if family.count(name) == 1]
+    if alone:
+        yield Finding(
+            "warning",
+            "family",
+            f"One model only in {some(alone)}: how models of the family differ is taken from the "
+            "other families, and what is said of it rests on that model.",
+        )
+
+
+def _bases(data: Data) -> Iterator[Finding]:
+    if not _is_simulated(data.ds.attrs.get("provenance", "")):
+        yield from (Finding(*found) for found in doubtful_bases(model_table(data.ds)))
+
+
+def _reading(data: Data) -> Iterator[Finding]:
+    for note in reading_notes(model_table(data.ds)):
+        severity = "warning" if note.headline else "note"
+        yield Finding(severity, "model", f"{note.text[0].upper()}{note.text[1:]}")
+
+
+def _shared_models(data: Data) -> Iterator[Finding]:
+    if not {"numerator", "denominator"} <= set(data.ds.coords):
+        return
+    said = shared_models(data.names("numerator"), data.names("denominator"))
+    if said:
+        yield Finding(
+            "warning",
+            "model",
+            f"{said[0].upper()}{said[1:]}: they are not independent observations. The hierarchical "
+            "model allows for it where every numerator is paired with every denominator; the "
+            "classical analysis never does.",
+        )
+
+
+def _framings(data: Data) -> Iterator[Finding]:
+    framing = [str(value) for value in data.ds["framing"].to_numpy()]
+    counts = {level: framing.count(level) for level in sorted(set(framing))}
+    if len(counts) < 2:
+        yield Finding(
+            "warning",
+            "prompt",
+            f"All prompts are {framing[0]}: a model that favours some words whatever the question "
+            "cannot be told from one that values them.",
+        )
+    elif len(set(counts.values())) > 1:
+        shown = " and ".join(f"{n} {level}" for level, n in counts.items())
+        yield Finding("note", "prompt", f"There are {shown} prompts.")
+
+
+CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
+    "identical models": _identical_models,
+    "identical files": _identical_files,
+    "repeated words": _repeated_words,
+    "identical texts": _identical_texts,
+    "identical prompts": _identical_prompts,
+    "constant columns": _constant_columns,
+    "missing cells": _missing_cells,
+    "outside the lexicon": _outside_lexicon,
+    "several categories": _several_categories,
+    "small categories": _small_categories,
+    "ties": _ties,
+    "extreme scores": _extreme_scores,
+    "families": _families,
+    "bases": _bases,
+    "reading": _reading,
+    "shared models": _shared_models,
+    "framings": _framings,
+}
+"""What the checks are called, and what makes them; in the order they are made."""
+
+
+def _fingerprint(values: NDArray[np.float32]) -> bytes:
+    """Give bytes that are equal for equal scores, missing ones and signed zeros included."""
+    return np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0)).tobytes()
+
+
+def _same(names: Sequence[str], keys: Sequence[Hashable]) -> Iterator[list[str]]:
+    """Give the groups of names that share a key."""
+    groups: dict[Hashable, list[str]] = {}
+    for name, key in zip(names, keys, strict=True):
+        groups.setdefault(key, []).append(name)
+    return (group for group in groups.values() if len(group) > 1)
+
+
+def _files(record: Any) -> Iterator[tuple[str, str]]:
+    """Give the name and SHA-256 of every source file in a provenance record, parts included."""
+    if not isinstance(record, dict):
+        return
+    for entry in record.get("files", []):
+        if isinstance(entry, dict) and {"name", "sha256"} <= entry.keys():
+            yield str(entry["name"]), str(entry["sha256"])
+    for part in record.get("parts", []):
+        yield from _files(part)
+
+
+def _is_simulated(provenance: str) -> bool:
+    try:
+        return bool(json.loads(provenance).get("simulated"))
+    except (TypeError, ValueError, AttributeError):
+        return False
+
+
+def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take the median along the last axis over what is there, 0 where nothing is."""
+    gone = np.isnan(values)
+    if not gone.any():
+        return np.asarray(np.median(values, axis=-1, keepdims=True))
+    filled = np.where(gone.all(axis=-1, keepdims=True), np.float32(0), values)
+    return np.asarray(np.nanmedian(filled, axis=-1, keepdims=True))

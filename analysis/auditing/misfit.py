@@ -1,0 +1,375 @@
+"""What the data hold that a fit does not know of: models alike, families unequal, words confounded.
+
+A fit takes models (or their bases) of a kind as independent, equally variable, and words as alike
+but for their categories. Where that is visibly wrong its intervals are, and a note says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from valuebias.analysis.auditing.confounding import (
+    Estimate,
+    Imbalance,
+    largest_slope,
+    word_imbalances,
+)
+from valuebias.analysis.auditing.likeness import (
+    Likeness,
+    Units,
+    closest,
+    find_alike,
+    make_units,
+    off_axes,
+    singly,
+)
+from valuebias.analysis.auditing.spreads import Unequal, spread_ratios, unequal_kinds
+from valuebias.analysis.design.crossing import Crossing
+from valuebias.analysis.design.grouping import SIDES, known_bases, run_labels
+from valuebias.analysis.estimands.contrasts import category_contrasts, framing_contrasts
+from valuebias.analysis.notes import Note
+
+__all__ = ["STATISTICS", "Structure", "make_structure", "structure_notes"]
+
+Array = NDArray[np.float64]
+
+STATISTICS = {
+    "closest models": "largest residual correlation of two models (or bases) of a family in words",
+    "unequal words": "largest ratio of two families' SDs over models (or bases), of words",
+    "unequal leans": "the same of leans",
+    "word covariate": "largest slope of the estimate on a number of the words, such as length",
+}
+"""What :meth:`Structure.statistics` gives, and what each is."""
+
+# Words below which nothing is said of how alike models are.
+_LEAST_WORDS = 8
+# Share of its standard error by which the estimate must be too sure before the headline says so.
+_WIDER = 1.1
+_GAP_LEVEL = 0.05
+_SLOPE_LEVEL = 0.05
+# Standard errors by which adjusting for a covariate must move the estimate.
+_MOVED = 0.2
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What of a crossing the checks look at, whatever outcome fills it.
+
+    Attributes
+    ----------
+    crossing : Crossing
+    kinds : ndarray of int, shape (model,)
+        The same number for models whose factors in the formula have the same levels.
+    names : tuple of str
+        Of the kinds.
+    labels : tuple of str
+        The unit that every model is of: models of a kind that share something in the fit are one.
+    what : {"models", "bases", "groups"}
+        What the units are.
+    apart : bool
+        Whether models of a kind are taken as independent at all, and so may be compared.
+    spread : bool
+        Whether the fit has a spread for every family.
+    row : ndarray, shape (column,)
+        The combination of design columns that the headline is about.
+    on_axes : ndarray, shape (axis,)
+        The contrast of categories that it is about.
+    sign : ndarray, shape (framing,)
+    numbers : DataFrame, shape (word, covariate)
+        Numbers of the words that the fit does not adjust for.
+    """
+
+    crossing: Crossing
+    kinds: NDArray[np.intp]
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    what: str
+    apart: bool
+    spread: bool
+    row: Array
+    on_axes: Array
+    sign: Array
+    numbers: pd.DataFrame
+
+    def means(self, y: Array) -> Array:
+        """Means over the observed prompts of a cube (model, prompt, word); (framing, model, word).
+
+        NaN where a model has no score of a word under a framing.
+        """
+        crossing = self.crossing
+        groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
+        if crossing.complete:
+            return np.stack([y[:, group].mean(axis=1) for group in groups])
+        counts = np.stack([crossing.observed[:, group].sum(axis=1) for group in groups])
+        sums = np.stack([y[:, group].sum(axis=1) for group in groups])
+        out = np.full_like(sums, np.nan)
+        return np.asarray(np.divide(sums, counts, out=out, where=counts > 0))
+
+    def units(self, means: Array) -> Units:
+        """Make units of what the fit takes as independent."""
+        profiles = off_axes(means, self.crossing.word_basis)
+        return make_units(
+            profiles,
+            self.crossing.design.matrix,
+            self.kinds,
+            self.labels,
+            n_axes=self.crossing.word_basis.shape[1],
+        )
+
+    def tells(self, means: Array) -> bool:
+        """Whether enough words are known of every model under every framing to compare models."""
+        return int(np.isfinite(means).all(axis=(0, 1)).sum()) >= _LEAST_WORDS
+
+    def leans(self, means: Array) -> Array:
+        """Signed leans of the models by the headline's contrast."""
+        contrast = self.crossing.word_basis @ self.on_axes
+        return np.asarray(self.sign @ (np.nan_to_num(means) @ contrast))
+
+    def estimate(self, means: Array) -> Estimate:
+        """Give what every unit makes of the words, signed, and its weight in the headline."""
+        signed = np.tensordot(self.sign, means, 1)
+        names = np.array(self.labels)
+        first = np.array([np.argmax(names == name) for name in dict.fromkeys(self.labels)])
+        share = (names[first, None] == names) / (names[first, None] == names).sum(axis=1)[:, None]
+        rows = share @ self.crossing.design.matrix
+        return Estimate(share @ signed, np.linalg.pinv(rows).T @ self.row, self.kinds[first])
+
+    def statistics(self, y: Array) -> dict[str, float]:
+        """Give the statistics by name; NaN where the layout has none."""
+        means = self.means(y)
+        out = dict.fromkeys(STATISTICS, np.nan)
+        if not self.tells(means):
+            return out
+        if self.apart:
+            units = self.units(means)
+            out["closest models"] = closest(units)
+            ratios = spread_ratios(singly(units), self.leans(means))
+            out |= {f"unequal {of}": ratio for of, ratio in ratios.items()}
+        out["word covariate"] = largest_slope(
+            self.numbers, self.crossing.word_basis, self.estimate(means)
+        )
+        return out
+
+
+def make_structure(
+    crossing: Crossing, contrast: tuple[str, str] | None, numbers: pd.DataFrame
+) -> Structure:
+    """Say what a fit of a crossing takes as independent, and what its headline compares.
+
+    Parameters
+    ----------
+    crossing : Crossing
+        What was fitted.
+    contrast : pair of str, optional
+        The two categories compared.
+    numbers : DataFrame, shape (word, covariate)
+        Numbers that describe the words.
+    """
+    design = crossing.design
+    factors = [factor for factor in design.variables if factor.categorical]
+    codes = [factor.code(design.models) for factor in factors]
+    table = np.concatenate([np.zeros((len(design.models), 1)), *codes], axis=1)
+    _, first, kinds = np.unique(table.round(9), axis=0, return_index=True, return_inverse=True)
+    levels = [design.models[_column(factor.expression)].astype(str) for factor in factors]
+    names = tuple(", ".join(level.iloc[i] for level in levels) for i in first)
+    labels, what = _independent(crossing, kinds.ravel())
+    weights = next(iter(category_contrasts(crossing.categories, contrast).values()))
+    return Structure(
+        crossing=crossing,
+        kinds=kinds.ravel(),
+        names=names,
+        labels=labels,
+        what=what,
+        apart=_may_be_compared(crossing),
+        spread=bool(crossing.space.kinds),
+        row=_headline_row(crossing),
+        on_axes=crossing.contrast_weights(weights),
+        sign=next(iter(framing_contrasts(crossing.framings).values())),
+        numbers=numbers.drop(columns=_adjusted(crossing, numbers)),
+    )
+
+
+def structure_notes(
+    structure: Structure, estimate_sd: float, rng: np.random.Generator
+) -> list[Note]:
+    """Say where models are alike, families unequal or words confounded, and the fit has not heard.
+
+    Parameters
+    ----------
+    structure : Structure
+        What the fit takes as independent.
+    estimate_sd : float
+        Posterior SD of the headline's estimate.
+    rng : Generator
+        For what independent models would show.
+    """
+    means = structure.means(structure.crossing.y)
+    notes: list[Note] = []
+    if not structure.tells(means):
+        return notes
+    if structure.apart:
+        units = structure.units(means)
+        found = find_alike(units, rng)
+        weights = structure.estimate(means).weights
+        if found.groups:
+            notes.append(_alike_note(structure, found, found.widening(weights)))
+        unequal = unequal_kinds(found, structure.leans(means), weights)
+        if unequal is not None and not structure.spread:
+            notes.append(_unequal_note(structure, unequal))
+    imbalances = word_imbalances(
+        structure.numbers,
+        structure.crossing.word_basis,
+        structure.on_axes,
+        structure.estimate(means),
+    )
+    level = _SLOPE_LEVEL / max(len(imbalances), 1)
+    confounded = [
+        one
+        for one in imbalances
+        if one.gap_p < _GAP_LEVEL and one.slope_p < level and abs(one.shift) > _MOVED * estimate_sd
+    ]
+    if confounded:
+        notes.append(_confounded_note(structure, confounded, estimate_sd))
+    return notes
+
+
+def estimate_sd(structure: Structure, coefficient: Array) -> float:
+    """Posterior SD of the headline's estimate; ``coefficient`` (draw, column, framing, axis)."""
+    draws = coefficient @ structure.on_axes @ structure.sign @ structure.row
+    return float(draws.std())
+
+
+def _column(expression: str) -> str:
+    """Name the coordinate that a categorical factor is of."""
+    return expression[2:-1] if expression.startswith("C(") else expression
+
+
+def _headline_row(crossing: Crossing) -> Array:
+    """Weigh the design's columns as the first contrast of a fit does."""
+    design = crossing.design
+    factors = sorted(
+        (factor for factor in design.variables if factor.categorical),
+        key=lambda factor: factor.expression != "family",
+    )
+    if not factors:
+        return np.asarray(design.matrix.mean(axis=0))
+    first, second = factors[0].levels[:2]
+    return design.average_row(factors[0], first) - design.average_row(factors[0], second)
+
+
+def _independent(crossing: Crossing, kinds: NDArray[np.intp]) -> tuple[tuple[str, ...], str]:
+    """Name the unit of every model, and say what the units are."""
+    names = [str(name) for name in crossing.models]
+    groups = [group for group in crossing.space.groups if ":" not in group.name]
+    if not groups:
+        return tuple(names), "models"
+    same = kinds[:, None] == kinds
+    shared = np.any([group.labels[:, None] == group.labels for group in groups], axis=0) & same
+    _, units = connected_components(shared)
+    if [group.name for group in groups] == ["base"]:
+        return tuple(groups[0].labels[np.argmax(units == unit)] for unit in units), "bases"
+    return tuple(names[np.argmax(units == unit)] for unit in units), "groups"
+
+
+def _may_be_compared(crossing: Crossing) -> bool:
+    """Tell models from pairs of them and from checkpoints, whose likeness has a known reason."""
+    models = crossing.design.models
+    related = set(SIDES) <= set(models.columns) or run_labels(models) is not None
+    return not related and not crossing.space.dropped
+
+
+def _adjusted(crossing: Crossing, numbers: pd.DataFrame) -> list[str]:
+    """Name the numbers of the words that the fit adjusts for in some form."""
+    terms = " ".join(crossing.covariate_names)
+    names = map(str, numbers.columns)
+    return [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", terms)]
+
+
+def _names(structure: Structure, units: Units, members: tuple[int, ...], limit: int = 5) -> str:
+    own = [structure.labels[units.members[i][0]] for i in members]
+    shown = own[:limit] + ([f"{len(own) - limit} more"] if len(own) > limit else [])
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _alike_note(structure: Structure, found: Likeness, widening: float) -> Note:
+    one = "one base" if structure.what == "models" else "one"
+    parts = [
+        f"{structure.what} {_names(structure, found.units, group.members)} look like {one} "
+        f"(residual correlation {group.correlation:.2f}; at most {group.expected:.2f} expected of "
+        f"independent {structure.what})"
+        for group in found.groups
+    ]
+    known = structure.what == "models" and _said_by_base(structure, found)
+    advice = (
+        "Their 'base' says so; take out base=None, and the fit allows for it."
+        if known
+        else _ADVICE[structure.what]
+    )
+    text = f"{'; '.join(parts)}. They do not count for as many. {advice}"
+    # What a fit without bases speaks of, its headline says already.
+    if known or widening <= _WIDER:
+        return Note("models alike", text)
+    return Note("models alike", text, _alike_headline(structure, found), first=True)
+
+
+_ADVICE = {
+    "models": "Give those that stand on one the same 'base', or name what else they share, as "
+    "(1 | recipe) does.",
+    "bases": "If they are versions of one, give their models one 'base'.",
+    "groups": "Name what they share in the formula, as (1 | recipe) does.",
+}
+
+
+def _said_by_base(structure: Structure, found: Likeness) -> bool:
+    bases = known_bases(structure.crossing.design.models)
+    groups = [{bases[i] for i in group.members} for group in found.groups] if bases else [{"", "?"}]
+    return all(len(names) == 1 for names in groups)
+
+
+def _alike_headline(structure: Structure, found: Likeness) -> str:
+    members = [group.members for group in found.groups]
+    if len(members) == 1 and len(members[0]) <= _MOST_NAMED:
+        who = f"The {structure.what} {_names(structure, found.units, members[0])}"
+    else:
+        n, of = sum(map(len, members)), len(found.units.members)
+        who = f"Of the {of} {structure.what}, {n} (named in the notes)"
+    return f"{who} are too alike to count as independent, so that the interval is too narrow."
+
+
+def _unequal_note(structure: Structure, found: Unequal) -> Note:
+    more, less = structure.names[found.more], structure.names[found.less]
+    text = (
+        f"{structure.what} of {more} differ from one another {found.ratio:.1f} times as much as "
+        f"those of {less} in their {found.of} (at most {found.expected:.1f} times expected of "
+        "families with one spread), and the fit takes the spread of both as one. Either the "
+        f"families differ in spread, which spread=True allows for, or the {structure.what} of "
+        f"{less} share something, such as a base."
+    )
+    said = (
+        f"The {structure.what} of {more} differ among themselves more than those of {less}, so "
+        "that the interval is too narrow."
+    )
+    return Note("families unequal", text, said if found.widening > _WIDER else "")
+
+
+def _confounded_note(structure: Structure, found: list[Imbalance], estimate_sd: float) -> Note:
+    worst = max(found, key=lambda one: abs(one.shift))
+    listed = ", ".join(f"{one.name} (by {one.gap:+.2f} SD)" for one in found)
+    text = (
+        f"The categories compared differ in their words' {listed}, on which the estimate depends: "
+        f"adjusting for {worst.name} would move it by {worst.shift:+.2f}, that is "
+        f"{abs(worst.shift) / estimate_sd:.1f} times its standard error. Fit with "
+        f"words='~ {' + '.join(one.term for one in found)}' to adjust."
+    ).replace("-", "−")
+    said = (
+        f"The categories' words differ in {worst.name} as well, and adjusting for it would move "
+        f"the estimate by {worst.shift:+.2f}."
+    ).replace("-", "−")
+    return Note("words confounded", text, said)

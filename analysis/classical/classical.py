@@ -1,0 +1,397 @@
+"""The paper's own analysis, to the digit: median ranks, mixed model, ANOVA and tests.
+
+Its mixed model gives every model a random intercept only, so that the 54 paraphrases of a question
+count as independent replicates of its answer. The same model with random slopes, in which they do
+not, stands beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+
+from valuebias.analysis.classical.frames import as_records, as_text, from_rows
+from valuebias.analysis.classical.leans import COLUMNS, leans
+from valuebias.analysis.classical.medians import MedianRanks, median_ranks
+from valuebias.analysis.classical.mixed import INTERCEPT, SLOPES, MixedFit, fit_mixed
+from valuebias.analysis.classical.permutation import bases_of, family_permutations
+from valuebias.analysis.classical.welch import permutation_tests, welch_tests
+from valuebias.errors import ValueBiasError
+from valuebias.schema import validate
+
+__all__ = ["Classical", "classical"]
+
+_FIT_COLUMNS = ["Value", "Std.Error", "DF", "t-value", "p-value"]
+
+
+@dataclass(frozen=True, eq=False)
+class Classical:
+    """The paper's analysis of a dataset.
+
+    Made by `classical`. Every number is in ranks, 1 = the highest reward; only `contrasts` is
+    turned round so that more means valued more.
+
+    Attributes
+    ----------
+    medians : pandas.DataFrame
+        The unit of analysis: ``model``, ``family``, ``category``, ``prompt``, ``framing``, ``rank``
+        (the median rank of the category's words for that model and prompt).
+    table : pandas.DataFrame
+        Average median rank by ``framing``, ``category`` and ``family``.
+    framing : pandas.DataFrame
+        ``n``, ``mean`` and ``sd`` of the medians by ``framing``.
+    mixed : pandas.DataFrame
+        Fixed effects of the paper's mixed model (random intercept by model), one row a term,
+        columns as nlme's. Without rows where it could not be estimated; `messages` then says why.
+    mixed_slopes : pandas.DataFrame
+        The same with random category × framing effects of each model; ``DF(models)`` and
+        ``p-value(models)`` take the models as the replicates.
+    sd : pandas.DataFrame
+        Standard deviations of both models: ``spec``, ``group``, ``term``, ``sd``.
+    fits : pandas.DataFrame
+        One row a mixed model: ``spec``, ``logLik`` (restricted), ``n``, ``models``, ``singular``.
+    anova : pandas.DataFrame
+        Type-II ANOVA of the medians by ordinary least squares (the paper's Figure 2), one row a
+        term: ``Sum Sq``, ``Df``, ``F value``, ``Pr(>F)``.
+    anova_mixed : pandas.DataFrame
+        Type-II Wald χ² of both mixed models: ``spec``, ``term``, ``Chisq``, ``Df``, ``Pr(>Chisq)``.
+    permutation, welch : pandas.DataFrame
+        Two families compared in each category × framing; see the module ``welch``. Of the
+        paper's permutation tests ``p.perm`` is the paper's own p, which may be 0; ``p.plus1`` is
+        the one to read and ``p.bonferroni`` corrects it.
+    family_permutation : pandas.DataFrame
+        The difference in lean of every two families, tested by permuting their labels over the
+        models and, where models share them, over the bases; see the module ``permutation``.
+        Not the paper's: its shuffles take median ranks of one model for independent.
+    messages : tuple of str
+        What could not be estimated, and why; singular fits; missing medians.
+    n_permutations, seed : int
+        As used.
+    ranks : MedianRanks
+        The medians as an array.
+
+    Examples
+    --------
+    >>> from valuebias import simulate
+    >>> ds = simulate(n_models={"Gemma": 3, "Llama": 4}, n_prompts=12, n_words=60, seed=1)
+    >>> result = classical(ds, n_permutations=99)
+    >>> result.fits["spec"].tolist()
+    ['random intercept', 'random slopes']
+    >>> result.contrasts().loc[0, ["estimand", "name", "framing", "category"]].tolist()
+    ['family difference', 'Gemma − Llama', 'signed', 'agency − communion']
+    """
+
+    medians: pd.DataFrame
+    table: pd.DataFrame
+    framing: pd.DataFrame
+    mixed: pd.DataFrame
+    mixed_slopes: pd.DataFrame
+    sd: pd.DataFrame
+    fits: pd.DataFrame
+    anova: pd.DataFrame
+    anova_mixed: pd.DataFrame
+    permutation: pd.DataFrame
+    welch: pd.DataFrame
+    family_permutation: pd.DataFrame
+    messages: tuple[str, ...]
+    n_permutations: int
+    seed: int
+    ranks: MedianRanks
+    _fits: tuple[MixedFit, ...]
+
+    def contrasts(self, *, prob: float = 0.9) -> pd.DataFrame:
+        """Restate both mixed models as leans of the families and differences between them.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability that the intervals cover.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``spec``, ``estimand``, ``name``, ``framing``, ``category``, ``estimate``
+            (ranks, positive towards the first category), ``se``, ``df``, ``t``, ``p``, ``lower``,
+            ``upper``. Without rows where no mixed model could be estimated.
+
+        Raises
+        ------
+        ValueBiasError
+            If `prob` is not between 0 and 1.
+        """
+        if not 0 < prob < 1:
+            raise ValueBiasError(f"prob={prob!r}; expected a probability between 0 and 1.")
+        made = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
+        return pd.concat(made, ignore_index=True) if made else from_rows([], columns=COLUMNS)
+
+    def headline(self) -> dict[str, Any]:
+        """Say what the paper's specification finds, and what random slopes make of it.
+
+        Returns
+        -------
+        dict
+            ``text``: a sentence or two; ``row``: the first row of `contrasts` as a dict, or None.
+        """
+        frame = self.contrasts()
+        if frame.empty:
+            return {"text": "No mixed model could be estimated; see the messages.", "row": None}
+        first = frame.drop_duplicates("spec")
+        text = " ".join(_sentence(row, self.ranks) for _, row in first.iterrows())
+        return {"text": text, "row": frame.iloc[0].to_dict()}
+
+    def summary(self) -> str:
+        """Write the analysis out as text, in the order of the paper.
+
+        Returns
+        -------
+        str
+            Several tables; print it.
+        """
+        sections = {
+            "Average median rank (1 = highest reward)": self.table,
+            "Median ranks by framing": self.framing,
+            "Mixed model, random intercept by model (the paper's)": self.mixed,
+            "Mixed model, random category × framing effects by model": self.mixed_slopes,
+            "Standard deviations": self.sd,
+            "Type-II ANOVA (least squares)": self.anova,
+            "Type-II Wald tests of the mixed models": self.anova_mixed,
+            f"Permutation tests of Welch's t ({self.n_permutations} shuffles, seed {self.seed})":
+                self._shuffles(),
+            "Welch's t": self.welch,
+            "Family labels permuted over models, and over bases where models share them: "
+            "difference in mean lean (ranks)": self.family_permutation,
+        }  # fmt: skip
+        parts = [self.headline()["text"], *self.messages]
+        parts += [f"{title}\n{as_text(frame)}" for title, frame in sections.items()]
+        return "\n\n".join(parts) + "\n"
+
+    def _shuffles(self) -> pd.DataFrame:
+        """Show the paper's p as a count, for no p is 0 because none of the shuffles was as far."""
+        n = self.n_permutations
+        shares = self.permutation["p.perm"].tolist()
+        counts = ["" if np.isnan(p) else f"{round(p * n)}/{n}" for p in shares]
+        shown = self.permutation.assign(**{"p.perm": pd.Series(counts, dtype=object)})
+        return shown.rename(columns={"p.perm": "as large"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as plain lists and dicts, ready for JSON.
+
+        Returns
+        -------
+        dict
+            One entry an attribute, tables as lists of rows; what does not exist is None.
+        """
+        names = ["table", "framing", "mixed", "mixed_slopes", "sd", "fits", "anova", "anova_mixed",
+                 "permutation", "welch", "family_permutation", "medians"]  # fmt: skip
+        made: dict[str, Any] = {name: as_records(getattr(self, name)) for name in names}
+        made["contrasts"] = as_records(self.contrasts())
+        made["messages"] = list(self.messages)
+        made["n_permutations"], made["seed"] = self.n_permutations, self.seed
+        return made
+
+
+def classical(
+    dataset: xr.Dataset,
+    *,
+    contrast: tuple[str, str] | None = None,
+    n_permutations: int = 9999,
+    seed: int = 0,
+    progress: bool = False,
+) -> Classical:
+    """Analyse a dataset as Christian et al. (2026) did.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Scores that follow the contract (`valuebias.schema`). With models of one family, as pairs
+        of two families are, the family's own lean is analysed and nothing compared.
+    contrast : tuple of two str, optional
+        Two categories to restrict the analysis to, the first as the reference; by default all.
+        Ranks are taken over the whole lexicon either way.
+    n_permutations : int, default 9999
+        Shuffles of each permutation test; of labels of models or bases only where there are more
+        than 20,000 ways to give them, which are otherwise gone through one by one.
+    seed : int, default 0
+        Seed of the shuffles.
+    progress : bool, default False
+        Show a progress bar over the permutation tests.
+
+    Returns
+    -------
+    Classical
+        Its tables, and messages about what could not be estimated.
+
+    Raises
+    ------
+    ValueBiasError
+        If the dataset breaks the contract, has fewer than two categories, `contrast`
+        does not name two of its categories, or `n_permutations` or `seed` is out of range.
+
+    Notes
+    -----
+    Source: Christian et al. 2026 (arXiv 2601.20838): ranks, medians, mixed model and permutation
+    tests with Bonferroni correction of Figure 1; type-II ANOVA and Welch tests with a false
+    discovery rate of Figure 2. Families and framings are in treatment coding, the first family in
+    alphabetical order, the first category and positive prompts being the reference.
+
+    What cannot be estimated (a mixed model with one model a family, say) comes back as a table
+    without rows and a message; the rest is still answered.
+
+    Examples
+    --------
+    >>> from valuebias import simulate
+    >>> ds = simulate(n_models={"Gemma": 3, "Llama": 4}, n_prompts=12, n_words=60, seed=1)
+    >>> result = classical(ds, n_permutations=99)
+    >>> len(result.medians)
+    168
+    >>> result.mixed.index[-1]
+    'family[Llama]:category[communion]:framing[negative]'
+    """
+    validate(dataset, min_categories=2)
+    _check_numbers(n_permutations, seed)
+    medians = median_ranks(dataset, contrast=contrast)
+    fits, messages = _mixed_models(medians)
+    anova, excuse = _type_two(medians.frame())
+    by_spec = {fit.spec: fit for fit in fits}
+    empty = pd.DataFrame(columns=pd.Index(_FIT_COLUMNS, dtype=object))
+    labels, unpermuted = family_permutations(
+        medians, bases_of(dataset), n_permutations=n_permutations, seed=seed
+    )
+    return Classical(
+        medians=medians.frame(),
+        table=medians.table(),
+        framing=medians.framing_summary(),
+        mixed=by_spec[INTERCEPT].table if INTERCEPT in by_spec else empty,
+        mixed_slopes=by_spec[SLOPES].table if SLOPES in by_spec else empty,
+        sd=_stacked([fit.sd for fit in fits], ["spec", "group", "term", "sd"]),
+        fits=_fit_frame(fits, medians),
+        anova=anova,
+        anova_mixed=_stacked(
+            [fit.wald() for fit in fits], ["spec", "term", "Chisq", "Df", "Pr(>Chisq)"]
+        ),
+        permutation=permutation_tests(
+            medians, n_permutations=n_permutations, seed=seed, progress=progress
+        ),
+        welch=welch_tests(medians),
+        family_permutation=labels,
+        messages=(*_remarks(medians), *messages, *excuse, *unpermuted),
+        n_permutations=n_permutations,
+        seed=seed,
+        ranks=medians,
+        _fits=fits,
+    )
+
+
+def _check_numbers(n_permutations: int, seed: int) -> None:
+    for name, value, least in (("n_permutations", n_permutations, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ValueBiasError(f"{name}={value!r}; expected a whole number from {least} up.")
+
+
+def _remarks(medians: MedianRanks) -> tuple[str, ...]:
+    return (*_gaps(medians), *_lone_family(medians), *_lone_models(medians))
+
+
+def _gaps(medians: MedianRanks) -> tuple[str, ...]:
+    gaps = int(np.isnan(medians.values).sum())
+    if not gaps:
+        return ()
+    return (
+        f"{gaps} of {medians.values.size} median ranks do not exist, because no word of the "
+        "category was scored for that model and prompt; the rest is analysed.",
+    )
+
+
+def _lone_family(medians: MedianRanks) -> tuple[str, ...]:
+    if len(medians.families) > 1:
+        return ()
+    return (
+        f"All {len(medians.models)} models are of the family {medians.families[0]!r}, so there are "
+        "no families to compare and no tests of their difference.",
+    )
+
+
+def _lone_models(medians: MedianRanks) -> tuple[str, ...]:
+    alone = [name for name in medians.families if medians.family.count(name) == 1]
+    if not alone:
+        return ()
+    return (
+        f"One model only in {', '.join(alone)}: nothing is seen of how models of such a family "
+        "differ, and what is said of the family rests on that model.",
+    )
+
+
+def _mixed_models(medians: MedianRanks) -> tuple[tuple[MixedFit, ...], list[str]]:
+    """Fit both specifications, or say why not."""
+    fits, messages = [], []
+    for spec in (INTERCEPT, SLOPES):
+        try:
+            fit = fit_mixed(medians, spec=spec)
+        except ValueBiasError as error:
+            messages.append(f"Mixed model, {spec}: not estimated. {error}")
+        else:
+            fits.append(fit)
+            messages.extend(f"Mixed model, {spec}: {message}" for message in fit.messages)
+    return tuple(fits), messages
+
+
+def _type_two(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Test each term after all that do not contain it; levels as numbers, for names may be odd."""
+    factors = [name for name in ("family", "category", "framing") if frame[name].nunique() > 1]
+    coded = pd.DataFrame({name: pd.factorize(frame[name])[0] for name in factors})
+    coded["rank"] = frame["rank"].to_numpy()
+    columns = ["Sum Sq", "Df", "F value", "Pr(>F)"]
+    spread = coded.groupby(factors)["rank"].agg(["size", "min", "max"])
+    full = len(spread) == np.prod([coded[name].nunique() for name in factors])
+    if not full or not (spread["max"] > spread["min"]).any():
+        return from_rows([], columns=columns), (
+            "Type-II ANOVA: not estimated. Some family has no median rank for a category and "
+            "framing, or the ranks do not vary within any of them.",
+        )
+    fitted = ols("rank ~ " + " * ".join(f"C({name})" for name in factors), data=coded).fit()
+    table = anova_lm(fitted, typ=2)
+    table.columns = pd.Index(columns, dtype=object)
+    terms = [str(term).replace("C(", "").replace(")", "") for term in table.index]
+    table.index = pd.Index([t.replace("Residual", "Residuals") for t in terms], name="term")
+    return table, ()
+
+
+def _fit_frame(fits: tuple[MixedFit, ...], medians: MedianRanks) -> pd.DataFrame:
+    rows = [
+        {
+            "spec": fit.spec,
+            "logLik": fit.loglik,
+            "n": int((~np.isnan(medians.values)).sum()),
+            "models": len(medians.models),
+            "singular": fit.singular,
+        }
+        for fit in fits
+    ]
+    return from_rows(rows, columns=["spec", "logLik", "n", "models", "singular"])
+
+
+def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True) if frames else from_rows([], columns=columns)
+
+
+def _sentence(row: pd.Series[Any], ranks: MedianRanks) -> str:
+    first, second = ranks.categories[:2]
+    article = "a " if row["spec"] == INTERCEPT else ""
+    test = f"(t = {abs(row['t']):.2f} on {row['df']} degrees of freedom, p = {row['p']:.2g})."
+    if len(ranks.families) == 1:
+        liked, other = (first, second) if row["estimate"] > 0 else (second, first)
+        return (
+            f"With {article}{row['spec']} by model, {ranks.families[0]} models lean "
+            f"{abs(row['estimate']):.1f} median ranks towards {liked} against {other} {test}"
+        )
+    more, less = ranks.families[:2] if row["estimate"] > 0 else ranks.families[1::-1]
+    return (
+        f"With {article}{row['spec']} by model, {more} models lean {abs(row['estimate']):.1f} "
+        f"median ranks more towards {first} against {second} than {less} models {test}"
+    )

@@ -1,0 +1,1 @@
+"""The design: formulas, groups, crossings, variance components and priors."""

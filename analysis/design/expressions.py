@@ -1,0 +1,158 @@
+"""Work out the terms of a formula from their syntax trees, without running any Python of theirs.
+
+What a term learns of the models at hand (the mean that ``center`` takes away, the polynomials of
+``poly``) is kept as numbers, so that other models are coded alike, also after a fit is loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulaic.transforms import poly
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.grammar import BUILT_IN, FUNCTIONS, read_expression
+from valuebias.errors import ValueBiasError
+
+__all__ = ["State", "compute"]
+
+Array = NDArray[np.float64]
+State = Mapping[str, tuple[float, ...]]
+"""What each call of a term has learnt, by how it is written."""
+
+_OPERATORS: Mapping[type[ast.operator], Callable[[Array, Array], Array]] = MappingProxyType(
+    {
+        ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide,
+        ast.Mod: np.mod, ast.FloorDiv: np.floor_divide, ast.Pow: np.power,
+    }
+)  # fmt: skip
+
+
+def compute(
+    expression: str, table: pd.DataFrame, state: State | None = None
+) -> tuple[Array, dict[str, tuple[float, ...]]]:
+    """Compute a term for the rows of a table.
+
+    Parameters
+    ----------
+    expression : str
+        A column's name, or what :func:`.grammar.check_expression` lets pass.
+    table : DataFrame
+        One row a model or word.
+    state : mapping, optional
+        What an earlier call has learnt; learnt from these rows if not given.
+
+    Returns
+    -------
+    values : ndarray, shape (row, column)
+        One column, but for ``poly``.
+    state : dict
+        What was learnt.
+
+    Raises
+    ------
+    ValueBiasError
+        If a name is no column of numbers, or what is asked cannot be computed.
+    """
+    worker = _Worker(expression, table, state)
+    if expression in table.columns:
+        values = worker.column(expression)
+    else:
+        tree, worker.quoted = read_expression(expression)
+        values = worker.whole(tree)
+    return values if values.ndim == 2 else values[:, None], worker.learnt
+
+
+class _Worker:
+    """Goes through a checked syntax tree."""
+
+    def __init__(self, expression: str, table: pd.DataFrame, state: State | None) -> None:
+        self.expression, self.table, self.known = expression, table, state
+        self.learnt: dict[str, tuple[float, ...]] = dict(state or {})
+        self.quoted: Mapping[str, str] = {}
+
+    def column(self, name: str) -> Array:
+        values = self.table[name]
+        if not pd.api.types.is_numeric_dtype(values):
+            raise self.fault(f"{name!r} holds no numbers")
+        return np.asarray(values, dtype=np.float64)
+
+    def whole(self, tree: ast.expr) -> Array:
+        """Compute a term, which may be a polynomial."""
+        with np.errstate(all="ignore"):
+            match tree:
+                case ast.Call(func=ast.Name(id="I"), args=[inner], keywords=[]):
+                    return self.whole(inner)
+                case ast.Call(func=ast.Name(id="poly"), args=[first, *others], keywords=keywords):
+                    given = [*others, *(keyword.value for keyword in keywords)]
+                    degree = float(self.part(given[0]).flat[0]) if given else 1.0
+                    if degree not in range(1, 11):
+                        raise self.fault("the degree of 'poly' is a whole number from 1 to 10")
+                    return self.polynomial(ast.unparse(tree), self.part(first), int(degree))
+            return self.part(tree)
+
+    def part(self, node: ast.expr) -> Array:
+        """Compute what is within a term, one number a row."""
+        match node:
+            case ast.Name(id=name):
+                return self.column(self.quoted.get(name, name))
+            case ast.Constant(value=int() | float() as value):
+                return np.full(len(self.table), float(value))
+            case ast.UnaryOp(op=op, operand=inner):
+                return -self.part(inner) if isinstance(op, ast.USub) else self.part(inner)
+            case ast.BinOp(left=left, op=op, right=right):
+                return _OPERATORS[type(op)](self.part(left), self.part(right))
+            case ast.Call(func=func, args=[first, *_]):
+                name = func.attr if isinstance(func, ast.Attribute) else ast.unparse(func)
+                return self.call(node, name, first)
+        raise self.fault(f"{ast.unparse(node)!r} is none of a formula's parts")
+
+    def call(self, node: ast.Call, name: str, first: ast.expr) -> Array:
+        if name in FUNCTIONS:
+            return np.asarray(FUNCTIONS[name](self.part(first)), dtype=np.float64)
+        if name == "I":
+            return self.part(first)
+        if name in ("center", "scale"):
+            return self.standardised(ast.unparse(node), self.part(first), name)
+        if name == "poly":
+            raise self.fault("'poly' has several columns and cannot be a part of something else")
+        if name in BUILT_IN:
+            raise self.fault("'C' takes the name of a coordinate")
+        raise self.fault(f"{name!r} is none of a formula's functions")
+
+    def standardised(self, key: str, values: Array, name: str) -> Array:
+        if self.known is None:
+            centre, spread = float(values.mean()), 1.0
+            if name == "scale":
+                spread = float(np.sqrt(((values - centre) ** 2).sum() / (len(values) - 1)))
+            self.learnt[key] = (centre, spread)
+        mean, sd = self.remembered(key, 2)
+        return np.asarray((values - mean) / sd)
+
+    def polynomial(self, key: str, values: Array, degree: int) -> Array:
+        state: dict[str, Any] = {}
+        if self.known is not None:
+            numbers = self.remembered(key, 2 * degree + 1)
+            state = {
+                "alpha": dict(enumerate(numbers[:degree])),
+                "norms2": dict(enumerate(numbers[degree:])),
+            }
+        found = np.asarray(poly(values, degree, _state=state), dtype=np.float64)
+        alpha, norms = state["alpha"], state["norms2"]
+        made = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
+        self.learnt[key] = tuple(map(float, made))
+        return found
+
+    def remembered(self, key: str, n: int) -> tuple[float, ...]:
+        found = self.learnt.get(key, ())
+        if len(found) != n:
+            raise self.fault(f"what {key!r} learnt of the models fitted is not known")
+        return found
+
+    def fault(self, what: str) -> ValueBiasError:
+        return ValueBiasError(f"term {self.expression!r} cannot be computed: {what}.")

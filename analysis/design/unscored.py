@@ -1,0 +1,106 @@
+"""What no score tells: categories, framings and families of which nothing was scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.crossing import Crossing
+from valuebias.analysis.notes import Note
+from valuebias.errors import ValueBiasError, shown, some
+
+__all__ = ["check_scored", "unscored_notes"]
+
+
+def check_scored(
+    observed: NDArray[np.bool_], framing: NDArray[np.str_], membership: pd.DataFrame
+) -> None:
+    """Refuse categories and framings that nothing can be said of."""
+    by_prompt = np.asarray(observed.any(axis=(0, 2)))
+    for name in np.unique(framing):
+        if not by_prompt[framing == name].any():
+            raise ValueBiasError(
+                f"no score was given after a prompt of {name} framing, so that nothing can be said "
+                f'of it; leave these prompts out: dataset.isel(prompt=dataset["framing"] != '
+                f'"{name}").'
+            )
+    by_word = np.asarray(observed.any(axis=(0, 1)))
+    member = membership.to_numpy(dtype=bool)
+    empty = [str(name) for j, name in enumerate(membership) if not by_word[member[:, j]].any()]
+    if empty:
+        raise ValueBiasError(
+            f"no word in {_categories(empty)} was scored, so that nothing can be said of it; leave "
+            f"it out: dataset.drop_sel(category=[{', '.join(map(shown, empty[:5]))}])."
+        )
+
+
+def unscored_notes(crossing: Crossing) -> list[Note]:
+    """Say of which families' leans the scores tell nothing, and of which models'."""
+    if crossing.complete:
+        return []
+    known = _compared(crossing)
+    family = crossing.design.factor("family")
+    notes = []
+    own = np.full(len(known), "", dtype=object)
+    if family is not None:
+        own = crossing.design.models["family"].astype(str).to_numpy(dtype=object)
+    silent = np.zeros(len(known), dtype=bool)
+    for level in dict.fromkeys(own.tolist()):
+        members = own == level
+        by_framing = known[members].any(axis=0)
+        for categories, under in _gaps(crossing, by_framing):
+            who = f"no model of family {level}" if level else "no model"
+            text = (
+                f"{who} has scores of words in {categories} and of others after one prompt{under}: "
+                f"what {'it' if level else 'they'} would make of such words there comes from the "
+                "prior and from what else is known of words, models and prompts."
+            )
+            said = f"Of {level or 'the models'} there are no scores to tell {categories} by{under}"
+            notes.append(
+                Note("unscored category", text, f"{said}: its lean is the prior's.", first=True)
+            )
+        silent |= members & ~(known | ~by_framing).all(axis=(1, 2))
+    if silent.any():
+        names = some(crossing.models[silent].astype(str))
+        notes.append(
+            Note(
+                "model without scores",
+                f"{names} {'has' if silent.sum() == 1 else 'have'} no scores to tell some category "
+                "by: the lean of such a model is what other models lead one to expect.",
+            )
+        )
+    return notes
+
+
+def _compared(crossing: Crossing) -> NDArray[np.bool_]:
+    """Whether a model scored words in a category and others after one prompt of a framing.
+
+    Only then does it tell how the category compares, (model, framing, category).
+    """
+    member = (crossing.membership > 0).astype(np.float32)
+    out = np.zeros((crossing.shape[0], len(crossing.framings), member.shape[1]), dtype=bool)
+    for m, seen in enumerate(crossing.observed):
+        inside = seen.astype(np.float32) @ member
+        tells = (inside > 0) & (inside < seen.sum(axis=1, keepdims=True))
+        for f in range(len(crossing.framings)):
+            out[m, f] = tells[crossing.prompts_of(f)].any(axis=0)
+    # Nobody can compare a category that every word is in.
+    return out | (member > 0).all(axis=0)
+
+
+def _gaps(crossing: Crossing, known: NDArray[np.bool_]) -> Iterator[tuple[str, str]]:
+    """Name the categories that nothing is known of, and under which framing."""
+    nowhere = ~known.any(axis=0)
+    if nowhere.any():
+        yield _categories(np.array(crossing.categories)[nowhere]), ""
+    for f, framing in enumerate(crossing.framings):
+        here = ~known[f] & ~nowhere
+        if here.any():
+            yield _categories(np.array(crossing.categories)[here]), f" of {framing} framing"
+
+
+def _categories(names: list[str] | NDArray[np.str_]) -> str:
+    return some([str(name) for name in names])

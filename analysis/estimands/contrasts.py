@@ -1,0 +1,350 @@
+"""Estimands as named posterior draws.
+
+A *lean* is the difference of two categories' mean outcomes (agency − communion). Under positive
+framing a higher reward means liking, under negative framing the reverse, so the signed lean is half
+the difference of the leans under positive and negative framing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.components import Components
+from valuebias.analysis.design.crossing import Crossing
+from valuebias.analysis.design.formula import Factor
+from valuebias.analysis.estimands.diagnostics import describe_draws
+from valuebias.analysis.estimands.effects import EffectDraws
+from valuebias.errors import ValueBiasError, did_you_mean
+
+__all__ = [
+    "TURNED",
+    "Combination",
+    "Estimand",
+    "category_contrasts",
+    "estimands",
+    "framing_contrasts",
+    "headline_combination",
+    "named_framings",
+    "stack_draws",
+    "summarise_contrasts",
+]
+
+Array = NDArray[np.float64]
+
+TURNED = "negative, turned"
+"""Name of the lean under negative prompts alone with its sign turned, so that it is of liking."""
+
+
+@dataclass(frozen=True)
+class Estimand:
+    """One quantity of interest and its posterior draws.
+
+    Attributes
+    ----------
+    kind : str
+        ``"family difference"``, ``"family difference, these words"``, ``"family lean"``, ``"base
+        lean"``, ``"model lean"``, ``"predicted lean"``, ``"predicted lean, these words"``,
+        ``"overall lean"`` or ``"slope"``; for another factor of the formula its name stands in
+        place of "family". Where words have covariates also ``"family difference, unadjusted"`` and,
+        of what a covariate does in one family and in another, ``"family difference in slope"``.
+    name : str
+    framing : str
+        ``"signed"``, ``"positive"`` or ``"negative"``; of prompts of one framing see
+        :func:`named_framings`.
+    category : str
+        The contrast of categories, such as ``"agency − communion"``.
+    draws : ndarray, shape (draw,)
+        Chains one after the other, in units of the outcome.
+    """
+
+    kind: str
+    name: str
+    framing: str
+    category: str
+    draws: Array
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Weights on the coefficients that make up an estimand.
+
+    Attributes
+    ----------
+    row : ndarray, shape (column,)
+        On the design's columns.
+    framing : ndarray, shape (framing,)
+    axis : ndarray, shape (axis,)
+    """
+
+    row: Array
+    framing: Array
+    axis: Array
+
+
+def headline_combination(crossing: Crossing, contrast: tuple[str, str] | None) -> Combination:
+    """Give the first of :func:`estimands` as weights."""
+    framing = next(iter(named_framings(crossing.framings).values()))
+    category = next(iter(category_contrasts(crossing.categories, contrast).values()))
+    return Combination(_rows(crossing)[0][2], framing, crossing.contrast_weights(category))
+
+
+def category_contrasts(
+    categories: tuple[str, ...], contrast: tuple[str, str] | None
+) -> dict[str, Array]:
+    """Weights on the categories by contrast name.
+
+    With a pair, that pair; with two categories, agency first or else the first; with more, each
+    category against the mean of the others.
+    """
+    lowered = [c.lower() for c in categories]
+    if contrast is None and {"agency", "communion"} <= set(lowered):
+        contrast = (categories[lowered.index("agency")], categories[lowered.index("communion")])
+    elif contrast is None and len(categories) == 2:
+        contrast = (categories[0], categories[1])
+    n = len(categories)
+    if contrast is not None:
+        _check_contrast(contrast, categories)
+        weights = np.zeros(n)
+        weights[categories.index(contrast[0])] = 1.0
+        weights[categories.index(contrast[1])] = -1.0
+        return {f"{contrast[0]} − {contrast[1]}": weights}
+    out = {}
+    for i, name in enumerate(categories):
+        weights = np.full(n, -1.0 / (n - 1))
+        weights[i] = 1.0
+        out[f"{name} − others"] = weights
+    return out
+
+
+def _check_contrast(contrast: tuple[str, str], categories: tuple[str, ...]) -> None:
+    if not isinstance(contrast, tuple | list) or len(contrast) != 2:
+        raise ValueBiasError(
+            f"contrast must be a pair of categories such as {categories[:2]}, found {contrast!r}."
+        )
+    for name in contrast:
+        if name not in categories:
+            raise ValueBiasError(
+                f"contrast names the category {name!r}, which the dataset lacks. "
+                f"{did_you_mean(name, categories)}"
+            )
+    if contrast[0] == contrast[1]:
+        raise ValueBiasError(f"contrast compares {contrast[0]!r} with itself; name two categories.")
+
+
+def framing_contrasts(framings: tuple[str, ...]) -> dict[str, Array]:
+    """Weights on the framings: signed first, then each framing present."""
+    sign = np.array([1.0 if f == "positive" else -1.0 for f in framings])
+    out = {"signed": sign / len(framings)}
+    out |= {name: np.eye(len(framings))[i] for i, name in enumerate(framings)}
+    return out
+
+
+def named_framings(framings: tuple[str, ...]) -> dict[str, Array]:
+    """Weights on the framings as estimands are named, the headline's first.
+
+    Of prompts of one framing nothing is signed by framing: the lean under positive prompts is that,
+    and under negative ones what is liked has the sign turned.
+    """
+    known = framing_contrasts(framings)
+    if len(framings) == 2:
+        return known
+    only = {framings[0]: known[framings[0]]}
+    return only if framings[0] == "positive" else {TURNED: known["signed"], **only}
+
+
+def estimands(
+    crossing: Crossing,
+    components: Components,
+    effects: EffectDraws,
+    v: Array,
+    contrast: tuple[str, str] | None,
+    rng: np.random.Generator,
+) -> list[Estimand]:
+    """All estimands, the headline first."""
+    rows = _rows(crossing)
+    framings = named_framings(crossing.framings)
+    first = next(iter(framings))
+    out = []
+    for category, weights in category_contrasts(crossing.categories, contrast).items():
+        on_axes = crossing.contrast_weights(weights)
+        coefficient = effects.coefficient @ on_axes  # (draw, column, framing)
+        these_words = (effects.coefficient + effects.word_shift) @ on_axes
+        unadjusted = effects.coefficient @ crossing.unadjusted_weights(weights)
+        model, base = effects.model @ on_axes, effects.base @ on_axes
+        unseen = _Unseen(crossing, components, v, weights, rng)
+        for framing, sign in framings.items():
+            by_column, on_these = coefficient @ sign, these_words @ sign
+            for kind, name, row in rows:
+                out.append(Estimand(kind, name, framing, category, by_column @ row))
+                if kind.endswith("difference") and framing == first:
+                    also = {"these words": on_these @ row}
+                    if crossing.covariate_names:
+                        also["unadjusted"] = unadjusted @ sign @ row
+                    for what, draws in also.items():
+                        out.append(Estimand(f"{kind}, {what}", name, framing, category, draws))
+                if kind.endswith(" lean") and kind != "overall lean":
+                    # One draw of a model for all framings; of a family's own spread where it has.
+                    who = name if kind == "family lean" else None
+                    new, here = unseen.models(who), unseen.on_these_words(who)
+                    draws = by_column @ row + new @ sign
+                    out.append(Estimand("predicted lean", name, framing, category, draws))
+                    draws = on_these @ row + (new + here) @ sign
+                    what = "predicted lean, these words"
+                    out.append(Estimand(what, name, framing, category, draws))
+            kinds = by_column @ crossing.design.matrix.T
+            leans = kinds + model @ sign
+            for m, name in enumerate(crossing.models):
+                out.append(Estimand("model lean", str(name), framing, category, leans[:, m]))
+            out += _base_leans(crossing, kinds + base @ sign, framing, category)
+    out += _covariate_slopes(crossing, effects, rows)
+    order = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind, _, _ in rows))}
+    framing_order = {name: i for i, name in enumerate(framings)}
+    return sorted(
+        out,
+        key=lambda e: (
+            order.get(e.kind.split(",")[0], len(order)),
+            "," in e.kind,
+            framing_order[e.framing],
+        ),
+    )
+
+
+def _base_leans(crossing: Crossing, leans: Array, framing: str, category: str) -> list[Estimand]:
+    """Leans of the bases, where models share some; ``leans`` (draw, model) without models' own."""
+    base = crossing.space.group("base")
+    if base is None:
+        return []
+    return [
+        Estimand("base lean", name, framing, category, leans[:, base.labels == name].mean(axis=1))
+        for name in dict.fromkeys(base.labels.tolist())
+    ]
+
+
+def _covariate_slopes(
+    crossing: Crossing, effects: EffectDraws, rows: list[tuple[str, str, Array]]
+) -> list[Estimand]:
+    """Give what one SD of a word's covariate does, categories held fixed."""
+    out = []
+    for k, covariate in enumerate(crossing.covariate_names):
+        slope = effects.coefficient @ crossing.to_slope[:, k]
+        for framing, sign in framing_contrasts(crossing.framings).items():
+            for kind, name, row in rows:
+                if kind.endswith("difference") or kind == "overall lean":
+                    what = f"{kind} in slope" if kind != "overall lean" else "slope of words"
+                    out.append(Estimand(what, name, framing, covariate, slope @ sign @ row))
+    return out
+
+
+def _rows(crossing: Crossing) -> list[tuple[str, str, Array]]:
+    """Give the combinations of design columns worth reporting: kind, name, row."""
+    design = crossing.design
+    rows: list[tuple[str, str, Array]] = []
+    # The family first, whatever its place in the formula: it is the question of the package.
+    factors = sorted(design.variables, key=lambda f: f.expression != "family")
+    for factor in factors:
+        if factor.categorical:
+            rows += _level_rows(crossing, factor)
+    for factor in factors:
+        if not factor.categorical:
+            slopes = [design.slope_row(factor, k) for k in range(len(factor.labels))]
+            rows += [("slope", *pair) for pair in zip(factor.labels, slopes, strict=True)]
+    return [*rows, ("overall lean", "all models", design.matrix.mean(axis=0))]
+
+
+def _level_rows(crossing: Crossing, factor: Factor) -> list[tuple[str, str, Array]]:
+    means = {level: crossing.design.average_row(factor, level) for level in factor.levels}
+    kind = factor.expression
+    pairs = combinations(factor.levels, 2)
+    differences = [(f"{kind} difference", f"{a} − {b}", means[a] - means[b]) for a, b in pairs]
+    return differences + [(f"{kind} lean", level, row) for level, row in means.items()]
+
+
+class _Unseen:
+    """A model that was not scored, on a base of its own: how its lean departs from its kind."""
+
+    def __init__(
+        self,
+        crossing: Crossing,
+        components: Components,
+        v: Array,
+        weights: Array,
+        rng: np.random.Generator,
+    ) -> None:
+        self._space, self._components, self._v = crossing.space, components, v
+        on_words = crossing.word_basis @ crossing.contrast_weights(weights)
+        self._sizes = {"category": weights @ weights, "word": on_words @ on_words}
+        shape = (len(v), components.n_framings)
+        self._noise = {kind: rng.standard_normal(shape) for kind in self._sizes}
+
+    def models(self, family: str | None) -> Array:
+        """Draw its departure in what it makes of categories, (draw, framing)."""
+        return self._draw("category", family)
+
+    def on_these_words(self, family: str | None) -> Array:
+        """Draw what its own likings of the words at hand add to its lean, (draw, framing)."""
+        return self._draw("word", family)
+
+    def _draw(self, level: str, family: str | None) -> Array:
+        covariance = np.zeros((len(self._v), *(self._components.n_framings,) * 2))
+        for name in self._components.model_level(level):
+            shares = self._shares(len(self._components[name].index), family)
+            for kind, share in enumerate(shares):
+                if share:
+                    covariance += share * self._components.covariance(name, self._v, kind)
+        # Two framings at most: Cholesky would fail at a correlation of ±1, this does not.
+        values, vectors = np.linalg.eigh(covariance * self._sizes[level])
+        noise = self._noise[level] * np.sqrt(np.maximum(values, 0))
+        return np.asarray(np.einsum("sfg,sg->sf", vectors, noise))
+
+    def _shares(self, n_kinds: int, family: str | None) -> Array:
+        """Weigh the families' variances: one family's own, else as the models at hand."""
+        if n_kinds == 1:
+            return np.ones(1)
+        if family in self._space.kinds:
+            return np.asarray(np.eye(n_kinds)[self._space.kinds.index(str(family))])
+        counts = np.bincount(self._space.kind_of, minlength=n_kinds)
+        return np.asarray(counts / counts.sum())
+
+
+def stack_draws(items: list[Estimand], chains: int) -> xr.DataArray:
+    """Draws of all estimands as (chain, draw, estimand)."""
+    values = np.stack([e.draws for e in items], axis=-1)
+    values = values.reshape(chains, -1, len(items))
+    labels = [f"{e.kind} | {e.name} | {e.framing} | {e.category}" for e in items]
+    return xr.DataArray(
+        values,
+        dims=("chain", "draw", "estimand"),
+        coords={
+            "estimand": labels,
+            "kind": ("estimand", [e.kind for e in items]),
+            "name": ("estimand", [e.name for e in items]),
+            "framing": ("estimand", [e.framing for e in items]),
+            "category": ("estimand", [e.category for e in items]),
+        },
+    )
+
+
+def summarise_contrasts(draws: xr.DataArray, prob: float, rope: float) -> pd.DataFrame:
+    """One row an estimand: summary, probability of direction, probability within ±``rope``."""
+    flat = draws.to_numpy().reshape(-1, draws.sizes["estimand"])
+    positive = (flat > 0).mean(axis=0)
+    # Objects, because pandas' own text refuses a lone surrogate in a model's name.
+    head = pd.DataFrame(
+        {
+            "estimand": draws["kind"].to_numpy().astype(object),
+            "name": draws["name"].to_numpy().astype(object),
+            "framing": draws["framing"].to_numpy().astype(object),
+            "category": draws["category"].to_numpy().astype(object),
+        },
+        dtype=object,
+    )
+    body = describe_draws(draws, prob).reset_index(drop=True)
+    body.insert(5, "p_direction", np.maximum(positive, 1 - positive))
+    body.insert(6, "p_rope", (np.abs(flat) < rope).mean(axis=0))
+    return pd.concat([head, body], axis=1)

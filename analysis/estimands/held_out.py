@@ -1,0 +1,264 @@
+"""Densities of some models, or of one word, given all the other scores: exact given the variances.
+
+Models are left out whole: their contrasts between words given those of the other models, since a
+level of its own for each model × prompt carries nothing. A word is left out whole: its scores given
+how the models score the other words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.crossing import Crossing
+from valuebias.analysis.design.strata import make_tables, split_words
+from valuebias.analysis.estimands.contrasts import Combination
+from valuebias.analysis.estimands.precision import Precision, block_sizes
+
+__all__ = [
+    "ModelTables",
+    "WordTables",
+    "combination_given_all",
+    "make_model_tables",
+    "make_word_tables",
+    "models_given_others",
+    "words_given_others",
+]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+_LOG_2PI = np.log(2 * np.pi)
+
+
+@dataclass(frozen=True)
+class ModelTables:
+    """What the densities of models need of a cube.
+
+    Attributes
+    ----------
+    rest : ndarray, shape (model · framing, model · framing)
+        Scatter of the framing means (times √P_f) over the words off all axes.
+    axes : ndarray, shape (axis, model · framing)
+        The same means on each axis.
+    within : ndarray, shape (framing, block, model, model)
+        Products of the models' deviations from their framing means, summed over prompts and words.
+    """
+
+    rest: Array
+    axes: Array
+    within: Array
+
+
+def make_model_tables(crossing: Crossing, y: Array) -> ModelTables:
+    """Collapse a complete cube ``y`` (model, prompt, word)."""
+    tables = make_tables(crossing, y)
+    on_axes, rest = split_words(tables.mean.transpose(1, 0, 2), crossing.word_basis)
+    rest = rest.reshape(-1, rest.shape[-1])
+    means = on_axes.reshape(len(rest), -1)
+    n_models, n_framings = crossing.shape[0], len(crossing.framings)
+    within = np.empty((n_framings, len(crossing.axes) + 1, n_models, n_models))
+    by_model = rest.reshape(n_models, n_framings, -1)
+    for f in range(n_framings):
+        group = crossing.prompts_of(f)
+        flat = (y[:, group] - y[:, group].mean(axis=2, keepdims=True)).reshape(n_models, -1)
+        here = tables.axis[:, group]
+        within[f, 0] = flat @ flat.T - np.einsum("mpj,npj->mn", here, here)
+        within[f, 0] -= by_model[:, f] @ by_model[:, f].T
+        about_mean = here - here.mean(axis=1, keepdims=True)
+        within[f, 1:] = np.einsum("mpj,npj->jmn", about_mean, about_mean)
+    return ModelTables(rest @ rest.T, means.T, within)
+
+
+def models_given_others(
+    crossing: Crossing, precision: Precision, tables: ModelTables, left_out: list[Index]
+) -> Array:
+    """Log-density of the models in each of ``left_out`` given all others; (draw, set).
+
+    Of their contrasts between words within each prompt, in any orthonormal basis.
+    """
+    _, n_prompts, n_words = crossing.shape
+    out = np.zeros((len(precision.own), len(left_out)))
+    for block, size in enumerate(block_sizes(crossing)):
+        whole = precision.over_models(crossing, block)
+        for k, models in enumerate(left_out):
+            rows = _rows(models, len(crossing.framings))
+            own, half = whole[:, rows[:, None], rows], whole[:, rows]
+            out[:, k] += 0.5 * size * np.linalg.slogdet(own)[1]
+            if block:
+                surprise = half @ tables.axes[block - 1]
+                scatter = surprise[:, :, None] * surprise[:, None, :]
+            else:
+                scatter = half @ tables.rest @ half.swapaxes(1, 2)
+            out[:, k] -= 0.5 * np.trace(np.linalg.solve(own, scatter), axis1=1, axis2=2)
+    for k, models in enumerate(left_out):
+        out[:, k] += _within_prompts(crossing, precision, tables, models)
+        out[:, k] -= 0.5 * len(models) * n_prompts * (n_words - 1) * _LOG_2PI
+    return out
+
+
+def _rows(models: Index, n_framings: int) -> Index:
+    """Places of some models among model · framing."""
+    return (models[:, None] * n_framings + np.arange(n_framings)).ravel()
+
+
+def _within_prompts(
+    crossing: Crossing, precision: Precision, tables: ModelTables, models: Index
+) -> Array:
+    """Add what is within framings, whose precision over models is ``a I + b 1 1'``."""
+    n, k = crossing.shape[0], len(models)
+    df = (np.bincount(crossing.framing) - 1)[:, None] * block_sizes(crossing)
+    own, other = precision.own, precision.shared - precision.own
+    total = own + k * other / n
+    gram = tables.within
+    here = gram[:, :, models]
+    spread = np.trace(here[..., models], axis1=2, axis2=3)
+    mean = here[..., models].sum(axis=(2, 3)) / k
+    cross, everyone = here.sum(axis=(2, 3)) / n, k * gram.sum(axis=(2, 3)) / n**2
+    square = own * (spread - mean)
+    square = square + (own**2 * mean + 2 * own * other * cross + other**2 * everyone) / total
+    value = df * ((k - 1) * np.log(own) + np.log(total)) - square
+    return np.asarray(0.5 * value.sum(axis=(1, 2)))
+
+
+def combination_given_all(
+    crossing: Crossing,
+    precision: Precision,
+    tables: ModelTables,
+    coefficient_scales: Array,
+    asked: Combination,
+) -> tuple[Array, Array]:
+    """Mean and variance of a combination of coefficients given the scores; both (draw,)."""
+    square = coefficient_scales**2 * asked.row
+    replication = np.sqrt(np.bincount(crossing.framing))
+    on_cells = np.kron(crossing.design.matrix @ square, replication * asked.framing)
+    weights = asked.axis * crossing.axis_weight
+    prior = (asked.row @ square) * (asked.framing @ asked.framing) * (asked.axis @ weights)
+    mean, variance = np.zeros(len(precision.own)), np.full(len(precision.own), prior)
+    for j, weight in enumerate(weights):
+        gain = weight * precision.over_models(crossing, j + 1) @ on_cells
+        mean += gain @ tables.axes[j]
+        variance -= weight * gain @ on_cells
+    return mean, variance
+
+
+@dataclass(frozen=True)
+class WordTables:
+    """What the densities of words need of a cube, by word.
+
+    The unit vector of a word lies on the axes with ``share`` and off them with ``rest``; its scores
+    are projected on it within each block of words.
+
+    Attributes
+    ----------
+    share : ndarray, shape (word, axis)
+    rest : ndarray, shape (word,)
+        Squared length of what lies off the axes.
+    mean : ndarray, shape (word, block, model, framing)
+        Framing means, times √P_f.
+    own, shared : ndarray, shape (framing, word, block, block)
+        Products of deviations from the framing means, between models and of what they share.
+    """
+
+    share: Array
+    rest: Array
+    mean: Array
+    own: Array
+    shared: Array
+
+    def of(self, words: Index) -> WordTables:
+        """Give those of some words."""
+        return WordTables(
+            share=self.share[words],
+            rest=self.rest[words],
+            mean=self.mean[words],
+            own=self.own[:, words],
+            shared=self.shared[:, words],
+        )
+
+
+def make_word_tables(crossing: Crossing, y: Array) -> WordTables:
+    """Collapse a complete cube ``y`` (model, prompt, word) for every word."""
+    n_models, _, n_words = crossing.shape
+    length = np.sqrt(1 - 1 / n_words)
+    share = crossing.word_basis / length
+    on_axes, rest = split_words(y, crossing.word_basis)
+    # One table a block and word, (model, prompt): rest first.
+    blocks = len(crossing.axes) + 1
+    mean = np.empty((n_words, blocks, n_models, len(crossing.framings)))
+    own = np.empty((len(crossing.framings), n_words, blocks, blocks))
+    shared = np.empty_like(own)
+    for f in range(len(crossing.framings)):
+        group = crossing.prompts_of(f)
+        root = np.sqrt(len(group))
+        axis_mean = on_axes[:, group].mean(axis=1)
+        rest_mean = rest[:, group].mean(axis=1) / length
+        mean[:, 0, :, f] = root * rest_mean.T
+        mean[:, 1:, :, f] = root * axis_mean.T
+        axis = on_axes[:, group] - axis_mean[:, None]
+        other = rest[:, group] / length - rest_mean[:, None]
+        together = [table.mean(axis=0) for table in (axis, other)]
+        shared[f] = n_models * _products(together[0][None], together[1][None])
+        own[f] = _products(axis - together[0], other - together[1])
+    return WordTables(share, 1 - (share**2).sum(axis=1), mean, own, shared)
+
+
+def _products(axis: Array, rest: Array) -> Array:
+    """Sum up products between blocks over models and prompts, (word, block, block)."""
+    n = axis.shape[-1] + 1
+    out = np.empty((rest.shape[-1], n, n))
+    out[:, 0, 0] = np.einsum("mpw,mpw->w", rest, rest)
+    out[:, 1:, 1:] = np.einsum("mpj,mpk->jk", axis, axis)
+    out[:, 0, 1:] = np.einsum("mpw,mpj->wj", rest, axis)
+    out[:, 1:, 0] = out[:, 0, 1:]
+    return out
+
+
+def words_given_others(
+    crossing: Crossing, precision: Precision, whole: WordTables, words: Index
+) -> Array:
+    """Log-density of the scores of each of ``words`` given those of all other words; (draw, word).
+
+    The other words tell each model's level on each prompt.
+    """
+    tables = whole.of(words)
+    n_models, n_prompts, n_words = crossing.shape
+    squares = np.column_stack([np.maximum(tables.rest, 0), tables.share**2])
+    # The part off the axes has its own projection, that on an axis the axis's times the share.
+    times = np.column_stack([np.ones(len(words)), tables.share])
+    out = np.zeros((len(precision.own), len(words)))
+    inside = np.einsum("ma,wbmf->wbaf", crossing.model_basis, tables.mean)
+    flat = inside.reshape(*inside.shape[:2], -1)
+    for block in crossing.blocks:
+        n_framings = len(crossing.framings)
+        at = slice(block.start * n_framings, block.stop * n_framings)
+        inverses = [inverse[:, at, at] for inverse in precision.inside]
+        out += _means(inverses, squares, times, flat[:, :, None, at])
+    for s, subspace in enumerate(crossing.space.subspaces):
+        if subspace.size:
+            here = np.einsum("mn,wbmf->wbnf", subspace.basis, tables.mean)
+            out += _means([inverses[s] for inverses in precision.outside], squares, times, here)
+    for f, size in enumerate(np.bincount(crossing.framing)):
+        parts = ((precision.own, tables.own, n_models - 1), (precision.shared, tables.shared, 1))
+        for inverse, products, n in parts:
+            total = inverse[:, f] @ squares.T
+            gain = inverse[:, f, None] * times
+            square = np.einsum("swb,wbc,swc->sw", gain, products[f], gain, optimize=True) / total
+            out += 0.5 * ((size - 1) * n * np.log(total) - square)
+    jacobian = np.log(1 - 1 / n_words)
+    return np.asarray(out + 0.5 * n_models * n_prompts * (jacobian - _LOG_2PI))
+
+
+def _means(inverses: list[Array], squares: Array, times: Array, tables: Array) -> Array:
+    """Sum up independent units of framing means ``tables`` (word, block, unit, d); (draw, word)."""
+    stacked = np.stack(inverses, axis=1)
+    out = np.empty((len(stacked), len(tables)))
+    n_units = tables.shape[2]
+    for w, (square, time, table) in enumerate(zip(squares, times, tables, strict=True)):
+        total = np.einsum("b,sbde->sde", square, stacked)
+        surprise = np.einsum("b,sbde,bue->sdu", time, stacked, table, optimize=True)
+        solved = np.linalg.solve(total, surprise)
+        out[:, w] = n_units * np.linalg.slogdet(total)[1] - (surprise * solved).sum(axis=(1, 2))
+    return 0.5 * out

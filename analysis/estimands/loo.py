@@ -1,0 +1,166 @@
+"""Leave-one-score-out predictive accuracy, exact given the variances, and what units are left out.
+
+Given the variances, the prediction of one score from all others is Gaussian in closed form: with r
+the score's residual and h its leverage, mean y − r/(1 − h) and variance σ²/(1 − h). Averaging over
+the posterior needs weights 1/p(y_i | y_−i, θ), as in importance-sampling LOO; because the random
+effects are integrated out, these are nearly equal and need no smoothing (their effective size is
+reported).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.strata import make_tables
+from valuebias.analysis.estimands.smoother import Fields, Smoother
+
+__all__ = ["LOO", "UnitLOO", "loo"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LOO:
+    """Expected log predictive density of one more score of the models and words at hand.
+
+    It says nothing about further models: see :class:`UnitLOO`.
+
+    Attributes
+    ----------
+    elpd : float
+        Sum over the scores, in nats; higher is better.
+    se : float
+        Its standard error, taking scores as independent.
+    p_loo : float
+        Effective number of parameters.
+    n : int
+        Number of scores.
+    min_weight_ess : float
+        Smallest relative effective size of the importance weights over the scores; near 1 is good.
+    pointwise : DataArray
+        The summands, (model, prompt, response); NaN where not scored.
+    """
+
+    elpd: float
+    se: float
+    p_loo: float
+    n: int
+    min_weight_ess: float
+    pointwise: xr.DataArray = field(repr=False)
+
+    @property
+    def by(self) -> str:
+        """What was left out."""
+        return "score"
+
+    @property
+    def unsure(self) -> int:
+        """How many scores rest on weights that are not to be trusted: none."""
+        return 0
+
+
+@dataclass(frozen=True)
+class UnitLOO:
+    """Expected log predictive density of a new model, base or word.
+
+    Attributes
+    ----------
+    by : {"model", "base", "word"}
+        What was left out.
+    elpd : float
+        Sum over the units, in nats; higher is better.
+    se : float
+        Its standard error, taking units as independent: √n times their SD. Of few units it is
+        itself known roughly only, of ten to about a quarter.
+    n : int
+        Number of units.
+    k_limit : float
+        Largest Pareto k at which weights are trusted.
+    table : DataFrame
+        One row a unit: ``unit``, ``elpd``, ``mcse`` (the Monte Carlo error of that), ``pareto_k``
+        of reweighting the draws of the fit, and ``refitted``, true where that was above the limit
+        and the model was fitted without the unit instead.
+    """
+
+    by: str
+    elpd: float
+    se: float
+    n: int
+    k_limit: float
+    table: pd.DataFrame = field(repr=False)
+
+    @property
+    def unsure(self) -> int:
+        """How many units rest on weights that are not to be trusted."""
+        return int(((self.table["pareto_k"] > self.k_limit) & ~self.table["refitted"]).sum())
+
+    @property
+    def by_unit(self) -> pd.Series:
+        """The summands by unit."""
+        return self.table.set_index("unit")["elpd"]
+
+
+def loo(smoothers: list[Smoother], cubes: Iterable[Array]) -> LOO:
+    """Accumulate over draws of the variances.
+
+    Parameters
+    ----------
+    smoothers : list of Smoother
+        One a draw.
+    cubes : iterable of ndarray, shape (model, prompt, word)
+        The completed outcome of each draw; the same array again for a complete crossing.
+    """
+    crossing = smoothers[0].crossing
+    shape = crossing.shape
+    # Running log-sums over draws of 1/p, 1/p² and the in-sample density.
+    inverse, inverse_square, fitted = (np.full(shape, -np.inf) for _ in range(3))
+    for smoother, cube in zip(smoothers, cubes, strict=True):
+        left_out, in_sample = _log_densities(smoother, cube)
+        np.logaddexp(inverse, -left_out, out=inverse)
+        np.logaddexp(inverse_square, -2 * left_out, out=inverse_square)
+        np.logaddexp(fitted, in_sample, out=fitted)
+    n_draws = np.log(len(smoothers))
+    seen = crossing.observed
+    pointwise = np.where(seen, n_draws - inverse, np.nan)
+    values = pointwise[seen]
+    weight_ess = np.exp((2 * inverse - inverse_square)[seen] - n_draws)
+    return LOO(
+        elpd=float(values.sum()),
+        se=float(np.sqrt(len(values)) * values.std(ddof=1)),
+        p_loo=float((fitted[seen] - n_draws).sum() - values.sum()),
+        n=len(values),
+        min_weight_ess=float(weight_ess.min()),
+        pointwise=xr.DataArray(
+            pointwise,
+            dims=("model", "prompt", "response"),
+            coords={
+                "model": np.array(crossing.models, dtype=np.str_),
+                "prompt": np.array(crossing.prompts, dtype=np.str_),
+                "response": np.array(crossing.words, dtype=np.str_),
+            },
+        ),
+    )
+
+
+def _log_densities(smoother: Smoother, cube: Array) -> tuple[Array, Array]:
+    """Log-density of every cell given all others, and given all cells (its own included)."""
+    crossing = smoother.crossing
+    tables = make_tables(crossing, cube)
+    margins = Fields(tables.mean, tables.prompt_word, tables.axis, cube.sum(axis=2))
+    residual = cube - smoother.spread(smoother.mean(margins))
+    leverage = smoother.leverage()[:, crossing.framing]
+    variance = smoother.residual[crossing.framing][:, None]
+    return (
+        _normal_log_density(residual / (1 - leverage), variance / (1 - leverage)),
+        _normal_log_density(residual, variance * (1 + leverage)),
+    )
+
+
+def _normal_log_density(deviation: Array, variance: Array) -> Array:
+    return np.asarray(-0.5 * (np.log(2 * np.pi * variance) + deviation**2 / variance))

@@ -1,0 +1,102 @@
+"""The precision of a complete crossing, stratum by stratum, for many draws of the variances.
+
+The strata are orthogonal, so the precision ``Q = V⁻¹`` of all scores is a sum of their inverses. A
+conditional distribution needs no more of it: given the rest, what is left out has the precision
+``Q_ss`` and departs from its mean by ``Q_ss⁻¹ (Q y)_s``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.components import Components
+from valuebias.analysis.design.crossing import REST, Axis, Crossing
+from valuebias.analysis.design.grouping import Subspace
+from valuebias.analysis.design.strata import coefficient_prior
+from valuebias.analysis.estimands.effects import component_covariances
+
+__all__ = ["Precision", "block_sizes", "precision_at"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Inverses of the strata's covariances; a block of words is what lies off all axes, or an axis.
+
+    Attributes
+    ----------
+    inside : list of ndarray, shape (draw, column · framing, column · framing)
+        Of framing means in the dense span over models, one a block of words.
+    outside : list of list of ndarray, shape (draw, framing, framing)
+        In each subspace outside the span, likewise.
+    own, shared : ndarray, shape (draw, framing, block)
+        Within a framing, of what differs between models and of what all models share.
+    """
+
+    inside: list[Array]
+    outside: list[list[Array]]
+    own: Array
+    shared: Array
+
+    def over_models(self, crossing: Crossing, block: int) -> Array:
+        """Precision of framing means over all models, (draw, model · framing, model · framing)."""
+        eye = np.eye(len(crossing.framings))
+        basis = np.kron(crossing.model_basis, eye)
+        out = basis @ self.inside[block] @ basis.T
+        for subspace, here in zip(crossing.space.subspaces, self.outside[block], strict=True):
+            projector = subspace.basis @ subspace.basis.T
+            kron = projector[None, :, None, :, None] * here[:, None, :, None, :]
+            out += kron.reshape(out.shape)
+        return np.asarray(out)
+
+
+def block_sizes(crossing: Crossing) -> NDArray[np.intp]:
+    """Dimension of each block of words: off all axes, then one an axis."""
+    n_axes = len(crossing.axes)
+    return np.array([crossing.shape[2] - 1 - n_axes, *([1] * n_axes)])
+
+
+def precision_at(
+    crossing: Crossing, components: Components, coefficient_scales: Array, v: Array
+) -> Precision:
+    """Invert the strata at every row of variances ``v`` (draw, variance)."""
+    axes = [REST, *crossing.axes]
+    n_framings = len(crossing.framings)
+    inside, outside = [], []
+    for j, axis in enumerate(axes):
+        total = _covariance(components, v, axis)
+        if j:
+            total = total + coefficient_prior(crossing, components, j - 1, coefficient_scales)
+        inverse = np.zeros_like(total)
+        for block in crossing.blocks:
+            at = slice(block.start * n_framings, block.stop * n_framings)
+            inverse[:, at, at] = np.linalg.inv(total[:, at, at])
+        inside.append(inverse)
+        outside.append(
+            [
+                np.asarray(np.linalg.inv(_covariance(components, v, axis, s)), dtype=float)
+                for s in crossing.space.subspaces
+            ]
+        )
+    own, shared = (_within(components, v, axes, shared=s) for s in (False, True))
+    return Precision(inside, outside, own, shared)
+
+
+def _covariance(
+    components: Components, v: Array, axis: Axis, subspace: Subspace | None = None
+) -> Array:
+    parts = component_covariances(components, v, axis, subspace)
+    return np.asarray(np.sum(list(parts.values()), axis=0))
+
+
+def _within(components: Components, v: Array, axes: list[Axis], *, shared: bool) -> Array:
+    """Precisions within framings, (draw, framing, block)."""
+    out = np.zeros((len(v), components.n_framings, len(axes)))
+    for j, axis in enumerate(axes):
+        for name, times in components.within_entries(shared=shared, axis=axis).items():
+            out[..., j] += times * v[:, list(components[name].index[0])]
+    return np.asarray(1 / out)

@@ -1,0 +1,1 @@
+"""Draw the variances: the collapsed density, NUTS, and the completion of missing cells."""

@@ -1,0 +1,122 @@
+"""A Hamiltonian step on the collapsed density, for chains whose data change at every iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from valuebias.analysis.sampling.density import Posterior, log_posterior
+
+__all__ = ["Hamiltonian"]
+
+Array = NDArray[np.float64]
+
+_MAX_ENERGY_ERROR = 1000.0
+_TARGET_ACCEPTANCE = 0.85
+# Share of the SDs that try to jump at once, and how far, on the log scale.
+_JUMPING, _JUMP = 1 / 3, 1.5
+
+
+@dataclass
+class Hamiltonian:
+    """Hamiltonian steps preconditioned by the curvature at the mode."""
+
+    mode: Array
+    root: Array
+    step: float
+
+    @classmethod
+    def at_mode(cls, target: Posterior, start: Array, step: float = 0.4) -> Hamiltonian:
+        """Find the mode from ``start`` and factor the inverse of the curvature there."""
+
+        def negative(x: Array) -> tuple[float, Array]:
+            value, gradient = target(x)
+            return -value, -gradient
+
+        mode = optimize.minimize(negative, start, jac=True, method="L-BFGS-B").x
+        h = 1e-4
+        eye = np.eye(len(mode))
+        curvature = np.array(
+            [(negative(mode + h * e)[1] - negative(mode - h * e)[1]) / (2 * h) for e in eye]
+        )
+        values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
+        # A flat direction has its prior's width: SD about one on the log scale. The root is the
+        # symmetric one: it mixes parameters least, so that a long tail stays on an axis of its own.
+        return cls(mode, vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T, step)
+
+    def moves(
+        self, target: Posterior, x: Array, rng: np.random.Generator, n: int
+    ) -> tuple[Array, float, bool]:
+        """Make ``n`` moves; returns the new point, mean acceptance, and whether any diverged."""
+        accepts, divergences = [], []
+        for _ in range(n):
+            x, accept, diverged = self.move(target, x, rng)
+            accepts.append(accept)
+            divergences.append(diverged)
+        return x, float(np.mean(accepts)), any(divergences)
+
+    def move(
+        self, target: Posterior, x: Array, rng: np.random.Generator
+    ) -> tuple[Array, float, bool]:
+        """One trajectory of about a quarter turn; returns the new point, acceptance, divergence."""
+        n_steps = max(1, int(np.pi / 2 / self.step * rng.uniform(0.8, 1.2)))
+        proposal, energy = _trajectory(
+            x, self.root, self.step, n_steps, rng.standard_normal(len(x)), target.arguments
+        )
+        diverged = not np.isfinite(energy) or energy > _MAX_ENERGY_ERROR
+        accept = 0.0 if diverged else float(np.exp(min(0.0, -energy)))
+        return (proposal if rng.uniform() < accept else x), accept, diverged
+
+    @staticmethod
+    def jumps(target: Posterior, x: Array, rng: np.random.Generator) -> Array:
+        """Try long jumps of some log SDs, one after the other (Metropolis steps).
+
+        Trajectories are as long as the mode is wide. In the tail of an SD near zero, where the
+        density falls by its prior's slope of one only, they would wander for dozens of draws.
+        """
+        chosen = np.flatnonzero(rng.uniform(size=len(target.scales)) < _JUMPING)
+        offsets = _JUMP * rng.standard_t(3, len(chosen))
+        return np.asarray(
+            _jump(x, chosen, offsets, np.log(rng.uniform(size=len(chosen))), target.arguments)
+        )
+
+    def adapt(self, accept: float, iteration: int) -> None:
+        """Robbins–Monro on the log step size."""
+        rate = 1.0 / np.sqrt(iteration + 5.0)
+        log_step = np.log(self.step) + rate * (accept - _TARGET_ACCEPTANCE)
+        self.step = float(np.clip(np.exp(log_step), 0.02, 1.0))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _trajectory(x, root, step, n_steps, momentum, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Leapfrog in whitened coordinates; returns the end point and the energy error."""
+    value, gradient = log_posterior(x, *arguments)
+    start = 0.5 * np.dot(momentum, momentum) - value
+    momentum = momentum + 0.5 * step * np.dot(root.T, gradient)
+    for i in range(n_steps):
+        x = x + step * np.dot(root, momentum)
+        value, gradient = log_posterior(x, *arguments)
+        factor = 0.5 if i == n_steps - 1 else 1.0
+        momentum = momentum + factor * step * np.dot(root.T, gradient)
+    return x, 0.5 * np.dot(momentum, momentum) - value - start
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _jump(x, chosen, offsets, log_uniforms, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Propose to add each offset in turn; offsets are as likely as their negatives."""
+    x = x.copy()
+    value, _ = log_posterior(x, *arguments)
+    for i in range(len(chosen)):
+        k = chosen[i]
+        before = x[k]
+        x[k] += offsets[i]
+        proposed, _ = log_posterior(x, *arguments)
+        if log_uniforms[i] < proposed - value:  # never where it is NaN
+            value = proposed
+        else:
+            x[k] = before
+    return x

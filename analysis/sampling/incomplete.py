@@ -1,0 +1,307 @@
+"""Sample an incomplete crossing exactly, by completing it again and again.
+
+Missing cells are parameters too. A chain alternates two exact steps:
+
+1. missing cells given the variances: where gaps are scattered, by drawing every random effect given
+   the completed cube (closed form, table by table), then the cells from their effects and noise;
+   where whole words, prompts or pairs are missing, given the observed cells alone (conjugate
+   gradients), which costs more but does not depend on the last completion;
+2. variances given the completed cube: Hamiltonian and Metropolis steps on the same collapsed
+   density as for complete crossings, in which all effects and coefficients are integrated out.
+
+Only the missing cells are visited, and the cube's margins are kept up to date cell by cell, so an
+iteration costs what the tables cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Lock
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from valuebias.analysis.design.components import Components
+from valuebias.analysis.design.crossing import Crossing
+from valuebias.analysis.design.strata import Stratum, make_scatter, make_strata, make_tables
+from valuebias.analysis.estimands.effects import Margins, make_margins
+from valuebias.analysis.estimands.smoother import Smoother
+from valuebias.analysis.sampling.completion import Completion, Gaps, sparse_margins
+from valuebias.analysis.sampling.density import Posterior
+from valuebias.analysis.sampling.hamiltonian import Hamiltonian
+from valuebias.analysis.sampling.nuts import VarianceDraws, start_point
+
+__all__ = ["CompletedDraws", "Sampler", "sample_incomplete"]
+
+Array = NDArray[np.float64]
+
+# Hamiltonian moves between two completions: they cost little beside a completion, and many of them
+# leave the variances all but independent of where they were.
+_MOVES = 6
+# Where effects can explain every score, the residual's SD may wander off to zero, and with it the
+# system for the effects to singularity: they are then drawn as with this share of the variance.
+_LEAST_RESIDUAL = 1e-6
+# Completions are kept for what needs every cell, up to so many cells in all.
+_MOST_KEPT_CELLS = 20_000_000
+_LEAST_KEPT = 4
+# Above this share of missing cells in margins that are mostly missing, the Gibbs step mixes poorly.
+_MANY_SPARSE = 0.05
+
+
+@dataclass(frozen=True)
+class CompletedDraws:
+    """Draws of the variances with what each draw's completed data imply.
+
+    Attributes
+    ----------
+    variances : VarianceDraws
+    margins : Margins
+        With a first side of chain · draw.
+    cells : ndarray of int, shape (missing cell, 3)
+        Positions of the missing cells.
+    completions : ndarray of float32, shape (kept, missing cell)
+        Imputed cells (on the scale of ``Crossing.y``) of evenly spaced draws.
+    kept : ndarray of int
+        Which draws (chain · draw) the completions belong to.
+    scatter : ndarray
+        Mean over draws of the strata's scatter, for the PyMC model.
+    """
+
+    variances: VarianceDraws
+    margins: Margins
+    cells: NDArray[np.int32]
+    completions: NDArray[np.float32]
+    kept: NDArray[np.intp]
+    scatter: Array
+
+
+@dataclass
+class _Chain:
+    """What one chain brings home."""
+
+    x: Array
+    on_axes: Array
+    rest: Array
+    completions: dict[int, NDArray[np.float32]]
+    scatter: Array
+    accept: Array
+    diverging: NDArray[np.bool_]
+
+
+def sample_incomplete(
+    crossing: Crossing,
+    components: Components,
+    posterior_of: Callable[[list[Stratum]], Posterior],
+    coefficient_scales: Array,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    seed: int,
+    cores: int,
+    progress: Callable[[int, int], None] | None,
+    n_completions: int = 100,
+) -> CompletedDraws:
+    """Run the chains in threads (numpy and the kernels release the interpreter's lock)."""
+    sampler = Sampler(crossing, components, posterior_of, coefficient_scales)
+    seeds = np.random.SeedSequence(seed).spawn(chains)
+    n_completions = max(_LEAST_KEPT, min(n_completions, _MOST_KEPT_CELLS // len(sampler.cells)))
+    kept = np.unique(
+        np.linspace(0, chains * draws - 1, min(n_completions, chains * draws)).astype(int)
+    )
+    counter = _Counter(progress, chains * (draws + tune))
+    # The matrices are small: BLAS threads would only get in the way of the chains' own.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(max(1, min(cores, chains))) as pool,
+    ):
+        jobs = []
+        for c in range(chains):
+            own = set((kept[kept // draws == c] % draws).tolist())
+            rng = np.random.default_rng(seeds[c])
+            jobs.append(pool.submit(sampler.run, draws, tune, rng, own, counter))
+        try:
+            results = [job.result() for job in jobs]
+        except BaseException:
+            counter.stop = True
+            raise
+    x = np.stack([r.x for r in results])
+    stats = xr.Dataset(
+        {
+            "diverging": (("chain", "draw"), np.stack([r.diverging for r in results])),
+            "acceptance_rate": (("chain", "draw"), np.stack([r.accept for r in results])),
+        }
+    )
+    return CompletedDraws(
+        variances=VarianceDraws(*sampler.posterior.constrain(x), stats),
+        margins=Margins(
+            np.concatenate([r.on_axes for r in results]), np.concatenate([r.rest for r in results])
+        ),
+        cells=sampler.cells,
+        completions=np.stack([results[k // draws].completions[k % draws] for k in kept]),
+        kept=kept,
+        scatter=np.mean([r.scatter for r in results], axis=0),
+    )
+
+
+class _Counter:
+    """Progress over threads, and the signal to stop them."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+        self._lock = Lock()
+        self.stop = False
+
+    def step(self) -> None:
+        """Count one iteration of any chain."""
+        with self._lock:  # so that no count is lost and the last to be told is the total
+            self._done += 1
+            if self._progress is not None and (self._done % 20 == 0 or self._done == self._total):
+                self._progress(self._done, self._total)
+
+
+class Sampler:
+    """Everything the chains share; read-only once made."""
+
+    def __init__(
+        self,
+        crossing: Crossing,
+        components: Components,
+        posterior_of: Callable[[list[Stratum]], Posterior],
+        coefficient_scales: Array,
+    ) -> None:
+        self.crossing, self.components = crossing, components
+        self.coefficient_scales = coefficient_scales
+        self.gaps = Gaps(crossing)
+        self.cells = np.argwhere(~crossing.observed).astype(np.int32)
+        self.strata = make_strata(
+            crossing, components, make_tables(crossing, crossing.y), coefficient_scales
+        )
+        self.posterior = posterior_of(self.strata)
+        self.exact = sparse_margins(crossing) > _MANY_SPARSE
+
+    def run(
+        self,
+        draws: int,
+        tune: int,
+        rng: np.random.Generator,
+        keep: set[int],
+        counter: _Counter,
+    ) -> _Chain:
+        """Run one chain; ``keep`` says which of its draws keep their completion."""
+        state = Completion(self.gaps)
+        x = start_point(self.posterior) + rng.uniform(-0.5, 0.5, self.posterior.n_dim)
+        target = self._target(state)
+        if self.exact:
+            # The mode of a cube that is mostly zeros has next to no variance anywhere.
+            x, target = self.impute(state, x, rng)
+        kernel = Hamiltonian.at_mode(target, x)
+        x = kernel.mode
+        out = self._empty(draws, state)
+        for i in range(-tune, draws):
+            if counter.stop:
+                break
+            x, target = self.impute(state, x, rng)
+            if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
+                # The first completions are crude: look again for the mode and its curvature.
+                kernel = Hamiltonian.at_mode(target, x, kernel.step)
+            x, accept, diverged = self.move(kernel, target, x, rng)
+            if i < 0:
+                kernel.adapt(accept, tune + i)
+            else:
+                self._record(out, i, x, accept, diverged, state, target, keep)
+            counter.step()
+        out.scatter /= draws
+        return out
+
+    def _target(self, state: Completion) -> Posterior:
+        scatter = make_scatter(self.crossing, state.tables, self.strata)
+        return replace(self.posterior, packed=replace(self.posterior.packed, scatter=scatter))
+
+    def _empty(self, draws: int, state: Completion) -> _Chain:
+        margins = make_margins(self.crossing, state.tables)
+        return _Chain(
+            x=np.empty((draws, self.posterior.n_dim)),
+            on_axes=np.empty((draws, *margins.on_axes.shape)),
+            rest=np.empty((draws, *margins.rest.shape), dtype=np.float32),
+            completions={},
+            scatter=np.zeros_like(self.posterior.packed.scatter),
+            accept=np.empty(draws),
+            diverging=np.zeros(draws, dtype=bool),
+        )
+
+    def _record(
+        self,
+        out: _Chain,
+        i: int,
+        x: Array,
+        accept: float,
+        diverged: bool,
+        state: Completion,
+        target: Posterior,
+        keep: set[int],
+    ) -> None:
+        margins = make_margins(self.crossing, state.tables)
+        out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
+        out.on_axes[i], out.rest[i] = margins.on_axes, margins.rest
+        out.scatter += target.packed.scatter
+        if i in keep:
+            out.completions[i] = state.missing
+
+    def impute(
+        self, state: Completion, x: Array, rng: np.random.Generator
+    ) -> tuple[Array, Posterior]:
+        """Step 1: the missing cells given the variances; returns the variances and their density.
+
+        Where most cells are missing, those would hold the residual's variance where it was: it is
+        redrawn given the effects and the observed cells, before the missing ones are. This leaves
+        the posterior of all as it is. Effects given the variances, residual given the effects,
+        levels given both, and missing cells given all: each is drawn given the observed cells and
+        what was drawn before, with what comes later integrated out, so nothing that a later draw
+        makes stale is used again. (Drawn after the missing cells without looking at them, the
+        residual would be: van Dyk & Park 2008, *J. Am. Stat. Assoc.* 103, 790–796.)
+        """
+        v = self.components.variances(*self.posterior.constrain(x))
+        residual = list(self.components["residual"].index[0])
+        v[residual] = np.maximum(v[residual], _LEAST_RESIDUAL * self.crossing.scale**2)
+        smoother = Smoother(self.crossing, self.components, self.coefficient_scales, v)
+        if not self.exact:
+            state.redraw(smoother, rng)
+            return x, self._target(state)
+
+        def redraw_sd(squares: Array) -> Array:
+            nonlocal x
+            x, sd = self._redraw_residual(x, np.sqrt(smoother.residual), squares, rng)
+            return sd
+
+        state.redraw_exactly(smoother, rng, redraw_sd)
+        return x, self._target(state)
+
+    def move(
+        self, kernel: Hamiltonian, target: Posterior, x: Array, rng: np.random.Generator
+    ) -> tuple[Array, float, bool]:
+        """Step 2: the variances given the completed cube; acceptance, and whether any diverged."""
+        return kernel.moves(target, kernel.jumps(target, x, rng), rng, _MOVES)
+
+    def _redraw_residual(
+        self, x: Array, sd: Array, squares: Array, rng: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Draw the residual's SDs given effects, which leave ``squares`` of the observed cells.
+
+        With a flat prior on the SD its square is inverse gamma; the prior accepts or rejects that.
+        """
+        at = self.components.names.index("residual") * len(sd)
+        x, sd = x.copy(), sd.copy()
+        for f, df in enumerate(self.gaps.df):
+            if df < 3 or not squares[f] > 0:
+                continue
+            proposal = 0.5 * squares[f] / rng.gamma(0.5 * (df - 1))
+            ratio = 0.5 * (sd[f] ** 2 - proposal) / self.posterior.scales[at + f] ** 2
+            if np.log(rng.uniform()) < ratio:
+                sd[f] = np.sqrt(proposal)
+                x[at + f] = np.log(sd[f])
+        return x, sd

@@ -1,0 +1,180 @@
+"""Find the released files: in VALUEBIAS_DATA, else in the cache, else on the network."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from valuebias._core.atomic import atomic_path
+from valuebias._core.provenance import sha256
+from valuebias._core.telemetry import OFFLINE, offline
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Source", "cache_folder", "fetch", "registry", "released"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file at a fixed address.
+
+    Attributes
+    ----------
+    local : str
+        Where it lies under the folder that VALUEBIAS_DATA names, and in the cache.
+    url : str
+        Its address, fixed to a commit.
+    sha256 : str or None
+        Its hash. None = not known beforehand: it is recorded at the first download and checked
+        from then on.
+    size : int or None
+        Bytes.
+    """
+
+    local: str
+    url: str
+    sha256: str | None
+    size: int | None
+
+
+@functools.lru_cache(maxsize=1)
+def registry() -> dict[str, Any]:
+    """Give the manifest of released files, lexicons and datasets.
+
+    Returns
+    -------
+    dict
+        Entries ``address`` (with the commit in it), ``files``, ``lexicons`` and ``datasets``.
+    """
+    text = (resources.files("valuebias") / "data" / "registry.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def released(local: str) -> Source:
+    """Look a released file up.
+
+    Parameters
+    ----------
+    local : str
+        Its path in the manifest, such as "corpora/dict_big2_nouns.csv".
+
+    Returns
+    -------
+    Source
+        The file's address and hash.
+
+    Examples
+    --------
+    >>> released("corpora/dict_big2_nouns.csv").size
+    5853
+    """
+    entry = registry()["files"][local]
+    url = f"{registry()['address']}/{entry['path']}"
+    return Source(local, url, entry.get("sha256"), entry.get("size"))
+
+
+def cache_folder() -> Path:
+    """Give the folder that downloads go to.
+
+    Returns
+    -------
+    pathlib.Path
+        What VALUEBIAS_CACHE names, or the system's folder for caches.
+    """
+    import pooch  # slow to import, and only needed here
+
+    return Path(os.environ.get("VALUEBIAS_CACHE") or pooch.os_cache("valuebias"))
+
+
+def fetch(file: Source) -> Path:
+    """Give the path of a released file, its hash checked.
+
+    Parameters
+    ----------
+    file : Source
+        What to find.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it lies.
+
+    Raises
+    ------
+    ValueBiasError
+        If VALUEBIAS_DATA names no folder, the file's hash is not the expected one, or the file is
+        neither here nor to be downloaded.
+
+    Notes
+    -----
+    The folder that the environment variable VALUEBIAS_DATA names is looked in first. Nothing is
+    written there. The hash is checked on every call, wherever the file lies.
+    """
+    given = os.environ.get("VALUEBIAS_DATA")
+    if given:
+        if not Path(given).is_dir():
+            raise ValueBiasError(
+                f"The environment variable VALUEBIAS_DATA is {given!r}, which is no folder. "
+                "Correct it, or unset it to download the files."
+            )
+        path = Path(given) / file.local
+        if path.is_file():
+            return _checked(path, file.sha256)
+    path = cache_folder() / file.local
+    if not path.is_file():
+        _download(file, path)
+    return _checked(path, _expected(file, path))
+
+
+def _checked(path: Path, expected: str | None) -> Path:
+    if expected is not None:
+        found = sha256(path)
+        if found != expected:
+            raise ValueBiasError(
+                f"{str(path)!r} is not the released file: its SHA-256 is {found}, expected "
+                f"{expected}. It was changed or truncated; delete it or replace it by the original."
+            )
+    return path
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _expected(file: Source, path: Path) -> str | None:
+    if file.sha256 is not None:
+        return file.sha256
+    try:
+        return _record(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueBiasError(
+            f"The hash recorded when {str(path)!r} was downloaded is gone or unreadable. "
+            "Delete the file so that it is downloaded again."
+        ) from error
+
+
+def _download(file: Source, path: Path) -> None:
+    if offline():
+        raise ValueBiasError(
+            f"{file.url} would have to be downloaded, and the environment variable {OFFLINE} "
+            f"forbids it. Unset it, or set VALUEBIAS_DATA to a folder that has {file.local!r}."
+        )
+    import pooch
+    import requests
+
+    with atomic_path(path) as part:
+        try:
+            pooch.retrieve(file.url, known_hash=None, fname=part.name, path=part.parent)
+        except (OSError, requests.RequestException) as error:
+            raise ValueBiasError(
+                f"{file.url} cannot be downloaded ({type(error).__name__}). Without a network, set "
+                f"the environment variable VALUEBIAS_DATA to a folder that has {file.local!r}."
+            ) from error
+        _checked(part, file.sha256)
+        if file.sha256 is None:
+            with atomic_path(_record(path)) as record:
+                record.write_text(sha256(part), encoding="ascii")

@@ -1,0 +1,197 @@
+"""What files of others do to the libraries that read them: one error, whatever they raise.
+
+A damaged file makes a parser raise anything: its own exceptions, those of Python's built-in types,
+RecursionError, MemoryError, SystemError, a panic of Rust code that is not even an Exception. Every
+reader puts the part that parses and checks, and nothing else, into :func:`reading`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from valuebias._core.text import visible
+from valuebias.errors import ValueBiasError
+
+__all__ = ["parse_json", "read_json", "reading", "told"]
+
+_LONGEST = 300
+_PANIC = "PanicException"
+"""What code in Rust raises where it is at a loss; a BaseException, so that few catch it."""
+
+
+@contextmanager
+def reading(
+    what: object,
+    *,
+    advice: str,
+    because: str = "it is damaged",
+    verb: str = "read",
+    kind: type[ValueBiasError] = ValueBiasError,
+) -> Iterator[None]:
+    """Raise a ValueBiasError for whatever goes wrong while something of others is read.
+
+    Parameters
+    ----------
+    what : object
+        What is read, and which part of it: a path (shown as text between quotation marks), or a
+        text that begins the message, such as ``"The config.json of 'm'"``.
+    advice : str
+        The last sentence of the message: what to do.
+    because : str, default "it is damaged"
+        What is most likely wrong with it.
+    verb : str, default "read"
+        What cannot be done to it.
+    kind : type of ValueBiasError, optional
+        Which of them to raise.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ValueBiasError
+        In the place of any other exception of the block; its own pass, and so do interrupts.
+
+    Examples
+    --------
+    >>> with reading("The table of 'm'", advice="Write it again."):
+    ...     [][1]
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: The table of 'm' cannot be read: it is damaged (IndexError:
+    list index out of range). Write it again.
+    """
+    try:
+        yield
+    except ValueBiasError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
+        name = repr(os.fspath(what)) if isinstance(what, os.PathLike) else str(what)
+        raise kind(
+            f"{name} cannot be {verb}: {_reason(error) or because} ({told(error)}). {advice}"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Say what is wrong where the exception tells better than the reader can."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    if isinstance(error, OSError) and error.strerror:
+        return "the system refuses"
+    return ""
+
+
+def told(error: BaseException) -> str:
+    r"""Give the type of an exception and the beginning of what it says, on one line.
+
+    Parameters
+    ----------
+    error : BaseException
+        Any.
+
+    Returns
+    -------
+    str
+        Of bounded length.
+
+    Examples
+    --------
+    >>> told(KeyError("a" + chr(10)))
+    "KeyError: 'a\\n'"
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror}"
+    try:
+        text = str(error)[: 2 * _LONGEST]
+    # An exception of others may hold anything, such as a number of too many digits to be shown.
+    except Exception:  # noqa: BLE001
+        text = ""
+    text = visible(" ".join(text.split()))
+    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return f"{type(error).__name__}: {short}" if short else type(error).__name__
+
+
+def parse_json(
+    text: str | bytes, what: object, *, advice: str, because: str = "it is damaged"
+) -> Any:
+    """Parse JSON in which no key stands twice: of two, libraries take one or the other.
+
+    Parameters
+    ----------
+    text : str or bytes
+        UTF-8 if bytes; with or without a byte-order mark.
+    what : object
+        As :func:`reading` takes it.
+    advice, because : str
+        Likewise.
+
+    Returns
+    -------
+    object
+        What it says.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is no JSON.
+
+    Examples
+    --------
+    >>> parse_json('{"a": 1, "a": 2}', "The record", advice="Make it again.")
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: The record cannot be read: it is damaged (ValueError: the key
+    'a' stands twice). Make it again.
+    """
+    with reading(what, advice=advice, because=because):
+        whole = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return json.loads(whole, object_pairs_hook=_once)
+
+
+def read_json(
+    path: Path, what: object = None, *, advice: str, because: str = "it is damaged"
+) -> Any:
+    """Read a JSON file as :func:`parse_json` does.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    what : object, optional
+        What to call it; its path if not given.
+    advice, because : str
+        As :func:`reading` takes them.
+
+    Returns
+    -------
+    object
+        What it says.
+
+    Raises
+    ------
+    ValueBiasError
+        If it cannot be read, or is no JSON.
+    """
+    what = path if what is None else what
+    with reading(what, advice=advice):
+        content = path.read_bytes()
+    return parse_json(content, what, advice=advice, because=because)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice[:60]!r} stands twice")
+    return made

@@ -1,0 +1,121 @@
+"""Read numpy's files: plain numbers and text only, and no more than the file can hold."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from valuebias._core.foreign import reading
+from valuebias._core.opening.limits import RefusedFileError, check_size
+from valuebias._core.opening.texts import is_text
+from valuebias._core.sums import archive_is_whole
+from valuebias.errors import shown
+
+__all__ = ["load_array", "load_arrays"]
+
+_KINDS = "biufUS"
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read a ``.npy`` file of numbers.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    ndarray
+        As it was written.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is damaged, holds objects (which would be unpickled), or is shorter than it says.
+    """
+    where = Path(path)
+    with _damage_told(where), where.open("rb") as handle:
+        _check_header(handle, where.stat().st_size, repr(str(where)))
+        handle.seek(0)
+        return _text_checked(np.asarray(np.load(handle, allow_pickle=False)))
+
+
+def load_arrays(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Read some arrays of a ``.npz`` file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    names : iterable of str
+        Which.
+
+    Returns
+    -------
+    dict of str to ndarray
+        As they were written.
+
+    Raises
+    ------
+    ValueBiasError
+        If one is not there, or :func:`load_array` would refuse it.
+    """
+    where = Path(path)
+    with _damage_told(where), zipfile.ZipFile(where) as archive:
+        if archive_is_whole(where, archive.comment) is False:
+            raise ValueError("it does not hold what was written")
+        return {name: _member(archive, f"{name}.npy", where) for name in names}
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
+    entry = archive.getinfo(name)
+    if entry.compress_type not in _PACKED:
+        raise RefusedFileError(f"{str(path)!r} packs {shown(name)} in a way that numpy does not.")
+    check_size(entry.file_size, path.stat().st_size, f"{shown(name)} in {str(path)!r}")
+    with archive.open(entry) as handle:
+        _check_header(handle, entry.file_size, f"{shown(name)} in {str(path)!r}")
+    with archive.open(entry) as handle:
+        return _text_checked(np.asarray(npy.read_array(handle, allow_pickle=False)))
+
+
+def _text_checked(values: NDArray[Any]) -> NDArray[Any]:
+    if not is_text(values):
+        raise ValueError("it holds text that is no Unicode")
+    return values
+
+
+def _check_header(handle: Any, size: int, what: str) -> None:
+    """Refuse objects, and arrays that are longer than what follows their header."""
+    major = npy.read_magic(handle)[0]
+    if major not in (1, 2, 3):
+        raise RefusedFileError(f"{what} has the format {major} of numpy's, of 1, 2 and 3.")
+    read = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
+    shape, _, dtype = read(handle)
+    if dtype.kind not in _KINDS:
+        raise RefusedFileError(
+            f"{what} holds data of the type {shown(str(dtype))}; expected numbers or text. What is "
+            "pickled can run any code when it is loaded, so valuebias never does."
+        )
+    n = 1
+    for length in shape:
+        n *= int(length)
+    if n * dtype.itemsize > size - handle.tell():
+        raise RefusedFileError(
+            f"{what} says that it is of the shape {shown(shape)} and is only {size:,} bytes long: "
+            "it is damaged or truncated. Make it again."
+        )
+
+
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    because = "it is not there, damaged, or does not hold what was expected"
+    return reading(path, because=because, advice="Make it again.")

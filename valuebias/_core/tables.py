@@ -1,0 +1,217 @@
+"""Read a user's file from CSV or YAML, with text kept as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from valuebias._core.foreign import told
+from valuebias._core.opening.yaml_text import check_length, parse_yaml
+from valuebias.errors import ValueBiasError, shown
+
+__all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file, whole: UTF-8, with or without a byte-order mark.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file.
+
+    Returns
+    -------
+    str
+        Its text. A lone surrogate encoded in three bytes is kept.
+
+    Raises
+    ------
+    ValueBiasError
+        If the file cannot be read, is empty, or is no UTF-8.
+    """
+    name = os.fspath(path)
+    try:
+        raw = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ValueBiasError(f"{name!r} cannot be read ({told(error)}).") from error
+    if not raw.strip():
+        raise ValueBiasError(f"{name!r} is empty.")
+    try:
+        return raw.decode("utf-8", errors="surrogatepass").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise ValueBiasError(
+            f"{name!r} is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+        ) from error
+
+
+def parse_csv(text: str, name: str) -> tuple[list[str], list[list[str]]]:
+    """Split CSV text into its header and rows, every cell as text.
+
+    Parameters
+    ----------
+    text : str
+        The whole file. The separator is the one of comma, semicolon and tab that the first line
+        has most of; cells may be quoted as RFC 4180 says. Blank lines are skipped.
+    name : str
+        What to call the file in errors.
+
+    Returns
+    -------
+    header : list of str
+        The column names, stripped of surrounding blanks.
+    rows : list of list of str
+        The cells as they are; each row is as long as the header.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no row, a column name occurs twice, a row is too short or too long (as the last
+        one of a truncated file is), or a quote is not closed.
+
+    Examples
+    --------
+    >>> parse_csv(chr(10).join(["word,n", "love,1"]), "words.csv")
+    (['word', 'n'], [['love', '1']])
+    """
+    if "\0" in text:
+        raise ValueBiasError(f"{name!r} holds NUL characters: it is damaged, or no text file.")
+    first = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines: list[tuple[int, list[str]]] = []
+    try:
+        lines.extend((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+    except csv.Error as error:
+        raise ValueBiasError(
+            f"{name!r} is damaged or truncated near line {reader.line_num} ({error})."
+        ) from error
+    if len(lines) < 2:
+        raise ValueBiasError(f"{name!r} has no rows below its header.")
+    header = [cell.strip() for cell in lines[0][1]]
+    seen: set[str] = set()
+    for column in header:
+        if column in seen:
+            raise ValueBiasError(f"{name!r} has two columns called {shown(column)}. Rename one.")
+        seen.add(column)
+    for line, row in lines[1:]:
+        if len(row) != len(header):
+            raise ValueBiasError(
+                f"Line {line} of {name!r} has {len(row)} cells, the header {len(header)}. "
+                "The file may be truncated."
+            )
+    return header, [row for _, row in lines[1:]]
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """Read a YAML file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file.
+
+    Returns
+    -------
+    object
+        What it holds: usually a dict or a list.
+
+    Raises
+    ------
+    ValueBiasError
+        If the file cannot be read, is empty, is no YAML, has a key twice, or stands for more than
+        a file of its size can mean.
+    """
+    name = os.fspath(path)
+    # A file that is not there is explained by what reads it.
+    with suppress(OSError, ValueError):
+        check_length(Path(path).stat().st_size, name)
+    return parse_yaml(read_text(path), name)
+
+
+def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
+    """Read a table whose rows have names, from CSV or YAML.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A ``.csv`` or ``.tsv`` file with a column `key`; or a ``.yaml`` or ``.yml`` file with a
+        list of mappings that each have `key`, or a mapping of names to mappings.
+    key : str
+        The column that names the rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by name. Cells of a CSV file are text; an empty cell is "".
+
+    Raises
+    ------
+    ValueBiasError
+        If the file cannot be read, is of another type, or has no names.
+    """
+    name, suffix = os.fspath(path), Path(path).suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        header, rows = parse_csv(read_text(path), name)
+        if key not in header:
+            raise ValueBiasError(f"{name!r} has no column {key!r}; found {header}.")
+        place = header.index(key)
+        columns = {
+            column: pd.Series([row[i] for row in rows], dtype=object)
+            for i, column in enumerate(header)
+            if i != place and column
+        }
+        index = pd.Index([row[place] for row in rows], dtype=object, name=key)
+        return pd.DataFrame(columns).set_axis(index, axis=0)
+    if suffix in (".yaml", ".yml"):
+        return _from_yaml(read_yaml(path), name, key)
+    raise ValueBiasError(f"{name!r} has the suffix {suffix!r}; expected .csv, .tsv, .yaml or .yml.")
+
+
+def _from_yaml(content: Any, name: str, key: str) -> pd.DataFrame:
+    if isinstance(content, list) and all(isinstance(e, Mapping) and key in e for e in content):
+        rows = {e[key]: {k: v for k, v in e.items() if k != key} for e in content}
+        if len(rows) < len(content):
+            raise ValueBiasError(f"{name!r} describes the same {key} twice.")
+    elif isinstance(content, Mapping) and all(isinstance(e, Mapping) for e in content.values()):
+        rows = dict(content)
+    else:
+        raise ValueBiasError(
+            f"{name!r} must hold a list of entries that each have {key!r}, or a mapping of names "
+            "to entries."
+        )
+    for row, entries in rows.items():
+        if not isinstance(row, str):
+            raise ValueBiasError(f"{name!r} has the {key} {row!r}, which is no text: quote it.")
+        if not all(isinstance(column, str) for column in entries):
+            raise ValueBiasError(
+                f"{name!r} has an entry of {row!r} whose name is no text: quote it."
+            )
+    columns = dict.fromkeys(column for entries in rows.values() for column in entries)
+    return pd.DataFrame(
+        {c: as_series([entries.get(c) for entries in rows.values()]) for c in columns},
+    ).set_axis(pd.Index(list(rows), dtype=object, name=key), axis=0)
+
+
+def as_series(values: Sequence[Any]) -> pd.Series[Any]:
+    """Make a column of Python values: text as objects, all else as pandas sees fit.
+
+    Parameters
+    ----------
+    values : sequence
+        The cells.
+
+    Returns
+    -------
+    pandas.Series
+        With dtype object if there is a text among them: pandas' own text refuses lone surrogates.
+    """
+    texts = any(isinstance(value, str) for value in values)
+    return pd.Series(list(values), dtype=object) if texts else pd.Series(list(values))

@@ -1,0 +1,512 @@
+"""Zarr folders with a sum for every file, written with them and checked by every reader.
+
+The sums lie in Zarr's own consolidated metadata (``.zmetadata``), under a key that only this
+package looks at. That file is also what a folder *is*: it is replaced in one step, and where others
+have to follow it, it says until then what they are to hold (``pending``). So whoever reads by it
+finds the folder as it was or as it will be, and opens it in one read.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import MemoryStore
+
+from valuebias._core.disk import put, written
+from valuebias._core.sums import SUM, DamagedError, json_sum, sum_of
+
+__all__ = [
+    "RECORD",
+    "CheckedFolder",
+    "Record",
+    "SummedFolder",
+    "commit",
+    "damage",
+    "files_of",
+    "marked",
+    "metadata_of",
+    "note",
+    "open_checked",
+    "read_record",
+    "same_as_recorded",
+]
+
+RECORD = ".zmetadata"
+_OURS = "valuebias"
+_FORMAT = "valuebias-sums/1"
+_METADATA = (".zarray", ".zattrs", ".zgroup")
+_BLOCK = re.compile(r"(?:.*/)?(score|token_logprob)/(\d+\.\d+\.\d+)(?:\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    metadata : dict
+        What each of Zarr's metadata files says.
+    sums : dict of str to str
+        The SHA-256 of every other file, by its place in the folder; scores that are written block
+        by block are not among them: their marks vouch for them.
+    blocks : bool
+        Whether there are such scores.
+    pending : dict of str to bytes
+        What files are to hold that may not hold it yet.
+    """
+
+    metadata: dict[str, Any]
+    sums: dict[str, str] = field(default_factory=dict)
+    blocks: bool = False
+    pending: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attributes of the folder."""
+        return dict(self.metadata.get(".zattrs", {}))
+
+    def with_metadata(self, name: str, content: Any) -> Record:
+        """Give a record in which one of Zarr's metadata files says something else."""
+        return replace(self, metadata={**self.metadata, name: content})
+
+    def to_bytes(self) -> bytes:
+        """Give the content of ``.zmetadata``."""
+        ours: dict[str, Any] = {"format": _FORMAT, "blocks": self.blocks, "sums": self.sums}
+        if self.pending:
+            ours["pending"] = {
+                key: base64.b64encode(content).decode() for key, content in self.pending.items()
+            }
+        whole = {"metadata": self.metadata, "zarr_consolidated_format": 1, _OURS: ours}
+        whole = json.loads(json.dumps(whole))
+        whole[_OURS][SUM] = _own_sum(whole)
+        return json.dumps(whole, indent=1).encode()
+
+
+def read_record(folder: Path) -> Record | None:
+    """Read what a folder is to hold; None where nothing says so, as in those of earlier versions.
+
+    Raises
+    ------
+    DamagedError
+        If the record itself is damaged.
+    """
+    path = folder / RECORD
+    try:
+        whole = json.loads(path.read_bytes())
+        if not isinstance(whole, dict) or _OURS not in whole:
+            if isinstance(whole, dict) and isinstance(whole.get("metadata"), dict):
+                return None
+            raise ValueError("no metadata")
+        ours = whole[_OURS]
+        if ours[SUM] != _own_sum(whole):
+            raise ValueError("another sum")
+        pending = {key: base64.b64decode(text) for key, text in ours.get("pending", {}).items()}
+        return Record(whole["metadata"], ours["sums"], ours["blocks"], pending)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(
+            f"{str(path)!r} is damaged ({type(error).__name__}: {str(error)[:100]}). {_advice()}"
+        ) from error
+
+
+def metadata_of(folder: Path, name: str) -> dict[str, Any]:
+    """Give what one of Zarr's metadata files says, by the record or else by the file itself."""
+    try:
+        record = read_record(folder)
+    except DamagedError:
+        record = None
+    if record is not None and name in record.metadata:
+        return dict(record.metadata[name])
+    return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+
+
+def marked(folder: Path, block: str) -> dict[str, str] | None:
+    """Read the mark of a block: the sum of each of its chunks; None where it is not finished.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The Zarr group.
+    block : str
+        Such as ``"0.1.0"``.
+
+    Raises
+    ------
+    DamagedError
+        If the mark cannot be read.
+    """
+    path = folder / "score" / f".finished.{block}"
+    try:
+        found = json.loads(path.read_bytes())
+        parts = [f"token_logprob/{block}.{part}" for part in range(len(found) - 1)]
+        if sorted(found) != sorted([f"score/{block}", *parts]):
+            raise ValueError("other chunks")
+        return {str(key): str(known) for key, known in found.items()}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(
+            f"{str(path)!r}, the mark of a block, is damaged. {_advice()}"
+        ) from error
+
+
+class _Folder(Store):
+    """A folder as Zarr sees it; without its threads, which cost more than reading a small file."""
+
+    supports_writes = False
+    supports_deletes = False
+    supports_listing = True
+    supports_partial_writes = False
+
+    def __init__(self, root: Path, *, read_only: bool) -> None:
+        super().__init__(read_only=read_only)
+        self.root = root
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.root == other.root
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.root)!r})"
+
+    def read(self, key: str) -> bytes | None:
+        """Read a file; None where there is none."""
+        try:
+            return (self.root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        content = self.read(key)
+        if content is None:
+            return None
+        match byte_range:
+            case RangeByteRequest(start=start, end=end):
+                content = content[start:end]
+            case OffsetByteRequest(offset=offset):
+                content = content[offset:]
+            case SuffixByteRequest(suffix=suffix):
+                content = content[-suffix:]
+        return prototype.buffer.from_bytes(content)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        return [await self.get(key, prototype, part) for key, part in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        return self.read(key) is not None
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Refuse, as Zarr does where a store is for reading."""
+        self._check_writable()
+
+    async def delete(self, key: str) -> None:
+        """Refuse, as Zarr does where a store is for reading."""
+        self._check_writable()
+
+    def _keys(self) -> Iterator[str]:
+        for path in self.root.rglob("*"):
+            if path.is_file():
+                yield path.relative_to(self.root).as_posix()
+
+    async def list(self) -> AsyncIterator[str]:
+        for key in self._keys():
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        for key in self._keys():
+            if key.startswith(prefix):
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        try:
+            names = sorted(path.name for path in (self.root / prefix).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        for name in names:
+            yield name
+
+
+class SummedFolder(_Folder):
+    """A new folder to write to, which notes the sum of every file.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Nothing lies there yet, and nobody sees it: files are written in place.
+    """
+
+    supports_writes = True
+    supports_deletes = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, read_only=False)
+        self.sums: dict[str, str] = {}
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write a file, for Zarr."""
+        self.write(key, value.as_numpy_array().data)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write a file that is not there, for Zarr."""
+        if key not in self.sums:
+            await self.set(key, value)
+
+    async def delete(self, key: str) -> None:
+        """Remove a file, for Zarr."""
+        if self.sums.pop(key, None) is not None:
+            (self.root / key).unlink()
+
+    def write(self, key: str, content: bytes | memoryview) -> None:
+        """Write a file."""
+        path = self.root / key
+        try:
+            path.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self.sums[key] = sum_of(content)
+
+    def seal(self) -> None:
+        """Write the sums, after all else."""
+        metadata = json.loads((self.root / RECORD).read_bytes())["metadata"]
+        sums = {key: known for key, known in sorted(self.sums.items()) if key != RECORD}
+        (self.root / RECORD).write_bytes(Record(metadata, sums).to_bytes())
+
+
+class CheckedFolder(_Folder):
+    """A folder to read, in which every file is compared with its sum as it is read.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        What :class:`SummedFolder` or :func:`commit` wrote; or an earlier version, which has sums
+        only of the scores that are written block by block.
+
+    Raises
+    ------
+    DamagedError
+        If the record is damaged; or, of a folder that nobody adds to, any of the metadata. While it
+        is read: naming the file.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, read_only=True)
+        self.record = read_record(root)
+        self._marks: dict[str, dict[str, str] | None] = {}
+        if self.record is not None:
+            self.blocks = self.record.blocks
+            # Read by itself, and not by what is only about this package.
+            self._served = _served(self.record)
+            if not self.blocks:
+                for key in self.record.metadata:
+                    self._demand(key, super().read(key))
+        else:
+            self.blocks = any(root.glob("score/.finished.*"))
+            self._served = {}
+
+    @property
+    def consolidated(self) -> bool:
+        """Whether all metadata lie in one file."""
+        return self.record is not None
+
+    def read(self, key: str) -> bytes | None:
+        """Read a file and check it; None where there is to be none."""
+        if key in self._served:
+            return self._served[key]
+        block = _BLOCK.fullmatch(key) if self.blocks else None
+        if block is not None:
+            return self._chunk(key, block[2])
+        content = super().read(key)
+        if self.record is None:
+            return content
+        # What is not listed was never written: Zarr leaves out what is empty.
+        return self._demand(key, content) if key in self.record.sums else None
+
+    def _chunk(self, key: str, block: str) -> bytes | None:
+        if block not in self._marks:
+            self._marks[block] = marked(self.root, block)
+        known = (self._marks[block] or {}).get(key)
+        # Without a mark it is not finished, whatever lies there.
+        return None if known is None else self._equal(key, super().read(key), known)
+
+    def _demand(self, key: str, content: bytes | None) -> bytes:
+        sums = {} if self.record is None else self.record.sums
+        return self._equal(key, content, sums[key])
+
+    def _equal(self, key: str, content: bytes | None, known: str) -> bytes:
+        if content is None:
+            raise DamagedError(f"{str(self.root / key)!r} is missing. {_advice(self.blocks)}")
+        if sum_of(content) != known:
+            raise DamagedError(
+                f"{str(self.root / key)!r} is damaged: it does not hold what was written. "
+                f"{_advice(self.blocks)}"
+            )
+        return content
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["root"])  # type: ignore[misc]
+
+
+def files_of(write: Callable[[MemoryStore], object]) -> dict[str, bytes]:
+    """Give the files that something writes to a Zarr store, without a disk."""
+    kept: dict[str, Buffer] = {}
+    write(MemoryStore(kept))
+    return {key: value.to_bytes() for key, value in kept.items()}
+
+
+def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> list[str]:
+    """Make a folder hold some files, apart from the scores that are written to it block by block.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        One that this process has locked.
+    files : mapping of str to bytes
+        All of them; Zarr's consolidated metadata are made here.
+    seen : bool
+        Whether anybody may look at the folder already.
+
+    Returns
+    -------
+    list of str
+        What was damaged or missing, by the sums of before.
+
+    Raises
+    ------
+    CannotWriteError
+        If it cannot be written; the folder is read as before, then.
+    """
+    try:
+        before, damaged = read_record(folder), []
+    except DamagedError:
+        before, damaged = None, [RECORD]
+    metadata, sums, changed = {}, {}, {}
+    for key, content in sorted(files.items()):
+        if key == RECORD:
+            continue
+        if key.rsplit("/", 1)[-1] in _METADATA:
+            metadata[key] = json.loads(content)
+        else:
+            sums[key] = sum_of(content)
+        found = _content(folder / key)
+        if found != content:
+            changed[key] = content
+            if (
+                before is not None
+                and not before.pending
+                and not same_as_recorded(before, key, found)
+            ):
+                damaged.append(key)
+    pending = {key: content for key, content in changed.items() if key in sums}
+    after = Record(metadata, sums, blocks=True)
+    changes = bool(changed) or before != after
+    if changes and seen:
+        put(folder / RECORD, replace(after, pending=pending).to_bytes())
+    for key, content in changed.items():
+        _place(folder, key, content)
+    if changes and (pending or not seen):
+        put(folder / RECORD, after.to_bytes())
+    return damaged
+
+
+def _place(folder: Path, key: str, content: bytes) -> None:
+    """Write a file of a folder; that on which its lock is, in place."""
+    if key == ".zgroup":
+        with written(folder / key):
+            (folder / key).write_bytes(content)
+    else:
+        put(folder / key, content)
+
+
+def note(folder: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Let one of Zarr's metadata files of a locked folder say something else."""
+    record = read_record(folder)
+    if record is not None:
+        put(folder / RECORD, record.with_metadata(name, dict(content)).to_bytes())
+    # As Zarr writes it, so that a store is the same whether or not it was interrupted.
+    put(folder / name, json.dumps(content, indent=2).encode())
+
+
+def open_checked(folder: Path) -> xr.Dataset:
+    """Open a group; what is read of it later is checked then."""
+    store: Any = CheckedFolder(folder)
+    return xr.open_dataset(
+        store,
+        engine="zarr",
+        consolidated=store.consolidated,
+        # Of a folder that others made it is not known.
+        zarr_format=2 if store.consolidated else None,
+        decode_times=False,
+    )
+
+
+def damage(folder: Path) -> list[str]:
+    """List what differs from what a folder's record says; scores in blocks are left out."""
+    record = read_record(folder)
+    if record is None:
+        return []
+    keys = [*record.metadata, *(key for key in record.sums if key not in record.metadata)]
+    return [key for key in keys if not same_as_recorded(record, key, _content(folder / key))]
+
+
+def _served(record: Record) -> dict[str, bytes]:
+    whole = {"metadata": record.metadata, "zarr_consolidated_format": 1}
+    made = {key: json.dumps(content).encode() for key, content in record.metadata.items()}
+    return {**made, **record.pending, RECORD: json.dumps(whole).encode()}
+
+
+def _own_sum(whole: Mapping[str, Any]) -> str:
+    ours = {name: value for name, value in whole[_OURS].items() if name != SUM}
+    return json_sum({**whole, _OURS: ours})
+
+
+def same_as_recorded(record: Record, key: str, found: bytes | None) -> bool:
+    """Tell whether a file holds what the record says; what it does not name is as it may be."""
+    if key in record.sums:
+        return found is not None and sum_of(found) == record.sums[key]
+    if key not in record.metadata:
+        return True
+    try:
+        return found is not None and json.loads(found) == record.metadata[key]
+    except (ValueError, RecursionError):
+        return False
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _advice(resumed: bool = True) -> str:
+    if resumed:
+        return (
+            "Run the same valuebias.score(...) again: what is damaged is made again, and nothing "
+            "else. `valuebias check` lists all that is damaged."
+        )
+    return "Copy it again, or make it again. `valuebias check` lists all that is damaged."

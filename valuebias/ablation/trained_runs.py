@@ -1,0 +1,294 @@
+"""The cells of a study with the objective "lora" or "full": train, and score at each checkpoint.
+
+A cell has a folder, named by all that its result depends on. In it is a file a checkpoint, each
+written whole or not at all, and ``done.json``, written last. A cell that has it is not touched
+again; another one is trained again from its first step, but what it has scored is not scored again.
+What is damaged counts as not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias._core.disk import CannotWriteError, put, written
+from valuebias._core.opening.numpy_files import load_arrays
+from valuebias._core.progress import progress_bar
+from valuebias._core.provenance import record
+from valuebias._core.sums import archive_bytes, read_json, sealed
+from valuebias.ablation.cells import Cell, Scored, Work
+from valuebias.backends import memory
+from valuebias.backends.base import Backend, Source
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.preference_data.preferences import Preferences
+from valuebias.scoring.compute import Job, Runner
+from valuebias.scoring.request import Block
+from valuebias.training.common import demand_training, on_cpu
+from valuebias.training.features import Base
+from valuebias.training.head import measured
+from valuebias.training.pair_tokens import PairTokens
+from valuebias.training.reward import TokenPairs, save_plain, train
+from valuebias.training.schedule import checkpoint_steps
+
+__all__ = ["demand_trainable", "trained_cells"]
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+_VERSION = 1
+"""To be raised when the same settings come to give another result."""
+_SCRATCH = ".scratch"
+_STORED = ("loss", "accuracy", "scores")
+
+
+def demand_trainable(engine: Backend) -> None:
+    """Refuse to train where it is not possible.
+
+    Parameters
+    ----------
+    engine : Backend
+        What is to score.
+
+    Raises
+    ------
+    ValueBiasError
+        If what training needs is not installed, the backend is not PyTorch's, or there are several
+        cards.
+    """
+    demand_training()
+    import torch
+
+    from valuebias.backends.torch_backend import TorchBackend
+
+    if not isinstance(engine, TorchBackend):
+        raise ValueBiasError(
+            f"The backend is {engine.name!r}, but models are trained with PyTorch. Give 'torch', "
+            "or choose the objective 'head'."
+        )
+    if not on_cpu(engine) and torch.cuda.device_count() > 1:
+        raise ValueBiasError(
+            f"There are {torch.cuda.device_count()} cards, and training takes one. Set "
+            "CUDA_VISIBLE_DEVICES to its number, such as 0."
+        )
+
+
+def trained_cells(work: Work, base: Base) -> Iterator[Scored]:
+    """Train and score the cells of one base.
+
+    Parameters
+    ----------
+    work : Work
+        The study; failures and details are noted in it.
+    base : Base
+        The model.
+
+    Yields
+    ------
+    Scored
+        One a checkpoint of every cell that could be trained.
+
+    Raises
+    ------
+    CannotWriteError
+        If the disk is full.
+    """
+    shutil.rmtree(work.out / _SCRATCH, ignore_errors=True)
+    tokens = PairTokens(base, work.study.training.max_length)
+    instrument = _tokenised(work, base)
+    for source in work.sources:
+        for seed in work.study.seeds:
+            for quantity in sorted(work.study.quantities):
+                cell = Cell(base, source, quantity, seed)
+                maker = _Maker(work, cell, tokens, instrument)
+                try:
+                    maker.make()
+                except CannotWriteError:
+                    raise
+                except (ValueBiasError, FloatingPointError) as error:
+                    work.failures[cell.label] = str(error)
+                else:
+                    yield from maker.scored()
+
+
+def _tokenised(work: Work, base: Base) -> list[Integers]:
+    return [
+        ids
+        for conversation in work.instrument
+        for ids in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Data:
+    """What a cell is trained and measured on."""
+
+    train: TokenPairs
+    held_out: TokenPairs
+    counts: dict[str, int]
+
+
+class _Maker:
+    """Makes one cell."""
+
+    def __init__(
+        self, work: Work, cell: Cell, tokens: PairTokens, instrument: list[Integers]
+    ) -> None:
+        self._work, self._cell, self._tokens = work, cell, tokens
+        self._instrument = instrument
+        train_side, self._held_out = work.sources[cell.source]
+        self._subset = train_side.subset(cell.n_pairs, seed=cell.seed)
+        self._folder = work.out / "cells" / self._digest()
+
+    def make(self) -> None:
+        """Train and score, unless it is done already."""
+        if self._is_made():
+            return
+        settings = self._work.study.training
+        # The model of the cell before: trainers refer to themselves in circles.
+        memory.release()
+        data = self._data()
+        steps = self._steps(len(data.train))
+        with progress_bar(self._cell.label, shown=self._work.progress) as advance:
+            loss = train(
+                self._cell.base, data.train, objective=self._work.study.objective,
+                settings=settings, seed=self._cell.seed, use_cpu=on_cpu(self._work.engine),
+                steps=steps, advance=advance,
+                checkpoint=lambda step, model: self._checkpoint(step, model, data),
+            )  # fmt: skip
+        about = {"cell": self._cell.label, "steps": steps, "counts": data.counts, "loss": loss}
+        put(self._done, json.dumps(sealed(record(details=about))).encode())
+
+    def _is_made(self) -> bool:
+        """Tell whether everything is there; what is damaged is removed, to be made again alone."""
+        for file in sorted(self._folder.glob("step-*.npz")):
+            self._clear_damaged(file, lambda file: load_arrays(file, _STORED))
+        self._clear_damaged(self._done, read_json)
+        if not self._done.exists():
+            return False
+        return all(self._file(step).exists() for step in read_json(self._done)["steps"])
+
+    def _clear_damaged(self, file: Path, read: Callable[[Path], object]) -> None:
+        if not file.exists():
+            return
+        try:
+            read(file)
+        except ValueBiasError as error:
+            warnings.warn(
+                f"{error} The cell {self._cell.label} is trained again; of its checkpoints only "
+                "those that are damaged are scored again.",
+                ValueBiasWarning,
+                stacklevel=4,
+            )
+            with written(file):
+                file.unlink()
+
+    def scored(self) -> Iterator[Scored]:
+        """Read what has been made."""
+        done = read_json(self._done)
+        self._work.details[self._cell.label] = done["counts"]
+        for step in done["steps"]:
+            stored = load_arrays(self._file(step), _STORED)
+            row = self._cell.row(
+                objective=self._work.study.objective,
+                step=step,
+                measured={name: float(stored[name]) for name in ("loss", "accuracy")},
+                label=f"{self._cell.label} · step {step}",
+            )
+            yield Scored(row, stored["scores"])
+
+    def _data(self) -> _Data:
+        longest = self._tokens.longest
+        sides = {"pairs": self._subset, "held_out_pairs": self._held_out}
+        made: list[TokenPairs] = []
+        counts: dict[str, int] = {}
+        for what, side in sides.items():
+            found = self._tokens.of(side)
+            if not len(found):
+                raise ValueBiasError(
+                    f"All {len(side)} pairs of {self._cell.source!r} to "
+                    f"{'train on' if what == 'pairs' else 'measure with'} are longer than "
+                    f"{longest} tokens. Give a larger max_length, or shorter pairs."
+                )
+            counts |= {what: len(found), f"{what}_too_long": len(side) - len(found)}
+            made.append(found)
+        return _Data(made[0], made[1], counts)
+
+    def _steps(self, n_pairs: int) -> tuple[int, ...]:
+        settings = self._work.study.training
+        return checkpoint_steps(
+            settings.n_steps(n_pairs),
+            linear=settings.linear_checkpoints,
+            log=settings.log_checkpoints,
+        )
+
+    def _checkpoint(self, step: int, model: Any, data: _Data) -> None:
+        """Score a model in the middle of its training, as any other model is scored."""
+        file = self._file(step)
+        if file.exists():
+            return
+        scratch = self._work.out / _SCRATCH
+        with written(scratch):
+            scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=scratch) as place:
+                save_plain(model, Path(place))
+                values = self._rewards(Path(place), data.held_out)
+        if not np.isfinite(values).all():
+            raise ValueBiasError(
+                f"Rewards after step {step} are not finite. Give a lower learning_rate, or a dtype "
+                "of a wider range, such as float32."
+            )
+        n = len(self._instrument)
+        loss, accuracy = measured((values[n::2] - values[n + 1 :: 2]).astype(np.float64))
+        shape = (len(self._work.instrument), -1)
+        found = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
+        put(file, archive_bytes({**found, "held_out": values[n:].reshape(-1, 2)}))
+
+    def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
+        """Compute rewards of the instrument, and then of each held-out pair's two answers."""
+        base = self._cell.base
+        source = Source(
+            name=base.name, folder=folder, kind="reward", labels=1,
+            dtype=base.resolved.source.dtype,
+            trust_remote_code=base.resolved.source.trust_remote_code,
+        )  # fmt: skip
+        both = zip(held_out.chosen, held_out.rejected, strict=True)
+        sequences = [*self._instrument, *(ids for pair in both for ids in pair)]
+        loaded = self._work.engine.load(source)
+        try:
+            runner = Runner(loaded, name=base.name, kind="reward", budget=None)
+            place = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
+            return runner.run(Job(place, sequences), lambda done: None)
+        finally:
+            loaded.close()
+
+    @property
+    def _done(self) -> Path:
+        return self._folder / "done.json"
+
+    def _file(self, step: int) -> Path:
+        return self._folder / f"step-{step:07d}.npz"
+
+    def _digest(self) -> str:
+        """Name a cell by all that its result depends on."""
+        study, cell = self._work.study, self._cell
+        asked = [[c.prompt, *c.answers] for c in self._work.instrument]
+        about = [
+            _VERSION, cell.base.sha256, self._work.engine.name, study.objective,
+            study.training.about(study.objective), study.training.at_once, cell.seed,
+            _hash(self._subset), _hash(self._held_out), asked,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
+
+
+def _hash(pairs: Preferences) -> list[str]:
+    """Name pairs in their order."""
+    return [str(name) for name in pairs.pairs["id"]]

@@ -1,0 +1,1 @@
+"""Hold what was written against its checksums, piece by piece."""

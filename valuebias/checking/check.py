@@ -1,0 +1,237 @@
+"""Find out what is damaged of what was written: ``valuebias.check``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from valuebias._core.atomic import restore
+from valuebias._core.text import visible
+from valuebias.checking.pieces import LEAVES, Findings, is_zarr, look_at_folder, look_at_zarr
+from valuebias.errors import ValueBiasError, did_you_mean, some
+
+__all__ = ["Check", "Piece", "check"]
+
+_DEPTH = 8
+_ABLATION = ("features", "heads", "cells")
+_UNKNOWN = (
+    "a store of scores, a dataset or a fit (.zarr, .nc, .parquet, .csv), the folder of an "
+    "ablation, of valuebias.inject_words or of a reproduction"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file that is not as it was written.
+
+    Attributes
+    ----------
+    file : str
+        Where, from the path that was checked.
+    state : {"damaged", "missing"}
+        What is wrong with it.
+    reason : str
+        In what way, or what it holds; may be empty.
+    advice : str
+        What makes it again.
+    """
+
+    file: str
+    state: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a check has found.
+
+    Attributes
+    ----------
+    path : str
+        What was checked.
+    n_files, n_bytes : int
+        How many files are as they were written, and their bytes.
+    pieces : tuple of Piece
+        The files that are not.
+    unsummed : tuple of (str, str)
+        Files, from the path, that nothing vouches for, and why.
+    notes : tuple of str
+        What else there is to say, such as of a store that is unfinished.
+
+    Examples
+    --------
+    >>> Check("scores.nc", 1, 2_400_000, (), (), ()).is_whole
+    True
+    >>> print(Check("scores.nc", 1, 2_400_000, (), (), ()))
+    scores.nc: 1 file (2.4 MB) is as it was written.
+    """
+
+    path: str
+    n_files: int
+    n_bytes: int
+    pieces: tuple[Piece, ...]
+    unsummed: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is damaged or missing; what has no checksums cannot be told."""
+        return not self.pieces
+
+    def to_frame(self) -> pd.DataFrame:
+        """List what is damaged or missing.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``file``, ``state``, ``reason``, ``advice``; a row a piece.
+        """
+        names = list(Piece.__dataclass_fields__)
+        return pd.DataFrame([[getattr(p, n) for n in names] for p in self.pieces], columns=names)
+
+    def __str__(self) -> str:
+        """Say it in some lines."""
+        lines = []
+        for piece in self.pieces:
+            reason = f" ({piece.reason})" if piece.reason else ""
+            lines.append(f"{piece.state}: {visible(piece.file)}{reason}")
+        lines += [
+            f"What to do: {advice}" for advice in dict.fromkeys(p.advice for p in self.pieces)
+        ]
+        whys = dict.fromkeys(why for _, why in self.unsummed)
+        for why in whys:
+            files = [visible(file) for file, because in self.unsummed if because == why]
+            lines.append(f"no checksums: {some(files, quote=False)}: {why}.")
+        lines += self.notes
+        some_ = self.n_files != 1
+        lines.append(
+            f"{visible(self.path)}: {self.n_files:,} file{'s' * some_} "
+            f"({self.n_bytes / 1e6:,.1f} MB) {'are as they were' if some_ else 'is as it was'} "
+            "written" + (f", {len(self.pieces):,} damaged or missing." if self.pieces else ".")
+        )
+        return "\n".join(lines)
+
+
+def check(path: str | os.PathLike[str]) -> Check:
+    """Compare every file of what valuebias wrote with its checksum.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A store of scores (of a lexicon or of whole vocabularies), a dataset or a fit in any format,
+        or the folder of an ablation, of :func:`valuebias.inject_words` or of a reproduction. In
+        other folders, whatever valuebias wrote is looked for. Nothing is changed.
+
+    Returns
+    -------
+    Check
+        What is damaged or missing, with what makes it again; what has no checksums; how much is as
+        it was written.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no such file or folder, or nothing in it that valuebias wrote.
+
+    Notes
+    -----
+    Checksums are SHA-256. A block of scores that is not finished is no damage: it is in the notes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import valuebias
+    >>> from valuebias import simulate
+    >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words=4, seed=1)
+    >>> place = valuebias.write(ds, Path(tempfile.mkdtemp()) / "scores.zarr")
+    >>> valuebias.check(place).is_whole
+    True
+    >>> (place / "score" / "1.0.0").unlink()
+    >>> [(piece.file, piece.state) for piece in valuebias.check(place).pieces]
+    [('score/1.0.0', 'missing')]
+    """
+    root = Path(path)
+    if not restore(root):
+        raise ValueBiasError(f"There is no file or folder {os.fspath(path)!r}. Check the path.")
+    found = Findings()
+    if os.path.isdir(root):
+        _look_in(root, found, depth=0)
+    elif root.suffix.lower() in LEAVES:
+        LEAVES[root.suffix.lower()](root, found, asked=True)
+    else:
+        raise ValueBiasError(
+            f"{str(root)!r} ends in {root.suffix!r}, which is nothing that valuebias checks. "
+            f"{did_you_mean(root.suffix, LEAVES)}"
+        )
+    if not (found.n_files or found.bad or found.unsummed):
+        raise ValueBiasError(
+            f"There is nothing in {str(root)!r} that valuebias wrote with checksums; expected "
+            f"{_UNKNOWN}."
+        )
+    context = _context(root)
+    pieces = [
+        Piece(_from(file, root), state, reason, _advice(file, root, context, found))
+        for file, state, reason in found.bad
+    ]
+    unsummed = [(_from(file, root), why) for file, why in found.unsummed]
+    return Check(
+        str(root), found.n_files, found.n_bytes, tuple(pieces), tuple(unsummed), tuple(found.notes)
+    )
+
+
+def _look_in(folder: Path, found: Findings, *, depth: int) -> None:
+    if is_zarr(folder):
+        look_at_zarr(folder, found)
+    elif not look_at_folder(folder, found):
+        for entry in _entries(folder):
+            if entry.is_dir() and not entry.is_symlink() and depth < _DEPTH:
+                _look_in(entry, found, depth=depth + 1)
+            elif entry.is_file() and entry.suffix.lower() in LEAVES:
+                LEAVES[entry.suffix.lower()](entry, found, asked=False)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """List what is not hidden; a kill leaves hidden parts, which nobody reads."""
+    yield from sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _from(file: Path, root: Path) -> str:
+    within = file != root and file.is_relative_to(root)
+    return file.relative_to(root).as_posix() if within else file.name
+
+
+def _context(root: Path) -> str:
+    """Name what a folder is of, or the folder that a file lies in."""
+    if root.is_dir():
+        if any((root / name).is_dir() for name in _ABLATION):
+            return "ablation"
+        if any(root.glob("untouched-*.zarr")):
+            return "injection"
+    elif root.parent.name in _ABLATION or root.parent.parent.name == "cells":
+        return "ablation"
+    return ""
+
+
+def _advice(file: Path, root: Path, context: str, found: Findings) -> str:
+    """Say what makes a file again, and nothing else."""
+    alone = "again: what is damaged is made again, and nothing else."
+    if context == "ablation":
+        place = repr(str(root)) if root.is_dir() else "…"
+        return f"Run the same `valuebias ablate STUDY --out {place}` {alone}"
+    if context == "injection":
+        return f"Run the same valuebias.inject_words(..., store={str(root)!r}) {alone}"
+    if "reproduction" in found.kinds:
+        return f"Run the same `valuebias reproduce … --out {str(root)!r}` {alone}"
+    store = next((p for p in (file, *file.parents) if p.suffix == ".zarr"), None)
+    if store is not None and "store" in found.kinds:
+        return f"Run the same `valuebias score … --store {str(store)!r}` {alone}"
+    if "fit" in found.kinds:
+        return "Copy it again, or fit again and save that."
+    if not found.kinds:
+        return "Copy it again, or write it again; if it was a fit, fit again."
+    return "Copy it again, or write it again."

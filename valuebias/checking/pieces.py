@@ -1,0 +1,415 @@
+"""Hold each file of what was written against its checksum, whatever kind of thing it belongs to."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valuebias._core.foreign import reading
+from valuebias._core.sums import (
+    SUM,
+    DamagedError,
+    archive_is_whole,
+    folder_is_whole,
+    read_array,
+    read_json,
+    sum_of,
+)
+from valuebias.errors import ValueBiasError
+
+__all__ = ["LEAVES", "Findings", "is_zarr", "look_at_folder", "look_at_zarr"]
+
+OLDER = "it was written by an earlier version, which wrote no checksums"
+_OWN = "valuebias did not write it, or an earlier version did, which wrote no checksums"
+_AGAIN = "Copy it again, or make it again."
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a look at files has found.
+
+    Attributes
+    ----------
+    n_files, n_bytes : int
+        How many are as they were written.
+    bad : list of (Path, str, str)
+        File, ``"damaged"`` or ``"missing"``, and in what way, or of what.
+    unsummed : list of (Path, str)
+        What nothing vouches for, and why.
+    notes : list of str
+        What else there is to say.
+    kinds : set of str
+        What was looked at: ``"store"``, ``"fit"`` and so on.
+    """
+
+    n_files: int = 0
+    n_bytes: int = 0
+    bad: list[tuple[Path, str, str]] = field(default_factory=list)
+    unsummed: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+
+    def fine(self, path: Path, size: int | None = None) -> None:
+        """Count a file that is as it was written."""
+        self.n_files += 1
+        self.n_bytes += path.stat().st_size if size is None else size
+
+    def compare(self, path: Path, known: str, of: str = "") -> None:
+        """Hold a file against its sum."""
+        content = self.content(path, of)
+        if content is not None:
+            self.tell(path, sum_of(content) == known, len(content), of)
+
+    def content(self, path: Path, of: str = "") -> bytes | None:
+        """Read a file; one that is missing, or cannot be read, is noted."""
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            self.bad.append((path, "missing", of))
+        except OSError as error:
+            self.bad.append((path, "damaged", f"{error.strerror}{', ' if of else ''}{of}"))
+        return None
+
+    def tell(self, path: Path, right: bool, size: int, of: str = "") -> None:
+        """Note what came of a comparison."""
+        if right:
+            self.fine(path, size)
+        else:
+            self.bad.append((path, "damaged", of))
+
+    @contextmanager
+    def told(self, path: Path) -> Iterator[None]:
+        """Take whatever goes wrong in reading a file for its damage."""
+        try:
+            with warnings.catch_warnings(), reading(path, advice=_AGAIN):
+                warnings.simplefilter("ignore")
+                yield
+        except ValueBiasError as error:
+            self.bad.append((path, "damaged", str(error)))
+
+
+# --- folders of Zarr: stores, datasets, fits -----------------------------------------------------
+
+
+def is_zarr(folder: Path) -> bool:
+    """Tell whether a folder looks like one of Zarr, also where a file of it is missing."""
+    found = (".zmetadata", ".zgroup", "zarr.json")
+    return folder.suffix == ".zarr" or any((folder / name).exists() for name in found)
+
+
+def look_at_zarr(folder: Path, found: Findings) -> None:
+    """Look at a store, a dataset or a fit."""
+    from valuebias._core.opening.zarr_folders import check_zarr
+    from valuebias._core.zarr_folder import RECORD
+    from valuebias.scoring.store import LAZY
+
+    before = len(found.bad)
+    with found.told(folder):
+        # Nothing is opened that would not be read: a pipe, a folder that leads to itself.
+        check_zarr(folder, lazily=LAZY)
+    if len(found.bad) > before and not _only_damaged(folder):
+        return
+    if (folder / RECORD).exists() or (folder / "score").is_dir():
+        del found.bad[before:]
+        _look_at_group(folder, found)
+    elif _holds_groups(folder):
+        del found.bad[before:]
+        _look_at_vocabularies(folder, found)
+    else:
+        found.unsummed.append((folder, _OWN))
+
+
+def _only_damaged(folder: Path) -> bool:
+    """Tell whether a folder has nothing but files and folders in it."""
+    return all(path.is_dir() or path.is_file() for path in folder.rglob("*"))
+
+
+def _holds_groups(folder: Path) -> bool:
+    from valuebias.scoring.store import groups_of
+
+    try:
+        return bool(groups_of(folder))
+    except (ValueBiasError, OSError, ValueError):
+        return any((entry / "score").is_dir() for entry in folder.iterdir())
+
+
+def _look_at_vocabularies(folder: Path, found: Findings) -> None:
+    """Look at a store of whole vocabularies: a group a model."""
+    from valuebias.scoring.store import attrs_of, groups_of
+
+    found.kinds.add("store")
+    for name in (".zgroup", ".zattrs"):
+        content = found.content(folder / name)
+        if content is None:
+            continue
+        try:
+            said = json.loads(content)
+            right = said == {"zarr_format": 2} if name == ".zgroup" else bool(attrs_of(folder))
+        except (ValueError, RecursionError):
+            said, right = {}, False
+        if right and name == ".zattrs" and SUM not in said:
+            found.unsummed.append((folder / name, OLDER))
+        else:
+            found.tell(folder / name, right, len(content))
+    try:
+        names = groups_of(folder)
+    except (ValueBiasError, OSError, ValueError):
+        names = sorted(p.name for p in folder.iterdir() if (p / "score").is_dir())
+    for name in names:
+        if (folder / name).is_dir():
+            _look_at_group(folder / name, found)
+        else:
+            found.bad.append((folder / name, "missing", "with all scores of one model"))
+
+
+def _look_at_group(folder: Path, found: Findings) -> None:
+    from valuebias._core.zarr_folder import RECORD, read_record, same_as_recorded
+
+    try:
+        record = read_record(folder)
+    except DamagedError:
+        found.bad.append((folder / RECORD, "damaged", "the record of all other files"))
+        if any(folder.glob("score/.finished.*")):
+            _look_at_blocks(folder, found)
+        return
+    if record is None:
+        _look_at_older(folder, found)
+        return
+    found.kinds.add("store" if record.blocks else _kind(record.attrs))
+    content = found.content(folder / RECORD)
+    found.fine(folder / RECORD, len(content or b""))
+    for key in [*record.metadata, *(key for key in record.sums if key not in record.metadata)]:
+        # After a kill the record itself holds what a file is yet to hold.
+        content = b"" if key in record.pending else found.content(folder / key)
+        if content is not None and key not in record.pending:
+            found.tell(folder / key, same_as_recorded(record, key, content), len(content))
+    if record.blocks:
+        _look_at_blocks(folder, found)
+
+
+def _kind(attrs: dict[str, Any]) -> str:
+    return "fit" if str(attrs.get("format", "")).startswith("valuebias-") else "dataset"
+
+
+def _look_at_older(folder: Path, found: Findings) -> None:
+    """Look at what has no record: scores have marks all the same, and a fit a digest."""
+    from valuebias._core.zarr_folder import metadata_of
+
+    attrs: dict[str, Any] = {}
+    if (folder / ".zattrs").exists():
+        with found.told(folder / ".zattrs"):
+            attrs = metadata_of(folder, ".zattrs")
+    if _kind(attrs) == "fit":
+        _look_at_fit(folder, found)
+        return
+    blocks = any(folder.glob("score/.finished.*"))
+    found.kinds.add("store" if blocks else "dataset")
+    found.unsummed.append((folder, f"{_OWN}{' but of scores' if blocks else ''}"))
+    if blocks:
+        _look_at_blocks(folder, found)
+
+
+def _look_at_blocks(folder: Path, found: Findings) -> None:
+    """Look at the scores that are written block by block, each with a mark that has its sums."""
+    from valuebias._core.zarr_folder import marked
+
+    found.kinds.add("store")
+    names, n_blocks = _models(folder)
+    marks = sorted(folder.glob("score/.finished.*"))
+    for mark in marks:
+        block = mark.name.removeprefix(".finished.")
+        row = block.partition(".")[0]
+        name = names[int(row)] if row.isdigit() and int(row) < len(names) else ""
+        of = f"scores of {name!r}" if name else "scores"
+        try:
+            sums = marked(folder, block) or {}
+        except DamagedError:
+            found.bad.append((mark, "damaged", of))
+            continue
+        for key, known in sums.items():
+            found.compare(folder / key, known, of)
+    if n_blocks > len(marks):
+        found.notes.append(
+            f"{str(folder)!r} is unfinished: {n_blocks - len(marks)} of {n_blocks} blocks of "
+            "scores are missing. Run the same call again to go on."
+        )
+
+
+def _models(folder: Path) -> tuple[list[str], int]:
+    """Name the models of a group, and count the blocks that it is to have in all."""
+    from valuebias._core.zarr_folder import metadata_of
+    from valuebias.scoring.store import provenance_of
+
+    try:
+        header = metadata_of(folder, "score/.zarray")
+        names = [str(entry["name"]) for entry in provenance_of(folder)["models"]]
+        n_blocks = 1
+        for size, chunk in zip(header["shape"], header["chunks"], strict=True):
+            n_blocks *= -(-int(size) // int(chunk))
+    except (ValueBiasError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return [], 0
+    return names, n_blocks
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _look_at_fit(path: Path, found: Findings) -> None:
+    from valuebias.posterior.saved import load_saved
+
+    found.kinds.add("fit")
+    with found.told(path):
+        load_saved(path)
+        found.fine(path, sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else None)
+
+
+def _look_at_netcdf(path: Path, found: Findings, *, asked: bool) -> None:
+    import h5py
+
+    from valuebias._core.opening.hdf5_bytes import check_bytes
+    from valuebias._core.opening.hdf5_files import check_hdf5
+    from valuebias.io import read
+    from valuebias.io.files import SUM_OF_CONTENT
+
+    names: set[str] = set()
+    before = len(found.bad)
+    with found.told(path):
+        check_bytes(path)
+        with path.open("rb") as handle, h5py.File(handle) as file:
+            check_hdf5(file, path)
+            names = {str(name) for name in file.attrs}
+    if len(found.bad) > before:
+        return
+    if {"format", "sha256"} <= names:
+        _look_at_fit(path, found)
+    elif names & {SUM_OF_CONTENT, "schema"}:
+        found.kinds.add("dataset")
+        with found.told(path):
+            read(path)
+            if SUM_OF_CONTENT in names:
+                found.fine(path)
+            else:
+                found.unsummed.append((path, OLDER))
+    elif asked:
+        found.unsummed.append((path, _OWN))
+
+
+def _look_at_parquet(path: Path, found: Findings, *, asked: bool) -> None:
+    from valuebias.io import read
+    from valuebias.io.long import described_by
+
+    said: dict[str, Any] | None = None
+    with found.told(path):
+        said = described_by(path)
+        if said is not None:
+            read(path)
+            if "sum" in said:
+                found.fine(path)
+            else:
+                found.unsummed.append((path, OLDER))
+        elif asked:
+            found.unsummed.append((path, _OWN))
+        found.kinds.add("dataset")
+
+
+def _look_at_csv(path: Path, found: Findings, *, asked: bool) -> None:
+    from valuebias.io import read
+
+    side = path.with_name(f"{path.name}.json")
+    if side.exists():
+        found.kinds.add("dataset")
+        with found.told(path):
+            read(path)
+            found.fine(path)
+            found.fine(side)
+    elif asked:
+        found.kinds.add("dataset")
+        found.unsummed.append((path, f"there is no {side.name!r} beside it, which has its sum"))
+
+
+def _look_at_array(path: Path, found: Findings, *, asked: bool) -> None:
+    if path.parent.name != "features":
+        if asked:
+            found.unsummed.append((path, _OWN))
+        return
+    found.kinds.add("study")
+    with found.told(path):
+        if read_array(path)[1]:
+            found.fine(path)
+        else:
+            found.unsummed.append((path, _OWN))
+
+
+def _look_at_archive(path: Path, found: Findings, *, asked: bool) -> None:
+    """Look at a head or a checkpoint."""
+    ours = path.parent.name == "heads" or path.parent.parent.name == "cells"
+    if not (asked or ours):
+        return
+    found.kinds.add("study")
+    with found.told(path), zipfile.ZipFile(path) as archive:
+        whole = archive_is_whole(path, archive.comment)
+        if whole is False or archive.testzip() is not None:
+            raise ValueError("it does not hold what was written")
+        if whole:
+            found.fine(path)
+        else:
+            found.unsummed.append((path, f"{OLDER} but of single arrays"))
+
+
+def _look_at_json(path: Path, found: Findings, *, asked: bool) -> None:
+    if path.name.endswith(".csv.json"):
+        table = path.with_suffix("")
+        if not table.exists():
+            found.bad.append((table, "missing", f"{path.name!r} describes it"))
+        elif asked:
+            _look_at_csv(table, found, asked=asked)
+    elif path.name == "done.json" and path.parent.parent.name == "cells":
+        found.kinds.add("study")
+        with found.told(path):
+            if SUM in read_json(path):
+                found.fine(path)
+            else:
+                found.unsummed.append((path, OLDER))
+    elif asked:
+        raise ValueBiasError(f"{str(path)!r} is no file that valuebias checks.")
+
+
+def look_at_folder(folder: Path, found: Findings) -> bool:
+    """Look at a folder whose files are listed in one of them; tell whether it is such a one."""
+    from valuebias.reproduction.record import RECORD, read_record
+
+    if (folder / RECORD).is_file():
+        found.kinds.add("reproduction")
+        with found.told(folder / RECORD):
+            entries = read_record(folder, "christian2026")
+            found.fine(folder / RECORD)
+            for entry in entries.values():
+                for name, known in entry.files.items():
+                    found.compare(folder / name, known, entry.title)
+        return True
+    vouched, damaged = folder_is_whole(folder)
+    for name in damaged:
+        state = "damaged" if (folder / name).exists() else "missing"
+        found.bad.append((folder / name, state, ""))
+    if vouched and not damaged:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                found.fine(path)
+    return vouched
+
+
+LEAVES: dict[str, Callable[..., None]] = {
+    ".nc": _look_at_netcdf,
+    ".parquet": _look_at_parquet,
+    ".csv": _look_at_csv,
+    ".npy": _look_at_array,
+    ".npz": _look_at_archive,
+    ".json": _look_at_json,
+}
+"""What looks at a file, by its suffix; whether it was asked about by itself or met with."""

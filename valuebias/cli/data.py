@@ -1,0 +1,258 @@
+"""The commands that show what there is to work with: ``data``, ``lexicons`` and ``prompts``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from valuebias._core.text import visible
+from valuebias.cli.output import print_fields, print_json, print_table, stage
+from valuebias.cli.sources import check_place, load_data
+from valuebias.errors import ValueBiasError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from valuebias.instruments import Lexicon
+
+__all__ = ["data", "lexicons", "prompts"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Write CSV, for scripts.")]
+Out = Annotated[Path, typer.Option(help="Where to: .nc, .zarr, .parquet or .csv.")]
+
+data = typer.Typer(
+    no_args_is_help=True, help="Data sets: list and fetch named ones, read your own, check them."
+)
+lexicons = typer.Typer(no_args_is_help=True, help="Lexicons: list the named ones, show the words.")
+
+
+Kind = Literal["reward", "logprob", "implicit"]
+
+
+@data.command("list")
+def list_data(as_json: AsJson = False) -> None:
+    """List the named data sets."""
+    from valuebias import datasets
+
+    known = [datasets.info(name) for name in datasets.names()]
+    if as_json:
+        print_json([{"name": info.name, "title": info.title, "size": info.size} for info in known])
+        return
+    rows = [(info.name, _megabytes(info.size, info.url), info.title) for info in known]
+    print_table(["name", "fetched", "what"], rows)
+
+
+@data.command("info")
+def describe_data(
+    name: Annotated[str, typer.Argument(help="A name from the list.")], as_json: AsJson = False
+) -> None:
+    """Describe a named data set: citation, licence, files, what to beware of."""
+    from valuebias import datasets
+
+    info = datasets.info(name)
+    fields = {
+        "name": info.name,
+        "title": info.title,
+        "citation": info.citation,
+        "licence": info.licence,
+        "from": info.url,
+        "size": info.size,
+        "files": info.files,
+        "beware": info.notes,
+    }
+    if as_json:
+        print_json(fields)
+    else:
+        print_fields({**fields, "size": _megabytes(info.size, info.url)})
+
+
+@data.command("load")
+def load_named(
+    name: Annotated[str, typer.Argument(help="A name from the list.")],
+    out: Out,
+) -> None:
+    """Fetch a named data set and write it to a file.
+
+    Files are fetched once and checked against their hash on every use. The environment variable
+    VALUEBIAS_DATA may name a folder that has them already.
+    """
+    import xarray as xr
+
+    import valuebias
+    from valuebias import datasets
+
+    check_place(out)
+    with stage(f"Loading {name}"):
+        loaded = datasets.load(name)
+    if isinstance(loaded, xr.Dataset):
+        valuebias.write(loaded, out)
+    else:
+        _write_table(loaded, out)
+    typer.echo(visible(out))
+
+
+@data.command("read")
+def read_wide(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="A folder of CSV files, or the files: one a model."),
+    ],
+    out: Out,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="A table of the models: model, family, base, stage, n_params, …"),
+    ] = None,
+    prompts: Annotated[str, typer.Option(help="A named prompt set, or a file.")] = "superlatives",
+    lexicon: Annotated[str, typer.Option(help="A named lexicon, or a file.")] = "agency-communion",
+    kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
+) -> None:
+    """Read your own scores, one CSV file a model and one column a prompt, into one data file.
+
+    Example: [bold]valuebias data read scores/ --models models.csv --out scores.nc[/bold]
+    """
+    import valuebias
+
+    check_place(out)
+    for path in paths:
+        if path.suffix.lower() in (".nc", ".zarr", ".parquet"):
+            raise ValueBiasError(
+                f"{str(path)!r} is no CSV file of one model. If it holds scores, fit it as it is: "
+                f"valuebias fit {shlex.quote(str(path))}"
+            )
+    with stage(f"Reading {len(paths)} path(s)"):
+        scores = valuebias.read_scores(
+            paths[0] if len(paths) == 1 else paths,
+            models=models,
+            prompts=prompts,
+            lexicon=lexicon,
+            kind=kind,
+        )
+        valuebias.write(scores, out)
+    typer.echo(visible(out))
+
+
+@data.command("audit")
+def audit_data(
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="A data file, or the name of a data set.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Look a data set over for what would mislead an analysis without breaking it."""
+    import valuebias
+
+    findings = valuebias.audit(load_data(source)).findings
+    if as_json:
+        print_json(findings.to_dict(orient="records"))
+    elif len(findings):
+        print_table(list(findings.columns), findings.itertuples(index=False))
+    else:
+        typer.echo("Nothing found.")
+
+
+@lexicons.command("list")
+def list_lexicons(as_json: AsJson = False) -> None:
+    """List the named lexicons."""
+    from valuebias.instruments import lexicon_names
+
+    if as_json:
+        print_json(lexicon_names())
+    else:
+        for name in lexicon_names():
+            typer.echo(name)
+
+
+@lexicons.command("show")
+def show_lexicon(
+    name: Annotated[str, typer.Argument(help="A name from the list, or a file.")],
+    as_csv: AsCsv = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a lexicon's words by category, its citation and its licence."""
+    import valuebias
+
+    with stage(f"Loading {name}"):
+        found = valuebias.lexicon(name)
+    words = _by_category(found)
+    if as_csv:
+        _print_csv(["word", "category"], ((w, c) for c, listed in words.items() for w in listed))
+    elif as_json:
+        print_json({**found.about(), "words": words})
+    else:
+        print_fields(
+            {
+                "name": found.name,
+                "citation": found.citation,
+                "licence": found.licence,
+                **{f"{c} ({len(listed)})": " ".join(listed) for c, listed in words.items()},
+            }
+        )
+
+
+def prompts(
+    name: Annotated[
+        str, typer.Argument(help="A named prompt set, or a file with texts and framings.")
+    ] = "superlatives",
+    as_list: Annotated[
+        bool, typer.Option("--list", help="Write the texts only, one a line.")
+    ] = False,
+    as_csv: AsCsv = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the prompts of a set, with their framing."""
+    import valuebias
+
+    table = valuebias.prompts(name).table
+    columns = ["prompt", *table.columns]
+    rows = [(str(index), *row) for index, row in zip(table.index, table.to_numpy(), strict=True)]
+    if as_csv:
+        _print_csv(columns, rows)
+    elif as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif as_list:
+        for text in table["text"]:
+            typer.echo(visible(text))
+    else:
+        print_table(["prompt", "framing", "text"], table[["framing", "text"]].itertuples())
+
+
+def _by_category(found: Lexicon) -> dict[str, list[str]]:
+    return {str(c): [str(w) for w in found.table.index[found.table[c]]] for c in found.categories}
+
+
+def _megabytes(size: int | None, url: str) -> str:
+    if not url:
+        return "bundled"
+    return "size not known" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    from valuebias._core.text import escape, neutralise
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    # Words and prompts come from files: no spreadsheet should run one, and all must be UTF-8.
+    writer.writerows([neutralise(escape(str(cell))) for cell in row] for row in rows)
+    typer.echo(text.getvalue(), nl=False)
+
+
+def _write_table(table: pd.DataFrame, out: Path) -> None:
+    from valuebias._core.atomic import atomic_path
+
+    if out.suffix not in (".csv", ".parquet"):
+        raise ValueBiasError(
+            f"This data set is a table, which {out.suffix!r} cannot hold. Write .csv or .parquet."
+        )
+    with atomic_path(out) as part:
+        if out.suffix == ".csv":
+            table.to_csv(part, index=False)
+        else:
+            table.to_parquet(part, index=False)

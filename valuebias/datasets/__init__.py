@@ -1,0 +1,7 @@
+"""Datasets by name: the bundled ones, and released ones that are fetched; and simulated ones."""
+
+from __future__ import annotations
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

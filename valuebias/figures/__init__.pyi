@@ -1,9 +1,0 @@
-from .ablations import ablation_figure as ablation_figure
-from .logprobs import logprob_figure as logprob_figure
-from .movers import mover_figure as mover_figure
-from .ranks import rank_figure as rank_figure
-from .saving import save_figure as save_figure
-from .tokens import TokenTable as TokenTable
-from .tokens import token_table as token_table
-from .trajectories import trajectory_figure as trajectory_figure
-from .words import word_figure as word_figure

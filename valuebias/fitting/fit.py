@@ -1,0 +1,351 @@
+"""Fit the hierarchical model: ``valuebias.fit(dataset)``."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import xarray as xr
+
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.fitting.result import Fit
+from valuebias.schema import model_table, validate
+
+if TYPE_CHECKING:
+    from valuebias.analysis.classical.classical import Classical
+    from valuebias.analysis.design.priors import Prior
+    from valuebias.analysis.hierarchical import Problem
+    from valuebias.analysis.notes import Note
+    from valuebias.posterior.ablation.result import AblationFit
+
+__all__ = ["Fit", "fit", "load"]
+
+_SPECS = ("hierarchical", "paper")
+_SAMPLERS = ("nutpie", "pymc")
+# Default tuning steps by whether the crossing is complete: completion starts from the mode's
+# curvature, so it has less to learn.
+_TUNE = {True: 600, False: 200}
+
+
+@overload
+def fit(
+    dataset: xr.Dataset,
+    formula: str | None = ...,
+    *,
+    spec: Literal["hierarchical"] = ...,
+    words: str | None = ...,
+    base: str | None = ...,
+    spread: bool | None = ...,
+    outcome: str | None = ...,
+    prior: Prior | Mapping[str, Any] | None = ...,
+    contrast: tuple[str, str] | None = ...,
+    draws: int = ...,
+    tune: int | None = ...,
+    chains: int = ...,
+    seed: int | None = ...,
+    sampler: str = ...,
+    progress: bool = ...,
+) -> Fit: ...
+
+
+@overload
+def fit(
+    dataset: xr.Dataset,
+    formula: str | None = ...,
+    *,
+    spec: Literal["paper"],
+    words: str | None = ...,
+    base: str | None = ...,
+    spread: bool | None = ...,
+    outcome: str | None = ...,
+    prior: Prior | Mapping[str, Any] | None = ...,
+    contrast: tuple[str, str] | None = ...,
+    draws: int = ...,
+    tune: int | None = ...,
+    chains: int = ...,
+    seed: int | None = ...,
+    sampler: str = ...,
+    progress: bool = ...,
+) -> Classical: ...
+
+
+def fit(
+    dataset: xr.Dataset,
+    formula: str | None = None,
+    *,
+    spec: str = "hierarchical",
+    words: str | None = None,
+    base: str | None = "base",
+    spread: bool | None = None,
+    outcome: str | None = None,
+    prior: Prior | Mapping[str, Any] | None = None,
+    contrast: tuple[str, str] | None = None,
+    draws: int = 1000,
+    tune: int | None = None,
+    chains: int = 4,
+    seed: int | None = None,
+    sampler: str = "nutpie",
+    progress: bool = True,
+) -> Fit | Classical:
+    """Estimate how families of models differ in what they value.
+
+    Every model scored every word after every prompt. The model is the sampling unit: models of a
+    family, words, prompts and their pairs have random effects, so that a difference between
+    families counts for as much as the models, words and prompts at hand can carry.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Scores in the "valuebias/1" contract, see :mod:`valuebias.schema`; NaN where not scored.
+    formula : str, optional
+        R formula over the coordinates on ``model``, such as ``"~ family + log10(n_params)"`` or
+        ``"~ family * stage"``. Every term acts on each category × framing. By default
+        ``"~ family"``, or ``"~ 1"`` where all models are of one family. Random effects are written
+        as in lme4: ``(1 | base)``, ``(1 | base) + (1 | recipe)``, ``(log2(n_pairs) | base)``; where
+        there are any, they take the place of `base`. Its functions are ``log``, ``log2``,
+        ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``center``, ``scale``, ``I``
+        and ``C``.
+    spec : {"hierarchical", "paper"}, default "hierarchical"
+        ``"paper"`` runs the analysis of the paper instead; see :func:`valuebias.classical`.
+    words : str, optional
+        Formula over the coordinates on ``response``, such as ``"~ log(frequency) + length"``, to
+        adjust for; ``length`` is always there, see :func:`valuebias.schema.word_table`. Contrasts
+        then hold the covariates fixed, and are reported unadjusted as well.
+    base : str or None, default "base"
+        The coordinate on ``model`` that names the checkpoint each model was trained from. Models
+        of one base are not independent: where some share one, bases have effects of their own, on
+        categories and on words, and statements on families generalise over bases. None takes no
+        notice of bases, and the report says so.
+    spread : bool, optional
+        Whether families may differ in how much their models (and bases) vary. By default they may
+        where at least two families have several models, but not among pairs of models or
+        checkpoints of training.
+    outcome : {"normal", "rank", "z", "raw"}, optional
+        What the scores are turned into within model × prompt; normal scores if not given. Higher
+        always means a higher reward, also for ranks. ``spec="paper"`` is about ranks.
+    prior : Prior or mapping, optional
+        Scales of the priors in units of the outcome's SD, see
+        :class:`valuebias.analysis.design.priors.Prior`.
+    contrast : pair of str, optional
+        The two categories to compare. By default agency − communion, the first − the second of two,
+        or each of several against the mean of the others.
+    draws : int, default 1000
+        Posterior draws a chain.
+    tune : int, optional
+        Tuning steps a chain; 600 for complete crossings and 200 for incomplete ones if not given.
+    chains : int, default 4
+        Number of chains.
+    seed : int, optional
+        Makes the draws repeatable. Drawn at random and recorded if not given.
+    sampler : {"nutpie", "pymc"}, default "nutpie"
+        Who runs NUTS. Both sample the same posterior; ``"pymc"`` samples ``fit.model`` itself and
+        takes longer to start.
+    progress : bool, default True
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    Fit or Classical
+        :class:`Fit` for ``spec="hierarchical"``, :class:`valuebias.Classical` for ``"paper"``.
+
+    Raises
+    ------
+    ValueBiasError
+        Where the dataset breaks the contract, the formula names an unknown coordinate, has one
+        level only or collinear terms, the categories cannot be compared, or a setting is unknown.
+
+    Warns
+    -----
+    ValueBiasWarning
+        For what the data cannot tell, such as what is a family's where each has one base.
+
+    Notes
+    -----
+    Complete crossings have an exact collapsed likelihood; incomplete ones are completed by data
+    augmentation, also exact. Which path was taken is in ``fit.spec["path"]``. Layouts of bases may
+    be uneven, and groups crossed, as long as the span over models stays within forty columns;
+    what does not fit is left out, and the headline says so.
+
+    Source: extends Christian et al. 2026 (arXiv 2601.20838), whose mixed model has a random
+    intercept by model only.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> dataset = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(dataset, draws=200, tune=300, seed=1, progress=False)
+    >>> fit.spec["path"]
+    'complete'
+    >>> fit.contrasts().loc[0, "estimand"]
+    'family difference'
+    """
+    _check_choice("spec", spec, _SPECS)
+    _check_choice("sampler", sampler, _SAMPLERS)
+    numbers = {"draws": (draws, 4), "tune": (_TUNE[True] if tune is None else tune, 1)}
+    numbers["chains"] = (chains, 1)
+    for name, (value, least) in numbers.items():
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueBiasError(
+                f"{name} must be a whole number of {least} or more, found {value!r}."
+            )
+    if seed is not None and (not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32):
+        raise ValueBiasError(f"seed must be a whole number from 0 to 2**32 − 1, found {seed!r}.")
+    if spread is not None and not isinstance(spread, bool | np.bool_):
+        raise ValueBiasError(
+            f"spread must be True, False or None (the default), found {spread!r}. True lets "
+            "families differ in how much their models vary."
+        )
+    chosen_seed = secrets.randbits(32) if seed is None else int(seed)
+    if spec == "paper":
+        given = {"words": words is not None, "spread": spread is not None, "base": base != "base"}
+        given |= {"outcome": outcome not in (None, "rank"), "prior": prior is not None}
+        return _fit_paper(dataset, formula, given, contrast, chosen_seed)
+    return _fit_hierarchical(
+        dataset,
+        {
+            "formula": formula,
+            "outcome": outcome or "normal",
+            "words": words,
+            "base": base,
+            "spread": spread,
+        },
+        prior,
+        contrast,
+        {
+            "draws": int(draws),
+            "tune": None if tune is None else int(tune),
+            "chains": int(chains),
+            "seed": chosen_seed,
+            "sampler": sampler,
+        },
+        progress,
+    )
+
+
+def load(path: str | PathLike[str]) -> Fit | AblationFit:
+    """Read a fit that was saved with :meth:`Fit.save` or :meth:`AblationFit.save`.
+
+    Parameters
+    ----------
+    path : path
+        A ``.nc`` file or ``.zarr`` folder.
+
+    Returns
+    -------
+    Fit or AblationFit
+        As it was when saved; what it can compute is computed again from the stored draws.
+
+    Raises
+    ------
+    ValueBiasError
+        If it cannot be read or is not a saved fit.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, valuebias
+    >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), draws=50, seed=1, progress=False)
+    >>> path = fit.save(pathlib.Path(tempfile.mkdtemp()) / "fit.nc")
+    >>> valuebias.load(path).spec["seed"]
+    1
+    """
+    from valuebias.posterior.saved import load_saved
+
+    return load_saved(path)
+
+
+def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueBiasError(f"unknown {what} {value!r}. {did_you_mean(value, known)}")
+
+
+def _fit_paper(
+    dataset: xr.Dataset,
+    formula: str | None,
+    given: dict[str, bool],
+    contrast: tuple[str, str] | None,
+    seed: int,
+) -> Classical:
+    from valuebias.analysis.classical.classical import classical
+
+    plain = formula.replace(" ", "") if isinstance(formula, str) else formula
+    given = given | {"formula": plain not in (None, "~family", "family")}
+    for name in (name for name, differs in given.items() if differs):
+        raise ValueBiasError(
+            f"spec='paper' is the paper's own analysis (ranks, '~ family', no priors) and takes no "
+            f"{name}=; leave it out or use spec='hierarchical'."
+        )
+    return classical(dataset, contrast=contrast, seed=seed)
+
+
+def _fit_hierarchical(
+    dataset: xr.Dataset,
+    options: dict[str, Any],
+    prior: Prior | Mapping[str, Any] | None,
+    contrast: tuple[str, str] | None,
+    numbers: dict[str, Any],
+    progress: bool,
+) -> Fit:
+    from valuebias._core.progress import progress_bar
+    from valuebias._core.provenance import record
+    from valuebias.analysis.ablation.notes import plain_fit_notes
+    from valuebias.analysis.auditing.consequences import consequences
+    from valuebias.analysis.auditing.reading import reading_notes
+    from valuebias.analysis.design.priors import as_prior
+    from valuebias.analysis.estimands.contrasts import category_contrasts
+    from valuebias.analysis.hierarchical import (
+        Model,
+        Settings,
+        in_lexicon,
+        make_problem,
+        sample,
+    )
+    from valuebias.analysis.notes import as_records
+
+    data = in_lexicon(validate(dataset))
+    if options["formula"] is None:
+        several = len(np.unique(data["family"].to_numpy())) > 1
+        options = options | {"formula": "~ family" if several else "~ 1"}
+    problem = make_problem(data, Model(**options), as_prior(prior))
+    crossing = problem.crossing
+    category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
+    notes = consequences(crossing) + reading_notes(model_table(data))
+    notes += plain_fit_notes(crossing.design)
+    if numbers["tune"] is None:
+        numbers["tune"] = _TUNE[crossing.complete]
+    with progress_bar("sampling", shown=progress) as advance:
+        groups = sample(problem, Settings(**numbers), advance)
+    notes += _misfits(data, problem, contrast, groups, int(numbers["seed"]))
+    for note in notes:
+        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
+    spec = {
+        "spec": "hierarchical",
+        **options,
+        "contrast": list(contrast) if contrast else None,
+        **numbers,
+        "path": "complete" if crossing.complete else "incomplete",
+        "n_missing": crossing.n_missing,
+        "dropped_words": dataset.sizes["response"] - data.sizes["response"],
+        "notes": as_records(notes),
+    }
+    return Fit(data, spec, problem.prior, groups, record(), problem)
+
+
+def _misfits(
+    data: xr.Dataset,
+    problem: Problem,
+    contrast: tuple[str, str] | None,
+    groups: xr.DataTree,
+    seed: int,
+) -> list[Note]:
+    """Look for structure in the data that the fit does not know of."""
+    from valuebias.analysis.auditing.confounding import word_numbers
+    from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
+
+    structure = make_structure(problem.crossing, contrast, word_numbers(data))
+    coefficient = groups["posterior"]["coefficient"].to_numpy()
+    sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
+    return structure_notes(structure, sd, np.random.default_rng([seed, 8]))

@@ -1,0 +1,353 @@
+"""Datasets as tidy tables, one row a score, in Parquet and CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import xarray as xr
+
+from valuebias._core.atomic import atomic_path
+from valuebias._core.disk import CannotWriteError
+from valuebias._core.foreign import parse_json, read_json, reading
+from valuebias._core.provenance import sha256
+from valuebias._core.sums import json_sum
+from valuebias._core.text import escape, has_surrogate, neutralise, restore
+from valuebias.errors import ValueBiasError
+from valuebias.io.long_reading import CATEGORY, Meta, dataset
+from valuebias.schema import DIMS
+
+__all__ = ["described_by", "read_csv", "read_parquet", "write_csv", "write_parquet"]
+
+_KEY = b"valuebias"
+_TEXT = "text"
+_AGAIN = "Copy it again, or write it again."
+_HASH = "sha256"
+_BEFORE = "before"
+_UNDESCRIBED = "Delete it and read the table with kind='reward', 'logprob' or 'implicit'."
+_SUM = "sum"
+"""Under which what a table says of itself has its own checksum; older files lack it."""
+_FORMS = {"attrs": dict, "names": dict, "coords": dict, "escaped": list, "neutralised": bool}
+
+
+def write_parquet(ds: xr.Dataset, path: Path) -> None:
+    """Write a dataset as a tidy Parquet file."""
+    meta = _meta(ds)
+    tables = _tables(ds, meta)
+    first = next(tables)
+    schema = first.schema.with_metadata({_KEY: json.dumps(_with_sum(meta)).encode()})
+    with (
+        atomic_path(path) as part,
+        # Else a writer that fails on a full disk keeps the file open, and so the room it takes.
+        pa.OSFile(str(part), "wb") as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        writer.write_table(first.cast(schema))
+        for table in tables:
+            writer.write_table(table.cast(schema))
+
+
+def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
+    """Read a tidy Parquet file."""
+    with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
+        with pq.ParquetFile(path, page_checksum_verification=True) as stored:
+            table = stored.read()
+        # Else text that is none, or a number beyond a dictionary's end, is met with later.
+        table.validate(full=True)
+        packed = (table.schema.metadata or {}).get(_KEY)
+    meta = None
+    if packed is not None:
+        said = f"What {str(path)!r} says of itself"
+        meta = _about(parse_json(packed, said, advice=_AGAIN), said)
+    return dataset(table, meta=meta, kind=kind, name=str(path))
+
+
+def described_by(path: Path) -> Meta | None:
+    """Give what a Parquet file says of itself; None where it is a table of somebody's own."""
+    packed = (pq.read_metadata(path).metadata or {}).get(_KEY)
+    if packed is None:
+        return None
+    said = f"What {str(path)!r} says of itself"
+    return _about(parse_json(packed, said, advice=_AGAIN), said)
+
+
+def write_csv(ds: xr.Dataset, path: Path) -> None:
+    """Write a dataset as a tidy CSV file, with ``<name>.csv.json`` beside it.
+
+    A kill leaves both old or both new: until the new table is in its place, the new description
+    keeps that of the old one.
+    """
+    meta = {**_meta(ds), "neutralised": True}
+    with atomic_path(path) as part:
+        _write_rows(ds, meta, part)
+        # The hash ties the two files together: one of them alone, or edited, is noticed.
+        new = {**meta, _HASH: sha256(part)}
+        before = _before(path)
+        _write_sidecar(path, {**new, **before})
+    if before:
+        # What it says of the old table does no harm.
+        with suppress(CannotWriteError):
+            _write_sidecar(path, new)
+
+
+def _write_sidecar(path: Path, content: Meta) -> None:
+    with atomic_path(_sidecar(path)) as side:
+        side.write_text(json.dumps(_with_sum(content)), encoding="ascii")
+
+
+def _before(path: Path) -> Meta:
+    """Give what belongs to the table that is about to be replaced."""
+    if not path.is_file():
+        return {}
+    try:
+        meta = _described(path)
+        if meta is None or _BEFORE in meta:
+            meta, hashed = _read_sidecar(path), sha256(path)
+        else:
+            # Not hashed again, which would take half as long as writing it.
+            hashed = str(meta.get(_HASH))
+    except ValueBiasError:
+        return {}
+    if meta is not None:
+        meta = {name: value for name, value in meta.items() if name != _SUM}
+    return {_BEFORE: {"meta": meta, _HASH: hashed}}
+
+
+def read_csv(path: Path, kind: str | None) -> xr.Dataset:
+    """Read a tidy CSV file, and the file beside it where there is one."""
+    meta = _read_sidecar(path)
+    with reading(path, because="it is damaged, truncated or no CSV", advice=_AGAIN):
+        table = _read_rows(path, meta)
+    return dataset(table, meta=meta, kind=kind, name=str(path))
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def _meta(ds: xr.Dataset) -> Meta:
+    """Describe what the columns do not show."""
+    coords: dict[str, dict[str, str]] = {}
+    escaped = []
+    for name, coord in ds.coords.items():
+        if name != "category" and (coord.ndim != 1 or coord.dims[0] not in DIMS):
+            raise ValueBiasError(
+                f"A tidy table cannot hold the coord {name!r} with the dims {coord.dims}. "
+                "Drop it, or write .nc or .zarr."
+            )
+        texts = coord.dtype.kind in "OUT"
+        if not texts and coord.dtype.kind not in "biuf":
+            raise ValueBiasError(
+                f"A tidy table cannot hold the coord {name!r} of dtype {coord.dtype}. "
+                "Turn it into text or numbers, or write .nc or .zarr."
+            )
+        coords[str(name)] = {
+            "dim": str(coord.dims[0]),
+            "dtype": _TEXT if texts else str(coord.dtype),
+        }
+        if texts and any(has_surrogate(str(value)) for value in coord.to_numpy()):
+            escaped.append(str(name))
+    others = sorted(str(name) for name in ds.data_vars if name not in ("score", "membership"))
+    if others:
+        raise ValueBiasError(
+            f"A tidy table cannot hold the variable {others[0]!r}. Drop it, or write .nc or .zarr."
+        )
+    return {
+        "attrs": _json_attrs(ds),
+        "names": {dim: ds[dim].to_numpy().tolist() for dim in (*DIMS, "category")},
+        "coords": coords,
+        "escaped": escaped,
+        "neutralised": False,
+    }
+
+
+def _with_sum(meta: Meta) -> Meta:
+    return {**meta, _SUM: _own_sum(meta)}
+
+
+def _own_sum(meta: Meta) -> str:
+    return json_sum({name: value for name, value in meta.items() if name != _SUM})
+
+
+def _json_attrs(ds: xr.Dataset) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(ds.attrs)))
+    except (TypeError, ValueError) as error:
+        raise ValueBiasError(
+            f"A tidy table keeps attributes as JSON, and one of these is none: {error}."
+        ) from error
+
+
+def _tables(ds: xr.Dataset, meta: Meta) -> Iterator[pa.Table]:
+    """Give the rows of one model after another."""
+    n_prompts, n_words = ds.sizes["prompt"], ds.sizes["response"]
+    at = {
+        "prompt": np.repeat(np.arange(n_prompts), n_words),
+        "response": np.tile(np.arange(n_words), n_prompts),
+    }
+    columns = {name: _values(ds, name, meta) for name in meta["coords"] if name != "category"}
+    member = ds["membership"].to_numpy()
+    categories = _values(ds, "category", meta)
+    names = [*DIMS, "score", *(name for name in columns if name not in DIMS)]
+    for row in range(ds.sizes["model"]):
+        at["model"] = np.full(n_prompts * n_words, row)
+        arrays = {
+            name: _spread(values, at[meta["coords"][name]["dim"]])
+            for name, values in columns.items()
+        }
+        score = ds["score"].to_numpy()[row].ravel()
+        arrays["score"] = pa.array(score, mask=np.isnan(score))
+        table = {name: arrays[name] for name in names}
+        for i, category in enumerate(categories):
+            table[f"{CATEGORY}{category}"] = pa.array(member[at["response"], i])
+        if len(table) != len(names) + len(categories):
+            raise ValueBiasError(f"A coord may not be called {CATEGORY!r} and a category's name.")
+        yield _utf8(table)
+
+
+def _utf8(columns: dict[str, pa.Array]) -> pa.Table:
+    try:
+        return pa.table(columns)
+    except UnicodeEncodeError as error:
+        raise ValueBiasError(f"A coord's name has a lone surrogate: {error}. Rename it.") from error
+
+
+def _values(ds: xr.Dataset, name: str, meta: Meta) -> npt.NDArray[Any]:
+    values = ds[name].to_numpy()
+    if meta["coords"][name]["dtype"] != _TEXT:
+        return values
+    texts = [str(value) for value in values]
+    if name in meta["escaped"]:
+        texts = [escape(text) for text in texts]
+    if meta["neutralised"]:
+        texts = [neutralise(text) for text in texts]
+    return np.array(texts, dtype=object)
+
+
+def _spread(values: npt.NDArray[Any], at: npt.NDArray[np.intp]) -> pa.Array:
+    """Give each row its value; text as a dictionary, so that it is stored once."""
+    if values.dtype != object:
+        spread = values[at]
+        return pa.array(spread, mask=np.isnan(spread) if spread.dtype.kind == "f" else None)
+    listed = values.tolist()
+    distinct = {text: code for code, text in enumerate(dict.fromkeys(listed))}
+    codes = np.array([distinct[text] for text in listed], dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes[at]), pa.array(list(distinct), type=pa.string())
+    )
+
+
+def _write_rows(ds: xr.Dataset, meta: Meta, path: Path) -> None:
+    with ExitStack() as stack:
+        file = stack.enter_context(pa.OSFile(str(path), "wb"))
+        writer: pa_csv.CSVWriter | None = None
+        for table in _tables(ds, meta):
+            plain = pa.table(
+                [_plain(column) for column in table.columns],
+                names=[neutralise(name) for name in table.column_names],
+            )
+            if writer is None:
+                writer = stack.enter_context(pa_csv.CSVWriter(file, plain.schema))
+            writer.write_table(plain)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _described(path: Path) -> Meta | None:
+    """Read what lies beside a table, whatever table it was written for."""
+    side = _sidecar(path)
+    if not side.exists():
+        return None
+    said, advice = _said(side, path), _UNDESCRIBED
+    return _about(read_json(side, said, advice=advice), said, advice)
+
+
+def _said(side: Path, path: Path) -> str:
+    return f"{str(side)!r}, which describes {path.name!r},"
+
+
+def _read_sidecar(path: Path) -> Meta | None:
+    meta, side = _described(path), _sidecar(path)
+    if meta is None:
+        return None
+    said, advice = _said(side, path), _UNDESCRIBED
+    before = meta.pop(_BEFORE, None)
+    actual = sha256(path)
+    if actual == meta.get(_HASH):
+        return meta
+    # A kill came before the table itself was replaced.
+    with reading(said, advice=advice):
+        kept, of_kept = (None, None) if before is None else (before["meta"], before[_HASH])
+    if actual == of_kept:
+        return None if kept is None else _about(kept, said, advice)
+    raise ValueBiasError(
+        f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
+        f"truncated. If the change was meant, delete {side.name!r} and read the table with "
+        "kind='reward', 'logprob' or 'implicit'."
+    )
+
+
+def _about(content: Any, said: str, advice: str = _AGAIN) -> Meta:
+    """Check that all is there that a table is put together by, and of what form it is."""
+    with reading(said, advice=advice):
+        for entry, kind in _FORMS.items():
+            if not isinstance(content[entry], kind):
+                raise TypeError(f"{entry} is no {kind.__name__}")
+        if content.get(_SUM, _own_sum(content)) != _own_sum(content):
+            raise ValueError("it does not say what was written")
+        for names in content["names"].values():
+            if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+                raise ValueError("a name is no text, or stands twice")
+        for coord in content["coords"].values():
+            known = coord["dim"] in (*DIMS, "category")
+            if not known or (
+                coord["dtype"] != _TEXT and np.dtype(coord["dtype"]).kind not in "biuf"
+            ):
+                raise ValueError("a coord has a dim or a dtype that no table has")
+    return dict(content)
+
+
+def _read_rows(path: Path, meta: Meta | None) -> pa.Table:
+    table = pa_csv.read_csv(
+        path,
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=_column_types(meta),
+            true_values=["true", "True", "TRUE", "T", "1"],
+            false_values=["false", "False", "FALSE", "F", "0"],
+        ),
+    )
+    if meta is not None:
+        table = table.rename_columns([restore(name) for name in table.column_names])
+    # R writes the row numbers as a column without a name.
+    return table.drop_columns([""]) if "" in table.column_names else table
+
+
+def _column_types(meta: Meta | None) -> dict[str, pa.DataType]:
+    shared = pa.dictionary(pa.int32(), pa.string())
+    texts = [*DIMS, "family", "base", "stage", "text", "framing"]
+    types: dict[str, pa.DataType] = dict.fromkeys(texts, shared)
+    types |= {"score": pa.float32(), "n_params": pa.float64()}
+    if meta is not None:
+        for name, coord in meta["coords"].items():
+            dtype = coord["dtype"]
+            types[neutralise(name)] = (
+                shared if dtype == _TEXT else pa.from_numpy_dtype(np.dtype(dtype))
+            )
+    return types

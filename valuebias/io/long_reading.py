@@ -1,0 +1,240 @@
+"""Make a dataset of a tidy table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import xarray as xr
+
+from valuebias._core.foreign import reading
+from valuebias._core.text import restore, unescape
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.schema import DIMS, KINDS, build
+
+__all__ = ["CATEGORY", "Meta", "dataset"]
+
+CATEGORY = "category."
+"""What the column of a category starts with."""
+
+Meta = dict[str, Any]
+"""What a table that valuebias wrote says of itself: attrs, names, coords, escaped, neutralised."""
+
+_OWNER = {
+    "family": "model",
+    "base": "model",
+    "stage": "model",
+    "n_params": "model",
+    "text": "prompt",
+    "framing": "prompt",
+}
+
+
+def dataset(table: pa.Table, *, meta: Meta | None, kind: str | None, name: str) -> xr.Dataset:
+    """Turn rows into a dataset.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Columns model, prompt, response and score, then coords and categories; rows in any order.
+    meta : dict or None
+        What the file says of itself.
+    kind : str or None
+        The kind of scores, where `meta` does not say.
+    name : str
+        What to call the file in errors.
+
+    Returns
+    -------
+    xarray.Dataset
+        A dataset that follows the contract.
+
+    Raises
+    ------
+    ValueBiasError
+        If a column is missing or contradicts itself, a score occurs twice, or the kind is unknown.
+    """
+    if meta is None:
+        return _dataset(_Rows(table, meta, name), meta, kind, name)
+    with reading(f"What {name!r} says of itself", advice="Write the file again."):
+        return _dataset(_Rows(table, meta, name), meta, kind, name)
+
+
+def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.Dataset:
+    attrs = {} if meta is None else meta["attrs"]
+    stored = attrs.get("kind")
+    if stored is None and kind is None:
+        raise ValueBiasError(
+            f"{name!r} does not say what kind of scores it holds. Give kind=, one of {list(KINDS)}."
+        )
+    if None not in (stored, kind) and stored != kind:
+        raise ValueBiasError(f"{name!r} holds scores of kind {stored!r}, not {kind!r}.")
+    tables, member = rows.coords()
+    ds = build(
+        rows.cube(),
+        models=tables["model"],
+        prompts=tables["prompt"],
+        lexicon=member if member.shape[1] else None,
+        responses=rows.names["response"],
+        words=tables["response"],
+        kind=stored or kind or "",
+    )
+    if meta is None:
+        return ds
+    for coord, about in meta["coords"].items():
+        if about["dtype"] != "text" and ds[coord].dtype != about["dtype"]:
+            ds[coord] = ds[coord].astype(about["dtype"])
+    return ds.assign_attrs(attrs)
+
+
+class _Rows:
+    """The rows of a tidy table, with each model, prompt and word numbered."""
+
+    def __init__(self, table: pa.Table, meta: Meta | None, name: str) -> None:
+        self.table, self.meta, self.name = table, meta, name
+        for column, count in Counter(table.column_names).items():
+            if count > 1:
+                raise ValueBiasError(f"{name!r} has two columns called {column!r}. Rename one.")
+        for column in (*DIMS, "score"):
+            if column not in table.column_names:
+                raise ValueBiasError(
+                    f"{name!r} has no column {column!r}. A tidy table has model, prompt, response "
+                    f"and score. {did_you_mean(column, table.column_names)} A file a model, with a "
+                    "column a prompt, is read with valuebias.read_scores; in a shell, with "
+                    "valuebias data read."
+                )
+        if not table.num_rows:
+            raise ValueBiasError(f"{name!r} has no rows.")
+        self.names: dict[str, list[str]] = {}
+        self.at: dict[str, npt.NDArray[np.intp]] = {}
+        for dim in DIMS:
+            self.names[dim], self.at[dim] = self._numbered(dim)
+
+    def _numbered(self, dim: str) -> tuple[list[str], npt.NDArray[np.intp]]:
+        values, codes = self._coded(dim)
+        if None in values or not all(isinstance(value, str) for value in values):
+            raise ValueBiasError(
+                f"The column {dim!r} of {self.name!r} has cells that are empty or no text."
+            )
+        kept = [] if self.meta is None else self.meta["names"][dim]
+        order = kept if set(kept) == set(values) else values
+        place = {value: i for i, value in enumerate(order)}
+        return list(order), np.array([place[value] for value in values], dtype=np.intp)[codes]
+
+    def _coded(self, column: str) -> tuple[list[Any], npt.NDArray[np.intp]]:
+        """Give the distinct values of a column, in order of appearance, and each row's number."""
+        array = self.table[column].combine_chunks()
+        if isinstance(array, pa.ChunkedArray):
+            array = pa.concat_arrays(array.chunks)
+        if not pa.types.is_dictionary(array.type):
+            array = array.dictionary_encode(null_encoding="encode")
+        raw, codes = array.dictionary.to_pylist(), array.indices
+        if codes.null_count:
+            codes, raw = codes.fill_null(len(raw)), [*raw, None]
+        values = [self._plain(column, value) for value in raw]
+        # Two dictionary entries may be equal, and some unused (rows were filtered out).
+        numbers = codes.to_numpy(zero_copy_only=False)
+        distinct: dict[Any, int] = {}
+        merged = np.zeros(len(values), dtype=np.intp)
+        for i in np.flatnonzero(np.bincount(numbers, minlength=len(values))).tolist():
+            merged[i] = distinct.setdefault(values[i], len(distinct))
+        return list(distinct), merged[numbers]
+
+    def _plain(self, column: str, value: Any) -> Any:
+        if self.meta is None or not isinstance(value, str):
+            return value
+        if self.meta["neutralised"]:
+            value = restore(value)
+        return unescape(value) if column in self.meta["escaped"] else value
+
+    def cube(self) -> npt.NDArray[np.float32]:
+        """Give the scores as (model, prompt, response)."""
+        column = self.table["score"]
+        if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+            raise ValueBiasError(
+                f"The column 'score' of {self.name!r} holds {column.type}; expected numbers."
+            )
+        score = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        shape = tuple(len(self.names[dim]) for dim in DIMS)
+        flat = np.ravel_multi_index([self.at[dim] for dim in DIMS], shape)
+        times = np.bincount(flat, minlength=int(np.prod(shape)))
+        if times.max() > 1:
+            where = np.unravel_index(int(times.argmax()), shape)
+            cell = {dim: self.names[dim][i] for dim, i in zip(DIMS, where, strict=True)}
+            raise ValueBiasError(f"{self.name!r} has {times.max()} rows for {cell}; expected one.")
+        values = np.full(times.size, np.nan, dtype=np.float32)
+        with np.errstate(over="ignore"):  # an overflow becomes infinite, which is named later
+            values[flat] = score.astype(np.float32)
+        return values.reshape(shape)
+
+    def coords(self) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+        """Give the coords as one table a dim, and the memberships."""
+        found: dict[str, dict[str, pd.Series[Any]]] = {dim: {} for dim in DIMS}
+        member: dict[str, npt.NDArray[np.bool_]] = {}
+        for column in self.table.column_names:
+            if column in (*DIMS, "score"):
+                continue
+            dim, values = self._owned(column)
+            if column.startswith(CATEGORY):
+                if not all(isinstance(value, bool) for value in values):
+                    raise ValueBiasError(
+                        f"The column {column!r} of {self.name!r} must hold true and false only."
+                    )
+                category = self._plain("category", column.removeprefix(CATEGORY))
+                member[category] = np.array(values, dtype=bool)
+            else:
+                found[dim][column] = _series(values)
+        tables = {
+            dim: pd.DataFrame(columns, index=range(len(self.names[dim]))).set_axis(
+                pd.Index(self.names[dim], dtype=object), axis=0
+            )
+            for dim, columns in found.items()
+        }
+        words = pd.Index(self.names["response"], dtype=object)
+        return tables, self._lexicon(member).set_axis(words, axis=0)
+
+    def _lexicon(self, member: dict[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+        stacked = np.zeros((len(self.names["response"]), len(member)), dtype=bool)
+        for i, values in enumerate(member.values()):
+            stacked[:, i] = values
+        return pd.DataFrame(stacked, columns=pd.Index(list(member), dtype=object))
+
+    def _owned(self, column: str) -> tuple[str, list[Any]]:
+        """Find the dim that a column describes, and its value for each entry there."""
+        values, codes = self._coded(column)
+        if column.startswith(CATEGORY):
+            dims: Sequence[str] = ("response",)
+        elif self.meta is not None and column in self.meta["coords"]:
+            dims = (self.meta["coords"][column]["dim"],)
+        else:
+            dims = (_OWNER[column],) if column in _OWNER else DIMS
+        for dim in dims:
+            first = np.zeros(len(self.names[dim]), dtype=np.intp)
+            first[self.at[dim]] = codes
+            differing = first[self.at[dim]] != codes
+            if not differing.any():
+                return dim, [values[code] for code in first]
+        row = int(differing.argmax())
+        dim = dims[-1]
+        raise ValueBiasError(
+            f"The column {column!r} of {self.name!r} gives the {dim} "
+            f"{self.names[dim][self.at[dim][row]]!r} both {values[codes[row]]!r} and "
+            f"{values[first[self.at[dim][row]]]!r}; expected one value for each "
+            f"{' or '.join(dims)}."
+        )
+
+
+def _series(values: list[Any]) -> pd.Series[Any]:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool} and None not in values:
+        return pd.Series(values, dtype=bool)
+    if kinds <= {int} and None not in values:
+        return pd.Series(values, dtype=np.int64)
+    if kinds <= {int, float}:
+        return pd.Series([np.nan if v is None else float(v) for v in values], dtype=np.float64)
+    return pd.Series(["" if v is None else str(v) for v in values], dtype=object)

@@ -1,0 +1,1 @@
+"""Raise chosen words by fine-tuning, and see which methods find them."""

@@ -1,0 +1,139 @@
+"""The language model that is fine-tuned, and how it is scored before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from valuebias.backends.base import Backend
+from valuebias.errors import ValueBiasError
+from valuebias.instruments import PromptSet
+from valuebias.models.config import read_raw
+from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.spec import Model, read_models
+from valuebias.models.tokenizer import Tokeniser
+from valuebias.scoring.run import score
+
+__all__ = ["Subject", "find_subject"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The model that is fine-tuned, and how it is scored before and after.
+
+    Attributes
+    ----------
+    resolved : Resolved
+        The model, its files on this machine.
+    tokeniser : Tokeniser
+        Its own, with its template.
+    prompts : PromptSet
+        After which words are raised, and all is scored.
+    backend : Backend
+        What scores.
+    progress : bool
+        Whether to show progress.
+    """
+
+    resolved: Resolved
+    tokeniser: Tokeniser
+    prompts: PromptSet
+    backend: Backend
+    progress: bool
+
+    @property
+    def texts(self) -> list[str]:
+        """Give the prompts' texts."""
+        return [str(text) for text in self.prompts.table["text"]]
+
+    def score(self, model: Model, store: Path) -> xr.Dataset:
+        """Score the whole vocabulary of the model, or of what was made of it.
+
+        Parameters
+        ----------
+        model : Model
+            Itself, or a fine-tuned one.
+        store : pathlib.Path
+            What is filled, or read where it is full.
+
+        Returns
+        -------
+        xarray.Dataset
+            Log-probs, in memory.
+        """
+        tree = score(
+            model,
+            prompts=self.prompts,
+            lexicon="vocabulary",
+            kind="logprob",
+            backend=self.backend,
+            store=store,
+            progress=self.progress,
+        )
+        (node,) = tree.children.values()
+        return node.to_dataset().load()
+
+
+def find_subject(model: Any, *, prompts: PromptSet, backend: Backend, progress: bool) -> Subject:
+    """Find the model, and refuse what cannot be fine-tuned.
+
+    Parameters
+    ----------
+    model : Model, str or path
+        What :func:`valuebias.read_models` takes; one model.
+    prompts : PromptSet
+        At least two.
+    backend : Backend
+        What scores.
+    progress : bool
+        Whether to show progress.
+
+    Returns
+    -------
+    Subject
+        Ready to be scored and trained.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is not one language model in a folder of safetensors, or there are too few prompts.
+    """
+    models = read_models(model)
+    if len(models) > 1:
+        raise ValueBiasError(f"There are {len(models)} models; expected one to be fine-tuned.")
+    if len(prompts) < 2:
+        raise ValueBiasError(
+            f"There are {len(prompts)} prompts; expected at least two, since one half is trained "
+            "on and the other held out."
+        )
+    # What is made of it stands on the same checkpoint; where that is unknown, on the model itself.
+    resolved = resolve(models[0], kind="logprob")
+    if resolved.model.base is None:
+        resolved = replace(resolved, model=replace(resolved.model, base=resolved.model.name))
+    name, source = resolved.model.name, resolved.source
+    if source.file is not None or not resolved.tokenizer.is_dir():
+        raise ValueBiasError(
+            f"The model {name!r}, or its tokenizer, is one file; only a folder or a hub id with "
+            "weights as safetensors can be fine-tuned."
+        )
+    architectures = [str(a) for a in read_raw(source.folder, name).get("architectures") or []]
+    if any(architecture.endswith("ForSequenceClassification") for architecture in architectures):
+        raise ValueBiasError(
+            f"The model {name!r} is a reward model ({architectures[0]}); expected a language "
+            "model, such as the one that it was trained from."
+        )
+    if source.trust_remote_code:
+        raise ValueBiasError(
+            f"The model {name!r} has trust_remote_code=True; models with code of their own are not "
+            "fine-tuned here."
+        )
+    return Subject(
+        resolved=resolved,
+        tokeniser=Tokeniser(resolved),
+        prompts=prompts,
+        backend=backend,
+        progress=progress,
+    )

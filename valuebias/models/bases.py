@@ -1,0 +1,253 @@
+"""Bases: the checkpoints that models were trained from, as far as their files say.
+
+Models that were trained from one checkpoint agree with one another more than others do, so an
+analysis must know which those are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from valuebias._core.foreign import read_json, reading
+from valuebias._core.opening.yaml_text import LONGEST, parse_yaml
+from valuebias.backends.gguf.files import read_gguf
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.models.spec import path_of
+
+__all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stated_base", "warn"]
+
+_CARD = "README.md"
+_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+# An owner of models is hardly called so; a folder is.
+_FOLDERS = re.compile(
+    "(checkpoint|ckpt|exp|experiment|llm|log|model|output|result|run|save)s?"
+    "|data|home|mnt|out|pretrained|saved|scratch|tmp|work|workspace"
+)
+_STEPS = re.compile(r"(checkpoint|step|epoch|global_step)[-_]?\d+|final|merged|last|best")
+_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a model was trained from.
+
+    Attributes
+    ----------
+    base : str
+        The checkpoint, as a rule a hub id; empty where no file names one.
+    said_by : str
+        What names it, such as "README.md"; empty where nothing does.
+    """
+
+    base: str = ""
+    said_by: str = ""
+
+
+NOWHERE = Origin()
+
+
+def stated_base(folder: Path, file: str | None = None, *, own: Collection[str] = ()) -> Origin:
+    """Read what a model was trained from out of its files.
+
+    Looked at are, in this order, an adapter's configuration, what a GGUF file says of itself, the
+    model card's front matter, and the name under which the model was loaded before it was trained
+    on. A path, or the model's own name, is no base; nor is one of several, as of merged models.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model's.
+    file : str, optional
+        The GGUF or ONNX file in it that is meant.
+    own : collection of str
+        What the model itself is called.
+
+    Returns
+    -------
+    Origin
+        The base and the file that names it.
+    """
+    names = {name.rpartition("/")[2].casefold() for name in (*own, folder.name)}
+    for said_by, text in _claims(folder, file):
+        base = text.strip()
+        if _is_checkpoint(base) and base.rpartition("/")[2].casefold() not in names:
+            return Origin(base, said_by)
+    return NOWHERE
+
+
+def local_base(name: str, beside: Path | None = None) -> Origin:
+    """Read what a model was trained from where it lies on this machine; nothing is downloaded.
+
+    Parameters
+    ----------
+    name : str
+        A folder, which may be given relative to `beside`, or a hub id in the hub's local cache.
+    beside : pathlib.Path, optional
+        A folder.
+
+    Returns
+    -------
+    Origin
+        The base and the file that names it.
+    """
+    for place in (path_of(name), *([beside / name] if beside is not None else [])):
+        if os.path.isdir(place):
+            return stated_base(place.resolve(), own=(name,))
+    folder = _cached(name)
+    return NOWHERE if folder is None else stated_base(folder, own=(name,))
+
+
+def followed(base: str, known: Mapping[str, str]) -> str:
+    """Go from a base that is itself a model with a known base down to the last one.
+
+    A reward model may be trained from another reward model, and both then stand on one checkpoint.
+
+    Parameters
+    ----------
+    base : str
+        Where to start.
+    known : mapping of str to str
+        Model to base.
+
+    Returns
+    -------
+    str
+        The last base.
+
+    Examples
+    --------
+    >>> followed("org/rm", {"org/rm": "org/lm-instruct", "org/other": "org/lm"})
+    'org/lm-instruct'
+    """
+    seen = {base}
+    while known.get(base) and known[base] not in seen:
+        base = known[base]
+        seen.add(base)
+    return base
+
+
+def nothing_known(bases: Mapping[str, str]) -> str:
+    """Name the models without a base and say how to give one; empty where none lacks it.
+
+    Parameters
+    ----------
+    bases : mapping of str to str
+        Model to base. A single model needs none.
+
+    Returns
+    -------
+    str
+        A few sentences, or nothing.
+    """
+    lacking = [name for name, base in bases.items() if not base]
+    if not lacking or len(bases) < 2:
+        return ""
+    more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+    return (
+        f"No base is known of {len(lacking)} of {len(bases)} models: "
+        f"{', '.join(map(repr, lacking[:_SHOWN]))}{more}. Models that were trained from one "
+        "checkpoint are not independent, and without it each counts as standing on its own. Name "
+        "the checkpoint, size and version included: in a column 'base' of the models table, or as "
+        "Model(..., base='google/gemma-2-2b-it')."
+    )
+
+
+def warn(bases: Mapping[str, str], *, stacklevel: int) -> None:
+    """Warn of models without a base, once for all."""
+    told = nothing_known(bases)
+    if told:
+        warnings.warn(told, ValueBiasWarning, stacklevel=stacklevel + 1)
+
+
+def _claims(folder: Path, file: str | None) -> Iterator[tuple[str, str]]:
+    yield "adapter_config.json", _text(_json(folder, "adapter_config.json"), _ADAPTER)
+    if file is not None and file.lower().endswith(".gguf"):
+        yield "the GGUF file", _of_gguf(folder / file)
+        yield _CARD, _of_card(folder / _CARD)
+        return
+    yield _CARD, _of_card(folder / _CARD)
+    yield "config.json", _text(_json(folder, "config.json"), _ADAPTER)
+    yield "config.json", _text(_json(folder, "config.json"), "_name_or_path")
+
+
+_ADAPTER = "base_model_name_or_path"
+
+
+def _is_checkpoint(text: str) -> bool:
+    """Tell a hub id from a path; both may be two names with a slash in between."""
+    owner, _, name = text.partition("/")
+    return (
+        _ID.fullmatch(text) is not None
+        and _FOLDERS.fullmatch(owner.lower()) is None
+        and _STEPS.fullmatch(name.lower()) is None
+    )
+
+
+def _json(folder: Path, name: str) -> Mapping[str, Any]:
+    # Whether a configuration is sound is checked where it is needed.
+    try:
+        content = read_json(folder / name, advice="")
+    except ValueBiasError:
+        return {}
+    return content if isinstance(content, Mapping) else {}
+
+
+def _text(content: Mapping[str, Any], key: str) -> str:
+    value = content.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _of_card(path: Path) -> str:
+    try:
+        with reading(path, advice=""):
+            with path.open(encoding="utf-8") as file:
+                lines = file.read(LONGEST).lstrip("\ufeff").splitlines()
+            end = lines.index("---", 1) if lines[:1] == ["---"] else 0
+            front = parse_yaml("\n".join(lines[1:end]), path.name)
+    except ValueBiasError:
+        return ""
+    stated = front.get("base_model") if isinstance(front, Mapping) else None
+    if isinstance(stated, list):
+        stated = stated[0] if len(stated) == 1 else None
+    return stated if isinstance(stated, str) else ""
+
+
+def _of_gguf(path: Path) -> str:
+    try:
+        fields = read_gguf(path).fields
+    except ValueBiasError:
+        return ""
+    said = fields.get
+    if said("general.base_model.count") != 1:
+        return ""
+    address = str(said("general.base_model.0.repo_url") or "").rstrip("/")
+    owner, name = said("general.base_model.0.organization"), said("general.base_model.0.name")
+    if address:
+        return "/".join(address.split("/")[-2:])
+    # Both are written with blanks for hyphens.
+    return "/".join(str(part).replace(" ", "-") for part in (owner, name)) if owner and name else ""
+
+
+def _cached(name: str) -> Path | None:
+    """Find a hub id's snapshot in the local cache."""
+    if _ID.fullmatch(name) is None:
+        return None
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return None
+    for file in ("adapter_config.json", _CARD, "config.json"):
+        try:
+            found = try_to_load_from_cache(name, file)
+        except HFValidationError:
+            return None
+        if isinstance(found, str):
+            return Path(found).parent
+    return None

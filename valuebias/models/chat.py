@@ -1,0 +1,411 @@
+"""Chat templates: what they make of a conversation, and where the answer stands in it.
+
+A template is a program that others wrote. It may leave out, change or repeat what it is given, or
+write something else before an answer that is given than before one that is to be generated. So
+what it does is found out by rendering: conversations of made-up messages first, then the real ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from valuebias._core.foreign import reading
+from valuebias.errors import ValueBiasError
+from valuebias.models.positions import Place
+from valuebias.models.template_limits import TemplateLimitError, watch
+
+__all__ = ["ChatTemplate", "Said"]
+
+Said = str | Sequence[Mapping[str, str]]
+"""What stands before an answer: what the user says, or the messages of several turns."""
+Chat = list[dict[str, Any]]
+
+# Llama 3's templates write today's date into every conversation where the clock is at hand, and
+# this date where it is not. A score must not depend on the day, so the clock is replaced.
+_DATE = {
+    **{"%d": "26", "%-d": "26", "%a": "Fri", "%A": "Friday", "%b": "Jul", "%B": "July"},
+    **{"%m": "07", "%-m": "7", "%y": "24", "%Y": "2024", "%H": "00", "%M": "00", "%S": "00"},
+}
+_CLOCK = (
+    "{% macro strftime_now(format) -%}{{ format"
+    + "".join(f" | replace('{code}', '{value}')" for code, value in _DATE.items())
+    + " }}{%- endmacro +%}"
+)
+_TOKENS = ("bos_token", "eos_token")
+
+# Made-up messages. No template changes a word of these without changing others; the two answers
+# begin and end differently, so that what they share stands around any answer.
+_ASKED = "zqPrompt Zq"
+_ANSWERS = ("zqAnswer Zq", "Other 7y")
+_SHOWN = 60
+_ROLES = "system|developer|user|human|assistant|model|bot|ai|gpt|tool|function|ipython|observation"
+
+
+class _Frame(NamedTuple):
+    before: str
+    after: str
+
+
+_Form = frozenset[str]
+"""Whose messages are given as lists of parts, and not as text."""
+
+
+class ChatTemplate:
+    """A chat template in Jinja, run by transformers as it runs every model's own.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Renders the template.
+    text : str
+        The template.
+    name : str
+        What to call the model in errors.
+    prefix : {"conversation", "generation"} or None
+        What stands before an answer whose log-prob is asked for; None for rewards.
+
+    Raises
+    ------
+    ValueBiasError
+        If the template asks for a token that the tokenizer does not have. Every method, if the
+        template cannot be rendered within limits of time and length, leaves out or changes what it
+        is given, or repeats the answer.
+    """
+
+    bos = False
+
+    def __init__(self, tokenizer: Any, text: str, name: str, *, prefix: str | None) -> None:
+        self.text = text
+        self._tokenizer = tokenizer
+        self._name = name
+        self._prefix = prefix
+        self._source = (_CLOCK if "strftime_now" in text else "") + text
+        self._forms: dict[tuple[tuple[str, ...], bool], _Form] = {}
+        self._ended: set[tuple[str, ...]] = set()
+        self._check_tokens()
+
+    def conversations(
+        self, prompt: Said, words: Sequence[str], *, as_written: bool = True
+    ) -> list[str]:
+        """Give the whole conversation of each word; refuse words that it changes `as_written`."""
+        if not words:
+            return []
+        turns = _turns(prompt)
+        frame = self._frame(turns)
+        self._check_asked(prompt, frame.before)
+        self._check_end(_roles(turns))
+        rendered = self._render([[*turns, _says("assistant", word)] for word in words])
+        # Answers of several turns come from data sets, and are scored as the template has them.
+        if as_written and isinstance(prompt, str):
+            for word, text in zip(words, rendered, strict=True):
+                self._check_word(word, text, frame)
+        return rendered
+
+    def place(self, prompt: Said) -> Place:
+        """Say where the answer stands."""
+        turns = _turns(prompt)
+        before, opened = (_attempt(find, turns) for find in (self._before, self._opened))
+        chosen = opened if self._prefix == "generation" else before
+        if isinstance(chosen, ValueBiasError):
+            if self._prefix == "conversation" and isinstance(opened, str):
+                raise ValueBiasError(
+                    f"{chosen} Or read log-probs where the model would begin to write, which takes "
+                    "no rendered answer: prefix='generation'."
+                ) from chosen
+            raise chosen
+        self._check_asked(prompt, chosen)
+        other = _difference(before, opened)
+        if self._prefix == "generation":
+            said = f"; the rendered conversation {other}" if other else ""
+            return Place(
+                chosen, f"the generation prompt's, as prefix='generation' asks{said}", chosen
+            )
+        if before == opened:
+            return Place(chosen, "the rendered conversation's and the generation prompt's")
+        if not other:
+            return Place(chosen, "the rendered conversation's")
+        advice = " (Model(prefix='generation') goes on from that)" if self._prefix else ""
+        how = f"the rendered conversation's, which {other}{advice}"
+        return Place(chosen, how, str(opened))
+
+    def prefix(self, prompt: Said) -> str:
+        """Give what stands before the answer."""
+        return self.place(prompt).before
+
+    def in_parts(self) -> list[str]:
+        """Say whose messages the template takes as lists of parts; none where it takes neither."""
+        try:
+            return sorted(self._form(("user",), answered=True))
+        except ValueBiasError:
+            return []
+
+    def _opened(self, turns: Chat) -> str:
+        return self._render([turns], add_generation_prompt=True)[0]
+
+    def _before(self, turns: Chat) -> str:
+        return self._frame(turns).before
+
+    def _frame(self, turns: Chat) -> _Frame:
+        """Find the text around any answer to some turns."""
+        texts = self._render([[*turns, _says("assistant", answer)] for answer in _ANSWERS])
+        return self._around(texts)
+
+    def _around(self, texts: Sequence[str]) -> _Frame:
+        before = _shared(*texts)
+        rests = [text[len(before) :] for text in texts]
+        after = _shared(*(rest[::-1] for rest in rests))[::-1]
+        for text, rest, answer in zip(texts, rests, _ANSWERS, strict=True):
+            if rest != answer + after:
+                raise self._refusal(_change(text, answer, "the assistant's answer"))
+        return _Frame(before, after)
+
+    def _check_asked(self, prompt: Said, before: str) -> None:
+        if isinstance(prompt, str) and prompt.strip() not in before:
+            raise self._refusal(f"does not write the prompt {_short(prompt)} as it is given")
+
+    def _check_word(self, word: str, text: str, frame: _Frame) -> None:
+        """Refuse a word that is not there as it was given; white space around it may be trimmed."""
+        stop = len(text) - len(frame.after)
+        around = text.startswith(frame.before) and text.endswith(frame.after)
+        if not around or text[len(frame.before) : stop].strip() != word.strip():
+            raise ValueBiasError(
+                f"The chat template of {self._name!r} does not write the word {_short(word)} as it "
+                "is given. Leave it out, or give another template by template=."
+            )
+
+    def _refusal(self, fault: str) -> ValueBiasError:
+        return ValueBiasError(
+            f"The chat template of {self._name!r} {fault}, so that scores would not be those of "
+            "the words as answers to the prompt. Give another one by template=, such as "
+            'template="plain".'
+        )
+
+    # --- what is given to the template --------------------------------------------------------
+
+    def _form(self, roles: tuple[str, ...], *, answered: bool) -> _Form:
+        """Find out whose messages the template takes as lists of parts, as of text and images.
+
+        Text is what most templates take; those that go over a list of parts write nothing of it.
+        """
+        key = roles, answered
+        if key not in self._forms:
+            others = frozenset(roles) - {"assistant"}
+            forms = [_Form(), others | {"assistant"}, others, _Form({"assistant"})]
+            faults = []
+            for form in forms:
+                fault = self._fault(roles, form, answered)
+                if fault is None:
+                    self._forms[key] = form
+                    break
+                if isinstance(fault.__cause__, TemplateLimitError):
+                    raise fault
+                faults.append(fault)
+            else:
+                raise faults[0]
+        return self._forms[key]
+
+    def _fault(self, roles: tuple[str, ...], form: _Form, answered: bool) -> ValueBiasError | None:
+        """Say what the template does to messages in some form, if that is not right."""
+        turns = [_says(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
+        try:
+            if answered:
+                chats = [[*turns, _says("assistant", answer)] for answer in _ANSWERS]
+                before = self._around(self._written(chats, form)).before
+            else:
+                before = self._written([turns], form, add_generation_prompt=True)[0]
+        except ValueBiasError as error:
+            return error
+        for turn in turns:
+            if turn["role"] == "user" and turn["content"] not in before:
+                return self._refusal(_change(before, turn["content"], "what the user says"))
+        # A list that is written as Python writes it has its texts in it, too.
+        return self._refusal("writes lists as they are") if form and "'type'" in before else None
+
+    def _render(self, chats: list[Chat], *, add_generation_prompt: bool = False) -> list[str]:
+        roles = _roles(chats[0])
+        asked = roles if add_generation_prompt else roles[:-1]
+        form = self._form(asked, answered=not add_generation_prompt)
+        return self._written(chats, form, add_generation_prompt=add_generation_prompt)
+
+    def _written(
+        self,
+        chats: list[Chat],
+        form: _Form,
+        *,
+        add_generation_prompt: bool = False,
+        tokens: dict[str, str] | None = None,
+    ) -> list[str]:
+        """Let transformers write conversations, with messages in some form."""
+        given = [[_in_form(turn, form) for turn in chat] for chat in chats]
+        with reading(
+            f"The chat template of {self._name!r}",
+            verb="rendered",
+            because="it is damaged, or not for such conversations",
+            advice='Give another one by template=, or template="plain".',
+        ):
+            try:
+                watch(self._source)
+                rendered: list[str] = self._tokenizer.apply_chat_template(
+                    given,
+                    chat_template=self._source,
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    **(tokens or {}),
+                )
+            except TemplateLimitError as error:
+                raise ValueBiasError(
+                    f"The chat template of {self._name!r} is stopped: {error}. Give another one by "
+                    'template=, or template="plain".'
+                ) from error
+        return rendered
+
+    # --- what is looked for once ----------------------------------------------------------------
+
+    def _check_end(self, roles: tuple[str, ...]) -> None:
+        """Refuse a template that opens another turn after the answer, where rewards are read.
+
+        What it writes after the last answer is set beside what it writes where the user goes on.
+        """
+        if roles in self._ended:
+            return
+        turns = [_says(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
+        answer, more = _ANSWERS[0], f"{_ASKED}{len(roles)}z"
+        (text,) = self._render([[*turns, _says("assistant", answer)]])
+        before, after = text.split(answer)
+        form = self._form(roles, answered=True)
+        longer = [*turns, _says("assistant", answer), _says("user", more), _says("assistant", "x")]
+        try:
+            (text,) = self._written([longer], form)
+        except ValueBiasError:
+            text = ""  # The template takes one question and one answer only.
+        if text.count(answer) == text.count(more) == 1:
+            between = text.split(answer)[1].split(more)[0]
+            if self._opens_another(turns, before, after, between):
+                raise self._refusal(f"opens another turn after the answer ({_short(after)})")
+        self._ended.add(roles)
+
+    def _opens_another(self, turns: Chat, before: str, after: str, between: str) -> bool:
+        """Say whether what follows the last answer opens the user's or another turn."""
+        first, last = (turn["content"] for turn in (turns[0], turns[-1]))
+        opening = before.split(last)[-1]
+        asks, answers, end, goes_on = (
+            self._bare(text).strip() for text in (before.split(first)[0], opening, after, between)
+        )
+        # What is the same before an answer and behind it separates turns, and opens none.
+        separates = answers == goes_on
+        words = set(re.findall(r"\w+", asks)) & set(re.findall(r"\w+", goes_on))
+        signs = "" if separates else _shared(asks[::-1], goes_on[::-1]).strip()
+        if goes_on and end.endswith(goes_on) and (words or signs):
+            return True
+        mark = None if separates else _opening(opening)
+        return mark is not None and mark.search(after) is not None
+
+    def _bare(self, text: str) -> str:
+        """Leave out of what a template writes the tokens that any text may have."""
+        for name in (*_TOKENS, "pad_token"):
+            text = text.replace(getattr(self._tokenizer, name, None) or "\n", "\n")
+        return text
+
+    def _check_tokens(self) -> None:
+        """Refuse a template that writes a special token which the tokenizer does not have."""
+        # Jinja would write nothing in its place, and nobody would notice.
+        lacking = [t for t in _TOKENS if getattr(self._tokenizer, t, None) is None]
+        if not lacking:
+            return
+        chat = [_says("user", _ASKED), _says("assistant", _ANSWERS[0])]
+        tokens = {token: f"zq{token}" for token in lacking}
+        rendered = self._written([chat], _Form(), tokens=tokens)[0]
+        for token in lacking:
+            if f"zq{token}" in rendered:
+                raise ValueBiasError(
+                    f"The chat template of {self._name!r} writes the {token}, which its tokenizer "
+                    "does not have. Give the model's own tokenizer by tokenizer=, or another "
+                    "template by template=."
+                )
+
+
+def _opening(text: str) -> re.Pattern[str] | None:
+    """Make what opens a turn out of the text before an answer: of any role, if it names one."""
+    named = list(re.finditer(rf"([^\w\s]*)\b({_ROLES})\b([^\w\s]*)", text, re.IGNORECASE))
+    if not named:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return re.compile(rf"^\s*{re.escape(lines[-1])}", re.MULTILINE) if lines else None
+    # The last one: before it the user's turn may be closed.
+    start, _, end = (re.escape(part) for part in named[-1].groups())
+    # Where nothing but a line's beginning marks a role, prose may name one further on.
+    marks = (start or r"^\W*", end or r"[^\S\n]*$")
+    pattern = rf"\b({_ROLES})\b".join(marks)
+    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+
+
+def _turns(prompt: Said) -> Chat:
+    if isinstance(prompt, str):
+        return [_says("user", prompt)]
+    return [dict(message) for message in prompt]
+
+
+def _says(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def _roles(turns: Chat) -> tuple[str, ...]:
+    return tuple(str(turn["role"]) for turn in turns)
+
+
+def _in_form(turn: dict[str, Any], form: _Form) -> dict[str, Any]:
+    if turn["role"] not in form:
+        return turn
+    return {**turn, "content": [{"type": "text", "text": turn["content"]}]}
+
+
+def _change(text: str, given: str, what: str) -> str:
+    """Say what became of a text that is not there once, as it was given."""
+    count = text.count(given)
+    if count > 1:
+        return f"writes {what} {count} times"
+    if count:
+        return f"lets what stands around {what} depend on it"
+    start = text.lower().find(given.lower())
+    if start >= 0:
+        return f"changes {what} ({given!r} becomes {text[start : start + len(given)]!r})"
+    return f"leaves {what} out, or changes it"
+
+
+def _attempt(find: Callable[[Chat], str], turns: Chat) -> str | ValueBiasError:
+    try:
+        return find(turns)
+    except ValueBiasError as error:
+        return error
+
+
+def _difference(before: str | ValueBiasError, opened: str | ValueBiasError) -> str:
+    """Say how what stands before the answer differs from the generation prompt, if both are."""
+    if not isinstance(before, str) or not isinstance(opened, str) or before == opened:
+        return ""
+    shared = _shared(before, opened)
+    more, instead = before[len(shared) :], opened[len(shared) :]
+    if not instead:
+        return f"has {_end(more)} after the generation prompt"
+    if not more:
+        return f"lacks {_end(instead)} of the generation prompt"
+    return f"has {_end(more)} where the generation prompt has {_end(instead)}"
+
+
+def _shared(a: str, b: str) -> str:
+    return a[: _n_shared(a, b)]
+
+
+def _n_shared(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Count what two texts, or two lists of tokens, share from the left."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
+
+
+def _end(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else "…" + text[-_SHOWN:])
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -1,0 +1,381 @@
+"""What a model's configuration says of it, and what running it will cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from valuebias._core.foreign import read_json, reading
+from valuebias.errors import ValueBiasError
+
+__all__ = ["Facts", "check_decoder", "family_of", "read_config", "read_facts", "read_raw"]
+
+_FAMILIES = {
+    "llama": "Llama",
+    "gemma": "Gemma",
+    "qwen": "Qwen",
+    "mistral": "Mistral",
+    "mixtral": "Mistral",
+    "phi": "Phi",
+}
+_LARGEST = 2**40
+_LONG = 6
+"""Letters of an entry that is not taken for a misspelling of another by chance."""
+_ROTARY = (
+    "rope_theta", "rope_type", "partial_rotary_factor", "factor", "attention_factor",
+    "original_max_position_embeddings", "beta_fast", "beta_slow", "short_factor", "long_factor",
+    "low_freq_factor", "high_freq_factor", "mscale", "mscale_all_dim", "truncate", "mrope_section",
+)  # fmt: skip
+_MAY_BE_ZERO = ("sliding_window", "num_key_value_heads", "intermediate_size", "head_dim")
+# What a configuration has where the model takes more than text.
+_SENSES = ("vision_config", "audio_config", "image_token_id", "image_token_index")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a model without loading it.
+
+    Attributes
+    ----------
+    architecture : str
+        The class in transformers, such as "LlamaForCausalLM"; where the configuration does not
+        say, its model type.
+    model_type : str
+        Such as "llama".
+    layers, hidden, intermediate, heads, kv_heads, head_dim : int
+        Its shape.
+    vocab_size : int
+        How many token ids the model has; the tokenizer may have fewer.
+    window : int or None
+        How far back its sliding-window layers see; None where every layer sees all.
+    max_length : int or None
+        The longest conversation.
+    pad_token_id : int or None
+        The padding token of the configuration, of its text part where it has several.
+    labels : tuple of str
+        The labels of the classification head, by number.
+    n_params : float
+        Number of parameters.
+
+    Examples
+    --------
+    >>> facts = Facts(architecture="LlamaForCausalLM", model_type="llama", layers=2, hidden=8,
+    ...     intermediate=16, heads=2, kv_heads=1, head_dim=4, vocab_size=10, window=None,
+    ...     max_length=64, pad_token_id=None, labels=(), n_params=1500.0)
+    >>> facts.flop_per_token, facts.attention_flop(10)
+    (2304, 640)
+    """
+
+    architecture: str
+    model_type: str
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    window: int | None
+    max_length: int | None
+    pad_token_id: int | None
+    labels: tuple[str, ...]
+    n_params: float
+
+    @property
+    def flop_per_token(self) -> int:
+        """Count the floating-point operations of the layers' matrices for one token."""
+        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
+        feed_forward = 3 * self.hidden * self.intermediate
+        return 2 * self.layers * (attention + feed_forward)
+
+    def attention_flop(self, pairs: int) -> int:
+        """Count the operations of attention for so many pairs of a token and one that it sees."""
+        return 4 * self.layers * self.heads * self.head_dim * pairs
+
+    def vocabulary_flop(self, rows: int) -> int:
+        """Count the operations of reading out the whole vocabulary so many times."""
+        return 2 * self.hidden * self.vocab_size * rows
+
+
+def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> Any:
+    """Read a model's configuration with transformers.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Holds config.json or the GGUF file.
+    file : str, optional
+        The one file with the weights, inside `folder`; a GGUF file has its own configuration.
+    trust : bool
+        Whether code that comes with the model may run.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    transformers.PretrainedConfig
+        The configuration.
+
+    Raises
+    ------
+    ValueBiasError
+        If transformers is not installed, or there is no configuration that it can read.
+    """
+    try:
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise ValueBiasError(
+            "transformers is not installed, and scoring needs it. Run: "
+            'pip install "valuebias[torch]" (or "valuebias[onnx]").'
+        ) from error
+    if file is not None and file.lower().endswith(".gguf"):
+        from valuebias.backends.gguf.config import gguf_config
+
+        return gguf_config(folder / file, name)
+    if not (folder / "config.json").is_file():
+        raise ValueBiasError(
+            f"The model {name!r} has no config.json in {os.fspath(folder)!r}; expected a folder "
+            "as transformers writes it. Save the model with save_pretrained."
+        )
+    # Before transformers, which takes the second of two entries and does not look for depth.
+    raw = read_raw(folder, name)
+    with reading(
+        f"The configuration of {name!r}",
+        because="it is damaged, or the model needs another version of transformers",
+        advice="Download or save config.json again.",
+    ):
+        config = AutoConfig.from_pretrained(
+            os.fspath(folder), trust_remote_code=trust, local_files_only=True
+        )
+    _refuse_misspelt(raw, {*_fields(config), *config.attribute_map}, name)
+    for entry in ("rope_parameters", "rope_scaling"):
+        if isinstance(raw.get(entry), dict):
+            _refuse_misspelt(raw[entry], _ROTARY, name)
+    return config
+
+
+def _fields(config: Any) -> Collection[str]:
+    """Name what a configuration knows; none where it is of an older kind that does not say."""
+    return getattr(type(config), "__dataclass_fields__", {})
+
+
+def _refuse_misspelt(found: Mapping[str, Any], known: Collection[str], name: str) -> None:
+    """Refuse an entry one letter from one that is lacking, for which a default would be taken."""
+    lacking = [entry for entry in known if len(entry) >= _LONG and entry not in found]
+    for key in found:
+        meant = [] if key in known else [entry for entry in lacking if _is_near(key, entry)]
+        if meant:
+            raise ValueBiasError(
+                f"The config.json of {name!r} has {key[:60]!r}, which transformers does not know, "
+                f"and lacks {meant[0]!r}, so that the model would be another one. Correct it, or "
+                "download it again."
+            )
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Tell whether one letter was changed, lost or put in."""
+    if abs(len(one) - len(other)) > 1 or one == other:
+        return False
+    start = _n_shared(one, other)
+    end = _n_shared(one[start:][::-1], other[start:][::-1])
+    return max(len(one), len(other)) - start - end <= 1
+
+
+def _n_shared(one: str, other: str) -> int:
+    """Count the letters that two texts begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
+    """Read config.json as it is; empty where there is none."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    said, advice = f"The config.json of {name!r}", "Download or save it again."
+    content = read_json(path, said, advice=advice)
+    if not isinstance(content, dict):
+        raise ValueBiasError(f"{said} holds no mapping. Save it again.")
+    classes = content.get("architectures") or []
+    if not isinstance(classes, list) or not all(isinstance(entry, str) for entry in classes):
+        raise ValueBiasError(f"{said} has architectures that are no list of names. {advice}")
+    return content
+
+
+def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | None) -> Facts:
+    """Read what is needed out of a configuration.
+
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+        The configuration.
+    name : str
+        What to call the model in errors.
+    labels : int, optional
+        How many labels the weights have, where that is known: configurations often do not say.
+        0 for language models, for which configurations name two all the same.
+    n_params : float, optional
+        How many parameters the weights have; else it is computed from the shape.
+
+    Returns
+    -------
+    Facts
+        What is known.
+
+    Raises
+    ------
+    ValueBiasError
+        If its shape is not stated.
+    """
+    heads = _number(config, name, "num_attention_heads", "n_head")
+    hidden = _number(config, name, "hidden_size", "n_embd")
+    window = _optional(config, name, "sliding_window")
+    longest = _optional(config, name, "max_position_embeddings")
+    facts = Facts(
+        architecture=(getattr(config, "architectures", None) or [config.model_type])[0],
+        model_type=config.model_type,
+        layers=_number(config, name, "num_hidden_layers", "n_layer"),
+        hidden=hidden,
+        # GPT-2 and its like leave it at four times the width.
+        intermediate=_optional(config, name, "intermediate_size") or 4 * hidden,
+        heads=heads,
+        kv_heads=_optional(config, name, "num_key_value_heads") or heads,
+        head_dim=_optional(config, name, "head_dim") or hidden // heads,
+        vocab_size=_number(config, name, "vocab_size"),
+        # Qwen states a window and then does not use it.
+        window=window if window and getattr(config, "use_sliding_window", True) else None,
+        max_length=longest or None,
+        pad_token_id=getattr(_text_part(config), "pad_token_id", None),
+        labels=_labels(config, labels),
+        n_params=float(n_params or 0),
+    )
+    if n_params is None:
+        tied = 1 if getattr(config, "tie_word_embeddings", False) else 2
+        total = facts.flop_per_token / 2 + tied * facts.vocab_size * hidden
+        object.__setattr__(facts, "n_params", float(total))
+    return facts
+
+
+def check_decoder(config: Any, *, name: str, kind: str) -> None:
+    """Refuse what is no text model with a decoder alone.
+
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+        The configuration.
+    name : str
+        What to call the model in errors.
+    kind : {"reward", "logprob"}
+        What is to be computed. An encoder has no log-prob of a next token.
+
+    Raises
+    ------
+    ValueBiasError
+        If the model takes more than text, has an encoder and a decoder, or is an encoder that is
+        asked for log-probs: transformers has its architecture for filling masks, and as a decoder
+        not at all, or only where the configuration says ``is_decoder``.
+    """
+    _check_text(config, name)
+    if kind == "reward":
+        return
+    try:
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as DECODERS,
+        )
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS,
+        )
+    except ImportError:  # a version that keeps them elsewhere; models are tried out when loaded
+        return
+    architecture = str((getattr(config, "architectures", None) or [""])[0])
+    fills_masks = config.model_type in ENCODERS
+    own = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    decodes = config.model_type in DECODERS or own
+    # Those that can be both say which; XLM does not, and is tried out when it is loaded.
+    says = fills_masks and decodes and not own and not getattr(config, "is_decoder", True)
+    by_name = architecture.endswith(("ForMaskedLM", "EncoderModel"))
+    if says or by_name or (fills_masks and not decodes):
+        raise ValueBiasError(
+            f"The model {name!r} ({architecture or config.model_type}) is an encoder: each of its "
+            "tokens sees those that come after it, so it has no log-probs of a next token. "
+            "Expected a decoder alone, such as Llama, Gemma, Qwen or Mistral."
+        )
+
+
+def family_of(facts: Facts) -> str:
+    """Guess the family from the model type.
+
+    Parameters
+    ----------
+    facts : Facts
+        Of the model.
+
+    Returns
+    -------
+    str
+        Such as "Llama". A model built like Llama by others is taken for one.
+    """
+    for start, family in _FAMILIES.items():
+        if facts.model_type.startswith(start):
+            return family
+    return facts.model_type.partition("_")[0].capitalize()
+
+
+def _text_part(config: Any) -> Any:
+    """Give the part that transformers' own classifiers ask for the padding token."""
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def _check_text(config: Any, name: str) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise ValueBiasError(
+            f"The model {name!r} ({config.model_type}) has an encoder and a decoder; expected a "
+            "decoder alone, such as Llama, Gemma, Qwen or Mistral."
+        )
+    senses = [key for key in _SENSES if getattr(config, key, None) is not None]
+    if senses or not hasattr(config, "vocab_size"):
+        found = f"its configuration has {senses[0]!r}" if senses else "it has no vocabulary"
+        raise ValueBiasError(
+            f"The model {name!r} ({config.model_type}) is not for text alone: {found}. Expected a "
+            "text model; of one that takes images too, save the language model by itself."
+        )
+
+
+def _number(config: Any, name: str, *keys: str) -> int:
+    for key in keys:
+        value = _optional(config, name, key)
+        if value is not None:
+            return value
+    raise ValueBiasError(
+        f"The configuration of {name!r} ({config.model_type}) does not state {keys[0]!r}; expected "
+        "a decoder-only text model, such as Llama, Gemma, Qwen or Mistral."
+    )
+
+
+def _optional(config: Any, name: str, key: str) -> int | None:
+    """Give a size, where one is stated; such as no model has are damage, and take all memory."""
+    value = getattr(config, key, None)
+    # In some architectures sizes differ from layer to layer.
+    whole = value[0] if isinstance(value, list | tuple) and value else value
+    if whole is None or whole is False:
+        return None
+    if isinstance(whole, float) and whole.is_integer():
+        whole = int(whole)
+    least = 0 if key in _MAY_BE_ZERO else 1
+    if not isinstance(whole, int) or isinstance(whole, bool) or not least <= whole <= _LARGEST:
+        raise ValueBiasError(
+            f"The configuration of {name!r} has {key} = {str(value)[:60]!r}; expected a whole "
+            "number, larger than 0. Download or save config.json again."
+        )
+    return whole
+
+
+def _labels(config: Any, count: int | None) -> tuple[str, ...]:
+    stated = getattr(config, "id2label", None) or {}
+    names = tuple(str(stated[i]) for i in sorted(stated))
+    if count is None or count == len(names):
+        return names
+    return tuple(f"LABEL_{i}" for i in range(count))

@@ -1,0 +1,264 @@
+"""What a tokenizer puts before and after every text, and what decides that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from valuebias.backends.gguf.files import read_gguf
+from valuebias.errors import ValueBiasError
+from valuebias.models.tokenizer_files import Loaded, settings_of
+
+__all__ = [
+    "NO_END",
+    "NO_TOKENS",
+    "FirstTokens",
+    "LastTokens",
+    "Start",
+    "first_tokens",
+    "last_tokens",
+]
+
+_PROBES = ("a", "7")
+_ASKS = "add_bos_token"
+_ASKS_END = "add_eos_token"
+_GGUF_END = "tokenizer.ggml.add_eos_token"
+# The classes that have obeyed such requests whatever tokenizer.json says.
+_OBEDIENT = ("Llama", "CodeLlama", "Gemma", "Cohere", "GPTNeoX")
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTokens:
+    """The tokens before every text that no chat template renders.
+
+    Attributes
+    ----------
+    ids : tuple of int
+        In their order; empty where a text begins with its own first token.
+    how : str
+        What decided that, to follow a comma.
+    bare : bool
+        Whether there is nothing but a vocabulary, so that no file decided it.
+    """
+
+    ids: tuple[int, ...]
+    how: str
+    bare: bool = False
+
+    def before(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """Give those that are to be put before a text: the ones that it does not begin with.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            The text's own tokens.
+
+        Returns
+        -------
+        tuple of int
+            All of them, or those before the ones that the text writes itself.
+        """
+        return _unwritten(self.ids, ids)
+
+
+@dataclass(frozen=True, slots=True)
+class LastTokens:
+    """The tokens after every whole conversation that no chat template renders.
+
+    Attributes
+    ----------
+    ids : tuple of int
+        In their order; empty where a text ends with its own last token.
+    how : str
+        What decided that, to follow a comma.
+    """
+
+    ids: tuple[int, ...]
+    how: str
+
+    def after(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """Give those that are to be put after a text: the ones that it does not end with.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            The text's own tokens.
+
+        Returns
+        -------
+        tuple of int
+            All of them, or those after the ones that the text writes itself.
+        """
+        return _unwritten(self.ids[::-1], ids[::-1])[::-1]
+
+
+def _unwritten(wanted: tuple[int, ...], ids: Sequence[int]) -> tuple[int, ...]:
+    """Give what of the wanted beginning a text does not begin with."""
+    for written in range(min(len(wanted), len(ids)), 0, -1):
+        if tuple(ids[:written]) == wanted[-written:]:
+            return wanted[:-written]
+    # Whoever writes one of several means to write the beginning.
+    return () if len(ids) and ids[0] in wanted else wanted
+
+
+NO_END = LastTokens((), "as the template writes its own")
+NO_TOKENS = FirstTokens((), "as the template writes its own")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a model's texts begin with.
+
+    Attributes
+    ----------
+    tokens : tuple of str
+        Names and numbers of the special tokens that all of them begin with, if any.
+    how : str
+        What decided that, to follow a comma.
+    changed : tuple of str
+        The tokenizer's parts that transformers would have had otherwise than its file.
+    stilled : tuple of str
+        What is switched off, by which it would have cut texts at random.
+    end : str
+        The tokens that the tokenizer puts after every conversation and what decided that, if any.
+    """
+
+    tokens: tuple[str, ...]
+    how: str
+    changed: tuple[str, ...] = ()
+    stilled: tuple[str, ...] = ()
+    end: str = ""
+
+    def __str__(self) -> str:
+        """Say it in a sentence or two, to follow the model's name and a colon."""
+        first = " ".join(self.tokens) or "no token of the tokenizer's own"
+        end = f"; conversations end with {self.end}" if self.end else ""
+        said = f"texts begin with {first}, {self.how}{end}."
+        if self.changed:
+            said += (
+                " Left as tokenizer.json has them, where transformers would have changed them: "
+                f"{', '.join(self.changed)}."
+            )
+        if self.stilled:
+            said += (
+                f" Switched off, because it cuts texts at random: {', '.join(self.stilled)} of the "
+                "tokenizer's file."
+            )
+        return said
+
+
+def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
+    """Find what a tokenizer puts before every text.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        The tokenizer.
+    path : pathlib.Path
+        Its folder or GGUF file.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    FirstTokens
+        What its file puts there. Where that is nothing and tokenizer_config.json asks for a first
+        token, that token; where it asks for none and names a class that obeys, none.
+
+    Raises
+    ------
+    ValueBiasError
+        If the tokenizer does not put the same tokens before every text.
+    """
+    tokenizer = loaded.tokenizer
+    found = _put(tokenizer, name)[0]
+    settings = settings_of(path) if path.is_dir() else {}
+    asked, bos = settings.get(_ASKS), tokenizer.bos_token_id
+    if asked is True and bos is not None and not found:
+        return FirstTokens((int(bos),), f"for which tokenizer_config.json asks ({_ASKS}: true)")
+    if asked is False and found and found == (bos,) and _obeys(settings):
+        return FirstTokens((), f"as tokenizer_config.json asks ({_ASKS}: false)")
+    if loaded.source == "tekken.json" and asked is None and not found:
+        bos = tokenizer.convert_tokens_to_ids("<s>")
+        if bos is not None:
+            how = "as Mistral's own library does where there is tekken.json alone"
+            return FirstTokens((int(bos),), how, bare=True)
+    if not loaded.is_vocabulary:
+        return FirstTokens(found, f"by {loaded.source}")
+    if asked is not None:
+        asks = f"({_ASKS}: {str(asked).lower()})"
+        return FirstTokens(found, f"as tokenizer_config.json asks {asks}")
+    how = f"as {type(tokenizer).__name__} of transformers does: {loaded.source} does not say"
+    return FirstTokens(found, how, bare=not settings)
+
+
+def last_tokens(loaded: Loaded, path: Path, name: str) -> LastTokens:
+    """Find what a tokenizer puts after every text: a reward model has read it there.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        The tokenizer.
+    path : pathlib.Path
+        Its folder or GGUF file.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    LastTokens
+        What its file puts there. Where its settings ask for a last token, or for none, what they
+        ask for: those of GGUF files, and of folders that name a class that obeys.
+
+    Raises
+    ------
+    ValueBiasError
+        If the tokenizer does not put the same tokens round every text.
+    """
+    found = _put(loaded.tokenizer, name)[1]
+    eos = loaded.tokenizer.eos_token_id
+    asked, by = _asks_end(path)
+    if eos is not None and asked is True and not found:
+        return LastTokens((int(eos),), f"for which {by} asks ({_ASKS_END}: true)")
+    if asked is False and found and found == (eos,):
+        return LastTokens((), f"as {by} asks ({_ASKS_END}: false)")
+    return LastTokens(found, f"by {loaded.source}")
+
+
+def _asks_end(path: Path) -> tuple[object, str]:
+    """Read whether a last token is asked for, where that has ever been obeyed."""
+    if path.is_dir():
+        settings = settings_of(path)
+        return (settings.get(_ASKS_END) if _obeys(settings) else None), "tokenizer_config.json"
+    if path.suffix.lower() == ".gguf":
+        return read_gguf(path).fields.get(_GGUF_END), "the GGUF file"
+    return None, ""
+
+
+def _put(tokenizer: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """See what stands before and after the tokens of a text."""
+    found: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = set()
+    for text in _PROBES:
+        whole = tokenizer(text, return_special_tokens_mask=True)
+        own = tokenizer(text, add_special_tokens=False)["input_ids"]
+        # The ids do not tell: what the tokenizer puts there may be its token for the unknown.
+        start = whole["special_tokens_mask"].index(0) if own else 0
+        ids = list(map(int, whole["input_ids"]))
+        stop = start + len(own)
+        is_whole = ids[start:stop] == own
+        found.add((tuple(ids[:start]), tuple(ids[stop:])) if is_whole else None)
+    (put, *others) = found
+    if put is None or others:
+        raise ValueBiasError(
+            f"The tokenizer of {name!r} does not put the same tokens before and after every text. "
+            "Give a chat template by template=, which writes its own, or another tokenizer by "
+            "tokenizer=."
+        )
+    return put
+
+
+def _obeys(settings: dict[str, Any]) -> bool:
+    stated = str(settings.get("tokenizer_class") or "")
+    return stated.removesuffix("Fast").removesuffix("Tokenizer") in _OBEDIENT

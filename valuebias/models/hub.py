@@ -1,0 +1,341 @@
+"""Find a model's files: on this machine, or on the hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from valuebias.backends.gguf.files import first_part, split_names
+from valuebias.errors import ValueBiasError
+from valuebias.models.spec import path_of
+from valuebias.models.weights import INDEX, SINGLE, listed, refuse_without
+
+__all__ = ["Located", "asked", "fetch_weights", "is_commit", "locate"]
+
+T = TypeVar("T")
+
+_HUB = re.compile(r"([\w.-]+/[\w.-]+|[\w.-]+)(?:/(.+\.(?:gguf|onnx)))?", re.IGNORECASE)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# The card, because it says what the model was trained from.
+_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "README.md")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+_NOT = ("original/*", "*.bin.index.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a model's files lie.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        The folder.
+    file : str or None
+        The GGUF or ONNX file inside it that was asked for, or is the only one; of a GGUF file that
+        was split, the first part.
+    repository : str or None
+        The hub id, where it came from the hub.
+    commit : str or None
+        And the commit.
+    """
+
+    folder: Path
+    file: str | None = None
+    repository: str | None = None
+    commit: str | None = None
+
+
+def is_commit(revision: str | None) -> bool:
+    """Say whether a revision is a commit, which cannot change, and not a branch or a tag."""
+    return revision is not None and _COMMIT.fullmatch(revision) is not None
+
+
+def locate(
+    source: str, *, revision: str | None, name: str, download: bool, code: bool = False
+) -> Located:
+    """Find a model; of one on the hub, download everything but the weights.
+
+    Parameters
+    ----------
+    source : str
+        A folder, a ``.gguf`` or ``.onnx`` file, or a hub id, which such a file's path in the
+        repository may follow.
+    revision : str, optional
+        A commit, tag or branch of the repository.
+    name : str
+        What to call the model in errors.
+    download : bool
+        Whether the network may be used; the local cache is looked in first.
+    code : bool
+        Whether to download the code that comes with the model, too.
+
+    Returns
+    -------
+    Located
+        Where it lies.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no such file, folder or repository, it cannot be downloaded, or code is asked
+        for and `revision` is no commit.
+    """
+    path = path_of(source)
+    if os.path.isfile(path):
+        if path.suffix.lower() not in (".gguf", ".onnx"):
+            raise ValueBiasError(
+                f"The model {name!r} is the file {source!r}; expected a .gguf or .onnx file, or a "
+                "folder."
+            )
+        return _file_in_folder(path.resolve())
+    if os.path.isdir(path):
+        folder = path.resolve()
+        return Located(folder, _only_file(folder))
+    plain = {"", ".", ".."}.isdisjoint(source.split("/")) and not source.startswith("~")
+    match = _HUB.fullmatch(source) if plain else None
+    if match is None:
+        raise ValueBiasError(
+            f"The model {name!r} is not there: {source!r} is no folder, no file and no hub id "
+            "(owner/name). Check the path."
+        )
+    repository, file = match.group(1), match.group(2)
+    file = None if file is None else split_names(file)[0]
+    if code and not is_commit(revision):
+        raise ValueBiasError(
+            f"The model {name!r} has trust_remote_code, but revision={revision!r} does not pin the "
+            "code. Give the commit that you have read: its 40 hexadecimal digits."
+        )
+    wanted = [*_SMALL, *(["*.py"] if code else [])]
+
+    def is_complete(folder: Path) -> bool:
+        if file is not None and (folder / file).is_file():
+            return True
+        needed = [("config.json",), _TOKENIZERS, *([("*.py",)] if code else [])]
+        return all(any(any(folder.glob(p)) for p in patterns) for patterns in needed)
+
+    folder = _snapshot(
+        repository, revision, name, patterns=wanted, download=download, is_complete=is_complete
+    )
+    return Located(folder, file, repository, folder.name if is_commit(folder.name) else None)
+
+
+def fetch_weights(located: Located, *, name: str, download: bool) -> Located:
+    """Download the weights of a model on the hub, only those that are needed.
+
+    Parameters
+    ----------
+    located : Located
+        What :func:`locate` found.
+    name : str
+        What to call the model in errors.
+    download : bool
+        Whether the network may be used.
+
+    Returns
+    -------
+    Located
+        The same, or with the one ONNX or GGUF file where there is nothing else.
+
+    Raises
+    ------
+    ValueBiasError
+        If there are no weights that can be used, or they cannot be downloaded.
+    """
+    if located.repository is None:
+        return located
+    file = located.file
+    wanted = [file, *_companions(file)] if file is not None else listed(located.folder, name)
+    certain = [entry for entry in wanted if "*" not in entry]
+
+    def is_complete(folder: Path) -> bool:
+        return all((folder / entry).is_file() for entry in certain)
+
+    if is_complete(located.folder):
+        return located
+    if download and wanted == [SINGLE]:
+        names = _names_there(located, name)
+        if SINGLE not in names:
+            refuse_without(names, f"hub: {located.repository}", name)
+    _snapshot(
+        located.repository,
+        located.commit,
+        name,
+        patterns=wanted,
+        download=download,
+        is_complete=is_complete,
+    )
+    for entry in certain:
+        if not (located.folder / entry).is_file():
+            raise ValueBiasError(
+                f"The hub's repository {located.repository!r} has no file {entry!r}, which the "
+                f"model {name!r} needs. Check its name and the revision."
+            )
+    return located
+
+
+def _companions(file: str) -> list[str]:
+    """Name the files that hold an ONNX file's weights beside it, or the parts of a GGUF file."""
+    if file.lower().endswith(".gguf"):
+        return split_names(file)[1:]
+    return [f"{file}.data", f"{file}_data*"] if file.lower().endswith(".onnx") else []
+
+
+def _file_in_folder(path: Path) -> Located:
+    """Find the folder with the configuration: standard ONNX repositories have it one higher."""
+    path = first_part(path)
+    upper = path.parent.parent
+    if not (path.parent / "config.json").is_file() and (upper / "config.json").is_file():
+        return Located(upper, path.relative_to(upper).as_posix())
+    return Located(path.parent, path.name)
+
+
+def _only_file(folder: Path) -> str | None:
+    """Find the one GGUF or ONNX file of a folder that has no safetensors."""
+    if (folder / SINGLE).is_file() or (folder / INDEX).is_file():
+        return None
+    for pattern in ("*.gguf", "*.onnx", "onnx/model.onnx"):
+        found = sorted({first_part(path) for path in folder.glob(pattern)})
+        if len(found) == 1:
+            return found[0].relative_to(folder).as_posix()
+    return None
+
+
+def _snapshot(
+    repository: str,
+    revision: str | None,
+    name: str,
+    *,
+    patterns: Sequence[str],
+    download: bool,
+    is_complete: Callable[[Path], bool],
+) -> Path:
+    """Give the local folder of a repository, in which files of these patterns are."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ValueBiasError(
+            f"The model {name!r} is on the hub, and huggingface_hub is not installed. Run: "
+            'pip install "valuebias[torch]".'
+        ) from error
+
+    def ask(*, local: bool) -> Path:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=list(_NOT),
+                local_files_only=local,
+            )
+        )
+
+    # The cache first: what has been downloaded once needs no network and does not change. But
+    # what lies there may be the rest of a download that was broken off.
+    folder = _cached(lambda: ask(local=True), repository)
+    if folder is not None and is_complete(folder):
+        return folder
+    if not download:
+        raise ValueBiasError(
+            f"The model {name!r} ({repository!r}, revision {revision or 'main'!r}) is not complete "
+            "in the local cache, and nothing may be downloaded."
+        )
+    return asked(
+        lambda: ask(local=False), repository, revision, what=f"The model {name!r}", or_local=True
+    )
+
+
+def _cached(ask: Callable[[], Path], repository: str) -> Path | None:
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return ask()
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError as error:
+        raise ValueBiasError(f"{repository!r} is no hub id: {error}.") from error
+
+
+def _names_there(located: Located, name: str) -> list[str]:
+    """List the files of a repository."""
+    from huggingface_hub import list_repo_files
+
+    repository = str(located.repository)
+    commit = located.commit
+    return sorted(
+        asked(
+            lambda: list_repo_files(repository, revision=commit),
+            repository,
+            commit,
+            what=f"The model {name!r}",
+            or_local=True,
+        )
+    )
+
+
+def asked(
+    ask: Callable[[], T], repository: str, revision: str | None, *, what: str, or_local: bool
+) -> T:
+    """Ask the hub, and say clearly what went wrong.
+
+    Parameters
+    ----------
+    ask : callable
+        What asks, without arguments.
+    repository : str
+        Whom it asks about.
+    revision : str, optional
+        Which state of it.
+    what : str
+        What is wanted, at the start of a sentence, such as "The model 'a'".
+    or_local : bool
+        Whether the name could have been that of a folder or a file, too.
+
+    Returns
+    -------
+    any
+        What `ask` gives.
+
+    Raises
+    ------
+    ValueBiasError
+        If the repository is gated, private or not there, lacks the revision, or cannot be reached.
+    """
+    from huggingface_hub import errors
+
+    not_here = " is no folder or file here," if or_local else ""
+    try:
+        return ask()
+    except errors.GatedRepoError as error:
+        raise ValueBiasError(
+            f"{what}: the repository {repository!r} is gated. Accept its conditions on its page, "
+            "and log in: hf auth login."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ValueBiasError(
+            f"{what}: the repository {repository!r} has no revision {revision!r}."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        not_local = f"{not_here} and" if or_local else ":"
+        raise ValueBiasError(
+            f"{what} is not there: {repository!r}{not_local} the hub has no such repository, or it "
+            "is private. Check its spelling, or log in: hf auth login."
+        ) from error
+    # What can go wrong on the way depends on the HTTP library, which the hub's has changed before.
+    except Exception as error:
+        absent = isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled)
+        if absent and not isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise ValueBiasError(
+                f"{what}: {repository!r}{not_here} is not in the local cache, and the hub cannot "
+                f"be reached ({type(error).__name__}). Without a network, give a local folder."
+            ) from error
+        answered = isinstance(error.__cause__ or error, errors.HfHubHTTPError)
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise ValueBiasError(
+            f"{what}: {repository!r} cannot be downloaded ({reason}). What has arrived is kept, so "
+            "try again once the cause is gone"
+            f"{'.' if answered else ', or, without a network, give a local folder.'}"
+        ) from error

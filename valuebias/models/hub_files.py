@@ -1,0 +1,330 @@
+"""Where files lie, on this machine or on the hub, and which model each file of log-probs is of."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from valuebias._core.atomic import atomic_path
+from valuebias._core.fetch import cache_folder
+from valuebias._core.foreign import read_json
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.models.hub import asked, is_commit
+from valuebias.schema.contract import demand_unique
+
+__all__ = ["HubFile", "Place", "fetched", "hub_files", "is_reference", "places_of"]
+
+_Path = str | os.PathLike[str]
+
+# A pathlib.Path has lost one of the slashes.
+_PREFIX = re.compile(r"hf:/+")
+_REFERENCE = re.compile(r"hf:/+datasets/([\w.-]+/[\w.-]+?)(?:@([^/@]*))?(?:/(.*))?")
+_FORM = "hf://datasets/<owner>/<name>@<revision>"
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of a dataset on the hub, in a state that cannot change.
+
+    Attributes
+    ----------
+    repository : str
+        Owner and name of the dataset.
+    commit : str
+        40 hexadecimal digits.
+    name : str
+        The file's path in it.
+    """
+
+    repository: str
+    commit: str
+    name: str
+
+    def __str__(self) -> str:
+        """Give the reference that stands for the file."""
+        return f"hf://datasets/{self.repository}@{self.commit}/{self.name}"
+
+
+Place = Path | HubFile
+
+
+def is_reference(path: _Path) -> bool:
+    """Tell whether a path names something on the hub.
+
+    Parameters
+    ----------
+    path : str or path-like
+        What was given.
+
+    Returns
+    -------
+    bool
+        True if it starts with ``hf://``.
+
+    Examples
+    --------
+    >>> is_reference("hf://datasets/owner/name"), is_reference("folder/")
+    (True, False)
+    """
+    return _PREFIX.match(os.fspath(path)) is not None
+
+
+def places_of(
+    paths: _Path | Sequence[_Path] | Mapping[str, _Path],
+    known: Collection[str],
+    *,
+    download: bool,
+) -> dict[str, Place]:
+    """Find the file of each model.
+
+    Parameters
+    ----------
+    paths : path, sequence of paths, or mapping of str to path
+        As :func:`valuebias.read_logprobs` takes it.
+    known : collection of str
+        The models that are described.
+    download : bool
+        Whether the hub may be asked what files a dataset has.
+
+    Returns
+    -------
+    dict of str to Place
+        Model to file, which is not fetched yet where it is on the hub.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no file, one names no model, two name the same, or the hub cannot be asked.
+    """
+    if isinstance(paths, Mapping):
+        for name in paths:
+            if name not in known:
+                raise ValueBiasError(
+                    f"The model {name!r} is not described. Add it to models=. "
+                    f"{did_you_mean(name, known)}"
+                )
+        return {name: _single(path) for name, path in paths.items()}
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    listed = _listed(given[0], download=download) if len(given) == 1 else map(_single, given)
+    found = list(listed)
+    names = [_model_of(Path(place.name), known) for place in found]
+    demand_unique(names, "model")
+    return dict(zip(names, found, strict=True))
+
+
+def hub_files(path: _Path, *, suffixes: tuple[str, ...], download: bool) -> list[HubFile]:
+    """List the files of a dataset on the hub, or of a folder in it; a file stands for itself.
+
+    Parameters
+    ----------
+    path : str or path-like
+        ``hf://datasets/<owner>/<name>@<revision>``, and after it perhaps a folder or a file.
+    suffixes : tuple of str
+        How the names of the files that are wanted end, in small letters.
+    download : bool
+        Whether the hub may be asked what files the dataset has.
+
+    Returns
+    -------
+    list of HubFile
+        By name; none is fetched yet.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no commit, no such file, or the hub cannot be asked.
+    """
+    repository, commit, name = _parsed(path)
+    if name.lower().endswith(suffixes):
+        return [HubFile(repository, commit, name)]
+    inside = f"{name.rstrip('/')}/" if name else ""
+    names = [
+        entry
+        for entry in _names_there(repository, commit, download=download)
+        if entry.lower().endswith(suffixes) and entry.startswith(inside)
+    ]
+    if not names:
+        raise ValueBiasError(
+            f"The dataset {repository!r} has no {' or '.join(suffixes)} file"
+            f"{f' in {name!r}' if name else ''} at {commit}. Check the name and the revision."
+        )
+    return [HubFile(repository, commit, entry) for entry in sorted(names)]
+
+
+def fetched(place: Place, *, download: bool) -> Path:
+    """Give the path of a file on this machine.
+
+    Parameters
+    ----------
+    place : Place
+        Where it lies.
+    download : bool
+        Whether the network may be used; the hub's local cache is looked in first.
+
+    Returns
+    -------
+    pathlib.Path
+        The file itself, or the hub's copy in its cache.
+
+    Raises
+    ------
+    ValueBiasError
+        If the file is not there or cannot be downloaded.
+    """
+    if not isinstance(place, HubFile):
+        return place
+    _demand_hub(str(place))
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def ask(*, local: bool) -> Path:
+        return Path(
+            hf_hub_download(
+                place.repository,
+                place.name,
+                repo_type="dataset",
+                revision=place.commit,
+                local_files_only=local,
+            )
+        )
+
+    def ask_hub() -> Path | None:
+        try:
+            return ask(local=False)
+        except LocalEntryNotFoundError:  # which is one of the next kind, and means no network
+            raise
+        except EntryNotFoundError:
+            return None
+
+    try:
+        return ask(local=True)
+    except LocalEntryNotFoundError as error:
+        if not download:
+            raise ValueBiasError(
+                f"{str(place)!r} is not in the hub's local cache, and nothing may be downloaded. "
+                "Give download=True, or a local folder."
+            ) from error
+    path = asked(ask_hub, place.repository, place.commit, what=_what(place), or_local=False)
+    if path is None:
+        raise ValueBiasError(
+            f"The dataset {place.repository!r} has no file {place.name!r} at {place.commit}. "
+            "Check its name and the revision."
+        )
+    return path
+
+
+def _single(path: _Path) -> Place:
+    """Take a path for that of one file."""
+    if not is_reference(path):
+        return Path(path)
+    repository, commit, name = _parsed(path)
+    if not name.lower().endswith(".csv"):
+        raise ValueBiasError(
+            f"{os.fspath(path)!r} names a whole dataset; expected one of its files, "
+            f"{_FORM}/<file>.csv, in a mapping or where there are several paths."
+        )
+    return HubFile(repository, commit, name)
+
+
+def _listed(path: _Path, *, download: bool) -> list[Place]:
+    """List the CSV files of a folder or a dataset; a file stands for itself."""
+    if is_reference(path):
+        return [*hub_files(path, suffixes=(".csv",), download=download)]
+    if not os.path.isdir(path):
+        return [Path(path)]
+    found: list[Place] = [*sorted(Path(path).glob("*.csv"))]
+    if not found:
+        raise ValueBiasError(f"The folder {os.fspath(path)!r} has no .csv file.")
+    return found
+
+
+def _parsed(path: _Path) -> tuple[str, str, str]:
+    text = os.fspath(path)
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
+        raise ValueBiasError(
+            f"{text!r} names no dataset on the hub; expected {_FORM}, and after it perhaps "
+            "/<file> or /<folder>."
+        )
+    repository, revision, name = match[1], match[2], match[3] or ""
+    if not {"", ".", ".."}.isdisjoint(f"{repository}/{name or '_'}".rstrip("/").split("/")):
+        raise ValueBiasError(
+            f"{text!r} names a file by '.', '..' or nothing between two slashes; expected its path "
+            "in the dataset."
+        )
+    if not is_commit(revision):
+        found = "no revision" if not revision else f"the revision {revision!r}, which can change"
+        raise ValueBiasError(
+            f"{text!r} has {found}. Give the commit, {_FORM} with 40 hexadecimal digits; it stands "
+            f"beside each entry of https://huggingface.co/datasets/{repository}/commits/main."
+        )
+    return repository, revision, name
+
+
+def _names_there(repository: str, commit: str, *, download: bool) -> list[str]:
+    """Name the files of a dataset. What a commit has cannot change, so the answer is kept."""
+    kept = cache_folder() / "hub" / f"{repository.replace('/', '--')}@{commit}.json"
+    if kept.is_file():
+        try:
+            names = read_json(kept, advice="")
+        except ValueBiasError:
+            names = None
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+        kept.unlink()
+    if not download:
+        raise ValueBiasError(
+            f"What files the dataset {repository!r} has is not known here, and nothing may be "
+            "downloaded. Give download=True, the files one by one, or a local folder."
+        )
+    _demand_hub(f"hf://datasets/{repository}")
+    from huggingface_hub import list_repo_files
+
+    what = f"The dataset {repository!r}"
+    names = asked(
+        lambda: list_repo_files(repository, revision=commit, repo_type="dataset"),
+        repository,
+        commit,
+        what=what,
+        or_local=False,
+    )
+    with atomic_path(kept) as part:
+        part.write_text(json.dumps(sorted(names)), encoding="utf-8")
+    return list(names)
+
+
+def _what(place: HubFile) -> str:
+    return f"The file {place.name!r} of the dataset {place.repository!r}"
+
+
+def _demand_hub(what: str) -> None:
+    try:
+        import huggingface_hub  # noqa: F401
+    except ImportError as error:
+        raise ValueBiasError(
+            f"{what!r} is on the hub, and huggingface_hub is not installed. Run: "
+            'pip install "valuebias[hub]".'
+        ) from error
+
+
+def _model_of(path: Path, known: Collection[str]) -> str:
+    def plain(text: str) -> str:
+        return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+
+    stem = f"-{plain(path.stem)}-"
+    # The longest, because an instruct model's name often begins with its base model's.
+    found = sorted((name for name in known if f"-{plain(name)}-" in stem), key=len)
+    if not found:
+        found = sorted(
+            (name for name in known if f"-{plain(name.rpartition('/')[2])}-" in stem), key=len
+        )
+    if not found:
+        raise ValueBiasError(
+            f"The name of {path.name!r} names no model that models= describes. Give a mapping of "
+            f"model to file. {did_you_mean(path.stem, known)}"
+        )
+    return found[-1]

@@ -1,0 +1,203 @@
+"""Where a reward is read: the rule for a model, and the token that it comes to.
+
+A reward model is trained to be right at one token of a conversation, and is read there. Which one
+that is its own head decides: transformers' classifiers take the last token that is not the padding
+of their configuration. Where a tokenizer has no padding token, trainers pad with the end of a turn,
+and the head then reads the answer's last token; the end of the conversation was never trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["ANSWER", "END", "OWN_CODE", "READS", "Reading", "Rule", "place_of", "rule_of"]
+
+Integers = npt.NDArray[np.int64]
+
+READS = ("own", "last", "last-non-pad")
+"""What a model's ``read`` may be."""
+END = "end of conversation"
+ANSWER = "end of answer"
+OWN_CODE = "by its own code"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a model's reward is read.
+
+    Attributes
+    ----------
+    padding : int or None
+        The reward is read at the last token that is not this one; None = at the last of all.
+    said_by : str
+        What decided it, for people.
+    own_code : bool
+        Whether the model's own code reads it, wherever in the conversation that may be.
+    """
+
+    padding: int | None
+    said_by: str
+    own_code: bool = False
+
+    def setting(self) -> str:
+        """Give what scores depend on: rules that read the same give the same."""
+        if self.own_code:
+            return OWN_CODE
+        return "last" if self.padding is None else f"last that is not {self.padding}"
+
+    def cut(self, conversation: Integers) -> Integers:
+        """Cut a conversation off after the token that the reward is read at."""
+        if self.padding is None:
+            return conversation
+        # The same as valuebias.backends.reading_place, for many conversations quickly.
+        kept = np.flatnonzero(conversation != self.padding)
+        return conversation[: kept[-1] + 1 if len(kept) else 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The token at which a model's reward is read, as found in its conversations.
+
+    Attributes
+    ----------
+    place : str
+        ``"end of conversation"``, ``"end of answer"``, ``"by its own code"``, or how many tokens
+        before the end.
+    token : str
+        The token and its id; empty where it is the answer's own, or is not known.
+    said_by : str
+        What decided it.
+    exceptions : str
+        For which answers it is another place; empty as a rule.
+    """
+
+    place: str
+    token: str
+    said_by: str
+    exceptions: str = ""
+
+    def __str__(self) -> str:
+        """Say it in a sentence's end: "at ..."."""
+        if self.place == OWN_CODE:
+            return f"where the model's own code reads it ({self.said_by})"
+        where = {
+            END: "at the end of the conversation",
+            ANSWER: "at the answer's last token",
+        }.get(self.place, self.place)
+        token = f", {self.token}" if self.token else ""
+        return f"{where}{token} ({self.said_by}){self.exceptions}"
+
+
+def rule_of(
+    read: str, *, head: Any, padding: Any, classifier: bool, own_code: bool, name: str
+) -> Rule:
+    """Decide where a model's reward is read.
+
+    Parameters
+    ----------
+    read : str
+        One of `READS`.
+    head : str or callable
+        As in :class:`valuebias.models.spec.Model`.
+    padding : int or None
+        The padding token of the configuration.
+    classifier : bool
+        Whether the checkpoint is a sequence classifier.
+    own_code : bool
+        Whether its class comes with the checkpoint.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    Rule
+        The rule.
+
+    Raises
+    ------
+    ValueBiasError
+        If the padding token is none, or is asked for where there is none.
+    """
+    if padding is not None and (isinstance(padding, bool) or not isinstance(padding, int)):
+        raise ValueBiasError(
+            f"The configuration of {name!r} has pad_token_id={padding!r}; expected a token's "
+            "number, or nothing. Correct its config.json."
+        )
+    if read == "last":
+        return Rule(None, "read='last'")
+    if read == "last-non-pad":
+        if padding is None:
+            raise ValueBiasError(
+                f"The model {name!r} has no padding token, so read='last-non-pad' means nothing. "
+                "Give read='last'."
+            )
+        return Rule(padding, f"read='last-non-pad': the last token that is not the {_id(padding)}")
+    if head == "score" or own_code:
+        return Rule(None, "its reward is what code of its own puts out", own_code=True)
+    if callable(head) and not classifier:
+        return Rule(None, "the head is a function, and the checkpoint has none of its own")
+    if padding is None:
+        return Rule(None, "its configuration has no pad_token_id, so its own head reads the last")
+    told = "its own head reads the last token that is not the pad_token_id of its configuration"
+    return Rule(padding, f"{told}, {padding}")
+
+
+def _id(padding: int) -> str:
+    return f"pad_token_id {padding}"
+
+
+def place_of(
+    rule: Rule,
+    conversations: Sequence[Integers],
+    *,
+    n_before: int,
+    n_after: int,
+    name_token: Any,
+) -> Reading:
+    """Find the token at which rewards are read, in conversations that differ in the answer.
+
+    Parameters
+    ----------
+    rule : Rule
+        The model's.
+    conversations : sequence of numpy.ndarray of int64
+        Whole ones.
+    n_before, n_after : int
+        How many tokens stand before and after any answer.
+    name_token : callable
+        Gives a token's name from its id.
+
+    Returns
+    -------
+    Reading
+        Of most conversations; it says how many are read elsewhere.
+    """
+    if rule.own_code:
+        return Reading(OWN_CODE, "", rule.said_by)
+    found: dict[str, set[int]] = {}
+    count: dict[str, int] = {}
+    for ids in conversations:
+        kept = rule.cut(ids)
+        left = len(ids) - len(kept)
+        has_answer = len(ids) > n_before + n_after
+        place = END if not left else f"{left} token{'s' if left > 1 else ''} before the end"
+        if left and left == n_after and has_answer:
+            place = ANSWER
+        found.setdefault(place, set()).add(int(kept[-1]))
+        count[place] = count.get(place, 0) + 1
+    usual = max(count, key=lambda place: count[place])
+    others = ", ".join(f"{n} of them {place}" for place, n in count.items() if place != usual)
+    tokens = sorted(found[usual])
+    return Reading(
+        usual,
+        name_token(tokens[0]) if len(tokens) == 1 and usual != ANSWER else "",
+        rule.said_by,
+        f"; of {len(conversations)} answers, {others}" if others else "",
+    )

@@ -1,0 +1,338 @@
+"""Resolve a model specification: find its files, read what they say, refuse what cannot work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from valuebias.backends.base import Source
+from valuebias.backends.gguf import config as gguf_config
+from valuebias.backends.gguf import files as gguf_files
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.models import weights
+from valuebias.models.bases import Origin, stated_base
+from valuebias.models.companions import code_files
+from valuebias.models.config import (
+    Facts,
+    check_decoder,
+    family_of,
+    read_config,
+    read_facts,
+    read_raw,
+)
+from valuebias.models.hub import Located, fetch_weights, locate
+from valuebias.models.reading import Rule, rule_of
+from valuebias.models.spec import Model
+
+__all__ = ["Resolved", "resolve"]
+
+Kind = Literal["reward", "logprob"]
+Shapes = dict[str, tuple[int, ...]]
+
+_HEAD = re.compile(r"(?:^|\.)(?:score|classifier)(?:\.\w+)?\.weight")
+_LM_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight")
+_LAST = Rule(None, "read='last'")
+_AUTO = {"reward": "AutoModelForSequenceClassification", "logprob": "AutoModelForCausalLM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A model whose files lie on this machine.
+
+    Attributes
+    ----------
+    source : valuebias.backends.base.Source
+        What a backend loads.
+    model : Model
+        The specification, its blanks filled in.
+    facts : Facts
+        What the configuration says.
+    tokenizer : pathlib.Path
+        The folder, or the GGUF file, that has the tokenizer.
+    commit : str or None
+        The commit of the hub's repository, where the model came from there.
+    base_said_by : str
+        What names the base: "the specification", a file, or nothing.
+    rule : Rule
+        Where the reward is read.
+    code : mapping of str to str, optional
+        Hashes of the files that the model's own code is, or may read, where it may run.
+    """
+
+    source: Source
+    model: Model
+    facts: Facts
+    tokenizer: Path
+    commit: str | None = None
+    base_said_by: str = ""
+    rule: Rule = _LAST
+    code: Mapping[str, str] | None = None
+
+
+def resolve(
+    model: Model, *, kind: Kind, download: bool = True, with_weights: bool = True
+) -> Resolved:
+    """Find a model's files, download what is missing, and read what they say without loading them.
+
+    Parameters
+    ----------
+    model : Model
+        The specification.
+    kind : {"reward", "logprob"}
+        What is to be computed.
+    download : bool
+        Whether the network may be used. The local cache is looked in first.
+    with_weights : bool
+        Whether the weights are needed; planning needs only the configuration and the tokenizer.
+        Without them, ``source.weights_sha256`` is empty, and neither a missing head nor a wrong
+        label is noticed.
+
+    Returns
+    -------
+    Resolved
+        What a backend and a tokeniser need.
+
+    Raises
+    ------
+    ValueBiasError
+        If the model is not found or cannot be reached; needs code of its own that is not trusted;
+        has no weights, or pickled ones only; is no decoder-only text model; lacks the head that is
+        asked for; or has several labels and none, or an unknown one, is named.
+    """
+    located = locate(
+        model.source,
+        revision=model.revision,
+        name=model.name,
+        download=download,
+        code=model.trust_remote_code,
+    )
+    _check_code(model, located, kind)
+    if _is_gguf(located.file):
+        # Its configuration is in it.
+        located = fetch_weights(located, name=model.name, download=download)
+    config = read_config(
+        located.folder, located.file, trust=model.trust_remote_code, name=model.name
+    )
+    check_decoder(config, name=model.name, kind=kind)
+    if kind == "logprob":
+        _demand_language_model(config, model.name)
+    shapes: Shapes = {}
+    sha256 = ""
+    code: dict[str, str] | None = None
+    if with_weights:
+        located = fetch_weights(located, name=model.name, download=download)
+        files = _files(located, model.name)
+        for path in files if located.file is None else ():
+            shapes |= weights.tensors(path)
+        own = located.folder / "config.json"
+        sha256 = weights.digest([*files, *([own] if own.is_file() else [])])
+        if _is_gguf(located.file):
+            shapes = _gguf_shapes(located)
+            sha256 = hashlib.sha256(f"{sha256} read as {gguf_config.VERSION}".encode()).hexdigest()
+        if model.trust_remote_code:
+            code = code_files(located.folder, files)
+            sha256 = hashlib.sha256(f"{sha256} {json.dumps(code)}".encode()).hexdigest()
+        tied = bool(getattr(config, "tie_word_embeddings", False))
+        if not (kind == "reward" and _own_code(model, located)):
+            _check_head(model, shapes, located.file, kind, tied)
+    facts = read_facts(
+        config,
+        name=model.name,
+        labels=_label_count(shapes) if kind == "reward" else 0,
+        n_params=weights.count(shapes) if shapes else None,
+    )
+    rule = _rule(model, located, facts) if kind == "reward" else _LAST
+    source = Source(
+        name=model.name,
+        folder=located.folder,
+        file=located.file,
+        kind=kind,
+        head=model.head,
+        own_code=rule.own_code and model.head == "logits",
+        as_own=kind == "reward" and model.read == "own",
+        label=_label(model, facts, kind) if with_weights else 0,
+        labels=len(facts.labels) or None,
+        dtype=model.dtype,
+        weights_sha256=sha256,
+        trust_remote_code=model.trust_remote_code,
+    )
+    tokenizer = _tokenizer(model, located, download)
+    stage = "instruct" if model.template == "chat" else "pretrained"
+    filled = replace(
+        model,
+        family=model.family or family_of(facts),
+        stage=model.stage or ("reward" if kind == "reward" else stage),
+        n_params=facts.n_params if model.n_params is None else model.n_params,
+    )
+    origin = _origin(filled, located)
+    filled = replace(filled, base=origin.base or None)
+    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by, rule, code)
+
+
+def _demand_language_model(config: Any, name: str) -> None:
+    """Refuse a reward model: with the input's embeddings for a head it would give numbers, too."""
+    architecture = str((getattr(config, "architectures", None) or [""])[0])
+    if architecture.endswith("ForSequenceClassification"):
+        raise ValueBiasError(
+            f"The model {name!r} is a reward model ({architecture}): it was not trained to give "
+            'log-probs. Score it with kind="reward", or give the language model that it was '
+            "trained from."
+        )
+
+
+def _rule(model: Model, located: Located, facts: Facts) -> Rule:
+    """Decide where the reward is read."""
+    return rule_of(
+        model.read,
+        head=model.head,
+        padding=facts.pad_token_id,
+        classifier=facts.architecture.endswith("ForSequenceClassification"),
+        own_code=_own_code(model, located),
+        name=model.name,
+    )
+
+
+def _own_code(model: Model, located: Located) -> bool:
+    """Tell whether logits are those of a class that comes with the model."""
+    if not model.trust_remote_code or model.head != "logits" or _is_gguf(located.file):
+        return False
+    wanted = read_raw(located.folder, model.name).get("auto_map")
+    return isinstance(wanted, dict) and _AUTO["reward"] in wanted
+
+
+def _origin(model: Model, located: Located) -> Origin:
+    """Find what the model was trained from; a pretrained model stands on itself."""
+    if model.base:
+        return Origin(model.base, "the specification")
+    own = located.repository or model.name
+    found = stated_base(located.folder, located.file, own=(model.name, own))
+    if not found.base and model.stage == "pretrained":
+        return Origin(own, "its stage")
+    return found
+
+
+def _check_code(model: Model, located: Located, kind: Kind) -> None:
+    """Refuse a model that needs code of others which is not trusted."""
+    raw = read_raw(located.folder, model.name)
+    wanted = raw.get("auto_map")
+    if not isinstance(wanted, dict):
+        return
+    if model.trust_remote_code:
+        _refuse_code_elsewhere(model, wanted)
+        return
+    if not {_AUTO[kind], "AutoConfig"} & set(wanted):
+        return
+    import transformers
+
+    architecture = str((raw.get("architectures") or [""])[0])
+    # Some models bring code although transformers has had the same architecture since.
+    if architecture and hasattr(transformers, architecture):
+        return
+    raise ValueBiasError(
+        f"The model {model.name!r} ({architecture or 'architecture not stated'}) needs code that "
+        "comes with it. Read that code; if you trust it, give trust_remote_code=True"
+        + (" and the commit as revision=." if located.repository else ".")
+    )
+
+
+def _refuse_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
+    """Refuse code out of another repository: it would be its newest, whatever is pinned here."""
+    for entry in wanted.values():
+        for reference in entry if isinstance(entry, list | tuple) else [entry]:
+            if isinstance(reference, str) and "--" in reference:
+                elsewhere = reference.partition("--")[0]
+                raise ValueBiasError(
+                    f"The config.json of {model.name!r} takes its code from the repository "
+                    f"{elsewhere!r} (auto_map: {reference!r}), which nothing pins. Copy that "
+                    "code's .py files into the model's folder, and leave "
+                    f"{elsewhere + '--'!r} out of auto_map."
+                )
+
+
+def _files(located: Located, name: str) -> list[Path]:
+    if located.file is None:
+        return weights.weight_files(located.folder, name)
+    path = located.folder / located.file
+    if _is_gguf(located.file):
+        return gguf_files.parts(path)
+    return sorted(p for p in path.parent.glob(f"{path.name}*") if p.is_file())
+
+
+def _gguf_shapes(located: Located) -> Shapes:
+    """Give the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
+    shapes = gguf_files.read_gguf(located.folder / str(located.file)).shapes
+    names = {"cls.output.weight": "score.weight", "cls.output.bias": "score.bias"}
+    return {names.get(key, key): shape for key, shape in shapes.items()}
+
+
+def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied: bool) -> None:
+    """Refuse weights without the head: transformers would fill it with random numbers."""
+    if file is not None and file.lower().endswith(".onnx"):
+        return
+    if kind == "reward" and model.head == "logits":
+        if any(map(_HEAD.search, shapes)):
+            return
+        raise ValueBiasError(
+            f"The weights of {model.name!r} have no classification head (score.weight)"
+            + (" or cls.output.weight" if file is not None else "")
+            + ". If it is a language model, score it with kind='logprob'; if its reward is "
+            "computed otherwise, give head='score' or a function."
+        )
+    # A GGUF file without an output has it in the embeddings, unless it has a head instead.
+    tied = tied and not (file is not None and "score.weight" in shapes)
+    if kind == "logprob" and not tied and not any(map(_LM_HEAD.search, shapes)):
+        raise ValueBiasError(
+            f"The weights of {model.name!r} have no language-model head (lm_head.weight), so there "
+            "are no log-probs. If it is a reward model, score it with kind='reward'."
+        )
+
+
+def _label_count(shapes: Shapes) -> int | None:
+    """Count the labels in the weights; only a head of one matrix can be counted."""
+    found = [shape for key, shape in shapes.items() if _HEAD.search(key)]
+    return found[0][0] if len(found) == 1 and len(found[0]) == 2 else None
+
+
+def _label(model: Model, facts: Facts, kind: Kind) -> int:
+    if kind != "reward" or model.head != "logits":
+        return model.label if isinstance(model.label, int) else 0
+    names, label = facts.labels, model.label
+    if label is None:
+        if len(names) > 1:
+            raise ValueBiasError(
+                f"The model {model.name!r} has {len(names)} labels and none is named: give label=, "
+                f"a number from 0 or a name. {did_you_mean('', names)}"
+            )
+        return 0
+    if isinstance(label, str):
+        if label not in names:
+            raise ValueBiasError(
+                f"The model {model.name!r} has no label {label!r}. {did_you_mean(label, names)}"
+            )
+        return names.index(label)
+    if label >= len(names):
+        raise ValueBiasError(
+            f"The model {model.name!r} has label={label}, but its labels are numbered 0 to "
+            f"{len(names) - 1}."
+        )
+    return label
+
+
+def _tokenizer(model: Model, located: Located, download: bool) -> Path:
+    """Give the folder or the GGUF file with the tokenizer."""
+    if model.tokenizer is not None:
+        name = model.tokenizer
+        located = locate(name, revision=None, name=name, download=download)
+        if _is_gguf(located.file):
+            located = fetch_weights(located, name=name, download=download)
+    file = located.file
+    return located.folder / file if file is not None and _is_gguf(file) else located.folder
+
+
+def _is_gguf(file: str | None) -> bool:
+    return file is not None and file.lower().endswith(".gguf")

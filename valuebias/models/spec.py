@@ -1,0 +1,456 @@
+"""Model specifications: which models to score, and how each one is read."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from valuebias._core.folder_names import demand_printable
+from valuebias._core.opening.yaml_text import parse_yaml
+from valuebias._core.tables import parse_csv, read_text, read_yaml
+from valuebias.errors import ValueBiasError, did_you_mean, shown, some
+from valuebias.models.reading import READS
+from valuebias.schema.contract import STAGES, demand_unique
+
+__all__ = [
+    "PLAIN",
+    "Model",
+    "check_template",
+    "demand_no_code",
+    "is_jinja",
+    "model_tables",
+    "path_of",
+    "read_models",
+]
+
+PLAIN = "{prompt}\n{response}"
+"""What ``template="plain"`` stands for."""
+_DTYPES = ("float32", "bfloat16", "float16")
+_HEADS = ("logits", "score")
+_PREFIXES = ("conversation", "generation")
+_TABLES = (".yaml", ".yml", ".csv", ".tsv")
+_TEXTS = ("source", "name", "revision", "family", "base", "stage", "dtype", "read", "template")
+# What git allows in no reference; a path made of one must stay in the cache's folder.
+_NO_REVISION = re.compile(
+    r"[\x00-\x20\x7f-\x9f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|(?:^|/)\.|^/|[/.]$|.{256}", re.DOTALL
+)
+_YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model: where it is, what it is, and how it is asked.
+
+    Attributes
+    ----------
+    source : str
+        A hub id such as ``"google/gemma-2-2b-it"``, a local folder, or a ``.gguf`` or ``.onnx``
+        file. A path may start with ``~``.
+    name : str, optional
+        Its label in the results. By default the hub id, or the name of the folder or file.
+    revision : str, optional
+        A commit, tag or branch of the hub's repository; best a commit, so that what is scored
+        cannot change.
+    family : str, optional
+        The family that comparisons are made between, such as "Llama"; by default what the
+        configuration says.
+    base : str, optional
+        The very checkpoint that the model was trained from, size and version included, best as its
+        hub id: models of one base are not independent. By default what the model's files say: an
+        adapter's configuration, the model card, a GGUF file's metadata or the name under which it
+        was loaded for training. A pretrained model is its own base.
+    stage : {"pretrained", "instruct", "reward"}, optional
+        By default "reward" for rewards; for log-probs "instruct" with a chat template and
+        "pretrained" without.
+    n_params : float, optional
+        Number of parameters; by default counted from the weights.
+    dtype : {"float32", "bfloat16", "float16"}
+        Of weights and arithmetic.
+    head : {"logits", "score"} or callable
+        Where the reward comes from: the logits of the classification head; the attribute ``score``
+        of the output of a model with its own code; or a function of the hidden states after the
+        last norm, a torch.Tensor of float32, shape (R, hidden), that returns rewards, shape (R,) or
+        (R, 1).
+        All are computed in float32 from the hidden states, whatever `dtype` is.
+    label : int or str, optional
+        Which label of a head that has several, by number or by name.
+    read : {"own", "last", "last-non-pad"}
+        Where the reward is read. ``"own"``: where the model's own head reads it in a conversation
+        by itself. That is the last token that is not the padding of its configuration, as for all
+        classifiers of transformers; the last of all, where the configuration names no padding; and
+        wherever it likes, for a model with code of its own. A `head` that is a function is read as
+        the checkpoint's own head would be, if it is a classifier, else at the last token.
+        ``"last"``: at the end of the conversation. ``"last-non-pad"``: at the last token that is
+        not the padding. They differ where a template ends in the token that also pads.
+    template : str
+        ``"chat"``: the tokenizer's own chat template. ``"plain"``: the prompt, a new line, the
+        response. Or a text with ``{prompt}`` and ``{response}``, or a chat template in Jinja. For
+        log-probs, what follows ``{response}`` is left out, and a space before it is the response's.
+    prefix : {"conversation", "generation"}
+        What stands before a word whose log-prob is asked for, with a chat template: what stands
+        before the answer in the rendered conversation; or the generation prompt, where the model
+        would begin to write. They differ in thinking models, whose conversations have an empty
+        thought, or none, before the answer.
+    tokenizer : str, optional
+        Another source, in the same forms, for the tokenizer.
+    trust_remote_code : bool
+        Let code that comes with the model run. For a hub id this needs a pinned `revision`; in a
+        file it needs the leave of whoever reads it, see :func:`valuebias.read_models`.
+    source_data, objective : str, optional
+        For models trained in an experiment: what data they were trained on, and how.
+    n_pairs, seed, step : int, optional
+        Likewise: the number of preference pairs, the seed and the training step.
+
+    Raises
+    ------
+    ValueBiasError
+        If a field has a value that it cannot have.
+
+    Examples
+    --------
+    >>> Model("google/gemma-2-2b-it", base="google/gemma-2-2b", dtype="bfloat16").name
+    'google/gemma-2-2b-it'
+    >>> Model("~/models/mine.gguf", template="Q: {prompt} A: {response}").name
+    'mine'
+    """
+
+    source: str
+    _: KW_ONLY
+    name: str = ""
+    revision: str | None = None
+    family: str | None = None
+    base: str | None = None
+    stage: str | None = None
+    n_params: float | None = None
+    dtype: str = "float32"
+    head: str | Callable[[Any], Any] = "logits"
+    label: int | str | None = None
+    read: str = "own"
+    template: str = "chat"
+    prefix: str = "conversation"
+    tokenizer: str | None = None
+    trust_remote_code: bool = False
+    source_data: str | None = None
+    n_pairs: int | None = None
+    seed: int | None = None
+    step: int | None = None
+    objective: str | None = None
+
+    def __post_init__(self) -> None:
+        """Fill the name in and check every field."""
+        if isinstance(self.source, os.PathLike):
+            object.__setattr__(self, "source", os.fspath(self.source))
+        source = self.source
+        if not isinstance(source, str) or not source.strip() or "\0" in source:
+            raise ValueBiasError(
+                f"A model has the source {shown(source)}; expected a hub id, a folder or a file."
+            )
+        if not self.name:
+            object.__setattr__(self, "name", _name_of(self.source))
+        choices = {"dtype": _DTYPES, "read": READS, "prefix": _PREFIXES, "stage": STAGES}
+        for field, known in choices.items():
+            self._check_choice(field, known)
+        if not callable(self.head):
+            self._check_choice("head", _HEADS)
+        self._check_types()
+        demand_printable(self.name, "name of a model,")
+        if self.revision is not None and _NO_REVISION.search(self.revision):
+            raise ValueBiasError(
+                f"The model {shown(self.name)} has revision={shown(self.revision)}, which no "
+                "commit, tag or branch can be called. Give the commit: 40 hexadecimal digits."
+            )
+        check_template(self.template, self.name)
+
+    def coords(self) -> dict[str, str | float | int]:
+        """Give what the results say of this model: the coords on ``model`` that are known.
+
+        Returns
+        -------
+        dict
+            family, base, stage and n_params, and for trained models source, n_pairs, seed, step and
+            objective; those that are not known are left out.
+        """
+        names = ("family", "base", "stage", "n_params", "n_pairs", "seed", "step", "objective")
+        known = {name: getattr(self, name) for name in names} | {"source": self.source_data}
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _check_choice(self, field: str, known: Sequence[str]) -> None:
+        value = getattr(self, field)
+        if value not in known and not (value is None and field == "stage"):
+            raise ValueBiasError(
+                f"The model {self.name!r} has {field}={value!r}. {did_you_mean(value, known)}"
+            )
+
+    def _check_types(self) -> None:
+        expected: dict[str, tuple[tuple[type, ...], str]] = {
+            **dict.fromkeys(
+                (*_TEXTS, "tokenizer", "source_data", "objective"), ((str,), "expected text")
+            ),
+            **dict.fromkeys(("n_pairs", "seed", "step"), ((int,), "expected a whole number")),
+            "n_params": ((int, float), "expected a number such as 8.0e9"),
+            "label": ((int, str), "expected its number, from 0, or its name"),
+            "trust_remote_code": ((bool,), "expected true or false"),
+        }
+        for field, (types, wanted) in expected.items():
+            value = getattr(self, field)
+            # A bool is an int to Python, but no number to a user.
+            fits = isinstance(value, types) and (isinstance(value, bool) == (types == (bool,)))
+            if value is not None and (not fits or value in ("", math.inf) or value != value):
+                raise ValueBiasError(f"The model {self.name!r} has {field}={value!r}; {wanted}.")
+        for field in ("n_params", "label", "n_pairs", "step"):
+            value = getattr(self, field)
+            if isinstance(value, int | float) and value < 0:
+                raise ValueBiasError(
+                    f"The model {self.name!r} has {field}={value!r}; it cannot be negative."
+                )
+
+
+_FIELDS = tuple(field.name for field in fields(Model))
+
+
+def check_template(template: str, name: str) -> None:
+    """Raise a ValueBiasError unless `template` is one of the forms that a template may have."""
+    if template in ("chat", "plain") or is_jinja(template):
+        return
+    if template.count("{prompt}") != 1 or template.count("{response}") != 1:
+        raise ValueBiasError(
+            f"The model {name!r} has the template {template!r}; expected 'chat', 'plain', a text "
+            "with {prompt} and {response} once each, or a chat template in Jinja."
+        )
+    if template.index("{prompt}") > template.index("{response}"):
+        raise ValueBiasError(
+            f"The model {name!r} has the template {template!r}, in which the response comes before "
+            "the prompt. Put {prompt} first."
+        )
+
+
+def path_of(text: str) -> Path:
+    """Take a text for a path; a leading ``~`` is the home folder, where there is such a user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_jinja(template: str) -> bool:
+    """Say whether a template is written in Jinja."""
+    return "{%" in template or "{{" in template
+
+
+def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model, ...]:
+    """Read model specifications, from whatever form they have.
+
+    Parameters
+    ----------
+    source : Model, str, path, mapping, DataFrame, or sequence of these
+        A :class:`Model`; the name of a bundled table (:func:`model_tables`); the path of a
+        ``.yaml`` or ``.csv`` table; any other text or path is the source of one model. A mapping
+        has the fields of one model, or maps names to fields, where `source` is by default the name;
+        a YAML file holds that, or a list of fields. A DataFrame or CSV file has a row a model and a
+        column a field, an empty cell meaning the default. A table's folders and files may be given
+        relative to its own folder.
+    trust_remote_code : bool, default False
+        Whether a file may ask for the code that comes with a model to be run. What is given in
+        Python, and the bundled tables, need no further leave.
+
+    Returns
+    -------
+    tuple of Model
+        In the order given.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no model, a field is unknown or has a value that it cannot have, two models have
+        the same name, or a table cannot be read, or asks for code to be run without leave.
+
+    Examples
+    --------
+    >>> [model.base for model in read_models("christian2026-rms")[:2]]
+    ['meta-llama/Llama-3.1-8B-Instruct', 'meta-llama/Meta-Llama-3-8B-Instruct']
+    >>> read_models({"a": {"source": "org/model", "family": "Llama"}})[0].family
+    'Llama'
+    """
+    found = tuple(_models(source, trust_remote_code))
+    if not found:
+        raise ValueBiasError("There is no model to score; give at least one.")
+    demand_unique([model.name for model in found], "model")
+    return found
+
+
+@functools.cache
+def _bundled() -> dict[str, Any]:
+    text = (resources.files("valuebias") / "data" / "models.yaml").read_text(encoding="utf-8")
+    return dict(parse_yaml(text, "models.yaml"))
+
+
+def model_tables() -> tuple[str, ...]:
+    """Give the names of the bundled tables of models.
+
+    Returns
+    -------
+    tuple of str
+        Names that :func:`read_models` takes. "christian2026-rms" and "christian2026-lms": the ten
+        reward models and the twelve language models of the paper. Only names, revisions and
+        settings are bundled: the models themselves have their own licences.
+
+    Examples
+    --------
+    >>> model_tables()
+    ('christian2026-rms', 'christian2026-lms')
+    """
+    return tuple(_bundled())
+
+
+def _models(source: Any, trusted: bool) -> Iterable[Model]:
+    if isinstance(source, Model):
+        return [source]
+    if isinstance(source, str) and source in _bundled():
+        return _from_mapping(_bundled()[source])
+    if isinstance(source, str | os.PathLike):
+        return _from_text(os.fspath(source), trusted)
+    if isinstance(source, pd.DataFrame):
+        return _from_frame(source)
+    if isinstance(source, Mapping):
+        return _from_mapping(source)
+    if isinstance(source, Iterable) and not isinstance(source, bytes):
+        return [model for entry in source for model in _models(entry, trusted)]
+    raise ValueBiasError(
+        f"A model is given as {source!r}; expected a name, a path, a Model, a mapping of fields, a "
+        "DataFrame, or a list of these."
+    )
+
+
+def _from_text(text: str, trusted: bool) -> Iterable[Model]:
+    path = path_of(text)
+    if path.suffix.lower() in _TABLES:
+        models = [_beside(model, path.parent) for model in _from_file(path)]
+        if not trusted:
+            demand_no_code(models, path)
+        return models
+    # A hub id has a slash as a rule, and no one calls a model as our tables are called.
+    close = difflib.get_close_matches(text, list(_bundled()), n=1, cutoff=0.85)
+    if close and not os.path.exists(path):
+        raise ValueBiasError(
+            f"There is no table of models {text!r}. {did_you_mean(text, _bundled())}"
+        )
+    return [Model(text)]
+
+
+def demand_no_code(models: Iterable[Model], path: Path) -> None:
+    """Refuse a file that would have code run: whoever opens it may not be who wrote it."""
+    wanting = [model.name for model in models if model.trust_remote_code]
+    if wanting:
+        raise ValueBiasError(
+            f"{os.fspath(path)!r} asks that the code which comes with {some(wanting)} be run "
+            "(trust_remote_code). A file cannot decide that. Read that code; if you trust it, give "
+            "trust_remote_code=True beside the file, or --trust-remote-code on the command line."
+        )
+
+
+def _from_file(path: Path) -> Iterable[Model]:
+    if path.suffix.lower() in (".csv", ".tsv"):
+        header, rows = parse_csv(read_text(path), os.fspath(path))
+        return [_from_cells(dict(zip(header, row, strict=True))) for row in rows]
+    content = read_yaml(path)
+    if isinstance(content, Mapping):
+        return _from_mapping(content)
+    if isinstance(content, list) and all(isinstance(entry, Mapping | str) for entry in content):
+        return [m for e in content for m in ([Model(e)] if isinstance(e, str) else [_from(e)])]
+    raise ValueBiasError(
+        f"{os.fspath(path)!r} must hold a list of models with their fields, or a mapping of names "
+        "to fields."
+    )
+
+
+def _from_frame(frame: pd.DataFrame) -> Iterable[Model]:
+    named = "name" in frame.columns or isinstance(frame.index, pd.RangeIndex)
+    table = frame if named else frame.rename_axis("name").reset_index()
+    return [_from_cells(row) for row in table.to_dict("records")]
+
+
+def _from_cells(row: Mapping[Any, Any]) -> Model:
+    """Make a model from a row, whose empty cells stand for defaults and whose cells may be text."""
+    return _from({k: v for k, v in row.items() if not (v is None or v != v or v == "")})
+
+
+def _from_mapping(source: Mapping[Any, Any]) -> Iterable[Model]:
+    if any(key in _FIELDS and not isinstance(source[key], Mapping | None) for key in source):
+        return [_from(source)]
+    models = []
+    for name, entry in source.items():
+        if not isinstance(entry, Mapping | None):
+            raise ValueBiasError(
+                f"The model {shown(name)} is {shown(entry)}; expected a mapping of its fields."
+            )
+        given = {key: value for key, value in (entry or {}).items() if value is not None}
+        # A whole path that stands for the source is no name: it would go wherever the scores go.
+        if "source" in given or not _is_whole_path(name):
+            given = {"name": name, **given}
+        models.append(_from({"source": name, **given}))
+    return models
+
+
+def _is_whole_path(name: Any) -> bool:
+    return isinstance(name, str) and (name.startswith((".", "~")) or path_of(name).is_absolute())
+
+
+def _from(entry: Mapping[Any, Any]) -> Model:
+    for key in entry:
+        if key not in _FIELDS:
+            raise ValueBiasError(f"A model has no field {key!r}. {did_you_mean(key, _FIELDS)}")
+    if entry.get("source") is None:
+        raise ValueBiasError(
+            f"The model {shown(entry.get('name', dict(entry)))} has no 'source': give its hub id, "
+            "its folder or its file."
+        )
+    return Model(**{key: _value(key, value) for key, value in entry.items() if value is not None})
+
+
+def _value(field: str, value: Any) -> Any:
+    """Read a number or a yes out of text; YAML takes 8e9 for text, and CSV knows nothing else."""
+    value = value.item() if hasattr(value, "item") else value
+    try:
+        if field == "n_params" and isinstance(value, str):
+            return float(value)
+        if field in ("n_pairs", "seed", "step") and isinstance(value, str | float):
+            number = float(value)
+            return int(number) if number.is_integer() else value
+    except ValueError:
+        return value
+    if field == "label" and isinstance(value, str | float):
+        text = str(value).removesuffix(".0")
+        return int(text) if text.isdecimal() else value
+    if field == "trust_remote_code" and isinstance(value, str):
+        return _YES_NO.get(value.lower(), value)
+    return value
+
+
+def _beside(model: Model, folder: Path) -> Model:
+    """Take a path in a table relative to the table's folder, where something lies there."""
+    changed = {}
+    for field in ("source", "tokenizer"):
+        value = getattr(model, field)
+        if value is not None and not Path(value).is_absolute() and os.path.exists(folder / value):
+            changed[field] = os.fspath(folder / value)
+    return replace(model, **changed)
+
+
+def _name_of(source: str) -> str:
+    """Name a model: a hub id is its own name, a folder or file has one."""
+    path = path_of(source)
+    if path.suffix.lower() in (".gguf", ".onnx"):
+        return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
+    if os.path.exists(path) or _is_whole_path(source):
+        return path.resolve().name
+    return source

@@ -1,0 +1,139 @@
+"""Templates: the text of a conversation, from a prompt and the words that may answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from valuebias.errors import ValueBiasError
+from valuebias.models.chat import ChatTemplate, Said
+from valuebias.models.positions import Place
+from valuebias.models.spec import PLAIN, is_jinja
+
+__all__ = ["PlainTemplate", "Said", "Template", "template_of"]
+
+
+class Template(Protocol):
+    """What turns a prompt and a word into text.
+
+    Attributes
+    ----------
+    text : str
+        The template itself.
+    bos : bool
+        Whether the tokenizer is to put its first token before the text, where it does so by itself.
+    """
+
+    text: str
+    bos: bool
+
+    def conversations(
+        self, prompt: Said, words: Sequence[str], *, as_written: bool = True
+    ) -> list[str]:
+        """Give the whole conversation of each word; refuse words that it changes `as_written`."""
+
+    def place(self, prompt: Said) -> Place:
+        """Say where the answer stands."""
+
+    def prefix(self, prompt: Said) -> str:
+        """Give what stands before the answer."""
+
+    def in_parts(self) -> list[str]:
+        """Say whose messages the template takes as lists of parts."""
+
+
+class PlainTemplate:
+    """A text in which the prompt and the response are replaced.
+
+    Examples
+    --------
+    >>> template = PlainTemplate("Q: {prompt} A: {response}.")
+    >>> template.conversations("What is good?", ["love"]), template.prefix("Which?")
+    (['Q: What is good? A: love.'], 'Q: Which? A: ')
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.bos = True
+        # Split, not filled in by str.format: braces in prompts, words and template stay what they
+        # are, and so does "{response}" in a prompt.
+        self._before, self._after = text.split("{response}")
+        self._start, self._middle = self._before.split("{prompt}")
+
+    def conversations(
+        self, prompt: Said, words: Sequence[str], *, as_written: bool = True
+    ) -> list[str]:
+        """Give the whole conversation of each word; a plain template changes none."""
+        before = self.prefix(prompt)
+        return [f"{before}{word}{self._after}" for word in words]
+
+    def place(self, prompt: Said) -> Place:
+        """Say where the answer stands."""
+        return Place(self.prefix(prompt), "the template's")
+
+    def prefix(self, prompt: Said) -> str:
+        """Give what stands before the answer."""
+        return f"{self._start}{_one_turn(prompt)}{self._middle}"
+
+    def in_parts(self) -> list[str]:
+        """Say whose messages the template takes as lists of parts: it takes text."""
+        return []
+
+
+def template_of(
+    tokenizer: Any, template: str, name: str, *, prefix: str | None = "conversation"
+) -> Template:
+    """Make the template of a model.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The model's tokenizer.
+    template : str
+        As in :class:`valuebias.models.spec.Model`.
+    name : str
+        What to call the model in errors.
+    prefix : {"conversation", "generation"} or None
+        As in :class:`valuebias.models.spec.Model`; None for rewards.
+
+    Returns
+    -------
+    Template
+        Ready to use.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no chat template where one is asked for, or it cannot be used.
+    """
+    if template == "chat":
+        try:
+            text = str(tokenizer.get_chat_template())
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueBiasError(
+                f"The tokenizer of {name!r} has no chat template (or several and no default). For "
+                'a pretrained model give template="plain"; else give the template itself, in '
+                "Jinja, by template=."
+            ) from error
+        return ChatTemplate(tokenizer, text, name, prefix=prefix)
+    if is_jinja(template):
+        return ChatTemplate(tokenizer, template, name, prefix=prefix)
+    if prefix == "generation":
+        raise ValueBiasError(
+            f"The model {name!r} has prefix='generation' and a template without a generation "
+            "prompt. Leave prefix out, or give a chat template by template=."
+        )
+    return PlainTemplate(PLAIN if template == "plain" else template)
+
+
+def _one_turn(prompt: Said) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    roles = [message["role"] for message in prompt]
+    if roles != ["user"]:
+        raise ValueBiasError(
+            f"A conversation has the messages {roles} before its answer, and a plain template has "
+            "room for one of the user only. Give a chat template in Jinja by template=, or keep "
+            "conversations of a single turn."
+        )
+    return str(prompt[0]["content"])

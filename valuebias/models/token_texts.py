@@ -1,0 +1,83 @@
+"""The text that a token stands for in the middle of a text."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from valuebias.models.decoding import decode_each
+
+__all__ = ["TokenTexts"]
+
+_LOOKED_AT = 4096
+
+
+class TokenTexts:
+    """What each token of a tokenizer adds to a text.
+
+    Decoders of SentencePiece vocabularies (Llama 2, Mistral 7B) drop the space that a text begins
+    with, so that a token such as "▁love", decoded alone, loses the space that is its own. So tokens
+    are decoded after another one, whose text is then taken off.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The tokenizer; it is not changed, nor may it be while this is in use.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """The raw name of each token, in the order of their numbers."""
+        return dict(sorted((i, name) for name, i in self._tokenizer.get_vocab().items()))
+
+    @cached_property
+    def every(self) -> list[str]:
+        """The text of each of them, in the same order."""
+        return self.of(list(self.names))
+
+    def of(self, ids: Sequence[int]) -> list[str]:
+        """Say what tokens add to a text.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            The tokens.
+
+        Returns
+        -------
+        list of str
+            One a token; U+FFFD for bytes that are no UTF-8. Where a decoder puts a space between
+            any two tokens, as for vocabularies of whole words, it is no token's own and left out.
+        """
+        if self._anchor is None:
+            return decode_each(self._tokenizer, [[token] for token in ids])
+        token, text = self._anchor
+        made = decode_each(self._tokenizer, [[token, i] for i in ids])
+        # Should a decoder change what stands before a token, nothing is known but what it is alone.
+        odd = [place for place, found in enumerate(made) if found[: len(text)] != text]
+        size = len(text)
+        if not odd:
+            return [found[size:] for found in made]
+        single = decode_each(self._tokenizer, [[ids[place]] for place in odd])
+        alone = dict(zip(odd, single, strict=True))
+        return [alone.get(place, found[size:]) for place, found in enumerate(made)]
+
+    @cached_property
+    def _anchor(self) -> tuple[int, str] | None:
+        """A token whose text stays the same with another one before or after it."""
+        letters = set(string.ascii_letters)
+        found = [i for i, name in self.names.items() if name in letters]
+        return self._steady(found) or self._steady(list(self.names)[:_LOOKED_AT])
+
+    def _steady(self, candidates: Sequence[int]) -> tuple[int, str] | None:
+        once = decode_each(self._tokenizer, [[i] for i in candidates])
+        twice = decode_each(self._tokenizer, [[i, i] for i in candidates])
+        for token, text, both in zip(candidates, once, twice, strict=True):
+            if text.isprintable() and text.strip() and "\ufffd" not in text and both == 2 * text:
+                return token, text
+        return None

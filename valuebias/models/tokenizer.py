@@ -1,0 +1,562 @@
+"""Tokenising: whole conversations, as token ids.
+
+Every conversation is rendered to one string and tokenised whole. Ids are never put together from
+pieces, because a tokenizer may merge across the seam and a template may trim what it is given; the
+one exception, :meth:`Tokeniser.rewards_by_id`, says so.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import itertools
+import json
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from valuebias._core.foreign import reading
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.models.first_tokens import NO_END, NO_TOKENS, Start, first_tokens, last_tokens
+from valuebias.models.positions import Prefix, without_blanks
+from valuebias.models.reading import Reading, Rule, place_of
+from valuebias.models.resolve import Resolved
+from valuebias.models.templates import Said, template_of
+from valuebias.models.tokenizer_files import shared_tokenizer
+
+__all__ = ["Tokeniser"]
+
+Integers = npt.NDArray[np.int64]
+
+# Answers that share no token with one another, to see what stands before and after any answer.
+_ANSWERS = ("a", "7", "Z", "u")
+_GIVE_ANOTHER = "Download or save its files again, or give another tokenizer by tokenizer=."
+_SHOWN = 60
+_SHOWN_FIRST = 3
+_LAST = Rule(None, "read='last'")
+# What a tokenizer gives before it is made into ids is a hundred times as large as they are.
+_AT_ONCE = 256
+_TAIL = 12
+
+
+class Tokeniser:
+    """The tokenizer of a model together with its template.
+
+    Parameters
+    ----------
+    where : Resolved or path
+        A resolved model; or a folder with a tokenizer, or a GGUF file.
+    template : str, optional
+        As in :class:`valuebias.models.spec.Model`; by default the resolved model's, or "chat".
+
+    Attributes
+    ----------
+    sha256 : str
+        Of the tokenizer as it was loaded, and of what it puts before every text, and after every
+        conversation, where no chat template does so, so that equal hashes mean equal ids.
+    template_sha256 : str
+        Of the template's text; and of whose messages it takes as lists of parts, if any.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is no tokenizer, it cannot be loaded, it has no chat template where one is asked
+        for, or it lacks a token that is needed.
+    """
+
+    def __init__(
+        self,
+        where: Resolved | str | os.PathLike[str],
+        *,
+        template: str | None = None,
+    ) -> None:
+        resolved = where if isinstance(where, Resolved) else None
+        if resolved is not None:
+            self._name = resolved.model.name
+            # Code is trusted at the model's pinned revision, not wherever a tokenizer comes from.
+            is_own = resolved.tokenizer == resolved.source.folder
+            trust = is_own and resolved.source.trust_remote_code
+            path = resolved.tokenizer
+            template = template or resolved.model.template
+        else:
+            path = Path(str(where)).expanduser()
+            self._name = path.name
+            trust = False
+        loaded = shared_tokenizer(path, self._name, trust=trust)
+        self._loaded = loaded
+        self._tokenizer = loaded.tokenizer
+        self._facts = resolved.facts if resolved is not None else None
+        prefix: str | None = "conversation"
+        if resolved is not None:
+            # A reward is always that of a conversation.
+            prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
+        self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
+        self._rule = resolved.rule if resolved is not None else _LAST
+        with reading(f"The tokenizer of {self._name!r}", verb="used", advice=_GIVE_ANOTHER):
+            bare = self._template.bos
+            self._first = first_tokens(loaded, path, self._name) if bare else NO_TOKENS
+            # The words of log-probs stand in the middle of a text.
+            closed = bare and (resolved is None or resolved.source.kind == "reward")
+            self._last = last_tokens(loaded, path, self._name) if closed else NO_END
+        self._changed = loaded.changed
+        if self._first.bare:
+            warnings.warn(
+                f"The tokenizer of {self._name!r} is a vocabulary without settings. Its "
+                f"{self._start_of(self._first.ids, self._first.how)} Scores without the first "
+                "tokens that a model was trained with are wrong: write them into template=, or "
+                "give another tokenizer by tokenizer=.",
+                ValueBiasWarning,
+                stacklevel=2,
+            )
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hash the tokenizer."""
+        whole = self._loaded.hashed.copy()
+        if self._template.bos:
+            whole.update(json.dumps(self._first.ids).encode())
+        if self._last.ids:
+            whole.update(f"and then {json.dumps(self._last.ids)}".encode())
+        return whole.hexdigest()
+
+    @functools.cached_property
+    def template_sha256(self) -> str:
+        """Hash the template's text, and the form of what it is given where that is no text."""
+        text = self._template.text
+        parts = self._template.in_parts()
+        given = f"{text}\0{','.join(parts)}" if parts else text
+        return hashlib.sha256(given.encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        """Name the model."""
+        return f"<Tokeniser of {self._name!r}: {len(self._tokenizer)} tokens>"
+
+    def tokenizer(self) -> Any:
+        """Give a copy of the tokenizer itself, for those who change its settings."""
+        return copy.deepcopy(self._tokenizer)
+
+    def rewards(
+        self,
+        prompt: Said,
+        words: Sequence[str],
+        *,
+        any_length: bool = False,
+        as_written: bool = True,
+    ) -> list[Integers]:
+        """Tokenise the conversations in which each word answers the prompt.
+
+        Parameters
+        ----------
+        prompt : str or sequence of mapping
+            What the user says; or the messages of several turns, each with ``role`` and
+            ``content``.
+        words : sequence of str
+            What the assistant says; may be empty strings.
+        any_length : bool, default False
+            Give conversations that are too long for the model, too, for the caller to leave out.
+        as_written : bool, default True
+            Refuse words that the template writes otherwise than they are given, white space around
+            them apart; else take what it makes of them, as for the tokens of a vocabulary.
+
+        Returns
+        -------
+        list of numpy.ndarray of int64
+            One a word. The reward is read at the last token, and what the model's rule for reading
+            (:mod:`valuebias.models.reading`) passes over is not there.
+
+        Raises
+        ------
+        ValueBiasError
+            If a conversation cannot be rendered or tokenised, is empty, or is too long; or the
+            template leaves out or changes the prompt or the answer, or opens another turn after it.
+        """
+        texts = self._template.conversations(prompt, words, as_written=as_written)
+        whole = self._encode(texts, words, any_length=any_length, closed=True)
+        return [self._rule.cut(ids) for ids in whole]
+
+    def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
+        """Put single tokens where the answer stands, without going through text.
+
+        A conversation made this way may be one that no text gives: the tokenizer might have merged
+        the token with its neighbours, and the template might have trimmed it.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+        token_ids : iterable of int
+            The tokens.
+
+        Returns
+        -------
+        list of numpy.ndarray of int64
+            One a token. The reward is read at the last token.
+
+        Raises
+        ------
+        ValueBiasError
+            If the conversation cannot be rendered or tokenised, or the template leaves the answer
+            out.
+        """
+        tokens = [int(token) for token in token_ids]
+        before, after = self._around(prompt)
+        ids = [np.concatenate([before, [token], after]).astype(np.int64) for token in tokens]
+        self._check_ids(ids, [f"token {token}" for token in tokens])
+        return [self._rule.cut(conversation) for conversation in ids]
+
+    def reading(self, prompt: str, words: Sequence[str] = _ANSWERS) -> Reading:
+        """Find the token at which the reward is read.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+        words : sequence of str, optional
+            What the assistant says.
+
+        Returns
+        -------
+        Reading
+            Where, and what decided it.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`rewards` does, or if the template leaves the answer out.
+        """
+        before, after = self._around(prompt)
+        ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
+        return place_of(
+            self._rule,
+            ids,
+            n_before=len(before),
+            n_after=len(after),
+            name_token=self._named,
+        )
+
+    def _named(self, token: int) -> str:
+        text = str(self._tokenizer.decode([token], skip_special_tokens=False))
+        # Part of a character decodes to nothing that could be told from another part.
+        name = self._tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text
+        return f"{name!r} ({token})"
+
+    def start(self, prompt: Said) -> Start:
+        """Say what the model's texts begin with, and what decided that.
+
+        Parameters
+        ----------
+        prompt : str or sequence of mapping
+            What the user says.
+
+        Returns
+        -------
+        Start
+            The special tokens that texts begin with.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`rewards` does.
+        """
+        # What stands before the answer will do, and a template may write no answers.
+        texts = [self._template.prefix(prompt) + _ANSWERS[0]]
+        ids = self._encode(texts, _ANSWERS[:1])[0].tolist()
+        if not self._template.bos:
+            special = set(self._tokenizer.added_tokens_decoder)
+            first = list(itertools.takewhile(special.__contains__, ids))[:_SHOWN_FIRST]
+            how = "as the chat template writes " + ("them" if first else "none")
+            return self._start_of(first, how)
+        own = self._tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+        first = [i for i, put in zip(ids, self._first.ids, strict=False) if i == put]
+        written = len(ids) - len(own) < len(self._first.ids)
+        return self._start_of(first, "as the template writes" if written else self._first.how)
+
+    def _start_of(self, first: Sequence[int], how: str) -> Start:
+        end = " ".join(self._names(self._last.ids))
+        return Start(
+            self._names(first),
+            how,
+            self._changed,
+            self._loaded.stilled,
+            f"{end}, {self._last.how}" if end else "",
+        )
+
+    def _names(self, ids: Sequence[int]) -> tuple[str, ...]:
+        names = self._tokenizer.convert_ids_to_tokens(list(ids))
+        return tuple(f"{name!r} ({i})" for name, i in zip(names, ids, strict=True))
+
+    def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
+        """Count the tokens of each word as an answer: those that are not there after any answer.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+        words : sequence of str
+            What the assistant says.
+
+        Returns
+        -------
+        list of int
+            One a word.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`rewards` does, or if the template leaves the answer out.
+        """
+        before, after = self._around(prompt)
+        ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
+        return [max(0, len(found) - len(before) - len(after)) for found in ids]
+
+    def targets(self, prompt: str, words: Sequence[str]) -> tuple[list[Integers], Integers]:
+        """Tokenise the prompt with each word after it, and say where the word's tokens begin.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+        words : sequence of str
+            What log-probs are wanted of.
+
+        Returns
+        -------
+        sequences : list of numpy.ndarray of int64
+            One a word: what stands before the answer and the word, tokenised as one text.
+        first : numpy.ndarray of int64, shape (word,)
+            The first token that is not the prefix's own: the word's tokens are
+            ``sequences[i][first[i]:]``. It is the same for all words: white space at the end of the
+            prefix, line breaks apart, would merge with some of them and not with others, and so
+            counts as the word's for all.
+
+        Raises
+        ------
+        ValueBiasError
+            If a word is empty, leaves no token or shares one with the prefix; nothing stands before
+            it; or the text cannot be rendered or tokenised or is too long.
+        """
+        before = self._template.prefix(prompt)
+        prefix = without_blanks(before)
+        if not prefix and not self._first.ids:
+            raise self._nothing_before(words[0] if words else "")
+        texts = [prefix, before, *(before + word for word in words)]
+        own, blank, *sequences = self._encode(texts, ["", "", *words])
+        first = np.array([_shared(own, sequence) for sequence in sequences], dtype=np.int64)
+        for word, sequence, start in zip(words, sequences, first, strict=True):
+            if np.array_equal(sequence, blank):
+                raise ValueBiasError(
+                    f"The word {word!r} adds no token to the prompt of {self._name!r}, so it has "
+                    "no log-prob. Leave it out."
+                )
+            if start == 0:
+                raise self._nothing_before(word)
+            if start < len(own):
+                raise self._merged(word, prefix)
+        return sequences, first
+
+    def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
+        """Tokenise what stands before the answer, to read out the whole vocabulary there.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+            What the user says.
+
+        Returns
+        -------
+        list of numpy.ndarray of int64
+            One a prompt, without white space at its end, which the tokens bring themselves. The
+            first token of the answer is predicted at the last token.
+
+        Raises
+        ------
+        ValueBiasError
+            If the text cannot be rendered or tokenised, is empty, or is too long.
+        """
+        texts = [self._template.prefix(prompt) for prompt in prompts]
+        return self._encode([without_blanks(text) for text in texts], prompts)
+
+    def prefix(self, prompt: str) -> Prefix:
+        """Say where the answer to a prompt begins.
+
+        Parameters
+        ----------
+        prompt : str
+            What the user says.
+
+        Returns
+        -------
+        Prefix
+            Its last token, and how that was decided.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`prefixes` does.
+        """
+        place = self._template.place(prompt)
+        kept = without_blanks(place.before)
+        (ids,) = self._encode([kept], [prompt])
+        (text,) = self._loaded.texts.of([int(ids[-1])])
+        blanks = place.before[len(kept) :]
+        how = place.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
+        remarkable = bool(blanks) or place.generation is not None
+        return Prefix(int(ids[-1]), text, how, blanks, remarkable)
+
+    def vocabulary(self) -> pd.DataFrame:
+        """List the tokens.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``token_id``, ascending; ``token``, its raw name, which is unique; ``text``, what it
+            adds to a text (:class:`valuebias.models.token_texts.TokenTexts`), which need not be:
+            tokens that are no valid UTF-8 give U+FFFD. Added tokens are in it; ids that the model
+            has and the tokenizer does not are not.
+        """
+        size = self._facts.vocab_size if self._facts is not None else None
+        texts = self._loaded.texts
+        ids = np.array(list(texts.names), dtype=np.int64)
+        # They ascend, so that the model's own come first.
+        known = slice(None if size is None else int(np.searchsorted(ids, size)))
+        columns = {"token": list(texts.names.values())[known], "text": texts.every[known]}
+        # Object columns, because pandas' own text refuses a lone surrogate.
+        made = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
+        return pd.DataFrame({"token_id": ids[known], **made})
+
+    def _encode(
+        self,
+        texts: Sequence[str],
+        said: Sequence[str],
+        *,
+        any_length: bool = False,
+        closed: bool = False,
+    ) -> list[Integers]:
+        """Tokenise texts whole; `said` is what to call each of them in errors.
+
+        Those that are `closed` are conversations, after which nothing comes.
+        """
+        slices = (slice(start, start + _AT_ONCE) for start in range(0, len(texts), _AT_ONCE))
+        return [
+            ids
+            for part in slices
+            for ids in self._encode_slice(texts[part], said[part], any_length, closed)
+        ]
+
+    def _encode_slice(
+        self, texts: Sequence[str], said: Sequence[str], any_length: bool, closed: bool
+    ) -> list[Integers]:
+        try:
+            lists = self._tokenizer(
+                list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+            )["input_ids"]
+        except (TypeError, UnicodeEncodeError) as error:
+            broken = next((w for t, w in zip(texts, said, strict=True) if not _is_text(t)), None)
+            raise ValueBiasError(
+                f"{broken!r} cannot be tokenised: it is no text that UTF-8 can write, such as half "
+                "of a surrogate pair. Leave it out."
+            ) from error
+        last = self._last if closed else NO_END
+        ids = [
+            np.array([*self._first.before(own), *own, *last.after(own)], dtype=np.int64)
+            for own in lists
+        ]
+        self._check_ids(ids, said, any_length=any_length)
+        # What the tokenizer puts before a text may be the token for what it does not know.
+        self._check_unknown(lists, texts, said)
+        return ids
+
+    def _check_ids(
+        self, ids: Sequence[Integers], said: Sequence[str], *, any_length: bool = False
+    ) -> None:
+        size = self._facts.vocab_size if self._facts is not None else None
+        window = None if any_length or self._facts is None else self._facts.max_length
+        for conversation, word in zip(ids, said, strict=True):
+            if not len(conversation):
+                raise ValueBiasError(
+                    f"The conversation of {self._name!r} with {_short(word)} has no token. Give "
+                    "text, or another template."
+                )
+            if window is not None and len(conversation) > window:
+                raise ValueBiasError(
+                    f"The conversation with {_short(word)} has {len(conversation)} tokens, but "
+                    f"{self._name!r} takes {window} at most. Shorten it."
+                )
+            if size is not None and conversation.max() >= size:
+                raise ValueBiasError(
+                    f"The tokenizer of {self._name!r} gives the token {conversation.max()} for "
+                    f"{_short(word)}, but the model has {size} tokens only. The tokenizer belongs "
+                    "to another model: give the right one by tokenizer=."
+                )
+
+    def _nothing_before(self, word: str) -> ValueBiasError:
+        return ValueBiasError(
+            f"Nothing stands before the word {_short(word)} in the conversation of "
+            f"{self._name!r}, so its first token has no log-prob. Give a template with some text "
+            "before {response}, or a tokenizer that begins with a token of its own."
+        )
+
+    def _merged(self, word: str, prefix: str) -> ValueBiasError:
+        other = "" if prefix[-1:].isspace() else ", or give a template with a space before it"
+        return ValueBiasError(
+            f"The word {_short(word)} shares a token with the end of the text before it "
+            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would be one of that "
+            f"as well, unlike other words'. Leave the word out{other}."
+        )
+
+    def _check_unknown(
+        self, ids: Sequence[list[int]], texts: Sequence[str], said: Sequence[str]
+    ) -> None:
+        """Refuse text that the tokenizer has no tokens for: all such words would score the same."""
+        unknown = self._tokenizer.unk_token_id
+        if unknown is None:
+            return
+        for conversation, text, word in zip(ids, texts, said, strict=True):
+            # The token's own name in a text gives it rightly, and U+FFFD stands for no character.
+            allowed = text.count(self._tokenizer.unk_token) + word.count("\ufffd")
+            if conversation.count(unknown) > allowed:
+                raise ValueBiasError(
+                    f"The tokenizer of {self._name!r} has no token for some of {_short(word)} or "
+                    "of the conversation around it. Leave the word out, or give the model's own "
+                    "tokenizer by tokenizer=."
+                )
+
+    def _around(self, prompt: str) -> tuple[Integers, Integers]:
+        """Find the ids before and after any answer."""
+        texts = self._template.conversations(prompt, _ANSWERS)
+        ids = self._encode(texts, _ANSWERS, closed=True)
+        before = min(_shared(ids[0], other) for other in ids[1:])
+        rest = [conversation[before:][::-1] for conversation in ids]
+        after = min(_shared(rest[0], other) for other in rest[1:])
+        if any(len(conversation) <= after for conversation in rest):
+            raise ValueBiasError(
+                f"The template of {self._name!r} leaves the assistant's answer out, so there is "
+                "nothing to score. Give another one by template=."
+            )
+        return ids[0][:before], rest[0][:after][::-1]
+
+
+def _shared(a: Integers, b: Integers) -> int:
+    """Count the tokens that two sequences share from the left."""
+    size = min(len(a), len(b))
+    differ = np.flatnonzero(a[:size] != b[:size])
+    return int(differ[0]) if len(differ) else size
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -1,0 +1,364 @@
+"""Load a tokenizer as its own files have it.
+
+transformers makes many tokenizers anew from the vocabulary in tokenizer.json, by the class that
+their configuration names: where that is another kind of tokenizer than the file's, spaces are lost
+or texts are cut in other places, and nothing says so. What the file has is what the model was
+trained with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from valuebias._core.foreign import read_json, reading
+from valuebias.backends.gguf.tokenizer import mended
+from valuebias.errors import ValueBiasError
+from valuebias.models.companions import companions, tell
+from valuebias.models.token_texts import TokenTexts
+from valuebias.models.weights import digest
+
+__all__ = ["Loaded", "load_tokenizer", "settings_of", "shared_tokenizer"]
+
+FILE = "tokenizer.json"
+_PARTS = {
+    "normalizer": "normaliser",
+    "pre_tokenizer": "pre-tokenizer",
+    "model": "model",
+    "post_processor": "post-processor",
+    "decoder": "decoder",
+}
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
+# Where mistral-common is installed, its classes take folders over that hold its own format; they
+# have neither chat templates nor a tokenizer that could be compared with a file.
+_BESIDE = "MistralCommon"
+_AT_RANDOM = ("dropout", "alpha", "nbest_size")
+_PROBE = "Which of these words would you say is the very best thing ever? " * 4
+_TRIES = 3
+# A pair is what is compared most often; a large vocabulary takes some 200 MB.
+_KEPT = 2
+_shared: OrderedDict[str, Loaded] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A tokenizer, and where it came from.
+
+    Attributes
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Ready to use.
+    source : str
+        The name of the file that it was made of.
+    changed : tuple of str
+        The parts that transformers would have had otherwise than the file.
+    is_vocabulary : bool
+        Whether that file lists tokens, and does not say what is done with a text.
+    stilled : tuple of str
+        The settings, switched off, by which texts were cut at random while a model was trained.
+    """
+
+    tokenizer: Any
+    source: str
+    changed: tuple[str, ...] = ()
+    is_vocabulary: bool = False
+    stilled: tuple[str, ...] = ()
+
+    @cached_property
+    def hashed(self) -> hashlib._Hash:
+        """The SHA-256 of all that makes ids of a text, to which more may be added in a copy."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            text = json.dumps([type(self.tokenizer).__name__, self.tokenizer.get_vocab()])
+        else:
+            # Truncation and padding are settings of a call, and no one asks for them here.
+            backend.no_truncation()
+            backend.no_padding()
+            text = backend.to_str()
+        return hashlib.sha256(text.encode())
+
+    @cached_property
+    def texts(self) -> TokenTexts:
+        """What each of its tokens adds to a text."""
+        return TokenTexts(self.tokenizer)
+
+
+def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
+    """Load a tokenizer from a folder or out of a GGUF file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A folder, or a GGUF file.
+    name : str
+        What to call the model in errors.
+    trust : bool
+        Whether code that comes with the tokenizer may run. What such code does is left as it is.
+
+    Returns
+    -------
+    Loaded
+        The tokenizer; of a folder with tokenizer.json, with all its parts as that file has them,
+        but that it cuts no text at random.
+
+    Raises
+    ------
+    ValueBiasError
+        If transformers is not installed, there is no tokenizer, it cannot be loaded, its files
+        contradict one another, or it cuts texts at random.
+    """
+    made = _loaded(path, name, trust=trust)
+    with reading(f"The tokenizer of {name!r}", verb="used", advice="Give another by tokenizer=."):
+        return replace(made, stilled=_still(made.tokenizer, name))
+
+
+def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
+    """Load a tokenizer, as its files have it."""
+    folder, file = (path, None) if os.path.isdir(path) else (path.parent, path.name)
+    gguf = file if file is not None and file.lower().endswith(".gguf") else None
+    own = folder / FILE
+    with reading(
+        f"The tokenizer of {name!r} from {os.fspath(path)!r}",
+        verb="loaded",
+        advice="Expected tokenizer.json and its companions, or a GGUF file; give another tokenizer "
+        f"by tokenizer=.{_needs(folder)}",
+    ):
+        for settings in _SETTINGS:
+            _json(folder / settings)
+        if own.is_file() and (folder / "tekken.json").is_file():
+            tokenizer = _plainly(folder)
+        else:
+            tokenizer = _by_transformers(folder, gguf, trust=trust)
+        if gguf is not None:
+            return Loaded(mended(tokenizer, path, name), "the GGUF file")
+        if type(tokenizer).__module__.startswith("transformers_modules"):
+            return Loaded(tokenizer, "the code that comes with it")
+        if not own.is_file():
+            return Loaded(tokenizer, _vocabulary_file(folder), is_vocabulary=True)
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            tokenizer = _plainly(folder)
+        return Loaded(tokenizer, FILE, _as_filed(tokenizer, own, name))
+
+
+def _still(tokenizer: Any, name: str) -> tuple[str, ...]:
+    """Switch off what cuts texts at random: that is for training, and gives other numbers."""
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    found = []
+    for setting in _AT_RANDOM if backend is not None else ():
+        value = getattr(backend.model, setting, None)
+        if value:
+            found.append(f"{setting} {value:.4g}")
+        if value is not None:
+            setattr(backend.model, setting, None)
+    settings = getattr(tokenizer, "sp_model_kwargs", None) if backend is None else None
+    sampled = bool(settings and settings.get("enable_sampling"))
+    cuts = {str(tokenizer(_PROBE, verbose=False)["input_ids"]) for _ in range(_TRIES)}
+    if sampled or len(cuts) > 1:
+        by = "sp_model_kwargs: enable_sampling" if sampled else "by code of its own"
+        raise ValueBiasError(
+            f"The tokenizer of {name!r} cuts texts at random ({by}), as for training, so that no "
+            "two runs give the same scores. Take that out of its files, or give another tokenizer "
+            "by tokenizer=."
+        )
+    return tuple(found)
+
+
+def shared_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
+    """Load a tokenizer, or give one that was made of files with the same content.
+
+    Many models have the tokenizer of their base, and loading one takes longer than scoring a few
+    words does.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A folder, or a GGUF file.
+    name : str
+        What to call the model in errors.
+    trust : bool
+        Whether code that comes with the tokenizer may run; such a tokenizer is loaded anew.
+
+    Returns
+    -------
+    Loaded
+        The tokenizer, which others use as well: it must not be changed.
+
+    Raises
+    ------
+    ValueBiasError
+        As :func:`load_tokenizer` does.
+    """
+    if trust or not path.exists():
+        return load_tokenizer(path, name, trust=trust)
+    content = tell(path, companions(path)) if path.is_dir() else digest([path])
+    found = _shared.pop(content, None) or load_tokenizer(path, name, trust=False)
+    _shared[content] = found
+    while len(_shared) > _KEPT:
+        _shared.popitem(last=False)
+    return found
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Read tokenizer_config.json; empty where there is none.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The tokenizer's.
+
+    Returns
+    -------
+    dict
+        What it holds.
+    """
+    content = _json(folder / _SETTINGS[0])
+    return content if isinstance(content, dict) else {}
+
+
+def _json(file: Path) -> Any:
+    """Read settings; empty where there are none."""
+    return read_json(file, advice="Download or save it again.") if file.is_file() else {}
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ValueBiasError(
+            "transformers is not installed, and tokenising needs it. Run: "
+            'pip install "valuebias[torch]" (or "valuebias[onnx]").'
+        ) from error
+    return transformers
+
+
+def _by_transformers(folder: Path, gguf: str | None, *, trust: bool) -> Any:
+    transformers = _transformers()
+    options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
+    if int(transformers.__version__.partition(".")[0]) >= 5:
+        options["mistral_format"] = False
+    found = transformers.AutoTokenizer.from_pretrained(
+        os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
+    )
+    if type(found).__name__.startswith(_BESIDE):
+        raise ValueError("mistral-common has taken the folder over, and has no chat templates")
+    return found
+
+
+def _plainly(folder: Path) -> Any:
+    """Load tokenizer.json with the class that adds nothing to it."""
+    return _transformers().PreTrainedTokenizerFast.from_pretrained(
+        os.fspath(folder), local_files_only=True
+    )
+
+
+def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
+    """Put the file's parts in the place of those that were made otherwise; name these."""
+    from tokenizers import Tokenizer
+
+    own, loaded = Tokenizer.from_file(os.fspath(file)), tokenizer.backend_tokenizer
+    changed = [
+        said
+        for part, said in _PARTS.items()
+        if (part != "model" or _is_made_anew(tokenizer))
+        and _state(getattr(own, part)) != _state(getattr(loaded, part))
+    ]
+    added = {token.content: token for token in own.get_added_tokens_decoder().values()}
+    extra = {
+        i: token
+        for i, token in sorted(loaded.get_added_tokens_decoder().items())
+        if repr(token) != repr(added.get(token.content))
+    }
+    if not changed and not extra:
+        return ()
+    asked, stated = _asked(file.parent), _stated_numbers(file.parent)
+    wanted = {i: t for i, t in extra.items() if t.content not in added and t.content in asked}
+    if len(wanted) < len(extra):
+        changed.append("added tokens")
+    for token in wanted.values():
+        (own.add_special_tokens if token.special else own.add_tokens)([token])
+        number = own.token_to_id(token.content)
+        if number != stated.get(token.content, number):
+            raise ValueBiasError(
+                f"The tokenizer of {name!r} contradicts itself: {token.content!r} is the token "
+                f"{stated[token.content]} by its settings and {number} after those of {FILE}. "
+                "Take both from the checkpoint as it was published, or give another tokenizer by "
+                "tokenizer=."
+            )
+    if not changed:
+        return ()
+    own.no_truncation()
+    own.no_padding()
+    own.encode_special_tokens = loaded.encode_special_tokens
+    tokenizer._tokenizer = own
+    for role in _SPECIAL:
+        token = getattr(tokenizer, role, None)
+        # What a class names by default, and the file does not have, is no token of this tokenizer.
+        if token is not None and own.token_to_id(str(token)) is None:
+            setattr(tokenizer, role, None)
+    return tuple(changed)
+
+
+def _state(part: Any) -> bytes | None:
+    return None if part is None else bytes(part.__getstate__())
+
+
+def _is_made_anew(tokenizer: Any) -> bool:
+    """Tell whether the class makes its model itself; a vocabulary takes seconds to compare."""
+    from transformers import PreTrainedTokenizerFast
+
+    return type(tokenizer) is not PreTrainedTokenizerFast
+
+
+def _stated_numbers(folder: Path) -> dict[str, int]:
+    """Read which numbers the settings give to added tokens."""
+    listed = settings_of(folder).get("added_tokens_decoder") or {}
+    return {
+        str(token["content"]): int(number)
+        for number, token in listed.items()
+        if isinstance(token, dict) and "content" in token
+    }
+
+
+def _asked(folder: Path) -> set[str]:
+    """Collect every text in the settings, among them the tokens that they add."""
+    found: set[str] = set()
+    for name in _SETTINGS:
+        file = folder / name
+        if file.is_file():
+            _collect(_json(file), found)
+    return found
+
+
+def _collect(value: Any, found: set[str]) -> None:
+    if isinstance(value, str):
+        found.add(value)
+    elif isinstance(value, dict):
+        found.update(map(str, value))
+        for inner in value.values():
+            _collect(inner, found)
+    elif isinstance(value, list):
+        for inner in value:
+            _collect(inner, found)
+
+
+def _vocabulary_file(folder: Path) -> str:
+    names = ("tokenizer.model", "tekken.json", "spiece.model", "vocab.json", "vocab.txt")
+    return next((name for name in names if (folder / name).is_file()), "its vocabulary")
+
+
+def _needs(folder: Path) -> str:
+    """Say what is needed to read other formats."""
+    if (folder / FILE).is_file():
+        return ""
+    needed = {"tokenizer.model": "sentencepiece protobuf", "tekken.json": "mistral-common"}
+    for file, packages in needed.items():
+        if (folder / file).is_file():
+            return f" (To read {file}, run: pip install {packages})"
+    return ""

@@ -1,0 +1,263 @@
+"""Weight files: which there are, what is in them, and their hash, without loading any."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from valuebias._core.atomic import atomic_path
+from valuebias._core.fetch import cache_folder
+from valuebias._core.foreign import parse_json, read_json, reading
+from valuebias._core.provenance import sha256
+from valuebias.errors import ValueBiasError, some
+from valuebias.models.config import read_raw
+
+__all__ = [
+    "INDEX",
+    "SINGLE",
+    "count",
+    "digest",
+    "listed",
+    "refuse_without",
+    "tensors",
+    "weight_files",
+]
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SMALL = 1 << 23
+_HEADER = 100_000_000
+"""Bytes that a safetensors header may have; the library has the same limit."""
+_BITS = {
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8,
+    "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8,
+}  # fmt: skip
+_AGAIN = "Download or save the model again."
+
+
+def listed(folder: Path, name: str) -> list[str]:
+    """Name the safetensors files that transformers loads: the only one, or those of the index.
+
+    A single file goes before an index, as in transformers; and what ``transformers_weights`` in
+    the configuration names goes before both.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model's.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    list of str
+        File names, whether or not the files are there.
+
+    Raises
+    ------
+    ValueBiasError
+        If the index cannot be read.
+    """
+    named = _named(folder, name)
+    index = folder / (named or INDEX)
+    if named is not None and not named.endswith(".index.json"):
+        return [named]
+    if not index.is_file() or (named is None and (folder / SINGLE).is_file()):
+        return [SINGLE]
+    said, advice = f"The index of the weights of {name!r}, {index.name},", _AGAIN
+    content = read_json(index, said, advice=advice)
+    with reading(said, advice=advice):
+        named_files = set(content["weight_map"].values())
+        if not all(isinstance(file, str) for file in named_files):
+            raise TypeError("a file's name is no text")
+    found = sorted(named_files)
+    if not found or any(Path(file).name != file or "\0" in file for file in found):
+        raise ValueBiasError(
+            f"The index of the weights of {name!r} names no proper file: {some(found)}. {advice}"
+        )
+    return found
+
+
+def _named(folder: Path, name: str) -> str | None:
+    """Give the file with the weights that a configuration names, where it names one."""
+    named = read_raw(folder, name).get("transformers_weights")
+    if named is None:
+        return None
+    proper = isinstance(named, str) and Path(named).name == named
+    if not proper or not str(named).endswith((".safetensors", ".safetensors.index.json")):
+        raise ValueBiasError(
+            f"The config.json of {name!r} names the weights transformers_weights={named!r}; "
+            "expected the name of a safetensors file beside it. Correct it, or leave it out."
+        )
+    return str(named)
+
+
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """Find the safetensors files of a folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model's.
+    name : str
+        What to call the model in errors.
+
+    Returns
+    -------
+    list of pathlib.Path
+        All of them are there.
+
+    Raises
+    ------
+    ValueBiasError
+        If there are no weights, some are missing, they are pickled, or there is only an adapter.
+    """
+    paths = [folder / file for file in listed(folder, name)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if not missing:
+        return paths
+    if len(missing) < len(paths):
+        raise ValueBiasError(
+            f"The folder {os.fspath(folder)!r} of {name!r} lacks {missing[0]!r} and "
+            f"{len(missing) - 1} more of {len(paths)} files with weights. Complete the download."
+        )
+    refuse_without(sorted(path.name for path in folder.iterdir()), folder, name)
+    return paths
+
+
+def refuse_without(names: Sequence[str], where: str | Path, name: str) -> None:
+    """Raise a ValueBiasError that says why files of these names are no weights to be used."""
+    if any(file.lower().endswith(_PICKLES) for file in names):
+        raise ValueBiasError(
+            f"The model {name!r} has pickled weights only, which can run any code when they are "
+            "loaded, so valuebias never does. Save them as safetensors: "
+            "save_pretrained(folder) of transformers 5 does."
+        )
+    if "adapter_config.json" in names:
+        raise ValueBiasError(
+            f"The model {name!r} is an adapter without its base model. Merge the two "
+            "(peft: merge_and_unload) and save the result."
+        )
+    single = [file for file in names if file.lower().endswith((".gguf", ".onnx"))]
+    if single:
+        raise ValueBiasError(
+            f"The model {name!r} has {single[:4]} and no safetensors. Say which file is meant: "
+            f"give it as the source, as in '.../{single[0]}'."
+        )
+    raise ValueBiasError(
+        f"There are no weights of {name!r} in {os.fspath(where)!r}; found "
+        f"{list(names)[:8]}, expected {SINGLE!r}, or {INDEX!r} with its files."
+    )
+
+
+def tensors(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the names and shapes of the tensors out of a safetensors file's header.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A safetensors file.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        Name to shape.
+
+    Raises
+    ------
+    ValueBiasError
+        If the file is truncated or no safetensors file.
+    """
+    with reading(path, because="it is truncated or no safetensors file", advice=_AGAIN):
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if not 2 <= length <= min(size - 8, _HEADER):
+                raise ValueError("its header is longer than the file, or than any has")
+            header = parse_json(handle.read(length), path, advice=_AGAIN)
+        entries = {key: entry for key, entry in header.items() if key != "__metadata__"}
+        _check_layout(entries, size - 8 - length)
+        return {key: tuple(entry["shape"]) for key, entry in entries.items()}
+
+
+def _check_layout(entries: Mapping[str, Any], size: int) -> None:
+    """Check that tensors lie end to end and have the sizes that their shapes and dtypes say."""
+    at = 0
+    for key, entry in sorted(entries.items(), key=lambda each: each[1]["data_offsets"]):
+        start, stop = entry["data_offsets"]
+        numbers = [start, stop, *entry["shape"]]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(f"{key[:60]!r} has a size that is no number")
+        if start != at or stop > size:
+            raise ValueError(f"{key[:60]!r} does not begin where the tensor before it ends")
+        bits = _BITS.get(entry["dtype"])
+        if bits is not None and 8 * (stop - start) != bits * math.prod(entry["shape"]):
+            raise ValueError(f"{key[:60]!r} has {stop - start} bytes, which is not its shape")
+        at = stop
+    if at != size:
+        raise ValueError(f"its tensors have {size} bytes instead of {at}")
+
+
+def count(shapes: dict[str, tuple[int, ...]]) -> float:
+    """Count the parameters of tensors."""
+    return float(sum(math.prod(shape) for shape in shapes.values()))
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """Hash files together: their names and what is in them.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        The files; order does not matter.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    ValueBiasError
+        If a file cannot be read.
+
+    Notes
+    -----
+    Hashing a large model takes a minute, so each large file's hash is kept in the cache folder for
+    as long as its path, size and times stay the same.
+    """
+    lines = sorted(f"{path.name} {_one(path)}" for path in paths)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _one(path: Path) -> str:
+    real = path.resolve()
+    # The hub's cache names large files by their SHA-256 and checks it when it downloads them.
+    if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+        return real.name
+    try:
+        state = real.stat()
+    except OSError:
+        return sha256(path)
+    if state.st_size < _SMALL:
+        return sha256(real)
+    known = (os.fspath(real), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    key = hashlib.sha256(repr(known).encode()).hexdigest()
+    kept = cache_folder() / "digests" / key
+    try:
+        text = kept.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if _SHA256.fullmatch(text):
+        return text
+    found = sha256(real)
+    with atomic_path(kept) as part:
+        part.write_text(found, encoding="ascii")
+    return found

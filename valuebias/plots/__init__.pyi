@@ -1,0 +1,11 @@
+from .chosen_words import word_figure as word_figure
+from .gaps import ablation_figure as ablation_figure
+from .kinds import KINDS as KINDS
+from .kinds import plot as plot
+from .logprobs import logprob_figure as logprob_figure
+from .movers import mover_figure as mover_figure
+from .ranks import rank_figure as rank_figure
+from .save import save_figure as save_figure
+from .tokens import TokenTable as TokenTable
+from .tokens import token_table as token_table
+from .trajectories import trajectory_figure as trajectory_figure

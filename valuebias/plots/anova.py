@@ -1,0 +1,95 @@
+"""The analysis of variance as a small table in a figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from valuebias.analysis.classical.classical import Classical
+from valuebias.plots.canvas import FAINT, GREY, INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["anova_cells", "draw_anova", "table_height"]
+
+_LINE = 0.19  # inches
+_TITLE = "Type-II ANOVA of the median ranks, prompts as replicates"
+_HEAD = ("term", "F", "df", "p")
+_WIDTH = 3.8  # inches
+_PLACES = (0.0, 0.62, 0.8, 1.0)  # of the table's width
+
+
+def table_height(anova: pd.DataFrame) -> float:
+    """Give the height in inches that the table takes."""
+    return _LINE * (max(len(anova), 2) + 1.5)
+
+
+def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, str]]:
+    """Write the table out.
+
+    Parameters
+    ----------
+    anova : pandas.DataFrame
+        ``classical(dataset).anova``.
+    by : str
+        What to call the groups of models that are compared.
+
+    Returns
+    -------
+    list of tuple of str
+        Term, F, degrees of freedom and p, a row a term.
+    """
+    if not len(anova):
+        return []
+    rest = float(anova["Df"].to_numpy()[-1])
+    made = []
+    terms: list[str] = anova.drop(index="Residuals").index.tolist()
+    for term in terms:
+        row = anova.loc[term]
+        name = term.replace("family", by).replace(":", " × ")
+        p = row["Pr(>F)"]
+        shown = "" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
+        made.append((name, f"{row['F value']:.2f}", f"{row['Df']:.0f}, {rest:.0f}", shown))
+    return made
+
+
+def draw_anova(axes: Axes, made: Classical, *, by: str) -> None:
+    """Write the table into axes of its own.
+
+    Parameters
+    ----------
+    axes : Axes
+        Empty and without frame, laid out already: the table has the same width in any.
+    made : Classical
+        The analysis.
+    by : str
+        What to call the groups of models that are compared.
+    """
+    width = _WIDTH / (axes.get_window_extent().width / axes.figure.dpi)
+    cells = anova_cells(made.anova, by=by)
+    line = _LINE / table_height(made.anova)
+    _write(axes, 1 - 0.5 * line, width, (_TITLE, "", "", ""), weight="bold")
+    if not cells:
+        reason = next((m for m in made.messages if m.startswith("Type-II ANOVA")), "")
+        short = "Not estimated." + reason.partition("not estimated.")[2]
+        _write(axes, 1 - 1.6 * line, width, (short, "", "", ""))
+        return
+    _write(axes, 1 - 1.5 * line, width, _HEAD, colour=GREY)
+    axes.plot([0, _PLACES[-1] * width], [1 - 2.02 * line] * 2, color=FAINT, linewidth=0.8,
+              transform=axes.transAxes)  # fmt: skip
+    for i, row in enumerate(cells, start=2):
+        _write(axes, 1 - (i + 0.6) * line, width, row)
+
+
+def _write(
+    axes: Axes, y: float, width: float, row: tuple[str, ...], *, colour: str = INK,
+    weight: str = "normal",
+) -> None:  # fmt: skip
+    for place, text in zip(_PLACES, row, strict=True):
+        axes.text(
+            place * width, y, text, transform=axes.transAxes, ha="right" if place else "left",
+            va="center", fontsize=8, fontweight=weight, color=colour,
+        )  # fmt: skip

@@ -1,0 +1,244 @@
+"""Chosen words over all implicit pairs or models: the paper's Figure 3."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.plots.canvas import (
+    GREY,
+    INK,
+    PAPER,
+    blank_figure,
+    colours,
+    interval,
+    legend,
+    styled,
+    tidy_axes,
+    zero_line,
+)
+from valuebias.plots.layout import header, make_panels, spread, width
+from valuebias.plots.word_scores import WordScores, default_words, word_scores
+from valuebias.schema import FRAMINGS, validate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fitting.result import Fit
+
+__all__ = ["word_figure"]
+
+_GAP = 0.85
+
+
+def word_figure(
+    rewards: xr.Dataset,
+    words: Sequence[str] | None = None,
+    *,
+    framing: str | None = None,
+    n: int = 6,
+    fit: Fit | None = None,
+) -> Figure:
+    """Draw what every implicit pair, or every model, gives to chosen words.
+
+    Parameters
+    ----------
+    rewards : xarray.Dataset
+        Implicit rewards, or scores of another kind.
+    words : sequence of str, optional
+        Words as they are in the dataset, drawn in this order. By default the `n` words of each
+        category that have the largest mean over models and prompts (of those that every model
+        scored), of all words where there are no categories.
+    framing : {"positive", "negative"}, optional
+        The prompts to show; both, side by side, by default.
+    n : int, default 6
+        How many words of each category to show by default.
+    fit : Fit, optional
+        What :func:`valuebias.fit` makes of the same dataset. Its estimates for the words are drawn
+        beside them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One row a word, under the category it was taken for, or else its first; "(+1)" says that it
+        is in one more. Dots: the mean of a pair, or of a model, over the prompts of the framing
+        that it scored the word after. Stem and diamond: the mean of the dots; with one pair or
+        model there are no dots. Implicit rewards are shown in their own units, with a line at zero.
+        Scores of other kinds have no common scale, so they are normal scores within model and
+        prompt among all the words of the dataset: zero is the middle word. With a fit, further
+        panels with the posterior mean and 90 % interval of what is expected of the word over all
+        models, relative to the mean of the lexicon, in units of the fit's outcome; a word outside
+        the lexicon has none.
+
+    Raises
+    ------
+    ValueBiasError
+        If the dataset is not valid, has no prompts of the framing or no such words, a word has no
+        scores, `n` is no positive number, or `fit` is of other data.
+
+    Notes
+    -----
+    After Christian et al. (2026), Figure 3. Pairs that share a model are not independent of one
+    another, so that dots which agree are less evidence than their number suggests.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> figure = word_figure(valuebias.datasets.load("simulated"), framing="positive", n=2)
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['power', 'stamina', 'fairness', 'companionship']
+    """
+    validate(rewards)
+    made = word_scores(rewards, _framings(rewards, framing))
+    chosen = default_words(made, n=n) if words is None else _chosen(made, words)
+    places = _places(chosen)
+    with styled():
+        lowest = min(places.values())
+        figure = blank_figure(
+            width(len(made.framings), fitted=fit is not None), 1.7 + 0.25 * (1 - lowest)
+        )
+        panels = make_panels(figure, made.framings, fitted=fit is not None)
+        for shown, axes in zip(made.framings, panels.shown, strict=True):
+            _panel(axes, made, places, shown)
+            axes.set_xlabel(_scaled(axes, made))
+        if fit is not None:
+            _posterior(panels.fitted, fit, rewards, made, places)
+        _label(panels.shown[0], made, chosen, places)
+        if len(made.groups) > 1:
+            _legend(figure, made)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _framings(rewards: xr.Dataset, framing: str | None) -> tuple[str, ...]:
+    present = set(rewards["framing"].to_numpy().tolist())
+    known = tuple(level for level in FRAMINGS if level in present)
+    if framing is None:
+        return known
+    if framing not in known:
+        raise ValueBiasError(
+            f"framing is {framing!r}, and the dataset has no such prompts. "
+            f"{did_you_mean(framing, known)}"
+        )
+    return (framing,)
+
+
+def _chosen(made: WordScores, words: Sequence[str]) -> dict[str, str | None]:
+    asked = [str(w) for w in dict.fromkeys([words] if isinstance(words, str) else words)]
+    if not asked:
+        raise ValueBiasError("words is empty; name at least one word, or leave it out.")
+    for word in asked:
+        if word not in made.place:
+            raise ValueBiasError(_unknown(word, list(made.place)))
+        empty = np.isnan(made.of(word)).all(axis=1)
+        if empty.any():
+            raise ValueBiasError(
+                f"The word {word!r} has no scores after {made.framings[int(np.argmax(empty))]} "
+                "prompts. Choose another, or another framing."
+            )
+    return {word: made.category(word) for word in asked}
+
+
+def _unknown(word: str, known: list[str]) -> str:
+    """Name the nearest words; all of a vocabulary would fill the screen."""
+    lowered = {entry.lower().strip(): entry for entry in reversed(known)}
+    close = difflib.get_close_matches(word.lower().strip(), list(lowered), n=3, cutoff=0.6)
+    hint = " or ".join(repr(lowered[entry]) for entry in close)
+    return f"The dataset has no word {word!r} among its {len(known)}. " + (
+        f"Did you mean {hint}?"
+        if hint
+        else "Words are written as in dataset['response'], with their spaces."
+    )
+
+
+def _places(words: Mapping[str, str | None]) -> dict[str, float]:
+    """Put words in rows from the top, with room where the name of a category goes above."""
+    places: dict[str, float] = {}
+    y, before = 0.0, None
+    for word, category in words.items():
+        y -= _GAP * bool(places and category != before)
+        places[word], before = y, category
+        y -= 1
+    return places
+
+
+def _panel(axes: Axes, made: WordScores, places: dict[str, float], framing: str) -> None:
+    tidy_axes(axes)
+    zero_line(axes)
+    # By the alphabet, so that a family has the same colour in every figure.
+    palette = colours(sorted(made.groups))
+    f = made.framings.index(framing)
+    for word, y in places.items():
+        values = made.of(word)[f]
+        mean = float(np.nanmean(values))
+        axes.plot([0, mean], [y, y], color=GREY, linewidth=1.8, solid_capstyle="butt", zorder=2)
+        offsets = spread(values, 0.2)
+        for name, colour in palette.items() if len(values) > 1 else ():
+            mine = np.array([group == name for group in made.groups])
+            axes.plot(values[mine], y + offsets[mine], "o", color=colour, alpha=0.7, markersize=4,
+                      markeredgewidth=0, zorder=3)  # fmt: skip
+        axes.plot([mean], [y], "D", color=INK, markersize=5.2, markeredgecolor=PAPER,
+                  markeredgewidth=0.8, zorder=4)  # fmt: skip
+
+
+def _scaled(axes: Axes, made: WordScores) -> str:
+    """Write very small or large numbers without their power of ten, which the label gives."""
+    size = max(abs(limit) for limit in axes.get_xlim())
+    power = math.floor(math.log10(size)) if size > 0 else 0
+    if -3 < power < 4:
+        return made.label
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 10**power:g}".replace("-", "−"))
+    exponent = f"{power}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    head, unit, tail = made.label.rpartition("(")
+    return f"{head}{unit}10{exponent} {tail}" if unit else f"{made.label} (10{exponent})"
+
+
+def _posterior(
+    panels: list[Axes], fit: Fit, rewards: xr.Dataset, made: WordScores, places: dict[str, float]
+) -> None:
+    from valuebias.plots.posterior_numbers import demand_same_data, word_label, word_means
+
+    fit = demand_same_data(fit, rewards)
+    for framing, axes in zip(made.framings, panels, strict=True):
+        tidy_axes(axes)
+        zero_line(axes)
+        table = word_means(fit, list(places), framing=framing)
+        for _, row in table.iterrows():
+            interval(axes, places[row["word"]], row["mean"], (row["lower"], row["upper"]),
+                     colour=INK, marker="D", size=5.5)  # fmt: skip
+        for word in set(places) - set(table["word"]):
+            axes.annotate("outside the lexicon", (0, places[word]), xytext=(4, 0), va="center",
+                          textcoords="offset points", color=GREY, fontsize=8)  # fmt: skip
+        axes.set_xlabel(word_label(fit))
+
+
+def _label(
+    axes: Axes, made: WordScores, words: Mapping[str, str | None], places: dict[str, float]
+) -> None:
+    before = None
+    for word, category in words.items():
+        if category is not None and category != before:
+            header(axes, places[word] + 0.85, category)
+        before = category
+    axes.set_yticks(list(places.values()), [made.shown(word) for word in places])
+    axes.set_ylim(min(places.values()) - 0.7, 1.15 if made.names else 0.7)
+
+
+def _legend(figure: Figure, made: WordScores) -> None:
+    from matplotlib.lines import Line2D
+
+    palette = colours(sorted(made.groups))
+    handles = [
+        Line2D([], [], color=colour, marker="o", markersize=5, linewidth=0)
+        for colour in palette.values()
+    ]
+    handles.append(Line2D([], [], color=INK, marker="D", markersize=5.5, linewidth=0))
+    mean = f"mean over {len(made.groups)} {made.unit}s"
+    legend(figure, handles, [*palette, mean], columns=2)

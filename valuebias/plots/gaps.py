@@ -1,0 +1,227 @@
+"""The gap between families against the number of pairs: the paper's Figures 4b and A5b."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from valuebias.errors import ValueBiasError
+from valuebias.plots.canvas import (
+    FAINT,
+    GREY,
+    INK,
+    INTERVAL,
+    PAPER,
+    colours,
+    legend,
+    styled,
+    tidy_axes,
+)
+from valuebias.plots.labels import drawable
+from valuebias.plots.layout import panel_grid
+from valuebias.posterior.ablation.framings import lean_name, rope_of
+from valuebias.posterior.ablation.result import AblationFit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["ablation_figure", "demand_ablation", "lean_label", "panel_title"]
+
+_LONG = 24
+
+
+def demand_ablation(fit: object) -> AblationFit:
+    """Refuse what is no fit of an ablation.
+
+    Parameters
+    ----------
+    fit : object
+        What was given as one.
+
+    Returns
+    -------
+    AblationFit
+        The fit.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is something else.
+    """
+    if not isinstance(fit, AblationFit):
+        raise ValueBiasError(
+            f"fit is of type {type(fit).__name__}; expected what valuebias.fit_ablation(dataset) "
+            "returns."
+        )
+    return fit
+
+
+def panel_title(source: object, n_pairs: float) -> str:
+    """Name a source and a number of pairs."""
+    return f"{drawable(source, 20)}, {n_pairs:,.0f} pairs"
+
+
+def lean_label(fit: AblationFit, what: str, *, interval: bool = False) -> str:
+    """Say what a vertical axis shows, in lines that a small panel has room for.
+
+    Parameters
+    ----------
+    fit : AblationFit
+        Whose leans are drawn.
+    what : str
+        "gap in lean" or "lean".
+    interval : bool, default False
+        Whether to name the probability of the intervals.
+
+    Returns
+    -------
+    str
+        What, which categories, under which framing, in which unit.
+    """
+    category = fit.curves.category
+    parts = category.split(" − ") if len(category) > _LONG else [category]
+    lines = [f"{drawable(part, _LONG)} −" for part in parts[:-1]] + [drawable(parts[-1], _LONG)]
+    under = lean_name(fit)
+    if under:
+        lines = [*lines[:-1], f"{lines[-1]},", under]
+    unit = f"({fit.unit}, {INTERVAL:.0%} interval)" if interval else f"({fit.unit})"
+    return "\n".join([f"{what},", *lines, unit])
+
+
+def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
+    """Draw the gap between families against the number of pairs, and where the line leads.
+
+    Parameters
+    ----------
+    fit : AblationFit
+        What :func:`valuebias.fit_ablation` or :func:`valuebias.fit_ablation_medians` returns.
+    ahead : float, default 8
+        How far to draw on, as a multiple of the largest number of pairs.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for every two families, a colour for every source. Lines and bands: the gap at the
+        end of training that the curve gives, with its 90 % interval, dashed and paler where not
+        both families have runs with fewer and with more pairs. Points with bars: the runs at hand
+        at their last step. Grey band: the region of practical equivalence. Where the formula gives
+        every number of pairs a gap of its own, lines are straight from one to the next, and end
+        with the last.
+
+    Raises
+    ------
+    ValueBiasError
+        If `fit` is no fit of an ablation, or `ahead` is less than 1.
+
+    Notes
+    -----
+    After Christian et al. (2026), Figures 4b and A5b, which show medians without intervals.
+
+    Examples
+    --------
+    >>> from itertools import product
+    >>> import pandas as pd
+    >>> from valuebias import fit_ablation_medians
+    >>> import warnings
+    >>> warnings.simplefilter("ignore")  # that every family has one base is said
+    >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
+    >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
+    >>> table["base"] = table["family"] + table["base"]
+    >>> table["median_rank"] += table.index % 5
+    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
+    >>> ablation_figure(fit).axes[0].get_title(loc="left")
+    'A − B'
+    """
+    demand_ablation(fit)
+    if not (isinstance(ahead, float | int | np.number) and 1 <= ahead < np.inf):
+        raise ValueBiasError(f"ahead must be a number of 1 or more, found {ahead!r}.")
+    pairs = fit.curves.pairs
+    palette = colours(fit.curves.sources)
+    dashed = ahead > 1 and fit.curves.by_pairs == "curve"
+    with styled():
+        figure, panels, left = panel_grid(len(pairs), margin=1.5, height=2.6, sharex=True)
+        for axes, pair in zip(panels, pairs, strict=True):
+            _panel(axes, fit, pair, palette, float(ahead))
+            axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
+            axes.set_xlabel("pairs of preferences" + ("; dashed: drawn on" if dashed else ""))
+        for axes in left:
+            axes.set_ylabel(lean_label(fit, "gap in lean", interval=True))
+        handles, labels = panels[0].get_legend_handles_labels()
+        legend(figure, handles, labels, columns=2 * min(len(pairs), 3))
+        figure.draw_without_rendering()
+    return figure
+
+
+def _panel(
+    axes: Axes, fit: AblationFit, pair: tuple[str, str], palette: dict[str, str], ahead: float
+) -> None:
+    tidy_axes(axes, grid=False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_xscale("log")
+    axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0,
+                 label=f"within {rope_of(fit).split(' (')[0]}")  # fmt: skip
+    axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
+    at_hand = fit.trajectories(prob=INTERVAL)
+    name = f"{pair[0]} − {pair[1]}"
+    for k, (source, colour) in enumerate(palette.items()):
+        drawn = source in fit.studied and _lines(axes, fit, pair, source, colour, ahead)
+        here = at_hand[(at_hand["name"] == name) & (at_hand["source"] == source)]
+        last = here.loc[here.groupby("n_pairs")["step"].idxmax()]
+        # Sources at the same number of pairs stand side by side.
+        x = last["n_pairs"] * 1.04**k
+        axes.vlines(x, last["lower"], last["upper"], color=colour, linewidth=1.3)
+        plain = None if drawn else source
+        axes.plot(x, last["mean"], "o", color=colour, markersize=5, markeredgecolor=PAPER,
+                  markeredgewidth=0.7, label=plain)  # fmt: skip
+    points = fit.curves.by_pairs == "points"
+    every = [n for source in palette for n in fit.curves.quantities(source)]
+    axes.set_xlim(min(every) / 1.5, max(every) * (1 if points else ahead) * 1.3)
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.spines["bottom"].set_color(INK)
+
+
+def _lines(
+    axes: Axes, fit: AblationFit, pair: tuple[str, str], source: str, colour: str, ahead: float
+) -> bool:
+    """Draw the curve's gap: solid where both families have runs on either side, dashed elsewhere.
+
+    Says whether any of it is solid.
+    """
+    curves = fit.curves
+    studied = curves.quantities(source)
+    if curves.by_pairs == "points":
+        _line(axes, fit, pair, source, np.array(studied), colour, source)
+        return True
+    own = [curves.quantities(source, family) for family in pair]
+    first = max((n[0] for n in own if n), default=studied[0])
+    last = min((n[-1] for n in own if n), default=studied[0])
+    # Where one family has no runs, or the ranges lie apart, all of it is extrapolated.
+    solid = (first, last) if all(own) and first < last else (studied[0], studied[0])
+    ends = [(studied[0], solid[0], None), (*solid, source), (solid[1], studied[-1] * ahead, None)]
+    for low, high, label in ends:
+        if low < high:
+            _line(axes, fit, pair, source, np.geomspace(low, high, 25), colour, label)
+    return solid[0] < solid[1]
+
+
+def _line(
+    axes: Axes,
+    fit: AblationFit,
+    pair: tuple[str, str],
+    source: str,
+    quantities: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    colour: str,
+    label: str | None,
+) -> None:
+    """Draw the curve's gap over numbers of pairs; without a label, as drawn on."""
+    gap = fit.curves.gap(pair, fit.curves.ends(source, quantities))
+    tail = (1 - INTERVAL) / 2
+    lower, upper = np.quantile(gap, [tail, 1 - tail], axis=(0, 1))
+    style = "-" if label else (0, (3, 2))
+    axes.fill_between(quantities, lower, upper, color=colour, alpha=0.22 if label else 0.09,
+                      linewidth=0)  # fmt: skip
+    axes.plot(quantities, gap.mean(axis=(0, 1)), linestyle=style, color=colour, linewidth=1.5,
+              label=label)  # fmt: skip

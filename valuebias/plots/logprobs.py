@@ -1,0 +1,220 @@
+"""Median log-prob ranks of two language models: the paper's Figure 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valuebias.analysis.classical.classical import Classical, classical
+from valuebias.analysis.classical.medians import MedianRanks
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.plots.anova import draw_anova, table_height
+from valuebias.plots.canvas import (
+    FAINT,
+    GREY,
+    INTERVAL,
+    blank_figure,
+    colours,
+    interval,
+    legend,
+    styled,
+    tidy_axes,
+)
+from valuebias.plots.layout import Panels, Rows, bracket, make_panels, rank_label, spread, width
+from valuebias.schema import validate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fitting.result import Fit
+
+__all__ = ["logprob_figure", "stars"]
+
+_STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+
+
+def logprob_figure(
+    logprobs: xr.Dataset, *, models: Sequence[str] | None = None, fit: Fit | None = None
+) -> Figure:
+    """Draw the median ranks of each category's words for two models, by framing.
+
+    Parameters
+    ----------
+    logprobs : xarray.Dataset
+        Log-probs with two or more categories; scores of another kind do as well, and the axis says
+        which.
+    models : pair of str, optional
+        The two models to compare, where the dataset has more.
+    fit : Fit, optional
+        What :func:`valuebias.fit` makes of the same dataset, or of the two models alone. Its
+        estimates for the two models are drawn beside the ranks.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Small dots: the median rank of the category's words after one prompt, 1 = highest score.
+        Large dots: their mean over the prompts with its 90 % interval (Student's t). Stars: Welch's
+        t tests of one model against the other, with the false discovery rate controlled over all
+        categories and framings. Below: the type-II ANOVA of the median ranks. With a fit, further
+        panels with the posterior mean and 90 % interval of each model's mean of the category,
+        relative to the mean of the categories, in units of the fit's outcome. In every panel a
+        higher score lies further to the right.
+
+    Raises
+    ------
+    ValueBiasError
+        If the dataset is not valid or has fewer than two categories, if `models` does not name two
+        of its models (or it has more than two and none are named), or if `fit` is of other data.
+
+    Notes
+    -----
+    After Christian et al. (2026), Figure 2. The numbers are those of ``valuebias.classical`` of the
+    two models; where both are of one family, each is a group of its own.
+
+    The intervals, stars and the ANOVA take the prompts as independent replicates, as the paper
+    does. The prompts are paraphrases of one question, so they resemble each other and the p values
+    are too small; and two models say nothing about how other models of their families differ.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> scores = valuebias.datasets.load("simulated")
+    >>> pair = [str(name) for name in scores["model"].values[[0, -1]]]
+    >>> figure = logprob_figure(scores, models=pair)
+    >>> figure.axes[0].get_xlabel()
+    'median rank  (1 = highest reward)'
+    """
+    validate(logprobs, min_categories=2)
+    pair = _grouped(_pair(logprobs, models))
+    made = classical(pair, n_permutations=1)
+    medians = made.ranks
+    rows = Rows(medians.categories, medians.families)
+    below = table_height(made.anova)
+    with styled():
+        n = len(medians.framings)
+        figure = blank_figure(
+            max(6.6, width(n, fitted=fit is not None)), 1.9 + 0.36 * rows.height + below
+        )
+        panels = make_panels(figure, medians.framings, fitted=fit is not None, below=below)
+        for framing, axes in zip(medians.framings, panels.shown, strict=True):
+            _panel(axes, made, rows, framing)
+            axes.set_xlabel(rank_label(str(logprobs.attrs["kind"]), narrow=fit is not None))
+        panels.shown[0].invert_xaxis()
+        rows.label(panels.shown[0])
+        if fit is not None:
+            _posterior(panels, fit, logprobs, pair, rows, medians)
+        _legend(figure, rows, medians)
+        figure.draw_without_rendering()
+        if panels.below is not None:
+            draw_anova(panels.below, made, by=str(pair.attrs["groups"]))
+    return figure
+
+
+def stars(p: float) -> str:
+    """Give the stars of a p value: three below 0.001, two below 0.01, one below 0.05."""
+    return next((mark for limit, mark in _STARS if p < limit), "")
+
+
+def _pair(scores: xr.Dataset, models: Sequence[str] | None) -> xr.Dataset:
+    """Take the two models."""
+    known = [str(name) for name in scores["model"].to_numpy()]
+    if models is None:
+        if len(known) != 2:
+            raise ValueBiasError(
+                f"The dataset has {len(known)} models, and the figure compares two. Name them with "
+                f"models=, such as models={tuple(known[:2])!r}."
+                if len(known) > 2
+                else "The dataset has one model, and the figure compares two. Score another."
+            )
+        return scores
+    if isinstance(models, str) or len(models) != 2 or models[0] == models[1]:
+        raise ValueBiasError(f"models is {models!r}; expected two different models.")
+    for name in models:
+        if name not in known:
+            raise ValueBiasError(
+                f"models names {name!r}, which the dataset lacks. {did_you_mean(name, known)}"
+            )
+    return scores.isel(model=[known.index(name) for name in models])
+
+
+def _grouped(pair: xr.Dataset) -> xr.Dataset:
+    """Make each model a group of its own where both are of one family."""
+    if len(set(pair["family"].to_numpy().tolist())) == 2:
+        return pair.assign_attrs(groups="family")
+    return pair.assign_coords(family=("model", pair["model"].to_numpy())).assign_attrs(
+        groups="model"
+    )
+
+
+def _panel(axes: Axes, made: Classical, rows: Rows, framing: str) -> None:
+    tidy_axes(axes)
+    axes.axvline((made.ranks.n_ranked + 1) / 2, color=FAINT, linewidth=1.6, zorder=1)
+    palette = colours(rows.groups)
+    medians = made.medians[made.medians["framing"] == framing]
+    tests = made.welch[made.welch["framing"] == framing].set_index("category")["p.fdr"]
+    for c, category in enumerate(rows.categories):
+        for g, name in enumerate(rows.groups):
+            cell = (medians["category"] == category) & (medians["family"] == name)
+            _prompts(axes, medians["rank"][cell], rows.y(c, g), palette[name])
+        p = float(tests[category])
+        if not np.isnan(p):
+            bracket(axes, rows.y(c, 0), rows.y(c, 1), stars(p) or "n.s.")
+    axes.spines["bottom"].set_color(FAINT)
+
+
+def _prompts(axes: Axes, ranks: pd.Series[float], y: float, colour: str) -> None:
+    """Draw a dot a prompt, and their mean with its interval."""
+    from scipy import stats
+
+    # The dots lie below their mean, so that neither hides the other.
+    axes.plot(ranks, y - 0.33 + spread(ranks, 0.14), "o", color=colour, alpha=0.45, markersize=3,
+              markeredgewidth=0)  # fmt: skip
+    n, mean = len(ranks), float(ranks.mean())
+    half = 0.0
+    if n > 1:
+        half = float(stats.t.ppf((1 + INTERVAL) / 2, n - 1) * ranks.std() / np.sqrt(n))
+    if n:
+        interval(axes, y, mean, (mean - half, mean + half), colour=colour, size=6, width=2.4)
+
+
+def _posterior(
+    panels: Panels, fit: Fit, scores: xr.Dataset, pair: xr.Dataset, rows: Rows,
+    medians: MedianRanks,
+) -> None:  # fmt: skip
+    from valuebias.plots.posterior_numbers import (
+        category_means,
+        demand_same_data,
+        draw_means,
+        mean_label,
+    )
+
+    names = dict(zip(medians.family, medians.models, strict=True))
+    fitted = {str(name) for name in fit.data["model"].to_numpy()} if hasattr(fit, "data") else set()
+    means = category_means(
+        demand_same_data(fit, pair if fitted == set(names.values()) else scores), by="model"
+    )
+    for framing, axes in zip(medians.framings, panels.fitted, strict=True):
+        draw_means(axes, means, rows, framing=framing, names=names, palette=colours(rows.groups))
+        axes.set_xlabel(mean_label(fit, rows))
+
+
+def _legend(figure: Figure, rows: Rows, medians: MedianRanks) -> None:
+    from matplotlib.lines import Line2D
+
+    palette = colours(rows.groups)
+    names = dict(zip(medians.family, medians.models, strict=True))
+    handles = [
+        Line2D([], [], color=palette[name], marker="o", markersize=5, linewidth=0)
+        for name in rows.groups
+    ]
+    labels = [names[name] for name in rows.groups]
+    handles.append(Line2D([], [], color=GREY, marker="o", markersize=7, linewidth=2.4))
+    labels.append(f"mean over prompts, {INTERVAL:.0%} interval")
+    handles.append(Line2D([], [], linewidth=0))
+    labels.append("* p < .05, ** < .01, *** < .001 (Welch, FDR)")
+    legend(figure, handles, labels, columns=2)

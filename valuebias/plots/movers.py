@@ -1,0 +1,120 @@
+"""Words that moved most in training: the paper's Figures 5 and A6, with intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from valuebias.plots.canvas import (
+    INTERVAL,
+    blank_figure,
+    colours,
+    interval,
+    legend,
+    styled,
+    tidy_axes,
+    zero_line,
+)
+from valuebias.plots.gaps import demand_ablation
+from valuebias.plots.labels import drawable
+from valuebias.posterior.ablation.framings import lean_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.posterior.ablation.result import AblationFit
+
+__all__ = ["mover_figure"]
+
+
+def mover_figure(
+    fit: AblationFit,
+    *,
+    n: int = 10,
+    by: str = "n_pairs",
+    source: str | None = None,
+    between: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw the words whose expected outcome moved most, by family.
+
+    Parameters
+    ----------
+    fit : AblationFit
+        What :func:`valuebias.fit_ablation` returns.
+    n : int, default 10
+        How many words of each family.
+    by : {"n_pairs", "step"}, default "n_pairs"
+        What they moved with, as in :meth:`valuebias.AblationFit.movers`.
+    source : str, optional
+        Of the pairs, likewise.
+    between : pair of float, optional
+        The two numbers of pairs, or shares of a run, likewise.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel a family, its largest change at the top. Point and bar: posterior mean and 90 %
+        interval of the change in what is expected of the word under the fit's framing, relative to
+        the mean of the lexicon; the colour is the word's category. A line at zero.
+
+    Raises
+    ------
+    ValueBiasError
+        If `fit` is no fit of an ablation, or :meth:`valuebias.AblationFit.movers` objects.
+
+    Notes
+    -----
+    After Christian et al. (2026), Figures 5 and A6. The words are chosen for their change, so that
+    the largest are in part chance; the intervals shrink them only as far as the model does.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> from valuebias import simulate
+    >>> ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=4, n_words=20, seed=1)
+    >>> ds = ds.assign_coords(
+    ...     base=("model", [f + n for f in "AB" for n in "12" for _ in range(4)]),
+    ...     source=("model", ["s"] * 16), n_pairs=("model", [1e3, 1e3, 2e3, 2e3] * 4),
+    ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
+    ... )
+    >>> fit = valuebias.fit_ablation(ds, draws=100, seed=1, progress=False)
+    >>> len(mover_figure(fit, n=3).axes)
+    2
+    """
+    demand_ablation(fit)
+    table = fit.movers(n=n, by=by, source=source, between=between, prob=INTERVAL)
+    categories = sorted(set(table["categories"]))
+    palette = colours(categories)
+    families = fit.curves.families
+    with styled():
+        figure = blank_figure(1.0 + 2.9 * len(families), 1.5 + 0.24 * min(n, len(table)))
+        grid = figure.subplots(1, len(families), squeeze=False, sharex=True).ravel()
+        for axes, family in zip(grid, families, strict=True):
+            _panel(axes, table[table["family"] == family], palette)
+            axes.set_title(drawable(family, 30))
+        first = table.iloc[0]
+        ends = f"{_number(first['start'])} to {_number(first['end'])}"
+        what = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
+        under = f", {lean_name(fit)}" if lean_name(fit) else ""
+        grid[0].set_xlabel(f"change{under}\n({fit.unit}, {INTERVAL:.0%} interval)")
+        figure.suptitle(drawable(f"From {ends} {what}", 80), fontsize=9)
+        handles = [grid[0].plot([], [], "o", color=palette[name])[0] for name in categories]
+        legend(figure, handles, categories)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:g}"
+
+
+def _panel(axes: Axes, table: pd.DataFrame, palette: dict[str, str]) -> None:
+    tidy_axes(axes)
+    zero_line(axes)
+    for i, row in enumerate(table.to_dict("records")):
+        interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
+                 colour=palette[row["categories"]])  # fmt: skip
+    axes.set_yticks([-i for i in range(len(table))], [drawable(w, 18) for w in table["word"]])
+    axes.set_ylim(-len(table) + 0.4, 0.6)

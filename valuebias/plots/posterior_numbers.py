@@ -1,0 +1,275 @@
+"""What a fit says of the quantities that the paper's figures show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.outcome import describe
+from valuebias.errors import ValueBiasError
+from valuebias.fitting.result import Fit
+from valuebias.plots.canvas import INTERVAL, interval, tidy_axes, zero_line
+from valuebias.plots.layout import Rows, bracket
+from valuebias.schema import member_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "CategoryMeans",
+    "category_means",
+    "demand_same_data",
+    "draw_means",
+    "mean_label",
+    "word_label",
+    "word_means",
+]
+
+Array = NDArray[np.float64]
+_TAIL = (1 - INTERVAL) / 2
+
+
+def demand_same_data(fit: object, scores: xr.Dataset) -> Fit:
+    """Refuse what is no fit, or a fit of other scores than those of a dataset.
+
+    Parameters
+    ----------
+    fit : object
+        What was given as a fit.
+    scores : xarray.Dataset
+        A valid dataset.
+
+    Returns
+    -------
+    Fit
+        The fit.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is no :class:`valuebias.Fit`, or its models, prompts, words of the lexicon, categories
+        or scores are others.
+    """
+    if not isinstance(fit, Fit):
+        raise ValueBiasError(
+            f"fit is of type {type(fit).__name__}; expected what valuebias.fit(dataset) returns."
+        )
+    inside = scores["membership"].any("category").to_numpy()
+    ours = scores.isel(response=np.flatnonzero(inside))
+    for dim, what in (
+        ("model", "model"), ("prompt", "prompt"), ("response", "word"), ("category", "category"),
+    ):  # fmt: skip
+        _demand_same_names(fit.data[dim].to_numpy(), ours[dim].to_numpy(), what)
+    places = {dim: _places(ours, fit.data, dim) for dim in ("model", "prompt", "response")}
+    score = ours["score"].isel(places).transpose("model", "prompt", "response")
+    fitted = fit.data["score"].transpose("model", "prompt", "response")
+    member = member_table(ours.isel(places))[fit.data["category"].to_numpy().tolist()]
+    if fit.data.attrs["kind"] != scores.attrs["kind"] or not np.array_equal(
+        score.to_numpy(), fitted.to_numpy(), equal_nan=True
+    ):
+        raise ValueBiasError(
+            "The fit is of other scores than the dataset, of the same models and words. "
+            "Give valuebias.fit(dataset) of the dataset that is drawn."
+        )
+    if not np.array_equal(member.to_numpy(), member_table(fit.data).to_numpy()):
+        raise ValueBiasError(
+            "The fit has words in other categories than the dataset. "
+            "Give valuebias.fit(dataset) of the dataset that is drawn."
+        )
+    return fit
+
+
+def _demand_same_names(fitted: NDArray[np.str_], ours: NDArray[np.str_], what: str) -> None:
+    drawn, known = set(ours.tolist()), set(fitted.tolist())
+    if drawn != known:
+        whose = "the dataset" if drawn - known else "the fit"
+        example = min(drawn - known or known - drawn)
+        raise ValueBiasError(
+            f"The fit is of other data: the {what} {example!r} is in {whose} only (of the fit's "
+            f"{len(fitted)} and the dataset's {len(ours)}). Give valuebias.fit(dataset) of the "
+            "dataset that is drawn."
+        )
+
+
+def _places(ours: xr.Dataset, fitted: xr.Dataset, dim: str) -> NDArray[np.intp]:
+    """Find the fit's names in the dataset; by plain text, for pandas refuses a lone surrogate."""
+    place = {name: i for i, name in enumerate(ours[dim].to_numpy().tolist())}
+    return np.array([place[name] for name in fitted[dim].to_numpy().tolist()], dtype=np.intp)
+
+
+@dataclass(frozen=True, eq=False)
+class CategoryMeans:
+    """Posterior draws of the means of categories.
+
+    Attributes
+    ----------
+    draws : ndarray, shape (name, framing, category, draw)
+        Relative to the mean of the categories, in units of the outcome, higher = higher reward.
+    names, framings, categories : tuple of str
+        Labels; the names are of families or of models.
+    """
+
+    draws: Array = field(repr=False)
+    names: tuple[str, ...]
+    framings: tuple[str, ...]
+    categories: tuple[str, ...]
+
+    def of(self, name: str, framing: str, category: str) -> Array:
+        """Give the draws of one mean."""
+        place = (
+            self.names.index(name), self.framings.index(framing), self.categories.index(category)
+        )  # fmt: skip
+        return np.asarray(self.draws[place])
+
+
+def category_means(fit: Fit, *, by: str) -> CategoryMeans:
+    """Estimate the mean of every category by framing, for families or for models.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    by : {"family", "model"}
+        Families: means of models of that family, other variables of the formula as they are on
+        average. Models: these models' own.
+
+    Returns
+    -------
+    CategoryMeans
+        Draws of the posterior.
+
+    Raises
+    ------
+    ValueBiasError
+        If the formula tells no families apart and the data have several.
+    """
+    crossing = fit.problem.crossing
+    posterior = fit.tree["posterior"]
+    names, rows = _model_rows(fit) if by == "model" else _family_rows(fit)
+    effect = np.einsum("rq,cdqfj->cdrfj", rows, posterior["coefficient"].to_numpy())
+    if by == "model":
+        effect = effect + posterior["model_effect"].to_numpy()
+    draws = np.einsum("cdrfj,jk->rfkcd", effect, crossing.to_category)
+    return CategoryMeans(
+        draws.reshape(*draws.shape[:3], -1),
+        tuple(names),
+        tuple(crossing.framings),
+        tuple(str(name) for name in crossing.categories),
+    )
+
+
+def _model_rows(fit: Fit) -> tuple[list[str], Array]:
+    crossing = fit.problem.crossing
+    return [str(name) for name in crossing.models], crossing.design.matrix
+
+
+def _family_rows(fit: Fit) -> tuple[list[str], Array]:
+    design = fit.problem.crossing.design
+    for factor in design.variables:
+        if factor.expression in ("family", "C(family)"):
+            rows = [design.average_row(factor, level) for level in factor.levels]
+            return list(factor.levels), np.array(rows)
+    families = sorted({str(name) for name in fit.data["family"].to_numpy()})
+    if len(families) > 1:
+        raise ValueBiasError(
+            f"The formula {fit.spec['formula']!r} of the fit tells no families apart, and the "
+            f"figure shows {len(families)}. Fit '~ family'."
+        )
+    return families, design.matrix.mean(axis=0)[None]
+
+
+def word_means(fit: Fit, words: Sequence[str], *, framing: str) -> pd.DataFrame:
+    """Estimate the expected outcome of words over all models.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    words : sequence of str
+        Words; those outside the fit's lexicon are left out.
+    framing : str
+        Of the prompts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``word``, ``mean``, ``lower``, ``upper``, in units of the outcome, relative to the
+        mean of the lexicon.
+    """
+    known = {word: i for i, word in enumerate(fit.data["response"].to_numpy().tolist())}
+    kept = [word for word in words if word in known]
+    draws = fit.word_draws(framing=framing).to_numpy()
+    chosen = draws[..., [known[word] for word in kept]].reshape(-1, len(kept))
+    table = _summary(chosen)
+    table.insert(0, "word", pd.Series(kept, dtype=object))
+    return table
+
+
+def _summary(draws: Array) -> pd.DataFrame:
+    """Summarise draws (draw, quantity)."""
+    lower, upper = np.quantile(draws, [_TAIL, 1 - _TAIL], axis=0)
+    return pd.DataFrame({"mean": draws.mean(axis=0), "lower": lower, "upper": upper})
+
+
+def draw_means(
+    axes: Axes, means: CategoryMeans, rows: Rows, *, framing: str, names: dict[str, str],
+    palette: dict[str, str],
+) -> None:  # fmt: skip
+    """Draw the means of categories in the rows of the figure.
+
+    Parameters
+    ----------
+    axes : Axes
+        Of one framing.
+    means : CategoryMeans
+        What :func:`category_means` gives.
+    rows : Rows
+        Where they go. Two groups are joined at the right edge, with the posterior probability that
+        they differ in the direction in which they do.
+    framing : str
+        Which to draw.
+    names : dict of str
+        For each group of rows its name in `means`.
+    palette : dict of str
+        Colours by group.
+    """
+    tidy_axes(axes)
+    zero_line(axes)
+    for c, category in enumerate(rows.categories):
+        draws = [means.of(names[group], framing, category) for group in rows.groups]
+        table = _summary(np.stack(draws, axis=-1))
+        for g, group in enumerate(rows.groups):
+            row = table.iloc[g]
+            interval(axes, rows.y(c, g), row["mean"], (row["lower"], row["upper"]),
+                     colour=palette[group], marker="D", size=6)  # fmt: skip
+        if len(draws) == 2:
+            above = float((draws[0] > draws[1]).mean())
+            bracket(axes, rows.y(c, 0), rows.y(c, 1), _percent(max(above, 1 - above)))
+
+
+def _percent(p: float) -> str:
+    """Write a probability in short; never as 100%, which no sample can show."""
+    return "> 99%" if p > 0.995 else f"{p:.0%}"
+
+
+def mean_label(fit: Fit, rows: Rows) -> str:
+    """Say on an axis what the means of categories are, and in which unit."""
+    made = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
+    return f"{made}\nat right: P(direction)" if len(rows.groups) == 2 else made
+
+
+def word_label(fit: Fit) -> str:
+    """Say on an axis what the means of words are, and in which unit."""
+    return f"word − mean of the lexicon\n{_unit(fit)}, {INTERVAL:.0%} interval"
+
+
+def _unit(fit: Fit) -> str:
+    kind = describe(fit.spec["outcome"])
+    # A fit turns ranks round, so that more always means a higher reward.
+    return "rank, turned round" if kind.sign < 0 else f"{kind.name} ({kind.unit})"

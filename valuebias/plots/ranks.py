@@ -1,0 +1,118 @@
+"""Median ranks of each category's words, by family and framing: the paper's Figures 1 and A1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from valuebias.analysis.classical.medians import MedianRanks, median_ranks
+from valuebias.plots.canvas import (
+    FAINT,
+    PAPER,
+    blank_figure,
+    colours,
+    styled,
+    tidy_axes,
+)
+from valuebias.plots.layout import Panels, Rows, make_panels, rank_label, width
+from valuebias.schema import validate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.fitting.result import Fit
+
+__all__ = ["rank_figure"]
+
+
+def rank_figure(scores: xr.Dataset, *, fit: Fit | None = None) -> Figure:
+    """Draw the median ranks of each category's words, a panel a framing.
+
+    Parameters
+    ----------
+    scores : xarray.Dataset
+        Scores of any kind with categories; words may be in several.
+    fit : Fit, optional
+        What :func:`valuebias.fit` makes of the same dataset, by family (``"~ family"``) where it
+        has several. Its estimates are drawn beside the ranks.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Dots: a model's median rank over the words of the category and the prompts of the framing,
+        1 = highest score. Diamonds: their mean over the models of a family. The line marks the
+        middle of the ranks. With a fit, further panels with the posterior mean and 90 % interval of
+        each family's mean of the category, relative to the mean of the categories, in units of the
+        fit's outcome. In every panel a higher score lies further to the right.
+
+    Raises
+    ------
+    ValueBiasError
+        If the dataset is not valid or has no categories, or `fit` is of other data or tells no
+        families apart.
+
+    Notes
+    -----
+    After Christian et al. (2026), Figures 1 and A1. The numbers are those of
+    ``valuebias.classical(scores)``.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> figure = rank_figure(valuebias.datasets.load("simulated"))
+    >>> [axes.get_title(loc="left") for axes in figure.axes]
+    ['positive framing', 'negative framing']
+    """
+    medians = median_ranks(validate(scores, min_categories=1))
+    rows = Rows(medians.categories, medians.families)
+    with styled():
+        n = len(medians.framings)
+        figure = blank_figure(width(n, fitted=fit is not None), 1.1 + 0.3 * rows.height)
+        panels = make_panels(figure, medians.framings, fitted=fit is not None)
+        for framing, axes in zip(medians.framings, panels.shown, strict=True):
+            _panel(axes, medians, rows, framing)
+            axes.set_xlabel(rank_label(str(scores.attrs["kind"]), narrow=fit is not None))
+        panels.shown[0].invert_xaxis()
+        rows.label(panels.shown[0])
+        if fit is not None:
+            _posterior(panels, fit, scores, medians, rows)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _panel(axes: Axes, medians: MedianRanks, rows: Rows, framing: str) -> None:
+    tidy_axes(axes)
+    axes.axvline((medians.n_ranked + 1) / 2, color=FAINT, linewidth=1.6, zorder=1)
+    colour = colours(medians.families)
+    family = np.asarray(medians.family)
+    table = medians.table().set_index(["framing", "category", "family"])["rank"]
+    for c, category in enumerate(medians.categories):
+        for f, name in enumerate(medians.families):
+            y = rows.y(c, f)
+            ranks = medians.pooled[family == name, medians.framings.index(framing), c]
+            axes.plot(ranks, np.full(len(ranks), y), "o", color=colour[name], alpha=0.55,
+                      markersize=4.5, markeredgewidth=0)  # fmt: skip
+            mean = table[framing, category, name]
+            axes.plot([mean], [y], "D", color=colour[name], markersize=6.5, markeredgecolor=PAPER,
+                      markeredgewidth=0.8, zorder=4)  # fmt: skip
+    axes.spines["bottom"].set_color(FAINT)
+
+
+def _posterior(
+    panels: Panels, fit: Fit, scores: xr.Dataset, medians: MedianRanks, rows: Rows
+) -> None:
+    from valuebias.plots.posterior_numbers import (
+        category_means,
+        demand_same_data,
+        draw_means,
+        mean_label,
+    )
+
+    means = category_means(demand_same_data(fit, scores), by="family")
+    for framing, axes in zip(medians.framings, panels.fitted, strict=True):
+        draw_means(axes, means, rows, framing=framing, names={f: f for f in rows.groups},
+                   palette=colours(rows.groups))  # fmt: skip
+        axes.set_xlabel(mean_label(fit, rows))

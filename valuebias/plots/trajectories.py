@@ -1,0 +1,105 @@
+"""Leans over training: the paper's Figures 4a and A5a, with intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from valuebias.plots.canvas import (
+    FAINT,
+    GREY,
+    INTERVAL,
+    colours,
+    legend,
+    styled,
+    tidy_axes,
+)
+from valuebias.plots.gaps import demand_ablation, lean_label, panel_title
+from valuebias.plots.layout import panel_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from valuebias.posterior.ablation.result import AblationFit
+
+__all__ = ["trajectory_figure"]
+
+_MOST = 12
+
+
+def trajectory_figure(fit: AblationFit) -> Figure:
+    """Draw the lean of every family over the steps of training.
+
+    Parameters
+    ----------
+    fit : AblationFit
+        What :func:`valuebias.fit_ablation` or :func:`valuebias.fit_ablation_medians` returns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for each source and number of pairs (the twelve with the most pairs). Points: the
+        mean of the family's checkpoints at that step; bands: 90 % intervals; a line at zero.
+
+    Raises
+    ------
+    ValueBiasError
+        If `fit` is no fit of an ablation.
+
+    Notes
+    -----
+    After Christian et al. (2026), Figures 4a and A5a, which show medians without intervals.
+
+    Examples
+    --------
+    >>> from itertools import product
+    >>> import pandas as pd
+    >>> from valuebias import fit_ablation_medians
+    >>> import warnings
+    >>> warnings.simplefilter("ignore")  # that every family has one base is said
+    >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
+    >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
+    >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
+    >>> table["base"] = table["family"] + table["base"]
+    >>> table["median_rank"] += table.index % 5
+    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
+    >>> [axes.get_title(loc="left") for axes in trajectory_figure(fit).axes]
+    ['s, 1,000 pairs', 's, 2,000 pairs']
+    """
+    demand_ablation(fit)
+    table = fit.trajectories(prob=INTERVAL)
+    leans = table[table["estimand"] == "family lean"]
+    keys = leans[["source", "n_pairs"]].drop_duplicates().nlargest(_MOST, "n_pairs")
+    keys = keys.sort_values(["source", "n_pairs"])
+    palette = colours(fit.curves.families)
+    with styled():
+        figure, panels, left = panel_grid(len(keys), margin=1.3, height=2.3, sharex=False)
+        for axes, (source, n_pairs) in zip(panels, keys.itertuples(index=False), strict=True):
+            here = leans[(leans["source"] == source) & (leans["n_pairs"] == n_pairs)]
+            _panel(axes, here, palette)
+            axes.set_title(panel_title(source, n_pairs))
+            axes.set_xlabel("step")
+            axes.locator_params(axis="x", nbins=5)
+        for axes in left:
+            axes.set_ylabel(lean_label(fit, "lean"))
+        handles, labels = panels[0].get_legend_handles_labels()
+        legend(figure, handles, labels)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _panel(axes: Axes, leans: pd.DataFrame, palette: dict[str, str]) -> None:
+    tidy_axes(axes, grid=False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
+    for family, colour in palette.items():
+        own = leans[leans["name"] == family].sort_values("step")
+        band = (own["lower"], own["upper"])
+        if len(own) > 1:
+            axes.fill_between(own["step"], *band, color=colour, alpha=0.2, linewidth=0)
+        else:
+            axes.vlines(own["step"], *band, color=colour, linewidth=1.6)
+        axes.plot(own["step"], own["mean"], "-o", color=colour, markersize=4, linewidth=1.4,
+                  label=family)  # fmt: skip

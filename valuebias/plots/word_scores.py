@@ -1,0 +1,170 @@
+"""The numbers behind the figure of words: a mean a word, a model and a framing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.outcome import describe, outcome
+from valuebias.errors import ValueBiasError
+from valuebias.plots.labels import drawable
+from valuebias.plots.tokens import shown_token
+from valuebias.schema import member_table
+
+__all__ = ["WordScores", "default_words", "word_scores"]
+
+Array = NDArray[np.float64]
+_COLOURS = 6  # how many can be told apart
+
+
+@dataclass(frozen=True, eq=False)
+class WordScores:
+    """Means over prompts.
+
+    Attributes
+    ----------
+    means : ndarray, shape (framing, model, word)
+        Over the prompts of the framing that the model scored the word after; NaN where none.
+    framings : tuple of str
+        As shown.
+    place : dict of str to int
+        Each word's column.
+    groups : tuple of str
+        For each model the name of its colour.
+    member : ndarray of bool, shape (word, category)
+        Membership.
+    names : tuple of str
+        Of the categories.
+    unit : str
+        What a dot is: "pair" or "model".
+    label : str
+        For the axis.
+    """
+
+    means: Array = field(repr=False)
+    framings: tuple[str, ...]
+    place: dict[str, int] = field(repr=False)
+    groups: tuple[str, ...]
+    member: NDArray[np.bool_] = field(repr=False)
+    names: tuple[str, ...]
+    unit: str
+    label: str
+
+    def of(self, word: str) -> Array:
+        """Give the means of one word (framing, model)."""
+        return self.means[..., self.place[word]]
+
+    def category(self, word: str) -> str | None:
+        """Name the first category of a word; None where the dataset has none."""
+        if not self.names:
+            return None
+        mine = self.member[self.place[word]]
+        return self.names[int(np.argmax(mine))] if mine.any() else "no category"
+
+    def shown(self, word: str) -> str:
+        """Write a word for the axis, with how many more categories it is in."""
+        more = int(self.member[self.place[word]].sum()) - 1
+        text = drawable(shown_token(word), 24)
+        return f"{text} (+{more})" if more > 0 else text
+
+
+def word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> WordScores:
+    """Average the scores of every word over the prompts of each framing.
+
+    Parameters
+    ----------
+    rewards : xarray.Dataset
+        A valid dataset.
+    framings : tuple of str
+        Those to show.
+
+    Returns
+    -------
+    WordScores
+        Implicit rewards as they are, other scores as normal scores within model and prompt.
+    """
+    kind = str(rewards.attrs["kind"])
+    if kind == "implicit":
+        score = rewards["score"]
+        label = f"implicit reward ({drawable(rewards.attrs['units'], 24)})"
+    else:
+        score = outcome(rewards["score"], kind="normal")
+        noun = {"reward": "reward", "logprob": "log-prob"}[kind]
+        label = f"{noun}: {describe('normal').name} ({describe('normal').unit})"
+    score = score.transpose("model", "prompt", "response")
+    of = rewards["framing"].to_numpy()
+    means = np.stack([_mean(score.isel(prompt=np.flatnonzero(of == f))) for f in framings])
+    return WordScores(
+        means=means,
+        framings=framings,
+        place={word: i for i, word in enumerate(rewards["response"].to_numpy().tolist())},
+        groups=_groups(rewards),
+        member=member_table(rewards).to_numpy(dtype=bool),
+        names=tuple(str(name) for name in rewards["category"].to_numpy()),
+        unit="pair" if kind == "implicit" else "model",
+        label=label,
+    )
+
+
+def default_words(made: WordScores, *, n: int) -> dict[str, str | None]:
+    """Take the words of each category that have the largest mean.
+
+    Parameters
+    ----------
+    made : WordScores
+        The means.
+    n : int
+        How many of each category.
+
+    Returns
+    -------
+    dict of str to str
+        Category by category, the largest first: each word once, with the category it stands for;
+        None where the dataset has no categories.
+
+    Raises
+    ------
+    ValueBiasError
+        If `n` is no positive number, or no word was scored by every model.
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise ValueBiasError(f"n is {n!r}; expected a number of words, at least 1.")
+    words = list(made.place)
+    # NaN where some model has none: such a word would be compared on other grounds.
+    mean = made.means.mean(axis=(0, 1))
+    order = [i for i in np.argsort(-mean, kind="stable") if not np.isnan(mean[i])]
+    sets: list[tuple[str | None, NDArray[np.bool_]]] = [(None, np.ones(len(words), dtype=bool))]
+    if made.names:
+        sets = list(zip(made.names, made.member.T, strict=True))
+    found: dict[str, str | None] = {}
+    for name, inside in sets:
+        mine = [words[i] for i in order if inside[i]][: int(n)]
+        found |= {word: name for word in mine if word not in found}
+    if not found:
+        raise ValueBiasError(
+            "No word of a category was scored by every model after prompts of every framing shown. "
+            "Name words=, or give complete scores."
+        )
+    return found
+
+
+def _mean(score: xr.DataArray) -> Array:
+    values = score.to_numpy()
+    known = ~np.isnan(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0.0).sum(axis=1, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _groups(rewards: xr.Dataset) -> tuple[str, ...]:
+    """Name the colour of each model: its family, or for pairs of two families its numerator."""
+    everything = "a pair" if rewards.attrs["kind"] == "implicit" else "a model"
+    for coord in ("family", "numerator"):
+        if coord in rewards.coords:
+            names = [str(name) for name in rewards[coord].to_numpy()]
+            if 1 < len(set(names)) <= _COLOURS:
+                return tuple(names)
+    return (everything,) * rewards.sizes["model"]

@@ -1,0 +1,197 @@
+"""An ablation under one framing of the prompts, or under all of them side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from valuebias.analysis.ablation.curves import Curves, summarise
+from valuebias.analysis.ablation.levelling import LeanDraws, draw_leans
+from valuebias.analysis.estimands.contrasts import TURNED, named_framings
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.posterior.ablation.estimates import check_prob
+from valuebias.posterior.ablation.support import support_of
+from valuebias.posterior.wording import rope_in_words, under
+
+if TYPE_CHECKING:
+    from valuebias.fitting.result import Fit
+    from valuebias.posterior.ablation.result import AblationFit
+
+__all__ = [
+    "SIGNED",
+    "compare_framings",
+    "draw_fit_leans",
+    "framings_of",
+    "lean_curves",
+    "lean_name",
+    "look",
+    "rope_of",
+]
+
+Array = NDArray[np.float64]
+
+SIGNED = "signed"
+"""The framing of every fit as it is made: half the positive lean less the negative one."""
+
+
+def framings_of(fit: Fit | None) -> tuple[str, ...]:
+    """List the framings that an ablation can be looked at under, "signed" first.
+
+    Parameters
+    ----------
+    fit : Fit or None
+        The hierarchical fit; None for a table of medians, which does not tell framings apart.
+
+    Returns
+    -------
+    tuple of str
+        "signed", and of "positive" and "negative" those that the prompts have.
+    """
+    return (SIGNED,) if fit is None else (SIGNED, *fit.problem.crossing.framings)
+
+
+def draw_fit_leans(fit: Fit, *, levelling: bool) -> dict[str, LeanDraws]:
+    """Draw what the gaps of a fit depend on beyond its straight lines, under every framing.
+
+    Parameters
+    ----------
+    fit : Fit
+        A hierarchical fit; of several contrasts of categories the first is followed.
+    levelling : bool
+        Whether gaps may level off: under each framing at a place of its own.
+
+    Returns
+    -------
+    dict of str to LeanDraws
+        By framing, in units of the outcome; the same every time for the same fit.
+    """
+    from valuebias.analysis.ablation.lean_model import lean_model
+    from valuebias.analysis.estimands.contrasts import framing_contrasts
+    from valuebias.posterior.posterior import Recovery
+
+    recovery = Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem)
+    _, weights = next(iter(recovery.categories.items()))
+    crossing, rng = fit.problem.crossing, recovery.rng("leans")
+    signs = framing_contrasts(crossing.framings)
+    models = {
+        framing: lean_model(fit.problem, recovery.margins, recovery.v, weights, signs[framing])
+        for framing in framings_of(fit)
+    }
+    return draw_leans(models, crossing.design, levelling=levelling, rng=rng)
+
+
+def lean_curves(fit: Fit, leans: LeanDraws, framing: str = SIGNED) -> Curves:
+    """Turn the draws of a fit into draws of the lean under a framing.
+
+    Parameters
+    ----------
+    fit : Fit
+        A hierarchical fit; of several contrasts of categories the first is followed.
+    leans : LeanDraws
+        What :func:`draw_fit_leans` gives for that framing.
+    framing : str, default "signed"
+        One of :func:`framings_of`.
+
+    Returns
+    -------
+    Curves
+        In units of the outcome.
+    """
+    from valuebias.analysis.estimands.contrasts import category_contrasts, framing_contrasts
+
+    crossing = fit.problem.crossing
+    pair = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    category, weights = next(iter(category_contrasts(crossing.categories, pair).items()))
+    on_axes = crossing.contrast_weights(weights)
+    sign = framing_contrasts(crossing.framings)[framing]
+    posterior = fit.tree["posterior"]
+
+    def lean(name: str) -> Array:
+        return np.asarray(np.einsum("cdafj,j,f->cda", posterior[name].to_numpy(), on_axes, sign))
+
+    straight = lean("coefficient")
+    model = straight @ crossing.design.matrix.T + lean("model_effect")
+    return leans.curves(crossing.design, straight, model, category)
+
+
+def look(fit: AblationFit, framing: str) -> AblationFit:
+    """Look at an ablation under a framing; see :meth:`valuebias.AblationFit.under`."""
+    known = framings_of(fit.fit)
+    if framing not in known:
+        why = "" if fit.fit else " A table of medians does not tell framings apart."
+        raise ValueBiasError(
+            f"framing is {framing!r}, which the fit lacks.{why} {did_you_mean(framing, known)}"
+        )
+    if framing == fit.framing or fit.fit is None:
+        return fit
+    return type(fit)(
+        lean_curves(fit.fit, fit.leans[framing], framing),
+        fit=fit.fit,
+        leans=fit.leans,
+        rope=fit.rope,
+        unit=fit.unit,
+        formula=fit.formula,
+        notes=fit.notes,
+        framing=framing,
+        provenance=fit.provenance,
+    )
+
+
+def lean_name(fit: AblationFit) -> str:
+    """Name the framing of an ablation's leans as figures and sentences do; empty for medians."""
+    if fit.fit is None:
+        return ""
+    named = {framing: name for name, framing in _named(fit.fit).items()}
+    # Of prompts of one framing the lean is called after that, also where it was not asked for.
+    name = named.get(fit.framing, next(iter(named.values())))
+    return under(name).removeprefix("under ")
+
+
+def _named(fit: Fit | None) -> dict[str, str]:
+    """Give the framings by the names that estimands have; "signed" only where there are two."""
+    if fit is None:
+        return {SIGNED: SIGNED}
+    names = named_framings(fit.problem.crossing.framings)
+    return {name: SIGNED if name == TURNED else name for name in names}
+
+
+def rope_of(fit: AblationFit) -> str:
+    """Write the region of practical equivalence of an ablation as it was given."""
+    if fit.fit is not None:
+        return rope_in_words(fit.rope, fit.unit, fit.fit.problem.crossing.scale)
+    # Of medians the default is a share of an SD that is not kept.
+    short = float(f"{fit.rope:.4g}")
+    said = rope_in_words(short, fit.unit)
+    return said if short == fit.rope else f"about {said}"
+
+
+def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
+    """Set the framings side by side; see :meth:`valuebias.AblationFit.by_framing`."""
+    check_prob(prob)
+    tables = []
+    for name, framing in _named(fit.fit).items():
+        curves = look(fit, framing).curves
+        heads: list[tuple[object, ...]] = []
+        draws: list[Array] = []
+        for source in curves.sources:
+            for pair in curves.pairs:
+                # The most that both were trained on, where there is such a number.
+                n_pairs = [*curves.quantities(source), *curves.shared(pair, source)][-1]
+                end = curves.ends(source, [n_pairs])
+                at = (curves.category, source, n_pairs, *support_of(curves, pair, end).iloc[0])
+                heads.append((name, "gap", " − ".join(pair), *at))
+                draws.append(curves.gap(pair, end)[..., 0])
+            for family in curves.families:
+                own = curves.quantities(source, family)
+                if own:
+                    at = (curves.category, source, own[-1], "measured", "")
+                    heads.append((name, "family lean", family, *at))
+                    draws.append(curves.lean(family, source, own[-1]))
+        names = ["framing", "estimand", "name", "category", "source", "n_pairs", "support",
+                 "extrapolated_for"]  # fmt: skip
+        head = pd.DataFrame(heads, columns=names)
+        tables.append(summarise(head, np.stack(draws, axis=-1), prob=prob, rope=fit.rope))
+    return pd.concat(tables, ignore_index=True)

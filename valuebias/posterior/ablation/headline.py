@@ -1,0 +1,118 @@
+"""The answer of an ablation in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from valuebias.analysis.ablation.curves import summarise
+from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
+from valuebias.posterior.ablation.support import SUPPORT, support_of
+from valuebias.posterior.wording import chance
+
+if TYPE_CHECKING:
+    from valuebias.posterior.ablation.result import AblationFit
+
+__all__ = ["ablation_headline"]
+
+
+def ablation_headline(fit: AblationFit) -> str:
+    """Word the gap of the first two families on the source with the most numbers of pairs."""
+    pair, source = fit.curves.pairs[0], fit.curves.sources[0]
+    sentences = [_warning(fit), *(note.headline for note in fit.notes if note.first)]
+    sentences += _gap(fit, pair, source)
+    if source in fit.studied:
+        sentences += _change(fit, " − ".join(pair), source)
+    sentences += [note.headline for note in fit.notes if not note.first]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _warning(fit: AblationFit) -> str:
+    if fit.fit is None:
+        return ""
+    diagnostics = fit.fit.diagnostics()
+    if diagnostics.converged:
+        return ""
+    return "NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0]
+
+
+def _gap(fit: AblationFit, pair: tuple[str, str], source: str) -> list[str]:
+    """Word the gap at the most pairs that both families were trained on."""
+    curves = fit.curves
+    shared, own = curves.shared(pair, source), curves.quantities(source)
+    most = {family: [0.0, *curves.quantities(source, family)][-1] for family in pair}
+    at = shared[-1] if shared else max(own[-1], *most.values())
+    end = curves.ends(source, [at])
+    row = summarise(end, curves.gap(pair, end), prob=0.9, rope=fit.rope).iloc[0]
+    framed = lean_name(fit)
+    said = f", {framed}" if framed and not framed.startswith(SIGNED) else ""
+    what = f"the gap in lean ({curves.category}{said}) between {' and '.join(pair)}"
+    where = f"{_count(at)} pairs of {source}"
+    if not shared:
+        support = support_of(curves, pair, end).iloc[0]
+        who = support["extrapolated_for"]
+        how = f"extrapolated for {who}" if who else "interpolated"
+        return [
+            f"{' and '.join(pair)} have no number of pairs of {source} in common: after {where}, "
+            f"{what} is {how}, at {_estimate(row, fit.unit)}."
+        ]
+    if max(most.values()) == at:
+        return [f"After {where}, {what} is {_estimate(row, fit.unit)}."]
+    more, less = sorted(pair, key=lambda family: -most[family])
+    return [
+        f"After {where}, the most that both families were trained on, {what} is "
+        f"{_estimate(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there the "
+        f"gap is extrapolated for {less}, not measured."
+    ]
+
+
+def _change(fit: AblationFit, name: str, source: str) -> list[str]:
+    slopes, closing = fit.slope(), fit.closing()
+    row = slopes[(slopes["name"] == name) & (slopes["source"] == source)].iloc[0]
+    end = closing[(closing["name"] == name) & (closing["source"] == source)].iloc[0]
+    first = fit.curves.ends(source, [row["smallest"]])
+    pair = (name.split(" − ")[0], name.split(" − ")[1])
+    was = summarise(first, fit.curves.gap(pair, first), prob=0.9, rope=fit.rope).iloc[0]
+    measured = row["support"] == SUPPORT[0]
+    how = "" if measured else f" ({row['support']})"
+    told = [
+        f"At {_count(row['smallest'])} pairs it was {_estimate(was, fit.unit)}; up to "
+        f"{_count(row['largest'])}{how} it changes by {_estimate(row, fit.unit)} for every "
+        f"doubling, and shrinks with probability {_chance(fit, row['p_shrinks'])}."
+    ]
+    half = rope_of(fit)
+    if end["p_inside"] > 0.5:
+        return [*told, f"It probably lies within {half} already at the smallest number of pairs."]
+    within = f"It enters {half} within that range with probability {_chance(fit, end['p_within'])}"
+    if fit.curves.by_pairs == "points":
+        return [*told, f"{within}; of what comes after, the formula says nothing."]
+    told.append(
+        f"{within}, later (by extrapolation) with {_chance(fit, end['p_beyond'])}, and not at all "
+        f"with {_chance(fit, end['p_not'])}."
+    )
+    levelling = fit.levelling()
+    here = (levelling["name"] == name) & (levelling["source"] == source)
+    return told + [
+        f"That it has levelled off within the range studied has probability {_chance(fit, p)}; how "
+        "long it would go on beyond, no data tell."
+        for p in levelling.loc[here, "p_within"]
+    ]
+
+
+def _chance(fit: AblationFit, p: float) -> str:
+    return chance(float(p), float(np.prod(fit.curves.coefficient.shape[:2])))
+
+
+def _estimate(row: pd.Series, unit: str) -> str:
+    digits = 0 if max(abs(row["lower"]), abs(row["upper"])) >= 20 else 2
+    text = (
+        f"{row['mean']:+.{digits}f} {unit} (90% interval {row['lower']:+.{digits}f} to "
+        f"{row['upper']:+.{digits}f})"
+    )
+    return text.replace("-", "−")
+
+
+def _count(n: float) -> str:
+    return f"{n:,.0f}"

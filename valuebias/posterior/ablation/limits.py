@@ -1,0 +1,62 @@
+"""What an ablation's reader must know: what its layout cannot tell, what contradicts its curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from valuebias.analysis.ablation.layout import has_base_slopes
+from valuebias.analysis.ablation.notes import curve_notes, layout_notes
+from valuebias.analysis.design.random_terms import split_random
+from valuebias.analysis.notes import Note
+
+if TYPE_CHECKING:
+    from valuebias.posterior.ablation.result import AblationFit
+
+__all__ = ["ablation_notes"]
+
+_STRAIGHT = Note(
+    "levelling left out",
+    "gaps are taken to change with the pairs as the formula says, however far: one that levels off "
+    "before it closes looks as if it closed. Leave levelling= out to let it level off.",
+    "That the gap does not level off is taken for granted.",
+)
+
+
+def ablation_notes(made: AblationFit) -> list[Note]:
+    """List what an ablation's data cannot tell.
+
+    Parameters
+    ----------
+    made : AblationFit
+        Of scores or of medians.
+
+    Returns
+    -------
+    list of Note
+        In the order in which they are told.
+    """
+    models = made.curves.models
+    slopes = None
+    if made.fit is not None and has_base_slopes(models) and made.curves.by_pairs:
+        slopes = any(
+            term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
+            for term in split_random(made.formula)[1]
+        )
+    notes = layout_notes(models, made.formula, base_slopes=slopes, both=_most_in_common(made))
+    if made.studied and made.curves.by_pairs == "curve" and made.curves.levelled is None:
+        notes.append(_STRAIGHT)
+    # Each number of pairs by itself is no curve that could be contradicted.
+    if made.curves.by_pairs == "curve":
+        notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
+    return notes
+
+
+def _most_in_common(made: AblationFit) -> dict[str, float]:
+    """Give the most pairs that two families have in common, by source where some have more."""
+    out = {}
+    for source in made.curves.sources:
+        ends = {tuple(made.curves.quantities(source, family)) for family in made.curves.families}
+        if len(ends) > 1:
+            shared = [made.curves.shared(pair, source) for pair in made.curves.pairs]
+            out[source] = max((own[-1] for own in shared if own), default=0.0)
+    return out

@@ -1,0 +1,248 @@
+"""What an ablation's fit says of the gap between families and the pairs it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from valuebias.analysis.ablation.curves import Curves
+from valuebias.analysis.ablation.levelling import LeanDraws
+from valuebias.analysis.notes import Note
+from valuebias.posterior.ablation.estimates import Estimates, check_prob
+from valuebias.posterior.ablation.framings import SIGNED, compare_framings, look
+from valuebias.posterior.ablation.movers import most_moved
+
+if TYPE_CHECKING:
+    from valuebias.fitting.result import Fit
+
+__all__ = ["AblationFit"]
+
+
+class AblationFit(Estimates):
+    """A fitted ablation; made by :func:`valuebias.fit_ablation`, not by hand.
+
+    Every gap is a difference of two families' leans in units of the outcome, and unless a step is
+    named it is at the end of training. Leans are signed by framing, the lean under positive prompts
+    less the lean under negative ones, halved, until :meth:`under` asks for one framing.
+
+    Parameters
+    ----------
+    curves : Curves
+        Draws of the leans.
+    fit : Fit or None
+        The hierarchical fit they are from; None for a table of medians.
+    rope : float
+        Half-width of the region of practical equivalence around zero.
+    unit : str
+        Of the outcome.
+    formula : str
+        Over the models.
+    notes : list of Note
+        What the data cannot tell, and what makes the answer less sure than it looks.
+    leans : dict of str to LeanDraws
+        What curves are drawn from, by framing.
+    framing : {"signed", "positive", "negative"}
+        Of the prompts, under which the leans are looked at.
+    provenance : mapping, optional
+        When and with what versions the fit was made; that of `fit` where there is one.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> from valuebias import simulate
+    >>> ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=4, n_words=20, seed=1)
+    >>> ds = ds.assign_coords(
+    ...     base=("model", [f + n for f in "AB" for n in "12" for _ in range(4)]),
+    ...     source=("model", ["s"] * 16), n_pairs=("model", [1e3, 1e3, 2e3, 2e3] * 4),
+    ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
+    ... )
+    >>> fit = valuebias.fit_ablation(ds, draws=200, seed=1, progress=False)
+    >>> fit.formula
+    '~ family * log2(n_pairs) + (log2(n_pairs) | base)'
+    >>> fit.gaps()["n_pairs"].tolist()
+    [1000.0, 2000.0]
+    >>> fit.under("positive").framing
+    'positive'
+    """
+
+    def __init__(
+        self, curves: Curves, *, fit: Fit | None, rope: float, unit: str, formula: str,
+        notes: list[Note], leans: dict[str, LeanDraws], framing: str = SIGNED,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(curves, rope=rope, formula=formula)
+        self.fit, self.unit, self.notes, self.framing = fit, unit, notes, framing
+        self.leans = leans
+        given = fit.provenance if fit is not None else provenance
+        self.provenance: dict[str, Any] = dict(given or {})
+
+    def __repr__(self) -> str:
+        models = self.curves.models
+        return (
+            f"<valuebias.AblationFit {self.formula!r}: {len(models)} checkpoints of "
+            f"{', '.join(self.curves.families)}, {self.framing}>\n{self.headline()}"
+        )
+
+    def under(self, framing: str) -> AblationFit:
+        """Look at the same fit under one framing of the prompts.
+
+        Parameters
+        ----------
+        framing : {"signed", "positive", "negative"}
+            "positive" and "negative": the lean under these prompts, positive where the first
+            category is scored higher, whether the best or the worst is asked for. "signed": half
+            the first less the second.
+
+        Returns
+        -------
+        AblationFit
+            Whose numbers, headline and figures all speak of that framing; nothing is fitted again.
+
+        Raises
+        ------
+        ValueBiasError
+            If the prompts have no such framing, or the fit is of medians.
+        """
+        return look(self, framing)
+
+    def by_framing(self, *, prob: float = 0.9) -> pd.DataFrame:
+        """Set the framings side by side, at every source's largest number of pairs.
+
+        A gap that has the same sign and size for the best and for the worst is a habit of scoring
+        some words high, not a value; signed by framing it is nothing.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``framing``, ``estimand`` ("gap", "family lean"), ``name``, ``category``,
+            ``source``, ``n_pairs``, and those of :meth:`gaps` from ``mean`` on. All framings of
+            the prompts, whichever the fit is looked at under; of medians "signed" alone.
+        """
+        return compare_framings(self, prob=prob)
+
+    def movers(
+        self,
+        *,
+        n: int = 10,
+        by: str = "n_pairs",
+        source: str | None = None,
+        between: tuple[float, float] | None = None,
+        prob: float = 0.9,
+    ) -> pd.DataFrame:
+        """List the words whose expected outcome moved most, by family.
+
+        Parameters
+        ----------
+        n : int, default 10
+            How many words of each family.
+        by : {"n_pairs", "step"}, default "n_pairs"
+            Whether they moved between two numbers of pairs at the end of training, or between two
+            shares of a run, averaged over numbers of pairs.
+        source : str, optional
+            Of the pairs; the one with the most numbers of pairs if not given.
+        between : pair of float, optional
+            The two numbers of pairs, or the two shares of a run from 0 to 1. If not given the
+            smallest and the largest at hand: of numbers of pairs those that every family was
+            trained on, where there are two.
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``family``, ``word``, ``categories``, ``source``, ``start``, ``end`` (what the
+            word moved between), ``support`` (as in :meth:`gaps`, of the family alone, the weaker of
+            the two ends), ``before`` and ``after`` (expected outcome there, relative to the
+            lexicon's mean, under the fit's framing), ``mean``, ``sd``, ``lower``, ``upper`` (of the
+            change) and ``p_direction``; in each family the largest change first.
+
+        Raises
+        ------
+        ValueBiasError
+            If the fit is of medians, which know no words, or an argument is none of the above.
+        """
+        check_prob(prob)
+        return most_moved(self, n=n, by=by, source=source, between=between, prob=prob)
+
+    def summary(self, *, prob: float = 0.9) -> pd.DataFrame:
+        """Put gaps at the end of training and slopes in one table.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``estimand`` ("gap" or "gap per doubling"), ``name``, ``source``, ``n_pairs``
+            (NaN for slopes), ``support``, and those of :meth:`gaps` from ``mean`` on.
+        """
+        gaps = self.gaps(prob=prob)
+        gaps = gaps[np.isclose(gaps["progress"], 1.0)].assign(estimand="gap")
+        parts = [gaps]
+        if self.studied:
+            parts.append(self.slope(prob=prob).assign(estimand="gap per doubling", n_pairs=np.nan))
+        columns = ["estimand", "name", "source", "n_pairs", "support", "mean", "median", "sd",
+                   "lower", "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
+        return pd.concat([part[columns] for part in parts], ignore_index=True)
+
+    def headline(self) -> str:
+        """Give the answer in a few sentences, with its uncertainty.
+
+        Returns
+        -------
+        str
+            About the first two families and the source with the most numbers of pairs; a fit that
+            did not converge says so first, and what the data cannot tell last.
+        """
+        from valuebias.posterior.ablation.headline import ablation_headline
+
+        return ablation_headline(self)
+
+    def report(self, path: str | PathLike[str], *, progress: bool = False) -> Path:
+        """Write a report.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
+            itself), or a folder for CSV files. Written whole or not at all.
+        progress : bool, default False
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it lies.
+        """
+        from valuebias import report
+
+        return report.write_report(self, path, progress=progress)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Save the fit with all that its answers need; read it with :func:`valuebias.load`.
+
+        Parameters
+        ----------
+        path : path
+            ``.nc`` (netCDF) or ``.zarr``. Written whole or not at all.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it lies.
+        """
+        from valuebias.posterior.ablation.saved import save_ablation
+
+        return save_ablation(self, path)

@@ -1,0 +1,94 @@
+"""What runs a statement on a gap rests on: measured, interpolated or extrapolated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from valuebias.analysis.ablation.curves import Curves
+
+__all__ = ["SUPPORT", "Stretch", "stretch_of", "support_of"]
+
+SUPPORT = ("measured", "interpolated", "extrapolated")
+"""Both families have runs there; both have runs on either side; one has not."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The range of numbers of pairs, of one source, over which a gap's change is told.
+
+    Attributes
+    ----------
+    smallest, largest : float
+        The least and the most pairs that both families were trained on; where there are no two
+        such numbers, that either was.
+    support : str
+        One of :data:`SUPPORT`, the weaker of the two ends.
+    extrapolated_for : str
+        Names of the families that have no runs at one of the ends, joined by commas.
+    """
+
+    smallest: float
+    largest: float
+    support: str
+    extrapolated_for: str
+
+    @property
+    def doublings(self) -> float:
+        """How wide it is."""
+        return float(np.log2(self.largest / self.smallest))
+
+
+def stretch_of(curves: Curves, pair: tuple[str, str], source: str) -> Stretch:
+    """Find the range of a gap on a source that has two numbers of pairs."""
+    told = curves.telling(pair, source)
+    if len(told) < 2:
+        told = curves.quantities(source)
+    ends = support_of(curves, pair, curves.ends(source, [told[0], told[-1]]))
+    weaker = max(ends["support"], key=SUPPORT.index)
+    named = {name for text in ends["extrapolated_for"] for name in text.split(", ") if name}
+    return Stretch(told[0], told[-1], weaker, ", ".join(sorted(named)))
+
+
+def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -> pd.DataFrame:
+    """Say what runs the gap of families in every cell, or the lean of one, rests on.
+
+    Parameters
+    ----------
+    curves : Curves
+        Whose models are looked at.
+    families : tuple of str
+        Two, or one.
+    cells : DataFrame
+        Columns ``source``, ``n_pairs`` and ``progress``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``support``, one of :data:`SUPPORT`, and ``extrapolated_for``, the families without
+        runs on either side, joined by commas; indexed as `cells`.
+    """
+    rows = []
+    for source, n, progress in cells[["source", "n_pairs", "progress"]].itertuples(index=False):
+        ranks = [
+            _rank(curves, family, str(source), float(n), float(progress)) for family in families
+        ]
+        without = [family for family, rank in zip(families, ranks, strict=True) if rank == 2]
+        rows.append((SUPPORT[max(ranks)], ", ".join(without)))
+    return pd.DataFrame(rows, columns=["support", "extrapolated_for"], index=cells.index)
+
+
+def _rank(curves: Curves, family: str, source: str, n: float, progress: float) -> int:
+    """Place in :data:`SUPPORT` of one family's lean in a cell."""
+    models = curves.models
+    own = models[
+        (models["family"].astype(str) == family) & (models["source"].astype(str) == source)
+    ]
+    pairs = own["n_pairs"].to_numpy(dtype=float)
+    done = own["progress"].to_numpy(dtype=float)
+    if (np.isclose(pairs, n) & np.isclose(done, progress, atol=0.02)).any():
+        return 0
+    inside = len(own) and pairs.min() <= n <= pairs.max() and done.min() <= progress <= done.max()
+    return 1 if inside else 2

@@ -1,0 +1,176 @@
+"""The paper's specification beside the hierarchical one, in the same units and sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from valuebias.errors import ValueBiasError
+from valuebias.posterior.refit import refit
+
+if TYPE_CHECKING:
+    from valuebias.analysis.classical.classical import Classical
+    from valuebias.fitting.result import Fit
+
+__all__ = ["COLUMNS", "Comparison", "compare"]
+
+COLUMNS = ("spec", "name", "category", "estimate", "lower", "upper", "t", "df", "p")
+
+_PROB = 0.9
+_KIND = "family difference"
+# With more categories than five there are too many pairs to read.
+_MOST_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Family differences in lean as three specifications estimate them.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a specification, pair of families and pair of categories, with :data:`COLUMNS`;
+        in ranks, positive towards the first category. ``t``, ``df`` and ``p`` are NaN for the
+        hierarchical model, which has none.
+    classical : Classical or None
+        The paper's analysis.
+    messages : tuple of str
+        What the paper's analysis says of itself.
+    reason : str
+        Why there is nothing to compare; empty where there is.
+    interval : str
+        The probability of the intervals, in words.
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    classical: Classical | None = field(repr=False)
+    messages: tuple[str, ...]
+    reason: str
+    interval: str = f"{_PROB:.0%}"
+
+    def headline(self) -> pd.DataFrame:
+        """Give the rows about the first pair of families."""
+        first: pd.DataFrame = self.table[self.table["name"] == self.table["name"].iloc[0]]
+        return first
+
+
+def compare(fit: Fit) -> Comparison:
+    """Estimate the family difference in ranks: hierarchically and as the paper did.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit. Its model is fitted again to ranks, unless they are its outcome.
+
+    Returns
+    -------
+    Comparison
+        Without rows, and with a reason, where the formula has no family or the paper's analysis
+        cannot be made.
+
+    Notes
+    -----
+    Source: the mixed model of Christian et al. 2026, Figure 1, fitted to median ranks by model,
+    category and prompt.
+    """
+    if not (fit.contrast_draws["kind"] == _KIND).any():
+        return _nothing(
+            f"The formula {fit.spec['formula']!r} does not compare families, as the paper does."
+        )
+    from valuebias.analysis.classical.classical import classical
+
+    pair = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    try:
+        paper = classical(fit.data, contrast=pair, seed=int(fit.spec["seed"]))
+    except ValueBiasError as error:
+        return _nothing(f"The paper's analysis cannot be made of these data. {error}")
+    theirs = paper.contrasts(prob=_PROB)
+    if theirs.empty:
+        reason = "The paper's mixed models could not be estimated. " + " ".join(paper.messages)
+        return Comparison(_frame([]), paper, paper.messages, reason)
+    ranked = fit.spec["outcome"] == "rank"
+    on_ranks = fit if ranked else refit(fit, prior=fit.prior, outcome="rank")
+    rows = []
+    for first, second in _pairs(fit, pair):
+        ours = _estimates(on_ranks, first, second)
+        for own in ours:
+            rows.append(own)
+            rows += _match(theirs, own)
+    return Comparison(_frame(rows), paper, paper.messages, "")
+
+
+def _nothing(reason: str) -> Comparison:
+    return Comparison(_frame([]), None, (), reason)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _pairs(fit: Fit, pair: tuple[str, ...] | None) -> list[tuple[str, str]]:
+    """Pairs of categories, in the order in which this fit takes their difference."""
+    if pair is not None:
+        return [(pair[0], pair[1])]
+    names = [str(name) for name in fit.data["category"].to_numpy()]
+    if len(names) == 2:
+        first, _, second = str(fit.contrast_draws["category"].to_numpy()[0]).partition(" − ")
+        return [(first, second)]
+    pairs = list(combinations(names, 2))
+    return pairs if len(pairs) <= _MOST_PAIRS else pairs[: len(names) - 1]
+
+
+def _estimates(on_ranks: Fit, first: str, second: str) -> list[dict[str, Any]]:
+    """Read the family differences of a pair of categories off a fit on ranks."""
+    from valuebias.fitting.result import Fit
+
+    spec = {**on_ranks.spec, "contrast": [first, second]}
+    viewed = Fit(on_ranks.data, spec, on_ranks.prior, on_ranks.tree, on_ranks.provenance,
+                 on_ranks.problem)  # fmt: skip
+    table = viewed.contrasts(prob=_PROB)
+    # The headline's framing: signed, or that of all prompts, which the paper's tables call signed.
+    chosen = table[(table["estimand"] == _KIND) & (table["framing"] == table["framing"].iloc[0])]
+    return [
+        {
+            "spec": "hierarchical",
+            "name": row["name"],
+            "category": row["category"],
+            "estimate": row["mean"],
+            "lower": row["lower"],
+            "upper": row["upper"],
+        }
+        for _, row in chosen.iterrows()
+    ]
+
+
+def _match(theirs: pd.DataFrame, own: dict[str, Any]) -> list[dict[str, Any]]:
+    """Find the paper's estimates of the same difference, turned the same way round."""
+    rows = theirs[(theirs["estimand"] == _KIND) & (theirs["framing"] == "signed")]
+    found = []
+    for spec in ("random slopes", "random intercept"):
+        for _, row in rows[rows["spec"] == spec].iterrows():
+            sign = _way(row["name"], own["name"]) * _way(row["category"], own["category"])
+            if sign:
+                ends = sorted((sign * row["lower"], sign * row["upper"]))
+                found.append(
+                    {
+                        "spec": spec,
+                        "name": own["name"],
+                        "category": own["category"],
+                        "estimate": sign * row["estimate"],
+                        "lower": ends[0],
+                        "upper": ends[1],
+                        "t": sign * row["t"],
+                        "df": row["df"],
+                        "p": row["p"],
+                    }
+                )
+    return found
+
+
+def _way(theirs: str, ours: str) -> int:
+    """+1 for the same difference, −1 for the reverse, 0 for another."""
+    first, _, second = ours.partition(" − ")
+    return {ours: 1, f"{second} − {first}": -1}.get(theirs, 0)

@@ -1,0 +1,251 @@
+"""The answer of a fit in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from valuebias.analysis.estimands.contrasts import TURNED
+from valuebias.analysis.notes import Note
+from valuebias.analysis.outcome import describe
+from valuebias.posterior.wording import effective_draws, percent, under
+
+if TYPE_CHECKING:
+    from valuebias.fitting.result import Fit
+
+__all__ = ["ALL", "Headline", "make_headline", "prior_flips", "scale_name", "verdict_of"]
+
+LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
+_LEAST = {LITTLE_DOUBT: 0.975, SUGGESTED: 0.9, OPEN: 0.0}
+_VERDICTS = {
+    LITTLE_DOUBT: "leave little doubt about the direction",
+    SUGGESTED: "suggest the direction but do not settle it",
+    OPEN: "do not settle the direction",
+}
+_MOST_NOTES = 2
+_MOST_FLIPS = 2
+LEAST_MOVE = 0.01
+# What the formula may name of what differs between families, and what that adjusts for.
+_ADJUSTED = {"source": "data", "n_params": "size"}
+_LEAN = {
+    "signed": "lean, signed by framing,",
+    "positive": "lean under positive prompts",
+    TURNED: "lean under negative prompts, sign turned,",
+}
+
+
+ALL = "all"
+"""The row of :meth:`Fit.prior_sensitivity` in which every scale is moved at once."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A fit's answer.
+
+    Attributes
+    ----------
+    text : str
+        A few sentences. A fit that did not converge says so first; what qualifies the whole answer
+        comes before it, what qualifies it otherwise after it.
+    row : Series
+        The row of :meth:`Fit.contrasts` it is about.
+    converged : bool
+    verdict : {"little doubt", "suggested", "open"}
+        How well the direction is known: with a probability of at least .975, of at least .9, or of
+        less.
+    """
+
+    text: str
+    row: pd.Series
+    converged: bool
+    verdict: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def make_headline(fit: Fit, sensitivity: pd.DataFrame | None = None) -> Headline:
+    """Word the first contrast of a fit.
+
+    In this order: whether it did not converge; notes that qualify everything; the answer with its
+    verdict; under which priors that would be another; what families differ in besides; other notes.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    sensitivity : DataFrame, optional
+        What :meth:`Fit.prior_sensitivity` gave.
+
+    Returns
+    -------
+    Headline
+        The text, its row and its verdict.
+    """
+    table = fit.contrasts()
+    row = table.iloc[0]
+    diagnostics = fit.diagnostics()
+    before, after = _voiced(fit.notes)
+    parts = []
+    if not diagnostics.converged:
+        parts.append("NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0])
+    parts += [note.headline for note in before]
+    parts.append(_answer(fit, row, effective_draws(table, table.attrs["draws"])[0]))
+    if sensitivity is not None:
+        parts.append(_on_priors(prior_flips(sensitivity)))
+    parts.append(_besides(fit, row))
+    parts += [note.headline for note in after]
+    parts.append(_more(fit.notes, len(before) + len(after)))
+    text = " ".join(part for part in parts if part)
+    return Headline(text, row, diagnostics.converged, verdict_of(row["p_direction"]))
+
+
+def verdict_of(p_direction: float) -> str:
+    """Class a probability of direction: "little doubt", "suggested" or "open"."""
+    return next(name for name, least in _LEAST.items() if p_direction >= least)
+
+
+def _voiced(notes: list[Note]) -> tuple[list[Note], list[Note]]:
+    """Choose the notes that the headline has room for: before the answer, and after it."""
+    speaking = [note for note in notes if note.headline]
+    before = [note for note in speaking if note.first][:_MOST_NOTES]
+    after = [note for note in speaking if not note.first]
+    return before, after[: _MOST_NOTES - len(before)]
+
+
+def _more(notes: list[Note], said: int) -> str:
+    left = sum(bool(note.headline) for note in notes) - said
+    if not left:
+        return ""
+    return f"And {left} more note{'s' if left > 1 else ''}: see fit.notes or the report."
+
+
+def _answer(fit: Fit, row: pd.Series, draws: float) -> str:
+    units = describe(fit.spec["outcome"]).unit
+    first, _, second = row["category"].partition(" − ")
+    over = f"{first} over {second}" if second != "others" else f"{first} over the other categories"
+    estimate = (
+        f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
+    ).replace("-", "−")
+    # Of the side on which most draws are, which the mean need not be.
+    direction = "positive" if row["median"] > 0 else "negative"
+    said = percent(row["p_direction"], draws).replace("> ", "above ")
+    chance = (
+        f"The probability that it is {direction} is {said}; the data "
+        f"{_VERDICTS[verdict_of(row['p_direction'])]}."
+    )
+    group, a, b = _compared(row)
+    if group:
+        noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
+        more = "more" if row["mean"] > 0 else "less"
+        # No sharper than the verdict: at a probability of one half there is no direction to name.
+        claim = {
+            LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
+            SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
+            OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
+        }[verdict_of(row["p_direction"])]
+        return (
+            f"{claim}: the difference in {_LEAN[row['framing']]} is estimated at {estimate}. "
+            f"{chance}{_caveat(fit, group, a, b)}"
+        )
+    return (
+        f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) is "
+        f"estimated at {estimate}. {chance}"
+    )
+
+
+def _compared(row: pd.Series) -> tuple[str, str, str]:
+    """Give the factor whose levels the row compares, and the two; empty where it compares none."""
+    if not row["estimand"].endswith("difference"):
+        return "", "", ""
+    a, _, b = row["name"].partition(" − ")
+    return row["estimand"].removesuffix(" difference"), a, b
+
+
+def _caveat(fit: Fit, group: str, a: str, b: str) -> str:
+    """Say so where a claim about groups rests on one model of each."""
+    if group not in fit.data.coords:
+        return ""
+    found = fit.data[group].to_numpy().astype(str).tolist()
+    if found.count(a) != 1 or found.count(b) != 1:
+        return ""
+    return (
+        f" But there is one model of each: two models cannot carry a claim about a {group}, and "
+        "the prior alone says how much its models differ. Score more models."
+    )
+
+
+def _besides(fit: Fit, row: pd.Series) -> str:
+    """Say that a difference between families is one of all that comes with a family."""
+    if _compared(row)[0] != "family":
+        return ""
+    named = " ".join(v.expression for v in fit.problem.crossing.design.variables)
+    # What is the same for all models makes no difference between families.
+    kept = [w for name, w in _ADJUSTED.items() if name not in named and not _alike(fit, name)]
+    if not kept:
+        return ""
+    kept = kept if _alike(fit, "base") else ["base", *kept]
+    if len(kept) == 1:
+        return f"Families differ in {kept[0]} as well, and this does not tell the two apart."
+    listed = f"{', '.join(kept[:-1])} and {kept[-1]}"
+    return f"Families differ in {listed} together, and this does not say which of them matters."
+
+
+def _alike(fit: Fit, name: str) -> bool:
+    """Whether all models are known to have the same value of a coordinate."""
+    if name not in fit.data.coords:
+        return False
+    values = {str(value).strip() for value in fit.data[name].to_numpy().tolist()}
+    return len(values) == 1 and not values & {"", "nan", "None"}
+
+
+def prior_flips(table: pd.DataFrame) -> list[str]:
+    """Name the prior scales under which the verdict of the headline is another.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What :meth:`Fit.prior_sensitivity` gave, the fit's own row first.
+
+    Returns
+    -------
+    list of str
+        One clause a row whose verdict or sign is another, the largest move of the estimate first;
+        all scales at once are named only where no scale does it by itself.
+    """
+    own = table.iloc[0]
+    verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
+    flips: dict[str, float] = {}
+    together: dict[str, float] = {}
+    others = table.iloc[1:]
+    for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
+        other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
+        # A verdict at its threshold may change by the draws' own error.
+        moved = abs(row["p_direction"] - own["p_direction"]) >= LEAST_MOVE
+        if (other == verdict or not moved) and not turned:
+            continue
+        sign = "the sign is the other, and " if turned else ""
+        clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"
+        found = together if entry[0] == ALL else flips
+        found[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
+    found = flips or together
+    return sorted(found, key=lambda clause: -found[clause])
+
+
+def _on_priors(flips: list[str]) -> str:
+    if not flips:
+        return ""
+    more = len(flips) - _MOST_FLIPS
+    others = f"; and {more} more of the scales tried would change it" if more > 0 else ""
+    return f"That hangs on the prior: {'; '.join(flips[:_MOST_FLIPS])}{others}."
+
+
+def scale_name(entry: tuple[str, float]) -> str:
+    """Name a row of :meth:`Fit.prior_sensitivity`, such as "all prior scales halved"."""
+    scale, factor = entry
+    if factor == 1:
+        return "this fit"
+    what = "all prior scales" if scale == ALL else f"the prior scale of {scale}"
+    return f"{what} { ({0.5: 'halved', 2.0: 'doubled'}.get(factor, f'× {factor:g}')) }"

@@ -1,0 +1,128 @@
+"""The headline without each model and each base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias._core.progress import progress_bar
+from valuebias.analysis.design.units import Unit, base_units, model_units
+from valuebias.analysis.estimands.contrasts import Combination, headline_combination
+from valuebias.analysis.estimands.held_out import combination_given_all, make_model_tables
+from valuebias.analysis.estimands.mixtures import Mixture
+from valuebias.analysis.estimands.precision import precision_at
+from valuebias.posterior.headline import LEAST_MOVE, verdict_of
+from valuebias.posterior.leave_out import base_coordinate
+
+if TYPE_CHECKING:
+    from valuebias.posterior.posterior import Recovery
+    from valuebias.posterior.refit import LeftOutFit
+
+__all__ = ["influence", "left_out_units", "most_influential", "other_verdicts"]
+
+Array = NDArray[np.float64]
+
+_NUMBERS = ("mean", "lower", "upper", "p_direction")
+_TOLERANCE = 1e-8
+
+
+def influence(fit: Recovery, table: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
+    """Estimate the first of the contrasts without each unit; see :meth:`Fit.influence`."""
+    own, prob = table.iloc[0], table.attrs["prob"]
+    contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    asked = headline_combination(fit.problem.crossing, contrast)
+    first = {"unit": "fit", "name": "all data", **own[list(_NUMBERS)], "remark": ""}
+    rows: list[dict[str, Any]] = [first]
+    units = left_out_units(fit.data, fit.spec)
+    with progress_bar("leaving out", shown=progress) as advance:
+        for i, (kind, unit) in enumerate(units):
+            rows.append({"unit": kind, "name": unit.name, **_without(fit, asked, unit, prob)})
+            if advance is not None:
+                advance(i + 1, len(units))
+    out = pd.DataFrame(rows, columns=["unit", "name", *_NUMBERS, "remark"])
+    out.insert(6, "shift", (out["mean"] - own["mean"]) / own["sd"])
+    size = out["shift"].abs().where(out["unit"] != "fit")
+    out.insert(7, "largest", size.eq(size.groupby(out["unit"]).transform("max")))
+    out.attrs |= table.attrs | {"estimand": own["estimand"], "name": own["name"]}
+    return out
+
+
+def left_out_units(data: xr.Dataset, spec: Mapping[str, Any]) -> list[tuple[str, Unit]]:
+    """List what is left out in turn: every model, then every base that several models share."""
+    models, bases = model_units(data), base_units(data, base_coordinate(spec))
+    shared = [unit for unit in bases if len(unit.models) > 1]
+    return [("model", unit) for unit in models] + [("base", unit) for unit in shared]
+
+
+def most_influential(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the row of the model and of the base that moves the headline most."""
+    return table[table["largest"]]
+
+
+def other_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows whose verdict on the direction, or whose sign, is another."""
+    own, rest = table.iloc[0], table.iloc[1:].dropna(subset=["mean"])
+    verdict = verdict_of(own["p_direction"])
+    # On either side of a limit, but no further from each other than draws of one posterior.
+    same = [
+        verdict_of(p) == verdict or abs(p - own["p_direction"]) < LEAST_MOVE
+        for p in rest["p_direction"]
+    ]
+    turned = np.sign(rest["mean"].to_numpy()) != np.sign(own["mean"])
+    other = ~np.array(same, dtype=bool) | turned
+    return rest.iloc[np.flatnonzero(other)]
+
+
+def _without(fit: Recovery, asked: Combination, unit: Unit, prob: float) -> dict[str, Any]:
+    crossing = fit.problem.crossing
+    keep = np.setdiff1d(np.arange(crossing.shape[0]), unit.models)
+    if not _estimable(crossing.design.matrix[keep], asked.row):
+        return dict.fromkeys(_NUMBERS, np.nan) | {"remark": f"not estimable: {_loss(fit, keep)}"}
+    found = _headline(fit.without(unit), asked)
+    tail = (1 - prob) / 2
+    negative = found.below(0.0)
+    return {
+        "mean": found.mean,
+        "lower": found.quantile(tail),
+        "upper": found.quantile(1 - tail),
+        "p_direction": max(negative, 1 - negative),
+        "remark": "",
+    }
+
+
+def _estimable(design: Array, row: Array) -> bool:
+    """Whether the models tell a combination of the columns apart from others."""
+    if not len(design):
+        return False
+    fitted = np.linalg.lstsq(design.T, row)[0]
+    return bool(np.abs(design.T @ fitted - row).max() < _TOLERANCE)
+
+
+def _loss(fit: Recovery, keep: NDArray[np.intp]) -> str:
+    """Say what is gone."""
+    family = fit.data["family"].to_numpy().astype(str)
+    gone = sorted(set(family.tolist()) - set(family[keep].tolist()))
+    if gone:
+        return f"no other model of {', '.join(gone)}"
+    return "the other models do not tell the terms of the formula apart"
+
+
+def _headline(left: LeftOutFit, asked: Combination) -> Mixture:
+    """Give the combination's posterior without the unit, exact given each draw."""
+    problem, v = left.problem, left.v
+    crossing, scales = problem.crossing, problem.coefficient_scales
+    means, variances = [], []
+    # An incomplete crossing has its own completed outcome for every draw.
+    parts = [v] if len(left.cubes) == 1 else [v[i : i + 1] for i in range(len(v))]
+    for cube, part in zip(left.cubes, parts, strict=True):
+        precision = precision_at(crossing, problem.components, scales, part)
+        tables = make_model_tables(crossing, cube)
+        mean, variance = combination_given_all(crossing, precision, tables, scales, asked)
+        means.append(mean)
+        variances.append(variance)
+    return Mixture(np.concatenate(means), np.sqrt(np.concatenate(variances)))

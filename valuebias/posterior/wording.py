@@ -1,0 +1,284 @@
+"""Probabilities, regions and framings in words: the same everywhere, and no surer than the draws.
+
+Tables of numbers stay numbers; this is for what is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from valuebias.analysis.estimands.contrasts import TURNED
+
+__all__ = [
+    "chance",
+    "chance_bound",
+    "effective_draws",
+    "false_signs",
+    "percent",
+    "rope_in_words",
+    "sampled_units",
+    "shown",
+    "under",
+]
+
+_UNDER = {
+    "signed": "signed by framing",
+    "positive": "under positive prompts",
+    "negative": "under negative prompts",
+    TURNED: "under negative prompts, sign turned",
+}
+
+
+def chance_bound(draws: float) -> float:
+    """Give the probability above which so many draws tell nothing.
+
+    Parameters
+    ----------
+    draws : float
+        The number of effective draws.
+
+    Returns
+    -------
+    float
+        The largest of .5, .8, .9, .95, .98, .99, … (the complement is 1, 2 or 5 times a power of
+        ten) that is at most ``1 - 1 / draws``: draws that all say one thing do not exclude that one
+        more would say another.
+
+    Examples
+    --------
+    >>> chance_bound(4000), chance_bound(400)
+    (0.9995, 0.995)
+    """
+    least = 1 / max(draws, 2.0)
+    power = math.floor(math.log10(least) + 1e-9)
+    step = next(s for s in (1, 2, 5, 10) if s * 10.0**power >= least * (1 - 1e-9))
+    return round(1 - step * 10.0**power, 1 - power)
+
+
+def chance(value: float, draws: float = 1000.0) -> str:
+    """Write a probability as a decimal; never as 0 or 1, which no sample can show.
+
+    Parameters
+    ----------
+    value : float
+        The share of draws.
+    draws : float, default 1000
+        How many effective draws it is of.
+
+    Returns
+    -------
+    str
+        Three decimals, more where they would round to 1, and a bound beyond
+        :func:`chance_bound`.
+
+    Examples
+    --------
+    >>> chance(0.9914, 4000), chance(1.0, 4000), chance(0.0, 400)
+    ('0.991', '> 0.9995', '< 0.005')
+    """
+    return _written(value, draws, scale=1, decimals=3, mark="")
+
+
+def percent(value: float, draws: float = 1000.0) -> str:
+    """Write a probability in percent; never as 0% or 100%, which no sample can show.
+
+    Parameters
+    ----------
+    value : float
+        The share of draws.
+    draws : float, default 1000
+        How many effective draws it is of.
+
+    Returns
+    -------
+    str
+        One decimal, more where they would round to 100%, and a bound beyond :func:`chance_bound`.
+
+    Examples
+    --------
+    >>> percent(0.9914, 4000), percent(0.9995, 9000), percent(1.0, 4000), percent(0.0, 400)
+    ('99.1%', '99.95%', '> 99.95%', '< 0.5%')
+    """
+    return _written(value, draws, scale=100, decimals=1, mark="%")
+
+
+def _written(value: float, draws: float, *, scale: int, decimals: int, mark: str) -> str:
+    if not np.isfinite(value):
+        return "–"
+    bound = chance_bound(draws)
+    if value > bound:
+        return f"> {scale * bound:.12g}{mark}"
+    if value < round(1 - bound, 12):
+        return f"< {scale * round(1 - bound, 12):.12g}{mark}"
+    while float(f"{scale * value:.{decimals}f}") in (0, scale):
+        decimals += 1
+    return f"{scale * value:.{decimals}f}{mark}"
+
+
+def effective_draws(table: pd.DataFrame, draws: float) -> list[float]:
+    """Give how many effective draws each row of a summary is of.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With a column ``ess_bulk``, or without one.
+    draws : float
+        The number of draws: what is taken where a row's effective number is larger or unknown.
+
+    Returns
+    -------
+    list of float
+        One number a row.
+    """
+    if "ess_bulk" not in table.columns:
+        return [draws] * len(table)
+    return [float(min(n, draws)) if np.isfinite(n) else draws for n in table["ess_bulk"]]
+
+
+def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
+    """Write a region of practical equivalence as it was given.
+
+    Parameters
+    ----------
+    rope : float
+        Its half-width.
+    unit : str
+        Of the outcome.
+    scale : float, optional
+        The outcome's SD; a half-width of 0.05 of it is the default, and is called that.
+
+    Returns
+    -------
+    str
+        Such as “±0.1 SD”.
+
+    Examples
+    --------
+    >>> rope_in_words(0.123456, "SD", 0.9973), rope_in_words(0.05 * 0.9973, "SD", 0.9973)
+    ('±0.123456 SD', "±0.0499 SD (0.05 of the outcome's SD)")
+    """
+    if scale is None or rope != 0.05 * scale:
+        return f"±{rope:.12g} {unit}"
+    return f"±{rope:.3g} {unit} (0.05 of the outcome's SD)"
+
+
+def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """Write a table of results as it is to be read, with no probability of 0 or 1.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Such as :meth:`valuebias.Fit.contrasts` or :meth:`valuebias.Fit.words` gives; it stays as it
+        is.
+    digits : int, default 2
+        Decimals of estimates.
+
+    Returns
+    -------
+    DataFrame
+        Texts. Probabilities, in columns whose name starts with ``p_``, have three decimals, and a
+        bound beyond what the draws can tell: of *n* effective draws that all say one thing none
+        is written as more than ``1 - 1 / n``. R-hat has three decimals, effective sample sizes have
+        none. Choose rows and columns of the result rather than of `table`, whose column
+        ``ess_bulk`` tells the number of effective draws.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+    >>> row = valuebias.shown(fit.contrasts()).loc[0]
+    >>> row["name"], row["mean"][:4]
+    ('Alder − Birch', '+0.2')
+    >>> valuebias.shown(fit.words())["p_direction"].max()
+    '> 0.9995'
+    """
+    sizes = effective_draws(table, float(table.attrs.get("draws", 1000)))
+    forms = dict.fromkeys(("mean", "median", "lower", "upper"), f"{{:+.{digits}f}}")
+    forms |= {"rhat": "{:.3f}", "ess_bulk": "{:,.0f}", "ess_tail": "{:,.0f}"}
+    written = {}
+    for name in table.columns:
+        values = table[name]
+        if str(name).startswith("p_"):
+            written[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
+        elif pd.api.types.is_float_dtype(values):
+            whole = bool((values.dropna() % 1 == 0).all())
+            form = forms.get(str(name), "{:,.0f}" if whole else f"{{:.{digits}f}}")
+            written[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
+        else:
+            written[name] = [str(x) for x in values]
+    return pd.DataFrame(written, index=table.index, dtype=object)
+
+
+def false_signs(words: pd.DataFrame, draws: float) -> str:
+    """Say how many of the words listed are expected to differ the other way.
+
+    Parameters
+    ----------
+    words : DataFrame
+        Rows of :meth:`valuebias.Fit.words`.
+    draws : float
+        The number of effective draws.
+
+    Returns
+    -------
+    str
+        A clause.
+
+    Examples
+    --------
+    >>> false_signs(pd.DataFrame({"p_direction": [0.99, 0.8, 0.6]}), 4000)
+    'of these 3 signs 0.6 are expected to be wrong'
+    """
+    wrong = max(float((1 - words["p_direction"]).sum()), len(words) / draws)
+    number = "fewer than 0.1" if wrong < 0.05 else f"{wrong:.1f}"
+    return f"of these {len(words)} signs {number} are expected to be wrong"
+
+
+def sampled_units(components: Iterable[str]) -> str:
+    """Say which units a difference between groups of models generalises over.
+
+    Parameters
+    ----------
+    components : iterable of str
+        Names of the model's components.
+
+    Returns
+    -------
+    str
+        Such as “models and bases”; “no models but these” where none replicate.
+
+    Examples
+    --------
+    >>> sampled_units(["model_category", "model_word", "base_category", "base_word", "word"])
+    'models and bases'
+    """
+    named = [name.removesuffix("_word") for name in components if name.endswith("_word")]
+    if "model" not in named:
+        return "no models but these"
+    units = [f"{name}s" for name in named if name not in ("model", "prompt")]
+    return " and ".join([", ".join(["models", *units[:-1]]), *units[-1:]])
+
+
+def under(framing: str) -> str:
+    """Say under which prompts a quantity is.
+
+    Parameters
+    ----------
+    framing : str
+        As in the column ``framing`` of :meth:`valuebias.Fit.contrasts`.
+
+    Returns
+    -------
+    str
+        Such as “signed by framing”.
+
+    Examples
+    --------
+    >>> under("signed"), under("positive")
+    ('signed by framing', 'under positive prompts')
+    """
+    return _UNDER[framing]

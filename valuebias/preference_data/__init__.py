@@ -1,0 +1,1 @@
+"""Preferences of any published form, as one: read, filter, split."""

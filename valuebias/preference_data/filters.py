@@ -1,0 +1,279 @@
+"""Decide row by row what is kept of a source of preferences, and count it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from valuebias._core.text import has_surrogate
+from valuebias.errors import ValueBiasError
+from valuebias.preference_data.formats import Form, Message, Pair
+from valuebias.preference_data.leakage import Leakage
+
+__all__ = ["Filters", "Sieve", "as_json", "id_of"]
+
+_REASONS: Mapping[str, str] = {
+    "rated": "a rating is missing",
+    "ties": "both answers have the same rating",
+    "every": "not one of every {every} rows",
+    "answered": "a conversation does not end with a message of the assistant",
+    "shared": "the two conversations differ before their last messages",
+    "prompted": "there is no prompt before the answers",
+    "empty": "an answer is empty",
+    "unicode": "a text is not valid Unicode (it has half of a surrogate pair)",
+    "different": "chosen and rejected are the same",
+    "length": "prompt and an answer have more than {max_chars} characters together",
+    "unique": "the same prompt, chosen and rejected were there before",
+    "lexicon": "a word of the lexicon {lexicon!r} occurs",
+}
+"""The steps in their order, and why a row is dropped in each."""
+_BY_CHOICE = ("ties", "every", "length", "unique", "lexicon")
+"""Steps in which nothing is wrong with a row: which row is first is not worth telling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the user asks to be kept.
+
+    Attributes
+    ----------
+    every : int
+        One of this many rows is kept, the first of them among the first.
+    max_chars : int or None
+        The longest prompt and answer together.
+    lexicon : str or None
+        The name of the lexicon whose words are looked for.
+    drop_leaks : bool
+        Whether pairs with such a word are dropped.
+    """
+
+    every: int
+    max_chars: int | None
+    lexicon: str | None
+    drop_leaks: bool
+
+    def steps(self, form: Form) -> list[str]:
+        """Name the steps that a source of some form goes through.
+
+        Parameters
+        ----------
+        form : Form
+            The form.
+
+        Returns
+        -------
+        list of str
+            Their names, in order.
+        """
+        left_out = {
+            "rated": not form.has_ratings,
+            "ties": not form.has_ratings,
+            "every": self.every == 1,
+            "length": self.max_chars is None,
+            "lexicon": self.lexicon is None,
+        }
+        return [step for step in _REASONS if not left_out.get(step, False)]
+
+
+@dataclass(slots=True)
+class Sieve:
+    """Take rows one after another; keep pairs, count what is dropped.
+
+    Attributes
+    ----------
+    form : Form
+        How a row is read.
+    filters : Filters
+        What is kept.
+    leakage : Leakage or None
+        Looks for the words of a lexicon.
+    """
+
+    form: Form
+    filters: Filters
+    leakage: Leakage | None
+    _n_read: int = 0
+    _n_in_turn: int = 0
+    _dropped: Counter[str] = field(default_factory=Counter)
+    _first: dict[str, str] = field(default_factory=dict)
+    _seen: set[str] = field(default_factory=set)
+    _kept: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    def take(self, where: str, row: Mapping[str, Any]) -> None:
+        """Keep a row, or count why it is dropped.
+
+        Parameters
+        ----------
+        where : str
+            Where the row is, in words.
+        row : mapping
+            Its cells.
+
+        Raises
+        ------
+        ValueBiasError
+            If it cannot be read.
+        """
+        self._n_read += 1
+        step = self._step(where, row)
+        if step is not None:
+            self._dropped[step] += 1
+            self._first.setdefault(step, where)
+
+    def _step(self, where: str, row: Mapping[str, Any]) -> str | None:
+        cells = self.form.preferred(where, row)
+        if isinstance(cells, str):
+            return cells
+        self._n_in_turn += 1
+        if (self._n_in_turn - 1) % self.filters.every:
+            return "every"
+        pair = self.form.pair(where, row, cells)
+        if isinstance(pair, str):
+            return pair
+        return _fault(pair, self.filters.max_chars) or self._keep(pair)
+
+    def _keep(self, pair: Pair) -> str | None:
+        prompt = as_json(pair.prompt)
+        key = id_of(prompt, pair.chosen, pair.rejected)
+        if key in self._seen:
+            return "unique"
+        self._seen.add(key)
+        if self.leakage is not None:
+            said = "\n".join(message["content"] for message in pair.prompt)
+            if self.leakage.add(said, pair.chosen, pair.rejected) and self.filters.drop_leaks:
+                return "lexicon"
+        self._kept[key] = (prompt, pair.chosen, pair.rejected)
+        return None
+
+    def pairs(self) -> pd.DataFrame:
+        """Give what was kept.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns id, prompt, chosen, rejected.
+        """
+        rows = [(key, *texts) for key, texts in self._kept.items()]
+        return pd.DataFrame(rows, columns=["id", "prompt", "chosen", "rejected"], dtype=object)
+
+    def report(self) -> pd.DataFrame:
+        """Say what each step kept and dropped.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns step, kept, dropped, reason.
+        """
+        kept = self._n_read
+        rows: list[tuple[str, int, int, str]] = [("read", kept, 0, "every row of the source")]
+        for step in self.filters.steps(self.form):
+            dropped = self._dropped[step]
+            kept -= dropped
+            rows.append((step, kept, dropped, self._reason(step)))
+        return pd.DataFrame(rows, columns=["step", "kept", "dropped", "reason"])
+
+    def _reason(self, step: str) -> str:
+        filters = self.filters
+        reason = _REASONS[step].format(
+            every=filters.every, max_chars=filters.max_chars, lexicon=filters.lexicon
+        )
+        if step == "lexicon" and self.leakage is not None:
+            found = self.leakage.n_pairs
+            action = "dropped" if filters.drop_leaks else "kept"
+            return (
+                f"{reason}, in {found['prompt']} prompts, {found['chosen']} chosen and "
+                f"{found['rejected']} rejected answers: {action}"
+            )
+        if step in self._first and step not in _BY_CHOICE:
+            return f"{reason} (first: {self._first[step]})"
+        return reason
+
+    def demand_some(self, name: str) -> None:
+        """Refuse a source of which nothing is left.
+
+        Parameters
+        ----------
+        name : str
+            What to call it.
+
+        Raises
+        ------
+        ValueBiasError
+            If no pair was kept; it says why.
+        """
+        if self._kept:
+            return
+        report = self.report()
+        why = "; ".join(
+            f"{row.dropped} dropped because {row.reason}"
+            for row in report[report["dropped"] > 0].itertuples()
+        )
+        raise ValueBiasError(
+            f"Nothing is left of {name!r}: of {self._n_read} rows, {why}. Loosen the filters or "
+            "check the source."
+        )
+
+
+def _fault(pair: Pair, max_chars: int | None) -> str | None:
+    answers = (pair.chosen, pair.rejected)
+    if not all(answer.strip() for answer in answers):
+        return "empty"
+    prompt = [text for message in pair.prompt for text in message.values()]
+    if any(map(has_surrogate, (*prompt, *answers))):
+        return "unicode"
+    if pair.chosen == pair.rejected:
+        return "different"
+    length = sum(len(message["content"]) for message in pair.prompt) + max(map(len, answers))
+    return "length" if max_chars is not None and length > max_chars else None
+
+
+def as_json(messages: Sequence[Message]) -> str:
+    """Write messages as JSON, always alike.
+
+    Parameters
+    ----------
+    messages : sequence of dict
+        Each with a role and a content.
+
+    Returns
+    -------
+    str
+        A JSON array of objects.
+
+    Examples
+    --------
+    >>> as_json([{"content": "Hello", "role": "user"}])
+    '[{"role": "user", "content": "Hello"}]'
+    """
+    plain = [{"role": message["role"], "content": message["content"]} for message in messages]
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def id_of(prompt: str, chosen: str, rejected: str) -> str:
+    """Give the id of a pair, which depends on its texts and nothing else.
+
+    Parameters
+    ----------
+    prompt : str
+        The messages before the answers, as JSON.
+    chosen, rejected : str
+        The answers.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits: half of the SHA-256 of the three, written as a JSON array.
+
+    Examples
+    --------
+    >>> id_of("[]", "yes", "no")
+    'b971d9a41025244147d9e08e44deea4c'
+    """
+    content = json.dumps([prompt, chosen, rejected], ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8")).hexdigest()[:32]

@@ -1,0 +1,214 @@
+"""The forms in which preferences are published, recognised by their columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from valuebias._core.text import visible
+from valuebias.errors import ValueBiasError, did_you_mean
+
+__all__ = ["Form", "Pair", "form_of"]
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one prompt.
+
+    Attributes
+    ----------
+    prompt : tuple of dict
+        The messages before the answers, each with a role and a content.
+    chosen, rejected : str
+        The better answer and the worse.
+    """
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a row is read.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        The columns that are read.
+    has_ratings : bool
+        Whether the better answer is known by two ratings.
+    preferred : callable
+        Takes where a row is and the row; gives the better and the worse of the two cells, or the
+        name of the step that drops the row.
+    """
+
+    columns: tuple[str, ...]
+    has_ratings: bool
+    preferred: Callable[[str, Mapping[str, Any]], tuple[Any, Any] | str]
+
+    def pair(self, where: str, row: Mapping[str, Any], cells: tuple[Any, Any]) -> Pair | str:
+        """Read the messages of a row.
+
+        Parameters
+        ----------
+        where : str
+            Where the row is, in words.
+        row : mapping
+            Its cells.
+        cells : tuple
+            The better and the worse conversation or text.
+
+        Returns
+        -------
+        Pair or str
+            The pair, or the name of the step that drops it.
+
+        Raises
+        ------
+        ValueBiasError
+            If a cell is neither text nor a list of messages.
+        """
+        if "prompt" in self.columns:
+            given = _prompt(row["prompt"], where)
+        elif isinstance(cells[0], str):
+            raise ValueBiasError(
+                f"The better answer of {where} is plain text, and there is no column 'prompt' that "
+                f"says what it answers. {did_you_mean('prompt', row)}"
+            )
+        else:
+            given = []
+        better, worse = (_conversation(cell, given, where) for cell in cells)
+        if any(not turns or turns[-1]["role"] != "assistant" for turns in (better, worse)):
+            return "answered"
+        if better[:-1] != worse[:-1]:
+            return "shared"
+        if not any(message["content"].strip() for message in better[:-1]):
+            return "prompted"
+        return Pair(tuple(better[:-1]), better[-1]["content"], worse[-1]["content"])
+
+
+_RATED = ("conv_A", "conv_B", "conv_A_rating", "conv_B_rating")
+
+
+def form_of(columns: Sequence[str], name: str) -> Form:
+    """Recognise a form by the names of the columns.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        What the source has.
+    name : str
+        What to call the source in errors.
+
+    Returns
+    -------
+    Form
+        ``chosen`` and ``rejected``, with ``prompt`` where there is one; or the form of
+        Unified-Feedback: ``conv_A``, ``conv_B`` and a rating of each.
+
+    Raises
+    ------
+    ValueBiasError
+        If the columns of neither are there.
+
+    Examples
+    --------
+    >>> form_of(["chosen", "rejected", "score"], "mine").columns
+    ('chosen', 'rejected')
+    """
+    rated = [column for column in _RATED if column in columns]
+    chosen = [column for column in ("chosen", "rejected") if column in columns]
+    if len(chosen) == 2:
+        prompt = ("prompt",) if "prompt" in columns else ()
+        return Form((*prompt, "chosen", "rejected"), False, _as_chosen)
+    if len(rated) == len(_RATED):
+        return Form(_RATED, True, _by_rating)
+    expected = _RATED if len(rated) > len(chosen) else ("chosen", "rejected")
+    missing = [column for column in expected if column not in columns]
+    shown = [visible(column) for column in columns]
+    raise ValueBiasError(
+        f"{name!r} has no column {' and no column '.join(map(repr, missing))}. Expected chosen and "
+        "rejected (and prompt, where they are plain text), or conv_A, conv_B, conv_A_rating and "
+        f"conv_B_rating; rename the columns. {did_you_mean(missing[0], shown)}"
+    )
+
+
+def _as_chosen(where: str, row: Mapping[str, Any]) -> tuple[Any, Any]:
+    return row["chosen"], row["rejected"]
+
+
+def _by_rating(where: str, row: Mapping[str, Any]) -> tuple[Any, Any] | str:
+    first, second = (_rating(row[column], where, column) for column in _RATED[2:])
+    if np.isnan(first) or np.isnan(second):
+        return "rated"
+    if first == second:
+        return "ties"
+    cells = row["conv_A"], row["conv_B"]
+    return cells if first > second else cells[::-1]
+
+
+def _rating(value: Any, where: str, column: str) -> float:
+    if value is None or value is pd.NA:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ValueBiasError(
+            f"{column!r} of {where} is {visible(value)[:40]!r}; expected a number."
+        )
+    return float(value)
+
+
+def _prompt(cell: Any, where: str) -> list[Message]:
+    if isinstance(cell, str):
+        return [{"role": "user", "content": cell}] if cell.strip() else []
+    return _messages(cell, where)
+
+
+def _conversation(cell: Any, prompt: list[Message], where: str) -> list[Message]:
+    """Give the whole conversation, whether or not its cell repeats the prompt."""
+    if isinstance(cell, str):
+        return [*prompt, {"role": "assistant", "content": cell}]
+    turns = _messages(cell, where)
+    length = len(prompt)
+    repeats = any(turns[i : i + length] == prompt for i in range(len(turns) - length))
+    return turns if repeats else [*prompt, *turns]
+
+
+def _messages(cell: Any, where: str) -> list[Message]:
+    if not isinstance(cell, list | tuple | np.ndarray):
+        raise ValueBiasError(
+            f"A conversation of {where} is {_shown(cell)}; expected text, or a list of messages "
+            'such as {"role": "user", "content": "Hello"}.'
+        )
+    return [_message(message, where) for message in cell]
+
+
+def _message(message: Any, where: str) -> Message:
+    if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+        raise ValueBiasError(
+            f"A message of {where} is {_shown(message)}; expected a role and a content."
+        )
+    role, content = message["role"], message["content"]
+    if not isinstance(role, str) or not isinstance(content, str) or not role:
+        raise ValueBiasError(
+            f"A message of {where} has the role {_shown(role)} and the content {_shown(content)}; "
+            "expected text for both."
+        )
+    return {"role": role, "content": content}
+
+
+def _shown(value: Any) -> str:
+    """Show the first of anything, with its type."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = str(value)
+    text = visible(text)
+    return f"{text[:60]}{'…' if len(text) > 60 else ''} ({type(value).__name__})"

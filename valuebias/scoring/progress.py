@@ -1,0 +1,127 @@
+"""Progress of scoring, on standard error: models, prompts, pairs a second, time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from valuebias._core.text import visible
+
+__all__ = ["Watch", "watched"]
+
+
+class Watch:
+    """Counts what is done; shows it where there is a bar.
+
+    Parameters
+    ----------
+    bar : rich.progress.Progress, optional
+        Where to show it.
+    n_models : int
+        How many models there are.
+    work : float
+        All that is to be done: pairs times parameters, which is what time goes with.
+    """
+
+    def __init__(self, bar: Any, *, n_models: int, work: float) -> None:
+        self._bar = bar
+        self._n_models = n_models
+        self._model = 0
+        self._done = 0.0
+        self._task = None
+        if bar is not None:
+            self._task = bar.add_task("", total=max(work, 1.0), prompts="", speed="")
+
+    def model(self, name: str, *, pairs: int, todo: int, n_prompts: int, weight: float) -> None:
+        """Start a model.
+
+        Parameters
+        ----------
+        name : str
+            Its label.
+        pairs, todo : int
+            How many it has, and how many of them are not done.
+        n_prompts : int
+            How many prompts it has.
+        weight : float
+            How much work a pair is.
+        """
+        self._model += 1
+        self._pairs, self._before, self._weight = pairs, pairs - todo, weight
+        self._each = max(1, pairs // n_prompts)
+        self._n_prompts = n_prompts
+        self._finished = 0
+        self._start = time.monotonic()
+        self._update(description=f"{visible(name)} ({self._model}/{self._n_models})")
+
+    def advance(self, pairs: int) -> None:
+        """Say how many pairs of the current block are done.
+
+        Parameters
+        ----------
+        pairs : int
+            So many.
+        """
+        done = self._finished + pairs
+        seconds = time.monotonic() - self._start
+        prompts = min((self._before + done) // self._each, self._n_prompts)
+        self._update(
+            completed=self._done + done * self._weight,
+            prompts=f"{prompts}/{self._n_prompts} prompts",
+            speed=f"{done / seconds:,.0f} pairs/s" if seconds > 0.5 else "",
+        )
+
+    def finish(self, pairs: int) -> None:
+        """Say that a block is done.
+
+        Parameters
+        ----------
+        pairs : int
+            How many pairs it had.
+        """
+        self._finished += pairs
+        self.advance(0)
+
+    def end(self) -> None:
+        """End a model."""
+        self._done += self._finished * self._weight
+
+    def _update(self, **fields: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, **fields)
+
+
+@contextmanager
+def watched(*, shown: bool, n_models: int, work: float) -> Iterator[Watch]:
+    """Watch the block's work.
+
+    Parameters
+    ----------
+    shown : bool
+        False for silence.
+    n_models : int
+        How many models there are.
+    work : float
+        All that is to be done: pairs times parameters.
+
+    Yields
+    ------
+    Watch
+    """
+    if not shown:
+        yield Watch(None, n_models=n_models, work=work)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[prompts]}", markup=False),
+        TextColumn("{task.fields[speed]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield Watch(bar, n_models=n_models, work=work)

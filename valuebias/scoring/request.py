@@ -1,0 +1,252 @@
+"""What is to be scored: models, prompts and words, and the blocks in which they are worked off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Literal, cast
+
+import pandas as pd
+
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.instruments import Lexicon, PromptSet
+from valuebias.instruments import lexicon as as_lexicon
+from valuebias.instruments import prompts as as_prompts
+from valuebias.models.spec import Model, read_models
+from valuebias.schema.contract import KINDS, demand_unique
+
+__all__ = ["VOCABULARY", "Block", "Plan", "block_shape", "blocks", "make_plan"]
+
+VOCABULARY = "vocabulary"
+"""The lexicon that stands for every token of a model's vocabulary."""
+POOLINGS = ("sum", "mean")
+READINGS = ("text", "ids")
+
+# A block is what a killed run loses at most, and what a pack may share a prefix within: large
+# enough to fill packs, small enough to be done in seconds on a card and half a minute on a CPU.
+_PAIRS = 4096
+# Log-probs of a whole vocabulary cost one token a pair, but each pair is a number to be held.
+_ROW_VALUES = 2**22
+
+Kind = Literal["reward", "logprob"]
+Words = str | PathLike[str] | Lexicon | pd.DataFrame | Mapping[str, Sequence[str]] | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be scored.
+
+    Attributes
+    ----------
+    models : tuple of Model
+        As they were specified.
+    prompts : PromptSet
+        What is asked.
+    lexicon : Lexicon or None
+        Whose categories the words have, where they have any.
+    words : tuple of str or None
+        The answers; None = every token of each model's vocabulary.
+    kind : {"reward", "logprob"}
+        What is measured.
+    pooling : {"sum", "mean"}
+        How the log-probs of a word's tokens become its score.
+    vocabulary_as : {"text", "ids"}
+        Whether a token of the vocabulary is scored as the text it stands for, or its id is put into
+        the conversation as it is.
+    """
+
+    models: tuple[Model, ...]
+    prompts: PromptSet
+    lexicon: Lexicon | None
+    words: tuple[str, ...] | None
+    kind: Kind
+    pooling: str
+    vocabulary_as: str
+
+    @property
+    def rows(self) -> bool:
+        """Whether a single forward pass gives the scores of the whole vocabulary."""
+        return self.words is None and self.kind == "logprob"
+
+    def settings(self) -> dict[str, Any]:
+        """Give what all scores in one store must have in common, as JSON can hold it.
+
+        Returns
+        -------
+        dict
+            By name; long contents as their SHA-256.
+        """
+        table = self.prompts.table
+        answers: Any = VOCABULARY
+        if self.words is not None:
+            member = None if self.lexicon is None else self.lexicon.membership(self.words)
+            marks = [] if member is None else [list(member), member.to_numpy(dtype=int).tolist()]
+            answers = _digest([list(self.words), marks])
+        return {
+            "kind": self.kind,
+            "prompts": _digest([list(table.index), list(table), table.astype(str).values.tolist()]),
+            "lexicon": answers,
+            "pooling": self.pooling if self.kind == "logprob" and self.words is not None else None,
+            "vocabulary_as": (
+                self.vocabulary_as if self.kind == "reward" and self.words is None else None
+            ),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of one model's scores: what is computed and stored in one go.
+
+    Attributes
+    ----------
+    index : tuple of int
+        Which block, by prompt and by response.
+    prompts : slice
+        Which prompts.
+    responses : slice
+        Which responses.
+    """
+
+    index: tuple[int, int]
+    prompts: slice
+    responses: slice
+
+    @property
+    def pairs(self) -> int:
+        """How many scores there are."""
+        return int(self.prompts.stop - self.prompts.start) * self.n_responses
+
+    @property
+    def n_responses(self) -> int:
+        """How many responses there are."""
+        return int(self.responses.stop - self.responses.start)
+
+
+def make_plan(
+    models: Any,
+    *,
+    prompts: Any,
+    lexicon: Words | None,
+    kind: str,
+    pooling: str,
+    vocabulary_as: str,
+    trust_remote_code: bool = False,
+) -> Plan:
+    """Read what the user gave; see :func:`valuebias.score` for what that may be.
+
+    Raises
+    ------
+    ValueBiasError
+        If a choice is unknown, or models, prompts or words are not as they should be.
+    """
+    measured = [name for name in KINDS if name != "implicit"]
+    for name, value, known in (
+        ("kind", kind, measured),
+        ("pooling", pooling, POOLINGS),
+        ("vocabulary_as", vocabulary_as, READINGS),
+    ):
+        if value not in known:
+            raise ValueBiasError(f"{name} is {value!r}. {did_you_mean(value, known)}")
+    chosen, words = _answers(lexicon)
+    return Plan(
+        models=read_models(models, trust_remote_code=trust_remote_code),
+        prompts=as_prompts(prompts),
+        lexicon=chosen,
+        words=words,
+        kind=cast(Kind, kind),
+        pooling=pooling,
+        vocabulary_as=vocabulary_as,
+    )
+
+
+def block_shape(plan: Plan, n_responses: int) -> tuple[int, int]:
+    """Say how many prompts and responses a block has. Depends on nothing but the plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is to be scored.
+    n_responses : int
+        How many responses a model has.
+
+    Returns
+    -------
+    tuple of int
+        Prompts, responses.
+    """
+    total = len(plan.prompts)
+    if plan.words is None and plan.kind == "reward":
+        return 1, min(n_responses, _PAIRS)
+    most = (_ROW_VALUES if plan.rows else _PAIRS) // n_responses
+    # Blocks of like size, so that none is left with a rest that fills no pack.
+    parts = -(-total // max(1, most))
+    return -(-total // parts), n_responses
+
+
+def blocks(n_prompts: int, n_responses: int, shape: tuple[int, int]) -> Iterator[Block]:
+    """Divide the scores of one model into blocks.
+
+    Parameters
+    ----------
+    n_prompts, n_responses : int
+        How many there are.
+    shape : tuple of int
+        Prompts and responses of a block; the last ones may have fewer.
+
+    Yields
+    ------
+    Block
+        Prompt by prompt.
+
+    Examples
+    --------
+    >>> [(b.prompts.start, b.prompts.stop, b.pairs) for b in blocks(5, 10, (2, 10))]
+    [(0, 2, 20), (2, 4, 20), (4, 5, 10)]
+    """
+    for i, prompt in enumerate(range(0, n_prompts, shape[0])):
+        for j, response in enumerate(range(0, n_responses, shape[1])):
+            yield Block(
+                (i, j),
+                slice(prompt, min(prompt + shape[0], n_prompts)),
+                slice(response, min(response + shape[1], n_responses)),
+            )
+
+
+def _answers(lexicon: Words | None) -> tuple[Lexicon | None, tuple[str, ...] | None]:
+    if isinstance(lexicon, str) and lexicon == VOCABULARY:
+        return None, None
+    if lexicon is not None and not isinstance(
+        lexicon, str | PathLike | Lexicon | pd.DataFrame | Mapping
+    ):
+        words = tuple(lexicon)
+        for word in words:
+            if not isinstance(word, str) or not word:
+                raise ValueBiasError(f"A word is {word!r}; expected text, not empty.")
+        if not words:
+            raise ValueBiasError("There is no word to score; give at least one.")
+        demand_unique(list(words), "word")
+        return None, words
+    chosen = as_lexicon(lexicon)
+    words = tuple(str(word) for word in chosen.words if not str(word).endswith("*"))
+    left_out = len(chosen) - len(words)
+    if not words:
+        raise ValueBiasError(
+            f"Every term of the lexicon {chosen.name!r} ends in '*' and stands for many words. "
+            "Score a list of words, or the whole vocabulary."
+        )
+    if left_out:
+        warnings.warn(
+            f"{left_out} terms of the lexicon {chosen.name!r} end in '*' and stand for many words; "
+            f"they are not scored. The other {len(words)} are.",
+            ValueBiasWarning,
+            stacklevel=4,
+        )
+    return chosen, words
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

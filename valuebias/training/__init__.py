@@ -1,0 +1,1 @@
+"""Train reward heads, reward models and language models: PyTorch, TRL and peft."""

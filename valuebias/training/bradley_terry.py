@@ -1,0 +1,272 @@
+"""The reward head that fits preferences best: an exact Bradley–Terry regression on features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias._core.progress import progress_bar
+from valuebias.errors import ValueBiasError
+from valuebias.preference_data.splits import demand_whole
+from valuebias.training.head import Head, both_sides, measured, numbers, refuse_infinite
+from valuebias.training.solving import Problem, refuse_unbounded, solve
+
+__all__ = ["Head", "fit_head", "fit_path"]
+
+Floats = npt.NDArray[np.float64]
+
+_BLOCK = 4096
+
+
+def fit_head(
+    chosen: npt.ArrayLike,
+    rejected: npt.ArrayLike,
+    *,
+    penalty: float | None = None,
+    standardise: bool = True,
+    centring: float = 0.0,
+    start: Head | npt.ArrayLike | None = None,
+) -> Head:
+    r"""Fit a linear reward head to preferences, exactly.
+
+    Parameters
+    ----------
+    chosen, rejected : array_like, shape (n, d)
+        Features of the better and the worse answer of each pair, such as a language model's last
+        hidden states. Any floating dtype; all sums are in float64.
+    penalty : float, optional
+        Of the squared weights; 0 for none. By default the number of features that differ.
+    standardise : bool, default True
+        Whether the penalty is on the weights of standardised differences, each feature divided by
+        the root mean square of its differences, so that the fit is the same whatever the scale of
+        the features. False: on the weights themselves, and `penalty` must be given.
+    centring : float, default 0
+        Pulls the sum of a pair's two rewards to zero; TRL's ``center_rewards_coefficient``.
+    start : Head or array_like of shape (d,), optional
+        Weights to start from. It changes nothing but the time taken.
+
+    Returns
+    -------
+    Head
+        The optimum, which is the only one.
+
+    Raises
+    ------
+    ValueBiasError
+        If the shapes differ, there is no pair, a feature is NaN or infinite, or all pairs have the
+        same features twice; if a number is out of its range; or, without a penalty, if there is no
+        finite optimum (the pairs are separable) or no single one (features are collinear).
+
+    Notes
+    -----
+    Minimised over the weights w is
+
+    .. math::
+
+        \sum_i \log(1 + e^{-(x_i - y_i)^\top w}) + \frac{\lambda}{2} \sum_j s_j^2 w_j^2
+        + c \sum_i ((x_i + y_i)^\top w)^2
+
+    with x the chosen and y the rejected features, s the root mean square of each feature's
+    differences (1 where `standardise` is False), λ the penalty and c the centring: the loss of
+    Bradley and Terry (1952), which reward models are trained with, as TRL sums it. There is no
+    intercept: it cancels in every pair.
+
+    The penalty is that of a normal prior. By default, λ = d, the pairs' differences of rewards have
+    a prior root mean square of 1 nat, however many features there are and however correlated; and
+    as any prior it weighs less the more pairs there are. :meth:`Head.evaluate` on held-out pairs
+    tells whether another penalty does better. The differences are not centred, so that it does
+    not matter which answer of a pair comes first.
+
+    The differences take 8 n d bytes. 50,000 pairs of 640 features take a few seconds on one core.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> chosen, rejected = rng.normal(size=(2, 500, 3))
+    >>> swapped = (chosen - rejected) @ [1, 0, -1] < rng.logistic(size=500)
+    >>> chosen[swapped], rejected[swapped] = rejected[swapped], chosen[swapped]
+    >>> fit_head(chosen, rejected, penalty=0).weights.round(1).tolist()
+    [1.2, 0.1, -1.1]
+    """
+    first, second = both_sides(chosen, rejected)
+    differences = _differences(first, second)
+    scale = _scale(differences)
+    active = scale > 0
+    if not active.any():
+        raise ValueBiasError(
+            f"All {len(first)} pairs have the same features for both answers. "
+            "Check that they are of different texts."
+        )
+    if not active.all():
+        differences, scale = differences[:, active], scale[active]
+    strength = _strength(penalty, len(scale), standardise=standardise)
+    _demand_number(centring, "centring")
+    if not strength and not centring and len(differences) <= len(scale):
+        raise ValueBiasError(
+            f"{len(differences)} pairs of {len(scale)} features are separable, or have no single "
+            "optimum. Give a penalty above 0, or more pairs than features."
+        )
+    differences /= scale
+    problem = Problem(
+        differences,
+        np.full(len(scale), strength) if standardise else strength / scale**2,
+        _centring(first, second, active, scale, centring) if centring else None,
+    )
+    solution = solve(problem, _start(start, first.shape[1])[active] * scale)
+    if not strength:
+        refuse_unbounded(problem, solution.weights)
+    weights = np.zeros(first.shape[1])
+    weights[active] = solution.weights / scale
+    loss, accuracy = measured(differences @ solution.weights)
+    return Head(
+        weights=weights,
+        loss=loss,
+        accuracy=accuracy,
+        n_pairs=len(first),
+        n_iterations=solution.n_iterations,
+        gradient_norm=solution.gradient_norm,
+        penalty=strength,
+        centring=float(centring),
+        standardised=standardise,
+    )
+
+
+def fit_path(
+    chosen: npt.ArrayLike,
+    rejected: npt.ArrayLike,
+    quantities: Sequence[int],
+    *,
+    penalty: float | None = None,
+    standardise: bool = True,
+    centring: float = 0.0,
+    progress: bool = True,
+) -> dict[int, Head]:
+    """Fit a head to each of several nested quantities of pairs.
+
+    Parameters
+    ----------
+    chosen, rejected : array_like, shape (n, d)
+        Features of the better and the worse answers, in the order of a subset
+        (:meth:`valuebias.Preferences.subset`): the first rows are a smaller subset.
+    quantities : sequence of int
+        How many of the first rows to fit.
+    penalty, standardise, centring : optional
+        As in :func:`fit_head`.
+    progress : bool, default True
+        Show progress on standard error.
+
+    Returns
+    -------
+    dict of int to Head
+        From the smallest quantity to the largest. Each starts from the one before, which saves time
+        and changes no result.
+
+    Raises
+    ------
+    ValueBiasError
+        If a quantity is larger than the number of pairs or there is none, or as in
+        :func:`fit_head`.
+
+    Examples
+    --------
+    >>> chosen, rejected = np.random.default_rng(0).normal(size=(2, 50, 3))
+    >>> heads = fit_path(chosen, rejected, [20, 50], progress=False)
+    >>> [head.n_pairs for head in heads.values()]
+    [20, 50]
+    """
+    first, second = both_sides(chosen, rejected)
+    if not len(quantities):
+        raise ValueBiasError("quantities is empty; expected numbers of pairs.")
+    for quantity in quantities:
+        demand_whole(quantity, "quantities", least=1)
+        if quantity > len(first):
+            raise ValueBiasError(
+                f"The quantity {quantity} is larger than the number of pairs, {len(first)}. "
+                "Ask for fewer, or give more pairs."
+            )
+    heads: dict[int, Head] = {}
+    before: Head | None = None
+    ordered = sorted(set(map(int, quantities)))
+    with progress_bar("Fitting heads", shown=progress) as advance:
+        for number, quantity in enumerate(ordered, 1):
+            before = fit_head(
+                first[:quantity],
+                second[:quantity],
+                penalty=penalty,
+                standardise=standardise,
+                centring=centring,
+                start=before,
+            )
+            heads[quantity] = before
+            if advance is not None:
+                advance(number, len(ordered))
+    return heads
+
+
+def _differences(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Floats:
+    with np.errstate(invalid="ignore", over="ignore"):
+        differences: Floats = np.subtract(first, second, dtype=np.float64)
+    if not np.isfinite(differences).all():
+        refuse_infinite(first, "chosen")
+        refuse_infinite(second, "rejected")
+        raise ValueBiasError("The features are too large to subtract. Divide all by a number.")
+    return differences
+
+
+def _scale(differences: Floats) -> Floats:
+    """Give the root mean square of each feature, about zero."""
+    most = np.abs(differences).max(axis=0)
+    safe = np.where(most > 0, most, 1.0)
+    squares = np.zeros_like(most)
+    for start in range(0, len(differences), _BLOCK):
+        squares += ((differences[start : start + _BLOCK] / safe) ** 2).sum(axis=0)
+    return np.asarray(most * np.sqrt(squares / len(differences)))
+
+
+def _centring(
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    active: npt.NDArray[np.bool_],
+    scale: Floats,
+    coefficient: float,
+) -> Floats:
+    made = np.zeros((len(scale), len(scale)))
+    for start in range(0, len(first), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        block = np.add(first[rows], second[rows], dtype=np.float64)[:, active] / scale
+        made += block.T @ block
+    return made * (coefficient / len(first))
+
+
+def _demand_number(value: object, name: str) -> None:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 0 <= value < np.inf:  # type: ignore[operator]  # a number by then
+        raise ValueBiasError(f"{name} is {value!r}; expected a number of at least 0.")
+
+
+def _strength(penalty: float | None, n_features: int, *, standardise: bool) -> float:
+    if penalty is None:
+        if not standardise:
+            raise ValueBiasError(
+                "The default penalty is for standardised differences. Give penalty= where "
+                "standardise=False."
+            )
+        return float(n_features)
+    _demand_number(penalty, "penalty")
+    return float(penalty)
+
+
+def _start(start: Head | npt.ArrayLike | None, n_features: int) -> Floats:
+    if start is None:
+        return np.zeros(n_features)
+    given = start.weights if isinstance(start, Head) else start
+    weights = numbers(given, "start").astype(np.float64)
+    if weights.shape != (n_features,) or not np.isfinite(weights).all():
+        raise ValueBiasError(
+            f"start has the shape {weights.shape}; expected {n_features} finite numbers, one a "
+            "feature."
+        )
+    return weights

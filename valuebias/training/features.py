@@ -1,0 +1,221 @@
+"""What a reward head sees: the hidden states of a frozen base at the end of each conversation.
+
+Computed once for a base, they serve every source, quantity and seed: training a head is then a
+convex problem of a few hundred numbers, and scoring with it a matrix product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias._core.atomic import atomic_path
+from valuebias._core.sums import DamagedError, array_bytes, read_array
+from valuebias.backends.base import Backend, hidden_states
+from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.spec import Model
+from valuebias.models.tokenizer import Tokeniser
+from valuebias.scoring.compute import Job, Runner
+from valuebias.scoring.request import Block
+
+__all__ = ["Base", "Conversation", "features", "find_base"]
+
+Floats = npt.NDArray[np.float32]
+_BLOCK = 512
+"""How many prompts are computed and written at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A prompt and the answers to it.
+
+    Attributes
+    ----------
+    prompt : str
+        The messages before the answer, as JSON.
+    answers : tuple of str
+        What the assistant may say.
+    """
+
+    prompt: str
+    answers: tuple[str, ...]
+
+    @classmethod
+    def after(cls, text: str, answers: Sequence[str]) -> Conversation:
+        """Make one of a single turn, in which the user says ``text``."""
+        return cls(json.dumps([{"role": "user", "content": text}]), tuple(answers))
+
+    def messages(self) -> list[dict[str, str]]:
+        """Give the messages before the answer."""
+        return [dict(message) for message in json.loads(self.prompt)]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A frozen base model, ready to give features.
+
+    Attributes
+    ----------
+    resolved : Resolved
+        Its files and what they say.
+    tokeniser : Tokeniser
+        Its own, with its template.
+    """
+
+    resolved: Resolved
+    tokeniser: Tokeniser
+
+    @property
+    def name(self) -> str:
+        """Its label."""
+        return self.resolved.model.name
+
+    @property
+    def sha256(self) -> str:
+        """Hash what the features depend on but for the conversations."""
+        about = [
+            self.resolved.source.weights_sha256, self.resolved.source.dtype,
+            self.tokeniser.sha256, self.tokeniser.template_sha256,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+
+def find_base(model: Model) -> Base:
+    """Find a base model and its tokenizer.
+
+    Parameters
+    ----------
+    model : Model
+        A language model, or any decoder; a head that it may have is not looked at.
+
+    Returns
+    -------
+    Base
+        Not loaded yet.
+
+    Raises
+    ------
+    ValueBiasError
+        If it cannot be had, or has no chat template where its `template` asks for one.
+    """
+    # What is trained on it stands on this very model, whatever it was itself trained from.
+    # A new head reads at the end, wherever one that the model may have had did.
+    read = "last" if model.read == "own" else model.read
+    asked = replace(model, head=hidden_states, base=model.base or model.name, read=read)
+    resolved = resolve(asked, kind="reward")
+    return Base(resolved, Tokeniser(resolved))
+
+
+def features(
+    base: Base,
+    conversations: Sequence[Conversation],
+    *,
+    folder: Path,
+    backend: Backend,
+    advance: Callable[[int, int], None] | None = None,
+) -> Floats:
+    """Compute hidden states after the last norm, at the last token of every conversation.
+
+    Parameters
+    ----------
+    base : Base
+        The model.
+    conversations : sequence of Conversation
+        Prompts with as many answers each.
+    folder : pathlib.Path
+        Where blocks are kept; those that are there and whole are not computed again.
+    backend : Backend
+        What runs the model; it must take a head that is a function, as PyTorch does.
+    advance : callable, optional
+        Is told how many prompts are done, and of how many.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (prompt, answer, hidden)
+        In the order given.
+
+    Raises
+    ------
+    ValueBiasError
+        If a conversation cannot be tokenised or is too long, the backend gives no hidden states, or
+        they are not finite.
+
+    Warns
+    -----
+    ValueBiasWarning
+        If a block is damaged: it names the file, and computes that block again.
+    """
+    blocks = [conversations[i : i + _BLOCK] for i in range(0, len(conversations), _BLOCK)]
+    files = [folder / f"{_digest(base, backend, block)}.npy" for block in blocks]
+    made = {file: values for file in files if (values := _kept(file)) is not None}
+    missing = {file: block for file, block in zip(files, blocks, strict=True) if file not in made}
+    done = len(conversations) - sum(map(len, missing.values()))
+    if missing:
+        with _loaded(base, backend) as runner:
+            for file, block in missing.items():
+                if advance is not None:
+                    advance(done, len(conversations))
+                made[file] = _block(base, runner, block)
+                with atomic_path(file) as part, part.open("wb") as out:
+                    out.writelines(array_bytes(made[file]))
+                done += len(block)
+    if advance is not None:
+        advance(len(conversations), len(conversations))
+    return np.concatenate([made[file] for file in files])
+
+
+def _kept(file: Path) -> Floats | None:
+    """Read a block; None where there is none, or it is damaged and so to be computed again."""
+    if not file.exists():
+        return None
+    try:
+        return read_array(file)[0]
+    except DamagedError as error:
+        warnings.warn(
+            f"{error} These hidden states are computed again.", ValueBiasWarning, stacklevel=3
+        )
+        return None
+
+
+@contextmanager
+def _loaded(base: Base, backend: Backend) -> Iterator[Runner]:
+    model = backend.load(base.resolved.source)
+    width = base.resolved.facts.hidden
+    try:
+        yield Runner(model, name=base.name, kind="reward", budget=None, width=width)
+    finally:
+        model.close()
+
+
+def _block(base: Base, runner: Runner, block: Sequence[Conversation]) -> Floats:
+    ids = [
+        sequence
+        for conversation in block
+        for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+    ]
+    place = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
+    made = runner.run(Job(place, ids), lambda done: None)
+    if not np.isfinite(made).all():
+        bad = int(np.argmin(np.isfinite(made).all(axis=1)))
+        answer = block[bad // len(block[0].answers)].answers[bad % len(block[0].answers)]
+        raise ValueBiasError(
+            f"The hidden states of {base.name!r} are not finite for the answer {answer[:60]!r}. "
+            "Give a dtype of a wider range, such as float32."
+        )
+    return made.reshape(len(block), -1, made.shape[1])
+
+
+def _digest(base: Base, backend: Backend, block: Sequence[Conversation]) -> str:
+    """Name a block by all that its features depend on."""
+    about: list[Any] = [base.sha256, backend.name, [[c.prompt, *c.answers] for c in block]]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]

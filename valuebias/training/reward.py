@@ -1,0 +1,345 @@
+"""Train one reward model by LoRA or in full, with TRL's RewardTrainer."""
+
+from __future__ import annotations
+
+import copy
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias.errors import ValueBiasError
+from valuebias.training.common import Advance, own_randomness, reporting, without_futures
+from valuebias.training.features import Base
+from valuebias.training.settings import TrainingSettings
+
+__all__ = ["TokenPairs", "load_base", "make_trainer", "save_plain", "train"]
+
+Integers = npt.NDArray[np.int64]
+Checkpoint = Callable[[int, Any], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenPairs:
+    """Pairs of conversations as token ids.
+
+    Attributes
+    ----------
+    chosen, rejected : list of numpy.ndarray of int64
+        One conversation a pair; the reward is read at its last token.
+    """
+
+    chosen: list[Integers]
+    rejected: list[Integers]
+
+    def __len__(self) -> int:
+        """Count the pairs."""
+        return len(self.chosen)
+
+
+def train(
+    base: Base,
+    pairs: TokenPairs,
+    *,
+    objective: str,
+    settings: TrainingSettings,
+    seed: int,
+    use_cpu: bool,
+    steps: Collection[int],
+    checkpoint: Checkpoint,
+    advance: Advance | None = None,
+) -> list[float]:
+    """Train a reward model, and give it out at its checkpoints.
+
+    Parameters
+    ----------
+    base : Base
+        The language model.
+    pairs : TokenPairs
+        What to train on.
+    objective : {"lora", "full"}
+        What is trained: low-rank changes of some matrices and the head, or all weights.
+    settings : TrainingSettings
+        Rates, sizes and lengths.
+    seed : int
+        Of the head's and the adapter's first weights, the dropout, and the order of the pairs.
+    use_cpu : bool
+        Whether to leave a card alone.
+    steps : collection of int
+        After which steps `checkpoint` is called; 0 is before the first.
+    checkpoint : callable
+        Takes the step and the model, which it must not change.
+    advance : callable, optional
+        Called with the number of steps done and that of all.
+
+    Returns
+    -------
+    list of float
+        The loss of each step's pairs before it, in nats; with the term of `centring`.
+
+    Raises
+    ------
+    ValueBiasError
+        If the loss is no finite number, memory runs out, or the base has no such matrices.
+    """
+    import torch
+
+    from valuebias.backends.loading import quiet
+
+    with (
+        quiet(),
+        without_futures(),
+        own_randomness(seed),
+        tempfile.TemporaryDirectory(prefix="valuebias-") as scratch,
+    ):
+        trainer = make_trainer(
+            base, pairs, Path(scratch), objective=objective, settings=settings, seed=seed,
+            use_cpu=use_cpu,
+        )  # fmt: skip
+        trainer.add_callback(_giving_out(set(steps), checkpoint))
+        if advance is not None:
+            trainer.add_callback(reporting(advance))
+        try:
+            trainer.train()
+        except torch.OutOfMemoryError as error:
+            raise ValueBiasError(
+                f"Memory ran out while {base.name!r} was trained with micro_batch="
+                f"{settings.at_once}. Give a smaller micro_batch or max_length."
+            ) from error
+        return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def make_trainer(
+    base: Base,
+    pairs: TokenPairs,
+    scratch: Path,
+    *,
+    objective: str,
+    settings: TrainingSettings,
+    seed: int,
+    use_cpu: bool,
+) -> Any:
+    """Make the trainer with its model; see :func:`train`.
+
+    Parameters
+    ----------
+    base : Base
+        The language model.
+    pairs : TokenPairs
+        What to train on.
+    scratch : pathlib.Path
+        A folder that the trainer asks for; nothing is kept in it.
+    objective : {"lora", "full"}
+        What is trained.
+    settings : TrainingSettings
+        Rates, sizes and lengths.
+    seed : int
+        Of all that is drawn.
+    use_cpu : bool
+        Whether to leave a card alone.
+
+    Returns
+    -------
+    trl.RewardTrainer
+        Not run yet.
+    """
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import RewardTrainer
+
+    class Careful(RewardTrainer):  # type: ignore[misc]  # untyped
+        """Stops at once where the loss is no number."""
+
+        def training_step(self, *args: Any, **options: Any) -> Any:
+            loss = super().training_step(*args, **options)
+            if not loss.isfinite():
+                raise ValueBiasError(
+                    f"The loss of {base.name!r} is {loss.item()} in step "
+                    f"{self.state.global_step + 1}. Give a lower learning_rate, or float32 "
+                    "arithmetic (bf16=False)."
+                )
+            return loss
+
+    tokenizer = base.tokeniser.tokenizer()
+    tokenizer.pad_token = _pad_token(tokenizer, (ids[-1] for ids in pairs.chosen + pairs.rejected))
+    model = load_base(base)
+    trainer = Careful(
+        model=model,
+        args=_arguments(scratch, len(pairs), objective, settings, seed, use_cpu=use_cpu),
+        train_dataset=Dataset.from_dict(
+            {"chosen_ids": pairs.chosen, "rejected_ids": pairs.rejected}
+        ),
+        processing_class=tokenizer,
+        peft_config=_adapter(model, base.name, settings) if objective == "lora" else None,
+    )
+    # Without bars of its own, the trainer prints every loss instead.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def load_base(base: Base) -> Any:
+    """Load a base with a new reward head of one label, drawn from torch's own generator.
+
+    Parameters
+    ----------
+    base : Base
+        The language model.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        A sequence classifier in float32, on the CPU.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is a GGUF or ONNX file, or transformers knows no classifier of its kind.
+    """
+    import torch
+
+    from valuebias.backends.loading import from_files
+
+    if base.resolved.source.file is not None:
+        raise ValueBiasError(
+            f"{base.name!r} is the file {base.resolved.source.file!r}; expected a folder with "
+            "safetensors, which can be trained. Convert it, or train with objective='head'."
+        )
+    source = replace(base.resolved.source, head="logits", label=0, labels=1, dtype="float32")
+    model, missing = from_files(source, spread=False, own_attention=True)
+    absent = sorted(name for name in missing if not name.startswith("score."))
+    if absent or not hasattr(model, "score"):
+        what = f"its files lack {absent[0]!r}" if absent else "its classifier has no head 'score'"
+        raise ValueBiasError(f"{base.name!r} cannot be trained: {what}. Give another base.")
+    with torch.no_grad():
+        config = model.config.get_text_config()
+        model.score.weight.normal_(0.0, float(getattr(config, "initializer_range", 0.02)))
+    return model
+
+
+def save_plain(model: Any, folder: Path) -> None:
+    """Write a model that is being trained as a plain one, its adapter put into its weights.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Not changed.
+    folder : pathlib.Path
+        Where to.
+
+    Raises
+    ------
+    OSError
+        If there is no room, or it cannot be written otherwise.
+    """
+    from safetensors import SafetensorError
+
+    plain = copy.deepcopy(model).merge_and_unload() if hasattr(model, "peft_config") else model
+    try:
+        plain.save_pretrained(folder)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error), str(folder)) from error
+
+
+def _arguments(
+    scratch: Path,
+    n_pairs: int,
+    objective: str,
+    settings: TrainingSettings,
+    seed: int,
+    *,
+    use_cpu: bool,
+) -> Any:
+    import torch
+    from trl import RewardConfig
+
+    n_steps = settings.n_steps(n_pairs)
+    return RewardConfig(
+        output_dir=str(scratch),
+        max_steps=n_steps,
+        per_device_train_batch_size=settings.at_once,
+        gradient_accumulation_steps=settings.batch_size // settings.at_once,
+        optim="adamw_torch",
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=round(settings.warmup * n_steps),
+        seed=seed,
+        bf16=settings.bf16 and not use_cpu and torch.cuda.is_bf16_supported(),
+        use_cpu=use_cpu,
+        # LoRA's own dropout would be switched off with it; decoders of today have no other.
+        disable_dropout=objective == "full",
+        center_rewards_coefficient=settings.centring or None,
+        # Off; the word False is deprecated, and TRL's own default is on.
+        gradient_checkpointing=None,
+        max_length=None,
+        dataloader_pin_memory=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+
+
+def _adapter(model: Any, name: str, settings: TrainingSettings) -> Any:
+    from peft import LoraConfig
+
+    found = {place.rpartition(".")[2] for place, _ in model.named_modules() if place}
+    for wanted in settings.target_modules:
+        if wanted not in found:
+            linear = sorted({place.rpartition(".")[2] for place in _matrices(model)} - {"score"})
+            raise ValueBiasError(
+                f"{name!r} has no matrix {wanted!r}, which target_modules names; it has "
+                f"{', '.join(linear)}."
+            )
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.target_modules),
+        modules_to_save=["score"],
+        task_type="SEQ_CLS",
+    )
+
+
+def _matrices(model: Any) -> list[str]:
+    from torch.nn import Linear
+
+    return [place for place, module in model.named_modules() if isinstance(module, Linear)]
+
+
+def _pad_token(tokenizer: Any, ends: Iterable[int]) -> str:
+    """Choose a token to pad with at which no conversation ends.
+
+    transformers' classifiers read the reward at the last token that is not the padding, wherever
+    the mask ends: where a template ends in the token that pads, at another place than scoring does.
+    """
+    taken = {int(end) for end in ends}
+    own = [i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None]
+    free = next(i for i in (*own, *range(len(tokenizer))) if i not in taken)
+    return str(tokenizer.convert_ids_to_tokens(free))
+
+
+def _giving_out(steps: Collection[int], checkpoint: Checkpoint) -> Any:
+    from transformers import TrainerCallback
+
+    class GivingOut(TrainerCallback):
+        """Gives the model out before the first step and after some, with randomness of its own."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            self.on_step_end(args, state, control, **given)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            if state.global_step in steps:
+                with own_randomness(0):
+                    checkpoint(state.global_step, given["model"])
+
+    return GivingOut()

@@ -1,0 +1,234 @@
+"""Fine-tune a language model to answer prompts with chosen tokens: LoRA, by TRL's SFTTrainer."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuebias._core.atomic import atomic_path
+from valuebias._core.provenance import record
+from valuebias._core.sums import seal_folder
+from valuebias.errors import ValueBiasError
+from valuebias.training.common import Advance, own_randomness, reporting, without_futures
+
+__all__ = ["LoraSettings", "merge", "train"]
+
+Integers = npt.NDArray[np.int64]
+
+_IGNORED = -100
+"""The label of a token that the loss leaves out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSettings:
+    """How a language model is fine-tuned.
+
+    Attributes
+    ----------
+    rank : int, default 8
+        Of the low-rank change of every linear layer but the last.
+    learning_rate : float, default 1e-3
+        At the first step; it falls to 0 in a straight line.
+    n_steps : int, default 60
+        Updates.
+    batch_size : int, default 8
+        Answers in each of them.
+    replay : float, default 0.5
+        Share of the answers that the model gives itself: tokens drawn from what it says before any
+        training. They keep the rest of the vocabulary nearer to what it was.
+
+    Raises
+    ------
+    ValueBiasError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> LoraSettings(n_steps=10)
+    LoraSettings(rank=8, learning_rate=0.001, n_steps=10, batch_size=8, replay=0.5)
+    >>> LoraSettings(rank=0)
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: rank is 0; expected a whole number above 0.
+    """
+
+    rank: int = 8
+    learning_rate: float = 1e-3
+    n_steps: int = 60
+    batch_size: int = 8
+    replay: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        for name in ("rank", "n_steps", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueBiasError(f"{name} is {value!r}; expected a whole number above 0.")
+        rate = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+            raise ValueBiasError(
+                f"learning_rate is {rate!r}; expected a number above 0 and below 1."
+            )
+        share = self.replay
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            raise ValueBiasError(f"replay is {share!r}; expected a share, 0 or more, below 1.")
+
+
+def train(
+    folder: Path,
+    tokenizer: Path,
+    answers: Sequence[tuple[Integers, int]],
+    target: Path,
+    *,
+    name: str,
+    settings: LoraSettings,
+    seed: int,
+    on_cpu: bool,
+    advance: Advance | None,
+) -> None:
+    """Train an adapter and write it, whole or not at all.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model, as safetensors.
+    tokenizer : pathlib.Path
+        The folder with its tokenizer.
+    answers : sequence of (numpy.ndarray of int64, int)
+        The tokens of each prompt with its answer, and where the answer begins. The loss is minus
+        the log-prob of the answer's tokens, whatever stands before them.
+    target : pathlib.Path
+        The folder that is made. ``training.json`` in it has the loss of each step, in nats, and
+        the versions of what trained it.
+    name : str
+        What the adapter calls its model.
+    settings : LoraSettings
+        Ranks, rates and sizes.
+    seed : int
+        Of the adapter's first weights and of the order of the answers.
+    on_cpu : bool
+        Whether to leave a GPU alone.
+    advance : callable or None
+        Called with the number of steps done and that of all.
+    """
+    from valuebias.backends.loading import quiet
+
+    with (
+        quiet(),
+        without_futures(),
+        own_randomness(seed),
+        tempfile.TemporaryDirectory(prefix="valuebias-") as scratch,
+    ):
+        trainer = _trainer(folder, tokenizer, answers, Path(scratch), settings=settings,
+                           seed=seed, on_cpu=on_cpu, advance=advance)  # fmt: skip
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        about = record(details={"loss": losses, "settings": asdict(settings), "seed": seed})
+        # Else where the model lies on this machine would be kept with it; so it is in the card.
+        for adapter in trainer.model.peft_config.values():
+            adapter.base_model_name_or_path = name
+        with atomic_path(target) as part:
+            # Told not to look whether the vocabulary has grown, which would ask the hub.
+            trainer.model.save_pretrained(part, save_embedding_layers=False)
+            (part / "README.md").unlink(missing_ok=True)
+            (part / "training.json").write_text(json.dumps(about), encoding="utf-8")
+            seal_folder(part)
+
+
+def merge(folder: Path, adapter: Path, target: Path) -> None:
+    """Put an adapter into the weights of its model, and write both as one model.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model, as safetensors.
+    adapter : pathlib.Path
+        What :func:`train` has written.
+    target : pathlib.Path
+        The folder that is made, whole or not at all.
+    """
+    from peft import PeftModel
+
+    from valuebias.backends.loading import quiet
+
+    with quiet(), without_futures():
+        model = PeftModel.from_pretrained(_model(folder), adapter).merge_and_unload()
+        with atomic_path(target) as part:
+            model.save_pretrained(part)
+            seal_folder(part)
+
+
+def _model(folder: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+
+
+def _trainer(
+    folder: Path,
+    tokenizer: Path,
+    answers: Sequence[tuple[Integers, int]],
+    scratch: Path,
+    *,
+    settings: LoraSettings,
+    seed: int,
+    on_cpu: bool,
+    advance: Advance | None,
+) -> Any:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoTokenizer, PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    arguments = SFTConfig(
+        output_dir=str(scratch),
+        max_steps=settings.n_steps,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        seed=seed,
+        bf16=False,
+        use_cpu=on_cpu,
+        # Off; the word False is deprecated, and TRL's own default is on.
+        gradient_checkpointing=None,
+        max_length=None,
+        # The tokens and their labels are here already.
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_pin_memory=False,
+        logging_steps=1,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(
+        model=_model(folder),
+        args=arguments,
+        train_dataset=Dataset.from_list([_example(ids, first) for ids, first in answers]),
+        processing_class=AutoTokenizer.from_pretrained(tokenizer, local_files_only=True),
+        peft_config=LoraConfig(
+            r=settings.rank,
+            lora_alpha=2 * settings.rank,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+        callbacks=[reporting(advance)] if advance is not None else [],
+    )
+    # Without bars of its own, the trainer prints every loss instead.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _example(ids: Integers, first: int) -> dict[str, list[int]]:
+    tokens = [int(token) for token in ids]
+    return {"input_ids": tokens, "labels": [_IGNORED] * first + tokens[first:]}
