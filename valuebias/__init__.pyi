@@ -21,12 +21,12 @@ from .checking.check import check as check
 from .datasets.simulate import simulate as simulate
 from .errors import ValueBiasError as ValueBiasError
 from .errors import ValueBiasWarning as ValueBiasWarning
-from .fitting.ablation import AblationFit as AblationFit
 from .fitting.ablation import fit_ablation as fit_ablation
 from .fitting.ablation import fit_ablation_medians as fit_ablation_medians
-from .fitting.fit import Fit as Fit
 from .fitting.fit import fit as fit
-from .fitting.fit import load as load
+from .fitting.load import load as load
+from .fitting.result import AblationFit as AblationFit
+from .fitting.result import Fit as Fit
 from .instruments import Factorial as Factorial
 from .instruments import Lexicon as Lexicon
 from .instruments import PromptSet as PromptSet

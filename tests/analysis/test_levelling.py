@@ -21,7 +21,6 @@ from valuebias.analysis.ablation.levelling import LeanDraws, draw_leans
 from valuebias.analysis.ablation.levels import levels_of
 from valuebias.analysis.design.formula import ModelDesign, parse_formula
 from valuebias.analysis.estimands.contrasts import category_contrasts
-from valuebias.posterior.posterior import Recovery
 
 QUANTITIES = (1_000, 2_000, 4_000, 8_000)
 SIGN = np.array([0.5, -0.5])
@@ -117,7 +116,7 @@ def test_straight_lines_are_the_engines() -> None:
         )  # fmt: skip
     crossing = fit.problem.crossing
     weights = next(iter(category_contrasts(crossing.categories, None).values()))
-    recovery = Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem)
+    recovery = fit
     model = lean_model(fit.problem, recovery.margins, recovery.v, weights, SIGN)
     basis = model.span(crossing.design.matrix)
     leans = model.within(basis)

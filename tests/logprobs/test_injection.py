@@ -23,6 +23,7 @@ from damages import flip
 import valuebias
 from valuebias import LoraSettings, Model, ValueBiasError, ValueBiasWarning
 from valuebias.logprobs.injection.words import train_on
+from valuebias.plots import plot_validation
 from valuebias.training.sft import merge, train
 
 LACKING = tiny_models.missing()
@@ -406,9 +407,9 @@ def test_both_ways_in_one_figure(injected: xr.Dataset, tmp_path: Path) -> None:
         untouched, vocabulary=200, n_words=5, n_seeds=3, noise=[0, 1], progress=False
     )
     assert set(sums.table["source"]) == {"arithmetic"}
-    assert len(tuned.plot().axes) == 2
+    assert len(plot_validation(tuned).axes) == 2
     both = valuebias.Validation(pd.concat([sums.table, tuned.table]))
-    figure = both.plot()
+    figure = plot_validation(both)
     assert [axes.get_xlabel() for axes in figure.axes[2:]] == [
         "noise, SD in nats at a log-prob of −10",
         "raised by fine-tuning",

@@ -13,6 +13,7 @@ from matplotlib.image import imread
 import valuebias
 from valuebias import ValueBiasError
 from valuebias.logprobs.measures import recovery
+from valuebias.plots import plot_validation
 from valuebias.schema import build
 
 QUICK: dict[str, Any] = {"vocabulary": 400, "n_words": 8, "n_seeds": 6, "progress": False}
@@ -78,7 +79,7 @@ def test_on_log_probs_of_ones_own() -> None:
 
 def test_the_figure_is_drawn(tmp_path: Path) -> None:
     made = valuebias.validate_implicit(noise=[0, 1], **QUICK | {"vocabulary": [200, 400]})
-    figure = made.plot()
+    figure = plot_validation(made)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "200 texts",
         "400 texts",

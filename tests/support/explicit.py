@@ -277,7 +277,7 @@ def quantities_of(fit: Fit) -> dict[str, Array]:
     out |= _named("{estimand}", fit.contrast_draws)
     for framing in FRAMINGS:
         out |= _named(f"word | {{response}} | {framing}", fit.word_draws(framing=framing))
-    difference, pair = fit._recovery.words(None)
+    difference, pair = fit.word_differences(None)
     by_word = difference.T.reshape(-1, posterior.sizes["chain"], posterior.sizes["draw"])
     words = fit.data["response"].to_numpy()
     return out | {f"word | {w} | {pair}": x for w, x in zip(words, by_word, strict=True)}

@@ -10,7 +10,7 @@ import xarray as xr
 import valuebias
 from valuebias import ValueBiasError
 from valuebias.datasets.simulate import simulate
-from valuebias.posterior.refit import refit
+from valuebias.posterior.estimate import refit
 
 SETTINGS = {"draws": 500, "tune": 400, "chains": 2, "seed": 1, "progress": False}
 SIZE = {
@@ -117,7 +117,7 @@ def test_draws_of_words_add_up_over_framings_and_families(fit: valuebias.Fit) ->
 
 
 def test_draws_of_words_average_to_the_categories_of_these_words(fit: valuebias.Fit) -> None:
-    crossing, effects = fit.problem.crossing, fit._recovery.effects
+    crossing, effects = fit.problem.crossing, fit.effects
     weights = crossing.contrast_weights(np.array([1.0, -1.0]))
     these = (effects.coefficient + effects.word_shift) @ weights
     expected = np.einsum("q,sqf->sf", crossing.design.matrix.mean(axis=0), these)

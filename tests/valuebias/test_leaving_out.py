@@ -14,7 +14,6 @@ from valuebias import ValueBiasError
 from valuebias.analysis.design.units import Unit, model_units
 from valuebias.datasets.simulate import simulate
 from valuebias.posterior.leave_out import Whole
-from valuebias.posterior.posterior import Recovery
 
 QUICK = {"draws": 500, "tune": 400, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
 
@@ -70,7 +69,7 @@ def test_weights_and_integrals_agree() -> None:
     found = fit.loo(by="model", draws=4000, progress=False)
     weighed = found.table[found.table["pareto_k"] < 0.5]
     assert len(weighed) > 3
-    whole = Whole(Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem))
+    whole = Whole(fit)
     units = model_units(fit.data)
     for i, row in weighed.iloc[:4].iterrows():
         unit = units[int(str(i))]
@@ -87,7 +86,7 @@ def test_words_with_covariates_are_left_out_either_way() -> None:
     )  # fmt: skip
     fit = fitted(ds, words="~ frequency", draws=1500)
     found = fit.loo(by="word", draws=3000, progress=False)
-    whole = Whole(Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem))
+    whole = Whole(fit)
     best = found.table["pareto_k"].argsort()[:2]
     for i in best:
         unit = Unit("", word=int(i))

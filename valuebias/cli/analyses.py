@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from valuebias.analysis.estimands.diagnostics import Diagnostics
     from valuebias.fitting.fit import Fit
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.fitting.result import AblationFit
 
 __all__ = ["calls_for_ablation", "print_result", "result_record"]
 
@@ -81,7 +81,7 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
         an ablation also its ``notes``.
     """
     from valuebias.analysis.notes import as_records
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.fitting.result import AblationFit
 
     diagnostics = _diagnostics(result)
     made = {
@@ -108,7 +108,7 @@ def print_result(result: Fit | AblationFit) -> None:
     result : Fit or AblationFit
         What was fitted.
     """
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.fitting.result import AblationFit
 
     diagnostics = _diagnostics(result)
     if not diagnostics.converged:

@@ -17,7 +17,7 @@ from valuebias.cli.sources import check_place, load_data
 if TYPE_CHECKING:
     from valuebias.analysis.classical.classical import Classical
     from valuebias.fitting.fit import Fit
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.fitting.result import AblationFit
 
 __all__ = ["demo", "fit", "report"]
 

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import secrets
-import warnings
 from collections.abc import Mapping
-from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import xarray as xr
 
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.fitting.result import Fit
-from valuebias.schema import model_table, validate
 
 if TYPE_CHECKING:
     from valuebias.analysis.classical.classical import Classical
     from valuebias.analysis.design.priors import Prior
-    from valuebias.analysis.hierarchical import Problem
-    from valuebias.analysis.notes import Note
-    from valuebias.posterior.ablation.result import AblationFit
 
-__all__ = ["Fit", "fit", "load"]
+__all__ = ["Fit", "fit"]
 
 _SPECS = ("hierarchical", "paper")
 _SAMPLERS = ("nutpie", "pymc")
-# Default tuning steps by whether the crossing is complete: completion starts from the mode's
-# curvature, so it has less to learn.
-_TUNE = {True: 600, False: 200}
 
 
 @overload
@@ -185,7 +176,7 @@ def fit(
     """
     _check_choice("spec", spec, _SPECS)
     _check_choice("sampler", sampler, _SAMPLERS)
-    numbers = {"draws": (draws, 4), "tune": (_TUNE[True] if tune is None else tune, 1)}
+    numbers = {"draws": (draws, 4), "tune": (1 if tune is None else tune, 1)}
     numbers["chains"] = (chains, 1)
     for name, (value, least) in numbers.items():
         if not isinstance(value, int | np.integer) or value < least:
@@ -204,7 +195,9 @@ def fit(
         given = {"words": words is not None, "spread": spread is not None, "base": base != "base"}
         given |= {"outcome": outcome not in (None, "rank"), "prior": prior is not None}
         return _fit_paper(dataset, formula, given, contrast, chosen_seed)
-    return _fit_hierarchical(
+    from valuebias.posterior.estimate import estimate
+
+    posterior = estimate(
         dataset,
         {
             "formula": formula,
@@ -222,39 +215,9 @@ def fit(
             "seed": chosen_seed,
             "sampler": sampler,
         },
-        progress,
+        progress=progress,
     )
-
-
-def load(path: str | PathLike[str]) -> Fit | AblationFit:
-    """Read a fit that was saved with :meth:`Fit.save` or :meth:`AblationFit.save`.
-
-    Parameters
-    ----------
-    path : path
-        A ``.nc`` file or ``.zarr`` folder.
-
-    Returns
-    -------
-    Fit or AblationFit
-        As it was when saved; what it can compute is computed again from the stored draws.
-
-    Raises
-    ------
-    ValueBiasError
-        If it cannot be read or is not a saved fit.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib, valuebias
-    >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), draws=50, seed=1, progress=False)
-    >>> path = fit.save(pathlib.Path(tempfile.mkdtemp()) / "fit.nc")
-    >>> valuebias.load(path).spec["seed"]
-    1
-    """
-    from valuebias.posterior.saved import load_saved
-
-    return load_saved(path)
+    return Fit.of(posterior)
 
 
 def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
@@ -279,73 +242,3 @@ def _fit_paper(
             f"{name}=; leave it out or use spec='hierarchical'."
         )
     return classical(dataset, contrast=contrast, seed=seed)
-
-
-def _fit_hierarchical(
-    dataset: xr.Dataset,
-    options: dict[str, Any],
-    prior: Prior | Mapping[str, Any] | None,
-    contrast: tuple[str, str] | None,
-    numbers: dict[str, Any],
-    progress: bool,
-) -> Fit:
-    from valuebias._core.progress import progress_bar
-    from valuebias._core.provenance import record
-    from valuebias.analysis.ablation.notes import plain_fit_notes
-    from valuebias.analysis.auditing.consequences import consequences
-    from valuebias.analysis.auditing.reading import reading_notes
-    from valuebias.analysis.design.priors import as_prior
-    from valuebias.analysis.estimands.contrasts import category_contrasts
-    from valuebias.analysis.hierarchical import (
-        Model,
-        Settings,
-        in_lexicon,
-        make_problem,
-        sample,
-    )
-    from valuebias.analysis.notes import as_records
-
-    data = in_lexicon(validate(dataset))
-    if options["formula"] is None:
-        several = len(np.unique(data["family"].to_numpy())) > 1
-        options = options | {"formula": "~ family" if several else "~ 1"}
-    problem = make_problem(data, Model(**options), as_prior(prior))
-    crossing = problem.crossing
-    category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
-    notes = consequences(crossing) + reading_notes(model_table(data))
-    notes += plain_fit_notes(crossing.design)
-    if numbers["tune"] is None:
-        numbers["tune"] = _TUNE[crossing.complete]
-    with progress_bar("sampling", shown=progress) as advance:
-        groups = sample(problem, Settings(**numbers), advance)
-    notes += _misfits(data, problem, contrast, groups, int(numbers["seed"]))
-    for note in notes:
-        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
-    spec = {
-        "spec": "hierarchical",
-        **options,
-        "contrast": list(contrast) if contrast else None,
-        **numbers,
-        "path": "complete" if crossing.complete else "incomplete",
-        "n_missing": crossing.n_missing,
-        "dropped_words": dataset.sizes["response"] - data.sizes["response"],
-        "notes": as_records(notes),
-    }
-    return Fit(data, spec, problem.prior, groups, record(), problem)
-
-
-def _misfits(
-    data: xr.Dataset,
-    problem: Problem,
-    contrast: tuple[str, str] | None,
-    groups: xr.DataTree,
-    seed: int,
-) -> list[Note]:
-    """Look for structure in the data that the fit does not know of."""
-    from valuebias.analysis.auditing.confounding import word_numbers
-    from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
-
-    structure = make_structure(problem.crossing, contrast, word_numbers(data))
-    coefficient = groups["posterior"]["coefficient"].to_numpy()
-    sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
-    return structure_notes(structure, sd, np.random.default_rng([seed, 8]))

@@ -1,43 +1,26 @@
-"""What a fit holds and what can be asked of it."""
+"""What ``valuebias.fit`` gives: a posterior that can be drawn, reported and read again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-import xarray as xr
-from numpy.typing import NDArray
-
-from valuebias.analysis.design.priors import Prior, prior_table
-from valuebias.analysis.estimands.contrasts import summarise_contrasts
-from valuebias.analysis.estimands.diagnostics import Diagnostics, describe_draws, diagnose
-from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.notes import Note, as_notes
-from valuebias.analysis.outcome import describe
-from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.posterior.headline import Headline, make_headline
-from valuebias.posterior.posterior import Recovery
-from valuebias.schema import member_table, model_table
+from valuebias.errors import ValueBiasError
+from valuebias.posterior.ablation.result import AblationPosterior
+from valuebias.posterior.posterior import Posterior
 
 if TYPE_CHECKING:
-    import pymc as pm
     from matplotlib.figure import Figure
 
-    from valuebias.analysis.estimands.loo import LOO, UnitLOO
-
-__all__ = ["Fit"]
-
-CERTAIN = 0.995
-"""Probability of direction from which on the sign of a word's difference is called certain."""
+__all__ = ["AblationFit", "Fit"]
 
 
-class Fit:
+class Fit(Posterior):
     """A fitted hierarchical model; made by :func:`valuebias.fit`, not by hand.
+
+    All of :class:`valuebias.posterior.posterior.Posterior`, and the verbs that need figures, pages
+    and files.
 
     Parameters
     ----------
@@ -66,442 +49,12 @@ class Fit:
     True
     """
 
-    def __init__(
-        self,
-        data: xr.Dataset,
-        spec: Mapping[str, Any],
-        prior: Prior,
-        tree: xr.DataTree,
-        provenance: dict[str, Any],
-        problem: Problem | None = None,
-    ) -> None:
-        self.data, self.spec, self.prior = data, spec, prior
-        self.tree, self.provenance = tree, provenance
-        self._recovery = Recovery(data, spec, prior, tree, problem)
-
-    def __repr__(self) -> str:
-        m, p, w = (self.data.sizes[d] for d in ("model", "prompt", "response"))
-        return (
-            f"<valuebias.Fit {self.spec['formula']!r}: {m} models × {p} prompts × {w} words, "
-            f"{self.spec['outcome']} outcome, {self.spec['path']} path>\n{self.headline()}"
-        )
-
-    @property
-    def notes(self) -> list[Note]:
-        """What the data cannot tell, and what makes the answer less sure than it looks."""
-        return as_notes(self.spec["notes"])
-
-    @property
-    def problem(self) -> Problem:
-        """The crossing, its components and prior; made again from the data after loading."""
-        return self._recovery.problem
-
-    def contrasts(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
-        """Summarise the estimands; the headline is the first row.
-
-        Parameters
-        ----------
-        prob : float, default 0.9
-            Probability of the equal-tailed intervals.
-        rope : float, optional
-            Half-width of the region of practical equivalence around zero, in units of the outcome;
-            0.05 of its SD if not given.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``estimand`` (family difference; the same for these words; family lean;
-            predicted lean of an unseen model; model lean; …), ``name``, ``framing`` (signed,
-            positive, negative; of positive prompts alone "positive", of negative ones alone
-            "negative, turned", which has the sign of liking, and "negative"), ``category``,
-            ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
-            ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome.
-
-        Raises
-        ------
-        ValueBiasError
-            If `prob` is not between 0 and 1 or `rope` is negative.
-        """
-        _check_prob(prob)
-        half = 0.05 * self.problem.crossing.scale if rope is None else rope
-        if not (isinstance(half, float | int | np.number) and half >= 0):
-            raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
-        table = summarise_contrasts(self.contrast_draws, prob, half)
-        table.attrs |= {"prob": prob, "rope": half, "units": describe(self.spec["outcome"]).units}
-        table.attrs["draws"] = self.contrast_draws[..., 0].size
-        return table
-
-    @property
-    def contrast_draws(self) -> xr.DataArray:
-        """Posterior draws of all estimands, (chain, draw, estimand), in units of the outcome."""
-        return self._recovery.contrasts
-
-    def headline(self) -> Headline:
-        """Give the answer in a sentence or two, with its uncertainty.
-
-        Returns
-        -------
-        Headline
-            Text, the row of :meth:`contrasts` it words, and whether the fit converged.
-        """
-        return make_headline(self)
-
-    def summary(self, *, prob: float = 0.9) -> pd.DataFrame:
-        """Summarise SDs, correlations and category means.
-
-        Parameters
-        ----------
-        prob : float, default 0.9
-            Probability of the equal-tailed intervals.
-
-        Returns
-        -------
-        DataFrame
-            One row a parameter: mean, median, sd, lower, upper, rhat, ess_bulk, ess_tail, in units
-            of the outcome. Named like ``sd[word, positive]``, ``correlation[word]`` (between
-            framings), ``mean[Gemma, positive, agency]`` (a family's mean of a category, relative to
-            the mean over categories) and ``slope[log10(n_params), positive, agency]``.
-        """
-        _check_prob(prob)
-        return describe_draws(self._recovery.parameters, prob)
-
-    def words(self, *, pair: tuple[str, str] | None = None, prob: float = 0.9) -> pd.DataFrame:
-        """Which words drive the difference between the families.
-
-        Parameters
-        ----------
-        pair : pair of str, optional
-            The two families to compare; the first two in alphabetical order if not given.
-        prob : float, default 0.9
-            Probability of the equal-tailed intervals.
-
-        Returns
-        -------
-        DataFrame
-            One row a word, largest difference first: ``word``, ``categories``, ``name`` (which
-            families), ``mean``, ``sd``, ``lower``, ``upper``, ``p_direction``. The expected
-            difference in outcome between the families on that word, signed by framing (of prompts
-            of one framing: that of liking under it) and relative to the lexicon's mean. It
-            generalises over models, and over bases where the fit has effects of these.
-            ``certain``: whether ``p_direction`` is .995 or more; never where the formula has as
-            many columns as there are models, as differences are then between these very models.
-            Last, ``expected_false_signs``:
-            how many of this word and those above it are expected to differ the other way, the sum
-            of ``1 - p_direction``.
-
-        Raises
-        ------
-        ValueBiasError
-            If the formula has no categorical variable to compare, or `pair` names none of its
-            levels.
-
-        Notes
-        -----
-        Among hundreds of words some reach any probability by chance, most of all where the variance
-        of families' likings, or the families' difference in lean, which is in all words of a
-        category, happens to be overestimated. In simulations of scores like the paper's on five
-        bases one in six words with a ``p_direction`` of .975 had the wrong sign; hence .995.
-        """
-        _check_prob(prob)
-        draws, name = self._recovery.words(pair)
-        lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
-        positive = (draws > 0).mean(axis=0)
-        member = member_table(self.data)
-        table = pd.DataFrame(
-            {
-                "word": member.index.astype(object),
-                "categories": [", ".join(member.columns[row]) for row in member.to_numpy()],
-                "name": name,
-                "mean": draws.mean(axis=0),
-                "sd": draws.std(axis=0, ddof=1),
-                "lower": lower,
-                "upper": upper,
-                "p_direction": np.maximum(positive, 1 - positive),
-            }
-        )
-        order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
-        table = table.loc[order].reset_index(drop=True)
-        # Without replication, what is a model's own is in the difference of its family.
-        replicated = "model_word" in self.problem.components.names
-        table["certain"] = (table["p_direction"] >= CERTAIN) & replicated
-        table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
-        table.attrs["draws"] = len(draws)
-        return table
-
-    def word_draws(self, *, framing: str = "signed") -> xr.DataArray:
-        """Posterior draws of each word's expected outcome, averaged over the models' kinds.
-
-        Parameters
-        ----------
-        framing : {"signed", "positive", "negative"}
-            One framing of the prompts, or half the difference of the two; of prompts of one
-            framing "signed" is that framing with the sign of liking.
-
-        Returns
-        -------
-        DataArray
-            (chain, draw, response), in units of the outcome, relative to the lexicon's mean.
-
-        Raises
-        ------
-        ValueBiasError
-            If the data have no prompts of that framing.
-        """
-        return self._recovery.word_means(framing)
-
-    def models(self, *, prob: float = 0.9) -> pd.DataFrame:
-        """Leans of the models, with their coordinates; for a forest plot.
-
-        Parameters
-        ----------
-        prob : float, default 0.9
-            Probability of the equal-tailed intervals.
-
-        Returns
-        -------
-        DataFrame
-            The ``model lean`` rows of :meth:`contrasts` joined with the models' coordinates.
-        """
-        table = self.contrasts(prob=prob)
-        leans = table[table["estimand"] == "model lean"].drop(columns="estimand")
-        coords = model_table(self.data)
-        coords = coords.drop(columns=coords.columns.intersection(leans.columns))
-        return leans.join(coords, on="name").reset_index(drop=True)
-
-    def diagnostics(self) -> Diagnostics:
-        """Judge whether the chains converged.
-
-        Returns
-        -------
-        Diagnostics
-            Verdict and messages, divergences, R-hat and effective sample sizes of all SDs,
-            correlations, means and contrasts.
-        """
-        return self._diagnosed
-
-    @cached_property
-    def _diagnosed(self) -> Diagnostics:
-        contrasts = describe_draws(self.contrast_draws, 0.9)
-        return diagnose(contrasts, self.summary(), self.tree["sample_stats"].to_dataset())
-
-    def priors(self) -> pd.DataFrame:
-        """List the priors.
-
-        Returns
-        -------
-        DataFrame
-            Index ``parameter``; columns ``prior`` (in units of the outcome) and ``meaning``.
-        """
-        return prior_table(self.prior, self.problem.crossing, self.problem.components)
-
-    def prior_sensitivity(
-        self, *, factors: tuple[float, ...] = (0.5, 2.0), prob: float = 0.9, progress: bool = True
-    ) -> pd.DataFrame:
-        """Multiply each prior scale by itself, and all together, and compare the headline.
-
-        Parameters
-        ----------
-        factors : tuple of float, default (0.5, 2.0)
-            Multiples of the prior scales.
-        prob : float, default 0.9
-            Probability of the intervals.
-        progress : bool, default True
-            Show a progress bar on standard error.
-
-        Returns
-        -------
-        DataFrame
-            Index ``scale`` (``"all"``, a component such as ``"base_category"``, ``"mean"``,
-            ``"effect"`` or ``"spread"``) and ``factor``; the fit itself is the first row, with
-            factor 1. Columns of :meth:`contrasts` for its first row, ``pareto_k`` and ``refitted``.
-
-        Raises
-        ------
-        ValueBiasError
-            If a factor is not a positive number, or `prob` is not between 0 and 1.
-
-        Notes
-        -----
-        The draws are reweighted by the ratio of the priors (Kallioinen et al. 2023, *Statistics and
-        Computing* 34, 57), smoothed by PSIS; where Pareto's k says that the weights are not to be
-        trusted the model is fitted again.
-
-        Examples
-        --------
-        >>> import valuebias
-        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
-        >>> table = fit.prior_sensitivity(progress=False)
-        >>> table.loc[("model_category", 2.0), "name"]
-        'Alder − Birch'
-        """
-        from valuebias.posterior.sensitivity import prior_sensitivity
-
-        return prior_sensitivity(self, factors=factors, prob=prob, progress=progress)
-
-    def log_ratio_to(self, prior: Prior) -> NDArray[np.float64]:
-        """Log-ratio of another prior to that of the fit, at its draws: (draw,).
-
-        Parameters
-        ----------
-        prior : Prior
-            With the same concentration of correlations.
-
-        Returns
-        -------
-        ndarray, shape (draw,)
-            Chains one after the other.
-        """
-        from valuebias.analysis.estimands.reweighting import prior_log_ratio
-
-        recovery = self._recovery
-        return prior_log_ratio(
-            self.problem.crossing, self.problem.components, self.prior, prior,
-            sd=recovery.sd, spread=recovery.spread, coefficient=recovery.effects.coefficient,
-        )  # fmt: skip
-
-    def ppc(self, *, draws: int = 100) -> xr.Dataset:
-        """Compare the data with whole crossings simulated from the posterior.
-
-        Parameters
-        ----------
-        draws : int, default 100
-            Number of replicated crossings.
-
-        Returns
-        -------
-        Dataset
-            ``replicated`` (sample, statistic), ``observed`` and the two-sided ``p`` (statistic):
-            of leans, spreads and single outcomes; and of what the fit takes for granted, such as
-            that models of a family are independent and families equally variable.
-        """
-        from valuebias.analysis.auditing.confounding import word_numbers
-        from valuebias.analysis.auditing.misfit import make_structure
-        from valuebias.analysis.estimands.ppc import predictive_check
-
-        _check_draws(draws)
-        recovery = self._recovery
-        chosen = recovery.spaced(draws)
-        contrast = self.spec["contrast"]
-        structure = make_structure(
-            self.problem.crossing, tuple(contrast) if contrast else None, word_numbers(self.data)
-        )
-        nothing = np.zeros_like(self.problem.coefficient_scales)
-        return predictive_check(
-            [recovery.smoother(i, nothing) for i in chosen],
-            recovery.effects.coefficient[chosen],
-            structure,
-            recovery.rng("ppc"),
-        )
-
-    @overload
-    def loo(
-        self, *, by: Literal["score"] = ..., draws: int | None = ..., progress: bool = ...
-    ) -> LOO: ...
-
-    @overload
-    def loo(
-        self, *, by: Literal["model", "base", "word"], draws: int | None = ..., progress: bool = ...
-    ) -> UnitLOO: ...
-
-    def loo(
-        self,
-        *,
-        by: Literal["score", "model", "base", "word"] = "score",
-        draws: int | None = None,
-        progress: bool = True,
-    ) -> LOO | UnitLOO:
-        """Estimate the log predictive density of what is left out in turn.
-
-        Parameters
-        ----------
-        by : {"score", "model", "base", "word"}, default "score"
-            What to leave out, which is what a fit is judged on predicting. ``"score"``: one more
-            score of these models and words on these prompts; with thousands of others of the same
-            model at hand, it says nothing about models. ``"model"``: another model of these
-            families, where some of its base may be among the others. ``"base"``: all models of
-            another base, which is what a statement on families is about. ``"word"``: another word
-            of these categories, scored by these models.
-        draws : int, optional
-            Number of evenly spaced posterior draws of the variances to average over; 100 by score,
-            else 1000.
-        progress : bool, default True
-            Show a progress bar on standard error, but by score.
-
-        Returns
-        -------
-        LOO or UnitLOO
-            Sum and standard error in nats, and the summands: of each score, or of each unit.
-
-        Raises
-        ------
-        ValueBiasError
-            Other than by score: if scores are missing, or there are no two units.
-
-        Notes
-        -----
-        All effects are integrated out, so that given the variances the density of what is left out
-        is exact. Outcomes, the unit of the priors and the coding of the formula stay those of all
-        data. The density is of a model's contrasts between words (each model × prompt has a level
-        of its own), and of a word's scores relative to those of the other words.
-
-        By score the average over draws is weighted and exact. Otherwise the weights are smoothed
-        (PSIS); where Pareto's k is above 0.5 the model is fitted without the unit, and the density
-        is the ratio of two integrals, with the unit and without, each by bridge sampling. Models
-        mostly need that: one brings thousands of scores.
-
-        Source: Vehtari et al. 2017, *Statistics and Computing* 27, 1413–1432; 2024, *JMLR* 25(72);
-        Gronau et al. 2020, *Journal of Statistical Software* 92(10).
-
-        Examples
-        --------
-        >>> import valuebias
-        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
-        >>> found = fit.loo(by="model", progress=False)
-        >>> found.n == fit.data.sizes["model"]
-        True
-        """
-        from valuebias.analysis.estimands.loo import loo
-        from valuebias.posterior.leave_out import BY, leave_out
-
-        if by not in ("score", *BY):
-            raise ValueBiasError(f"unknown by={by!r}. {did_you_mean(by, ('score', *BY))}")
-        if draws is not None:
-            _check_draws(draws)
-        if by != "score":
-            return leave_out(self._recovery, by, draws=draws or 1000, progress=progress)
-        cubes, chosen = self._recovery.completed_cubes(draws or 100)
-        scales = self.problem.coefficient_scales
-        return loo([self._recovery.smoother(i, scales) for i in chosen], cubes)
-
-    def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
-        """Estimate the headline without each model, and without each base that models share.
-
-        Parameters
-        ----------
-        prob : float, default 0.9
-            Probability of the intervals.
-        progress : bool, default True
-            Show a progress bar on standard error.
-
-        Returns
-        -------
-        DataFrame
-            The fit itself in the first row (``unit`` "fit"), then a row a model and a base:
-            ``unit`` ("model" or "base"), ``name``, ``mean``, ``lower``, ``upper``, ``p_direction``
-            of the first of :meth:`contrasts` without it, ``shift`` (by how many SDs of the fit's
-            posterior the mean is moved), ``largest`` (whether no model, or no base, moves it
-            further) and ``remark``. Where leaving it out takes away a family, the numbers are NaN
-            and the remark says that the headline is not estimable.
-
-        Notes
-        -----
-        The variances are sampled again without each, which takes about a second a model for a
-        complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning of
-        the headline stay as they are.
-        """
-        from valuebias.posterior.influence import influence
-
-        return influence(self._recovery, self.contrasts(prob=prob), progress=progress)
+    @classmethod
+    def of(cls, posterior: Posterior) -> Fit:
+        """Make a fit of a posterior."""
+        # The problem, where it has been made: making it again takes time.
+        parts = (posterior.data, posterior.spec, posterior.prior, posterior.tree)
+        return cls(*parts, posterior.provenance, vars(posterior).get("problem"))
 
     def plot(self, kind: str = "forest") -> Figure:
         """Draw a figure.
@@ -541,39 +94,6 @@ class Fit:
 
         return report.write_report(self, path, progress=progress)
 
-    def draws(self) -> pd.DataFrame:
-        """Posterior draws in tidy form for R: ``chain``, ``draw``, ``parameter``, ``value``.
-
-        Returns
-        -------
-        DataFrame
-            SDs, correlations, category means by column and framing, and all contrasts; chains and
-            draws counted from 1, as in R's posterior package.
-        """
-        contrasts = self.contrast_draws.drop_vars(["kind", "name", "framing", "category"])
-        parts = [self._recovery.parameters, contrasts.rename(estimand="parameter")]
-        stacked = xr.concat(parts, "parameter").transpose("parameter", "chain", "draw")
-        frame = stacked.to_series().rename("value").reset_index()
-        frame[["chain", "draw"]] += 1
-        return frame[["chain", "draw", "parameter", "value"]]
-
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Save the fit with its data, spec, priors, seed and provenance.
-
-        Parameters
-        ----------
-        path : path
-            ``.nc`` (netCDF) or ``.zarr``. Written whole or not at all.
-
-        Returns
-        -------
-        pathlib.Path
-            Where it lies.
-        """
-        from valuebias.posterior.saved import fit_groups, write_groups
-
-        return write_groups(*fit_groups(self), path)
-
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Fit:
         """Read a saved fit; :func:`valuebias.load` reads the fit of an ablation as well.
@@ -593,36 +113,94 @@ class Fit:
         ValueBiasError
             If it cannot be read, or is no saved fit or that of an ablation.
         """
-        from valuebias.posterior.saved import load_saved
+        from valuebias.fitting.load import load
 
-        loaded = load_saved(path)
+        loaded = load(path)
         if not isinstance(loaded, cls):
             raise ValueBiasError(
                 f"{str(path)!r} holds the fit of an ablation; read it with valuebias.load."
             )
         return loaded
 
-    @cached_property
-    def model(self) -> pm.Model:
-        """The PyMC model: SDs and correlations, everything else integrated out.
 
-        For an incomplete crossing its likelihood is of the average completion.
+class AblationFit(AblationPosterior):
+    """A fitted ablation; made by :func:`valuebias.fit_ablation`, not by hand.
+
+    Every gap is a difference of two families' leans in units of the outcome, and unless a step is
+    named it is at the end of training. Leans are signed by framing, the lean under positive prompts
+    less the lean under negative ones, halved, until :meth:`under` asks for one framing.
+
+    Parameters
+    ----------
+    curves : Curves
+        Draws of the leans.
+    fit : Fit or None
+        The hierarchical fit they are from; None for a table of medians.
+    rope : float
+        Half-width of the region of practical equivalence around zero.
+    unit : str
+        Of the outcome.
+    formula : str
+        Over the models.
+    notes : list of Note
+        What the data cannot tell, and what makes the answer less sure than it looks.
+    leans : dict of str to LeanDraws
+        What curves are drawn from, by framing.
+    framing : {"signed", "positive", "negative"}
+        Of the prompts, under which the leans are looked at.
+    provenance : mapping, optional
+        When and with what versions the fit was made; that of `fit` where there is one.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> from valuebias import simulate
+    >>> ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=4, n_words=20, seed=1)
+    >>> ds = ds.assign_coords(
+    ...     base=("model", [f + n for f in "AB" for n in "12" for _ in range(4)]),
+    ...     source=("model", ["s"] * 16), n_pairs=("model", [1e3, 1e3, 2e3, 2e3] * 4),
+    ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
+    ... )
+    >>> fit = valuebias.fit_ablation(ds, draws=200, seed=1, progress=False)
+    >>> fit.formula
+    '~ family * log2(n_pairs) + (log2(n_pairs) | base)'
+    >>> fit.gaps()["n_pairs"].tolist()
+    [1000.0, 2000.0]
+    >>> fit.under("positive").framing
+    'positive'
+    """
+
+    @classmethod
+    def of(cls, posterior: AblationPosterior) -> AblationFit:
+        """Make a fit of a posterior."""
+        return cls(
+            posterior.curves,
+            fit=None if posterior.fit is None else Fit.of(posterior.fit),
+            rope=posterior.rope,
+            unit=posterior.unit,
+            formula=posterior.formula,
+            notes=posterior.notes,
+            leans=posterior.leans,
+            framing=posterior.framing,
+            provenance=posterior.provenance,
+        )
+
+    def report(self, path: str | PathLike[str], *, progress: bool = False) -> Path:
+        """Write a report.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
+            itself), or a folder for CSV files. Written whole or not at all.
+        progress : bool, default False
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it lies.
         """
-        from dataclasses import replace
+        from valuebias import report
 
-        from valuebias.analysis.sampling.pymc_model import build_model
-
-        packed = self.problem.packed
-        if "completion" in self.tree.children:
-            packed = replace(packed, scatter=self.tree["completion"]["scatter"].to_numpy())
-        return build_model(self.problem.crossing, self.problem.components, self.prior, packed)
-
-
-def _check_draws(draws: int) -> None:
-    if not isinstance(draws, int | np.integer) or draws < 1:
-        raise ValueBiasError(f"draws must be a whole number of 1 or more, found {draws!r}.")
-
-
-def _check_prob(prob: float) -> None:
-    if not (isinstance(prob, float | int | np.number) and 0 < prob < 1):
-        raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {prob!r}.")
+        return report.write_report(self, path, progress=progress)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,6 @@ from valuebias.logprobs.injection.report import find_again
 from valuebias.logprobs.measures import interval, recovery
 from valuebias.logprobs.methods import Formula, Method, get_method, implicit_methods
 from valuebias.logprobs.vocabularies import demand_logprobs
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["Validation", "validate_implicit"]
 
@@ -85,20 +82,6 @@ class Validation:
         )
         return made.reset_index(drop=True)
 
-    def plot(self) -> Figure:
-        """Draw mean AUC and recall by noise, a column a vocabulary size, a line a method.
-
-        Fine-tuned models have a column of their own, without noise.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            With 90 % intervals over seeds.
-        """
-        from valuebias.plots.validation import draw_validation
-
-        return draw_validation(self.summary())
-
 
 def validate_implicit(
     logprobs: xr.Dataset | None = None,
@@ -155,7 +138,7 @@ def validate_implicit(
     Returns
     -------
     Validation
-        With a table, a ``summary()`` and a ``plot()``.
+        With a table and a ``summary()``; :func:`valuebias.plots.plot_validation` draws it.
 
     Raises
     ------

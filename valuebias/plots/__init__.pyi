@@ -9,3 +9,4 @@ from .save import save_figure as save_figure
 from .tokens import TokenTable as TokenTable
 from .tokens import token_table as token_table
 from .trajectories import trajectory_figure as trajectory_figure
+from .validation import plot_validation as plot_validation

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["word_figure"]
 
@@ -44,7 +44,7 @@ def word_figure(
     *,
     framing: str | None = None,
     n: int = 6,
-    fit: Fit | None = None,
+    fit: Posterior | None = None,
 ) -> Figure:
     """Draw what every implicit pair, or every model, gives to chosen words.
 
@@ -201,7 +201,11 @@ def _scaled(axes: Axes, made: WordScores) -> str:
 
 
 def _posterior(
-    panels: list[Axes], fit: Fit, rewards: xr.Dataset, made: WordScores, places: dict[str, float]
+    panels: list[Axes],
+    fit: Posterior,
+    rewards: xr.Dataset,
+    made: WordScores,
+    places: dict[str, float],
 ) -> None:
     from valuebias.plots.posterior_numbers import demand_same_data, word_label, word_means
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["draw"]
 
 
-def draw(fit: Fit) -> Figure:
+def draw(fit: Posterior) -> Figure:
     """Draw the densities; one row of panels a contrast of categories.
 
     Parameters

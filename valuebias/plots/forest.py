@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["draw"]
 
@@ -41,7 +41,7 @@ class _Row:
     colour: str
 
 
-def draw(fit: Fit) -> Figure:
+def draw(fit: Posterior) -> Figure:
     """Draw the forest; one panel a contrast of categories.
 
     Parameters

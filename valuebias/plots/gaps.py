@@ -21,7 +21,7 @@ from valuebias.plots.canvas import (
 from valuebias.plots.labels import drawable
 from valuebias.plots.layout import panel_grid
 from valuebias.posterior.ablation.framings import lean_name, rope_of
-from valuebias.posterior.ablation.result import AblationFit
+from valuebias.posterior.ablation.result import AblationPosterior
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ __all__ = ["ablation_figure", "demand_ablation", "lean_label", "panel_title"]
 _LONG = 24
 
 
-def demand_ablation(fit: object) -> AblationFit:
+def demand_ablation(fit: object) -> AblationPosterior:
     """Refuse what is no fit of an ablation.
 
     Parameters
@@ -50,7 +50,7 @@ def demand_ablation(fit: object) -> AblationFit:
     ValueBiasError
         If it is something else.
     """
-    if not isinstance(fit, AblationFit):
+    if not isinstance(fit, AblationPosterior):
         raise ValueBiasError(
             f"fit is of type {type(fit).__name__}; expected what valuebias.fit_ablation(dataset) "
             "returns."
@@ -63,7 +63,7 @@ def panel_title(source: object, n_pairs: float) -> str:
     return f"{drawable(source, 20)}, {n_pairs:,.0f} pairs"
 
 
-def lean_label(fit: AblationFit, what: str, *, interval: bool = False) -> str:
+def lean_label(fit: AblationPosterior, what: str, *, interval: bool = False) -> str:
     """Say what a vertical axis shows, in lines that a small panel has room for.
 
     Parameters
@@ -90,7 +90,7 @@ def lean_label(fit: AblationFit, what: str, *, interval: bool = False) -> str:
     return "\n".join([f"{what},", *lines, unit])
 
 
-def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
+def ablation_figure(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
     """Draw the gap between families against the number of pairs, and where the line leads.
 
     Parameters
@@ -156,7 +156,7 @@ def ablation_figure(fit: AblationFit, *, ahead: float = 8.0) -> Figure:
 
 
 def _panel(
-    axes: Axes, fit: AblationFit, pair: tuple[str, str], palette: dict[str, str], ahead: float
+    axes: Axes, fit: AblationPosterior, pair: tuple[str, str], palette: dict[str, str], ahead: float
 ) -> None:
     tidy_axes(axes, grid=False)
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
@@ -184,7 +184,12 @@ def _panel(
 
 
 def _lines(
-    axes: Axes, fit: AblationFit, pair: tuple[str, str], source: str, colour: str, ahead: float
+    axes: Axes,
+    fit: AblationPosterior,
+    pair: tuple[str, str],
+    source: str,
+    colour: str,
+    ahead: float,
 ) -> bool:
     """Draw the curve's gap: solid where both families have runs on either side, dashed elsewhere.
 
@@ -209,7 +214,7 @@ def _lines(
 
 def _line(
     axes: Axes,
-    fit: AblationFit,
+    fit: AblationPosterior,
     pair: tuple[str, str],
     source: str,
     quantities: np.ndarray[tuple[int, ...], np.dtype[np.float64]],

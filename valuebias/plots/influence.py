@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["draw"]
 
 _MOST_ROWS = {"base": 6, "model": 10}
 
 
-def draw(fit: Fit, table: pd.DataFrame | None = None) -> Figure:
+def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     """Draw the headline with its interval, and without each base and each model.
 
     Parameters

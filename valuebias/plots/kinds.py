@@ -14,7 +14,7 @@ from valuebias.errors import ValueBiasError, did_you_mean
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["KINDS", "plot"]
 
@@ -22,7 +22,7 @@ KINDS = ("forest", "families", "words", "ppc", "trace", "sensitivity", "influenc
 """The kinds of figure, in the order of the report."""
 
 
-def plot(fit: Fit, kind: str = "forest") -> Figure:
+def plot(fit: Posterior, kind: str = "forest") -> Figure:
     """Draw a figure of a fit.
 
     Parameters

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["logprob_figure", "stars"]
 
@@ -39,7 +39,7 @@ _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def logprob_figure(
-    logprobs: xr.Dataset, *, models: Sequence[str] | None = None, fit: Fit | None = None
+    logprobs: xr.Dataset, *, models: Sequence[str] | None = None, fit: Posterior | None = None
 ) -> Figure:
     """Draw the median ranks of each category's words for two models, by framing.
 
@@ -183,7 +183,7 @@ def _prompts(axes: Axes, ranks: pd.Series[float], y: float, colour: str) -> None
 
 
 def _posterior(
-    panels: Panels, fit: Fit, scores: xr.Dataset, pair: xr.Dataset, rows: Rows,
+    panels: Panels, fit: Posterior, scores: xr.Dataset, pair: xr.Dataset, rows: Rows,
     medians: MedianRanks,
 ) -> None:  # fmt: skip
     from valuebias.plots.posterior_numbers import (

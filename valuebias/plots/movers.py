@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
 
 __all__ = ["mover_figure"]
 
 
 def mover_figure(
-    fit: AblationFit,
+    fit: AblationPosterior,
     *,
     n: int = 10,
     by: str = "n_pairs",

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
-from valuebias.fitting.result import Fit
 from valuebias.plots.canvas import INTERVAL, interval, tidy_axes, zero_line
 from valuebias.plots.layout import Rows, bracket
+from valuebias.posterior.posterior import Posterior
 from valuebias.schema import member_table
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 _TAIL = (1 - INTERVAL) / 2
 
 
-def demand_same_data(fit: object, scores: xr.Dataset) -> Fit:
+def demand_same_data(fit: object, scores: xr.Dataset) -> Posterior:
     """Refuse what is no fit, or a fit of other scores than those of a dataset.
 
     Parameters
@@ -56,7 +56,7 @@ def demand_same_data(fit: object, scores: xr.Dataset) -> Fit:
         If it is no :class:`valuebias.Fit`, or its models, prompts, words of the lexicon, categories
         or scores are others.
     """
-    if not isinstance(fit, Fit):
+    if not isinstance(fit, Posterior):
         raise ValueBiasError(
             f"fit is of type {type(fit).__name__}; expected what valuebias.fit(dataset) returns."
         )
@@ -128,7 +128,7 @@ class CategoryMeans:
         return np.asarray(self.draws[place])
 
 
-def category_means(fit: Fit, *, by: str) -> CategoryMeans:
+def category_means(fit: Posterior, *, by: str) -> CategoryMeans:
     """Estimate the mean of every category by framing, for families or for models.
 
     Parameters
@@ -164,12 +164,12 @@ def category_means(fit: Fit, *, by: str) -> CategoryMeans:
     )
 
 
-def _model_rows(fit: Fit) -> tuple[list[str], Array]:
+def _model_rows(fit: Posterior) -> tuple[list[str], Array]:
     crossing = fit.problem.crossing
     return [str(name) for name in crossing.models], crossing.design.matrix
 
 
-def _family_rows(fit: Fit) -> tuple[list[str], Array]:
+def _family_rows(fit: Posterior) -> tuple[list[str], Array]:
     design = fit.problem.crossing.design
     for factor in design.variables:
         if factor.expression in ("family", "C(family)"):
@@ -184,7 +184,7 @@ def _family_rows(fit: Fit) -> tuple[list[str], Array]:
     return families, design.matrix.mean(axis=0)[None]
 
 
-def word_means(fit: Fit, words: Sequence[str], *, framing: str) -> pd.DataFrame:
+def word_means(fit: Posterior, words: Sequence[str], *, framing: str) -> pd.DataFrame:
     """Estimate the expected outcome of words over all models.
 
     Parameters
@@ -258,18 +258,18 @@ def _percent(p: float) -> str:
     return "> 99%" if p > 0.995 else f"{p:.0%}"
 
 
-def mean_label(fit: Fit, rows: Rows) -> str:
+def mean_label(fit: Posterior, rows: Rows) -> str:
     """Say on an axis what the means of categories are, and in which unit."""
     made = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
     return f"{made}\nat right: P(direction)" if len(rows.groups) == 2 else made
 
 
-def word_label(fit: Fit) -> str:
+def word_label(fit: Posterior) -> str:
     """Say on an axis what the means of words are, and in which unit."""
     return f"word − mean of the lexicon\n{_unit(fit)}, {INTERVAL:.0%} interval"
 
 
-def _unit(fit: Fit) -> str:
+def _unit(fit: Posterior) -> str:
     kind = describe(fit.spec["outcome"])
     # A fit turns ranks round, so that more always means a higher reward.
     return "rank, turned round" if kind.sign < 0 else f"{kind.name} ({kind.unit})"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["draw"]
 
@@ -22,7 +22,7 @@ _BAR = "#56b4e9"
 _OBSERVED = "#d55e00"
 
 
-def draw(fit: Fit, check: xr.Dataset | None = None) -> Figure:
+def draw(fit: Posterior, check: xr.Dataset | None = None) -> Figure:
     """Draw one small panel a statistic.
 
     Parameters

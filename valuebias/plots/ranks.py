@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["rank_figure"]
 
 
-def rank_figure(scores: xr.Dataset, *, fit: Fit | None = None) -> Figure:
+def rank_figure(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
     """Draw the median ranks of each category's words, a panel a framing.
 
     Parameters
@@ -102,7 +102,7 @@ def _panel(axes: Axes, medians: MedianRanks, rows: Rows, framing: str) -> None:
 
 
 def _posterior(
-    panels: Panels, fit: Fit, scores: xr.Dataset, medians: MedianRanks, rows: Rows
+    panels: Panels, fit: Posterior, scores: xr.Dataset, medians: MedianRanks, rows: Rows
 ) -> None:
     from valuebias.plots.posterior_numbers import (
         category_means,

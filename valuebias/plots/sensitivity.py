@@ -25,14 +25,14 @@ from valuebias.posterior.sensitivity import by_influence
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["draw"]
 
 _MOST_SCALES = 6
 
 
-def draw(fit: Fit, table: pd.DataFrame | None = None) -> Figure:
+def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     """Draw the headline with its interval under other scales of the priors.
 
     All of them moved together, then each of those that move it most by itself.

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
     from valuebias.posterior.compare import Comparison
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["draw"]
 
@@ -37,7 +37,7 @@ _LABELS = {
 }
 
 
-def draw(fit: Fit, comparison: Comparison | None = None) -> Figure:
+def draw(fit: Posterior, comparison: Comparison | None = None) -> Figure:
     """Draw the family difference in lean as three specifications estimate it.
 
     Parameters

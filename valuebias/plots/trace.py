@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["draw"]
 
@@ -24,7 +24,7 @@ _POINTS = 400
 _BINS = 20
 
 
-def draw(fit: Fit) -> Figure:
+def draw(fit: Posterior) -> Figure:
     """Draw trace and rank plot of the headline and of each SD.
 
     Parameters
@@ -68,7 +68,7 @@ def draw(fit: Fit) -> Figure:
     return figure
 
 
-def _items(fit: Fit) -> dict[str, Array]:
+def _items(fit: Posterior) -> dict[str, Array]:
     """Draws (chain, draw) by name: the headline, then the SDs."""
     first = fit.contrast_draws.isel(estimand=0)
     items = {f"{first['name'].item()}, {first['framing'].item()}": first.to_numpy()}

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
 
 __all__ = ["trajectory_figure"]
 
 _MOST = 12
 
 
-def trajectory_figure(fit: AblationFit) -> Figure:
+def trajectory_figure(fit: AblationPosterior) -> Figure:
     """Draw the lean of every family over the steps of training.
 
     Parameters

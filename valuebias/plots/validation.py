@@ -1,4 +1,4 @@
-"""Figures of implicit rewards."""
+"""Which method recovers a known change, by noise and size of the vocabulary."""
 
 from __future__ import annotations
 
@@ -13,25 +13,37 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ["draw_validation"]
+    from valuebias.logprobs.validation import Validation
+
+__all__ = ["plot_validation"]
 
 _MARKS = "osD^vP"
 _MEASURES = {"auc": "AUC of the raised words", "recall": "share among the top-ranked"}
 
 
-def draw_validation(summary: pd.DataFrame) -> Figure:
-    """Draw AUC and recall by noise: a column a vocabulary size, a line a method.
+def plot_validation(validation: Validation) -> Figure:
+    """Draw mean AUC and recall by noise: a column a vocabulary size, a line a method.
 
     Parameters
     ----------
-    summary : pandas.DataFrame
-        What ``Validation.summary()`` gives. Fine-tuned models have a column of their own.
+    validation : Validation
+        What :func:`valuebias.validate_implicit` or :func:`valuebias.injection_report` gives.
+        Fine-tuned models have a column of their own, without noise.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Means with 90 % intervals.
+        Means with 90 % intervals over seeds.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> from valuebias.plots import plot_validation
+    >>> found = valuebias.validate_implicit(vocabulary=500, n_words=20, n_seeds=3, progress=False)
+    >>> len(plot_validation(found).axes)
+    2
     """
+    summary = validation.summary()
     columns = list(summary.groupby(["source", "vocabulary"]))
     methods = sorted(summary["method"].unique())
     handles: dict[str, Line2D] = {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["draw"]
 
@@ -33,7 +33,7 @@ _EACH_WAY = 14
 _SEVERAL = "several categories"
 
 
-def draw(fit: Fit) -> Figure:
+def draw(fit: Posterior) -> Figure:
     """Draw the words with the largest differences each way.
 
     Parameters
@@ -78,7 +78,7 @@ def draw(fit: Fit) -> Figure:
     return figure
 
 
-def _note(fit: Fit, shown: pd.DataFrame) -> str:
+def _note(fit: Posterior, shown: pd.DataFrame) -> str:
     """Say what the intervals generalise over, and how many signs are expected to be wrong."""
     framing = str(fit.contrast_draws["framing"].to_numpy()[0])
     units = sampled_units(fit.problem.components.names)
@@ -86,7 +86,7 @@ def _note(fit: Fit, shown: pd.DataFrame) -> str:
     return f"{under(framing)}; intervals generalise over {units}; {wrong}"
 
 
-def _palette(fit: Fit, table: pd.DataFrame) -> dict[str, str]:
+def _palette(fit: Posterior, table: pd.DataFrame) -> dict[str, str]:
     # Families have the first colours in the other figures; categories start from the third.
     names = [str(c) for c in fit.data["category"].to_numpy()]
     shifted = colours(["", " ", *names])

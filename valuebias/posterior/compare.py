@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from valuebias.errors import ValueBiasError
-from valuebias.posterior.refit import refit
+from valuebias.posterior.estimate import refit
 
 if TYPE_CHECKING:
     from valuebias.analysis.classical.classical import Classical
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["COLUMNS", "Comparison", "compare"]
 
@@ -57,7 +57,7 @@ class Comparison:
         return first
 
 
-def compare(fit: Fit) -> Comparison:
+def compare(fit: Posterior) -> Comparison:
     """Estimate the family difference in ranks: hierarchically and as the paper did.
 
     Parameters
@@ -110,7 +110,7 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _pairs(fit: Fit, pair: tuple[str, ...] | None) -> list[tuple[str, str]]:
+def _pairs(fit: Posterior, pair: tuple[str, ...] | None) -> list[tuple[str, str]]:
     """Pairs of categories, in the order in which this fit takes their difference."""
     if pair is not None:
         return [(pair[0], pair[1])]
@@ -122,12 +122,10 @@ def _pairs(fit: Fit, pair: tuple[str, ...] | None) -> list[tuple[str, str]]:
     return pairs if len(pairs) <= _MOST_PAIRS else pairs[: len(names) - 1]
 
 
-def _estimates(on_ranks: Fit, first: str, second: str) -> list[dict[str, Any]]:
+def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, Any]]:
     """Read the family differences of a pair of categories off a fit on ranks."""
-    from valuebias.fitting.result import Fit
-
     spec = {**on_ranks.spec, "contrast": [first, second]}
-    viewed = Fit(on_ranks.data, spec, on_ranks.prior, on_ranks.tree, on_ranks.provenance,
+    viewed = type(on_ranks)(on_ranks.data, spec, on_ranks.prior, on_ranks.tree, on_ranks.provenance,
                  on_ranks.problem)  # fmt: skip
     table = viewed.contrasts(prob=_PROB)
     # The headline's framing: signed, or that of all prompts, which the paper's tables call signed.

@@ -13,7 +13,7 @@ from valuebias.analysis.outcome import describe
 from valuebias.posterior.wording import effective_draws, percent, under
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["ALL", "Headline", "make_headline", "prior_flips", "scale_name", "verdict_of"]
 
@@ -66,7 +66,7 @@ class Headline:
         return self.text
 
 
-def make_headline(fit: Fit, sensitivity: pd.DataFrame | None = None) -> Headline:
+def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> Headline:
     """Word the first contrast of a fit.
 
     In this order: whether it did not converge; notes that qualify everything; the answer with its
@@ -122,7 +122,7 @@ def _more(notes: list[Note], said: int) -> str:
     return f"And {left} more note{'s' if left > 1 else ''}: see fit.notes or the report."
 
 
-def _answer(fit: Fit, row: pd.Series, draws: float) -> str:
+def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     units = describe(fit.spec["outcome"]).unit
     first, _, second = row["category"].partition(" − ")
     over = f"{first} over {second}" if second != "others" else f"{first} over the other categories"
@@ -164,7 +164,7 @@ def _compared(row: pd.Series) -> tuple[str, str, str]:
     return row["estimand"].removesuffix(" difference"), a, b
 
 
-def _caveat(fit: Fit, group: str, a: str, b: str) -> str:
+def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:
     """Say so where a claim about groups rests on one model of each."""
     if group not in fit.data.coords:
         return ""
@@ -177,7 +177,7 @@ def _caveat(fit: Fit, group: str, a: str, b: str) -> str:
     )
 
 
-def _besides(fit: Fit, row: pd.Series) -> str:
+def _besides(fit: Posterior, row: pd.Series) -> str:
     """Say that a difference between families is one of all that comes with a family."""
     if _compared(row)[0] != "family":
         return ""
@@ -193,7 +193,7 @@ def _besides(fit: Fit, row: pd.Series) -> str:
     return f"Families differ in {listed} together, and this does not say which of them matters."
 
 
-def _alike(fit: Fit, name: str) -> bool:
+def _alike(fit: Posterior, name: str) -> bool:
     """Whether all models are known to have the same value of a coordinate."""
     if name not in fit.data.coords:
         return False

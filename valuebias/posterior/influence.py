@@ -20,7 +20,7 @@ from valuebias.posterior.headline import LEAST_MOVE, verdict_of
 from valuebias.posterior.leave_out import base_coordinate
 
 if TYPE_CHECKING:
-    from valuebias.posterior.posterior import Recovery
+    from valuebias.posterior.posterior import Posterior
     from valuebias.posterior.refit import LeftOutFit
 
 __all__ = ["influence", "left_out_units", "most_influential", "other_verdicts"]
@@ -31,7 +31,7 @@ _NUMBERS = ("mean", "lower", "upper", "p_direction")
 _TOLERANCE = 1e-8
 
 
-def influence(fit: Recovery, table: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
+def influence(fit: Posterior, table: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
     """Estimate the first of the contrasts without each unit; see :meth:`Fit.influence`."""
     own, prob = table.iloc[0], table.attrs["prob"]
     contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
@@ -78,7 +78,7 @@ def other_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     return rest.iloc[np.flatnonzero(other)]
 
 
-def _without(fit: Recovery, asked: Combination, unit: Unit, prob: float) -> dict[str, Any]:
+def _without(fit: Posterior, asked: Combination, unit: Unit, prob: float) -> dict[str, Any]:
     crossing = fit.problem.crossing
     keep = np.setdiff1d(np.arange(crossing.shape[0]), unit.models)
     if not _estimable(crossing.design.matrix[keep], asked.row):
@@ -103,7 +103,7 @@ def _estimable(design: Array, row: Array) -> bool:
     return bool(np.abs(design.T @ fitted - row).max() < _TOLERANCE)
 
 
-def _loss(fit: Recovery, keep: NDArray[np.intp]) -> str:
+def _loss(fit: Posterior, keep: NDArray[np.intp]) -> str:
     """Say what is gone."""
     family = fit.data["family"].to_numpy().astype(str)
     gone = sorted(set(family.tolist()) - set(family[keep].tolist()))

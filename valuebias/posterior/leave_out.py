@@ -28,7 +28,7 @@ from valuebias.analysis.estimands.reweighting import smoothed
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
-    from valuebias.posterior.posterior import Recovery
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["BY", "Whole", "base_coordinate", "leave_out"]
 
@@ -55,7 +55,7 @@ def base_coordinate(spec: Mapping[str, Any]) -> str:
     return str(spec["base"] or "base")
 
 
-def leave_out(fitted: Recovery, by: str, *, draws: int, progress: bool) -> UnitLOO:
+def leave_out(fitted: Posterior, by: str, *, draws: int, progress: bool) -> UnitLOO:
     """Leave out each unit in turn; see :meth:`Fit.loo`."""
     units = find_units(fitted.data, by, base_coordinate(fitted.spec))
     _require_complete(fitted)
@@ -76,7 +76,7 @@ def leave_out(fitted: Recovery, by: str, *, draws: int, progress: bool) -> UnitL
 class Whole:
     """The posterior of all data, which that without a unit is compared with."""
 
-    def __init__(self, fitted: Recovery) -> None:
+    def __init__(self, fitted: Posterior) -> None:
         self.fitted, self.problem = fitted, fitted.problem
         self.posterior = self.problem.posterior(self.problem.strata)
 
@@ -167,7 +167,7 @@ class Whole:
         return np.random.default_rng([int(self.fitted.spec["seed"]), 9])
 
 
-def _require_complete(fit: Recovery) -> None:
+def _require_complete(fit: Posterior) -> None:
     """Raise where cells are missing, and say what to drop."""
     if not fit.spec["n_missing"]:
         return

@@ -1,64 +1,54 @@
-"""Everything a fit can tell, recovered from its stored draws and data when it is asked for."""
+"""What draws of the hierarchical model say: its tables and numbers."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.design.priors import Prior
-from valuebias.analysis.design.strata import make_tables
+from valuebias.analysis.design.priors import Prior, prior_table
 from valuebias.analysis.estimands.contrasts import (
-    category_contrasts,
     estimands,
     framing_contrasts,
     stack_draws,
+    summarise_contrasts,
 )
-from valuebias.analysis.estimands.effects import (
-    EffectDraws,
-    Margins,
-    draw_word_effects,
-    make_margins,
-)
-from valuebias.analysis.estimands.smoother import Smoother
-from valuebias.analysis.hierarchical import MODEL_FIELDS, Model, Problem, make_problem
+from valuebias.analysis.estimands.diagnostics import Diagnostics, describe_draws, diagnose
+from valuebias.analysis.hierarchical import Problem
+from valuebias.analysis.notes import Note, as_notes
+from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.posterior.draws import Draws
+from valuebias.posterior.headline import Headline, make_headline
+from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
-    from valuebias.analysis.design.units import Unit
-    from valuebias.posterior.refit import LeftOutFit
+    import pymc as pm
 
-__all__ = ["Recovery"]
+    from valuebias.analysis.estimands.loo import LOO, UnitLOO
 
-Array = NDArray[np.float64]
+__all__ = ["CERTAIN", "Posterior"]
 
-# Streams of random numbers, so that one question's draws do not depend on which was asked before.
-_STREAMS = {
-    "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
-    "negative means": 7, "leans": 8,
-}  # fmt: skip
+CERTAIN = 0.995
+"""Probability of direction from which on the sign of a word's difference is called certain."""
 
 
-class Recovery:
-    """Draws of what was not stored: contrasts, words, smoothers, completions.
+class Posterior(Draws):
+    """The posterior of a hierarchical model: all that is asked of its draws, but figures and pages.
 
     Parameters
     ----------
-    data : xarray.Dataset
-        The scores as fitted.
-    spec : mapping
-        Formula, outcome, contrast and seed of the fit.
-    prior : Prior
-        Its prior scales.
-    tree : xarray.DataTree
-        Its stored draws.
-    problem : Problem, optional
-        The prepared data, where they are at hand.
+    data, spec, prior, tree, problem
+        As in :class:`Draws`.
+    provenance : dict
+        When, with what versions and on what the fit was made.
     """
 
     def __init__(
@@ -67,23 +57,62 @@ class Recovery:
         spec: Mapping[str, Any],
         prior: Prior,
         tree: xr.DataTree,
-        problem: Problem | None,
+        provenance: dict[str, Any],
+        problem: Problem | None = None,
     ) -> None:
-        self.data, self.spec, self.prior, self.tree = data, spec, prior, tree
-        if problem is not None:
-            self.__dict__["problem"] = problem
-        self._left_out: dict[Unit, LeftOutFit] = {}
+        super().__init__(data, spec, prior, tree, problem)
+        self.provenance = provenance
+
+    def __repr__(self) -> str:
+        m, p, w = (self.data.sizes[d] for d in ("model", "prompt", "response"))
+        return (
+            f"<valuebias.{type(self).__name__} {self.spec['formula']!r}: "
+            f"{m} models × {p} prompts × {w} words, {self.spec['outcome']} outcome, "
+            f"{self.spec['path']} path>\n{self.headline()}"
+        )
+
+    @property
+    def notes(self) -> list[Note]:
+        """What the data cannot tell, and what makes the answer less sure than it looks."""
+        return as_notes(self.spec["notes"])
+
+    def contrasts(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
+        """Summarise the estimands; the headline is the first row.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
+        rope : float, optional
+            Half-width of the region of practical equivalence around zero, in units of the outcome;
+            0.05 of its SD if not given.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``estimand`` (family difference; the same for these words; family lean;
+            predicted lean of an unseen model; model lean; …), ``name``, ``framing`` (signed,
+            positive, negative; of positive prompts alone "positive", of negative ones alone
+            "negative, turned", which has the sign of liking, and "negative"), ``category``,
+            ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
+            ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome.
+
+        Raises
+        ------
+        ValueBiasError
+            If `prob` is not between 0 and 1 or `rope` is negative.
+        """
+        _check_prob(prob)
+        half = 0.05 * self.problem.crossing.scale if rope is None else rope
+        if not (isinstance(half, float | int | np.number) and half >= 0):
+            raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
+        table = summarise_contrasts(self.contrast_draws, prob, half)
+        table.attrs |= {"prob": prob, "rope": half, "units": describe(self.spec["outcome"]).units}
+        table.attrs["draws"] = self.contrast_draws[..., 0].size
+        return table
 
     @cached_property
-    def problem(self) -> Problem:
-        """The crossing, its components and prior."""
-        model = Model(**{name: self.spec[name] for name in MODEL_FIELDS})
-        # A fit of an earlier version has no design of its own: its formula is read again.
-        stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
-        return make_problem(self.data, model, self.prior, stored=stored)
-
-    @cached_property
-    def contrasts(self) -> xr.DataArray:
+    def contrast_draws(self) -> xr.DataArray:
         """Posterior draws of all estimands, (chain, draw, estimand), in units of the outcome."""
         contrast = self.spec["contrast"]
         items = estimands(
@@ -96,227 +125,436 @@ class Recovery:
         )
         return stack_draws(items, int(self.spec["chains"]))
 
-    def words(self, pair: tuple[str, str] | None) -> tuple[Array, str]:
-        """Draw the difference between two families by word (draw, word), and name it."""
-        crossing = self.problem.crossing
-        factors = [f for f in crossing.design.variables if f.categorical]
-        if not factors:
-            raise ValueBiasError(
-                f"the formula {self.spec['formula']!r} compares no groups of models, so no words "
-                "drive a difference; fit '~ family'."
-            )
-        factor = next((f for f in factors if f.expression == "family"), factors[0])
-        first, second = _pair_of(factor.expression, factor.levels, pair)
-        design = crossing.design
-        row = design.average_row(factor, first) - design.average_row(factor, second)
-        return self.words_of(row), f"{first} − {second}"
+    def headline(self) -> Headline:
+        """Give the answer in a sentence or two, with its uncertainty.
 
-    def word_means(self, framing: str) -> xr.DataArray:
-        """Draw every word's expected outcome over all models: (chain, draw, response)."""
+        Returns
+        -------
+        Headline
+            Text, the row of :meth:`contrasts` it words, and whether the fit converged.
+        """
+        return make_headline(self)
+
+    def summary(self, *, prob: float = 0.9) -> pd.DataFrame:
+        """Summarise SDs, correlations and category means.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row a parameter: mean, median, sd, lower, upper, rhat, ess_bulk, ess_tail, in units
+            of the outcome. Named like ``sd[word, positive]``, ``correlation[word]`` (between
+            framings), ``mean[Gemma, positive, agency]`` (a family's mean of a category, relative to
+            the mean over categories) and ``slope[log10(n_params), positive, agency]``.
+        """
+        _check_prob(prob)
+        return describe_draws(self.parameters, prob)
+
+    def words(self, *, pair: tuple[str, str] | None = None, prob: float = 0.9) -> pd.DataFrame:
+        """Which words drive the difference between the families.
+
+        Parameters
+        ----------
+        pair : pair of str, optional
+            The two families to compare; the first two in alphabetical order if not given.
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row a word, largest difference first: ``word``, ``categories``, ``name`` (which
+            families), ``mean``, ``sd``, ``lower``, ``upper``, ``p_direction``. The expected
+            difference in outcome between the families on that word, signed by framing (of prompts
+            of one framing: that of liking under it) and relative to the lexicon's mean. It
+            generalises over models, and over bases where the fit has effects of these.
+            ``certain``: whether ``p_direction`` is .995 or more; never where the formula has as
+            many columns as there are models, as differences are then between these very models.
+            Last, ``expected_false_signs``:
+            how many of this word and those above it are expected to differ the other way, the sum
+            of ``1 - p_direction``.
+
+        Raises
+        ------
+        ValueBiasError
+            If the formula has no categorical variable to compare, or `pair` names none of its
+            levels.
+
+        Notes
+        -----
+        Among hundreds of words some reach any probability by chance, most of all where the variance
+        of families' likings, or the families' difference in lean, which is in all words of a
+        category, happens to be overestimated. In simulations of scores like the paper's on five
+        bases one in six words with a ``p_direction`` of .975 had the wrong sign; hence .995.
+        """
+        _check_prob(prob)
+        draws, name = self.word_differences(pair)
+        lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
+        positive = (draws > 0).mean(axis=0)
+        member = member_table(self.data)
+        table = pd.DataFrame(
+            {
+                "word": member.index.astype(object),
+                "categories": [", ".join(member.columns[row]) for row in member.to_numpy()],
+                "name": name,
+                "mean": draws.mean(axis=0),
+                "sd": draws.std(axis=0, ddof=1),
+                "lower": lower,
+                "upper": upper,
+                "p_direction": np.maximum(positive, 1 - positive),
+            }
+        )
+        order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
+        table = table.loc[order].reset_index(drop=True)
+        # Without replication, what is a model's own is in the difference of its family.
+        replicated = "model_word" in self.problem.components.names
+        table["certain"] = (table["p_direction"] >= CERTAIN) & replicated
+        table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
+        table.attrs["draws"] = len(draws)
+        return table
+
+    def word_draws(self, *, framing: str = "signed") -> xr.DataArray:
+        """Posterior draws of each word's expected outcome, averaged over the models' kinds.
+
+        Parameters
+        ----------
+        framing : {"signed", "positive", "negative"}
+            One framing of the prompts, or half the difference of the two; of prompts of one
+            framing "signed" is that framing with the sign of liking.
+
+        Returns
+        -------
+        DataArray
+            (chain, draw, response), in units of the outcome, relative to the lexicon's mean.
+
+        Raises
+        ------
+        ValueBiasError
+            If the data have no prompts of that framing.
+        """
         crossing = self.problem.crossing
         known = framing_contrasts(crossing.framings)
         if framing not in known:
             raise ValueBiasError(
                 f"framing is {framing!r}, which the fit lacks. {did_you_mean(framing, known)}"
             )
-        draws = self._words(crossing.design.matrix.mean(axis=0), framing, f"{framing} means")
+        draws = self.words_of(crossing.design.matrix.mean(axis=0), framing, f"{framing} means")
         return xr.DataArray(
             draws.reshape(int(self.spec["chains"]), -1, draws.shape[-1]),
             dims=("chain", "draw", "response"),
             coords={"response": self.data["response"].to_numpy()},
         )
 
-    def words_of(self, row: Array, framing: str = "signed") -> Array:
-        """Draw a combination of design columns for every word under a framing: (draw, word)."""
-        return self._words(row, framing, "words")
+    def models(self, *, prob: float = 0.9) -> pd.DataFrame:
+        """Leans of the models, with their coordinates; for a forest plot.
 
-    def _words(self, row: Array, framing: str, question: str) -> Array:
-        """Draw a combination of design columns for every word (draw, word)."""
-        crossing = self.problem.crossing
-        return draw_word_effects(
-            crossing,
-            self.problem.components,
-            self.margins,
-            self.v,
-            self.effects,
-            row,
-            framing_contrasts(crossing.framings)[framing],
-            self.rng(question),
-        )
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
 
-    @property
-    def categories(self) -> dict[str, Array]:
-        """Weights on the categories by name of the contrast."""
+        Returns
+        -------
+        DataFrame
+            The ``model lean`` rows of :meth:`contrasts` joined with the models' coordinates.
+        """
+        table = self.contrasts(prob=prob)
+        leans = table[table["estimand"] == "model lean"].drop(columns="estimand")
+        coords = model_table(self.data)
+        coords = coords.drop(columns=coords.columns.intersection(leans.columns))
+        return leans.join(coords, on="name").reset_index(drop=True)
+
+    def diagnostics(self) -> Diagnostics:
+        """Judge whether the chains converged.
+
+        Returns
+        -------
+        Diagnostics
+            Verdict and messages, divergences, R-hat and effective sample sizes of all SDs,
+            correlations, means and contrasts.
+        """
+        return self._diagnosed
+
+    @cached_property
+    def _diagnosed(self) -> Diagnostics:
+        contrasts = describe_draws(self.contrast_draws, 0.9)
+        return diagnose(contrasts, self.summary(), self.tree["sample_stats"].to_dataset())
+
+    def priors(self) -> pd.DataFrame:
+        """List the priors.
+
+        Returns
+        -------
+        DataFrame
+            Index ``parameter``; columns ``prior`` (in units of the outcome) and ``meaning``.
+        """
+        return prior_table(self.prior, self.problem.crossing, self.problem.components)
+
+    def prior_sensitivity(
+        self, *, factors: tuple[float, ...] = (0.5, 2.0), prob: float = 0.9, progress: bool = True
+    ) -> pd.DataFrame:
+        """Multiply each prior scale by itself, and all together, and compare the headline.
+
+        Parameters
+        ----------
+        factors : tuple of float, default (0.5, 2.0)
+            Multiples of the prior scales.
+        prob : float, default 0.9
+            Probability of the intervals.
+        progress : bool, default True
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        DataFrame
+            Index ``scale`` (``"all"``, a component such as ``"base_category"``, ``"mean"``,
+            ``"effect"`` or ``"spread"``) and ``factor``; the fit itself is the first row, with
+            factor 1. Columns of :meth:`contrasts` for its first row, ``pareto_k`` and ``refitted``.
+
+        Raises
+        ------
+        ValueBiasError
+            If a factor is not a positive number, or `prob` is not between 0 and 1.
+
+        Notes
+        -----
+        The draws are reweighted by the ratio of the priors (Kallioinen et al. 2023, *Statistics and
+        Computing* 34, 57), smoothed by PSIS; where Pareto's k says that the weights are not to be
+        trusted the model is fitted again.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> table = fit.prior_sensitivity(progress=False)
+        >>> table.loc[("model_category", 2.0), "name"]
+        'Alder − Birch'
+        """
+        from valuebias.posterior.sensitivity import prior_sensitivity
+
+        return prior_sensitivity(self, factors=factors, prob=prob, progress=progress)
+
+    def log_ratio_to(self, prior: Prior) -> NDArray[np.float64]:
+        """Log-ratio of another prior to that of the fit, at its draws: (draw,).
+
+        Parameters
+        ----------
+        prior : Prior
+            With the same concentration of correlations.
+
+        Returns
+        -------
+        ndarray, shape (draw,)
+            Chains one after the other.
+        """
+        from valuebias.analysis.estimands.reweighting import prior_log_ratio
+
+        return prior_log_ratio(
+            self.problem.crossing, self.problem.components, self.prior, prior,
+            sd=self.sd, spread=self.spread, coefficient=self.effects.coefficient,
+        )  # fmt: skip
+
+    def ppc(self, *, draws: int = 100) -> xr.Dataset:
+        """Compare the data with whole crossings simulated from the posterior.
+
+        Parameters
+        ----------
+        draws : int, default 100
+            Number of replicated crossings.
+
+        Returns
+        -------
+        Dataset
+            ``replicated`` (sample, statistic), ``observed`` and the two-sided ``p`` (statistic):
+            of leans, spreads and single outcomes; and of what the fit takes for granted, such as
+            that models of a family are independent and families equally variable.
+        """
+        from valuebias.analysis.auditing.confounding import word_numbers
+        from valuebias.analysis.auditing.misfit import make_structure
+        from valuebias.analysis.estimands.ppc import predictive_check
+
+        _check_draws(draws)
+        chosen = self.spaced(draws)
         contrast = self.spec["contrast"]
-        pair = tuple(contrast) if contrast else None
-        return category_contrasts(self.problem.crossing.categories, pair)
-
-    @cached_property
-    def v(self) -> Array:
-        """Variance parameters, (draw, variance)."""
-        correlation = self.tree["posterior"]["correlation"].to_numpy()
-        correlation = correlation.reshape(len(self.sd), -1)
-        return self.problem.components.variances(self.sd, correlation, self.spread)
-
-    @cached_property
-    def sd(self) -> Array:
-        """Standard deviations of the components, (draw, component, framing)."""
-        sd = self.tree["posterior"]["sd"].to_numpy()
-        return np.asarray(sd.reshape(-1, *sd.shape[2:]))
-
-    @cached_property
-    def spread(self) -> Array:
-        """Factors of the families' SDs, (draw, level, kind); ones where all have one spread."""
-        posterior = self.tree["posterior"]
-        if "spread" not in posterior:
-            return np.ones((len(self.sd), 2, 1))
-        spread = posterior["spread"].to_numpy()
-        return np.asarray(spread.reshape(-1, *spread.shape[2:]))
-
-    @cached_property
-    def unconstrained(self) -> Array:
-        """SDs, correlations and spreads on the scale of the density, (chain, draw, parameter)."""
-        correlation = self.tree["posterior"]["correlation"].to_numpy()
-        posterior = self.problem.posterior(self.problem.strata)
-        flat = posterior.unconstrain(self.sd, correlation.reshape(len(self.sd), -1), self.spread)
-        return flat.reshape(*correlation.shape[:2], -1)
-
-    @cached_property
-    def effects(self) -> EffectDraws:
-        """Coefficients and model effects, chains one after the other."""
-        posterior = self.tree["posterior"]
-        names = ("coefficient", "word_shift", "model_effect", "base_effect")
-        arrays = [posterior[name].to_numpy() for name in names if name in posterior]
-        flat = [a.reshape(-1, *a.shape[2:]) for a in arrays]
-        return EffectDraws(*flat, *([np.zeros_like(flat[2])] if len(flat) < len(names) else []))
-
-    @cached_property
-    def margins(self) -> Margins:
-        """What word effects need of the data, by draw where the crossing is incomplete."""
-        crossing = self.problem.crossing
-        if "completion" not in self.tree.children:
-            return make_margins(crossing, make_tables(crossing, crossing.y))
-        completion = self.tree["completion"]
-        return Margins(completion["on_axes"].to_numpy(), completion["rest"].to_numpy())
-
-    @cached_property
-    def parameters(self) -> xr.DataArray:
-        """Draws of SDs, correlations, category means and slopes: (chain, draw, parameter)."""
-        posterior = self.tree["posterior"].to_dataset()
-        parts = [
-            _flatten(posterior["sd"], "sd"),
-            _flatten(posterior["correlation"], "correlation"),
-            *([_flatten(posterior["spread"], "spread")] if "spread" in posterior else []),
-            *(
-                _flatten(self._by_category(posterior["coefficient"], rows, labels), name)
-                for name, labels, rows in self._mean_rows()
-            ),
-        ]
-        return xr.concat([part for part in parts if part.size], "parameter")
-
-    def _mean_rows(self) -> list[tuple[str, list[str], Array]]:
-        """Rows of the design to report: what they are, their labels, the rows."""
-        design = self.problem.crossing.design
-        rows = [("mean", ["all models"], design.matrix.mean(axis=0)[None])]
-        for factor in design.variables:
-            if factor.categorical:
-                means = [design.average_row(factor, level) for level in factor.levels]
-                rows.append(("mean", list(factor.levels), np.array(means)))
-            else:
-                slopes = [design.slope_row(factor, k) for k in range(len(factor.labels))]
-                rows.append(("slope", list(factor.labels), np.array(slopes)))
-        return rows
-
-    def _by_category(
-        self, coefficient: xr.DataArray, rows: Array, labels: list[str]
-    ) -> xr.DataArray:
-        """Effects of design rows on categories (sum zero over categories), by framing."""
-        crossing = self.problem.crossing
-        values = np.einsum(
-            "rq,cdqfj,jk->cdrfk",
-            rows,
-            coefficient.to_numpy(),
-            crossing.to_category,
-            optimize=True,
+        structure = make_structure(
+            self.problem.crossing, tuple(contrast) if contrast else None, word_numbers(self.data)
         )
-        return xr.DataArray(
-            values,
-            dims=("chain", "draw", "row", "framing", "category"),
-            coords={
-                "chain": coefficient["chain"],
-                "draw": coefficient["draw"],
-                "row": labels,
-                "framing": list(crossing.framings),
-                "category": list(crossing.categories),
-            },
+        nothing = np.zeros_like(self.problem.coefficient_scales)
+        return predictive_check(
+            [self.smoother(i, nothing) for i in chosen],
+            self.effects.coefficient[chosen],
+            structure,
+            self.rng("ppc"),
         )
 
-    def rng(self, question: str) -> np.random.Generator:
-        """Random numbers of one question, whichever was asked before."""
-        return np.random.default_rng([int(self.spec["seed"]), _STREAMS[question]])
+    @overload
+    def loo(
+        self, *, by: Literal["score"] = ..., draws: int | None = ..., progress: bool = ...
+    ) -> LOO: ...
 
-    def spaced(self, n: int) -> NDArray[np.intp]:
-        """Give the positions of up to ``n`` evenly spaced draws."""
-        total = len(self.v)
-        return np.unique(np.linspace(0, total - 1, min(n, total)).astype(np.intp))
+    @overload
+    def loo(
+        self, *, by: Literal["model", "base", "word"], draws: int | None = ..., progress: bool = ...
+    ) -> UnitLOO: ...
 
-    def without(self, unit: Unit) -> LeftOutFit:
-        """Sample the variances without a unit, once."""
-        from valuebias.posterior.refit import refit_without
+    def loo(
+        self,
+        *,
+        by: Literal["score", "model", "base", "word"] = "score",
+        draws: int | None = None,
+        progress: bool = True,
+    ) -> LOO | UnitLOO:
+        """Estimate the log predictive density of what is left out in turn.
 
-        if unit not in self._left_out:
-            self._left_out[unit] = refit_without(self.problem, unit, int(self.spec["seed"]))
-        return self._left_out[unit]
+        Parameters
+        ----------
+        by : {"score", "model", "base", "word"}, default "score"
+            What to leave out, which is what a fit is judged on predicting. ``"score"``: one more
+            score of these models and words on these prompts; with thousands of others of the same
+            model at hand, it says nothing about models. ``"model"``: another model of these
+            families, where some of its base may be among the others. ``"base"``: all models of
+            another base, which is what a statement on families is about. ``"word"``: another word
+            of these categories, scored by these models.
+        draws : int, optional
+            Number of evenly spaced posterior draws of the variances to average over; 100 by score,
+            else 1000.
+        progress : bool, default True
+            Show a progress bar on standard error, but by score.
 
-    def smoother(self, draw: int, scales: Array) -> Smoother:
-        """Make the smoother at one draw of the variances."""
-        return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
+        Returns
+        -------
+        LOO or UnitLOO
+            Sum and standard error in nats, and the summands: of each score, or of each unit.
 
-    def completed_cubes(self, n: int) -> tuple[Iterator[Array], NDArray[np.intp]]:
-        """Complete the outcome for up to ``n`` spaced draws, one by one, and say which draws."""
-        crossing = self.problem.crossing
-        if "completion" not in self.tree.children:
-            chosen = self.spaced(n)
-            return itertools.repeat(crossing.y, len(chosen)), chosen
-        completion = self.tree["completion"]
-        kept = completion["kept"].to_numpy()
-        some = np.unique(np.linspace(0, len(kept) - 1, min(n, len(kept))).astype(np.intp))
-        cells = tuple(completion["cell"].to_numpy().T)
+        Raises
+        ------
+        ValueBiasError
+            Other than by score: if scores are missing, or there are no two units.
 
-        def complete(values: Array) -> Array:
-            cube = crossing.y.copy()
-            cube[cells] = values
-            return cube
+        Notes
+        -----
+        All effects are integrated out, so that given the variances the density of what is left out
+        is exact. Outcomes, the unit of the priors and the coding of the formula stay those of all
+        data. The density is of a model's contrasts between words (each model × prompt has a level
+        of its own), and of a word's scores relative to those of the other words.
 
-        return map(complete, completion["value"].to_numpy()[some]), kept[some]
+        By score the average over draws is weighted and exact. Otherwise the weights are smoothed
+        (PSIS); where Pareto's k is above 0.5 the model is fitted without the unit, and the density
+        is the ratio of two integrals, with the unit and without, each by bridge sampling. Models
+        mostly need that: one brings thousands of scores.
+
+        Source: Vehtari et al. 2017, *Statistics and Computing* 27, 1413–1432; 2024, *JMLR* 25(72);
+        Gronau et al. 2020, *Journal of Statistical Software* 92(10).
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> found = fit.loo(by="model", progress=False)
+        >>> found.n == fit.data.sizes["model"]
+        True
+        """
+        from valuebias.analysis.estimands.loo import loo
+        from valuebias.posterior.leave_out import BY, leave_out
+
+        if by not in ("score", *BY):
+            raise ValueBiasError(f"unknown by={by!r}. {did_you_mean(by, ('score', *BY))}")
+        if draws is not None:
+            _check_draws(draws)
+        if by != "score":
+            return leave_out(self, by, draws=draws or 1000, progress=progress)
+        cubes, chosen = self.completed_cubes(draws or 100)
+        scales = self.problem.coefficient_scales
+        return loo([self.smoother(i, scales) for i in chosen], cubes)
+
+    def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
+        """Estimate the headline without each model, and without each base that models share.
+
+        Parameters
+        ----------
+        prob : float, default 0.9
+            Probability of the intervals.
+        progress : bool, default True
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        DataFrame
+            The fit itself in the first row (``unit`` "fit"), then a row a model and a base:
+            ``unit`` ("model" or "base"), ``name``, ``mean``, ``lower``, ``upper``, ``p_direction``
+            of the first of :meth:`contrasts` without it, ``shift`` (by how many SDs of the fit's
+            posterior the mean is moved), ``largest`` (whether no model, or no base, moves it
+            further) and ``remark``. Where leaving it out takes away a family, the numbers are NaN
+            and the remark says that the headline is not estimable.
+
+        Notes
+        -----
+        The variances are sampled again without each, which takes about a second a model for a
+        complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning of
+        the headline stay as they are.
+        """
+        from valuebias.posterior.influence import influence
+
+        return influence(self, self.contrasts(prob=prob), progress=progress)
+
+    def draws(self) -> pd.DataFrame:
+        """Posterior draws in tidy form for R: ``chain``, ``draw``, ``parameter``, ``value``.
+
+        Returns
+        -------
+        DataFrame
+            SDs, correlations, category means by column and framing, and all contrasts; chains and
+            draws counted from 1, as in R's posterior package.
+        """
+        contrasts = self.contrast_draws.drop_vars(["kind", "name", "framing", "category"])
+        parts = [self.parameters, contrasts.rename(estimand="parameter")]
+        stacked = xr.concat(parts, "parameter").transpose("parameter", "chain", "draw")
+        frame = stacked.to_series().rename("value").reset_index()
+        frame[["chain", "draw"]] += 1
+        return frame[["chain", "draw", "parameter", "value"]]
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Save the fit with its data, spec, priors, seed and provenance.
+
+        Parameters
+        ----------
+        path : path
+            ``.nc`` (netCDF) or ``.zarr``. Written whole or not at all.
+
+        Returns
+        -------
+        pathlib.Path
+            Where it lies.
+        """
+        from valuebias.posterior.saved import fit_groups, write_groups
+
+        return write_groups(*fit_groups(self), path)
+
+    @cached_property
+    def model(self) -> pm.Model:
+        """The PyMC model: SDs and correlations, everything else integrated out.
+
+        For an incomplete crossing its likelihood is of the average completion.
+        """
+        from dataclasses import replace
+
+        from valuebias.analysis.sampling.pymc_model import build_model
+
+        packed = self.problem.packed
+        if "completion" in self.tree.children:
+            packed = replace(packed, scatter=self.tree["completion"]["scatter"].to_numpy())
+        return build_model(self.problem.crossing, self.problem.components, self.prior, packed)
 
 
-def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:
-    """Check the two levels to compare; the first two where none are given."""
-    if pair is None:
-        return levels[0], levels[1]
-    if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
-        raise ValueBiasError(
-            f"pair must be two different levels of {factor!r} such as {levels[:2]}, found {pair!r}."
-        )
-    for level in pair:
-        if level not in levels:
-            raise ValueBiasError(
-                f"{level!r} is no level of {factor!r}. {did_you_mean(level, levels)}"
-            )
-    return pair[0], pair[1]
+def _check_draws(draws: int) -> None:
+    if not isinstance(draws, int | np.integer) or draws < 1:
+        raise ValueBiasError(f"draws must be a whole number of 1 or more, found {draws!r}.")
 
 
-def _flatten(draws: xr.DataArray, name: str) -> xr.DataArray:
-    """Collapse all but chain and draw into one labelled dimension ``parameter``."""
-    rest = [d for d in draws.dims if d not in ("chain", "draw")]
-    values = draws.transpose("chain", "draw", *rest)
-    labels = [np.asarray(draws[d]).astype(str) for d in rest]
-    grid = np.meshgrid(*labels, indexing="ij")
-    joined = [f"{name}[{', '.join(cell)}]" for cell in zip(*(g.ravel() for g in grid), strict=True)]
-    flat = values.to_numpy().reshape(*values.shape[:2], -1)
-    return xr.DataArray(
-        flat,
-        dims=("chain", "draw", "parameter"),
-        coords={"chain": draws["chain"], "draw": draws["draw"], "parameter": joined},
-    )
+def _check_prob(prob: float) -> None:
+    if not (isinstance(prob, float | int | np.number) and 0 < prob < 1):
+        raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {prob!r}.")

@@ -16,7 +16,7 @@ from valuebias.posterior.leave_out import BY, base_coordinate
 from valuebias.schema import model_table
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["compare"]
 
@@ -24,7 +24,7 @@ _SIDES = {"model": "models", "prompt": "prompts", "response": "words"}
 
 
 def compare(
-    fits: Mapping[str, Fit],
+    fits: Mapping[str, Posterior],
     *,
     by: str = "model",
     draws: int | None = None,
@@ -78,7 +78,7 @@ def compare(
     >>> float(table["elpd_diff"].iloc[0])
     0.0
     """
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
     if by not in ("score", *BY):
         raise ValueBiasError(f"unknown by={by!r}. {did_you_mean(by, (*BY, 'score'))}")
@@ -88,7 +88,7 @@ def compare(
             f"{_what(fits)}."
         )
     for name, fit in fits.items():
-        if not isinstance(fit, Fit):
+        if not isinstance(fit, Posterior):
             raise ValueBiasError(
                 f"{name!r} is {_what(fit)}; compare takes what valuebias.fit returned (of an "
                 "ablation its .fit)."
@@ -99,7 +99,7 @@ def compare(
     return _table({name: _loo(fit, by, draws, progress) for name, fit in fits.items()}, by)
 
 
-def _loo(fit: Fit, by: Any, draws: int | None, progress: bool) -> LOO | UnitLOO:
+def _loo(fit: Posterior, by: Any, draws: int | None, progress: bool) -> LOO | UnitLOO:
     found: LOO | UnitLOO = fit.loo(by=by, draws=draws, progress=progress)
     return found
 
@@ -132,7 +132,7 @@ def _summands(one: LOO | UnitLOO) -> NDArray[np.float64]:
     return np.asarray(values[np.isfinite(values)])
 
 
-def _require_same(fits: Mapping[str, Fit]) -> None:
+def _require_same(fits: Mapping[str, Posterior]) -> None:
     (first, one), *others = fits.items()
     for name, other in others:
         outcomes = one.spec["outcome"], other.spec["outcome"]
@@ -155,7 +155,7 @@ def _require_same(fits: Mapping[str, Fit]) -> None:
             )
 
 
-def _require_same_bases(fits: Mapping[str, Fit]) -> None:
+def _require_same_bases(fits: Mapping[str, Posterior]) -> None:
     named = {name: base_coordinate(fit.spec) for name, fit in fits.items()}
     labels = [known_bases(model_table(fits[name].data), base) for name, base in named.items()]
     if any(label != labels[0] for label in labels):

@@ -1,25 +1,19 @@
-"""Fit again with something changed, or left out."""
+"""Sample the variances again without some models, or without a word."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from valuebias.errors import ValueBiasWarning
-from valuebias.fitting.fit import fit as fit_again
-
 if TYPE_CHECKING:
-    from valuebias.analysis.design.priors import Prior
     from valuebias.analysis.design.units import Unit
     from valuebias.analysis.hierarchical import Problem
     from valuebias.analysis.sampling.nuts import VarianceDraws
-    from valuebias.fitting.result import Fit
 
-__all__ = ["LeftOutFit", "refit", "refit_without"]
+__all__ = ["LeftOutFit", "refit_without"]
 
 Array = NDArray[np.float64]
 
@@ -59,25 +53,6 @@ class LeftOutFit:
         """All draws on the scale of the density, (chain, draw, parameter)."""
         draws, posterior = self.variances, self.problem.posterior(self.problem.strata)
         return posterior.unconstrain(draws.sd, draws.correlation, draws.spread)
-
-
-def refit(fit: Fit, *, prior: Prior, outcome: str, progress: bool = False) -> Fit:
-    """Fit the same data with another prior or outcome, all else (seed included) the same."""
-    names = ("formula", "words", "base", "spread", "draws", "tune", "chains", "seed", "sampler")
-    settings = {name: fit.spec[name] for name in names}
-    contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
-    with warnings.catch_warnings():
-        # The first fit has warned already.
-        warnings.simplefilter("ignore", ValueBiasWarning)
-        other: Fit = fit_again(
-            fit.data,
-            outcome=outcome,
-            prior=prior,
-            contrast=contrast,
-            progress=progress,
-            **settings,
-        )
-        return other
 
 
 def refit_without(problem: Problem, unit: Unit, seed: int) -> LeftOutFit:

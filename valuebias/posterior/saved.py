@@ -31,10 +31,10 @@ from valuebias.posterior.saved_settings import SETTINGS_OF_FITS, parse_settings
 from valuebias.schema import validate
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
+    from valuebias.posterior.posterior import Posterior
 
-__all__ = ["ABLATION", "FORMAT", "fit_groups", "load_saved", "make_fit", "write_groups"]
+__all__ = ["ABLATION", "FORMAT", "fit_groups", "load_saved", "make_posterior", "write_groups"]
 
 FORMAT = "valuebias-fit/1"
 ABLATION = "valuebias-ablation/1"
@@ -90,8 +90,8 @@ def write_groups(
     return target
 
 
-def fit_groups(fit: Fit) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
-    """Take a fit apart into groups and attributes, which :func:`make_fit` puts together."""
+def fit_groups(fit: Posterior) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    """Take a fit apart into groups and attributes, which :func:`make_posterior` puts together."""
     groups = {str(name): node.to_dataset() for name, node in fit.tree.children.items()}
     groups["data"] = fit.data
     attrs = {
@@ -103,19 +103,19 @@ def fit_groups(fit: Fit) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     return groups, attrs
 
 
-def make_fit(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> Fit:
+def make_posterior(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> Posterior:
     """Put a fit together from what :func:`fit_groups` took apart."""
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
     draws = {name: group for name, group in groups.items() if name != "data"}
     prior, provenance = (dict(json.loads(attrs[k])) for k in ("prior", "provenance"))
     spec = parse_settings(attrs["spec"], SETTINGS_OF_FITS)
     as_notes(spec["notes"])  # to be refused now, and not where they are read
     data = validate(groups["data"])
-    return Fit(data, spec, as_prior(prior), xr.DataTree.from_dict(draws), provenance)
+    return Posterior(data, spec, as_prior(prior), xr.DataTree.from_dict(draws), provenance)
 
 
-def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
+def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
     """Read a saved fit, of an ablation or not.
 
     Parameters
@@ -125,7 +125,7 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
 
     Returns
     -------
-    Fit or AblationFit
+    Posterior or AblationPosterior
         As it was.
 
     Raises
@@ -158,7 +158,7 @@ def load_saved(path: str | PathLike[str]) -> Fit | AblationFit:
     }
     attrs = {str(name): str(value) for name, value in tree.attrs.items()}
     with _damage_told(source):
-        return (make_fit if kind == FORMAT else make_ablation)(groups, attrs)
+        return (make_posterior if kind == FORMAT else make_ablation)(groups, attrs)
 
 
 def _read(source: Path) -> xr.DataTree:

@@ -11,11 +11,11 @@ from valuebias._core.progress import progress_bar
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.estimands.reweighting import k_limit, smoothed
 from valuebias.errors import ValueBiasError
+from valuebias.posterior.estimate import refit
 from valuebias.posterior.headline import ALL
-from valuebias.posterior.refit import refit
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["by_influence", "prior_sensitivity"]
 
@@ -23,7 +23,7 @@ _HEAD = {"estimand": "kind", "name": "name", "framing": "framing", "category": "
 
 
 def prior_sensitivity(
-    fit: Fit, *, factors: tuple[float, ...], prob: float, progress: bool
+    fit: Posterior, *, factors: tuple[float, ...], prob: float, progress: bool
 ) -> pd.DataFrame:
     """Move each prior scale by itself, then all together; see :meth:`Fit.prior_sensitivity`."""
     for factor in factors:
@@ -59,14 +59,14 @@ def by_influence(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in apart.sort_values(ascending=False, kind="stable").index]
 
 
-def _scales(fit: Fit) -> list[str]:
+def _scales(fit: Posterior) -> list[str]:
     """Name the scales of a fit's prior: those of its components, then those of what is fixed."""
     crossing = fit.problem.crossing
     fixed = ["mean"] + ["effect"] * (len(crossing.design.terms) > 1)
     return [*fit.problem.components.names, *fixed, *(["spread"] if crossing.space.kinds else [])]
 
 
-def _row(fit: Fit, prior: Prior, prob: float, half: float) -> dict[str, Any]:
+def _row(fit: Posterior, prior: Prior, prob: float, half: float) -> dict[str, Any]:
     """Reweight the draws to another prior; fit again where the weights are not to be trusted."""
     draws = fit.contrast_draws.isel(estimand=0)
     values = draws.to_numpy().ravel()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from valuebias.errors import ValueBiasError, did_you_mean
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
+    from valuebias.posterior.posterior import Posterior
     from valuebias.report.content import Content
 
 __all__ = ["SUFFIXES", "write_report"]
@@ -25,7 +25,7 @@ SUFFIXES = (".html", ".md", ".tex", ".nc", ".csv")
 
 
 def write_report(
-    fit: Fit | AblationFit, path: str | os.PathLike[str], *, progress: bool = False
+    fit: Posterior | AblationPosterior, path: str | os.PathLike[str], *, progress: bool = False
 ) -> Path:
     """Write a report of a fit, whole or not at all.
 
@@ -79,10 +79,10 @@ def write_report(
     return _write(fit, target, ".csv" if folder else suffix, progress)
 
 
-def _write(fit: Fit | AblationFit, target: Path, form: str, progress: bool) -> Path:
+def _write(fit: Posterior | AblationPosterior, target: Path, form: str, progress: bool) -> Path:
     from valuebias._core.atomic import atomic_path
     from valuebias._core.progress import progress_bar
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.report.ablations import gather_ablation
     from valuebias.report.gathering import gather
     from valuebias.report.render import write_csv, write_html, write_markdown, write_tex
@@ -95,7 +95,7 @@ def _write(fit: Fit | AblationFit, target: Path, form: str, progress: bool) -> P
     }
     with atomic_path(target) as part, progress_bar("report", shown=progress) as advance:
         figures = form == ".html"
-        if isinstance(fit, AblationFit):
+        if isinstance(fit, AblationPosterior):
             content = gather_ablation(fit, figures=figures, advance=advance)
         else:
             content = gather(fit, figures=figures, advance=advance)

@@ -11,7 +11,7 @@ from valuebias.report.methods import fit_settings, load_line, methods_text
 from valuebias.report.record import listed, prior_table, provenance_table
 
 if TYPE_CHECKING:
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.report.ablations import AblationMaterial
 
 __all__ = [
@@ -102,7 +102,7 @@ def reproduce_section(made: AblationMaterial) -> Section:
     return Section("reproduce", "How to reproduce", (text,), code=code)
 
 
-def _call(ablation: AblationFit) -> str:
+def _call(ablation: AblationPosterior) -> str:
     """Write the call up to its last argument."""
     formula = f"    {ablation.formula!r},\n"
     if ablation.fit is not None:
@@ -120,7 +120,7 @@ def _call(ablation: AblationFit) -> str:
     return head + formula + settings
 
 
-def _medians_text(ablation: AblationFit) -> str:
+def _medians_text(ablation: AblationPosterior) -> str:
     return (
         f"{len(ablation.curves.models)} checkpoints are known by the median ranks of their "
         "categories. The lean of a checkpoint, the median rank of the second category less that of "
@@ -129,7 +129,7 @@ def _medians_text(ablation: AblationFit) -> str:
     )
 
 
-def _curves_text(ablation: AblationFit) -> str:
+def _curves_text(ablation: AblationPosterior) -> str:
     levelling = (
         "A gap may level off: from some number of pairs on, another for every source and every two "
         "families, it stays as it is. Whether that is in the range studied was judged by the leans "

@@ -18,7 +18,7 @@ from valuebias.report.methods import references
 if TYPE_CHECKING:
     import pandas as pd
 
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
 
 __all__ = ["AblationMaterial", "gather_ablation"]
 
@@ -36,7 +36,7 @@ class AblationMaterial:
         Decimals that give the SD of the first gap two figures.
     """
 
-    fit: AblationFit
+    fit: AblationPosterior
     figures: bool
     digits: int
 
@@ -51,7 +51,9 @@ class AblationMaterial:
         return bool((self.models["progress"] < 1).any())
 
 
-def gather_ablation(fit: AblationFit, *, figures: bool, advance: Advance | None = None) -> Content:
+def gather_ablation(
+    fit: AblationPosterior, *, figures: bool, advance: Advance | None = None
+) -> Content:
     """Compute what a report of an ablation needs and put it into words.
 
     Parameters
@@ -125,13 +127,13 @@ def _digits(sd: float) -> int:
     return int(np.clip(np.ceil(-np.log10(sd)) + 1, 0, 6)) if sd > 0 else 3
 
 
-def _title(fit: AblationFit, name: str) -> str:
+def _title(fit: AblationPosterior, name: str) -> str:
     framed = lean_name(fit)
     under = f" under {framed}" if framed and not framed.startswith(SIGNED) else ""
     return f"Gap in {fit.curves.category}{under} by pairs of preferences: {name}"
 
 
-def _alarms(fit: AblationFit) -> tuple[str, ...]:
+def _alarms(fit: AblationPosterior) -> tuple[str, ...]:
     if fit.fit is None:
         return ()
     return tuple(text[:1].upper() + text[1:] for text in fit.fit.diagnostics().messages)

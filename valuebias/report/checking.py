@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from valuebias.analysis.auditing.audit import Audit
     from valuebias.analysis.classical.classical import Classical
     from valuebias.analysis.estimands.diagnostics import Diagnostics
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = [
     "audit_section",
@@ -274,7 +274,7 @@ def convergence_section(made: Material) -> Section:
     return convergence(made.fit, made.diagnostics, digits=made.digits, figures=made.figures)
 
 
-def convergence(fit: Fit, found: Diagnostics, *, digits: int, figures: bool) -> Section:
+def convergence(fit: Posterior, found: Diagnostics, *, digits: int, figures: bool) -> Section:
     """Tell whether the chains of a fit agree."""
     said = (
         "What the answer rests on has converged."

@@ -13,7 +13,7 @@ from valuebias.report.inputs import Advance, Material, collect
 from valuebias.report.methods import references
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["gather"]
 
@@ -38,7 +38,7 @@ _SECTIONS = (
 _PARTS = 8  # of collect()
 
 
-def gather(fit: Fit, *, figures: bool, advance: Advance | None = None) -> Content:
+def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> Content:
     """Compute what a report needs and put it into words.
 
     Parameters

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from valuebias.analysis.auditing.audit import Audit
     from valuebias.analysis.estimands.diagnostics import Diagnostics
     from valuebias.analysis.estimands.loo import LOO
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["PROB", "Advance", "Material", "collect", "why_no_influence"]
 
@@ -61,7 +61,7 @@ class Material:
         Whether to draw.
     """
 
-    fit: Fit
+    fit: Posterior
     headline: Headline
     contrasts: pd.DataFrame = field(repr=False)
     models: pd.DataFrame = field(repr=False)
@@ -102,7 +102,7 @@ class Material:
         return int(np.clip(np.ceil(-np.log10(sd)) + 1, 0, 6)) if sd > 0 else 3
 
 
-def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material:
+def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> Material:
     """Compute everything, calling ``advance`` after each part."""
     from valuebias.analysis.auditing.audit import audit
 
@@ -132,14 +132,14 @@ def collect(fit: Fit, *, figures: bool, advance: Callable[[], None]) -> Material
     )
 
 
-def _words(fit: Fit) -> tuple[pd.DataFrame | None, str]:
+def _words(fit: Posterior) -> tuple[pd.DataFrame | None, str]:
     try:
         return fit.words(prob=PROB), ""
     except ValueBiasError as error:
         return None, str(error)
 
 
-def why_no_influence(fit: Fit) -> str:
+def why_no_influence(fit: Posterior) -> str:
     """Say so where leaving out each model would take minutes; empty where it does not."""
     n = len(left_out_units(fit.data, fit.spec))
     if fit.spec["n_missing"]:

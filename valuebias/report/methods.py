@@ -12,7 +12,7 @@ from valuebias.report.content import Reference
 from valuebias.schema import model_table
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = [
     "dataset_provenance",
@@ -74,14 +74,14 @@ _WORKS = {
 }
 
 
-def dataset_provenance(fit: Fit) -> dict[str, Any]:
+def dataset_provenance(fit: Posterior) -> dict[str, Any]:
     """Read the provenance that the dataset carries; empty where it has none."""
     text = fit.data.attrs.get("provenance", "{}")
     read = json.loads(text) if isinstance(text, str) else {}
     return read if isinstance(read, dict) else {}
 
 
-def methods_text(fit: Fit, *, prediction: bool = True) -> tuple[str, ...]:
+def methods_text(fit: Posterior, *, prediction: bool = True) -> tuple[str, ...]:
     """Write the methods section.
 
     Parameters
@@ -105,7 +105,7 @@ def methods_text(fit: Fit, *, prediction: bool = True) -> tuple[str, ...]:
     return (_data(fit), _model(fit), _priors(fit), _sampling(fit) + predicted)
 
 
-def _data(fit: Fit) -> str:
+def _data(fit: Posterior) -> str:
     from valuebias.analysis.outcome import describe
 
     sizes, spec = fit.data.sizes, fit.spec
@@ -133,13 +133,13 @@ def _data(fit: Fit) -> str:
     )
 
 
-def _read(fit: Fit) -> str:
+def _read(fit: Posterior) -> str:
     """Name the tokens at which rewards were read, where that is not the end."""
     said = read_before_end(model_table(fit.data))
     return f" {said}" if said else ""
 
 
-def _model(fit: Fit) -> str:
+def _model(fit: Posterior) -> str:
     framings = fit.problem.crossing.framings
     components = ", ".join(fit.problem.components.names)
     besides = f"{_shared(fit)}{_spread(fit)}{_covariates(fit)}"
@@ -161,7 +161,7 @@ def _model(fit: Fit) -> str:
     )
 
 
-def _shared(fit: Fit) -> str:
+def _shared(fit: Posterior) -> str:
     """Say what models share, and that bases were not asked about where they were not."""
     sizes = fit.problem.crossing.space.sizes
     if not sizes:
@@ -186,7 +186,7 @@ def _shared(fit: Fit) -> str:
     )
 
 
-def _spread(fit: Fit) -> str:
+def _spread(fit: Posterior) -> str:
     kinds = fit.problem.crossing.space.kinds
     if not kinds:
         return ""
@@ -196,7 +196,7 @@ def _spread(fit: Fit) -> str:
     )
 
 
-def _covariates(fit: Fit) -> str:
+def _covariates(fit: Posterior) -> str:
     names = fit.problem.crossing.covariate_names
     if not names:
         return ""
@@ -206,7 +206,7 @@ def _covariates(fit: Fit) -> str:
     )
 
 
-def _priors(fit: Fit) -> str:
+def _priors(fit: Posterior) -> str:
     table = fit.priors()
     listed = "; ".join(f"{name}: {row['prior']}" for name, row in table.iterrows())
     return (
@@ -215,7 +215,7 @@ def _priors(fit: Fit) -> str:
     )
 
 
-def _sampling(fit: Fit) -> str:
+def _sampling(fit: Posterior) -> str:
     spec = fit.spec
     path = (
         "The crossing is complete, so all effects were integrated out exactly and only standard "
@@ -235,7 +235,7 @@ def _sampling(fit: Fit) -> str:
     )
 
 
-def references(fit: Fit | None, *, prediction: bool = True) -> tuple[Reference, ...]:
+def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Reference, ...]:
     """List the works cited, the data's and the lexicon's own among them."""
     if fit is None:
         return (_CHRISTIAN, _WORKS["okabe"])
@@ -251,7 +251,7 @@ def references(fit: Fit | None, *, prediction: bool = True) -> tuple[Reference, 
     return (_CHRISTIAN, *cited, *(_WORKS[name] for name in used))
 
 
-def reproduce(fit: Fit) -> str:
+def reproduce(fit: Posterior) -> str:
     """Write the code that makes the fit again."""
     return (
         "import valuebias\n\n"
@@ -262,7 +262,7 @@ def reproduce(fit: Fit) -> str:
     )
 
 
-def load_line(fit: Fit) -> str:
+def load_line(fit: Posterior) -> str:
     """Write the line that reads the data."""
     own = dataset_provenance(fit).get("dataset")
     name = own.get("name") if isinstance(own, dict) else None
@@ -271,7 +271,7 @@ def load_line(fit: Fit) -> str:
     return f"dataset = {data}{comment}\n"
 
 
-def fit_settings(fit: Fit) -> str:
+def fit_settings(fit: Posterior) -> str:
     """Write the arguments after the formula, a line each."""
     spec = fit.spec
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
@@ -287,7 +287,7 @@ def fit_settings(fit: Fit) -> str:
     return "".join(f"    {key}={value!r},\n" for key, value in settings.items())
 
 
-def _changed_prior(fit: Fit) -> dict[str, Any]:
+def _changed_prior(fit: Posterior) -> dict[str, Any]:
     from valuebias.analysis.design.priors import Prior
 
     default = Prior().to_dict()

@@ -13,7 +13,7 @@ from valuebias.report.inputs import Material
 from valuebias.report.methods import dataset_provenance, methods_text, reproduce
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = [
     "listed",
@@ -33,7 +33,7 @@ def methods_section(made: Material) -> Section:
     return Section("methods", "Methods", methods_text(made.fit), tables=(prior_table(made.fit),))
 
 
-def prior_table(fit: Fit) -> Table:
+def prior_table(fit: Posterior) -> Table:
     """List the priors."""
     columns = (
         Column("parameter", "parameter"),
@@ -49,7 +49,7 @@ def provenance_section(made: Material) -> Section:
     return Section("provenance", "Provenance", tables=(provenance_table(made.fit),))
 
 
-def provenance_table(fit: Fit) -> Table:
+def provenance_table(fit: Posterior) -> Table:
     """List what went into a fit."""
     own = dataset_provenance(fit)
     rows = [("fit", name, fit.spec.get(name)) for name in _SETTINGS]

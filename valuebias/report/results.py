@@ -8,8 +8,8 @@ import pandas as pd
 
 from valuebias.analysis.estimands.contrasts import TURNED
 from valuebias.analysis.outcome import describe
-from valuebias.fitting.result import CERTAIN, Fit
 from valuebias.plots import families, forest, words
+from valuebias.posterior.posterior import CERTAIN, Posterior
 from valuebias.posterior.wording import effective_draws, false_signs, percent, sampled_units, under
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.inputs import PROB, Material
@@ -122,7 +122,7 @@ def _certain(table: pd.DataFrame) -> str:
     return f"{who} certain, that is of a P(direction) of {CERTAIN:.1%} or more."
 
 
-def _bases(fit: Fit) -> str:
+def _bases(fit: Posterior) -> str:
     """Count the bases of each family, where models share some."""
     base = fit.problem.crossing.space.group("base")
     if base is None:

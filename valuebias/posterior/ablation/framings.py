@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,8 @@ from valuebias.posterior.ablation.support import support_of
 from valuebias.posterior.wording import rope_in_words, under
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = [
     "SIGNED",
@@ -33,11 +33,13 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+Ablation = TypeVar("Ablation", bound="AblationPosterior")
+
 SIGNED = "signed"
 """The framing of every fit as it is made: half the positive lean less the negative one."""
 
 
-def framings_of(fit: Fit | None) -> tuple[str, ...]:
+def framings_of(fit: Posterior | None) -> tuple[str, ...]:
     """List the framings that an ablation can be looked at under, "signed" first.
 
     Parameters
@@ -53,7 +55,7 @@ def framings_of(fit: Fit | None) -> tuple[str, ...]:
     return (SIGNED,) if fit is None else (SIGNED, *fit.problem.crossing.framings)
 
 
-def draw_fit_leans(fit: Fit, *, levelling: bool) -> dict[str, LeanDraws]:
+def draw_fit_leans(fit: Posterior, *, levelling: bool) -> dict[str, LeanDraws]:
     """Draw what the gaps of a fit depend on beyond its straight lines, under every framing.
 
     Parameters
@@ -70,20 +72,18 @@ def draw_fit_leans(fit: Fit, *, levelling: bool) -> dict[str, LeanDraws]:
     """
     from valuebias.analysis.ablation.lean_model import lean_model
     from valuebias.analysis.estimands.contrasts import framing_contrasts
-    from valuebias.posterior.posterior import Recovery
 
-    recovery = Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem)
-    _, weights = next(iter(recovery.categories.items()))
-    crossing, rng = fit.problem.crossing, recovery.rng("leans")
+    _, weights = next(iter(fit.categories.items()))
+    crossing, rng = fit.problem.crossing, fit.rng("leans")
     signs = framing_contrasts(crossing.framings)
     models = {
-        framing: lean_model(fit.problem, recovery.margins, recovery.v, weights, signs[framing])
+        framing: lean_model(fit.problem, fit.margins, fit.v, weights, signs[framing])
         for framing in framings_of(fit)
     }
     return draw_leans(models, crossing.design, levelling=levelling, rng=rng)
 
 
-def lean_curves(fit: Fit, leans: LeanDraws, framing: str = SIGNED) -> Curves:
+def lean_curves(fit: Posterior, leans: LeanDraws, framing: str = SIGNED) -> Curves:
     """Turn the draws of a fit into draws of the lean under a framing.
 
     Parameters
@@ -117,7 +117,7 @@ def lean_curves(fit: Fit, leans: LeanDraws, framing: str = SIGNED) -> Curves:
     return leans.curves(crossing.design, straight, model, category)
 
 
-def look(fit: AblationFit, framing: str) -> AblationFit:
+def look(fit: Ablation, framing: str) -> Ablation:
     """Look at an ablation under a framing; see :meth:`valuebias.AblationFit.under`."""
     known = framings_of(fit.fit)
     if framing not in known:
@@ -140,7 +140,7 @@ def look(fit: AblationFit, framing: str) -> AblationFit:
     )
 
 
-def lean_name(fit: AblationFit) -> str:
+def lean_name(fit: AblationPosterior) -> str:
     """Name the framing of an ablation's leans as figures and sentences do; empty for medians."""
     if fit.fit is None:
         return ""
@@ -150,7 +150,7 @@ def lean_name(fit: AblationFit) -> str:
     return under(name).removeprefix("under ")
 
 
-def _named(fit: Fit | None) -> dict[str, str]:
+def _named(fit: Posterior | None) -> dict[str, str]:
     """Give the framings by the names that estimands have; "signed" only where there are two."""
     if fit is None:
         return {SIGNED: SIGNED}
@@ -158,7 +158,7 @@ def _named(fit: Fit | None) -> dict[str, str]:
     return {name: SIGNED if name == TURNED else name for name in names}
 
 
-def rope_of(fit: AblationFit) -> str:
+def rope_of(fit: AblationPosterior) -> str:
     """Write the region of practical equivalence of an ablation as it was given."""
     if fit.fit is not None:
         return rope_in_words(fit.rope, fit.unit, fit.fit.problem.crossing.scale)
@@ -168,7 +168,7 @@ def rope_of(fit: AblationFit) -> str:
     return said if short == fit.rope else f"about {said}"
 
 
-def compare_framings(fit: AblationFit, *, prob: float) -> pd.DataFrame:
+def compare_framings(fit: AblationPosterior, *, prob: float) -> pd.DataFrame:
     """Set the framings side by side; see :meth:`valuebias.AblationFit.by_framing`."""
     check_prob(prob)
     tables = []

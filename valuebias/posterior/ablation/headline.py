@@ -13,12 +13,12 @@ from valuebias.posterior.ablation.support import SUPPORT, support_of
 from valuebias.posterior.wording import chance
 
 if TYPE_CHECKING:
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
 
 __all__ = ["ablation_headline"]
 
 
-def ablation_headline(fit: AblationFit) -> str:
+def ablation_headline(fit: AblationPosterior) -> str:
     """Word the gap of the first two families on the source with the most numbers of pairs."""
     pair, source = fit.curves.pairs[0], fit.curves.sources[0]
     sentences = [_warning(fit), *(note.headline for note in fit.notes if note.first)]
@@ -29,7 +29,7 @@ def ablation_headline(fit: AblationFit) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _warning(fit: AblationFit) -> str:
+def _warning(fit: AblationPosterior) -> str:
     if fit.fit is None:
         return ""
     diagnostics = fit.fit.diagnostics()
@@ -38,7 +38,7 @@ def _warning(fit: AblationFit) -> str:
     return "NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0]
 
 
-def _gap(fit: AblationFit, pair: tuple[str, str], source: str) -> list[str]:
+def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[str]:
     """Word the gap at the most pairs that both families were trained on."""
     curves = fit.curves
     shared, own = curves.shared(pair, source), curves.quantities(source)
@@ -68,7 +68,7 @@ def _gap(fit: AblationFit, pair: tuple[str, str], source: str) -> list[str]:
     ]
 
 
-def _change(fit: AblationFit, name: str, source: str) -> list[str]:
+def _change(fit: AblationPosterior, name: str, source: str) -> list[str]:
     slopes, closing = fit.slope(), fit.closing()
     row = slopes[(slopes["name"] == name) & (slopes["source"] == source)].iloc[0]
     end = closing[(closing["name"] == name) & (closing["source"] == source)].iloc[0]
@@ -101,7 +101,7 @@ def _change(fit: AblationFit, name: str, source: str) -> list[str]:
     ]
 
 
-def _chance(fit: AblationFit, p: float) -> str:
+def _chance(fit: AblationPosterior, p: float) -> str:
     return chance(float(p), float(np.prod(fit.curves.coefficient.shape[:2])))
 
 

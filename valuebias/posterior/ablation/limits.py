@@ -10,7 +10,7 @@ from valuebias.analysis.design.random_terms import split_random
 from valuebias.analysis.notes import Note
 
 if TYPE_CHECKING:
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
 
 __all__ = ["ablation_notes"]
 
@@ -22,7 +22,7 @@ _STRAIGHT = Note(
 )
 
 
-def ablation_notes(made: AblationFit) -> list[Note]:
+def ablation_notes(made: AblationPosterior) -> list[Note]:
     """List what an ablation's data cannot tell.
 
     Parameters
@@ -51,7 +51,7 @@ def ablation_notes(made: AblationFit) -> list[Note]:
     return notes
 
 
-def _most_in_common(made: AblationFit) -> dict[str, float]:
+def _most_in_common(made: AblationPosterior) -> dict[str, float]:
     """Give the most pairs that two families have in common, by source where some have more."""
     out = {}
     for source in made.curves.sources:

@@ -10,12 +10,11 @@ import pandas as pd
 from valuebias.analysis.ablation.curves import Curves
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.posterior.ablation.support import SUPPORT, support_of
-from valuebias.posterior.posterior import Recovery
 from valuebias.schema import member_table
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
-    from valuebias.posterior.ablation.result import AblationFit
+    from valuebias.posterior.ablation.result import AblationPosterior
+    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["most_moved"]
 
@@ -23,7 +22,7 @@ _COORD = {"n_pairs": "n_pairs", "step": "progress"}
 
 
 def most_moved(
-    ablation: AblationFit,
+    ablation: AblationPosterior,
     *,
     n: int,
     by: str,
@@ -45,13 +44,12 @@ def most_moved(
     start, end = _between(curves, by, chosen, between)
     ends = _cells(curves, by, chosen, (start, end))
     framing = ablation.framing
-    recovery = Recovery(fit.data, fit.spec, fit.prior, fit.tree, fit.problem)
     member = member_table(fit.data)
     labels = [", ".join(member.columns[row]) for row in member.to_numpy()]
     tables = []
     for family in curves.families:
         before, after = (curves.rows(family, cells).mean(axis=0) for cells in ends)
-        change = recovery.words_of(after - before, framing)
+        change = fit.words_of(after - before, framing)
         lower, upper = np.quantile(change, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (change > 0).mean(axis=0)
         table = pd.DataFrame(
@@ -63,8 +61,8 @@ def most_moved(
                 "start": start,
                 "end": end,
                 "support": _support(curves, family, pd.concat(ends)),
-                "before": recovery.words_of(before, framing).mean(axis=0),
-                "after": recovery.words_of(after, framing).mean(axis=0),
+                "before": fit.words_of(before, framing).mean(axis=0),
+                "after": fit.words_of(after, framing).mean(axis=0),
                 "mean": change.mean(axis=0),
                 "sd": change.std(axis=0, ddof=1),
                 "lower": lower,
@@ -77,7 +75,7 @@ def most_moved(
     return pd.concat(tables, ignore_index=True)
 
 
-def _words_of(ablation: AblationFit) -> Fit:
+def _words_of(ablation: AblationPosterior) -> Posterior:
     if ablation.fit is None:
         raise ValueBiasError(
             "a table of medians knows no words; movers() needs valuebias.fit_ablation(dataset) "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,60 +18,22 @@ from valuebias.posterior.ablation.framings import SIGNED, compare_framings, look
 from valuebias.posterior.ablation.movers import most_moved
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import Fit
+    from valuebias.posterior.posterior import Posterior
 
-__all__ = ["AblationFit"]
+__all__ = ["AblationPosterior"]
 
 
-class AblationFit(Estimates):
-    """A fitted ablation; made by :func:`valuebias.fit_ablation`, not by hand.
-
-    Every gap is a difference of two families' leans in units of the outcome, and unless a step is
-    named it is at the end of training. Leans are signed by framing, the lean under positive prompts
-    less the lean under negative ones, halved, until :meth:`under` asks for one framing.
+class AblationPosterior(Estimates):
+    """What the draws of an ablation say, but for figures and pages.
 
     Parameters
     ----------
-    curves : Curves
-        Draws of the leans.
-    fit : Fit or None
-        The hierarchical fit they are from; None for a table of medians.
-    rope : float
-        Half-width of the region of practical equivalence around zero.
-    unit : str
-        Of the outcome.
-    formula : str
-        Over the models.
-    notes : list of Note
-        What the data cannot tell, and what makes the answer less sure than it looks.
-    leans : dict of str to LeanDraws
-        What curves are drawn from, by framing.
-    framing : {"signed", "positive", "negative"}
-        Of the prompts, under which the leans are looked at.
-    provenance : mapping, optional
-        When and with what versions the fit was made; that of `fit` where there is one.
-
-    Examples
-    --------
-    >>> import valuebias
-    >>> from valuebias import simulate
-    >>> ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=4, n_words=20, seed=1)
-    >>> ds = ds.assign_coords(
-    ...     base=("model", [f + n for f in "AB" for n in "12" for _ in range(4)]),
-    ...     source=("model", ["s"] * 16), n_pairs=("model", [1e3, 1e3, 2e3, 2e3] * 4),
-    ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
-    ... )
-    >>> fit = valuebias.fit_ablation(ds, draws=200, seed=1, progress=False)
-    >>> fit.formula
-    '~ family * log2(n_pairs) + (log2(n_pairs) | base)'
-    >>> fit.gaps()["n_pairs"].tolist()
-    [1000.0, 2000.0]
-    >>> fit.under("positive").framing
-    'positive'
+    curves, fit, rope, unit, formula, notes, leans, framing, provenance
+        As in :class:`valuebias.AblationFit`.
     """
 
     def __init__(
-        self, curves: Curves, *, fit: Fit | None, rope: float, unit: str, formula: str,
+        self, curves: Curves, *, fit: Posterior | None, rope: float, unit: str, formula: str,
         notes: list[Note], leans: dict[str, LeanDraws], framing: str = SIGNED,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
@@ -84,11 +46,11 @@ class AblationFit(Estimates):
     def __repr__(self) -> str:
         models = self.curves.models
         return (
-            f"<valuebias.AblationFit {self.formula!r}: {len(models)} checkpoints of "
+            f"<valuebias.{type(self).__name__} {self.formula!r}: {len(models)} checkpoints of "
             f"{', '.join(self.curves.families)}, {self.framing}>\n{self.headline()}"
         )
 
-    def under(self, framing: str) -> AblationFit:
+    def under(self, framing: str) -> Self:
         """Look at the same fit under one framing of the prompts.
 
         Parameters
@@ -209,26 +171,6 @@ class AblationFit(Estimates):
         from valuebias.posterior.ablation.headline import ablation_headline
 
         return ablation_headline(self)
-
-    def report(self, path: str | PathLike[str], *, progress: bool = False) -> Path:
-        """Write a report.
-
-        Parameters
-        ----------
-        path : path
-            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
-            itself), or a folder for CSV files. Written whole or not at all.
-        progress : bool, default False
-            Show a progress bar on standard error.
-
-        Returns
-        -------
-        pathlib.Path
-            Where it lies.
-        """
-        from valuebias import report
-
-        return report.write_report(self, path, progress=progress)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Save the fit with all that its answers need; read it with :func:`valuebias.load`.

@@ -19,8 +19,8 @@ from valuebias.analysis.design.formula import ModelDesign, parse_formula
 from valuebias.analysis.design.stored_design import Layout, pack_layout, unpack_layout
 from valuebias.analysis.notes import as_notes, as_records
 from valuebias.posterior.ablation.framings import lean_curves
-from valuebias.posterior.ablation.result import AblationFit
-from valuebias.posterior.saved import ABLATION, fit_groups, make_fit, write_groups
+from valuebias.posterior.ablation.result import AblationPosterior
+from valuebias.posterior.saved import ABLATION, fit_groups, make_posterior, write_groups
 from valuebias.posterior.saved_settings import SETTINGS_OF_ABLATIONS, parse_settings
 from valuebias.schema import model_table
 
@@ -30,7 +30,7 @@ _DRAWS = ("chain", "draw")
 _LEANS = "leans_"
 
 
-def save_ablation(ablation: AblationFit, path: str | PathLike[str]) -> Path:
+def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Path:
     """Write an ablation's fit to ``path`` (``.nc`` or ``.zarr``), whole or not at all.
 
     Parameters
@@ -71,7 +71,7 @@ def save_ablation(ablation: AblationFit, path: str | PathLike[str]) -> Path:
     return write_groups(groups, attrs | {"format": ABLATION, "ablation": json.dumps(about)}, path)
 
 
-def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> AblationFit:
+def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> AblationPosterior:
     """Put an ablation's fit together from what :func:`save_ablation` wrote.
 
     Parameters
@@ -94,7 +94,7 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
         "notes": as_notes(about["notes"]),
         "provenance": json.loads(attrs["provenance"]),
     }
-    fit = None if "curves" in rest else make_fit(rest, attrs)
+    fit = None if "curves" in rest else make_posterior(rest, attrs)
     design = fit.problem.crossing.design if fit is not None else _design(rest, about["formula"])
     leans = {framing: _leans(group, design) for framing, group in drawn.items()}
     own = leans[about["framing"]]
@@ -103,7 +103,7 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
     else:
         straight, model = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
         curves = own.curves(design, straight, model, about["category"])
-    return AblationFit(curves, fit=fit, leans=leans, **settings)
+    return AblationPosterior(curves, fit=fit, leans=leans, **settings)
 
 
 def _design(groups: Mapping[str, xr.Dataset], formula: str) -> ModelDesign:

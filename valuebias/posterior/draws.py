@@ -1,0 +1,287 @@
+"""Draws of what a posterior does not store, recovered from its data and draws when asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.design.strata import make_tables
+from valuebias.analysis.estimands.contrasts import (
+    category_contrasts,
+    framing_contrasts,
+)
+from valuebias.analysis.estimands.effects import (
+    EffectDraws,
+    Margins,
+    draw_word_effects,
+    make_margins,
+)
+from valuebias.analysis.estimands.smoother import Smoother
+from valuebias.analysis.hierarchical import MODEL_FIELDS, Model, Problem, make_problem
+from valuebias.errors import ValueBiasError, did_you_mean
+
+if TYPE_CHECKING:
+    from valuebias.analysis.design.units import Unit
+    from valuebias.posterior.refit import LeftOutFit
+
+__all__ = ["Draws"]
+
+Array = NDArray[np.float64]
+
+# Streams of random numbers, so that one question's draws do not depend on which was asked before.
+_STREAMS = {
+    "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
+    "negative means": 7, "leans": 8,
+}  # fmt: skip
+
+
+class Draws:
+    """The data of a posterior, its stored draws, and those that follow from them.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        The scores as fitted.
+    spec : mapping
+        Formula, outcome, contrast and seed of the fit.
+    prior : Prior
+        Its prior scales.
+    tree : xarray.DataTree
+        Its stored draws.
+    problem : Problem, optional
+        The prepared data, where they are at hand.
+    """
+
+    def __init__(
+        self,
+        data: xr.Dataset,
+        spec: Mapping[str, Any],
+        prior: Prior,
+        tree: xr.DataTree,
+        problem: Problem | None = None,
+    ) -> None:
+        self.data, self.spec, self.prior, self.tree = data, spec, prior, tree
+        if problem is not None:
+            self.__dict__["problem"] = problem
+        self._left_out: dict[Unit, LeftOutFit] = {}
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The crossing, its components and prior."""
+        model = Model(**{name: self.spec[name] for name in MODEL_FIELDS})
+        # A fit of an earlier version has no design of its own: its formula is read again.
+        stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
+        return make_problem(self.data, model, self.prior, stored=stored)
+
+    def word_differences(self, pair: tuple[str, str] | None) -> tuple[Array, str]:
+        """Draw the difference between two families by word (draw, word), and name it."""
+        crossing = self.problem.crossing
+        factors = [f for f in crossing.design.variables if f.categorical]
+        if not factors:
+            raise ValueBiasError(
+                f"the formula {self.spec['formula']!r} compares no groups of models, so no words "
+                "drive a difference; fit '~ family'."
+            )
+        factor = next((f for f in factors if f.expression == "family"), factors[0])
+        first, second = _pair_of(factor.expression, factor.levels, pair)
+        design = crossing.design
+        row = design.average_row(factor, first) - design.average_row(factor, second)
+        return self.words_of(row), f"{first} − {second}"
+
+    def words_of(self, row: Array, framing: str = "signed", question: str = "words") -> Array:
+        """Draw a combination of design columns for every word under a framing: (draw, word)."""
+        crossing = self.problem.crossing
+        return draw_word_effects(
+            crossing,
+            self.problem.components,
+            self.margins,
+            self.v,
+            self.effects,
+            row,
+            framing_contrasts(crossing.framings)[framing],
+            self.rng(question),
+        )
+
+    @property
+    def categories(self) -> dict[str, Array]:
+        """Weights on the categories by name of the contrast."""
+        contrast = self.spec["contrast"]
+        pair = tuple(contrast) if contrast else None
+        return category_contrasts(self.problem.crossing.categories, pair)
+
+    @cached_property
+    def v(self) -> Array:
+        """Variance parameters, (draw, variance)."""
+        correlation = self.tree["posterior"]["correlation"].to_numpy()
+        correlation = correlation.reshape(len(self.sd), -1)
+        return self.problem.components.variances(self.sd, correlation, self.spread)
+
+    @cached_property
+    def sd(self) -> Array:
+        """Standard deviations of the components, (draw, component, framing)."""
+        sd = self.tree["posterior"]["sd"].to_numpy()
+        return np.asarray(sd.reshape(-1, *sd.shape[2:]))
+
+    @cached_property
+    def spread(self) -> Array:
+        """Factors of the families' SDs, (draw, level, kind); ones where all have one spread."""
+        posterior = self.tree["posterior"]
+        if "spread" not in posterior:
+            return np.ones((len(self.sd), 2, 1))
+        spread = posterior["spread"].to_numpy()
+        return np.asarray(spread.reshape(-1, *spread.shape[2:]))
+
+    @cached_property
+    def unconstrained(self) -> Array:
+        """SDs, correlations and spreads on the scale of the density, (chain, draw, parameter)."""
+        correlation = self.tree["posterior"]["correlation"].to_numpy()
+        posterior = self.problem.posterior(self.problem.strata)
+        flat = posterior.unconstrain(self.sd, correlation.reshape(len(self.sd), -1), self.spread)
+        return flat.reshape(*correlation.shape[:2], -1)
+
+    @cached_property
+    def effects(self) -> EffectDraws:
+        """Coefficients and model effects, chains one after the other."""
+        posterior = self.tree["posterior"]
+        names = ("coefficient", "word_shift", "model_effect", "base_effect")
+        arrays = [posterior[name].to_numpy() for name in names if name in posterior]
+        flat = [a.reshape(-1, *a.shape[2:]) for a in arrays]
+        return EffectDraws(*flat, *([np.zeros_like(flat[2])] if len(flat) < len(names) else []))
+
+    @cached_property
+    def margins(self) -> Margins:
+        """What word effects need of the data, by draw where the crossing is incomplete."""
+        crossing = self.problem.crossing
+        if "completion" not in self.tree.children:
+            return make_margins(crossing, make_tables(crossing, crossing.y))
+        completion = self.tree["completion"]
+        return Margins(completion["on_axes"].to_numpy(), completion["rest"].to_numpy())
+
+    @cached_property
+    def parameters(self) -> xr.DataArray:
+        """Draws of SDs, correlations, category means and slopes: (chain, draw, parameter)."""
+        posterior = self.tree["posterior"].to_dataset()
+        parts = [
+            _flatten(posterior["sd"], "sd"),
+            _flatten(posterior["correlation"], "correlation"),
+            *([_flatten(posterior["spread"], "spread")] if "spread" in posterior else []),
+            *(
+                _flatten(self._by_category(posterior["coefficient"], rows, labels), name)
+                for name, labels, rows in self._mean_rows()
+            ),
+        ]
+        return xr.concat([part for part in parts if part.size], "parameter")
+
+    def _mean_rows(self) -> list[tuple[str, list[str], Array]]:
+        """Rows of the design to report: what they are, their labels, the rows."""
+        design = self.problem.crossing.design
+        rows = [("mean", ["all models"], design.matrix.mean(axis=0)[None])]
+        for factor in design.variables:
+            if factor.categorical:
+                means = [design.average_row(factor, level) for level in factor.levels]
+                rows.append(("mean", list(factor.levels), np.array(means)))
+            else:
+                slopes = [design.slope_row(factor, k) for k in range(len(factor.labels))]
+                rows.append(("slope", list(factor.labels), np.array(slopes)))
+        return rows
+
+    def _by_category(
+        self, coefficient: xr.DataArray, rows: Array, labels: list[str]
+    ) -> xr.DataArray:
+        """Effects of design rows on categories (sum zero over categories), by framing."""
+        crossing = self.problem.crossing
+        values = np.einsum(
+            "rq,cdqfj,jk->cdrfk",
+            rows,
+            coefficient.to_numpy(),
+            crossing.to_category,
+            optimize=True,
+        )
+        return xr.DataArray(
+            values,
+            dims=("chain", "draw", "row", "framing", "category"),
+            coords={
+                "chain": coefficient["chain"],
+                "draw": coefficient["draw"],
+                "row": labels,
+                "framing": list(crossing.framings),
+                "category": list(crossing.categories),
+            },
+        )
+
+    def rng(self, question: str) -> np.random.Generator:
+        """Random numbers of one question, whichever was asked before."""
+        return np.random.default_rng([int(self.spec["seed"]), _STREAMS[question]])
+
+    def spaced(self, n: int) -> NDArray[np.intp]:
+        """Give the positions of up to ``n`` evenly spaced draws."""
+        total = len(self.v)
+        return np.unique(np.linspace(0, total - 1, min(n, total)).astype(np.intp))
+
+    def without(self, unit: Unit) -> LeftOutFit:
+        """Sample the variances without a unit, once."""
+        from valuebias.posterior.refit import refit_without
+
+        if unit not in self._left_out:
+            self._left_out[unit] = refit_without(self.problem, unit, int(self.spec["seed"]))
+        return self._left_out[unit]
+
+    def smoother(self, draw: int, scales: Array) -> Smoother:
+        """Make the smoother at one draw of the variances."""
+        return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
+
+    def completed_cubes(self, n: int) -> tuple[Iterator[Array], NDArray[np.intp]]:
+        """Complete the outcome for up to ``n`` spaced draws, one by one, and say which draws."""
+        crossing = self.problem.crossing
+        if "completion" not in self.tree.children:
+            chosen = self.spaced(n)
+            return itertools.repeat(crossing.y, len(chosen)), chosen
+        completion = self.tree["completion"]
+        kept = completion["kept"].to_numpy()
+        some = np.unique(np.linspace(0, len(kept) - 1, min(n, len(kept))).astype(np.intp))
+        cells = tuple(completion["cell"].to_numpy().T)
+
+        def complete(values: Array) -> Array:
+            cube = crossing.y.copy()
+            cube[cells] = values
+            return cube
+
+        return map(complete, completion["value"].to_numpy()[some]), kept[some]
+
+
+def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:
+    """Check the two levels to compare; the first two where none are given."""
+    if pair is None:
+        return levels[0], levels[1]
+    if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
+        raise ValueBiasError(
+            f"pair must be two different levels of {factor!r} such as {levels[:2]}, found {pair!r}."
+        )
+    for level in pair:
+        if level not in levels:
+            raise ValueBiasError(
+                f"{level!r} is no level of {factor!r}. {did_you_mean(level, levels)}"
+            )
+    return pair[0], pair[1]
+
+
+def _flatten(draws: xr.DataArray, name: str) -> xr.DataArray:
+    """Collapse all but chain and draw into one labelled dimension ``parameter``."""
+    rest = [d for d in draws.dims if d not in ("chain", "draw")]
+    values = draws.transpose("chain", "draw", *rest)
+    labels = [np.asarray(draws[d]).astype(str) for d in rest]
+    grid = np.meshgrid(*labels, indexing="ij")
+    joined = [f"{name}[{', '.join(cell)}]" for cell in zip(*(g.ravel() for g in grid), strict=True)]
+    flat = values.to_numpy().reshape(*values.shape[:2], -1)
+    return xr.DataArray(
+        flat,
+        dims=("chain", "draw", "parameter"),
+        coords={"chain": draws["chain"], "draw": draws["draw"], "parameter": joined},
+    )

@@ -1,0 +1,109 @@
+"""From a dataset to the posterior of the hierarchical model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from valuebias._core.progress import progress_bar
+from valuebias._core.provenance import record
+from valuebias.analysis.ablation.notes import plain_fit_notes
+from valuebias.analysis.auditing.confounding import word_numbers
+from valuebias.analysis.auditing.consequences import consequences
+from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
+from valuebias.analysis.auditing.reading import reading_notes
+from valuebias.analysis.design.priors import Prior, as_prior
+from valuebias.analysis.estimands.contrasts import category_contrasts
+from valuebias.analysis.hierarchical import (
+    Model,
+    Problem,
+    Settings,
+    in_lexicon,
+    make_problem,
+    sample,
+)
+from valuebias.analysis.notes import Note, as_records
+from valuebias.errors import ValueBiasWarning
+from valuebias.posterior.posterior import Posterior
+from valuebias.schema import model_table, validate
+
+__all__ = ["estimate", "refit"]
+
+# Tuning steps by whether the crossing is complete: completion starts from the mode's curvature, so
+# it has less to learn.
+_TUNE = {True: 600, False: 200}
+_MODEL = ("formula", "outcome", "words", "base", "spread")
+_SAMPLER = ("draws", "tune", "chains", "seed", "sampler")
+
+
+def estimate(
+    dataset: xr.Dataset,
+    options: Mapping[str, Any],
+    prior: Prior | Mapping[str, Any] | None,
+    contrast: tuple[str, str] | None,
+    numbers: Mapping[str, Any],
+    *,
+    progress: bool,
+) -> Posterior:
+    """Prepare the data, sample, and note what the data cannot say; arguments are checked before.
+
+    ``options`` has what :class:`valuebias.analysis.hierarchical.Model` takes, ``numbers`` what the
+    sampler takes, of which ``tune`` may be None.
+    """
+    options, numbers = dict(options), dict(numbers)
+    data = in_lexicon(validate(dataset))
+    if options["formula"] is None:
+        several = len(np.unique(data["family"].to_numpy())) > 1
+        options = options | {"formula": "~ family" if several else "~ 1"}
+    problem = make_problem(data, Model(**options), as_prior(prior))
+    crossing = problem.crossing
+    category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
+    notes = consequences(crossing) + reading_notes(model_table(data))
+    notes += plain_fit_notes(crossing.design)
+    if numbers["tune"] is None:
+        numbers["tune"] = _TUNE[crossing.complete]
+    with progress_bar("sampling", shown=progress) as advance:
+        groups = sample(problem, Settings(**numbers), advance)
+    notes += _misfits(data, problem, contrast, groups, int(numbers["seed"]))
+    for note in notes:
+        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
+    spec = {
+        "spec": "hierarchical",
+        **options,
+        "contrast": list(contrast) if contrast else None,
+        **numbers,
+        "path": "complete" if crossing.complete else "incomplete",
+        "n_missing": crossing.n_missing,
+        "dropped_words": dataset.sizes["response"] - data.sizes["response"],
+        "notes": as_records(notes),
+    }
+    return Posterior(data, spec, problem.prior, groups, record(), problem)
+
+
+def refit(fit: Posterior, *, prior: Prior, outcome: str, progress: bool = False) -> Posterior:
+    """Fit the same data with another prior or outcome, all else (seed included) the same."""
+    options = {name: fit.spec[name] for name in _MODEL} | {"outcome": outcome}
+    numbers = {name: fit.spec[name] for name in _SAMPLER}
+    contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    with warnings.catch_warnings():
+        # The first fit has warned already.
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        return estimate(fit.data, options, prior, contrast, numbers, progress=progress)
+
+
+def _misfits(
+    data: xr.Dataset,
+    problem: Problem,
+    contrast: tuple[str, str] | None,
+    groups: xr.DataTree,
+    seed: int,
+) -> list[Note]:
+    """Look for structure in the data that the fit does not know of."""
+    structure = make_structure(problem.crossing, contrast, word_numbers(data))
+    coefficient = groups["posterior"]["coefficient"].to_numpy()
+    sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
+    return structure_notes(structure, sd, np.random.default_rng([seed, 8]))
