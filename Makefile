@@ -56,8 +56,10 @@ unit: $(VENV)/.package $(TEST)
 slow: SLOW := slow
 slow: unit
 
-lint: $(TEST)
+# Who may import whom is a matter of the installed package, in which all folders lie together.
+lint: $(VENV)/.package $(TEST)
 	$(BIN)/ruff check --quiet --output-format concise .
+	@cd $(VENV) && bin/lint-imports --no-cache --no-logo ../pyproject.toml
 
 # From inside the environment, so that the installed package is checked and not the folders.
 types: $(VENV)/.package $(TEST)

@@ -8,7 +8,7 @@ import pytest
 from scipy import optimize
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from valuebias.analysis.classical.classical import mixed, reml
+from valuebias.analysis.classical import mixed, reml
 from valuebias.analysis.classical.medians import median_ranks
 from valuebias.analysis.classical.mixed import INTERCEPT, SLOPES, fit_mixed
 from valuebias.errors import ValueBiasError

@@ -62,7 +62,7 @@ if sys.argv[1] == "without":
     from valuebias.posterior import saved as storage
     from valuebias._core import sums, zarr_folder
     from valuebias.io import long as tidy
-    from valuebias.scoring import shelf, store
+    from valuebias.scoring import model_scores as shelf, store
     def nothing(*given):
         return 64 * "0"
     for module, names in {

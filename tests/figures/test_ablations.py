@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 import valuebias
-from valuebias import AblationFit, ValueBiasError, ValueBiasWarning, figures
+from valuebias import AblationFit, ValueBiasError, ValueBiasWarning, plots
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def made() -> AblationFit:
 
 
 def test_trajectories_are_those_of_the_fit(made: AblationFit, tmp_path: Path) -> None:
-    figure = figures.trajectory_figure(made)
+    figure = plots.trajectory_figure(made)
     assert len(figure.axes) == 2 * len(QUANTITIES)
     table = made.trajectories()
     first = table[(table["estimand"] == "family lean") & (table["source"] == "$s$")]
@@ -42,7 +42,7 @@ def test_trajectories_are_those_of_the_fit(made: AblationFit, tmp_path: Path) ->
 
 
 def test_gaps_are_solid_as_far_as_they_were_tried_and_dashed_beyond(made: AblationFit) -> None:
-    figure = figures.ablation_figure(made, ahead=4)
+    figure = plots.ablation_figure(made, ahead=4)
     assert len(figure.axes) == 3
     lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 25]
     styles = [line.get_linestyle() for line in lines]
@@ -54,13 +54,13 @@ def test_gaps_are_solid_as_far_as_they_were_tried_and_dashed_beyond(made: Ablati
     ends = here[here["progress"] == 1]["mean"]
     assert lines[0].get_ydata()[[0, -1]].tolist() == pytest.approx(ends.iloc[[0, -1]].tolist())
     assert (
-        len(figures.ablation_figure(made, ahead=1).axes[0].get_lines())
+        len(plots.ablation_figure(made, ahead=1).axes[0].get_lines())
         == len(figure.axes[0].get_lines()) - 2
     )
 
 
 def test_words_are_those_that_moved(made: AblationFit) -> None:
-    figure = figures.mover_figure(made, n=4)
+    figure = plots.mover_figure(made, n=4)
     table = made.movers(n=4)
     labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
     assert labels == table["word"].tolist()
@@ -79,7 +79,7 @@ def test_vertical_axes_name_the_framing_and_are_not_cut_off(framing: str) -> Non
             progress=False,
         )  # fmt: skip
     said = {"signed": "signed by framing", "negative": "negative prompts"}[framing]
-    for draw in (figures.ablation_figure, figures.trajectory_figure):
+    for draw in (plots.ablation_figure, plots.trajectory_figure):
         figure = draw(fit.under(framing))
         label = figure.axes[0].yaxis.label
         assert f"lean,\nagency − communion,\n{said}\n" in label.get_text()
@@ -87,12 +87,12 @@ def test_vertical_axes_name_the_framing_and_are_not_cut_off(framing: str) -> Non
         assert whole.x0 <= box.x0
         assert whole.y0 <= box.y0
         assert box.y1 <= whole.y1
-    assert said in figures.mover_figure(fit.under(framing)).axes[0].get_xlabel()
+    assert said in plots.mover_figure(fit.under(framing)).axes[0].get_xlabel()
 
 
 def test_other_things_are_refused(made: AblationFit) -> None:
-    for draw in (figures.trajectory_figure, figures.ablation_figure, figures.mover_figure):
+    for draw in (plots.trajectory_figure, plots.ablation_figure, plots.mover_figure):
         with pytest.raises(ValueBiasError, match="fit_ablation"):
             draw("fit")
     with pytest.raises(ValueBiasError, match="ahead must be"):
-        figures.ablation_figure(made, ahead=0.5)
+        plots.ablation_figure(made, ahead=0.5)

@@ -22,7 +22,7 @@ import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import Backend, LoadedModel, OutOfMemory, Pack, Source
 from valuebias.instruments import PromptSet
-from valuebias.scoring import plan
+from valuebias.scoring import request as plan
 from valuebias.scoring.progress import Watch
 
 pytestmark = pytest.mark.skipif(

@@ -24,7 +24,7 @@ from stores import contents, finished
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import LoadedModel, Pack, Source
-from valuebias.scoring import plan
+from valuebias.scoring import request as plan
 from valuebias.scoring.model_scores import Shelf
 
 LACKING = tiny_models.missing()

@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 
-from valuebias.scoring import plan
+from valuebias.scoring import request as plan
 from valuebias.scoring.run import score
 
 for name in ("torch", "transformers", "xarray", "zarr", "valuebias.backends.torch_backend"):
