@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.ablation.lean_rows import average_rows, telling
 from valuebias.analysis.ablation.levels import level_stretch
 from valuebias.analysis.design.formula import ModelDesign
+from valuebias.analysis.estimands.contrasts import CategoryPair
 from valuebias.analysis.estimands.diagnostics import describe_draws
 from valuebias.errors import ValueBiasError
 
@@ -55,8 +56,8 @@ class Curves:
         Effects of the design's columns on the lean.
     model : ndarray, shape (chain, draw, model)
         Leans of the models at hand.
-    category : str
-        Which lean, such as ``"agency − communion"``.
+    categories : CategoryPair
+        The two that the lean compares.
     levelled : Levelled, optional
         The same where gaps may level off.
     cells : DataFrame, optional
@@ -68,10 +69,15 @@ class Curves:
     design: ModelDesign
     coefficient: Array
     model: Array
-    category: str
+    categories: CategoryPair
     levelled: Levelled | None = None
     cells: pd.DataFrame | None = None
     free: Array | None = None
+
+    @property
+    def category(self) -> str:
+        """Which lean, such as "agency − communion"."""
+        return self.categories.label
 
     @property
     def models(self) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from valuebias.analysis.ablation.lean_rows import (
     trained_cells,
 )
 from valuebias.analysis.design.formula import ModelDesign
+from valuebias.analysis.estimands.contrasts import CategoryPair
 
 __all__ = ["LeanDraws", "draw_leans"]
 
@@ -70,7 +71,9 @@ class LeanDraws:
     cells: pd.DataFrame
     free: Array
 
-    def curves(self, design: ModelDesign, straight: Array, model: Array, category: str) -> Curves:
+    def curves(
+        self, design: ModelDesign, straight: Array, model: Array, categories: CategoryPair
+    ) -> Curves:
         """Give the curves.
 
         Parameters
@@ -81,8 +84,8 @@ class LeanDraws:
             The effects that the fit has drawn; they hold where nothing levels off.
         model : ndarray, shape (chain, draw, model)
             Leans of the models at hand.
-        category : str
-            Which lean.
+        categories : CategoryPair
+            The two that the lean compares.
 
         Returns
         -------
@@ -94,7 +97,7 @@ class LeanDraws:
             arrays = (self.coefficient, self.level, self.lean)
             chains = (len(self.level), *straight.shape[:2], -1)
             levelled = Levelled(*(array.reshape(chains) for array in arrays))
-        return Curves(design, straight, model, category, levelled, self.cells, self.free)
+        return Curves(design, straight, model, categories, levelled, self.cells, self.free)
 
 
 def draw_leans(

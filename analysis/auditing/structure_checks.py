@@ -24,7 +24,7 @@ from valuebias.analysis.auditing.likeness import Likeness, find_alike, make_unit
 from valuebias.analysis.auditing.spreads import odd_units, unequal_kinds
 from valuebias.analysis.design.crossing import FRAMINGS
 from valuebias.analysis.design.grouping import SIDES
-from valuebias.analysis.estimands.contrasts import category_contrasts
+from valuebias.analysis.estimands.contrasts import CategoryPair, category_contrasts
 from valuebias.analysis.outcome import outcome
 from valuebias.errors import some
 
@@ -92,8 +92,8 @@ class _Tables:
         return find_alike(units, np.random.default_rng(0))
 
     @cached_property
-    def contrasts(self) -> dict[str, Array]:
-        """Contrasts of categories by name; none where there is one category."""
+    def contrasts(self) -> dict[CategoryPair, Array]:
+        """Contrasts of categories; none where there is one category."""
         names = tuple(self.ds["category"].to_numpy().astype(str))
         return category_contrasts(names, None) if len(names) > 1 else {}
 
@@ -160,17 +160,16 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
     sides = np.zeros(len(counts))
     sides[:2] = [1.0, -1.0][: len(counts)]
     estimate = Estimate(tables.signed, (sides / counts)[tables.kinds], tables.kinds)
-    for name, weights in tables.contrasts.items():
+    for pair, weights in tables.contrasts.items():
         found = word_imbalances(numbers, axes, weights, estimate)
         for one in found:
             if one.gap_p < _GAP_LEVEL / len(found) and abs(one.gap) > _GAP:
-                first, _, second = name.partition(" − ")
                 moved = _moved(tables, one) if compared else ""
                 yield Finding(
                     "note",
                     "response",
-                    f"Words of {first!r} and {second!r} differ in {one.name!r} (standardised "
-                    f"difference {_signed(one.gap)}). {moved}Fit with words='~ {one.term}' to "
+                    f"Words of {pair.first!r} and {pair.second or 'others'!r} differ in "
+                    f"{one.name!r} (standardised difference {_signed(one.gap)}). {moved}Fit with words='~ {one.term}' to "
                     "adjust for it.",
                 )
 

@@ -7,8 +7,9 @@ the difference of the leans under positive and negative framing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,13 @@ from valuebias.analysis.estimands.effects import EffectDraws
 from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = [
+    "DIFFERENCE",
+    "LEAN",
+    "MODEL",
+    "OVERALL",
+    "PREDICTED",
     "TURNED",
+    "CategoryPair",
     "Combination",
     "Estimand",
     "category_contrasts",
@@ -41,33 +48,84 @@ TURNED = "negative, turned"
 """Name of the lean under negative prompts alone with its sign turned, so that it is of liking."""
 
 
+DIFFERENCE, LEAN, PREDICTED, SLOPE = "difference", "lean", "predicted lean", "slope"
+SLOPE_DIFFERENCE, WORD_SLOPE = "slope difference", "word slope"
+OVERALL, MODEL, BASE = "overall", "model", "base"
+THESE_WORDS, UNADJUSTED = "these words", "unadjusted"
+COLUMNS = ("kind", "name", "framing", "category",
+           "form", "factor", "first", "second", "over", "against", "variant")  # fmt: skip
+"""What names an estimand: in words, then its parts."""
+
+
+class CategoryPair(NamedTuple):
+    """Two categories that are compared; the second is empty for the mean of all others."""
+
+    first: str
+    second: str
+
+    @property
+    def label(self) -> str:
+        """Such as ``"agency − communion"``."""
+        return f"{self.first} − {self.second or 'others'}"
+
+
 @dataclass(frozen=True)
 class Estimand:
     """One quantity of interest and its posterior draws.
 
     Attributes
     ----------
-    kind : str
-        ``"family difference"``, ``"family difference, these words"``, ``"family lean"``, ``"base
-        lean"``, ``"model lean"``, ``"predicted lean"``, ``"predicted lean, these words"``,
-        ``"overall lean"`` or ``"slope"``; for another factor of the formula its name stands in
-        place of "family". Where words have covariates also ``"family difference, unadjusted"`` and,
-        of what a covariate does in one family and in another, ``"family difference in slope"``.
-    name : str
+    form : str
+        One of the words above: the difference between two levels of a factor, the lean of one, the
+        lean predicted for an unseen model, the slope of a number that describes models, what a
+        covariate of words does in one level less what it does in another, or in all models.
+    factor : str
+        Of the formula, such as "family"; "base", "model" or "overall" of leans of these.
+    first, second : str
+        The levels compared; of one level, model, base or number the second is empty.
     framing : str
         ``"signed"``, ``"positive"`` or ``"negative"``; of prompts of one framing see
         :func:`named_framings`.
-    category : str
-        The contrast of categories, such as ``"agency − communion"``.
+    over, against : str
+        The categories compared, as in :class:`CategoryPair`; or a covariate of words, and nothing.
     draws : ndarray, shape (draw,)
         Chains one after the other, in units of the outcome.
+    variant : str
+        "these words" where it does not generalise over words, "unadjusted" for their covariates.
     """
 
-    kind: str
-    name: str
+    form: str
+    factor: str
+    first: str
+    second: str
     framing: str
-    category: str
+    over: str
+    against: str
     draws: Array
+    variant: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it is in words: "family difference, these words"."""
+        words = {
+            DIFFERENCE: f"{self.factor} difference",
+            LEAN: f"{self.factor} lean",
+            SLOPE_DIFFERENCE: f"{self.factor} difference in slope",
+            WORD_SLOPE: "slope of words",
+        }.get(self.form, self.form)
+        return f"{words}, {self.variant}" if self.variant else words
+
+    @property
+    def name(self) -> str:
+        """Of what it is: "Gemma − Llama"."""
+        return f"{self.first} − {self.second}" if self.second else self.first
+
+    @property
+    def category(self) -> str:
+        """Which categories it compares: "agency − communion"; or the covariate."""
+        if self.form in (SLOPE_DIFFERENCE, WORD_SLOPE):
+            return self.over
+        return CategoryPair(self.over, self.against).label
 
 
 @dataclass(frozen=True)
@@ -91,13 +149,13 @@ def headline_combination(crossing: Crossing, contrast: tuple[str, str] | None) -
     """Give the first of :func:`estimands` as weights."""
     framing = next(iter(named_framings(crossing.framings).values()))
     category = next(iter(category_contrasts(crossing.categories, contrast).values()))
-    return Combination(_rows(crossing)[0][2], framing, crossing.contrast_weights(category))
+    return Combination(_rows(crossing)[0].row, framing, crossing.contrast_weights(category))
 
 
 def category_contrasts(
     categories: tuple[str, ...], contrast: tuple[str, str] | None
-) -> dict[str, Array]:
-    """Weights on the categories by contrast name.
+) -> dict[CategoryPair, Array]:
+    """Weights on the categories by the two that are compared.
 
     With a pair, that pair; with two categories, agency first or else the first; with more, each
     category against the mean of the others.
@@ -113,12 +171,12 @@ def category_contrasts(
         weights = np.zeros(n)
         weights[categories.index(contrast[0])] = 1.0
         weights[categories.index(contrast[1])] = -1.0
-        return {f"{contrast[0]} − {contrast[1]}": weights}
+        return {CategoryPair(*contrast): weights}
     out = {}
     for i, name in enumerate(categories):
         weights = np.full(n, -1.0 / (n - 1))
         weights[i] = 1.0
-        out[f"{name} − others"] = weights
+        out[CategoryPair(name, "")] = weights
     return out
 
 
@@ -171,7 +229,7 @@ def estimands(
     framings = named_framings(crossing.framings)
     first = next(iter(framings))
     out = []
-    for category, weights in category_contrasts(crossing.categories, contrast).items():
+    for categories, weights in category_contrasts(crossing.categories, contrast).items():
         on_axes = crossing.contrast_weights(weights)
         coefficient = effects.coefficient @ on_axes  # (draw, column, framing)
         these_words = (effects.coefficient + effects.word_shift) @ on_axes
@@ -180,71 +238,86 @@ def estimands(
         unseen = _Unseen(crossing, components, v, weights, rng)
         for framing, sign in framings.items():
             by_column, on_these = coefficient @ sign, these_words @ sign
-            for kind, name, row in rows:
-                out.append(Estimand(kind, name, framing, category, by_column @ row))
-                if kind.endswith("difference") and framing == first:
-                    also = {"these words": on_these @ row}
+            under = (framing, *categories)
+            for asked in rows:
+                out.append(asked.estimand(under, by_column @ asked.row))
+                if asked.form == DIFFERENCE and framing == first:
+                    out.append(asked.estimand(under, on_these @ asked.row, THESE_WORDS))
                     if crossing.covariate_names:
-                        also["unadjusted"] = unadjusted @ sign @ row
-                    for what, draws in also.items():
-                        out.append(Estimand(f"{kind}, {what}", name, framing, category, draws))
-                if kind.endswith(" lean") and kind != "overall lean":
+                        draws = unadjusted @ sign @ asked.row
+                        out.append(asked.estimand(under, draws, UNADJUSTED))
+                if asked.form == LEAN and asked.factor != OVERALL:
                     # One draw of a model for all framings; of a family's own spread where it has.
-                    who = name if kind == "family lean" else None
+                    who = asked.first if asked.factor == "family" else None
                     new, here = unseen.models(who), unseen.on_these_words(who)
-                    draws = by_column @ row + new @ sign
-                    out.append(Estimand("predicted lean", name, framing, category, draws))
-                    draws = on_these @ row + (new + here) @ sign
-                    what = "predicted lean, these words"
-                    out.append(Estimand(what, name, framing, category, draws))
+                    predicted = replace(asked, form=PREDICTED)
+                    out.append(predicted.estimand(under, by_column @ asked.row + new @ sign))
+                    draws = on_these @ asked.row + (new + here) @ sign
+                    out.append(predicted.estimand(under, draws, THESE_WORDS))
             kinds = by_column @ crossing.design.matrix.T
             leans = kinds + model @ sign
             for m, name in enumerate(crossing.models):
-                out.append(Estimand("model lean", str(name), framing, category, leans[:, m]))
-            out += _base_leans(crossing, kinds + base @ sign, framing, category)
+                out.append(Estimand(LEAN, MODEL, str(name), "", *under, leans[:, m]))
+            out += _base_leans(crossing, kinds + base @ sign, under)
     out += _covariate_slopes(crossing, effects, rows)
-    order = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind, _, _ in rows))}
+    order = {key: i for i, key in enumerate(dict.fromkeys((r.form, r.factor) for r in rows))}
     framing_order = {name: i for i, name in enumerate(framings)}
     return sorted(
         out,
         key=lambda e: (
-            order.get(e.kind.split(",")[0], len(order)),
-            "," in e.kind,
+            order.get((e.form, e.factor), len(order)),
+            bool(e.variant),
             framing_order[e.framing],
         ),
     )
 
 
-def _base_leans(crossing: Crossing, leans: Array, framing: str, category: str) -> list[Estimand]:
+def _base_leans(crossing: Crossing, leans: Array, under: tuple[str, str, str]) -> list[Estimand]:
     """Leans of the bases, where models share some; ``leans`` (draw, model) without models' own."""
     base = crossing.space.group("base")
     if base is None:
         return []
     return [
-        Estimand("base lean", name, framing, category, leans[:, base.labels == name].mean(axis=1))
+        Estimand(LEAN, BASE, name, "", *under, leans[:, base.labels == name].mean(axis=1))
         for name in dict.fromkeys(base.labels.tolist())
     ]
 
 
-def _covariate_slopes(
-    crossing: Crossing, effects: EffectDraws, rows: list[tuple[str, str, Array]]
-) -> list[Estimand]:
+def _covariate_slopes(crossing: Crossing, effects: EffectDraws, rows: list[_Row]) -> list[Estimand]:
     """Give what one SD of a word's covariate does, categories held fixed."""
     out = []
     for k, covariate in enumerate(crossing.covariate_names):
         slope = effects.coefficient @ crossing.to_slope[:, k]
         for framing, sign in framing_contrasts(crossing.framings).items():
-            for kind, name, row in rows:
-                if kind.endswith("difference") or kind == "overall lean":
-                    what = f"{kind} in slope" if kind != "overall lean" else "slope of words"
-                    out.append(Estimand(what, name, framing, covariate, slope @ sign @ row))
+            for asked in rows:
+                form = {DIFFERENCE: SLOPE_DIFFERENCE, LEAN: WORD_SLOPE}.get(asked.form)
+                if form == SLOPE_DIFFERENCE or asked.factor == OVERALL:
+                    draws = slope @ sign @ asked.row
+                    other = replace(asked, form=str(form))
+                    out.append(other.estimand((framing, covariate, ""), draws))
     return out
 
 
-def _rows(crossing: Crossing) -> list[tuple[str, str, Array]]:
-    """Give the combinations of design columns worth reporting: kind, name, row."""
+@dataclass(frozen=True)
+class _Row:
+    """A combination of design columns worth reporting, and what it compares."""
+
+    form: str
+    factor: str
+    first: str
+    second: str
+    row: Array
+
+    def estimand(self, under: tuple[str, str, str], draws: Array, variant: str = "") -> Estimand:
+        """Say under which framing and of which categories, and give the draws."""
+        head = (self.form, self.factor, self.first, self.second)
+        return Estimand(*head, *under, draws, variant)
+
+
+def _rows(crossing: Crossing) -> list[_Row]:
+    """Give the combinations of design columns worth reporting."""
     design = crossing.design
-    rows: list[tuple[str, str, Array]] = []
+    rows: list[_Row] = []
     # The family first, whatever its place in the formula: it is the question of the package.
     factors = sorted(design.variables, key=lambda f: f.expression != "family")
     for factor in factors:
@@ -253,16 +326,19 @@ def _rows(crossing: Crossing) -> list[tuple[str, str, Array]]:
     for factor in factors:
         if not factor.categorical:
             slopes = [design.slope_row(factor, k) for k in range(len(factor.labels))]
-            rows += [("slope", *pair) for pair in zip(factor.labels, slopes, strict=True)]
-    return [*rows, ("overall lean", "all models", design.matrix.mean(axis=0))]
+            rows += [
+                _Row(SLOPE, factor.expression, label, "", row)
+                for label, row in zip(factor.labels, slopes, strict=True)
+            ]
+    return [*rows, _Row(LEAN, OVERALL, "all models", "", design.matrix.mean(axis=0))]
 
 
-def _level_rows(crossing: Crossing, factor: Factor) -> list[tuple[str, str, Array]]:
+def _level_rows(crossing: Crossing, factor: Factor) -> list[_Row]:
     means = {level: crossing.design.average_row(factor, level) for level in factor.levels}
-    kind = factor.expression
+    name = factor.expression
     pairs = combinations(factor.levels, 2)
-    differences = [(f"{kind} difference", f"{a} − {b}", means[a] - means[b]) for a, b in pairs]
-    return differences + [(f"{kind} lean", level, row) for level, row in means.items()]
+    differences = [_Row(DIFFERENCE, name, a, b, means[a] - means[b]) for a, b in pairs]
+    return differences + [_Row(LEAN, name, level, "", row) for level, row in means.items()]
 
 
 class _Unseen:
@@ -322,10 +398,7 @@ def stack_draws(items: list[Estimand], chains: int) -> xr.DataArray:
         dims=("chain", "draw", "estimand"),
         coords={
             "estimand": labels,
-            "kind": ("estimand", [e.kind for e in items]),
-            "name": ("estimand", [e.name for e in items]),
-            "framing": ("estimand", [e.framing for e in items]),
-            "category": ("estimand", [e.category for e in items]),
+            **{name: ("estimand", [getattr(e, name) for e in items]) for name in COLUMNS},
         },
     )
 
@@ -335,16 +408,9 @@ def summarise_contrasts(draws: xr.DataArray, prob: float, rope: float) -> pd.Dat
     flat = draws.to_numpy().reshape(-1, draws.sizes["estimand"])
     positive = (flat > 0).mean(axis=0)
     # Objects, because pandas' own text refuses a lone surrogate in a model's name.
-    head = pd.DataFrame(
-        {
-            "estimand": draws["kind"].to_numpy().astype(object),
-            "name": draws["name"].to_numpy().astype(object),
-            "framing": draws["framing"].to_numpy().astype(object),
-            "category": draws["category"].to_numpy().astype(object),
-        },
-        dtype=object,
-    )
+    columns = {name: draws[name].to_numpy().astype(object) for name in COLUMNS}
+    table = pd.DataFrame(columns, dtype=object).rename(columns={"kind": "estimand"})
     body = describe_draws(draws, prob).reset_index(drop=True)
     body.insert(5, "p_direction", np.maximum(positive, 1 - positive))
     body.insert(6, "p_rope", (np.abs(flat) < rope).mean(axis=0))
-    return pd.concat([head, body], axis=1)
+    return pd.concat([table.iloc[:, :4], body, table.iloc[:, 4:]], axis=1)

@@ -20,7 +20,7 @@ from valuebias.analysis.ablation.lean_rows import average_rows, pair_rows
 from valuebias.analysis.ablation.levelling import LeanDraws, draw_leans
 from valuebias.analysis.ablation.levels import levels_of
 from valuebias.analysis.design.formula import ModelDesign, parse_formula
-from valuebias.analysis.estimands.contrasts import category_contrasts
+from valuebias.analysis.estimands.contrasts import CategoryPair, category_contrasts
 
 QUANTITIES = (1_000, 2_000, 4_000, 8_000)
 SIGN = np.array([0.5, -0.5])
@@ -152,7 +152,9 @@ def test_a_level_in_the_range_is_found_whatever_both_families_do(level: float) -
     drawn = drawn_from(lean, design, draws=400, run=0.02, base=0.02)
     at = np.log2(drawn.level[0, :, 0] / QUANTITIES[0])
     assert np.mean(np.abs(np.minimum(at, 3) - level) < 0.26) > 0.95
-    design_curves = drawn.curves(design, np.zeros((4, 100, 4)), np.zeros((4, 100, len(n))), "a − c")
+    design_curves = drawn.curves(
+        design, np.zeros((4, 100, 4)), np.zeros((4, 100, len(n))), CategoryPair("a", "c")
+    )
     ends = design_curves.ends("s", [1000, 2000, 4000, 8000])
     gap = design_curves.gap(("A", "B"), ends)
     np.testing.assert_allclose(

@@ -280,7 +280,8 @@ def quantities_of(fit: Fit) -> dict[str, Array]:
     difference, pair = fit.word_differences(None)
     by_word = difference.T.reshape(-1, posterior.sizes["chain"], posterior.sizes["draw"])
     words = fit.data["response"].to_numpy()
-    return out | {f"word | {w} | {pair}": x for w, x in zip(words, by_word, strict=True)}
+    name = " − ".join(pair)
+    return out | {f"word | {w} | {name}": x for w, x in zip(words, by_word, strict=True)}
 
 
 def compare(first: Mapping[str, Array], second: Mapping[str, Array]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -192,3 +193,36 @@ def test_figures_of_one_framing_say_which(one_framing: Fit) -> None:
         said = [t.get_text() for t in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
         assert not [text for text in said if "signed" in text]
         assert any(framing in text for text in said)
+
+
+# Names that the package itself puts together, or that mean something to what it writes.
+ODD = [
+    ("A − 2", "Birch"),
+    ("x lean", "y difference"),
+    ("family difference", "predicted lean, these words"),
+    ("a, b | c", "[d] (e) − [f]"),
+    ("−", "difference in slope"),
+]
+
+
+@pytest.mark.parametrize("names", ODD, ids=str)
+def test_names_are_never_taken_apart(names: tuple[str, str], tmp_path: Path) -> None:
+    """A family, or a category, may be called anything, also what an estimand is called."""
+    ds = simulate(**SIZE)  # type: ignore[arg-type]
+    family = np.where(ds["family"] == "Gemma", *names)
+    ds = ds.assign_coords(family=("model", family), category=[names[1], names[0]])
+    fit = fitted(ds)
+    first, second = sorted(names)
+    row = fit.contrasts().iloc[0]
+    assert (row["form"], row["factor"]) == ("difference", "family")
+    assert (row["first"], row["second"]) == (first, second)
+    assert (row["over"], row["against"]) == (names[1], names[0])
+    more = "more" if row["mean"] > 0 else "less"
+    said = f"odels of the {first} family value {names[1]} over {names[0]} {more} than those of "
+    assert said + second in str(fit.headline())
+    assert fit.models()["name"].nunique() == 7
+    assert fit.words().attrs["pair"] == (first, second)
+    for kind in ("forest", "families", "words"):
+        fit.plot(kind)
+    page = fit.report(tmp_path / "fit.md").read_text(encoding="utf-8")
+    assert "Posterior densities" not in page or "compares no groups" not in page

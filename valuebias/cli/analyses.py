@@ -124,9 +124,11 @@ def print_result(result: Fit | AblationFit) -> None:
         title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
         print_table(_OF_ABLATIONS, rows, title=title, right=_CHANCES)
         return
+    from valuebias.analysis.estimands.contrasts import DIFFERENCE, SLOPE
+
     contrasts = result.contrasts()
     kind = contrasts["estimand"]
-    compared = kind.str.endswith("difference") | (kind == "slope")
+    compared = contrasts["form"].isin((DIFFERENCE, SLOPE)) & (contrasts["variant"] == "")
     shown = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
     rows = _with_chances(shown, contrasts.attrs["draws"])[_SHOWN].itertuples(index=False)
     print_table(_SHOWN, rows, title="Contrasts, with 90% intervals", right=_CHANCES)

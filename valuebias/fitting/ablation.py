@@ -260,6 +260,7 @@ def fit_ablation_medians(
     from valuebias.analysis.ablation.levelling import draw_leans
     from valuebias.analysis.ablation.medians import draw_medians
     from valuebias.analysis.design.formula import parse_formula
+    from valuebias.analysis.estimands.contrasts import CategoryPair
 
     if not isinstance(draws, int | np.integer) or draws < 4 or draws % _CHAINS:
         raise ValueBiasError(f"draws must be a multiple of {_CHAINS}, found {draws!r}.")
@@ -279,7 +280,7 @@ def fit_ablation_medians(
         design,
         medians.coefficient.reshape(_CHAINS, -1, medians.coefficient.shape[1]),
         medians.lean.reshape(_CHAINS, -1, len(models)),
-        f"{contrast[0]} − {contrast[1]}",
+        CategoryPair(*contrast),
     )
     made = AblationFit(
         curves,

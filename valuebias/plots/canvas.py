@@ -166,11 +166,10 @@ def half_eye(axes: Axes, y: float, draws: Array, colour: str) -> None:
               markeredgecolor=PAPER, markeredgewidth=0.7, zorder=4)  # fmt: skip
 
 
-def towards(axes: Axes, category: str, *, narrow: bool = False) -> None:
-    """Say above the axes which category each side favours."""
-    first, _, second = category.partition(" − ")
+def towards(axes: Axes, first: str, second: str, *, narrow: bool = False) -> None:
+    """Say above the axes which category each side favours; no second one for all others."""
     room, word = (12, "") if narrow else (22, "towards ")
-    left, right = drawable(second, room), drawable(first, room)
+    left, right = drawable(second or "others", room), drawable(first, room)
     note = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8, "color": GREY}
     axes.text(0, 1.01, f"← {word}{left}", ha="left", **note)  # type: ignore[arg-type]
     axes.text(1, 1.01, f"{word}{right} →", ha="right", **note)  # type: ignore[arg-type]

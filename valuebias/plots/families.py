@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from valuebias.analysis.estimands.contrasts import DIFFERENCE, LEAN
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
 from valuebias.plots.canvas import (
@@ -54,15 +55,14 @@ def draw(fit: Posterior) -> Figure:
     draws = fit.contrast_draws
     framing = str(draws["framing"].to_numpy()[0])
     draws = draws.isel(estimand=np.flatnonzero(draws["framing"].to_numpy() == framing))
-    kinds = list(dict.fromkeys(draws["kind"].to_numpy().tolist()))
-    factor = next((k.removesuffix(" difference") for k in kinds if k.endswith(" difference")), None)
-    if factor is None:
+    compared = draws["factor"].to_numpy()[draws["form"].to_numpy() == DIFFERENCE]
+    if not len(compared):
         raise ValueBiasError(
             f"the formula {fit.spec['formula']!r} compares no groups of models, so there are no "
             "densities to compare; fit '~ family'."
         )
-    leans = _select(draws, f"{factor} lean")
-    gaps = _select(draws, f"{factor} difference")
+    factor = str(compared[0])
+    leans, gaps = _select(draws, LEAN, factor), _select(draws, DIFFERENCE, factor)
     categories = list(dict.fromkeys(leans["category"].to_numpy().tolist()))
     palette = colours(sorted(set(leans["name"].to_numpy().tolist())))
     n_left, n_right = (len(set(d["name"].to_numpy().tolist())) for d in (leans, gaps))
@@ -86,26 +86,31 @@ def draw(fit: Posterior) -> Figure:
     return figure
 
 
-def _select(draws: xr.DataArray, kind: str) -> xr.DataArray:
-    return draws.isel(estimand=np.flatnonzero(draws["kind"].to_numpy() == kind))
+def _select(draws: xr.DataArray, form: str, factor: str) -> xr.DataArray:
+    of_form = (draws["form"].to_numpy() == form) & (draws["factor"].to_numpy() == factor)
+    return draws.isel(estimand=np.flatnonzero(of_form & (draws["variant"].to_numpy() == "")))
 
 
 def _panel(axes: Axes, draws: xr.DataArray, category: str, palette: dict[str, str]) -> None:
     chosen = draws.isel(estimand=np.flatnonzero(draws["category"].to_numpy() == category))
     names = chosen["name"].to_numpy().tolist()
+    pairs = [chosen[part].to_numpy().tolist() for part in ("first", "second")]
     tidy_axes(axes)
     zero_line(axes)
-    towards(axes, category, narrow=True)
+    over, against = (str(chosen[part].to_numpy()[0]) for part in ("over", "against"))
+    towards(axes, over, against, narrow=True)
     for i, name in enumerate(names):
         values = chosen.isel(estimand=i).to_numpy().ravel()
         half_eye(axes, float(-i), values, palette.get(name, INK if len(names) == 1 else GREY))
-    axes.set_yticks([-i for i in range(len(names))], [_label(name) for name in names])
+    axes.set_yticks(
+        [-i for i in range(len(names))], [_label(*pair) for pair in zip(*pairs, strict=True)]
+    )
     axes.set_ylim(-len(names) + 0.7, 0.85)
 
 
-def _label(name: str) -> str:
+def _label(first: str, second: str) -> str:
     """Write a family, or two families on two lines where they are long."""
-    first, minus, second = name.partition(" − ")
-    if not minus or len(name) <= 16:
+    name = f"{first} − {second}" if second else first
+    if not second or len(name) <= 16:
         return drawable(name, 18)
     return f"{drawable(first, 16)}\n− {drawable(second, 16)}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.analysis.estimands.contrasts import LEAN, MODEL, OVERALL, PREDICTED
 from valuebias.analysis.outcome import describe
 from valuebias.plots.canvas import (
     GREY,
@@ -66,7 +67,7 @@ def draw(fit: Posterior) -> Figure:
         figure = blank_figure(3.0 + max(4.2, 2.3 * len(categories)), height)
         panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
         for axes, category in zip(panels, categories, strict=True):
-            _panel(axes, rows, leans[leans["category"] == category], category)
+            _panel(axes, rows, leans[leans["category"] == category])
             unit = describe(fit.spec["outcome"]).unit
             long = f"lean, {category}, {under(framing)} ({unit})"
             if len(categories) == 1:
@@ -89,8 +90,8 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     order = first.groupby("_group")["mean"].mean().sort_values(ascending=False).index
     # Colours go by the alphabet, so that a family has the same one in every figure.
     palette = colours(sorted(first["_group"]))
-    leans = set(table.loc[table["estimand"] == f"{factor} lean", "name"])
-    unseen = set(table.loc[table["estimand"] == "predicted lean", "name"])
+    leans = set(table.loc[_is_lean(table, factor), "name"])
+    unseen = set(table.loc[_is_unseen(table), "name"])
     rows, y = [], 0.0
     for group in order:
         members = first[first["_group"] == group].sort_values("mean", ascending=False)
@@ -104,32 +105,37 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
             rows.append(_Row(y, f"{group}: an unseen model", "unseen", group, palette[group]))
             y -= 1
         y -= 0.55
-    if not leans and "overall lean" in set(table["estimand"]):
+    if not leans and _is_lean(table, OVERALL).any():
         rows.append(_Row(y, "all models: mean", "overall", "all models", GREY))
     return rows
 
 
 def _grouping(table: pd.DataFrame, models: pd.DataFrame) -> str:
     """Give the column of the models to group by: a factor of the formula, or else the family."""
-    factors = [
-        kind.removesuffix(" lean") for kind in dict.fromkeys(table["estimand"])
-        if kind.endswith(" lean")
-    ]  # fmt: skip
+    factors = dict.fromkeys(table.loc[table["form"] == LEAN, "factor"])
     return next((factor for factor in factors if factor in models.columns), "family")
 
 
-_KINDS = {"model": "model lean", "unseen": "predicted lean", "overall": "overall lean"}
+def _is_lean(table: pd.DataFrame, factor: str) -> pd.Series[bool]:
+    return (table["form"] == LEAN) & (table["factor"] == factor)
 
 
-def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame, category: str) -> None:
+def _is_unseen(table: pd.DataFrame) -> pd.Series[bool]:
+    return (table["form"] == PREDICTED) & (table["variant"] == "")
+
+
+def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame) -> None:
     tidy_axes(axes)
     zero_line(axes)
-    towards(axes, category)
-    fixed = {"model lean", "predicted lean", "overall lean"}
-    is_mean = table["estimand"].str.endswith(" lean") & ~table["estimand"].isin(fixed)
+    towards(axes, *table.iloc[0][["over", "against"]])
+    of_kind = {
+        "model": _is_lean(table, MODEL),
+        "overall": _is_lean(table, OVERALL),
+        "unseen": _is_unseen(table),
+        "mean": (table["form"] == LEAN) & ~table["factor"].isin((MODEL, OVERALL)),
+    }
     for row in rows:
-        of_kind = is_mean if row.kind == "mean" else table["estimand"] == _KINDS[row.kind]
-        found = table[of_kind & (table["name"] == row.name)].iloc[0]
+        found = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]
         mean = row.kind in ("mean", "overall")
         interval(
             axes, row.y, found["mean"], (found["lower"], found["upper"]), colour=row.colour,

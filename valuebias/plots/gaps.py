@@ -80,8 +80,8 @@ def lean_label(fit: AblationPosterior, what: str, *, interval: bool = False) -> 
     str
         What, which categories, under which framing, in which unit.
     """
-    category = fit.curves.category
-    parts = category.split(" − ") if len(category) > _LONG else [category]
+    category, (first, second) = fit.curves.category, fit.curves.categories
+    parts = [first, second or "others"] if len(category) > _LONG else [category]
     lines = [f"{drawable(part, _LONG)} −" for part in parts[:-1]] + [drawable(parts[-1], _LONG)]
     under = lean_name(fit)
     if under:

@@ -48,14 +48,13 @@ def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     """
     whole = fit.influence(prob=INTERVAL, progress=False) if table is None else table
     rows = pd.concat([whole.iloc[[0]], *(_chosen(whole, unit) for unit in _MOST_ROWS)])
-    category = str(fit.contrast_draws["category"].to_numpy()[0])
     with styled():
         figure = blank_figure(7.2, 1.0 + 0.29 * len(rows))
         axes = figure.subplots()
         tidy_axes(axes)
         zero_line(axes)
         axes.axvline(whole["mean"].iloc[0], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        towards(axes, category)
+        towards(axes, *next(iter(fit.categories)))
         for i, (_, row) in enumerate(rows.iterrows()):
             _row(axes, -i, row)
         axes.set_yticks([-i for i in range(len(rows))], [_label(row) for _, row in rows.iterrows()])

@@ -58,7 +58,7 @@ def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
         axes = figure.subplots()
         tidy_axes(axes)
         zero_line(axes)
-        towards(axes, str(headline["category"]))
+        towards(axes, *headline[["over", "against"]])
         for i, (_, row) in enumerate(rows.iterrows()):
             interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
                      colour=INK if own[i] else GREY, size=7 if own[i] else 5.5)  # fmt: skip

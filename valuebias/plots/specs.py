@@ -72,7 +72,7 @@ def draw(fit: Posterior, comparison: Comparison | None = None) -> Figure:
         figure = blank_figure(7.2, 0.5 + 1.65 * n_rows)
         panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True, sharex=True)
         for axes, pair in zip(panels.ravel(), pairs, strict=False):
-            _panel(axes, table[table["category"] == pair], pair, units)
+            _panel(axes, table[table["category"] == pair], units)
         for axes in panels.ravel()[len(pairs) :]:
             axes.set_axis_off()
         name = drawable(table["name"].iloc[0], 40)
@@ -85,10 +85,10 @@ def draw(fit: Posterior, comparison: Comparison | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, pair: str, units: str) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, units: str) -> None:
     tidy_axes(axes)
     zero_line(axes)
-    towards(axes, pair)
+    towards(axes, *rows.iloc[0][["over", "against"]])
     for i, (_, row) in enumerate(rows.iterrows()):
         colour = _COLOURS.get(row["spec"], GREY)
         centre, low, high = row["estimate"], row["lower"], row["upper"]

@@ -54,7 +54,7 @@ def draw(fit: Posterior) -> Figure:
     table = fit.words(prob=INTERVAL)
     table["_colour"] = [_SEVERAL if "," in c else c for c in table["categories"]]
     palette = _palette(fit, table)
-    first, _, second = str(table["name"].iloc[0]).partition(" − ")
+    first, second = table.attrs["pair"]
     ordered = table.sort_values("mean")
     sides = {
         f"Valued more by {drawable(second, 15)}": ordered[ordered["mean"] < 0].head(_EACH_WAY),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "Comparison", "compare"]
 
-COLUMNS = ("spec", "name", "category", "estimate", "lower", "upper", "t", "df", "p")
+COLUMNS = ("spec", "name", "category", "estimate", "lower", "upper", "t", "df", "p",
+           "over", "against")  # fmt: skip
 
 _PROB = 0.9
 _KIND = "family difference"
@@ -116,8 +117,8 @@ def _pairs(fit: Posterior, pair: tuple[str, ...] | None) -> list[tuple[str, str]
         return [(pair[0], pair[1])]
     names = [str(name) for name in fit.data["category"].to_numpy()]
     if len(names) == 2:
-        first, _, second = str(fit.contrast_draws["category"].to_numpy()[0]).partition(" − ")
-        return [(first, second)]
+        compared = next(iter(fit.categories))
+        return [(compared.first, compared.second)]
     pairs = list(combinations(names, 2))
     return pairs if len(pairs) <= _MOST_PAIRS else pairs[: len(names) - 1]
 
@@ -135,6 +136,7 @@ def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, A
             "spec": "hierarchical",
             "name": row["name"],
             "category": row["category"],
+            **row[["first", "second", "over", "against"]],
             "estimate": row["mean"],
             "lower": row["lower"],
             "upper": row["upper"],
@@ -149,7 +151,8 @@ def _match(theirs: pd.DataFrame, own: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for spec in ("random slopes", "random intercept"):
         for _, row in rows[rows["spec"] == spec].iterrows():
-            sign = _way(row["name"], own["name"]) * _way(row["category"], own["category"])
+            sign = _way(row["name"], own["first"], own["second"])
+            sign *= _way(row["category"], own["over"], own["against"])
             if sign:
                 ends = sorted((sign * row["lower"], sign * row["upper"]))
                 found.append(
@@ -163,12 +166,13 @@ def _match(theirs: pd.DataFrame, own: dict[str, Any]) -> list[dict[str, Any]]:
                         "t": sign * row["t"],
                         "df": row["df"],
                         "p": row["p"],
+                        "over": own["over"],
+                        "against": own["against"],
                     }
                 )
     return found
 
 
-def _way(theirs: str, ours: str) -> int:
-    """+1 for the same difference, −1 for the reverse, 0 for another."""
-    first, _, second = ours.partition(" − ")
-    return {ours: 1, f"{second} − {first}": -1}.get(theirs, 0)
+def _way(theirs: str, first: str, second: str) -> int:
+    """+1 for the difference of the two, −1 for the reverse, 0 for another."""
+    return {f"{first} − {second}": 1, f"{second} − {first}": -1}.get(theirs, 0)

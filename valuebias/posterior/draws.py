@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.contrasts import (
+    CategoryPair,
     category_contrasts,
     framing_contrasts,
 )
@@ -80,8 +81,8 @@ class Draws:
         stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
         return make_problem(self.data, model, self.prior, stored=stored)
 
-    def word_differences(self, pair: tuple[str, str] | None) -> tuple[Array, str]:
-        """Draw the difference between two families by word (draw, word), and name it."""
+    def word_differences(self, pair: tuple[str, str] | None) -> tuple[Array, tuple[str, str]]:
+        """Draw the difference between two families by word (draw, word), and say which two."""
         crossing = self.problem.crossing
         factors = [f for f in crossing.design.variables if f.categorical]
         if not factors:
@@ -93,7 +94,7 @@ class Draws:
         first, second = _pair_of(factor.expression, factor.levels, pair)
         design = crossing.design
         row = design.average_row(factor, first) - design.average_row(factor, second)
-        return self.words_of(row), f"{first} − {second}"
+        return self.words_of(row), (first, second)
 
     def words_of(self, row: Array, framing: str = "signed", question: str = "words") -> Array:
         """Draw a combination of design columns for every word under a framing: (draw, word)."""
@@ -110,8 +111,8 @@ class Draws:
         )
 
     @property
-    def categories(self) -> dict[str, Array]:
-        """Weights on the categories by name of the contrast."""
+    def categories(self) -> dict[CategoryPair, Array]:
+        """Weights on the categories by the two that are compared."""
         contrast = self.spec["contrast"]
         pair = tuple(contrast) if contrast else None
         return category_contrasts(self.problem.crossing.categories, pair)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.analysis.estimands.contrasts import TURNED
+from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe
 from valuebias.posterior.wording import effective_draws, percent, under
@@ -124,8 +124,7 @@ def _more(notes: list[Note], said: int) -> str:
 
 def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     units = describe(fit.spec["outcome"]).unit
-    first, _, second = row["category"].partition(" − ")
-    over = f"{first} over {second}" if second != "others" else f"{first} over the other categories"
+    over = f"{row['over']} over {row['against'] or 'the other categories'}"
     estimate = (
         f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
     ).replace("-", "−")
@@ -158,10 +157,9 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
 
 def _compared(row: pd.Series) -> tuple[str, str, str]:
     """Give the factor whose levels the row compares, and the two; empty where it compares none."""
-    if not row["estimand"].endswith("difference"):
+    if row["form"] != DIFFERENCE:
         return "", "", ""
-    a, _, b = row["name"].partition(" − ")
-    return row["estimand"].removesuffix(" difference"), a, b
+    return row["factor"], row["first"], row["second"]
 
 
 def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:

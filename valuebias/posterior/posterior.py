@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.priors import Prior, prior_table
 from valuebias.analysis.estimands.contrasts import (
+    COLUMNS,
+    LEAN,
+    MODEL,
     estimands,
     framing_contrasts,
     stack_draws,
@@ -95,7 +98,10 @@ class Posterior(Draws):
             positive, negative; of positive prompts alone "positive", of negative ones alone
             "negative, turned", which has the sign of liking, and "negative"), ``category``,
             ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
-            ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome.
+            ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome. Then what the names are made
+            of: ``form`` (difference, lean, …), ``factor`` (of the formula; base, model, overall),
+            ``first`` and ``second`` (the levels compared), ``over`` and ``against`` (the
+            categories compared; no second one where it is the mean of all others) and ``variant``.
 
         Raises
         ------
@@ -192,7 +198,7 @@ class Posterior(Draws):
         bases one in six words with a ``p_direction`` of .975 had the wrong sign; hence .995.
         """
         _check_prob(prob)
-        draws, name = self.word_differences(pair)
+        draws, compared = self.word_differences(pair)
         lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (draws > 0).mean(axis=0)
         member = member_table(self.data)
@@ -200,7 +206,7 @@ class Posterior(Draws):
             {
                 "word": member.index.astype(object),
                 "categories": [", ".join(member.columns[row]) for row in member.to_numpy()],
-                "name": name,
+                "name": " − ".join(compared),
                 "mean": draws.mean(axis=0),
                 "sd": draws.std(axis=0, ddof=1),
                 "lower": lower,
@@ -214,7 +220,7 @@ class Posterior(Draws):
         replicated = "model_word" in self.problem.components.names
         table["certain"] = (table["p_direction"] >= CERTAIN) & replicated
         table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
-        table.attrs["draws"] = len(draws)
+        table.attrs |= {"draws": len(draws), "pair": compared}
         return table
 
     def word_draws(self, *, framing: str = "signed") -> xr.DataArray:
@@ -263,7 +269,8 @@ class Posterior(Draws):
             The ``model lean`` rows of :meth:`contrasts` joined with the models' coordinates.
         """
         table = self.contrasts(prob=prob)
-        leans = table[table["estimand"] == "model lean"].drop(columns="estimand")
+        of_models = (table["form"] == LEAN) & (table["factor"] == MODEL)
+        leans = table[of_models].drop(columns="estimand")
         coords = model_table(self.data)
         coords = coords.drop(columns=coords.columns.intersection(leans.columns))
         return leans.join(coords, on="name").reset_index(drop=True)
@@ -510,7 +517,7 @@ class Posterior(Draws):
             SDs, correlations, category means by column and framing, and all contrasts; chains and
             draws counted from 1, as in R's posterior package.
         """
-        contrasts = self.contrast_draws.drop_vars(["kind", "name", "framing", "category"])
+        contrasts = self.contrast_draws.drop_vars(list(COLUMNS))
         parts = [self.parameters, contrasts.rename(estimand="parameter")]
         stacked = xr.concat(parts, "parameter").transpose("parameter", "chain", "draw")
         frame = stacked.to_series().rename("value").reset_index()

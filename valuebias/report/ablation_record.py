@@ -108,8 +108,7 @@ def _call(ablation: AblationPosterior) -> str:
     if ablation.fit is not None:
         head = f"{load_line(ablation.fit)}fit = valuebias.fit_ablation(\n    dataset,\n"
         return head + formula + fit_settings(ablation.fit)
-    first, _, second = ablation.curves.category.partition(" − ")
-    settings = f"    contrast={(first, second)!r},\n"
+    settings = f"    contrast={tuple(ablation.curves.categories)!r},\n"
     settings += "".join(
         f"    {name}={ablation.provenance[name]!r},\n"
         for name in ("draws", "seed")

@@ -142,8 +142,8 @@ def _alarms(fit: AblationPosterior) -> tuple[str, ...]:
 def _reading(made: AblationMaterial) -> tuple[str, ...]:
     """Say how the answer is to be read."""
     fit = made.fit
-    first, _, second = fit.curves.category.partition(" − ")
-    other = second if second != "others" else "the other categories"
+    first, second = fit.curves.categories
+    other = second or "the other categories"
     names = {
         "signed by framing": " Signed by framing means the lean under positive prompts less the "
         "lean under negative ones, where a high score means disliking, halved.",

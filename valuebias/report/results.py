@@ -6,7 +6,7 @@ from collections import Counter
 
 import pandas as pd
 
-from valuebias.analysis.estimands.contrasts import TURNED
+from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
 from valuebias.posterior.posterior import CERTAIN, Posterior
@@ -73,8 +73,7 @@ def reading(made: Material) -> tuple[str, ...]:
     """Say how the answer is to be read."""
     row, spec = made.headline.row, made.fit.spec
     kind = describe(spec["outcome"])
-    first, _, second = str(row["category"]).partition(" − ")
-    other = second if second != "others" else "the other categories"
+    first, other = row["over"], row["against"] or "the other categories"
     turned = "" if kind.sign > 0 else " Ranks are turned round here: higher means a higher reward."
     return (
         f"A model's lean is how much higher it rewards the words of {first} than those of {other}, "
@@ -243,7 +242,7 @@ def density_section(made: Material) -> Section:
     """Show the posterior densities of family leans and differences."""
     title = "Family densities"
     row = made.contrasts.iloc[0]
-    if not str(row["estimand"]).endswith("difference"):
+    if row["form"] != DIFFERENCE:
         formula = made.fit.spec["formula"]
         missing = f"The formula {formula!r} compares no groups of models."
         return Section("densities", title, missing=missing)

@@ -100,11 +100,10 @@ def lean_curves(fit: Posterior, leans: LeanDraws, framing: str = SIGNED) -> Curv
     Curves
         In units of the outcome.
     """
-    from valuebias.analysis.estimands.contrasts import category_contrasts, framing_contrasts
+    from valuebias.analysis.estimands.contrasts import framing_contrasts
 
     crossing = fit.problem.crossing
-    pair = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
-    category, weights = next(iter(category_contrasts(crossing.categories, pair).items()))
+    categories, weights = next(iter(fit.categories.items()))
     on_axes = crossing.contrast_weights(weights)
     sign = framing_contrasts(crossing.framings)[framing]
     posterior = fit.tree["posterior"]
@@ -114,7 +113,7 @@ def lean_curves(fit: Posterior, leans: LeanDraws, framing: str = SIGNED) -> Curv
 
     straight = lean("coefficient")
     model = straight @ crossing.design.matrix.T + lean("model_effect")
-    return leans.curves(crossing.design, straight, model, category)
+    return leans.curves(crossing.design, straight, model, categories)
 
 
 def look(fit: Ablation, framing: str) -> Ablation:

@@ -24,7 +24,7 @@ def ablation_headline(fit: AblationPosterior) -> str:
     sentences = [_warning(fit), *(note.headline for note in fit.notes if note.first)]
     sentences += _gap(fit, pair, source)
     if source in fit.studied:
-        sentences += _change(fit, " − ".join(pair), source)
+        sentences += _change(fit, pair, source)
     sentences += [note.headline for note in fit.notes if not note.first]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -68,12 +68,12 @@ def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[str
     ]
 
 
-def _change(fit: AblationPosterior, name: str, source: str) -> list[str]:
+def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[str]:
+    name = " − ".join(pair)
     slopes, closing = fit.slope(), fit.closing()
     row = slopes[(slopes["name"] == name) & (slopes["source"] == source)].iloc[0]
     end = closing[(closing["name"] == name) & (closing["source"] == source)].iloc[0]
     first = fit.curves.ends(source, [row["smallest"]])
-    pair = (name.split(" − ")[0], name.split(" − ")[1])
     was = summarise(first, fit.curves.gap(pair, first), prob=0.9, rope=fit.rope).iloc[0]
     measured = row["support"] == SUPPORT[0]
     how = "" if measured else f" ({row['support']})"

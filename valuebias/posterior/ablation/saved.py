@@ -17,6 +17,7 @@ from valuebias.analysis.ablation.lean_rows import trained_cells
 from valuebias.analysis.ablation.levelling import LeanDraws
 from valuebias.analysis.design.formula import ModelDesign, parse_formula
 from valuebias.analysis.design.stored_design import Layout, pack_layout, unpack_layout
+from valuebias.analysis.estimands.contrasts import CategoryPair
 from valuebias.analysis.notes import as_notes, as_records
 from valuebias.posterior.ablation.framings import lean_curves
 from valuebias.posterior.ablation.result import AblationPosterior
@@ -57,6 +58,7 @@ def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Pat
         "notes": as_records(ablation.notes),
         "framing": ablation.framing,
         "category": ablation.curves.category,
+        "categories": list(ablation.curves.categories),
     }
     if ablation.fit is not None:
         groups, attrs = fit_groups(ablation.fit)
@@ -102,8 +104,13 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
         curves = lean_curves(fit, own, about["framing"])
     else:
         straight, model = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
-        curves = own.curves(design, straight, model, about["category"])
+        curves = own.curves(design, straight, model, _categories(about))
     return AblationPosterior(curves, fit=fit, leans=leans, **settings)
+
+
+def _categories(about: Mapping[str, Any]) -> CategoryPair:
+    """Give the two that are compared; an earlier version saved their names as one text."""
+    return CategoryPair(*(about.get("categories") or about["category"].partition(" − ")[::2]))
 
 
 def _design(groups: Mapping[str, xr.Dataset], formula: str) -> ModelDesign:
