@@ -169,8 +169,8 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
                     "note",
                     "response",
                     f"Words of {pair.first!r} and {pair.second or 'others'!r} differ in "
-                    f"{one.name!r} (standardised difference {_signed(one.gap)}). {moved}Fit with words='~ {one.term}' to "
-                    "adjust for it.",
+                    f"{one.name!r} (standardised difference {_signed(one.gap)}). "
+                    f"{moved}Fit with words='~ {one.term}' to adjust for it.",
                 )
 
 

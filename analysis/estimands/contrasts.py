@@ -53,7 +53,7 @@ SLOPE_DIFFERENCE, WORD_SLOPE = "slope difference", "word slope"
 OVERALL, MODEL, BASE = "overall", "model", "base"
 THESE_WORDS, UNADJUSTED = "these words", "unadjusted"
 COLUMNS = ("kind", "name", "framing", "category",
-           "form", "factor", "first", "second", "over", "against", "variant")  # fmt: skip
+           "form", "variable", "first", "second", "over", "against", "variant")  # fmt: skip
 """What names an estimand: in words, then its parts."""
 
 
@@ -79,7 +79,7 @@ class Estimand:
         One of the words above: the difference between two levels of a factor, the lean of one, the
         lean predicted for an unseen model, the slope of a number that describes models, what a
         covariate of words does in one level less what it does in another, or in all models.
-    factor : str
+    variable : str
         Of the formula, such as "family"; "base", "model" or "overall" of leans of these.
     first, second : str
         The levels compared; of one level, model, base or number the second is empty.
@@ -95,7 +95,7 @@ class Estimand:
     """
 
     form: str
-    factor: str
+    variable: str
     first: str
     second: str
     framing: str
@@ -108,9 +108,9 @@ class Estimand:
     def kind(self) -> str:
         """What it is in words: "family difference, these words"."""
         words = {
-            DIFFERENCE: f"{self.factor} difference",
-            LEAN: f"{self.factor} lean",
-            SLOPE_DIFFERENCE: f"{self.factor} difference in slope",
+            DIFFERENCE: f"{self.variable} difference",
+            LEAN: f"{self.variable} lean",
+            SLOPE_DIFFERENCE: f"{self.variable} difference in slope",
             WORD_SLOPE: "slope of words",
         }.get(self.form, self.form)
         return f"{words}, {self.variant}" if self.variant else words
@@ -246,9 +246,9 @@ def estimands(
                     if crossing.covariate_names:
                         draws = unadjusted @ sign @ asked.row
                         out.append(asked.estimand(under, draws, UNADJUSTED))
-                if asked.form == LEAN and asked.factor != OVERALL:
+                if asked.form == LEAN and asked.variable != OVERALL:
                     # One draw of a model for all framings; of a family's own spread where it has.
-                    who = asked.first if asked.factor == "family" else None
+                    who = asked.first if asked.variable == "family" else None
                     new, here = unseen.models(who), unseen.on_these_words(who)
                     predicted = replace(asked, form=PREDICTED)
                     out.append(predicted.estimand(under, by_column @ asked.row + new @ sign))
@@ -260,12 +260,12 @@ def estimands(
                 out.append(Estimand(LEAN, MODEL, str(name), "", *under, leans[:, m]))
             out += _base_leans(crossing, kinds + base @ sign, under)
     out += _covariate_slopes(crossing, effects, rows)
-    order = {key: i for i, key in enumerate(dict.fromkeys((r.form, r.factor) for r in rows))}
+    order = {key: i for i, key in enumerate(dict.fromkeys((r.form, r.variable) for r in rows))}
     framing_order = {name: i for i, name in enumerate(framings)}
     return sorted(
         out,
         key=lambda e: (
-            order.get((e.form, e.factor), len(order)),
+            order.get((e.form, e.variable), len(order)),
             bool(e.variant),
             framing_order[e.framing],
         ),
@@ -291,7 +291,7 @@ def _covariate_slopes(crossing: Crossing, effects: EffectDraws, rows: list[_Row]
         for framing, sign in framing_contrasts(crossing.framings).items():
             for asked in rows:
                 form = {DIFFERENCE: SLOPE_DIFFERENCE, LEAN: WORD_SLOPE}.get(asked.form)
-                if form == SLOPE_DIFFERENCE or asked.factor == OVERALL:
+                if form == SLOPE_DIFFERENCE or asked.variable == OVERALL:
                     draws = slope @ sign @ asked.row
                     other = replace(asked, form=str(form))
                     out.append(other.estimand((framing, covariate, ""), draws))
@@ -303,14 +303,14 @@ class _Row:
     """A combination of design columns worth reporting, and what it compares."""
 
     form: str
-    factor: str
+    variable: str
     first: str
     second: str
     row: Array
 
     def estimand(self, under: tuple[str, str, str], draws: Array, variant: str = "") -> Estimand:
         """Say under which framing and of which categories, and give the draws."""
-        head = (self.form, self.factor, self.first, self.second)
+        head = (self.form, self.variable, self.first, self.second)
         return Estimand(*head, *under, draws, variant)
 
 

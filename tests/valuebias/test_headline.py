@@ -117,7 +117,7 @@ def sensitivity(index: pd.Index, p: list[float], mean: list[float]) -> pd.DataFr
 
 
 def test_a_verdict_that_flips_with_the_prior_is_said(fit: Fit) -> None:
-    index = pd.MultiIndex.from_product([["all"], [1.0, 0.5, 2.0]], names=["scale", "factor"])
+    index = pd.MultiIndex.from_product([["all"], [1.0, 0.5, 2.0]], names=["scale", "variable"])
     calm = sensitivity(index, [0.99, 0.98, 0.999], [0.2, 0.2, 0.2])
     assert prior_flips(calm) == []
     assert str(make_headline(fit, calm)) == str(fit.headline())
@@ -134,7 +134,7 @@ def test_a_verdict_that_flips_with_the_prior_is_said(fit: Fit) -> None:
 
 def test_all_scales_are_named_only_where_no_single_one_flips_it() -> None:
     entries = [("all", 1.0), ("all", 2.0), ("base_category", 2.0)]
-    index = pd.MultiIndex.from_tuples(entries, names=["scale", "factor"])
+    index = pd.MultiIndex.from_tuples(entries, names=["scale", "variable"])
     both = prior_flips(sensitivity(index, [0.95, 0.8, 0.85], [0.2, 0.1, 0.12]))
     assert both == [
         "with the prior scale of base_category doubled the data do not settle the direction (85.0%)"
@@ -146,7 +146,7 @@ def test_all_scales_are_named_only_where_no_single_one_flips_it() -> None:
 def test_a_flip_names_its_scale(fit: Fit) -> None:
     scales = ["model_category", "base_category", "effect"]
     entries = [("all", 1.0)] + [(scale, f) for scale in scales for f in (0.5, 2.0, 3.0)]
-    index = pd.MultiIndex.from_tuples(entries, names=["scale", "factor"])
+    index = pd.MultiIndex.from_tuples(entries, names=["scale", "variable"])
     p = [0.95, *([0.95] * 3), 0.95, 0.8, 0.7, 0.99, 0.95, 0.95]
     mean = [0.2, *([0.2] * 3), 0.2, 0.15, 0.1, 0.21, 0.2, 0.2]
     table = sensitivity(index, p, mean)
@@ -214,7 +214,7 @@ def test_names_are_never_taken_apart(names: tuple[str, str], tmp_path: Path) -> 
     fit = fitted(ds)
     first, second = sorted(names)
     row = fit.contrasts().iloc[0]
-    assert (row["form"], row["factor"]) == ("difference", "family")
+    assert (row["form"], row["variable"]) == ("difference", "family")
     assert (row["first"], row["second"]) == (first, second)
     assert (row["over"], row["against"]) == (names[1], names[0])
     more = "more" if row["mean"] > 0 else "less"

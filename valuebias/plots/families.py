@@ -55,7 +55,7 @@ def draw(fit: Posterior) -> Figure:
     draws = fit.contrast_draws
     framing = str(draws["framing"].to_numpy()[0])
     draws = draws.isel(estimand=np.flatnonzero(draws["framing"].to_numpy() == framing))
-    compared = draws["factor"].to_numpy()[draws["form"].to_numpy() == DIFFERENCE]
+    compared = draws["variable"].to_numpy()[draws["form"].to_numpy() == DIFFERENCE]
     if not len(compared):
         raise ValueBiasError(
             f"the formula {fit.spec['formula']!r} compares no groups of models, so there are no "
@@ -87,7 +87,7 @@ def draw(fit: Posterior) -> Figure:
 
 
 def _select(draws: xr.DataArray, form: str, factor: str) -> xr.DataArray:
-    of_form = (draws["form"].to_numpy() == form) & (draws["factor"].to_numpy() == factor)
+    of_form = (draws["form"].to_numpy() == form) & (draws["variable"].to_numpy() == factor)
     return draws.isel(estimand=np.flatnonzero(of_form & (draws["variant"].to_numpy() == "")))
 
 

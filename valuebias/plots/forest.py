@@ -112,12 +112,12 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
 
 def _grouping(table: pd.DataFrame, models: pd.DataFrame) -> str:
     """Give the column of the models to group by: a factor of the formula, or else the family."""
-    factors = dict.fromkeys(table.loc[table["form"] == LEAN, "factor"])
+    factors = dict.fromkeys(table.loc[table["form"] == LEAN, "variable"])
     return next((factor for factor in factors if factor in models.columns), "family")
 
 
 def _is_lean(table: pd.DataFrame, factor: str) -> pd.Series[bool]:
-    return (table["form"] == LEAN) & (table["factor"] == factor)
+    return (table["form"] == LEAN) & (table["variable"] == factor)
 
 
 def _is_unseen(table: pd.DataFrame) -> pd.Series[bool]:
@@ -132,7 +132,7 @@ def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame) -> None:
         "model": _is_lean(table, MODEL),
         "overall": _is_lean(table, OVERALL),
         "unseen": _is_unseen(table),
-        "mean": (table["form"] == LEAN) & ~table["factor"].isin((MODEL, OVERALL)),
+        "mean": (table["form"] == LEAN) & ~table["variable"].isin((MODEL, OVERALL)),
     }
     for row in rows:
         found = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]

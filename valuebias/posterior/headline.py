@@ -159,7 +159,7 @@ def _compared(row: pd.Series) -> tuple[str, str, str]:
     """Give the factor whose levels the row compares, and the two; empty where it compares none."""
     if row["form"] != DIFFERENCE:
         return "", "", ""
-    return row["factor"], row["first"], row["second"]
+    return row["variable"], row["first"], row["second"]
 
 
 def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:

@@ -99,7 +99,7 @@ class Posterior(Draws):
             "negative, turned", which has the sign of liking, and "negative"), ``category``,
             ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
             ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome. Then what the names are made
-            of: ``form`` (difference, lean, …), ``factor`` (of the formula; base, model, overall),
+            of: ``form`` (difference, lean, …), ``variable`` (of the formula; base, model, overall),
             ``first`` and ``second`` (the levels compared), ``over`` and ``against`` (the
             categories compared; no second one where it is the mean of all others) and ``variant``.
 
@@ -269,7 +269,7 @@ class Posterior(Draws):
             The ``model lean`` rows of :meth:`contrasts` joined with the models' coordinates.
         """
         table = self.contrasts(prob=prob)
-        of_models = (table["form"] == LEAN) & (table["factor"] == MODEL)
+        of_models = (table["form"] == LEAN) & (table["variable"] == MODEL)
         leans = table[of_models].drop(columns="estimand")
         coords = model_table(self.data)
         coords = coords.drop(columns=coords.columns.intersection(leans.columns))
