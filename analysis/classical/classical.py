@@ -22,6 +22,7 @@ from valuebias.analysis.classical.medians import MedianRanks, median_ranks
 from valuebias.analysis.classical.mixed import INTERCEPT, SLOPES, MixedFit, fit_mixed
 from valuebias.analysis.classical.permutation import bases_of, family_permutations
 from valuebias.analysis.classical.welch import permutation_tests, welch_tests
+from valuebias.analysis.headline import Headline
 from valuebias.errors import ValueBiasError
 from valuebias.schema import validate
 
@@ -130,29 +131,48 @@ class Classical:
         made = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
         return pd.concat(made, ignore_index=True) if made else from_rows([], columns=COLUMNS)
 
-    def headline(self) -> dict[str, Any]:
+    def headline(self) -> Headline:
         """Say what the paper's specification finds, and what random slopes make of it.
 
         Returns
         -------
-        dict
-            ``text``: a sentence or two; ``row``: the first row of `contrasts` as a dict, or None.
+        Headline
+            A sentence or two, and the first row of :meth:`contrasts`.
         """
         frame = self.contrasts()
         if frame.empty:
-            return {"text": "No mixed model could be estimated; see the messages.", "row": None}
+            text = "No mixed model could be estimated; see the messages."
+            return Headline(text, pd.Series(dtype=object), False)
         first = frame.drop_duplicates("spec")
         text = " ".join(_sentence(row, self.ranks) for _, row in first.iterrows())
-        return {"text": text, "row": frame.iloc[0].to_dict()}
+        return Headline(text, frame.iloc[0], True)
 
-    def summary(self) -> str:
-        """Write the analysis out as text, in the order of the paper.
+    def summary(self) -> pd.DataFrame:
+        """Put the coefficients of both mixed models in one table.
 
         Returns
         -------
-        str
-            Several tables; print it.
+        pandas.DataFrame
+            ``spec`` ("random intercept", "random slopes") and ``term``, then the columns of
+            `mixed`. Without rows where no mixed model could be estimated.
         """
+        tables = {INTERCEPT: self.mixed, SLOPES: self.mixed_slopes}
+        parts = [
+            frame.rename_axis("term").reset_index().assign(spec=spec)
+            for spec, frame in tables.items()
+        ]
+        made = pd.concat(parts, ignore_index=True)
+        return made[["spec", *made.columns.drop("spec")]]
+
+    def __repr__(self) -> str:
+        models, families = self.medians["model"].nunique(), self.medians["family"].nunique()
+        return (
+            f"<valuebias.Classical of {models} models of {families} "
+            f"famil{'y' if families == 1 else 'ies'}; print it for its tables>\n{self.headline()}"
+        )
+
+    def __str__(self) -> str:
+        """Write the analysis out as text, in the order of the paper."""
         sections = {
             "Average median rank (1 = highest reward)": self.table,
             "Median ranks by framing": self.framing,
@@ -167,7 +187,7 @@ class Classical:
             "Family labels permuted over models, and over bases where models share them: "
             "difference in mean lean (ranks)": self.family_permutation,
         }  # fmt: skip
-        parts = [self.headline()["text"], *self.messages]
+        parts = [self.headline().text, *self.messages]
         parts += [f"{title}\n{as_text(frame)}" for title, frame in sections.items()]
         return "\n\n".join(parts) + "\n"
 

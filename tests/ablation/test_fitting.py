@@ -102,8 +102,8 @@ def test_a_fit_is_looked_at_under_each_framing(shrinking: AblationFit) -> None:
         halved = (mean["positive"] - mean["negative"]) / 2
         np.testing.assert_allclose(mean["signed"], halved, atol=off)
     assert looks["negative"].slope()["mean"].iloc[0] > 0 > shrinking.slope()["mean"].iloc[0]
-    assert looks["negative"].under("signed").headline() == shrinking.headline()
-    assert "agency − communion, positive prompts" in looks["positive"].headline()
+    assert str(looks["negative"].under("signed").headline()) == str(shrinking.headline())
+    assert "agency − communion, positive prompts" in str(looks["positive"].headline())
     # The first word was moved under both, in opposite directions.
     first = {name: fit.movers(n=1)["mean"].iloc[0] for name, fit in looks.items()}
     assert first["positive"] > 0 > first["negative"]
@@ -166,7 +166,7 @@ def test_single_seeds_and_single_bases_are_said(checkpoints: AblationFit) -> Non
     notes = {note.code: note for note in checkpoints.notes}
     assert "every cell was trained with a single seed" in notes["single seed"].text
     assert "Gemma 2B (Gemma) and Llama 2B (Llama) and" in notes["one base a family"].text
-    headline = checkpoints.headline()
+    headline = str(checkpoints.headline())
     assert notes["single seed"].headline in headline
     # Before any number, that it is not about families.
     assert headline.index(notes["one base a family"].headline) < headline.index("After ")
@@ -217,7 +217,7 @@ def test_every_number_of_pairs_may_have_a_gap_of_its_own(points: AblationFit) ->
     assert points.movers(n=1)["word"].tolist() == ["w0", "w0"]
     assert points.levelling().empty
     assert points.notes[0].code == "one base a family"
-    assert "of what comes after, the formula says nothing" in points.headline()
+    assert "of what comes after, the formula says nothing" in str(points.headline())
 
 
 def test_where_single_points_close_is_told_within_the_range_alone(points: AblationFit) -> None:
@@ -244,7 +244,7 @@ def test_a_gap_that_one_family_was_not_trained_for_is_extrapolated() -> None:
         assert table["support"].tolist() == ["measured"]
     # What the widest interval is of, whichever way the change goes on.
     assert gaps["sd"].iloc[3] > 2 * gaps["sd"].iloc[1]
-    headline = fit.headline()
+    headline = str(fit.headline())
     assert "After 16,000 pairs of a, the most that both families were trained on" in headline
     assert "64,000; there the gap is extrapolated for Gemma, not measured" in headline
     assert f"{gaps['mean'].iloc[3]:+.2f}" not in headline
@@ -268,8 +268,8 @@ def test_families_without_a_number_of_pairs_in_common_have_no_measured_gap() -> 
     assert (fit.gaps()["support"] == "extrapolated").all()
     slope = fit.slope().iloc[0]
     assert slope["extrapolated_for"] == "Gemma, Llama"
-    assert "have no number of pairs of a in common: after 64,000 pairs" in fit.headline()
-    assert "is extrapolated for Gemma" in fit.headline()
+    assert "have no number of pairs of a in common: after 64,000 pairs" in str(fit.headline())
+    assert "is extrapolated for Gemma" in str(fit.headline())
 
 
 def bent(seed: int, gap: dict[int, float], **options: Any) -> xr.Dataset:
@@ -295,7 +295,7 @@ def test_a_gap_that_levels_off_need_not_close() -> None:
     assert levelling["p_within"] > 0.8 > 0.5 > levelling["prior_within"]
     last = fit.gaps().iloc[-1]
     assert last["lower"] < 0.3 < last["upper"]
-    assert "has levelled off within the range studied has probability > 0.99" in fit.headline()
+    assert "has levelled off within the range studied has probability > 0.99" in str(fit.headline())
     assert "straight line contradicted" in [note.code for note in fit.notes]
     codes = [note.code for note in straight.notes]
     assert {"levelling left out", "curve contradicted"} <= set(codes)
@@ -305,7 +305,7 @@ def test_a_gap_that_turns_round_contradicts_the_curve() -> None:
     fit = fitted(bent(2, dict(zip(QUANTITIES, (0.6, 0.2, 0.2, 0.6), strict=True)), seeds=4))
     note = next(note for note in fit.notes if note.code == "curve contradicted")
     assert "nor does a line that levels off agree" in note.text
-    assert note.headline in fit.headline()
+    assert note.headline in str(fit.headline())
     departures = fit.departures()
     assert departures["p_levelling"].max() < 0.01
     np.testing.assert_allclose(departures["mean"], [0.2, -0.2, -0.2, 0.2], atol=0.1)
@@ -340,7 +340,7 @@ def test_bases_have_slopes_of_their_own() -> None:
     assert "base:log2(n_pairs)_category" in fit.fit.problem.components.names
     plain = fitted(ds, formula="~ family * log2(n_pairs)", draws=200)
     note = next(note for note in plain.notes if note.code == "slopes of bases left out")
-    assert note.headline in plain.headline()
+    assert note.headline in str(plain.headline())
 
 
 def test_bases_move_with_the_progress_of_their_runs() -> None:

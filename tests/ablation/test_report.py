@@ -108,7 +108,7 @@ def test_csv_has_all_rows(hostile_fit: AblationFit, tmp_path: Path) -> None:
 
 def test_nc_is_the_fit(hostile_fit: AblationFit, tmp_path: Path) -> None:
     loaded = valuebias.load(hostile_fit.report(tmp_path / "fit.nc"))
-    assert loaded.headline() == hostile_fit.headline()
+    assert str(loaded.headline()) == str(hostile_fit.headline())
 
 
 @pytest.mark.parametrize("framing", ["positive", "negative"])
@@ -121,7 +121,7 @@ def test_prompts_of_one_framing_sign_nothing(framing: str, tmp_path: Path) -> No
         )
     first = {"positive": "positive", "negative": "negative, turned"}[framing]
     assert fit.by_framing()["framing"].unique().tolist() == list(dict.fromkeys([first, framing]))
-    assert f"agency − communion, {framing} prompts" in fit.headline()
+    assert f"agency − communion, {framing} prompts" in str(fit.headline())
     source = fit.report(tmp_path / "report.md").read_text(encoding="utf-8")
     assert "signed" not in source.lower()
     # A region is written as it was given.

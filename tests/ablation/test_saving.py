@@ -33,7 +33,7 @@ def assert_same(loaded: object, fit: AblationFit) -> None:
     assert isinstance(loaded, AblationFit)
     for ask in QUESTIONS:
         pd.testing.assert_frame_equal(ask(loaded), ask(fit), check_exact=True)
-    assert loaded.headline() == fit.headline()
+    assert str(loaded.headline()) == str(fit.headline())
     for name in ("rope", "unit", "formula", "notes", "framing", "provenance"):
         assert getattr(loaded, name) == getattr(fit, name), name
 

@@ -57,14 +57,13 @@ def test_the_paper_beside_random_slopes(big2, big2_r):
     )
     headline = made.headline()
     assert (
-        "Llama models lean 9.9 median ranks more towards agency against communion"
-        in headline["text"]
+        "Llama models lean 9.9 median ranks more towards agency against communion" in headline.text
     )
-    assert "t = 7.94 on 1064" in headline["text"]
-    assert "t = 2.03 on 8" in headline["text"]
-    assert headline["row"]["name"] == "Gemma − Llama"
+    assert "t = 7.94 on 1064" in headline.text
+    assert "t = 2.03 on 8" in headline.text
+    assert headline.row["name"] == "Gemma − Llama"
     three_way = made.mixed["Value"].iloc[-1]
-    assert headline["row"]["estimate"] == pytest.approx(three_way / 2)
+    assert headline.row["estimate"] == pytest.approx(three_way / 2)
     assert made.fits["singular"].tolist() == [False, True]
 
 
@@ -104,7 +103,7 @@ def test_a_planted_lean_has_its_sign():
     ds = small(effects={"Gemma": 1.0, "Llama": -1.0})
     made = classical(ds, n_permutations=9)
     assert made.contrasts().iloc[0]["estimate"] > 5
-    assert "Gemma models lean" in made.headline()["text"]
+    assert "Gemma models lean" in made.headline().text
 
 
 def test_intervals_widen_with_prob_and_follow_students_t(result):
@@ -166,7 +165,7 @@ def test_one_model_a_family_is_answered_without_mixed_models():
     assert made.welch["t"].notna().all()
     assert "One model only in Gemma, Llama" in made.messages[0]
     assert "one each" in made.messages[1]
-    assert "not estimated" in made.summary()
+    assert "not estimated" in str(made)
     assert json.loads(json.dumps(made.to_dict()))["mixed"] == []
 
 
@@ -203,13 +202,13 @@ def test_odd_names_go_through():
     ds = ds.assign_coords(family=("model", family), category=["\udfff", "C(x)"], model=model)
     made = classical(ds, n_permutations=9)
     assert len(made.mixed) == 8
-    assert "C(x)" in made.summary()
+    assert "C(x)" in str(made)
     assert json.loads(json.dumps(made.to_dict()))["table"][0]["family"] in ("\ud800", "a:b − c")
-    assert "a:b − c" in made.headline()["text"]
+    assert "a:b − c" in made.headline().text
 
 
-def test_the_summary_holds_every_table(result):
-    text = result.summary()
+def test_printed_it_holds_every_table(result):
+    text = str(result)
     for part in (
         "Average median rank",
         "random intercept by model",
@@ -217,7 +216,7 @@ def test_the_summary_holds_every_table(result):
         "99 shuffles",
     ):
         assert part in text
-    assert result.headline()["text"] in text
+    assert result.headline().text in text
     assert "NaN" not in text
     row = result.permutation.iloc[0]
     assert f"{round(99 * row['p.perm'])}/99" in text  # the paper's p, which a share of 0 would hide
@@ -280,6 +279,16 @@ def test_one_family_is_analysed_without_a_comparison():
     assert made.welch.empty
     assert made.permutation.empty
     assert set(made.contrasts()["estimand"]) == {"family lean"}
-    assert "Gemma models lean" in made.headline()["text"]
+    assert "Gemma models lean" in made.headline().text
     assert any("no families to compare" in message for message in made.messages)
-    assert "not estimated" in made.summary()
+    assert "not estimated" in str(made)
+
+
+def test_its_summary_is_a_table_and_its_repr_fits_a_screen(result):
+    table = result.summary()
+    assert table["spec"].unique().tolist() == ["random intercept", "random slopes"]
+    own = table[table["spec"] == "random intercept"].set_index("term")["Value"]
+    pd.testing.assert_series_equal(own, result.mixed["Value"], check_names=False)
+    assert repr(result).endswith(result.headline().text)
+    assert len(repr(result)) < 1000
+    assert repr(result.headline()) == result.headline().text

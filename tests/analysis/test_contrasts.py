@@ -36,7 +36,11 @@ def test_two_categories_are_compared_in_order_and_more_each_with_the_others() ->
     many = category_contrasts(("a", "b", "c"), None)
     assert {k: v.tolist() for k, v in many.items()}["b", ""] == [-0.5, 1, -0.5]
     assert [pair.label for pair in many] == ["a − others", "b − others", "c − others"]
-    assert category_contrasts(("a", "b", "c"), ("c", "a"))[CategoryPair("c", "a")].tolist() == [-1, 0, 1]
+    assert category_contrasts(("a", "b", "c"), ("c", "a"))[CategoryPair("c", "a")].tolist() == [
+        -1,
+        0,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("contrast", ["ab", ("a",), ("a", "b", "c"), 5, ("a", "x"), ("a", "a"), ()])

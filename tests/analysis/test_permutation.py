@@ -197,8 +197,8 @@ def test_classical_permutes_the_bases_of_the_dataset() -> None:
         assert row["difference"] == pytest.approx(expected[row["framing"]])
     signed = table.query(SIGNED)
     assert signed["p"].tolist() == pytest.approx([1 / 210, 1 / 10])
-    assert "Family labels permuted" in made.summary()
-    assert "no p below 0.05 is possible" in made.summary()
+    assert "Family labels permuted" in str(made)
+    assert "no p below 0.05 is possible" in str(made)
     assert made.to_dict()["family_permutation"][0]["unit"] == "model"
 
 

@@ -379,7 +379,7 @@ class TestFit:
     def test_the_papers_analysis(self, run: Run, scores_file: Path) -> None:
         told = json.loads(succeeded(run("fit", scores_file, "--spec", "paper", "--json")))
         expected = valuebias.classical(valuebias.read(scores_file))
-        assert told["headline"] == expected.headline()["text"]
+        assert told["headline"] == expected.headline().text
         assert "Welch's t" in succeeded(run("fit", scores_file, "--spec", "paper"))
 
     def test_the_papers_analysis_has_no_report(self, run: Run, scores_file: Path) -> None:
@@ -401,7 +401,7 @@ class TestAblation:
         saved = valuebias.load(tmp_path / "fit.nc")
         assert isinstance(saved, AblationFit)
         assert saved.rope == 0.2
-        assert told["headline"] == saved.headline()
+        assert told["headline"] == saved.headline().text
         assert [note["code"] for note in told["notes"]] == [note.code for note in saved.notes]
         assert succeeded(run("report", "fit.nc", "--out", "told.md")) == "told.md\n"
         assert (tmp_path / "told.md").read_text(encoding="utf-8").startswith("# Gap in agency")
@@ -497,7 +497,7 @@ class TestDemo:
         lines = succeeded(run("demo", "--draws", 200, "--chains", 2)).splitlines()
         assert lines[-2] == "valuebias-demo/report.html"
         saved = valuebias.load(tmp_path / "valuebias-demo" / "fit.nc")
-        assert lines[-1] == saved.headline()
+        assert lines[-1] == str(saved.headline())
         page = (tmp_path / "valuebias-demo" / "report.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>")
 

@@ -220,9 +220,9 @@ def report(
 def _print_paper(result: Classical, *, as_json: bool) -> None:
     """Show the paper's analysis, which has tables and no draws."""
     if as_json:
-        print_json({"headline": result.headline()["text"], **result.to_dict()})
+        print_json({"headline": result.headline().text, **result.to_dict()})
         return
-    for line in result.summary().splitlines():
+    for line in str(result).splitlines():
         typer.echo(visible(line))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
+from valuebias.analysis.headline import Headline
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe
 from valuebias.posterior.wording import effective_draws, percent, under
@@ -15,7 +15,7 @@ from valuebias.posterior.wording import effective_draws, percent, under
 if TYPE_CHECKING:
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["ALL", "Headline", "make_headline", "prior_flips", "scale_name", "verdict_of"]
+__all__ = ["ALL", "make_headline", "prior_flips", "scale_name", "verdict_of"]
 
 LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
 _LEAST = {LITTLE_DOUBT: 0.975, SUGGESTED: 0.9, OPEN: 0.0}
@@ -38,32 +38,6 @@ _LEAN = {
 
 ALL = "all"
 """The row of :meth:`Fit.prior_sensitivity` in which every scale is moved at once."""
-
-
-@dataclass(frozen=True)
-class Headline:
-    """A fit's answer.
-
-    Attributes
-    ----------
-    text : str
-        A few sentences. A fit that did not converge says so first; what qualifies the whole answer
-        comes before it, what qualifies it otherwise after it.
-    row : Series
-        The row of :meth:`Fit.contrasts` it is about.
-    converged : bool
-    verdict : {"little doubt", "suggested", "open"}
-        How well the direction is known: with a probability of at least .975, of at least .9, or of
-        less.
-    """
-
-    text: str
-    row: pd.Series
-    converged: bool
-    verdict: str
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> Headline:

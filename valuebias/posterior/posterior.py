@@ -24,12 +24,13 @@ from valuebias.analysis.estimands.contrasts import (
     summarise_contrasts,
 )
 from valuebias.analysis.estimands.diagnostics import Diagnostics, describe_draws, diagnose
+from valuebias.analysis.headline import Headline
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.posterior.draws import Draws
-from valuebias.posterior.headline import Headline, make_headline
+from valuebias.posterior.headline import make_headline
 from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
@@ -46,12 +47,7 @@ CERTAIN = 0.995
 class Posterior(Draws):
     """The posterior of a hierarchical model: all that is asked of its draws, but figures and pages.
 
-    Parameters
-    ----------
-    data, spec, prior, tree, problem
-        As in :class:`Draws`.
-    provenance : dict
-        When, with what versions and on what the fit was made.
+    Its parts are those of :class:`valuebias.Fit`.
     """
 
     def __init__(

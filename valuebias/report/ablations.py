@@ -90,7 +90,7 @@ def gather_ablation(
             )
         ),
         alarms=_alarms(fit),
-        answer=fit.headline(),
+        answer=str(fit.headline()),
         reading=_reading(made),
         sections=tuple(sections),
         references=references(fit.fit, prediction=False),

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias.analysis.headline import Headline
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.compare import Comparison, compare
-from valuebias.posterior.headline import Headline, make_headline
+from valuebias.posterior.headline import make_headline
 from valuebias.posterior.influence import left_out_units
 from valuebias.posterior.wording import rope_in_words
 

@@ -72,7 +72,7 @@ def write_statistics(
     from valuebias.analysis.classical.classical import classical
 
     made = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)
-    (folder / f"{name}.txt").write_text(made.summary(), encoding="utf-8")
+    (folder / f"{name}.txt").write_text(str(made), encoding="utf-8")
     text = json.dumps(made.to_dict(), indent=1, allow_nan=False)
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
 

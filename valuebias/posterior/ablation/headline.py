@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from valuebias.analysis.ablation.curves import summarise
+from valuebias.analysis.headline import Headline
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.posterior.ablation.support import SUPPORT, support_of
+from valuebias.posterior.headline import verdict_of
 from valuebias.posterior.wording import chance
 
 if TYPE_CHECKING:
@@ -18,15 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["ablation_headline"]
 
 
-def ablation_headline(fit: AblationPosterior) -> str:
+def ablation_headline(fit: AblationPosterior) -> Headline:
     """Word the gap of the first two families on the source with the most numbers of pairs."""
     pair, source = fit.curves.pairs[0], fit.curves.sources[0]
-    sentences = [_warning(fit), *(note.headline for note in fit.notes if note.first)]
-    sentences += _gap(fit, pair, source)
+    warning = _warning(fit)
+    row, gap = _gap(fit, pair, source)
+    sentences = [warning, *(note.headline for note in fit.notes if note.first), gap]
     if source in fit.studied:
         sentences += _change(fit, pair, source)
     sentences += [note.headline for note in fit.notes if not note.first]
-    return " ".join(sentence for sentence in sentences if sentence)
+    text = " ".join(sentence for sentence in sentences if sentence)
+    return Headline(text, row, not warning, verdict_of(row["p_direction"]))
 
 
 def _warning(fit: AblationPosterior) -> str:
@@ -38,7 +42,7 @@ def _warning(fit: AblationPosterior) -> str:
     return "NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0]
 
 
-def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[str]:
+def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> tuple[pd.Series, str]:
     """Word the gap at the most pairs that both families were trained on."""
     curves = fit.curves
     shared, own = curves.shared(pair, source), curves.quantities(source)
@@ -54,18 +58,18 @@ def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[str
         support = support_of(curves, pair, end).iloc[0]
         who = support["extrapolated_for"]
         how = f"extrapolated for {who}" if who else "interpolated"
-        return [
+        return row, (
             f"{' and '.join(pair)} have no number of pairs of {source} in common: after {where}, "
             f"{what} is {how}, at {_estimate(row, fit.unit)}."
-        ]
+        )
     if max(most.values()) == at:
-        return [f"After {where}, {what} is {_estimate(row, fit.unit)}."]
+        return row, f"After {where}, {what} is {_estimate(row, fit.unit)}."
     more, less = sorted(pair, key=lambda family: -most[family])
-    return [
+    return row, (
         f"After {where}, the most that both families were trained on, {what} is "
         f"{_estimate(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there the "
         f"gap is extrapolated for {less}, not measured."
-    ]
+    )
 
 
 def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[str]:

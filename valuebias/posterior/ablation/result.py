@@ -12,6 +12,7 @@ import pandas as pd
 
 from valuebias.analysis.ablation.curves import Curves
 from valuebias.analysis.ablation.levelling import LeanDraws
+from valuebias.analysis.headline import Headline
 from valuebias.analysis.notes import Note
 from valuebias.posterior.ablation.estimates import Estimates, check_prob
 from valuebias.posterior.ablation.framings import SIGNED, compare_framings, look
@@ -26,10 +27,7 @@ __all__ = ["AblationPosterior"]
 class AblationPosterior(Estimates):
     """What the draws of an ablation say, but for figures and pages.
 
-    Parameters
-    ----------
-    curves, fit, rope, unit, formula, notes, leans, framing, provenance
-        As in :class:`valuebias.AblationFit`.
+    Its parts are those of :class:`valuebias.AblationFit`.
     """
 
     def __init__(
@@ -159,13 +157,14 @@ class AblationPosterior(Estimates):
                    "lower", "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
         return pd.concat([part[columns] for part in parts], ignore_index=True)
 
-    def headline(self) -> str:
+    def headline(self) -> Headline:
         """Give the answer in a few sentences, with its uncertainty.
 
         Returns
         -------
-        str
-            About the first two families and the source with the most numbers of pairs; a fit that
+        Headline
+            Text, the row of :meth:`gaps` it words, and whether the fit converged: about the first
+            two families and the source with the most numbers of pairs; a fit that
             did not converge says so first, and what the data cannot tell last.
         """
         from valuebias.posterior.ablation.headline import ablation_headline
