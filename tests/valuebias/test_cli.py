@@ -377,14 +377,10 @@ class TestFit:
         assert "Did you mean 'family'?" in message
 
     def test_the_papers_analysis(self, run: Run, scores_file: Path) -> None:
-        told = json.loads(succeeded(run("fit", scores_file, "--spec", "paper", "--json")))
+        told = json.loads(succeeded(run("classical", scores_file, "--json")))
         expected = valuebias.classical(valuebias.read(scores_file))
         assert told["headline"] == expected.headline().text
-        assert "Welch's t" in succeeded(run("fit", scores_file, "--spec", "paper"))
-
-    def test_the_papers_analysis_has_no_report(self, run: Run, scores_file: Path) -> None:
-        result = run("fit", scores_file, "--spec", "paper", "--report", "r.html")
-        assert "hierarchical" in failed(result, status=2)
+        assert "Welch's t" in succeeded(run("classical", scores_file))
 
 
 class TestAblation:
@@ -435,8 +431,6 @@ class TestAblation:
     def test_wrong_calls(self, run: Run, ablation_file: Path, scores_file: Path) -> None:
         told = failed(run("fit", scores_file, "--rope", 0.1), status=2)
         assert "goes with an ablation" in told
-        told = failed(run("fit", ablation_file, "--ablation", "--spec", "paper"), status=2)
-        assert "leave one out" in told
         assert "no coordinate" in failed(run("fit", scores_file, "--ablation"))
 
 

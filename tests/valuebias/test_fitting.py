@@ -64,10 +64,6 @@ def small() -> xr.Dataset:
         ({"seed": -1}, "seed must be a whole number from 0"),
         ({"seed": 2**32}, "seed must be a whole number from 0"),
         ({"seed": "1"}, "seed must be a whole number from 0"),
-        ({"spec": "paper", "outcome": "normal"}, "takes no outcome="),
-        ({"spec": "paper", "prior": {"mean": 2.0}}, "takes no prior="),
-        ({"spec": "paper", "formula": "~ family + n_params"}, "takes no formula="),
-        ({"spec": "paper", "formula": 3}, "takes no formula="),
     ],
     ids=str,
 )
@@ -146,12 +142,6 @@ def test_words_outside_the_lexicon_are_dropped(small: xr.Dataset) -> None:
     fit = ask(small.assign(membership=(("response", "category"), member)))
     assert fit.spec["dropped_words"] == 1
     assert fit.data.sizes["response"] == 17
-
-
-def test_the_papers_spec_is_the_classical_analysis(small: xr.Dataset) -> None:
-    result = valuebias.fit(small, spec="paper", seed=3)
-    assert isinstance(result, valuebias.Classical)
-    assert result.seed == 3
 
 
 def head(fit: valuebias.Fit) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The commands that fit and report: ``demo``, ``fit`` and ``report``."""
+"""The commands that fit and report: ``demo``, ``fit``, ``classical`` and ``report``."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from valuebias.cli.output import print_json, stage, watched
 from valuebias.cli.sources import check_place, load_data
 
 if TYPE_CHECKING:
-    from valuebias.analysis.classical.classical import Classical
-    from valuebias.fitting.fit import Fit
-    from valuebias.fitting.result import AblationFit
+    from valuebias.fitting.result import AblationFit, Fit
 
-__all__ = ["demo", "fit", "report"]
+__all__ = ["classical", "demo", "fit", "report"]
 
-
-Spec = Literal["hierarchical", "paper"]
 Outcome = Literal["normal", "rank", "z", "raw"]
 Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
 Chains = Annotated[int, typer.Option(min=1, help="Independent chains.")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A file (.nc, .zarr, .parquet, .csv) or the name of a data set "
+        "(see [bold]valuebias data list[/bold]).",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for scripts.")]
 
 _FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
@@ -62,14 +66,7 @@ def demo(
 
 
 def fit(
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="A file (.nc, .zarr, .parquet, .csv) or the name of a data set "
-            "(see [bold]valuebias data list[/bold]).",
-        ),
-    ],
+    data: Data,
     formula: Annotated[
         str | None,
         typer.Option(
@@ -102,10 +99,6 @@ def fit(
             show_default="where two families have several models",
         ),
     ] = None,
-    spec: Annotated[
-        Spec,
-        typer.Option(help="The analysis; [bold]paper[/bold] is that of Christian et al. 2026."),
-    ] = "hierarchical",
     ablation: Annotated[
         bool | None,
         typer.Option(
@@ -149,17 +142,9 @@ def fit(
     Example: [bold]valuebias fit scores.nc --out fit.nc --report report.html[/bold]
     """
     import valuebias
-    from valuebias.analysis.classical.classical import Classical
 
     files = {"fit": out, "report": report}
     _check_places(files)
-    if spec == "paper" and any(files.values()):
-        raise typer.BadParameter(
-            "--out and --report go with the hierarchical analysis, whose report has the paper's "
-            "beside it. Leave --spec out, or write the tables with --json."
-        )
-    if spec == "paper" and ablation:
-        raise typer.BadParameter("--spec paper is no analysis of an ablation; leave one out.")
     if base is not None and no_base:
         raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
     model: dict[str, Any] = {"words": words, "spread": spread}
@@ -169,8 +154,8 @@ def fit(
         "outcome": outcome, "contrast": contrast, "draws": draws, "chains": chains, "seed": seed,
         "progress": watched(),
     }  # fmt: skip
-    result: Fit | AblationFit | Classical
-    if spec != "paper" and calls_for_ablation(dataset, ablation):
+    result: Fit | AblationFit
+    if calls_for_ablation(dataset, ablation):
         if model != {"words": None, "spread": None, "base": "base"}:
             raise typer.BadParameter(
                 "--words, --base, --no-base and --spread do not go with an ablation, which knows "
@@ -180,10 +165,7 @@ def fit(
     elif rope is not None:
         raise typer.BadParameter("--rope goes with an ablation; these scores are fitted as none.")
     else:
-        result = valuebias.fit(dataset, formula, spec=spec, **model, **settings)
-    if isinstance(result, Classical):
-        _print_paper(result, as_json=as_json)
-        return
+        result = valuebias.fit(dataset, formula, **model, **settings)
     try:
         _write(result, files)
     except CannotWriteError:
@@ -201,6 +183,37 @@ def fit(
     typer.echo(visible(str(result.headline())))
 
 
+def classical(
+    data: Data,
+    contrast: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Compare category A with category B alone."),
+    ] = None,
+    n_permutations: Annotated[
+        int, typer.Option(min=1, help="Shuffles of each permutation test.")
+    ] = 9999,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse scores as Christian et al. 2026 did, whose replicates are prompts.
+
+    The report of a fit has this beside the hierarchical answer, whose replicates are models.
+
+    Example: [bold]valuebias classical scores.nc[/bold]
+    """
+    import valuebias
+
+    result = valuebias.classical(
+        load_data(data), contrast=contrast, n_permutations=n_permutations, seed=seed,
+        progress=watched(),
+    )  # fmt: skip
+    if as_json:
+        print_json({"headline": result.headline().text, **result.to_dict()})
+        return
+    for line in str(result).splitlines():
+        typer.echo(visible(line))
+
+
 def report(
     fit: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit (.nc or .zarr).")],
     out: Annotated[Path, typer.Option(help=f"Where to: {_FORMS}.")],
@@ -215,15 +228,6 @@ def report(
     _check_places(files)
     _write(valuebias.load(fit), files)
     typer.echo(visible(out))
-
-
-def _print_paper(result: Classical, *, as_json: bool) -> None:
-    """Show the paper's analysis, which has tables and no draws."""
-    if as_json:
-        print_json({"headline": result.headline().text, **result.to_dict()})
-        return
-    for line in str(result).splitlines():
-        typer.echo(visible(line))
 
 
 def _check_places(files: Mapping[str, Path | None]) -> None:

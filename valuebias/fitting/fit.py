@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -13,62 +13,17 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.fitting.result import Fit
 
 if TYPE_CHECKING:
-    from valuebias.analysis.classical.classical import Classical
     from valuebias.analysis.design.priors import Prior
 
 __all__ = ["Fit", "fit"]
 
-_SPECS = ("hierarchical", "paper")
 _SAMPLERS = ("nutpie", "pymc")
-
-
-@overload
-def fit(
-    dataset: xr.Dataset,
-    formula: str | None = ...,
-    *,
-    spec: Literal["hierarchical"] = ...,
-    words: str | None = ...,
-    base: str | None = ...,
-    spread: bool | None = ...,
-    outcome: str | None = ...,
-    prior: Prior | Mapping[str, Any] | None = ...,
-    contrast: tuple[str, str] | None = ...,
-    draws: int = ...,
-    tune: int | None = ...,
-    chains: int = ...,
-    seed: int | None = ...,
-    sampler: str = ...,
-    progress: bool = ...,
-) -> Fit: ...
-
-
-@overload
-def fit(
-    dataset: xr.Dataset,
-    formula: str | None = ...,
-    *,
-    spec: Literal["paper"],
-    words: str | None = ...,
-    base: str | None = ...,
-    spread: bool | None = ...,
-    outcome: str | None = ...,
-    prior: Prior | Mapping[str, Any] | None = ...,
-    contrast: tuple[str, str] | None = ...,
-    draws: int = ...,
-    tune: int | None = ...,
-    chains: int = ...,
-    seed: int | None = ...,
-    sampler: str = ...,
-    progress: bool = ...,
-) -> Classical: ...
 
 
 def fit(
     dataset: xr.Dataset,
     formula: str | None = None,
     *,
-    spec: str = "hierarchical",
     words: str | None = None,
     base: str | None = "base",
     spread: bool | None = None,
@@ -81,7 +36,7 @@ def fit(
     seed: int | None = None,
     sampler: str = "nutpie",
     progress: bool = True,
-) -> Fit | Classical:
+) -> Fit:
     """Estimate how families of models differ in what they value.
 
     Every model scored every word after every prompt. The model is the sampling unit: models of a
@@ -100,8 +55,6 @@ def fit(
         there are any, they take the place of `base`. Its functions are ``log``, ``log2``,
         ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``center``, ``scale``, ``I``
         and ``C``.
-    spec : {"hierarchical", "paper"}, default "hierarchical"
-        ``"paper"`` runs the analysis of the paper instead; see :func:`valuebias.classical`.
     words : str, optional
         Formula over the coordinates on ``response``, such as ``"~ log(frequency) + length"``, to
         adjust for; ``length`` is always there, see :func:`valuebias.schema.word_table`. Contrasts
@@ -117,7 +70,7 @@ def fit(
         checkpoints of training.
     outcome : {"normal", "rank", "z", "raw"}, optional
         What the scores are turned into within model × prompt; normal scores if not given. Higher
-        always means a higher reward, also for ranks. ``spec="paper"`` is about ranks.
+        always means a higher reward, also for ranks.
     prior : Prior or mapping, optional
         Scales of the priors in units of the outcome's SD, see
         :class:`valuebias.analysis.design.priors.Prior`.
@@ -140,8 +93,8 @@ def fit(
 
     Returns
     -------
-    Fit or Classical
-        :class:`Fit` for ``spec="hierarchical"``, :class:`valuebias.Classical` for ``"paper"``.
+    Fit
+        What can be asked of it: :meth:`Fit.contrasts`, :meth:`Fit.words`, :meth:`Fit.report`, ….
 
     Raises
     ------
@@ -174,7 +127,6 @@ def fit(
     >>> fit.contrasts().loc[0, "estimand"]
     'family difference'
     """
-    _check_choice("spec", spec, _SPECS)
     _check_choice("sampler", sampler, _SAMPLERS)
     numbers = {"draws": (draws, 4), "tune": (1 if tune is None else tune, 1)}
     numbers["chains"] = (chains, 1)
@@ -191,10 +143,6 @@ def fit(
             "families differ in how much their models vary."
         )
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
-    if spec == "paper":
-        given = {"words": words is not None, "spread": spread is not None, "base": base != "base"}
-        given |= {"outcome": outcome not in (None, "rank"), "prior": prior is not None}
-        return _fit_paper(dataset, formula, given, contrast, chosen_seed)
     from valuebias.posterior.estimate import estimate
 
     posterior = estimate(
@@ -223,22 +171,3 @@ def fit(
 def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueBiasError(f"unknown {what} {value!r}. {did_you_mean(value, known)}")
-
-
-def _fit_paper(
-    dataset: xr.Dataset,
-    formula: str | None,
-    given: dict[str, bool],
-    contrast: tuple[str, str] | None,
-    seed: int,
-) -> Classical:
-    from valuebias.analysis.classical.classical import classical
-
-    plain = formula.replace(" ", "") if isinstance(formula, str) else formula
-    given = given | {"formula": plain not in (None, "~family", "family")}
-    for name in (name for name, differs in given.items() if differs):
-        raise ValueBiasError(
-            f"spec='paper' is the paper's own analysis (ranks, '~ family', no priors) and takes no "
-            f"{name}=; leave it out or use spec='hierarchical'."
-        )
-    return classical(dataset, contrast=contrast, seed=seed)
