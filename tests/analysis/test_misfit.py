@@ -236,7 +236,7 @@ def test_notes_are_kept_with_the_fit(tmp_path) -> None:
     made = fit(on_bases(18))
     path = made.save(tmp_path / "fit.nc")
     assert valuebias.load(path).notes == made.notes
-    assert json.loads(json.dumps(made.spec["notes"])) == made.spec["notes"]
+    assert json.loads(json.dumps(made.settings["notes"])) == made.settings["notes"]
 
 
 @pytest.mark.released_data

@@ -194,7 +194,7 @@ def test_pairs_that_share_a_model_are_no_independent_observations(tmp_path: Path
         warnings.simplefilter("always", ValueBiasWarning)
         fit = valuebias.fit(crossed, draws=20, tune=50, chains=2, seed=1, progress=False)
     assert "too narrow" not in " ".join(str(warning.message) for warning in told)
-    assert fit.spec["formula"] == "~ 1"
+    assert fit.settings["formula"] == "~ 1"
     assert {"numerator_category", "denominator_word"} <= set(fit.priors().index.str[3:-1])
     report = fit.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert "pairs share 2 numerators and 2 denominators" in report

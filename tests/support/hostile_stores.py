@@ -60,7 +60,7 @@ def _fit(suffix: str) -> Callable[[Path], Any]:
 def _read_fit(suffix: str) -> Callable[[Path], str]:
     def read(folder: Path) -> str:
         fit = valuebias.load(folder / f"fit{suffix}")
-        return stamp(fit.tree, fit.data, dict(fit.spec), fit.prior.to_dict(), fit.summary())
+        return stamp(fit.tree, fit.data, dict(fit.settings), fit.prior.to_dict(), fit.summary())
 
     return read
 

@@ -70,7 +70,7 @@ def _all_of(scores: Any, out: Path, name: str) -> Any:
     made.draws().to_csv(out / f"{name} draws.csv")
     made.tree["posterior"].to_dataset().to_netcdf(out / f"{name} posterior.nc", engine="h5netcdf")
     with (out / f"{name}.pickle").open("wb") as handle:
-        pickle.dump((scores, made.spec, made.provenance, made.data), handle)
+        pickle.dump((scores, made.settings, made.provenance, made.data), handle)
     return made
 
 

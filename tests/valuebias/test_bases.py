@@ -150,7 +150,7 @@ def test_a_covariate_takes_its_share_of_the_contrast() -> None:
         - x[ds["membership"].sel(category="communion")].mean()
     )
     assert slope["mean"] * gap / x.std() == pytest.approx(left["mean"] - own["mean"], rel=0.05)
-    assert "frequency" in adjusted.spec["words"]
+    assert "frequency" in adjusted.settings["words"]
 
 
 def test_the_adjusted_contrast_is_that_of_least_squares() -> None:
@@ -199,7 +199,7 @@ def test_what_adds_a_coordinate_is_said() -> None:
         valuebias.fit(dataset, words="~ rarity", **QUICK)
     values = np.linspace(0, 1, 20)
     dataset = dataset.assign_coords({"rarity": ("response", values)})
-    assert "rarity" in valuebias.fit(dataset, words="~ rarity", **QUICK).spec["words"]
+    assert "rarity" in valuebias.fit(dataset, words="~ rarity", **QUICK).settings["words"]
 
 
 def test_everything_survives_saving(clustered: xr.Dataset, tmp_path) -> None:

@@ -362,13 +362,13 @@ class TestFit:
         quick = ["--draws", 50, "--chains", 2, "--seed", 1, "--out", "fit.nc"]
         succeeded(run("fit", path, *quick, "--words", "~ x", "--no-spread"))
         kept = valuebias.load(tmp_path / "fit.nc")
-        assert (kept.spec["words"], kept.spec["base"], kept.spec["spread"]) == (
+        assert (kept.settings["words"], kept.settings["base"], kept.settings["spread"]) == (
             "~ x",
             "base",
             False,
         )
         succeeded(run("fit", path, *quick, "--no-base"))
-        assert valuebias.load(tmp_path / "fit.nc").spec["base"] is None
+        assert valuebias.load(tmp_path / "fit.nc").settings["base"] is None
         both = run("fit", path, "--base", "family", "--no-base")
         assert "contradict" in failed(both, status=2)
 

@@ -174,7 +174,7 @@ def test_reweighted_draws_are_those_of_a_fit_with_that_prior(fit: valuebias.Fit)
         row = table.loc[(scale, 0.5)]
         assert not row["refitted"]
         prior = fit.prior.scaled(0.5, fit.problem.components, scale)
-        again = refit(fit, prior=prior, outcome=fit.spec["outcome"]).contrasts().iloc[0]
+        again = refit(fit, prior=prior, outcome=fit.settings["outcome"]).contrasts().iloc[0]
         # Four standard errors of the difference, at some 700 effective draws each.
         assert row["mean"] == pytest.approx(again["mean"], abs=0.2 * again["sd"])
         assert row["sd"] == pytest.approx(again["sd"], rel=0.2)
@@ -192,7 +192,7 @@ def test_leaving_out_prefers_the_model_with_families() -> None:
 
 
 def test_the_same_question_has_the_same_answer_in_any_order(fit: valuebias.Fit) -> None:
-    other = valuebias.Fit(fit.data, fit.spec, fit.prior, fit.tree, fit.provenance)
+    other = valuebias.Fit(fit.data, fit.settings, fit.prior, fit.tree, fit.provenance)
     words, contrasts = other.words(), other.contrasts()
     pd.testing.assert_frame_equal(fit.contrasts(), contrasts)
     pd.testing.assert_frame_equal(fit.words(), words)

@@ -140,7 +140,7 @@ def test_words_outside_the_lexicon_are_dropped(small: xr.Dataset) -> None:
     member = small["membership"].to_numpy().copy()
     member[2] = False
     fit = ask(small.assign(membership=(("response", "category"), member)))
-    assert fit.spec["dropped_words"] == 1
+    assert fit.settings["dropped_words"] == 1
     assert fit.data.sizes["response"] == 17
 
 
@@ -222,17 +222,17 @@ def test_the_same_seed_gives_the_same_draws(small: xr.Dataset) -> None:
 
 def test_a_seed_that_was_not_given_is_drawn_and_kept(small: xr.Dataset) -> None:
     fit = ask(small, seed=None)
-    again = ask(small, seed=fit.spec["seed"])
+    again = ask(small, seed=fit.settings["seed"])
     xr.testing.assert_identical(fit.contrast_draws, again.contrast_draws)
 
 
 def test_missing_cells_take_the_other_path_to_the_same_answer(
     small: xr.Dataset, raw: valuebias.Fit
 ) -> None:
-    assert raw.spec["path"] == "complete"
+    assert raw.settings["path"] == "complete"
     lacking = scored(small, put((2, 3, 4), np.nan))
     fit = ask(lacking, outcome="raw", draws=1000, tune=300)
-    assert (fit.spec["path"], fit.spec["n_missing"]) == ("incomplete", 1)
+    assert (fit.settings["path"], fit.settings["n_missing"]) == ("incomplete", 1)
     assert_same(head(raw), head(fit), 0.25)
 
 
@@ -311,4 +311,4 @@ def test_words_without_categories_are_given_a_lexicon_as_advised() -> None:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert valuebias.fit(built, draws=50, tune=50, seed=1, progress=False).spec["seed"] == 1
+        assert valuebias.fit(built, draws=50, tune=50, seed=1, progress=False).settings["seed"] == 1

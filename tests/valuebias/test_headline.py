@@ -51,7 +51,7 @@ def noted(fit: Fit) -> Callable[..., str]:
     """Give the headline of the fit with other notes."""
 
     def made(*notes: Note) -> str:
-        spec = {**fit.spec, "notes": as_records(notes)}
+        spec = {**fit.settings, "notes": as_records(notes)}
         other = Fit(fit.data, spec, fit.prior, fit.tree, fit.provenance, fit.problem)
         return str(other.headline())
 

@@ -178,7 +178,7 @@ def test_of_an_incomplete_crossing_the_advice_makes_a_complete_one(
         fit.loo(by="model", progress=False)
     advice = str(found.value).rpartition("fit again: ")[2].partition(").")[0] + ")"
     rest = eval(advice, {"dataset": ds})  # noqa: S307 - our own advice
-    assert fitted(rest, **few).spec["n_missing"] == 0
+    assert fitted(rest, **few).settings["n_missing"] == 0
 
 
 def test_gaps_everywhere_leave_nothing_to_advise(clustered: xr.Dataset) -> None:

@@ -81,11 +81,11 @@ def test_no_formula_of_a_file_is_read(fit: valuebias.Fit, tmp_path: Path) -> Non
     formula = f"~ {{__import__('pathlib').Path({str(trap)!r}).touch()}} + ((("
     path = changed(fit, tmp_path, with_formulas(formula, formula))
     loaded = valuebias.load(path)
-    assert loaded.spec["formula"] == formula  # type: ignore[union-attr]
+    assert loaded.settings["formula"] == formula  # type: ignore[union-attr]
     pd.testing.assert_frame_equal(loaded.contrasts(), fit.contrasts(), check_exact=True)
     pd.testing.assert_frame_equal(loaded.models(), fit.models(), check_exact=True)  # type: ignore[union-attr]
     with pytest.raises(ValueBiasError, match=r"cannot be read|nested|may hold"):
-        valuebias.fit(loaded.data, loaded.spec["formula"], progress=False)  # type: ignore[union-attr]
+        valuebias.fit(loaded.data, loaded.settings["formula"], progress=False)  # type: ignore[union-attr]
     assert not trap.exists()
 
 

@@ -130,7 +130,7 @@ def test_html_numbers_are_those_of_the_fit(page: Page, hostile_fit: Fit) -> None
     assert f"{form(row['lower'])} to {form(row['upper'])}" in page.cells
     answer = str(make_headline(hostile_fit, hostile_fit.prior_sensitivity()))
     assert answer in [cell.strip() for cell in page.cells]
-    assert any(f"seed {hostile_fit.spec['seed']}" in cell for cell in page.cells)
+    assert any(f"seed {hostile_fit.settings['seed']}" in cell for cell in page.cells)
 
 
 def test_csv_reads_back(hostile_reports: Path, hostile_fit: Fit) -> None:
@@ -310,7 +310,7 @@ class _ByScale(Fit):
 def doubted(hostile_fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> Page:
     """Give the page of a fit whose verdict hangs on one prior, and that has a caution."""
     fit = hostile_fit
-    made = _ByScale(fit.data, fit.spec, fit.prior, fit.tree, fit.provenance, fit.problem)
+    made = _ByScale(fit.data, fit.settings, fit.prior, fit.tree, fit.provenance, fit.problem)
     path = tmp_path_factory.mktemp("doubted") / "report.html"
     return Page(write_report(made, path).read_text(encoding="utf-8"))
 
@@ -404,7 +404,9 @@ class _Interrupted(Fit):
 @pytest.mark.parametrize("name", ["report.html", "report.md", "report.tex", "tables/"])
 def test_interrupt_leaves_what_was_there(hostile_fit: Fit, tmp_path: Path, name: str) -> None:
     fit = hostile_fit
-    impatient = _Interrupted(fit.data, fit.spec, fit.prior, fit.tree, fit.provenance, fit.problem)
+    impatient = _Interrupted(
+        fit.data, fit.settings, fit.prior, fit.tree, fit.provenance, fit.problem
+    )
     target = tmp_path / name
     if name.endswith("/"):
         target.mkdir()

@@ -497,7 +497,7 @@ class TestWithReleasedData:
         made = valuebias.classical(big2, n_permutations=19, seed=1)
         assert statistics["mixed"] == json.loads(json.dumps(made.to_dict()["mixed"]))
         fit = valuebias.load(paper / "posterior/fit.nc")
-        assert (fit.spec["draws"], fit.spec["chains"], fit.spec["seed"]) == (60, 2, 1)
+        assert (fit.settings["draws"], fit.settings["chains"], fit.settings["seed"]) == (60, 2, 1)
         assert str(fit.headline()) in (paper / "posterior/headline.txt").read_text()
         assert (paper / "posterior/report.html").read_text(encoding="utf-8").count("<svg") > 3
         for name in ("figure-1", "figure-2a", "figure-2b", "figure-3"):

@@ -40,7 +40,7 @@ def test_a_saved_fit_gives_the_same_answers(
     target = fit.save(tmp_path / f"fit{suffix}")
     assert [entry.name for entry in tmp_path.iterdir()] == [f"fit{suffix}"]
     loaded = valuebias.load(target)
-    assert dict(loaded.spec) == json.loads(json.dumps(dict(fit.spec)))
+    assert dict(loaded.settings) == json.loads(json.dumps(dict(fit.settings)))
     assert loaded.prior == fit.prior
     assert loaded.provenance == fit.provenance
     xr.testing.assert_identical(loaded.data, fit.data)

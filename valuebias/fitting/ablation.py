@@ -169,7 +169,7 @@ def fit_ablation(
         fit=fit,
         leans=leans,
         rope=half,
-        unit=describe(fit.spec["outcome"]).unit,
+        unit=describe(fit.settings["outcome"]).unit,
         formula=chosen,
         notes=[],
     )

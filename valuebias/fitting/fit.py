@@ -110,8 +110,8 @@ def fit(
     Notes
     -----
     Complete crossings have an exact collapsed likelihood; incomplete ones are completed by data
-    augmentation, also exact. Which path was taken is in ``fit.spec["path"]``. Layouts of bases may
-    be uneven, and groups crossed, as long as the span over models stays within forty columns;
+    augmentation, also exact. Which path was taken is in ``fit.settings["path"]``. Layouts of bases
+    may be uneven, and groups crossed, as long as the span over models stays within forty columns;
     what does not fit is left out, and the headline says so.
 
     Source: extends Christian et al. 2026 (arXiv 2601.20838), whose mixed model has a random
@@ -122,7 +122,7 @@ def fit(
     >>> import valuebias
     >>> dataset = valuebias.datasets.load("simulated")
     >>> fit = valuebias.fit(dataset, draws=200, tune=300, seed=1, progress=False)
-    >>> fit.spec["path"]
+    >>> fit.settings["path"]
     'complete'
     >>> fit.contrasts().loc[0, "estimand"]
     'family difference'

@@ -34,7 +34,7 @@ def load(path: str | PathLike[str]) -> Fit | AblationFit:
     >>> import tempfile, pathlib, valuebias
     >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), draws=50, seed=1, progress=False)
     >>> path = fit.save(pathlib.Path(tempfile.mkdtemp()) / "fit.nc")
-    >>> valuebias.load(path).spec["seed"]
+    >>> valuebias.load(path).settings["seed"]
     1
     """
     saved = load_saved(path)

@@ -26,7 +26,7 @@ class Fit(Posterior):
     ----------
     data : xarray.Dataset
         The scores as fitted (words outside the lexicon dropped).
-    spec : mapping
+    settings : mapping
         Formula, outcome, contrast, sampler settings, seed, the path taken (``"complete"`` or
         ``"incomplete"``), missing cells, and notes on what the data cannot say.
     prior : Prior
@@ -53,7 +53,7 @@ class Fit(Posterior):
     def of(cls, posterior: Posterior) -> Fit:
         """Make a fit of a posterior."""
         # The problem, where it has been made: making it again takes time.
-        parts = (posterior.data, posterior.spec, posterior.prior, posterior.tree)
+        parts = (posterior.data, posterior.settings, posterior.prior, posterior.tree)
         return cls(*parts, posterior.provenance, vars(posterior).get("problem"))
 
     def plot(self, kind: str = "forest") -> Figure:

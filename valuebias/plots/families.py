@@ -58,8 +58,8 @@ def draw(fit: Posterior) -> Figure:
     compared = draws["variable"].to_numpy()[draws["form"].to_numpy() == DIFFERENCE]
     if not len(compared):
         raise ValueBiasError(
-            f"the formula {fit.spec['formula']!r} compares no groups of models, so there are no "
-            "densities to compare; fit '~ family'."
+            f"the formula {fit.settings['formula']!r} compares no groups of models, so there are "
+            "no densities to compare; fit '~ family'."
         )
     factor = str(compared[0])
     leans, gaps = _select(draws, LEAN, factor), _select(draws, DIFFERENCE, factor)
@@ -68,7 +68,7 @@ def draw(fit: Posterior) -> Figure:
     n_left, n_right = (len(set(d["name"].to_numpy().tolist())) for d in (leans, gaps))
     height = 0.9 + len(categories) * (0.55 + 0.55 * max(n_left, n_right))
     rope = 0.05 * fit.problem.crossing.scale
-    unit = describe(fit.spec["outcome"]).unit
+    unit = describe(fit.settings["outcome"]).unit
     with styled():
         figure = blank_figure(7.2, max(height, 2.5))
         panels = figure.subplots(len(categories), 2, squeeze=False, sharex="col")

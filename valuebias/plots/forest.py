@@ -68,7 +68,7 @@ def draw(fit: Posterior) -> Figure:
         panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
         for axes, category in zip(panels, categories, strict=True):
             _panel(axes, rows, leans[leans["category"] == category])
-            unit = describe(fit.spec["outcome"]).unit
+            unit = describe(fit.settings["outcome"]).unit
             long = f"lean, {category}, {under(framing)} ({unit})"
             if len(categories) == 1:
                 axes.set_xlabel(drawable(long, 90))

@@ -59,7 +59,7 @@ def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
             _row(axes, -i, row)
         axes.set_yticks([-i for i in range(len(rows))], [_label(row) for _, row in rows.iterrows()])
         axes.set_ylim(-len(rows) + 0.4, 0.6)
-        unit = describe(fit.spec["outcome"]).unit
+        unit = describe(fit.settings["outcome"]).unit
         what = f"{whole.attrs['estimand']}, {whole.attrs['name']} ({unit})"
         axes.set_xlabel(drawable(what, 90))
         figure.draw_without_rendering()

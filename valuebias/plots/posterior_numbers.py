@@ -178,7 +178,7 @@ def _family_rows(fit: Posterior) -> tuple[list[str], Array]:
     families = sorted({str(name) for name in fit.data["family"].to_numpy()})
     if len(families) > 1:
         raise ValueBiasError(
-            f"The formula {fit.spec['formula']!r} of the fit tells no families apart, and the "
+            f"The formula {fit.settings['formula']!r} of the fit tells no families apart, and the "
             f"figure shows {len(families)}. Fit '~ family'."
         )
     return families, design.matrix.mean(axis=0)[None]
@@ -270,6 +270,6 @@ def word_label(fit: Posterior) -> str:
 
 
 def _unit(fit: Posterior) -> str:
-    kind = describe(fit.spec["outcome"])
+    kind = describe(fit.settings["outcome"])
     # A fit turns ranks round, so that more always means a higher reward.
     return "rank, turned round" if kind.sign < 0 else f"{kind.name} ({kind.unit})"

@@ -65,7 +65,7 @@ def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
         labels = [drawable(scale_name(entry)) for entry in rows.index]
         axes.set_yticks([-i for i in range(len(rows))], labels)
         axes.set_ylim(-len(rows) + 0.4, 0.6)
-        unit = describe(fit.spec["outcome"]).unit
+        unit = describe(fit.settings["outcome"]).unit
         axes.set_xlabel(drawable(f"{headline['estimand']}, {headline['name']} ({unit})", 90))
         figure.draw_without_rendering()
     return figure

@@ -61,7 +61,7 @@ def draw(fit: Posterior) -> Figure:
         f"Valued more by {drawable(first, 15)}": ordered[ordered["mean"] > 0][::-1].head(_EACH_WAY),
     }
     n_rows = max(1, *(len(rows) for rows in sides.values()))
-    unit = describe(fit.spec["outcome"]).unit
+    unit = describe(fit.settings["outcome"]).unit
     with styled():
         figure = blank_figure(7.2, 1.35 + 0.2 * n_rows)
         panels = figure.subplots(1, 2)

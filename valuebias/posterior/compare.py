@@ -79,20 +79,20 @@ def compare(fit: Posterior) -> Comparison:
     """
     if not (fit.contrast_draws["kind"] == _KIND).any():
         return _nothing(
-            f"The formula {fit.spec['formula']!r} does not compare families, as the paper does."
+            f"The formula {fit.settings['formula']!r} does not compare families, as the paper does."
         )
     from valuebias.analysis.classical.classical import classical
 
-    pair = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    pair = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
     try:
-        paper = classical(fit.data, contrast=pair, seed=int(fit.spec["seed"]))
+        paper = classical(fit.data, contrast=pair, seed=int(fit.settings["seed"]))
     except ValueBiasError as error:
         return _nothing(f"The paper's analysis cannot be made of these data. {error}")
     theirs = paper.contrasts(prob=_PROB)
     if theirs.empty:
         reason = "The paper's mixed models could not be estimated. " + " ".join(paper.messages)
         return Comparison(_frame([]), paper, paper.messages, reason)
-    ranked = fit.spec["outcome"] == "rank"
+    ranked = fit.settings["outcome"] == "rank"
     on_ranks = fit if ranked else refit(fit, prior=fit.prior, outcome="rank")
     rows = []
     for first, second in _pairs(fit, pair):
@@ -125,7 +125,7 @@ def _pairs(fit: Posterior, pair: tuple[str, ...] | None) -> list[tuple[str, str]
 
 def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, Any]]:
     """Read the family differences of a pair of categories off a fit on ranks."""
-    spec = {**on_ranks.spec, "contrast": [first, second]}
+    spec = {**on_ranks.settings, "contrast": [first, second]}
     viewed = type(on_ranks)(on_ranks.data, spec, on_ranks.prior, on_ranks.tree, on_ranks.provenance,
                  on_ranks.problem)  # fmt: skip
     table = viewed.contrasts(prob=_PROB)

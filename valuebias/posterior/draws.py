@@ -50,7 +50,7 @@ class Draws:
     ----------
     data : xarray.Dataset
         The scores as fitted.
-    spec : mapping
+    settings : mapping
         Formula, outcome, contrast and seed of the fit.
     prior : Prior
         Its prior scales.
@@ -63,12 +63,12 @@ class Draws:
     def __init__(
         self,
         data: xr.Dataset,
-        spec: Mapping[str, Any],
+        settings: Mapping[str, Any],
         prior: Prior,
         tree: xr.DataTree,
         problem: Problem | None = None,
     ) -> None:
-        self.data, self.spec, self.prior, self.tree = data, spec, prior, tree
+        self.data, self.settings, self.prior, self.tree = data, settings, prior, tree
         if problem is not None:
             self.__dict__["problem"] = problem
         self._left_out: dict[Unit, LeftOutFit] = {}
@@ -76,7 +76,7 @@ class Draws:
     @cached_property
     def problem(self) -> Problem:
         """The crossing, its components and prior."""
-        model = Model(**{name: self.spec[name] for name in MODEL_FIELDS})
+        model = Model(**{name: self.settings[name] for name in MODEL_FIELDS})
         # A fit of an earlier version has no design of its own: its formula is read again.
         stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
         return make_problem(self.data, model, self.prior, stored=stored)
@@ -87,8 +87,8 @@ class Draws:
         factors = [f for f in crossing.design.variables if f.categorical]
         if not factors:
             raise ValueBiasError(
-                f"the formula {self.spec['formula']!r} compares no groups of models, so no words "
-                "drive a difference; fit '~ family'."
+                f"the formula {self.settings['formula']!r} compares no groups of models, so no "
+                "words drive a difference; fit '~ family'."
             )
         factor = next((f for f in factors if f.expression == "family"), factors[0])
         first, second = _pair_of(factor.expression, factor.levels, pair)
@@ -113,7 +113,7 @@ class Draws:
     @property
     def categories(self) -> dict[CategoryPair, Array]:
         """Weights on the categories by the two that are compared."""
-        contrast = self.spec["contrast"]
+        contrast = self.settings["contrast"]
         pair = tuple(contrast) if contrast else None
         return category_contrasts(self.problem.crossing.categories, pair)
 
@@ -219,7 +219,7 @@ class Draws:
 
     def rng(self, question: str) -> np.random.Generator:
         """Random numbers of one question, whichever was asked before."""
-        return np.random.default_rng([int(self.spec["seed"]), _STREAMS[question]])
+        return np.random.default_rng([int(self.settings["seed"]), _STREAMS[question]])
 
     def spaced(self, n: int) -> NDArray[np.intp]:
         """Give the positions of up to ``n`` evenly spaced draws."""
@@ -231,7 +231,7 @@ class Draws:
         from valuebias.posterior.refit import refit_without
 
         if unit not in self._left_out:
-            self._left_out[unit] = refit_without(self.problem, unit, int(self.spec["seed"]))
+            self._left_out[unit] = refit_without(self.problem, unit, int(self.settings["seed"]))
         return self._left_out[unit]
 
     def smoother(self, draw: int, scales: Array) -> Smoother:

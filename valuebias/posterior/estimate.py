@@ -86,9 +86,9 @@ def estimate(
 
 def refit(fit: Posterior, *, prior: Prior, outcome: str, progress: bool = False) -> Posterior:
     """Fit the same data with another prior or outcome, all else (seed included) the same."""
-    options = {name: fit.spec[name] for name in _MODEL} | {"outcome": outcome}
-    numbers = {name: fit.spec[name] for name in _SAMPLER}
-    contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    options = {name: fit.settings[name] for name in _MODEL} | {"outcome": outcome}
+    numbers = {name: fit.settings[name] for name in _SAMPLER}
+    contrast = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
     with warnings.catch_warnings():
         # The first fit has warned already.
         warnings.simplefilter("ignore", ValueBiasWarning)

@@ -97,7 +97,7 @@ def _more(notes: list[Note], said: int) -> str:
 
 
 def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
-    units = describe(fit.spec["outcome"]).unit
+    units = describe(fit.settings["outcome"]).unit
     over = f"{row['over']} over {row['against'] or 'the other categories'}"
     estimate = (
         f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"

@@ -34,11 +34,11 @@ _TOLERANCE = 1e-8
 def influence(fit: Posterior, table: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
     """Estimate the first of the contrasts without each unit; see :meth:`Fit.influence`."""
     own, prob = table.iloc[0], table.attrs["prob"]
-    contrast = tuple(fit.spec["contrast"]) if fit.spec["contrast"] else None
+    contrast = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
     asked = headline_combination(fit.problem.crossing, contrast)
     first = {"unit": "fit", "name": "all data", **own[list(_NUMBERS)], "remark": ""}
     rows: list[dict[str, Any]] = [first]
-    units = left_out_units(fit.data, fit.spec)
+    units = left_out_units(fit.data, fit.settings)
     with progress_bar("leaving out", shown=progress) as advance:
         for i, (kind, unit) in enumerate(units):
             rows.append({"unit": kind, "name": unit.name, **_without(fit, asked, unit, prob)})

@@ -57,7 +57,7 @@ def base_coordinate(spec: Mapping[str, Any]) -> str:
 
 def leave_out(fitted: Posterior, by: str, *, draws: int, progress: bool) -> UnitLOO:
     """Leave out each unit in turn; see :meth:`Fit.loo`."""
-    units = find_units(fitted.data, by, base_coordinate(fitted.spec))
+    units = find_units(fitted.data, by, base_coordinate(fitted.settings))
     _require_complete(fitted)
     whole = Whole(fitted)
     densities = whole.densities(units, draws)
@@ -164,12 +164,12 @@ class Whole:
         return log_integral(self.posterior.values, self._draws[1], self._rng())
 
     def _rng(self) -> np.random.Generator:
-        return np.random.default_rng([int(self.fitted.spec["seed"]), 9])
+        return np.random.default_rng([int(self.fitted.settings["seed"]), 9])
 
 
 def _require_complete(fit: Posterior) -> None:
     """Raise where cells are missing, and say what to drop."""
-    if not fit.spec["n_missing"]:
+    if not fit.settings["n_missing"]:
         return
     what, kept, n = _advice(fit.data)
     advice = (
@@ -180,8 +180,8 @@ def _require_complete(fit: Posterior) -> None:
         "by='score' is to be had."
     )
     raise ValueBiasError(
-        f"{fit.spec['n_missing']:,} scores are missing, and whole models, bases and words are left "
-        f"out exactly only where none is. {advice}"
+        f"{fit.settings['n_missing']:,} scores are missing, and whole models, bases and words are "
+        f"left out exactly only where none is. {advice}"
     )
 
 

@@ -53,27 +53,27 @@ class Posterior(Draws):
     def __init__(
         self,
         data: xr.Dataset,
-        spec: Mapping[str, Any],
+        settings: Mapping[str, Any],
         prior: Prior,
         tree: xr.DataTree,
         provenance: dict[str, Any],
         problem: Problem | None = None,
     ) -> None:
-        super().__init__(data, spec, prior, tree, problem)
+        super().__init__(data, settings, prior, tree, problem)
         self.provenance = provenance
 
     def __repr__(self) -> str:
         m, p, w = (self.data.sizes[d] for d in ("model", "prompt", "response"))
         return (
-            f"<valuebias.{type(self).__name__} {self.spec['formula']!r}: "
-            f"{m} models × {p} prompts × {w} words, {self.spec['outcome']} outcome, "
-            f"{self.spec['path']} path>\n{self.headline()}"
+            f"<valuebias.{type(self).__name__} {self.settings['formula']!r}: "
+            f"{m} models × {p} prompts × {w} words, {self.settings['outcome']} outcome, "
+            f"{self.settings['path']} path>\n{self.headline()}"
         )
 
     @property
     def notes(self) -> list[Note]:
         """What the data cannot tell, and what makes the answer less sure than it looks."""
-        return as_notes(self.spec["notes"])
+        return as_notes(self.settings["notes"])
 
     def contrasts(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
         """Summarise the estimands; the headline is the first row.
@@ -109,14 +109,18 @@ class Posterior(Draws):
         if not (isinstance(half, float | int | np.number) and half >= 0):
             raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
         table = summarise_contrasts(self.contrast_draws, prob, half)
-        table.attrs |= {"prob": prob, "rope": half, "units": describe(self.spec["outcome"]).units}
+        table.attrs |= {
+            "prob": prob,
+            "rope": half,
+            "units": describe(self.settings["outcome"]).units,
+        }
         table.attrs["draws"] = self.contrast_draws[..., 0].size
         return table
 
     @cached_property
     def contrast_draws(self) -> xr.DataArray:
         """Posterior draws of all estimands, (chain, draw, estimand), in units of the outcome."""
-        contrast = self.spec["contrast"]
+        contrast = self.settings["contrast"]
         items = estimands(
             self.problem.crossing,
             self.problem.components,
@@ -125,7 +129,7 @@ class Posterior(Draws):
             tuple(contrast) if contrast else None,
             self.rng("contrasts"),
         )
-        return stack_draws(items, int(self.spec["chains"]))
+        return stack_draws(items, int(self.settings["chains"]))
 
     def headline(self) -> Headline:
         """Give the answer in a sentence or two, with its uncertainty.
@@ -246,7 +250,7 @@ class Posterior(Draws):
             )
         draws = self.words_of(crossing.design.matrix.mean(axis=0), framing, f"{framing} means")
         return xr.DataArray(
-            draws.reshape(int(self.spec["chains"]), -1, draws.shape[-1]),
+            draws.reshape(int(self.settings["chains"]), -1, draws.shape[-1]),
             dims=("chain", "draw", "response"),
             coords={"response": self.data["response"].to_numpy()},
         )
@@ -382,7 +386,7 @@ class Posterior(Draws):
 
         _check_draws(draws)
         chosen = self.spaced(draws)
-        contrast = self.spec["contrast"]
+        contrast = self.settings["contrast"]
         structure = make_structure(
             self.problem.crossing, tuple(contrast) if contrast else None, word_numbers(self.data)
         )

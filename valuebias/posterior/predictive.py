@@ -135,7 +135,7 @@ def _summands(one: LOO | UnitLOO) -> NDArray[np.float64]:
 def _require_same(fits: Mapping[str, Posterior]) -> None:
     (first, one), *others = fits.items()
     for name, other in others:
-        outcomes = one.spec["outcome"], other.spec["outcome"]
+        outcomes = one.settings["outcome"], other.settings["outcome"]
         if outcomes[0] != outcomes[1]:
             raise ValueBiasError(
                 f"{first!r} is of the outcome {outcomes[0]!r} and {name!r} of {outcomes[1]!r}, "
@@ -156,7 +156,7 @@ def _require_same(fits: Mapping[str, Posterior]) -> None:
 
 
 def _require_same_bases(fits: Mapping[str, Posterior]) -> None:
-    named = {name: base_coordinate(fit.spec) for name, fit in fits.items()}
+    named = {name: base_coordinate(fit.settings) for name, fit in fits.items()}
     labels = [known_bases(model_table(fits[name].data), base) for name, base in named.items()]
     if any(label != labels[0] for label in labels):
         listed = ", ".join(f"{base!r} in {name!r}" for name, base in named.items())

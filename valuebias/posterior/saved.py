@@ -96,7 +96,7 @@ def fit_groups(fit: Posterior) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     groups["data"] = fit.data
     attrs = {
         "format": FORMAT,
-        "spec": json.dumps(dict(fit.spec)),
+        "spec": json.dumps(dict(fit.settings)),
         "prior": json.dumps(fit.prior.to_dict()),
         "provenance": json.dumps(fit.provenance),
     }

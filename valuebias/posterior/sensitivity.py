@@ -72,7 +72,7 @@ def _row(fit: Posterior, prior: Prior, prob: float, half: float) -> dict[str, An
     values = draws.to_numpy().ravel()
     weighted = smoothed(fit.log_ratio_to(prior))
     if weighted.k > k_limit(len(values)):
-        other = refit(fit, prior=prior, outcome=fit.spec["outcome"])
+        other = refit(fit, prior=prior, outcome=fit.settings["outcome"])
         row = other.contrasts(prob=prob, rope=half).iloc[0]
         return {**row, "pareto_k": weighted.k, "refitted": True}
     tail = (1 - prob) / 2

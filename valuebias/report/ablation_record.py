@@ -27,10 +27,10 @@ __all__ = [
 def limits_section(made: AblationMaterial) -> Section:
     """Say what the data cannot say."""
     items = [note.text[:1].upper() + note.text[1:] for note in made.fit.notes]
-    if made.fit.fit is not None and made.fit.fit.spec["n_missing"]:
+    if made.fit.fit is not None and made.fit.fit.settings["n_missing"]:
         items.append(
-            f"{made.fit.fit.spec['n_missing']:,} cells of the crossing are missing; they are taken "
-            "to be missing for reasons that have nothing to do with their scores."
+            f"{made.fit.fit.settings['n_missing']:,} cells of the crossing are missing; they are "
+            "taken to be missing for reasons that have nothing to do with their scores."
         )
     items.append(
         "Families are represented by the bases at hand, which were not drawn at random from all "

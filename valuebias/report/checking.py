@@ -250,7 +250,7 @@ def _misfit(made: Material, table: pd.DataFrame) -> str:
     named = ", ".join(f"“{name}”" for name in bad)
     text = f"The model does not reproduce {named}."
     fixed = {"largest", "skewness", "excess kurtosis"} & set(bad)
-    if fixed and made.fit.spec["outcome"] != "raw":
+    if fixed and made.fit.settings["outcome"] != "raw":
         text += (
             " That is in the nature of the outcome: within a model and prompt its spread and its "
             "shape are the same by construction, and a Gaussian model cannot know it. Means, "
@@ -291,7 +291,7 @@ def convergence(fit: Posterior, found: Diagnostics, *, digits: int, figures: boo
     paragraphs = [numbers]
     if found.cautions:
         paragraphs.append("Not what the answer rests on, but less well known than it should be:")
-    unit = describe(fit.spec["outcome"]).unit
+    unit = describe(fit.settings["outcome"]).unit
     summary = fit.summary(prob=PROB).rename_axis("parameter").reset_index()
     columns = (
         Column("parameter", "parameter"),
@@ -341,7 +341,7 @@ def sensitivity_section(made: Material) -> Section:
         f"{form(table['mean'].min())} to {form(table['mean'].max())}; by itself, the scale of "
         f"{order[0]} moves its interval most: {_on_the_prior(whole)}"
     )
-    unit = describe(made.fit.spec["outcome"]).unit
+    unit = describe(made.fit.settings["outcome"]).unit
     columns = (
         Column("_scale", "prior"),
         Column("mean", f"mean ({unit})", form),

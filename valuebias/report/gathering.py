@@ -73,7 +73,7 @@ def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> 
         title=_title(made),
         subtitle=(
             f"{sizes['model']} models · {sizes['prompt']} prompts · {sizes['response']} words · "
-            f"formula {fit.spec['formula']} · outcome {fit.spec['outcome']}"
+            f"formula {fit.settings['formula']} · outcome {fit.settings['outcome']}"
         ),
         alarms=tuple(text[:1].upper() + text[1:] for text in made.diagnostics.messages),
         answer=made.headline.text,

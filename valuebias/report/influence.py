@@ -21,7 +21,7 @@ def influence_section(made: Material) -> Section:
     table = made.influence
     if table is None:
         return Section("influence", _TITLE, missing=made.no_influence)
-    unit = describe(made.fit.spec["outcome"]).unit
+    unit = describe(made.fit.settings["outcome"]).unit
     columns = (
         Column("unit", "without"),
         Column("name", "name"),

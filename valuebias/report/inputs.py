@@ -93,7 +93,7 @@ class Material:
     @property
     def rope(self) -> str:
         """The region of practical equivalence in words."""
-        crossing, unit = self.fit.problem.crossing, describe(self.fit.spec["outcome"]).unit
+        crossing, unit = self.fit.problem.crossing, describe(self.fit.settings["outcome"]).unit
         return rope_in_words(float(self.contrasts.attrs["rope"]), unit, crossing.scale)
 
     @property
@@ -142,8 +142,8 @@ def _words(fit: Posterior) -> tuple[pd.DataFrame | None, str]:
 
 def why_no_influence(fit: Posterior) -> str:
     """Say so where leaving out each model would take minutes; empty where it does not."""
-    n = len(left_out_units(fit.data, fit.spec))
-    if fit.spec["n_missing"]:
+    n = len(left_out_units(fit.data, fit.settings))
+    if fit.settings["n_missing"]:
         why = "Of an incomplete crossing each takes as long as the fit itself"
     elif n > _MOST_UNITS:
         why = f"There are {n} models and bases to leave out"

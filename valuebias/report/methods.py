@@ -108,7 +108,7 @@ def methods_text(fit: Posterior, *, prediction: bool = True) -> tuple[str, ...]:
 def _data(fit: Posterior) -> str:
     from valuebias.analysis.outcome import describe
 
-    sizes, spec = fit.data.sizes, fit.spec
+    sizes, spec = fit.data.sizes, fit.settings
     kind = describe(spec["outcome"])
     families = Counter(fit.data["family"].to_numpy().tolist())
     counted = ", ".join(f"{count} of {name}" for name, count in families.items())
@@ -151,8 +151,8 @@ def _model(fit: Posterior) -> str:
         f"{'' if framings[0] == 'positive' else ', and the sign of the lean is turned'}. "
     )
     return (
-        f"The outcome was modelled by a Gaussian hierarchy with the formula {fit.spec['formula']} "
-        f"acting on every category and framing, and random effects of {components}, each with its "
+        f"The outcome was modelled by a Gaussian hierarchy with the formula "
+        f"{fit.settings['formula']} acting on every category and framing, and random effects of {components}, each with its "
         "own standard deviation by framing. The model is the sampling unit: models of a family "
         "differ at random, so that a difference between families is judged against the spread of "
         "models within them, and paraphrases of one question do not count as new models (Barr et "
@@ -166,7 +166,7 @@ def _shared(fit: Posterior) -> str:
     sizes = fit.problem.crossing.space.sizes
     if not sizes:
         bases = known_bases(model_table(fit.data))
-        if fit.spec["base"] is not None or bases is None or len(set(bases)) == len(bases):
+        if fit.settings["base"] is not None or bases is None or len(set(bases)) == len(bases):
             return ""
         return (
             "Models that share a base were taken as independent (base=None), so that nothing here "
@@ -216,7 +216,7 @@ def _priors(fit: Posterior) -> str:
 
 
 def _sampling(fit: Posterior) -> str:
-    spec = fit.spec
+    spec = fit.settings
     path = (
         "The crossing is complete, so all effects were integrated out exactly and only standard "
         "deviations and correlations were sampled"
@@ -239,7 +239,7 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
     """List the works cited, the data's and the lexicon's own among them."""
     if fit is None:
         return (_CHRISTIAN, _WORKS["okabe"])
-    used = ["pymc", "nuts", *(["nutpie"] if fit.spec["sampler"] == "nutpie" else []),
+    used = ["pymc", "nuts", *(["nutpie"] if fit.settings["sampler"] == "nutpie" else []),
             "rhat", "arviz", *(["loo"] if prediction else []), "lkj", "barr", "okabe"]  # fmt: skip
     own = dataset_provenance(fit)
     cited = []
@@ -256,7 +256,7 @@ def reproduce(fit: Posterior) -> str:
     return (
         "import valuebias\n\n"
         f"{load_line(fit)}"
-        f"fit = valuebias.fit(\n    dataset,\n    {fit.spec['formula']!r},\n"
+        f"fit = valuebias.fit(\n    dataset,\n    {fit.settings['formula']!r},\n"
         f"{fit_settings(fit)})\n"
         'fit.report("report.html")\n'
     )
@@ -273,7 +273,7 @@ def load_line(fit: Posterior) -> str:
 
 def fit_settings(fit: Posterior) -> str:
     """Write the arguments after the formula, a line each."""
-    spec = fit.spec
+    spec = fit.settings
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
     usual = {"words": None, "base": "base", "spread": None}
     settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}

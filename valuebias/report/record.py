@@ -52,7 +52,7 @@ def provenance_section(made: Material) -> Section:
 def provenance_table(fit: Posterior) -> Table:
     """List what went into a fit."""
     own = dataset_provenance(fit)
-    rows = [("fit", name, fit.spec.get(name)) for name in _SETTINGS]
+    rows = [("fit", name, fit.settings.get(name)) for name in _SETTINGS]
     rows += [("fit", key, fit.provenance[key]) for key in ("date", "python", "platform")
              if key in fit.provenance]  # fmt: skip
     rows += [("fit", f"{name} version", version)

@@ -71,7 +71,7 @@ def chance_column(name: str, label: str) -> Column:
 
 def reading(made: Material) -> tuple[str, ...]:
     """Say how the answer is to be read."""
-    row, spec = made.headline.row, made.fit.spec
+    row, spec = made.headline.row, made.fit.settings
     kind = describe(spec["outcome"])
     first, other = row["over"], row["against"] or "the other categories"
     turned = "" if kind.sign > 0 else " Ranks are turned round here: higher means a higher reward."
@@ -91,14 +91,14 @@ def limits_section(made: Material) -> Section:
     # What qualifies the whole answer goes first, as in the headline.
     notes = sorted(fit.notes, key=lambda note: (not note.first, not note.headline))
     items = [note.text[:1].upper() + note.text[1:] for note in notes]
-    if fit.spec["n_missing"]:
+    if fit.settings["n_missing"]:
         items.append(
-            f"{fit.spec['n_missing']:,} cells of the crossing are missing; they are taken to be "
-            "missing for reasons that have nothing to do with their scores."
+            f"{fit.settings['n_missing']:,} cells of the crossing are missing; they are taken to "
+            "be missing for reasons that have nothing to do with their scores."
         )
-    if fit.spec["dropped_words"]:
+    if fit.settings["dropped_words"]:
         items.append(
-            f"{fit.spec['dropped_words']} scored words are outside the lexicon; they are in no "
+            f"{fit.settings['dropped_words']} scored words are outside the lexicon; they are in no "
             "category and were left out."
         )
     counts = Counter(fit.data["family"].to_numpy().tolist())
@@ -109,7 +109,7 @@ def limits_section(made: Material) -> Section:
     )
     items.append(
         "What else differs between the groups (size, preference data, training recipe) is "
-        f"adjusted for only where the formula names it: {fit.spec['formula']}."
+        f"adjusted for only where the formula names it: {fit.settings['formula']}."
     )
     return Section("limits", "What the data cannot say", items=tuple(items))
 
@@ -143,7 +143,7 @@ def contrast_section(made: Material) -> Section:
     several = table["category"].nunique() > 1
     if several:
         shown = shown[shown["framing"] == made.framing]
-    digits, unit = made.digits, describe(made.fit.spec["outcome"]).unit
+    digits, unit = made.digits, describe(made.fit.settings["outcome"]).unit
     category = [Column("category", "categories")] if several else []
     columns = (
         Column("estimand", "estimand"),
@@ -172,7 +172,7 @@ def contrast_section(made: Material) -> Section:
 
 def forest_section(made: Material) -> Section:
     """Show the models by family."""
-    digits, unit = made.digits, describe(made.fit.spec["outcome"]).unit
+    digits, unit = made.digits, describe(made.fit.settings["outcome"]).unit
     table = made.models
     order = ["category", "family", "mean"]
     shown = table[table["framing"] == made.framing].sort_values(
@@ -223,7 +223,7 @@ def _group_tables(made: Material) -> list[Table]:
     rows = table[table["estimand"].isin(kinds) & (table["framing"] == made.framing)]
     if rows.empty:
         return []
-    unit = describe(made.fit.spec["outcome"]).unit
+    unit = describe(made.fit.settings["outcome"]).unit
     several = table["category"].nunique() > 1
     columns = (
         *([Column("category", "categories")] if several else []),
@@ -243,7 +243,7 @@ def density_section(made: Material) -> Section:
     title = "Family densities"
     row = made.contrasts.iloc[0]
     if row["form"] != DIFFERENCE:
-        formula = made.fit.spec["formula"]
+        formula = made.fit.settings["formula"]
         missing = f"The formula {formula!r} compares no groups of models."
         return Section("densities", title, missing=missing)
     paragraphs = (
@@ -270,7 +270,7 @@ def word_section(made: Material) -> Section:
         return Section("words", title, missing=made.no_words)
     table, digits = made.words, made.digits
     name = str(table["name"].iloc[0])
-    unit = describe(made.fit.spec["outcome"]).unit
+    unit = describe(made.fit.settings["outcome"]).unit
     columns = (
         Column("word", "word"),
         Column("categories", "category"),
