@@ -153,8 +153,9 @@ def _model(fit: Posterior) -> str:
     return (
         f"The outcome was modelled by a Gaussian hierarchy with the formula "
         f"{fit.settings['formula']} acting on every category and framing, and random effects of "
-        f"{components}, each with its own standard deviation by framing. The model is the sampling unit: models of a family "
-        "differ at random, so that a difference between families is judged against the spread of "
+        f"{components}, each with its own standard deviation by framing. "
+        "The model is the sampling unit: models of a family differ at random, so that a difference "
+        "between families is judged against the spread of "
         "models within them, and paraphrases of one question do not count as new models (Barr et "
         f"al. 2013). {besides}A lean is the mean outcome of one category less that of another. "
         f"{signed}Factors are in zero-sum coding."
