@@ -43,7 +43,6 @@ def small() -> xr.Dataset:
         ({"formula": "~ famly"}, "names 'famly'.*Did you mean 'family'"),
         ({"formula": "~ family + base"}, "collinear with 'family'"),
         ({"formula": 3}, "formula must be text"),
-        ({"spec": "hierachical"}, "unknown spec 'hierachical'. Did you mean 'hierarchical'"),
         ({"sampler": "nutpy"}, "unknown sampler 'nutpy'. Did you mean 'nutpie'"),
         ({"outcome": "ranks"}, "Unknown outcome 'ranks'. Did you mean 'rank'"),
         ({"contrast": ("agency", "comunion")}, "Did you mean 'communion'"),
