@@ -49,6 +49,7 @@ from valuebias.schema.validation import join_advice
 from valuebias.sums import content_sum, file_bytes
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
+from valuebias.untidy import demand_kind
 from valuebias.wide import read_scores
 
 __all__ = [
@@ -265,9 +266,7 @@ def _no_fit(ds: xr.Dataset, path: Path) -> xr.Dataset:
 
 
 def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
-    found = ds.attrs.get("kind")
-    if kind is not None and kind != found:
-        raise ValueBiasError(f"{str(path)!r} holds scores of kind {found!r}, not {kind!r}.")
+    demand_kind(kind, ds.attrs.get("kind"), str(path))
     return ds
 
 
