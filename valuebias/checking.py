@@ -11,6 +11,7 @@ import pandas as pd
 
 from valuebias.atomic import restore
 from valuebias.errors import ValueBiasError, did_you_mean, some
+from valuebias.foreign import demand_file
 from valuebias.pieces import LEAVES, Findings, is_zarr, look_at_folder, look_at_zarr
 from valuebias.text import visible
 
@@ -158,6 +159,7 @@ def check(path: str | os.PathLike[str]) -> Check:
     root = Path(path)
     if not restore(root):
         raise ValueBiasError(f"There is no file or folder {os.fspath(path)!r}. Check the path.")
+    demand_file(root)
     found = Findings()
     if os.path.isdir(root):
         _look_in(root, found, depth=0)
