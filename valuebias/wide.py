@@ -185,8 +185,9 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         # Not put into the table one by one, each of which would copy all others.
         typed[column] = cells = table[column].to_numpy()
         if column not in _TEXTS:
+            given = [None if isinstance(cell, str) and not cell else cell for cell in cells]
             with suppress(TypeError, ValueError):
-                typed[column] = pd.to_numeric(np.where(cells == "", None, cells))
+                typed[column] = pd.to_numeric(np.array(given, dtype=object))
     return pd.DataFrame(typed, index=table.index)
 
 

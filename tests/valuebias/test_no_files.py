@@ -1,4 +1,4 @@
-"""A pipe, a socket, a device or a folder where a file is expected: told at once, never waited for."""
+"""A pipe, socket, device or folder where a file is expected: told at once, never waited for."""
 
 from __future__ import annotations
 
