@@ -118,11 +118,24 @@ def look_at_zarr(folder: Path, found: Findings) -> None:
     if (folder / RECORD).exists() or (folder / "score").is_dir():
         del found.bad[before:]
         _look_at_group(folder, found)
+    elif _is_fit(folder):
+        del found.bad[before:]
+        _look_at_fit(folder, found)
     elif _holds_groups(folder):
         del found.bad[before:]
         _look_at_vocabularies(folder, found)
     else:
         found.unsummed.append((folder, _OWN))
+
+
+def _is_fit(folder: Path) -> bool:
+    """Tell a fit of an earlier version, without a record, from a store of groups."""
+    from valuebias.zarr_folder import metadata_of
+
+    try:
+        return _kind(metadata_of(folder, ".zattrs")) == "fit"
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _only_damaged(folder: Path) -> bool:
@@ -174,7 +187,8 @@ def _look_at_group(folder: Path, found: Findings) -> None:
     try:
         record = read_record(folder)
     except DamagedError:
-        found.bad.append((folder / RECORD, "damaged", "the record of all other files"))
+        state = "damaged" if (folder / RECORD).exists() else "missing"
+        found.bad.append((folder / RECORD, state, "the record of all other files"))
         if any(folder.glob("score/.finished.*")):
             _look_at_blocks(folder, found)
         return
