@@ -28,6 +28,8 @@ __all__ = ["LEAVES", "Findings", "is_zarr", "look_at_folder", "look_at_zarr"]
 OLDER = "it was written by an earlier version, which wrote no checksums"
 _OWN = "valuebias did not write it, or an earlier version did, which wrote no checksums"
 _AGAIN = "Copy it again, or make it again."
+_EXPORT = "valuebias.json"
+"""What describes the ONNX file of a model that was exported."""
 
 
 @dataclass(slots=True)
@@ -406,6 +408,9 @@ def look_at_folder(folder: Path, found: Findings) -> bool:
                 for name, known in entry.files.items():
                     found.compare(folder / name, known, entry.title)
         return True
+    if (folder / _EXPORT).is_file():
+        _look_at_export(folder, found)
+        return True
     vouched, damaged = folder_is_whole(folder)
     for name in damaged:
         state = "damaged" if (folder / name).exists() else "missing"
@@ -415,6 +420,18 @@ def look_at_folder(folder: Path, found: Findings) -> bool:
             if path.is_file():
                 found.fine(path)
     return vouched
+
+
+def _look_at_export(folder: Path, found: Findings) -> None:
+    """Look at a model's ONNX file and what lies with it, whichever version wrote it."""
+    found.kinds.add("export")
+    with found.told(folder / _EXPORT):
+        entries = read_json(folder / _EXPORT)["files"]
+        if any(Path(name).name != name for name in entries):
+            raise ValueError("a file lies elsewhere")
+        found.fine(folder / _EXPORT)
+        for name, known in entries.items():
+            found.compare(folder / name, known)
 
 
 LEAVES: dict[str, Callable[..., None]] = {
