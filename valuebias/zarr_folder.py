@@ -117,7 +117,8 @@ def read_record(folder: Path) -> Record | None:
         whole = json.loads(path.read_bytes())
         if not isinstance(whole, dict) or _OURS not in whole:
             if isinstance(whole, dict) and isinstance(whole.get("metadata"), dict):
-                return _unsummed(folder)
+                _demand_never_summed(folder)
+                return None
             raise ValueError("no metadata")
         ours = whole[_OURS]
         if ours[SUM] != _own_sum(whole):
@@ -125,7 +126,8 @@ def read_record(folder: Path) -> Record | None:
         pending = {key: base64.b64decode(text) for key, text in ours.get("pending", {}).items()}
         return Record(whole["metadata"], ours["sums"], ours["blocks"], pending)
     except (FileNotFoundError, NotADirectoryError):
-        return _unsummed(folder)
+        _demand_never_summed(folder)
+        return None
     except DamagedError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -138,7 +140,7 @@ def _marks_for(files: Iterable[str]) -> dict[str, bytes]:
     return _MARKS if "score/.zarray" in set(files) else {}
 
 
-def _unsummed(folder: Path) -> None:
+def _demand_never_summed(folder: Path) -> None:
     """Refuse what had sums and has lost them."""
     if (folder / MARK).exists():
         blocks = any(folder.glob("score/.finished.*"))
