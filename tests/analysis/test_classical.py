@@ -288,7 +288,9 @@ def test_its_summary_is_a_table_and_its_repr_fits_a_screen(result):
     table = result.summary()
     assert table["spec"].unique().tolist() == ["random intercept", "random slopes"]
     own = table[table["spec"] == "random intercept"].set_index("term")["Value"]
-    pd.testing.assert_series_equal(own, result.mixed["Value"], check_names=False, check_index_type=False)
+    pd.testing.assert_series_equal(
+        own, result.mixed["Value"], check_names=False, check_index_type=False
+    )
     assert repr(result).endswith(result.headline().text)
     assert len(repr(result)) < 1000
     assert repr(result.headline()) == result.headline().text

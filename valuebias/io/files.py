@@ -1,13 +1,10 @@
 """Read and write datasets.
 
-=========  =====================================================================================
 suffix     what is written
-=========  =====================================================================================
 .zarr      a folder in Zarr format 2, one chunk a model
 .nc        netCDF-4 (HDF5), compressed
 .parquet   a tidy table, one row a score; attributes and types in the schema's metadata
 .csv       the same table as text, with the attributes and types beside it in ``<name>.csv.json``
-=========  =====================================================================================
 
 All four give back the same dataset, attributes included. The columns of the tidy table are
 ``model``, ``prompt``, ``response``, ``score``, then the coords, then a bool column
@@ -40,13 +37,14 @@ import xarray as xr
 
 from valuebias._core.atomic import atomic_path, restore
 from valuebias._core.folder_names import demand_apart, demand_plain
-from valuebias._core.foreign import reading
+from valuebias._core.foreign import demand_file, reading
 from valuebias._core.opening.texts import is_text
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import content_sum, file_bytes
 from valuebias._core.text import escape, has_surrogate, unescape
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
 from valuebias.io.long import read_csv, read_parquet, write_csv, write_parquet
+from valuebias.io.long_reading import demand_kind
 from valuebias.io.wide import read_scores
 from valuebias.schema import validate
 from valuebias.schema.validation import join_advice
@@ -108,6 +106,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     reader = _by_suffix(source, _READERS)
     if not restore(source):
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
+    demand_file(source)
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
     return validate(_no_fit(reader(source, kind), source))
@@ -265,9 +264,7 @@ def _no_fit(ds: xr.Dataset, path: Path) -> xr.Dataset:
 
 
 def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
-    found = ds.attrs.get("kind")
-    if kind is not None and kind != found:
-        raise ValueBiasError(f"{str(path)!r} holds scores of kind {found!r}, not {kind!r}.")
+    demand_kind(kind, ds.attrs.get("kind"), str(path))
     return ds
 
 
