@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 # Streams of random numbers, so that one question's draws do not depend on which was asked before.
 _STREAMS = {
     "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
-    "negative means": 7, "leans": 8,
+    "negative means": 7, "leans": 8, "completions": 9,
 }  # fmt: skip
 
 
@@ -268,22 +268,15 @@ class Recovery:
         return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
 
     def completed_cubes(self, n: int) -> tuple[Iterator[Array], NDArray[np.intp]]:
-        """Complete the outcome for up to ``n`` spaced draws, one by one, and say which draws."""
-        crossing = self.problem.crossing
-        if "completion" not in self.tree.children:
-            chosen = self.spaced(n)
-            return itertools.repeat(crossing.y, len(chosen)), chosen
-        completion = self.tree["completion"]
-        kept = completion["kept"].to_numpy()
-        some = np.unique(np.linspace(0, len(kept) - 1, min(n, len(kept))).astype(np.intp))
-        cells = tuple(completion["cell"].to_numpy().T)
+        """Complete the outcome for up to ``n`` spaced draws, one by one, and say which draws.
 
-        def complete(values: Array) -> Array:
-            cube = crossing.y.copy()
-            cube[cells] = values
-            return cube
-
-        return map(complete, completion["value"].to_numpy()[some]), kept[some]
+        An incomplete one is drawn again given each draw's variances, into the same array.
+        """
+        chosen, problem = self.spaced(n), self.problem
+        if problem.crossing.complete:
+            return itertools.repeat(problem.crossing.y, len(chosen)), chosen
+        rng = self.rng("completions")
+        return problem.completed_cubes(self.v[chosen], rng), chosen
 
 
 def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:
