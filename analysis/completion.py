@@ -18,11 +18,11 @@ from valuebias.analysis.rows import (
     rows_where,
 )
 from valuebias.analysis.smoother import Fields, Smoother
-from valuebias.analysis.solving import gains_of, solve
+from valuebias.analysis.solving import N_VECTORS, gains_of, solve
 from valuebias.analysis.strata import Tables, make_tables
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Completion", "Gaps", "System", "draw_given_observed", "sparse_margins"]
+__all__ = ["Completion", "Gaps", "System", "sparse_margins"]
 
 Array = NDArray[np.float64]
 
@@ -91,7 +91,7 @@ class Gaps:
 
 
 def _blocks_of(missing: Rows, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """Runs of prompts whose missing cells are drawn together: the first, past the last, cells."""
+    """List runs of prompts to draw together: the first, past the last, and their missing cells."""
     ends = np.cumsum(np.diff(missing.start).reshape(shape[:2]).sum(axis=0))
     run = ends // _AT_A_TIME
     stops = np.flatnonzero(np.append(run[1:] != run[:-1], True)) + 1
@@ -107,7 +107,10 @@ class Completion:
         self.gaps, self.crossing = gaps, gaps.crossing
         self.margins = Fields.zeros(gaps.crossing)
         self.missing = np.zeros(len(gaps.missing) if keep else 0, dtype=np.float32)
-        self._noise = np.empty(max(n for *_, n in gaps.blocks), dtype=np.float32)
+        # Here and not where it is needed: what threads take for themselves is not given back.
+        most = max(self.margins.prompt_word.size, *(n for *_, n in gaps.blocks))
+        self._noise = np.empty(most, dtype=np.float32)
+        self._work = np.empty((0, 0))
         self.empty()
 
     def empty(self) -> None:
@@ -131,7 +134,9 @@ class Completion:
         One Gibbs step; its cost is that of the tables. It hardly moves a cell all of whose
         neighbours in a margin are missing too: see :meth:`redraw_exactly`.
         """
-        self.fill(smoother.draw(self.margins, rng, over=True), np.sqrt(smoother.residual), rng)
+        prompts = self.margins.prompt_word
+        effects = smoother.draw(self.margins, rng, prompts, self._prompt_noise)
+        self.fill(effects, np.sqrt(smoother.residual), rng)
 
     def redraw_exactly(
         self,
@@ -143,11 +148,20 @@ class Completion:
 
         In between the residual's SDs (framing,) may be redrawn from the squares that effects leave.
         """
-        effects = draw_given_observed(self.gaps, smoother, rng)
+        system = System(self.gaps, smoother)
+        if not self._work.size:
+            self._work = np.empty((N_VECTORS, system.size))
+        effects = smoother.simulate(rng, self.margins.prompt_word, self._prompt_noise)
+        system.correct(effects, rng, self._work)
         levels, squares = self.gaps.left_by(effects)
         sd = np.sqrt(smoother.residual) if redraw_sd is None else redraw_sd(squares)
         effects.level = self.gaps.draw_levels(levels, sd, rng)
         self.fill(effects, sd, rng)
+
+    @property
+    def _prompt_noise(self) -> NDArray[np.float32]:
+        prompts = self.margins.prompt_word
+        return self._noise[: prompts.size].reshape(prompts.shape)
 
     def fill(self, effects: Fields, sd: Array, rng: np.random.Generator) -> None:
         """Draw the missing cells given effects, levels and residual SDs (framing,).
@@ -181,18 +195,22 @@ class System:
         self.smoother = smoother
         self._no_level = np.zeros(self.crossing.shape[:2])
 
-    def draw(self, smoother: Smoother, rng: np.random.Generator) -> Fields:
-        """Draw the effects: correct simulated ones by what their cells miss the observed by."""
-        effects = smoother.simulate(rng)
-        correction = self.mean(self.surprise(effects, rng))
+    def correct(self, effects: Fields, rng: np.random.Generator, work: Array) -> None:
+        """Turn simulated effects into a draw: add what their cells miss the observed ones by.
+
+        ``work`` is room for the solver, (:data:`N_VECTORS`, size).
+        """
+        correction = self.mean(self.surprise(effects, rng, work[0]), work=work)
         effects.mean += correction.mean
         effects.prompt_word += correction.prompt_word
         effects.axis += correction.axis
-        return effects
 
-    def surprise(self, effects: Fields, rng: np.random.Generator | None = None) -> Array:
+    def surprise(
+        self, effects: Fields, rng: np.random.Generator | None = None, flat: Array | None = None
+    ) -> Array:
         """Give ``Z'CR⁻¹(y − Z effects)``; with ``rng``, of y less noise as the residual's."""
-        flat, gaps = np.zeros(self._size), self.gaps
+        flat, gaps = np.empty(self.size) if flat is None else flat, self.gaps
+        flat[:] = 0
         out, sd, y = self._tables(flat), np.sqrt(self.residual), self.crossing.y
         for m, mask in enumerate(gaps.mask):
             noise = np.zeros(0, dtype=np.float32)
@@ -205,13 +223,15 @@ class System:
             )  # fmt: skip
         return flat
 
-    def mean(self, right: Array, error: float = _CG_ERROR) -> Fields:
-        """Solve for the effects; ``right`` is overwritten."""
+    def mean(self, right: Array, error: float = _CG_ERROR, work: Array | None = None) -> Fields:
+        """Solve for the effects; ``right`` is overwritten, and may be the first row of ``work``."""
         gaps, crossing = self.gaps, self.crossing
         sizes = (len(crossing.framings), *crossing.shape)
         typical = self.smoother.with_fewer_scores(gaps.share)
+        if work is None:
+            work = np.empty((N_VECTORS, self.size))
         solution, left = solve(
-            right, error, _CG_MOST, sizes, gaps.share, self.residual, not gaps.few_observed,
+            right, work, error, _CG_MOST, sizes, gaps.share, self.residual, not gaps.few_observed,
             gaps.observed.start, gaps.observed.words, gaps.mask,
             gaps.geometry.arrays, gaps.geometry.transposed[1], gains_of(typical),
         )  # fmt: skip
@@ -224,7 +244,8 @@ class System:
         return self._tables(solution)
 
     @cached_property
-    def _size(self) -> int:
+    def size(self) -> int:
+        """How many numbers all tables have."""
         (m, p, w), crossing = self.crossing.shape, self.crossing
         return len(crossing.framings) * m * w + p * w + m * p * len(crossing.axes)
 
@@ -239,11 +260,6 @@ class System:
             flat[second:].reshape(m, p, n_axes),
             self._no_level,
         )
-
-
-def draw_given_observed(gaps: Gaps, smoother: Smoother, rng: np.random.Generator) -> Fields:
-    """Draw all effects but the levels given the observed cells alone."""
-    return System(gaps, smoother).draw(smoother, rng)
 
 
 def sparse_margins(crossing: Crossing, threshold: float = 0.6) -> float:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import REST, Axis, Crossing
 from valuebias.analysis.effects import symmetric_root
-from valuebias.analysis.grouping import Subspace
 from valuebias.analysis.margins import smooth_prompts
 from valuebias.analysis.strata import coefficient_prior
 
@@ -28,7 +27,7 @@ Array = NDArray[np.float64]
 Noise = NDArray[np.floating[Any]]
 
 # Numbers of a table over framings, models and words that are smoothed at a time.
-_AT_A_TIME = 200_000
+_AT_A_TIME = 50_000
 
 
 @dataclass
@@ -110,18 +109,24 @@ class Smoother:
             margins.level / self.crossing.shape[2],
         )
 
-    def draw(self, margins: Fields, rng: np.random.Generator, *, over: bool = False) -> Fields:
-        """Draw everything but the residual; ``over`` the margins' largest table, to save memory."""
-        n_words = self.crossing.shape[2]
+    def draw(
+        self,
+        margins: Fields,
+        rng: np.random.Generator,
+        out: Array | None = None,
+        noise: NDArray[np.float32] | None = None,
+    ) -> Fields:
+        """Draw everything but the residual.
+
+        To save memory, the table of prompts may be given: ``out``, which may be that of the
+        margins, and where its ``noise`` is drawn.
+        """
+        n_words, prompts = self.crossing.shape[2], margins.prompt_word
         sd = np.sqrt(self.residual / n_words)[self.crossing.framing]
-        prompts = margins.prompt_word
+        out = np.empty_like(prompts) if out is None else out
         return Fields(
             self._means(margins.mean, rng),
-            self._prompts(
-                prompts,
-                rng.standard_normal(prompts.shape, dtype=np.float32),
-                prompts if over else np.empty_like(prompts),
-            ),
+            self._prompts(prompts, _white(prompts.shape, rng, noise), out),
             self._model_prompts(margins.axis, rng.standard_normal(margins.axis.shape)),
             margins.level / n_words + sd * rng.standard_normal(margins.level.shape),
         )
@@ -132,21 +137,21 @@ class Smoother:
         v[list(self.components["residual"].index[0])] /= share
         return Smoother(self.crossing, self.components, self._scales, v)
 
-    def simulate(self, rng: np.random.Generator, dtype: type = np.float32) -> Fields:
-        """Draw everything but the residual from its prior, levels zero.
-
-        The noise of prompts, which are the largest table, is of ``dtype``.
-        """
+    def simulate(
+        self, rng: np.random.Generator, out: Array | None = None, noise: Noise | None = None
+    ) -> Fields:
+        """Draw everything but the residual from its prior, levels zero; see :meth:`draw`."""
         m, p, w = self.crossing.shape
         means = self._means(None, rng)
-        noise = rng.standard_normal((p, w), dtype=dtype)
-        prompts = self._prompts(None, noise, np.empty((p, w)))
+        prompts = self._prompts(
+            None, _white((p, w), rng, noise), np.empty((p, w)) if out is None else out
+        )
         axis = rng.standard_normal((m, p, len(self.crossing.axes)))
         return Fields(means, prompts, self._model_prompts(None, axis), np.zeros((m, p)))
 
     def simulate_cube(self, rng: np.random.Generator) -> Array:
         """Draw a whole new cube (model, prompt, word): new models, prompts, words and residuals."""
-        effects = self.simulate(rng, np.float64)
+        effects = self.simulate(rng, noise=np.empty(self.crossing.shape[1:]))
         cube = rng.standard_normal(self.crossing.shape)
         cube *= np.sqrt(self.residual)[self.crossing.framing][:, None]
         cube += self.spread(effects)
@@ -275,8 +280,8 @@ class Smoother:
             axis.kind: [self.components.mean_covariance(self.v, axis.kind, at) for at in places]
             for axis in {axis.kind: axis for axis in (REST, *self.crossing.axes)}.values()
         }
-        out = []
-        for axis, prior in zip([REST, *self.crossing.axes], [0.0, *self._priors], strict=True):
+        out, priors = [], [np.zeros((1, 1)), *self._priors]
+        for axis, prior in zip([REST, *self.crossing.axes], priors, strict=True):
             totals = [constant + axis.weight * slope for constant, slope in parts[axis.kind]]
             totals[0] = totals[0] + prior
             inside, *outside = (_Matrices(total, self._residual_of(total)) for total in totals)
@@ -300,9 +305,7 @@ class Smoother:
             )
             for f in range(len(self.crossing.framings))
         ]
-        gain, sd, gain_axis, sd_axis = (
-            np.array(one) for one in zip(*by_framing, strict=True)
-        )
+        gain, sd, gain_axis, sd_axis = (np.array(one) for one in zip(*by_framing, strict=True))
         smooth_prompts(
             np.empty((0, 0)) if y is None else y,
             np.empty((0, 0), dtype=np.float32) if noise is None else noise,
@@ -342,14 +345,19 @@ class Smoother:
         )
 
 
+def _white(shape: tuple[int, ...], rng: np.random.Generator, noise: Noise | None) -> Noise:
+    noise = np.empty(shape, dtype=np.float32) if noise is None else noise
+    rng.standard_normal(dtype=noise.dtype, out=noise)
+    return noise
+
+
 def _coloured(matrices: _Matrices, y: Array | None, noise: Array | None) -> Array:
     """Smooth ``y`` and add ``noise``; or colour noise as the prior. Both (joint framing, unit)."""
-    if y is None:
-        return np.asarray(matrices.prior_root @ noise)
-    smooth = matrices.gain @ y
-    if noise is not None:
-        smooth += matrices.root @ noise
-    return np.asarray(smooth)
+    smooth = None if y is None else matrices.gain @ y
+    if noise is None:
+        return np.asarray(smooth)
+    coloured = (matrices.prior_root if smooth is None else matrices.root) @ noise
+    return np.asarray(coloured if smooth is None else coloured + smooth)
 
 
 def _centred(table: Array, side: int) -> Array:

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from valuebias.analysis.rows import gather, gather_dense
 from valuebias.analysis.smoother import Smoother
 
-__all__ = ["Gains", "gains_of", "solve"]
+__all__ = ["N_VECTORS", "Gains", "gains_of", "solve"]
 
 Array = NDArray[np.float64]
 # What the compiled solver takes of a smoother: gains of framing means off the axes and on each, of
 # prompts' own off the axes and on each, of models' own on each.
 Gains = tuple[Array, Array, Array, Array, Array]
+N_VECTORS = 6
+"""How many vectors as long as all tables :func:`solve` needs."""
 
 
 def gains_of(smoother: Smoother) -> Gains:
@@ -220,24 +222,38 @@ def _add_prior(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def solve(  # type: ignore[no-untyped-def]
-    right, error, most, sizes, share, residual, dense, start, words, mask, geometry, basis, gains
+    right,
+    work,
+    error,
+    most,
+    sizes,
+    share,
+    residual,
+    dense,
+    start,
+    words,
+    mask,
+    geometry,
+    basis,
+    gains,
 ):  # pragma: no cover - compiled
     """Solve for the effects; returns them and what is left of the squared error.
 
     ``error`` is in squared posterior SDs, summed over all directions. Where rounding has led the
-    search astray it starts again from where it is. ``right`` is overwritten: tables are large, and
-    every chain has its own.
+    search astray it starts again from where it is. Tables are large, and every chain has its own:
+    ``right`` is overwritten, and the others lie in ``work`` (:data:`N_VECTORS`, size).
     """
     n = len(right)
     weight, precision, framing = 1.0 / residual, share / residual, geometry[0]
-    solution, left = np.zeros(n), right
-    _project(left, sizes, framing)
+    left, solution, direction, lifted = right, work[1], work[2], work[3]
+    # What the precision makes of a step, then the preconditioned remainder.
+    image = work[4]
     # Of the right side, what the prior's part of the precision has not used up.
-    unused = left.copy()
-    # What a step adds to the precision's part, then the preconditioned remainder.
-    image = np.empty(n)
+    unused = work[5]
+    _project(left, sizes, framing)
     _precondition(left, image, sizes, precision, framing, basis, gains)
-    direction, lifted = image.copy(), left.copy()
+    solution[:] = 0.0
+    direction[:], lifted[:], unused[:] = image, left, left
     size = _dot(left, image)
     enough = max(error, 1e-14 * size)
     done, began = 0, size
