@@ -253,7 +253,8 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
         extra = xr.Dataset(
             {
                 "on_axes": (("sample", "axis", "model", "framing"), margins.on_axes),
-                "rest": (("sample", "rotated", "word"), margins.rest),
+                "rest": (("kept", "rotated", "word"), margins.rest),
+                "rest_of": ("kept", found.rest_of),
                 "scatter": ("entry", found.scatter),
             }
         )

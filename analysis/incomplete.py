@@ -46,6 +46,10 @@ _MOVES = 6
 # Where effects can explain every score, the residual's SD may wander off to zero, and with it the
 # system for the effects to singularity: they are then drawn as with this share of the variance.
 _LEAST_RESIDUAL = 1e-6
+# Means off the axes are kept of so many draws that they are so many numbers, but of this many at
+# least: with thousands of words those of all draws would be many times the scores.
+_MOST_NUMBERS = 20_000_000
+_FEW_DRAWS = 1000
 # Above this share of missing cells in margins that are mostly missing, the Gibbs step mixes poorly.
 _MANY_SPARSE = 0.05
 
@@ -61,23 +65,30 @@ class CompletedDraws:
     ----------
     variances : VarianceDraws
     margins : Margins
-        With a first side of chain · draw.
+        With a first side of chain · draw; ``rest`` of every so many draws of each chain.
+    rest_of : ndarray of int
+        Which draws (chain · draw) it is of.
     scatter : ndarray
         Mean over draws of the strata's scatter, for the PyMC model.
     """
 
     variances: VarianceDraws
     margins: Margins
+    rest_of: NDArray[np.intp]
     scatter: Array
 
 
 @dataclass
 class _Chain:
-    """What one chain brings home; the margins in its share of all chains' arrays."""
+    """What one chain brings home; the margins in its share of all chains' arrays.
+
+    ``rest`` is of every ``thin``-th draw.
+    """
 
     x: Array
     on_axes: Array
     rest: NDArray[np.float32]
+    thin: int
     scatter: Array
     accept: Array
     diverging: NDArray[np.bool_]
@@ -130,6 +141,7 @@ def sample_incomplete(
     return CompletedDraws(
         variances=VarianceDraws(*sampler.posterior.constrain(x), stats),
         margins=margins,
+        rest_of=np.arange(chains * draws).reshape(chains, draws)[:, :: homes[0].thin].ravel(),
         scatter=np.mean([r.scatter for r in results], axis=0),
     )
 
@@ -202,12 +214,15 @@ class Sampler:
         n_axes, n_framings = len(self.crossing.axes), len(self.crossing.framings)
         n_rotated = self.crossing.model_basis.shape[1] * n_framings
         on_axes = np.empty((chains, draws, n_axes, n_models, n_framings))
-        rest = np.empty((chains, draws, n_rotated, n_words), dtype=np.float32)
+        most = max(_FEW_DRAWS, _MOST_NUMBERS // (n_rotated * n_words))
+        thin = max(1, -(-chains * draws // most))
+        rest = np.empty((chains, -(-draws // thin), n_rotated, n_words), dtype=np.float32)
         homes = [
             _Chain(
                 x=np.empty((draws, self.posterior.n_dim)),
                 on_axes=on_axes[c],
                 rest=rest[c],
+                thin=thin,
                 scatter=np.zeros_like(self.posterior.packed.scatter),
                 accept=np.empty(draws),
                 diverging=np.zeros(draws, dtype=bool),
@@ -268,7 +283,9 @@ class Sampler:
     ) -> None:
         margins = make_margins(self.crossing, state.tables)
         out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
-        out.on_axes[i], out.rest[i] = margins.on_axes, margins.rest
+        out.on_axes[i] = margins.on_axes
+        if i % out.thin == 0:
+            out.rest[i // out.thin] = margins.rest
         out.scatter += target.packed.scatter
 
     def impute(

@@ -240,7 +240,8 @@ class Fit:
         Returns
         -------
         DataArray
-            (chain, draw, response), in units of the outcome, relative to the lexicon's mean.
+            (chain, draw, response), in units of the outcome, relative to the lexicon's mean. Where
+            scores are missing and there are thousands of words, of every so many draws.
 
         Raises
         ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -126,14 +127,22 @@ class Recovery:
         return self._words(row, framing, "words")
 
     def _words(self, row: Array, framing: str, question: str) -> Array:
-        """Draw a combination of design columns for every word (draw, word)."""
-        crossing = self.problem.crossing
+        """Draw a combination of design columns for every word (draw, word).
+
+        Of each chain every so many draws, where an incomplete crossing has very many words.
+        """
+        crossing, effects, v = self.problem.crossing, self.effects, self.v
+        if "completion" in self.tree.children and "rest_of" in self.tree["completion"]:
+            kept = self.tree["completion"]["rest_of"].to_numpy()
+            if len(kept) < len(v):
+                v = v[kept]
+                effects = EffectDraws(*(getattr(effects, f.name)[kept] for f in fields(effects)))
         return draw_word_effects(
             crossing,
             self.problem.components,
             self.margins,
-            self.v,
-            self.effects,
+            v,
+            effects,
             row,
             framing_contrasts(crossing.framings)[framing],
             self.rng(question),

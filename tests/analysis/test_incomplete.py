@@ -166,6 +166,18 @@ def test_what_it_brings_home_fits_together() -> None:
     assert np.isfinite(draws.margins.rest).all()
 
 
+def test_of_very_many_words_some_draws_alone_are_kept(monkeypatch) -> None:
+    problem = make_problem(missing=SCATTERED)
+    every = run(problem, draws=25, tune=10)
+    np.testing.assert_array_equal(every.rest_of, np.arange(50))
+    monkeypatch.setattr("valuebias.analysis.incomplete._FEW_DRAWS", 20)
+    monkeypatch.setattr("valuebias.analysis.incomplete._MOST_NUMBERS", 1)
+    some = run(problem, draws=25, tune=10)
+    np.testing.assert_array_equal(some.rest_of, [*range(0, 25, 3), *range(25, 50, 3)])
+    np.testing.assert_array_equal(some.margins.rest, every.margins.rest[some.rest_of])
+    np.testing.assert_array_equal(some.margins.on_axes, every.margins.on_axes)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("gaps", [SCATTERED, WHOLE], ids=["scattered gaps", "whole rows"])
 def test_cubes_completed_afterwards_have_the_margins_that_draws_brought_home(gaps) -> None:
