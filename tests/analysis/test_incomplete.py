@@ -59,7 +59,9 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
 def test_an_iteration_leaves_the_posterior_as_it_is(gaps, exact) -> None:
     """From points that have the posterior, by the dense density, it must lead to such points."""
     problem = make_problem(**SMALL, missing=gaps)
-    flat = np.log(run(problem, draws=250).variances.sd[..., 0].reshape(500, -1))
+    # Where few cells are observed chains seldom reach the small SDs, which proposals need.
+    draws = run(problem, draws=4000 if gaps is MOST else 250).variances.sd[..., 0]
+    flat = np.log(draws.reshape(-1, draws.shape[-1]))
     x, weight = weighted_points(problem, flat, n=1500)
     assert 1 / (weight**2).sum() > 150
     sampler = Sampler(
