@@ -1,21 +1,24 @@
 """What becomes of damaged files, killed processes and full disks: counts of all outcomes.
 
-    python tests/benchmarks/hardness.py --n 300                                     # some minutes
-    python tests/benchmarks/hardness.py --n 12000 --flips 4000 --keep hardness.jsonl \\
-        --out tests/benchmarks/hardness.md                                            # two hours
+    python tests/benchmarks/hardness.py --n 300 --flips 100 --kills 10               # some minutes
+    python tests/benchmarks/hardness.py --keep hardness.jsonl \\
+        --out tests/benchmarks/hardness.md                             # two hours of one processor
 
 Four parts, to be chosen by --parts. *mutations*: valid files of every kind that the package reads
-are damaged, the same way for the same --seed, and read. *flips*: bits of a file are turned round,
-one at a time: of each kind all bits where they are fewer than --flips, or else one bit of each byte
-where the bytes are fewer than ten times that; of what takes long to read, --flips / 20 bits.
-*kills*: work that writes is killed before each of its file operations, and while it writes; what
-lies there afterwards is read, or the work is done again. *disks*: the same work on disks that are
-full, nearly full or read-only, which takes the right to mount. In the last three also plain xarray
-and zarr, for comparison.
+are damaged, the same way for the same --seed, and read; 200 or 400 of most kinds, 100 of those that
+take long. *flips*: bits of a file are turned round, one at a time. Of files that are read in about
+a millisecond (netCDF, CSV and its sidecar, heads, records, downloads) all bits, or one bit of each
+byte where there are more than --flips x 8; of others that are read (Zarr, Parquet, stores of
+scores and of vocabularies) one bit of each byte; of what takes longer (whatever is gone on with,
+checked, or compiled) --flips / 200 bits. *kills*: work that writes is killed before each of its
+file operations, and while it writes; what lies there afterwards is read, or the work is done again.
+*disks*: the same work on disks that are full, nearly full or read-only, which takes the right to
+mount. In the last three also plain xarray and zarr, for comparison.
 
-Every case runs in a child process with limits of time and memory. With --keep, a run that was
-stopped goes on where it was, and several may share the work by --parts and --only. Ends with 1 if
-an outcome is neither success with the right content nor a ValueBiasError.
+Every case runs in a child process with limits of time and memory, and in memory instead of on a
+disk where /dev/shm is there. With --keep, a run that was stopped goes on where it was, and several
+may share the work by --parts and --only. Ends with 1 if an outcome is neither success with the
+right content nor a ValueBiasError.
 """
 
 from __future__ import annotations
@@ -308,6 +311,8 @@ def _ends(job: Job, place: Path) -> tuple[Path, str, str, int]:
 def _look_after(case: Kill) -> str:
     with tempfile.TemporaryDirectory(dir=case.source.parent) as folder:
         copy = Path(shutil.copytree(case.source, Path(folder) / "x"))
+        if case.job.ready is not None:
+            case.job.ready(case.source)
         die = hostile_kills.killed_while_writing if case.by_size else hostile_kills.killed_before
         die(case.place, case.job.act, copy)
         if case.job.again:
@@ -418,8 +423,8 @@ def report(ledger: Ledger, parts: Sequence[str], command: str, seed: int) -> tup
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--n", type=int, default=300, help="damaged files")
-    parser.add_argument("--flips", type=int, default=100, help="bits of each kind")
+    parser.add_argument("--n", type=int, default=15_000, help="damaged files")
+    parser.add_argument("--flips", type=int, default=40_000, help="bits of a kind")
     parser.add_argument("--kills", type=int, default=10_000, help="the most places of one work")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="a regular expression of rows")
