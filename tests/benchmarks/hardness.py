@@ -61,7 +61,8 @@ PARTS = {
 PACKAGES = {"xarray": "xarray", "zarr": "zarr", "h5py": "h5py", "pyarrow": "pyarrow",
             "torch": "PyTorch", "transformers": "transformers"}  # fmt: skip
 # Imported once, before any child is forked; nothing here may start a thread.
-MODULES = ("torch", "transformers", "zarr", "h5netcdf", "pymc", "nutpie", "gguf",
+MODULES = ("torch", "transformers", "zarr", "h5netcdf", "pymc", "nutpie", "gguf", "peft",
+           "trl.trainer.reward_trainer", "valuebias.reproduction.run",
            "transformers.convert_slow_tokenizer", "transformers.models.llama.modeling_llama",
            "valuebias.ablation.fitting", "valuebias.backends.torch_backend",
            "valuebias.checking", "valuebias.fitting", "valuebias.scoring.run",

@@ -251,6 +251,7 @@ def _laid_open(make: Callable[[Path], None]) -> Callable[[Path], None]:
 
 def _put_together(read: Callable[[Path], str]) -> Callable[[Path], str]:
     """Save a fit that says what lies in attrs.json, with the right checksum, and read it."""
+    groups: dict[str, xr.Dataset] = {}
 
     def again(folder: Path) -> str:
         try:
@@ -258,9 +259,11 @@ def _put_together(read: Callable[[Path], str]) -> Callable[[Path], str]:
             attrs = {k: v if isinstance(v, str) else json.dumps(v) for k, v in content.items()}
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise ValueBiasError("There is no JSON to put together.") from error
-        with xr.open_datatree(folder / "fit.nc", engine="h5netcdf") as tree:
-            groups = {str(n): node.to_dataset() for n, node in tree.load().children.items()}
-        groups = {n: unescape_texts(group.drop_encoding()) for n, group in groups.items()}
+        if not groups:
+            # The same for all cases; to read them takes as long as the rest.
+            with xr.open_datatree(folder / "fit.nc", engine="h5netcdf") as tree:
+                for name, node in tree.load().children.items():
+                    groups[str(name)] = unescape_texts(node.to_dataset().drop_encoding())
         (folder / "fit.nc").unlink()
         if any("\0" in text for text in attrs.values()):
             raise ValueBiasError("Such a file cannot be made.")
