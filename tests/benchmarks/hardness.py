@@ -360,8 +360,9 @@ def run(parts: Sequence[str], ledger: Ledger, asked: Asked, only: str, until: fl
 def _rows(
     part: str, ledger: Ledger, folder: Path, asked: Asked, only: str
 ) -> Iterator[Iterator[None]]:
-    place = folder / part
-    place.mkdir()
+    # Parts of the same rows share what is laid out.
+    place = folder / ("subjects" if part in ("mutations", "flips") else "jobs")
+    place.mkdir(exist_ok=True)
     if part == "disks" and not can_mount(place):
         print("no file system can be mounted here: no disks are filled", flush=True)
         return
@@ -435,7 +436,8 @@ def main(given: Sequence[str] | None = None) -> int:
     given_ = parser.parse_args(given)
     asked = Asked(given_.n, given_.flips, given_.kills, given_.seed)
     ledger = Ledger(given_.keep, asked.of_each())
-    run(given_.parts, ledger, asked, given_.only, time.monotonic() + given_.seconds)
+    if given_.seconds > 0:
+        run(given_.parts, ledger, asked, given_.only, time.monotonic() + given_.seconds)
     command = f"python tests/benchmarks/hardness.py --n {asked.n} --flips {asked.flips}"
     text, good = report(ledger, given_.parts, command, asked.seed)
     if given_.out is not None:
