@@ -37,7 +37,7 @@ def test_what_is_damaged_killed_or_turned_is_never_something_else() -> None:
     work = ("fit by", "Fit", "report", "score ", "add", "ablate", "inject", "reproduce")
     rows = f"^(?!model: ONNX|{'|'.join(work)})"
     found = hardness("--parts", "mutations", "flips", "kills", "--only", rows, "--n", 75,
-                     "--flips", 2, "--kills", 4, "--seed", 2, seconds=300)  # fmt: skip
+                     "--flips", 2, "--kills", 4, "--seed", 2, seconds=900)  # fmt: skip
     assert found["Damaged files"] >= 75
     assert found["Single bits"] >= 80
     assert found["Killed processes"] >= 30
