@@ -186,7 +186,8 @@ def export(source: Source, folder: Path) -> None:
         _compare(part / GRAPH, pack, loading.expected(model, head, pack), source)
         cast(Any, model).config.save_pretrained(part)
         _copy_tokenizer(source, part)
-        files = sorted(file.name for file in part.iterdir() if file.name.startswith(GRAPH))
+        # The configuration and the tokenizer decide on the numbers, too.
+        files = sorted(file.name for file in part.iterdir() if file.is_file())
         manifest = {
             "format": FORMAT,
             "name": source.name,

@@ -53,7 +53,7 @@ def test_the_native_density_gives_the_draws_of_the_one_in_python(
     case: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Also with axes of the sampler's own, which a formula of many terms calls for.
-    from valuebias.analysis.sampling.nuts import nuts as sampling
+    from valuebias.analysis.sampling import nuts as sampling
 
     problem = make_problem(**case)  # type: ignore[arg-type]
     for limit in (np.inf, 0.0):

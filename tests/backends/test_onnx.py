@@ -19,6 +19,7 @@ from little_memory import too_large_a_pack
 
 import valuebias
 from valuebias import Model, ValueBiasError
+from valuebias._core.sums import sealed
 from valuebias.backends import Source, onnx_export
 from valuebias.backends.onnx_backend import OnnxBackend
 from valuebias.backends.testing import BackendTests
@@ -194,6 +195,9 @@ def test_an_export_of_another_kind_is_refused(export: Path) -> None:
     path = export / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({key: config[key] for key in config if key != "architectures"}))
+    listed = json.loads((export / onnx_export.MANIFEST).read_text())
+    del listed["files"][path.name]
+    (export / onnx_export.MANIFEST).write_text(json.dumps(sealed(listed)))
     with pytest.raises(ValueBiasError, match=r"gives rewards; kind='logprob' was asked for"):
         score(export / onnx_export.GRAPH, "logprob")
 

@@ -23,7 +23,7 @@ SIZE = {
     "effects": {"Gemma": 0.8, "Llama": -0.8},
     "seed": 11,
 }
-SETTINGS = {"draws": 500, "tune": 400, "chains": 2, "seed": 1, "progress": False}
+SETTINGS = {"draws": 1000, "tune": 400, "chains": 2, "seed": 1, "progress": False}
 CLAUSE = "Families differ in base, data and size together"
 
 
