@@ -11,6 +11,7 @@ import pandas as pd
 
 from valuebias.atomic import restore
 from valuebias.errors import ValueBiasError, did_you_mean, some
+from valuebias.foreign import demand_file
 from valuebias.pieces import LEAVES, Findings, is_zarr, look_at_folder, look_at_zarr
 from valuebias.text import visible
 
@@ -20,7 +21,7 @@ _DEPTH = 8
 _ABLATION = ("features", "heads", "cells")
 _UNKNOWN = (
     "a store of scores, a dataset or a fit (.zarr, .nc, .parquet, .csv), the folder of an "
-    "ablation, of valuebias.inject_words or of a reproduction"
+    "ablation, of valuebias.inject_words or of a reproduction, or an exported ONNX model"
 )
 
 
@@ -124,8 +125,9 @@ def check(path: str | os.PathLike[str]) -> Check:
     ----------
     path : str or path-like
         A store of scores (of a lexicon or of whole vocabularies), a dataset or a fit in any format,
-        or the folder of an ablation, of :func:`valuebias.inject_words` or of a reproduction. In
-        other folders, whatever valuebias wrote is looked for. Nothing is changed.
+        or the folder of an ablation, of :func:`valuebias.inject_words`, of a reproduction or of an
+        exported ONNX model. In other folders, whatever valuebias wrote is looked for. Nothing is
+        changed.
 
     Returns
     -------
@@ -158,6 +160,7 @@ def check(path: str | os.PathLike[str]) -> Check:
     root = Path(path)
     if not restore(root):
         raise ValueBiasError(f"There is no file or folder {os.fspath(path)!r}. Check the path.")
+    demand_file(root)
     found = Findings()
     if os.path.isdir(root):
         _look_in(root, found, depth=0)
@@ -230,6 +233,8 @@ def _advice(file: Path, root: Path, context: str, found: Findings) -> str:
     store = next((p for p in (file, *file.parents) if p.suffix == ".zarr"), None)
     if store is not None and "store" in found.kinds:
         return f"Run the same `valuebias score … --store {str(store)!r}` {alone}"
+    if "export" in found.kinds:
+        return "Copy the folder again, or delete it and export the model again."
     if "fit" in found.kinds:
         return "Copy it again, or fit again and save that."
     if not found.kinds:

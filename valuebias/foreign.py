@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,44 @@ from typing import Any
 from valuebias.errors import ValueBiasError
 from valuebias.text import visible
 
-__all__ = ["parse_json", "read_json", "reading", "told"]
+__all__ = ["demand_file", "parse_json", "read_json", "reading", "told"]
 
 _LONGEST = 300
 _PANIC = "PanicException"
 """What code in Rust raises where it is at a loss; a BaseException, so that few catch it."""
+
+
+def demand_file(
+    path: str | os.PathLike[str], *, kind: type[ValueBiasError] = ValueBiasError
+) -> None:
+    """Refuse to open a pipe, a socket or a device: to read one may wait for ever, or never end.
+
+    Parameters
+    ----------
+    path : str or path-like
+        What is to be read. What is not there, or a folder, is left to what reads it.
+    kind : type of ValueBiasError, optional
+        Which of them to raise.
+
+    Raises
+    ------
+    ValueBiasError
+        If it is neither a file nor a folder.
+
+    Examples
+    --------
+    >>> demand_file("nowhere.csv")
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        names = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        raise kind(
+            f"{os.fspath(path)!r} is {names.get(stat.S_IFMT(mode), 'a device')}, where a file is "
+            "expected. Write what comes from it to a file, and give that."
+        )
 
 
 @contextmanager
@@ -39,8 +73,9 @@ def reading(
     Parameters
     ----------
     what : object
-        What is read, and which part of it: a path (shown as text between quotation marks), or a
-        text that begins the message, such as ``"The config.json of 'm'"``.
+        What is read, and which part of it: a path (shown as text between quotation marks; refused
+        as :func:`demand_file` says), or a text that begins the message, such as ``"The config.json
+        of 'm'"``.
     advice : str
         The last sentence of the message: what to do.
     because : str, default "it is damaged"
@@ -68,6 +103,8 @@ def reading(
     valuebias.errors.ValueBiasError: The table of 'm' cannot be read: it is damaged (IndexError:
     list index out of range). Write it again.
     """
+    if isinstance(what, os.PathLike):
+        demand_file(what, kind=kind)
     try:
         yield
     except ValueBiasError:
@@ -183,6 +220,7 @@ def read_json(
     ValueBiasError
         If it cannot be read, or is no JSON.
     """
+    demand_file(path)
     what = path if what is None else what
     with reading(what, advice=advice):
         content = path.read_bytes()

@@ -41,7 +41,7 @@ import xarray as xr
 from valuebias.atomic import atomic_path, restore
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
 from valuebias.folder_names import demand_apart, demand_plain
-from valuebias.foreign import reading
+from valuebias.foreign import demand_file, reading
 from valuebias.opening.texts import is_text
 from valuebias.opening.zarr_folders import check_zarr
 from valuebias.schema import validate
@@ -49,6 +49,7 @@ from valuebias.schema.validation import join_advice
 from valuebias.sums import content_sum, file_bytes
 from valuebias.text import escape, has_surrogate, unescape
 from valuebias.tidy import read_csv, read_parquet, write_csv, write_parquet
+from valuebias.untidy import demand_kind
 from valuebias.wide import read_scores
 
 __all__ = [
@@ -108,6 +109,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     reader = _by_suffix(source, _READERS)
     if not restore(source):
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
+    demand_file(source)
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
     return validate(_no_fit(reader(source, kind), source))
@@ -265,9 +267,7 @@ def _no_fit(ds: xr.Dataset, path: Path) -> xr.Dataset:
 
 
 def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
-    found = ds.attrs.get("kind")
-    if kind is not None and kind != found:
-        raise ValueBiasError(f"{str(path)!r} holds scores of kind {found!r}, not {kind!r}.")
+    demand_kind(kind, ds.attrs.get("kind"), str(path))
     return ds
 
 

@@ -28,6 +28,8 @@ __all__ = ["LEAVES", "Findings", "is_zarr", "look_at_folder", "look_at_zarr"]
 OLDER = "it was written by an earlier version, which wrote no checksums"
 _OWN = "valuebias did not write it, or an earlier version did, which wrote no checksums"
 _AGAIN = "Copy it again, or make it again."
+_EXPORT = "valuebias.json"
+"""What describes the ONNX file of a model that was exported."""
 
 
 @dataclass(slots=True)
@@ -118,11 +120,24 @@ def look_at_zarr(folder: Path, found: Findings) -> None:
     if (folder / RECORD).exists() or (folder / "score").is_dir():
         del found.bad[before:]
         _look_at_group(folder, found)
+    elif _is_fit(folder):
+        del found.bad[before:]
+        _look_at_fit(folder, found)
     elif _holds_groups(folder):
         del found.bad[before:]
         _look_at_vocabularies(folder, found)
     else:
         found.unsummed.append((folder, _OWN))
+
+
+def _is_fit(folder: Path) -> bool:
+    """Tell a fit of an earlier version, without a record, from a store of groups."""
+    from valuebias.zarr_folder import metadata_of
+
+    try:
+        return _kind(metadata_of(folder, ".zattrs")) == "fit"
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _only_damaged(folder: Path) -> bool:
@@ -174,7 +189,8 @@ def _look_at_group(folder: Path, found: Findings) -> None:
     try:
         record = read_record(folder)
     except DamagedError:
-        found.bad.append((folder / RECORD, "damaged", "the record of all other files"))
+        state = "damaged" if (folder / RECORD).exists() else "missing"
+        found.bad.append((folder / RECORD, state, "the record of all other files"))
         if any(folder.glob("score/.finished.*")):
             _look_at_blocks(folder, found)
         return
@@ -392,6 +408,9 @@ def look_at_folder(folder: Path, found: Findings) -> bool:
                 for name, known in entry.files.items():
                     found.compare(folder / name, known, entry.title)
         return True
+    if (folder / _EXPORT).is_file():
+        _look_at_export(folder, found)
+        return True
     vouched, damaged = folder_is_whole(folder)
     for name in damaged:
         state = "damaged" if (folder / name).exists() else "missing"
@@ -401,6 +420,18 @@ def look_at_folder(folder: Path, found: Findings) -> bool:
             if path.is_file():
                 found.fine(path)
     return vouched
+
+
+def _look_at_export(folder: Path, found: Findings) -> None:
+    """Look at a model's ONNX file and what lies with it, whichever version wrote it."""
+    found.kinds.add("export")
+    with found.told(folder / _EXPORT):
+        entries = read_json(folder / _EXPORT)["files"]
+        if any(Path(name).name != name for name in entries):
+            raise ValueError("a file lies elsewhere")
+        found.fine(folder / _EXPORT)
+        for name, known in entries.items():
+            found.compare(folder / name, known)
 
 
 LEAVES: dict[str, Callable[..., None]] = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from valuebias.errors import ValueBiasError
+from valuebias.foreign import demand_file
 
 __all__ = ["PACKAGES", "record", "sha256", "versions"]
 
@@ -98,6 +99,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
     >>> sha256(path)[:8]
     'e3b0c442'
     """
+    demand_file(path)
     try:
         with Path(path).open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from valuebias.errors import ValueBiasError, shown
-from valuebias.foreign import told
+from valuebias.foreign import demand_file, told
 from valuebias.opening.yaml_text import check_length, parse_yaml
 
 __all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
@@ -38,6 +39,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         If the file cannot be read, is empty, or is no UTF-8.
     """
     name = os.fspath(path)
+    demand_file(path)
     try:
         raw = Path(path).read_bytes()
     except (OSError, ValueError) as error:
@@ -163,13 +165,13 @@ def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
         if key not in header:
             raise ValueBiasError(f"{name!r} has no column {key!r}; found {header}.")
         place = header.index(key)
-        columns = {
-            column: pd.Series([row[i] for row in rows], dtype=object)
-            for i, column in enumerate(header)
-            if i != place and column
-        }
+        kept = [i for i, column in enumerate(header) if i != place and column]
+        # At once: of thousands of columns, each would take longer to make than to read.
+        cells = np.empty((len(rows), len(kept)), dtype=object)
+        for i, row in enumerate(rows):
+            cells[i] = [row[j] for j in kept]
         index = pd.Index([row[place] for row in rows], dtype=object, name=key)
-        return pd.DataFrame(columns).set_axis(index, axis=0)
+        return pd.DataFrame(cells, index=index, columns=[header[j] for j in kept])
     if suffix in (".yaml", ".yml"):
         return _from_yaml(read_yaml(path), name, key)
     raise ValueBiasError(f"{name!r} has the suffix {suffix!r}; expected .csv, .tsv, .yaml or .yml.")

@@ -17,7 +17,7 @@ from valuebias.foreign import reading
 from valuebias.schema import DIMS, KINDS, build
 from valuebias.text import restore, unescape
 
-__all__ = ["CATEGORY", "Meta", "dataset"]
+__all__ = ["CATEGORY", "Meta", "dataset", "demand_kind"]
 
 CATEGORY = "category."
 """What the column of a category starts with."""
@@ -72,8 +72,8 @@ def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.
         raise ValueBiasError(
             f"{name!r} does not say what kind of scores it holds. Give kind=, one of {list(KINDS)}."
         )
-    if None not in (stored, kind) and stored != kind:
-        raise ValueBiasError(f"{name!r} holds scores of kind {stored!r}, not {kind!r}.")
+    if stored is not None:
+        demand_kind(kind, stored, name)
     tables, member = rows.coords()
     ds = build(
         rows.cube(),
@@ -90,6 +90,27 @@ def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.
         if about["dtype"] != "text" and ds[coord].dtype != about["dtype"]:
             ds[coord] = ds[coord].astype(about["dtype"])
     return ds.assign_attrs(attrs)
+
+
+def demand_kind(asked: str | None, found: object, name: str) -> None:
+    """Refuse scores of another kind than was asked for.
+
+    Parameters
+    ----------
+    asked : str or None
+        The kind; None for any.
+    found : object
+        That of the file.
+    name : str
+        What to call the file.
+
+    Raises
+    ------
+    ValueBiasError
+        If they differ.
+    """
+    if asked is not None and asked != found:
+        raise ValueBiasError(f"{name!r} holds scores of kind {found!r}, not {asked!r}.")
 
 
 class _Rows:

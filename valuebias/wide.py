@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -104,9 +106,11 @@ def read_scores(
     first = next(iter(sheets.values()))
     for sheet in sheets.values():
         sheet.check_alike(first)
-    names = [str(name) for name in prompt_set.table.index if str(name) in first.columns]
+    asked = set(first.columns)
+    names = [str(name) for name in prompt_set.table.index if str(name) in asked]
+    known_prompts = set(names)
     for column in first.columns:
-        if column not in names:
+        if column not in known_prompts:
             raise ValueBiasError(
                 f"{first.name!r} has a column {column!r}, which is no prompt of the set "
                 f"{prompt_set.name!r}. Give the right set as prompts=. "
@@ -176,14 +180,15 @@ def _with_bases(
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Turn the further columns that hold nothing but numbers into numbers."""
+    typed: dict[str, Any] = {}
     for column in table.columns:
+        # Not put into the table one by one, each of which would copy all others.
+        typed[column] = cells = table[column].to_numpy()
         if column not in _TEXTS:
-            try:
-                numbers = pd.to_numeric(table[column].replace("", None))
-            except (TypeError, ValueError):
-                continue
-            table = table.assign(**{str(column): numbers})
-    return table
+            given = [None if isinstance(cell, str) and not cell else cell for cell in cells]
+            with suppress(TypeError, ValueError):
+                typed[column] = pd.to_numeric(np.array(given, dtype=object))
+    return pd.DataFrame(typed, index=table.index)
 
 
 def _by_model(
@@ -288,7 +293,8 @@ class _Sheet:
                 except ValueError:
                     values[i] = [self._number(cell, i, j) for j, cell in enumerate(row[1:])]
         rows = [self.place[word] for word in words]
-        columns = [self.columns.index(prompt) for prompt in prompts]
+        place = {prompt: j for j, prompt in enumerate(self.columns)}
+        columns = [place[prompt] for prompt in prompts]
         return values[np.ix_(rows, columns)].T
 
     def _number(self, cell: str, row: int, column: int) -> float:

@@ -31,6 +31,7 @@ from valuebias.disk import put, written
 from valuebias.sums import SUM, DamagedError, json_sum, sum_of
 
 __all__ = [
+    "MARK",
     "RECORD",
     "CheckedFolder",
     "Record",
@@ -47,6 +48,12 @@ __all__ = [
 ]
 
 RECORD = ".zmetadata"
+MARK = "score/.summed"
+"""Says that there are sums, to whoever finds scores that have lost them; fits have a digest, too.
+
+It lies where the marks of blocks do: of a file beside the arrays, Zarr says that it knows it not.
+"""
+_MARKS = {MARK: b'{"sums": ".zmetadata"}'}
 _OURS = "valuebias"
 _FORMAT = "valuebias-sums/1"
 _METADATA = (".zarray", ".zattrs", ".zgroup")
@@ -110,6 +117,7 @@ def read_record(folder: Path) -> Record | None:
         whole = json.loads(path.read_bytes())
         if not isinstance(whole, dict) or _OURS not in whole:
             if isinstance(whole, dict) and isinstance(whole.get("metadata"), dict):
+                _demand_never_summed(folder)
                 return None
             raise ValueError("no metadata")
         ours = whole[_OURS]
@@ -118,11 +126,29 @@ def read_record(folder: Path) -> Record | None:
         pending = {key: base64.b64decode(text) for key, text in ours.get("pending", {}).items()}
         return Record(whole["metadata"], ours["sums"], ours["blocks"], pending)
     except (FileNotFoundError, NotADirectoryError):
+        _demand_never_summed(folder)
         return None
+    except DamagedError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(
             f"{str(path)!r} is damaged ({type(error).__name__}: {str(error)[:100]}). {_advice()}"
         ) from error
+
+
+def _marks_for(files: Iterable[str]) -> dict[str, bytes]:
+    return _MARKS if "score/.zarray" in set(files) else {}
+
+
+def _demand_never_summed(folder: Path) -> None:
+    """Refuse what had sums and has lost them."""
+    if (folder / MARK).exists():
+        blocks = any(folder.glob("score/.finished.*"))
+        raise DamagedError(
+            f"{str(folder / RECORD)!r}, in which the checksums of all else were, is missing or was "
+            f"written anew without them. {_advice(blocks)} If {str(folder)!r} was changed on "
+            f"purpose, delete {MARK!r} in it: it is read without checksums then."
+        )
 
 
 def metadata_of(folder: Path, name: str) -> dict[str, Any]:
@@ -289,6 +315,8 @@ class SummedFolder(_Folder):
 
     def seal(self) -> None:
         """Write the sums, after all else."""
+        for key, content in _marks_for(self.sums).items():
+            self.write(key, content)
         metadata = json.loads((self.root / RECORD).read_bytes())["metadata"]
         sums = {key: known for key, known in sorted(self.sums.items()) if key != RECORD}
         (self.root / RECORD).write_bytes(Record(metadata, sums).to_bytes())
@@ -319,7 +347,7 @@ class CheckedFolder(_Folder):
             # Read by itself, and not by what is only about this package.
             self._served = _served(self.record)
             if not self.blocks:
-                for key in self.record.metadata:
+                for key in (*self.record.metadata, *({MARK} & self.record.sums.keys())):
                     self._demand(key, super().read(key))
         else:
             self.blocks = any(root.glob("score/.finished.*"))
@@ -405,7 +433,7 @@ def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> li
     except DamagedError:
         before, damaged = None, [RECORD]
     metadata, sums, changed = {}, {}, {}
-    for key, content in sorted(files.items()):
+    for key, content in sorted({**files, **_marks_for(files)}.items()):
         if key == RECORD:
             continue
         if key.rsplit("/", 1)[-1] in _METADATA:

@@ -160,6 +160,20 @@ def test_a_damaged_export_is_refused(
         score(export / onnx_export.GRAPH, "reward")
 
 
+def test_a_check_names_what_is_damaged_of_an_export(export: Path) -> None:
+    assert valuebias.check(export).is_whole
+    altered(export / "model.onnx.data")
+    (export / "config.json").unlink()
+    found = valuebias.check(export.parent)
+    assert {(piece.file, piece.state) for piece in found.pieces} == {
+        ("export/config.json", "missing"), ("export/model.onnx.data", "damaged"),
+    }  # fmt: skip
+    assert "export the model again" in found.pieces[0].advice
+    cut(export / onnx_export.MANIFEST)
+    (piece,) = valuebias.check(export).pieces
+    assert (piece.file, piece.state) == (onnx_export.MANIFEST, "damaged")
+
+
 def test_a_damaged_export_in_the_cache_says_how_to_mend_it(
     models: dict[str, Path], cache: Path, tmp_path: Path
 ) -> None:

@@ -64,7 +64,7 @@ if sys.argv[1] == "without":
         return 64 * "0"
     for module, names in {
         sums: ("sum_of", "json_sum"), zarr_folder: ("sum_of", "json_sum"), shelf: ("sum_of",),
-        store: ("json_sum",), io: ("content_sum",), tidy: ("json_sum", "sha256"),
+        store: ("json_sum",), io: ("content_sum",), tidy: ("json_sum", "content_sum"),
         storage: ("_digest",),
     }.items():
         for name in names:

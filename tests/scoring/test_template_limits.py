@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
 import tiny_models
 
 from valuebias import ValueBiasError
+from valuebias.scoring import template_limits
 from valuebias.scoring.chat import ChatTemplate
 
 pytestmark = pytest.mark.skipif(tiny_models.missing() is not None, reason="needs PyTorch")
@@ -55,12 +57,18 @@ def template(text: str) -> ChatTemplate:
     return ChatTemplate(tiny_models.make_tokenizer(), text, "m", prefix="conversation")
 
 
-@pytest.mark.parametrize("name", STOPPED)
-@pytest.mark.parametrize("first", [True, False])
-def test_what_is_stopped(name: str, first: bool) -> None:
-    # The second kind does so for some words only.
+AT_ONCE = ("loops", "padded", "written", "long itself")
+
+
+@pytest.mark.parametrize(
+    ("name", "at_once"), [*((name, False) for name in STOPPED), *((name, True) for name in AT_ONCE)]
+)
+def test_what_is_stopped(name: str, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Most do so for some words only; one is given all the time there is.
+    if name != "loops":
+        monkeypatch.setattr(template_limits, "_SECONDS", 0.2)
     text = STOPPED[name]
-    if not first:
+    if not at_once:
         text = "{% if 'odd' in messages[-1].content %}" + text + "{% endif %}"
     began = time.process_time()
     with pytest.raises(ValueBiasError, match=r"The chat template of 'm' is stopped: it .* Give"):
@@ -104,6 +112,40 @@ def test_what_is_rendered_as_ever(name: str, prompt: str) -> None:
     )
     found = template(REAL[name])._written(chats, frozenset())
     assert found == expected
+
+
+@pytest.mark.parametrize("change", ["gone", "not used"])
+def test_no_template_is_rendered_where_no_limits_hold(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.utils import chat_template_utils
+
+    template(AFTER).conversations("Which?", ["love"])  # the library is changed after that
+    rendered: list[str] = []
+    if change == "gone":
+        monkeypatch.delattr(chat_template_utils, "_compile_jinja_template")
+    else:
+        compile_anew = chat_template_utils._cached_compile_jinja_template
+
+        def render(conversations: list[object], chat_template: str, **_: object) -> object:
+            rendered.append(chat_template)
+            made = compile_anew(chat_template)
+            return [made.render(messages=chat) for chat in conversations], []
+
+        tokenizer = tiny_models.make_tokenizer()
+        for module in (chat_template_utils, sys.modules[_base_of(tokenizer).__module__]):
+            monkeypatch.setattr(module, "render_jinja_template", render)
+    monkeypatch.setattr(template_limits, "_held", set())
+    with pytest.raises(
+        ValueBiasError, match=r"is stopped: transformers \S+ would render it without limits"
+    ):
+        template(AFTER).conversations("Which?", ["love"])
+    assert rendered == ([] if change == "gone" else [template_limits._PROBE])
+
+
+def _base_of(tokenizer: object) -> type:
+    """Find the class that renders templates."""
+    return next(c for c in type(tokenizer).__mro__ if "apply_chat_template" in vars(c))
 
 
 def test_a_prompt_of_a_book_s_length() -> None:

@@ -157,6 +157,7 @@ def _reseal_sidecar(folder: Path) -> None:
     side = folder / "scores.csv.json"
     with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         about = json.loads(side.read_bytes())
+        about.pop("content", None)
         about["sha256"] = hashlib.sha256((folder / "scores.csv").read_bytes()).hexdigest()
         about["sum"] = json_sum({name: value for name, value in about.items() if name != "sum"})
         side.write_text(json.dumps(about))

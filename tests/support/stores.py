@@ -28,8 +28,9 @@ def contents(store: Path) -> dict[str, bytes]:
 
 def unseal(store: Path) -> None:
     """Make a store one of an earlier version, which had no checksums but those of scores."""
-    for file in store.rglob(".zmetadata"):
-        file.unlink()
+    for name in (".zmetadata", ".summed"):
+        for file in store.rglob(name):
+            file.unlink()
     for file in store.rglob(".zattrs"):
         attrs = json.loads(file.read_bytes())
         if attrs.pop("sha256", None) is not None:

@@ -296,6 +296,7 @@ def commands(work: Path, out: Path) -> None:
         ("fit", [store, *fit, *brief]),
         ("report", [f"{out}/fit.nc", "--out", f"{out}/report.md"]),
         ("ablate", [f"{work}/study.yaml", "--out", f"{out}/study"]),
+        ("check", [f"{out}"]),
         ("demo", ["--out", f"{out}/demo.html", "--draws", "30", "--chains", "2"]),
     ):
         if code := _command(*command.split(), *arguments):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny_models
 import xarray as xr
+import zarr
 from damages import DAMAGES, flip
 from naive_backend import NaiveBackend
 from stores import unseal
@@ -174,6 +175,35 @@ def test_a_damaged_record_is_named(source: Path, tmp_path: Path, what: str) -> N
     folder = Path(shutil.copytree(source / what, tmp_path / "x.zarr"))
     flip(folder / ".zmetadata")
     assert named(folder) == [(".zmetadata", "damaged")]
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize("lost", ["deleted", "written anew"])
+def test_checksums_that_are_lost_are_missed(source: Path, tmp_path: Path, lost: str) -> None:
+    def lose(folder: Path) -> None:
+        (folder / ".zmetadata").unlink()
+        if lost == "written anew":
+            # As other programs do.
+            zarr.consolidate_metadata(str(folder))
+
+    folder = Path(shutil.copytree(source / "sets" / "scores.zarr", tmp_path / "x.zarr"))
+    lose(folder)
+    assert named(folder) == [(".zmetadata", "missing" if lost == "deleted" else "damaged")]
+    with pytest.raises(ValueBiasError, match="of all else were, is missing or was written"):
+        valuebias.read(folder)
+    # As the message says.
+    (folder / "score" / ".summed").unlink()
+    valuebias.read(folder)
+    assert valuebias.check(folder).unsummed
+    # A fit has a digest beside.
+    folder = Path(shutil.copytree(source / "fit.zarr", tmp_path / "fit.zarr"))
+    lose(folder)
+    valuebias.load(folder)
+    assert valuebias.check(folder).is_whole
+    flip(next(iter(sorted(folder.glob("posterior/*/0.0*")))))
+    assert not valuebias.check(folder).is_whole
+    with pytest.raises(ValueBiasError):
+        valuebias.load(folder)
 
 
 @pytest.mark.parametrize("damage", ["cut", "delete"])

@@ -130,7 +130,16 @@ REFUSED: dict[str, tuple[Callable[[], xr.Dataset], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", SMALL)
+QUICK = (
+    "one model, one prompt, three words",
+    "two models of two families",
+    "a word in all categories",
+    "99 % missing",
+)
+"""One of each kind: too few, as many columns as models, overlapping and gaps; the rest is slow."""
+
+
+@pytest.mark.parametrize("shape", QUICK)
 def test_a_shape_goes_the_whole_way(shape: str, tmp_path: Path) -> None:
     go_through(SMALL[shape](), tmp_path, forms=(".html",), kinds=KINDS[:5])
 

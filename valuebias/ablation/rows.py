@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.foreign import reading
+from valuebias.foreign import demand_file, reading
 from valuebias.logprobs.places import HubFile, Place, fetched, hub_files, is_reference
 from valuebias.text import visible
 
@@ -184,6 +184,7 @@ def _places(source: str | os.PathLike[str], *, split: str, download: bool) -> li
 
 def _file(source: str | os.PathLike[str]) -> Path:
     path, text = Path(source), os.fspath(source)
+    demand_file(path)
     if not os.path.isfile(path):
         hint = (
             f" For a dataset on the hub give 'hf://datasets/{text}@<revision>', the revision being "

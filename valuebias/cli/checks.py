@@ -19,7 +19,8 @@ def check(
         list[Path],
         typer.Argument(
             metavar="PATHS...",
-            help="Stores of scores, datasets and fits, folders of ablations and reproductions.",
+            help="Stores of scores, datasets and fits; folders of ablations, reproductions and "
+            "exported models.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")] = False,

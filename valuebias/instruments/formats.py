@@ -216,12 +216,14 @@ def _dic(text: str, name: str) -> tuple[list[str], list[Pair]]:
             f"{name!r} has {len(marks)} lines '%'; expected two, with the categories between them."
         )
     numbered: dict[int, str] = {}
+    named: set[str] = set()
     for i, line in lines[marks[0] + 1 : marks[1]]:
         if line:
             number, category = _numbered(i, line, name)
-            if number in numbered or category in numbered.values():
+            if number in numbered or category in named:
                 raise ValueBiasError(f"Line {i} of {name!r} repeats a category: {line!r}.")
             numbered[number] = category
+            named.add(category)
     pairs = []
     for i, line in lines[marks[1] + 1 :]:
         if line:

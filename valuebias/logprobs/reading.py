@@ -180,7 +180,8 @@ def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:
                 f"{str(path)!r} has no column {name!r}; found {columns[:5]}. Expected "
                 f"{', '.join(_COLUMNS)} and one column a prompt."
             )
-    found = [str(name) for name in prompts.table.index if str(name) in columns]
+    there = set(columns)
+    found = [str(name) for name in prompts.table.index if str(name) in there]
     if not found:
         raise ValueBiasError(
             f"{str(path)!r} has no column of the prompt set {prompts.name!r}; found "

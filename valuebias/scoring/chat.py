@@ -246,7 +246,7 @@ class ChatTemplate:
             advice='Give another one by template=, or template="plain".',
         ):
             try:
-                watch(self._source)
+                watch(self._source, self._tokenizer)
                 rendered: list[str] = self._tokenizer.apply_chat_template(
                     given,
                     chat_template=self._source,

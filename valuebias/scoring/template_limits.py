@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from importlib import metadata
 from typing import Any
 
 __all__ = ["TemplateLimitError", "watch"]
@@ -60,20 +61,25 @@ class _Budget:
 
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 _watched: dict[str, Any] = {}
+_PROBE = "{# valuebias: do limits hold? #}{{ messages | length }}"
+_held: set[type] = set()
 
 
-def watch(source: str) -> None:
+def watch(source: str, tokenizer: Any) -> None:
     """Have transformers render a template with limits: in code that counts what it does.
 
     Parameters
     ----------
     source : str
         The template. Those that are not given here are rendered as ever.
+    tokenizer : PreTrainedTokenizerBase
+        What is to render it.
 
     Raises
     ------
     TemplateLimitError
-        If it is longer than any has need to be.
+        If it is longer than any has need to be, or the installed transformers would render it
+        without limits.
     jinja2.TemplateSyntaxError
         If it is no template.
     """
@@ -83,15 +89,49 @@ def watch(source: str) -> None:
     chat_template_utils: Any = module
     if len(source) > _LONGEST:
         raise TemplateLimitError(f"it is {len(source):,} characters long")
+    # A private function: a version that lacks it, or has no use for it, knows no limits.
+    compile_template = getattr(chat_template_utils, "_compile_jinja_template", None)
+    if compile_template is None:
+        raise _unbounded()
     if source not in _watched:
-        compiled = chat_template_utils._compile_jinja_template("")
-        made = _environment(compiled.environment, len(source)).from_string(source)
-        made.root_render_func = _with_budget(made.root_render_func)
-        _watched[source] = made
-    if not hasattr(chat_template_utils._compile_jinja_template, "watched"):
-        chat_template_utils._compile_jinja_template = _instead(
-            chat_template_utils._compile_jinja_template
-        )
+        _watched[source] = _counting(compile_template(""), source)
+    if not hasattr(compile_template, "watched"):
+        chat_template_utils._compile_jinja_template = _instead(compile_template)
+    if type(tokenizer) not in _held:
+        _demand_held(tokenizer, compile_template(""))
+        _held.add(type(tokenizer))
+
+
+def _counting(compiled: Any, source: str) -> Any:
+    made = _environment(compiled.environment, len(source)).from_string(source)
+    made.root_render_func = _with_budget(made.root_render_func)
+    return made
+
+
+def _demand_held(tokenizer: Any, compiled: Any) -> None:
+    """Find out with a template of one's own whether those that were made here are rendered."""
+    budgets: list[_Budget | None] = []
+    made = _environment(compiled.environment, len(_PROBE)).from_string(_PROBE)
+    render = made.root_render_func
+
+    def noted(*args: Any, **kwargs: Any) -> Iterator[str]:
+        budgets.append(_budget.get())
+        return iter(render(*args, **kwargs))
+
+    made.root_render_func = _with_budget(noted)
+    _watched[_PROBE] = made
+    tokenizer.apply_chat_template(
+        [[{"role": "user", "content": "?"}]], chat_template=_PROBE, tokenize=False
+    )
+    if not any(budgets):
+        raise _unbounded()
+
+
+def _unbounded() -> TemplateLimitError:
+    return TemplateLimitError(
+        f"transformers {metadata.version('transformers')} would render it without limits of time "
+        "and length, as this version of valuebias does not know how to set them there"
+    )
 
 
 def _instead(compile_template: Callable[[str], Any]) -> Callable[[str], Any]:
