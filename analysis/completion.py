@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.crossing import Crossing
 from valuebias.analysis.rows import (
+    Rows,
     fill,
-    gather,
-    gather_dense,
+    gather_surprise,
     geometry_of,
     level_rows,
     rows_where,
 )
 from valuebias.analysis.smoother import Fields, Smoother
-from valuebias.analysis.solving import gains_of, solve
+from valuebias.analysis.solving import N_VECTORS, gains_of, solve
 from valuebias.analysis.strata import Tables, make_tables
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Completion", "Gaps", "System", "draw_given_observed", "sparse_margins"]
+__all__ = ["Completion", "Gaps", "System", "sparse_margins"]
 
 Array = NDArray[np.float64]
 
@@ -31,6 +31,8 @@ _CG_ERROR = 1e-4
 _CG_MOST = 3000
 # With a smaller share of cells a list of them is quicker than a mask.
 _FEW = 0.12
+# Missing cells that are drawn at a time.
+_AT_A_TIME = 500_000
 
 
 class Gaps:
@@ -39,19 +41,25 @@ class Gaps:
     def __init__(self, crossing: Crossing) -> None:
         self.crossing = crossing
         self.geometry = geometry_of(crossing)
-        self.observed, self.missing = rows_where(crossing.observed), rows_where(~crossing.observed)
-        self.y = crossing.y[crossing.observed]
+        self.missing = rows_where(~crossing.observed)
         start = make_tables(crossing, crossing.y)
         self.margins = Fields(start.mean, start.prompt_word, start.axis, crossing.y.sum(axis=2))
         self.groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
         by_row = np.einsum("mpw,mpw->p", crossing.y, crossing.y)
         self.squares = np.array([by_row[g].sum() for g in self.groups])
+        self.few_observed = self.share < _FEW
+        self.blocks = _blocks_of(self.missing, crossing.shape)
 
     @cached_property
-    def framing_of_cell(self) -> NDArray[np.int8]:
-        """Framing of each observed cell."""
-        rows = np.tile(self.crossing.framing.astype(np.int8), self.crossing.shape[0])
-        return np.repeat(rows, np.diff(self.observed.start))
+    def observed(self) -> Rows:
+        """A list of the observed cells where they are few; it is empty where they are not."""
+        seen = self.crossing.observed
+        return rows_where(seen if self.few_observed else seen[:0])
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """Ones where a cell is observed."""
+        return self.crossing.observed.view(np.uint8)
 
     @cached_property
     def df(self) -> Array:
@@ -62,34 +70,56 @@ class Gaps:
     def left_by(self, effects: Fields) -> tuple[Array, Array]:
         """Mean of what effects leave of each row's scores, and by framing the squares about it."""
         means, squares = level_rows(
-            self.observed.start, self.observed.words, self.y, *self.geometry.arrays,
+            self.mask, self.crossing.y, *self.geometry.arrays,
             effects.mean, effects.prompt_word, effects.axis,
         )  # fmt: skip
-        return means.reshape(self.crossing.shape[:2]), squares
+        return means, squares
 
     def draw_levels(self, means: Array, sd: Array, rng: np.random.Generator) -> Array:
         """Draw each row's level given the mean of what effects leave of it.
 
         A row without a score has no level; any will do, as it never matters.
         """
-        counts = np.maximum(np.diff(self.observed.start), 1).reshape(means.shape)
+        counts = np.maximum(self.crossing.observed.sum(axis=2), 1)
         noise = rng.standard_normal(means.shape) * sd[self.crossing.framing]
         return np.asarray(means + noise / np.sqrt(counts))
 
     @property
     def share(self) -> float:
         """Share of the cells that are observed."""
-        return len(self.observed) / self.crossing.y.size
+        return 1 - len(self.missing) / self.crossing.y.size
+
+
+def _blocks_of(missing: Rows, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+    """List runs of prompts to draw together: the first, past the last, and their missing cells."""
+    ends = np.cumsum(np.diff(missing.start).reshape(shape[:2]).sum(axis=0))
+    run = ends // _AT_A_TIME
+    stops = np.flatnonzero(np.append(run[1:] != run[:-1], True)) + 1
+    starts = [0, *stops[:-1].tolist()]
+    counts = np.diff(ends[stops - 1], prepend=0)
+    return list(zip(starts, stops.tolist(), counts.tolist(), strict=True))
 
 
 class Completion:
-    """One completion of a cube: its missing cells and its margins, kept in step."""
+    """One completion of a cube: its margins and, if ``keep``, its missing cells, in step."""
 
-    def __init__(self, gaps: Gaps) -> None:
+    def __init__(self, gaps: Gaps, *, keep: bool = True) -> None:
         self.gaps, self.crossing = gaps, gaps.crossing
-        self.margins = gaps.margins
-        self.missing = np.zeros(len(gaps.missing), dtype=np.float32)
-        self._squares = gaps.squares
+        self.margins = Fields.zeros(gaps.crossing)
+        self.missing = np.zeros(len(gaps.missing) if keep else 0, dtype=np.float32)
+        # Here and not where it is needed: what threads take for themselves is not given back.
+        most = max(self.margins.prompt_word.size, *(n for *_, n in gaps.blocks))
+        self._noise = np.empty(most, dtype=np.float32)
+        self._work = np.empty((0, 0))
+        self.empty()
+
+    def empty(self) -> None:
+        """Make all missing cells zero."""
+        known = self.gaps.margins
+        for name in ("mean", "prompt_word", "axis", "level"):
+            np.copyto(getattr(self.margins, name), getattr(known, name))
+        self.missing[:] = 0
+        self._squares = self.gaps.squares
 
     @property
     def tables(self) -> Tables:
@@ -104,7 +134,9 @@ class Completion:
         One Gibbs step; its cost is that of the tables. It hardly moves a cell all of whose
         neighbours in a margin are missing too: see :meth:`redraw_exactly`.
         """
-        self.fill(smoother.draw(self.margins, rng), np.sqrt(smoother.residual), rng)
+        prompts = self.margins.prompt_word
+        effects = smoother.draw(self.margins, rng, prompts, self._prompt_noise)
+        self.fill(effects, np.sqrt(smoother.residual), rng)
 
     def redraw_exactly(
         self,
@@ -116,25 +148,39 @@ class Completion:
 
         In between the residual's SDs (framing,) may be redrawn from the squares that effects leave.
         """
-        effects = draw_given_observed(self.gaps, smoother, rng)
+        system = System(self.gaps, smoother)
+        if not self._work.size:
+            self._work = np.empty((N_VECTORS, system.size))
+        effects = smoother.simulate(rng, self.margins.prompt_word, self._prompt_noise)
+        system.correct(effects, rng, self._work)
         levels, squares = self.gaps.left_by(effects)
         sd = np.sqrt(smoother.residual) if redraw_sd is None else redraw_sd(squares)
         effects.level = self.gaps.draw_levels(levels, sd, rng)
         self.fill(effects, sd, rng)
 
+    @property
+    def _prompt_noise(self) -> NDArray[np.float32]:
+        prompts = self.margins.prompt_word
+        return self._noise[: prompts.size].reshape(prompts.shape)
+
     def fill(self, effects: Fields, sd: Array, rng: np.random.Generator) -> None:
-        """Draw the missing cells given effects, levels and residual SDs (framing,)."""
-        gaps, known = self.gaps, self.gaps.margins
-        margins = Fields(
-            known.mean.copy(), known.prompt_word.copy(), known.axis.copy(), known.level.copy()
-        )
-        values = rng.standard_normal(len(gaps.missing), dtype=np.float32)
-        squares = fill(
-            gaps.missing.start, gaps.missing.words, values, sd, *gaps.geometry.arrays,
-            effects.mean, effects.prompt_word, effects.axis, effects.level,
-            margins.mean, margins.prompt_word, margins.axis, margins.level,
-        )  # fmt: skip
-        self.margins, self.missing, self._squares = margins, values, gaps.squares + squares
+        """Draw the missing cells given effects, levels and residual SDs (framing,).
+
+        The effects of prompts may lie where this completion's margin is: it is written anew.
+        """
+        gaps, known, margins = self.gaps, self.gaps.margins, self.margins
+        for name in ("mean", "axis", "level"):
+            np.copyto(getattr(margins, name), getattr(known, name))
+        self._squares = gaps.squares.copy()
+        for first, stop, count in gaps.blocks:
+            noise = self._noise[:count]
+            rng.standard_normal(dtype=np.float32, out=noise)
+            self._squares += fill(
+                (first, stop), gaps.missing.start, gaps.missing.words, noise, self.missing, sd,
+                *gaps.geometry.arrays,
+                effects.mean, effects.prompt_word, effects.axis, effects.level, known.prompt_word,
+                margins.mean, margins.prompt_word, margins.axis, margins.level,
+            )  # fmt: skip
 
 
 class System:
@@ -149,40 +195,44 @@ class System:
         self.smoother = smoother
         self._no_level = np.zeros(self.crossing.shape[:2])
 
-    def draw(self, smoother: Smoother, rng: np.random.Generator) -> Fields:
-        """Draw the effects: correct simulated ones by what their cells miss the observed by."""
-        gaps = self.gaps
-        effects = smoother.simulate(rng)
-        noise = rng.standard_normal(len(gaps.y))
-        noise *= np.sqrt(self.residual)[gaps.framing_of_cell]
-        correction = self.mean(self.gather(effects, np.subtract(gaps.y, noise, out=noise)))
+    def correct(self, effects: Fields, rng: np.random.Generator, work: Array) -> None:
+        """Turn simulated effects into a draw: add what their cells miss the observed ones by.
+
+        ``work`` is room for the solver, (:data:`N_VECTORS`, size).
+        """
+        correction = self.mean(self.surprise(effects, rng, work[0]), work=work)
         effects.mean += correction.mean
         effects.prompt_word += correction.prompt_word
         effects.axis += correction.axis
-        return effects
 
-    def gather(self, tables: Fields, target: Array) -> Array:
-        """Give ``Z'CR⁻¹(target − Z tables)``, or ``Z'CR⁻¹Z tables`` where there is no target."""
-        flat, gaps = np.zeros(self._size), self.gaps
-        out, geometry = self._tables(flat), gaps.geometry
-        every = (tables.mean, tables.prompt_word, tables.axis, out.mean, out.prompt_word, out.axis)
-        weight = 1 / self.residual
-        if len(target) or gaps.share < _FEW:  # there is a target once a draw only
-            rows = gaps.observed
-            gather(rows.start, rows.words, target, weight, *geometry.arrays, *every)
-        else:
-            mask = self.crossing.observed.view(np.uint8)
-            gather_dense(mask, weight, *geometry.transposed, *every)
+    def surprise(
+        self, effects: Fields, rng: np.random.Generator | None = None, flat: Array | None = None
+    ) -> Array:
+        """Give ``Z'CR⁻¹(y − Z effects)``; with ``rng``, of y less noise as the residual's."""
+        flat, gaps = np.empty(self.size) if flat is None else flat, self.gaps
+        flat[:] = 0
+        out, sd, y = self._tables(flat), np.sqrt(self.residual), self.crossing.y
+        for m, mask in enumerate(gaps.mask):
+            noise = np.zeros(0, dtype=np.float32)
+            if rng is not None:
+                noise = rng.standard_normal(np.count_nonzero(mask), dtype=np.float32)
+            gather_surprise(
+                m, mask, y[m], noise, sd, 1 / self.residual, *gaps.geometry.arrays,
+                effects.mean, effects.prompt_word, effects.axis,
+                out.mean, out.prompt_word, out.axis,
+            )  # fmt: skip
         return flat
 
-    def mean(self, right: Array, error: float = _CG_ERROR) -> Fields:
-        """Solve for the effects."""
+    def mean(self, right: Array, error: float = _CG_ERROR, work: Array | None = None) -> Fields:
+        """Solve for the effects; ``right`` is overwritten, and may be the first row of ``work``."""
         gaps, crossing = self.gaps, self.crossing
         sizes = (len(crossing.framings), *crossing.shape)
         typical = self.smoother.with_fewer_scores(gaps.share)
+        if work is None:
+            work = np.empty((N_VECTORS, self.size))
         solution, left = solve(
-            right, error, _CG_MOST, sizes, gaps.share, self.residual, gaps.share >= _FEW,
-            gaps.observed.start, gaps.observed.words, crossing.observed.view(np.uint8),
+            right, work, error, _CG_MOST, sizes, gaps.share, self.residual, not gaps.few_observed,
+            gaps.observed.start, gaps.observed.words, gaps.mask,
             gaps.geometry.arrays, gaps.geometry.transposed[1], gains_of(typical),
         )  # fmt: skip
         if not left < max(1.0, error):
@@ -194,7 +244,8 @@ class System:
         return self._tables(solution)
 
     @cached_property
-    def _size(self) -> int:
+    def size(self) -> int:
+        """How many numbers all tables have."""
         (m, p, w), crossing = self.crossing.shape, self.crossing
         return len(crossing.framings) * m * w + p * w + m * p * len(crossing.axes)
 
@@ -209,11 +260,6 @@ class System:
             flat[second:].reshape(m, p, n_axes),
             self._no_level,
         )
-
-
-def draw_given_observed(gaps: Gaps, smoother: Smoother, rng: np.random.Generator) -> Fields:
-    """Draw all effects but the levels given the observed cells alone."""
-    return System(gaps, smoother).draw(smoother, rng)
 
 
 def sparse_margins(crossing: Crossing, threshold: float = 0.6) -> float:

@@ -216,6 +216,29 @@ class Components:
                 out[k] = np.asarray(multiplier * pattern, float)
         return out
 
+    def mean_covariance(
+        self, v: Array, kind: str, subspace: int | None = None
+    ) -> tuple[Array, Array]:
+        """Covariance of a framing-mean stratum at ``v`` (variance,): constant + weight · slope.
+
+        ``weight`` is that of an axis of this ``kind``; ``subspace`` is a position.
+        """
+        where = self._stacked.get((kind, subspace))
+        if where is None:
+            within = None if subspace is None else self.space.subspaces[subspace]
+            zero, one = (self.stratum_patterns(Axis(w, kind), within) for w in (0.0, 1.0))
+            constant = np.array(list(zero.values()))
+            slope = np.array(list(one.values())) - constant
+            where = self._stacked[kind, subspace] = (np.array(list(zero)), constant, slope)
+        parameters, constant, slope = where
+        here = v[parameters]
+        return np.tensordot(here, constant, 1), np.tensordot(here, slope, 1)
+
+    @cached_property
+    def _stacked(self) -> dict[tuple[str, int | None], tuple[NDArray[np.intp], Array, Array]]:
+        """Patterns as :meth:`mean_covariance` takes them: chains ask at every iteration."""
+        return {}
+
     def within_entries(self, *, shared: bool, axis: Axis) -> dict[str, float]:
         """Components of a within-framing stratum and their multipliers."""
         out = {"residual": 1.0}

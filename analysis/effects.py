@@ -77,9 +77,10 @@ class Margins:
 
 def make_margins(crossing: Crossing, tables: Tables) -> Margins:
     """Take the margins from the tables of a complete cube."""
-    on_axes, rest = split_words(tables.mean, crossing.word_basis)
-    rotated = np.einsum("ma,fmw->afw", crossing.model_basis, rest)
-    return Margins(on_axes.transpose(2, 1, 0), rotated.reshape(-1, rotated.shape[-1]))
+    on_axes = tables.mean @ crossing.word_basis
+    rotated = (crossing.model_basis.T @ tables.mean).transpose(1, 0, 2)
+    _, rest = split_words(rotated.reshape(-1, rotated.shape[-1]), crossing.word_basis)
+    return Margins(on_axes.transpose(2, 1, 0), rest)
 
 
 def draw_effects(

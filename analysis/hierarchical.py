@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,13 @@ class Problem:
     def packed(self) -> PackedStrata:
         """The strata as flat arrays."""
         return pack_strata(self.strata)
+
+    def completed_cubes(self, v: Array, rng: np.random.Generator) -> Iterator[Array]:
+        """Complete the outcome at each row of variances (draw, variance), into the same array."""
+        from valuebias.analysis.incomplete import complete_cubes
+
+        scales = self.coefficient_scales
+        return complete_cubes(self.crossing, self.components, scales, v, rng)
 
     def posterior(self, strata: list[Stratum]) -> Posterior:
         """Make the collapsed posterior with the data of ``strata``."""
@@ -245,11 +252,9 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
         draws, margins = found.variances, found.margins
         extra = xr.Dataset(
             {
-                "cell": (("missing", "side"), found.cells),
-                "value": (("kept", "missing"), found.completions),
-                "kept": found.kept,
                 "on_axes": (("sample", "axis", "model", "framing"), margins.on_axes),
-                "rest": (("sample", "rotated", "word"), margins.rest),
+                "rest": (("kept", "rotated", "word"), margins.rest),
+                "rest_of": ("kept", found.rest_of),
                 "scatter": ("entry", found.scatter),
             }
         )

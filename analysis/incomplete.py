@@ -15,9 +15,10 @@ iteration costs what the tables cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from threading import Lock
 
 import numpy as np
@@ -35,7 +36,7 @@ from valuebias.analysis.sampling import VarianceDraws, start_point
 from valuebias.analysis.smoother import Smoother
 from valuebias.analysis.strata import Stratum, make_scatter, make_strata, make_tables
 
-__all__ = ["CompletedDraws", "Sampler", "sample_incomplete"]
+__all__ = ["CompletedDraws", "Sampler", "complete_cubes", "sample_incomplete"]
 
 Array = NDArray[np.float64]
 
@@ -45,9 +46,10 @@ _MOVES = 6
 # Where effects can explain every score, the residual's SD may wander off to zero, and with it the
 # system for the effects to singularity: they are then drawn as with this share of the variance.
 _LEAST_RESIDUAL = 1e-6
-# Completions are kept for what needs every cell, up to so many cells in all.
-_MOST_KEPT_CELLS = 20_000_000
-_LEAST_KEPT = 4
+# Means off the axes are kept of so many draws that they are so many numbers, but of this many at
+# least: with thousands of words those of all draws would be many times the scores.
+_MOST_NUMBERS = 20_000_000
+_FEW_DRAWS = 1000
 # Above this share of missing cells in margins that are mostly missing, the Gibbs step mixes poorly.
 _MANY_SPARSE = 0.05
 
@@ -56,37 +58,37 @@ _MANY_SPARSE = 0.05
 class CompletedDraws:
     """Draws of the variances with what each draw's completed data imply.
 
+    The completions themselves are not kept, as they are many times the data: they can be drawn
+    again given the variances (:func:`complete_cubes`).
+
     Attributes
     ----------
     variances : VarianceDraws
     margins : Margins
-        With a first side of chain · draw.
-    cells : ndarray of int, shape (missing cell, 3)
-        Positions of the missing cells.
-    completions : ndarray of float32, shape (kept, missing cell)
-        Imputed cells (on the scale of ``Crossing.y``) of evenly spaced draws.
-    kept : ndarray of int
-        Which draws (chain · draw) the completions belong to.
+        With a first side of chain · draw; ``rest`` of every so many draws of each chain.
+    rest_of : ndarray of int
+        Which draws (chain · draw) it is of.
     scatter : ndarray
         Mean over draws of the strata's scatter, for the PyMC model.
     """
 
     variances: VarianceDraws
     margins: Margins
-    cells: NDArray[np.int32]
-    completions: NDArray[np.float32]
-    kept: NDArray[np.intp]
+    rest_of: NDArray[np.intp]
     scatter: Array
 
 
 @dataclass
 class _Chain:
-    """What one chain brings home."""
+    """What one chain brings home; the margins in its share of all chains' arrays.
+
+    ``rest`` is of every ``thin``-th draw.
+    """
 
     x: Array
     on_axes: Array
-    rest: Array
-    completions: dict[int, NDArray[np.float32]]
+    rest: NDArray[np.float32]
+    thin: int
     scatter: Array
     accept: Array
     diverging: NDArray[np.bool_]
@@ -104,26 +106,26 @@ def sample_incomplete(
     seed: int,
     cores: int,
     progress: Callable[[int, int], None] | None,
-    n_completions: int = 100,
 ) -> CompletedDraws:
     """Run the chains in threads (numpy and the kernels release the interpreter's lock)."""
     sampler = Sampler(crossing, components, posterior_of, coefficient_scales)
     seeds = np.random.SeedSequence(seed).spawn(chains)
-    n_completions = max(_LEAST_KEPT, min(n_completions, _MOST_KEPT_CELLS // len(sampler.cells)))
-    kept = np.unique(
-        np.linspace(0, chains * draws - 1, min(n_completions, chains * draws)).astype(int)
-    )
+    homes, margins = sampler.homes(chains, draws)
+    cores = max(1, min(cores, chains))
+    # Made here, since memory that threads take for themselves is not given back.
+    states: SimpleQueue[Completion] = SimpleQueue()
+    for _ in range(cores):
+        states.put(Completion(sampler.gaps, keep=False))
     counter = _Counter(progress, chains * (draws + tune))
     # The matrices are small: BLAS threads would only get in the way of the chains' own.
     with (
         threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(max(1, min(cores, chains))) as pool,
+        ThreadPoolExecutor(cores) as pool,
     ):
-        jobs = []
-        for c in range(chains):
-            own = set((kept[kept // draws == c] % draws).tolist())
-            rng = np.random.default_rng(seeds[c])
-            jobs.append(pool.submit(sampler.run, draws, tune, rng, own, counter))
+        jobs = [
+            pool.submit(sampler.run, home, states, tune, np.random.default_rng(seeds[c]), counter)
+            for c, home in enumerate(homes)
+        ]
         try:
             results = [job.result() for job in jobs]
         except BaseException:
@@ -138,14 +140,37 @@ def sample_incomplete(
     )
     return CompletedDraws(
         variances=VarianceDraws(*sampler.posterior.constrain(x), stats),
-        margins=Margins(
-            np.concatenate([r.on_axes for r in results]), np.concatenate([r.rest for r in results])
-        ),
-        cells=sampler.cells,
-        completions=np.stack([results[k // draws].completions[k % draws] for k in kept]),
-        kept=kept,
+        margins=margins,
+        rest_of=np.arange(chains * draws).reshape(chains, draws)[:, :: homes[0].thin].ravel(),
         scatter=np.mean([r.scatter for r in results], axis=0),
     )
+
+
+def complete_cubes(
+    crossing: Crossing,
+    components: Components,
+    coefficient_scales: Array,
+    v: Array,
+    rng: np.random.Generator,
+) -> Iterator[Array]:
+    """Draw the missing cells given the observed ones for each row of variances ``v`` in turn.
+
+    The cube (model, prompt, word) is the same array each time, filled anew.
+    """
+    state, cube, missing = Completion(Gaps(crossing)), crossing.y.copy(), ~crossing.observed
+    for row in v:
+        state.redraw_exactly(_solvable_smoother(crossing, components, coefficient_scales, row), rng)
+        cube[missing] = state.missing
+        yield cube
+
+
+def _solvable_smoother(
+    crossing: Crossing, components: Components, coefficient_scales: Array, v: Array
+) -> Smoother:
+    """Make the smoother at ``v``, with a residual large enough for the effects to be solved for."""
+    residual, v = list(components["residual"].index[0]), v.copy()
+    v[residual] = np.maximum(v[residual], _LEAST_RESIDUAL * crossing.scale**2)
+    return Smoother(crossing, components, coefficient_scales, v)
 
 
 class _Counter:
@@ -177,23 +202,47 @@ class Sampler:
         self.crossing, self.components = crossing, components
         self.coefficient_scales = coefficient_scales
         self.gaps = Gaps(crossing)
-        self.cells = np.argwhere(~crossing.observed).astype(np.int32)
         self.strata = make_strata(
             crossing, components, make_tables(crossing, crossing.y), coefficient_scales
         )
         self.posterior = posterior_of(self.strata)
         self.exact = sparse_margins(crossing) > _MANY_SPARSE
 
+    def homes(self, chains: int, draws: int) -> tuple[list[_Chain], Margins]:
+        """Give what each chain fills, and the margins of all, which are views of the same."""
+        n_models, _, n_words = self.crossing.shape
+        n_axes, n_framings = len(self.crossing.axes), len(self.crossing.framings)
+        n_rotated = self.crossing.model_basis.shape[1] * n_framings
+        on_axes = np.empty((chains, draws, n_axes, n_models, n_framings))
+        most = max(_FEW_DRAWS, _MOST_NUMBERS // (n_rotated * n_words))
+        thin = max(1, -(-chains * draws // most))
+        rest = np.empty((chains, -(-draws // thin), n_rotated, n_words), dtype=np.float32)
+        homes = [
+            _Chain(
+                x=np.empty((draws, self.posterior.n_dim)),
+                on_axes=on_axes[c],
+                rest=rest[c],
+                thin=thin,
+                scatter=np.zeros_like(self.posterior.packed.scatter),
+                accept=np.empty(draws),
+                diverging=np.zeros(draws, dtype=bool),
+            )
+            for c in range(chains)
+        ]
+        flat = (table.reshape(-1, *table.shape[2:]) for table in (on_axes, rest))
+        return homes, Margins(*flat)
+
     def run(
         self,
-        draws: int,
+        out: _Chain,
+        states: SimpleQueue[Completion],
         tune: int,
         rng: np.random.Generator,
-        keep: set[int],
         counter: _Counter,
     ) -> _Chain:
-        """Run one chain; ``keep`` says which of its draws keep their completion."""
-        state = Completion(self.gaps)
+        """Run one chain in one of the ``states``."""
+        state, draws = states.get(), len(out.x)
+        state.empty()
         x = start_point(self.posterior) + rng.uniform(-0.5, 0.5, self.posterior.n_dim)
         target = self._target(state)
         if self.exact:
@@ -201,7 +250,6 @@ class Sampler:
             x, target = self.impute(state, x, rng)
         kernel = Hamiltonian.at_mode(target, x)
         x = kernel.mode
-        out = self._empty(draws, state)
         for i in range(-tune, draws):
             if counter.stop:
                 break
@@ -213,26 +261,15 @@ class Sampler:
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:
-                self._record(out, i, x, accept, diverged, state, target, keep)
+                self._record(out, i, x, accept, diverged, state, target)
             counter.step()
         out.scatter /= draws
+        states.put(state)
         return out
 
     def _target(self, state: Completion) -> Posterior:
         scatter = make_scatter(self.crossing, state.tables, self.strata)
         return replace(self.posterior, packed=replace(self.posterior.packed, scatter=scatter))
-
-    def _empty(self, draws: int, state: Completion) -> _Chain:
-        margins = make_margins(self.crossing, state.tables)
-        return _Chain(
-            x=np.empty((draws, self.posterior.n_dim)),
-            on_axes=np.empty((draws, *margins.on_axes.shape)),
-            rest=np.empty((draws, *margins.rest.shape), dtype=np.float32),
-            completions={},
-            scatter=np.zeros_like(self.posterior.packed.scatter),
-            accept=np.empty(draws),
-            diverging=np.zeros(draws, dtype=bool),
-        )
 
     def _record(
         self,
@@ -243,14 +280,13 @@ class Sampler:
         diverged: bool,
         state: Completion,
         target: Posterior,
-        keep: set[int],
     ) -> None:
         margins = make_margins(self.crossing, state.tables)
         out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
-        out.on_axes[i], out.rest[i] = margins.on_axes, margins.rest
+        out.on_axes[i] = margins.on_axes
+        if i % out.thin == 0:
+            out.rest[i // out.thin] = margins.rest
         out.scatter += target.packed.scatter
-        if i in keep:
-            out.completions[i] = state.missing
 
     def impute(
         self, state: Completion, x: Array, rng: np.random.Generator
@@ -266,9 +302,7 @@ class Sampler:
         residual would be: van Dyk & Park 2008, *J. Am. Stat. Assoc.* 103, 790–796.)
         """
         v = self.components.variances(*self.posterior.constrain(x))
-        residual = list(self.components["residual"].index[0])
-        v[residual] = np.maximum(v[residual], _LEAST_RESIDUAL * self.crossing.scale**2)
-        smoother = Smoother(self.crossing, self.components, self.coefficient_scales, v)
+        smoother = _solvable_smoother(self.crossing, self.components, self.coefficient_scales, v)
         if not self.exact:
             state.redraw(smoother, rng)
             return x, self._target(state)

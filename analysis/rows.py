@@ -21,6 +21,7 @@ __all__ = [
     "fill",
     "gather",
     "gather_dense",
+    "gather_surprise",
     "geometry_of",
     "level_rows",
     "rows_where",
@@ -44,7 +45,7 @@ class Rows:
     words: NDArray[np.int32]
 
     def __len__(self) -> int:
-        return len(self.words)
+        return int(self.start[-1])
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def geometry_of(crossing: Crossing) -> Geometry:
 
 def rows_where(mask: NDArray[np.bool_]) -> Rows:
     """List the cells where ``mask`` (model, prompt, word) holds."""
-    counts = mask.sum(axis=2).ravel()
+    counts = mask.sum(axis=2, dtype=np.int64).ravel()
     words = np.broadcast_to(np.arange(mask.shape[2], dtype=np.int32), mask.shape)[mask]
     return Rows(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), words)
 
@@ -98,7 +99,6 @@ def _value(means, prompts, axes, basis, per_prompt, per_model, w):  # type: igno
 def gather(  # type: ignore[no-untyped-def]
     start,
     words,
-    target,
     weight,
     framing,
     basis,
@@ -111,10 +111,7 @@ def gather(  # type: ignore[no-untyped-def]
     to_prompt_word,
     to_axis,
 ):  # pragma: no cover - compiled
-    """Read tables at the cells, take each row's mean off, weigh by framing and sum into tables.
-
-    What is summed is ``target`` less what is read; where ``target`` is empty, what is read.
-    """
+    """Read tables at the cells, take each row's mean off, weigh by framing and sum into tables."""
     n_prompts = len(framing)
     row_values = np.empty(basis.shape[0])
     for row in range(len(start) - 1):
@@ -128,8 +125,6 @@ def gather(  # type: ignore[no-untyped-def]
         for i in range(n):
             w = words[first + i]
             value = _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
-            if len(target):
-                value = target[first + i] - value
             row_values[i] = value
             total += value
         level = total / n
@@ -143,6 +138,59 @@ def gather(  # type: ignore[no-untyped-def]
             value *= weight[f]
             for j in range(len(axes)):
                 axes[j] += value * basis[w, j]
+
+
+@numba.njit(cache=True, nogil=True)
+def gather_surprise(  # type: ignore[no-untyped-def]
+    m,
+    mask,
+    y,
+    noise,
+    sd,
+    weight,
+    framing,
+    basis,
+    per_prompt,
+    per_model,
+    mean,
+    prompt_word,
+    axis,
+    to_mean,
+    to_prompt_word,
+    to_axis,
+):  # pragma: no cover - compiled
+    """Do as :func:`gather` with what tables and noise leave of one model's scores.
+
+    ``mask`` and ``y`` are (prompt, word); ``noise``, of SD one, is of the cells in the mask, or
+    empty.
+    """
+    n_prompts, n_words = mask.shape
+    values, at = np.empty(n_words), 0
+    for p in range(n_prompts):
+        f = framing[p]
+        means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
+        total, n = 0.0, 0
+        for w in range(n_words):
+            if mask[p, w]:
+                value = y[p, w]
+                value -= _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
+                if len(noise):
+                    value -= sd[f] * noise[at + n]
+                values[w] = value
+                total += value
+                n += 1
+        at += n
+        if n < 2:
+            continue
+        level = total / n
+        means, prompts, axes = to_mean[f, m], to_prompt_word[p], to_axis[m, p]
+        for w in range(n_words):
+            if mask[p, w]:
+                value = weight[f] * (values[w] - level)
+                means[w] += per_prompt[f] * value
+                prompts[w] += per_model * value
+                for j in range(len(axes)):
+                    axes[j] += value * basis[w, j]
 
 
 # Sums may be taken in any order, for the processor to do several words at once.
@@ -200,8 +248,7 @@ def gather_dense(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def level_rows(  # type: ignore[no-untyped-def]
-    start,
-    words,
+    mask,
     y,
     framing,
     basis,
@@ -211,30 +258,36 @@ def level_rows(  # type: ignore[no-untyped-def]
     prompt_word,
     axis,
 ):  # pragma: no cover - compiled
-    """Mean of what tables leave of ``y`` in each row, and by framing the squares about it."""
-    n_prompts = len(framing)
-    levels, squares = np.zeros(len(start) - 1), np.zeros(len(per_prompt))
-    for row in range(len(start) - 1):
-        first, n = start[row], start[row + 1] - start[row]
-        if n == 0:
-            continue
-        m, p = row // n_prompts, row % n_prompts
-        f = framing[p]
-        means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
-        total, square = 0.0, 0.0
-        for i in range(first, first + n):
-            value = y[i] - _value(means, prompts, axes, basis, per_prompt[f], per_model, words[i])
-            total += value
-            square += value * value
-        levels[row] = total / n
-        squares[f] += square - total * total / n
+    """Mean of what tables leave of ``y`` in each row, and by framing the squares about it.
+
+    Both over the cells in the ``mask``; its shape and that of ``y`` are (model, prompt, word).
+    """
+    n_models, n_prompts, n_words = mask.shape
+    levels, squares = np.zeros((n_models, n_prompts)), np.zeros(len(per_prompt))
+    for m in range(n_models):
+        for p in range(n_prompts):
+            f = framing[p]
+            means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
+            total, square, n = 0.0, 0.0, 0
+            for w in range(n_words):
+                if mask[m, p, w]:
+                    value = y[m, p, w]
+                    value -= _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
+                    total += value
+                    square += value * value
+                    n += 1
+            if n:
+                levels[m, p] = total / n
+                squares[f] += square - total * total / n
     return levels, squares
 
 
 @numba.njit(cache=True, nogil=True)
 def fill(  # type: ignore[no-untyped-def]
+    prompts,
     start,
     words,
+    noise,
     values,
     sd,
     framing,
@@ -245,35 +298,44 @@ def fill(  # type: ignore[no-untyped-def]
     prompt_word,
     axis,
     level,
+    known,
     to_mean,
     to_prompt_word,
     to_axis,
     to_level,
 ):  # pragma: no cover - compiled
-    """Make cells of tables, levels and noise, sum them into tables; their squares by framing.
+    """Make cells of some prompts, of tables, levels and noise; sum them into tables.
 
-    ``values`` holds the noise, of SD one, and then the cells.
+    Returns the cells' squares by framing. ``noise``, of SD one, is of these cells prompt by prompt;
+    where ``values`` are not empty, cells are kept there. ``known`` is what the table of prompts
+    starts from; ``to_prompt_word`` may be ``prompt_word``.
     """
-    n_prompts = len(framing)
-    squares = np.zeros(len(per_prompt))
-    for row in range(len(start) - 1):
-        m, p = row // n_prompts, row % n_prompts
+    n_models, n_words, at = to_level.shape[0], basis.shape[0], 0
+    squares, effects = np.zeros(len(per_prompt)), np.empty(n_words)
+    for p in range(prompts[0], prompts[1]):
         f = framing[p]
-        means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
-        means_to, prompts_to, axes_to = to_mean[f, m], to_prompt_word[p], to_axis[m, p]
-        total, square = 0.0, 0.0
-        for i in range(start[row], start[row + 1]):
-            w = words[i]
-            value = level[m, p] + sd[f] * values[i]
-            value += _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
-            values[i] = value
-            value = np.float64(values[i])  # rounded, so that cells and tables agree
-            means_to[w] += value * per_prompt[f]
-            prompts_to[w] += value * per_model
-            for j in range(len(axes)):
-                axes_to[j] += value * basis[w, j]
-            total += value
-            square += value * value
-        to_level[m, p] += total
-        squares[f] += square
+        prompts_to = to_prompt_word[p]
+        effects[:] = prompt_word[p]
+        prompts_to[:] = known[p]
+        for m in range(n_models):
+            row = m * len(framing) + p
+            means, axes = mean[f, m], axis[m, p]
+            means_to, axes_to = to_mean[f, m], to_axis[m, p]
+            total, square = 0.0, 0.0
+            for i in range(start[row], start[row + 1]):
+                w = words[i]
+                value = level[m, p] + sd[f] * noise[at]
+                value += _value(means, effects, axes, basis, per_prompt[f], per_model, w)
+                at += 1
+                if len(values):
+                    values[i] = value
+                    value = np.float64(values[i])  # rounded, so that cells and tables agree
+                means_to[w] += value * per_prompt[f]
+                prompts_to[w] += value * per_model
+                for j in range(len(axes)):
+                    axes_to[j] += value * basis[w, j]
+                total += value
+                square += value * value
+            to_level[m, p] += total
+            squares[f] += square
     return squares

@@ -10,19 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import REST, Axis, Crossing
-from valuebias.analysis.effects import component_covariances, symmetric_root
-from valuebias.analysis.grouping import Subspace
-from valuebias.analysis.strata import coefficient_prior, split_words
+from valuebias.analysis.effects import symmetric_root
+from valuebias.analysis.margins import smooth_prompts
+from valuebias.analysis.strata import coefficient_prior
 
 __all__ = ["Fields", "Smoother"]
 
 Array = NDArray[np.float64]
+Noise = NDArray[np.floating[Any]]
+
+# Numbers of a table over framings, models and words that are smoothed at a time.
+_AT_A_TIME = 50_000
 
 
 @dataclass
@@ -97,17 +102,34 @@ class Smoother:
 
     def mean(self, margins: Fields) -> Fields:
         """Conditional mean of everything but the residual."""
-        out = self._apply(margins, None)
-        out.level = margins.level / self.crossing.shape[2]
-        return out
+        return Fields(
+            self._means(margins.mean, None),
+            self._prompts(margins.prompt_word, None, np.empty_like(margins.prompt_word)),
+            self._model_prompts(margins.axis, None),
+            margins.level / self.crossing.shape[2],
+        )
 
-    def draw(self, margins: Fields, rng: np.random.Generator) -> Fields:
-        """Draw everything but the residual."""
-        out = self._apply(margins, self._white(rng))
-        n_words = self.crossing.shape[2]
+    def draw(
+        self,
+        margins: Fields,
+        rng: np.random.Generator,
+        out: Array | None = None,
+        noise: NDArray[np.float32] | None = None,
+    ) -> Fields:
+        """Draw everything but the residual.
+
+        To save memory, the table of prompts may be given: ``out``, which may be that of the
+        margins, and where its ``noise`` is drawn.
+        """
+        n_words, prompts = self.crossing.shape[2], margins.prompt_word
         sd = np.sqrt(self.residual / n_words)[self.crossing.framing]
-        out.level = margins.level / n_words + sd * rng.standard_normal(margins.level.shape)
-        return out
+        out = np.empty_like(prompts) if out is None else out
+        return Fields(
+            self._means(margins.mean, rng),
+            self._prompts(prompts, _white(prompts.shape, rng, noise), out),
+            self._model_prompts(margins.axis, rng.standard_normal(margins.axis.shape)),
+            margins.level / n_words + sd * rng.standard_normal(margins.level.shape),
+        )
 
     def with_fewer_scores(self, share: float) -> Smoother:
         """Make the smoother of as many cells that tell a ``share`` of what these do."""
@@ -115,15 +137,21 @@ class Smoother:
         v[list(self.components["residual"].index[0])] /= share
         return Smoother(self.crossing, self.components, self._scales, v)
 
-    def simulate(self, rng: np.random.Generator) -> Fields:
-        """Draw everything but the residual from its prior, levels zero."""
-        out = self._apply(self._white(rng), None, prior=True)
-        out.level = np.zeros(self.crossing.shape[:2])
-        return out
+    def simulate(
+        self, rng: np.random.Generator, out: Array | None = None, noise: Noise | None = None
+    ) -> Fields:
+        """Draw everything but the residual from its prior, levels zero; see :meth:`draw`."""
+        m, p, w = self.crossing.shape
+        means = self._means(None, rng)
+        prompts = self._prompts(
+            None, _white((p, w), rng, noise), np.empty((p, w)) if out is None else out
+        )
+        axis = rng.standard_normal((m, p, len(self.crossing.axes)))
+        return Fields(means, prompts, self._model_prompts(None, axis), np.zeros((m, p)))
 
     def simulate_cube(self, rng: np.random.Generator) -> Array:
         """Draw a whole new cube (model, prompt, word): new models, prompts, words and residuals."""
-        effects = self.simulate(rng)
+        effects = self.simulate(rng, noise=np.empty(self.crossing.shape[1:]))
         cube = rng.standard_normal(self.crossing.shape)
         cube *= np.sqrt(self.residual)[self.crossing.framing][:, None]
         cube += self.spread(effects)
@@ -141,7 +169,7 @@ class Smoother:
 
     def smooth_means(self, block: int, y: Array) -> Array:
         """Smooth framing means ``y`` (framing, model, unit) off the axes (block 0) or on one."""
-        return self._mean_block(block, y, None, prior=False)
+        return self._mean_block(block, y, None)
 
     @property
     def prompt_gains(self) -> tuple[Array, Array, Array]:
@@ -149,9 +177,9 @@ class Smoother:
         rest, shared, own = [], [], []
         for f in range(len(self.crossing.framings)):
             axes = self.crossing.axes
-            rest.append(self._shrinkage(f, (REST,), shared=True, prior=False)[0][0])
-            shared.append(self._shrinkage(f, axes, shared=True, prior=False)[0])
-            own.append(self._shrinkage(f, axes, shared=False, prior=False)[0])
+            rest.append(self._shrinkage(f, (REST,), shared=True)[0][0])
+            shared.append(self._shrinkage(f, axes, shared=True)[0])
+            own.append(self._shrinkage(f, axes, shared=False)[0])
         return np.array(rest), np.array(shared), np.array(own)
 
     def leverage(self) -> Array:
@@ -166,11 +194,11 @@ class Smoother:
             h += self._mean_leverage(block)[..., None] / n_prompts[:, None] * share
         for f, n in enumerate(n_prompts):
             shrink = 1 - 1 / n
-            gain, _ = self._shrinkage(f, (REST,), shared=True, prior=False)
+            gain, _ = self._shrinkage(f, (REST,), shared=True)
             h[:, f] += shrink / n_models * gain * rest
-            gain, _ = self._shrinkage(f, crossing.axes, shared=True, prior=False)
+            gain, _ = self._shrinkage(f, crossing.axes, shared=True)
             h[:, f] += shrink / n_models * (on_axes @ gain)
-            gain, _ = self._shrinkage(f, crossing.axes, shared=False, prior=False)
+            gain, _ = self._shrinkage(f, crossing.axes, shared=False)
             h[:, f] += shrink * (1 - 1 / n_models) * (on_axes @ gain)
         return h
 
@@ -184,113 +212,131 @@ class Smoother:
             leverage += (subspace.basis**2).sum(axis=1, keepdims=True) * np.diag(matrices.gain)
         return np.asarray(leverage)
 
-    def _white(self, rng: np.random.Generator) -> Fields:
-        m, p, w = self.crossing.shape
-        n_axes, n_framings = len(self.crossing.axes), len(self.crossing.framings)
-        return Fields(
-            rng.standard_normal((n_framings, m, w)),
-            rng.standard_normal((p, w)),
-            rng.standard_normal((m, p, n_axes)),
-            np.zeros(0),
-        )
+    def _means(self, y: Array | None, rng: np.random.Generator | None) -> Array:
+        """Smooth framing means (framing, model, word), and add noise where there is ``rng``.
 
-    def _apply(self, y: Fields, noise: Fields | None, *, prior: bool = False) -> Fields:
-        """Smooth ``y`` and add ``noise``, if there is any; or colour ``y`` as the prior."""
-        return Fields(
-            self._means(y.mean, None if noise is None else noise.mean, prior=prior),
-            self._prompts(y.prompt_word, None if noise is None else noise.prompt_word, prior=prior),
-            self._model_prompts(y.axis, None if noise is None else noise.axis, prior=prior),
-            np.zeros(0),
-        )
-
-    def _means(self, y: Array, noise: Array | None, *, prior: bool) -> Array:
+        Without ``y`` they are drawn from the prior. What lies on the axes is smoothed apart: it is
+        taken from what the smooth of the rest of the words makes of it.
+        """
         words = self.crossing.word_basis
-        y_axis, y_rest = split_words(y, words)
-        noise_axis, noise_rest = (None, None) if noise is None else split_words(noise, words)
-        out = self._mean_block(0, y_rest, noise_rest, prior=prior)
-        on_axes = np.empty_like(y_axis)
-        for j in range(len(self.crossing.axes)):
-            here = None if noise_axis is None else noise_axis[..., j : j + 1]
-            axis = self._mean_block(j + 1, y_axis[..., j : j + 1], here, prior=prior)
-            on_axes[..., j] = axis[..., 0]
-        out += on_axes @ words.T
+        n_framings, n_models = len(self.crossing.framings), self.crossing.shape[0]
+        out = np.empty((n_framings, n_models, len(words)))
+        noise_axis = np.zeros((n_framings, n_models, words.shape[1]))
+        step = max(1, _AT_A_TIME // (n_framings * n_models))
+        for first in range(0, len(words), step):
+            some = slice(first, first + step)
+            noise = None
+            if rng is not None:
+                noise = rng.standard_normal(out[..., some].shape)
+                noise_axis += noise @ words[some]
+            out[..., some] = self._mean_block(0, None if y is None else y[..., some], noise)
+        y_axis = None if y is None else y @ words
+        on_axes = np.empty_like(noise_axis)
+        for j in range(words.shape[1]):
+            one = slice(j, j + 1)
+            on_axes[..., one] = self._mean_block(
+                j + 1,
+                None if y_axis is None else y_axis[..., one],
+                None if rng is None else noise_axis[..., one],
+            )
+        on_axes -= out @ words
+        out -= out.mean(axis=2, keepdims=True)
+        for f in range(n_framings):
+            out[f] += on_axes[f] @ words.T
         return out
 
-    def _mean_block(self, block: int, y: Array, noise: Array | None, *, prior: bool) -> Array:
-        """Smooth ``y`` (framing, model, unit), the rest of the words (block 0) or one axis."""
+    def _mean_block(self, block: int, y: Array | None, noise: Array | None) -> Array:
+        """Smooth ``y`` (framing, model, unit), the rest of the words (block 0) or one axis.
+
+        Without ``y`` the noise is coloured as the prior.
+        """
         basis = self.crossing.model_basis
         inside, outside = self._mean_matrices[block]
+        n_framings = len(self.crossing.framings)
 
-        def joint(table: Array) -> Array:
+        def joint(table: Array | None) -> Array | None:
             # Jointly over the columns of the formula and the framings.
+            if table is None:
+                return None
             rotated = basis.T @ table
             return np.asarray(rotated.transpose(1, 0, 2).reshape(-1, table.shape[2]))
 
-        smooth = _coloured(inside, joint(y), None if noise is None else joint(noise), prior=prior)
-        out = basis @ smooth.reshape(basis.shape[1], -1, y.shape[2]).transpose(1, 0, 2)
+        smooth = _coloured(inside, joint(y), joint(noise))
+        out = basis @ smooth.reshape(basis.shape[1], n_framings, -1).transpose(1, 0, 2)
         for subspace, matrices in zip(self.crossing.space.subspaces, outside, strict=True):
-            side = subspace.basis.T
-            here = (side @ y).reshape(len(y), -1)
-            beside = None if noise is None else (side @ noise).reshape(len(y), -1)
-            smooth = _coloured(matrices, here, beside, prior=prior)
-            out += subspace.basis @ smooth.reshape(len(y), subspace.size, y.shape[2])
+            here, beside = (
+                None if table is None else (subspace.basis.T @ table).reshape(n_framings, -1)
+                for table in (y, noise)
+            )
+            smooth = _coloured(matrices, here, beside)
+            out += subspace.basis @ smooth.reshape(n_framings, subspace.size, out.shape[2])
         return np.asarray(out)
 
     @cached_property
     def _mean_matrices(self) -> list[tuple[_Matrices, list[_Matrices]]]:
         """In the span and in each subspace outside it, for the rest of words, then each axis."""
-        constants: list[Array | float] = [0.0, *self._priors]
-        return [
-            (
-                self._matrices(axis, constant),
-                [self._matrices(axis, 0.0, s) for s in self.crossing.space.subspaces],
-            )
-            for axis, constant in zip([REST, *self.crossing.axes], constants, strict=True)
-        ]
-
-    def _matrices(
-        self, axis: Axis, constant: Array | float, subspace: Subspace | None = None
-    ) -> _Matrices:
-        parts = component_covariances(self.components, self.v[None], axis, subspace)
-        total = np.sum(list(parts.values()), axis=0)[0] + constant
-        return _Matrices(total, parts["residual"][0])
-
-    def _prompts(self, y: Array, noise: Array | None, *, prior: bool) -> Array:
-        """Smooth what a prompt adds for all models, about its framing's mean; (prompt, word)."""
-        words = self.crossing.word_basis
-        out = np.empty_like(y)
-        for f in range(len(self.crossing.framings)):
-            group = self.crossing.prompts_of(f)
-            gain, sd = self._shrinkage(f, (REST,), shared=True, prior=prior)
-            gain_axis, sd_axis = self._shrinkage(f, self.crossing.axes, shared=True, prior=prior)
-            here = _scaled(_centred(y[group], 0), words, gain, gain_axis)
-            if noise is not None:
-                here += _scaled(_centred(noise[group], 0), words, sd, sd_axis)
-            out[group] = here
+        places = [None, *range(len(self.crossing.space.subspaces))]
+        parts = {
+            axis.kind: [self.components.mean_covariance(self.v, axis.kind, at) for at in places]
+            for axis in {axis.kind: axis for axis in (REST, *self.crossing.axes)}.values()
+        }
+        out, priors = [], [np.zeros((1, 1)), *self._priors]
+        for axis, prior in zip([REST, *self.crossing.axes], priors, strict=True):
+            totals = [constant + axis.weight * slope for constant, slope in parts[axis.kind]]
+            totals[0] = totals[0] + prior
+            inside, *outside = (_Matrices(total, self._residual_of(total)) for total in totals)
+            out.append((inside, outside))
         return out
 
-    def _model_prompts(self, y: Array, noise: Array | None, *, prior: bool) -> Array:
-        """Smooth what is a model's own on a prompt and category axis; (model, prompt, axis)."""
-        out = np.empty_like(y)
+    def _residual_of(self, total: Array) -> Array:
+        """Covariance that is the residual's, of a vector over (column ·) framing."""
+        return np.diag(np.tile(self.residual, len(total) // len(self.residual)))
+
+    def _prompts(self, y: Array | None, noise: Noise | None, out: Array) -> Array:
+        """Smooth what a prompt adds for all models, about its framing's mean; (prompt, word).
+
+        Without ``y`` the noise is coloured as the prior. ``out`` may be ``y``.
+        """
+        axes, prior = self.crossing.axes, y is None
+        by_framing = [
+            (
+                *self._shrinkage(f, (REST,), shared=True, prior=prior),
+                *self._shrinkage(f, axes, shared=True, prior=prior),
+            )
+            for f in range(len(self.crossing.framings))
+        ]
+        gain, sd, gain_axis, sd_axis = (np.array(one) for one in zip(*by_framing, strict=True))
+        smooth_prompts(
+            np.empty((0, 0)) if y is None else y,
+            np.empty((0, 0), dtype=np.float32) if noise is None else noise,
+            self.crossing.framing, np.ascontiguousarray(self.crossing.word_basis.T),
+            gain[:, 0], sd[:, 0], gain_axis, sd_axis, out,
+        )  # fmt: skip
+        return out
+
+    def _model_prompts(self, y: Array | None, noise: Array | None) -> Array:
+        """Smooth what is a model's own on a prompt and category axis; (model, prompt, axis).
+
+        Without ``y`` the noise is coloured as the prior.
+        """
+        m, p, _ = self.crossing.shape
+        out = np.zeros((m, p, len(self.crossing.axes)))
         for f in range(len(self.crossing.framings)):
             group = self.crossing.prompts_of(f)
-            gain, sd = self._shrinkage(f, self.crossing.axes, shared=False, prior=prior)
-            here = gain * _centred(_centred(y[:, group], 1), 0)
-            if noise is not None:
-                here += sd * _centred(_centred(noise[:, group], 1), 0)
-            out[:, group] = here
+            gain, sd = self._shrinkage(f, self.crossing.axes, shared=False, prior=y is None)
+            for factor, table in ((gain, y), (sd, noise)):
+                if table is not None:
+                    out[:, group] += factor * _centred(_centred(table[:, group], 1), 0)
         return out
 
     def _shrinkage(
-        self, framing: int, axes: Sequence[Axis], *, shared: bool, prior: bool
+        self, framing: int, axes: Sequence[Axis], *, shared: bool, prior: bool = False
     ) -> tuple[Array, Array]:
-        """Gain and noise SD within a framing, one for each axis."""
+        """Gain and noise SD within a framing, one for each axis; the SD of the ``prior``."""
         residual = self.residual[framing]
         totals = np.array([self._within_total(framing, axis, shared) for axis in axes])
-        if prior:
-            return np.sqrt(totals - residual), np.zeros_like(totals)
         gain = 1 - residual / totals
-        return gain, np.sqrt(gain * residual)
+        return gain, np.sqrt(totals - residual if prior else gain * residual)
 
     def _within_total(self, framing: int, axis: Axis, shared: bool) -> float:
         entries = self.components.within_entries(shared=shared, axis=axis)
@@ -299,21 +345,19 @@ class Smoother:
         )
 
 
-def _coloured(matrices: _Matrices, y: Array, noise: Array | None, *, prior: bool) -> Array:
-    """Smooth ``y`` and add ``noise``; or colour ``y`` as the prior. Both (joint framing, unit)."""
-    if prior:
-        return np.asarray(matrices.prior_root @ y)
-    smooth = matrices.gain @ y
-    return np.asarray(smooth if noise is None else smooth + matrices.root @ noise)
+def _white(shape: tuple[int, ...], rng: np.random.Generator, noise: Noise | None) -> Noise:
+    noise = np.empty(shape, dtype=np.float32) if noise is None else noise
+    rng.standard_normal(dtype=noise.dtype, out=noise)
+    return noise
 
 
-def _scaled(y: Array, words: Array, rest: Array, on_axes: Array) -> Array:
-    """Multiply what lies off the axes by ``rest`` and what lies on each by ``on_axes``."""
-    axes = y @ words
-    y -= y.mean(axis=1, keepdims=True)
-    y *= rest
-    y += (axes * (on_axes - rest)) @ words.T
-    return y
+def _coloured(matrices: _Matrices, y: Array | None, noise: Array | None) -> Array:
+    """Smooth ``y`` and add ``noise``; or colour noise as the prior. Both (joint framing, unit)."""
+    smooth = None if y is None else matrices.gain @ y
+    if noise is None:
+        return np.asarray(smooth)
+    coloured = (matrices.prior_root if smooth is None else matrices.root) @ noise
+    return np.asarray(coloured if smooth is None else coloured + smooth)
 
 
 def _centred(table: Array, side: int) -> Array:

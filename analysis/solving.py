@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from valuebias.analysis.rows import gather, gather_dense
 from valuebias.analysis.smoother import Smoother
 
-__all__ = ["Gains", "gains_of", "solve"]
+__all__ = ["N_VECTORS", "Gains", "gains_of", "solve"]
 
 Array = NDArray[np.float64]
 # What the compiled solver takes of a smoother: gains of framing means off the axes and on each, of
 # prompts' own off the axes and on each, of models' own on each.
 Gains = tuple[Array, Array, Array, Array, Array]
+N_VECTORS = 6
+"""How many vectors as long as all tables :func:`solve` needs."""
 
 
 def gains_of(smoother: Smoother) -> Gains:
@@ -41,6 +43,8 @@ def gains_of(smoother: Smoother) -> Gains:
 
 
 _FAST = {"reassoc", "nsz", "contract"}
+# Steps after which what is left is worked out anew.
+_RENEWED = 100
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
@@ -170,7 +174,7 @@ def _project(flat, sizes, framing):  # type: ignore[no-untyped-def]  # pragma: n
 
 @numba.njit(cache=True, nogil=True)
 def _apply(  # type: ignore[no-untyped-def]
-    flat, out, sizes, dense, start, words, mask, nothing, weight, geometry, basis
+    flat, out, sizes, dense, start, words, mask, weight, geometry, basis
 ):  # pragma: no cover - compiled
     """Read tables at the observed cells and sum what is read: ``Z'CR⁻¹Z`` times ``flat``."""
     n_framings, n_models, n_prompts, n_words = sizes
@@ -190,84 +194,101 @@ def _apply(  # type: ignore[no-untyped-def]
         )  # fmt: skip
     else:
         gather(
-            start, words, nothing, weight, framing, word_basis, per_prompt, per_model,
+            start, words, weight, framing, word_basis, per_prompt, per_model,
             mean, prompts, axis, to_mean, to_prompts, to_axis,
         )  # fmt: skip
 
 
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_prior(  # type: ignore[no-untyped-def]
+    to, factor, flat, lifted, sizes, precision, framing
+):  # pragma: no cover - compiled
+    """Add ``factor`` times K⁻¹ ``flat`` to tables; ``lifted`` is P⁻¹ ``flat``."""
+    n_framings, n_models, n_prompts, n_words = sizes
+    first, second = n_framings * n_models * n_words, (n_framings * n_models + n_prompts) * n_words
+    for f in range(n_framings):
+        for i in range(f * n_models * n_words, (f + 1) * n_models * n_words):
+            to[i] += factor * (lifted[i] - precision[f] * flat[i])
+    for p in range(n_prompts):
+        known = precision[framing[p]]
+        for i in range(first + p * n_words, first + (p + 1) * n_words):
+            to[i] += factor * (lifted[i] - known * flat[i])
+    n_axes = (len(flat) - second) // (n_models * n_prompts)
+    for row in range(n_models * n_prompts):
+        known = precision[framing[row % n_prompts]]
+        for i in range(second + row * n_axes, second + (row + 1) * n_axes):
+            to[i] += factor * (lifted[i] - known * flat[i])
+
+
 @numba.njit(cache=True, nogil=True)
 def solve(  # type: ignore[no-untyped-def]
-    right, error, most, sizes, share, residual, dense, start, words, mask, geometry, basis, gains
+    right,
+    work,
+    error,
+    most,
+    sizes,
+    share,
+    residual,
+    dense,
+    start,
+    words,
+    mask,
+    geometry,
+    basis,
+    gains,
 ):  # pragma: no cover - compiled
     """Solve for the effects; returns them and what is left of the squared error.
 
     ``error`` is in squared posterior SDs, summed over all directions. Where rounding has led the
-    search astray it starts again from where it is.
+    search astray it starts again from where it is. Tables are large, and every chain has its own:
+    ``right`` is overwritten, and the others lie in ``work`` (:data:`N_VECTORS`, size).
     """
     n = len(right)
-    nothing, weight, precision = np.zeros(0), 1.0 / residual, share / residual
-    n_framings, n_models, n_prompts, n_words = sizes
-    first, second = n_framings * n_models * n_words, (n_framings * n_models + n_prompts) * n_words
-    typical = np.empty(n)
-    for f in range(n_framings):
-        typical[f * n_models * n_words : (f + 1) * n_models * n_words] = precision[f]
-    for p in range(n_prompts):
-        at = first + p * n_words
-        typical[at : at + n_words] = precision[geometry[0][p]]
-    n_axes = len(basis)
-    for m in range(n_models):
-        for p in range(n_prompts):
-            at = second + (m * n_prompts + p) * n_axes
-            typical[at : at + n_axes] = precision[geometry[0][p]]
-    solution, lifted_solution = np.zeros(n), np.zeros(n)
-    left, image, product = right.copy(), np.empty(n), np.empty(n)
-    _project(left, sizes, geometry[0])
-    target = left.copy()
-    direction, lifted = np.empty(n), np.empty(n)
-    done, first_size = 0, -1.0
-    while True:
-        _precondition(left, image, sizes, precision, geometry[0], basis, gains)
-        size = _dot(left, image)
-        if first_size < 0.0:
-            first_size = size
-        enough = max(error, 1e-14 * first_size)
-        if not size > enough or done >= most:
-            return solution, size
-        direction[:] = image
-        lifted[:] = left
-        began = size
-        for _ in range(100):
-            _apply(
-                direction, product, sizes, dense, start, words, mask, nothing, weight, geometry,
-                basis,
-            )  # fmt: skip
-            for i in range(n):
-                product[i] += lifted[i] - typical[i] * direction[i]
-            _project(product, sizes, geometry[0])
-            curvature = _dot(direction, product)
-            if not curvature > 0.0:
-                break
+    weight, precision, framing = 1.0 / residual, share / residual, geometry[0]
+    left, solution, direction, lifted = right, work[1], work[2], work[3]
+    # What the precision makes of a step, then the preconditioned remainder.
+    image = work[4]
+    # Of the right side, what the prior's part of the precision has not used up.
+    unused = work[5]
+    _project(left, sizes, framing)
+    _precondition(left, image, sizes, precision, framing, basis, gains)
+    solution[:] = 0.0
+    direction[:], lifted[:], unused[:] = image, left, left
+    size = _dot(left, image)
+    enough = max(error, 1e-14 * size)
+    done, began = 0, size
+    while size > enough and done < most:
+        _apply(direction, image, sizes, dense, start, words, mask, weight, geometry, basis)
+        _add_prior(image, 1.0, direction, lifted, sizes, precision, framing)
+        _project(image, sizes, framing)
+        curvature = _dot(direction, image)
+        astray = not curvature > 0.0
+        if not astray:
             step = size / curvature
             for i in range(n):
                 solution[i] += step * direction[i]
-                lifted_solution[i] += step * lifted[i]
-                left[i] -= step * product[i]
-            _precondition(left, image, sizes, precision, geometry[0], basis, gains)
+                left[i] -= step * image[i]
+            _add_prior(unused, -step, direction, lifted, sizes, precision, framing)
+            _precondition(left, image, sizes, precision, framing, basis, gains)
             before, size = size, _dot(left, image)
             done += 1
-            if not size > enough:
+            if size > enough and done % _RENEWED:
+                ratio = size / before
+                for i in range(n):
+                    direction[i] = image[i] + ratio * direction[i]
+                    lifted[i] = left[i] + ratio * lifted[i]
+                continue
+            if done < _RENEWED:
                 break
-            ratio = size / before
-            for i in range(n):
-                direction[i] = image[i] + ratio * direction[i]
-                lifted[i] = left[i] + ratio * lifted[i]
-        if done < 100:
-            return solution, size
-        _apply(
-            solution, product, sizes, dense, start, words, mask, nothing, weight, geometry, basis
-        )
+        # What is left by itself, not by what the steps were to leave of it.
+        _apply(solution, left, sizes, dense, start, words, mask, weight, geometry, basis)
         for i in range(n):
-            left[i] = target[i] - product[i] - lifted_solution[i] + typical[i] * solution[i]
-        _project(left, sizes, geometry[0])
+            left[i] = unused[i] - left[i]
+        _project(left, sizes, framing)
+        _precondition(left, image, sizes, precision, framing, basis, gains)
+        direction[:], lifted[:] = image, left
+        size = _dot(left, image)
         if size > 0.99 * began:
             done += most // 10
+        began = size
+    return solution, size

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.components import Components
 from valuebias.analysis.crossing import REST, Crossing
+from valuebias.analysis.margins import prompt_squares
 
 __all__ = [
     "Stratum",
@@ -144,7 +145,9 @@ def make_strata(
 def split_words(table: Array, word_basis: Array) -> tuple[Array, Array]:
     """Split (…, word) into coordinates on the axes (…, axis) and the rest (…, word)."""
     on_axes = table @ word_basis
-    return on_axes, table - table.mean(axis=-1, keepdims=True) - on_axes @ word_basis.T
+    rest = table - table.mean(axis=-1, keepdims=True)
+    rest -= on_axes @ word_basis.T
+    return on_axes, rest
 
 
 def make_scatter(crossing: Crossing, tables: Tables, strata: list[Stratum]) -> Array:
@@ -198,43 +201,45 @@ def _split(crossing: Crossing, tables: Tables) -> _Split:
     q = basis.shape[1]
 
     mean_axis, mean_rest = split_words(tables.mean, words)
-    a_rest = np.einsum("ma,fmw->afw", basis, mean_rest).reshape(q * n_framings, -1)
+    a_rest = (basis.T @ mean_rest).transpose(1, 0, 2).reshape(q * n_framings, -1)
     a_axis = np.einsum("ma,fmj->jaf", basis, mean_axis)
     outside = [subspace.basis.T for subspace in crossing.space.subspaces]
-    n_rest = [side @ mean_rest for side in outside]
+    n_rest = [_gram(side @ mean_rest) for side in outside]
     n_axis = [side @ mean_axis for side in outside]
 
-    shared_axis = np.zeros((n_framings, words.shape[1]))
-    own_axis = np.zeros_like(shared_axis)
-    shared_rest = np.zeros(n_framings)
+    own_axis = np.zeros((n_framings, words.shape[1]))
     residual = np.zeros(n_framings)
-    prompt_axis, prompt_rest = split_words(tables.prompt_word, words)
+    shared_rest, shared_axis = prompt_squares(
+        tables.prompt_word, crossing.framing, np.ascontiguousarray(words.T), n_framings
+    )
     for f in range(n_framings):
         group = crossing.prompts_of(f)
-        centred = prompt_rest[group] - prompt_rest[group].mean(axis=0)
-        shared_rest[f] = (centred**2).sum()
-        shared = prompt_axis[group] - prompt_axis[group].mean(axis=0)
-        shared_axis[f] = (shared**2).sum(axis=0)
         own = tables.axis[:, group] - tables.axis[:, group].mean(axis=1, keepdims=True)
         total_own = (own**2).sum(axis=(0, 1))
         own_axis[f] = total_own - shared_axis[f]
         residual[f] = (
             tables.ss[f]
             - (mean_axis[f] ** 2).sum()
-            - (mean_rest[f] ** 2).sum()
+            - np.vdot(mean_rest[f], mean_rest[f])
             - shared_rest[f]
             - total_own.sum()
         )
     return _Split(
         a_rest=a_rest @ a_rest.T,
         a_axis=a_axis.reshape(len(a_axis), -1),
-        n_rest=np.stack([np.einsum("fnw,gnw->fg", one, one) for one in n_rest]),
+        n_rest=np.stack(n_rest),
         n_axis=np.stack([np.einsum("fnj,gnj->jfg", one, one) for one in n_axis]),
         shared_rest=shared_rest,
         shared_axis=shared_axis,
         own_axis=own_axis,
         residual=residual,
     )
+
+
+def _gram(table: Array) -> Array:
+    """Products of framings, summed over the others; (framing, framing)."""
+    flat = table.reshape(len(table), -1)
+    return np.asarray(flat @ flat.T)
 
 
 # A stratum before its data: name, degrees of freedom, patterns, constant.

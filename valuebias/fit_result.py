@@ -240,7 +240,8 @@ class Fit:
         Returns
         -------
         DataArray
-            (chain, draw, response), in units of the outcome, relative to the lexicon's mean.
+            (chain, draw, response), in units of the outcome, relative to the lexicon's mean. Where
+            scores are missing and there are thousands of words, of every so many draws.
 
         Raises
         ------
@@ -444,10 +445,11 @@ class Fit:
         data. The density is of a model's contrasts between words (each model × prompt has a level
         of its own), and of a word's scores relative to those of the other words.
 
-        By score the average over draws is weighted and exact. Otherwise the weights are smoothed
-        (PSIS); where Pareto's k is above 0.5 the model is fitted without the unit, and the density
-        is the ratio of two integrals, with the unit and without, each by bridge sampling. Models
-        mostly need that: one brings thousands of scores.
+        By score the average over draws is weighted and exact; scores that are missing are drawn
+        again for each, given its variances and the scores there are. Otherwise the weights are
+        smoothed (PSIS); where Pareto's k is above 0.5 the model is fitted without the unit, and the
+        density is the ratio of two integrals, with the unit and without, each by bridge sampling.
+        Models mostly need that: one brings thousands of scores.
 
         Source: Vehtari et al. 2017, *Statistics and Computing* 27, 1413–1432; 2024, *JMLR* 25(72);
         Gronau et al. 2020, *Journal of Statistical Software* 92(10).

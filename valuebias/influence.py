@@ -114,13 +114,11 @@ def _loss(fit: Recovery, keep: NDArray[np.intp]) -> str:
 
 def _headline(left: LeftOutFit, asked: Combination) -> Mixture:
     """Give the combination's posterior without the unit, exact given each draw."""
-    problem, v = left.problem, left.v
+    problem = left.problem
     crossing, scales = problem.crossing, problem.coefficient_scales
     means, variances = [], []
-    # An incomplete crossing has its own completed outcome for every draw.
-    parts = [v] if len(left.cubes) == 1 else [v[i : i + 1] for i in range(len(v))]
-    for cube, part in zip(left.cubes, parts, strict=True):
-        precision = precision_at(crossing, problem.components, scales, part)
+    for cube, v in left.cubes:
+        precision = precision_at(crossing, problem.components, scales, v)
         tables = make_model_tables(crossing, cube)
         mean, variance = combination_given_all(crossing, precision, tables, scales, asked)
         means.append(mean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ Array = NDArray[np.float64]
 # Streams of random numbers, so that one question's draws do not depend on which was asked before.
 _STREAMS = {
     "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
-    "negative means": 7, "leans": 8,
+    "negative means": 7, "leans": 8, "completions": 9,
 }  # fmt: skip
 
 
@@ -126,14 +127,22 @@ class Recovery:
         return self._words(row, framing, "words")
 
     def _words(self, row: Array, framing: str, question: str) -> Array:
-        """Draw a combination of design columns for every word (draw, word)."""
-        crossing = self.problem.crossing
+        """Draw a combination of design columns for every word (draw, word).
+
+        Of each chain every so many draws, where an incomplete crossing has very many words.
+        """
+        crossing, effects, v = self.problem.crossing, self.effects, self.v
+        if "completion" in self.tree.children and "rest_of" in self.tree["completion"]:
+            kept = self.tree["completion"]["rest_of"].to_numpy()
+            if len(kept) < len(v):
+                v = v[kept]
+                effects = EffectDraws(*(getattr(effects, f.name)[kept] for f in fields(effects)))
         return draw_word_effects(
             crossing,
             self.problem.components,
             self.margins,
-            self.v,
-            self.effects,
+            v,
+            effects,
             row,
             framing_contrasts(crossing.framings)[framing],
             self.rng(question),
@@ -268,22 +277,15 @@ class Recovery:
         return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
 
     def completed_cubes(self, n: int) -> tuple[Iterator[Array], NDArray[np.intp]]:
-        """Complete the outcome for up to ``n`` spaced draws, one by one, and say which draws."""
-        crossing = self.problem.crossing
-        if "completion" not in self.tree.children:
-            chosen = self.spaced(n)
-            return itertools.repeat(crossing.y, len(chosen)), chosen
-        completion = self.tree["completion"]
-        kept = completion["kept"].to_numpy()
-        some = np.unique(np.linspace(0, len(kept) - 1, min(n, len(kept))).astype(np.intp))
-        cells = tuple(completion["cell"].to_numpy().T)
+        """Complete the outcome for up to ``n`` spaced draws, one by one, and say which draws.
 
-        def complete(values: Array) -> Array:
-            cube = crossing.y.copy()
-            cube[cells] = values
-            return cube
-
-        return map(complete, completion["value"].to_numpy()[some]), kept[some]
+        An incomplete one is drawn again given each draw's variances, into the same array.
+        """
+        chosen, problem = self.spaced(n), self.problem
+        if problem.crossing.complete:
+            return itertools.repeat(problem.crossing.y, len(chosen)), chosen
+        rng = self.rng("completions")
+        return problem.completed_cubes(self.v[chosen], rng), chosen
 
 
 def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:

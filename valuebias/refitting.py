@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ Array = NDArray[np.float64]
 
 # Enough for the integral of a posterior to a tenth of a nat, unless it has many parameters.
 _CHAINS, _TUNE, _DRAWS, _DRAWS_A_PARAMETER = 2, 300, 400, 10
+# Draws whose outcome is completed, which takes longer than all that is asked of it.
+_MOST_COMPLETED = 100
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,16 @@ class LeftOutFit:
         The reduced data, with parameters that mean what they do in the whole.
     variances : VarianceDraws
     chosen : ndarray of int
-        Draws (chain · draw) whose completed outcome is at hand; all of a complete crossing.
-    cubes : list of ndarray, shape (model, prompt, word)
-        These outcomes; one for all draws of a complete crossing.
+        Draws (chain · draw) that questions are answered from: spaced ones of an incomplete
+        crossing, whose outcome has to be completed for each.
+    seed : int
+        Of the fit.
     """
 
     problem: Problem
     variances: VarianceDraws
     chosen: NDArray[np.intp]
-    cubes: list[Array]
+    seed: int
 
     @property
     def v(self) -> Array:
@@ -53,6 +57,17 @@ class LeftOutFit:
         draws, components = self.variances, self.problem.components
         v = components.variances(draws.sd, draws.correlation, draws.spread)
         return np.asarray(v.reshape(-1, components.n_variances)[self.chosen])
+
+    @property
+    def cubes(self) -> Iterator[tuple[Array, Array]]:
+        """The outcome (model, prompt, word) with the variances (draw, variance) it goes with."""
+        v, crossing = self.v, self.problem.crossing
+        if crossing.complete:
+            yield crossing.y, v
+            return
+        cubes = self.problem.completed_cubes(v, np.random.default_rng([self.seed, 10]))
+        for i, cube in enumerate(cubes):
+            yield cube, v[i : i + 1]
 
     @property
     def unconstrained(self) -> Array:
@@ -92,11 +107,8 @@ def refit_without(problem: Problem, unit: Unit, seed: int) -> LeftOutFit:
         reduced = without_models(problem, np.array(unit.models, dtype=np.intp))
     draws = max(_DRAWS, _DRAWS_A_PARAMETER * reduced.posterior(reduced.strata).n_dim)
     found = sample_variances(reduced, Settings(draws, _TUNE, _CHAINS, seed, "nutpie"), None)
+    every = np.arange(_CHAINS * draws)
     if not isinstance(found, CompletedDraws):
-        return LeftOutFit(reduced, found, np.arange(_CHAINS * draws), [reduced.crossing.y])
-    cubes = []
-    for values in found.completions:
-        cube = reduced.crossing.y.copy()
-        cube[tuple(found.cells.T)] = values
-        cubes.append(cube)
-    return LeftOutFit(reduced, found.variances, found.kept, cubes)
+        return LeftOutFit(reduced, found, every, seed)
+    spaced = np.linspace(0, len(every) - 1, min(_MOST_COMPLETED, len(every))).astype(np.intp)
+    return LeftOutFit(reduced, found.variances, spaced, seed)

@@ -174,7 +174,7 @@ def test_the_mean_given_the_observed_cells_is_that_of_the_dense_normal(name: str
     problem, _, smoother, dense = setting(missing=GAPS[name], **case)
     gaps, no_noise = Gaps(problem.crossing), np.zeros(len(problem.crossing.framings))
     system = System(gaps, smoother)
-    effects = system.mean(system.gather(Fields.zeros(problem.crossing), gaps.y), error=1e-12)
+    effects = system.mean(system.surprise(Fields.zeros(problem.crossing)), error=1e-12)
     effects.level, _ = gaps.left_by(effects)
     state = Completion(gaps)
     state.fill(effects, no_noise, np.random.default_rng(0))

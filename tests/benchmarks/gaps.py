@@ -58,7 +58,8 @@ def peak():
 
 missing, n_words, seed, memory = json.loads(sys.stdin.read())
 try:
-    run(scores(20, missing and 0.3), 1, draws=20)  # compiles
+    # Compiles; the more is missing, the other way the missing cells are drawn.
+    run(scores(20, missing and min(max(missing, 0.3), 0.9)), 1, draws=20)
     if memory:
         before = peak()
         data = scores(n_words, missing)

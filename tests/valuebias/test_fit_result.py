@@ -51,6 +51,29 @@ def test_a_wider_interval_holds_a_narrower_one_and_a_rope_of_all_holds_all(
     assert (fit.contrasts(rope=0)["p_rope"] == 0).all()
 
 
+@pytest.mark.once
+def test_words_are_drawn_from_every_so_many_draws_where_there_are_very_many(
+    monkeypatch, tmp_path
+) -> None:
+    ds = simulate(**SIZE, missing=0.05)  # type: ignore[arg-type]
+    every = valuebias.fit(ds, outcome="raw", **SETTINGS)  # type: ignore[call-overload]
+    monkeypatch.setattr("valuebias.analysis.incomplete._FEW_DRAWS", 300)
+    monkeypatch.setattr("valuebias.analysis.incomplete._MOST_NUMBERS", 1)
+    some = valuebias.fit(ds, outcome="raw", **SETTINGS)  # type: ignore[call-overload]
+    assert (every.words().attrs["draws"], some.words().attrs["draws"]) == (1000, 250)
+    draws = some.word_draws()
+    assert draws.shape == (2, 125, 27)
+    whole = every.word_draws()
+    np.testing.assert_array_equal(every.contrast_draws, some.contrast_draws)
+    # The fits' draws are the same, but for what is drawn of each word given them.
+    difference = whole[:, ::4].to_numpy() - draws.to_numpy()
+    assert (np.abs(difference.mean(axis=(0, 1))) < 0.5 * whole.std(("chain", "draw"))).all()
+    basis = some.problem.crossing.word_basis
+    np.testing.assert_allclose(draws.to_numpy() @ basis, whole[:, ::4].to_numpy() @ basis)
+    path = some.save(tmp_path / "some.nc")
+    xr.testing.assert_allclose(valuebias.load(path).word_draws(), draws)
+
+
 @pytest.mark.parametrize("prob", [0, 1, -0.1, 1.5, float("nan"), "0.9", None])
 def test_a_probability_lies_between_zero_and_one(fit: valuebias.Fit, prob: object) -> None:
     for method in (fit.contrasts, fit.summary, fit.words, fit.models):
