@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,10 @@ _CONTENT = "content"
 _HASH = "sha256"
 """That of its bytes, which descriptions by earlier versions have, and tables without one."""
 _BEFORE = "before"
+_WHOLE, _BLANK = b"valuebias-sha256", b"0" * 64
+"""Where a Parquet file has the sum of all else in it, and what stands there while it is made."""
+_SUM_OF_FILE = re.compile(rb"\x18\x10(.{16})\x18\x40([0-9a-f]{64})", re.DOTALL)
+"""In the footer, which is all that says where columns are and what they are called."""
 _UNDESCRIBED = "Delete it and read the table with kind='reward', 'logprob' or 'implicit'."
 _SUM = "sum"
 """Under which what a table says of itself has its own checksum; older files lack it."""
@@ -47,21 +54,24 @@ def write_parquet(ds: xr.Dataset, path: Path) -> None:
     tables = _tables(ds, meta)
     first = next(tables)
     schema = first.schema.with_metadata({_KEY: json.dumps(_with_sum(meta)).encode()})
-    with (
-        atomic_path(path) as part,
-        # Else a writer that fails on a full disk keeps the file open, and so the room it takes.
-        pa.OSFile(str(part), "wb") as file,
-        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
-    ):
-        writer.write_table(first.cast(schema))
-        for table in tables:
-            writer.write_table(table.cast(schema))
+    with atomic_path(path) as part:
+        with (
+            # Else a writer that fails on a full disk keeps the file open, and so the room it takes.
+            pa.OSFile(str(part), "wb") as file,
+            pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
+            writer.write_table(first.cast(schema))
+            for table in tables:
+                writer.write_table(table.cast(schema))
+            writer.add_key_value_metadata({_WHOLE: _BLANK})
+        _seal(part)
 
 
 def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
     """Read a tidy Parquet file."""
     with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
+            _demand_whole(path, stored.metadata.metadata or {})
             table = stored.read()
         # Else text that is none, or a number beyond a dictionary's end, is met with later.
         table.validate(full=True)
@@ -71,6 +81,45 @@ def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
         said = f"What {str(path)!r} says of itself"
         meta = _about(parse_json(packed, said, advice=_AGAIN), said)
     return dataset(table, meta=meta, kind=kind, name=str(path))
+
+
+def _seal(path: Path) -> None:
+    """Write the sum of a Parquet file into it."""
+    _, _, at = _sums_in(path)[-1]
+    digest = _sum_around(path, at)
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(digest)
+
+
+def _demand_whole(path: Path, said: Mapping[bytes, bytes]) -> None:
+    """Refuse what is not the file that was written; who writes its rows anew writes no sum."""
+    found = _sums_in(path)
+    if not found and _WHOLE not in said:
+        return
+    name, digits, at = found[-1] if found else (b"", b"", 0)
+    if name != _WHOLE or digits != _sum_around(path, at):
+        raise ValueError("its checksum is that of another content")
+
+
+def _sums_in(path: Path) -> list[tuple[bytes, bytes, int]]:
+    """Find what may be the sum of a Parquet file: its name, its digits, and where these stand."""
+    with path.open("rb") as file:
+        end = file.seek(-8, os.SEEK_END)
+        start = file.seek(max(0, end - int.from_bytes(file.read(4), "little")))
+        matches = _SUM_OF_FILE.finditer(file.read(end - start))
+    return [(match[1], match[2], start + match.start(2)) for match in matches]
+
+
+def _sum_around(path: Path, at: int) -> bytes:
+    """Give the sum of a file but for its own digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(min(at - file.tell(), 2**20)):
+            digest.update(block)
+        file.seek(at + len(_BLANK))
+        digest.update(file.read())
+    return digest.hexdigest().encode()
 
 
 def described_by(path: Path) -> Meta | None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from zarr.abc.store import (
     ByteRequest,
@@ -375,8 +377,31 @@ class CheckedFolder(_Folder):
         if block not in self._marks:
             self._marks[block] = marked(self.root, block)
         known = (self._marks[block] or {}).get(key)
-        # Without a mark it is not finished, whatever lies there.
-        return None if known is None else self._equal(key, super().read(key), known)
+        if known is None:
+            # Without a mark it is not finished, whatever lies there.
+            return None
+        content = self._equal(key, super().read(key), known)
+        expected = self._length(key.rpartition("/")[0])
+        if expected not in (None, len(content)):
+            raise DamagedError(
+                f"{str(self.root / key)!r} holds {len(content):,} bytes where its metadata says "
+                f"{expected:,}. {_advice(self.blocks)}"
+            )
+        return content
+
+    def _length(self, array: str) -> int | None:
+        """Say how long chunks are; None where they are packed, or nothing says it.
+
+        Zarr's own error would not name the file, and come when an array is used that was opened
+        long before.
+        """
+        said = {} if self.record is None else self.record.metadata.get(f"{array}/.zarray", {})
+        try:
+            if said["compressor"] is None and not said["filters"]:
+                return int(np.dtype(said["dtype"]).itemsize * math.prod(said["chunks"]))
+        except (KeyError, TypeError, ValueError):
+            pass
+        return None
 
     def _demand(self, key: str, content: bytes | None) -> bytes:
         sums = {} if self.record is None else self.record.sums

@@ -1,21 +1,24 @@
 """What becomes of damaged files, killed processes and full disks: counts of all outcomes.
 
-    python tests/benchmarks/hardness.py --n 300                                     # some minutes
-    python tests/benchmarks/hardness.py --n 12000 --flips 4000 --keep hardness.jsonl \\
-        --out tests/benchmarks/hardness.md                                            # two hours
+    python tests/benchmarks/hardness.py --n 300 --flips 100 --kills 10               # some minutes
+    python tests/benchmarks/hardness.py --keep hardness.jsonl \\
+        --out tests/benchmarks/hardness.md                             # two hours of one processor
 
 Four parts, to be chosen by --parts. *mutations*: valid files of every kind that the package reads
-are damaged, the same way for the same --seed, and read. *flips*: bits of a file are turned round,
-one at a time: of each kind all bits where they are fewer than --flips, or else one bit of each byte
-where the bytes are fewer than ten times that; of what takes long to read, --flips / 20 bits.
-*kills*: work that writes is killed before each of its file operations, and while it writes; what
-lies there afterwards is read, or the work is done again. *disks*: the same work on disks that are
-full, nearly full or read-only, which takes the right to mount. In the last three also plain xarray
-and zarr, for comparison.
+are damaged, the same way for the same --seed, and read; 200 or 400 of most kinds, 100 of those that
+take long. *flips*: bits of a file are turned round, one at a time. Of files that are read in about
+a millisecond (netCDF, CSV and its sidecar, heads, records, downloads) all bits, or one bit of each
+byte where there are more than --flips x 8; of others that are read (Zarr, Parquet, stores of
+scores and of vocabularies) one bit of each byte; of what takes longer (whatever is gone on with,
+checked, or compiled) --flips / 200 bits. *kills*: work that writes is killed before each of its
+file operations, and while it writes; what lies there afterwards is read, or the work is done again.
+*disks*: the same work on disks that are full, nearly full or read-only, which takes the right to
+mount. In the last three also plain xarray and zarr, for comparison.
 
-Every case runs in a child process with limits of time and memory. With --keep, a run that was
-stopped goes on where it was, and several may share the work by --parts and --only. Ends with 1 if
-an outcome is neither success with the right content nor a ValueBiasError.
+Every case runs in a child process with limits of time and memory, and in memory instead of on a
+disk where /dev/shm is there. With --keep, a run that was stopped goes on where it was, and several
+may share the work by --parts and --only. Ends with 1 if an outcome is neither success with the
+right content nor a ValueBiasError.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -58,12 +61,17 @@ PARTS = {
 PACKAGES = {"xarray": "xarray", "zarr": "zarr", "h5py": "h5py", "pyarrow": "pyarrow",
             "torch": "PyTorch", "transformers": "transformers"}  # fmt: skip
 # Imported once, before any child is forked; nothing here may start a thread.
-MODULES = ("torch", "transformers", "zarr", "h5py", "pymc", "gguf", "valuebias.backends.loading",
-           "valuebias.fit_result", "valuebias.storage",
-           "transformers.models.llama.modeling_llama")  # fmt: skip
+MODULES = ("torch", "transformers", "zarr", "h5netcdf", "pymc", "nutpie", "gguf", "peft",
+           "trl.trainer.reward_trainer", "valuebias.reproduction.run",
+           "transformers.convert_slow_tokenizer", "transformers.models.llama.modeling_llama",
+           "valuebias.ablation.fitting", "valuebias.backends.torch_backend",
+           "valuebias.checking", "valuebias.fitting", "valuebias.scoring.run",
+           "valuebias.scoring.vocabulary", "valuebias.storage")  # fmt: skip
 SIZES = (0, 100, 1000, 4096, 20_000)
 """Beyond which a file must not grow, or the process dies in the middle of writing it."""
-_PIECE = 100
+_PIECES = {"flips": 1000}
+"""Cases to a line that is kept, where they are not 100."""
+_MEMORY = "/dev/shm"  # noqa: S108 - folders of random names are made in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,12 @@ class Asked:
     flips: int
     kills: int
     seed: int
+
+    def of_each(self) -> dict[str, dict[str, int]]:
+        """Say of each part what its counts depend on."""
+        amounts = {"mutations": {"n": self.n}, "flips": {"flips": self.flips},
+                   "kills": {"kills": self.kills}, "disks": {}}  # fmt: skip
+        return {part: {**amount, "seed": self.seed} for part, amount in amounts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,7 @@ def flip(subject: Subject, ledger: Ledger, place: Path, asked: Asked) -> Iterato
         source, good = _laid_out(subject, place)
         bits = _bits(subject, source, asked)[piece.first : last]
         _read_all(piece, [Damage(subject, source, good, f"bit {bit}", bit) for bit in bits])
+        _clear_kept(source, crashed=piece.counts["crashed"] > 0)
         ledger.add(piece)
         yield
 
@@ -128,11 +143,12 @@ def flip(subject: Subject, ledger: Ledger, place: Path, asked: Asked) -> Iterato
 def _bits(subject: Subject, source: Path, asked: Asked) -> Sequence[int]:
     size = sum(file.stat().st_size for file in subject.files(source))
     rng = random.Random(f"{asked.seed} {subject.name}")
+    most = max(1, round(asked.flips * subject.bits))
     bits = list(range(8 * size))
-    if 8 * size > asked.flips and size <= 10 * asked.flips and not subject.long:
+    if size <= most < 8 * size:
         bits = [8 * byte + rng.randrange(8) for byte in range(size)]
-    elif 8 * size > asked.flips:
-        bits = rng.sample(bits, max(1, asked.flips // (20 if subject.long else 1)))
+    elif most < size:
+        bits = rng.sample(bits, most)
     # In any order, so that a run that is stopped has seen all places.
     rng.shuffle(bits)
     return bits
@@ -140,20 +156,29 @@ def _bits(subject: Subject, source: Path, asked: Asked) -> Sequence[int]:
 
 def _pieces(ledger: Ledger, part: str, row: str, n: int) -> Iterator[tuple[Piece, int]]:
     """Give the pieces that are not done yet, each with where it ends."""
-    for first in range(0, n, _PIECE):
+    size = _PIECES.get(part, 100)
+    for first in range(0, n, size):
         if not ledger.has(part, row, first):
-            yield Piece(part, row, first, n), min(n, first + _PIECE)
+            yield Piece(part, row, first, n), min(n, first + size)
 
 
 @cache
 def _laid_out(subject: Subject, place: Path) -> tuple[Path, str]:
+    """Give the folder that subjects made the same way share, and a hash of what is read there."""
+    source = _made(subject.make, place)
+
+    def read() -> str:
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            return subject.read(Path(shutil.copytree(source, Path(folder) / "x")))
+
+    return source, apart(read)
+
+
+@cache
+def _made(make: Callable[[Path], Any], place: Path) -> Path:
     source = Path(tempfile.mkdtemp(dir=place))
-
-    def made() -> str:
-        subject.make(source)
-        return subject.read(Path(shutil.copytree(source, source.with_suffix(".read"))))
-
-    return source, apart(made)
+    apart(lambda: str(make(source) and ""))
+    return source
 
 
 def _read_all(piece: Piece, cases: Sequence[Damage]) -> None:
@@ -178,6 +203,8 @@ def _read_all(piece: Piece, cases: Sequence[Damage]) -> None:
 
 
 def _read_damaged(case: Damage) -> str:
+    if case.bit is not None and case.subject.bits >= 1:
+        return _read_in_place(case, case.bit)
     rng = random.Random(case.seed)
     with tempfile.TemporaryDirectory(dir=case.source.parent) as folder:
         copy = Path(shutil.copytree(case.source, Path(folder) / "x"))
@@ -189,10 +216,43 @@ def _read_damaged(case: Damage) -> str:
             file = hostile_mutations.flip(files, case.bit)
         if case.subject.after is not None:
             case.subject.after(copy)
-        if case.subject.read(copy) == case.good:
-            return "same"
-        before = case.source / file.relative_to(copy)
-        return "other content" if differing(case.subject, before, file) else "unseen"
+        return _told_apart(case, copy, file)
+
+
+def _told_apart(case: Damage, copy: Path, file: Path) -> str:
+    if case.subject.read(copy) == case.good:
+        return "same"
+    before = case.source / file.relative_to(copy)
+    return "other content" if differing(case.subject, before, file) else "unseen"
+
+
+def _read_in_place(case: Damage, bit: int) -> str:
+    """Turn a bit round, and back once it is read: to copy a folder of files takes longer."""
+    copy = _kept(case.source, os.getpid())
+    files = case.subject.files(copy)
+    file = hostile_mutations.flip(files, bit)
+    try:
+        return _told_apart(case, copy, file)
+    finally:
+        hostile_mutations.flip(files, bit)
+
+
+@cache
+def _kept(source: Path, pid: int) -> Path:
+    return Path(shutil.copytree(source, source.with_name(f"{source.name}.{pid}")))
+
+
+def _clear_kept(source: Path, *, crashed: bool) -> None:
+    """Remove copies of processes that have ended; all bits must be as they were."""
+    for copy in source.parent.glob(f"{source.name}.*"):
+        if not crashed and _content(copy) != _content(source):
+            raise RuntimeError(f"Reading has changed {copy}.")
+        shutil.rmtree(copy)
+
+
+def _content(folder: Path) -> dict[Path, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 # --- killed processes ----------------------------------------------------------------------------
@@ -252,6 +312,8 @@ def _ends(job: Job, place: Path) -> tuple[Path, str, str, int]:
 def _look_after(case: Kill) -> str:
     with tempfile.TemporaryDirectory(dir=case.source.parent) as folder:
         copy = Path(shutil.copytree(case.source, Path(folder) / "x"))
+        if case.job.ready is not None:
+            case.job.ready(case.source)
         die = hostile_kills.killed_while_writing if case.by_size else hostile_kills.killed_before
         die(case.place, case.job.act, copy)
         if case.job.again:
@@ -281,7 +343,9 @@ def run(parts: Sequence[str], ledger: Ledger, asked: Asked, only: str, until: fl
     """Do what the ledger has not got yet, a piece of each row in turn."""
     for name in MODULES:
         importlib.import_module(name)
-    with tempfile.TemporaryDirectory() as folder, _alone(Path(folder)):
+    # On a disk, most cases would wait for it.
+    place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=place) as folder, _alone(Path(folder)):
         work = [one for part in parts for one in _rows(part, ledger, Path(folder), asked, only)]
         while work and time.monotonic() < until:
             for one in list(work):
@@ -296,8 +360,9 @@ def run(parts: Sequence[str], ledger: Ledger, asked: Asked, only: str, until: fl
 def _rows(
     part: str, ledger: Ledger, folder: Path, asked: Asked, only: str
 ) -> Iterator[Iterator[None]]:
-    place = folder / part
-    place.mkdir()
+    # Parts of the same rows share what is laid out.
+    place = folder / ("subjects" if part in ("mutations", "flips") else "jobs")
+    place.mkdir(exist_ok=True)
     if part == "disks" and not can_mount(place):
         print("no file system can be mounted here: no disks are filled", flush=True)
         return
@@ -360,8 +425,8 @@ def report(ledger: Ledger, parts: Sequence[str], command: str, seed: int) -> tup
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--n", type=int, default=300, help="damaged files")
-    parser.add_argument("--flips", type=int, default=100, help="bits of each kind")
+    parser.add_argument("--n", type=int, default=15_000, help="damaged files")
+    parser.add_argument("--flips", type=int, default=40_000, help="bits of a kind")
     parser.add_argument("--kills", type=int, default=10_000, help="the most places of one work")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="a regular expression of rows")
@@ -370,8 +435,9 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the tables here, too")
     given_ = parser.parse_args(given)
     asked = Asked(given_.n, given_.flips, given_.kills, given_.seed)
-    ledger = Ledger(given_.keep, {name: getattr(asked, name) for name in Asked.__slots__})
-    run(given_.parts, ledger, asked, given_.only, time.monotonic() + given_.seconds)
+    ledger = Ledger(given_.keep, asked.of_each())
+    if given_.seconds > 0:
+        run(given_.parts, ledger, asked, given_.only, time.monotonic() + given_.seconds)
     command = f"python tests/benchmarks/hardness.py --n {asked.n} --flips {asked.flips}"
     text, good = report(ledger, given_.parts, command, asked.seed)
     if given_.out is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -236,6 +237,18 @@ class TestUnfinished:
         stopped(both[1], store.with_name("other.zarr"), 0, lexicon="vocabulary")
         with pytest.raises(ValueBiasError, match="scored yet"):
             valuebias.read_vocabulary(store.with_name("other.zarr"))
+
+    def test_a_chunk_of_another_length(self, models: dict[str, Model], store: Path) -> None:
+        """Its sum may be right: Zarr's own error would come when the scores are used."""
+        score(models["a"], store, lexicon="vocabulary")
+        chunk = next((store / "a" / "score").glob("[0-9]*"))
+        chunk.write_bytes(chunk.read_bytes()[:-1])
+        mark = next(m for m in chunk.parent.glob(".finished.*") if chunk.name in m.read_text())
+        known = json.loads(mark.read_text())
+        known[f"score/{chunk.name}"] = hashlib.sha256(chunk.read_bytes()).hexdigest()
+        mark.write_text(json.dumps(known))
+        with pytest.raises(ValueBiasError, match="bytes where its metadata says"):
+            valuebias.read_vocabulary(store).load()
 
 
 class TestFurtherModels:

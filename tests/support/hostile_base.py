@@ -14,12 +14,25 @@ import xarray as xr
 
 from valuebias.simulate import simulate
 
-__all__ = ["ANEW", "EARLIER", "OWN", "QUICK", "WEIGHTS", "Subject", "scores", "stamp"]
+__all__ = [
+    "ANEW",
+    "EARLIER",
+    "EASY",
+    "FEW",
+    "OWN",
+    "QUICK",
+    "WEIGHTS",
+    "Subject",
+    "scores",
+    "stamp",
+]
 
 OWN = "no checksum: its content is the user's"
 WEIGHTS = "no checksum: weights or settings of a valid model"
 EARLIER = "no checksum: earlier versions wrote none"
 ANEW = "the checksums of the damaged file were made anew"
+EASY, FEW = 8.0, 1 / 200
+"""Bits to turn round, beside others: where reading takes a millisecond, or a tenth of a second."""
 QUICK: dict[str, Any] = {"draws": 20, "tune": 40, "chains": 2, "seed": 1, "progress": False}
 
 
@@ -29,8 +42,8 @@ class Subject:
 
     `excuse` says why other content may be read for what it is; empty where that is a fault. Where
     the file `may_go`, there is nothing to be read then, and that is right. `after` is done to the
-    folder once a file is damaged, as a foe would who makes checksums anew. Reading takes `long`
-    where bits are drawn instead of going through all bytes.
+    folder once a file is damaged, as a foe would who makes checksums anew. `bits` says how many are
+    turned round, beside those of others.
     """
 
     name: str
@@ -41,7 +54,7 @@ class Subject:
     weight: float = 1.0
     may_go: bool = False
     after: Callable[[Path], Any] | None = None
-    long: bool = False
+    bits: float = 1.0
 
     def files(self, folder: Path) -> list[Path]:
         """List what may be damaged."""

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import tiny_models
 import tiny_studies
 import xarray as xr
 from hostile_base import QUICK, scores, stamp
 from hostile_models import PROMPTS, WORDS
-from hostile_stores import inject
+from hostile_work import inject, read_reproduction, released, reproduce
 
 import valuebias
 from valuebias import Model, ValueBiasError
@@ -35,7 +33,8 @@ class Job:
     """Work that writes into a folder.
 
     `make` lays out what is there before; `act` works; `read` gives a hash of what lies there.
-    With `again`, work that was broken off is done again before it is looked at.
+    With `again`, work that was broken off is done again before it is looked at. What `ready` does
+    is the same for all cases and writes nothing: it is done once in a process.
     """
 
     name: str
@@ -43,6 +42,7 @@ class Job:
     act: Callable[[Path], Any]
     read: Callable[[Path], str]
     again: bool = False
+    ready: Callable[[Path], Any] | None = None
 
 
 def _other() -> xr.Dataset:
@@ -92,16 +92,30 @@ def _fitting() -> Job:
     )  # fmt: skip
 
 
+def _once_loaded(name: str) -> Callable[[Path], valuebias.Fit]:
+    """Give what loads a fit once in a process: it takes longer than saving it."""
+    kept: list[valuebias.Fit] = []
+
+    def loaded(folder: Path) -> valuebias.Fit:
+        if not kept:
+            kept.append(valuebias.load(folder / name))
+        return kept[0]
+
+    return loaded
+
+
 def _saving(suffix: str) -> Job:
     def make(folder: Path) -> None:
         _two_fits(folder)
         valuebias.load(folder / "1.nc").save(folder / f"kept{suffix}")
 
+    second = _once_loaded("2.nc")
     return Job(
         f"Fit.save {suffix} over an older one",
         make,
-        lambda folder: valuebias.load(folder / "2.nc").save(folder / f"kept{suffix}"),
+        lambda folder: second(folder).save(folder / f"kept{suffix}"),
         lambda folder: stamp(valuebias.load(folder / f"kept{suffix}").tree),
+        ready=second,
     )
 
 
@@ -110,11 +124,13 @@ def _reporting(name: str) -> Job:
         _two_fits(folder)
         write_report(valuebias.load(folder / "1.nc"), f"{folder}/{name}")
 
+    second = _once_loaded("2.nc")
     return Job(
         f"report {name} over an older one",
         make,
-        lambda folder: write_report(valuebias.load(folder / "2.nc"), f"{folder}/{name}"),
+        lambda folder: write_report(second(folder), f"{folder}/{name}"),
         lambda folder: _files(folder / name.rstrip("/")),
+        ready=second,
     )
 
 
@@ -170,33 +186,6 @@ def _read_injected(folder: Path) -> str:
     return stamp(*(valuebias.read_vocabulary(path).load() for path in found))
 
 
-def _reproduce(folder: Path) -> None:
-    valuebias.reproduce(
-        "christian2026", out=folder / "paper", logprobs=folder / "logprobs", draws=20, chains=2,
-        n_permutations=9, progress=False,
-    )  # fmt: skip
-
-
-def _read_reproduction(folder: Path) -> str:
-    from valuebias.reproduction.record import read_record
-
-    entries = read_record(folder / "paper", "christian2026")
-    return stamp([(e.name, e.state, sorted(e.files)) for e in entries.values()])
-
-
-def _make_released(folder: Path) -> None:
-    """Write log-probs of two models, of which some items are made; others are missing."""
-    names = list(valuebias.prompts().table.index)
-    words = ["Love", " love", "Freedom", "freedom", *(f"w{i}" for i in range(20))]
-    for seed, model in enumerate(("google--gemma-2-2b-it", "meta-llama--Llama-3.2-3B-Instruct")):
-        mass = np.random.default_rng(seed).dirichlet(np.ones(len(words)), size=len(names))
-        frame = pd.DataFrame(np.log(mass).T, columns=names)
-        for place, column in enumerate(("token_id", "token_name", "token_decoded")):
-            frame.insert(place, column, range(len(words)) if not place else words)
-        (folder / "logprobs").mkdir(exist_ok=True)
-        frame.to_csv(folder / "logprobs" / f"{model}.csv", index=False)
-
-
 JOBS: tuple[Job, ...] = (
     *(_writing(suffix) for suffix in (".zarr", ".nc", ".parquet", ".csv")),
     _fitting(),
@@ -214,7 +203,7 @@ JOBS: tuple[Job, ...] = (
     Job("ablate", _make_base, _study,
         lambda folder: stamp(valuebias.read(folder / "out" / "scores.nc")), again=True),
     Job("inject words", _make_large_vocabulary, inject, _read_injected, again=True),
-    Job("reproduce", _make_released, _reproduce, _read_reproduction, again=True),
+    Job("reproduce", released, reproduce, read_reproduction, again=True),
 )  # fmt: skip
 
 

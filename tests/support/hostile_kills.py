@@ -72,7 +72,8 @@ def _in_child(work: Callable[[], None]) -> None:
 def _counts(event: str, arguments: tuple[Any, ...], folder: Path) -> bool:
     """Tell whether an event changes files below a folder; names may be relative to one in it."""
     if event in _ALWAYS:
-        return not os.fsdecode(str(arguments[0])).startswith(("/dev", "/proc"))
+        path = os.fsdecode(str(arguments[0]))
+        return path.startswith(os.fspath(folder)) or not path.startswith(("/dev", "/proc"))
     if event != "open" or not isinstance(arguments[0], str | bytes):
         return False
     path, mode, flags = arguments

@@ -48,15 +48,16 @@ class Piece:
 class Ledger:
     """Pieces that are done, in a file of lines of JSON or only in memory.
 
-    Several processes may add to one file: a piece is one line, written at once.
+    Several processes may add to one file: a piece is one line, written at once. `asked` says of
+    each part what it was asked for: counts of something else are not gone on with.
     """
 
-    def __init__(self, path: Path | None, asked: Mapping[str, Any]) -> None:
-        self._path, self._asked = path, dict(asked)
+    def __init__(self, path: Path | None, asked: Mapping[str, Mapping[str, Any]]) -> None:
+        self._path, self._asked = path, {part: dict(what) for part, what in asked.items()}
         self._done: dict[tuple[str, str, int], Piece] = {}
         for line in path.read_text().splitlines() if path is not None and path.exists() else ():
             found = json.loads(line)
-            if found.pop("asked") != self._asked:
+            if found.pop("asked") != self._asked[found["part"]]:
                 raise SystemExit(f"{path} holds counts of another run. Give another file.")
             piece = Piece(**{**found, "counts": collections.Counter(found["counts"])})
             self._done[piece.part, piece.row, piece.first] = piece
@@ -65,7 +66,7 @@ class Ledger:
         """Keep a piece."""
         self._done[piece.part, piece.row, piece.first] = piece
         if self._path is not None:
-            line = json.dumps({"asked": self._asked, **vars(piece)}) + "\n"
+            line = json.dumps({"asked": self._asked[piece.part], **vars(piece)}) + "\n"
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(handle, line.encode())
             os.close(handle)

@@ -296,9 +296,11 @@ def flip(files: Sequence[Path], bit: int) -> Path:
     for file in files:
         size = 8 * file.stat().st_size
         if bit < size:
-            content = bytearray(file.read_bytes())
-            content[bit // 8] ^= 1 << bit % 8
-            file.write_bytes(content)
+            with file.open("r+b") as handle:
+                handle.seek(bit // 8)
+                (byte,) = handle.read(1)
+                handle.seek(bit // 8)
+                handle.write(bytes([byte ^ 1 << bit % 8]))
             return file
         bit -= size
     raise IndexError("no such bit")

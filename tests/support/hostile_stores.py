@@ -5,30 +5,33 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import tiny_models
 import tiny_studies
 import xarray as xr
-from hostile_base import ANEW, EARLIER, QUICK, Subject, scores, stamp
+from hostile_base import ANEW, EARLIER, EASY, FEW, QUICK, Subject, scores, stamp
 from hostile_models import PROMPTS, score
+from hostile_work import inject, read_reproduction, released, reproduce
 from stores import unseal
 
 import valuebias
 from valuebias import Model, ValueBiasError
 from valuebias.ablation import Head
+from valuebias.fetch import Source, fetch
 from valuebias.io import unescape_texts
 from valuebias.storage import write_groups
 from valuebias.sums import json_sum
 
-__all__ = ["STORES", "inject"]
+__all__ = ["STORES"]
 
 
 def _make_store(folder: Path) -> None:
@@ -48,6 +51,7 @@ def _make_vocabulary(folder: Path) -> None:
     shutil.rmtree(folder / "model")
 
 
+@cache
 def _fit(suffix: str) -> Callable[[Path], Any]:
     def make(folder: Path) -> None:
         with warnings.catch_warnings():
@@ -65,6 +69,7 @@ def _read_fit(suffix: str) -> Callable[[Path], str]:
     return read
 
 
+@cache
 def _ablation(suffix: str) -> Callable[[Path], Any]:
     def make(folder: Path) -> None:
         from ablations import ablation
@@ -171,23 +176,34 @@ def _make_injected(folder: Path) -> None:
     inject(folder)
 
 
-def inject(folder: Path) -> str:
-    """Teach a tiny model some words, or go on with it."""
-    from valuebias import LoraSettings
+def _make_reproduced(folder: Path) -> None:
+    released(folder)
+    reproduce(folder)
 
-    prompts = pd.DataFrame(
-        {"text": [f"What is the {a} thing?" for a in ("best", "greatest", "worst", "least")],
-         "framing": ["positive"] * 2 + ["negative"] * 2},
-        index=["best", "greatest", "worst", "least"],
-    )  # fmt: skip
-    model = Model(str(folder / "llama"), name="tiny", family="F", base="B",
-                  template="Q: {prompt} A:{response}")  # fmt: skip
-    ds = valuebias.inject_words(
-        model, words=[" love", " power", " trust"], prompts=prompts, progress=False,
-        settings=LoraSettings(rank=2, n_steps=2, batch_size=2), store=folder / "store",
-        seeds=[0],
-    )  # fmt: skip
-    return stamp(ds["score"].to_numpy(), ds["raised"].to_numpy())
+
+def _go_on_with_reproduction(folder: Path) -> str:
+    reproduce(folder)
+    return read_reproduction(folder)
+
+
+# --- downloads -----------------------------------------------------------------------------------
+
+
+def _make_download(folder: Path) -> None:
+    content = b"word,category\nlove,communion\npower,agency\n"
+    (folder / "words.csv").write_bytes(content)
+    (folder / "words.csv.sha256").write_text(hashlib.sha256(content).hexdigest())
+
+
+def _read_download(folder: Path) -> str:
+    """Find a file in the cache whose hash was recorded when it was downloaded."""
+    before = {name: os.environ.pop(name, None) for name in ("VALUEBIAS_DATA", "VALUEBIAS_CACHE")}
+    os.environ["VALUEBIAS_CACHE"] = str(folder)
+    try:
+        found = fetch(Source("words.csv", "http://127.0.0.1:9/words.csv", None, None))
+    finally:
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+    return stamp(found.read_bytes())
 
 
 # --- checksums made anew, or none -----------------------------------------------------------------
@@ -235,6 +251,7 @@ def _laid_open(make: Callable[[Path], None]) -> Callable[[Path], None]:
 
 def _put_together(read: Callable[[Path], str]) -> Callable[[Path], str]:
     """Save a fit that says what lies in attrs.json, with the right checksum, and read it."""
+    groups: dict[str, xr.Dataset] = {}
 
     def again(folder: Path) -> str:
         try:
@@ -242,9 +259,11 @@ def _put_together(read: Callable[[Path], str]) -> Callable[[Path], str]:
             attrs = {k: v if isinstance(v, str) else json.dumps(v) for k, v in content.items()}
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise ValueBiasError("There is no JSON to put together.") from error
-        with xr.open_datatree(folder / "fit.nc", engine="h5netcdf") as tree:
-            groups = {str(n): node.to_dataset() for n, node in tree.load().children.items()}
-        groups = {n: unescape_texts(group.drop_encoding()) for n, group in groups.items()}
+        if not groups:
+            # The same for all cases; to read them takes as long as the rest.
+            with xr.open_datatree(folder / "fit.nc", engine="h5netcdf") as tree:
+                for name, node in tree.load().children.items():
+                    groups[str(name)] = unescape_texts(node.to_dataset().drop_encoding())
         (folder / "fit.nc").unlink()
         if any("\0" in text for text in attrs.values()):
             raise ValueBiasError("Such a file cannot be made.")
@@ -286,15 +305,16 @@ STORES: tuple[Subject, ...] = (
             lambda folder: stamp(valuebias.read(folder / "store.zarr")), ("store.zarr/**/*",)),
     Subject("store of scores, gone on with", _make_store,
             lambda folder: score(folder / "model", store=folder / "store.zarr"),
-            ("store.zarr/**/*",), long=True),
+            ("store.zarr/**/*",), bits=FEW),
     Subject("store of vocabularies", _make_vocabulary, _read_vocabulary),
-    Subject("fit, netCDF", _fit(".nc"), _read_fit(".nc"), long=True),
-    Subject("fit, Zarr", _fit(".zarr"), _read_fit(".zarr"), long=True),
-    Subject("fit of an ablation, netCDF", _ablation(".nc"), _read_ablation(".nc"), long=True),
-    Subject("fit of an ablation, Zarr", _ablation(".zarr"), _read_ablation(".zarr"), long=True),
-    Subject("head, npz", _make_head, _read_head),
+    Subject("fit, netCDF", _fit(".nc"), _read_fit(".nc"), bits=EASY),
+    Subject("fit, Zarr", _fit(".zarr"), _read_fit(".zarr"), bits=FEW),
+    Subject("fit of an ablation, netCDF", _ablation(".nc"), _read_ablation(".nc"), bits=EASY),
+    Subject("fit of an ablation, Zarr", _ablation(".zarr"), _read_ablation(".zarr"), bits=FEW),
+    Subject("head, npz", _make_head, _read_head, bits=EASY),
     Subject("head, npz, without checksum", _unsealed_head, _read_head, excuse=EARLIER),
-    Subject("record of a reproduction", _make_record, _read_record, may_go=True),
+    Subject("record of a reproduction", _make_record, _read_record, may_go=True,
+            bits=EASY),
     Subject("store of scores, without checksums, gone on with", _unsealed_store,
             lambda folder: score(folder / "model", store=folder / "store.zarr"),
             ("store.zarr/**/*",), EARLIER),
@@ -307,24 +327,29 @@ STORES: tuple[Subject, ...] = (
     Subject("store of vocabularies, checksums made anew", _make_vocabulary, _read_vocabulary,
             excuse=ANEW, weight=2, after=_reseal),
     Subject("store of vocabularies, gone on with", _make_vocabulary_and_model,
-            _go_on_with_vocabulary, ("store.zarr/**/*",), long=True),
+            _go_on_with_vocabulary, ("store.zarr/**/*",), bits=FEW),
     Subject("fit: what it says of itself, checksum made anew", _laid_open(_fit(".nc")),
-            _put_together(_read_fit(".nc")), ("attrs.json",), ANEW, 2),
+            _put_together(_read_fit(".nc")), ("attrs.json",), ANEW, 0.5),
     Subject("fit of an ablation: the same", _laid_open(_ablation(".nc")),
-            _put_together(_read_ablation(".nc")), ("attrs.json",), ANEW),
+            _put_together(_read_ablation(".nc")), ("attrs.json",), ANEW, 0.5),
     Subject("folder of a study, heads, gone on with", _make_heads, _go_on_with_heads,
-            ("out/**/*",), long=True),
+            ("out/**/*",), bits=FEW),
     Subject("folder of a study, trained, gone on with", _make_trained, _go_on_with_trained,
-            ("out/**/*",), weight=0.5, long=True),
+            ("out/**/*",), weight=0.5, bits=FEW),
     Subject("folder of injected words, gone on with", _make_injected, inject, ("store/**/*",),
-            weight=0.5, long=True),
-    Subject("check: scores in every format", _make_scores, _checked("."), long=True),
+            weight=0.5, bits=FEW),
+    Subject("adapter of injected words, gone on with", _make_injected, inject,
+            ("store/**/adapter/*",), weight=0.5, bits=FEW),
+    Subject("folder of a reproduction, gone on with", _make_reproduced, _go_on_with_reproduction,
+            ("paper/**/*",), weight=0.5, bits=FEW),
+    Subject("download and its recorded hash", _make_download, _read_download, bits=EASY),
+    Subject("check: scores in every format", _make_scores, _checked("."), bits=FEW),
     Subject("check: store of scores", _make_store, _checked("store.zarr"), ("store.zarr/**/*",),
-            long=True),
-    Subject("check: store of vocabularies", _make_vocabulary, _checked("store.zarr"), long=True),
-    Subject("check: fit, Zarr", _fit(".zarr"), _checked("fit.zarr"), long=True),
-    Subject("check: folder of a study", _make_heads, _checked("out"), ("out/**/*",), long=True),
+            bits=FEW),
+    Subject("check: store of vocabularies", _make_vocabulary, _checked("store.zarr"), bits=FEW),
+    Subject("check: fit, Zarr", _fit(".zarr"), _checked("fit.zarr"), bits=FEW),
+    Subject("check: folder of a study", _make_heads, _checked("out"), ("out/**/*",), bits=FEW),
     Subject("check: folder of injected words", _make_injected, _checked("store"), ("store/**/*",),
-            long=True),
+            bits=FEW),
 )  # fmt: skip
 """What this package wrote."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from hostile_base import OWN, WEIGHTS, Subject, scores, stamp
+from hostile_base import FEW, OWN, WEIGHTS, Subject, scores, stamp
 from hostile_models import MODELS
 from hostile_stores import STORES
 from hostile_tables import TABLES
@@ -34,7 +34,7 @@ def _plain(suffix: str) -> Subject:
         with xr.open_dataset(folder / name, **options) as ds:
             return stamp(ds.load(), dict(ds.attrs))
 
-    return Subject(f"plain xarray, {suffix}", make, read, long=suffix == ".nc")
+    return Subject(f"plain xarray, {suffix}", make, read, bits=FEW if suffix == ".nc" else 1.0)
 
 
 PLAIN_SUBJECTS = (_plain(".zarr"), _plain(".nc"))

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import tiny_studies
-from hostile_base import ANEW, EARLIER, OWN, Subject, scores, stamp
+from hostile_base import ANEW, EARLIER, EASY, OWN, Subject, scores, stamp
 from stores import unseal
 
 import valuebias
@@ -23,6 +24,7 @@ from valuebias.sums import json_sum
 __all__ = ["TABLES"]
 
 
+@cache
 def _written(suffix: str) -> tuple[Callable[[Path], Any], Callable[[Path], str]]:
     def make(folder: Path) -> None:
         valuebias.write(scores(), folder / f"scores{suffix}")
@@ -173,11 +175,11 @@ def _own(suffix: str) -> Callable[[Path], str]:
 
 
 TABLES: tuple[Subject, ...] = (
-    Subject("scores, netCDF", *_written(".nc"), weight=2),
+    Subject("scores, netCDF", *_written(".nc"), weight=2, bits=EASY),
     Subject("scores, Zarr", *_written(".zarr"), weight=2),
     Subject("scores, Parquet", *_written(".parquet"), weight=2),
-    Subject("scores, CSV: table", *_written(".csv"), ("*.csv",)),
-    Subject("scores, CSV: sidecar", *_written(".csv"), ("*.json",), weight=2),
+    Subject("scores, CSV: table", *_written(".csv"), ("*.csv",), bits=EASY),
+    Subject("scores, CSV: sidecar", *_written(".csv"), ("*.json",), weight=2, bits=EASY),
     Subject("scores, CSV: sidecar, checksums made anew", *_written(".csv"), ("*",), ANEW, 2,
             after=_reseal_sidecar),
     Subject("scores, netCDF, without checksum", _unsealed(".nc"), _written(".nc")[1],

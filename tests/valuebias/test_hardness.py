@@ -33,11 +33,13 @@ def hardness(*options: object, seconds: float) -> dict[str, int]:
 
 
 def test_what_is_damaged_killed_or_turned_is_never_something_else() -> None:
-    rows = r"^scores|^head|^record|^write|YAML|lexicons|model: config"
-    found = hardness("--parts", "mutations", "flips", "kills", "--only", rows, "--n", 700,
-                     "--flips", 6, "--kills", 4, "--seed", 2, seconds=300)  # fmt: skip
-    assert found["Damaged files"] >= 150
-    assert found["Single bits"] >= 40
+    # Every kind of file but ONNX exports, which take long to make; of work, what writes scores.
+    work = ("fit by", "Fit", "report", "score ", "add", "ablate", "inject", "reproduce")
+    rows = f"^(?!model: ONNX|{'|'.join(work)})"
+    found = hardness("--parts", "mutations", "flips", "kills", "--only", rows, "--n", 75,
+                     "--flips", 2, "--kills", 4, "--seed", 2, seconds=900)  # fmt: skip
+    assert found["Damaged files"] >= 75
+    assert found["Single bits"] >= 80
     assert found["Killed processes"] >= 30
 
 

@@ -462,6 +462,20 @@ def test_a_csv_and_its_description_are_replaced_as_one(
     assert files(tmp_path) == ["a.csv", "a.csv.json"]
 
 
+def test_every_part_of_a_parquet_file_has_a_checksum(tmp_path: Path) -> None:
+    path = write(dataset(["win", "love"]), tmp_path / "a.parquet")
+    whole = path.read_bytes()
+    # The format itself has none for the footer, which says what columns are called.
+    for place in range(0, len(whole), 13):
+        turned = bytes([whole[place] ^ 1 << place % 8])
+        path.write_bytes(whole[:place] + turned + whole[place + 1 :])
+        with pytest.raises(ValueBiasError, match="damaged, truncated or no Parquet"):
+            read(path)
+    path.write_bytes(whole.replace(b"note", b"nota"))
+    with pytest.raises(ValueBiasError, match="checksum is that of another content"):
+        read(path)
+
+
 def test_damaged_metadata_of_parquet_is_named(tmp_path: Path) -> None:
     path = write(dataset(["win", "love"]), tmp_path / "a.parquet")
     table = pq.read_table(path)
