@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 
-__all__ = ["LOO", "UnitLOO", "loo"]
+__all__ = ["LOO", "UnitLOO", "log_densities", "loo"]
 
 Array = NDArray[np.float64]
 
@@ -121,7 +121,7 @@ def loo(smoothers: list[Smoother], cubes: Iterable[Array]) -> LOO:
     # Running log-sums over draws of 1/p, 1/p² and the in-sample density.
     inverse, inverse_square, fitted = (np.full(shape, -np.inf) for _ in range(3))
     for smoother, cube in zip(smoothers, cubes, strict=True):
-        left_out, in_sample = _log_densities(smoother, cube)
+        left_out, in_sample = log_densities(smoother, cube)
         np.logaddexp(inverse, -left_out, out=inverse)
         np.logaddexp(inverse_square, -2 * left_out, out=inverse_square)
         np.logaddexp(fitted, in_sample, out=fitted)
@@ -148,7 +148,7 @@ def loo(smoothers: list[Smoother], cubes: Iterable[Array]) -> LOO:
     )
 
 
-def _log_densities(smoother: Smoother, cube: Array) -> tuple[Array, Array]:
+def log_densities(smoother: Smoother, cube: Array) -> tuple[Array, Array]:
     """Log-density of every cell given all others, and given all cells (its own included)."""
     crossing = smoother.crossing
     tables = make_tables(crossing, cube)

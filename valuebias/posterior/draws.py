@@ -245,16 +245,15 @@ class Draws:
         """Make the smoother at one draw of the variances."""
         return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
 
-    def completed_cubes(self, n: int) -> tuple[Iterator[Array], NDArray[np.intp]]:
-        """Complete the outcome for up to ``n`` spaced draws, one by one, and say which draws.
+    def completed_cubes(self, chosen: NDArray[np.intp]) -> Iterator[Array]:
+        """Complete the outcome for some draws, one by one, into the same array.
 
-        An incomplete one is drawn again given each draw's variances, into the same array.
+        An incomplete one is drawn again given each draw's variances.
         """
-        chosen, problem = self.spaced(n), self.problem
+        problem = self.problem
         if problem.crossing.complete:
-            return itertools.repeat(problem.crossing.y, len(chosen)), chosen
-        rng = self.rng("completions")
-        return problem.completed_cubes(self.v[chosen], rng), chosen
+            return itertools.repeat(problem.crossing.y, len(chosen))
+        return problem.completed_cubes(self.v[chosen], self.rng("completions"))
 
 
 def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:
