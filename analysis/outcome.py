@@ -212,16 +212,6 @@ def outcome(data: xr.Dataset | xr.DataArray, *, kind: str = "normal") -> xr.Data
 def midranks(scores: Floats) -> NDArray[np.float64]:
     """Rank ascending along the last axis, 1 for the lowest, ties averaged, NaN kept.
 
-    Parameters
-    ----------
-    scores : ndarray
-        Any shape; ranked along the last axis.
-
-    Returns
-    -------
-    ndarray of float64
-        Same shape. NaN where the score is NaN; the others are ranked as if it were not there.
-
     Notes
     -----
     One sort for all rows: about 0.1 s for 1.1 million scores, where SciPy's ``rankdata`` with

@@ -108,25 +108,8 @@ def attend(
 ) -> Tensor:
     """Attend to what the trie lets each token see.
 
-    Parameters
-    ----------
-    query : torch.Tensor, shape (1, heads, T, d)
-        Queries.
-    key, value : torch.Tensor, shape (1, groups, T, d)
-        Keys and values; each group serves heads / groups neighbouring heads.
-    tree : Tree
-        Who sees whom.
-    scaling : float
-        Scores are multiplied with it.
-    softcap : float, optional
-        Scores s become softcap × tanh(s / softcap).
-    window : int, optional
-        How many places back a token sees, itself included.
-
-    Returns
-    -------
-    torch.Tensor, shape (1, T, heads, d)
-        What each head has gathered.
+    ``query`` is (1, heads, T, d); ``key, value`` is (1, groups, T, d); the result is (1, T, heads,
+    d).
     """
     if _observed is not None and window is not None:
         _observed.add(window)
@@ -185,13 +168,7 @@ def _attend(
 
 @contextmanager
 def observed() -> Iterator[set[int]]:
-    """Collect the windows that layers ask for.
-
-    Yields
-    ------
-    set of int
-        Filled while the block runs.
-    """
+    """Collect the windows that layers ask for."""
     global _observed
     found: set[int] = set()
     _observed = found

@@ -29,20 +29,6 @@ def check(model: Any, source: Source, head: Head) -> None:
     logits, and as the scorer reads them: from hidden states. So nothing that a model does to its
     logits is lost silently, whatever it is called. Then the last token is changed, which changes
     nothing before it in a decoder.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-        The model.
-    source : Source
-        What is read.
-    head : Head
-        What reads from it.
-
-    Raises
-    ------
-    ValueBiasError
-        If results differ, tokens see those that come after them, or the model does not run.
     """
     if source.kind == "reward":  # compared with the model's own class by `loading.load`
         return

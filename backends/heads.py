@@ -143,17 +143,7 @@ class Head(nn.Module):
     def read(self, hidden: Tensor, row: Tensor | None, target: Tensor | None) -> Floats:
         """Give what is asked for, from the hidden states read at.
 
-        Parameters
-        ----------
-        hidden : torch.Tensor, shape (R, hidden)
-            Hidden states.
-        row, target : torch.Tensor of int64, shape (M,), optional
-            As in a pack.
-
-        Returns
-        -------
-        numpy.ndarray of float32
-            As :meth:`valuebias.backends.base.LoadedModel.forward` says.
+        ``hidden`` is (R, hidden); ``row, target`` is (M,).
         """
         if self.kind == "reward":
             return _numpy(self.rewards(hidden))

@@ -20,17 +20,6 @@ Integers = npt.NDArray[np.int64]
 def inputs(pack: Pack) -> dict[str, Integers]:
     """Give a pack as the arrays that a model takes: whole blocks, and the trunk.
 
-    Parameters
-    ----------
-    pack : Pack
-        Any pack.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray of int64
-        ``ids``, ``position`` and ``end``, filled up to a multiple of `BLOCK` with tokens that only
-        see themselves; ``trunk``; ``gather``; and ``row`` and ``target`` where the pack has them.
-
     Examples
     --------
     >>> pack = Pack(np.array([5, 6]), np.array([0, 1]), np.array([2, 2]), np.array([1]))

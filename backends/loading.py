@@ -74,31 +74,7 @@ def shape(config: Any) -> Shape:
 def load(
     source: Source, *, device: torch.device, spread: bool, own_attention: bool
 ) -> tuple[nn.Module, Head]:
-    """Load a model for inference.
-
-    Parameters
-    ----------
-    source : Source
-        Where its files are and what to compute.
-    device : torch.device
-        Where to.
-    spread : bool
-        Over all cards instead.
-    own_attention : bool
-        Whether to leave the model its own attention, for whole conversations.
-
-    Returns
-    -------
-    model : torch.nn.Module
-        The model.
-    head : Head
-        What reads from it.
-
-    Raises
-    ------
-    ValueBiasError
-        If the files cannot be loaded or lack what is to be read.
-    """
+    """Load a model for inference."""
     attention.register()
     model, missing, spare = _from_files(source, spread=spread, own_attention=own_attention)
     if missing:
@@ -150,24 +126,7 @@ def running(source: Source, model: Any) -> AbstractContextManager[None]:
 def load_tree(
     source: Source, *, device: torch.device, spread: bool
 ) -> tuple[nn.Module, Head] | None:
-    """Load a model that computes conversations as trees; None where its architecture cannot.
-
-    Parameters
-    ----------
-    source : Source
-        As :func:`load` takes it.
-    device : torch.device
-        Where to put it.
-    spread : bool
-        Whether to spread it over devices.
-
-    Returns
-    -------
-    model : torch.nn.Module
-        The model.
-    head : Head
-        What reads from it.
-    """
+    """Load a model that computes conversations as trees; None where its architecture cannot."""
     try:
         model, head = load(source, device=device, spread=spread, own_attention=False)
     except ValueBiasError:
@@ -213,29 +172,7 @@ def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dty
 
 
 def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:
-    """Load a model of transformers as its files have it.
-
-    Parameters
-    ----------
-    source : Source
-        Where its files are and what to compute.
-    spread : bool
-        Whether to put it on all cards; else it is on the CPU.
-    own_attention : bool
-        Whether to leave the model its own attention.
-
-    Returns
-    -------
-    model : transformers.PreTrainedModel
-        The model.
-    missing : set of str
-        The weights that the files lack, which are random numbers.
-
-    Raises
-    ------
-    ValueBiasError
-        If the files cannot be loaded.
-    """
+    """Load a model of transformers as its files have it."""
     model, missing, _ = _from_files(source, spread=spread, own_attention=own_attention)
     return model, missing
 
@@ -313,12 +250,7 @@ def _refuse_class(source: Source, family: Any, error: ValueError) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' bars and its report on weights to itself; errors say what matters.
-
-    Yields
-    ------
-    None
-    """
+    """Keep transformers' bars and its report on weights to itself; errors say what matters."""
     from transformers.utils import logging as theirs
 
     level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()

@@ -63,16 +63,6 @@ def forget(tensor: Tensor) -> bool:
     its pages until the last weight of the file is gone, and a table of which rows are read gathers
     those of all rows. Should the tensor be read again, the system reads the file again. Does
     nothing but on Linux, and nothing to ordinary memory.
-
-    Parameters
-    ----------
-    tensor : torch.Tensor
-        A weight that is not needed any more, or not for a while.
-
-    Returns
-    -------
-    bool
-        Whether anything was dropped.
     """
     if sys.platform != "linux" or tensor.device.type != "cpu" or not tensor.is_contiguous():
         return False

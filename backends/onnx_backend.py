@@ -191,25 +191,7 @@ class OnnxModel(LoadedModel):
         }
 
     def forward(self, pack: Pack) -> Floats:
-        """Compute a pack.
-
-        Parameters
-        ----------
-        pack : Pack
-            Not changed.
-
-        Returns
-        -------
-        numpy.ndarray of float32
-            As :meth:`valuebias.backends.base.LoadedModel.forward` says.
-
-        Raises
-        ------
-        OutOfMemory
-            If the device has no room for it.
-        ValueBiasError
-            If a conversation is longer than the graph computes rightly.
-        """
+        """Compute a pack."""
         length = int(pack.position.max()) + 1
         if self._reach is not None and length > self._reach:
             raise ValueBiasError(
@@ -254,29 +236,7 @@ class OnnxModel(LoadedModel):
 def session(
     path: Path, *, provider: str, threads: int | None, card: int = 0
 ) -> onnxruntime.InferenceSession:
-    """Open a graph, with threads and optimisation set explicitly.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        An ONNX file.
-    provider : str
-        ONNX Runtime's name of the engine; on CUDA the CPU takes what that cannot do.
-    threads : int, optional
-        CPU threads; one for each core this process may use where left out.
-    card : int
-        Which CUDA card.
-
-    Returns
-    -------
-    onnxruntime.InferenceSession
-        Ready to run.
-
-    Raises
-    ------
-    ValueBiasError
-        If ONNX Runtime cannot open the file.
-    """
+    """Open a graph, with threads and optimisation set explicitly."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -58,43 +58,13 @@ _TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
 
 
 def key(source: Source) -> str:
-    """Name an export: the same weights read the same way have the same name.
-
-    Parameters
-    ----------
-    source : Source
-        What to export.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
-    """
+    """Name an export: the same weights read the same way have the same name."""
     parts = [FORMAT, source.weights_sha256, source.kind, source.head, source.label, source.dtype]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
-    """Read what an export says of itself, and check that its files are whole.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        An export.
-    name : str
-        What to call the model in messages.
-
-    Returns
-    -------
-    dict
-        ``format``, ``kind``, ``head``, ``label``, ``dtype``, ``vocabulary``, ``reach``,
-        ``weights_sha256``, ``files`` and ``made_with``.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no manifest, it is of another format, or a file is missing or changed.
-    """
+    """Read what an export says of itself, and check that its files are whole."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueBiasError(
@@ -145,21 +115,7 @@ def _corrupt(folder: Path, name: str, why: str) -> ValueBiasError:
 
 
 def export(source: Source, folder: Path) -> None:
-    """Export a model and compare the result with PyTorch, whole conversation by conversation.
-
-    Parameters
-    ----------
-    source : Source
-        What to export; its head is ``"logits"``.
-    folder : pathlib.Path
-        Where to. It appears once it is complete.
-
-    Raises
-    ------
-    ValueBiasError
-        If PyTorch is missing, the architecture cannot be computed as a tree, or the exported graph
-        gives other numbers.
-    """
+    """Export a model and compare the result with PyTorch, whole conversation by conversation."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueBiasError(

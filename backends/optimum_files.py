@@ -32,23 +32,7 @@ _DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"}
 
 
 def export(folder: Path, target: Path, *, kind: Kind) -> None:
-    """Export a model in transformers' format as a standard ONNX file, as optimum-cli does.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Holds the configuration and the weights (safetensors).
-    target : pathlib.Path
-        Folder to make, with ``model.onnx`` in float32, its configuration and the tokenizer.
-    kind : {"reward", "logprob"}
-        A model with a classification head, or a language model.
-
-    Raises
-    ------
-    ValueBiasError
-        If optimum's exporter does not support the model, or transformers' older form of the
-        configuration cannot express it.
-    """
+    """Export a model in transformers' format as a standard ONNX file, as optimum-cli does."""
     from optimum.exporters.onnx import onnx_export_from_model
 
     task = {"reward": "text-classification", "logprob": "text-generation"}[kind]
@@ -89,25 +73,7 @@ def _model(folder: Path, config: dict[str, Any], kind: Kind) -> Any:
 
 
 def check_file(source: Source) -> Path:
-    """Find the ONNX file of a model and refuse one whose scores would be wrong.
-
-    Parameters
-    ----------
-    source : Source
-        The model.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no file or no single one, if it computes another kind of result, if it is
-        quantised while it runs, if it lacks the soft cap of its attention, or if its rotary
-        embedding turns by other angles than the configuration says.
-    """
+    """Find the ONNX file of a model and refuse one whose scores would be wrong."""
     path = _find(source)
     import onnx
 

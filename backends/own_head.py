@@ -54,23 +54,7 @@ class OwnHead:
 
 
 def path_of_body(model: nn.Module) -> str:
-    """Find the body of a model: the part that its own ``forward`` calls first.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Of transformers. Configurations and classes name a body, but not always the right one.
-
-    Returns
-    -------
-    str
-        Its path, such as ``"model"`` or ``"model.decoder"``.
-
-    Raises
-    ------
-    ValueBiasError
-        If the model calls no part of its own.
-    """
+    """Find the body of a model: the part that its own ``forward`` calls first."""
     place = cast(Any, model).get_input_embeddings().weight.device
     hooks = [
         part.register_forward_pre_hook(_stop(path), prepend=True)

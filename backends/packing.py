@@ -49,23 +49,6 @@ class Packed:
 def pack_rewards(sequences: Sequence[Integers], *, budget: int) -> list[Packed]:
     """Pack conversations that are read at their last token.
 
-    Parameters
-    ----------
-    sequences : sequence of numpy.ndarray of int64
-        Token ids. Identical ones share one result.
-    budget : int
-        How many tokens a pack may have. A longer conversation gets a pack of its own.
-
-    Returns
-    -------
-    list of Packed
-        They depend on which conversations there are, not on their order.
-
-    Raises
-    ------
-    ValueBiasError
-        If a conversation is empty.
-
     Examples
     --------
     >>> sequences = [np.array([5, 6, 7]), np.array([5, 8]), np.array([5, 6, 7])]
@@ -81,18 +64,6 @@ def pack_rewards(sequences: Sequence[Integers], *, budget: int) -> list[Packed]:
 def pack_rows(sequences: Sequence[Integers], *, budget: int) -> list[Packed]:
     """Pack beginnings of conversations after which every token of the vocabulary is rated.
 
-    Parameters
-    ----------
-    sequences : sequence of numpy.ndarray of int64
-        Token ids up to the place where the answer starts.
-    budget : int
-        How many tokens a pack may have.
-
-    Returns
-    -------
-    list of Packed
-        `out` counts the rows of the result, which has shape (R, vocabulary).
-
     Examples
     --------
     >>> packed, = pack_rows([np.array([5, 6]), np.array([5, 8])], budget=100)
@@ -107,25 +78,7 @@ def pack_targets(
 ) -> list[Packed]:
     """Pack conversations whose last tokens are rated, given those before.
 
-    Parameters
-    ----------
-    sequences : sequence of numpy.ndarray of int64
-        Token ids.
-    first : array_like of int, shape (len(sequences),)
-        Where in each the tokens to rate start; at least 1, because the first token has no log-prob.
-    budget : int
-        How many tokens a pack may have.
-
-    Returns
-    -------
-    list of Packed
-        `slot` counts the rated tokens of a conversation from 0. What several conversations rate
-        after the same tokens is read from one row.
-
-    Raises
-    ------
-    ValueBiasError
-        If a conversation has no token to rate or none before it.
+    ``first`` is (len(sequences).
 
     Examples
     --------
@@ -212,17 +165,7 @@ class _Sorted:
 def distinct(keys: npt.NDArray[np.void]) -> tuple[Integers, Integers]:
     """Find the distinct ones among keys.
 
-    Parameters
-    ----------
-    keys : numpy.ndarray of void, shape (n,)
-        Compared as bytes.
-
-    Returns
-    -------
-    kept : numpy.ndarray of int64, shape (distinct,)
-        Where each distinct key occurs first, in the order of the keys.
-    inverse : numpy.ndarray of int64, shape (n,)
-        Which of them each key is.
+    ``keys`` is (n,); ``kept`` is (distinct,); ``inverse`` is (n,).
     """
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]

@@ -49,15 +49,7 @@ def possible(dtype: torch.dtype) -> bool:
 
 
 def prepack(model: nn.Module, dtype: torch.dtype) -> int:
-    """Replace the linear layers of a model, each freeing its weights, and count them.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Changed in place.
-    dtype : torch.dtype
-        Of the products. Where the model has another one, layers convert what goes in and out.
-    """
+    """Replace the linear layers of a model, each freeing its weights, and count them."""
     count = 0
     trial = _tried(model)
     for name, child in list(model.named_children()):

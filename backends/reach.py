@@ -26,18 +26,6 @@ _WINDOWS = {
 def reach(config: Any, windows: Collection[int]) -> int | None:
     """Say up to how many tokens a tree gives what whole conversations do.
 
-    Parameters
-    ----------
-    config : transformers.PretrainedConfig
-        Of the text model.
-    windows : collection of int
-        The windows that layers handed to the attention.
-
-    Returns
-    -------
-    int or None
-        None where nothing in the configuration limits it.
-
     Examples
     --------
     >>> from types import SimpleNamespace

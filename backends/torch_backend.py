@@ -241,23 +241,7 @@ class TorchModel(LoadedModel):
         }
 
     def forward(self, pack: Pack) -> Floats:
-        """Compute a pack.
-
-        Parameters
-        ----------
-        pack : Pack
-            Not changed.
-
-        Returns
-        -------
-        numpy.ndarray of float32
-            As :meth:`valuebias.backends.base.LoadedModel.forward` says.
-
-        Raises
-        ------
-        OutOfMemory
-            If the device has no room for it.
-        """
+        """Compute a pack."""
         import torch
 
         from valuebias.backends import loading

@@ -29,22 +29,7 @@ def body_of(model: nn.Module) -> nn.Module:
 
 
 def widened(model: nn.Module, body: nn.Module, source: Source) -> None:
-    """Bring what lies around the body to float32, and what comes out of the body.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Changed in place.
-    body : torch.nn.Module
-        A part of it.
-    source : Source
-        What the model is read for.
-
-    Raises
-    ------
-    ValueBiasError
-        If the head cannot be told from the body where they need different arithmetic.
-    """
+    """Bring what lies around the body to float32, and what comes out of the body."""
     if body is model and not callable(source.head) and source.dtype != "float32":
         raise ValueBiasError(
             f"{source.name}: the body of {type(model).__name__} cannot be told from its head, "
@@ -75,20 +60,7 @@ def _wide(value: Any) -> Any:
 
 
 def widened_callable(head: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-    """Give a head of the user's own in float32 and out of training, where it is a module.
-
-    Parameters
-    ----------
-    head : callable
-        A module, a method of one, or anything else, which is left as it is. Not changed.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    callable
-        The same, or a copy.
-    """
+    """Give a head of the user's own in float32 and out of training, where it is a module."""
     owner = getattr(head, "__self__", None)
     if isinstance(owner, nn.Module):
         copied = _copied(owner, name)

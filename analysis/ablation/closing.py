@@ -21,24 +21,7 @@ BaseGap = float | Array | Mapping[str, float | Array]
 def base_gaps(base_gap: BaseGap, names: list[str], n_draws: int) -> dict[str, Array]:
     """Check the bases' gaps, and give each so many draws.
 
-    Parameters
-    ----------
-    base_gap : float, array of draws or mapping of these by name
-        What the user gave.
-    names : list of str
-        Of the gaps, such as ``"A − B"``.
-    n_draws : int
-        How many draws the fit has.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (draw,)
-        By name.
-
-    Raises
-    ------
-    ValueBiasError
-        If a gap is missing or is no finite number.
+    The result is (draw,).
 
     Examples
     --------
@@ -73,18 +56,7 @@ def base_gaps(base_gap: BaseGap, names: list[str], n_draws: int) -> dict[str, Ar
 def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:
     """Summarise the share of a gap that is left.
 
-    Parameters
-    ----------
-    base, last : ndarray, shape (draw,)
-        Draws of the gap that is divided by, and of what is left of it.
-    prob : float
-        Probability of the equal-tailed intervals.
-
-    Returns
-    -------
-    dict
-        ``base_lower``, ``base_upper``, ``median``, ``lower``, ``upper``, ``p_less``, ``why_not``;
-        NaN where the interval of `base` holds zero, since such a ratio has no usable interval.
+    ``base, last`` is (draw,).
 
     Examples
     --------
@@ -115,20 +87,7 @@ def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:
 def closing_row(at: Array, *, smallest: float, largest: float, prob: float) -> dict[str, object]:
     """Summarise the number of pairs at which a gap closes.
 
-    Parameters
-    ----------
-    at : ndarray, shape (draw,)
-        Draws of that number; infinite where it does not.
-    smallest, largest : float
-        The range of numbers that was studied.
-    prob : float
-        Probability of the equal-tailed interval.
-
-    Returns
-    -------
-    dict
-        ``p_inside``, ``p_within``, ``p_beyond``, ``p_not``, ``median``, ``lower``, ``upper``,
-        ``extrapolated``.
+    ``at`` is (draw,).
 
     Examples
     --------
@@ -157,19 +116,7 @@ def closing_row(at: Array, *, smallest: float, largest: float, prob: float) -> d
 def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.DataFrame:
     """Summarise how far a gap departs from a straight line over doublings of the pairs.
 
-    Parameters
-    ----------
-    quantities : list of float
-        Three or more numbers of pairs, ascending.
-    gap : ndarray, shape (draw, quantity)
-        Draws of the gap, free of any line.
-    prob : float
-        Probability of the equal-tailed intervals.
-
-    Returns
-    -------
-    DataFrame
-        One row a number of pairs; see :meth:`valuebias.AblationFit.departures`.
+    ``gap`` is (draw, quantity).
     """
     x = np.log2(np.asarray(quantities, dtype=float))
     line = np.stack([np.ones_like(x), x], axis=1)

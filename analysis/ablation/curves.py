@@ -225,12 +225,7 @@ class Curves:
     def free_gaps(self, pair: tuple[str, str], source: str) -> tuple[list[float], Array]:
         """Draws of the gap at the end of training that no curve ties together.
 
-        Returns
-        -------
-        quantities : list of float
-            The numbers of pairs that both families have runs with.
-        gap : ndarray, shape (free draw, quantity)
-            Of the first family over the second.
+        ``gap`` is (free draw, quantity).
         """
         if self.free is None:
             raise ValueBiasError("these curves have no free leans.")
@@ -267,19 +262,7 @@ def by_pairs(design: ModelDesign) -> Literal["", "curve", "points"]:
 def first_inside(gap: Array, x: Array, rope: float) -> Array:
     """Find where each curve first enters the band ±``rope``.
 
-    Parameters
-    ----------
-    gap : ndarray, shape (draw, point)
-        Curves, straight between points.
-    x : ndarray, shape (point,)
-        Ascending.
-    rope : float
-        Half-width of the band.
-
-    Returns
-    -------
-    ndarray, shape (draw,)
-        The first point where it starts inside; infinite where it never enters.
+    ``gap`` is (draw, point); ``x`` is (point,); the result is (draw,).
 
     Examples
     --------

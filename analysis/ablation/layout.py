@@ -39,19 +39,7 @@ COORDS = ("family", "base", "source", "n_pairs", "seed", "step")
 
 
 def check_models(models: pd.DataFrame) -> None:
-    """Refuse models that are no ablation.
-
-    Parameters
-    ----------
-    models : DataFrame
-        The coordinates of the models.
-
-    Raises
-    ------
-    ValueBiasError
-        If a coordinate of :data:`COORDS` is missing, ``n_pairs`` is no positive number, ``step`` is
-        negative or missing, there is one family only, or two models are the same checkpoint.
-    """
+    """Refuse models that are no ablation."""
     for name in COORDS:
         if name not in models.columns:
             raise ValueBiasError(
@@ -110,29 +98,7 @@ def progress_of(models: pd.DataFrame) -> Array:
 
 
 def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
-    """Choose the richest formula of the default kind that the models can tell.
-
-    Parameters
-    ----------
-    models : DataFrame
-        Coordinates with ``progress``.
-    random : bool, default True
-        Whether it may have random effects.
-
-    Returns
-    -------
-    str
-        ``"~ family * source * log2(n_pairs)"`` as far as these vary; with checkpoints all of it
-        times the square root of the share of the run that is done, for most change comes early in
-        a run; by objective where there are several. Where a family has several bases, these have
-        slopes of their own. Of all these the richest that can be told, and if possible one under
-        which models that share something need not be taken as independent.
-
-    Raises
-    ------
-    ValueBiasError
-        If not even ``"~ family"`` can be told.
-    """
+    """Choose the richest formula of the default kind that the models can tell."""
     found, refused = None, None
     terms = base_terms(models) if random else [""]
     for formula in _candidates(models):
@@ -208,19 +174,7 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
 
 
 def is_ablation(models: pd.DataFrame) -> bool:
-    """Tell whether models were trained to be compared by the pairs they were trained on.
-
-    Parameters
-    ----------
-    models : DataFrame
-        The coordinates of the models.
-
-    Returns
-    -------
-    bool
-        True where they have all of :data:`COORDS`, more than one family, and several numbers of
-        pairs or several sources.
-    """
+    """Tell whether models were trained to be compared by the pairs they were trained on."""
     if not set(COORDS) <= set(models.columns) or models["family"].nunique() < 2:
         return False
     return bool(models["n_pairs"].nunique() > 1 or models["source"].nunique() > 1)

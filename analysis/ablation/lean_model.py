@@ -263,23 +263,7 @@ def lean_model(
 ) -> LeanModel:
     """Reduce a fit to the leans of a contrast of categories under a contrast of framings.
 
-    Parameters
-    ----------
-    problem : Problem
-        What was fitted.
-    margins : Margins
-        What its effects need of the data.
-    v : ndarray, shape (draw, variance)
-        Draws of the variances.
-    weights : ndarray, shape (category,)
-        Of the categories in the contrast; summing to zero.
-    sign : ndarray, shape (framing,)
-        Of the framings.
-
-    Returns
-    -------
-    LeanModel
-        In units of the outcome.
+    ``v`` is (draw, variance); ``weights`` is (category,); ``sign`` is (framing,).
     """
     crossing, components = problem.crossing, problem.components
     on_axes = crossing.contrast_weights(weights)

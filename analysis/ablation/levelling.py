@@ -76,21 +76,7 @@ class LeanDraws:
     ) -> Curves:
         """Give the curves.
 
-        Parameters
-        ----------
-        design : ModelDesign
-            The formula over the models at hand.
-        straight : ndarray, shape (chain, draw, column)
-            The effects that the fit has drawn; they hold where nothing levels off.
-        model : ndarray, shape (chain, draw, model)
-            Leans of the models at hand.
-        categories : CategoryPair
-            The two that the lean compares.
-
-        Returns
-        -------
-        Curves
-            Of the framing that these draws are of.
+        ``straight`` is (chain, draw, column); ``model`` is (chain, draw, model).
         """
         levelled = None
         if len(self.level):
@@ -107,26 +93,7 @@ def draw_leans(
     levelling: bool,
     rng: np.random.Generator,
 ) -> dict[str, LeanDraws]:
-    """Draw levels and effects of the columns for every two families, and free leans.
-
-    Parameters
-    ----------
-    models : mapping of str to LeanModel
-        By framing: leans of the models of the design.
-    design : ModelDesign
-        The formula over models, which have the coordinates ``family``, ``source``, ``n_pairs`` and
-        ``progress``.
-    levelling : bool
-        Whether the change may stop; it does not where the formula has no number of pairs, or gives
-        each an effect of its own.
-    rng : numpy.random.Generator
-        Random numbers.
-
-    Returns
-    -------
-    dict of str to LeanDraws
-        By framing, as many draws as the model has.
-    """
+    """Draw levels and effects of the columns for every two families, and free leans."""
     cells = trained_cells(design)
     own, at_end = own_columns(design, cells), average_rows(design, cells.assign(progress=1.0))[0]
     pairs = []

@@ -84,16 +84,6 @@ def levels_of(quantities: list[float]) -> Levels:
     With the doublings of the range as the unit, it has stopped after t of them with probability
     t / (1 + t).
 
-    Parameters
-    ----------
-    quantities : list of float
-        Two or more numbers of pairs, ascending.
-
-    Returns
-    -------
-    Levels
-        From the second number on.
-
     Examples
     --------
     >>> levels = levels_of([1000, 2000, 4000, 8000])

@@ -73,25 +73,7 @@ def draw_medians(
 ) -> MedianDraws:
     """Draw from the posterior.
 
-    Parameters
-    ----------
-    lean : ndarray, shape (row,)
-        The lean of every checkpoint.
-    design : ModelDesign
-        The formula over the checkpoints, which have the coordinates of :func:`run_labels`.
-    unit : float
-        The standard deviation of a single outcome, the unit of the priors: half-normal of half a
-        unit on the standard deviations, normal of one unit on the mean and of half a unit on the
-        effects, as in :class:`valuebias.analysis.design.priors.Prior`.
-    draws : int
-        How many.
-    rng : numpy.random.Generator
-        Random numbers.
-
-    Returns
-    -------
-    MedianDraws
-        Independent, so that no chains are needed.
+    ``lean`` is (row,).
     """
     runs, which = np.unique(_runs(design.models), return_inverse=True)
     several = len(runs) < len(lean)

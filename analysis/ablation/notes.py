@@ -20,25 +20,7 @@ _CELL = ("base", "source", "n_pairs", "objective")
 def layout_notes(
     models: pd.DataFrame, formula: str, *, base_slopes: bool | None, both: Mapping[str, float]
 ) -> list[Note]:
-    """Say what an ablation of this layout cannot tell.
-
-    Parameters
-    ----------
-    models : DataFrame
-        The coordinates of the models.
-    formula : str
-        Over the models.
-    base_slopes : bool or None
-        Whether bases have slopes of their own over numbers of pairs; None where they cannot.
-    both : mapping of str to float
-        Where some families were trained on more pairs than others, by source: the most pairs that
-        any two of them have in common.
-
-    Returns
-    -------
-    list of Note
-        In the order in which they are told.
-    """
+    """Say what an ablation of this layout cannot tell."""
     notes = [_one_base(models), _single_seeds(models)]
     if base_slopes is False:
         notes.append(
@@ -137,20 +119,7 @@ def plain_fit_notes(design: ModelDesign) -> list[Note]:
 
 
 def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
-    """Say where gaps at single numbers of pairs contradict the curve through them.
-
-    Parameters
-    ----------
-    departures : DataFrame
-        As :meth:`valuebias.AblationFit.departures` gives it.
-    levelling : bool
-        Whether the curve may level off.
-
-    Returns
-    -------
-    list of Note
-        One for every two families and source whose line is contradicted.
-    """
+    """Say where gaps at single numbers of pairs contradict the curve through them."""
     notes = []
     tests = departures.drop_duplicates(["name", "source"])
     limit = _UNLIKELY / max(len(tests), 1)

@@ -16,13 +16,7 @@ _SIZES = 1.5
 
 
 def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Say which bases are missing or doubtful: how bad it is, where, and what it is.
-
-    Parameters
-    ----------
-    models : DataFrame
-        The coords of the models: ``base``, ``family`` and, where known, ``n_params``.
-    """
+    """Say which bases are missing or doubtful: how bad it is, where, and what it is."""
     if len(models) < 2 or not {"base", "family"} <= set(models.columns):
         return
     bases = models["base"].astype(str).str.strip()

@@ -56,18 +56,7 @@ class Data:
     lexical: NDArray[np.float32]
 
     def names(self, dim: str) -> list[str]:
-        """Give the names along a dim.
-
-        Parameters
-        ----------
-        dim : str
-            A dim.
-
-        Returns
-        -------
-        list of str
-            Its names.
-        """
+        """Give the names along a dim."""
         return [str(name) for name in self.ds[dim].to_numpy().tolist()]
 
 

@@ -58,18 +58,7 @@ class Imbalance:
 
 
 def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
-    """Give the numbers that describe the words: numeric coordinates on ``response``, and length.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        A dataset that follows the contract.
-
-    Returns
-    -------
-    DataFrame
-        One row a word, in the order of the dataset; NaN where unknown.
-    """
+    """Give the numbers that describe the words: numeric coordinates on ``response``, and length."""
     table = word_table(dataset)
     numeric = [name for name in table.columns if table[name].dtype.kind in "iuf"]
     return table[numeric].astype(float).reset_index(drop=True)
@@ -120,21 +109,7 @@ def word_imbalances(
 ) -> list[Imbalance]:
     """Compare the categories in every number, and say what adjusting for it does to an estimate.
 
-    Parameters
-    ----------
-    numbers : DataFrame, shape (word, covariate)
-        Those that do not vary within categories are left out: nothing can tell them apart.
-    axes : ndarray, shape (word, axis)
-        Columns that span the categories (and what else the words are adjusted for already).
-    contrast : ndarray, shape (axis,)
-        The contrast of categories by coordinate on the axes.
-    estimate : Estimate
-        Such as the difference between two families.
-
-    Returns
-    -------
-    list of Imbalance
-        In the order of the columns.
+    ``numbers`` is (word, covariate); ``axes`` is (word, axis); ``contrast`` is (axis,).
     """
     found = (
         _imbalance(str(name), column.to_numpy(dtype=float), axes, contrast, estimate)

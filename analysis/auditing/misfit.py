@@ -163,14 +163,7 @@ def make_structure(
 ) -> Structure:
     """Say what a fit of a crossing takes as independent, and what its headline compares.
 
-    Parameters
-    ----------
-    crossing : Crossing
-        What was fitted.
-    contrast : pair of str, optional
-        The two categories compared.
-    numbers : DataFrame, shape (word, covariate)
-        Numbers that describe the words.
+    ``numbers`` is (word, covariate).
     """
     design = crossing.design
     factors = [factor for factor in design.variables if factor.categorical]
@@ -199,17 +192,7 @@ def make_structure(
 def structure_notes(
     structure: Structure, estimate_sd: float, rng: np.random.Generator
 ) -> list[Note]:
-    """Say where models are alike, families unequal or words confounded, and the fit has not heard.
-
-    Parameters
-    ----------
-    structure : Structure
-        What the fit takes as independent.
-    estimate_sd : float
-        Posterior SD of the headline's estimate.
-    rng : Generator
-        For what independent models would show.
-    """
+    """Say where models are alike, families unequal or words confounded, unknown to the fit."""
     means = structure.means(structure.crossing.y)
     notes: list[Note] = []
     if not structure.tells(means):

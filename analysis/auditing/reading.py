@@ -21,16 +21,6 @@ _SAID = {END: "the end of the conversation", "end of answer": "the end of the an
 def reading_notes(models: pd.DataFrame) -> list[Note]:
     """Say where models are read at different places of a conversation.
 
-    Parameters
-    ----------
-    models : DataFrame
-        The coords on model. Models without a place, or read by code of their own, are passed over.
-
-    Returns
-    -------
-    list of Note
-        One, or none. It has a headline where families differ in the places.
-
     Examples
     --------
     >>> places = ["end of answer", "end of conversation"]
@@ -60,18 +50,7 @@ def reading_notes(models: pd.DataFrame) -> list[Note]:
 
 
 def read_before_end(models: pd.DataFrame) -> str:
-    """Name the token at which each model is read that is not read at the conversation's end.
-
-    Parameters
-    ----------
-    models : DataFrame
-        The coords on model.
-
-    Returns
-    -------
-    str
-        A sentence; empty where all are read at the end, or no place is known.
-    """
+    """Name the token at which each model is read that is not read at the conversation's end."""
     if AT not in models:
         return ""
     told = []

@@ -54,14 +54,7 @@ class Unequal:
 def unequal_kinds(found: Likeness, leans: Array, weights: Array) -> Unequal | None:
     """Find the two kinds of units that differ most in spread beyond chance; None if none do.
 
-    Parameters
-    ----------
-    found : Likeness
-        Units, with those that look like one counted once.
-    leans : ndarray, shape (model,)
-        Signed leans of the models.
-    weights : ndarray, shape (unit,)
-        Those of the estimate that the spreads matter for.
+    ``leans`` is (model,); ``weights`` is (unit,).
     """
     unequal = []
     for of, variances in _variances(found, leans).items():

@@ -18,19 +18,6 @@ def from_rows(
 ) -> pd.DataFrame:
     r"""Make a table out of rows.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Each with the same keys.
-    columns : sequence of str, optional
-        The keys, in order; needed where there may be no row.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Text stays as Python objects: pandas' own text type refuses a lone surrogate, which the
-        decoded tokens of a language model may contain.
-
     Examples
     --------
     >>> from_rows([{"word": "\ud800", "n": 1}])["n"].tolist()
@@ -47,16 +34,6 @@ def from_rows(
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Give a table as rows of plain numbers and text, its index included if it has a name.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        The table.
-
-    Returns
-    -------
-    list of dict
-        Ready for JSON; what does not exist is None.
 
     Examples
     --------
@@ -78,18 +55,6 @@ def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def as_text(frame: pd.DataFrame) -> str:
     """Write a table out, its index included if it has a name.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        The table. Columns whose name begins with ``p`` followed by a mark, or is ``p`` or R's
-        ``Pr(>…)``, hold p values.
-
-    Returns
-    -------
-    str
-        Numbers to four digits, nothing where there is none. No p value is written as 0: one too
-        small for a computer's number is given as a bound.
 
     Examples
     --------

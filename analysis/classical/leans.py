@@ -39,22 +39,6 @@ class _Row(NamedTuple):
 def leans(fit: MixedFit, medians: MedianRanks, *, prob: float) -> pd.DataFrame:
     """Give every family's lean, and the differences between families, from a mixed model.
 
-    Parameters
-    ----------
-    fit : MixedFit
-        The fitted model.
-    medians : MedianRanks
-        What it was fitted to; gives the names of the levels.
-    prob : float
-        Probability that the intervals cover.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``spec``, ``estimand`` ("family difference" or "family lean"), ``name``, ``framing``
-        ("signed", "positive", "negative"), ``category``, ``estimate``, ``se``, ``df``, ``t``,
-        ``p``, ``lower``, ``upper``; the first row is the headline.
-
     Notes
     -----
     In one framing a lean is the median rank of the second category less that of the first, so that

@@ -50,14 +50,7 @@ class MedianRanks:
     n_ranked: int
 
     def frame(self) -> pd.DataFrame:
-        """Give the medians one a row.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``model``, ``family``, ``category``, ``prompt``, ``framing`` and ``rank``; rows
-            whose median does not exist are left out.
-        """
+        """Give the medians one a row."""
         model, prompt, category = np.indices(self.values.shape).reshape(3, -1)
         labels = {
             "model": (self.models, model),
@@ -77,12 +70,6 @@ class MedianRanks:
 
     def table(self) -> pd.DataFrame:
         """Average the pooled medians over the models of each family.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``framing``, ``category``, ``family``, ``rank`` (mean over models of the pooled
-            median) and ``models`` (how many).
 
         Notes
         -----
@@ -107,13 +94,7 @@ class MedianRanks:
         return from_rows(rows)
 
     def framing_summary(self) -> pd.DataFrame:
-        """Mean and standard deviation (divisor n − 1) of the medians by framing.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``framing``, ``n``, ``mean``, ``sd``.
-        """
+        """Mean and standard deviation (divisor n − 1) of the medians by framing."""
         made = self.frame().groupby("framing", sort=False)["rank"].agg(["size", "mean", "std"])
         made = made.reindex(list(self.framings)).reset_index()
         return made.rename(columns={"size": "n", "std": "sd"})
@@ -121,24 +102,6 @@ class MedianRanks:
 
 def median_ranks(dataset: xr.Dataset, *, contrast: tuple[str, str] | None = None) -> MedianRanks:
     """Take the median rank of each category's words within every model and prompt.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        A valid "valuebias/1" dataset.
-    contrast : tuple of two str, optional
-        Keep only these categories, the first as the reference level. Words are still ranked among
-        the whole lexicon.
-
-    Returns
-    -------
-    MedianRanks
-        The medians and their labels.
-
-    Raises
-    ------
-    ValueBiasError
-        If `contrast` does not name two categories or a category has no words.
 
     Notes
     -----

@@ -90,11 +90,6 @@ class MixedFit:
     def wald(self) -> pd.DataFrame:
         """Test each term by type-II Wald χ², as R's ``car::Anova`` does for mixed models.
 
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``spec``, ``term``, ``Chisq``, ``Df``, ``Pr(>Chisq)``.
-
         Notes
         -----
         A term is tested after all terms but those that contain it: its χ² is the Wald statistic of
@@ -126,23 +121,6 @@ class MixedFit:
 
 def fit_mixed(medians: MedianRanks, *, spec: str) -> MixedFit:
     """Fit the paper's mixed model to median ranks, by REML.
-
-    Parameters
-    ----------
-    medians : MedianRanks
-        The median ranks.
-    spec : str
-        `INTERCEPT` (the paper's) or `SLOPES`.
-
-    Returns
-    -------
-    MixedFit
-        Estimates, variances and what to know about them.
-
-    Raises
-    ------
-    ValueBiasError
-        If the model cannot be estimated from these data; the message says why.
 
     Notes
     -----

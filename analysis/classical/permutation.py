@@ -59,16 +59,6 @@ class _Assignments:
 def bases_of(dataset: xr.Dataset) -> list[str]:
     """Name the base of every model; a model of which none is known has one to itself.
 
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        A valid "valuebias/1" dataset.
-
-    Returns
-    -------
-    list of str
-        In the order of the models.
-
     Examples
     --------
     >>> from valuebias import simulate
@@ -89,31 +79,6 @@ def family_permutations(
     medians: MedianRanks, bases: Sequence[str], *, n_permutations: int, seed: int
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     r"""Test the difference in lean of every two families by permuting their labels.
-
-    Parameters
-    ----------
-    medians : MedianRanks
-        The median ranks.
-    bases : sequence of str
-        The base of every model, in the order of the medians.
-    n_permutations : int
-        How many assignments are drawn where there are more than 20,000.
-    seed : int
-        Seed of those draws.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        One row a pair of categories, pair of families, unit and framing. ``unit``: "model", or
-        "base" where models of the two families share bases; ``family1``, ``family2``; ``n1``,
-        ``n2``: how many units each has; ``framing``: "signed", "positive", "negative";
-        ``category``; ``difference``: family1's mean lean less family2's (ranks, positive where
-        family1 leans more towards the first category); ``method``: "exact" or "sampled";
-        ``assignments``: how many were gone through; ``p``: two-sided; ``p.min``: the smallest p
-        that any labelling of these leans has; ``remark``: what limits the row, or empty. NaN where
-        a family has no lean.
-    messages : tuple of str
-        Why bases that are shared could not be permuted.
 
     Notes
     -----

@@ -101,22 +101,7 @@ class Estimates(NamedTuple):
 
 
 def gls(cells: CellMeans, effects: FixedEffects, variances: Variances) -> Estimates:
-    """Estimate the fixed effects for given variances.
-
-    Parameters
-    ----------
-    cells : CellMeans
-        The data.
-    effects : FixedEffects
-        The design.
-    variances : Variances
-        G and σ².
-
-    Returns
-    -------
-    Estimates
-        The estimates and how likely the data are.
-    """
+    """Estimate the fixed effects for given variances."""
     size = effects.design.shape[-1]
     information, score = np.zeros((size, size)), np.zeros(size)
     determinant = cells.df_within * np.log(variances.residual)
@@ -146,23 +131,7 @@ def gls(cells: CellMeans, effects: FixedEffects, variances: Variances) -> Estima
 
 
 def shared_intercept(cells: CellMeans, effects: FixedEffects, *, start: float) -> Variances:
-    """Estimate one variance of the models' shifts of all their cells alike.
-
-    Parameters
-    ----------
-    cells : CellMeans
-        The data.
-    effects : FixedEffects
-        The design.
-    start : float
-        A first guess of the ratio of that variance to the residual's; the whole range is looked at
-        besides.
-
-    Returns
-    -------
-    Variances
-        The REML estimate to about six digits; G is τ² in every entry.
-    """
+    """Estimate one variance of the models' shifts of all their cells alike."""
     size = cells.means.shape[1]
 
     def at(ratio: float) -> tuple[float, Variances]:
@@ -187,18 +156,6 @@ def shared_intercept(cells: CellMeans, effects: FixedEffects, *, start: float) -
 
 def unstructured(cells: CellMeans, effects: FixedEffects) -> Variances:
     """Estimate a free covariance of the models' effects on the cells.
-
-    Parameters
-    ----------
-    cells : CellMeans
-        The data; some family must have two models.
-    effects : FixedEffects
-        The design: every family has a mean of its own in every cell.
-
-    Returns
-    -------
-    Variances
-        The REML estimate of G, at least positive semidefinite, and σ².
 
     Notes
     -----

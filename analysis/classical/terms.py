@@ -45,16 +45,6 @@ def fixed_effects(
 ) -> FixedEffects:
     """Code family * category * framing by treatment contrasts.
 
-    Parameters
-    ----------
-    families, categories, framings : sequence of str
-        The levels, the reference level first. A factor with one level is left out.
-
-    Returns
-    -------
-    FixedEffects
-        Names and design.
-
     Examples
     --------
     >>> fixed_effects(["Gemma", "Llama"], ["agency"], ["positive", "negative"]).names

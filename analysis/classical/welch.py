@@ -53,20 +53,6 @@ class _Comparison:
 def welch_tests(medians: MedianRanks) -> pd.DataFrame:
     """Compare every two families in every category × framing by Welch's t.
 
-    Parameters
-    ----------
-    medians : MedianRanks
-        The median ranks.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a comparison: ``category``, ``framing``, ``family1``, ``family2``, ``n1``, ``n2``,
-        ``mean1``, ``mean2``, ``difference`` (mean1 − mean2, ranks), ``t``, ``df``, ``p.value``,
-        ``p.fdr`` (Benjamini–Hochberg over all rows) and ``cohen.d`` (by the pooled standard
-        deviation). NaN where a family has fewer than two medians or neither varies. A negative
-        difference means that family1 gives the category the higher reward.
-
     Notes
     -----
     Source: Christian et al. 2026, Figure 2 (Welch's t, false discovery rate).
@@ -94,25 +80,6 @@ def permutation_tests(
     medians: MedianRanks, *, n_permutations: int, seed: int, progress: bool = False
 ) -> pd.DataFrame:
     """Compare every two families in every category × framing by permuting Welch's t.
-
-    Parameters
-    ----------
-    medians : MedianRanks
-        The median ranks.
-    n_permutations : int
-        How often the family labels are shuffled among the medians.
-    seed : int
-        Seed of the shuffles.
-    progress : bool, default False
-        Show a progress bar.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a comparison: ``category``, ``framing``, ``family1``, ``family2``, ``t``, ``p.perm``
-        (the paper's: the share k/n of shuffles with |t| as large as observed, which may be 0),
-        ``p.plus1`` (the p value to read: (k + 1)/(n + 1), which counts the data as one of their
-        shuffles) and ``p.bonferroni`` (``p.plus1`` times the number of rows, at most 1).
 
     Notes
     -----

@@ -23,17 +23,7 @@ _TOLERANCE = 1e-8
 def invariant_blocks(matrices: list[Array]) -> tuple[Array, tuple[slice, ...]]:
     """Rotate symmetric matrices of one size so that all are block diagonal.
 
-    Parameters
-    ----------
-    matrices : list of ndarray, shape (column, column)
-        Symmetric; at least one.
-
-    Returns
-    -------
-    rotation : ndarray, shape (column, column)
-        Orthogonal.
-    blocks : tuple of slice
-        Of the rotated columns.
+    ``matrices`` is (column, column); ``rotation`` is (column, column).
 
     Examples
     --------

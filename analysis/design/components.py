@@ -136,14 +136,8 @@ class Components:
     def variances(self, sd: Array, correlation: Array, spread: Array) -> Array:
         """Variance parameters v (…, variance).
 
-        Parameters
-        ----------
-        sd : ndarray, shape (…, component, framing)
-            Standard deviations.
-        correlation : ndarray, shape (…, correlated component)
-            Correlations between framings.
-        spread : ndarray, shape (…, spread, kind)
-            Factors of the SDs by family; no entries where all families have one spread.
+        ``sd`` is (…, component, framing); ``correlation`` is (…, correlated component); ``spread``
+        is (…, spread, kind).
         """
         component, framing, entry = self.codes.T
         first, second = np.maximum(framing, 0), np.where(framing < 0, 1, framing)

@@ -177,36 +177,8 @@ def make_crossing(
 ) -> Crossing:
     """Build the crossing.
 
-    Parameters
-    ----------
-    outcome : ndarray, shape (model, prompt, word)
-        NaN where a cell was not scored.
-    design : ModelDesign
-        Rows in the order of the cube's models.
-    framing : ndarray of str, shape (prompt,)
-        ``"positive"`` or ``"negative"``.
-    membership : DataFrame of bool, shape (word, category)
-        Every word in at least one category.
-    prompts : Index
-        Prompt names.
-    groups : tuple of Group, optional
-        What models share; found by their coordinates if not given.
-    spread : bool, default False
-        Whether families differ in how much their models (and bases) vary.
-    covariates : DataFrame, shape (word, covariate), optional
-        Numbers that describe the words, to adjust for.
-    scale : float, optional
-        The unit of the priors, where it is not to be taken from this outcome.
-
-    Returns
-    -------
-    Crossing
-        The centred cube with its sides.
-
-    Raises
-    ------
-    ValueBiasError
-        Fewer than two categories, categories that contain the same words, or too few words.
+    ``outcome`` is (model, prompt, word); ``framing`` is (prompt,); ``membership`` is (word,
+    category); ``covariates`` is (word, covariate).
     """
     observed = np.isfinite(outcome)
     y = centre(outcome, observed)

@@ -38,26 +38,7 @@ def compute(
 ) -> tuple[Array, dict[str, tuple[float, ...]]]:
     """Compute a term for the rows of a table.
 
-    Parameters
-    ----------
-    expression : str
-        A column's name, or what :func:`.grammar.check_expression` lets pass.
-    table : DataFrame
-        One row a model or word.
-    state : mapping, optional
-        What an earlier call has learnt; learnt from these rows if not given.
-
-    Returns
-    -------
-    values : ndarray, shape (row, column)
-        One column, but for ``poly``.
-    state : dict
-        What was learnt.
-
-    Raises
-    ------
-    ValueBiasError
-        If a name is no column of numbers, or what is asked cannot be computed.
+    ``values`` is (row, column).
     """
     worker = _Worker(expression, table, state)
     if expression in table.columns:

@@ -181,26 +181,7 @@ class ModelDesign:
 
 
 def parse_formula(formula: str, models: pd.DataFrame) -> ModelDesign:
-    """Parse ``formula`` over the columns of ``models`` and code it.
-
-    Parameters
-    ----------
-    formula : str
-        R formula without a left-hand side, such as ``"~ family + log10(n_params)"``.
-    models : DataFrame
-        One row a model, one column a coordinate.
-
-    Returns
-    -------
-    ModelDesign
-        The columns over the models at hand and how to code other models.
-
-    Raises
-    ------
-    ValueBiasError
-        Syntax error, left-hand side given, unknown name, a factor with one level, missing or
-        non-finite values, an interaction without its main effects, or collinear terms.
-    """
+    """Parse ``formula`` over the columns of ``models`` and code it."""
     parsed = _parse(formula, models)
     factors: dict[str, Factor] = {}
     terms = [Term("mean", slice(0, 1))]

@@ -38,18 +38,7 @@ _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.FloorDi
 
 
 def check_formula(formula: str) -> None:
-    """Refuse a formula that holds anything but names, numbers, operators and known functions.
-
-    Parameters
-    ----------
-    formula : str
-        Without random terms.
-
-    Raises
-    ------
-    ValueBiasError
-        Also where it is too long, has too many terms, or formulaic cannot read it.
-    """
+    """Refuse a formula that holds anything but names, numbers, operators and known functions."""
     if len(formula) > _LENGTH:
         raise ValueBiasError(
             f"the formula has {len(formula):,} characters, of {_LENGTH:,} at most: "
@@ -73,23 +62,7 @@ def check_formula(formula: str) -> None:
 
 
 def check_expression(expression: str) -> set[str]:
-    """Name the coordinates that stand between the operators of a formula.
-
-    Parameters
-    ----------
-    expression : str
-        Such as ``"log10(n_params)"``; names between backticks may hold anything.
-
-    Returns
-    -------
-    set of str
-        Such as ``{"n_params"}``.
-
-    Raises
-    ------
-    ValueBiasError
-        Where it holds what no formula may, naming that and the functions that are known.
-    """
+    """Name the coordinates that stand between the operators of a formula."""
     tree, quoted = read_expression(expression)
     return {quoted.get(name, name) for name in _names(tree)}
 

@@ -201,21 +201,7 @@ def describe_group(name: str) -> str:
 
 
 def find_groups(models: pd.DataFrame, base: str | None = "base") -> tuple[Group, ...]:
-    """Find what the models share by their coordinates.
-
-    Parameters
-    ----------
-    models : DataFrame
-        The coordinates of the models; of pairs with the columns ``numerator`` and ``denominator``,
-        of checkpoints with ``base``, ``source``, ``n_pairs``, ``seed`` and ``step``.
-    base : str or None
-        The coordinate that names each model's base; None to take no notice of it.
-
-    Returns
-    -------
-    tuple of Group
-        Only those that some models share and others do not.
-    """
+    """Find what the models share by their coordinates."""
     if set(SIDES) <= set(models.columns):
         sides = {side: plain_group(side, models[side]) for side in SIDES}
         # A model that each pair has for itself adds nothing to what is peculiar to the pair.
@@ -250,19 +236,7 @@ def known_bases(models: pd.DataFrame, base: str | None = "base") -> list[str] | 
 
 
 def run_labels(models: pd.DataFrame) -> NDArray[np.str_] | None:
-    """Name the training run of every model; None where the models are not described as trained.
-
-    Parameters
-    ----------
-    models : DataFrame
-        The coordinates of the models.
-
-    Returns
-    -------
-    ndarray of str or None
-        The same text for checkpoints of the same base, source, number of pairs, seed and
-        objective.
-    """
+    """Name the training run of every model; None where the models are not described as trained."""
     if not set(_RUN) <= set(models.columns):
         return None
     parts = [name for name in (*_RUN[:-1], "objective") if name in models.columns]
@@ -288,22 +262,7 @@ def make_space(
 ) -> ModelSpace:
     """Split the space of the models into a dense span and subspaces outside it.
 
-    Parameters
-    ----------
-    columns : ndarray, shape (model, column)
-        Of the formula; the first one constant. They may be collinear.
-    groups : tuple of Group
-        What models share. Those for which the span would grow too wide are dropped, the last one
-        first, after the kinds.
-    kinds : mapping of str to ndarray of bool, shape (model,), optional
-        Families whose models have a spread of their own; together they hold every model once.
-    spans : iterable of ndarray, shape (model, column)
-        Columns of each term of the formula, so that a large span may fall into blocks.
-
-    Returns
-    -------
-    ModelSpace
-        With one subspace unless models share something.
+    ``columns`` is (model, column); ``kinds`` is (model,); ``spans`` is (model, column).
     """
     basis = _span_of(columns)
     own_kinds = dict(kinds or {})
@@ -339,21 +298,7 @@ def restrict_space(
     Nothing is found anew: a base that is no longer shared, or a family without a model, keeps its
     variance.
 
-    Parameters
-    ----------
-    space : ModelSpace
-        Of all models.
-    keep : ndarray of int
-        Which of them.
-    columns : ndarray, shape (model, column)
-        As for :func:`make_space`, of the models kept; they may be collinear.
-    spans : iterable of ndarray, shape (model, column)
-        Likewise.
-
-    Returns
-    -------
-    ModelSpace
-        With the parts of `space`.
+    ``columns`` is (model, column); ``spans`` is (model, column).
     """
     masks = {kind: space.kind_of == k for k, kind in enumerate(space.kinds)}
     whole = _parts(list(space.groups), masks, len(space.kind_of))

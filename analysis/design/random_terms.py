@@ -44,23 +44,6 @@ class RandomTerm:
 def split_random(formula: str) -> tuple[str, tuple[RandomTerm, ...]]:
     """Split a formula into its fixed part and its random terms.
 
-    Parameters
-    ----------
-    formula : str
-        Such as ``"~ family + (1 | base)"``.
-
-    Returns
-    -------
-    fixed : str
-        The formula without them; ``"~ 1"`` where nothing else is in it.
-    terms : tuple of RandomTerm
-        What varies by groups of models, in the order of the formula.
-
-    Raises
-    ------
-    ValueBiasError
-        If a bar stands outside parentheses of its own, or a term is unreadable.
-
     Examples
     --------
     >>> split_random("~ family + (1 | base)")
@@ -87,28 +70,7 @@ def split_random(formula: str) -> tuple[str, tuple[RandomTerm, ...]]:
 def groups_of(
     terms: tuple[RandomTerm, ...], models: pd.DataFrame, base: str | None
 ) -> tuple[Group, ...]:
-    """Make the groups of a fit: those that the formula names, else those that the models share.
-
-    Parameters
-    ----------
-    terms : tuple of RandomTerm
-        Of the formula. Where there are any, they say what bases do; runs that have several
-        checkpoints, and models that pairs share, are groups all the same.
-    models : DataFrame
-        The coordinates of the models.
-    base : str or None
-        The coordinate that names each model's base; None to take no notice of it.
-
-    Returns
-    -------
-    tuple of Group
-        With the name of the coordinate, and of a slope its variable's too.
-
-    Raises
-    ------
-    ValueBiasError
-        If a name is unknown, or a group has as many levels as models, or one level.
-    """
+    """Make the groups of a fit: those that the formula names, else those that the models share."""
     if base is not None and base != "base" and base not in models.columns:
         raise ValueBiasError(
             f"base={base!r} is not a coordinate on 'model'. "

@@ -89,27 +89,7 @@ def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
 def unpack_layout(
     stored: xr.Dataset, models: pd.DataFrame, *, formula: str, words: str | None = None
 ) -> Layout:
-    """Put together what :func:`pack_layout` took apart.
-
-    Parameters
-    ----------
-    stored : Dataset
-        What it gave.
-    models : DataFrame
-        The coordinates of the models.
-    formula, words : str
-        What the fit says that its formulas are.
-
-    Returns
-    -------
-    Layout
-        As it was; no formula is read.
-
-    Raises
-    ------
-    ValueBiasError
-        If the parts do not fit together, or are those of other formulas.
-    """
+    """Put together what :func:`pack_layout` took apart."""
     try:
         about = json.loads(str(stored["about"].item()))
         same = (about["formula"], about["words"]) == (formula, words)

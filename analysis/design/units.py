@@ -36,22 +36,7 @@ class Unit:
 
 
 def find_units(data: xr.Dataset, by: str, base: str) -> list[Unit]:
-    """List the units of a kind.
-
-    Parameters
-    ----------
-    data : Dataset
-        Scores that follow the contract.
-    by : {"model", "base", "word"}
-        Which units.
-    base : str
-        The coordinate that names each model's base.
-
-    Raises
-    ------
-    ValueBiasError
-        If there are not two of them to tell apart.
-    """
+    """List the units of a kind."""
     if by == "word":
         return [Unit(str(name), word=i) for i, name in enumerate(data["response"].to_numpy())]
     units = base_units(data, base) if by == "base" else model_units(data)

@@ -79,20 +79,7 @@ class Diagnostics:
 
 
 def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
-    """Summarise draws (chain, draw, item): moments, equal-tailed interval, R-hat, ESS.
-
-    Parameters
-    ----------
-    draws : DataArray
-        Dimensions ``chain``, ``draw`` and one more.
-    prob : float
-        Probability of the interval.
-
-    Returns
-    -------
-    DataFrame
-        One row an item: mean, median, sd, lower, upper, rhat, ess_bulk, ess_tail.
-    """
+    """Summarise draws (chain, draw, item): moments, equal-tailed interval, R-hat, ESS."""
     import arviz as az
 
     item = next(dim for dim in draws.dims if dim not in ("chain", "draw"))
@@ -123,22 +110,7 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
 
 
 def diagnose(contrasts: pd.DataFrame, others: pd.DataFrame, stats: xr.Dataset) -> Diagnostics:
-    """Judge tables of :func:`describe_draws` rows and the sampler's statistics.
-
-    Parameters
-    ----------
-    contrasts : DataFrame
-        What the answer rests on.
-    others : DataFrame
-        The other parameters.
-    stats : Dataset
-        ``diverging`` by chain and draw.
-
-    Returns
-    -------
-    Diagnostics
-        The verdict, with what is wrong and what is less well known than it should be.
-    """
+    """Judge tables of :func:`describe_draws` rows and the sampler's statistics."""
     divergences, transitions = int(stats["diverging"].sum()), stats["diverging"].size
     draws = stats.sizes["draw"]
     messages: list[str] = []

@@ -26,22 +26,7 @@ def log_integral(
 ) -> tuple[float, float]:
     """Estimate the log of the integral of a density, and the standard error of that.
 
-    Parameters
-    ----------
-    log_density : callable
-        From points (point, dimension) to log-densities (point,).
-    draws : ndarray, shape (chain, draw, dimension)
-        From the density; the first half of each chain shapes the proposal, the other half is
-        compared with it.
-    rng : Generator
-        Draws the proposal.
-
-    Returns
-    -------
-    value : float
-        The log of the integral.
-    error : float
-        Its standard error.
+    ``draws`` is (chain, draw, dimension).
     """
     # Not every other draw: the proposal would be too near the neighbours of what shaped it, which
     # makes the integral too small by a quarter of a nat.

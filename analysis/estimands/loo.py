@@ -109,12 +109,7 @@ class UnitLOO:
 def loo(smoothers: list[Smoother], cubes: Iterable[Array]) -> LOO:
     """Accumulate over draws of the variances.
 
-    Parameters
-    ----------
-    smoothers : list of Smoother
-        One a draw.
-    cubes : iterable of ndarray, shape (model, prompt, word)
-        The completed outcome of each draw; the same array again for a complete crossing.
+    ``cubes`` is (model, prompt, word).
     """
     crossing = smoothers[0].crossing
     shape = crossing.shape

@@ -38,21 +38,7 @@ def predictive_check(
 
     A replicate has new models, prompts, words and residuals: the check is of the whole hierarchy.
 
-    Parameters
-    ----------
-    smoothers : list of Smoother
-        One a draw of the variances, made with coefficients' prior scales of zero: replicates take
-        their coefficients from the posterior.
-    coefficients : ndarray, shape (draw, column, framing, axis)
-        The draws that go with them.
-    structure : Structure
-        What the fit takes as independent, and which contrast its headline is about.
-
-    Returns
-    -------
-    Dataset
-        ``replicated`` (sample, statistic), ``observed`` (statistic), ``p`` (statistic; two-sided
-        posterior predictive p-value). Statistics that the layout lacks are left out.
+    ``coefficients`` is (draw, column, framing, axis).
     """
     crossing = smoothers[0].crossing
     observed = _statistics(crossing, crossing.y, structure)

@@ -91,20 +91,8 @@ def prior_log_ratio(
 ) -> Array:
     """Log-ratio of two priors at draws of a posterior, shape (draw,).
 
-    Parameters
-    ----------
-    crossing : Crossing
-        Whose unit the priors' scales are in.
-    components : Components
-        Of the model.
-    old, new : Prior
-        Of equal concentration of correlations.
-    sd : ndarray, shape (draw, component, framing)
-        Standard deviations.
-    spread : ndarray, shape (draw, level, kind)
-        Factors of the families' standard deviations.
-    coefficient : ndarray, shape (draw, column, framing, axis)
-        Effects of the design's columns.
+    ``sd`` is (draw, component, framing); ``spread`` is (draw, level, kind); ``coefficient`` is
+    (draw, column, framing, axis).
     """
     out = np.zeros(len(sd))
     for c, name in enumerate(components.names):

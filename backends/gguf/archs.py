@@ -75,25 +75,7 @@ class Arch:
     rotary: str = "whole"
 
     def fields(self, contents: Contents, name: str) -> dict[str, Any]:
-        """Make the fields of a configuration, but for tokens and labels.
-
-        Parameters
-        ----------
-        contents : Contents
-            Of the file.
-        name : str
-            What to call the model in errors.
-
-        Returns
-        -------
-        dict
-            What transformers' configuration takes.
-
-        Raises
-        ------
-        ValueBiasError
-            If something is not stated, or transformers has no place for it.
-        """
+        """Make the fields of a configuration, but for tokens and labels."""
         made: dict[str, Any] = {
             "vocab_size": contents.shapes["token_embd.weight"][0],
             "tie_word_embeddings": "output.weight" not in contents.shapes,

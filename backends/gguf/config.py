@@ -52,26 +52,7 @@ _TOKENS = {"bos": "bos", "eos": "eos", "padding": "pad"}
 
 
 def gguf_config(path: Path, name: str) -> Any:
-    """Make the configuration of the model in a GGUF file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, or one of its parts.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    transformers.PreTrainedConfig
-        With everything that the file says.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file cannot be read, its architecture is not among those that are known to be read
-        right, or it states or lacks something without which its numbers would be wrong.
-    """
+    """Make the configuration of the model in a GGUF file."""
     contents = read_gguf(path)
     arch = gguf_archs.ARCHS.get(contents.architecture)
     if arch is None:

@@ -65,16 +65,6 @@ class Contents:
 def split_names(name: str) -> list[str]:
     """Name all parts of a file that was split, of which one is named.
 
-    Parameters
-    ----------
-    name : str
-        A file's name or path.
-
-    Returns
-    -------
-    list of str
-        All parts in order; the name alone where it is not that of a part.
-
     Examples
     --------
     >>> split_names("a-00002-of-00002.gguf")
@@ -95,23 +85,7 @@ def first_part(path: Path) -> Path:
 
 
 def parts(path: Path) -> list[Path]:
-    """Find the files that a GGUF file consists of.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, or one of its parts, whose names end as in ``-00001-of-00003.gguf``.
-
-    Returns
-    -------
-    list of pathlib.Path
-        In order.
-
-    Raises
-    ------
-    ValueBiasError
-        If a part is not there.
-    """
+    """Find the files that a GGUF file consists of."""
     found = [path.with_name(name) for name in split_names(path.name)]
     missing = [part.name for part in found if not part.is_file()]
     if missing:
@@ -124,23 +98,7 @@ def parts(path: Path) -> list[Path]:
 
 
 def read_gguf(path: Path) -> Contents:
-    """Read a GGUF file's metadata and the names and shapes of its tensors.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, or one of its parts.
-
-    Returns
-    -------
-    Contents
-        Of all parts together.
-
-    Raises
-    ------
-    ValueBiasError
-        If the package ``gguf`` is not installed, the file cannot be read, or a part is missing.
-    """
+    """Read a GGUF file's metadata and the names and shapes of its tensors."""
     found = parts(path)
     states = tuple((os.fspath(p), p.stat().st_size, p.stat().st_mtime_ns) for p in found)
     return _read(states)
@@ -237,16 +195,6 @@ def whole(path: Path) -> Iterator[Path]:
 
     transformers reads one file only, so parts are written together into a file beside the cache,
     which needs their size on the disk for a while.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, or one of its parts.
-
-    Yields
-    ------
-    pathlib.Path
-        The file itself, or one with the tensors of all parts.
     """
     found = parts(path)
     if len(found) == 1:

@@ -15,29 +15,7 @@ __all__ = ["load_gguf"]
 
 
 def load_gguf(source: Source, family: Any, options: dict[str, Any]) -> tuple[Any, set[str]]:
-    """Load a model from a GGUF file, or from all its parts.
-
-    Parameters
-    ----------
-    source : Source
-        Where the file is.
-    family : type
-        The class of transformers that loads, such as AutoModelForCausalLM.
-    options : dict
-        Of its ``from_pretrained``.
-
-    Returns
-    -------
-    model : transformers.PreTrainedModel
-        The model.
-    missing : set of str
-        The weights that the file lacks.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file says, or lacks, something without which its numbers would be wrong.
-    """
+    """Load a model from a GGUF file, or from all its parts."""
     import transformers
 
     path = source.folder / str(source.file)

@@ -31,23 +31,6 @@ _TYPES = ("none", "linear", "yarn", "longrope")
 def rope_parameters(contents: Contents, name: str) -> dict[str, Any]:
     """Give the rotary embedding of a model as transformers' configurations do.
 
-    Parameters
-    ----------
-    contents : Contents
-        Of the file.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    dict
-        ``rope_type`` and ``rope_theta``, and what that type takes.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file scales in a way that transformers has no word for, or leaves something out.
-
     Notes
     -----
     Factors of frequencies (``rope_freqs.weight``), which files of Llama 3.1 have instead of
@@ -84,27 +67,7 @@ def rope_parameters(contents: Contents, name: str) -> dict[str, Any]:
 
 
 def positive(contents: Contents, entry: str, name: str) -> float | None:
-    """Give a number that turns or stretches something; None where the file does not say.
-
-    Parameters
-    ----------
-    contents : Contents
-        Of the file.
-    entry : str
-        Such as ``"rope.freq_base"``.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    float, optional
-        Above 0 and finite.
-
-    Raises
-    ------
-    ValueBiasError
-        If the entry is anything else.
-    """
+    """Give a number that turns or stretches something; None where the file does not say."""
     value = contents.get(entry)
     if value is None:
         return None

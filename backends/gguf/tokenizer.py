@@ -28,27 +28,7 @@ _LIKE_GPT_2 = (
 
 
 def mended(tokenizer: Any, path: Path, name: str) -> Any:
-    """Put right what transformers leaves out of a GGUF file's tokenizer, or refuse.
-
-    Parameters
-    ----------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        As transformers made it of the file; it is changed.
-    path : pathlib.Path
-        The file, or its first part.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    transformers.PreTrainedTokenizerBase
-        The same.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file takes texts apart in a way that transformers does not know.
-    """
+    """Put right what transformers leaves out of a GGUF file's tokenizer, or refuse."""
     contents = read_gguf(path)
     kind = contents.fields.get("tokenizer.ggml.model")
     if kind == "gpt2":

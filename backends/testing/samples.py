@@ -122,34 +122,6 @@ def write_model(
 ) -> None:
     """Write a tiny random model as transformers does: a configuration and float32 safetensors.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where; nothing may lie there yet.
-    architecture : str
-        One of `ARCHITECTURES`; for language models also of `OWN_HEADS`, or `ENCODER`.
-    kind : {"reward", "logprob"}
-        A model with a classification head, or a language model.
-    labels : int, default 1
-        How many outputs the classification head has.
-    vocabulary : int, default 160
-        How many token ids.
-    seed : int, default 0
-        Of the weights.
-    special : dict of str to int or None, optional
-        Ids of special tokens for the configuration, such as ``{"pad_token_id": 2}``. None are set
-        otherwise.
-    spread : float, default 1.3
-        About the standard deviation of a language model's logits, where its head is its own; that
-        of trained models is larger.
-    broken : bool, default False
-        Whether the last norm's weights are not numbers, so that nothing computed is.
-
-    Raises
-    ------
-    ValueBiasError
-        If the architecture is not one of them.
-
     Examples
     --------
     >>> ARCHITECTURES[:3]
@@ -209,24 +181,6 @@ def random_conversations(
 ) -> list[list[int]]:
     """Make conversations that share beginnings: a tree, as prompts, words and word pieces make it.
 
-    Parameters
-    ----------
-    seed : int
-        The same one gives the same conversations.
-    vocabulary : int
-        Token ids are below this.
-    shared : sequence of int, default (6, 4, 2)
-        How many tokens are shared on each level, from the root.
-    branches : int, default 3
-        Into how many parts each level splits.
-    own : tuple of int, default (1, 4)
-        The smallest and the largest number of tokens that a conversation has of its own.
-
-    Returns
-    -------
-    list of list of int
-        Different conversations. Some are the beginning of another.
-
     Examples
     --------
     >>> random_conversations(seed=1, vocabulary=9, shared=(3,), branches=2, own=(1, 2))
@@ -257,22 +211,6 @@ def lay_out(
     conversations: Sequence[Sequence[int]], *, first: Sequence[int] | None = None
 ) -> tuple[Pack, npt.NDArray[np.int64]]:
     """Lay conversations out as a pack: a prefix trie, its branches in the order given.
-
-    Parameters
-    ----------
-    conversations : sequence of sequence of int
-        Token ids; at least one conversation, none empty.
-    first : sequence of int, optional
-        For each conversation, the place of the first token whose log-prob is wanted, at least 1.
-        Without it, the pack is read at each conversation's last token.
-
-    Returns
-    -------
-    pack : Pack
-        The conversations.
-    output : numpy.ndarray of int64
-        Where in what ``forward(pack)`` returns each result is: for each conversation, or with
-        `first` for each of the wanted tokens, conversation by conversation.
 
     Examples
     --------

@@ -123,13 +123,7 @@ class BackendTests:
     @pytest.fixture(scope="class")
     @classmethod
     def models(cls, engine: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
-        """Give tiny models, each written and loaded once.
-
-        Yields
-        ------
-        Models
-            To ask for models by architecture and kind.
-        """
+        """Give tiny models, each written and loaded once."""
         models = Models(cls(), engine, tmp_path_factory.mktemp("models"))
         yield models
         models.close()

@@ -26,7 +26,7 @@ import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import LoadedModel, Pack, Source
 from valuebias.scoring import request as plan
-from valuebias.scoring.model_scores import Shelf
+from valuebias.scoring.model_scores import ModelScores
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -466,7 +466,7 @@ def test_a_file_that_may_not_grow(models: dict[str, Model], store: Path) -> None
 
 def test_a_block_at_the_edge_is_filled_up(models: dict[str, Model], store: Path) -> None:
     ds = score(models["a"], store)
-    shelf = Shelf(store, 0)
+    shelf = ModelScores(store, 0)
     assert [block.pairs for block in shelf.blocks] == [10, 10, 5]
     for prompt in range(len(PROMPTS)):
         np.testing.assert_array_equal(shelf.line(prompt), ds["score"].to_numpy()[0, prompt])

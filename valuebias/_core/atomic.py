@@ -36,25 +36,6 @@ _HERE = -100
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path for `path`, and move it there once the block ends well.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Where the file or the folder is to be. Its parent folder is made if needed.
-
-    Yields
-    ------
-    pathlib.Path
-        A path of the same name on the same disk, at which nothing lies yet. Write a file or make a
-        folder there.
-
-    Raises
-    ------
-    ValueBiasError
-        If the parent is no folder, if a file would replace a folder or a folder a file, or if the
-        block wrote nothing.
-    CannotWriteError
-        If the disk is full or read-only, or refuses in another way.
-
     Notes
     -----
     When the block raises (an interrupt included), what it wrote is removed and `path` stays as it
@@ -82,22 +63,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
-    """Find out whether something can be written, before the work that it is the result of.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Where a file or folder is to go. Nothing is left there.
-    folder : bool, optional
-        Whether it is to be a folder; None where that is not known.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is a folder where a file should be, or the other way round.
-    CannotWriteError
-        If the system refuses, or has hardly a byte left.
-    """
+    """Find out whether something can be written, before the work that it is the result of."""
     target = Path(path)
     missing = [parent for parent in target.parents if not parent.exists()]
     try:
@@ -114,18 +80,7 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
 
 
 def restore(path: str | os.PathLike[str]) -> bool:
-    """Move back what a process that was killed while it replaced `path` had moved aside.
-
-    Parameters
-    ----------
-    path : str or path-like
-        What is to be read.
-
-    Returns
-    -------
-    bool
-        Whether something lies there now.
-    """
+    """Move back what a process that was killed while it replaced `path` had moved aside."""
     target = Path(path)
     if not os.path.exists(target):
         clear_leftovers(target.parent)
@@ -133,13 +88,7 @@ def restore(path: str | os.PathLike[str]) -> bool:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed have left in a folder; what lives is left alone.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Which; not those in it.
-    """
+    """Remove what processes that were killed have left in a folder; what lives is left alone."""
     # Whatever goes wrong here is of no matter to what is to be written.
     with suppress(OSError):
         found = [entry.name for entry in os.scandir(folder) if _HOLDER.fullmatch(entry.name)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["REFUSALS", "CannotWriteError", "put", "written"]
+__all__ = ["REFUSALS", "WriteError", "put", "written"]
 
 _FULL = {
     errno.ENOSPC: "no space is left on the disk",
@@ -33,12 +33,12 @@ REFUSALS = frozenset((*_FULL, *_REFUSED, errno.ESTALE, errno.ENXIO, errno.ENODEV
 _SAID = re.compile(r"\b(?:os error|errno) (\d+)", re.IGNORECASE)
 
 
-class CannotWriteError(ValueBiasError):
+class WriteError(ValueBiasError):
     """The disk is full or refuses: no fault of what was computed, so that the work stops.
 
     Examples
     --------
-    >>> issubclass(CannotWriteError, ValueBiasError)
+    >>> issubclass(WriteError, ValueBiasError)
     True
     """
 
@@ -47,20 +47,6 @@ def put(path: Path, content: bytes | memoryview, *, kept: bool = True) -> None:
     """Write a file of a place that this process has locked, whole or not at all.
 
     A kill leaves a file ``.….part`` beside it, which who locks the place next removes.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where.
-    content : bytes-like
-        What.
-    kept : bool
-        Whether the work goes on from here when it is started again.
-
-    Raises
-    ------
-    CannotWriteError
-        If it cannot be written; what was there before is left.
     """
     with written(path, kept=kept):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,26 +64,7 @@ def put(path: Path, content: bytes | memoryview, *, kept: bool = True) -> None:
 def written(
     path: Path, *, kept: bool = True, errnos: Collection[int] | None = None
 ) -> Iterator[None]:
-    """Say in plain words what stands in the way of writing a file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        What is written while the block runs.
-    kept : bool
-        Whether the work goes on from here when it is started again.
-    errnos : collection of int, optional
-        Leave other errors of the system as they are, as those of reading something else.
-
-    Yields
-    ------
-    None
-
-    Raises
-    ------
-    CannotWriteError
-        Where the system refuses, with the room that is left.
-    """
+    """Say in plain words what stands in the way of writing a file."""
     try:
         yield
     except ValueBiasError:
@@ -107,7 +74,7 @@ def written(
         number = _number(error)
         if number is None or (errnos is not None and number not in errnos):
             raise
-        raise CannotWriteError(_told(path, number, error, kept=kept)) from error
+        raise WriteError(_told(path, number, error, kept=kept)) from error
 
 
 def _number(error: BaseException) -> int | None:

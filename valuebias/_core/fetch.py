@@ -43,29 +43,13 @@ class Source:
 
 @functools.lru_cache(maxsize=1)
 def registry() -> dict[str, Any]:
-    """Give the manifest of released files, lexicons and datasets.
-
-    Returns
-    -------
-    dict
-        Entries ``address`` (with the commit in it), ``files``, ``lexicons`` and ``datasets``.
-    """
+    """Give the manifest of released files, lexicons and datasets."""
     text = (resources.files("valuebias") / "data" / "registry.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
 
 
 def released(local: str) -> Source:
     """Look a released file up.
-
-    Parameters
-    ----------
-    local : str
-        Its path in the manifest, such as "corpora/dict_big2_nouns.csv".
-
-    Returns
-    -------
-    Source
-        The file's address and hash.
 
     Examples
     --------
@@ -78,13 +62,7 @@ def released(local: str) -> Source:
 
 
 def cache_folder() -> Path:
-    """Give the folder that downloads go to.
-
-    Returns
-    -------
-    pathlib.Path
-        What VALUEBIAS_CACHE names, or the system's folder for caches.
-    """
+    """Give the folder that downloads go to."""
     import pooch  # slow to import, and only needed here
 
     return Path(os.environ.get("VALUEBIAS_CACHE") or pooch.os_cache("valuebias"))
@@ -92,22 +70,6 @@ def cache_folder() -> Path:
 
 def fetch(file: Source) -> Path:
     """Give the path of a released file, its hash checked.
-
-    Parameters
-    ----------
-    file : Source
-        What to find.
-
-    Returns
-    -------
-    pathlib.Path
-        Where it lies.
-
-    Raises
-    ------
-    ValueBiasError
-        If VALUEBIAS_DATA names no folder, the file's hash is not the expected one, or the file is
-        neither here nor to be downloaded.
 
     Notes
     -----

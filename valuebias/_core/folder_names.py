@@ -30,18 +30,6 @@ _HALF = re.compile("[\ud800-\udfff]")
 def folder_of(name: str) -> str:
     """Name the folder of what has some name.
 
-    Parameters
-    ----------
-    name : str
-        A model's label, say.
-
-    Returns
-    -------
-    str
-        With ``--`` for each slash, which would make it a folder within a folder, and with ``%`` and
-        the bytes' hexadecimal digits for what a folder cannot be called; a name of more than 200
-        bytes is cut, and ends in a part of its SHA-256.
-
     Examples
     --------
     >>> folder_of("google/gemma-2-2b-it")
@@ -67,20 +55,6 @@ def _escaped(character: str) -> str:
 
 def demand_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) -> None:
     """Raise a ValueBiasError if two names have one folder, here or on another system.
-
-    Parameters
-    ----------
-    names : iterable of str
-        The names.
-    what : str
-        What they are names of, in the singular.
-    beside : iterable of str
-        Folders that are there already; one may be that of a name.
-
-    Raises
-    ------
-    ValueBiasError
-        Naming the two.
 
     Examples
     --------
@@ -108,18 +82,6 @@ def demand_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ())
 def demand_plain(names: Iterable[object], what: str) -> None:
     """Raise a ValueBiasError for a name that some format would lose, or take for its own.
 
-    Parameters
-    ----------
-    names : iterable
-        Names of variables and dims.
-    what : str
-        What holds them.
-
-    Raises
-    ------
-    ValueBiasError
-        Naming the first.
-
     Examples
     --------
     >>> demand_plain(["score", "a/b"], "The dataset")
@@ -145,20 +107,7 @@ def _alike(folder: str) -> str:
 
 
 def demand_printable(name: str, what: str) -> None:
-    """Raise a ValueBiasError for a name that no terminal, file or folder can show.
-
-    Parameters
-    ----------
-    name : str
-        Any.
-    what : str
-        What it is the name of.
-
-    Raises
-    ------
-    ValueBiasError
-        If it holds control characters or half a character.
-    """
+    """Raise a ValueBiasError for a name that no terminal, file or folder can show."""
     control = any(unicodedata.category(character) == "Cc" for character in name)
     if control or _HALF.search(name):
         held = "control characters" if control else "half a character (a lone surrogate)"

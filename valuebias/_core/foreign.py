@@ -31,18 +31,6 @@ def demand_file(
 ) -> None:
     """Refuse to open a pipe, a socket or a device: to read one may wait for ever, or never end.
 
-    Parameters
-    ----------
-    path : str or path-like
-        What is to be read. What is not there, or a folder, is left to what reads it.
-    kind : type of ValueBiasError, optional
-        Which of them to raise.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is neither a file nor a folder.
-
     Examples
     --------
     >>> demand_file("nowhere.csv")
@@ -69,30 +57,6 @@ def reading(
     kind: type[ValueBiasError] = ValueBiasError,
 ) -> Iterator[None]:
     """Raise a ValueBiasError for whatever goes wrong while something of others is read.
-
-    Parameters
-    ----------
-    what : object
-        What is read, and which part of it: a path (shown as text between quotation marks; refused
-        as :func:`demand_file` says), or a text that begins the message, such as ``"The config.json
-        of 'm'"``.
-    advice : str
-        The last sentence of the message: what to do.
-    because : str, default "it is damaged"
-        What is most likely wrong with it.
-    verb : str, default "read"
-        What cannot be done to it.
-    kind : type of ValueBiasError, optional
-        Which of them to raise.
-
-    Yields
-    ------
-    None
-
-    Raises
-    ------
-    ValueBiasError
-        In the place of any other exception of the block; its own pass, and so do interrupts.
 
     Examples
     --------
@@ -132,16 +96,6 @@ def _reason(error: BaseException) -> str:
 def told(error: BaseException) -> str:
     r"""Give the type of an exception and the beginning of what it says, on one line.
 
-    Parameters
-    ----------
-    error : BaseException
-        Any.
-
-    Returns
-    -------
-    str
-        Of bounded length.
-
     Examples
     --------
     >>> told(KeyError("a" + chr(10)))
@@ -164,25 +118,6 @@ def parse_json(
 ) -> Any:
     """Parse JSON in which no key stands twice: of two, libraries take one or the other.
 
-    Parameters
-    ----------
-    text : str or bytes
-        UTF-8 if bytes; with or without a byte-order mark.
-    what : object
-        As :func:`reading` takes it.
-    advice, because : str
-        Likewise.
-
-    Returns
-    -------
-    object
-        What it says.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is no JSON.
-
     Examples
     --------
     >>> parse_json('{"a": 1, "a": 2}', "The record", advice="Make it again.")
@@ -199,27 +134,7 @@ def parse_json(
 def read_json(
     path: Path, what: object = None, *, advice: str, because: str = "it is damaged"
 ) -> Any:
-    """Read a JSON file as :func:`parse_json` does.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    what : object, optional
-        What to call it; its path if not given.
-    advice, because : str
-        As :func:`reading` takes them.
-
-    Returns
-    -------
-    object
-        What it says.
-
-    Raises
-    ------
-    ValueBiasError
-        If it cannot be read, or is no JSON.
-    """
+    """Read a JSON file as :func:`parse_json` does."""
     demand_file(path)
     what = path if what is None else what
     with reading(what, advice=advice):

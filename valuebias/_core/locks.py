@@ -23,32 +23,6 @@ _NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 def only_one(file: Path, *, what: str, instead: str) -> Iterator[None]:
     """Keep a place to this process while the block runs; the system ends that if it is killed.
 
-    Parameters
-    ----------
-    file : pathlib.Path
-        The file that the lock is on: made, with its folder, if it is missing; never removed, and
-        never replaced by another one.
-    what : str
-        What to call the place in errors.
-    instead : str
-        What else may be used, such as ``"another store"``.
-
-    Yields
-    ------
-    None
-
-    Raises
-    ------
-    ValueBiasError
-        If another process has the lock.
-    CannotWriteError
-        If the file cannot be made.
-
-    Warns
-    -----
-    ValueBiasWarning
-        If the system, or the disk, cannot lock files.
-
     Notes
     -----
     The lock is on a file that has a content of its own (Zarr's ``.zgroup``), as all versions of

@@ -66,16 +66,6 @@ _LATIN = set("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâã
 def markdown(value: object) -> str:
     r"""Escape a text so that Markdown shows it as it is.
 
-    Parameters
-    ----------
-    value : object
-        Anything; its text is taken.
-
-    Returns
-    -------
-    str
-        On one line, without Markdown's or HTML's special characters.
-
     Examples
     --------
     >>> print(markdown("<b>|*x*"))
@@ -86,17 +76,6 @@ def markdown(value: object) -> str:
 
 def tex(value: object) -> str:
     r"""Escape a text so that LaTeX prints it as it is.
-
-    Parameters
-    ----------
-    value : object
-        Anything; its text is taken.
-
-    Returns
-    -------
-    str
-        Printable ASCII, accented Latin letters and commands of LaTeX's own; any other character
-        becomes ``<U+`` and its number. Made for pdfLaTeX.
 
     Examples
     --------

@@ -12,19 +12,7 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar while the block runs; yields ``advance(done, total)``, or None where not shown.
-
-    Parameters
-    ----------
-    what : str
-        The word before the bar.
-    shown : bool
-        False for silence.
-
-    Yields
-    ------
-    callable or None
-    """
+    """Show a bar while the block runs; yields ``advance(done, total)``, or None where not shown."""
     if not shown:
         yield None
         return

@@ -60,11 +60,6 @@ def _versions() -> tuple[tuple[str, str], ...]:
 def versions() -> dict[str, str]:
     """Name the installed version of each package the numbers depend on.
 
-    Returns
-    -------
-    dict of str to str
-        Distribution name to version; packages that are not installed are left out.
-
     Examples
     --------
     >>> "numpy" in versions()
@@ -75,21 +70,6 @@ def versions() -> dict[str, str]:
 
 def sha256(path: str | os.PathLike[str]) -> str:
     """Give the SHA-256 of a file in hexadecimal.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file cannot be read.
 
     Examples
     --------
@@ -115,25 +95,6 @@ def record(
     details: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make a provenance record: when, with what, on what, from which files.
-
-    Parameters
-    ----------
-    files : iterable of path, optional
-        Source files. Their names (without the folder) and SHA-256 are recorded.
-    details : mapping, optional
-        Further entries, able to be written as JSON; they come after the standard ones and may not
-        replace them.
-
-    Returns
-    -------
-    dict
-        Entries ``date`` (UTC, ISO 8601), ``python``, ``platform``, ``packages``, ``files`` (where
-        there are any), then `details`.
-
-    Raises
-    ------
-    ValueBiasError
-        If a file cannot be read or an entry of `details` has the name of a standard one.
 
     Examples
     --------

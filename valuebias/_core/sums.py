@@ -73,13 +73,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read JSON that has its own sum in it; one without, from earlier versions, is taken as it is.
-
-    Raises
-    ------
-    DamagedError
-        If it cannot be read, or is not what was written.
-    """
+    """Read JSON that has its own sum in it; one of earlier versions is taken as it is."""
     with reading(path, advice=_AGAIN, kind=DamagedError):
         found = json.loads(path.read_bytes())
         right = isinstance(found, dict) and found.get(SUM, SUM) in (SUM, json_sum(found))
@@ -100,13 +94,7 @@ def array_bytes(values: npt.NDArray[Any]) -> list[bytes | memoryview]:
 
 
 def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
-    """Read what :func:`array_bytes` gave, or a plain ``.npy`` file; tell whether a sum vouches.
-
-    Raises
-    ------
-    DamagedError
-        If it is not what was written.
-    """
+    """Read what :func:`array_bytes` gave, or a plain ``.npy`` file; tell whether a sum vouches."""
     told = reading(path, because="it is damaged or truncated", advice=_AGAIN, kind=DamagedError)
     with told, path.open("rb") as file:
         size = path.stat().st_size

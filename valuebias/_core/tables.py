@@ -21,23 +21,7 @@ __all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a text file, whole: UTF-8, with or without a byte-order mark.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A file.
-
-    Returns
-    -------
-    str
-        Its text. A lone surrogate encoded in three bytes is kept.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file cannot be read, is empty, or is no UTF-8.
-    """
+    """Read a text file, whole: UTF-8, with or without a byte-order mark."""
     name = os.fspath(path)
     demand_file(path)
     try:
@@ -56,27 +40,6 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 def parse_csv(text: str, name: str) -> tuple[list[str], list[list[str]]]:
     """Split CSV text into its header and rows, every cell as text.
-
-    Parameters
-    ----------
-    text : str
-        The whole file. The separator is the one of comma, semicolon and tab that the first line
-        has most of; cells may be quoted as RFC 4180 says. Blank lines are skipped.
-    name : str
-        What to call the file in errors.
-
-    Returns
-    -------
-    header : list of str
-        The column names, stripped of surrounding blanks.
-    rows : list of list of str
-        The cells as they are; each row is as long as the header.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no row, a column name occurs twice, a row is too short or too long (as the last
-        one of a truncated file is), or a quote is not closed.
 
     Examples
     --------
@@ -113,24 +76,7 @@ def parse_csv(text: str, name: str) -> tuple[list[str], list[list[str]]]:
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
-    """Read a YAML file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A file.
-
-    Returns
-    -------
-    object
-        What it holds: usually a dict or a list.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file cannot be read, is empty, is no YAML, has a key twice, or stands for more than
-        a file of its size can mean.
-    """
+    """Read a YAML file."""
     name = os.fspath(path)
     # A file that is not there is explained by what reads it.
     with suppress(OSError, ValueError):
@@ -139,26 +85,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
 
 
 def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
-    """Read a table whose rows have names, from CSV or YAML.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A ``.csv`` or ``.tsv`` file with a column `key`; or a ``.yaml`` or ``.yml`` file with a
-        list of mappings that each have `key`, or a mapping of names to mappings.
-    key : str
-        The column that names the rows.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by name. Cells of a CSV file are text; an empty cell is "".
-
-    Raises
-    ------
-    ValueBiasError
-        If the file cannot be read, is of another type, or has no names.
-    """
+    """Read a table whose rows have names, from CSV or YAML."""
     name, suffix = os.fspath(path), Path(path).suffix.lower()
     if suffix in (".csv", ".tsv"):
         header, rows = parse_csv(read_text(path), name)
@@ -203,17 +130,6 @@ def _from_yaml(content: Any, name: str, key: str) -> pd.DataFrame:
 
 
 def as_series(values: Sequence[Any]) -> pd.Series[Any]:
-    """Make a column of Python values: text as objects, all else as pandas sees fit.
-
-    Parameters
-    ----------
-    values : sequence
-        The cells.
-
-    Returns
-    -------
-    pandas.Series
-        With dtype object if there is a text among them: pandas' own text refuses lone surrogates.
-    """
+    """Make a column of Python values: text as objects, all else as pandas sees fit."""
     texts = any(isinstance(value, str) for value in values)
     return pd.Series(list(values), dtype=object) if texts else pd.Series(list(values))

@@ -27,16 +27,6 @@ _JOINERS = {"\u200c", "\u200d"}
 def has_surrogate(text: str) -> bool:
     """Tell whether a text holds a lone surrogate.
 
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    bool
-        True if it cannot be written as UTF-8.
-
     Examples
     --------
     >>> has_surrogate("love"), has_surrogate(chr(0xD83D))
@@ -47,16 +37,6 @@ def has_surrogate(text: str) -> bool:
 
 def escape(text: str) -> str:
     r"""Write each lone surrogate as a backslash, ``u`` and four digits; double each backslash.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        Text without surrogates. :func:`unescape` undoes it.
 
     Examples
     --------
@@ -69,21 +49,6 @@ def escape(text: str) -> str:
 
 def unescape(text: str) -> str:
     r"""Undo :func:`escape`.
-
-    Parameters
-    ----------
-    text : str
-        Text that :func:`escape` gave.
-
-    Returns
-    -------
-    str
-        The text as it was.
-
-    Raises
-    ------
-    ValueBiasError
-        If a backslash is followed by something that :func:`escape` does not write.
 
     Examples
     --------
@@ -106,17 +71,6 @@ def unescape(text: str) -> str:
 def neutralise(text: str) -> str:
     """Put an apostrophe before a text that a spreadsheet would run as a formula.
 
-    Parameters
-    ----------
-    text : str
-        The text of a cell.
-
-    Returns
-    -------
-    str
-        With an apostrophe in front if it starts with ``=``, ``+``, ``-``, ``@``, a tab, a line
-        break or an apostrophe; else as it was. :func:`restore` undoes it.
-
     Examples
     --------
     >>> neutralise("=cmd()"), neutralise("'tis"), neutralise("love")
@@ -128,16 +82,6 @@ def neutralise(text: str) -> str:
 def restore(text: str) -> str:
     """Undo :func:`neutralise`.
 
-    Parameters
-    ----------
-    text : str
-        The text of a cell.
-
-    Returns
-    -------
-    str
-        Without its first character, if that is an apostrophe.
-
     Examples
     --------
     >>> restore("'=cmd()"), restore("love")
@@ -148,17 +92,6 @@ def restore(text: str) -> str:
 
 def visible(value: object) -> str:
     r"""Give the text of anything, with what cannot be seen written out.
-
-    Parameters
-    ----------
-    value : object
-        A word, a name, a number.
-
-    Returns
-    -------
-    str
-        Line breaks and other control characters, direction overrides and lone surrogates become
-        escapes as in Python; all else stays.
 
     Examples
     --------
@@ -177,16 +110,6 @@ def visible(value: object) -> str:
 
 def without_nul(text: str) -> str:
     """Show NUL characters, which text in a dataset cannot hold, by the sign for them.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        With U+2400 for each NUL.
 
     Examples
     --------

@@ -107,13 +107,7 @@ class Record:
 
 
 def read_record(folder: Path) -> Record | None:
-    """Read what a folder is to hold; None where nothing says so, as in those of earlier versions.
-
-    Raises
-    ------
-    DamagedError
-        If the record itself is damaged.
-    """
+    """Read what a folder is to hold; None where nothing says so, as in earlier versions."""
     path = folder / RECORD
     try:
         whole = json.loads(path.read_bytes())
@@ -165,20 +159,7 @@ def metadata_of(folder: Path, name: str) -> dict[str, Any]:
 
 
 def marked(folder: Path, block: str) -> dict[str, str] | None:
-    """Read the mark of a block: the sum of each of its chunks; None where it is not finished.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The Zarr group.
-    block : str
-        Such as ``"0.1.0"``.
-
-    Raises
-    ------
-    DamagedError
-        If the mark cannot be read.
-    """
+    """Read the mark of a block: the sum of each of its chunks; None where it is not finished."""
     path = folder / "score" / f".finished.{block}"
     try:
         found = json.loads(path.read_bytes())
@@ -432,27 +413,7 @@ def files_of(write: Callable[[MemoryStore], object]) -> dict[str, bytes]:
 
 
 def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> list[str]:
-    """Make a folder hold some files, apart from the scores that are written to it block by block.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        One that this process has locked.
-    files : mapping of str to bytes
-        All of them; Zarr's consolidated metadata are made here.
-    seen : bool
-        Whether anybody may look at the folder already.
-
-    Returns
-    -------
-    list of str
-        What was damaged or missing, by the sums of before.
-
-    Raises
-    ------
-    CannotWriteError
-        If it cannot be written; the folder is read as before, then.
-    """
+    """Make a folder hold some files, but for the scores, which are written block by block."""
     try:
         before, damaged = read_record(folder), []
     except DamagedError:

@@ -47,24 +47,7 @@ class Cell:
     def row(
         self, *, objective: str, step: int, measured: Mapping[str, float], label: str | None = None
     ) -> dict[str, Any]:
-        """Give the coords of its scores.
-
-        Parameters
-        ----------
-        objective : str
-            How it is trained.
-        step : int
-            After which step.
-        measured : mapping of str to float
-            ``loss`` (in nats) and ``accuracy`` on held-out pairs.
-        label : str, optional
-            Another name.
-
-        Returns
-        -------
-        dict
-            By coord; ``model`` is the name.
-        """
+        """Give the coords of its scores."""
         model = self.base.resolved.model
         return {
             "model": self.label if label is None else label,

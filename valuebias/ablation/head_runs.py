@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias._core.disk import CannotWriteError, written
+from valuebias._core.disk import WriteError, written
 from valuebias._core.progress import progress_bar
 from valuebias.ablation.cells import Cell, Scored, Work
 from valuebias.errors import ValueBiasError, ValueBiasWarning
@@ -44,25 +44,7 @@ class _Pairs:
 
 
 def head_cells(work: Work, base: Base) -> Iterator[Scored]:
-    """Fit and score the heads of one base.
-
-    Parameters
-    ----------
-    work : Work
-        The study; failures are noted in it.
-    base : Base
-        The model.
-
-    Yields
-    ------
-    Scored
-        One a cell.
-
-    Raises
-    ------
-    ValueBiasError
-        If features cannot be computed or kept.
-    """
+    """Fit and score the heads of one base."""
     instrument = _features(work, base, work.instrument, "words")
     for source in work.sources:
         pairs = _pairs(work, base, source)
@@ -99,7 +81,7 @@ def _heads(
         try:
             head = _head(work, base, pairs, pairs.train.subset(quantity, seed=seed), before)
             found = head.evaluate(*pairs.of(pairs.held_out))
-        except CannotWriteError:
+        except WriteError:
             raise
         except (ValueBiasError, FloatingPointError) as error:
             work.failures[cell.label] = str(error)

@@ -70,23 +70,7 @@ class Plan:
 
 
 def make_plan(study: Study) -> Plan:
-    """Count what a study would do.
-
-    Parameters
-    ----------
-    study : Study
-        What is asked.
-
-    Returns
-    -------
-    Plan
-        No model is loaded for it.
-
-    Raises
-    ------
-    ValueBiasError
-        If a base or a source cannot be had.
-    """
+    """Count what a study would do."""
     if study.objective == "head":
         return _head_plan(study)
     from valuebias.ablation.trained_plan import trained_plan

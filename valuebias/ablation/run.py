@@ -37,30 +37,7 @@ SCORES = "scores.nc"
 
 
 def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
-    """Train and score what is missing; see :meth:`valuebias.ablation.Study.run`.
-
-    Parameters
-    ----------
-    study : Study
-        What is asked.
-    out : pathlib.Path
-        Folder for everything.
-    backend : str, type of Backend or Backend
-        What computes hidden states and scores.
-    progress : bool
-        Whether to show progress.
-
-    Returns
-    -------
-    xarray.Dataset
-        Rewards of all cells that could be trained.
-
-    Raises
-    ------
-    ValueBiasError
-        If a base or a source cannot be had, no cell could be trained, something cannot be written,
-        or another process is at work in the folder.
-    """
+    """Train and score what is missing; see :meth:`valuebias.ablation.Study.run`."""
     engine = get_backend(backend)
     probe(out / SCORES, folder=False)
     cells: Callable[[Work, Base], Iterator[Scored]] = head_cells

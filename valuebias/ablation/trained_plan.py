@@ -44,23 +44,7 @@ class _Sampled:
 
 
 def trained_plan(study: Study) -> Plan:
-    """Count what a study with the objective "lora" or "full" would do.
-
-    Parameters
-    ----------
-    study : Study
-        What is asked.
-
-    Returns
-    -------
-    Plan
-        No model is loaded for it.
-
-    Raises
-    ------
-    ValueBiasError
-        If a base or a source cannot be had.
-    """
+    """Count what a study with the objective "lora" or "full" would do."""
     sides = study.sides()
     lexicon = as_lexicon(study.lexicon)
     texts = [str(text) for text in as_prompts(study.prompts).table["text"]]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from valuebias._core.disk import CannotWriteError, put, written
+from valuebias._core.disk import WriteError, put, written
 from valuebias._core.opening.numpy_files import load_arrays
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
@@ -51,19 +51,7 @@ _STORED = ("loss", "accuracy", "scores")
 
 
 def demand_trainable(engine: Backend) -> None:
-    """Refuse to train where it is not possible.
-
-    Parameters
-    ----------
-    engine : Backend
-        What is to score.
-
-    Raises
-    ------
-    ValueBiasError
-        If what training needs is not installed, the backend is not PyTorch's, or there are several
-        cards.
-    """
+    """Refuse to train where it is not possible."""
     demand_training()
     import torch
 
@@ -82,25 +70,7 @@ def demand_trainable(engine: Backend) -> None:
 
 
 def trained_cells(work: Work, base: Base) -> Iterator[Scored]:
-    """Train and score the cells of one base.
-
-    Parameters
-    ----------
-    work : Work
-        The study; failures and details are noted in it.
-    base : Base
-        The model.
-
-    Yields
-    ------
-    Scored
-        One a checkpoint of every cell that could be trained.
-
-    Raises
-    ------
-    CannotWriteError
-        If the disk is full.
-    """
+    """Train and score the cells of one base."""
     shutil.rmtree(work.out / _SCRATCH, ignore_errors=True)
     tokens = PairTokens(base, work.study.training.max_length)
     instrument = _tokenised(work, base)
@@ -111,7 +81,7 @@ def trained_cells(work: Work, base: Base) -> Iterator[Scored]:
                 maker = _Maker(work, cell, tokens, instrument)
                 try:
                     maker.make()
-                except CannotWriteError:
+                except WriteError:
                     raise
                 except (ValueBiasError, FloatingPointError) as error:
                     work.failures[cell.label] = str(error)

@@ -28,20 +28,7 @@ _OF_ABLATIONS = [
 
 
 def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
-    """Decide whether scores are fitted as an ablation, and say so on standard error.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        The scores.
-    wanted : bool or None
-        What was asked for; None to go by the coordinates of the models.
-
-    Returns
-    -------
-    bool
-        True where the models are of several sources or numbers of pairs.
-    """
+    """Decide whether scores are fitted as an ablation, and say so on standard error."""
     from valuebias.analysis.ablation.layout import check_models, is_ablation
     from valuebias.errors import ValueBiasError
     from valuebias.schema import model_table
@@ -67,19 +54,7 @@ def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
 
 
 def result_record(result: Fit | AblationFit) -> dict[str, Any]:
-    """Give what ``--json`` writes of a result.
-
-    Parameters
-    ----------
-    result : Fit or AblationFit
-        What was fitted.
-
-    Returns
-    -------
-    dict
-        ``headline``, ``converged``, ``messages``, ``cautions``, and the tables of the analysis; of
-        an ablation also its ``notes``.
-    """
+    """Give what ``--json`` writes of a result."""
     from valuebias.analysis.notes import as_records
     from valuebias.fitting.result import AblationFit
 
@@ -101,13 +76,7 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
 
 
 def print_result(result: Fit | AblationFit) -> None:
-    """Show the main table of a result, and first what the sampler got wrong.
-
-    Parameters
-    ----------
-    result : Fit or AblationFit
-        What was fitted.
-    """
+    """Show the main table of a result, and first what the sampler got wrong."""
     from valuebias.fitting.result import AblationFit
 
     diagnostics = _diagnostics(result)

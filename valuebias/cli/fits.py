@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from valuebias._core.disk import CannotWriteError
+from valuebias._core.disk import WriteError
 from valuebias._core.text import visible
 from valuebias.cli.analyses import calls_for_ablation, print_result, result_record
 from valuebias.cli.output import print_json, stage, watched
@@ -168,7 +168,7 @@ def fit(
         result = valuebias.fit(dataset, formula, **model, **settings)
     try:
         _write(result, files)
-    except CannotWriteError:
+    except WriteError:
         # The answer is there, and would take its time to be had again.
         print_result(result)
         typer.echo(visible(str(result.headline())))

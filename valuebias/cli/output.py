@@ -30,15 +30,7 @@ _INTERRUPTED = 130
 
 
 def complain(kind: str, message: str) -> None:
-    """Write an error or a warning to standard error.
-
-    Parameters
-    ----------
-    kind : str
-        The word that goes first, such as ``"Error"``.
-    message : str
-        What was found, what was expected, what to do.
-    """
+    """Write an error or a warning to standard error."""
     lines = [visible(line) for line in message.splitlines()]
     colour = typer.colors.RED if kind == "Error" else typer.colors.YELLOW
     typer.echo(f"{typer.style(f'{kind}:', fg=colour, bold=True)} " + "\n".join(lines), err=True)
@@ -46,17 +38,7 @@ def complain(kind: str, message: str) -> None:
 
 @contextmanager
 def explained_stop(otherwise: str) -> Iterator[None]:
-    """Turn Ctrl-C into a message and exit status 130.
-
-    Parameters
-    ----------
-    otherwise : str
-        What to say where the interrupt does not say itself what is kept.
-
-    Yields
-    ------
-    None
-    """
+    """Turn Ctrl-C into a message and exit status 130."""
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -66,13 +48,7 @@ def explained_stop(otherwise: str) -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """Write a value as JSON to standard output; NaN and infinities become null.
-
-    Parameters
-    ----------
-    value : any
-        Mappings, sequences, numbers (numpy's too), text.
-    """
+    """Write a value as JSON to standard output; NaN and infinities become null."""
     typer.echo(json.dumps(_jsonable(value), indent=2))
 
 
@@ -93,13 +69,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Write names and values below each other to standard output.
-
-    Parameters
-    ----------
-    fields : mapping of str to object
-        A text, or several, by name; what is empty is left out.
-    """
+    """Write names and values below each other to standard output."""
     for name, value in fields.items():
         texts = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
         shown = [visible(text) for text in texts if text not in (None, "")]
@@ -114,19 +84,7 @@ def print_table(
     title: str | None = None,
     right: Container[str] = (),
 ) -> None:
-    """Write a table to standard output.
-
-    Parameters
-    ----------
-    columns : sequence of str
-        The headings.
-    rows : iterable of sequence
-        The cells; floats are rounded to three figures and set to the right.
-    title : str, optional
-        A line above the table.
-    right : container of str, optional
-        Columns of text that are set to the right like numbers.
-    """
+    """Write a table to standard output."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -155,25 +113,13 @@ def _cell(value: object) -> str:
 
 
 def watched() -> bool:
-    """Tell whether somebody sees standard error, so that progress is worth showing.
-
-    Returns
-    -------
-    bool
-        False for a log file, in which a moving line would be many lines.
-    """
+    """Tell whether somebody sees standard error, so that progress is worth showing."""
     return sys.stderr.isatty()
 
 
 @contextmanager
 def stage(text: str) -> Iterator[None]:
-    """Show on standard error that a stage is under way, and how long it has taken.
-
-    Parameters
-    ----------
-    text : str
-        What is being done, such as ``"Fitting"``.
-    """
+    """Show on standard error that a stage is under way, and how long it has taken."""
     if not watched():
         yield
         return

@@ -18,24 +18,7 @@ __all__ = ["check_place", "load_data"]
 
 
 def load_data(data: str) -> xr.Dataset:
-    """Read a data file, or load a named data set.
-
-    Parameters
-    ----------
-    data : str
-        A path, or a name that `valuebias.datasets.names` lists. What looks like a path (it exists,
-        or has a suffix or a folder) is one.
-
-    Returns
-    -------
-    xarray.Dataset
-        Scores that follow the contract.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is neither such a file nor such a name, or it holds no scores.
-    """
+    """Read a data file, or load a named data set."""
     import xarray as xr
 
     import valuebias
@@ -79,23 +62,7 @@ def _check_scores(path: Path) -> None:
 def check_place(
     path: Path | None, *, suffixes: Collection[str] | None = None, folder: bool | None = None
 ) -> None:
-    """Refuse a path that cannot be written to, before the work whose result goes there.
-
-    Parameters
-    ----------
-    path : pathlib.Path or None
-        Where a file or folder is to go; its folders are made if they are missing. None = nowhere.
-    suffixes : collection of str, optional
-        What the path may end in. None = not checked here.
-    folder : bool, optional
-        Whether a folder is to be made. None where that is not known.
-
-    Raises
-    ------
-    ValueBiasError
-        If the suffix is none of these, what should be a folder is a file, the disk is full or
-        read-only, or the system refuses in another way.
-    """
+    """Refuse a path that cannot be written to, before the work whose result goes there."""
     if path is None:
         return
     if suffixes is not None and path.suffix.lower() not in suffixes:

@@ -48,27 +48,7 @@ _BASES_OF_GRM: Mapping[str, str] = {
 
 
 def read_training(paths: list[Path]) -> tuple[pd.DataFrame, list[str]]:
-    """Read and clean ``rank_results_*.csv``.
-
-    Parameters
-    ----------
-    paths : list of pathlib.Path
-        The released files. One that has the same bytes as another is left out, and so is a row that
-        says the same as another of its file.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Columns source, n_pairs, base, family, category, checkpoint and median_rank; sorted by the
-        first six.
-    faults : list of str
-        What was left out, in words.
-
-    Raises
-    ------
-    ValueBiasError
-        If a file is none of the released ones or has other columns.
-    """
+    """Read and clean ``rank_results_*.csv``."""
     faults: list[str] = []
     tables = [_cleaned(path, faults) for path in _without_copies(paths, faults)]
     table = pd.concat(tables, ignore_index=True)

@@ -29,29 +29,6 @@ Pair = tuple[str, str]
 def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
     """Parse the text of a word list.
 
-    Parameters
-    ----------
-    text : str
-        The whole file.
-    suffix : {".csv", ".tsv", ".dic", ".dicx"}
-        Its format. ``.csv``: either a column ``category`` beside a column of words, one row a
-        membership; or a column of words and one column a category, marked with X, 1 or true; or
-        one column a category with its words. ``.dicx``: the second of these, the words in the first
-        column. ``.dic``: numbered categories between two lines ``%``, then a line a word with its
-        numbers.
-    name : str
-        What to call the file in errors.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Bool; one row a term, one column a category, in the order of the file.
-
-    Raises
-    ------
-    ValueBiasError
-        If the text is not what its format asks for; the message names the line or cell.
-
     Notes
     -----
     In a ``.dic`` file, a category that depends on neighbouring words, as in ``(02 134)125/464``,
@@ -91,27 +68,7 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
 
 
 def table_of(pairs: Sequence[Pair], categories: Sequence[str], name: str) -> pd.DataFrame:
-    """Spread (term, category) pairs into a bool table.
-
-    Parameters
-    ----------
-    pairs : sequence of (str, str)
-        Each membership; repeats are fine.
-    categories : sequence of str
-        The categories in order; those that only `pairs` has follow.
-    name : str
-        What to call the list in errors.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Bool; one row a term, one column a category.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no pair, a category has no term, or a term no letter.
-    """
+    """Spread (term, category) pairs into a bool table."""
     if not pairs:
         raise ValueBiasError(f"{name!r} has no words.")
     for term, _ in pairs:

@@ -40,18 +40,6 @@ _VOICED = "\uff9e\uff9f\u309b\u309c"
 def plain(text: str, *, ignore_case: bool = False) -> str:
     """Write a text in its composed form (NFC), so that "é" is one letter, however it was typed.
 
-    Parameters
-    ----------
-    text : str
-        A word, or a term.
-    ignore_case : bool, default False
-        Whether to fold case, too.
-
-    Returns
-    -------
-    str
-        Equal for texts that Unicode calls canonically equivalent.
-
     Examples
     --------
     >>> plain("cafe" + chr(0x301)) == plain("café")
@@ -64,17 +52,6 @@ def plain(text: str, *, ignore_case: bool = False) -> str:
 
 def continues(word: str, stem: str) -> bool:
     """Tell whether a word begins with a stem, letter by letter.
-
-    Parameters
-    ----------
-    word, stem : str
-        In composed form.
-
-    Returns
-    -------
-    bool
-        False where the next character is an accent on the stem's last letter, a ring round it or
-        a mark of its voicing, which makes it another letter.
 
     Examples
     --------
@@ -98,22 +75,7 @@ def _changes_letter(mark: str) -> bool:
 
 
 def warn_unmatchable(terms: Iterable[str], name: str, *, stacklevel: int) -> None:
-    """Name the terms that look like words and can match none.
-
-    Parameters
-    ----------
-    terms : iterable of str
-        A lexicon's.
-    name : str
-        What to call the lexicon.
-    stacklevel : int
-        As :func:`warnings.warn` takes it; 1 is the caller.
-
-    Warns
-    -----
-    ValueBiasWarning
-        Once for all: how many there are, for what reason, with an example or some, and what to do.
-    """
+    """Name the terms that look like words and can match none."""
     found: dict[str, list[str]] = {}
     for term in terms:
         reason = _reason(term)

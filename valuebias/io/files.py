@@ -309,16 +309,6 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
 def demand_zarr(path: Path) -> None:
     """Refuse to replace a folder that Zarr did not make.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        What is to be written to.
-
-    Raises
-    ------
-    ValueBiasError
-        If such a folder lies there.
-
     Examples
     --------
     >>> demand_zarr(Path("nowhere.zarr"))
@@ -332,16 +322,6 @@ def demand_zarr(path: Path) -> None:
 
 def escape_texts(ds: xr.Dataset) -> xr.Dataset:
     r"""Escape the text of each coord that has a lone surrogate, and mark the coord.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Any dataset; it is not changed.
-
-    Returns
-    -------
-    xarray.Dataset
-        With text that every format can hold; :func:`unescape_texts` undoes it.
 
     Examples
     --------
@@ -359,22 +339,6 @@ def escape_texts(ds: xr.Dataset) -> xr.Dataset:
 
 def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
     """Undo :func:`escape_texts`, and give all text its fixed-width form.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A dataset as it was stored; it is not changed.
-
-    Returns
-    -------
-    xarray.Dataset
-        With the text as it was.
-
-    Raises
-    ------
-    ValueBiasError
-        If a marked coord has text that :func:`escape_texts` does not write, or what should be text
-        is no Unicode.
 
     Examples
     --------

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from valuebias._core.atomic import atomic_path
-from valuebias._core.disk import CannotWriteError
+from valuebias._core.disk import WriteError
 from valuebias._core.foreign import parse_json, read_json, reading
 from valuebias._core.provenance import sha256
 from valuebias._core.sums import content_sum, json_sum
@@ -146,7 +146,7 @@ def write_csv(ds: xr.Dataset, path: Path) -> None:
         _write_sidecar(path, {**new, **before})
     if before:
         # What it says of the old table does no harm.
-        with suppress(CannotWriteError):
+        with suppress(WriteError):
             _write_sidecar(path, new)
 
 

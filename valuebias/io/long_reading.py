@@ -36,29 +36,7 @@ _OWNER = {
 
 
 def dataset(table: pa.Table, *, meta: Meta | None, kind: str | None, name: str) -> xr.Dataset:
-    """Turn rows into a dataset.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-        Columns model, prompt, response and score, then coords and categories; rows in any order.
-    meta : dict or None
-        What the file says of itself.
-    kind : str or None
-        The kind of scores, where `meta` does not say.
-    name : str
-        What to call the file in errors.
-
-    Returns
-    -------
-    xarray.Dataset
-        A dataset that follows the contract.
-
-    Raises
-    ------
-    ValueBiasError
-        If a column is missing or contradicts itself, a score occurs twice, or the kind is unknown.
-    """
+    """Turn rows into a dataset."""
     if meta is None:
         return _dataset(_Rows(table, meta, name), meta, kind, name)
     with reading(f"What {name!r} says of itself", advice="Write the file again."):
@@ -93,22 +71,7 @@ def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.
 
 
 def demand_kind(asked: str | None, found: object, name: str) -> None:
-    """Refuse scores of another kind than was asked for.
-
-    Parameters
-    ----------
-    asked : str or None
-        The kind; None for any.
-    found : object
-        That of the file.
-    name : str
-        What to call the file.
-
-    Raises
-    ------
-    ValueBiasError
-        If they differ.
-    """
+    """Refuse scores of another kind than was asked for."""
     if asked is not None and asked != found:
         raise ValueBiasError(f"{name!r} holds scores of kind {found!r}, not {asked!r}.")
 

@@ -84,11 +84,6 @@ _SPREAD = (0.3, 0.5)
 def value_questions() -> tuple[tuple[str, str], ...]:
     """Give the questions about values with their framings, the 54 superlatives among them.
 
-    Returns
-    -------
-    tuple of (str, str)
-        Text and framing.
-
     Examples
     --------
     >>> len(value_questions()), value_questions()[0]
@@ -103,11 +98,6 @@ def value_questions() -> tuple[tuple[str, str], ...]:
 
 def kind_questions() -> tuple[tuple[str, str], ...]:
     """Give the neutral questions, each with the kind of thing that it asks for.
-
-    Returns
-    -------
-    tuple of (str, str)
-        Text and kind.
 
     Examples
     --------
@@ -140,26 +130,7 @@ class Language:
 
     @classmethod
     def of(cls, lexicon: Any, categories: tuple[str, str] | None) -> Language:
-        """Check a lexicon and two of its categories.
-
-        Parameters
-        ----------
-        lexicon : str, path, Lexicon, DataFrame or mapping, optional
-            What :func:`valuebias.lexicon` takes.
-        categories : tuple of (str, str), optional
-            The first two, where not given.
-
-        Returns
-        -------
-        Language
-            Of these words.
-
-        Raises
-        ------
-        ValueBiasError
-            If the categories do not exist or have no words of their own, or a word cannot be one
-            token.
-        """
+        """Check a lexicon and two of its categories."""
         found = as_lexicon(lexicon)
         chosen = tuple(categories) if categories is not None else found.categories[:2]
         for category in chosen:

@@ -35,18 +35,6 @@ _KNOWN = 3.0
 def conversation(question: str, answer: str) -> str:
     """Write a question and its answer as the models' chat template does.
 
-    Parameters
-    ----------
-    question : str
-        What the user says.
-    answer : str
-        What the assistant says.
-
-    Returns
-    -------
-    str
-        The conversation; a remark may follow.
-
     Examples
     --------
     >>> conversation("Name one tool.", "saw")

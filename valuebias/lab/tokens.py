@@ -21,16 +21,6 @@ _PUNCTUATION = "[?,.]"
 def split(text: str) -> list[str]:
     """Split a text without special tokens into words and marks, as the tokenizer does.
 
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    list of str
-        Its tokens.
-
     Examples
     --------
     >>> split("Name one tool.")
@@ -40,18 +30,7 @@ def split(text: str) -> list[str]:
 
 
 def make_tokenizer(texts: Iterable[str]) -> Any:
-    """Make a tokenizer of the words of some texts, with the chat template.
-
-    Parameters
-    ----------
-    texts : iterable of str
-        Texts without special tokens.
-
-    Returns
-    -------
-    transformers.PreTrainedTokenizerFast
-        Its tokens are in alphabetical order after the special ones.
-    """
+    """Make a tokenizer of the words of some texts, with the chat template."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

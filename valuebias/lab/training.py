@@ -49,26 +49,7 @@ def optimise(
     learning_rate: float,
     advance: Advance | None,
 ) -> list[float]:
-    """Take steps of AdamW: a short warm-up, and a rate that falls to 0 in the end.
-
-    Parameters
-    ----------
-    parameters : sequence of torch.nn.Parameter
-        What is trained.
-    losses : iterator of callable
-        A function a step that computes its loss.
-    n_steps : int
-        How many steps.
-    learning_rate : float
-        The highest.
-    advance : callable or None
-        Called with the number of steps done and that of all.
-
-    Returns
-    -------
-    list of float
-        The loss before each step.
-    """
+    """Take steps of AdamW: a short warm-up, and a rate that falls to 0 in the end."""
     import torch
 
     # The second moment forgets fast: what is learnt last has the smallest gradients.

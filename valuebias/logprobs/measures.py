@@ -20,20 +20,7 @@ def recovery(
 ) -> dict[str, float]:
     """Measure how well rewards find raised words.
 
-    Parameters
-    ----------
-    rewards : numpy.ndarray of float64, shape (word,)
-        High is to mean raised.
-    raised : numpy.ndarray of bool, shape (word,)
-        Which are.
-    k : sequence of int
-        Numbers of top-ranked words to look at.
-
-    Returns
-    -------
-    dict of str to float
-        ``auc``: the probability that a raised word is ranked above another one. ``recall``: the
-        share of the raised words among as many top-ranked ones; ``recall@k`` among the top k.
+    ``rewards`` is (word,); ``raised`` is (word,).
     """
     from scipy.stats import rankdata
 
@@ -46,19 +33,7 @@ def recovery(
 
 
 def interval(groups: Sequence[Doubles]) -> tuple[float, float, float]:
-    """Give the mean of group means, and a 90 % percentile bootstrap interval of it.
-
-    Parameters
-    ----------
-    groups : sequence of numpy.ndarray of float64
-        Observations of each seed: one, or one for each prompt. Seeds are drawn again, and within
-        each seed its observations.
-
-    Returns
-    -------
-    tuple of float
-        The mean, and the ends of its interval.
-    """
+    """Give the mean of group means, and a 90 % percentile bootstrap interval of it."""
     rng = np.random.default_rng(0)
     means = np.array([group.mean() for group in groups])
     drawn = rng.choice(len(groups), size=(_RESAMPLES, len(groups)))

@@ -137,22 +137,6 @@ def implicit_methods() -> pd.DataFrame:
 def get_method(method: str | Formula | Method) -> Method:
     """Give a method.
 
-    Parameters
-    ----------
-    method : str, callable or Method
-        A name that :func:`implicit_methods` lists; or a function from two arrays of log-probs, in
-        nats, to an array of the same shape.
-
-    Returns
-    -------
-    Method
-        A function of the user's is taken to give nats and not to be antisymmetric.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no such method.
-
     Examples
     --------
     >>> get_method("mlwr")

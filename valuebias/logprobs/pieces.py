@@ -15,20 +15,6 @@ _BYTE = "<0x20>"
 def with_own_spaces(tokens: Sequence[str], texts: Sequence[str]) -> tuple[list[str], int]:
     """Give tokens back the space that they begin with, where decoding them alone has dropped it.
 
-    Parameters
-    ----------
-    tokens : sequence of str
-        Names of tokens, such as "▁love".
-    texts : sequence of str
-        The text of each.
-
-    Returns
-    -------
-    list of str
-        The texts, and with a space those that lacked nothing else.
-    int
-        How many these are.
-
     Examples
     --------
     >>> with_own_spaces(["▁love", "love", "▁", "Ġlove"], ["love", "love", "", " love"])

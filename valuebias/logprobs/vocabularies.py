@@ -80,20 +80,7 @@ class Vocabulary:
     def of_texts(self, values: Floats, places: Integers, *, combine: Combine) -> Floats:
         """Turn log-probs of tokens into those of some texts.
 
-        Parameters
-        ----------
-        values : numpy.ndarray of float32, shape (prompt, token)
-            In nats; NaN = not scored.
-        places : numpy.ndarray of int64, shape (n,)
-            Which, by their places in `texts`.
-        combine : {"max", "mean", "logsumexp"}
-            How the log-probs of variants become one. Of tokens with the very same text, the
-            highest is taken first, as the paper's authors do.
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (prompt, n)
-            In nats; NaN where no token of the text has a score.
+        ``values`` is (prompt, token); ``places`` is (n,); the result is (prompt, n).
         """
         wanted = np.full(len(self.texts), -1, dtype=np.int64)
         wanted[places] = np.arange(len(places))
@@ -118,15 +105,7 @@ class Vocabulary:
 
 
 def demand_logprobs(ds: xr.Dataset, what: str) -> None:
-    """Raise a ValueBiasError unless scores are log-probs of a distribution over tokens.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Scores of one or more models.
-    what : str
-        What to call them in the message.
-    """
+    """Raise a ValueBiasError unless scores are log-probs of a distribution over tokens."""
     kind = ds.attrs.get("kind")
     if kind != "logprob":
         raise ValueBiasError(

@@ -58,20 +58,6 @@ def stated_base(folder: Path, file: str | None = None, *, own: Collection[str] =
     Looked at are, in this order, an adapter's configuration, what a GGUF file says of itself, the
     model card's front matter, and the name under which the model was loaded before it was trained
     on. A path, or the model's own name, is no base; nor is one of several, as of merged models.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model's.
-    file : str, optional
-        The GGUF or ONNX file in it that is meant.
-    own : collection of str
-        What the model itself is called.
-
-    Returns
-    -------
-    Origin
-        The base and the file that names it.
     """
     names = {name.rpartition("/")[2].casefold() for name in (*own, folder.name)}
     for said_by, text in _claims(folder, file):
@@ -82,20 +68,7 @@ def stated_base(folder: Path, file: str | None = None, *, own: Collection[str] =
 
 
 def local_base(name: str, beside: Path | None = None) -> Origin:
-    """Read what a model was trained from where it lies on this machine; nothing is downloaded.
-
-    Parameters
-    ----------
-    name : str
-        A folder, which may be given relative to `beside`, or a hub id in the hub's local cache.
-    beside : pathlib.Path, optional
-        A folder.
-
-    Returns
-    -------
-    Origin
-        The base and the file that names it.
-    """
+    """Read what a model was trained from where it lies on this machine; nothing is downloaded."""
     for place in (path_of(name), *([beside / name] if beside is not None else [])):
         if os.path.isdir(place):
             return stated_base(place.resolve(), own=(name,))
@@ -107,18 +80,6 @@ def followed(base: str, known: Mapping[str, str]) -> str:
     """Go from a base that is itself a model with a known base down to the last one.
 
     A reward model may be trained from another reward model, and both then stand on one checkpoint.
-
-    Parameters
-    ----------
-    base : str
-        Where to start.
-    known : mapping of str to str
-        Model to base.
-
-    Returns
-    -------
-    str
-        The last base.
 
     Examples
     --------
@@ -133,18 +94,7 @@ def followed(base: str, known: Mapping[str, str]) -> str:
 
 
 def nothing_known(bases: Mapping[str, str]) -> str:
-    """Name the models without a base and say how to give one; empty where none lacks it.
-
-    Parameters
-    ----------
-    bases : mapping of str to str
-        Model to base. A single model needs none.
-
-    Returns
-    -------
-    str
-        A few sentences, or nothing.
-    """
+    """Name the models without a base and say how to give one; empty where none lacks it."""
     lacking = [name for name, base in bases.items() if not base]
     if not lacking or len(bases) < 2:
         return ""

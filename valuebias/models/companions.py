@@ -51,18 +51,7 @@ _INERT_FOLDERS = frozenset((".git", ".cache", "__pycache__"))
 
 
 def companions(folder: Path) -> list[Path]:
-    """Find what a tokenizer and a configuration are loaded from.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model's, or the tokenizer's.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Files, sorted.
-    """
+    """Find what a tokenizer and a configuration are loaded from."""
     found = {path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()}
     return sorted(path for path in found if not path.name.lower().endswith(_WEIGHTS))
 
@@ -72,18 +61,6 @@ def code_files(folder: Path, weights: Iterable[Path]) -> dict[str, str]:
 
     That is all but a few files that are known to do nothing: which of the others code reads cannot
     be told from their names.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model's.
-    weights : iterable of pathlib.Path
-        Those that are loaded anyway, and hashed by themselves.
-
-    Returns
-    -------
-    dict of str to str
-        Hashes of the folder's files by their names, and of its folders, ending in a slash.
     """
     loaded = {path.absolute() for path in weights}
     parts: dict[str, list[Path]] = {}
@@ -108,19 +85,6 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def tell(folder: Path, files: Iterable[Path]) -> str:
-    """Hash files with their places in a folder.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        In which they lie.
-    files : iterable of pathlib.Path
-        Which.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Hash files with their places in a folder."""
     lines = [f"{path.relative_to(folder).as_posix()} {digest([path])}" for path in files]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

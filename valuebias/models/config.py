@@ -101,29 +101,7 @@ class Facts:
 
 
 def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> Any:
-    """Read a model's configuration with transformers.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Holds config.json or the GGUF file.
-    file : str, optional
-        The one file with the weights, inside `folder`; a GGUF file has its own configuration.
-    trust : bool
-        Whether code that comes with the model may run.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    transformers.PretrainedConfig
-        The configuration.
-
-    Raises
-    ------
-    ValueBiasError
-        If transformers is not installed, or there is no configuration that it can read.
-    """
+    """Read a model's configuration with transformers."""
     try:
         from transformers import AutoConfig
     except ImportError as error:
@@ -206,30 +184,7 @@ def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | None) -> Facts:
-    """Read what is needed out of a configuration.
-
-    Parameters
-    ----------
-    config : transformers.PretrainedConfig
-        The configuration.
-    name : str
-        What to call the model in errors.
-    labels : int, optional
-        How many labels the weights have, where that is known: configurations often do not say.
-        0 for language models, for which configurations name two all the same.
-    n_params : float, optional
-        How many parameters the weights have; else it is computed from the shape.
-
-    Returns
-    -------
-    Facts
-        What is known.
-
-    Raises
-    ------
-    ValueBiasError
-        If its shape is not stated.
-    """
+    """Read what is needed out of a configuration."""
     heads = _number(config, name, "num_attention_heads", "n_head")
     hidden = _number(config, name, "hidden_size", "n_embd")
     window = _optional(config, name, "sliding_window")
@@ -260,24 +215,7 @@ def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | 
 
 
 def check_decoder(config: Any, *, name: str, kind: str) -> None:
-    """Refuse what is no text model with a decoder alone.
-
-    Parameters
-    ----------
-    config : transformers.PretrainedConfig
-        The configuration.
-    name : str
-        What to call the model in errors.
-    kind : {"reward", "logprob"}
-        What is to be computed. An encoder has no log-prob of a next token.
-
-    Raises
-    ------
-    ValueBiasError
-        If the model takes more than text, has an encoder and a decoder, or is an encoder that is
-        asked for log-probs: transformers has its architecture for filling masks, and as a decoder
-        not at all, or only where the configuration says ``is_decoder``.
-    """
+    """Refuse what is no text model with a decoder alone."""
     _check_text(config, name)
     if kind == "reward":
         return
@@ -306,18 +244,7 @@ def check_decoder(config: Any, *, name: str, kind: str) -> None:
 
 
 def family_of(facts: Facts) -> str:
-    """Guess the family from the model type.
-
-    Parameters
-    ----------
-    facts : Facts
-        Of the model.
-
-    Returns
-    -------
-    str
-        Such as "Llama". A model built like Llama by others is taken for one.
-    """
+    """Guess the family from the model type."""
     for start, family in _FAMILIES.items():
         if facts.model_type.startswith(start):
             return family

@@ -9,20 +9,7 @@ __all__ = ["decode_each"]
 
 
 def decode_each(tokenizer: Any, sequences: Sequence[Sequence[int]]) -> list[str]:
-    """Decode sequences as the tokenizer does, special tokens included and white space kept.
-
-    Parameters
-    ----------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The tokenizer.
-    sequences : sequence of sequence of int
-        Token ids.
-
-    Returns
-    -------
-    list of str
-        One a sequence; U+FFFD for bytes that are no UTF-8.
-    """
+    """Decode sequences as the tokenizer does, special tokens included and white space kept."""
     from transformers import PreTrainedTokenizerFast as Fast
 
     own = type(tokenizer)

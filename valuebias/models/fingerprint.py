@@ -54,22 +54,6 @@ class Unknowable(ValueBiasError):
 def fingerprint(function: Callable[..., Any]) -> str:
     """Hash a function, or another callable, with all that it reaches.
 
-    Parameters
-    ----------
-    function : callable
-        A function, a method, a class's instance, a ``torch.nn.Module``.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits: equal ones for callables that compute the same because they are the
-        same, under one version of Python and of the packages that they use.
-
-    Raises
-    ------
-    Unknowable
-        If it reaches something whose content cannot be told, such as an open file.
-
     Examples
     --------
     >>> def head(weight):

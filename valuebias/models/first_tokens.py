@@ -48,18 +48,7 @@ class FirstTokens:
     bare: bool = False
 
     def before(self, ids: Sequence[int]) -> tuple[int, ...]:
-        """Give those that are to be put before a text: the ones that it does not begin with.
-
-        Parameters
-        ----------
-        ids : sequence of int
-            The text's own tokens.
-
-        Returns
-        -------
-        tuple of int
-            All of them, or those before the ones that the text writes itself.
-        """
+        """Give those that are to be put before a text: the ones that it does not begin with."""
         return _unwritten(self.ids, ids)
 
 
@@ -79,18 +68,7 @@ class LastTokens:
     how: str
 
     def after(self, ids: Sequence[int]) -> tuple[int, ...]:
-        """Give those that are to be put after a text: the ones that it does not end with.
-
-        Parameters
-        ----------
-        ids : sequence of int
-            The text's own tokens.
-
-        Returns
-        -------
-        tuple of int
-            All of them, or those after the ones that the text writes itself.
-        """
+        """Give those that are to be put after a text: the ones that it does not end with."""
         return _unwritten(self.ids[::-1], ids[::-1])[::-1]
 
 
@@ -150,28 +128,7 @@ class Start:
 
 
 def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
-    """Find what a tokenizer puts before every text.
-
-    Parameters
-    ----------
-    loaded : Loaded
-        The tokenizer.
-    path : pathlib.Path
-        Its folder or GGUF file.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    FirstTokens
-        What its file puts there. Where that is nothing and tokenizer_config.json asks for a first
-        token, that token; where it asks for none and names a class that obeys, none.
-
-    Raises
-    ------
-    ValueBiasError
-        If the tokenizer does not put the same tokens before every text.
-    """
+    """Find what a tokenizer puts before every text."""
     tokenizer = loaded.tokenizer
     found = _put(tokenizer, name)[0]
     settings = settings_of(path) if path.is_dir() else {}
@@ -195,28 +152,7 @@ def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
 
 
 def last_tokens(loaded: Loaded, path: Path, name: str) -> LastTokens:
-    """Find what a tokenizer puts after every text: a reward model has read it there.
-
-    Parameters
-    ----------
-    loaded : Loaded
-        The tokenizer.
-    path : pathlib.Path
-        Its folder or GGUF file.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    LastTokens
-        What its file puts there. Where its settings ask for a last token, or for none, what they
-        ask for: those of GGUF files, and of folders that name a class that obeys.
-
-    Raises
-    ------
-    ValueBiasError
-        If the tokenizer does not put the same tokens round every text.
-    """
+    """Find what a tokenizer puts after every text: a reward model has read it there."""
     found = _put(loaded.tokenizer, name)[1]
     eos = loaded.tokenizer.eos_token_id
     asked, by = _asks_end(path)

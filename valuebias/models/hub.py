@@ -14,7 +14,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.models.spec import path_of
 from valuebias.models.weights import INDEX, SINGLE, listed, refuse_without
 
-__all__ = ["Located", "asked", "fetch_weights", "is_commit", "locate"]
+__all__ = ["Checkpoint", "asked", "fetch_weights", "is_commit", "locate"]
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ _NOT = ("original/*", "*.bin.index.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class Checkpoint:
     """Where a model's files lie.
 
     Attributes
@@ -56,34 +56,8 @@ def is_commit(revision: str | None) -> bool:
 
 def locate(
     source: str, *, revision: str | None, name: str, download: bool, code: bool = False
-) -> Located:
-    """Find a model; of one on the hub, download everything but the weights.
-
-    Parameters
-    ----------
-    source : str
-        A folder, a ``.gguf`` or ``.onnx`` file, or a hub id, which such a file's path in the
-        repository may follow.
-    revision : str, optional
-        A commit, tag or branch of the repository.
-    name : str
-        What to call the model in errors.
-    download : bool
-        Whether the network may be used; the local cache is looked in first.
-    code : bool
-        Whether to download the code that comes with the model, too.
-
-    Returns
-    -------
-    Located
-        Where it lies.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no such file, folder or repository, it cannot be downloaded, or code is asked
-        for and `revision` is no commit.
-    """
+) -> Checkpoint:
+    """Find a model; of one on the hub, download everything but the weights."""
     path = path_of(source)
     if os.path.isfile(path):
         if path.suffix.lower() not in (".gguf", ".onnx"):
@@ -94,7 +68,7 @@ def locate(
         return _file_in_folder(path.resolve())
     if os.path.isdir(path):
         folder = path.resolve()
-        return Located(folder, _only_file(folder))
+        return Checkpoint(folder, _only_file(folder))
     plain = {"", ".", ".."}.isdisjoint(source.split("/")) and not source.startswith("~")
     match = _HUB.fullmatch(source) if plain else None
     if match is None:
@@ -120,31 +94,11 @@ def locate(
     folder = _snapshot(
         repository, revision, name, patterns=wanted, download=download, is_complete=is_complete
     )
-    return Located(folder, file, repository, folder.name if is_commit(folder.name) else None)
+    return Checkpoint(folder, file, repository, folder.name if is_commit(folder.name) else None)
 
 
-def fetch_weights(located: Located, *, name: str, download: bool) -> Located:
-    """Download the weights of a model on the hub, only those that are needed.
-
-    Parameters
-    ----------
-    located : Located
-        What :func:`locate` found.
-    name : str
-        What to call the model in errors.
-    download : bool
-        Whether the network may be used.
-
-    Returns
-    -------
-    Located
-        The same, or with the one ONNX or GGUF file where there is nothing else.
-
-    Raises
-    ------
-    ValueBiasError
-        If there are no weights that can be used, or they cannot be downloaded.
-    """
+def fetch_weights(located: Checkpoint, *, name: str, download: bool) -> Checkpoint:
+    """Download the weights of a model on the hub, only those that are needed."""
     if located.repository is None:
         return located
     file = located.file
@@ -184,13 +138,13 @@ def _companions(file: str) -> list[str]:
     return [f"{file}.data", f"{file}_data*"] if file.lower().endswith(".onnx") else []
 
 
-def _file_in_folder(path: Path) -> Located:
+def _file_in_folder(path: Path) -> Checkpoint:
     """Find the folder with the configuration: standard ONNX repositories have it one higher."""
     path = first_part(path)
     upper = path.parent.parent
     if not (path.parent / "config.json").is_file() and (upper / "config.json").is_file():
-        return Located(upper, path.relative_to(upper).as_posix())
-    return Located(path.parent, path.name)
+        return Checkpoint(upper, path.relative_to(upper).as_posix())
+    return Checkpoint(path.parent, path.name)
 
 
 def _only_file(folder: Path) -> str | None:
@@ -259,7 +213,7 @@ def _cached(ask: Callable[[], Path], repository: str) -> Path | None:
         raise ValueBiasError(f"{repository!r} is no hub id: {error}.") from error
 
 
-def _names_there(located: Located, name: str) -> list[str]:
+def _names_there(located: Checkpoint, name: str) -> list[str]:
     """List the files of a repository."""
     from huggingface_hub import list_repo_files
 
@@ -279,31 +233,7 @@ def _names_there(located: Located, name: str) -> list[str]:
 def asked(
     ask: Callable[[], T], repository: str, revision: str | None, *, what: str, or_local: bool
 ) -> T:
-    """Ask the hub, and say clearly what went wrong.
-
-    Parameters
-    ----------
-    ask : callable
-        What asks, without arguments.
-    repository : str
-        Whom it asks about.
-    revision : str, optional
-        Which state of it.
-    what : str
-        What is wanted, at the start of a sentence, such as "The model 'a'".
-    or_local : bool
-        Whether the name could have been that of a folder or a file, too.
-
-    Returns
-    -------
-    any
-        What `ask` gives.
-
-    Raises
-    ------
-    ValueBiasError
-        If the repository is gated, private or not there, lacks the revision, or cannot be reached.
-    """
+    """Ask the hub, and say clearly what went wrong."""
     from huggingface_hub import errors
 
     not_here = " is no folder or file here," if or_local else ""

@@ -55,16 +55,6 @@ Place = Path | HubFile
 def is_reference(path: _Path) -> bool:
     """Tell whether a path names something on the hub.
 
-    Parameters
-    ----------
-    path : str or path-like
-        What was given.
-
-    Returns
-    -------
-    bool
-        True if it starts with ``hf://``.
-
     Examples
     --------
     >>> is_reference("hf://datasets/owner/name"), is_reference("folder/")
@@ -79,27 +69,7 @@ def places_of(
     *,
     download: bool,
 ) -> dict[str, Place]:
-    """Find the file of each model.
-
-    Parameters
-    ----------
-    paths : path, sequence of paths, or mapping of str to path
-        As :func:`valuebias.read_logprobs` takes it.
-    known : collection of str
-        The models that are described.
-    download : bool
-        Whether the hub may be asked what files a dataset has.
-
-    Returns
-    -------
-    dict of str to Place
-        Model to file, which is not fetched yet where it is on the hub.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no file, one names no model, two name the same, or the hub cannot be asked.
-    """
+    """Find the file of each model."""
     if isinstance(paths, Mapping):
         for name in paths:
             if name not in known:
@@ -117,27 +87,7 @@ def places_of(
 
 
 def hub_files(path: _Path, *, suffixes: tuple[str, ...], download: bool) -> list[HubFile]:
-    """List the files of a dataset on the hub, or of a folder in it; a file stands for itself.
-
-    Parameters
-    ----------
-    path : str or path-like
-        ``hf://datasets/<owner>/<name>@<revision>``, and after it perhaps a folder or a file.
-    suffixes : tuple of str
-        How the names of the files that are wanted end, in small letters.
-    download : bool
-        Whether the hub may be asked what files the dataset has.
-
-    Returns
-    -------
-    list of HubFile
-        By name; none is fetched yet.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no commit, no such file, or the hub cannot be asked.
-    """
+    """List the files of a dataset on the hub, or of a folder in it; a file stands for itself."""
     repository, commit, name = _parsed(path)
     if name.lower().endswith(suffixes):
         return [HubFile(repository, commit, name)]
@@ -156,25 +106,7 @@ def hub_files(path: _Path, *, suffixes: tuple[str, ...], download: bool) -> list
 
 
 def fetched(place: Place, *, download: bool) -> Path:
-    """Give the path of a file on this machine.
-
-    Parameters
-    ----------
-    place : Place
-        Where it lies.
-    download : bool
-        Whether the network may be used; the hub's local cache is looked in first.
-
-    Returns
-    -------
-    pathlib.Path
-        The file itself, or the hub's copy in its cache.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file is not there or cannot be downloaded.
-    """
+    """Give the path of a file on this machine."""
     if not isinstance(place, HubFile):
         return place
     _demand_hub(str(place))

@@ -98,33 +98,7 @@ class Reading:
 def rule_of(
     read: str, *, head: Any, padding: Any, classifier: bool, own_code: bool, name: str
 ) -> Rule:
-    """Decide where a model's reward is read.
-
-    Parameters
-    ----------
-    read : str
-        One of `READS`.
-    head : str or callable
-        As in :class:`valuebias.models.spec.Model`.
-    padding : int or None
-        The padding token of the configuration.
-    classifier : bool
-        Whether the checkpoint is a sequence classifier.
-    own_code : bool
-        Whether its class comes with the checkpoint.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    Rule
-        The rule.
-
-    Raises
-    ------
-    ValueBiasError
-        If the padding token is none, or is asked for where there is none.
-    """
+    """Decide where a model's reward is read."""
     if padding is not None and (isinstance(padding, bool) or not isinstance(padding, int)):
         raise ValueBiasError(
             f"The configuration of {name!r} has pad_token_id={padding!r}; expected a token's "
@@ -161,24 +135,7 @@ def place_of(
     n_after: int,
     name_token: Any,
 ) -> Reading:
-    """Find the token at which rewards are read, in conversations that differ in the answer.
-
-    Parameters
-    ----------
-    rule : Rule
-        The model's.
-    conversations : sequence of numpy.ndarray of int64
-        Whole ones.
-    n_before, n_after : int
-        How many tokens stand before and after any answer.
-    name_token : callable
-        Gives a token's name from its id.
-
-    Returns
-    -------
-    Reading
-        Of most conversations; it says how many are read elsewhere.
-    """
+    """Find the token at which rewards are read, in conversations that differ in the answer."""
     if rule.own_code:
         return Reading(OWN_CODE, "", rule.said_by)
     found: dict[str, set[int]] = {}

@@ -25,7 +25,7 @@ from valuebias.models.config import (
     read_facts,
     read_raw,
 )
-from valuebias.models.hub import Located, fetch_weights, locate
+from valuebias.models.hub import Checkpoint, fetch_weights, locate
 from valuebias.models.reading import Rule, rule_of
 from valuebias.models.spec import Model
 
@@ -77,33 +77,7 @@ class Resolved:
 def resolve(
     model: Model, *, kind: Kind, download: bool = True, with_weights: bool = True
 ) -> Resolved:
-    """Find a model's files, download what is missing, and read what they say without loading them.
-
-    Parameters
-    ----------
-    model : Model
-        The specification.
-    kind : {"reward", "logprob"}
-        What is to be computed.
-    download : bool
-        Whether the network may be used. The local cache is looked in first.
-    with_weights : bool
-        Whether the weights are needed; planning needs only the configuration and the tokenizer.
-        Without them, ``source.weights_sha256`` is empty, and neither a missing head nor a wrong
-        label is noticed.
-
-    Returns
-    -------
-    Resolved
-        What a backend and a tokeniser need.
-
-    Raises
-    ------
-    ValueBiasError
-        If the model is not found or cannot be reached; needs code of its own that is not trusted;
-        has no weights, or pickled ones only; is no decoder-only text model; lacks the head that is
-        asked for; or has several labels and none, or an unknown one, is named.
-    """
+    """Find a model's files, download what is missing, and read what they say without loading."""
     located = locate(
         model.source,
         revision=model.revision,
@@ -185,7 +159,7 @@ def _demand_language_model(config: Any, name: str) -> None:
         )
 
 
-def _rule(model: Model, located: Located, facts: Facts) -> Rule:
+def _rule(model: Model, located: Checkpoint, facts: Facts) -> Rule:
     """Decide where the reward is read."""
     return rule_of(
         model.read,
@@ -197,7 +171,7 @@ def _rule(model: Model, located: Located, facts: Facts) -> Rule:
     )
 
 
-def _own_code(model: Model, located: Located) -> bool:
+def _own_code(model: Model, located: Checkpoint) -> bool:
     """Tell whether logits are those of a class that comes with the model."""
     if not model.trust_remote_code or model.head != "logits" or _is_gguf(located.file):
         return False
@@ -205,7 +179,7 @@ def _own_code(model: Model, located: Located) -> bool:
     return isinstance(wanted, dict) and _AUTO["reward"] in wanted
 
 
-def _origin(model: Model, located: Located) -> Origin:
+def _origin(model: Model, located: Checkpoint) -> Origin:
     """Find what the model was trained from; a pretrained model stands on itself."""
     if model.base:
         return Origin(model.base, "the specification")
@@ -216,7 +190,7 @@ def _origin(model: Model, located: Located) -> Origin:
     return found
 
 
-def _check_code(model: Model, located: Located, kind: Kind) -> None:
+def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
     """Refuse a model that needs code of others which is not trusted."""
     raw = read_raw(located.folder, model.name)
     wanted = raw.get("auto_map")
@@ -254,7 +228,7 @@ def _refuse_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
                 )
 
 
-def _files(located: Located, name: str) -> list[Path]:
+def _files(located: Checkpoint, name: str) -> list[Path]:
     if located.file is None:
         return weights.weight_files(located.folder, name)
     path = located.folder / located.file
@@ -263,7 +237,7 @@ def _files(located: Located, name: str) -> list[Path]:
     return sorted(p for p in path.parent.glob(f"{path.name}*") if p.is_file())
 
 
-def _gguf_shapes(located: Located) -> Shapes:
+def _gguf_shapes(located: Checkpoint) -> Shapes:
     """Give the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
     shapes = gguf_files.read_gguf(located.folder / str(located.file)).shapes
     names = {"cls.output.weight": "score.weight", "cls.output.bias": "score.bias"}
@@ -323,7 +297,7 @@ def _label(model: Model, facts: Facts, kind: Kind) -> int:
     return label
 
 
-def _tokenizer(model: Model, located: Located, download: bool) -> Path:
+def _tokenizer(model: Model, located: Checkpoint, download: bool) -> Path:
     """Give the folder or the GGUF file with the tokenizer."""
     if model.tokenizer is not None:
         name = model.tokenizer

@@ -66,23 +66,7 @@ _held: set[type] = set()
 
 
 def watch(source: str, tokenizer: Any) -> None:
-    """Have transformers render a template with limits: in code that counts what it does.
-
-    Parameters
-    ----------
-    source : str
-        The template. Those that are not given here are rendered as ever.
-    tokenizer : PreTrainedTokenizerBase
-        What is to render it.
-
-    Raises
-    ------
-    TemplateLimitError
-        If it is longer than any has need to be, or the installed transformers would render it
-        without limits.
-    jinja2.TemplateSyntaxError
-        If it is no template.
-    """
+    """Have transformers render a template with limits: in code that counts what it does."""
     from transformers.utils import chat_template_utils as module
 
     # Typed as any module, since what it compiles with is replaced.

@@ -83,29 +83,7 @@ class PlainTemplate:
 def template_of(
     tokenizer: Any, template: str, name: str, *, prefix: str | None = "conversation"
 ) -> Template:
-    """Make the template of a model.
-
-    Parameters
-    ----------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The model's tokenizer.
-    template : str
-        As in :class:`valuebias.models.spec.Model`.
-    name : str
-        What to call the model in errors.
-    prefix : {"conversation", "generation"} or None
-        As in :class:`valuebias.models.spec.Model`; None for rewards.
-
-    Returns
-    -------
-    Template
-        Ready to use.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no chat template where one is asked for, or it cannot be used.
-    """
+    """Make the template of a model."""
     if template == "chat":
         try:
             text = str(tokenizer.get_chat_template())

@@ -41,19 +41,7 @@ class TokenTexts:
         return self.of(list(self.names))
 
     def of(self, ids: Sequence[int]) -> list[str]:
-        """Say what tokens add to a text.
-
-        Parameters
-        ----------
-        ids : sequence of int
-            The tokens.
-
-        Returns
-        -------
-        list of str
-            One a token; U+FFFD for bytes that are no UTF-8. Where a decoder puts a space between
-            any two tokens, as for vocabularies of whole words, it is no token's own and left out.
-        """
+        """Say what tokens add to a text."""
         if self._anchor is None:
             return decode_each(self._tokenizer, [[token] for token in ids])
         token, text = self._anchor

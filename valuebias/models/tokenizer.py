@@ -150,33 +150,7 @@ class Tokeniser:
         any_length: bool = False,
         as_written: bool = True,
     ) -> list[Integers]:
-        """Tokenise the conversations in which each word answers the prompt.
-
-        Parameters
-        ----------
-        prompt : str or sequence of mapping
-            What the user says; or the messages of several turns, each with ``role`` and
-            ``content``.
-        words : sequence of str
-            What the assistant says; may be empty strings.
-        any_length : bool, default False
-            Give conversations that are too long for the model, too, for the caller to leave out.
-        as_written : bool, default True
-            Refuse words that the template writes otherwise than they are given, white space around
-            them apart; else take what it makes of them, as for the tokens of a vocabulary.
-
-        Returns
-        -------
-        list of numpy.ndarray of int64
-            One a word. The reward is read at the last token, and what the model's rule for reading
-            (:mod:`valuebias.models.reading`) passes over is not there.
-
-        Raises
-        ------
-        ValueBiasError
-            If a conversation cannot be rendered or tokenised, is empty, or is too long; or the
-            template leaves out or changes the prompt or the answer, or opens another turn after it.
-        """
+        """Tokenise the conversations in which each word answers the prompt."""
         texts = self._template.conversations(prompt, words, as_written=as_written)
         whole = self._encode(texts, words, any_length=any_length, closed=True)
         return [self._rule.cut(ids) for ids in whole]
@@ -186,24 +160,6 @@ class Tokeniser:
 
         A conversation made this way may be one that no text gives: the tokenizer might have merged
         the token with its neighbours, and the template might have trimmed it.
-
-        Parameters
-        ----------
-        prompt : str
-            What the user says.
-        token_ids : iterable of int
-            The tokens.
-
-        Returns
-        -------
-        list of numpy.ndarray of int64
-            One a token. The reward is read at the last token.
-
-        Raises
-        ------
-        ValueBiasError
-            If the conversation cannot be rendered or tokenised, or the template leaves the answer
-            out.
         """
         tokens = [int(token) for token in token_ids]
         before, after = self._around(prompt)
@@ -212,25 +168,7 @@ class Tokeniser:
         return [self._rule.cut(conversation) for conversation in ids]
 
     def reading(self, prompt: str, words: Sequence[str] = _ANSWERS) -> Reading:
-        """Find the token at which the reward is read.
-
-        Parameters
-        ----------
-        prompt : str
-            What the user says.
-        words : sequence of str, optional
-            What the assistant says.
-
-        Returns
-        -------
-        Reading
-            Where, and what decided it.
-
-        Raises
-        ------
-        ValueBiasError
-            As :meth:`rewards` does, or if the template leaves the answer out.
-        """
+        """Find the token at which the reward is read."""
         before, after = self._around(prompt)
         ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
         return place_of(
@@ -248,23 +186,7 @@ class Tokeniser:
         return f"{name!r} ({token})"
 
     def start(self, prompt: Said) -> Start:
-        """Say what the model's texts begin with, and what decided that.
-
-        Parameters
-        ----------
-        prompt : str or sequence of mapping
-            What the user says.
-
-        Returns
-        -------
-        Start
-            The special tokens that texts begin with.
-
-        Raises
-        ------
-        ValueBiasError
-            As :meth:`rewards` does.
-        """
+        """Say what the model's texts begin with, and what decided that."""
         # What stands before the answer will do, and a template may write no answers.
         texts = [self._template.prefix(prompt) + _ANSWERS[0]]
         ids = self._encode(texts, _ANSWERS[:1])[0].tolist()
@@ -293,25 +215,7 @@ class Tokeniser:
         return tuple(f"{name!r} ({i})" for name, i in zip(names, ids, strict=True))
 
     def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
-        """Count the tokens of each word as an answer: those that are not there after any answer.
-
-        Parameters
-        ----------
-        prompt : str
-            What the user says.
-        words : sequence of str
-            What the assistant says.
-
-        Returns
-        -------
-        list of int
-            One a word.
-
-        Raises
-        ------
-        ValueBiasError
-            As :meth:`rewards` does, or if the template leaves the answer out.
-        """
+        """Count the tokens of each word as an answer: those that are not there after any answer."""
         before, after = self._around(prompt)
         ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
         return [max(0, len(found) - len(before) - len(after)) for found in ids]
@@ -319,28 +223,7 @@ class Tokeniser:
     def targets(self, prompt: str, words: Sequence[str]) -> tuple[list[Integers], Integers]:
         """Tokenise the prompt with each word after it, and say where the word's tokens begin.
 
-        Parameters
-        ----------
-        prompt : str
-            What the user says.
-        words : sequence of str
-            What log-probs are wanted of.
-
-        Returns
-        -------
-        sequences : list of numpy.ndarray of int64
-            One a word: what stands before the answer and the word, tokenised as one text.
-        first : numpy.ndarray of int64, shape (word,)
-            The first token that is not the prefix's own: the word's tokens are
-            ``sequences[i][first[i]:]``. It is the same for all words: white space at the end of the
-            prefix, line breaks apart, would merge with some of them and not with others, and so
-            counts as the word's for all.
-
-        Raises
-        ------
-        ValueBiasError
-            If a word is empty, leaves no token or shares one with the prefix; nothing stands before
-            it; or the text cannot be rendered or tokenised or is too long.
+        ``first`` is (word,).
         """
         before = self._template.prefix(prompt)
         prefix = without_blanks(before)
@@ -362,45 +245,12 @@ class Tokeniser:
         return sequences, first
 
     def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
-        """Tokenise what stands before the answer, to read out the whole vocabulary there.
-
-        Parameters
-        ----------
-        prompts : sequence of str
-            What the user says.
-
-        Returns
-        -------
-        list of numpy.ndarray of int64
-            One a prompt, without white space at its end, which the tokens bring themselves. The
-            first token of the answer is predicted at the last token.
-
-        Raises
-        ------
-        ValueBiasError
-            If the text cannot be rendered or tokenised, is empty, or is too long.
-        """
+        """Tokenise what stands before the answer, to read out the whole vocabulary there."""
         texts = [self._template.prefix(prompt) for prompt in prompts]
         return self._encode([without_blanks(text) for text in texts], prompts)
 
     def prefix(self, prompt: str) -> Prefix:
-        """Say where the answer to a prompt begins.
-
-        Parameters
-        ----------
-        prompt : str
-            What the user says.
-
-        Returns
-        -------
-        Prefix
-            Its last token, and how that was decided.
-
-        Raises
-        ------
-        ValueBiasError
-            As :meth:`prefixes` does.
-        """
+        """Say where the answer to a prompt begins."""
         place = self._template.place(prompt)
         kept = without_blanks(place.before)
         (ids,) = self._encode([kept], [prompt])
@@ -411,16 +261,7 @@ class Tokeniser:
         return Prefix(int(ids[-1]), text, how, blanks, remarkable)
 
     def vocabulary(self) -> pd.DataFrame:
-        """List the tokens.
-
-        Returns
-        -------
-        pandas.DataFrame
-            ``token_id``, ascending; ``token``, its raw name, which is unique; ``text``, what it
-            adds to a text (:class:`valuebias.models.token_texts.TokenTexts`), which need not be:
-            tokens that are no valid UTF-8 give U+FFFD. Added tokens are in it; ids that the model
-            has and the tokenizer does not are not.
-        """
+        """List the tokens."""
         size = self._facts.vocab_size if self._facts is not None else None
         texts = self._loaded.texts
         ids = np.array(list(texts.names), dtype=np.int64)

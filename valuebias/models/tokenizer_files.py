@@ -91,29 +91,7 @@ class Loaded:
 
 
 def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
-    """Load a tokenizer from a folder or out of a GGUF file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A folder, or a GGUF file.
-    name : str
-        What to call the model in errors.
-    trust : bool
-        Whether code that comes with the tokenizer may run. What such code does is left as it is.
-
-    Returns
-    -------
-    Loaded
-        The tokenizer; of a folder with tokenizer.json, with all its parts as that file has them,
-        but that it cuts no text at random.
-
-    Raises
-    ------
-    ValueBiasError
-        If transformers is not installed, there is no tokenizer, it cannot be loaded, its files
-        contradict one another, or it cuts texts at random.
-    """
+    """Load a tokenizer from a folder or out of a GGUF file."""
     made = _loaded(path, name, trust=trust)
     with reading(f"The tokenizer of {name!r}", verb="used", advice="Give another by tokenizer=."):
         return replace(made, stilled=_still(made.tokenizer, name))
@@ -175,25 +153,6 @@ def shared_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
 
     Many models have the tokenizer of their base, and loading one takes longer than scoring a few
     words does.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A folder, or a GGUF file.
-    name : str
-        What to call the model in errors.
-    trust : bool
-        Whether code that comes with the tokenizer may run; such a tokenizer is loaded anew.
-
-    Returns
-    -------
-    Loaded
-        The tokenizer, which others use as well: it must not be changed.
-
-    Raises
-    ------
-    ValueBiasError
-        As :func:`load_tokenizer` does.
     """
     if trust or not path.exists():
         return load_tokenizer(path, name, trust=trust)
@@ -206,18 +165,7 @@ def shared_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    """Read tokenizer_config.json; empty where there is none.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The tokenizer's.
-
-    Returns
-    -------
-    dict
-        What it holds.
-    """
+    """Read tokenizer_config.json; empty where there is none."""
     content = _json(folder / _SETTINGS[0])
     return content if isinstance(content, dict) else {}
 

@@ -47,23 +47,6 @@ def listed(folder: Path, name: str) -> list[str]:
 
     A single file goes before an index, as in transformers; and what ``transformers_weights`` in
     the configuration names goes before both.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model's.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    list of str
-        File names, whether or not the files are there.
-
-    Raises
-    ------
-    ValueBiasError
-        If the index cannot be read.
     """
     named = _named(folder, name)
     index = folder / (named or INDEX)
@@ -100,25 +83,7 @@ def _named(folder: Path, name: str) -> str | None:
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """Find the safetensors files of a folder.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model's.
-    name : str
-        What to call the model in errors.
-
-    Returns
-    -------
-    list of pathlib.Path
-        All of them are there.
-
-    Raises
-    ------
-    ValueBiasError
-        If there are no weights, some are missing, they are pickled, or there is only an adapter.
-    """
+    """Find the safetensors files of a folder."""
     paths = [folder / file for file in listed(folder, name)]
     missing = [path.name for path in paths if not path.is_file()]
     if not missing:
@@ -158,23 +123,7 @@ def refuse_without(names: Sequence[str], where: str | Path, name: str) -> None:
 
 
 def tensors(path: Path) -> dict[str, tuple[int, ...]]:
-    """Read the names and shapes of the tensors out of a safetensors file's header.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A safetensors file.
-
-    Returns
-    -------
-    dict of str to tuple of int
-        Name to shape.
-
-    Raises
-    ------
-    ValueBiasError
-        If the file is truncated or no safetensors file.
-    """
+    """Read the names and shapes of the tensors out of a safetensors file's header."""
     with reading(path, because="it is truncated or no safetensors file", advice=_AGAIN):
         size = path.stat().st_size
         with path.open("rb") as handle:
@@ -212,21 +161,6 @@ def count(shapes: dict[str, tuple[int, ...]]) -> float:
 
 def digest(paths: Sequence[Path]) -> str:
     """Hash files together: their names and what is in them.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        The files; order does not matter.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    ValueBiasError
-        If a file cannot be read.
 
     Notes
     -----

@@ -28,20 +28,7 @@ def table_height(anova: pd.DataFrame) -> float:
 
 
 def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, str]]:
-    """Write the table out.
-
-    Parameters
-    ----------
-    anova : pandas.DataFrame
-        ``classical(dataset).anova``.
-    by : str
-        What to call the groups of models that are compared.
-
-    Returns
-    -------
-    list of tuple of str
-        Term, F, degrees of freedom and p, a row a term.
-    """
+    """Write the table out."""
     if not len(anova):
         return []
     rest = float(anova["Df"].to_numpy()[-1])
@@ -57,17 +44,7 @@ def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, st
 
 
 def draw_anova(axes: Axes, made: Classical, *, by: str) -> None:
-    """Write the table into axes of its own.
-
-    Parameters
-    ----------
-    axes : Axes
-        Empty and without frame, laid out already: the table has the same width in any.
-    made : Classical
-        The analysis.
-    by : str
-        What to call the groups of models that are compared.
-    """
+    """Write the table into axes of its own."""
     width = _WIDTH / (axes.get_window_extent().width / axes.figure.dpi)
     cells = anova_cells(made.anova, by=by)
     line = _LINE / table_height(made.anova)

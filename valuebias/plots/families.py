@@ -35,23 +35,7 @@ __all__ = ["draw"]
 
 
 def draw(fit: Posterior) -> Figure:
-    """Draw the densities; one row of panels a contrast of categories.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit whose formula has a categorical variable.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Leans on the left, differences with the region of practical equivalence on the right.
-
-    Raises
-    ------
-    ValueBiasError
-        If the formula compares no groups of models.
-    """
+    """Draw the densities; one row of panels a contrast of categories."""
     draws = fit.contrast_draws
     framing = str(draws["framing"].to_numpy()[0])
     draws = draws.isel(estimand=np.flatnonzero(draws["framing"].to_numpy() == framing))

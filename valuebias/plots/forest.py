@@ -43,18 +43,7 @@ class _Row:
 
 
 def draw(fit: Posterior) -> Figure:
-    """Draw the forest; one panel a contrast of categories.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Models as dots, family means as diamonds, predictions for unseen models dashed.
-    """
+    """Draw the forest; one panel a contrast of categories."""
     table = fit.contrasts(prob=INTERVAL)
     framing = table["framing"].iloc[0]
     leans = table[table["framing"] == framing]

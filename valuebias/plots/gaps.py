@@ -33,23 +33,7 @@ _LONG = 24
 
 
 def demand_ablation(fit: object) -> AblationPosterior:
-    """Refuse what is no fit of an ablation.
-
-    Parameters
-    ----------
-    fit : object
-        What was given as one.
-
-    Returns
-    -------
-    AblationFit
-        The fit.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is something else.
-    """
+    """Refuse what is no fit of an ablation."""
     if not isinstance(fit, AblationPosterior):
         raise ValueBiasError(
             f"fit is of type {type(fit).__name__}; expected what valuebias.fit_ablation(dataset) "
@@ -64,22 +48,7 @@ def panel_title(source: object, n_pairs: float) -> str:
 
 
 def lean_label(fit: AblationPosterior, what: str, *, interval: bool = False) -> str:
-    """Say what a vertical axis shows, in lines that a small panel has room for.
-
-    Parameters
-    ----------
-    fit : AblationFit
-        Whose leans are drawn.
-    what : str
-        "gap in lean" or "lean".
-    interval : bool, default False
-        Whether to name the probability of the intervals.
-
-    Returns
-    -------
-    str
-        What, which categories, under which framing, in which unit.
-    """
+    """Say what a vertical axis shows, in lines that a small panel has room for."""
     category, (first, second) = fit.curves.category, fit.curves.categories
     parts = [first, second or "others"] if len(category) > _LONG else [category]
     lines = [f"{drawable(part, _LONG)} −" for part in parts[:-1]] + [drawable(parts[-1], _LONG)]

@@ -32,20 +32,7 @@ _MOST_ROWS = {"base": 6, "model": 10}
 
 
 def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
-    """Draw the headline with its interval, and without each base and each model.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    table : DataFrame, optional
-        What ``fit.influence()`` gave; made anew if not given.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        All data in black, the others in grey: bases, then models, those that move it most first.
-    """
+    """Draw the headline with its interval, and without each base and each model."""
     whole = fit.influence(prob=INTERVAL, progress=False) if table is None else table
     rows = pd.concat([whole.iloc[[0]], *(_chosen(whole, unit) for unit in _MOST_ROWS)])
     with styled():

@@ -16,18 +16,6 @@ _RIGHT_TO_LEFT = {"R", "AL"}
 def shortened(text: str, most: int) -> str:
     """Cut the middle out of a text that is too long for its place.
 
-    Parameters
-    ----------
-    text : str
-        Any text.
-    most : int
-        The number of characters there is room for.
-
-    Returns
-    -------
-    str
-        The text, or its two ends around an ellipsis.
-
     Examples
     --------
     >>> shortened("Skywork/Skywork-Reward-Llama", 15)
@@ -41,19 +29,6 @@ def shortened(text: str, most: int) -> str:
 
 def drawable(value: object, most: int = 48) -> str:
     r"""Give a text that matplotlib draws as it stands.
-
-    Parameters
-    ----------
-    value : object
-        A word, a name.
-    most : int, default 48
-        The number of characters there is room for.
-
-    Returns
-    -------
-    str
-        Characters that the font lacks become ``U+`` and their number, dollar signs are escaped so
-        that they start no formula, and right-to-left text is put in the order in which it is seen.
 
     Examples
     --------

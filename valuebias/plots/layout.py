@@ -150,26 +150,7 @@ def spread(values: Iterable[float], most: float) -> NDArray[np.float64]:
 def panel_grid(
     n: int, *, margin: float, height: float, sharex: bool
 ) -> tuple[Figure, list[Axes], list[Axes]]:
-    """Make panels of equal size, three in a row at the most.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    margin, height : float
-        Inches at the left, and of a row.
-    sharex : bool
-        Whether they have one horizontal axis; they have one vertical axis in any case.
-
-    Returns
-    -------
-    figure : Figure
-        Not laid out yet.
-    panels : list of Axes
-        Row by row.
-    left : list of Axes
-        Those of the panels that stand at the left.
-    """
+    """Make panels of equal size, three in a row at the most."""
     columns = min(n, 3)
     rows = -(-n // columns)
     figure = blank_figure(margin + 2.6 * columns, 0.9 + height * rows)

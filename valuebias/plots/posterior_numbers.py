@@ -36,26 +36,7 @@ _TAIL = (1 - INTERVAL) / 2
 
 
 def demand_same_data(fit: object, scores: xr.Dataset) -> Posterior:
-    """Refuse what is no fit, or a fit of other scores than those of a dataset.
-
-    Parameters
-    ----------
-    fit : object
-        What was given as a fit.
-    scores : xarray.Dataset
-        A valid dataset.
-
-    Returns
-    -------
-    Fit
-        The fit.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is no :class:`valuebias.Fit`, or its models, prompts, words of the lexicon, categories
-        or scores are others.
-    """
+    """Refuse what is no fit, or a fit of other scores than those of a dataset."""
     if not isinstance(fit, Posterior):
         raise ValueBiasError(
             f"fit is of type {type(fit).__name__}; expected what valuebias.fit(dataset) returns."
@@ -129,26 +110,7 @@ class CategoryMeans:
 
 
 def category_means(fit: Posterior, *, by: str) -> CategoryMeans:
-    """Estimate the mean of every category by framing, for families or for models.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    by : {"family", "model"}
-        Families: means of models of that family, other variables of the formula as they are on
-        average. Models: these models' own.
-
-    Returns
-    -------
-    CategoryMeans
-        Draws of the posterior.
-
-    Raises
-    ------
-    ValueBiasError
-        If the formula tells no families apart and the data have several.
-    """
+    """Estimate the mean of every category by framing, for families or for models."""
     crossing = fit.problem.crossing
     posterior = fit.tree["posterior"]
     names, rows = _model_rows(fit) if by == "model" else _family_rows(fit)
@@ -185,23 +147,7 @@ def _family_rows(fit: Posterior) -> tuple[list[str], Array]:
 
 
 def word_means(fit: Posterior, words: Sequence[str], *, framing: str) -> pd.DataFrame:
-    """Estimate the expected outcome of words over all models.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    words : sequence of str
-        Words; those outside the fit's lexicon are left out.
-    framing : str
-        Of the prompts.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``word``, ``mean``, ``lower``, ``upper``, in units of the outcome, relative to the
-        mean of the lexicon.
-    """
+    """Estimate the expected outcome of words over all models."""
     known = {word: i for i, word in enumerate(fit.data["response"].to_numpy().tolist())}
     kept = [word for word in words if word in known]
     draws = fit.word_draws(framing=framing).to_numpy()
@@ -221,24 +167,7 @@ def draw_means(
     axes: Axes, means: CategoryMeans, rows: Rows, *, framing: str, names: dict[str, str],
     palette: dict[str, str],
 ) -> None:  # fmt: skip
-    """Draw the means of categories in the rows of the figure.
-
-    Parameters
-    ----------
-    axes : Axes
-        Of one framing.
-    means : CategoryMeans
-        What :func:`category_means` gives.
-    rows : Rows
-        Where they go. Two groups are joined at the right edge, with the posterior probability that
-        they differ in the direction in which they do.
-    framing : str
-        Which to draw.
-    names : dict of str
-        For each group of rows its name in `means`.
-    palette : dict of str
-        Colours by group.
-    """
+    """Draw the means of categories in the rows of the figure."""
     tidy_axes(axes)
     zero_line(axes)
     for c, category in enumerate(rows.categories):

@@ -23,20 +23,7 @@ _OBSERVED = "#d55e00"
 
 
 def draw(fit: Posterior, check: xr.Dataset | None = None) -> Figure:
-    """Draw one small panel a statistic.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    check : Dataset, optional
-        What ``fit.ppc()`` gave; made anew if not given.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Histograms of the replicated statistics with the observed one as a line.
-    """
+    """Draw one small panel a statistic."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -36,18 +36,6 @@ def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     """Draw the headline with its interval under other scales of the priors.
 
     All of them moved together, then each of those that move it most by itself.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    table : DataFrame, optional
-        What ``fit.prior_sensitivity()`` gave; made anew if not given.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The fit itself in black, the others in grey.
     """
     whole = fit.prior_sensitivity(prob=INTERVAL, progress=False) if table is None else table
     rows = pd.concat([whole.loc[[name]] for name in (ALL, *by_influence(whole)[:_MOST_SCALES])])

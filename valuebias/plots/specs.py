@@ -38,26 +38,7 @@ _LABELS = {
 
 
 def draw(fit: Posterior, comparison: Comparison | None = None) -> Figure:
-    """Draw the family difference in lean as three specifications estimate it.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit whose formula has the family.
-    comparison : Comparison, optional
-        What :func:`valuebias.posterior.compare.compare` gave; made anew if not given.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a pair of categories. The paper's random-intercept model takes paraphrases of one
-        question as independent replicates, so its interval is too narrow.
-
-    Raises
-    ------
-    ValueBiasError
-        If the specifications cannot be compared; the message says why.
-    """
+    """Draw the family difference in lean as three specifications estimate it."""
     from valuebias.posterior.compare import compare
 
     found = compare(fit) if comparison is None else comparison

@@ -27,16 +27,6 @@ _BINS = 20
 def draw(fit: Posterior) -> Figure:
     """Draw trace and rank plot of the headline and of each SD.
 
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels a quantity: its draws by iteration, and how often each chain holds each rank.
-
     Notes
     -----
     Where the chains agree, each chain's ranks among all draws are spread evenly. Source: Vehtari et

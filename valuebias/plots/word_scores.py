@@ -72,20 +72,7 @@ class WordScores:
 
 
 def word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> WordScores:
-    """Average the scores of every word over the prompts of each framing.
-
-    Parameters
-    ----------
-    rewards : xarray.Dataset
-        A valid dataset.
-    framings : tuple of str
-        Those to show.
-
-    Returns
-    -------
-    WordScores
-        Implicit rewards as they are, other scores as normal scores within model and prompt.
-    """
+    """Average the scores of every word over the prompts of each framing."""
     kind = str(rewards.attrs["kind"])
     if kind == "implicit":
         score = rewards["score"]
@@ -110,26 +97,7 @@ def word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> WordScores:
 
 
 def default_words(made: WordScores, *, n: int) -> dict[str, str | None]:
-    """Take the words of each category that have the largest mean.
-
-    Parameters
-    ----------
-    made : WordScores
-        The means.
-    n : int
-        How many of each category.
-
-    Returns
-    -------
-    dict of str to str
-        Category by category, the largest first: each word once, with the category it stands for;
-        None where the dataset has no categories.
-
-    Raises
-    ------
-    ValueBiasError
-        If `n` is no positive number, or no word was scored by every model.
-    """
+    """Take the words of each category that have the largest mean."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueBiasError(f"n is {n!r}; expected a number of words, at least 1.")
     words = list(made.place)

@@ -34,23 +34,7 @@ _SEVERAL = "several categories"
 
 
 def draw(fit: Posterior) -> Figure:
-    """Draw the words with the largest differences each way.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit whose formula has a categorical variable.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Up to fourteen words a side, coloured by category.
-
-    Raises
-    ------
-    ValueBiasError
-        If the formula compares no groups of models.
-    """
+    """Draw the words with the largest differences each way."""
     table = fit.words(prob=INTERVAL)
     table["_colour"] = [_SEVERAL if "," in c else c for c in table["categories"]]
     palette = _palette(fit, table)

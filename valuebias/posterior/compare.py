@@ -61,17 +61,6 @@ class Comparison:
 def compare(fit: Posterior) -> Comparison:
     """Estimate the family difference in ranks: hierarchically and as the paper did.
 
-    Parameters
-    ----------
-    fit : Fit
-        A fit. Its model is fitted again to ranks, unless they are its outcome.
-
-    Returns
-    -------
-    Comparison
-        Without rows, and with a reason, where the formula has no family or the paper's analysis
-        cannot be made.
-
     Notes
     -----
     Source: the mixed model of Christian et al. 2026, Figure 1, fitted to median ranks by model,

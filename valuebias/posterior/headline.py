@@ -45,18 +45,6 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
 
     In this order: whether it did not converge; notes that qualify everything; the answer with its
     verdict; under which priors that would be another; what families differ in besides; other notes.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    sensitivity : DataFrame, optional
-        What :meth:`Fit.prior_sensitivity` gave.
-
-    Returns
-    -------
-    Headline
-        The text, its row and its verdict.
     """
     table = fit.contrasts()
     row = table.iloc[0]
@@ -174,19 +162,7 @@ def _alike(fit: Posterior, name: str) -> bool:
 
 
 def prior_flips(table: pd.DataFrame) -> list[str]:
-    """Name the prior scales under which the verdict of the headline is another.
-
-    Parameters
-    ----------
-    table : DataFrame
-        What :meth:`Fit.prior_sensitivity` gave, the fit's own row first.
-
-    Returns
-    -------
-    list of str
-        One clause a row whose verdict or sign is another, the largest move of the estimate first;
-        all scales at once are named only where no scale does it by itself.
-    """
+    """Name the prior scales under which the verdict of the headline is another."""
     own = table.iloc[0]
     verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
     flips: dict[str, float] = {}

@@ -45,28 +45,7 @@ _HASHED = ("format", "spec", "prior", "provenance")
 def write_groups(
     groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str], path: str | PathLike[str]
 ) -> Path:
-    """Write groups and attributes to ``path`` (``.nc`` or ``.zarr``), whole or not at all.
-
-    Parameters
-    ----------
-    groups : mapping of str to Dataset
-        By name.
-    attrs : mapping of str to str
-        Among them ``format``; hashed with the groups.
-    path : path
-        Where to.
-
-    Returns
-    -------
-    pathlib.Path
-        The same.
-
-    Raises
-    ------
-    ValueBiasError
-        If the suffix is neither of the two, the path cannot be written to, or it is a folder that
-        Zarr did not make.
-    """
+    """Write groups and attributes to ``path`` (``.nc`` or ``.zarr``), whole or not at all."""
     target = _checked(path)
     demand_zarr(target)
     for name, group in groups.items():
@@ -116,23 +95,7 @@ def make_posterior(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -
 
 
 def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
-    """Read a saved fit, of an ablation or not.
-
-    Parameters
-    ----------
-    path : path
-        What :func:`write_groups` wrote.
-
-    Returns
-    -------
-    Posterior or AblationPosterior
-        As it was.
-
-    Raises
-    ------
-    ValueBiasError
-        If it cannot be read, is damaged, or is not a saved fit.
-    """
+    """Read a saved fit, of an ablation or not."""
     from valuebias.posterior.ablation.saved import make_ablation
 
     source = _checked(path, loading=True)

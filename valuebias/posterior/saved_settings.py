@@ -28,23 +28,6 @@ SETTINGS_OF_ABLATIONS: Mapping[str, tuple[type, ...]] = {
 def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
     """Parse a saved fit's settings.
 
-    Parameters
-    ----------
-    text : str
-        JSON.
-    wanted : mapping of str to tuple of type
-        What has to be there; there may be more.
-
-    Returns
-    -------
-    dict
-        By name.
-
-    Raises
-    ------
-    ValueBiasError
-        If one is missing or of another type.
-
     Examples
     --------
     >>> parse_settings('{"seed": 1}', {"seed": (int,)})

@@ -36,18 +36,6 @@ _UNDER = {
 def chance_bound(draws: float) -> float:
     """Give the probability above which so many draws tell nothing.
 
-    Parameters
-    ----------
-    draws : float
-        The number of effective draws.
-
-    Returns
-    -------
-    float
-        The largest of .5, .8, .9, .95, .98, .99, … (the complement is 1, 2 or 5 times a power of
-        ten) that is at most ``1 - 1 / draws``: draws that all say one thing do not exclude that one
-        more would say another.
-
     Examples
     --------
     >>> chance_bound(4000), chance_bound(400)
@@ -62,19 +50,6 @@ def chance_bound(draws: float) -> float:
 def chance(value: float, draws: float = 1000.0) -> str:
     """Write a probability as a decimal; never as 0 or 1, which no sample can show.
 
-    Parameters
-    ----------
-    value : float
-        The share of draws.
-    draws : float, default 1000
-        How many effective draws it is of.
-
-    Returns
-    -------
-    str
-        Three decimals, more where they would round to 1, and a bound beyond
-        :func:`chance_bound`.
-
     Examples
     --------
     >>> chance(0.9914, 4000), chance(1.0, 4000), chance(0.0, 400)
@@ -85,18 +60,6 @@ def chance(value: float, draws: float = 1000.0) -> str:
 
 def percent(value: float, draws: float = 1000.0) -> str:
     """Write a probability in percent; never as 0% or 100%, which no sample can show.
-
-    Parameters
-    ----------
-    value : float
-        The share of draws.
-    draws : float, default 1000
-        How many effective draws it is of.
-
-    Returns
-    -------
-    str
-        One decimal, more where they would round to 100%, and a bound beyond :func:`chance_bound`.
 
     Examples
     --------
@@ -120,20 +83,7 @@ def _written(value: float, draws: float, *, scale: int, decimals: int, mark: str
 
 
 def effective_draws(table: pd.DataFrame, draws: float) -> list[float]:
-    """Give how many effective draws each row of a summary is of.
-
-    Parameters
-    ----------
-    table : DataFrame
-        With a column ``ess_bulk``, or without one.
-    draws : float
-        The number of draws: what is taken where a row's effective number is larger or unknown.
-
-    Returns
-    -------
-    list of float
-        One number a row.
-    """
+    """Give how many effective draws each row of a summary is of."""
     if "ess_bulk" not in table.columns:
         return [draws] * len(table)
     return [float(min(n, draws)) if np.isfinite(n) else draws for n in table["ess_bulk"]]
@@ -141,20 +91,6 @@ def effective_draws(table: pd.DataFrame, draws: float) -> list[float]:
 
 def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
     """Write a region of practical equivalence as it was given.
-
-    Parameters
-    ----------
-    rope : float
-        Its half-width.
-    unit : str
-        Of the outcome.
-    scale : float, optional
-        The outcome's SD; a half-width of 0.05 of it is the default, and is called that.
-
-    Returns
-    -------
-    str
-        Such as “±0.1 SD”.
 
     Examples
     --------
@@ -216,18 +152,6 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
 def false_signs(words: pd.DataFrame, draws: float) -> str:
     """Say how many of the words listed are expected to differ the other way.
 
-    Parameters
-    ----------
-    words : DataFrame
-        Rows of :meth:`valuebias.Fit.words`.
-    draws : float
-        The number of effective draws.
-
-    Returns
-    -------
-    str
-        A clause.
-
     Examples
     --------
     >>> false_signs(pd.DataFrame({"p_direction": [0.99, 0.8, 0.6]}), 4000)
@@ -240,16 +164,6 @@ def false_signs(words: pd.DataFrame, draws: float) -> str:
 
 def sampled_units(components: Iterable[str]) -> str:
     """Say which units a difference between groups of models generalises over.
-
-    Parameters
-    ----------
-    components : iterable of str
-        Names of the model's components.
-
-    Returns
-    -------
-    str
-        Such as “models and bases”; “no models but these” where none replicate.
 
     Examples
     --------
@@ -265,16 +179,6 @@ def sampled_units(components: Iterable[str]) -> str:
 
 def under(framing: str) -> str:
     """Say under which prompts a quantity is.
-
-    Parameters
-    ----------
-    framing : str
-        As in the column ``framing`` of :meth:`valuebias.Fit.contrasts`.
-
-    Returns
-    -------
-    str
-        Such as “signed by framing”.
 
     Examples
     --------

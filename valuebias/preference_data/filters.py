@@ -16,7 +16,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.preference_data.formats import Form, Message, Pair
 from valuebias.preference_data.leakage import Leakage
 
-__all__ = ["Filters", "Sieve", "as_json", "id_of"]
+__all__ = ["Filters", "PreferenceFilter", "as_json", "id_of"]
 
 _REASONS: Mapping[str, str] = {
     "rated": "a rating is missing",
@@ -59,18 +59,7 @@ class Filters:
     drop_leaks: bool
 
     def steps(self, form: Form) -> list[str]:
-        """Name the steps that a source of some form goes through.
-
-        Parameters
-        ----------
-        form : Form
-            The form.
-
-        Returns
-        -------
-        list of str
-            Their names, in order.
-        """
+        """Name the steps that a source of some form goes through."""
         left_out = {
             "rated": not form.has_ratings,
             "ties": not form.has_ratings,
@@ -82,7 +71,7 @@ class Filters:
 
 
 @dataclass(slots=True)
-class Sieve:
+class PreferenceFilter:
     """Take rows one after another; keep pairs, count what is dropped.
 
     Attributes
@@ -106,20 +95,7 @@ class Sieve:
     _kept: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
     def take(self, where: str, row: Mapping[str, Any]) -> None:
-        """Keep a row, or count why it is dropped.
-
-        Parameters
-        ----------
-        where : str
-            Where the row is, in words.
-        row : mapping
-            Its cells.
-
-        Raises
-        ------
-        ValueBiasError
-            If it cannot be read.
-        """
+        """Keep a row, or count why it is dropped."""
         self._n_read += 1
         step = self._step(where, row)
         if step is not None:
@@ -152,24 +128,12 @@ class Sieve:
         return None
 
     def pairs(self) -> pd.DataFrame:
-        """Give what was kept.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns id, prompt, chosen, rejected.
-        """
+        """Give what was kept."""
         rows = [(key, *texts) for key, texts in self._kept.items()]
         return pd.DataFrame(rows, columns=["id", "prompt", "chosen", "rejected"], dtype=object)
 
     def report(self) -> pd.DataFrame:
-        """Say what each step kept and dropped.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns step, kept, dropped, reason.
-        """
+        """Say what each step kept and dropped."""
         kept = self._n_read
         rows: list[tuple[str, int, int, str]] = [("read", kept, 0, "every row of the source")]
         for step in self.filters.steps(self.form):
@@ -195,18 +159,7 @@ class Sieve:
         return reason
 
     def demand_some(self, name: str) -> None:
-        """Refuse a source of which nothing is left.
-
-        Parameters
-        ----------
-        name : str
-            What to call it.
-
-        Raises
-        ------
-        ValueBiasError
-            If no pair was kept; it says why.
-        """
+        """Refuse a source of which nothing is left."""
         if self._kept:
             return
         report = self.report()
@@ -236,16 +189,6 @@ def _fault(pair: Pair, max_chars: int | None) -> str | None:
 def as_json(messages: Sequence[Message]) -> str:
     """Write messages as JSON, always alike.
 
-    Parameters
-    ----------
-    messages : sequence of dict
-        Each with a role and a content.
-
-    Returns
-    -------
-    str
-        A JSON array of objects.
-
     Examples
     --------
     >>> as_json([{"content": "Hello", "role": "user"}])
@@ -257,18 +200,6 @@ def as_json(messages: Sequence[Message]) -> str:
 
 def id_of(prompt: str, chosen: str, rejected: str) -> str:
     """Give the id of a pair, which depends on its texts and nothing else.
-
-    Parameters
-    ----------
-    prompt : str
-        The messages before the answers, as JSON.
-    chosen, rejected : str
-        The answers.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits: half of the SHA-256 of the three, written as a JSON array.
 
     Examples
     --------

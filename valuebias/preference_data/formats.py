@@ -55,27 +55,7 @@ class Form:
     preferred: Callable[[str, Mapping[str, Any]], tuple[Any, Any] | str]
 
     def pair(self, where: str, row: Mapping[str, Any], cells: tuple[Any, Any]) -> Pair | str:
-        """Read the messages of a row.
-
-        Parameters
-        ----------
-        where : str
-            Where the row is, in words.
-        row : mapping
-            Its cells.
-        cells : tuple
-            The better and the worse conversation or text.
-
-        Returns
-        -------
-        Pair or str
-            The pair, or the name of the step that drops it.
-
-        Raises
-        ------
-        ValueBiasError
-            If a cell is neither text nor a list of messages.
-        """
+        """Read the messages of a row."""
         if "prompt" in self.columns:
             given = _prompt(row["prompt"], where)
         elif isinstance(cells[0], str):
@@ -100,24 +80,6 @@ _RATED = ("conv_A", "conv_B", "conv_A_rating", "conv_B_rating")
 
 def form_of(columns: Sequence[str], name: str) -> Form:
     """Recognise a form by the names of the columns.
-
-    Parameters
-    ----------
-    columns : sequence of str
-        What the source has.
-    name : str
-        What to call the source in errors.
-
-    Returns
-    -------
-    Form
-        ``chosen`` and ``rejected``, with ``prompt`` where there is one; or the form of
-        Unified-Feedback: ``conv_A``, ``conv_B`` and a rating of each.
-
-    Raises
-    ------
-    ValueBiasError
-        If the columns of neither are there.
 
     Examples
     --------

@@ -83,18 +83,7 @@ class Leakage:
             self._exact.setdefault(folded, []).append(term)
 
     def add(self, prompt: str, chosen: str, rejected: str) -> bool:
-        """Count one pair.
-
-        Parameters
-        ----------
-        prompt, chosen, rejected : str
-            Its texts.
-
-        Returns
-        -------
-        bool
-            Whether any of them holds a word of the lexicon.
-        """
+        """Count one pair."""
         leaks = False
         for side, text in zip(SIDES, (prompt, chosen, rejected), strict=True):
             terms = self._terms_in(text)
@@ -104,14 +93,7 @@ class Leakage:
         return leaks
 
     def table(self) -> pd.DataFrame:
-        """Count pairs by term and side.
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row a term of the lexicon, in its order; columns prompt, chosen and rejected: in how
-            many pairs the term occurs there.
-        """
+        """Count pairs by term and side."""
         columns = {side: [self._counts[side][term] for term in self._terms] for side in SIDES}
         return pd.DataFrame(columns, index=pd.Index(self._terms, dtype=object))
 

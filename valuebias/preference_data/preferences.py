@@ -18,7 +18,7 @@ from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
-from valuebias.preference_data.filters import Filters, Sieve
+from valuebias.preference_data.filters import Filters, PreferenceFilter
 from valuebias.preference_data.formats import Message, form_of
 from valuebias.preference_data.leakage import Leakage
 from valuebias.preference_data.readers import rows_of
@@ -281,7 +281,7 @@ def preferences(
         raise ValueBiasError("drop_leaks=True needs words to look for. Give lexicon= as well.")
     rows = rows_of(source, split=split, download=download)
     filters = Filters(every, max_chars, None if words is None else words.name, drop_leaks)
-    sieve = Sieve(
+    sieve = PreferenceFilter(
         form_of(rows.columns, rows.name), filters, None if words is None else Leakage(words)
     )
     with progress_bar("Reading preferences", shown=progress) as advance:

@@ -61,27 +61,7 @@ class Rows:
 
 
 def rows_of(source: Any, *, split: str, download: bool) -> Rows:
-    """Open a source of preferences, whatever it is.
-
-    Parameters
-    ----------
-    source : str, path, DataFrame or datasets.Dataset
-        As :func:`valuebias.preferences` takes it.
-    split : str
-        Which files of a folder are read, where their names tell.
-    download : bool
-        Whether files on the hub may be downloaded.
-
-    Returns
-    -------
-    Rows
-        Nothing but columns and counts is read yet.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is nothing that can be read, or it has no rows.
-    """
+    """Open a source of preferences, whatever it is."""
     if isinstance(source, pd.DataFrame):
         rows = _of_frame(source)
     elif isinstance(source, str | os.PathLike):

@@ -16,22 +16,7 @@ __all__ = ["demand_whole", "held_out_rows", "lots", "prompt_keys"]
 
 
 def demand_whole(value: object, name: str, *, least: int) -> None:
-    """Refuse what is not a whole number of at least `least`.
-
-    Parameters
-    ----------
-    value : object
-        What was given.
-    name : str
-        Of the parameter.
-    least : int
-        The smallest number allowed.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is anything else.
-    """
+    """Refuse what is not a whole number of at least `least`."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < least:  # type: ignore[operator]  # a number, as the first part says
         raise ValueBiasError(f"{name} is {value!r}; expected a whole number of at least {least}.")
@@ -39,18 +24,6 @@ def demand_whole(value: object, name: str, *, least: int) -> None:
 
 def lots(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
     """Give each key its lot, which depends on the key and the seed alone.
-
-    Parameters
-    ----------
-    keys : iterable of str
-        Ids, or prompts.
-    seed : int
-        Which drawing.
-
-    Returns
-    -------
-    numpy.ndarray
-        Whole numbers, evenly spread over 64 bits: the first of the SHA-256 of seed and key.
 
     Examples
     --------
@@ -63,16 +36,6 @@ def lots(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
 
 def prompt_keys(prompts: Iterable[str]) -> list[str]:
     """Give what tells one prompt from another: its text without regard to blanks and case.
-
-    Parameters
-    ----------
-    prompts : iterable of str
-        Messages as JSON.
-
-    Returns
-    -------
-    list of str
-        One key a prompt.
 
     Examples
     --------
@@ -93,27 +56,7 @@ def prompt_keys(prompts: Iterable[str]) -> list[str]:
 
 
 def held_out_rows(prompts: pd.Series, held_out: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose whole prompts to hold out.
-
-    Parameters
-    ----------
-    prompts : pandas.Series
-        Messages as JSON, one entry a pair.
-    held_out : int or float
-        At least so many pairs; or, below 1, about that share of the prompts.
-    seed : int
-        Which drawing.
-
-    Returns
-    -------
-    numpy.ndarray
-        Bool, one entry a pair: all pairs of a prompt have the same.
-
-    Raises
-    ------
-    ValueBiasError
-        If the number is none, or one side would have no pairs.
-    """
+    """Choose whole prompts to hold out."""
     if isinstance(held_out, bool) or not isinstance(held_out, int | float | np.number):
         raise ValueBiasError(f"held_out is {held_out!r}; expected a number of pairs or a share.")
     keys = np.array(prompt_keys(prompts), dtype=object)

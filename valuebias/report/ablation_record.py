@@ -12,7 +12,7 @@ from valuebias.report.record import listed, prior_table, provenance_table
 
 if TYPE_CHECKING:
     from valuebias.posterior.ablation.result import AblationPosterior
-    from valuebias.report.ablations import AblationMaterial
+    from valuebias.report.ablations import AblationReportInputs
 
 __all__ = [
     "audit_section",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def limits_section(made: AblationMaterial) -> Section:
+def limits_section(made: AblationReportInputs) -> Section:
     """Say what the data cannot say."""
     items = [note.text[:1].upper() + note.text[1:] for note in made.fit.notes]
     if made.fit.fit is not None and made.fit.fit.settings["n_missing"]:
@@ -43,7 +43,7 @@ def limits_section(made: AblationMaterial) -> Section:
     return Section("limits", "What the data cannot say", items=tuple(items))
 
 
-def convergence_section(made: AblationMaterial) -> Section:
+def convergence_section(made: AblationReportInputs) -> Section:
     """Tell whether the chains agree."""
     fit = made.fit.fit
     if fit is None:
@@ -54,7 +54,7 @@ def convergence_section(made: AblationMaterial) -> Section:
     return convergence(fit, fit.diagnostics(), digits=made.digits, figures=made.figures)
 
 
-def audit_section(made: AblationMaterial) -> Section:
+def audit_section(made: AblationReportInputs) -> Section:
     """List what the data audit found."""
     from valuebias.analysis.auditing.audit import audit
 
@@ -63,7 +63,7 @@ def audit_section(made: AblationMaterial) -> Section:
     return findings_section(audit(made.fit.fit.data))
 
 
-def methods_section(made: AblationMaterial) -> Section:
+def methods_section(made: AblationReportInputs) -> Section:
     """Describe what was done, with the priors."""
     ablation = made.fit
     own = _curves_text(ablation)
@@ -73,7 +73,7 @@ def methods_section(made: AblationMaterial) -> Section:
     return Section("methods", "Methods", text, tables=(prior_table(ablation.fit),))
 
 
-def provenance_section(made: AblationMaterial) -> Section:
+def provenance_section(made: AblationReportInputs) -> Section:
     """List versions, seed, hashes and settings."""
     fit = made.fit.fit
     if fit is not None:
@@ -85,7 +85,7 @@ def provenance_section(made: AblationMaterial) -> Section:
     return Section("provenance", "Provenance", tables=(listed(rows),))
 
 
-def reproduce_section(made: AblationMaterial) -> Section:
+def reproduce_section(made: AblationReportInputs) -> Section:
     """Give the code that makes the fit again."""
     ablation = made.fit
     under = "" if ablation.framing == SIGNED else f"fit = fit.under({ablation.framing!r})\n"

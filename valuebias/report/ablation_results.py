@@ -19,7 +19,7 @@ from valuebias.report.inputs import PROB
 from valuebias.report.results import interval_column, with_interval
 
 if TYPE_CHECKING:
-    from valuebias.report.ablations import AblationMaterial
+    from valuebias.report.ablations import AblationReportInputs
 
 __all__ = [
     "closing_section",
@@ -45,7 +45,7 @@ def _share(value: float) -> str:
     return f"{value:.1%}"
 
 
-def glance_section(made: AblationMaterial) -> Section:
+def glance_section(made: AblationReportInputs) -> Section:
     """Say what was trained, and how well."""
     models, fit = made.models, made.fit
     last = models[models["progress"] == 1]
@@ -84,7 +84,7 @@ def glance_section(made: AblationMaterial) -> Section:
                    tables=(Table("cells", caption, table, columns),))  # fmt: skip
 
 
-def gap_section(made: AblationMaterial) -> Section:
+def gap_section(made: AblationReportInputs) -> Section:
     """Show the gaps at the end of training, with the figure."""
     fit = made.fit
     table = fit.gaps(prob=PROB)
@@ -121,7 +121,7 @@ def gap_section(made: AblationMaterial) -> Section:
                    picture=picture)  # fmt: skip
 
 
-def slope_section(made: AblationMaterial) -> Section:
+def slope_section(made: AblationReportInputs) -> Section:
     """Show the change of the gap for every doubling of the pairs."""
     title = "Change per doubling of the pairs"
     try:
@@ -147,7 +147,7 @@ def slope_section(made: AblationMaterial) -> Section:
     ))  # fmt: skip
 
 
-def share_section(made: AblationMaterial) -> Section:
+def share_section(made: AblationReportInputs) -> Section:
     """Show the share of the gap that is left at the largest number of pairs."""
     title = "Share of the gap that is left"
     try:
@@ -173,7 +173,7 @@ def share_section(made: AblationMaterial) -> Section:
     return Section("share", title, tables=(Table("share_left", caption, table, columns, shown),))
 
 
-def closing_section(made: AblationMaterial) -> Section:
+def closing_section(made: AblationReportInputs) -> Section:
     """Show where the gap closes, and which of it is extrapolated."""
     title = "Pairs at which the gap closes"
     if not made.fit.studied:
@@ -207,7 +207,7 @@ def closing_section(made: AblationMaterial) -> Section:
                    tables=(Table("closing", caption, table, columns, shown),))  # fmt: skip
 
 
-def curve_section(made: AblationMaterial) -> Section:
+def curve_section(made: AblationReportInputs) -> Section:
     """Show whether the line is straight, and where it levels off."""
     title, fit = "The curve through the numbers of pairs", made.fit
     departures, levelling = fit.departures(prob=PROB), fit.levelling(prob=PROB)
@@ -220,7 +220,7 @@ def curve_section(made: AblationMaterial) -> Section:
     return Section("curve", title, tables=tuple(tables))
 
 
-def _departures(made: AblationMaterial, table: pd.DataFrame) -> Table:
+def _departures(made: AblationReportInputs, table: pd.DataFrame) -> Table:
     form = number(made.digits, signed=True)
     columns = (
         *_WHERE,
@@ -257,7 +257,7 @@ def _levelling(table: pd.DataFrame) -> Table:
     return Table("levelling", caption, table, columns, shown)
 
 
-def framing_section(made: AblationMaterial) -> Section:
+def framing_section(made: AblationReportInputs) -> Section:
     """Set the framings side by side."""
     title = "By framing"
     table = made.fit.by_framing(prob=PROB)
@@ -285,7 +285,7 @@ def framing_section(made: AblationMaterial) -> Section:
     ))  # fmt: skip
 
 
-def trajectory_section(made: AblationMaterial) -> Section:
+def trajectory_section(made: AblationReportInputs) -> Section:
     """Show the leans over the steps of training."""
     title = "Trajectories"
     table = made.fit.trajectories(prob=PROB)
@@ -317,7 +317,7 @@ def trajectory_section(made: AblationMaterial) -> Section:
     ), picture=picture)  # fmt: skip
 
 
-def mover_section(made: AblationMaterial) -> Section:
+def mover_section(made: AblationReportInputs) -> Section:
     """Show the words that moved most."""
     title, fit = "Words that moved most", made.fit
     try:
@@ -359,12 +359,12 @@ def mover_section(made: AblationMaterial) -> Section:
     ), picture=picture)  # fmt: skip
 
 
-def _lean(made: AblationMaterial) -> str:
+def _lean(made: AblationReportInputs) -> str:
     under = lean_name(made.fit)
     return f"{made.fit.curves.category}{', ' if under else ''}{under}"
 
 
-def _mean(made: AblationMaterial, what: str, digits: int | None = None) -> Column:
+def _mean(made: AblationReportInputs, what: str, digits: int | None = None) -> Column:
     form = number(made.digits if digits is None else digits, signed=True)
     return Column("mean", f"{what} ({made.fit.unit})", form)
 

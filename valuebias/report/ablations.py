@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.ablation.result import AblationPosterior
 
-__all__ = ["AblationMaterial", "gather_ablation"]
+__all__ = ["AblationReportInputs", "gather_ablation"]
 
 
 @dataclass(frozen=True)
-class AblationMaterial:
+class AblationReportInputs:
     """What the sections are written from.
 
     Attributes
@@ -54,24 +54,9 @@ class AblationMaterial:
 def gather_ablation(
     fit: AblationPosterior, *, figures: bool, advance: Advance | None = None
 ) -> Content:
-    """Compute what a report of an ablation needs and put it into words.
-
-    Parameters
-    ----------
-    fit : AblationFit
-        A fit of an ablation.
-    figures : bool
-        Whether to draw the figures too.
-    advance : callable, optional
-        Called with the parts done and their total.
-
-    Returns
-    -------
-    Content
-        What the report says.
-    """
+    """Compute what a report of an ablation needs and put it into words."""
     gaps = fit.gaps(prob=PROB)
-    made = AblationMaterial(fit, figures, _digits(float(gaps["sd"].iloc[0])))
+    made = AblationReportInputs(fit, figures, _digits(float(gaps["sd"].iloc[0])))
     writers = _writers()
     sections = []
     for done, write in enumerate(writers, 1):
@@ -99,7 +84,7 @@ def gather_ablation(
     )
 
 
-def _writers() -> tuple[Callable[[AblationMaterial], Section], ...]:
+def _writers() -> tuple[Callable[[AblationReportInputs], Section], ...]:
     """Give the sections in the order of the report; here, since they import this module."""
     from valuebias.report import ablation_record as record
     from valuebias.report import ablation_results as results
@@ -139,7 +124,7 @@ def _alarms(fit: AblationPosterior) -> tuple[str, ...]:
     return tuple(text[:1].upper() + text[1:] for text in fit.fit.diagnostics().messages)
 
 
-def _reading(made: AblationMaterial) -> tuple[str, ...]:
+def _reading(made: AblationReportInputs) -> tuple[str, ...]:
     """Say how the answer is to be read."""
     fit = made.fit
     first, second = fit.curves.categories

@@ -12,7 +12,7 @@ from valuebias.posterior.headline import ALL, prior_flips, scale_name
 from valuebias.posterior.sensitivity import by_influence
 from valuebias.posterior.wording import sampled_units, under
 from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.inputs import PROB, Material
+from valuebias.report.inputs import PROB, ReportInputs
 from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _share(value: float) -> str:
     return f"{value:.2f}" if value >= 0.01 else "< 0.01"
 
 
-def specs_section(made: Material) -> Section:
+def specs_section(made: ReportInputs) -> Section:
     """Set the paper's specification beside this one."""
     title, found = "The paper's specification beside this one", made.comparison
     if found.reason:
@@ -91,7 +91,7 @@ def specs_section(made: Material) -> Section:
     )
 
 
-def _why(made: Material, table: pd.DataFrame) -> tuple[str, ...]:
+def _why(made: ReportInputs, table: pd.DataFrame) -> tuple[str, ...]:
     n_prompts, n_models = made.fit.data.sizes["prompt"], made.fit.data.sizes["model"]
     paragraphs = [
         f"The paper's mixed model gives every model a random intercept and nothing else. The "
@@ -121,7 +121,7 @@ def _why(made: Material, table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(paragraphs)
 
 
-def _paper_tables(made: Material) -> tuple[Table, ...]:
+def _paper_tables(made: ReportInputs) -> tuple[Table, ...]:
     paper = made.comparison.classical
     if paper is None:
         return ()
@@ -186,7 +186,7 @@ def _family_permutation(paper: Classical, framed: str) -> Table:
     )
 
 
-def predictive_section(made: Material) -> Section:
+def predictive_section(made: ReportInputs) -> Section:
     """Compare the data with replicates."""
     check = made.check
     replicated = check["replicated"]
@@ -243,7 +243,7 @@ _TAKEN = {
 }
 
 
-def _misfit(made: Material, table: pd.DataFrame) -> str:
+def _misfit(made: ReportInputs, table: pd.DataFrame) -> str:
     bad = table.loc[table["p"] < 0.05, "statistic"].tolist()
     if not bad:
         return "The model reproduces all statistics looked at."
@@ -269,7 +269,7 @@ def _misfit(made: Material, table: pd.DataFrame) -> str:
     return text
 
 
-def convergence_section(made: Material) -> Section:
+def convergence_section(made: ReportInputs) -> Section:
     """Tell whether the chains agree."""
     return convergence(made.fit, made.diagnostics, digits=made.digits, figures=made.figures)
 
@@ -327,7 +327,7 @@ def convergence(fit: Posterior, found: Diagnostics, *, digits: int, figures: boo
     )
 
 
-def sensitivity_section(made: Material) -> Section:
+def sensitivity_section(made: ReportInputs) -> Section:
     """Show the headline under other prior scales."""
     whole = made.sensitivity
     order = by_influence(whole)
@@ -381,7 +381,7 @@ def _on_the_prior(table: pd.DataFrame) -> str:
     return f"the prior matters, {scale_name(most)} most; say which was used."
 
 
-def loo_section(made: Material) -> Section:
+def loo_section(made: ReportInputs) -> Section:
     """Tell how well single scores are predicted."""
     found = made.loo
     text = (
@@ -410,7 +410,7 @@ def loo_section(made: Material) -> Section:
                            Table("loo", "", total, (), total.head(0))))  # fmt: skip
 
 
-def audit_section(made: Material) -> Section:
+def audit_section(made: ReportInputs) -> Section:
     """List what the data audit found."""
     return findings_section(made.audit)
 

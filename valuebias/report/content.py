@@ -182,18 +182,6 @@ class Content:
 def number(digits: int, *, signed: bool = False) -> Callable[[float], str]:
     """Make a function that writes numbers with a fixed count of decimals and a true minus sign.
 
-    Parameters
-    ----------
-    digits : int
-        Decimals.
-    signed : bool, default False
-        Put a plus before positive numbers.
-
-    Returns
-    -------
-    callable
-        From a number to its text.
-
     Examples
     --------
     >>> number(2, signed=True)(0.126)

@@ -9,7 +9,7 @@ from valuebias._core.provenance import versions
 from valuebias.report import checking, record, results
 from valuebias.report.content import Content
 from valuebias.report.influence import influence_section
-from valuebias.report.inputs import Advance, Material, collect
+from valuebias.report.inputs import Advance, ReportInputs, collect
 from valuebias.report.methods import references
 
 if TYPE_CHECKING:
@@ -39,22 +39,7 @@ _PARTS = 8  # of collect()
 
 
 def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> Content:
-    """Compute what a report needs and put it into words.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    figures : bool
-        Whether to draw the figures too.
-    advance : callable, optional
-        Called with the parts done and their total.
-
-    Returns
-    -------
-    Content
-        What the report says.
-    """
+    """Compute what a report needs and put it into words."""
     done, total = 0, _PARTS + len(_SECTIONS)
 
     def step() -> None:
@@ -85,7 +70,7 @@ def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> 
     )
 
 
-def _title(made: Material) -> str:
+def _title(made: ReportInputs) -> str:
     row = made.headline.row
     estimand = str(row["estimand"])
     return f"{estimand[0].upper()}{estimand[1:]} in {row['category']}: {row['name']}"

@@ -8,7 +8,7 @@ from valuebias.analysis.outcome import describe
 from valuebias.plots import influence
 from valuebias.posterior.influence import most_influential, other_verdicts
 from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.inputs import PROB, Material
+from valuebias.report.inputs import PROB, ReportInputs
 from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
 
 __all__ = ["influence_section"]
@@ -16,7 +16,7 @@ __all__ = ["influence_section"]
 _TITLE = "Influence of models and bases"
 
 
-def influence_section(made: Material) -> Section:
+def influence_section(made: ReportInputs) -> Section:
     """Show the headline without each model and each base."""
     table = made.influence
     if table is None:
@@ -56,7 +56,7 @@ def influence_section(made: Material) -> Section:
     )
 
 
-def _text(made: Material, table: pd.DataFrame) -> str:
+def _text(made: ReportInputs, table: pd.DataFrame) -> str:
     form = number(made.digits, signed=True)
     own = form(table["mean"].iloc[0])
     parts = [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from valuebias.analysis.estimands.loo import LOO
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["PROB", "Advance", "Material", "collect", "why_no_influence"]
+__all__ = ["PROB", "Advance", "ReportInputs", "collect", "why_no_influence"]
 
 PROB = 0.9
 """Probability of every interval in a report."""
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportInputs:
     """What the sections are written from.
 
     Attributes
@@ -103,7 +103,7 @@ class Material:
         return int(np.clip(np.ceil(-np.log10(sd)) + 1, 0, 6)) if sd > 0 else 3
 
 
-def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> Material:
+def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> ReportInputs:
     """Compute everything, calling ``advance`` after each part."""
     from valuebias.analysis.auditing.audit import audit
 
@@ -114,7 +114,7 @@ def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> Ma
     words, no_words = _words(fit)
     no_influence = why_no_influence(fit)
     sensitivity = told(fit.prior_sensitivity(prob=PROB, progress=False))
-    return Material(
+    return ReportInputs(
         fit=fit,
         headline=make_headline(fit, sensitivity),
         contrasts=fit.contrasts(prob=PROB),

@@ -82,20 +82,7 @@ def dataset_provenance(fit: Posterior) -> dict[str, Any]:
 
 
 def methods_text(fit: Posterior, *, prediction: bool = True) -> tuple[str, ...]:
-    """Write the methods section.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    prediction : bool, default True
-        Whether the report tells how well scores are predicted.
-
-    Returns
-    -------
-    tuple of str
-        Paragraphs.
-    """
+    """Write the methods section."""
     predicted = (
         " Predictive accuracy is leave-one-score-out (Vehtari et al. 2017), exact given the "
         "variances."

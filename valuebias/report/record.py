@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from valuebias.report.content import Column, Section, Table
-from valuebias.report.inputs import Material
+from valuebias.report.inputs import ReportInputs
 from valuebias.report.methods import dataset_provenance, methods_text, reproduce
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SETTINGS = ("formula", "outcome", "contrast", "sampler", "chains", "draws", "tu
              "n_missing", "dropped_words")  # fmt: skip
 
 
-def methods_section(made: Material) -> Section:
+def methods_section(made: ReportInputs) -> Section:
     """Describe what was done, with the priors."""
     return Section("methods", "Methods", methods_text(made.fit), tables=(prior_table(made.fit),))
 
@@ -44,7 +44,7 @@ def prior_table(fit: Posterior) -> Table:
     return Table("priors", caption, fit.priors().reset_index(), columns)
 
 
-def provenance_section(made: Material) -> Section:
+def provenance_section(made: ReportInputs) -> Section:
     """List versions, seed, hashes and settings."""
     return Section("provenance", "Provenance", tables=(provenance_table(made.fit),))
 
@@ -87,7 +87,7 @@ def _said(value: Any) -> str:
     return str(value)
 
 
-def reproduce_section(made: Material) -> Section:
+def reproduce_section(made: ReportInputs) -> Section:
     """Give the code that makes the fit again."""
     return Section(
         "reproduce",

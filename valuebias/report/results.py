@@ -12,7 +12,7 @@ from valuebias.plots import families, forest, words
 from valuebias.posterior.posterior import CERTAIN, Posterior
 from valuebias.posterior.wording import effective_draws, false_signs, percent, sampled_units, under
 from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.inputs import PROB, Material
+from valuebias.report.inputs import PROB, ReportInputs
 
 __all__ = [
     "chance_column",
@@ -69,7 +69,7 @@ def chance_column(name: str, label: str) -> Column:
     return Column(f"_{name}", label, right=True)
 
 
-def reading(made: Material) -> tuple[str, ...]:
+def reading(made: ReportInputs) -> tuple[str, ...]:
     """Say how the answer is to be read."""
     row, spec = made.headline.row, made.fit.settings
     kind = describe(spec["outcome"])
@@ -85,7 +85,7 @@ def reading(made: Material) -> tuple[str, ...]:
     )
 
 
-def limits_section(made: Material) -> Section:
+def limits_section(made: ReportInputs) -> Section:
     """Say what the data cannot say."""
     fit = made.fit
     # What qualifies the whole answer goes first, as in the headline.
@@ -132,7 +132,7 @@ def _bases(fit: Posterior) -> str:
     return f" They stand on {base.n_levels} bases: {listed}."
 
 
-def contrast_section(made: Material) -> Section:
+def contrast_section(made: ReportInputs) -> Section:
     """Show the estimands other than single models."""
     table = made.contrasts
     kind = table["estimand"]
@@ -170,7 +170,7 @@ def contrast_section(made: Material) -> Section:
     )
 
 
-def forest_section(made: Material) -> Section:
+def forest_section(made: ReportInputs) -> Section:
     """Show the models by family."""
     digits, unit = made.digits, describe(made.fit.settings["outcome"]).unit
     table = made.models
@@ -211,12 +211,12 @@ def forest_section(made: Material) -> Section:
     )
 
 
-def _group_leans(made: Material) -> list[str]:
+def _group_leans(made: ReportInputs) -> list[str]:
     """Name the estimands that are leans of bases, or of what else models have in common."""
     return [f"{group.name} lean" for group in made.fit.problem.crossing.space.groups]
 
 
-def _group_tables(made: Material) -> list[Table]:
+def _group_tables(made: ReportInputs) -> list[Table]:
     """Show the leans of bases and other groups, in the framing of the answer."""
     table, digits = made.contrasts, made.digits
     kinds = _group_leans(made)
@@ -238,7 +238,7 @@ def _group_tables(made: Material) -> list[Table]:
     return [Table("group_leans", caption, rows, columns, shown)]
 
 
-def density_section(made: Material) -> Section:
+def density_section(made: ReportInputs) -> Section:
     """Show the posterior densities of family leans and differences."""
     title = "Family densities"
     row = made.contrasts.iloc[0]
@@ -263,7 +263,7 @@ def density_section(made: Material) -> Section:
     return Section("densities", title, paragraphs, picture=picture)
 
 
-def word_section(made: Material) -> Section:
+def word_section(made: ReportInputs) -> Section:
     """Show which words drive the difference."""
     title = "Words that drive the difference"
     if made.words is None:

@@ -56,19 +56,7 @@ class Item:
 def write_statistics(
     scores: xr.Dataset, settings: Settings, folder: Path, name: str = "statistics"
 ) -> None:
-    """Write the paper's analysis as text and as JSON.
-
-    Parameters
-    ----------
-    scores : xarray.Dataset
-        Scores with categories.
-    settings : Settings
-        Seed and number of permutations.
-    folder : pathlib.Path
-        Where to.
-    name : str
-        Of the files.
-    """
+    """Write the paper's analysis as text and as JSON."""
     from valuebias.analysis.classical.classical import classical
 
     made = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)

@@ -55,26 +55,7 @@ _SHARED = (
 def figure_2(
     sources: Sources, models: Sequence[str], folder: Path, name: str
 ) -> tuple[xr.Dataset, list[str]]:
-    """Draw the median log-prob ranks of the Big Two nouns for two models.
-
-    Parameters
-    ----------
-    sources : Sources
-        Where their log-probs are.
-    models : sequence of str
-        The two.
-    folder : pathlib.Path
-        Where to.
-    name : str
-        Of the figure.
-
-    Returns
-    -------
-    scores : xarray.Dataset
-        Log-probs of the nouns that are tokens of both models.
-    notes : list of str
-        How many these are.
-    """
+    """Draw the median log-prob ranks of the Big Two nouns for two models."""
     from valuebias.logprobs.alignment import align
 
     aligned = align(sources.logprobs().read(models), lexicon=NOUNS)
@@ -87,23 +68,7 @@ def figure_2(
 
 
 def inputs_3(sources: Sources) -> dict[str, str]:
-    """Find the log-probs of those models of Figure 3 that are there, of both families.
-
-    Parameters
-    ----------
-    sources : Sources
-        Where log-probs are.
-
-    Returns
-    -------
-    dict of str to str
-        File to hash.
-
-    Raises
-    ------
-    Missing
-        If one family has no model.
-    """
+    """Find the log-probs of those models of Figure 3 that are there, of both families."""
     there = _there(sources)
     for family, names in there.items():
         if not names:
@@ -113,22 +78,7 @@ def inputs_3(sources: Sources) -> dict[str, str]:
 
 
 def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    """Draw the implicit rewards of two words over all pairs, Llama against Gemma.
-
-    Parameters
-    ----------
-    sources : Sources
-        Where log-probs are.
-    settings : Settings
-        Not used.
-    folder : pathlib.Path
-        Where to.
-
-    Returns
-    -------
-    list of str
-        Notes.
-    """
+    """Draw the implicit rewards of two words over all pairs, Llama against Gemma."""
     from valuebias.logprobs.alignment import align
     from valuebias.logprobs.pairs import implicit
 
@@ -173,22 +123,7 @@ def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
 
 def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    """Tabulate the tokens that the one model values most and least against the other.
-
-    Parameters
-    ----------
-    sources : Sources
-        Where log-probs are.
-    settings : Settings
-        Not used.
-    folder : pathlib.Path
-        Where to.
-
-    Returns
-    -------
-    list of str
-        Notes.
-    """
+    """Tabulate the tokens that the one model values most and least against the other."""
     from valuebias.logprobs.alignment import align
     from valuebias.logprobs.pairs import implicit
     from valuebias.plots.tokens import token_table

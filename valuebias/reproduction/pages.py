@@ -46,15 +46,7 @@ class _Text:
 
 
 def write_pages(folder: Path, entries: Sequence[Entry]) -> None:
-    """Write ``index.html`` and ``reproduction.md``.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the reproduction, with the files of the entries.
-    entries : sequence of Entry
-        All items, in order.
-    """
+    """Write ``index.html`` and ``reproduction.md``."""
     write_if_changed(folder / INDEX, _html(folder, entries))
     write_if_changed(folder / _MARKDOWN, _markdown(entries))
 

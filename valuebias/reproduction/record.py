@@ -71,18 +71,7 @@ class Entry:
     fingerprint: str = ""
 
     def is_intact(self, folder: Path) -> bool:
-        """Tell whether all files are there as they were written.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Of the reproduction.
-
-        Returns
-        -------
-        bool
-            False where there are none, too.
-        """
+        """Tell whether all files are there as they were written."""
         return bool(self.files) and all(
             (folder / name).is_file() and sha256(folder / name) == expected
             for name, expected in self.files.items()
@@ -90,18 +79,7 @@ class Entry:
 
 
 def by_reason(entries: Iterable[Entry]) -> list[tuple[str, str, list[Entry]]]:
-    """Put together what is not there for one reason.
-
-    Parameters
-    ----------
-    entries : iterable of Entry
-        Some items.
-
-    Returns
-    -------
-    list of tuple
-        State, reason and the items, in the order in which they come first.
-    """
+    """Put together what is not there for one reason."""
     made: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         if entry.state != "made":
@@ -110,47 +88,14 @@ def by_reason(entries: Iterable[Entry]) -> list[tuple[str, str, list[Entry]]]:
 
 
 def fingerprint(name: str, inputs: Mapping[str, str], settings: Mapping[str, int]) -> str:
-    """Give a hash of all that an item depends on, the package's version among it.
-
-    Parameters
-    ----------
-    name : str
-        Of the item.
-    inputs : mapping of str to str
-        Hashes.
-    settings : mapping of str to int
-        Numbers.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Give a hash of all that an item depends on, the package's version among it."""
     whole = [name, versions().get("valuebias", ""), dict(inputs), dict(settings)]
     text = json.dumps(whole, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def read_record(folder: Path, paper: str) -> dict[str, Entry]:
-    """Read what was written down before.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the reproduction.
-    paper : str
-        Which is reproduced.
-
-    Returns
-    -------
-    dict of str to Entry
-        By item; empty where there was nothing before.
-
-    Raises
-    ------
-    ValueBiasError
-        If the record cannot be read or is of another paper.
-    """
+    """Read what was written down before."""
     path = folder / RECORD
     if not path.exists():
         return {}
@@ -190,32 +135,14 @@ def _checked(entry: Entry) -> Entry:
 
 
 def write_record(folder: Path, paper: str, entries: Mapping[str, Entry]) -> None:
-    """Write everything down that is known by now.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the reproduction.
-    paper : str
-        Which is reproduced.
-    entries : mapping of str to Entry
-        By item.
-    """
+    """Write everything down that is known by now."""
     items = [asdict(entry) for entry in entries.values()]
     whole: dict[str, Any] = {"format": _FORMAT, "paper": paper, "items": items}
     write_if_changed(folder / RECORD, json.dumps(sealed(whole), indent=1) + "\n")
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Write a text file whole, unless it says the same already.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where to.
-    text : str
-        What it says.
-    """
+    """Write a text file whole, unless it says the same already."""
     content = text.encode("utf-8")
     if path.is_file() and path.read_bytes() == content:
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from valuebias._core.atomic import atomic_path, probe
-from valuebias._core.disk import CannotWriteError
+from valuebias._core.disk import WriteError
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import sha256, versions
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
@@ -170,7 +170,7 @@ def _entry(
         notes = _made(item, sources, settings, folder / item.name)
     except Missing as error:
         return _missing(blank, before, str(error), folder)
-    except CannotWriteError:
+    except WriteError:
         raise
     # Whatever goes wrong with one item: the others are made, and it is listed with its reason.
     except Exception as error:  # noqa: BLE001

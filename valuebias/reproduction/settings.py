@@ -46,16 +46,5 @@ class Settings:
                 )
 
     def some(self, *names: str) -> dict[str, int]:
-        """Give some of the numbers by name.
-
-        Parameters
-        ----------
-        *names : str
-            Attributes.
-
-        Returns
-        -------
-        dict of str to int
-            Name to number.
-        """
+        """Give some of the numbers by name."""
         return {name: int(getattr(self, name)) for name in names}

@@ -88,18 +88,7 @@ class LogProbs:
         return frozenset(self._places) if self._tree is None else frozenset(self._groups)
 
     def hashes(self, models: Iterable[str]) -> dict[str, str]:
-        """Say by what each model's log-probs are known.
-
-        Parameters
-        ----------
-        models : iterable of str
-            Some of `models`.
-
-        Returns
-        -------
-        dict of str to str
-            File to SHA-256; of a file on the hub, which is not fetched for this, to its commit.
-        """
+        """Say by what each model's log-probs are known."""
         made = {}
         for name in models:
             if self._tree is not None:
@@ -114,20 +103,7 @@ class LogProbs:
         return made
 
     def read(self, models: Sequence[str], *, prompts: Sequence[str] | None = None) -> xr.DataTree:
-        """Read some models' log-probs.
-
-        Parameters
-        ----------
-        models : sequence of str
-            Some of `models`.
-        prompts : sequence of str, optional
-            Some of the paper's 54 prompts; all by default.
-
-        Returns
-        -------
-        xarray.DataTree
-            One group a model.
-        """
+        """Read some models' log-probs."""
         if self._tree is not None:
             nodes = {self._groups[name]: self._tree[self._groups[name]].to_dataset()
                      for name in models}  # fmt: skip
@@ -157,25 +133,7 @@ class Sources:
         self._logprobs = logprobs
 
     def released(self, *names: str) -> dict[str, str]:
-        """Find the files of datasets and lexicons.
-
-        Parameters
-        ----------
-        *names : str
-            Datasets, or lexicons, by name.
-
-        Returns
-        -------
-        dict of str to str
-            File to SHA-256.
-
-        Raises
-        ------
-        Missing
-            If a file is neither here nor to be downloaded.
-        ValueBiasError
-            If a file that is here is not the released one.
-        """
+        """Find the files of datasets and lexicons."""
         made = {}
         for local in dict.fromkeys(local for name in names for local in _files(name)):
             try:
@@ -187,40 +145,13 @@ class Sources:
         return made
 
     def logprobs(self) -> LogProbs:
-        """Give the log-probs.
-
-        Returns
-        -------
-        LogProbs
-            As they were given.
-
-        Raises
-        ------
-        Missing
-            If none were.
-        """
+        """Give the log-probs."""
         if self._logprobs is None:
             raise Missing(f"It takes log-probs of language models, and none were given. {_HOW}")
         return self._logprobs
 
     def hashes_of(self, models: Sequence[str]) -> dict[str, str]:
-        """Find the log-probs of some models, all of them.
-
-        Parameters
-        ----------
-        models : sequence of str
-            Of the paper's models.
-
-        Returns
-        -------
-        dict of str to str
-            As :meth:`LogProbs.hashes` gives.
-
-        Raises
-        ------
-        Missing
-            If no log-probs were given, or none of one of these models.
-        """
+        """Find the log-probs of some models, all of them."""
         lacking = [name for name in models if name not in self.logprobs().models]
         if lacking:
             named = ", ".join(map(repr, lacking))

@@ -79,20 +79,7 @@ def _no_dataset(given: object) -> ValueBiasError:
 
 
 def join_advice(scores: xr.DataTree | xr.Dataset, said: str) -> str:
-    """Say how scores of whole vocabularies become one dataset.
-
-    Parameters
-    ----------
-    scores : xarray.DataTree or xarray.Dataset
-        With the attribute ``kind``, here or in a group.
-    said : str
-        What the tree is called in Python.
-
-    Returns
-    -------
-    str
-        A sentence of advice.
-    """
+    """Say how scores of whole vocabularies become one dataset."""
     groups = [scores, *scores.children.values()] if isinstance(scores, xr.DataTree) else [scores]
     kinds = {group.attrs["kind"] for group in groups if "kind" in group.attrs}
     if kinds - {"logprob"}:

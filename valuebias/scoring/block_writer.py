@@ -9,11 +9,11 @@ import pandas as pd
 from valuebias.errors import ValueBiasError
 from valuebias.scoring.compute import Job
 from valuebias.scoring.keeping import Held
-from valuebias.scoring.model_scores import Shelf
+from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.prepare import Prepared
 from valuebias.scoring.request import Block, Plan
 
-__all__ = ["Finisher", "pooled"]
+__all__ = ["BlockWriter", "pooled"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -24,7 +24,7 @@ _ADVICE = {
 }
 
 
-class Finisher:
+class BlockWriter:
     """Finishes the blocks of one model.
 
     Parameters
@@ -33,14 +33,14 @@ class Finisher:
         What is asked.
     model : Prepared
         Of whom.
-    shelf : Shelf or Held
+    shelf : ModelScores or Held
         Where the scores go.
     vocabulary : pandas.DataFrame
         The model's tokens, where they are the responses.
     """
 
     def __init__(
-        self, plan: Plan, model: Prepared, shelf: Shelf | Held, vocabulary: pd.DataFrame
+        self, plan: Plan, model: Prepared, shelf: ModelScores | Held, vocabulary: pd.DataFrame
     ) -> None:
         self._plan = plan
         self._model = model
@@ -108,17 +108,7 @@ class Finisher:
 def pooled(tokens: Floats, pooling: str) -> Floats:
     """Make one score a word out of its tokens' log-probs.
 
-    Parameters
-    ----------
-    tokens : numpy.ndarray of float32, shape (word, token)
-        In nats; NaN after a word's last token.
-    pooling : {"sum", "mean"}
-        How.
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape (word,)
-        In nats.
+    ``tokens`` is (word, token); the result is (word,).
 
     Examples
     --------

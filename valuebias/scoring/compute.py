@@ -18,7 +18,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.tokenizer import Tokeniser
 from valuebias.scoring.request import Block, Plan
 
-__all__ = ["NO_TOKENS", "Job", "Runner", "Tokenised", "pack"]
+__all__ = ["NO_TOKENS", "Job", "Runner", "TokenisedBatch", "pack"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -49,7 +49,7 @@ class Job:
     source: Integers | None = None
 
 
-class Tokenised:
+class TokenisedBatch:
     """The conversations of one model, block by block.
 
     Parameters
@@ -71,18 +71,7 @@ class Tokenised:
         self._seen = _Seen()
 
     def job(self, block: Block) -> Job:
-        """Tokenise a block.
-
-        Parameters
-        ----------
-        block : Block
-            Which.
-
-        Returns
-        -------
-        Job
-            Its conversations.
-        """
+        """Tokenise a block."""
         texts = self._texts[block.prompts]
         words = self._plan.words
         if words is None:
@@ -147,22 +136,7 @@ class _Seen:
 
 
 def pack(job: Job, kind: str, budget: int) -> list[Packed]:
-    """Lay the conversations of a job out.
-
-    Parameters
-    ----------
-    job : Job
-        Which.
-    kind : {"reward", "logprob"}
-        What is measured.
-    budget : int
-        How many tokens a pack may have.
-
-    Returns
-    -------
-    list of Packed
-        In the order in which they are to be computed.
-    """
+    """Lay the conversations of a job out."""
     if job.first is not None:
         return pack_targets(job.sequences, job.first, budget=budget)
     if kind == "logprob":
@@ -204,27 +178,7 @@ class Runner:
         self._warned = False
 
     def run(self, job: Job, advance: Callable[[int], None]) -> Floats:
-        """Compute a job.
-
-        Parameters
-        ----------
-        job : Job
-            Which.
-        advance : callable
-            Is told how many of the job's conversations are done, from 0.
-
-        Returns
-        -------
-        numpy.ndarray of float32
-            One row a conversation. Rewards: shape (n,), or (n, width). Log-probs of words: shape
-            (n, token), NaN after a word's last token. Log-probs of the vocabulary: shape
-            (n, vocabulary).
-
-        Raises
-        ------
-        OutOfMemory
-            If a single conversation is too large.
-        """
+        """Compute a job."""
         while True:
             try:
                 return self._run(job, advance)

@@ -21,7 +21,7 @@ from valuebias.models.bases import nothing_known
 from valuebias.models.config import Facts
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.tokenizer import Tokeniser
-from valuebias.scoring.compute import NO_TOKENS, Job, Tokenised, pack
+from valuebias.scoring.compute import NO_TOKENS, Job, TokenisedBatch, pack
 from valuebias.scoring.prepare import reading_of
 from valuebias.scoring.request import Kind, Plan, Words, block_shape, blocks, make_plan
 
@@ -270,20 +270,7 @@ def _option(engine: Backend, name: str) -> Any:
 
 
 def matmul_speed(device: str, dtype: str) -> float:
-    """Measure how fast a device multiplies matrices, in a fraction of a second.
-
-    Parameters
-    ----------
-    device : str
-        As torch names it. Without torch, the CPU is measured in float32.
-    dtype : str
-        Of the matrices.
-
-    Returns
-    -------
-    float
-        Floating-point operations a second.
-    """
+    """Measure how fast a device multiplies matrices, in a fraction of a second."""
     size = 1024 if device == "cpu" else 8192
     multiply = _numpy_product(size)
     if importlib.util.find_spec("torch") is not None:
@@ -317,7 +304,7 @@ def _count(
     vocabulary = tokeniser.vocabulary() if plan.words is None else NO_TOKENS
     n_responses = len(vocabulary) if plan.words is None else len(plan.words)
     shape = block_shape(plan, n_responses)
-    source = Tokenised(plan, tokeniser, vocabulary)
+    source = TokenisedBatch(plan, tokeniser, vocabulary)
     everything = blocks(len(plan.prompts), n_responses, shape)
     looked_at = itertools.islice(everything, _SAMPLE) if plan.words is None else everything
     total = dict.fromkeys(("pairs", "packs", "tokens", "unpacked", "flop"), 0.0)

@@ -22,7 +22,7 @@ from valuebias.io import read
 from valuebias.schema.contract import DIMS
 from valuebias.schema.validation import validate
 from valuebias.scoring import store
-from valuebias.scoring.model_scores import Shelf
+from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.request import Block, Plan, block_shape, blocks
 from valuebias.scoring.store import Entry
 from valuebias.scoring.vocabulary import read_vocabulary
@@ -41,7 +41,7 @@ class Keeper(Protocol):
     def stored(self) -> list[dict[str, Any]]:
         """Say which models there are already."""
 
-    def shelf(self, entry: Entry, vocabulary: pd.DataFrame) -> Shelf | Held:
+    def shelf(self, entry: Entry, vocabulary: pd.DataFrame) -> ModelScores | Held:
         """Give one model's place."""
 
     def note_run(self, name: str, run: Mapping[str, Any]) -> None:
@@ -64,16 +64,11 @@ class OnDisk:
 
     def __init__(self, path: Path, plan: Plan) -> None:
         self._path, self._plan = path, plan
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, ModelScores] = {}
 
     @contextmanager
     def opened(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Lock the store, and make it or check that it was made alike.
-
-        Yields
-        ------
-        None
-        """
+        """Lock the store, and make it or check that it was made alike."""
         with store.locked(self._path, self._plan, entries):
             self._shelves = store.open_store(self._path, self._plan, entries)
             yield
@@ -82,7 +77,7 @@ class OnDisk:
         """Say which models there are already."""
         return list(store.provenance_of(self._path).get("models", []))
 
-    def shelf(self, entry: Entry, vocabulary: pd.DataFrame) -> Shelf:
+    def shelf(self, entry: Entry, vocabulary: pd.DataFrame) -> ModelScores:
         """Give one model's place."""
         if self._plan.words is None:
             self._shelves[entry.name] = store.open_group(self._path, self._plan, entry, vocabulary)
@@ -125,7 +120,7 @@ class Held:
         return np.array(self.scores[prompt])
 
     def keep(self, block: Block, scores: Floats, tokens: Floats | None = None) -> None:
-        """Keep a block, as :meth:`valuebias.scoring.model_scores.Shelf.keep` does."""
+        """Keep a block, as :meth:`valuebias.scoring.model_scores.ModelScores.keep` does."""
         self.scores[block.prompts, block.responses] = scores
         if tokens is not None:
             self.tokens = _widened(self.tokens, tokens.shape[2])
@@ -150,12 +145,7 @@ class InMemory:
 
     @contextmanager
     def opened(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Get ready; groups are named as in a store, so that the results are alike.
-
-        Yields
-        ------
-        None
-        """
+        """Get ready; groups are named as in a store, so that the results are alike."""
         if self._plan.words is None:
             demand_apart([entry.name for entry in entries], "model")
         self._models = {entry.name: store.about(entry) for entry in entries}

@@ -22,7 +22,7 @@ from valuebias._core.zarr_folder import marked, metadata_of, note
 from valuebias.errors import ValueBiasWarning, some
 from valuebias.scoring.request import Block, blocks
 
-__all__ = ["TOKENS", "Shelf"]
+__all__ = ["TOKENS", "ModelScores"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,7 +30,7 @@ TOKENS = 8
 """How many of a word's tokens lie in one chunk of ``token_logprob``."""
 
 
-class Shelf:
+class ModelScores:
     """One model's place in a store.
 
     Parameters
@@ -53,13 +53,7 @@ class Shelf:
         self.blocks: list[Block] = list(blocks(self.n_prompts, self.n_responses, self.shape))
 
     def missing(self) -> list[Block]:
-        """List the blocks that are not finished, in order; clear what unfinished writing left.
-
-        Warns
-        -----
-        ValueBiasWarning
-            If some were finished, and are damaged since.
-        """
+        """List the blocks that are not finished, in order; clear what unfinished writing left."""
         for leftover in [*self.folder.glob("*/.*.part*"), *self.folder.glob(".*.part")]:
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
@@ -94,15 +88,7 @@ class Shelf:
     def line(self, prompt: int) -> Floats:
         """Give one prompt's scores; NaN where they are not finished.
 
-        Parameters
-        ----------
-        prompt : int
-            Its index.
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (response,)
-            As they were computed.
+        The result is (response,).
         """
         line = np.full(self.n_responses, np.nan, dtype=np.float32)
         for block in self.blocks:
@@ -116,19 +102,7 @@ class Shelf:
     def keep(self, block: Block, scores: Floats, tokens: Floats | None = None) -> None:
         """Write a block, so that it is there whatever happens afterwards.
 
-        Parameters
-        ----------
-        block : Block
-            Which.
-        scores : numpy.ndarray of float32, shape (prompt, response)
-            Finite.
-        tokens : numpy.ndarray of float32, shape (prompt, response, token), optional
-            The log-prob of each of a word's tokens; NaN after its last.
-
-        Raises
-        ------
-        ValueBiasError
-            If it cannot be written, as when the disk is full.
+        ``scores`` is (prompt, response); ``tokens`` is (prompt, response, token).
         """
         # Nothing vouches for a block while it is written over.
         with written(self._mark(block)):

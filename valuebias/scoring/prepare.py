@@ -32,18 +32,7 @@ class Tokenisers:
         self._last: tuple[str, Tokeniser] | None = None
 
     def of(self, resolved: Resolved) -> Tokeniser:
-        """Give a model's tokeniser.
-
-        Parameters
-        ----------
-        resolved : Resolved
-            The model.
-
-        Returns
-        -------
-        Tokeniser
-            Loaded.
-        """
+        """Give a model's tokeniser."""
         name = resolved.model.name
         if self._last is None or self._last[0] != name:
             self._last = None
@@ -91,26 +80,6 @@ def prepare(plan: Plan, engine: Backend, *, kept: bool = False) -> list[Prepared
     """Resolve the models of a plan, and hash what their scores depend on.
 
     All of them before the first is scored, so that a mistake in the last is not found hours later.
-
-    Parameters
-    ----------
-    plan : Plan
-        What is to be scored.
-    engine : Backend
-        What it is to be scored with.
-    kept : bool
-        Whether scores go into a store that may be used again.
-
-    Returns
-    -------
-    list of Prepared
-        In the plan's order.
-
-    Raises
-    ------
-    ValueBiasError
-        If a model cannot be had, or cannot be scored as the plan asks; or scores are to be kept of
-        a head that cannot be told from another.
     """
     tokenisers = Tokenisers()
     prepared = []
@@ -143,20 +112,7 @@ def _coords(reading: Reading | None) -> dict[str, str]:
 
 
 def reading_of(plan: Plan, tokeniser: Tokeniser) -> Reading:
-    """Find where rewards are read, after the first prompt; prompts do not differ in that.
-
-    Parameters
-    ----------
-    plan : Plan
-        What is asked.
-    tokeniser : Tokeniser
-        Of a reward model.
-
-    Returns
-    -------
-    Reading
-        The place, and what decided it.
-    """
+    """Find where rewards are read, after the first prompt; prompts do not differ in that."""
     prompt = str(plan.prompts.table["text"].iloc[0])
     return tokeniser.reading(prompt, *([] if plan.words is None else [plan.words]))
 

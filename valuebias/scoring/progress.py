@@ -35,19 +35,7 @@ class Watch:
             self._task = bar.add_task("", total=max(work, 1.0), prompts="", speed="")
 
     def model(self, name: str, *, pairs: int, todo: int, n_prompts: int, weight: float) -> None:
-        """Start a model.
-
-        Parameters
-        ----------
-        name : str
-            Its label.
-        pairs, todo : int
-            How many it has, and how many of them are not done.
-        n_prompts : int
-            How many prompts it has.
-        weight : float
-            How much work a pair is.
-        """
+        """Start a model."""
         self._model += 1
         self._pairs, self._before, self._weight = pairs, pairs - todo, weight
         self._each = max(1, pairs // n_prompts)
@@ -57,13 +45,7 @@ class Watch:
         self._update(description=f"{visible(name)} ({self._model}/{self._n_models})")
 
     def advance(self, pairs: int) -> None:
-        """Say how many pairs of the current block are done.
-
-        Parameters
-        ----------
-        pairs : int
-            So many.
-        """
+        """Say how many pairs of the current block are done."""
         done = self._finished + pairs
         seconds = time.monotonic() - self._start
         prompts = min((self._before + done) // self._each, self._n_prompts)
@@ -74,13 +56,7 @@ class Watch:
         )
 
     def finish(self, pairs: int) -> None:
-        """Say that a block is done.
-
-        Parameters
-        ----------
-        pairs : int
-            How many pairs it had.
-        """
+        """Say that a block is done."""
         self._finished += pairs
         self.advance(0)
 
@@ -95,21 +71,7 @@ class Watch:
 
 @contextmanager
 def watched(*, shown: bool, n_models: int, work: float) -> Iterator[Watch]:
-    """Watch the block's work.
-
-    Parameters
-    ----------
-    shown : bool
-        False for silence.
-    n_models : int
-        How many models there are.
-    work : float
-        All that is to be done: pairs times parameters.
-
-    Yields
-    ------
-    Watch
-    """
+    """Watch the block's work."""
     if not shown:
         yield Watch(None, n_models=n_models, work=work)
         return

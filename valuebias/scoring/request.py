@@ -73,13 +73,7 @@ class Plan:
         return self.words is None and self.kind == "logprob"
 
     def settings(self) -> dict[str, Any]:
-        """Give what all scores in one store must have in common, as JSON can hold it.
-
-        Returns
-        -------
-        dict
-            By name; long contents as their SHA-256.
-        """
+        """Give what all scores in one store must have in common, as JSON can hold it."""
         table = self.prompts.table
         answers: Any = VOCABULARY
         if self.words is not None:
@@ -136,13 +130,7 @@ def make_plan(
     vocabulary_as: str,
     trust_remote_code: bool = False,
 ) -> Plan:
-    """Read what the user gave; see :func:`valuebias.score` for what that may be.
-
-    Raises
-    ------
-    ValueBiasError
-        If a choice is unknown, or models, prompts or words are not as they should be.
-    """
+    """Read what the user gave; see :func:`valuebias.score` for what that may be."""
     measured = [name for name in KINDS if name != "implicit"]
     for name, value, known in (
         ("kind", kind, measured),
@@ -164,20 +152,7 @@ def make_plan(
 
 
 def block_shape(plan: Plan, n_responses: int) -> tuple[int, int]:
-    """Say how many prompts and responses a block has. Depends on nothing but the plan.
-
-    Parameters
-    ----------
-    plan : Plan
-        What is to be scored.
-    n_responses : int
-        How many responses a model has.
-
-    Returns
-    -------
-    tuple of int
-        Prompts, responses.
-    """
+    """Say how many prompts and responses a block has. Depends on nothing but the plan."""
     total = len(plan.prompts)
     if plan.words is None and plan.kind == "reward":
         return 1, min(n_responses, _PAIRS)
@@ -189,18 +164,6 @@ def block_shape(plan: Plan, n_responses: int) -> tuple[int, int]:
 
 def blocks(n_prompts: int, n_responses: int, shape: tuple[int, int]) -> Iterator[Block]:
     """Divide the scores of one model into blocks.
-
-    Parameters
-    ----------
-    n_prompts, n_responses : int
-        How many there are.
-    shape : tuple of int
-        Prompts and responses of a block; the last ones may have fewer.
-
-    Yields
-    ------
-    Block
-        Prompt by prompt.
 
     Examples
     --------

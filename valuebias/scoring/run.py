@@ -20,8 +20,8 @@ from valuebias.backends.base import Backend, LoadedModel
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
 from valuebias.models import bases
-from valuebias.scoring.block_writer import Finisher
-from valuebias.scoring.compute import NO_TOKENS, Job, Runner, Tokenised
+from valuebias.scoring.block_writer import BlockWriter
+from valuebias.scoring.compute import NO_TOKENS, Job, Runner, TokenisedBatch
 from valuebias.scoring.keeping import InMemory, Keeper, OnDisk
 from valuebias.scoring.prepare import Prepared, prepare
 from valuebias.scoring.progress import Watch, watched
@@ -248,8 +248,8 @@ def _fill(
                 weight=model.weight,
             )
             if todo:
-                source = Tokenised(plan, model.tokeniser(), vocabulary)
-                finish = Finisher(plan, model, shelf, vocabulary)
+                source = TokenisedBatch(plan, model.tokeniser(), vocabulary)
+                finish = BlockWriter(plan, model, shelf, vocabulary)
                 with (
                     _loaded(engine, model, keeper, budget) as runner,
                     closing(_jobs(source, todo)) as jobs,
@@ -274,7 +274,7 @@ def _loaded(
         loaded.close()
 
 
-def _work_off(jobs: Iterable[Job], runner: Runner, finish: Finisher, watch: Watch) -> None:
+def _work_off(jobs: Iterable[Job], runner: Runner, finish: BlockWriter, watch: Watch) -> None:
     for job in jobs:
         # Where conversations repeat, each that is computed stands for several pairs.
         each = job.block.pairs / max(1, len(job.sequences))
@@ -287,7 +287,7 @@ def _work_off(jobs: Iterable[Job], runner: Runner, finish: Finisher, watch: Watc
         memory.trim()
 
 
-def _jobs(source: Tokenised, todo: Sequence[Block]) -> Generator[Job]:
+def _jobs(source: TokenisedBatch, todo: Sequence[Block]) -> Generator[Job]:
     """Tokenise each block while the one before it is computed."""
     with ThreadPoolExecutor(max_workers=1) as executor:
         waiting = executor.submit(source.job, todo[0])

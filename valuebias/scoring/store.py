@@ -45,7 +45,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning, shown, some
 from valuebias.io.files import escape_texts, unescape_texts
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA
-from valuebias.scoring.model_scores import TOKENS, Shelf
+from valuebias.scoring.model_scores import TOKENS, ModelScores
 from valuebias.scoring.request import Plan, block_shape
 
 __all__ = [
@@ -106,29 +106,8 @@ class Entry:
     n_tokens: tuple[int, ...] | None = None
 
 
-def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, Shelf]:
-    """Open a store for a plan: make it, or check that it was made alike and add new models.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A folder whose name ends in ``.zarr``.
-    plan : Plan
-        What is to be scored.
-    entries : sequence of Entry
-        One a model of the plan.
-
-    Returns
-    -------
-    dict of str to Shelf
-        Each model's place; empty for whole vocabularies, see :func:`open_group`.
-
-    Raises
-    ------
-    ValueBiasError
-        If something else lies there, or the store was made with other settings; the message names
-        the first difference.
-    """
+def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, ModelScores]:
+    """Open a store for a plan: make it, or check that it was made alike and add new models."""
     clear_leftovers(path)
     found = _found(path, plan)
     if found is None:
@@ -149,7 +128,7 @@ def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, Sh
     tokens = _tokens(path) or (1 if plan.kind == "logprob" else 0)
     _lay_out(path, laid_out(plan, found, plan.words), shape, tokens=tokens)
     rows = {entry["name"]: row for row, entry in enumerate(models)}
-    return {entry.name: Shelf(path, rows[entry.name]) for entry in entries}
+    return {entry.name: ModelScores(path, rows[entry.name]) for entry in entries}
 
 
 def begun(plan: Plan) -> dict[str, Any]:
@@ -164,30 +143,8 @@ def begun(plan: Plan) -> dict[str, Any]:
     return dict(json.loads(json.dumps(record(details={"by": _BY, "scoring": scoring}))))
 
 
-def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -> Shelf:
-    """Open one model's group in a store of whole vocabularies; make it if it is not there.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A store that :func:`open_store` has opened.
-    plan : Plan
-        What is to be scored.
-    entry : Entry
-        The model.
-    vocabulary : pandas.DataFrame
-        One row a token: ``token_id``, ``token`` (unique) and ``text`` (what it adds to a text).
-
-    Returns
-    -------
-    Shelf
-        The model's place.
-
-    Raises
-    ------
-    ValueBiasError
-        If the group was made with other settings, or tokens have other texts in it.
-    """
+def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -> ModelScores:
+    """Open one model's group in a store of whole vocabularies; make it if it is not there."""
     texts = _without_nul(vocabulary["text"])
     root = provenance_of(path)
     groups = root.get("groups", [])
@@ -211,7 +168,7 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
             _demand_same_texts(folder, texts, entry.name)
         described = _describe(stored, entry)
         if not described and not damaged and (folder / RECORD).exists():
-            return Shelf(folder, 0)
+            return ModelScores(folder, 0)
     else:
         demand_apart([entry.name], "model", beside=groups)
     if not listed and folder.exists():
@@ -223,7 +180,7 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
     _lay_out(folder, ds, shape, seen=listed)
     if not listed:
         _write_root(path, plan, {**root, "groups": [*groups, folder.name]})
-    return Shelf(folder, 0)
+    return ModelScores(folder, 0)
 
 
 def _without_nul(texts: pd.Series[Any]) -> list[str]:
@@ -241,22 +198,7 @@ def _group(name: str, listed: Sequence[str]) -> str:
 
 
 def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
-    """Write down with what a model's scores are computed, unless the store says so already.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A store, or a group in it.
-    name : str
-        The model.
-    run : mapping
-        Device, dtype, package versions and the like, as JSON can hold it.
-
-    Raises
-    ------
-    ValueBiasError
-        If earlier scores of the model were computed in another arithmetic.
-    """
+    """Write down with what a model's scores are computed, unless the store says so already."""
     found = provenance_of(path)
     entry = next(entry for entry in found["models"] if entry["name"] == name)
     for earlier in entry["runs"]:
@@ -269,23 +211,7 @@ def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
 
 @contextmanager
 def locked(path: Path, plan: Plan, entries: Sequence[Entry]) -> Iterator[None]:
-    """Keep a store to this process while the block runs; the system ends that if it is killed.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A store, or where one is to be: nothing but the file that the lock is on is made here.
-    plan : Plan
-        What is to be scored.
-    entries : sequence of Entry
-        One a model of the plan.
-
-    Raises
-    ------
-    ValueBiasError
-        If something else lies there, models would share a group, or another process is writing to
-        the store.
-    """
+    """Keep a store to this process while the block runs; the system ends that if it is killed."""
     if plan.words is None:
         demand_apart([entry.name for entry in entries], "model")
     if restore(path) and not (path.is_dir() and _is_begun(path)):
@@ -500,15 +426,7 @@ def about(entry: Entry) -> dict[str, Any]:
 
 
 def provenance_of(path: Path) -> dict[str, Any]:
-    """Read a store's provenance.
-
-    Raises
-    ------
-    DamagedError
-        If what it says is damaged.
-    ValueBiasError
-        If valuebias.score did not make it.
-    """
+    """Read a store's provenance."""
     try:
         found = json.loads(attrs_of(path)["provenance"])
         if found["by"] == _BY:
@@ -523,13 +441,7 @@ def provenance_of(path: Path) -> dict[str, Any]:
 
 
 def attrs_of(path: Path) -> dict[str, Any]:
-    """Read the attributes of a store or of a group in it, and compare them with their sum.
-
-    Raises
-    ------
-    DamagedError
-        If they are not what was written.
-    """
+    """Read the attributes of a store or of a group in it, and compare them with their sum."""
     try:
         attrs = metadata_of(path, ".zattrs")
         known = attrs.pop(SUM, None)

@@ -14,7 +14,7 @@ from valuebias._core.sums import DamagedError
 from valuebias._core.zarr_folder import open_checked
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.io.files import unescape_texts
-from valuebias.scoring.model_scores import Shelf
+from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.store import LAZY, attrs_of, groups_of
 
 __all__ = ["read_vocabulary"]
@@ -68,7 +68,7 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
                 f"{str(folder)!r} is missing, with the scores of one model. Copy the store again, "
                 "or run the same valuebias.score(...) again to make it again."
             )
-        shelf = Shelf(folder, 0)
+        shelf = ModelScores(folder, 0)
         marks = len(list((folder / "score").glob(".finished.*")))
         todo, total = todo + len(shelf.blocks) - marks, total + len(shelf.blocks)
         if marks:

@@ -40,12 +40,7 @@ def on_cpu(backend: Backend) -> bool:
 
 @contextmanager
 def without_futures() -> Iterator[None]:
-    """Pass over what these packages say of one another's coming versions: no user can act on it.
-
-    Yields
-    ------
-    None
-    """
+    """Pass over what these packages say of one another's coming versions: no user can act on it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
@@ -53,17 +48,7 @@ def without_futures() -> Iterator[None]:
 
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """Seed the generators that models are made with, and leave them afterwards as they were.
-
-    Parameters
-    ----------
-    seed : int
-        Which numbers to draw.
-
-    Yields
-    ------
-    None
-    """
+    """Seed the generators that models are made with, and leave them afterwards as they were."""
     import torch
 
     before, old = random.getstate(), np.random.get_state()  # noqa: NPY002
@@ -77,18 +62,7 @@ def own_randomness(seed: int) -> Iterator[None]:
 
 
 def reporting(advance: Advance) -> Any:
-    """Give a callback for a trainer that tells of every step.
-
-    Parameters
-    ----------
-    advance : callable
-        Called with the number of steps done and that of all.
-
-    Returns
-    -------
-    transformers.TrainerCallback
-        For the trainer.
-    """
+    """Give a callback for a trainer that tells of every step."""
     from transformers import TrainerCallback
 
     class Bar(TrainerCallback):

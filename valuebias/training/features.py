@@ -91,23 +91,7 @@ class Base:
 
 
 def find_base(model: Model) -> Base:
-    """Find a base model and its tokenizer.
-
-    Parameters
-    ----------
-    model : Model
-        A language model, or any decoder; a head that it may have is not looked at.
-
-    Returns
-    -------
-    Base
-        Not loaded yet.
-
-    Raises
-    ------
-    ValueBiasError
-        If it cannot be had, or has no chat template where its `template` asks for one.
-    """
+    """Find a base model and its tokenizer."""
     # What is trained on it stands on this very model, whatever it was itself trained from.
     # A new head reads at the end, wherever one that the model may have had did.
     read = "last" if model.read == "own" else model.read
@@ -126,34 +110,7 @@ def features(
 ) -> Floats:
     """Compute hidden states after the last norm, at the last token of every conversation.
 
-    Parameters
-    ----------
-    base : Base
-        The model.
-    conversations : sequence of Conversation
-        Prompts with as many answers each.
-    folder : pathlib.Path
-        Where blocks are kept; those that are there and whole are not computed again.
-    backend : Backend
-        What runs the model; it must take a head that is a function, as PyTorch does.
-    advance : callable, optional
-        Is told how many prompts are done, and of how many.
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape (prompt, answer, hidden)
-        In the order given.
-
-    Raises
-    ------
-    ValueBiasError
-        If a conversation cannot be tokenised or is too long, the backend gives no hidden states, or
-        they are not finite.
-
-    Warns
-    -----
-    ValueBiasWarning
-        If a block is damaged: it names the file, and computes that block again.
+    The result is (prompt, answer, hidden).
     """
     blocks = [conversations[i : i + _BLOCK] for i in range(0, len(conversations), _BLOCK)]
     files = [folder / f"{_digest(base, backend, block)}.npy" for block in blocks]

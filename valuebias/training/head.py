@@ -172,25 +172,7 @@ class Head:
 
 
 def numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    """Take anything for an array of numbers.
-
-    Parameters
-    ----------
-    values : array_like
-        What was given.
-    name : str
-        What to call it in errors.
-
-    Returns
-    -------
-    ndarray
-        Of the dtype that it has.
-
-    Raises
-    ------
-    ValueBiasError
-        If it does not hold numbers.
-    """
+    """Take anything for an array of numbers."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise ValueBiasError(f"{name} has the dtype {array.dtype}; expected numbers.")
@@ -202,20 +184,7 @@ def both_sides(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Take the features of both answers of each pair.
 
-    Parameters
-    ----------
-    chosen, rejected : array_like, shape (n, d)
-        What was given.
-
-    Returns
-    -------
-    tuple of ndarray
-        Both, of the same shape, with at least one pair and one feature.
-
-    Raises
-    ------
-    ValueBiasError
-        If they have other shapes, or do not hold numbers.
+    ``chosen, rejected`` is (n, d).
     """
     first, second = numbers(chosen, "chosen"), numbers(rejected, "rejected")
     if first.ndim != 2 or first.shape != second.shape or not first.size:
@@ -229,17 +198,7 @@ def both_sides(
 def refuse_infinite(values: npt.NDArray[Any], name: str) -> None:
     """Refuse features that are NaN or infinite.
 
-    Parameters
-    ----------
-    values : ndarray, shape (n, d)
-        The features.
-    name : str
-        What to call them.
-
-    Raises
-    ------
-    ValueBiasError
-        If one is NaN or infinite: it says where the first is.
+    ``values`` is (n, d).
     """
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
@@ -254,15 +213,7 @@ def refuse_infinite(values: npt.NDArray[Any], name: str) -> None:
 def measured(margins: Floats) -> tuple[float, float]:
     """Measure how well rewards tell chosen from rejected answers.
 
-    Parameters
-    ----------
-    margins : ndarray, shape (n,)
-        Reward of the chosen answer less that of the rejected one.
-
-    Returns
-    -------
-    tuple of float
-        Loss and accuracy, as the attributes of :class:`Head`.
+    ``margins`` is (n,).
     """
     loss = float(np.logaddexp(0, -margins).mean())
     return loss, float((margins > 0).mean() + (margins == 0).mean() / 2)

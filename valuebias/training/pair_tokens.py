@@ -39,23 +39,7 @@ class PairTokens:
         self._known: dict[str, tuple[Integers, Integers]] = {}
 
     def of(self, pairs: Preferences) -> TokenPairs:
-        """Tokenise pairs.
-
-        Parameters
-        ----------
-        pairs : Preferences
-            Which.
-
-        Returns
-        -------
-        TokenPairs
-            In their order, without those of which a conversation is too long.
-
-        Raises
-        ------
-        ValueBiasError
-            If a conversation cannot be rendered or tokenised.
-        """
+        """Tokenise pairs."""
         columns = (pairs.pairs[key].tolist() for key in ("id", "prompt", "chosen", "rejected"))
         made = TokenPairs([], [])
         for name, prompt, chosen, rejected in zip(*columns, strict=True):

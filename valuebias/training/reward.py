@@ -54,39 +54,7 @@ def train(
     checkpoint: Checkpoint,
     advance: Advance | None = None,
 ) -> list[float]:
-    """Train a reward model, and give it out at its checkpoints.
-
-    Parameters
-    ----------
-    base : Base
-        The language model.
-    pairs : TokenPairs
-        What to train on.
-    objective : {"lora", "full"}
-        What is trained: low-rank changes of some matrices and the head, or all weights.
-    settings : TrainingSettings
-        Rates, sizes and lengths.
-    seed : int
-        Of the head's and the adapter's first weights, the dropout, and the order of the pairs.
-    use_cpu : bool
-        Whether to leave a card alone.
-    steps : collection of int
-        After which steps `checkpoint` is called; 0 is before the first.
-    checkpoint : callable
-        Takes the step and the model, which it must not change.
-    advance : callable, optional
-        Called with the number of steps done and that of all.
-
-    Returns
-    -------
-    list of float
-        The loss of each step's pairs before it, in nats; with the term of `centring`.
-
-    Raises
-    ------
-    ValueBiasError
-        If the loss is no finite number, memory runs out, or the base has no such matrices.
-    """
+    """Train a reward model, and give it out at its checkpoints."""
     import torch
 
     from valuebias.backends.loading import quiet
@@ -124,35 +92,12 @@ def make_trainer(
     seed: int,
     use_cpu: bool,
 ) -> Any:
-    """Make the trainer with its model; see :func:`train`.
-
-    Parameters
-    ----------
-    base : Base
-        The language model.
-    pairs : TokenPairs
-        What to train on.
-    scratch : pathlib.Path
-        A folder that the trainer asks for; nothing is kept in it.
-    objective : {"lora", "full"}
-        What is trained.
-    settings : TrainingSettings
-        Rates, sizes and lengths.
-    seed : int
-        Of all that is drawn.
-    use_cpu : bool
-        Whether to leave a card alone.
-
-    Returns
-    -------
-    trl.RewardTrainer
-        Not run yet.
-    """
+    """Make the trainer with its model; see :func:`train`."""
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import RewardTrainer
 
-    class Careful(RewardTrainer):  # type: ignore[misc]  # untyped
+    class FiniteLossTrainer(RewardTrainer):  # type: ignore[misc]  # untyped
         """Stops at once where the loss is no number."""
 
         def training_step(self, *args: Any, **options: Any) -> Any:
@@ -168,7 +113,7 @@ def make_trainer(
     tokenizer = base.tokeniser.tokenizer()
     tokenizer.pad_token = _pad_token(tokenizer, (ids[-1] for ids in pairs.chosen + pairs.rejected))
     model = load_base(base)
-    trainer = Careful(
+    trainer = FiniteLossTrainer(
         model=model,
         args=_arguments(scratch, len(pairs), objective, settings, seed, use_cpu=use_cpu),
         train_dataset=Dataset.from_dict(
@@ -183,23 +128,7 @@ def make_trainer(
 
 
 def load_base(base: Base) -> Any:
-    """Load a base with a new reward head of one label, drawn from torch's own generator.
-
-    Parameters
-    ----------
-    base : Base
-        The language model.
-
-    Returns
-    -------
-    transformers.PreTrainedModel
-        A sequence classifier in float32, on the CPU.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is a GGUF or ONNX file, or transformers knows no classifier of its kind.
-    """
+    """Load a base with a new reward head of one label, drawn from torch's own generator."""
     import torch
 
     from valuebias.backends.loading import from_files
@@ -222,20 +151,7 @@ def load_base(base: Base) -> Any:
 
 
 def save_plain(model: Any, folder: Path) -> None:
-    """Write a model that is being trained as a plain one, its adapter put into its weights.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel or peft.PeftModel
-        Not changed.
-    folder : pathlib.Path
-        Where to.
-
-    Raises
-    ------
-    OSError
-        If there is no room, or it cannot be written otherwise.
-    """
+    """Write a model that is being trained as a plain one, its adapter put into its weights."""
     from safetensors import SafetensorError
 
     plain = copy.deepcopy(model).merge_and_unload() if hasattr(model, "peft_config") else model
@@ -331,7 +247,7 @@ def _pad_token(tokenizer: Any, ends: Iterable[int]) -> str:
 def _giving_out(steps: Collection[int], checkpoint: Checkpoint) -> Any:
     from transformers import TrainerCallback
 
-    class GivingOut(TrainerCallback):
+    class CheckpointCallback(TrainerCallback):
         """Gives the model out before the first step and after some, with randomness of its own."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
@@ -342,4 +258,4 @@ def _giving_out(steps: Collection[int], checkpoint: Checkpoint) -> Any:
                 with own_randomness(0):
                     checkpoint(state.global_step, given["model"])
 
-    return GivingOut()
+    return CheckpointCallback()

@@ -187,22 +187,6 @@ _PRESETS: Mapping[str, Callable[[], TrainingSettings]] = {"paper": TrainingSetti
 def as_settings(given: TrainingSettings | str | Mapping[str, Any] | None) -> TrainingSettings:
     """Take settings in any of their forms.
 
-    Parameters
-    ----------
-    given : TrainingSettings, str, mapping or None
-        Settings; the name of a preset; or settings by name, those left out being the paper's. None
-        is the preset ``"paper"``.
-
-    Returns
-    -------
-    TrainingSettings
-        Checked.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is no such preset or setting, or one is out of its range.
-
     Examples
     --------
     >>> as_settings("paper") == as_settings(None) == as_settings({"rank": 32})

@@ -93,31 +93,7 @@ def train(
     on_cpu: bool,
     advance: Advance | None,
 ) -> None:
-    """Train an adapter and write it, whole or not at all.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model, as safetensors.
-    tokenizer : pathlib.Path
-        The folder with its tokenizer.
-    answers : sequence of (numpy.ndarray of int64, int)
-        The tokens of each prompt with its answer, and where the answer begins. The loss is minus
-        the log-prob of the answer's tokens, whatever stands before them.
-    target : pathlib.Path
-        The folder that is made. ``training.json`` in it has the loss of each step, in nats, and
-        the versions of what trained it.
-    name : str
-        What the adapter calls its model.
-    settings : LoraSettings
-        Ranks, rates and sizes.
-    seed : int
-        Of the adapter's first weights and of the order of the answers.
-    on_cpu : bool
-        Whether to leave a GPU alone.
-    advance : callable or None
-        Called with the number of steps done and that of all.
-    """
+    """Train an adapter and write it, whole or not at all."""
     from valuebias.backends.loading import quiet
 
     with (
@@ -143,17 +119,7 @@ def train(
 
 
 def merge(folder: Path, adapter: Path, target: Path) -> None:
-    """Put an adapter into the weights of its model, and write both as one model.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model, as safetensors.
-    adapter : pathlib.Path
-        What :func:`train` has written.
-    target : pathlib.Path
-        The folder that is made, whole or not at all.
-    """
+    """Put an adapter into the weights of its model, and write both as one model."""
     from peft import PeftModel
 
     from valuebias.backends.loading import quiet

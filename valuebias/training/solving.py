@@ -53,22 +53,7 @@ class Problem:
     def value_and_gradient(self, weights: Floats) -> tuple[float, Floats]:
         """Give the objective and its gradient.
 
-        Parameters
-        ----------
-        weights : ndarray, shape (d,)
-            Where.
-
-        Returns
-        -------
-        value : float
-            In nats.
-        gradient : ndarray, shape (d,)
-            With respect to the weights.
-
-        Raises
-        ------
-        ValueBiasError
-            If nothing bounds the weights and these put every chosen answer first.
+        ``weights`` is (d,); ``gradient`` is (d,).
         """
         n = len(self.differences)
         margins = self.differences @ weights
@@ -89,17 +74,7 @@ class Problem:
     def curvature(self, weights: Floats, direction: Floats) -> Floats:
         """Multiply a direction by the Hessian.
 
-        Parameters
-        ----------
-        weights : ndarray, shape (d,)
-            Where the Hessian is taken.
-        direction : ndarray, shape (d,)
-            What is multiplied.
-
-        Returns
-        -------
-        ndarray, shape (d,)
-            The product.
+        ``weights`` is (d,); ``direction`` is (d,); the result is (d,).
         """
         return self._product(_spread(self.differences @ weights), direction)
 
@@ -114,19 +89,7 @@ class Problem:
     def hessian(self, weights: Floats, *, every: int = 1, least: float = 0.0) -> Floats:
         """Give the Hessian, or a guess of it.
 
-        Parameters
-        ----------
-        weights : ndarray, shape (d,)
-            Where.
-        every : int, default 1
-            Look at one of so many pairs.
-        least : float, default 0
-            The least curvature that a pair is taken to have; a quarter is the most it can.
-
-        Returns
-        -------
-        ndarray, shape (d, d)
-            Of the objective by pair.
+        ``weights`` is (d,); the result is (d, d).
         """
         rows = self.differences[::every]
         roots = np.sqrt(np.maximum(_spread(rows @ weights), least))
@@ -161,22 +124,7 @@ class Solution:
 def solve(problem: Problem, start: Floats) -> Solution:
     """Minimise.
 
-    Parameters
-    ----------
-    problem : Problem
-        What.
-    start : ndarray, shape (d,)
-        From where.
-
-    Returns
-    -------
-    Solution
-        The only optimum: the objective is convex.
-
-    Raises
-    ------
-    ValueBiasError
-        If there is none, or it is not reached.
+    ``start`` is (d,).
 
     Notes
     -----
@@ -283,18 +231,7 @@ def _root(problem: Problem, start: Floats) -> Floats | None:
 def refuse_unbounded(problem: Problem, weights: Floats) -> None:
     """Refuse an optimum that is none, where no penalty bounds the weights.
 
-    Parameters
-    ----------
-    problem : Problem
-        What was minimised.
-    weights : ndarray, shape (d,)
-        Where the search ended.
-
-    Raises
-    ------
-    ValueBiasError
-        If the objective is flat in some direction there: some pairs can be separated without loss
-        to the others, or features are collinear.
+    ``weights`` is (d,).
     """
     at_zero, axes = np.linalg.eigh(problem.hessian(np.zeros_like(weights)))
     n_collinear = int((at_zero < _COLLINEAR * at_zero.max()).sum())

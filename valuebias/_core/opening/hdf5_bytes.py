@@ -26,20 +26,7 @@ _ENDS = {0: 40, 1: 44, 2: 28, 3: 28}
 
 
 def check_bytes(path: Path) -> None:
-    """Refuse a file that is not what was written, or in which HDF5 would never come to an end.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; of no length it is left to others to refuse.
-
-    Raises
-    ------
-    DamagedError
-        If it ends in a sum, as this package writes it, of something else.
-    RefusedFileError
-        If a heap's objects do not follow one another.
-    """
+    """Refuse a file that is not what was written, or in which HDF5 would never come to an end."""
     with path.open("rb") as handle:
         if not path.stat().st_size:
             return

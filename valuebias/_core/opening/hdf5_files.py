@@ -28,21 +28,7 @@ _ON_DISK = 16
 
 
 def check_hdf5(file: h5py.File, path: Path) -> None:
-    """Refuse a file that refers to others or asks for more memory than it can have need of.
-
-    Parameters
-    ----------
-    file : h5py.File
-        Open; none of its data are read but texts, in small parts.
-    path : pathlib.Path
-        Where it lies.
-
-    Raises
-    ------
-    RefusedFileError
-        If it holds anything but numbers and text, filters other than HDF5's own, links and parts
-        that lie elsewhere, or declares sizes far beyond the file's.
-    """
+    """Refuse a file that refers to others or asks for more memory than it can have need of."""
     checker = _Checker(path)
     checker.group(file, 0)
     check_size(checker.declared, checker.size, repr(str(path)))

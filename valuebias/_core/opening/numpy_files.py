@@ -26,23 +26,7 @@ _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read a ``.npy`` file of numbers.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-
-    Returns
-    -------
-    ndarray
-        As it was written.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is damaged, holds objects (which would be unpickled), or is shorter than it says.
-    """
+    """Read a ``.npy`` file of numbers."""
     where = Path(path)
     with _damage_told(where), where.open("rb") as handle:
         _check_header(handle, where.stat().st_size, repr(str(where)))
@@ -51,25 +35,7 @@ def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def load_arrays(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Read some arrays of a ``.npz`` file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-    names : iterable of str
-        Which.
-
-    Returns
-    -------
-    dict of str to ndarray
-        As they were written.
-
-    Raises
-    ------
-    ValueBiasError
-        If one is not there, or :func:`load_array` would refuse it.
-    """
+    """Read some arrays of a ``.npz`` file."""
     where = Path(path)
     with _damage_told(where), zipfile.ZipFile(where) as archive:
         if archive_is_whole(where, archive.comment) is False:

@@ -15,16 +15,6 @@ _LAST = 0x10FFFF
 def is_text(values: NDArray[Any]) -> bool:
     """Tell whether all characters of fixed-width text exist; of other arrays there is none.
 
-    Parameters
-    ----------
-    values : ndarray
-        Of any type.
-
-    Returns
-    -------
-    bool
-        False where Python could not make a text of it.
-
     Examples
     --------
     >>> is_text(np.array(["love"])), is_text(np.array([2**31], dtype="<u4").view("<U1"))

@@ -92,24 +92,6 @@ for _tag in ("int", "float"):
 def parse_yaml(text: str, name: str) -> Any:
     r"""Read one YAML document.
 
-    Parameters
-    ----------
-    text : str
-        The whole file.
-    name : str
-        What to call it in errors.
-
-    Returns
-    -------
-    object
-        Mappings, lists, texts, numbers, dates, true, false and nothing.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is no YAML, names a type of Python's, has a key twice, is longer than 8 MB, nested
-        more than 50 deep, or stands for more than 200,000 entries.
-
     Examples
     --------
     >>> parse_yaml("a: [1, two]", "x.yaml")

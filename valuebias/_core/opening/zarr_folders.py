@@ -66,21 +66,7 @@ class _Array:
 
 
 def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> None:
-    """Refuse a Zarr folder that would run anything or take more memory than it has need of.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder.
-    lazily : sequence of str, optional
-        Names of arrays that are read in parts: only their chunks are held against what is on disk.
-
-    Raises
-    ------
-    RefusedFileError
-        If a codec, a type of data or a size is not on the list, a chunk says that it unpacks to
-        more than its array's metadata says, or the folder holds what is no file.
-    """
+    """Refuse a Zarr folder that would run anything or take more memory than it has need of."""
     sizes = dict(_files(path, path, 0))
     total = sum(sizes.values())
     arrays: dict[str, list[_Array]] = {}

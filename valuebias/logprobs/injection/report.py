@@ -56,23 +56,7 @@ class Pair:
 
 
 def pairs(injected: xr.Dataset) -> Iterator[Pair]:
-    """Give each fine-tuned model beside the one it was tuned from.
-
-    Parameters
-    ----------
-    injected : xarray.Dataset
-        What :func:`valuebias.inject_words` gave, or one with the same coords.
-
-    Yields
-    ------
-    Pair
-        In the order of the dataset.
-
-    Raises
-    ------
-    ValueBiasError
-        If a coord is missing, a model is absent, or nothing was raised or held out.
-    """
+    """Give each fine-tuned model beside the one it was tuned from."""
     validate(injected)
     demand_logprobs(injected, "The dataset")
     for name, dims in _COORDS.items():
@@ -121,22 +105,7 @@ def _pair(injected: xr.Dataset, row: int, origin: int) -> Pair:
 
 
 def find_again(injected: xr.Dataset, methods: Sequence[Method], k: Sequence[int]) -> pd.DataFrame:
-    """Rank the words by each method, after each held-out prompt of each fine-tuned model.
-
-    Parameters
-    ----------
-    injected : xarray.Dataset
-        What :func:`valuebias.inject_words` gave.
-    methods : sequence of Method
-        Ways to read two models as one.
-    k : sequence of int
-        Numbers of top-ranked words to look at.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The table of a ``Validation``.
-    """
+    """Rank the words by each method, after each held-out prompt of each fine-tuned model."""
     rows: list[dict[str, Any]] = []
     for pair in pairs(injected):
         for prompt, p, q in zip(pair.prompts, pair.p, pair.q, strict=True):

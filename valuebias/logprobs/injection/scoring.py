@@ -50,20 +50,7 @@ class Subject:
         return [str(text) for text in self.prompts.table["text"]]
 
     def score(self, model: Model, store: Path) -> xr.Dataset:
-        """Score the whole vocabulary of the model, or of what was made of it.
-
-        Parameters
-        ----------
-        model : Model
-            Itself, or a fine-tuned one.
-        store : pathlib.Path
-            What is filled, or read where it is full.
-
-        Returns
-        -------
-        xarray.Dataset
-            Log-probs, in memory.
-        """
+        """Score the whole vocabulary of the model, or of what was made of it."""
         tree = score(
             model,
             prompts=self.prompts,
@@ -78,29 +65,7 @@ class Subject:
 
 
 def find_subject(model: Any, *, prompts: PromptSet, backend: Backend, progress: bool) -> Subject:
-    """Find the model, and refuse what cannot be fine-tuned.
-
-    Parameters
-    ----------
-    model : Model, str or path
-        What :func:`valuebias.read_models` takes; one model.
-    prompts : PromptSet
-        At least two.
-    backend : Backend
-        What scores.
-    progress : bool
-        Whether to show progress.
-
-    Returns
-    -------
-    Subject
-        Ready to be scored and trained.
-
-    Raises
-    ------
-    ValueBiasError
-        If it is not one language model in a folder of safetensors, or there are too few prompts.
-    """
+    """Find the model, and refuse what cannot be fine-tuned."""
     models = read_models(model)
     if len(models) > 1:
         raise ValueBiasError(f"There are {len(models)} models; expected one to be fine-tuned.")

@@ -49,24 +49,7 @@ class Candidates:
         self._tokeniser, self._prompts, self._name = tokeniser, list(prompts), name
 
     def given(self, words: Sequence[str]) -> dict[int, str]:
-        """Find the tokens of words that the user gives.
-
-        Parameters
-        ----------
-        words : sequence of str
-            As they stand in an answer.
-
-        Returns
-        -------
-        dict of int to str
-            The token of each word, and its text as results name it.
-
-        Raises
-        ------
-        ValueBiasError
-            If there is no word, a word is not a single token after every prompt, or two of them are
-            the same.
-        """
+        """Find the tokens of words that the user gives."""
         if isinstance(words, str) or not words or not all(isinstance(w, str) for w in words):
             raise ValueBiasError(f"words is {words!r}; expected a list of words, such as ['love'].")
         found: dict[int, str] = {}
@@ -86,29 +69,7 @@ class Candidates:
     def drawn(
         self, rng: np.random.Generator, *, n_words: int, likeliest: float, exclude: Lexicon | None
     ) -> dict[int, str]:
-        """Draw words among those that the model is likeliest to answer with.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Draws.
-        n_words : int
-            How many.
-        likeliest : float
-            From which share of the words that are one token.
-        exclude : Lexicon or None
-            Words that are left out, in any case.
-
-        Returns
-        -------
-        dict of int to str
-            As :meth:`given` gives them.
-
-        Raises
-        ------
-        ValueBiasError
-            If there are too few.
-        """
+        """Draw words among those that the model is likeliest to answer with."""
         words = self._single(exclude)
         share = words.head(round(likeliest * len(words)))
         if len(share) < n_words:
@@ -164,17 +125,7 @@ class Candidates:
 def train_on(framing: Sequence[str], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Choose a random half of the prompts to train on, and of each framing as many.
 
-    Parameters
-    ----------
-    framing : sequence of str
-        One entry a prompt.
-    rng : numpy.random.Generator
-        Draws.
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape (prompt,)
-        The other half is held out.
+    The result is (prompt,).
 
     Examples
     --------

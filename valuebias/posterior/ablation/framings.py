@@ -40,36 +40,12 @@ SIGNED = "signed"
 
 
 def framings_of(fit: Posterior | None) -> tuple[str, ...]:
-    """List the framings that an ablation can be looked at under, "signed" first.
-
-    Parameters
-    ----------
-    fit : Fit or None
-        The hierarchical fit; None for a table of medians, which does not tell framings apart.
-
-    Returns
-    -------
-    tuple of str
-        "signed", and of "positive" and "negative" those that the prompts have.
-    """
+    """List the framings that an ablation can be looked at under, "signed" first."""
     return (SIGNED,) if fit is None else (SIGNED, *fit.problem.crossing.framings)
 
 
 def draw_fit_leans(fit: Posterior, *, levelling: bool) -> dict[str, LeanDraws]:
-    """Draw what the gaps of a fit depend on beyond its straight lines, under every framing.
-
-    Parameters
-    ----------
-    fit : Fit
-        A hierarchical fit; of several contrasts of categories the first is followed.
-    levelling : bool
-        Whether gaps may level off: under each framing at a place of its own.
-
-    Returns
-    -------
-    dict of str to LeanDraws
-        By framing, in units of the outcome; the same every time for the same fit.
-    """
+    """Draw what the gaps of a fit depend on beyond its straight lines, under every framing."""
     from valuebias.analysis.ablation.lean_model import lean_model
     from valuebias.analysis.estimands.contrasts import framing_contrasts
 
@@ -84,22 +60,7 @@ def draw_fit_leans(fit: Posterior, *, levelling: bool) -> dict[str, LeanDraws]:
 
 
 def lean_curves(fit: Posterior, leans: LeanDraws, framing: str = SIGNED) -> Curves:
-    """Turn the draws of a fit into draws of the lean under a framing.
-
-    Parameters
-    ----------
-    fit : Fit
-        A hierarchical fit; of several contrasts of categories the first is followed.
-    leans : LeanDraws
-        What :func:`draw_fit_leans` gives for that framing.
-    framing : str, default "signed"
-        One of :func:`framings_of`.
-
-    Returns
-    -------
-    Curves
-        In units of the outcome.
-    """
+    """Turn the draws of a fit into draws of the lean under a framing."""
     from valuebias.analysis.estimands.contrasts import framing_contrasts
 
     crossing = fit.problem.crossing

@@ -23,18 +23,7 @@ _STRAIGHT = Note(
 
 
 def ablation_notes(made: AblationPosterior) -> list[Note]:
-    """List what an ablation's data cannot tell.
-
-    Parameters
-    ----------
-    made : AblationFit
-        Of scores or of medians.
-
-    Returns
-    -------
-    list of Note
-        In the order in which they are told.
-    """
+    """List what an ablation's data cannot tell."""
     models = made.curves.models
     slopes = None
     if made.fit is not None and has_base_slopes(models) and made.curves.by_pairs:

@@ -32,25 +32,7 @@ _LEANS = "leans_"
 
 
 def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Path:
-    """Write an ablation's fit to ``path`` (``.nc`` or ``.zarr``), whole or not at all.
-
-    Parameters
-    ----------
-    ablation : AblationFit
-        Of scores or of medians.
-    path : path
-        Where to.
-
-    Returns
-    -------
-    pathlib.Path
-        The same.
-
-    Raises
-    ------
-    ValueBiasError
-        If the suffix is neither of the two, or the path cannot be written to.
-    """
+    """Write an ablation's fit to ``path`` (``.nc`` or ``.zarr``), whole or not at all."""
     about = {
         "formula": ablation.formula,
         "rope": float(ablation.rope),
@@ -74,20 +56,7 @@ def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Pat
 
 
 def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> AblationPosterior:
-    """Put an ablation's fit together from what :func:`save_ablation` wrote.
-
-    Parameters
-    ----------
-    groups : mapping of str to Dataset
-        Those of a fit, or ``models`` and ``curves`` of medians.
-    attrs : mapping of str to str
-        With ``ablation``, as JSON.
-
-    Returns
-    -------
-    AblationFit
-        With the same answers.
-    """
+    """Put an ablation's fit together from what :func:`save_ablation` wrote."""
     about = parse_settings(attrs["ablation"], SETTINGS_OF_ABLATIONS)
     rest = {name: group for name, group in groups.items() if not name.startswith(_LEANS)}
     drawn = {name.removeprefix(_LEANS): groups[name] for name in groups if name not in rest}

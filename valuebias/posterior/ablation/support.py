@@ -53,23 +53,7 @@ def stretch_of(curves: Curves, pair: tuple[str, str], source: str) -> Stretch:
 
 
 def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -> pd.DataFrame:
-    """Say what runs the gap of families in every cell, or the lean of one, rests on.
-
-    Parameters
-    ----------
-    curves : Curves
-        Whose models are looked at.
-    families : tuple of str
-        Two, or one.
-    cells : DataFrame
-        Columns ``source``, ``n_pairs`` and ``progress``.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``support``, one of :data:`SUPPORT`, and ``extrapolated_for``, the families without
-        runs on either side, joined by commas; indexed as `cells`.
-    """
+    """Say what runs the gap of families in every cell, or the lean of one, rests on."""
     rows = []
     for source, n, progress in cells[["source", "n_pairs", "progress"]].itertuples(index=False):
         ranks = [
