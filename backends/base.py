@@ -164,7 +164,7 @@ class LoadedModel(ABC):
         The arithmetic: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"bfloat16 autocast"``.
     vocabulary : int
         How many token ids there are; the width of the rows that whole-vocabulary read-out gives.
-    budget : int
+    batch_tokens : int
         How many tokens a pack had best have. A longer conversation comes in a pack of its own.
 
     Examples
@@ -172,7 +172,7 @@ class LoadedModel(ABC):
     A language model to whom all tokens are alike:
 
     >>> class Even(LoadedModel):
-    ...     device, dtype, vocabulary, budget = "cpu", "float32", 4, 512
+    ...     device, dtype, vocabulary, batch_tokens = "cpu", "float32", 4, 512
     ...
     ...     def forward(self, pack):
     ...         shape = (len(pack.gather), 4) if pack.target is None else pack.target.shape
@@ -190,7 +190,7 @@ class LoadedModel(ABC):
     device: str
     dtype: str
     vocabulary: int
-    budget: int
+    batch_tokens: int
 
     @abstractmethod
     def forward(self, pack: Pack) -> npt.NDArray[np.float32]:
@@ -252,7 +252,7 @@ class Backend(ABC):
     Examples
     --------
     >>> from valuebias.backends.torch_backend import TorchBackend
-    >>> backend = TorchBackend(budget=1024)
+    >>> backend = TorchBackend(batch_tokens=1024)
     >>> backend.name, backend.packed, sorted(backend.kinds)
     ('torch', True, ['logprob', 'reward'])
     """

@@ -156,8 +156,8 @@ def _demand_own(model: Any, head: Head, source: Source) -> None:
         f"{source.name}: {type(model).__name__} gives a conversation the reward "
         f"{expected[worst]:.4g}, and its layer 'score' gives {found[worst]:.4g} at the last token "
         "that is not padding. So the class reads elsewhere, or does more than that layer. Give "
-        "read='last' to take the layer at the end of the conversation, or head= a function of the "
-        "hidden states."
+        "reward_at='last' to take the layer at the end of the conversation, or head= a function of "
+        "the hidden states."
     )
 
 

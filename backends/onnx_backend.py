@@ -38,7 +38,7 @@ class OnnxBackend(Backend):
     ----------
     device : str, default "auto"
         ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; ``"auto"`` takes CUDA where there is a card.
-    budget : int, optional
+    batch_tokens : int, optional
         Tokens a pack; chosen from the device where left out.
     threads : int, optional
         CPU threads; one a core where left out.
@@ -60,11 +60,11 @@ class OnnxBackend(Backend):
         self,
         *,
         device: str = "auto",
-        budget: int | None = None,
+        batch_tokens: int | None = None,
         threads: int | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.device, self.budget, self.threads = device, budget, threads
+        self.device, self.batch_tokens, self.threads = device, batch_tokens, threads
         self.cache = None if cache is None else Path(cache)
 
     def available(self) -> str | None:
@@ -129,8 +129,8 @@ class OnnxBackend(Backend):
         if source.own_code:
             raise ValueBiasError(
                 f"{source.name}: its reward is what code of its own puts out for a whole "
-                "conversation, which cannot be exported. Use backend='torch'; or give read='last' "
-                "to take the layer 'score' at the end of the conversation."
+                "conversation, which cannot be exported. Use backend='torch'; or give "
+                "reward_at='last' to take the layer 'score' at the end of the conversation."
             )
         if source.dtype not in ("float32", "float16"):
             raise ValueBiasError(
@@ -180,7 +180,9 @@ class OnnxModel(LoadedModel):
             threads=backend.threads,
             card=int(device.partition(":")[2] or 0),
         )
-        self.budget = backend.budget or _budget(device, source.kind, self.vocabulary)
+        self.batch_tokens = backend.batch_tokens or _batch_tokens(
+            device, source.kind, self.vocabulary
+        )
 
     def details(self) -> dict[str, Any]:
         """Say what else about this run belongs in the provenance."""
@@ -213,7 +215,7 @@ class OnnxModel(LoadedModel):
                 raise
             raise OutOfMemory(
                 f"{self._name}: {self.device} has no room for a pack of {len(pack)} tokens. "
-                "Give a smaller budget."
+                "Give a smaller batch_tokens."
             ) from error
 
     def _run(self, arrays: dict[str, npt.NDArray[np.int64]], output: str) -> Floats:
@@ -279,7 +281,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return "Failed to allocate memory" in text or "out of memory" in text or "bad_alloc" in text
 
 
-def _budget(device: str, kind: str, vocabulary: int) -> int:
+def _batch_tokens(device: str, kind: str, vocabulary: int) -> int:
     """Choose how many tokens a pack has.
 
     On CPUs 1024: measured with SmolLM2-135M and Gemma 3 270M. Log-probs of every row are held at

@@ -139,7 +139,7 @@ class _OptimumModel(LoadedModel):
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.vocabulary = int(model.config.vocab_size)
         # Nothing is shared between conversations, so large packs only mean fewer calls.
-        self.budget = 4096
+        self.batch_tokens = 4096
         self._source = source
         self._model = model
         self._batch = batch
@@ -179,7 +179,7 @@ class _OptimumModel(LoadedModel):
             raise ValueBiasError(
                 f"{self._source.name}: a conversation ends in token {self._padding}, the "
                 "padding of this model. Its ONNX file reads the last token that is no padding, so "
-                'the reward cannot be read there. Leave read= out, or use backend="torch".'
+                'the reward cannot be read there. Leave reward_at= out, or use backend="torch".'
             )
         rewards = np.empty(len(paths), dtype=np.float32)
         for members, logits in self._run(pack, paths, width=1):

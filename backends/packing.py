@@ -46,35 +46,35 @@ class Packed:
     whole: int
 
 
-def pack_rewards(sequences: Sequence[Integers], *, budget: int) -> list[Packed]:
+def pack_rewards(sequences: Sequence[Integers], *, batch_tokens: int) -> list[Packed]:
     """Pack conversations that are read at their last token.
 
     Examples
     --------
     >>> sequences = [np.array([5, 6, 7]), np.array([5, 8]), np.array([5, 6, 7])]
-    >>> packed, = pack_rewards(sequences, budget=100)
+    >>> packed, = pack_rewards(sequences, batch_tokens=100)
     >>> packed.pack.ids.tolist(), packed.pack.end.tolist(), packed.pack.gather.tolist()
     ([5, 6, 7, 8], [4, 3, 3, 4], [2, 3])
     >>> dict(zip(packed.item.tolist(), packed.out.tolist(), strict=True))
     {0: 0, 2: 0, 1: 1}
     """
-    return list(_leaves(_Sorted(sequences), budget))
+    return list(_leaves(_Sorted(sequences), batch_tokens))
 
 
-def pack_rows(sequences: Sequence[Integers], *, budget: int) -> list[Packed]:
+def pack_rows(sequences: Sequence[Integers], *, batch_tokens: int) -> list[Packed]:
     """Pack beginnings of conversations after which every token of the vocabulary is rated.
 
     Examples
     --------
-    >>> packed, = pack_rows([np.array([5, 6]), np.array([5, 8])], budget=100)
+    >>> packed, = pack_rows([np.array([5, 6]), np.array([5, 8])], batch_tokens=100)
     >>> packed.pack.target is None, packed.out.tolist()
     (True, [0, 1])
     """
-    return pack_rewards(sequences, budget=budget)
+    return pack_rewards(sequences, batch_tokens=batch_tokens)
 
 
 def pack_targets(
-    sequences: Sequence[Integers], first: npt.ArrayLike, *, budget: int
+    sequences: Sequence[Integers], first: npt.ArrayLike, *, batch_tokens: int
 ) -> list[Packed]:
     """Pack conversations whose last tokens are rated, given those before.
 
@@ -85,7 +85,7 @@ def pack_targets(
     The words 7 and 8 9 after the prompt 5 6: two rows give three log-probs.
 
     >>> sequences = [np.array([5, 6, 7]), np.array([5, 6, 8, 9])]
-    >>> packed, = pack_targets(sequences, [2, 2], budget=100)
+    >>> packed, = pack_targets(sequences, [2, 2], batch_tokens=100)
     >>> packed.pack.ids.tolist(), packed.pack.gather.tolist()
     ([5, 6, 8], [1, 2])
     >>> packed.pack.row.tolist(), packed.pack.target.tolist()
@@ -102,7 +102,7 @@ def pack_targets(
             )
     # Nothing is read at the last token, so it is not computed.
     ordered = _Sorted([sequence[:-1] for sequence in sequences])
-    return list(_targets(ordered, sequences, starts, budget))
+    return list(_targets(ordered, sequences, starts, batch_tokens))
 
 
 class _Sorted:
@@ -134,14 +134,14 @@ class _Sorted:
     def __len__(self) -> int:
         return len(self.length)
 
-    def cuts(self, budget: int) -> list[tuple[int, int]]:
-        """Divide the sequences into as few runs as the budget allows, of like size."""
+    def cuts(self, batch_tokens: int) -> list[tuple[int, int]]:
+        """Divide the sequences into as few runs as `batch_tokens` allows, of like size."""
         if len(self) == 0:
             return []
         new = np.concatenate([[0], np.cumsum(self.length - self.shared)])
-        runs = self._greedy(new, budget)
+        runs = self._greedy(new, batch_tokens)
         # As many runs with the least largest one: the same work in packs of like size.
-        low, high = 0, budget
+        low, high = 0, batch_tokens
         while high - low > 8:
             middle = (low + high) // 2
             tried = self._greedy(new, middle)
@@ -151,11 +151,11 @@ class _Sorted:
                 low = middle
         return runs
 
-    def _greedy(self, new: Integers, budget: int) -> list[tuple[int, int]]:
+    def _greedy(self, new: Integers, batch_tokens: int) -> list[tuple[int, int]]:
         runs = []
         start = 0
         while start < len(self):
-            room = budget - self.shared[start] + new[start]
+            room = batch_tokens - self.shared[start] + new[start]
             stop = max(int(np.searchsorted(new, room, side="right")) - 1, start + 1)
             runs.append((start, stop))
             start = stop
@@ -202,8 +202,8 @@ class _Layout:
         return end
 
 
-def _leaves(ordered: _Sorted, budget: int) -> Iterator[Packed]:
-    for start, stop in ordered.cuts(budget):
+def _leaves(ordered: _Sorted, batch_tokens: int) -> Iterator[Packed]:
+    for start, stop in ordered.cuts(batch_tokens):
         layout = _Layout(ordered, start, stop)
         pack = Pack(layout.ids, layout.position, layout.end, layout.offset[1:] - 1)
         item, row = _members(ordered, start, stop)
@@ -212,9 +212,9 @@ def _leaves(ordered: _Sorted, budget: int) -> Iterator[Packed]:
 
 
 def _targets(
-    ordered: _Sorted, sequences: Sequence[Integers], first: Integers, budget: int
+    ordered: _Sorted, sequences: Sequence[Integers], first: Integers, batch_tokens: int
 ) -> Iterator[Packed]:
-    for start, stop in ordered.cuts(budget):
+    for start, stop in ordered.cuts(batch_tokens):
         layout = _Layout(ordered, start, stop)
         members, rows = _members(ordered, start, stop)
         path = np.empty(int(layout.length.max()), dtype=np.int64)

@@ -39,7 +39,7 @@ class TorchBackend(Backend):
         ``"tree"``: what conversations share is computed once. ``"whole"``: every conversation by
         itself, with the model's own attention. ``"auto"``: the first, after a check on loading that
         it gives what the second does; else the second.
-    budget : int, optional
+    batch_tokens : int, optional
         Tokens a pack; chosen from the device where left out.
     threads : int, optional
         CPU threads, of the whole process; as PyTorch chooses where left out.
@@ -61,13 +61,13 @@ class TorchBackend(Backend):
         device: str = "auto",
         autocast: bool = False,
         attention: Literal["auto", "tree", "whole"] = "auto",
-        budget: int | None = None,
+        batch_tokens: int | None = None,
         threads: int | None = None,
     ) -> None:
         if attention not in ("auto", "tree", "whole"):
             raise ValueBiasError(f"attention is {attention!r}; expected 'auto', 'tree' or 'whole'.")
         self.device, self.autocast, self.attention = device, autocast, attention
-        self.budget, self.threads = budget, threads
+        self.batch_tokens, self.threads = batch_tokens, threads
 
     def available(self) -> str | None:
         """Say why this backend cannot run here; None where it can."""
@@ -195,7 +195,9 @@ class TorchModel(LoadedModel):
         self.device = str(device)
         self.dtype = "bfloat16 autocast" if self._autocast else source.dtype
         self.vocabulary = loading.shape(model.config).vocab_size
-        self.budget = backend.budget or _budget(device, loading.shape(model.config), source.dtype)
+        self.batch_tokens = backend.batch_tokens or _batch_tokens(
+            device, loading.shape(model.config), source.dtype
+        )
 
     def _reorder(self) -> None:
         """Reorder weights for the CPU, where that can be, and see that the model bears it."""
@@ -261,7 +263,7 @@ class TorchModel(LoadedModel):
                 torch.cuda.empty_cache()
             raise OutOfMemory(
                 f"{self._source.name}: {self.device} has no room for a pack of {len(pack)} tokens. "
-                "Give a smaller budget, or a dtype of half the size."
+                "Give a smaller batch_tokens, or a dtype of half the size."
             ) from error
 
     def close(self) -> None:
@@ -353,7 +355,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _budget(device: torch.device, shape: Any, dtype: str) -> int:
+def _batch_tokens(device: torch.device, shape: Any, dtype: str) -> int:
     """Choose how many tokens a pack has.
 
     On CPUs 1024: measured with SmolLM2-135M, larger packs gain nothing more and take more memory,

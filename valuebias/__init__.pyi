@@ -54,8 +54,8 @@ from .preference_data.preferences import preferences as preferences
 from .reproduction.run import Reproduction as Reproduction
 from .reproduction.run import reproduce as reproduce
 from .schema import validate as validate
-from .scoring.explain import Explanation as Explanation
-from .scoring.explain import explain as explain
+from .scoring.plan import ScoringPlan as ScoringPlan
+from .scoring.plan import plan as plan
 from .scoring.run import score as score
 from .scoring.vocabulary import read_vocabulary as read_vocabulary
 from .training.sft import LoraSettings as LoraSettings

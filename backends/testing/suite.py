@@ -169,7 +169,7 @@ class BackendTests:
         }
         assert model.dtype == "float32"
         assert model.vocabulary == VOCABULARY
-        assert model.budget >= 1
+        assert model.batch_tokens >= 1
         assert isinstance(json.loads(json.dumps(model.details())), dict)
 
     # --- parity with whole conversations --------------------------------------------------------
@@ -307,9 +307,9 @@ class BackendTests:
         self.assert_close(shuffled, read_rewards(model, conversations)[order])
 
     def test_packs_may_exceed_the_budget(self, models: Models) -> None:
-        """A conversation longer than the budget comes in a pack of its own."""
+        """A conversation of more than batch_tokens comes in a pack of its own."""
         model = models.load(self.architectures[0], "reward")
-        length = min(model.budget, 600) + 7
+        length = min(model.batch_tokens, 600) + 7
         rng = np.random.default_rng(10)
         conversations = [rng.integers(VOCABULARY, size=length).tolist() for _ in range(4)]
         expected = models.reference(self.architectures[0], "reward").rewards(conversations)

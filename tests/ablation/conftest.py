@@ -20,7 +20,7 @@ FAMILIES = ("<b>Gem$ma</b>", "Lla_ma")
 def hostile_ablation() -> xr.Dataset:
     """Give runs of two checkpoints each, with accuracies, and names that are out to do harm."""
     ds = ablation(
-        11, families=FAMILIES, sources=("$s$", "_t"), quantities=(8_000, 16_000), seeds=2,
+        11, families=FAMILIES, sources=("$s$", "_t"), n_pairs=(8_000, 16_000), seeds=2,
         shares=(0.5, 1.0), n_words=20,
     )  # fmt: skip
     words = ds["response"].to_numpy().astype("U80")

@@ -79,12 +79,22 @@ def test_with_penalties_it_is_where_newton_ends(
     penalty: float, standardise: bool, centring: float
 ) -> None:
     chosen, rejected = pairs()
-    head = fit_head(chosen, rejected, penalty=penalty, standardise=standardise, centring=centring)
+    head = fit_head(
+        chosen,
+        rejected,
+        penalty=penalty,
+        standardise=standardise,
+        center_rewards_coefficient=centring,
+    )
     squares = ((chosen - rejected) ** 2).mean(axis=0)
     ridge = penalty * squares if standardise else np.full(6, float(penalty))
     same(head.weights, by_newton(chosen, rejected, ridge, centring))
     assert head.gradient_norm < 1e-12
-    assert (head.penalty, head.centring, head.standardised) == (penalty, centring, standardise)
+    assert (head.penalty, head.center_rewards_coefficient, head.standardised) == (
+        penalty,
+        centring,
+        standardise,
+    )
 
 
 def test_the_default_penalty_is_the_number_of_features_that_differ() -> None:
@@ -102,7 +112,10 @@ def test_centring_pulls_the_sum_of_rewards_to_zero_and_costs_loss() -> None:
     def size(head: Head) -> float:
         return float(np.mean((head.score(chosen) + head.score(rejected)) ** 2))
 
-    heads = [fit_head(chosen, rejected, penalty=1, centring=value) for value in (0, 0.01, 1)]
+    heads = [
+        fit_head(chosen, rejected, penalty=1, center_rewards_coefficient=value)
+        for value in (0, 0.01, 1)
+    ]
     sizes = [size(head) for head in heads]
     assert sizes[0] > 2 * sizes[1] > 4 * sizes[2]
     assert heads[0].loss < heads[1].loss < heads[2].loss
@@ -210,7 +223,7 @@ def test_other_dtypes(dtype: str) -> None:
 
 
 def test_a_saved_head_comes_back_as_it_was(tmp_path: Path) -> None:
-    head = fit_head(*pairs(), centring=0.1)
+    head = fit_head(*pairs(), center_rewards_coefficient=0.1)
     head.save(tmp_path / "new" / "head.npz")
     back = Head.load(tmp_path / "new" / "head.npz")
     np.testing.assert_array_equal(back.weights, head.weights)
@@ -219,7 +232,7 @@ def test_a_saved_head_comes_back_as_it_was(tmp_path: Path) -> None:
         assert getattr(back, name) == getattr(head, name)
         assert type(getattr(back, name)) is type(getattr(head, name))
     assert back.standardised is True
-    again = fit_head(*pairs(), centring=0.1, start=back)
+    again = fit_head(*pairs(), center_rewards_coefficient=0.1, start=back)
     same(again.weights, head.weights)
     assert again.n_iterations <= 3
 
@@ -322,7 +335,7 @@ def put(value: float) -> Floats:
         (X, -X, {"penalty": -1}, "penalty is -1"),
         (X, -X, {"penalty": np.nan}, "penalty is nan"),
         (X, -X, {"penalty": "big"}, "penalty is 'big'"),
-        (X, -X, {"centring": np.inf}, "centring is inf"),
+        (X, -X, {"center_rewards_coefficient": np.inf}, "center_rewards_coefficient is inf"),
         (X, -X, {"standardise": False}, "Give penalty= where"),
         (X, -X, {"start": [1.0]}, r"start has the shape \(1,\); expected 2"),
         (X, -X, {"start": [1.0, np.nan]}, "expected 2 finite numbers"),

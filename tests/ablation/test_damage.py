@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def heads(folder: Path) -> Study:
     return study(
-        folder, objective="head", training=None, quantities=[8, 16], sources={"plain": pairs(40)}
+        folder, objective="head", training=None, n_pairs=[8, 16], sources={"plain": pairs(40)}
     )
 
 
@@ -89,7 +89,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     pytest.importorskip("trl", reason="trl is not installed")
     pytest.importorskip("peft", reason="peft is not installed")
     out = tmp_path_factory.mktemp("trained") / "out"
-    return out, study(folder, quantities=[24]).run(out, progress=False)
+    return out, study(folder, n_pairs=[24]).run(out, progress=False)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -98,18 +98,18 @@ def test_of_a_trained_cell_only_what_is_damaged_is_made_again(
     folder: Path, trained: tuple[Path, xr.Dataset], tmp_path: Path, what: str, damage: str
 ) -> None:
     out = Path(shutil.copytree(trained[0], tmp_path / "out"))
-    bad = sorted(out.glob(f"cells/*/{what}"))[0]
+    bad = sorted(out.glob(f"runs/*/{what}"))[0]
     DAMAGES[damage](bad)
     before = files(out)
     if damage == "delete":
-        again = study(folder, quantities=[24]).run(out, progress=False)
+        again = study(folder, n_pairs=[24]).run(out, progress=False)
     else:
         found = valuebias.check(out)
         assert [(piece.file, piece.state) for piece in found.pieces] == [
             (str(bad.relative_to(out)), "damaged")
         ]
         with pytest.warns(ValueBiasWarning, match=bad.name):
-            again = study(folder, quantities=[24]).run(out, progress=False)
+            again = study(folder, n_pairs=[24]).run(out, progress=False)
     after = files(out)
     # That training is over is said anew each time that there was training.
     assert {path.name for path in after if after[path] != before.get(path)} == {

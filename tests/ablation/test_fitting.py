@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from ablations import QUANTITIES, ablation
+from ablations import N_PAIRS, ablation
 
 import valuebias
 from valuebias import AblationFit, ValueBiasError, ValueBiasWarning
@@ -44,7 +44,7 @@ def test_slope_and_gaps_hold_the_truth(shrinking: AblationFit) -> None:
     assert slope["lower"] < -0.15 < slope["upper"]
     assert slope["p_shrinks"] > 0.95
     gaps = shrinking.gaps(prob=0.99)
-    truth = 0.6 - 0.15 * np.log2(gaps["n_pairs"] / QUANTITIES[0])
+    truth = 0.6 - 0.15 * np.log2(gaps["n_pairs"] / N_PAIRS[0])
     assert ((gaps["lower"] < truth) & (truth < gaps["upper"])).all()
     assert gaps["n_models"].tolist() == [3] * 4
 
@@ -52,13 +52,13 @@ def test_slope_and_gaps_hold_the_truth(shrinking: AblationFit) -> None:
 def test_the_quantity_at_which_the_gap_closes(shrinking: AblationFit) -> None:
     closing = shrinking.closing(rope=0.1).iloc[0]
     # 0.6 − 0.15 d = 0.1 after 3.33 doublings, just beyond the three that were tried.
-    assert closing["lower"] < QUANTITIES[0] * 2 ** (0.5 / 0.15) < closing["upper"]
+    assert closing["lower"] < N_PAIRS[0] * 2 ** (0.5 / 0.15) < closing["upper"]
     chances = closing[["p_inside", "p_within", "p_beyond", "p_not"]].astype(float)
     assert chances.sum() == pytest.approx(1)
-    assert closing["extrapolated"] == (closing["median"] > QUANTITIES[-1])
+    assert closing["extrapolated"] == (closing["median"] > N_PAIRS[-1])
     wide = shrinking.closing(rope=5.0).iloc[0]
     assert wide["p_inside"] == 1
-    assert wide["median"] == pytest.approx(QUANTITIES[0])
+    assert wide["median"] == pytest.approx(N_PAIRS[0])
     near = shrinking.closing(rope=0.0, horizon=1.0).iloc[0]
     assert near["p_not"] > 0.5
     assert np.isinf(near["median"])
@@ -118,7 +118,7 @@ def test_a_habit_is_no_value() -> None:
     habit = 0.8 * gemma[:, None, None] * axis
     fit = fitted(ds.assign(score=(ds["score"] + habit).astype("float32")))
     table = fit.by_framing()
-    assert set(table["n_pairs"]) == {QUANTITIES[-1]}
+    assert set(table["n_pairs"]) == {N_PAIRS[-1]}
     gap = table[table["estimand"] == "gap"].set_index("framing")
     assert gap.loc["signed", "lower"] < 0 < gap.loc["signed", "upper"]
     for framing in ("positive", "negative"):
@@ -142,7 +142,7 @@ def test_trajectories_and_steps(checkpoints: AblationFit) -> None:
     table = checkpoints.trajectories()
     assert len(table) == 4 * 3 * (3 + 3)
     assert len(checkpoints.gaps()) == 4 * 3 * 3
-    gap = table[(table["name"] == "Gemma − Llama") & (table["n_pairs"] == QUANTITIES[0])]
+    gap = table[(table["name"] == "Gemma − Llama") & (table["n_pairs"] == N_PAIRS[0])]
     truth = 0.6 + 0.3 * (1 - np.sqrt([0.25, 0.5, 1.0]))
     np.testing.assert_allclose(gap["mean"], truth, atol=0.25)
     moved = checkpoints.movers(n=2, by="step")
@@ -190,8 +190,8 @@ def test_several_bases_and_seeds_leave_nothing_to_say() -> None:
 
 
 def test_confounded_sources_and_quantities_get_the_formula_that_can_be_told() -> None:
-    ds = ablation(7, sources=("a", "b"), quantities=QUANTITIES[:2])
-    kept = (ds["source"].values == "a") == (ds["n_pairs"].values == QUANTITIES[0])
+    ds = ablation(7, sources=("a", "b"), n_pairs=N_PAIRS[:2])
+    kept = (ds["source"].values == "a") == (ds["n_pairs"].values == N_PAIRS[0])
     fit = fitted(ds.isel(model=np.flatnonzero(kept)), draws=100)
     assert fit.formula == "~ family * source"
     assert "pairs left out" in [note.code for note in fit.notes]
@@ -207,7 +207,7 @@ def points() -> AblationFit:
 
 def test_every_number_of_pairs_may_have_a_gap_of_its_own(points: AblationFit) -> None:
     gaps = points.gaps()
-    truth = 0.6 - 0.15 * np.log2(gaps["n_pairs"] / QUANTITIES[0])
+    truth = 0.6 - 0.15 * np.log2(gaps["n_pairs"] / N_PAIRS[0])
     assert ((gaps["mean"] - truth).abs() < 3 * gaps["sd"]).all()
     assert gaps["sd"].max() < 0.2
     slope = points.slope().iloc[0]
@@ -223,7 +223,7 @@ def test_every_number_of_pairs_may_have_a_gap_of_its_own(points: AblationFit) ->
 def test_where_single_points_close_is_told_within_the_range_alone(points: AblationFit) -> None:
     closing = points.closing(rope=0.2).iloc[0]
     # 0.6 − 0.15 d = 0.2 after 2.67 doublings, on a straight line between the last two numbers.
-    assert closing["lower"] <= QUANTITIES[0] * 2 ** (0.4 / 0.15) <= closing["upper"]
+    assert closing["lower"] <= N_PAIRS[0] * 2 ** (0.4 / 0.15) <= closing["upper"]
     assert closing["p_beyond"] == 0
     assert points.closing(rope=0.001).iloc[0]["p_not"] > 0.5
     with pytest.raises(ValueBiasError, match=r"C\(n_pairs\)'.*nothing can be said beyond"):
@@ -234,13 +234,13 @@ def test_where_single_points_close_is_told_within_the_range_alone(points: Ablati
 
 def test_a_gap_that_one_family_was_not_trained_for_is_extrapolated() -> None:
     ds = ablation(1)
-    more = (ds["family"] == "Gemma") & (ds["n_pairs"] > QUANTITIES[1])
+    more = (ds["family"] == "Gemma") & (ds["n_pairs"] > N_PAIRS[1])
     fit = fitted(ds.isel(model=np.flatnonzero(~more.to_numpy())))
     gaps = fit.gaps()
     assert gaps["support"].tolist() == ["measured"] * 2 + ["extrapolated"] * 2
     assert gaps["extrapolated_for"].tolist() == [""] * 2 + ["Gemma"] * 2
     for table in (fit.slope(), fit.closing(), fit.share_left()):
-        assert table["largest"].tolist() == [QUANTITIES[1]]
+        assert table["largest"].tolist() == [N_PAIRS[1]]
         assert table["support"].tolist() == ["measured"]
     # What the widest interval is of, whichever way the change goes on.
     assert gaps["sd"].iloc[3] > 2 * gaps["sd"].iloc[1]
@@ -251,19 +251,19 @@ def test_a_gap_that_one_family_was_not_trained_for_is_extrapolated() -> None:
     note = next(note for note in fit.notes if note.code == "extrapolated gaps")
     assert "Gemma up to 16,000, Llama up to 64,000" in note.text
     movers = fit.movers(n=1)
-    assert movers["end"].tolist() == [QUANTITIES[1]] * 2
+    assert movers["end"].tolist() == [N_PAIRS[1]] * 2
     assert movers["support"].tolist() == ["measured"] * 2
-    further = fit.movers(n=1, between=(QUANTITIES[0], QUANTITIES[2]))
+    further = fit.movers(n=1, between=(N_PAIRS[0], N_PAIRS[2]))
     assert further["support"].tolist() == ["extrapolated", "measured"]
     framings = fit.by_framing()
-    assert framings.loc[framings["estimand"] == "gap", "n_pairs"].tolist() == [QUANTITIES[1]] * 3
+    assert framings.loc[framings["estimand"] == "gap", "n_pairs"].tolist() == [N_PAIRS[1]] * 3
     leans = framings[framings["estimand"] == "family lean"].groupby("name")["n_pairs"].max()
-    assert leans.to_dict() == {"Gemma": QUANTITIES[1], "Llama": QUANTITIES[-1]}
+    assert leans.to_dict() == {"Gemma": N_PAIRS[1], "Llama": N_PAIRS[-1]}
 
 
 def test_families_without_a_number_of_pairs_in_common_have_no_measured_gap() -> None:
     ds = ablation(1)
-    few = (ds["n_pairs"] <= QUANTITIES[1]).to_numpy()
+    few = (ds["n_pairs"] <= N_PAIRS[1]).to_numpy()
     fit = fitted(ds.isel(model=np.flatnonzero(few == (ds["family"] == "Gemma").to_numpy())))
     assert (fit.gaps()["support"] == "extrapolated").all()
     slope = fit.slope().iloc[0]
@@ -285,7 +285,7 @@ def bent(seed: int, gap: dict[int, float], **options: Any) -> xr.Dataset:
 
 
 def test_a_gap_that_levels_off_need_not_close() -> None:
-    ds = bent(1, dict(zip(QUANTITIES, (0.8, 0.3, 0.3, 0.3), strict=True)), seeds=4)
+    ds = bent(1, dict(zip(N_PAIRS, (0.8, 0.3, 0.3, 0.3), strict=True)), seeds=4)
     fit, straight = fitted(ds), fitted(ds, levelling=False)
     closing = fit.closing(rope=0.05).iloc[0]
     assert closing["p_not"] > 0.5
@@ -302,7 +302,7 @@ def test_a_gap_that_levels_off_need_not_close() -> None:
 
 
 def test_a_gap_that_turns_round_contradicts_the_curve() -> None:
-    fit = fitted(bent(2, dict(zip(QUANTITIES, (0.6, 0.2, 0.2, 0.6), strict=True)), seeds=4))
+    fit = fitted(bent(2, dict(zip(N_PAIRS, (0.6, 0.2, 0.2, 0.6), strict=True)), seeds=4))
     note = next(note for note in fit.notes if note.code == "curve contradicted")
     assert "nor does a line that levels off agree" in note.text
     assert note.headline in str(fit.headline())
@@ -313,7 +313,7 @@ def test_a_gap_that_turns_round_contradicts_the_curve() -> None:
 
 
 def test_one_run_of_a_kind_does_not_tell_chance_from_curvature() -> None:
-    gap = dict(zip(QUANTITIES, (0.6, 0.2, 0.2, 0.6), strict=True))
+    gap = dict(zip(N_PAIRS, (0.6, 0.2, 0.2, 0.6), strict=True))
     fit = fitted(bent(2, gap, seeds=1), draws=100)
     assert fit.departures().empty
     assert [note.code for note in fit.notes] == ["one base a family", "single seed"]

@@ -113,7 +113,7 @@ def test_nc_is_the_fit(hostile_fit: AblationFit, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("framing", ["positive", "negative"])
 def test_prompts_of_one_framing_sign_nothing(framing: str, tmp_path: Path) -> None:
-    ds = ablation(1, quantities=(8_000, 16_000), seeds=2, n_words=8)
+    ds = ablation(1, n_pairs=(8_000, 16_000), seeds=2, n_words=8)
     chosen = ds.isel(prompt=np.flatnonzero(ds["framing"].to_numpy() == framing))
     with pytest.warns(valuebias.ValueBiasWarning):
         fit = valuebias.fit_ablation(

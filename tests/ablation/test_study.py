@@ -70,7 +70,7 @@ def study(folder: Path, **changes: Any) -> Study:
     asked: dict[str, Any] = {
         "bases": bases(folder),
         "sources": {"plain": pairs(160), "turns": pairs(160, 1, turns=True)},
-        "quantities": [20, 80],
+        "n_pairs": [20, 80],
         "seeds": [0, 1],
         "prompts": PROMPTS,
         "lexicon": WORDS,
@@ -89,11 +89,11 @@ def scores(folder: Path, out: Path) -> xr.Dataset:
 
 
 def test_a_model_a_cell(scores: xr.Dataset, folder: Path) -> None:
-    cells = study(folder).cells()
-    assert len(cells) == scores.sizes["model"] == 16
-    assert scores["n_pairs"].to_numpy().tolist() == cells["n_pairs"].tolist()
-    assert scores["source"].to_numpy().tolist() == cells["source"].tolist()
-    assert scores["seed"].to_numpy().tolist() == cells["seed"].tolist()
+    runs = study(folder).runs()
+    assert len(runs) == scores.sizes["model"] == 16
+    assert scores["n_pairs"].to_numpy().tolist() == runs["n_pairs"].tolist()
+    assert scores["source"].to_numpy().tolist() == runs["source"].tolist()
+    assert scores["seed"].to_numpy().tolist() == runs["seed"].tolist()
     assert set(scores["family"].to_numpy()) == {"Llama", "Gemma"}
     assert set(scores["stage"].to_numpy()) == {"reward"}
     assert set(scores["objective"].to_numpy()) == {"head"}
@@ -169,9 +169,9 @@ def test_what_is_there_is_not_made_again(folder: Path, out: Path, scores: xr.Dat
 
 
 def test_a_larger_study_adds_to_a_smaller_one(folder: Path, tmp_path: Path) -> None:
-    small = study(folder, quantities=[20]).run(tmp_path, progress=False)
+    small = study(folder, n_pairs=[20]).run(tmp_path, progress=False)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "heads").iterdir()}
-    large = study(folder, quantities=[20, 40]).run(tmp_path, progress=False)
+    large = study(folder, n_pairs=[20, 40]).run(tmp_path, progress=False)
     now = {path: path.stat().st_mtime_ns for path in (tmp_path / "heads").iterdir()}
     assert kept.items() <= now.items()
     few = large.isel(model=np.flatnonzero(large["n_pairs"] == 20))
@@ -216,7 +216,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(folder: Path, tmp_path: Path
     columns = ["chosen", "rejected"]
     noisy.loc[turn, columns] = noisy.loc[turn, columns[::-1]].to_numpy()
     asked = study(
-        folder, sources={"noise": noisy}, quantities=[5, 500], seeds=[0], penalty=0.0
+        folder, sources={"noise": noisy}, n_pairs=[5, 500], seeds=[0], penalty=0.0
     )  # fmt: skip
     with pytest.warns(ValueBiasWarning, match="5 · seed 0 failed"):
         made = asked.run(tmp_path, progress=False)
@@ -225,7 +225,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(folder: Path, tmp_path: Path
 
 def test_a_plan_counts_what_a_run_does(folder: Path, scores: xr.Dataset) -> None:
     plan = study(folder).plan()
-    assert len(plan.cells) == 16
+    assert len(plan.runs) == 16
     words = plan.table.xs("words", level="reads")
     assert (words["conversations"] == 2 * 6).all()
     assert "16 reward models" in str(plan)
@@ -246,7 +246,7 @@ def test_a_study_in_yaml_from_the_command_line(folder: Path, tmp_path: Path) -> 
 bases:
   - {folder / "llama"}
 sources: {{mine: pairs.jsonl}}
-quantities: [10, 20]
+n_pairs: [10, 20]
 seeds: [3]
 lexicon: {tmp_path / "words.csv"}
 """,
@@ -267,9 +267,9 @@ lexicon: {tmp_path / "words.csv"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"quantities": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
-        ({"quantities": []}, "quantities is \\[\\]"),
-        ({"quantities": [10, 10]}, "expected different whole numbers, 1 or more"),
+        ({"n_pairs": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
+        ({"n_pairs": []}, "n_pairs is \\[\\]"),
+        ({"n_pairs": [10, 10]}, "expected different whole numbers, 1 or more"),
         ({"seeds": [-1]}, "expected different whole numbers, 0 or more"),
         ({"sources": {}}, "expected a mapping from names to preferences"),
         ({"objective": "hed"}, "Did you mean 'head'"),
@@ -293,8 +293,8 @@ def test_a_base_without_a_chat_template_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("bases: x\nsources: {a: b}\nquantitys: [1]", "Did you mean 'quantities'"),
-        ("bases: x\nsources: {a: b}", "lacks 'quantities'"),
+        ("bases: x\nsources: {a: b}\nn_pair: [1]", "Did you mean 'n_pairs'"),
+        ("bases: x\nsources: {a: b}", "lacks 'n_pairs'"),
         ("- 1", "is no mapping"),
         ("a: [", "is no valid YAML"),
     ],

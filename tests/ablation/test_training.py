@@ -90,7 +90,7 @@ def test_an_analysis_takes_checkpoints_from_step_0(scores: xr.Dataset) -> None:
 
 
 def test_full_training(folder: Path, tmp_path: Path, scores: xr.Dataset) -> None:
-    made = study(folder, objective="full", quantities=[24]).run(tmp_path, progress=False)
+    made = study(folder, objective="full", n_pairs=[24]).run(tmp_path, progress=False)
     losses = dict(zip(made["step"].to_numpy(), made["loss"].to_numpy(), strict=True))
     assert losses[max(losses)] < losses[0] - 0.3
     assert set(made["objective"].to_numpy()) == {"full"}
@@ -217,23 +217,23 @@ def test_kill_9_loses_nothing_that_was_finished(
         deadline = time.monotonic() + 600
         # One cell is done, and the next has begun to be scored.
         while process.poll() is None and (
-            not list(target.glob("cells/*/done.json")) or len(list(target.glob("cells/*"))) < 2
+            not list(target.glob("runs/*/done.json")) or len(list(target.glob("runs/*"))) < 2
         ):
             assert time.monotonic() < deadline
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
-    kept = files(target / "cells")
+    kept = files(target / "runs")
     assert any(path.name == "done.json" for path in kept)
-    assert len(list(target.glob("cells/*/done.json"))) < 4
+    assert len(list(target.glob("runs/*/done.json"))) < 4
     again = grid(folder).run(target, progress=False)
-    assert kept.items() <= files(target / "cells").items()
+    assert kept.items() <= files(target / "runs").items()
     assert not (target / ".scratch").exists() or not list((target / ".scratch").iterdir())
     xr.testing.assert_identical(again.drop_attrs(), scores.drop_attrs())
 
 
 def test_a_plan_counts_steps_and_checkpoints(folder: Path) -> None:
     plan = study(folder, seeds=[0, 1]).plan()
-    assert len(plan.cells) == 4
+    assert len(plan.runs) == 4
     source, scored = (
         plan.table.xs(what, level="reads").iloc[0] for what in ("plain", "checkpoints")
     )
@@ -273,7 +273,7 @@ def test_a_study_in_yaml_from_the_command_line(tmp_path: Path) -> None:
 bases: {{base: {{family: Llama}}}}
 sources: {{mine: pairs.jsonl}}
 held_out: held.jsonl
-quantities: [16]
+n_pairs: [16]
 seeds: [0]
 objective: lora
 training: {{rank: 4, max_steps: 2, log_checkpoints: 0, target_modules: [q_proj]}}
@@ -288,4 +288,4 @@ lexicon: {tmp_path / "words.csv"}
     assert made["step"].to_numpy().tolist() == [0, 1, 2]
     about = json.loads(made.attrs["provenance"])
     assert about["training"]["rank"] == 4
-    assert about["cells"]["base · mine · 16 · seed 0"]["held_out_pairs"] == 10
+    assert about["runs"]["base · mine · 16 · seed 0"]["held_out_pairs"] == 10

@@ -33,15 +33,15 @@ def test_a_loss_that_is_no_number_fails_its_cell_alone(folder: Path, tmp_path: P
 
     wild = tiny_models.tiny("llama", "logprob", tmp_path / "wild")
     weights = load_file(wild / "model.safetensors")
-    # Hidden states so large that the square of a sum of rewards, times the centring, overflows.
+    # Hidden states so large that the square of a sum of rewards, times 1e9, overflows.
     weights["model.norm.weight"] *= 1e17
     save_file(weights, wild / "model.safetensors", {"format": "pt"})
     bases = [
         Model(str(wild), name="wild", family="W"),
         Model(str(folder / "llama"), name="tame", family="T"),
     ]
-    settings = TrainingSettings(centring=1e9, max_steps=2, log_checkpoints=0)
-    asked = study(folder, bases=bases, quantities=[16], training=settings)
+    settings = TrainingSettings(center_rewards_coefficient=1e9, max_steps=2, log_checkpoints=0)
+    asked = study(folder, bases=bases, n_pairs=[16], training=settings)
     with pytest.warns(
         ValueBiasWarning, match="wild .* failed: The loss of 'wild' is inf in step 1"
     ):
@@ -51,13 +51,13 @@ def test_a_loss_that_is_no_number_fails_its_cell_alone(folder: Path, tmp_path: P
     assert failure[0] == "wild · plain · 16 · seed 0"
     assert "inf in step 1" in failure[1]
     # What was scored before is kept.
-    assert len(list((tmp_path / "out" / "cells").glob("*/step-0000000.npz"))) == 2
-    assert len(list((tmp_path / "out" / "cells").glob("*/done.json"))) == 1
+    assert len(list((tmp_path / "out" / "runs").glob("*/step-0000000.npz"))) == 2
+    assert len(list((tmp_path / "out" / "runs").glob("*/done.json"))) == 1
 
 
 @pytest.mark.parametrize("leave", [0, 50_000])
 def test_a_full_disk(folder: Path, tmp_path: Path, leave: int) -> None:
-    few, more = (study(folder, quantities=q, training=BRIEF) for q in ([16], [16, 32]))
+    few, more = (study(folder, n_pairs=q, training=BRIEF) for q in ([16], [16, 32]))
     with small_disk(tmp_path / "disk", "8m") as place:
         few.run(place / "out", progress=False)
         before = files(place)
@@ -81,19 +81,19 @@ def test_two_runs_in_one_folder(folder: Path, tmp_path: Path) -> None:
         pytest.raises(ValueBiasError, match=r"Another process is writing to .*another folder"),
     ):
         study(folder).run(tmp_path, progress=False)
-    assert not list(tmp_path.glob("cells"))
+    assert not list(tmp_path.glob("runs"))
 
 
 def test_pairs_that_are_too_long_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
     source = valuebias.preferences(pairs(60, long=20), progress=False)
     settings = TrainingSettings(max_steps=1, log_checkpoints=0, max_length=60)
-    asked = study(folder, sources={"some": source}, quantities=[40], training=settings)
+    asked = study(folder, sources={"some": source}, n_pairs=[40], training=settings)
     train, held_out = asked.sides()["some"]
     drawn = train.subset(40, seed=0)
     long, measured = (sum("and trust" in c for c in p.pairs["chosen"]) for p in (drawn, held_out))
     assert long
     made = asked.run(tmp_path, progress=False)
-    (counts,) = json.loads(made.attrs["provenance"])["cells"].values()
+    (counts,) = json.loads(made.attrs["provenance"])["runs"].values()
     assert counts == {
         "pairs": 40 - long,
         "pairs_too_long": long,
@@ -129,7 +129,7 @@ def test_only_pytorch_trains(folder: Path, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"training": {"target_modules": ["c_attn"]}}, "no matrix 'c_attn', .* it has .*q_proj"),
-        ({"quantities": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
+        ({"n_pairs": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
     ],
 )
 def test_what_a_run_refuses(

@@ -28,7 +28,7 @@ from valuebias.ablation import TrainingSettings, checkpoint_steps
         ({"max_steps": 0}, "max_steps is 0"),
         ({"max_length": True}, "max_length is True"),
         ({"bf16": 1}, "bf16 is 1"),
-        ({"centring": -1}, "centring is -1"),
+        ({"center_rewards_coefficient": -1}, "center_rewards_coefficient is -1"),
         ({"target_modules": []}, "expected names of matrices"),
         ({"log_checkpoints": -1}, "log_checkpoints is -1"),
     ],

@@ -96,7 +96,7 @@ def test_scores_are_those_of_whole_conversations(
 ) -> None:
     folder = made(architecture, kind, tmp_path / "m")
     # Short and long ones share a pack.
-    ds = scored(folder, kind, backend="torch", budget=4096)
+    ds = scored(folder, kind, backend="torch", batch_tokens=4096)
     one = naive.word_rewards if kind == "reward" else naive.word_logprobs
     whole = [one(folder, prompt, WORDS) for prompt in (SHORT, LONG)]
     expected = [[np.sum(parts) for parts in row] for row in whole]

@@ -145,8 +145,10 @@ def timed(
     seconds = time.perf_counter() - start
     scores = made if words != "vocabulary" else next(iter(made.children.values()))
     assert loaded.model is not None
-    budget = loaded.model.budget
-    plan = valuebias.explain(model, lexicon=words, kind=kind, backend=loaded, budget=budget)
+    batch_tokens = loaded.model.batch_tokens
+    plan = valuebias.plan(
+        model, lexicon=words, kind=kind, backend=loaded, batch_tokens=batch_tokens
+    )
     flop = float(plan.to_frame()["flop"].sum())
     after = products()
     peaks = {name: max(before[name], after[name]) for name in before}

@@ -211,7 +211,7 @@ def padded(scorer: Any, batch: list[list[int]]) -> Any:
 
 def head(study: Study) -> str:
     """Say what was done, on what, with what."""
-    cells = len(study.cells())
+    cells = len(study.runs())
     return (
         f"{conditions('python tests/benchmarks/training.py', PACKAGES)}: SmolLM2-135M-Instruct, "
         f"{cells} reward models ({len(KINDS)} sources × {json.dumps(list(QUANTITIES))} pairs × "

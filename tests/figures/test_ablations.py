@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations import QUANTITIES, ablation
+from ablations import N_PAIRS, ablation
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
@@ -29,10 +29,10 @@ def made() -> AblationFit:
 
 def test_trajectories_are_those_of_the_fit(made: AblationFit, tmp_path: Path) -> None:
     figure = plots.trajectory_figure(made)
-    assert len(figure.axes) == 2 * len(QUANTITIES)
+    assert len(figure.axes) == 2 * len(N_PAIRS)
     table = made.trajectories()
     first = table[(table["estimand"] == "family lean") & (table["source"] == "$s$")]
-    first = first[(first["n_pairs"] == QUANTITIES[0]) & (first["name"] == made.curves.families[0])]
+    first = first[(first["n_pairs"] == N_PAIRS[0]) & (first["name"] == made.curves.families[0])]
     drawn = figure.axes[0].get_lines()[1]
     np.testing.assert_allclose(drawn.get_ydata(), first["mean"])
     np.testing.assert_allclose(drawn.get_xdata(), first["step"])
@@ -47,8 +47,8 @@ def test_gaps_are_solid_as_far_as_they_were_tried_and_dashed_beyond(made: Ablati
     lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 25]
     styles = [line.get_linestyle() for line in lines]
     assert styles == ["-", "--", "-", "--"]
-    assert lines[0].get_xdata()[-1] == pytest.approx(QUANTITIES[-1])
-    assert lines[1].get_xdata()[-1] == pytest.approx(4 * QUANTITIES[-1])
+    assert lines[0].get_xdata()[-1] == pytest.approx(N_PAIRS[-1])
+    assert lines[1].get_xdata()[-1] == pytest.approx(4 * N_PAIRS[-1])
     gaps = made.gaps()
     here = gaps[(gaps["name"] == gaps["name"].iloc[0]) & (gaps["source"] == made.curves.sources[0])]
     ends = here[here["progress"] == 1]["mean"]
@@ -75,7 +75,7 @@ def test_vertical_axes_name_the_framing_and_are_not_cut_off(framing: str) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValueBiasWarning)
         fit = valuebias.fit_ablation(
-            ablation(2, quantities=QUANTITIES[:2], n_words=8), draws=20, tune=50, chains=1, seed=1,
+            ablation(2, n_pairs=N_PAIRS[:2], n_words=8), draws=20, tune=50, chains=1, seed=1,
             progress=False,
         )  # fmt: skip
     said = {"signed": "signed by framing", "negative": "negative prompts"}[framing]

@@ -1,4 +1,4 @@
-"""The options of a backend that the commands score and explain pass on."""
+"""The options of a backend that the commands score and plan pass on."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_an_unknown_device_is_named(run: Run) -> None:
 
 @requires_torch
 @pytest.mark.usefixtures("reward")
-def test_explain_is_for_the_device(run: Run) -> None:
-    done = run("explain", *ASKED, "--device", "cpu")
+def test_plan_is_for_the_device(run: Run) -> None:
+    done = run("plan", *ASKED, "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert "'torch' on cpu" in done.stdout
 

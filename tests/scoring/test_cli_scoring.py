@@ -1,4 +1,4 @@
-"""The commands score, explain and backends."""
+"""The commands score, plan and backends."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_score_a_vocabulary(run: Run, reward: Path) -> None:
 
 
 @requires_torch
-def test_explain(run: Run, reward: Path) -> None:
-    done = run("explain", *ASKED, "--budget", "100")
+def test_plan(run: Run, reward: Path) -> None:
+    done = run("plan", *ASKED, "--batch-tokens", "100")
     assert done.exit_code == 0, done.output
     assert "2 models × 2 prompts × 2 words" in done.stdout
-    told = json.loads(run("explain", *ASKED, "--json").stdout)
+    told = json.loads(run("plan", *ASKED, "--json").stdout)
     assert [model["model"] for model in told["models"]] == ["a", "b"]
     assert not list(Path().glob("*.zarr"))
 
@@ -70,7 +70,7 @@ def test_backends(run: Run) -> None:
         (["score", "models.yaml", "--store", "scores.nc"], "ends in '.nc'"),
         (["score", "nothing.yaml", "--store", "s.zarr"], "nothing.yaml"),
         (["score", "models.yaml", "--store", "s.zarr", "--backend", "torhc"], "'torch'"),
-        (["explain", "models.yaml", "--lexicon", "agency-comunion"], "'agency-communion'"),
+        (["plan", "models.yaml", "--lexicon", "agency-comunion"], "'agency-communion'"),
     ],
 )
 def test_errors(run: Run, arguments: list[str], message: str) -> None:

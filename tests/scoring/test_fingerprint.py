@@ -434,5 +434,5 @@ def test_an_adapter_beside_the_weights_is_not_put_on_top(tmp_path: Path, kind: A
     assert "not applied" in about["runs"][0]["details"]["adapter"]
     asked.pop("progress")
     assert "an adapter (adapter_config.json) lies beside" in str(
-        valuebias.explain(str(folder), **asked)
+        valuebias.plan(str(folder), **asked)
     )

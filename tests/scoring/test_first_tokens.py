@@ -122,7 +122,7 @@ def test_what_a_tokenizer_puts_before_every_text_is_scored(
 ) -> None:
     folder = model(tmp_path / "lm", begins=begins, **settings)
     np.testing.assert_allclose(scores(folder), expected(folder, first), atol=1e-4)
-    told = valuebias.explain(
+    told = valuebias.plan(
         Model(str(folder), name="m", template="plain"),
         kind="logprob",
         prompts=valuebias.prompts({"a": PROMPT}, framing="positive"),
@@ -220,11 +220,11 @@ def test_rewards_are_read_after_what_a_tokenizer_puts_after_every_text(
     with torch.no_grad():
         right = [head(torch.tensor([ids])).logits.item() for ids in whole]
     np.testing.assert_allclose(found["score"].values.ravel(), right, atol=1e-5)
-    said = str(valuebias.explain(Model(str(folder), template=template), **asked))
+    said = str(valuebias.plan(Model(str(folder), template=template), **asked))
     assert ("conversations end with" in said) is bool(last)
     assert how in said
     # Nothing ends where the words of log-probs stand, nor what a chat template writes.
-    chat = valuebias.explain(Model(str(folder)), **asked)
+    chat = valuebias.plan(Model(str(folder)), **asked)
     assert "conversations end with" not in str(chat)
 
 

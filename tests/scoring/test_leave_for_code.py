@@ -68,7 +68,7 @@ def score(models: Any, **options: Any) -> Any:
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_file_alone_runs_nothing(table: Path, ran: Path) -> None:
     for given in (table, str(table), [table], [Model("org/other"), str(table)]):
-        for ask in (valuebias.read_models, score, valuebias.explain):
+        for ask in (valuebias.read_models, score, valuebias.plan):
             with pytest.raises(ValueBiasError, match=REFUSED):
                 ask(given)
     assert not ran.exists()
@@ -98,7 +98,7 @@ def test_no_leave_is_given_to_what_asks_for_none(folder: Path, ran: Path, tmp_pa
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("command", ["score", "explain"])
+@pytest.mark.parametrize("command", ["score", "plan"])
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_on_the_command_line(command: str, folder: Path, ran: Path, tmp_path: Path) -> None:
     from valuebias.cli.app import app

@@ -179,7 +179,7 @@ def test_coords_say_what_is_known() -> None:
         ({"source": ""}, "source ''"),
         ({"source": "org/a", "dtype": "float23"}, "Did you mean 'float32'"),
         ({"source": "org/a", "head": "logit"}, "Did you mean 'logits'"),
-        ({"source": "org/a", "read": "lastt"}, "Did you mean 'last'"),
+        ({"source": "org/a", "reward_at": "lastt"}, "Did you mean 'last'"),
         ({"source": "org/a", "stage": "rewards"}, "Did you mean 'reward'"),
         ({"source": "org/a", "n_params": "8B"}, "expected a number such as"),
         ({"source": "org/a", "n_params": -1}, "cannot be negative"),

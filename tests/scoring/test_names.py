@@ -181,7 +181,7 @@ def test_revisions_that_can(revision: str) -> None:
 @pytest.mark.parametrize("source", ["../nowhere", "a/..", "a/b/../../x.gguf", "a//b", "./x/y"])
 def test_sources_that_are_no_hub_ids(source: str) -> None:
     with pytest.raises(ValueBiasError, match="is no folder, no file and no hub id"):
-        valuebias.explain({"m": {"source": source}})
+        valuebias.plan({"m": {"source": source}})
 
 
 @pytest.mark.parametrize("name", ["../x.csv", "a/../../x.csv", "a//x.csv", "./x.csv"])

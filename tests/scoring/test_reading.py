@@ -106,11 +106,11 @@ def test_rewards_are_those_of_the_models_own_class(
     own, last = theirs(folder), at_the_end(folder)
     found = score(Model(str(folder), name="m"))
     np.testing.assert_allclose(found["score"].to_numpy().ravel(), own, atol=1e-4)
-    np.testing.assert_allclose(rewards(folder, read="last"), last, atol=1e-4)
+    np.testing.assert_allclose(rewards(folder, reward_at="last"), last, atol=1e-4)
     assert found["read_at"].item() == place
     # Elsewhere the head would say something else.
     assert (np.abs(own - last).max() > 0.05) == (place != "end of conversation")
-    told = str(valuebias.explain(str(folder), lexicon=WORDS, prompts="superlatives"))
+    told = str(valuebias.plan(str(folder), lexicon=WORDS, prompts="superlatives"))
     said = {"end of answer": "the answer's last token", "end of conversation": "the end of the"}
     at = "" if place[0] == "1" else "at "
     assert f"'m': the reward is read {at}{said.get(place, place)}" in told
@@ -120,12 +120,12 @@ def test_the_token_is_named(tmp_path: Path) -> None:
     folder = configured(tmp_path / "m", template=ENDS["eos and more"], padding=2)
     found = score(Model(str(folder), name="m"))
     assert found["read_token"].item() == "'<|end|>' (5)"
-    told = str(valuebias.explain(str(folder), lexicon=WORDS))
+    told = str(valuebias.plan(str(folder), lexicon=WORDS))
     assert "1 token before the end, '<|end|>' (5) (its own head reads the last token" in told
     assert "pad_token_id of its configuration, 2)" in told
     (about,) = json.loads(found.attrs["provenance"])["models"]
     assert "pad_token_id" in about["read_said_by"]
-    assert about["settings"]["read"] == "last that is not 2"
+    assert about["settings"]["reward_at"] == "last that is not 2"
 
 
 def test_log_probs_have_no_such_token(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_log_probs_have_no_such_token(tmp_path: Path) -> None:
 def test_whole_vocabularies_say_where_too(tmp_path: Path) -> None:
     folder = configured(tmp_path / "m", template=ENDS["one eos"], padding=2)
     for reading in ("text", "ids"):
-        tree = score(Model(str(folder), name="m"), lexicon="vocabulary", vocabulary_as=reading)
+        tree = score(Model(str(folder), name="m"), lexicon="vocabulary", tokens_as=reading)
         assert tree["m"]["read_at"].item() == "end of answer"
         ids = tree["m"]["token_id"].to_numpy()
         word = int(np.flatnonzero(tree["m"]["decoded"].to_numpy() == "x")[0])
@@ -222,9 +222,9 @@ def test_a_model_with_code_of_its_own_reads_where_that_does(tmp_path: Path) -> N
     found = score(Model(str(folder), trust_remote_code=True))
     np.testing.assert_allclose(found["score"].to_numpy().ravel(), expected, atol=1e-4)
     assert found["read_at"].item() == "by its own code"
-    with pytest.raises(ValueBiasError, match=r"cannot be exported.*read='last'"):
+    with pytest.raises(ValueBiasError, match=r"cannot be exported.*reward_at='last'"):
         score(Model(str(folder), trust_remote_code=True), backend="onnx")
-    layer = rewards(folder, trust_remote_code=True, read="last")
+    layer = rewards(folder, trust_remote_code=True, reward_at="last")
     np.testing.assert_allclose(layer, at_the_end(folder), atol=1e-4)
 
 
@@ -309,7 +309,7 @@ def test_a_class_that_reads_by_another_rule_is_refused(tmp_path: Path) -> None:
     mapping.register(_llama(), Meaning, exist_ok=True)
     try:
         source = Source(name="m", folder=folder, kind="reward", as_own=True)
-        with pytest.raises(ValueBiasError, match=r"Meaning gives .*read='last'"):
+        with pytest.raises(ValueBiasError, match=r"Meaning gives .*reward_at='last'"):
             TorchBackend(device="cpu").load(source)
     finally:
         mapping._extra_content.pop(_llama())
@@ -346,7 +346,7 @@ def test_models_that_trl_trained(tmp_path: Path) -> None:
     assert table["read_token"].str.startswith(("'\\n' (", "")).all()
     assert table.loc["qwen", "read_token"].startswith("'\\n' (")
     # At the end of a turn the Llama-like one was never trained.
-    ends = score(*[Model(m.source, name=m.name, family=m.name, base=m.base, read="last")
+    ends = score(*[Model(m.source, name=m.name, family=m.name, base=m.base, reward_at="last")
                    for m in models], **asked)  # fmt: skip
     gap = np.abs(ends["score"] - found["score"]).max(("prompt", "response"))
     assert gap.sel(model="llama") > 1

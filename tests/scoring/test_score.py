@@ -100,7 +100,7 @@ class WrappedModel(LoadedModel):
     ) -> None:
         self.inner, self.changed = inner, changed
         self.device, self.dtype = inner.device, inner.dtype
-        self.vocabulary, self.budget = inner.vocabulary, inner.budget
+        self.vocabulary, self.batch_tokens = inner.vocabulary, inner.batch_tokens
         self.sizes: list[int] = []
         self.closed = False
 
@@ -193,7 +193,7 @@ class TestNumbers:
 
     def test_rewards_of_bare_ids(self, model: Make, prompts: PromptSet) -> None:
         folder = model("llama", "reward")
-        by_id = tree(str(folder), prompts=prompts, vocabulary_as="ids")["llama-reward"]
+        by_id = tree(str(folder), prompts=prompts, tokens_as="ids")["llama-reward"]
         by_text = tree(str(folder), prompts=prompts)["llama-reward"]
         broken = by_text["decoded"].to_numpy() == "\ufffd"
         assert len(np.unique(values(by_id)[0, broken])) > broken.sum() / 2
@@ -220,15 +220,20 @@ class TestIndependence:
     @settings(max_examples=10)
     @given(
         words=st.lists(st.sampled_from(WORDS), min_size=1, unique=True),
-        budget=st.integers(1, 600),
+        batch_tokens=st.integers(1, 600),
         kind=st.sampled_from(("reward", "logprob")),
     )
     def test_of_budget_order_and_company(
-        self, model: Make, whole: dict[str, xr.Dataset], words: list[str], budget: int, kind: str
+        self,
+        model: Make,
+        whole: dict[str, xr.Dataset],
+        words: list[str],
+        batch_tokens: int,
+        kind: str,
     ) -> None:
         asked = valuebias.prompts(PROMPTS)
         folder = str(model("llama", kind))
-        part = score(folder, prompts=asked, lexicon=words, kind=kind, budget=budget)
+        part = score(folder, prompts=asked, lexicon=words, kind=kind, batch_tokens=batch_tokens)
         expected = whole[kind]["score"].sel(response=words).to_numpy()
         np.testing.assert_allclose(part["score"], expected, rtol=0, atol=1e-5)
 
@@ -250,7 +255,7 @@ class TestMemory:
         engine = self.limited(100)
         with pytest.warns(ValueBiasWarning, match="going on with packs of") as told:
             ds = score(
-                folder, prompts=prompts, lexicon=WORDS, kind=kind, backend=engine, budget=600
+                folder, prompts=prompts, lexicon=WORDS, kind=kind, backend=engine, batch_tokens=600
             )
         assert len(told) == 1
         assert max(engine.loaded[0].sizes[-2:]) <= 100
@@ -274,8 +279,8 @@ class TestBadInput:
             ({"kind": "logprobs"}, "Did you mean 'logprob'"),
             ({"kind": "implicit"}, "kind is 'implicit'"),
             ({"pooling": "max"}, "Known: 'sum', 'mean'"),
-            ({"vocabulary_as": "id"}, "Did you mean 'ids'"),
-            ({"budget": 0}, "budget is 0"),
+            ({"tokens_as": "id"}, "Did you mean 'ids'"),
+            ({"batch_tokens": 0}, "batch_tokens is 0"),
             ({"lexicon": ["a", "a"]}, "The word 'a' occurs 2 times"),
             ({"lexicon": ["a", ""]}, "A word is ''"),
             ({"lexicon": []}, "There is no word"),
@@ -333,7 +338,7 @@ class TestRecord:
             Model(str(model("qwen2", "reward")), name="b"),
         ]
         with pytest.warns(ValueBiasWarning, match="No base is known of 1 of 2 models: 'b'") as told:
-            ds = score(specs, prompts=prompts, lexicon=WORDS, budget=200)
+            ds = score(specs, prompts=prompts, lexicon=WORDS, batch_tokens=200)
         assert [warning.filename for warning in told] == [__file__]
         assert ds["base"].to_numpy().tolist() == ["org/lm-2b", ""]
         assert ds["family"].to_numpy().tolist() == ["One", "Qwen"]
@@ -348,7 +353,7 @@ class TestRecord:
         assert first["settings"]["backend"] == "torch"
         assert (first["base_said_by"], second["base_said_by"]) == ("the specification", "")
         (ran,) = first["runs"]
-        assert (ran["device"], ran["dtype"], ran["budget"]) == ("cpu", "float32", 200)
+        assert (ran["device"], ran["dtype"], ran["batch_tokens"]) == ("cpu", "float32", 200)
         # Where on this machine the models lie is nobody's business.
         assert str(model("llama", "reward").parent) not in ds.attrs["provenance"]
 

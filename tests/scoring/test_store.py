@@ -89,7 +89,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def score(models: object, store: Path | None = None, **options: Any) -> Any:
-    usual = {"prompts": PROMPTS, "lexicon": WORDS, "backend": NaiveBackend, "budget": 60}
+    usual = {"prompts": PROMPTS, "lexicon": WORDS, "backend": NaiveBackend, "batch_tokens": 60}
     return valuebias.score(models, store=store, progress=False, **usual | options)
 
 
@@ -320,7 +320,10 @@ class TestRefused:
             ({"backend": "torch"}, "backend of the model 'm'.*'naive'.*'torch'"),
             ({"model": {"template": "plain"}}, "template of the model 'm'"),
             ({"model": {"dtype": "bfloat16"}}, "dtype of .*found 'float32', expected 'bfloat16'"),
-            ({"model": {"read": "last"}}, "read of .*'last that is not 0', expected 'last'"),
+            (
+                {"model": {"reward_at": "last"}},
+                "reward_at of .*'last that is not 0', expected 'last'",
+            ),
             ({"model": {"revision": "abc"}}, "revision of .*found None, expected 'abc'"),
         ],
     )

@@ -353,7 +353,7 @@ def test_answers_stand_where_published_templates_have_them(
             [{"role": "user", "content": PROMPT}], tokenize=False, add_generation_prompt=True
         )
     assert before.endswith(expected)
-    told = valuebias.explain(
+    told = valuebias.plan(
         Model(str(folder), prefix=prefix),
         kind="logprob",
         lexicon=["love"],
@@ -376,8 +376,8 @@ def test_a_refused_template_is_explained_and_replaced_by_the_advice(
         "prompts": valuebias.prompts({"p": PROMPT}, framing="positive"),
     }
     with pytest.raises(ValueBiasError, match="leaves what the user says out"):
-        valuebias.explain(Model(str(folders["logprob"]), template=NO_PROMPT), **asked)
-    told = valuebias.explain(Model(str(folders["logprob"]), template="plain"), **asked)
+        valuebias.plan(Model(str(folders["logprob"]), template=NO_PROMPT), **asked)
+    told = valuebias.plan(Model(str(folders["logprob"]), template="plain"), **asked)
     assert "'logprob': the last token before the answer is '\\n', the template's." in told.notes
 
 
@@ -388,7 +388,7 @@ def test_a_refused_template_is_explained_and_replaced_by_the_advice(
 def test_what_can_be_scored_can_be_explained(
     folders: dict[str, Path], template: str, prefix: str
 ) -> None:
-    told = valuebias.explain(
+    told = valuebias.plan(
         Model(str(folders["logprob"]), template=template, prefix=prefix),
         kind="logprob",
         lexicon=WORDS,

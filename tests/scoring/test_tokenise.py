@@ -190,7 +190,7 @@ def test_the_reading_place_is_that_of_transformers_unless_another_is_asked_for(
     path = pad_is_eos(tmp_path / "rm")
     model = AutoModelForSequenceClassification.from_pretrained(path).eval()
     reads = ("last", "last-non-pad", "own")
-    sources = [resolve(Model(str(path), read=read), kind="reward") for read in reads]
+    sources = [resolve(Model(str(path), reward_at=read), kind="reward") for read in reads]
     last, non_pad, own_ = (Tokeniser(source).rewards(PROMPT, ["love"])[0] for source in sources)
     assert own_.tolist() == non_pad.tolist()
     assert last[-1] == 2
@@ -207,8 +207,8 @@ def test_the_padding_token_is_needed_only_to_look_for_it(tmp_path: Path) -> None
     file = path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "pad_token_id": None}))
     assert Tokeniser(resolve(Model(str(path)), kind="reward")).rewards(PROMPT, ["love"])
-    with pytest.raises(ValueBiasError, match=r"no padding token.*Give read='last'"):
-        Tokeniser(resolve(Model(str(path), read="last-non-pad"), kind="reward"))
+    with pytest.raises(ValueBiasError, match=r"no padding token.*Give reward_at='last'"):
+        Tokeniser(resolve(Model(str(path), reward_at="last-non-pad"), kind="reward"))
 
 
 def test_a_plain_template_begins_as_the_tokenizer_does(tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def test_merges_are_not_left_out_at_random(tmp_path: Path) -> None:
     for _ in range(2):
         found = valuebias.score(str(folder), **asked, progress=False)["score"].values
         np.testing.assert_array_equal(found, still)
-    assert "cuts texts at random: dropout 0.5" in str(valuebias.explain(str(folder), **asked))
+    assert "cuts texts at random: dropout 0.5" in str(valuebias.plan(str(folder), **asked))
 
 
 def test_unigrams_are_not_drawn_at_random() -> None:

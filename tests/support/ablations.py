@@ -10,7 +10,7 @@ import xarray as xr
 
 from valuebias.schema import build
 
-QUANTITIES = (8_000, 16_000, 32_000, 64_000)
+N_PAIRS = (8_000, 16_000, 32_000, 64_000)
 SD = {"run": 0.05, "checkpoint": 0.03, "word": 0.8, "word_family": 0.2, "run_word": 0.2,
       "checkpoint_word": 0.1, "prompt": 0.1, "prompt_word": 0.15, "residual": 0.2}  # fmt: skip
 
@@ -22,7 +22,7 @@ def ablation(
     slope: float = -0.1,
     families: tuple[str, ...] = ("Gemma", "Llama"),
     sources: tuple[str, ...] = ("a",),
-    quantities: tuple[int, ...] = QUANTITIES,
+    n_pairs: tuple[int, ...] = N_PAIRS,
     seeds: int = 3,
     shares: tuple[float, ...] = (1.0,),
     n_prompts: int = 6,
@@ -40,7 +40,7 @@ def ablation(
     """
     scale = SD | (sd or {})
     rng = np.random.default_rng(seed)
-    runs = list(product(families, sources, quantities, range(seeds)))
+    runs = list(product(families, sources, n_pairs, range(seeds)))
     framing = np.repeat([0, 1], n_prompts // 2)
     sign = np.where(framing == 0, 1.0, -1.0)
     axis = np.repeat([0.5, -0.5], n_words // 2)
@@ -58,7 +58,7 @@ def ablation(
     direction = dict(zip(families, (0.5, -0.5, *[0.0] * len(families)), strict=False))
     rows, cubes = [], []
     for family, source, n, s in runs:
-        doublings = np.log2(n / quantities[0])
+        doublings = np.log2(n / n_pairs[0])
         own, of_run = scale["run"] * rng.normal(size=2), by_family[family] + liking("run_word")
         for share in shares:
             end = start + slope * doublings

@@ -122,7 +122,7 @@ def _read(kind: str) -> Callable[[Path], str]:
 
 def _explained(folder: Path) -> str:
     """Explain instead of scoring; paths and how fast this machine is are left out."""
-    said = valuebias.explain(str(folder / "model"), kind="reward", prompts=PROMPTS, lexicon=WORDS)
+    said = valuebias.plan(str(folder / "model"), kind="reward", prompts=PROMPTS, lexicon=WORDS)
     return stamp(re.sub(r"[\d.]+ (s|GFLOP/s)\b", "", str(said).replace(str(folder), "")))
 
 

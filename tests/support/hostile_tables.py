@@ -121,7 +121,7 @@ def _make_study(folder: Path) -> None:
 def _read_study(folder: Path) -> str:
     study = Study.read(folder / "study.yaml")
     study.sides()
-    return stamp(study.cells(), repr(study))
+    return stamp(study.runs(), repr(study))
 
 
 def _make_preferences(folder: Path) -> None:

@@ -30,7 +30,7 @@ class NaiveBackend(Backend):
 
 
 class NaiveModel(LoadedModel):
-    device, dtype, budget = "cpu", "float32", 256
+    device, dtype, batch_tokens = "cpu", "float32", 256
 
     def __init__(self, source: Source) -> None:
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification

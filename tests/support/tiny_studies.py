@@ -41,7 +41,7 @@ def study(folder: Path, **changes: Any) -> Study:
     asked: dict[str, Any] = {
         "bases": Model(str(folder / "llama"), family="Llama", base="L"),
         "sources": {"plain": pairs(100)},
-        "quantities": [24, 48],
+        "n_pairs": [24, 48],
         "seeds": [0],
         "objective": "lora",
         "training": FAST,

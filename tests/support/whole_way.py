@@ -104,7 +104,7 @@ def scoring(work: Path, out: Path) -> None:
     folders = [str(work / "reward" / name) for name in ("llama", "gemma2")]
     table = dict.fromkeys(folders)
     scores = valuebias.score(table, store=out / "scores.zarr", **given)
-    told = valuebias.explain(folders, prompts=given["prompts"], lexicon=given["lexicon"])
+    told = valuebias.plan(folders, prompts=given["prompts"], lexicon=given["lexicon"])
     (out / "explained.txt").write_text(f"{told}")
     valuebias.write(scores, out / "scores.nc")
 
@@ -172,11 +172,11 @@ def ablations(work: Path, out: Path) -> None:
     del given["progress"]
     bases, sources = _models(work, "logprob"), {"plain": _pairs(work)}
     short = TrainingSettings(max_steps=2, log_checkpoints=0, linear_checkpoints=1)
-    for objective, quantities in (("lora", [16]), ("full", [16]), ("head", [16, 32])):
+    for objective, n_pairs in (("lora", [16]), ("full", [16]), ("head", [16, 32])):
         study = Study(
             bases,
             sources,
-            quantities,
+            n_pairs,
             seeds=[0, 1],
             objective=objective,
             training=None if objective == "head" else short,
@@ -275,7 +275,7 @@ def commands(work: Path, out: Path) -> None:
     study = {
         "bases": str(_models(work, "logprob")),
         "sources": {"plain": str(_pairs(work))},
-        "quantities": [16, 32],
+        "n_pairs": [16, 32],
         "seeds": [0, 1],
         "prompts": "prompts.yaml",
         "lexicon": "words.csv",
@@ -290,7 +290,7 @@ def commands(work: Path, out: Path) -> None:
         ("data info", ["demo"]),
         ("data load", ["simulated", "--out", f"{out}/simulated.csv"]),
         ("data read", [f"{_sheet(work)}", "--out", f"{out}/own.nc"]),
-        ("explain", [f"{rewards}", *text]),
+        ("plan", [f"{rewards}", *text]),
         ("score", [f"{rewards}", "--store", store, *text]),
         ("data audit", [store]),
         ("fit", [store, *fit, *brief]),

@@ -57,7 +57,7 @@ def scores_file(simulated: xr.Dataset, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ablation_file(tmp_path: Path) -> Path:
-    scores = ablation(1, quantities=(8_000, 16_000), seeds=2, n_words=8)
+    scores = ablation(1, n_pairs=(8_000, 16_000), seeds=2, n_words=8)
     return valuebias.write(scores, tmp_path / "ablation.nc")
 
 

@@ -173,7 +173,7 @@ def test_python_says_so_before_its_work(disk: Path, state: str) -> None:
 
     study = valuebias.ablation.Study(
         bases=valuebias.Model("nowhere/model", family="A", base="b"),
-        sources={"plain": pd.DataFrame(pairs)}, quantities=[2], seeds=[0], objective="head",
+        sources={"plain": pd.DataFrame(pairs)}, n_pairs=[2], seeds=[0], objective="head",
     )  # fmt: skip
     with pytest.raises(WriteError, match=SAID[state]):
         study.run(disk / "out", progress=False)

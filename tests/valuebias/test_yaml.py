@@ -18,7 +18,7 @@ from valuebias.ablation import Study
 
 Reader = Callable[[Path], Any]
 READERS: dict[str, Reader] = {
-    "models": lambda path: valuebias.explain(path),
+    "models": lambda path: valuebias.plan(path),
     "prompts": lambda path: valuebias.prompts(path),
     "study": Study.read,
     "table": lambda path: read_table(path, key="model"),
@@ -68,7 +68,7 @@ def test_half_a_character(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
     with pytest.raises(ValueBiasError, match="no valid YAML"):
-        valuebias.explain(path)
+        valuebias.plan(path)
 
 
 def test_references_that_mean_what_they_say() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from valuebias.ablation.plan import Plan
+from valuebias.ablation.plan import StudyPlan
 from valuebias.ablation.study import Study
 from valuebias.preference_data.preferences import Preferences, check_disjoint
 from valuebias.preference_data.synthetic import synthetic_preferences
@@ -13,9 +13,9 @@ from valuebias.training.settings import TrainingSettings
 
 __all__ = [
     "Head",
-    "Plan",
     "Preferences",
     "Study",
+    "StudyPlan",
     "TrainingSettings",
     "check_disjoint",
     "checkpoint_steps",

@@ -1,4 +1,4 @@
-"""The cells of a study with the objective "head": features once a base, then a head a cell."""
+"""The runs of a study with the objective "head": features once a base, then a head a run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pandas as pd
 
 from valuebias._core.disk import WriteError, written
 from valuebias._core.progress import progress_bar
-from valuebias.ablation.cells import Cell, Scored, Work
+from valuebias.ablation.design import Design, Run, RunScores
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.preference_data.preferences import Preferences
 from valuebias.training.bradley_terry import Head, fit_head
 from valuebias.training.features import Base, Conversation, features
 
-__all__ = ["head_cells"]
+__all__ = ["train_heads"]
 
 Floats = npt.NDArray[np.float32]
 _VERSION = 1
@@ -43,59 +43,61 @@ class _Pairs:
         return rows[:, 0], rows[:, 1]
 
 
-def head_cells(work: Work, base: Base) -> Iterator[Scored]:
+def train_heads(design: Design, base: Base) -> Iterator[RunScores]:
     """Fit and score the heads of one base."""
-    instrument = _features(work, base, work.instrument, "words")
-    for source in work.sources:
-        pairs = _pairs(work, base, source)
-        for seed in work.study.seeds:
-            for row, head in _heads(work, base, source, pairs, seed):
-                yield Scored(row, head.score(instrument).astype(np.float32))
+    instrument = _features(design, base, design.instrument, "words")
+    for source in design.sources:
+        pairs = _pairs(design, base, source)
+        for seed in design.study.seeds:
+            for row, head in _heads(design, base, source, pairs, seed):
+                yield RunScores(row, head.score(instrument).astype(np.float32))
 
 
-def _features(work: Work, base: Base, conversations: list[Conversation], what: str) -> Floats:
-    folder = work.out / "features"
-    with progress_bar(f"{base.name}: {what}", shown=work.progress) as advance, written(folder):
-        return features(base, conversations, folder=folder, backend=work.engine, advance=advance)
+def _features(design: Design, base: Base, conversations: list[Conversation], what: str) -> Floats:
+    folder = design.out / "features"
+    with progress_bar(f"{base.name}: {what}", shown=design.progress) as advance, written(folder):
+        return features(base, conversations, folder=folder, backend=design.engine, advance=advance)
 
 
-def _pairs(work: Work, base: Base, source: str) -> _Pairs:
-    """Compute the features of those pairs of a source that some cell needs."""
-    train, held_out = work.sources[source]
-    largest = max(work.study.quantities)
-    needed = [held_out.pairs, *(train.subset(largest, seed=s).pairs for s in work.study.seeds)]
+def _pairs(design: Design, base: Base, source: str) -> _Pairs:
+    """Compute the features of those pairs of a source that some run needs."""
+    train, held_out = design.sources[source]
+    largest = max(design.study.n_pairs)
+    needed = [held_out.pairs, *(train.subset(largest, seed=s).pairs for s in design.study.seeds)]
     table = pd.concat(needed).drop_duplicates("id").reset_index(drop=True)
     columns = (table[key].tolist() for key in ("prompt", "chosen", "rejected"))
     conversations = [Conversation(p, (c, r)) for p, c, r in zip(*columns, strict=True)]
-    values = _features(work, base, conversations, source)
+    values = _features(design, base, conversations, source)
     return _Pairs(train, held_out, {n: i for i, n in enumerate(table["id"])}, values)
 
 
 def _heads(
-    work: Work, base: Base, source: str, pairs: _Pairs, seed: int
+    design: Design, base: Base, source: str, pairs: _Pairs, seed: int
 ) -> Iterator[tuple[dict[str, object], Head]]:
     """Fit a head for every quantity, each starting from the last."""
     before: Head | None = None
-    for quantity in sorted(work.study.quantities):
-        cell = Cell(base, source, quantity, seed)
+    for n_pairs in sorted(design.study.n_pairs):
+        run = Run(base, source, n_pairs, seed)
         try:
-            head = _head(work, base, pairs, pairs.train.subset(quantity, seed=seed), before)
+            head = _head(design, base, pairs, pairs.train.subset(n_pairs, seed=seed), before)
             found = head.evaluate(*pairs.of(pairs.held_out))
         except WriteError:
             raise
         except (ValueBiasError, FloatingPointError) as error:
-            work.failures[cell.label] = str(error)
+            design.failures[run.label] = str(error)
             continue
         before = head
-        yield cell.row(objective="head", step=1, measured=found), head
+        yield run.row(objective="head", step=1, measured=found), head
 
 
-def _head(work: Work, base: Base, pairs: _Pairs, subset: Preferences, before: Head | None) -> Head:
-    penalty = work.study.penalty
-    about = [_VERSION, base.sha256, work.engine.name, penalty, subset.sha256,
+def _head(
+    design: Design, base: Base, pairs: _Pairs, subset: Preferences, before: Head | None
+) -> Head:
+    penalty = design.study.penalty
+    about = [_VERSION, base.sha256, design.engine.name, penalty, subset.sha256,
              None if before is None else before.n_pairs]  # fmt: skip
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
-    path = work.out / "heads" / f"{name}.npz"
+    path = design.out / "heads" / f"{name}.npz"
     kept = _kept(path)
     if kept is not None:
         return kept

@@ -14,27 +14,27 @@ from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.resolve import resolve
 from valuebias.models.tokenizer import Tokeniser
-from valuebias.scoring.explain import matmul_speed
+from valuebias.scoring.plan import matmul_speed
 from valuebias.training.features import Base, Conversation
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
 
-__all__ = ["Plan", "make_plan", "packed_tokens"]
+__all__ = ["StudyPlan", "make_plan", "packed_tokens"]
 
 _SAMPLE = 64
-_BUDGET = 1024
+_BATCH_TOKENS = 1024
 # The share of a plain matrix product's speed that a model reaches on a CPU.
 _EFFICIENCY = 0.7
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """What a study would do.
 
     Attributes
     ----------
-    cells : pandas.DataFrame
+    runs : pandas.DataFrame
         One row a reward model: ``base``, ``source``, ``n_pairs``, ``seed``.
     table : pandas.DataFrame
         One row a base and what it has to read (a source, or the instrument's words):
@@ -48,17 +48,17 @@ class Plan:
     --------
     >>> row = {"conversations": 1, "tokens": 10, "seconds": 0.5, "megabytes": 1.0}
     >>> table = pd.DataFrame([row], index=pd.MultiIndex.from_tuples([("lm", "a source")]))
-    >>> "1 reward model" in str(Plan(pd.DataFrame({"base": ["lm"]}), table))
+    >>> "1 reward model" in str(StudyPlan(pd.DataFrame({"base": ["lm"]}), table))
     True
     """
 
-    cells: pd.DataFrame = field(repr=False)
+    runs: pd.DataFrame = field(repr=False)
     table: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Write the plan out."""
-        n = len(self.cells)
+        n = len(self.runs)
         total = self.table[["conversations", "tokens", "seconds", "megabytes"]].sum()
         head = (
             f"{n} reward model{'s' * (n != 1)}: {total['conversations']:,.0f} conversations of "
@@ -69,7 +69,7 @@ class Plan:
         return "\n\n".join([head, shown, *self.notes])
 
 
-def make_plan(study: Study) -> Plan:
+def make_plan(study: Study) -> StudyPlan:
     """Count what a study would do."""
     if study.objective == "head":
         return _head_plan(study)
@@ -80,29 +80,31 @@ def make_plan(study: Study) -> Plan:
 
 def packed_tokens(sequences: list[npt.NDArray[np.int64]]) -> int:
     """Count the tokens that are computed for conversations, what they share once."""
-    return sum(len(packed.pack) for packed in pack_rewards(sequences, budget=_BUDGET))
+    return sum(len(packed.pack) for packed in pack_rewards(sequences, batch_tokens=_BATCH_TOKENS))
 
 
-def _head_plan(study: Study) -> Plan:
+def _head_plan(study: Study) -> StudyPlan:
     lexicon = as_lexicon(study.lexicon)
     texts = [str(text) for text in as_prompts(study.prompts).table["text"]]
-    work = {"words": [Conversation.after(text, lexicon.words) for text in texts]}
+    conversations: dict[str, list[Conversation]] = {
+        "words": [Conversation.after(text, lexicon.words) for text in texts]
+    }
     counts = {"words": len(texts)}
     for name, (train, held_out) in study.sides().items():
-        parts = [train.subset(max(study.quantities), seed=seed).pairs for seed in study.seeds]
+        parts = [train.subset(max(study.n_pairs), seed=seed).pairs for seed in study.seeds]
         needed = pd.concat([held_out.pairs, *parts]).drop_duplicates("id")
-        some = needed.sample(min(_SAMPLE, len(needed)), random_state=0)
-        columns = (some[key].tolist() for key in ("prompt", "chosen", "rejected"))
-        work[name] = [Conversation(p, (c, r)) for p, c, r in zip(*columns, strict=True)]
+        sample = needed.sample(min(_SAMPLE, len(needed)), random_state=0)
+        columns = (sample[key].tolist() for key in ("prompt", "chosen", "rejected"))
+        conversations[name] = [Conversation(p, (c, r)) for p, c, r in zip(*columns, strict=True)]
         counts[name] = len(needed)
     speed = _EFFICIENCY * matmul_speed("cpu", "float32")
     rows = {}
     for model in study.models():
         resolved = resolve(model, kind="logprob", with_weights=False)
         base = Base(resolved, Tokeniser(resolved))
-        for name, conversations in work.items():
-            tokens = _tokens(base, conversations) * counts[name] / len(conversations)
-            answers = counts[name] * len(conversations[0].answers)
+        for name, group in conversations.items():
+            tokens = _tokens(base, group) * counts[name] / len(group)
+            answers = counts[name] * len(group[0].answers)
             rows[base.name, name] = {
                 "conversations": answers,
                 "tokens": round(tokens),
@@ -111,8 +113,8 @@ def _head_plan(study: Study) -> Plan:
             }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     whole = {"conversations": np.int64, "tokens": np.int64}
-    return Plan(
-        study.cells(),
+    return StudyPlan(
+        study.runs(),
         table.astype(whole),
         (
             "Time is for this machine's CPU, from a matrix product timed just now; tokens of "

@@ -1,4 +1,4 @@
-"""Run a study: train and score every cell that is not there yet, and put all scores together."""
+"""Run a study: train and score every run that is not there yet, and put all scores together."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from valuebias._core.atomic import probe
 from valuebias._core.disk import written
 from valuebias._core.locks import only_one
 from valuebias._core.provenance import record
-from valuebias.ablation.cells import Scored, Work
-from valuebias.ablation.head_runs import head_cells
-from valuebias.ablation.trained_runs import demand_trainable, trained_cells
+from valuebias.ablation.design import Design, RunScores
+from valuebias.ablation.head_runs import train_heads
+from valuebias.ablation.trained_runs import demand_trainable, train_checkpoints
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon as as_lexicon
@@ -40,53 +40,53 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
     """Train and score what is missing; see :meth:`valuebias.ablation.Study.run`."""
     engine = get_backend(backend)
     probe(out / SCORES, folder=False)
-    cells: Callable[[Work, Base], Iterator[Scored]] = head_cells
+    train: Callable[[Design, Base], Iterator[RunScores]] = train_heads
     if study.objective != "head":
         demand_trainable(engine)
-        cells = trained_cells
+        train = train_checkpoints
     sources = study.sides()
     prompts, lexicon = as_prompts(study.prompts), as_lexicon(study.lexicon)
     bases = [find_base(model) for model in study.models()]
     texts = [str(text) for text in prompts.table["text"]]
-    asked = [Conversation.after(text, lexicon.words) for text in texts]
-    work = Work(study, out, engine, progress, sources, asked)
+    instrument = [Conversation.after(text, lexicon.words) for text in texts]
+    design = Design(study, out, engine, progress, sources, instrument)
     lock = out / ".lock"
     with written(lock):
         out.mkdir(parents=True, exist_ok=True)
         lock.touch()
     with only_one(lock, what=repr(str(out)), instead="another folder"):
-        made = [scored for base in bases for scored in cells(work, base)]
-        if not made:
-            first = next(iter(work.failures.items()))
-            raise ValueBiasError(f"No cell could be trained. The first: {': '.join(first)}")
-        for cell, reason in work.failures.items():
-            warnings.warn(f"The cell {cell} failed: {reason}", ValueBiasWarning, stacklevel=3)
+        trained = [scores for base in bases for scores in train(design, base)]
+        if not trained:
+            first = next(iter(design.failures.items()))
+            raise ValueBiasError(f"No run could be trained. The first: {': '.join(first)}")
+        for label, reason in design.failures.items():
+            warnings.warn(f"The run {label} failed: {reason}", ValueBiasWarning, stacklevel=3)
         dataset = build(
-            np.stack([scored.scores for scored in made]),
-            models=pd.DataFrame([scored.row for scored in made]).set_index("model"),
+            np.stack([run.scores for run in trained]),
+            models=pd.DataFrame([run.row for run in trained]).set_index("model"),
             prompts=prompts,
             lexicon=lexicon,
             responses=lexicon.words,
-            provenance=record(details=_about(work, bases)),
+            provenance=record(details=_about(design, bases)),
         )
         with written(out / SCORES):
             write(dataset, out / SCORES)
     return dataset
 
 
-def _about(work: Work, bases: list[Base]) -> dict[str, Any]:
-    study = work.study
+def _about(design: Design, bases: list[Base]) -> dict[str, Any]:
+    study = design.study
     settings = (
         {"penalty": study.penalty}
         if study.objective == "head"
-        else {"training": study.training.about(study.objective), "cells": work.details}
+        else {"training": study.training.about(study.objective), "runs": design.details}
     )
     return {
         "by": "valuebias.ablation",
         "objective": study.objective,
         **settings,
         "held_out": study.held_out if isinstance(study.held_out, int | float) else "its own pairs",
-        "sources": {name: _source(*sides) for name, sides in work.sources.items()},
+        "sources": {name: _source(*sides) for name, sides in design.sources.items()},
         "bases": {
             base.name: {
                 "weights": base.resolved.source.weights_sha256,
@@ -96,7 +96,7 @@ def _about(work: Work, bases: list[Base]) -> dict[str, Any]:
             }
             for base in bases
         },
-        "failures": work.failures,
+        "failures": design.failures,
     }
 
 

@@ -1,4 +1,4 @@
-"""An ablation as one experiment: bases × sources × quantities × seeds."""
+"""An ablation as one experiment: bases × sources × numbers of pairs × seeds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from valuebias.preference_data.preferences import Preferences, check_disjoint, p
 from valuebias.training.settings import as_settings
 
 if TYPE_CHECKING:
-    from valuebias.ablation.plan import Plan
+    from valuebias.ablation.plan import StudyPlan
     from valuebias.backends.base import Backend
 
-__all__ = ["CELL", "OBJECTIVES", "Study"]
+__all__ = ["OBJECTIVES", "RUN_COORDS", "Study"]
 
-CELL = ("base", "source", "n_pairs", "seed")
+RUN_COORDS = ("base", "source", "n_pairs", "seed")
 """What tells the reward models of a study apart."""
 OBJECTIVES = ("head", "lora", "full")
 """How they can be trained."""
@@ -42,7 +42,7 @@ class Study:
         analysis compares; their `template` is what conversations are written with.
     sources : mapping of str to anything
         By name, what :func:`valuebias.preferences` takes, or its result.
-    quantities : sequence of int
+    n_pairs : sequence of int
         How many preference pairs to train on. For one seed, fewer pairs are a part of more.
     seeds : sequence of int, default (0, 1, 2)
         Each draws its own pairs.
@@ -55,7 +55,7 @@ class Study:
         default the preset ``"paper"``.
     held_out : float, or what :func:`valuebias.preferences` takes, default 0.1
         The share of each source's prompts kept for measuring loss and accuracy, the same for every
-        cell. Or pairs of their own on which all sources are measured; no prompt of theirs may be
+        run. Or pairs of their own on which all sources are measured; no prompt of theirs may be
         trained on.
     penalty : float, optional
         Of the head's weights, for ``"head"`` only; as :func:`valuebias.ablation.fit_head` has it
@@ -69,7 +69,7 @@ class Study:
     Raises
     ------
     ValueBiasError
-        If there are no quantities, seeds, sources or bases, or a setting is out of range.
+        If there are no numbers of pairs, seeds, sources or bases, or a setting is out of range.
 
     Examples
     --------
@@ -77,13 +77,13 @@ class Study:
     >>> pairs = pd.DataFrame({"prompt": ["Hi?", "Yo?"], "chosen": ["a", "b"],
     ...                       "rejected": ["c", "d"]})
     >>> study = Study("models/lm", {"tiny": pairs}, [1, 2], seeds=[0])
-    >>> study.cells()["n_pairs"].tolist()
+    >>> study.runs()["n_pairs"].tolist()
     [1, 2]
     """
 
     bases: Any
     sources: Mapping[str, Any]
-    quantities: Sequence[int]
+    n_pairs: Sequence[int]
     _: KW_ONLY
     seeds: Sequence[int] = (0, 1, 2)
     objective: str = "head"
@@ -105,7 +105,7 @@ class Study:
                 f"sources is {self.sources!r}; expected a mapping from names to preferences, such "
                 "as {'helpful': 'helpful.jsonl'}."
             )
-        for what, numbers, least in (("quantities", self.quantities, 1), ("seeds", self.seeds, 0)):
+        for what, numbers, least in (("n_pairs", self.n_pairs, 1), ("seeds", self.seeds, 0)):
             object.__setattr__(self, what, _whole(what, numbers, least))
         if isinstance(self.held_out, int | float) and not 0 < self.held_out < 1:
             raise ValueBiasError(f"held_out is {self.held_out!r}; expected a share, 0 to 1.")
@@ -155,7 +155,7 @@ class Study:
                 raise ValueBiasError(
                     f"The study {str(path)!r} has a key {key!r}. {did_you_mean(str(key), known)}"
                 )
-        for key in ("bases", "sources", "quantities"):
+        for key in ("bases", "sources", "n_pairs"):
             if key not in content:
                 raise ValueBiasError(f"The study {str(path)!r} lacks {key!r}.")
         made = dict(content)
@@ -222,11 +222,11 @@ class Study:
         for name, source in self.preferences().items():
             train, held_out = source.split(held_out=self.held_out) if own is None else (source, own)
             check_disjoint(train, held_out)
-            if len(train) < max(self.quantities):
+            if len(train) < max(self.n_pairs):
                 kept = f" ({self.held_out:.0%} of its prompts are held out)" if own is None else ""
                 raise ValueBiasError(
                     f"The source {name!r} has {len(train)} pairs to train on{kept}, but "
-                    f"{max(self.quantities)} are asked for. Give more, or smaller quantities."
+                    f"{max(self.n_pairs)} are asked for. Give more, or a smaller n_pairs."
                 )
             made[name] = train, held_out
         return made
@@ -238,7 +238,7 @@ class Study:
             return self.held_out
         return preferences(self.held_out, name="held out")
 
-    def cells(self) -> pd.DataFrame:
+    def runs(self) -> pd.DataFrame:
         """List the reward models to be trained.
 
         Returns
@@ -247,20 +247,20 @@ class Study:
             One row each: ``base``, ``source``, ``n_pairs``, ``seed``.
         """
         rows = [
-            (model.name, str(source), quantity, seed)
+            (model.name, str(source), n_pairs, seed)
             for model in self.models()
             for source in self.sources
             for seed in self.seeds
-            for quantity in sorted(self.quantities)
+            for n_pairs in sorted(self.n_pairs)
         ]
-        return pd.DataFrame(rows, columns=list(CELL))
+        return pd.DataFrame(rows, columns=list(RUN_COORDS))
 
-    def plan(self) -> Plan:
-        """Say what a run would do: cells, pairs, tokens, time and disk.
+    def plan(self) -> StudyPlan:
+        """Say what a run would do: runs, pairs, tokens, time and disk.
 
         Returns
         -------
-        Plan
+        StudyPlan
             Print it.
 
         Raises
@@ -295,25 +295,25 @@ class Study:
         xarray.Dataset
             Rewards in the "valuebias/1" contract, with the coords ``source``, ``n_pairs``,
             ``seed``, ``step``, ``objective``, and ``loss`` (in nats) and ``accuracy`` on held-out
-            pairs. A model a cell (``step`` is 1) for ``"head"``; else a model a checkpoint. It also
+            pairs. A model a run (``step`` is 1) for ``"head"``; else a model a checkpoint. It also
             lies in the folder, as ``scores.nc``.
 
         Raises
         ------
         ValueBiasError
-            If a base or a source cannot be had, no cell could be trained, something cannot be
+            If a base or a source cannot be had, no run could be trained, something cannot be
             written (the disk is full), another process is at work in the folder, or what training
             needs is not installed.
 
         Warns
         -----
         ValueBiasWarning
-            If a cell failed, as when its loss is no number; the others go on.
+            If a run failed, as when its loss is no number; the others go on.
 
         Notes
         -----
-        A run may be killed at any instant, and the same call goes on. Finished cells are not
-        touched again. A cell that was being trained is trained again from step 0, but checkpoints
+        A run may be killed at any instant, and the same call goes on. Finished runs are not
+        touched again. A run that was being trained is trained again from step 0, but checkpoints
         that it has scored are kept; on a CPU the result is the same to the last bit.
         """
         from valuebias.ablation.run import run

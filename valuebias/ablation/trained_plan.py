@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias.ablation.plan import Plan, packed_tokens
+from valuebias.ablation.plan import StudyPlan, packed_tokens
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.resolve import resolve
 from valuebias.models.tokenizer import Tokeniser
 from valuebias.preference_data.preferences import Preferences
-from valuebias.scoring.explain import matmul_speed
+from valuebias.scoring.plan import matmul_speed
 from valuebias.training.features import Base, Conversation
 from valuebias.training.pair_tokens import PairTokens
 from valuebias.training.schedule import checkpoint_steps
@@ -43,7 +43,7 @@ class _Sampled:
     packed: float
 
 
-def trained_plan(study: Study) -> Plan:
+def trained_plan(study: Study) -> StudyPlan:
     """Count what a study with the objective "lora" or "full" would do."""
     sides = study.sides()
     lexicon = as_lexicon(study.lexicon)
@@ -64,7 +64,7 @@ def trained_plan(study: Study) -> Plan:
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     order = ["conversations", "tokens", "steps", "too_long", "seconds", "megabytes"]
     whole = dict.fromkeys(order[:4], np.int64)
-    return Plan(study.cells(), table[order].round(dict.fromkeys(order[:4], 0)).astype(whole), (
+    return StudyPlan(study.runs(), table[order].round(dict.fromkeys(order[:4], 0)).astype(whole), (
         f"Time is for this machine's {'CPU' if device == 'cpu' else 'card'}, from a matrix product "
         f"timed just now; tokens, and pairs too long to be trained on, are counted in {_SAMPLE} "
         "pairs of each source.",
@@ -87,14 +87,14 @@ def _rows(
         some, measured = _sampled(tokens, train), _sampled(tokens, held_out)
         row = dict.fromkeys(("conversations", "tokens", "steps", "too_long", "megabytes"), 0.0)
         made = 0
-        for quantity in study.quantities:
-            left = max(1, round(quantity * (1 - some.too_long)))
+        for n_pairs in study.n_pairs:
+            left = max(1, round(n_pairs * (1 - some.too_long)))
             steps = settings.n_steps(left)
             seen = min(steps * settings.batch_size, settings.epochs * left)
             row["conversations"] += 2 * seen
             row["tokens"] += seen * some.tokens
             row["steps"] += steps
-            row["too_long"] += quantity - left
+            row["too_long"] += n_pairs - left
             made += len(checkpoint_steps(
                 steps, linear=settings.linear_checkpoints, log=settings.log_checkpoints
             ))  # fmt: skip

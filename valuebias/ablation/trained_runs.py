@@ -1,7 +1,7 @@
-"""The cells of a study with the objective "lora" or "full": train, and score at each checkpoint.
+"""The runs of a study with the objective "lora" or "full": train, and score at each checkpoint.
 
-A cell has a folder, named by all that its result depends on. In it is a file a checkpoint, each
-written whole or not at all, and ``done.json``, written last. A cell that has it is not touched
+A run has a folder, named by all that its result depends on. In it is a file a checkpoint, each
+written whole or not at all, and ``done.json``, written last. A run that has it is not touched
 again; another one is trained again from its first step, but what it has scored is not scored again.
 What is damaged counts as not there.
 """
@@ -26,12 +26,12 @@ from valuebias._core.opening.numpy_files import load_arrays
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
 from valuebias._core.sums import archive_bytes, read_json, sealed
-from valuebias.ablation.cells import Cell, Scored, Work
+from valuebias.ablation.design import Design, Run, RunScores
 from valuebias.backends import memory
 from valuebias.backends.base import Backend, Source
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.preference_data.preferences import Preferences
-from valuebias.scoring.compute import Job, Runner
+from valuebias.scoring.compute import Batch, Runner
 from valuebias.scoring.request import Block
 from valuebias.training.common import demand_training, on_cpu
 from valuebias.training.features import Base
@@ -40,7 +40,7 @@ from valuebias.training.pair_tokens import PairTokens
 from valuebias.training.reward import TokenPairs, save_plain, train
 from valuebias.training.schedule import checkpoint_steps
 
-__all__ = ["demand_trainable", "trained_cells"]
+__all__ = ["demand_trainable", "train_checkpoints"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -69,72 +69,72 @@ def demand_trainable(engine: Backend) -> None:
         )
 
 
-def trained_cells(work: Work, base: Base) -> Iterator[Scored]:
-    """Train and score the cells of one base."""
-    shutil.rmtree(work.out / _SCRATCH, ignore_errors=True)
-    tokens = PairTokens(base, work.study.training.max_length)
-    instrument = _tokenised(work, base)
-    for source in work.sources:
-        for seed in work.study.seeds:
-            for quantity in sorted(work.study.quantities):
-                cell = Cell(base, source, quantity, seed)
-                maker = _Maker(work, cell, tokens, instrument)
+def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
+    """Train and score the runs of one base."""
+    shutil.rmtree(design.out / _SCRATCH, ignore_errors=True)
+    tokens = PairTokens(base, design.study.training.max_length)
+    instrument = _tokenised(design, base)
+    for source in design.sources:
+        for seed in design.study.seeds:
+            for n_pairs in sorted(design.study.n_pairs):
+                run = Run(base, source, n_pairs, seed)
+                maker = RunTrainer(design, run, tokens, instrument)
                 try:
                     maker.make()
                 except WriteError:
                     raise
                 except (ValueBiasError, FloatingPointError) as error:
-                    work.failures[cell.label] = str(error)
+                    design.failures[run.label] = str(error)
                 else:
                     yield from maker.scored()
 
 
-def _tokenised(work: Work, base: Base) -> list[Integers]:
+def _tokenised(design: Design, base: Base) -> list[Integers]:
     return [
         ids
-        for conversation in work.instrument
+        for conversation in design.instrument
         for ids in base.tokeniser.rewards(conversation.messages(), conversation.answers)
     ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Data:
-    """What a cell is trained and measured on."""
+    """What a run is trained and measured on."""
 
     train: TokenPairs
     held_out: TokenPairs
     counts: dict[str, int]
 
 
-class _Maker:
-    """Makes one cell."""
+class RunTrainer:
+    """Makes one run."""
 
     def __init__(
-        self, work: Work, cell: Cell, tokens: PairTokens, instrument: list[Integers]
+        self, design: Design, run: Run, tokens: PairTokens, instrument: list[Integers]
     ) -> None:
-        self._work, self._cell, self._tokens = work, cell, tokens
+        self._design, self._run, self._tokens = design, run, tokens
         self._instrument = instrument
-        train_side, self._held_out = work.sources[cell.source]
-        self._subset = train_side.subset(cell.n_pairs, seed=cell.seed)
-        self._folder = work.out / "cells" / self._digest()
+        train_side, self._held_out = design.sources[run.source]
+        self._subset = train_side.subset(run.n_pairs, seed=run.seed)
+        self._folder = design.out / "runs" / self._digest()
 
     def make(self) -> None:
         """Train and score, unless it is done already."""
         if self._is_made():
             return
-        settings = self._work.study.training
-        # The model of the cell before: trainers refer to themselves in circles.
+        settings = self._design.study.training
+        # The model of the run before: trainers refer to themselves in circles.
         memory.release()
         data = self._data()
         steps = self._steps(len(data.train))
-        with progress_bar(self._cell.label, shown=self._work.progress) as advance:
+        with progress_bar(self._run.label, shown=self._design.progress) as advance:
             loss = train(
-                self._cell.base, data.train, objective=self._work.study.objective,
-                settings=settings, seed=self._cell.seed, use_cpu=on_cpu(self._work.engine),
+                self._run.base, data.train, objective=self._design.study.objective,
+                settings=settings, seed=self._run.seed, use_cpu=on_cpu(self._design.engine),
                 steps=steps, advance=advance,
                 checkpoint=lambda step, model: self._checkpoint(step, model, data),
             )  # fmt: skip
-        about = {"cell": self._cell.label, "steps": steps, "counts": data.counts, "loss": loss}
+        about = {"run": self._run.label, "steps": steps, "counts": data.counts, "loss": loss}
         put(self._done, json.dumps(sealed(record(details=about))).encode())
 
     def _is_made(self) -> bool:
@@ -153,7 +153,7 @@ class _Maker:
             read(file)
         except ValueBiasError as error:
             warnings.warn(
-                f"{error} The cell {self._cell.label} is trained again; of its checkpoints only "
+                f"{error} The run {self._run.label} is trained again; of its checkpoints only "
                 "those that are damaged are scored again.",
                 ValueBiasWarning,
                 stacklevel=4,
@@ -161,19 +161,19 @@ class _Maker:
             with written(file):
                 file.unlink()
 
-    def scored(self) -> Iterator[Scored]:
+    def scored(self) -> Iterator[RunScores]:
         """Read what has been made."""
         done = read_json(self._done)
-        self._work.details[self._cell.label] = done["counts"]
+        self._design.details[self._run.label] = done["counts"]
         for step in done["steps"]:
             stored = load_arrays(self._file(step), _STORED)
-            row = self._cell.row(
-                objective=self._work.study.objective,
+            row = self._run.row(
+                objective=self._design.study.objective,
                 step=step,
                 measured={name: float(stored[name]) for name in ("loss", "accuracy")},
-                label=f"{self._cell.label} · step {step}",
+                label=f"{self._run.label} · step {step}",
             )
-            yield Scored(row, stored["scores"])
+            yield RunScores(row, stored["scores"])
 
     def _data(self) -> _Data:
         longest = self._tokens.longest
@@ -184,7 +184,7 @@ class _Maker:
             found = self._tokens.of(side)
             if not len(found):
                 raise ValueBiasError(
-                    f"All {len(side)} pairs of {self._cell.source!r} to "
+                    f"All {len(side)} pairs of {self._run.source!r} to "
                     f"{'train on' if what == 'pairs' else 'measure with'} are longer than "
                     f"{longest} tokens. Give a larger max_length, or shorter pairs."
                 )
@@ -193,7 +193,7 @@ class _Maker:
         return _Data(made[0], made[1], counts)
 
     def _steps(self, n_pairs: int) -> tuple[int, ...]:
-        settings = self._work.study.training
+        settings = self._design.study.training
         return checkpoint_steps(
             settings.n_steps(n_pairs),
             linear=settings.linear_checkpoints,
@@ -205,7 +205,7 @@ class _Maker:
         file = self._file(step)
         if file.exists():
             return
-        scratch = self._work.out / _SCRATCH
+        scratch = self._design.out / _SCRATCH
         with written(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=scratch) as place:
@@ -218,13 +218,13 @@ class _Maker:
             )
         n = len(self._instrument)
         loss, accuracy = measured((values[n::2] - values[n + 1 :: 2]).astype(np.float64))
-        shape = (len(self._work.instrument), -1)
+        shape = (len(self._design.instrument), -1)
         found = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
         put(file, archive_bytes({**found, "held_out": values[n:].reshape(-1, 2)}))
 
     def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
         """Compute rewards of the instrument, and then of each held-out pair's two answers."""
-        base = self._cell.base
+        base = self._run.base
         source = Source(
             name=base.name, folder=folder, kind="reward", labels=1,
             dtype=base.resolved.source.dtype,
@@ -232,11 +232,11 @@ class _Maker:
         )  # fmt: skip
         both = zip(held_out.chosen, held_out.rejected, strict=True)
         sequences = [*self._instrument, *(ids for pair in both for ids in pair)]
-        loaded = self._work.engine.load(source)
+        loaded = self._design.engine.load(source)
         try:
-            runner = Runner(loaded, name=base.name, kind="reward", budget=None)
+            runner = Runner(loaded, name=base.name, kind="reward", batch_tokens=None)
             place = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
-            return runner.run(Job(place, sequences), lambda done: None)
+            return runner.run(Batch(place, sequences), lambda done: None)
         finally:
             loaded.close()
 
@@ -248,12 +248,12 @@ class _Maker:
         return self._folder / f"step-{step:07d}.npz"
 
     def _digest(self) -> str:
-        """Name a cell by all that its result depends on."""
-        study, cell = self._work.study, self._cell
-        asked = [[c.prompt, *c.answers] for c in self._work.instrument]
+        """Name a run by all that its result depends on."""
+        study, run = self._design.study, self._run
+        asked = [[c.prompt, *c.answers] for c in self._design.instrument]
         about = [
-            _VERSION, cell.base.sha256, self._work.engine.name, study.objective,
-            study.training.about(study.objective), study.training.at_once, cell.seed,
+            _VERSION, run.base.sha256, self._design.engine.name, study.objective,
+            study.training.about(study.objective), study.training.at_once, run.seed,
             _hash(self._subset), _hash(self._held_out), asked,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]

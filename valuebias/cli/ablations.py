@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from valuebias.cli.output import explained_stop, watched
+from valuebias.cli.output import explained_stop, is_terminal
 from valuebias.cli.scoring import Backend, Trust
 
 __all__ = ["ablate"]
 
 
 def ablate(
-    study: Annotated[Path, typer.Argument(help="A study as YAML: bases, sources, quantities.")],
+    study: Annotated[Path, typer.Argument(help="A study as YAML: bases, sources, n_pairs.")],
     out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")],
     backend: Backend = "torch",
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
@@ -33,5 +33,5 @@ def ablate(
         typer.echo(str(asked.plan()))
         return
     with explained_stop("What is finished stays there; the same command goes on."):
-        asked.run(out, backend=backend, progress=watched())
+        asked.run(out, backend=backend, progress=is_terminal())
     typer.echo(out / "scores.nc")

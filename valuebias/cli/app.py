@@ -79,7 +79,7 @@ def _options(
 
 app.command("demo")(fits.demo)
 app.command("score")(scoring.score)
-app.command("explain")(scoring.explain)
+app.command("plan")(scoring.plan)
 app.command("backends")(scoring.backends)
 app.command("fit")(fits.fit)
 app.command("classical")(fits.classical)

@@ -11,7 +11,7 @@ import typer
 from valuebias._core.disk import WriteError
 from valuebias._core.text import visible
 from valuebias.cli.analyses import calls_for_ablation, print_result, result_record
-from valuebias.cli.output import print_json, stage, watched
+from valuebias.cli.output import is_terminal, print_json, stage
 from valuebias.cli.sources import check_place, load_data
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def demo(
     _check_places(files)
     dataset = valuebias.datasets.load("demo")
     result = valuebias.fit_ablation(
-        dataset, draws=draws, chains=chains, seed=seed, progress=watched()
+        dataset, draws=draws, chains=chains, seed=seed, progress=is_terminal()
     )
     _write(result, files)
     if as_json:
@@ -152,7 +152,7 @@ def fit(
     dataset = load_data(data)
     settings: dict[str, Any] = {
         "outcome": outcome, "contrast": contrast, "draws": draws, "chains": chains, "seed": seed,
-        "progress": watched(),
+        "progress": is_terminal(),
     }  # fmt: skip
     result: Fit | AblationFit
     if calls_for_ablation(dataset, ablation):
@@ -205,7 +205,7 @@ def classical(
 
     result = valuebias.classical(
         load_data(data), contrast=contrast, n_permutations=n_permutations, seed=seed,
-        progress=watched(),
+        progress=is_terminal(),
     )  # fmt: skip
     if as_json:
         print_json({"headline": result.headline().text, **result.to_dict()})
@@ -251,7 +251,7 @@ def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:
         with stage(f"Saving {visible(saved)}"):
             result.save(saved)
     if told is not None:
-        write_report(result, told, progress=watched())
+        write_report(result, told, progress=is_terminal())
 
 
 def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from valuebias._core.text import visible
 __all__ = [
     "complain",
     "explained_stop",
+    "is_terminal",
     "print_fields",
     "print_json",
     "print_table",
     "stage",
-    "watched",
 ]
 
 # Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
@@ -112,7 +112,7 @@ def _cell(value: object) -> str:
     return visible(value)
 
 
-def watched() -> bool:
+def is_terminal() -> bool:
     """Tell whether somebody sees standard error, so that progress is worth showing."""
     return sys.stderr.isatty()
 
@@ -120,7 +120,7 @@ def watched() -> bool:
 @contextmanager
 def stage(text: str) -> Iterator[None]:
     """Show on standard error that a stage is under way, and how long it has taken."""
-    if not watched():
+    if not is_terminal():
         yield
         return
     from rich.console import Console

@@ -9,7 +9,7 @@ import typer
 
 from valuebias._core.text import visible
 from valuebias.cli.fits import AsJson, Chains, Draws
-from valuebias.cli.output import explained_stop, print_json, print_table, watched
+from valuebias.cli.output import explained_stop, is_terminal, print_json, print_table
 from valuebias.cli.sources import check_place
 
 __all__ = ["reproduce"]
@@ -57,7 +57,7 @@ def reproduce(
             chains=chains,
             seed=seed,
             n_permutations=permutations,
-            progress=watched(),
+            progress=is_terminal(),
         )
     table = made.table
     if as_json:

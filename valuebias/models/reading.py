@@ -22,7 +22,7 @@ __all__ = ["ANSWER", "END", "OWN_CODE", "READS", "Reading", "Rule", "place_of", 
 Integers = npt.NDArray[np.int64]
 
 READS = ("own", "last", "last-non-pad")
-"""What a model's ``read`` may be."""
+"""What a model's ``reward_at`` may be."""
 END = "end of conversation"
 ANSWER = "end of answer"
 OWN_CODE = "by its own code"
@@ -96,7 +96,7 @@ class Reading:
 
 
 def rule_of(
-    read: str, *, head: Any, padding: Any, classifier: bool, own_code: bool, name: str
+    reward_at: str, *, head: Any, padding: Any, classifier: bool, own_code: bool, name: str
 ) -> Rule:
     """Decide where a model's reward is read."""
     if padding is not None and (isinstance(padding, bool) or not isinstance(padding, int)):
@@ -104,15 +104,17 @@ def rule_of(
             f"The configuration of {name!r} has pad_token_id={padding!r}; expected a token's "
             "number, or nothing. Correct its config.json."
         )
-    if read == "last":
-        return Rule(None, "read='last'")
-    if read == "last-non-pad":
+    if reward_at == "last":
+        return Rule(None, "reward_at='last'")
+    if reward_at == "last-non-pad":
         if padding is None:
             raise ValueBiasError(
-                f"The model {name!r} has no padding token, so read='last-non-pad' means nothing. "
-                "Give read='last'."
+                f"The model {name!r} has no padding token, so reward_at='last-non-pad' means "
+                "nothing. Give reward_at='last'."
             )
-        return Rule(padding, f"read='last-non-pad': the last token that is not the {_id(padding)}")
+        return Rule(
+            padding, f"reward_at='last-non-pad': the last token that is not the {_id(padding)}"
+        )
     if head == "score" or own_code:
         return Rule(None, "its reward is what code of its own puts out", own_code=True)
     if callable(head) and not classifier:

@@ -36,7 +36,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 _HEAD = re.compile(r"(?:^|\.)(?:score|classifier)(?:\.\w+)?\.weight")
 _LM_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight")
-_LAST = Rule(None, "read='last'")
+_LAST = Rule(None, "reward_at='last'")
 _AUTO = {"reward": "AutoModelForSequenceClassification", "logprob": "AutoModelForCausalLM"}
 
 
@@ -128,7 +128,7 @@ def resolve(
         kind=kind,
         head=model.head,
         own_code=rule.own_code and model.head == "logits",
-        as_own=kind == "reward" and model.read == "own",
+        as_own=kind == "reward" and model.reward_at == "own",
         label=_label(model, facts, kind) if with_weights else 0,
         labels=len(facts.labels) or None,
         dtype=model.dtype,
@@ -162,7 +162,7 @@ def _demand_language_model(config: Any, name: str) -> None:
 def _rule(model: Model, located: Checkpoint, facts: Facts) -> Rule:
     """Decide where the reward is read."""
     return rule_of(
-        model.read,
+        model.reward_at,
         head=model.head,
         padding=facts.pad_token_id,
         classifier=facts.architecture.endswith("ForSequenceClassification"),

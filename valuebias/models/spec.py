@@ -39,7 +39,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 _HEADS = ("logits", "score")
 _PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
-_TEXTS = ("source", "name", "revision", "family", "base", "stage", "dtype", "read", "template")
+_TEXTS = ("source", "name", "revision", "family", "base", "stage", "dtype", "reward_at", "template")
 # What git allows in no reference; a path made of one must stay in the cache's folder.
 _NO_REVISION = re.compile(
     r"[\x00-\x20\x7f-\x9f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|(?:^|/)\.|^/|[/.]$|.{256}", re.DOTALL
@@ -84,7 +84,7 @@ class Model:
         All are computed in float32 from the hidden states, whatever `dtype` is.
     label : int or str, optional
         Which label of a head that has several, by number or by name.
-    read : {"own", "last", "last-non-pad"}
+    reward_at : {"own", "last", "last-non-pad"}
         Where the reward is read. ``"own"``: where the model's own head reads it in a conversation
         by itself. That is the last token that is not the padding of its configuration, as for all
         classifiers of transformers; the last of all, where the configuration names no padding; and
@@ -135,7 +135,7 @@ class Model:
     dtype: str = "float32"
     head: str | Callable[[Any], Any] = "logits"
     label: int | str | None = None
-    read: str = "own"
+    reward_at: str = "own"
     template: str = "chat"
     prefix: str = "conversation"
     tokenizer: str | None = None
@@ -157,7 +157,7 @@ class Model:
             )
         if not self.name:
             object.__setattr__(self, "name", _name_of(self.source))
-        choices = {"dtype": _DTYPES, "read": READS, "prefix": _PREFIXES, "stage": STAGES}
+        choices = {"dtype": _DTYPES, "reward_at": READS, "prefix": _PREFIXES, "stage": STAGES}
         for field, known in choices.items():
             self._check_choice(field, known)
         if not callable(self.head):

@@ -40,7 +40,7 @@ _ANSWERS = ("a", "7", "Z", "u")
 _GIVE_ANOTHER = "Download or save its files again, or give another tokenizer by tokenizer=."
 _SHOWN = 60
 _SHOWN_FIRST = 3
-_LAST = Rule(None, "read='last'")
+_LAST = Rule(None, "reward_at='last'")
 # What a tokenizer gives before it is made into ids is a hundred times as large as they are.
 _AT_ONCE = 256
 _TAIL = 12

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias.errors import ValueBiasError
-from valuebias.scoring.compute import Job
+from valuebias.scoring.compute import Batch
 from valuebias.scoring.keeping import Held
 from valuebias.scoring.model_scores import ModelScores
-from valuebias.scoring.prepare import Prepared
-from valuebias.scoring.request import Block, Plan
+from valuebias.scoring.prepare import PreparedModel
+from valuebias.scoring.request import Block, ScoringRequest
 
 __all__ = ["BlockWriter", "pooled"]
 
@@ -29,9 +29,9 @@ class BlockWriter:
 
     Parameters
     ----------
-    plan : Plan
+    request : ScoringRequest
         What is asked.
-    model : Prepared
+    model : PreparedModel
         Of whom.
     shelf : ModelScores or Held
         Where the scores go.
@@ -40,37 +40,43 @@ class BlockWriter:
     """
 
     def __init__(
-        self, plan: Plan, model: Prepared, shelf: ModelScores | Held, vocabulary: pd.DataFrame
+        self,
+        request: ScoringRequest,
+        model: PreparedModel,
+        shelf: ModelScores | Held,
+        vocabulary: pd.DataFrame,
     ) -> None:
-        self._plan = plan
+        self._request = request
         self._model = model
         self._shelf = shelf
         self._tokens: Integers = vocabulary["token_id"].to_numpy(dtype=np.int64)
-        self._answers = tuple(vocabulary["token"].tolist()) if plan.words is None else plan.words
+        self._answers = (
+            tuple(vocabulary["token"].tolist()) if request.words is None else request.words
+        )
         # Of the prompt being worked off, where later tokens repeat earlier conversations.
         self._prompt = -1
         self._line: Floats = np.empty(0, dtype=np.float32)
 
-    def __call__(self, job: Job, values: Floats) -> None:
+    def __call__(self, batch: Batch, values: Floats) -> None:
         """Check and store a block."""
-        block = job.block
+        block = batch.block
         shape = (block.prompts.stop - block.prompts.start, block.n_responses)
-        if self._plan.rows:
+        if self._request.rows:
             scores = values if self._are_all(values.shape[1]) else values[:, self._tokens]
             self._check(block, scores)
             # A log-prob of 0 may come out as 1e-8. In place: a block may have millions.
             self._shelf.keep(block, np.minimum(scores, 0, out=scores))
-        elif job.first is not None:
-            own = _own_tokens(job.sequences, job.first, values.shape[1])
+        elif batch.first is not None:
+            own = _own_tokens(batch.sequences, batch.first, values.shape[1])
             # The padding is NaN as well, but belongs to no word.
             wrong = ~(np.isfinite(values) | ~own).all(axis=1)
             self._check(block, np.where(wrong, np.nan, 0).reshape(shape))
             values = np.minimum(values, 0)
-            scores = pooled(values, self._plan.pooling).reshape(shape)
+            scores = pooled(values, self._request.pooling).reshape(shape)
             self._shelf.keep(block, scores, values.reshape(*shape, -1))
         else:
-            if job.source is not None:
-                values = self._repeated(block, job.source, values)
+            if batch.source is not None:
+                values = self._repeated(block, batch.source, values)
             self._check(block, values.reshape(shape))
             self._shelf.keep(block, values.reshape(shape))
 
@@ -93,7 +99,7 @@ class BlockWriter:
         if not wrong.any():
             return
         row, column = (int(place) for place in np.argwhere(wrong)[0])
-        prompt = self._plan.prompts.table.index[block.prompts.start + row]
+        prompt = self._request.prompts.table.index[block.prompts.start + row]
         word = self._answers[block.responses.start + column]
         dtype = self._model.resolved.model.dtype
         advice = _ADVICE.get(dtype, "Its weights may be damaged.")

@@ -16,9 +16,9 @@ from valuebias.backends.base import LoadedModel, OutOfMemory
 from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_rows, pack_targets
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.tokenizer import Tokeniser
-from valuebias.scoring.request import Block, Plan
+from valuebias.scoring.request import Block, ScoringRequest
 
-__all__ = ["NO_TOKENS", "Job", "Runner", "TokenisedBatch", "pack"]
+__all__ = ["NO_TOKENS", "Batch", "Conversations", "Runner", "pack"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -28,7 +28,7 @@ NO_TOKENS = pd.DataFrame({"token_id": np.empty(0, dtype=np.int64), "token": [], 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class Batch:
     """The conversations of a block.
 
     Attributes
@@ -49,12 +49,12 @@ class Job:
     source: Integers | None = None
 
 
-class TokenisedBatch:
-    """The conversations of one model, block by block.
+class Conversations:
+    """The conversations of one model, tokenised block by block.
 
     Parameters
     ----------
-    plan : Plan
+    request : ScoringRequest
         What is asked.
     tokeniser : Tokeniser
         The model's.
@@ -62,32 +62,34 @@ class TokenisedBatch:
         Its tokens, where they are the responses.
     """
 
-    def __init__(self, plan: Plan, tokeniser: Tokeniser, vocabulary: pd.DataFrame) -> None:
-        self._plan = plan
+    def __init__(
+        self, request: ScoringRequest, tokeniser: Tokeniser, vocabulary: pd.DataFrame
+    ) -> None:
+        self._request = request
         self._tokeniser = tokeniser
         self._vocabulary = vocabulary
-        self._texts = [str(text) for text in plan.prompts.table["text"]]
+        self._texts = [str(text) for text in request.prompts.table["text"]]
         self._prompt = -1
         self._seen = _Seen()
 
-    def job(self, block: Block) -> Job:
+    def batch(self, block: Block) -> Batch:
         """Tokenise a block."""
         texts = self._texts[block.prompts]
-        words = self._plan.words
+        words = self._request.words
         if words is None:
-            if self._plan.kind == "logprob":
-                return Job(block, self._tokeniser.prefixes(texts))
+            if self._request.kind == "logprob":
+                return Batch(block, self._tokeniser.prefixes(texts))
             return self._tokens(block)
-        if self._plan.kind == "reward":
-            return Job(block, [ids for t in texts for ids in self._tokeniser.rewards(t, words)])
+        if self._request.kind == "reward":
+            return Batch(block, [ids for t in texts for ids in self._tokeniser.rewards(t, words)])
         sequences, first = [], []
         for text in texts:
             ids, starts = self._tokeniser.targets(text, words)
             sequences += ids
             first.append(starts)
-        return Job(block, sequences, np.concatenate(first))
+        return Batch(block, sequences, np.concatenate(first))
 
-    def _tokens(self, block: Block) -> Job:
+    def _tokens(self, block: Block) -> Batch:
         """Leave out conversations that an earlier token of the same prompt has already."""
         if block.prompts.start != self._prompt:
             self._prompt, self._seen = block.prompts.start, _Seen()
@@ -98,12 +100,12 @@ class TokenisedBatch:
         found = self._conversations(block.responses.start, block.responses.stop)
         source = self._seen.add(found)
         own = np.arange(block.responses.start, block.responses.stop) == source
-        return Job(block, [found[i] for i in np.flatnonzero(own)], source=source)
+        return Batch(block, [found[i] for i in np.flatnonzero(own)], source=source)
 
     def _conversations(self, start: int, stop: int) -> list[Integers]:
         rows = self._vocabulary.iloc[start:stop]
         text = self._texts[self._prompt]
-        if self._plan.vocabulary_as == "ids":
+        if self._request.tokens_as == "ids":
             return self._tokeniser.rewards_by_id(text, rows["token_id"].tolist())
         # Of what the tokenizer and the template have tokens for, some is mark-up to the template.
         return self._tokeniser.rewards(text, rows["text"].tolist(), as_written=False)
@@ -135,13 +137,13 @@ class _Seen:
         return source[len(source) - len(new) :]
 
 
-def pack(job: Job, kind: str, budget: int) -> list[Packed]:
-    """Lay the conversations of a job out."""
-    if job.first is not None:
-        return pack_targets(job.sequences, job.first, budget=budget)
+def pack(batch: Batch, kind: str, batch_tokens: int) -> list[Packed]:
+    """Lay the conversations of a batch out."""
+    if batch.first is not None:
+        return pack_targets(batch.sequences, batch.first, batch_tokens=batch_tokens)
     if kind == "logprob":
-        return pack_rows(job.sequences, budget=budget)
-    return pack_rewards(job.sequences, budget=budget)
+        return pack_rows(batch.sequences, batch_tokens=batch_tokens)
+    return pack_rewards(batch.sequences, batch_tokens=batch_tokens)
 
 
 class Runner:
@@ -155,7 +157,7 @@ class Runner:
         What to call it.
     kind : {"reward", "logprob"}
         What is measured.
-    budget : int, optional
+    batch_tokens : int, optional
         How many tokens a pack may have; by default what the model thinks best.
     width : int, optional
         How many numbers a head of the caller's own gives for a conversation; one if not given.
@@ -167,48 +169,48 @@ class Runner:
         *,
         name: str,
         kind: str,
-        budget: int | None,
+        batch_tokens: int | None,
         width: int | None = None,
     ) -> None:
         self._loaded = loaded
         self._name = name
         self._kind = kind
         self._wide = () if width is None else (width,)
-        self.budget = loaded.budget if budget is None else budget
+        self.batch_tokens = loaded.batch_tokens if batch_tokens is None else batch_tokens
         self._warned = False
 
-    def run(self, job: Job, advance: Callable[[int], None]) -> Floats:
-        """Compute a job."""
+    def run(self, batch: Batch, advance: Callable[[int], None]) -> Floats:
+        """Compute a batch."""
         while True:
             try:
-                return self._run(job, advance)
+                return self._run(batch, advance)
             except _TooLarge as failed:
                 self._back_off(failed)
 
-    def _run(self, job: Job, advance: Callable[[int], None]) -> Floats:
-        shape = self._shape(job)
+    def _run(self, batch: Batch, advance: Callable[[int], None]) -> Floats:
+        shape = self._shape(batch)
         values = np.full(shape, np.nan, dtype=np.float32)
         done = 0
         advance(0)
-        for packed in pack(job, self._kind, self.budget):
+        for packed in pack(batch, self._kind, self.batch_tokens):
             try:
                 out = self._loaded.forward(packed.pack)
             except OutOfMemory as error:
                 raise _TooLarge(packed, error) from error
             self._check(packed, out)
-            if job.first is not None:
+            if batch.first is not None:
                 values[packed.item, packed.slot] = out[packed.out]
             else:
                 values[packed.item] = out[packed.out]
-            done += len(np.unique(packed.item)) if job.first is not None else len(packed.item)
+            done += len(np.unique(packed.item)) if batch.first is not None else len(packed.item)
             advance(done)
         return values
 
-    def _shape(self, job: Job) -> tuple[int, ...]:
-        n = len(job.sequences)
-        if job.first is not None:
-            lengths = np.array([len(ids) for ids in job.sequences], dtype=np.int64)
-            return n, int((lengths - job.first).max())
+    def _shape(self, batch: Batch) -> tuple[int, ...]:
+        n = len(batch.sequences)
+        if batch.first is not None:
+            lengths = np.array([len(ids) for ids in batch.sequences], dtype=np.int64)
+            return n, int((lengths - batch.first).max())
         return (n, self._loaded.vocabulary) if self._kind == "logprob" else (n, *self._wide)
 
     def _check(self, packed: Packed, out: Any) -> None:
@@ -232,13 +234,14 @@ class Runner:
                 f"{len(failed.packed.pack)} tokens ({failed.error}). Use a device with more "
                 "memory, a smaller dtype, or a smaller model."
             ) from failed.error
-        before = self.budget
-        self.budget = max(1, min(self.budget, len(failed.packed.pack)) // 2)
+        before = self.batch_tokens
+        self.batch_tokens = max(1, min(self.batch_tokens, len(failed.packed.pack)) // 2)
         if not self._warned:
             self._warned = True
             warnings.warn(
                 f"{self._name!r} ran out of memory with packs of {before} tokens; going on with "
-                f"packs of {self.budget}. Give budget={self.budget} to start with them.",
+                f"packs of {self.batch_tokens}. Give batch_tokens={self.batch_tokens} to start "
+                "with them.",
                 ValueBiasWarning,
                 stacklevel=2,
             )

@@ -23,7 +23,7 @@ from valuebias.schema.contract import DIMS
 from valuebias.schema.validation import validate
 from valuebias.scoring import store
 from valuebias.scoring.model_scores import ModelScores
-from valuebias.scoring.request import Block, Plan, block_shape, blocks
+from valuebias.scoring.request import Block, ScoringRequest, block_shape, blocks
 from valuebias.scoring.store import Entry
 from valuebias.scoring.vocabulary import read_vocabulary
 
@@ -58,19 +58,19 @@ class OnDisk:
     ----------
     path : pathlib.Path
         Of a folder whose name ends in ``.zarr``.
-    plan : Plan
+    request : ScoringRequest
         What is to be scored.
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
-        self._path, self._plan = path, plan
+    def __init__(self, path: Path, request: ScoringRequest) -> None:
+        self._path, self._request = path, request
         self._shelves: dict[str, ModelScores] = {}
 
     @contextmanager
     def opened(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Lock the store, and make it or check that it was made alike."""
-        with store.locked(self._path, self._plan, entries):
-            self._shelves = store.open_store(self._path, self._plan, entries)
+        with store.locked(self._path, self._request, entries):
+            self._shelves = store.open_store(self._path, self._request, entries)
             yield
 
     def stored(self) -> list[dict[str, Any]]:
@@ -79,8 +79,10 @@ class OnDisk:
 
     def shelf(self, entry: Entry, vocabulary: pd.DataFrame) -> ModelScores:
         """Give one model's place."""
-        if self._plan.words is None:
-            self._shelves[entry.name] = store.open_group(self._path, self._plan, entry, vocabulary)
+        if self._request.words is None:
+            self._shelves[entry.name] = store.open_group(
+                self._path, self._request, entry, vocabulary
+            )
         return self._shelves[entry.name]
 
     def note_run(self, name: str, run: Mapping[str, Any]) -> None:
@@ -89,7 +91,7 @@ class OnDisk:
 
     def scores(self) -> xr.Dataset | xr.DataTree:
         """Read all scores; those of vocabularies when they are used."""
-        return read(self._path) if self._plan.words is not None else read_vocabulary(self._path)
+        return read(self._path) if self._request.words is not None else read_vocabulary(self._path)
 
 
 class Held:
@@ -132,13 +134,13 @@ class InMemory:
 
     Parameters
     ----------
-    plan : Plan
+    request : ScoringRequest
         What is to be scored.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._root = store.begun(plan)
+    def __init__(self, request: ScoringRequest) -> None:
+        self._request = request
+        self._root = store.begun(request)
         self._models: dict[str, dict[str, Any]] = {}
         self._held: dict[str, Held] = {}
         self._vocabularies: dict[str, pd.DataFrame] = {}
@@ -146,7 +148,7 @@ class InMemory:
     @contextmanager
     def opened(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Get ready; groups are named as in a store, so that the results are alike."""
-        if self._plan.words is None:
+        if self._request.words is None:
             demand_apart([entry.name for entry in entries], "model")
         self._models = {entry.name: store.about(entry) for entry in entries}
         yield
@@ -157,10 +159,10 @@ class InMemory:
 
     def shelf(self, entry: Entry, vocabulary: pd.DataFrame) -> Held:
         """Give one model's place."""
-        words = self._plan.words
+        words = self._request.words
         n_responses = len(vocabulary) if words is None else len(words)
-        shape = block_shape(self._plan, n_responses)
-        held = Held(shape, len(self._plan.prompts), n_responses)
+        shape = block_shape(self._request, n_responses)
+        held = Held(shape, len(self._request.prompts), n_responses)
         self._held[entry.name], self._vocabularies[entry.name] = held, vocabulary
         return held
 
@@ -170,12 +172,12 @@ class InMemory:
 
     def scores(self) -> xr.Dataset | xr.DataTree:
         """Give all scores."""
-        if self._plan.words is None:
+        if self._request.words is None:
             return self._tree()
         details = self._root | {"models": list(self._models.values())}
         values = np.stack([held.scores for held in self._held.values()])
-        ds = store.laid_out(self._plan, details, self._plan.words, values)
-        if self._plan.kind == "logprob":
+        ds = store.laid_out(self._request, details, self._request.words, values)
+        if self._request.kind == "logprob":
             width = max(1, *(held.tokens.shape[2] for held in self._held.values()))
             tokens = np.stack([_widened(held.tokens, width) for held in self._held.values()])
             ds = ds.assign(token_logprob=((*DIMS, "token"), tokens))
@@ -186,9 +188,9 @@ class InMemory:
         for name, about in self._models.items():
             details = self._root | {"models": [about]}
             groups[folder_of(name)] = store.laid_out_group(
-                self._plan, details, self._vocabularies[name], self._held[name].scores[None]
+                self._request, details, self._vocabularies[name], self._held[name].scores[None]
             )
-        attrs = store.root_attrs(self._plan, self._root | {"groups": list(groups)})
+        attrs = store.root_attrs(self._request, self._root | {"groups": list(groups)})
         return xr.DataTree.from_dict(
             {"/": xr.Dataset(attrs=attrs), **{name: groups[name] for name in sorted(groups)}}
         )

@@ -19,10 +19,10 @@ from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, read_models
 from valuebias.models.tokenizer import Tokeniser
 from valuebias.models.weights import digest
-from valuebias.scoring.request import Plan
+from valuebias.scoring.request import ScoringRequest
 from valuebias.scoring.store import Entry
 
-__all__ = ["Prepared", "Tokenisers", "prepare", "reading_of"]
+__all__ = ["PreparedModel", "Tokenisers", "prepare", "reading_of"]
 
 
 class Tokenisers:
@@ -41,7 +41,7 @@ class Tokenisers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedModel:
     """A model that is ready to be scored.
 
     Attributes
@@ -66,42 +66,42 @@ class Prepared:
         """How much work a pair is, roughly: the number of parameters."""
         return float(self.resolved.facts.n_params or 1)
 
-    def pairs(self, plan: Plan) -> int:
+    def pairs(self, request: ScoringRequest) -> int:
         """Say how many scores it has, for vocabularies roughly."""
-        words = self.resolved.facts.vocab_size if plan.words is None else len(plan.words)
-        return len(plan.prompts) * int(words)
+        words = self.resolved.facts.vocab_size if request.words is None else len(request.words)
+        return len(request.prompts) * int(words)
 
     def tokeniser(self) -> Tokeniser:
         """Give its tokeniser."""
         return self.tokenisers.of(self.resolved)
 
 
-def prepare(plan: Plan, engine: Backend, *, kept: bool = False) -> list[Prepared]:
-    """Resolve the models of a plan, and hash what their scores depend on.
+def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> list[PreparedModel]:
+    """Resolve the models of a request, and hash what their scores depend on.
 
     All of them before the first is scored, so that a mistake in the last is not found hours later.
     """
     tokenisers = Tokenisers()
     prepared = []
-    for specified in plan.models:
-        resolved = resolve(specified, kind=plan.kind)
+    for specified in request.models:
+        resolved = resolve(specified, kind=request.kind)
         tokeniser = tokenisers.of(resolved)
-        reading = reading_of(plan, tokeniser) if plan.kind == "reward" else None
+        reading = reading_of(request, tokeniser) if request.kind == "reward" else None
         entry = Entry(
             name=resolved.model.name,
             source=_public(specified),
             coords=resolved.model.coords() | _coords(reading),
             settings={
-                **_settings(plan, resolved, tokeniser, kept=kept),
-                "prefix": _prefix(plan, tokeniser),
+                **_settings(request, resolved, tokeniser, kept=kept),
+                "prefix": _prefix(request, tokeniser),
                 "backend": engine.name,
             },
             stated=tuple(specified.coords()),
             base_said_by=resolved.base_said_by,
             read_said_by=reading.said_by if reading else "",
-            n_tokens=_n_tokens(plan, tokeniser),
+            n_tokens=_n_tokens(request, tokeniser),
         )
-        prepared.append(Prepared(resolved=resolved, entry=entry, tokenisers=tokenisers))
+        prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenisers=tokenisers))
     return _with_last_bases(prepared)
 
 
@@ -111,31 +111,31 @@ def _coords(reading: Reading | None) -> dict[str, str]:
     return {"read_at": reading.place + reading.exceptions, "read_token": reading.token}
 
 
-def reading_of(plan: Plan, tokeniser: Tokeniser) -> Reading:
+def reading_of(request: ScoringRequest, tokeniser: Tokeniser) -> Reading:
     """Find where rewards are read, after the first prompt; prompts do not differ in that."""
-    prompt = str(plan.prompts.table["text"].iloc[0])
-    return tokeniser.reading(prompt, *([] if plan.words is None else [plan.words]))
+    prompt = str(request.prompts.table["text"].iloc[0])
+    return tokeniser.reading(prompt, *([] if request.words is None else [request.words]))
 
 
-def _n_tokens(plan: Plan, tokeniser: Tokeniser) -> tuple[int, ...] | None:
+def _n_tokens(request: ScoringRequest, tokeniser: Tokeniser) -> tuple[int, ...] | None:
     """Count each word's tokens after the first prompt; prompts hardly differ in that."""
-    if plan.words is None:
+    if request.words is None:
         return None
-    prompt = str(plan.prompts.table["text"].iloc[0])
-    if plan.kind == "logprob":
-        sequences, first = tokeniser.targets(prompt, plan.words)
+    prompt = str(request.prompts.table["text"].iloc[0])
+    if request.kind == "logprob":
+        sequences, first = tokeniser.targets(prompt, request.words)
         return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
-    return tuple(tokeniser.n_tokens(prompt, plan.words))
+    return tuple(tokeniser.n_tokens(prompt, request.words))
 
 
-def _prefix(plan: Plan, tokeniser: Tokeniser) -> str | None:
+def _prefix(request: ScoringRequest, tokeniser: Tokeniser) -> str | None:
     """Say where the words of log-probs begin, unless that is at the end of a generation prompt."""
     # Of rewards, too: a template that loses something is to be refused before any work is done.
-    found = tokeniser.prefix(str(plan.prompts.table["text"].iloc[0]))
-    return found.how if plan.kind == "logprob" and found.remarkable else None
+    found = tokeniser.prefix(str(request.prompts.table["text"].iloc[0]))
+    return found.how if request.kind == "logprob" and found.remarkable else None
 
 
-def _with_last_bases(prepared: Sequence[Prepared]) -> list[Prepared]:
+def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
     """Where a file names a reward model as the base, take what lies below that."""
     models = [*read_models("christian2026-rms"), *(one.resolved.model for one in prepared)]
     known = {name: m.base or "" for m in models for name in (m.name, m.source)}
@@ -150,12 +150,12 @@ def _with_last_bases(prepared: Sequence[Prepared]) -> list[Prepared]:
 
 
 def _settings(
-    plan: Plan, resolved: Resolved, tokeniser: Tokeniser, *, kept: bool
+    request: ScoringRequest, resolved: Resolved, tokeniser: Tokeniser, *, kept: bool
 ) -> dict[str, Any]:
     """Give what a model's scores depend on; the keys are words for error messages."""
     model, source = resolved.model, resolved.source
     config = source.folder / "config.json"
-    rewards = plan.kind == "reward"
+    rewards = request.kind == "reward"
     return {
         "revision": resolved.commit or model.revision,
         # Before the weights and the code, whose hashes take it in.
@@ -169,7 +169,7 @@ def _settings(
         "dtype": source.dtype,
         "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,
-        "read": resolved.rule.setting() if rewards else None,
+        "reward_at": resolved.rule.setting() if rewards else None,
         # Last, because what the others name is in these as well.
         "set of files": _files(source.folder, resolved.tokenizer),
     }

@@ -9,10 +9,10 @@ from typing import Any
 
 from valuebias._core.text import visible
 
-__all__ = ["Watch", "watched"]
+__all__ = ["ScoringProgress", "scoring_progress"]
 
 
-class Watch:
+class ScoringProgress:
     """Counts what is done; shows it where there is a bar.
 
     Parameters
@@ -70,10 +70,10 @@ class Watch:
 
 
 @contextmanager
-def watched(*, shown: bool, n_models: int, work: float) -> Iterator[Watch]:
-    """Watch the block's work."""
+def scoring_progress(*, shown: bool, n_models: int, work: float) -> Iterator[ScoringProgress]:
+    """Show progress while models are scored."""
     if not shown:
-        yield Watch(None, n_models=n_models, work=work)
+        yield ScoringProgress(None, n_models=n_models, work=work)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -86,4 +86,4 @@ def watched(*, shown: bool, n_models: int, work: float) -> Iterator[Watch]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield Watch(bar, n_models=n_models, work=work)
+        yield ScoringProgress(bar, n_models=n_models, work=work)

@@ -19,7 +19,7 @@ from valuebias.instruments import prompts as as_prompts
 from valuebias.models.spec import Model, read_models
 from valuebias.schema.contract import KINDS, demand_unique
 
-__all__ = ["VOCABULARY", "Block", "Plan", "block_shape", "blocks", "make_plan"]
+__all__ = ["VOCABULARY", "Block", "ScoringRequest", "block_shape", "blocks", "make_request"]
 
 VOCABULARY = "vocabulary"
 """The lexicon that stands for every token of a model's vocabulary."""
@@ -37,7 +37,7 @@ Words = str | PathLike[str] | Lexicon | pd.DataFrame | Mapping[str, Sequence[str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ScoringRequest:
     """What is to be scored.
 
     Attributes
@@ -54,7 +54,7 @@ class Plan:
         What is measured.
     pooling : {"sum", "mean"}
         How the log-probs of a word's tokens become its score.
-    vocabulary_as : {"text", "ids"}
+    tokens_as : {"text", "ids"}
         Whether a token of the vocabulary is scored as the text it stands for, or its id is put into
         the conversation as it is.
     """
@@ -65,7 +65,7 @@ class Plan:
     words: tuple[str, ...] | None
     kind: Kind
     pooling: str
-    vocabulary_as: str
+    tokens_as: str
 
     @property
     def rows(self) -> bool:
@@ -85,9 +85,7 @@ class Plan:
             "prompts": _digest([list(table.index), list(table), table.astype(str).values.tolist()]),
             "lexicon": answers,
             "pooling": self.pooling if self.kind == "logprob" and self.words is not None else None,
-            "vocabulary_as": (
-                self.vocabulary_as if self.kind == "reward" and self.words is None else None
-            ),
+            "tokens_as": (self.tokens_as if self.kind == "reward" and self.words is None else None),
         }
 
 
@@ -120,43 +118,43 @@ class Block:
         return int(self.responses.stop - self.responses.start)
 
 
-def make_plan(
+def make_request(
     models: Any,
     *,
     prompts: Any,
     lexicon: Words | None,
     kind: str,
     pooling: str,
-    vocabulary_as: str,
+    tokens_as: str,
     trust_remote_code: bool = False,
-) -> Plan:
+) -> ScoringRequest:
     """Read what the user gave; see :func:`valuebias.score` for what that may be."""
     measured = [name for name in KINDS if name != "implicit"]
     for name, value, known in (
         ("kind", kind, measured),
         ("pooling", pooling, POOLINGS),
-        ("vocabulary_as", vocabulary_as, READINGS),
+        ("tokens_as", tokens_as, READINGS),
     ):
         if value not in known:
             raise ValueBiasError(f"{name} is {value!r}. {did_you_mean(value, known)}")
     chosen, words = _answers(lexicon)
-    return Plan(
+    return ScoringRequest(
         models=read_models(models, trust_remote_code=trust_remote_code),
         prompts=as_prompts(prompts),
         lexicon=chosen,
         words=words,
         kind=cast(Kind, kind),
         pooling=pooling,
-        vocabulary_as=vocabulary_as,
+        tokens_as=tokens_as,
     )
 
 
-def block_shape(plan: Plan, n_responses: int) -> tuple[int, int]:
-    """Say how many prompts and responses a block has. Depends on nothing but the plan."""
-    total = len(plan.prompts)
-    if plan.words is None and plan.kind == "reward":
+def block_shape(request: ScoringRequest, n_responses: int) -> tuple[int, int]:
+    """Say how many prompts and responses a block has. Depends on nothing but the request."""
+    total = len(request.prompts)
+    if request.words is None and request.kind == "reward":
         return 1, min(n_responses, _PAIRS)
-    most = (_ROW_VALUES if plan.rows else _PAIRS) // n_responses
+    most = (_ROW_VALUES if request.rows else _PAIRS) // n_responses
     # Blocks of like size, so that none is left with a rest that fills no pack.
     parts = -(-total // max(1, most))
     return -(-total // parts), n_responses

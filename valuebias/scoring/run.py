@@ -21,11 +21,11 @@ from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
 from valuebias.models import bases
 from valuebias.scoring.block_writer import BlockWriter
-from valuebias.scoring.compute import NO_TOKENS, Job, Runner, TokenisedBatch
+from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner
 from valuebias.scoring.keeping import InMemory, Keeper, OnDisk
-from valuebias.scoring.prepare import Prepared, prepare
-from valuebias.scoring.progress import Watch, watched
-from valuebias.scoring.request import Block, Kind, Plan, Words, make_plan
+from valuebias.scoring.prepare import PreparedModel, prepare
+from valuebias.scoring.progress import ScoringProgress, scoring_progress
+from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_request
 
 __all__ = ["score"]
 
@@ -47,8 +47,8 @@ def score(
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
     pooling: str = ...,
-    vocabulary_as: str = ...,
-    budget: int | None = ...,
+    tokens_as: str = ...,
+    batch_tokens: int | None = ...,
     trust_remote_code: bool = ...,
     progress: bool = ...,
 ) -> xr.DataTree: ...
@@ -64,8 +64,8 @@ def score(
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
     pooling: str = ...,
-    vocabulary_as: str = ...,
-    budget: int | None = ...,
+    tokens_as: str = ...,
+    batch_tokens: int | None = ...,
     trust_remote_code: bool = ...,
     progress: bool = ...,
 ) -> xr.Dataset: ...
@@ -80,8 +80,8 @@ def score(
     backend: str | type[Backend] | Backend = "torch",
     store: Store | None = None,
     pooling: str = "sum",
-    vocabulary_as: str = "text",
-    budget: int | None = None,
+    tokens_as: str = "text",
+    batch_tokens: int | None = None,
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> xr.Dataset | xr.DataTree:
@@ -112,10 +112,10 @@ def score(
     pooling : {"sum", "mean"}
         How the log-probs of a word's several tokens become its score. Each of them is kept in the
         variable ``token_logprob``.
-    vocabulary_as : {"text", "ids"}
+    tokens_as : {"text", "ids"}
         Rewards of whole vocabularies: score the text that a token stands for (as a user would write
         it), or put the token's id into the conversation as it is, which no text may give.
-    budget : int, optional
+    batch_tokens : int, optional
         How many tokens a pack may have; by default what the backend found best. Halved where memory
         runs out.
     trust_remote_code : bool, default False
@@ -161,32 +161,36 @@ def score(
     ...
     valuebias.errors.ValueBiasError: kind is 'rewards'. Did you mean 'reward'? Known: ...
     """
-    plan = make_plan(
+    request = make_request(
         models,
         prompts=prompts,
         lexicon=lexicon,
         kind=kind,
         pooling=pooling,
-        vocabulary_as=vocabulary_as,
+        tokens_as=tokens_as,
         trust_remote_code=trust_remote_code,
     )
-    _check_budget(budget)
+    _check_batch_tokens(batch_tokens)
     engine = get_backend(backend)
     if kind not in engine.kinds:
         raise ValueBiasError(
             f"The backend {engine.name!r} does not compute {kind!r} scores, only "
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
-    keeper: Keeper = InMemory(plan) if store is None else OnDisk(_path(store), plan)
-    prepared = prepare(plan, engine, kept=store is not None)
+    keeper: Keeper = InMemory(request) if store is None else OnDisk(_path(store), request)
+    prepared = prepare(request, engine, kept=store is not None)
     with _told_where(store):
-        _fill(keeper, plan, engine, prepared, budget=budget, progress=progress)
+        _fill(keeper, request, engine, prepared, batch_tokens=batch_tokens, progress=progress)
     return keeper.scores()
 
 
-def _check_budget(budget: int | None) -> None:
-    if budget is not None and (not isinstance(budget, int | np.integer) or budget < 1):
-        raise ValueBiasError(f"budget is {budget!r}; expected a number of tokens, such as 512.")
+def _check_batch_tokens(batch_tokens: int | None) -> None:
+    if batch_tokens is not None and (
+        not isinstance(batch_tokens, int | np.integer) or batch_tokens < 1
+    ):
+        raise ValueBiasError(
+            f"batch_tokens is {batch_tokens!r}; expected a number of tokens, such as 512."
+        )
 
 
 def _path(store: Store) -> Path:
@@ -216,31 +220,31 @@ def _told_where(store: Store | None) -> Iterator[None]:
 
 def _fill(
     keeper: Keeper,
-    plan: Plan,
+    request: ScoringRequest,
     engine: Backend,
-    prepared: Sequence[Prepared],
+    prepared: Sequence[PreparedModel],
     *,
-    budget: int | None,
+    batch_tokens: int | None,
     progress: bool,
 ) -> None:
     """Score what is missing, model by model."""
     entries = [model.entry for model in prepared]
-    total = sum(model.weight * model.pairs(plan) for model in prepared)
+    total = sum(model.weight * model.pairs(request) for model in prepared)
     with (
         keeper.opened(entries),
         memory.set_aside(),
-        watched(shown=progress, n_models=len(prepared), work=total) as watch,
+        scoring_progress(shown=progress, n_models=len(prepared), work=total) as progress_of_models,
     ):
         known = {model.name: model.entry.coords.get("base", "") for model in prepared}
         known |= {entry["name"]: entry["coords"].get("base", "") for entry in keeper.stored()}
         bases.warn(known, stacklevel=3)
         for model in prepared:
             vocabulary = NO_TOKENS
-            if plan.words is None:
+            if request.words is None:
                 vocabulary = model.tokeniser().vocabulary()
             shelf = keeper.shelf(model.entry, vocabulary)
             todo = shelf.missing()
-            watch.model(
+            progress_of_models.model(
                 model.name,
                 pairs=shelf.n_prompts * shelf.n_responses,
                 todo=sum(block.pairs for block in todo),
@@ -248,61 +252,63 @@ def _fill(
                 weight=model.weight,
             )
             if todo:
-                source = TokenisedBatch(plan, model.tokeniser(), vocabulary)
-                finish = BlockWriter(plan, model, shelf, vocabulary)
+                source = Conversations(request, model.tokeniser(), vocabulary)
+                finish = BlockWriter(request, model, shelf, vocabulary)
                 with (
-                    _loaded(engine, model, keeper, budget) as runner,
+                    _loaded(engine, model, keeper, batch_tokens) as runner,
                     closing(_jobs(source, todo)) as jobs,
                 ):
-                    _work_off(jobs, runner, finish, watch)
-            watch.end()
+                    _work_off(jobs, runner, finish, progress_of_models)
+            progress_of_models.end()
 
 
 @contextmanager
 def _loaded(
-    engine: Backend, model: Prepared, keeper: Keeper, budget: int | None
+    engine: Backend, model: PreparedModel, keeper: Keeper, batch_tokens: int | None
 ) -> Iterator[Runner]:
     """Load a model, and note what it runs on."""
     source = model.resolved.source
     loaded = engine.load(source)
     try:
-        runner = Runner(loaded, name=model.name, kind=source.kind, budget=budget)
-        keeper.note_run(model.name, _run_record(loaded, runner.budget))
+        runner = Runner(loaded, name=model.name, kind=source.kind, batch_tokens=batch_tokens)
+        keeper.note_run(model.name, _run_record(loaded, runner.batch_tokens))
         memory.release()
         yield runner
     finally:
         loaded.close()
 
 
-def _work_off(jobs: Iterable[Job], runner: Runner, finish: BlockWriter, watch: Watch) -> None:
-    for job in jobs:
+def _work_off(
+    jobs: Iterable[Batch], runner: Runner, finish: BlockWriter, progress_of_models: ScoringProgress
+) -> None:
+    for batch in jobs:
         # Where conversations repeat, each that is computed stands for several pairs.
-        each = job.block.pairs / max(1, len(job.sequences))
+        each = batch.block.pairs / max(1, len(batch.sequences))
 
         def advance(done: int, each: float = each) -> None:
-            watch.advance(int(done * each))
+            progress_of_models.advance(int(done * each))
 
-        finish(job, runner.run(job, advance))
-        watch.finish(job.block.pairs)
+        finish(batch, runner.run(batch, advance))
+        progress_of_models.finish(batch.block.pairs)
         memory.trim()
 
 
-def _jobs(source: TokenisedBatch, todo: Sequence[Block]) -> Generator[Job]:
+def _jobs(source: Conversations, todo: Sequence[Block]) -> Generator[Batch]:
     """Tokenise each block while the one before it is computed."""
     with ThreadPoolExecutor(max_workers=1) as executor:
-        waiting = executor.submit(source.job, todo[0])
+        waiting = executor.submit(source.batch, todo[0])
         for block in todo[1:]:
-            job = waiting.result()
-            waiting = executor.submit(source.job, block)
-            yield job
+            batch = waiting.result()
+            waiting = executor.submit(source.batch, block)
+            yield batch
         yield waiting.result()
 
 
-def _run_record(loaded: LoadedModel, budget: int) -> dict[str, Any]:
+def _run_record(loaded: LoadedModel, batch_tokens: int) -> dict[str, Any]:
     return {
         "device": loaded.device,
         "dtype": loaded.dtype,
-        "budget": budget,
+        "batch_tokens": batch_tokens,
         "details": loaded.details(),
         "platform": platform.platform(),
         "python": platform.python_version(),

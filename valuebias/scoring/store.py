@@ -46,7 +46,7 @@ from valuebias.io.files import escape_texts, unescape_texts
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA
 from valuebias.scoring.model_scores import TOKENS, ModelScores
-from valuebias.scoring.request import Plan, block_shape
+from valuebias.scoring.request import ScoringRequest, block_shape
 
 __all__ = [
     "LAZY",
@@ -106,16 +106,18 @@ class Entry:
     n_tokens: tuple[int, ...] | None = None
 
 
-def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, ModelScores]:
-    """Open a store for a plan: make it, or check that it was made alike and add new models."""
+def open_store(
+    path: Path, request: ScoringRequest, entries: Sequence[Entry]
+) -> dict[str, ModelScores]:
+    """Open a store for a request: make it, or check that it was made alike and add new models."""
     clear_leftovers(path)
-    found = _found(path, plan)
+    found = _found(path, request)
     if found is None:
-        found = begun(plan)
-    _demand_same(path, found["scoring"]["settings"], plan.settings(), "")
-    if plan.words is None:
+        found = begun(request)
+    _demand_same(path, found["scoring"]["settings"], request.settings(), "")
+    if request.words is None:
         found["groups"] = _present_groups(path, found)
-        _write_root(path, plan, found)
+        _write_root(path, request, found)
         return {}
     models = found.setdefault("models", [])
     stored = {entry["name"]: entry for entry in models}
@@ -124,26 +126,28 @@ def open_store(path: Path, plan: Plan, entries: Sequence[Entry]) -> dict[str, Mo
             _demand_same(path, stored[entry.name]["settings"], entry.settings, entry.name)
             _describe(stored[entry.name], entry)
     models += [about(entry) for entry in entries if entry.name not in stored]
-    shape = _shape(path) or block_shape(plan, len(plan.words))
-    tokens = _tokens(path) or (1 if plan.kind == "logprob" else 0)
-    _lay_out(path, laid_out(plan, found, plan.words), shape, tokens=tokens)
+    shape = _shape(path) or block_shape(request, len(request.words))
+    tokens = _tokens(path) or (1 if request.kind == "logprob" else 0)
+    _lay_out(path, laid_out(request, found, request.words), shape, tokens=tokens)
     rows = {entry["name"]: row for row, entry in enumerate(models)}
     return {entry.name: ModelScores(path, rows[entry.name]) for entry in entries}
 
 
-def begun(plan: Plan) -> dict[str, Any]:
-    """Say of a plan's scores, before there are any, what they are made with."""
-    about = None if plan.lexicon is None else plan.lexicon.about()
+def begun(request: ScoringRequest) -> dict[str, Any]:
+    """Say of the scores of a request, before there are any, what they are made with."""
+    about = None if request.lexicon is None else request.lexicon.about()
     scoring = {
-        "settings": plan.settings(),
-        "prompts": {"name": plan.prompts.name, "citation": plan.prompts.citation},
+        "settings": request.settings(),
+        "prompts": {"name": request.prompts.name, "citation": request.prompts.citation},
         "lexicon": about,
     }
     # Through JSON and back, so that it compares equal with what is read from a store.
     return dict(json.loads(json.dumps(record(details={"by": _BY, "scoring": scoring}))))
 
 
-def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -> ModelScores:
+def open_group(
+    path: Path, request: ScoringRequest, entry: Entry, vocabulary: pd.DataFrame
+) -> ModelScores:
     """Open one model's group in a store of whole vocabularies; make it if it is not there."""
     texts = _without_nul(vocabulary["text"])
     root = provenance_of(path)
@@ -175,11 +179,11 @@ def open_group(path: Path, plan: Plan, entry: Entry, vocabulary: pd.DataFrame) -
         # A kill left it, before it was listed and so before anything in it was scored.
         with written(folder):
             shutil.rmtree(folder)
-    ds = laid_out_group(plan, details, vocabulary)
-    shape = (_shape(folder) if listed else None) or block_shape(plan, len(vocabulary))
+    ds = laid_out_group(request, details, vocabulary)
+    shape = (_shape(folder) if listed else None) or block_shape(request, len(vocabulary))
     _lay_out(folder, ds, shape, seen=listed)
     if not listed:
-        _write_root(path, plan, {**root, "groups": [*groups, folder.name]})
+        _write_root(path, request, {**root, "groups": [*groups, folder.name]})
     return ModelScores(folder, 0)
 
 
@@ -210,13 +214,13 @@ def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def locked(path: Path, plan: Plan, entries: Sequence[Entry]) -> Iterator[None]:
+def locked(path: Path, request: ScoringRequest, entries: Sequence[Entry]) -> Iterator[None]:
     """Keep a store to this process while the block runs; the system ends that if it is killed."""
-    if plan.words is None:
+    if request.words is None:
         demand_apart([entry.name for entry in entries], "model")
     if restore(path) and not (path.is_dir() and _is_begun(path)):
         # Raises, unless it is ours.
-        _found(path, plan)
+        _found(path, request)
     with only_one(path / _LOCK, what=repr(str(path)), instead="another store"):
         yield
 
@@ -226,7 +230,7 @@ def _is_begun(path: Path) -> bool:
     return all(entry.name == _LOCK or entry.name.endswith(".part") for entry in path.iterdir())
 
 
-def _found(path: Path, plan: Plan) -> dict[str, Any] | None:
+def _found(path: Path, request: ScoringRequest) -> dict[str, Any] | None:
     """Find out what a store was made with; None where there is none yet."""
     if not path.exists() or (path.is_dir() and _is_begun(path)):
         return None
@@ -235,7 +239,7 @@ def _found(path: Path, plan: Plan) -> dict[str, Any] | None:
     except ValueBiasError:
         # Of whole vocabularies: each group says it again.
         for folder in sorted(path.iterdir()) if path.is_dir() else ():
-            if plan.words is None and (folder / "score").is_dir():
+            if request.words is None and (folder / "score").is_dir():
                 found = provenance_of(folder)
                 del found["models"]
                 _warn_damaged(path, [".zattrs"])
@@ -252,15 +256,15 @@ def _present_groups(path: Path, found: Mapping[str, Any]) -> list[str]:
     return [name for name in names if (path / name).is_dir()]
 
 
-def root_attrs(plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
+def root_attrs(request: ScoringRequest, found: Mapping[str, Any]) -> dict[str, Any]:
     """Give what scores of whole vocabularies say of themselves, beside those of each model."""
-    attrs = {"schema": SCHEMA, "kind": plan.kind, "units": KINDS[plan.kind]}
+    attrs = {"schema": SCHEMA, "kind": request.kind, "units": KINDS[request.kind]}
     return attrs | {"provenance": json.dumps(found, sort_keys=True)}
 
 
-def _write_root(path: Path, plan: Plan, found: Mapping[str, Any]) -> None:
+def _write_root(path: Path, request: ScoringRequest, found: Mapping[str, Any]) -> None:
     """Write what a store of whole vocabularies says of itself, unless it says so already."""
-    attrs = root_attrs(plan, found)
+    attrs = root_attrs(request, found)
     for name, content in ((".zgroup", {"zarr_format": 2}), (".zattrs", sealed(attrs))):
         wanted = json.dumps(content, indent=2).encode()
         place = path / name
@@ -345,7 +349,7 @@ def _warn_damaged(path: Path, pieces: Sequence[str]) -> None:
 
 
 def laid_out(
-    plan: Plan,
+    request: ScoringRequest,
     provenance: Mapping[str, Any],
     responses: Sequence[str],
     scores: npt.NDArray[np.float32] | None = None,
@@ -353,7 +357,7 @@ def laid_out(
     """Lay a dataset out, with scores of shape (model, prompt, response) or yet without any."""
     models = provenance["models"]
     if scores is None:
-        shape = (len(models), len(plan.prompts), len(responses))
+        shape = (len(models), len(request.prompts), len(responses))
         scores = np.broadcast_to(np.float32(np.nan), shape)
     table = pd.DataFrame([entry["coords"] for entry in models])
     counts = [entry["n_tokens"] for entry in models if entry.get("n_tokens")]
@@ -364,23 +368,23 @@ def laid_out(
     return assemble(
         scores,
         models=table.set_axis([entry["name"] for entry in models], axis=0),
-        prompts=plan.prompts,
-        lexicon=plan.lexicon,
+        prompts=request.prompts,
+        lexicon=request.lexicon,
         responses=responses,
         words=words,
-        kind=plan.kind,
+        kind=request.kind,
         provenance=provenance,
     )
 
 
 def laid_out_group(
-    plan: Plan,
+    request: ScoringRequest,
     provenance: Mapping[str, Any],
     vocabulary: pd.DataFrame,
     scores: npt.NDArray[np.float32] | None = None,
 ) -> xr.Dataset:
     """Lay the dataset of a model's whole vocabulary out."""
-    ds = laid_out(plan, provenance, _without_nul(vocabulary["token"]), scores)
+    ds = laid_out(request, provenance, _without_nul(vocabulary["token"]), scores)
     return ds.assign_coords(
         token_id=("response", vocabulary["token_id"].to_numpy(dtype=np.int64)),
         decoded=("response", np.array(_without_nul(vocabulary["text"]), dtype="U")),

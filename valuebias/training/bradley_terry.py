@@ -27,7 +27,7 @@ def fit_head(
     *,
     penalty: float | None = None,
     standardise: bool = True,
-    centring: float = 0.0,
+    center_rewards_coefficient: float = 0.0,
     start: Head | npt.ArrayLike | None = None,
 ) -> Head:
     r"""Fit a linear reward head to preferences, exactly.
@@ -43,7 +43,7 @@ def fit_head(
         Whether the penalty is on the weights of standardised differences, each feature divided by
         the root mean square of its differences, so that the fit is the same whatever the scale of
         the features. False: on the weights themselves, and `penalty` must be given.
-    centring : float, default 0
+    center_rewards_coefficient : float, default 0
         Pulls the sum of a pair's two rewards to zero; TRL's ``center_rewards_coefficient``.
     start : Head or array_like of shape (d,), optional
         Weights to start from. It changes nothing but the time taken.
@@ -70,9 +70,9 @@ def fit_head(
         + c \sum_i ((x_i + y_i)^\top w)^2
 
     with x the chosen and y the rejected features, s the root mean square of each feature's
-    differences (1 where `standardise` is False), λ the penalty and c the centring: the loss of
-    Bradley and Terry (1952), which reward models are trained with, as TRL sums it. There is no
-    intercept: it cancels in every pair.
+    differences (1 where `standardise` is False), λ the penalty and c `center_rewards_coefficient`:
+    the loss of Bradley and Terry (1952), which reward models are trained with, as TRL sums it.
+    There is no intercept: it cancels in every pair.
 
     The penalty is that of a normal prior. By default, λ = d, the pairs' differences of rewards have
     a prior root mean square of 1 nat, however many features there are and however correlated; and
@@ -103,8 +103,8 @@ def fit_head(
     if not active.all():
         differences, scale = differences[:, active], scale[active]
     strength = _strength(penalty, len(scale), standardise=standardise)
-    _demand_number(centring, "centring")
-    if not strength and not centring and len(differences) <= len(scale):
+    _demand_number(center_rewards_coefficient, "center_rewards_coefficient")
+    if not strength and not center_rewards_coefficient and len(differences) <= len(scale):
         raise ValueBiasError(
             f"{len(differences)} pairs of {len(scale)} features are separable, or have no single "
             "optimum. Give a penalty above 0, or more pairs than features."
@@ -113,7 +113,9 @@ def fit_head(
     problem = Problem(
         differences,
         np.full(len(scale), strength) if standardise else strength / scale**2,
-        _centring(first, second, active, scale, centring) if centring else None,
+        _centring(first, second, active, scale, center_rewards_coefficient)
+        if center_rewards_coefficient
+        else None,
     )
     solution = solve(problem, _start(start, first.shape[1])[active] * scale)
     if not strength:
@@ -129,7 +131,7 @@ def fit_head(
         n_iterations=solution.n_iterations,
         gradient_norm=solution.gradient_norm,
         penalty=strength,
-        centring=float(centring),
+        center_rewards_coefficient=float(center_rewards_coefficient),
         standardised=standardise,
     )
 
@@ -141,7 +143,7 @@ def fit_path(
     *,
     penalty: float | None = None,
     standardise: bool = True,
-    centring: float = 0.0,
+    center_rewards_coefficient: float = 0.0,
     progress: bool = True,
 ) -> dict[int, Head]:
     """Fit a head to each of several nested quantities of pairs.
@@ -153,7 +155,7 @@ def fit_path(
         (:meth:`valuebias.Preferences.subset`): the first rows are a smaller subset.
     quantities : sequence of int
         How many of the first rows to fit.
-    penalty, standardise, centring : optional
+    penalty, standardise, center_rewards_coefficient : optional
         As in :func:`fit_head`.
     progress : bool, default True
         Show progress on standard error.
@@ -197,7 +199,7 @@ def fit_path(
                 second[:quantity],
                 penalty=penalty,
                 standardise=standardise,
-                centring=centring,
+                center_rewards_coefficient=center_rewards_coefficient,
                 start=before,
             )
             heads[quantity] = before

@@ -25,7 +25,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model
 from valuebias.models.tokenizer import Tokeniser
-from valuebias.scoring.compute import Job, Runner
+from valuebias.scoring.compute import Batch, Runner
 from valuebias.scoring.request import Block
 
 __all__ = ["Base", "Conversation", "features", "find_base"]
@@ -94,8 +94,8 @@ def find_base(model: Model) -> Base:
     """Find a base model and its tokenizer."""
     # What is trained on it stands on this very model, whatever it was itself trained from.
     # A new head reads at the end, wherever one that the model may have had did.
-    read = "last" if model.read == "own" else model.read
-    asked = replace(model, head=hidden_states, base=model.base or model.name, read=read)
+    reward_at = "last" if model.reward_at == "own" else model.reward_at
+    asked = replace(model, head=hidden_states, base=model.base or model.name, reward_at=reward_at)
     resolved = resolve(asked, kind="reward")
     return Base(resolved, Tokeniser(resolved))
 
@@ -149,7 +149,7 @@ def _loaded(base: Base, backend: Backend) -> Iterator[Runner]:
     model = backend.load(base.resolved.source)
     width = base.resolved.facts.hidden
     try:
-        yield Runner(model, name=base.name, kind="reward", budget=None, width=width)
+        yield Runner(model, name=base.name, kind="reward", batch_tokens=None, width=width)
     finally:
         model.close()
 
@@ -161,7 +161,7 @@ def _block(base: Base, runner: Runner, block: Sequence[Conversation]) -> Floats:
         for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
     ]
     place = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
-    made = runner.run(Job(place, ids), lambda done: None)
+    made = runner.run(Batch(place, ids), lambda done: None)
     if not np.isfinite(made).all():
         bad = int(np.argmin(np.isfinite(made).all(axis=1)))
         answer = block[bad // len(block[0].answers)].answers[bad % len(block[0].answers)]

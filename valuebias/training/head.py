@@ -41,7 +41,7 @@ class Head:
     gradient_norm : float
         Euclidean norm of the gradient at the end: of the whole objective by pair, over the weights
         of standardised differences. 0 but for rounding.
-    penalty, centring : float
+    penalty, center_rewards_coefficient : float
         As given to :func:`fit_head`, or its default.
     standardised : bool
         Whether the penalty is on the weights of standardised differences.
@@ -61,7 +61,7 @@ class Head:
     n_iterations: int
     gradient_norm: float
     penalty: float
-    centring: float
+    center_rewards_coefficient: float
     standardised: bool
 
     def score(self, features: npt.ArrayLike) -> Floats:

@@ -192,7 +192,7 @@ def _arguments(
         use_cpu=use_cpu,
         # LoRA's own dropout would be switched off with it; decoders of today have no other.
         disable_dropout=objective == "full",
-        center_rewards_coefficient=settings.centring or None,
+        center_rewards_coefficient=settings.center_rewards_coefficient or None,
         # Off; the word False is deprecated, and TRL's own default is on.
         gradient_checkpointing=None,
         max_length=None,

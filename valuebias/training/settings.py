@@ -52,7 +52,7 @@ class TrainingSettings:
         Pairs of which a conversation has more tokens are left out, and counted.
     bf16 : bool, default True
         Multiply in bfloat16 where the device is a card that can. On a CPU training is in float32.
-    centring : float, default 0
+    center_rewards_coefficient : float, default 0
         Pulls the sum of a pair's two rewards to zero; TRL's ``center_rewards_coefficient``.
     linear_checkpoints, log_checkpoints : int, default 10
         At which steps models are scored, see :func:`valuebias.ablation.checkpoint_steps`.
@@ -87,7 +87,7 @@ class TrainingSettings:
     max_steps: int | None = None
     max_length: int = 1024
     bf16: bool = True
-    centring: float = 0.0
+    center_rewards_coefficient: float = 0.0
     linear_checkpoints: int = 10
     log_checkpoints: int = 10
 
@@ -105,7 +105,7 @@ class TrainingSettings:
         self._demand("learning_rate", "a number above 0, at most 1", 0, 1, above=True)
         self._demand("epochs", "a number above 0", 0, math.inf, above=True, below=True)
         self._demand("weight_decay", "a number, 0 or more", 0, math.inf, below=True)
-        self._demand("centring", "a number, 0 or more", 0, math.inf, below=True)
+        self._demand("center_rewards_coefficient", "a number, 0 or more", 0, math.inf, below=True)
         if self.schedule not in _SCHEDULES:
             raise ValueBiasError(
                 f"schedule is {self.schedule!r}. {did_you_mean(str(self.schedule), _SCHEDULES)}"

@@ -1,4 +1,4 @@
-"""Say what scoring will take, without doing it: ``valuebias.explain(models)``."""
+"""Say what scoring will take, without doing it: ``valuebias.plan(models)``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from valuebias.models.bases import nothing_known
 from valuebias.models.config import Facts
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.tokenizer import Tokeniser
-from valuebias.scoring.compute import NO_TOKENS, Job, TokenisedBatch, pack
+from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
 from valuebias.scoring.prepare import reading_of
-from valuebias.scoring.request import Kind, Plan, Words, block_shape, blocks, make_plan
+from valuebias.scoring.request import Kind, ScoringRequest, Words, block_shape, blocks, make_request
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["ScoringPlan", "plan"]
 
 # A backend chooses once it has loaded a model; ours choose 1024 on a CPU.
-_BUDGET = 1024
+_BATCH_TOKENS = 1024
 # Of a vocabulary's blocks, how many are laid out to stand for the rest.
 _SAMPLE = 2
 _ADAPTER = "adapter_config.json"
@@ -60,7 +60,7 @@ _COLUMNS: dict[str, Callable[[float], str]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Explanation:
+class ScoringPlan:
     """What scoring will take.
 
     Attributes
@@ -80,7 +80,7 @@ class Explanation:
     --------
     >>> row = {"pairs": 9828, "packs": 81, "tokens": 41249, "unpacked": 478692, "shared": 0.914,
     ...     "flop": 1.02e13, "seconds": 150.0}
-    >>> print(Explanation("reward scores", pd.DataFrame([row], index=["SmolLM2"]), ("Roughly.",)))
+    >>> print(ScoringPlan("reward scores", pd.DataFrame([row], index=["SmolLM2"]), ("Roughly.",)))
     reward scores
     <BLANKLINE>
     model    pairs  packs  tokens  unpacked  shared      flop  seconds
@@ -141,17 +141,17 @@ class Explanation:
         )
 
 
-def explain(
+def plan(
     models: Any,
     *,
     prompts: Any = "superlatives",
     lexicon: Words | None = None,
     kind: Kind = "reward",
     backend: str | type[Backend] | Backend = "torch",
-    vocabulary_as: str = "text",
-    budget: int | None = None,
+    tokens_as: str = "text",
+    batch_tokens: int | None = None,
     trust_remote_code: bool = False,
-) -> Explanation:
+) -> ScoringPlan:
     """Say what :func:`valuebias.score` would do and how long it would take, without doing it.
 
     Only configurations and tokenizers are read; no model is loaded and no weights are downloaded.
@@ -168,10 +168,10 @@ def explain(
         What is to be measured.
     backend : str, type of Backend or Backend
         What is to run the models.
-    vocabulary_as : {"text", "ids"}
+    tokens_as : {"text", "ids"}
         As in :func:`valuebias.score`.
-    budget : int, optional
-        How many tokens a pack may have. If not given, the budget that the backend was made with,
+    batch_tokens : int, optional
+        How many tokens a pack may have. If not given, those that the backend was made with,
         else 1024.
     trust_remote_code : bool, default False
         Whether a table of models in a file may ask for the code that comes with a model to be run,
@@ -179,7 +179,7 @@ def explain(
 
     Returns
     -------
-    Explanation
+    ScoringPlan
         Prints as a table of packs, tokens, what packing saves, arithmetic and time.
 
     Raises
@@ -195,41 +195,43 @@ def explain(
     Examples
     --------
     >>> import valuebias
-    >>> valuebias.explain("org/model", backend="torhc")
+    >>> valuebias.plan("org/model", backend="torhc")
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: There is no backend 'torhc'. ... Did you mean 'torch'? ...
     """
-    plan = make_plan(
+    request = make_request(
         models,
         prompts=prompts,
         lexicon=lexicon,
         kind=kind,
         pooling="sum",
-        vocabulary_as=vocabulary_as,
+        tokens_as=tokens_as,
         trust_remote_code=trust_remote_code,
     )
-    if budget is not None and budget < 1:
-        raise ValueBiasError(f"budget is {budget!r}; expected a number of tokens, such as 512.")
+    if batch_tokens is not None and batch_tokens < 1:
+        raise ValueBiasError(
+            f"batch_tokens is {batch_tokens!r}; expected a number of tokens, such as 512."
+        )
     engine = get_backend(backend)
-    given = budget or _option(engine, "budget")
+    given = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
     rows, bases, places = {}, {}, []
-    for model in plan.models:
-        resolved = resolve(model, kind=plan.kind, with_weights=False)
+    for model in request.models:
+        resolved = resolve(model, kind=request.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
         tokeniser = Tokeniser(resolved)
-        prompt = str(plan.prompts.table["text"].iloc[0])
+        prompt = str(request.prompts.table["text"].iloc[0])
         if model.family is None:
             places.append(f"{model.name!r}: {_guessed(resolved)}")
         places.append(f"{model.name!r}: {tokeniser.start(prompt)}")
         places.append(_place(model.name, tokeniser, prompt))
-        if plan.kind == "reward":
-            places.append(f"{model.name!r}: the reward is read {reading_of(plan, tokeniser)}.")
+        if request.kind == "reward":
+            places.append(f"{model.name!r}: the reward is read {reading_of(request, tokeniser)}.")
         if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
             places.append(f"{model.name!r}: {_BESIDE}")
-        counts = _count(plan, engine, tokeniser, resolved.facts, given or _BUDGET)
+        counts = _count(request, engine, tokeniser, resolved.facts, given or _BATCH_TOKENS)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -237,12 +239,12 @@ def explain(
     table = pd.DataFrame.from_dict(rows, orient="index")
     whole = ("pairs", "packs", "tokens", "unpacked")
     table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
-    return Explanation(
-        _headline(plan, engine, device, given or _BUDGET),
+    return ScoringPlan(
+        _headline(request, engine, device, given or _BATCH_TOKENS),
         table,
         (
             *places,
-            *_notes(plan, engine, device, speeds, given),
+            *_notes(request, engine, device, speeds, given),
             *filter(None, [nothing_known(bases)]),
         ),
     )
@@ -298,29 +300,29 @@ def _torch_product(device: str, dtype: str, size: int) -> Callable[[], object]:
 
 
 def _count(
-    plan: Plan, engine: Backend, tokeniser: Tokeniser, facts: Facts, budget: int
+    request: ScoringRequest, engine: Backend, tokeniser: Tokeniser, facts: Facts, batch_tokens: int
 ) -> dict[str, float]:
     """Lay out the packs of a model, of a vocabulary a few of them, and count."""
-    vocabulary = tokeniser.vocabulary() if plan.words is None else NO_TOKENS
-    n_responses = len(vocabulary) if plan.words is None else len(plan.words)
-    shape = block_shape(plan, n_responses)
-    source = TokenisedBatch(plan, tokeniser, vocabulary)
-    everything = blocks(len(plan.prompts), n_responses, shape)
-    looked_at = itertools.islice(everything, _SAMPLE) if plan.words is None else everything
+    vocabulary = tokeniser.vocabulary() if request.words is None else NO_TOKENS
+    n_responses = len(vocabulary) if request.words is None else len(request.words)
+    shape = block_shape(request, n_responses)
+    source = Conversations(request, tokeniser, vocabulary)
+    everything = blocks(len(request.prompts), n_responses, shape)
+    looked_at = itertools.islice(everything, _SAMPLE) if request.words is None else everything
     total = dict.fromkeys(("pairs", "packs", "tokens", "unpacked", "flop"), 0.0)
     for block in looked_at:
-        job = source.job(block)
-        packs = pack(job, plan.kind, budget)
+        batch = source.batch(block)
+        packs = pack(batch, request.kind, batch_tokens)
         found = {
             "pairs": block.pairs,
             "packs": len(packs),
             "tokens": sum(_computed(packed, engine) for packed in packs),
-            "unpacked": _unpacked(job, plan),
-            "flop": sum(_flop(packed, plan, engine, facts) for packed in packs),
+            "unpacked": _unpacked(batch, request),
+            "flop": sum(_flop(packed, request, engine, facts) for packed in packs),
         }
         total = {name: value + found[name] for name, value in total.items()}
     # The blocks looked at stand for all.
-    factor = len(plan.prompts) * n_responses / total["pairs"]
+    factor = len(request.prompts) * n_responses / total["pairs"]
     total = {name: float(round(value * factor)) for name, value in total.items()}
     return total | {"shared": 1 - total["tokens"] / total["unpacked"]}
 
@@ -331,39 +333,43 @@ def _computed(packed: Packed, engine: Backend) -> int:
     return sum(len(path) for path in conversations(packed.pack)[0])
 
 
-def _unpacked(job: Job, plan: Plan) -> int:
-    length = sum(map(len, job.sequences))
+def _unpacked(batch: Batch, request: ScoringRequest) -> int:
+    length = sum(map(len, batch.sequences))
     repeats = 1.0
-    if job.source is not None:
-        repeats = len(job.source) / max(1, len(job.sequences))
+    if batch.source is not None:
+        repeats = len(batch.source) / max(1, len(batch.sequences))
     # Of a word's last token nothing is read.
-    unread = len(job.sequences) if plan.kind == "logprob" and job.first is not None else 0
+    unread = len(batch.sequences) if request.kind == "logprob" and batch.first is not None else 0
     return int((length - unread) * repeats)
 
 
-def _flop(packed: Packed, plan: Plan, engine: Backend, facts: Facts) -> float:
+def _flop(packed: Packed, request: ScoringRequest, engine: Backend, facts: Facts) -> float:
     pack_ = packed.pack
     if engine.packed:
         tokens, pairs = len(pack_), int((pack_.end - np.arange(len(pack_))).sum())
     else:
         lengths = [len(path) for path in conversations(pack_)[0]]
         tokens, pairs = sum(lengths), sum(length * (length + 1) // 2 for length in lengths)
-    rows = len(pack_.gather) if plan.kind == "logprob" else 0
+    rows = len(pack_.gather) if request.kind == "logprob" else 0
     arithmetic = facts.flop_per_token * tokens + facts.attention_flop(pairs)
     return float(arithmetic + facts.vocabulary_flop(rows))
 
 
-def _headline(plan: Plan, engine: Backend, device: str, budget: int) -> str:
-    models = f"{len(plan.models)} model{'s' if len(plan.models) > 1 else ''}"
-    words = "the whole vocabulary" if plan.words is None else f"{len(plan.words)} words"
+def _headline(request: ScoringRequest, engine: Backend, device: str, batch_tokens: int) -> str:
+    models = f"{len(request.models)} model{'s' if len(request.models) > 1 else ''}"
+    words = "the whole vocabulary" if request.words is None else f"{len(request.words)} words"
     return (
-        f"{plan.kind} scores of {models} × {len(plan.prompts)} prompts × {words}, by the backend "
-        f"{engine.name!r} on {device}, in packs of up to {budget} tokens"
+        f"{request.kind} scores of {models} × {len(request.prompts)} prompts × {words}, by the "
+        f"backend {engine.name!r} on {device}, in packs of up to {batch_tokens} tokens"
     )
 
 
 def _notes(
-    plan: Plan, engine: Backend, device: str, speeds: dict[str, float], budget: int | None
+    request: ScoringRequest,
+    engine: Backend,
+    device: str,
+    speeds: dict[str, float],
+    batch_tokens: int | None,
 ) -> Iterator[str]:
     share = _EFFICIENCY.get(device.partition(":")[0], 0.5)
     measured = ", ".join(f"{speed / 1e9:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
@@ -371,9 +377,9 @@ def _notes(
         f"Time: assumes {share:.0%} of the speed of matrix products that was just measured "
         f"({measured}), and leaves out downloads and loading."
     )
-    if budget is None:
-        yield f"Packs: a backend chooses their size when it loads a model; {_BUDGET} is assumed."
-    if plan.words is None:
+    if batch_tokens is None:
+        yield f"Packs: a backend chooses their size; {_BATCH_TOKENS} tokens are assumed."
+    if request.words is None:
         yield f"Counts: estimated from the first {_SAMPLE} blocks of each model's vocabulary."
     if not engine.packed:
         yield f"The backend {engine.name!r} computes each conversation whole; nothing is shared."

@@ -17,11 +17,11 @@ from valuebias.training.features import Base, Conversation
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
 
-__all__ = ["Cell", "Scored", "Work"]
+__all__ = ["Design", "Run", "RunScores"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Run:
     """One reward model to be trained.
 
     Attributes
@@ -66,7 +66,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
+class RunScores:
     """A reward model's scores.
 
     Attributes
@@ -82,7 +82,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Work:
+class Design:
     """What a study is made of, once everything is read.
 
     Attributes
@@ -100,9 +100,9 @@ class Work:
     instrument : list of Conversation
         What is scored: a prompt each, with all words.
     failures : dict of str to str
-        Cells that failed, and why; filled as the work goes on.
+        Runs that failed, and why; filled as the work goes on.
     details : dict
-        What else belongs in the provenance, by cell; likewise.
+        What else belongs in the provenance, by run; likewise.
     """
 
     study: Study

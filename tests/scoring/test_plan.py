@@ -1,4 +1,4 @@
-"""valuebias.explain: what is told beforehand is what then happens."""
+"""valuebias.plan: what is told beforehand is what then happens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import valuebias
 from valuebias import Model, ValueBiasError
 from valuebias.backends import LoadedModel, Pack, Source, conversations
 from valuebias.backends.torch_backend import TorchBackend
-from valuebias.scoring import explain as module
+from valuebias.scoring import plan as module
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -61,8 +61,13 @@ def test_counts_are_those_of_the_run(
     folders: dict[str, Path], prompts: Any, kind: Any, lexicon: Any, packed: bool
 ) -> None:
     engine = Counting(packed=packed)
-    told = valuebias.explain(
-        str(folders[kind]), prompts=prompts, lexicon=lexicon, kind=kind, backend=engine, budget=90
+    told = valuebias.plan(
+        str(folders[kind]),
+        prompts=prompts,
+        lexicon=lexicon,
+        kind=kind,
+        backend=engine,
+        batch_tokens=90,
     ).to_frame()
     assert engine.packs == 0
     valuebias.score(
@@ -71,7 +76,7 @@ def test_counts_are_those_of_the_run(
         lexicon=lexicon,
         kind=kind,
         backend=engine,
-        budget=90,
+        batch_tokens=90,
         progress=False,
     )
     (row,) = told.to_dict("records")
@@ -89,7 +94,7 @@ def test_counts_are_those_of_the_run(
 
 def test_as_text(folders: dict[str, Path], prompts: Any) -> None:
     models = [Model(str(folders["reward"]), name=name) for name in ("a", "<b>")]
-    told = valuebias.explain(models, prompts=prompts, lexicon=["x"], backend=NaiveBackend)
+    told = valuebias.plan(models, prompts=prompts, lexicon=["x"], backend=NaiveBackend)
     text = str(told)
     assert "2 models × 3 prompts × 1 words" in text
     assert "1024 is assumed" in text
@@ -102,19 +107,19 @@ def test_as_text(folders: dict[str, Path], prompts: Any) -> None:
 def test_a_family_that_was_guessed_is_said(folders: dict[str, Path], prompts: Any) -> None:
     guessed = Model(str(folders["reward"]), name="guessed")
     named = Model(str(folders["reward"]), name="named", family="Ours")
-    told = valuebias.explain([guessed, named], prompts=prompts, lexicon=["x"], backend=NaiveBackend)
+    told = valuebias.plan([guessed, named], prompts=prompts, lexicon=["x"], backend=NaiveBackend)
     (note,) = [note for note in told.notes if "family" in note]
     assert note.startswith("'guessed': its family is taken for 'Llama', because its model type is")
 
 
 def test_options_of_the_backend_are_used(folders: dict[str, Path], prompts: Any) -> None:
     asked: dict[str, Any] = {"prompts": prompts, "lexicon": ["love", "power"]}
-    own = valuebias.explain(str(folders["reward"]), backend=TorchBackend(budget=30), **asked)
-    given = valuebias.explain(str(folders["reward"]), backend="torch", budget=30, **asked)
+    own = valuebias.plan(str(folders["reward"]), backend=TorchBackend(batch_tokens=30), **asked)
+    given = valuebias.plan(str(folders["reward"]), backend="torch", batch_tokens=30, **asked)
     assert own.table["packs"].tolist() == given.table["packs"].tolist() == [3]
     assert "packs of up to 30 tokens" in own.headline
     assert not any("is assumed" in note for note in own.notes)
-    on_cpu = valuebias.explain(str(folders["reward"]), backend=TorchBackend(device="cpu"), **asked)
+    on_cpu = valuebias.plan(str(folders["reward"]), backend=TorchBackend(device="cpu"), **asked)
     assert "on cpu" in on_cpu.headline
 
 
@@ -122,13 +127,13 @@ def test_needs_no_weights(folders: dict[str, Path], prompts: Any, tmp_path: Path
     folder = tiny_models.tiny("llama", "reward", tmp_path / "bare")
     for weights in folder.glob("*.safetensors"):
         weights.unlink()
-    told = valuebias.explain(str(folder), prompts=prompts, lexicon=["x"], backend=NaiveBackend)
+    told = valuebias.plan(str(folder), prompts=prompts, lexicon=["x"], backend=NaiveBackend)
     assert len(told.table) == 1
 
 
 def test_bad_input(folders: dict[str, Path]) -> None:
-    with pytest.raises(ValueBiasError, match="budget is 0"):
-        valuebias.explain(str(folders["reward"]), budget=0)
+    with pytest.raises(ValueBiasError, match="batch_tokens is 0"):
+        valuebias.plan(str(folders["reward"]), batch_tokens=0)
 
 
 def test_the_speed_of_this_machine() -> None:
