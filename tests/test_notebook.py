@@ -56,7 +56,7 @@ def again() -> list[tuple[dict[str, Any], Any, str]]:
             # The same weights, converted once for all tests; out of GGUF it takes two minutes.
             sources = (small_models.language_model(name) for name in ("gemma3", "smollm2"))
             names["models"] = [
-                replace(model, source=str(source))
+                replace(model, location=str(source))
                 for model, source in zip(names["models"], sources, strict=True)
             ]
     return made

@@ -53,7 +53,7 @@ def check_models(models: pd.DataFrame) -> None:
             place = int(wrong.argmax())
             hint = (
                 " A model that was trained on no pairs has no place on their logarithm: leave it "
-                "out, and give its gap as share_left(base_gap=...)."
+                "out, and give its gap as share_remaining(base_gap=...)."
                 if name == "n_pairs" and values[place] == 0
                 else " Give it the right value or leave the model out."
             )
@@ -160,9 +160,9 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
         cells += ["family * source"]
     if pairs:
         cells += [f"family * {_DOUBLINGS}"]
-    objectives = [""]
-    if "objective" in models.columns and models["objective"].nunique() > 1:
-        objectives.insert(0, " + family * objective")
+    tunings = [""]
+    if "tuning" in models.columns and models["tuning"].nunique() > 1:
+        tunings.insert(0, " + family * tuning")
     for cell in [*cells, "family"]:
         courses = [cell]
         if models["progress"].nunique() > 1:
@@ -170,7 +170,7 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
             whole = f"({cell})" if "+" in cell else cell
             courses = [f"{whole} * {_COURSE}", f"{cell} + family * {_COURSE}"]
             courses += [f"{cell} + {_COURSE}", cell]
-        yield from (f"~ {course}{objective}" for objective in objectives for course in courses)
+        yield from (f"~ {course}{tuning}" for tuning in tunings for course in courses)
 
 
 def is_ablation(models: pd.DataFrame) -> bool:

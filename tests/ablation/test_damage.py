@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def heads(folder: Path) -> Study:
     return study(
-        folder, objective="head", training=None, n_pairs=[8, 16], sources={"plain": pairs(40)}
+        folder, tuning="head", training=None, n_pairs=[8, 16], sources={"plain": pairs(40)}
     )
 
 

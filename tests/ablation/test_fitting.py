@@ -50,30 +50,30 @@ def test_slope_and_gaps_hold_the_truth(shrinking: AblationFit) -> None:
 
 
 def test_the_quantity_at_which_the_gap_closes(shrinking: AblationFit) -> None:
-    closing = shrinking.closing(rope=0.1).iloc[0]
+    closing = shrinking.closing_point(rope=0.1).iloc[0]
     # 0.6 − 0.15 d = 0.1 after 3.33 doublings, just beyond the three that were tried.
     assert closing["lower"] < N_PAIRS[0] * 2 ** (0.5 / 0.15) < closing["upper"]
     chances = closing[["p_inside", "p_within", "p_beyond", "p_not"]].astype(float)
     assert chances.sum() == pytest.approx(1)
     assert closing["extrapolated"] == (closing["median"] > N_PAIRS[-1])
-    wide = shrinking.closing(rope=5.0).iloc[0]
+    wide = shrinking.closing_point(rope=5.0).iloc[0]
     assert wide["p_inside"] == 1
     assert wide["median"] == pytest.approx(N_PAIRS[0])
-    near = shrinking.closing(rope=0.0, horizon=1.0).iloc[0]
+    near = shrinking.closing_point(rope=0.0, horizon=1.0).iloc[0]
     assert near["p_not"] > 0.5
     assert np.isinf(near["median"])
 
 
 def test_shares_left(shrinking: AblationFit) -> None:
-    own = shrinking.share_left().iloc[0]
+    own = shrinking.share_remaining().iloc[0]
     assert own["lower"] < 0.25 < own["upper"]
-    given = shrinking.share_left(base_gap=np.array([0.79, 0.8, 0.81])).iloc[0]
+    given = shrinking.share_remaining(base_gap=np.array([0.79, 0.8, 0.81])).iloc[0]
     assert given["lower"] < 0.15 / 0.8 < given["upper"]
-    unsure = shrinking.share_left(base_gap=[-0.5, 0.0, 0.5]).iloc[0]
+    unsure = shrinking.share_remaining(base_gap=[-0.5, 0.0, 0.5]).iloc[0]
     assert np.isnan(unsure["median"])
     assert "holds zero" in unsure["why_not"]
     with pytest.raises(ValueBiasError, match="no entry 'Gemma − Llama'"):
-        shrinking.share_left(base_gap={"Llama − Gemma": 0.3})
+        shrinking.share_remaining(base_gap={"Llama − Gemma": 0.3})
 
 
 def test_no_gap_is_found_to_be_none() -> None:
@@ -81,20 +81,20 @@ def test_no_gap_is_found_to_be_none() -> None:
     gaps, slope = fit.gaps(), fit.slope().iloc[0]
     assert ((gaps["lower"] < 0) & (gaps["upper"] > 0)).all()
     assert slope["lower"] < 0 < slope["upper"]
-    assert fit.share_left()["why_not"].iloc[0]
+    assert fit.share_remaining()["why_not"].iloc[0]
 
 
 def test_the_word_that_was_moved_moves_most(shrinking: AblationFit) -> None:
-    movers = shrinking.movers(n=3)
-    assert movers.groupby("family")["word"].first().tolist() == ["w0", "w0"]
-    first = movers.iloc[0]
+    changes = shrinking.word_changes(n=3)
+    assert changes.groupby("family")["word"].first().tolist() == ["w0", "w0"]
+    first = changes.iloc[0]
     # 0.9 over three doublings, shrunken since the other 39 words did not move.
     assert 0 < first["lower"] < first["mean"] < 0.9
     assert first["after"] - first["before"] == pytest.approx(first["mean"], abs=0.05)
 
 
 def test_a_fit_is_looked_at_under_each_framing(shrinking: AblationFit) -> None:
-    looks = {name: shrinking.under(name) for name in ("signed", "positive", "negative")}
+    looks = {name: shrinking.at_framing(name) for name in ("signed", "positive", "negative")}
     assert {name: fit.framing for name, fit in looks.items()} == {name: name for name in looks}
     # Leans at hand are what they are; every framing's gap levels off at a place of its own.
     for question, off in (("trajectories", 1e-12), ("gaps", 0.03), ("slope", 0.01)):
@@ -102,13 +102,13 @@ def test_a_fit_is_looked_at_under_each_framing(shrinking: AblationFit) -> None:
         halved = (mean["positive"] - mean["negative"]) / 2
         np.testing.assert_allclose(mean["signed"], halved, atol=off)
     assert looks["negative"].slope()["mean"].iloc[0] > 0 > shrinking.slope()["mean"].iloc[0]
-    assert str(looks["negative"].under("signed").headline()) == str(shrinking.headline())
+    assert str(looks["negative"].at_framing("signed").headline()) == str(shrinking.headline())
     assert "agency − communion, positive prompts" in str(looks["positive"].headline())
     # The first word was moved under both, in opposite directions.
-    first = {name: fit.movers(n=1)["mean"].iloc[0] for name, fit in looks.items()}
+    first = {name: fit.word_changes(n=1)["mean"].iloc[0] for name, fit in looks.items()}
     assert first["positive"] > 0 > first["negative"]
     with pytest.raises(ValueBiasError, match=r"'negatve', which the fit lacks\. Did you mean"):
-        shrinking.under("negatve")
+        shrinking.at_framing("negatve")
 
 
 def test_a_habit_is_no_value() -> None:
@@ -145,7 +145,7 @@ def test_trajectories_and_steps(checkpoints: AblationFit) -> None:
     gap = table[(table["name"] == "Gemma − Llama") & (table["n_pairs"] == N_PAIRS[0])]
     truth = 0.6 + 0.3 * (1 - np.sqrt([0.25, 0.5, 1.0]))
     np.testing.assert_allclose(gap["mean"], truth, atol=0.25)
-    moved = checkpoints.movers(n=2, by="step")
+    moved = checkpoints.word_changes(n=2, by="step")
     assert (moved["start"].iloc[0], moved["end"].iloc[0]) == (0.25, 1.0)
 
 
@@ -213,23 +213,23 @@ def test_every_number_of_pairs_may_have_a_gap_of_its_own(points: AblationFit) ->
     slope = points.slope().iloc[0]
     ends = gaps["mean"].iloc[-1] - gaps["mean"].iloc[0]
     assert slope["mean"] == pytest.approx(ends / 3)
-    assert points.share_left().iloc[0]["lower"] < 0.25
-    assert points.movers(n=1)["word"].tolist() == ["w0", "w0"]
+    assert points.share_remaining().iloc[0]["lower"] < 0.25
+    assert points.word_changes(n=1)["word"].tolist() == ["w0", "w0"]
     assert points.levelling().empty
     assert points.notes[0].code == "one base a family"
     assert "of what comes after, the formula says nothing" in str(points.headline())
 
 
 def test_where_single_points_close_is_told_within_the_range_alone(points: AblationFit) -> None:
-    closing = points.closing(rope=0.2).iloc[0]
+    closing = points.closing_point(rope=0.2).iloc[0]
     # 0.6 − 0.15 d = 0.2 after 2.67 doublings, on a straight line between the last two numbers.
     assert closing["lower"] <= N_PAIRS[0] * 2 ** (0.4 / 0.15) <= closing["upper"]
     assert closing["p_beyond"] == 0
-    assert points.closing(rope=0.001).iloc[0]["p_not"] > 0.5
+    assert points.closing_point(rope=0.001).iloc[0]["p_not"] > 0.5
     with pytest.raises(ValueBiasError, match=r"C\(n_pairs\)'.*nothing can be said beyond"):
-        points.closing(horizon=2)
+        points.closing_point(horizon=2)
     with pytest.raises(ValueBiasError, match="has levels not seen"):
-        points.movers(between=(8_000, 9_000))
+        points.word_changes(between=(8_000, 9_000))
 
 
 def test_a_gap_that_one_family_was_not_trained_for_is_extrapolated() -> None:
@@ -239,7 +239,7 @@ def test_a_gap_that_one_family_was_not_trained_for_is_extrapolated() -> None:
     gaps = fit.gaps()
     assert gaps["support"].tolist() == ["measured"] * 2 + ["extrapolated"] * 2
     assert gaps["extrapolated_for"].tolist() == [""] * 2 + ["Gemma"] * 2
-    for table in (fit.slope(), fit.closing(), fit.share_left()):
+    for table in (fit.slope(), fit.closing_point(), fit.share_remaining()):
         assert table["largest"].tolist() == [N_PAIRS[1]]
         assert table["support"].tolist() == ["measured"]
     # What the widest interval is of, whichever way the change goes on.
@@ -250,10 +250,10 @@ def test_a_gap_that_one_family_was_not_trained_for_is_extrapolated() -> None:
     assert f"{gaps['mean'].iloc[3]:+.2f}" not in headline
     note = next(note for note in fit.notes if note.code == "extrapolated gaps")
     assert "Gemma up to 16,000, Llama up to 64,000" in note.text
-    movers = fit.movers(n=1)
-    assert movers["end"].tolist() == [N_PAIRS[1]] * 2
-    assert movers["support"].tolist() == ["measured"] * 2
-    further = fit.movers(n=1, between=(N_PAIRS[0], N_PAIRS[2]))
+    changes = fit.word_changes(n=1)
+    assert changes["end"].tolist() == [N_PAIRS[1]] * 2
+    assert changes["support"].tolist() == ["measured"] * 2
+    further = fit.word_changes(n=1, between=(N_PAIRS[0], N_PAIRS[2]))
     assert further["support"].tolist() == ["extrapolated", "measured"]
     framings = fit.by_framing()
     assert framings.loc[framings["estimand"] == "gap", "n_pairs"].tolist() == [N_PAIRS[1]] * 3
@@ -287,10 +287,10 @@ def bent(seed: int, gap: dict[int, float], **options: Any) -> xr.Dataset:
 def test_a_gap_that_levels_off_need_not_close() -> None:
     ds = bent(1, dict(zip(N_PAIRS, (0.8, 0.3, 0.3, 0.3), strict=True)), seeds=4)
     fit, straight = fitted(ds), fitted(ds, levelling=False)
-    closing = fit.closing(rope=0.05).iloc[0]
+    closing = fit.closing_point(rope=0.05).iloc[0]
     assert closing["p_not"] > 0.5
     assert closing["upper"] == np.inf
-    assert straight.closing(rope=0.05).iloc[0]["p_not"] < 0.05
+    assert straight.closing_point(rope=0.05).iloc[0]["p_not"] < 0.05
     levelling = fit.levelling().iloc[0]
     assert levelling["p_within"] > 0.8 > 0.5 > levelling["prior_within"]
     last = fit.gaps().iloc[-1]
@@ -385,12 +385,12 @@ def test_what_is_no_ablation_is_refused(change: Any, said: str) -> None:
 def test_bad_questions_are_refused(shrinking: AblationFit) -> None:
     for ask, said in (
         (lambda: shrinking.gaps(prob=2), "prob must lie"),
-        (lambda: shrinking.closing(rope=-1), "rope must be"),
-        (lambda: shrinking.closing(horizon=0.5), "horizon must be"),
-        (lambda: shrinking.movers(by="pairs"), "by is 'pairs'"),
-        (lambda: shrinking.movers(by="step"), "has no progress"),
-        (lambda: shrinking.movers(source="b"), "no source 'b'"),
-        (lambda: shrinking.movers(between=(0, 1)), "between must be two numbers"),
+        (lambda: shrinking.closing_point(rope=-1), "rope must be"),
+        (lambda: shrinking.closing_point(horizon=0.5), "horizon must be"),
+        (lambda: shrinking.word_changes(by="pairs"), "by is 'pairs'"),
+        (lambda: shrinking.word_changes(by="step"), "has no progress"),
+        (lambda: shrinking.word_changes(source="b"), "no source 'b'"),
+        (lambda: shrinking.word_changes(between=(0, 1)), "between must be two numbers"),
     ):
         with pytest.raises(ValueBiasError, match=said):
             ask()
@@ -420,10 +420,10 @@ def test_medians_give_the_same_answers() -> None:
     last = table[(table["estimand"] == "family difference") & (table["progress"] == 1)]
     np.testing.assert_allclose(last["mean"], list(gap.values()), atol=10)
     with pytest.raises(ValueBiasError, match="knows no words"):
-        fit.movers()
+        fit.word_changes()
     assert set(fit.by_framing()["framing"]) == {"signed"}
     with pytest.raises(ValueBiasError, match="does not tell framings apart"):
-        fit.under("positive")
+        fit.at_framing("positive")
     with pytest.raises(ValueBiasError, match="two medians"):
         valuebias.fit_ablation_medians(pd.concat([medians(gap)] * 2))
     with pytest.raises(ValueBiasError, match="no column 'category'"):

@@ -15,12 +15,12 @@ from matplotlib.text import Text
 import valuebias
 from valuebias import AblationFit
 from valuebias._core.text import visible
-from valuebias.plots import ablation_figure
+from valuebias.plots import plot_gaps
 from valuebias.report.ablations import gather_ablation
 from valuebias.report.content import Content
 
 SECTIONS = ["glance", "limits", "gaps", "slope", "share", "closing", "curve", "framings",
-            "trajectories", "movers", "convergence", "audit", "methods", "provenance",
+            "trajectories", "word_changes", "convergence", "audit", "methods", "provenance",
             "reproduce"]  # fmt: skip
 
 
@@ -43,14 +43,14 @@ def test_html_has_every_section_and_figure(page: str) -> None:
     anchors = re.findall(r'<h2 id="([a-z]+)"', page)
     assert anchors == ["alarm", "answer", *SECTIONS, "references"]
     figures = re.findall(r'<svg id="figure-([a-z]+)"', page)
-    assert figures == ["ablation", "trajectories", "movers", "trace"]
+    assert figures == ["ablation", "trajectories", "word_changes", "trace"]
     assert "Not converged: do not use these numbers" in page
 
 
 def test_html_shows_names_inert(page: str, hostile_fit: AblationFit) -> None:
     assert not re.search(r"<script|<b>|<[^>]+ on\w+=", page)
     assert "&lt;b&gt;Gem$ma&lt;/b&gt;" in page
-    for word in hostile_fit.movers()["word"]:
+    for word in hostile_fit.word_changes()["word"]:
         assert f"<bdi>{escape(visible(word))}</bdi>" in page
 
 
@@ -58,12 +58,12 @@ def test_tables_are_those_of_the_fit(content: Content, hostile_fit: AblationFit)
     for name, frame in (
         ("gaps", hostile_fit.gaps()),
         ("slope", hostile_fit.slope()),
-        ("share_left", hostile_fit.share_left()),
-        ("closing", hostile_fit.closing()),
+        ("share_remaining", hostile_fit.share_remaining()),
+        ("closing", hostile_fit.closing_point()),
         ("levelling", hostile_fit.levelling()),
         ("framings", hostile_fit.by_framing()),
         ("trajectories", hostile_fit.trajectories()),
-        ("movers", hostile_fit.movers()),
+        ("word_changes", hostile_fit.word_changes()),
     ):
         pd.testing.assert_frame_equal(table(content, name), frame)
     assert [section.key for section in content.sections] == SECTIONS
@@ -82,14 +82,14 @@ def test_cells_are_counted_with_their_accuracy(content: Content, hostile_fit: Ab
 def test_extrapolated_numbers_are_marked(content: Content, hostile_fit: AblationFit) -> None:
     closing = next(s for s in content.sections if s.key == "closing").tables[0]
     cells = [row[-2] for row in closing.cells()]
-    expected = hostile_fit.closing()
+    expected = hostile_fit.closing_point()
     beyond = expected["extrapolated"] & (expected["median"] < float("inf"))
     assert ["extrapolated" in cell for cell in cells] == beyond.tolist()
 
 
 @pytest.mark.parametrize("name", ["report.md", "report.tex"])
 def test_text_forms(hostile_fit: AblationFit, tmp_path: Path, name: str) -> None:
-    text = hostile_fit.under("positive").report(tmp_path / name).read_text(encoding="utf-8")
+    text = hostile_fit.at_framing("positive").report(tmp_path / name).read_text(encoding="utf-8")
     assert "under positive prompts by pairs" in text
     assert re.search(r"fit[ ~]=[ ~]fit\.under\(", text)
     assert not re.search(r"(?<!\\)<script", text)
@@ -101,9 +101,9 @@ def test_csv_has_all_rows(hostile_fit: AblationFit, tmp_path: Path) -> None:
     assert len(pd.read_csv(folder / "gaps.csv")) == len(hostile_fit.gaps())
     framings = pd.read_csv(folder / "framings.csv")
     assert set(framings["framing"]) == {"signed", "positive", "negative"}
-    words = pd.read_csv(folder / "movers.csv")["word"]
+    words = pd.read_csv(folder / "word_changes.csv")["word"]
     assert not words.str.startswith(("=", "+", "-", "@")).any()
-    assert len(words) == len(hostile_fit.movers())
+    assert len(words) == len(hostile_fit.word_changes())
 
 
 def test_nc_is_the_fit(hostile_fit: AblationFit, tmp_path: Path) -> None:
@@ -126,15 +126,15 @@ def test_prompts_of_one_framing_sign_nothing(framing: str, tmp_path: Path) -> No
     assert "signed" not in source.lower()
     # A region is written as it was given.
     assert source.count("±0.1234 SD") >= 3
-    labels = [text.get_text() for text in ablation_figure(fit).findobj(Text)]
+    labels = [text.get_text() for text in plot_gaps(fit).findobj(Text)]
     assert "within ±0.1234 SD" in labels
 
 
 def test_medians_have_a_report_that_says_what_they_lack(medians_fit: AblationFit) -> None:
     content = gather_ablation(medians_fit, figures=False)
     missing = {s.key: s.missing for s in content.sections if s.missing}
-    assert set(missing) == {"framings", "movers", "audit"}
-    assert "knows no words" in missing["movers"]
+    assert set(missing) == {"framings", "word_changes", "audit"}
+    assert "knows no words" in missing["word_changes"]
     assert "seed=7" in next(s for s in content.sections if s.key == "reproduce").code
     assert not content.alarms
 

@@ -21,8 +21,8 @@ Ask = Callable[[AblationFit], pd.DataFrame]
 QUESTIONS: tuple[Ask, ...] = (
     lambda fit: fit.gaps(),
     lambda fit: fit.slope(),
-    lambda fit: fit.closing(),
-    lambda fit: fit.share_left(),
+    lambda fit: fit.closing_point(),
+    lambda fit: fit.share_remaining(),
     lambda fit: fit.trajectories(),
     lambda fit: fit.by_framing(),
     lambda fit: fit.summary(),
@@ -46,12 +46,14 @@ def test_a_saved_ablation_gives_the_same_answers(
     loaded = valuebias.load(path)
     assert_same(loaded, hostile_fit)
     assert isinstance(loaded, AblationFit)
-    pd.testing.assert_frame_equal(loaded.movers(n=4), hostile_fit.movers(n=4), check_exact=True)
+    pd.testing.assert_frame_equal(
+        loaded.word_changes(n=4), hostile_fit.word_changes(n=4), check_exact=True
+    )
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_the_framing_is_saved(hostile_fit: AblationFit, tmp_path: Path) -> None:
-    fit = hostile_fit.under("negative")
+    fit = hostile_fit.at_framing("negative")
     assert_same(valuebias.load(fit.save(tmp_path / "fit.nc")), fit)
 
 
@@ -60,7 +62,7 @@ def test_medians_are_saved_with_their_draws(medians_fit: AblationFit, tmp_path: 
     assert_same(loaded, medians_fit)
     assert loaded.provenance["seed"] == 7
     with pytest.raises(ValueBiasError, match="knows no words"):
-        loaded.movers()
+        loaded.word_changes()
 
 
 def test_medians_keep_their_design(medians_fit: AblationFit, tmp_path: Path) -> None:
@@ -78,7 +80,9 @@ def test_medians_keep_their_design(medians_fit: AblationFit, tmp_path: Path) -> 
     loaded = valuebias.load(write_groups(groups, attrs, path))
     assert isinstance(loaded, AblationFit)
     pd.testing.assert_frame_equal(loaded.gaps(), medians_fit.gaps(), check_exact=True)
-    pd.testing.assert_frame_equal(loaded.closing(), medians_fit.closing(), check_exact=True)
+    pd.testing.assert_frame_equal(
+        loaded.closing_point(), medians_fit.closing_point(), check_exact=True
+    )
 
 
 def test_what_is_no_saved_ablation_is_refused(hostile_fit: AblationFit, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_model_a_cell(scores: xr.Dataset, folder: Path) -> None:
     assert scores["seed"].to_numpy().tolist() == runs["seed"].tolist()
     assert set(scores["family"].to_numpy()) == {"Llama", "Gemma"}
     assert set(scores["stage"].to_numpy()) == {"reward"}
-    assert set(scores["objective"].to_numpy()) == {"head"}
+    assert set(scores["tuning"].to_numpy()) == {"head"}
     assert np.isfinite(scores["score"]).all()
 
 
@@ -272,7 +272,7 @@ lexicon: {tmp_path / "words.csv"}
         ({"n_pairs": [10, 10]}, "expected different whole numbers, 1 or more"),
         ({"seeds": [-1]}, "expected different whole numbers, 0 or more"),
         ({"sources": {}}, "expected a mapping from names to preferences"),
-        ({"objective": "hed"}, "Did you mean 'head'"),
+        ({"tuning": "hed"}, "Did you mean 'head'"),
         ({"held_out": 1}, "held_out is 1"),
     ],
 )

@@ -48,7 +48,7 @@ def scores(folder: Path, out: Path) -> xr.Dataset:
 
 def test_a_model_a_checkpoint(scores: xr.Dataset) -> None:
     table = valuebias.schema.model_table(scores)
-    assert set(table["objective"]) == {"lora"}
+    assert set(table["tuning"]) == {"lora"}
     assert set(table["family"]) == {"Llama", "Gemma"}
     assert set(table["stage"]) == {"reward"}
     for (_, n_pairs), cell in table.groupby(["base", "n_pairs"]):
@@ -90,10 +90,10 @@ def test_an_analysis_takes_checkpoints_from_step_0(scores: xr.Dataset) -> None:
 
 
 def test_full_training(folder: Path, tmp_path: Path, scores: xr.Dataset) -> None:
-    made = study(folder, objective="full", n_pairs=[24]).run(tmp_path, progress=False)
+    made = study(folder, tuning="full", n_pairs=[24]).run(tmp_path, progress=False)
     losses = dict(zip(made["step"].to_numpy(), made["loss"].to_numpy(), strict=True))
     assert losses[max(losses)] < losses[0] - 0.3
-    assert set(made["objective"].to_numpy()) == {"full"}
+    assert set(made["tuning"].to_numpy()) == {"full"}
     # Before the first step there is no difference yet.
     same = scores.isel(model=[0])
     assert int(same["step"][0]) == 0
@@ -131,7 +131,7 @@ def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
     tokens = PairTokens(base, 1024).of(table)
     with without_futures():
         trainer = make_trainer(
-            base, tokens, tmp_path / "scratch", objective="lora", settings=TrainingSettings(),
+            base, tokens, tmp_path / "scratch", tuning="lora", settings=TrainingSettings(),
             seed=0, use_cpu=True,
         )  # fmt: skip
     adapted = [m for name, m in trainer.model.named_modules() if name.endswith("lora_B.default")]
@@ -174,7 +174,7 @@ def test_the_papers_settings_reach_the_trainer(folder: Path, tmp_path: Path) -> 
     tokens = PairTokens(base, 1024).of(valuebias.preferences(pairs(100), progress=False))
     with without_futures():
         trainer = make_trainer(
-            base, tokens, tmp_path, objective="lora", settings=TrainingSettings(), seed=3,
+            base, tokens, tmp_path, tuning="lora", settings=TrainingSettings(), seed=3,
             use_cpu=True,
         )  # fmt: skip
     args = trainer.args
@@ -275,7 +275,7 @@ sources: {{mine: pairs.jsonl}}
 held_out: held.jsonl
 n_pairs: [16]
 seeds: [0]
-objective: lora
+tuning: lora
 training: {{rank: 4, max_steps: 2, log_checkpoints: 0, target_modules: [q_proj]}}
 lexicon: {tmp_path / "words.csv"}
 """,

@@ -142,8 +142,8 @@ def test_what_a_run_refuses(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objective": "lora", "penalty": 1.0}, "penalty is given, but the objective is 'lora'"),
-        ({"objective": "head"}, "training is given, but the objective is 'head'"),
+        ({"tuning": "lora", "penalty": 1.0}, "penalty is given, but the tuning is 'lora'"),
+        ({"tuning": "head"}, "training is given, but the tuning is 'head'"),
         ({"training": "papr"}, "Did you mean 'paper'"),
         ({"training": {"rnk": 1}}, "Did you mean 'rank'"),
         ({"training": 3}, "expected the name of a preset"),

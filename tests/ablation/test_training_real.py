@@ -56,7 +56,7 @@ def test_lora_lowers_the_loss_on_held_out_pairs(
         {"polite": preferences()},
         [100],
         seeds=[0],
-        objective="lora",
+        tuning="lora",
         training={
             "learning_rate": 1.0e-3, "batch_size": 8, "max_steps": 10, "linear_checkpoints": 1,
             "log_checkpoints": 0,
@@ -77,7 +77,7 @@ def test_lora_lowers_the_loss_on_held_out_pairs(
 
 def test_a_gguf_file_is_scored_but_not_trained(tmp_path: Path) -> None:
     base = Model(str(small_models.gguf("smollm2")), name="quantised", family="Llama")
-    study = Study(base, {"polite": preferences()}, [8], seeds=[0], objective="lora",
+    study = Study(base, {"polite": preferences()}, [8], seeds=[0], tuning="lora",
                   prompts=PROMPTS, lexicon={"a": ["good"], "b": ["bad"]})  # fmt: skip
-    with pytest.raises(ValueBiasError, match=r"'quantised' is the file .*objective='head'"):
+    with pytest.raises(ValueBiasError, match=r"'quantised' is the file .*tuning='head'"):
         study.run(tmp_path, progress=False)

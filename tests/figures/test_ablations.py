@@ -28,7 +28,7 @@ def made() -> AblationFit:
 
 
 def test_trajectories_are_those_of_the_fit(made: AblationFit, tmp_path: Path) -> None:
-    figure = plots.trajectory_figure(made)
+    figure = plots.plot_trajectories(made)
     assert len(figure.axes) == 2 * len(N_PAIRS)
     table = made.trajectories()
     first = table[(table["estimand"] == "family lean") & (table["source"] == "$s$")]
@@ -42,7 +42,7 @@ def test_trajectories_are_those_of_the_fit(made: AblationFit, tmp_path: Path) ->
 
 
 def test_gaps_are_solid_as_far_as_they_were_tried_and_dashed_beyond(made: AblationFit) -> None:
-    figure = plots.ablation_figure(made, ahead=4)
+    figure = plots.plot_gaps(made, ahead=4)
     assert len(figure.axes) == 3
     lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 25]
     styles = [line.get_linestyle() for line in lines]
@@ -54,14 +54,14 @@ def test_gaps_are_solid_as_far_as_they_were_tried_and_dashed_beyond(made: Ablati
     ends = here[here["progress"] == 1]["mean"]
     assert lines[0].get_ydata()[[0, -1]].tolist() == pytest.approx(ends.iloc[[0, -1]].tolist())
     assert (
-        len(plots.ablation_figure(made, ahead=1).axes[0].get_lines())
+        len(plots.plot_gaps(made, ahead=1).axes[0].get_lines())
         == len(figure.axes[0].get_lines()) - 2
     )
 
 
 def test_words_are_those_that_moved(made: AblationFit) -> None:
-    figure = plots.mover_figure(made, n=4)
-    table = made.movers(n=4)
+    figure = plots.plot_word_changes(made, n=4)
+    table = made.word_changes(n=4)
     labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
     assert labels == table["word"].tolist()
     marks = [line for line in figure.axes[1].get_lines() if line.get_marker() == "o"]
@@ -79,20 +79,20 @@ def test_vertical_axes_name_the_framing_and_are_not_cut_off(framing: str) -> Non
             progress=False,
         )  # fmt: skip
     said = {"signed": "signed by framing", "negative": "negative prompts"}[framing]
-    for draw in (plots.ablation_figure, plots.trajectory_figure):
-        figure = draw(fit.under(framing))
+    for draw in (plots.plot_gaps, plots.plot_trajectories):
+        figure = draw(fit.at_framing(framing))
         label = figure.axes[0].yaxis.label
         assert f"lean,\nagency − communion,\n{said}\n" in label.get_text()
         box, whole = label.get_window_extent(), figure.bbox
         assert whole.x0 <= box.x0
         assert whole.y0 <= box.y0
         assert box.y1 <= whole.y1
-    assert said in plots.mover_figure(fit.under(framing)).axes[0].get_xlabel()
+    assert said in plots.plot_word_changes(fit.at_framing(framing)).axes[0].get_xlabel()
 
 
 def test_other_things_are_refused(made: AblationFit) -> None:
-    for draw in (plots.trajectory_figure, plots.ablation_figure, plots.mover_figure):
+    for draw in (plots.plot_trajectories, plots.plot_gaps, plots.plot_word_changes):
         with pytest.raises(ValueBiasError, match="fit_ablation"):
             draw("fit")
     with pytest.raises(ValueBiasError, match="ahead must be"):
-        plots.ablation_figure(made, ahead=0.5)
+        plots.plot_gaps(made, ahead=0.5)

@@ -75,7 +75,7 @@ def strings(figure: Any) -> list[str]:
 
 
 def test_means_intervals_and_dots(two: xr.Dataset) -> None:
-    figure = valuebias.plots.logprob_figure(two)
+    figure = valuebias.plots.plot_logprobs(two)
     table = medians(two)
     for axes, framing in zip(figure.axes, ("positive", "negative"), strict=False):
         assert axes.get_title(loc="left") == f"{framing} framing"
@@ -108,7 +108,7 @@ def test_stars_are_welchs_tests_with_the_false_discovery_rate(two: xr.Dataset) -
     adjusted = stats.false_discovery_control(p)
     expected = ["***" if q < 0.001 else "**" if q < 0.01 else "*" if q < 0.05 else "n.s."
                 for q in adjusted]  # fmt: skip
-    figure = valuebias.plots.logprob_figure(two)
+    figure = valuebias.plots.plot_logprobs(two)
     shown = [
         text.get_text()
         for axes in figure.axes[:2]
@@ -141,7 +141,7 @@ def test_the_table_is_the_type_two_anova(two: xr.Dataset) -> None:
          "< .001" if q < 0.001 else f"{q:.3f}".replace("0.", ".", 1))
         for name, one, q in zip(names, f, p, strict=True)
     ]  # fmt: skip
-    figure = valuebias.plots.logprob_figure(two)
+    figure = valuebias.plots.plot_logprobs(two)
     below = [text.get_text() for text in figure.axes[-1].texts]
     assert below[0].startswith("Type-II ANOVA")
     for row in expected:
@@ -151,7 +151,7 @@ def test_the_table_is_the_type_two_anova(two: xr.Dataset) -> None:
 
 def test_two_models_of_one_family_are_two_groups(simulated: xr.Dataset) -> None:
     pair = ["simulated/llama-2", "simulated/llama-1"]
-    figure = valuebias.plots.logprob_figure(simulated, models=pair)
+    figure = valuebias.plots.plot_logprobs(simulated, models=pair)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == sorted(pair) * 2
     texts = strings(figure)
@@ -164,7 +164,7 @@ def test_two_models_of_one_family_are_two_groups(simulated: xr.Dataset) -> None:
 
 def test_one_framing_has_one_panel_and_no_term_of_framing(two: xr.Dataset) -> None:
     one = two.isel(prompt=np.flatnonzero(two["framing"].values == "negative"))
-    figure = valuebias.plots.logprob_figure(one)
+    figure = valuebias.plots.plot_logprobs(one)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["negative framing", ""]
     texts = strings(figure)
     assert "family × category" in texts
@@ -172,22 +172,22 @@ def test_one_framing_has_one_panel_and_no_term_of_framing(two: xr.Dataset) -> No
 
 
 def test_one_prompt_a_framing_gives_no_tests(two: xr.Dataset) -> None:
-    figure = valuebias.plots.logprob_figure(two.isel(prompt=[0, -1]))
+    figure = valuebias.plots.plot_logprobs(two.isel(prompt=[0, -1]))
     assert [text for text in strings(figure) if text.startswith("Not estimated.")]
     assert "n.s." not in strings(figure)
 
 
 def test_the_axis_says_what_is_ranked(logprobs: xr.Dataset, pairs: xr.Dataset) -> None:
     models = ["google/gemma", "meta/llama"]
-    figure = valuebias.plots.logprob_figure(logprobs, models=models)
+    figure = valuebias.plots.plot_logprobs(logprobs, models=models)
     assert figure.axes[0].get_xlabel() == "median rank  (1 = most likely)"
     names = pairs["model"].values[:2].tolist()
-    figure = valuebias.plots.logprob_figure(pairs, models=names)
+    figure = valuebias.plots.plot_logprobs(pairs, models=names)
     assert figure.axes[0].get_xlabel() == "median rank  (1 = highest implicit reward)"
 
 
 def test_hostile_names_are_drawn_as_they_are(logprobs: xr.Dataset) -> None:
-    figure = valuebias.plots.logprob_figure(logprobs, models=["<i>" * 30, "\u4e2d"])
+    figure = valuebias.plots.plot_logprobs(logprobs, models=["<i>" * 30, "\u4e2d"])
     texts = strings(figure)
     assert not [text for text in texts if is_math_text(text)]
     assert "U+4E2D" in texts
@@ -195,7 +195,7 @@ def test_hostile_names_are_drawn_as_they_are(logprobs: xr.Dataset) -> None:
 
 def test_a_fit_gives_each_models_means_beside(simulated: xr.Dataset, fit: Fit) -> None:
     pair = ["simulated/gemma-1", "simulated/llama-4"]
-    figure = valuebias.plots.logprob_figure(simulated, models=pair, fit=fit)
+    figure = valuebias.plots.plot_logprobs(simulated, models=pair, fit=fit)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["positive framing", "negative framing", "posterior, positive",
                       "posterior, negative", ""]  # fmt: skip
@@ -222,10 +222,10 @@ def test_a_fit_of_the_two_models_alone_does_as_well(pairs: xr.Dataset, pair_fit:
     # These two share no model, so nothing warns.
     two = pairs.isel(model=[0, 3])
     fit = valuebias.fit(two, "~ 1", draws=20, tune=50, chains=2, seed=1, progress=False)
-    figure = valuebias.plots.logprob_figure(pairs, models=two["model"].values.tolist(), fit=fit)
+    figure = valuebias.plots.plot_logprobs(pairs, models=two["model"].values.tolist(), fit=fit)
     assert len(figure.axes) == 5
     with pytest.raises(ValueBiasError, match=r"other data: the model .* is in the fit only"):
-        valuebias.plots.logprob_figure(two, fit=pair_fit)
+        valuebias.plots.plot_logprobs(two, fit=pair_fit)
 
 
 @pytest.mark.parametrize(
@@ -240,14 +240,14 @@ def test_a_fit_of_the_two_models_alone_does_as_well(pairs: xr.Dataset, pair_fit:
 )
 def test_models_that_are_no_pair(simulated: xr.Dataset, models: Any, message: str) -> None:
     with pytest.raises(ValueBiasError, match=message):
-        valuebias.plots.logprob_figure(simulated, models=models)
+        valuebias.plots.plot_logprobs(simulated, models=models)
 
 
 def test_what_cannot_be_compared(simulated: xr.Dataset, two: xr.Dataset) -> None:
     with pytest.raises(ValueBiasError, match="has one model"):
-        valuebias.plots.logprob_figure(simulated.isel(model=[0]))
+        valuebias.plots.plot_logprobs(simulated.isel(model=[0]))
     with pytest.raises(ValueBiasError, match=r"0 categories .* at least 2"):
-        valuebias.plots.logprob_figure(two.isel(category=[]))
+        valuebias.plots.plot_logprobs(two.isel(category=[]))
 
 
 def test_a_table_without_rows() -> None:
@@ -259,7 +259,7 @@ def test_two_released_models(big2: xr.Dataset) -> None:
     pair = [
         str(big2["model"].values[big2["family"].values == name][0]) for name in ("Gemma", "Llama")
     ]
-    figure = valuebias.plots.logprob_figure(big2, models=pair)
+    figure = valuebias.plots.plot_logprobs(big2, models=pair)
     table = medians(big2.sel(model=pair)).groupby(["framing", "category", "model"])["rank"].mean()
     for axes, framing in zip(figure.axes, ("positive", "negative"), strict=False):
         expected = [table[framing, c, m] for c in big2["category"].values for m in pair]

@@ -46,7 +46,7 @@ def test_other_data_are_refused(simulated: xr.Dataset, fit: Fit) -> None:
     for message, other in others.items():
         with pytest.raises(ValueBiasError, match=message):
             demand_same_data(fit, other)
-    for draw in (valuebias.plots.rank_figure, valuebias.plots.word_figure):
+    for draw in (valuebias.plots.plot_ranks, valuebias.plots.plot_chosen_words):
         with pytest.raises(ValueBiasError, match="other scores"):
             draw(scores, fit=fit)
         with pytest.raises(ValueBiasError, match=r"of type Classical; expected what valuebias.fit"):
@@ -82,11 +82,11 @@ def test_model_means_of_many_categories_give_the_models_leans() -> None:
 def test_without_families_in_the_formula_there_is_nothing_by_family(simulated: xr.Dataset) -> None:
     fit = valuebias.fit(simulated, "~ 1", draws=10, tune=60, chains=2, seed=1, progress=False)
     with pytest.raises(ValueBiasError, match=r"'~ 1' .* tells no families apart.* Fit '~ family'"):
-        valuebias.plots.rank_figure(simulated, fit=fit)
+        valuebias.plots.plot_ranks(simulated, fit=fit)
 
 
 def test_pairs_of_two_families_are_one_family(pairs: xr.Dataset, pair_fit: Fit) -> None:
-    figure = valuebias.plots.rank_figure(pairs, fit=pair_fit)
+    figure = valuebias.plots.plot_ranks(pairs, fit=pair_fit)
     diamonds = [ln for ln in figure.axes[2].get_lines() if ln.get_marker() == "D"]
     summary = pair_fit.summary()
     expected = [summary.loc[f"mean[all models, positive, {c}]", "mean"]

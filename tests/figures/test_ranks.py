@@ -36,7 +36,7 @@ def drawn(figure: Any, marker: str) -> dict[str, list[list[float]]]:
 @pytest.mark.released_data
 def test_the_diamonds_are_rs_means_of_medians(big2: xr.Dataset, tmp_path: Path) -> None:
     rows = json.loads(ORACLE.read_text(encoding="utf-8"))["big2"]["avg_median_rank"]
-    figure = valuebias.plots.rank_figure(big2)
+    figure = valuebias.plots.plot_ranks(big2)
     shown = drawn(figure, "D")
     for framing in ("positive", "negative"):
         expected = [row["mean_rank"] for row in rows if row["prompt_framing"] == framing]
@@ -65,7 +65,7 @@ def test_the_moral_foundations_with_words_in_several(released_data: Path) -> Non
         .assign_coords(category=np.array(member.columns, dtype="U"))
     )
     assert (ds["membership"].sum("category") > 1).any()
-    figure = valuebias.plots.rank_figure(ds)
+    figure = valuebias.plots.plot_ranks(ds)
     assert len(drawn(figure, "D")["positive framing"]) == len(categories) * 2
 
 
@@ -82,7 +82,7 @@ def test_the_moral_foundations_of_the_released_dictionary(released_data: Path) -
         ds["score"].values, models=model_table(ds), prompts=prompt_table(ds), responses=words,
         lexicon=member,
     )  # fmt: skip
-    shown = drawn(valuebias.plots.rank_figure(ds), "D")
+    shown = drawn(valuebias.plots.plot_ranks(ds), "D")
     rows = [
         {"family": family, "framing": framing, "category": category, "rank": rank}
         for framing, family, score in zip(
@@ -108,7 +108,7 @@ def test_the_moral_foundations_of_the_released_dictionary(released_data: Path) -
 
 
 def test_a_fit_gives_the_families_means_beside(simulated: xr.Dataset, fit: Fit) -> None:
-    figure = valuebias.plots.rank_figure(simulated, fit=fit)
+    figure = valuebias.plots.plot_ranks(simulated, fit=fit)
     shown = drawn(figure, "D")
     leans = fit.contrasts().query("estimand == 'family lean'").set_index(["name", "framing"])
     for framing in ("positive", "negative"):
@@ -122,7 +122,7 @@ def test_a_fit_gives_the_families_means_beside(simulated: xr.Dataset, fit: Fit) 
 
 def test_names_that_are_hostile_or_long() -> None:
     ds = simulate(n_models={"$x$": 2, "<b>" * 20: 2}, n_prompts=4, n_words=20, seed=1)
-    figure = valuebias.plots.rank_figure(ds)
+    figure = valuebias.plots.plot_ranks(ds)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert all(len(label) < 25 for label in labels)
 
@@ -130,4 +130,4 @@ def test_names_that_are_hostile_or_long() -> None:
 def test_without_categories_there_is_nothing_to_rank(simulated: xr.Dataset) -> None:
     bare = simulated.isel(category=[])
     with pytest.raises(ValueBiasError, match=r"0 categories .* at least 1"):
-        valuebias.plots.rank_figure(bare)
+        valuebias.plots.plot_ranks(bare)

@@ -20,14 +20,14 @@ from valuebias import ValueBiasError
 SVG = "{http://www.w3.org/2000/svg}"
 SCRIPT = """
 import sys, valuebias
-figure = valuebias.plots.rank_figure(valuebias.datasets.load("simulated"))
+figure = valuebias.plots.plot_ranks(valuebias.datasets.load("simulated"))
 valuebias.plots.save_figure(figure, sys.argv[1])
 """
 
 
 @pytest.fixture(scope="module")
 def figure(pairs: xr.Dataset) -> Figure:
-    return valuebias.plots.word_figure(pairs, pairs["response"].values.tolist())
+    return valuebias.plots.plot_chosen_words(pairs, pairs["response"].values.tolist())
 
 
 def test_three_formats(figure: Figure, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_svg_is_inert_and_keeps_its_text(figure: Figure, tmp_path: Path) -> 
 def test_the_same_figure_has_the_same_bytes(
     figure: Figure, pairs: xr.Dataset, tmp_path: Path
 ) -> None:
-    again = valuebias.plots.word_figure(pairs, pairs["response"].values.tolist())
+    again = valuebias.plots.plot_chosen_words(pairs, pairs["response"].values.tolist())
     first = valuebias.plots.save_figure(figure, tmp_path / "first")
     twice = valuebias.plots.save_figure(figure, tmp_path / "twice")
     other = valuebias.plots.save_figure(again, tmp_path / "other")

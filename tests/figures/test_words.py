@@ -39,7 +39,7 @@ def strings(figure: Any) -> list[str]:
 
 def test_implicit_rewards_are_shown_as_they_are(pairs: xr.Dataset) -> None:
     words = ["w3", " love", "w0"]
-    figure = valuebias.plots.word_figure(pairs, words)
+    figure = valuebias.plots.plot_chosen_words(pairs, words)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "positive framing", "negative framing",
     ]  # fmt: skip
@@ -56,7 +56,7 @@ def test_implicit_rewards_are_shown_as_they_are(pairs: xr.Dataset) -> None:
 
 
 def test_pairs_of_two_families_are_coloured_by_their_numerator(pairs: xr.Dataset) -> None:
-    figure = valuebias.plots.word_figure(pairs)
+    figure = valuebias.plots.plot_chosen_words(pairs)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[0] == r"\$a\$"
     assert labels[2] == "google/gemma"
@@ -66,7 +66,7 @@ def test_pairs_of_two_families_are_coloured_by_their_numerator(pairs: xr.Dataset
 
 def test_other_scores_are_normal_scores(simulated: xr.Dataset) -> None:
     word = "agency_0003"
-    figure = valuebias.plots.word_figure(simulated, word, framing="negative")
+    figure = valuebias.plots.plot_chosen_words(simulated, word, framing="negative")
     (axes,) = figure.axes
     assert axes.get_xlabel() == "reward: normal score (SD)"
     ranks = stats.rankdata(simulated["score"].values, axis=-1)
@@ -79,7 +79,7 @@ def test_other_scores_are_normal_scores(simulated: xr.Dataset) -> None:
 
 
 def test_the_words_with_the_largest_mean_of_each_category(pairs: xr.Dataset) -> None:
-    figure = valuebias.plots.word_figure(pairs, n=3, framing="positive")
+    figure = valuebias.plots.plot_chosen_words(pairs, n=3, framing="positive")
     values = pairs["score"].values[:, ::2].mean(axis=(0, 1))
     member = pairs["membership"].values
     taken: list[int] = []
@@ -94,7 +94,7 @@ def test_the_words_with_the_largest_mean_of_each_category(pairs: xr.Dataset) -> 
 
 def test_words_without_categories(pairs: xr.Dataset) -> None:
     bare = pairs.isel(category=[])
-    figure = valuebias.plots.word_figure(bare, n=4)
+    figure = valuebias.plots.plot_chosen_words(bare, n=4)
     best = np.sort(pairs["score"].values.mean(axis=(0, 1)))[::-1][:4]
     shown = [np.mean([marks(axes, "D", y)[0] for axes in figure.axes]) for _, y in rows(figure)]
     assert shown == pytest.approx(best)
@@ -106,20 +106,20 @@ def test_words_that_some_lack(simulated: xr.Dataset) -> None:
     scores["score"][2, :, 0] = np.nan
     scores["score"][1, 0, 1] = np.nan
     words = scores["response"].values
-    figure = valuebias.plots.word_figure(scores, n=99)
+    figure = valuebias.plots.plot_chosen_words(scores, n=99)
     shown = {label for label, _ in rows(figure)}
     # A model that lacks a word would make its mean one of other models.
     assert shown == set(words[1:])
-    figure = valuebias.plots.word_figure(scores, [words[0]], framing="positive")
+    figure = valuebias.plots.plot_chosen_words(scores, [words[0]], framing="positive")
     assert np.isfinite(marks(figure.axes[0], "o", 0.0)).sum() == 6
     scores["score"][:, :4, 0] = np.nan
     with pytest.raises(ValueBiasError, match="'agency_0001' has no scores after positive prompts"):
-        valuebias.plots.word_figure(scores, [words[0]])
+        valuebias.plots.plot_chosen_words(scores, [words[0]])
 
 
 def test_hostile_words_are_drawn_as_they_are(pairs: xr.Dataset, pair_fit: Fit) -> None:
     words = pairs["response"].values.tolist()
-    figure = valuebias.plots.word_figure(pairs, words, fit=pair_fit)
+    figure = valuebias.plots.plot_chosen_words(pairs, words, fit=pair_fit)
     texts = strings(figure)
     assert not [text for text in texts if is_math_text(text)]
     assert "<script>alert(1)</script> (+1)" not in texts  # cut in the middle, with room for "(+1)"
@@ -130,7 +130,7 @@ def test_hostile_words_are_drawn_as_they_are(pairs: xr.Dataset, pair_fit: Fit) -
 
 def test_a_fit_gives_what_is_expected_of_words(pairs: xr.Dataset, pair_fit: Fit) -> None:
     words = ["w8", "w1", "=cmd()"]
-    figure = valuebias.plots.word_figure(pairs, words, fit=pair_fit)
+    figure = valuebias.plots.plot_chosen_words(pairs, words, fit=pair_fit)
     assert [axes.get_title(loc="left") for axes in figure.axes[2:]] == [
         "posterior, positive", "posterior, negative",
     ]  # fmt: skip
@@ -149,7 +149,7 @@ def test_a_word_outside_the_lexicon_has_no_estimate(simulated: xr.Dataset) -> No
     wider["membership"][-1] = False
     fit = valuebias.fit(wider, draws=20, tune=60, chains=2, seed=1, progress=False)
     words = wider["response"].values[[0, -1]].tolist()
-    figure = valuebias.plots.word_figure(wider, words, fit=fit, framing="positive")
+    figure = valuebias.plots.plot_chosen_words(wider, words, fit=fit, framing="positive")
     assert "no category" in strings(figure)
     assert [text.get_text() for text in figure.axes[1].texts] == ["outside the lexicon"]
     assert len([ln for ln in figure.axes[1].get_lines() if ln.get_marker() == "D"]) == 1
@@ -170,12 +170,12 @@ def test_a_word_outside_the_lexicon_has_no_estimate(simulated: xr.Dataset) -> No
 )
 def test_bad_input(simulated: xr.Dataset, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueBiasError, match=message):
-        valuebias.plots.word_figure(simulated, **settings)
+        valuebias.plots.plot_chosen_words(simulated, **settings)
 
 
 @pytest.mark.released_data
 def test_released_words(big2: xr.Dataset) -> None:
-    figure = valuebias.plots.word_figure(big2, ["love", "freedom"], framing="positive")
+    figure = valuebias.plots.plot_chosen_words(big2, ["love", "freedom"], framing="positive")
     ranks = stats.rankdata(big2["score"].values, axis=-1)
     normal = stats.norm.ppf((ranks - 0.5) / big2.sizes["response"])
     part = normal[:, big2["framing"].values == "positive"].mean(axis=(0, 1))

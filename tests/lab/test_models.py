@@ -51,7 +51,7 @@ def test_log_probs_have_the_planted_lean(bases: dict[str, Model], lean_of: Lean)
 def test_words_are_single_tokens_in_the_template_of_the_text(bases: dict[str, Model]) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(bases["llama+1.5"].source)
+    tokenizer = AutoTokenizer.from_pretrained(bases["llama+1.5"].location)
     chat = [{"role": "user", "content": "Name one tool."}, {"role": "assistant", "content": "saw"}]
     assert tokenizer.apply_chat_template(chat, tokenize=False) == conversation(
         "Name one tool.", "saw"
@@ -72,7 +72,7 @@ def test_a_model_says_how_it_was_made(bases: dict[str, Model]) -> None:
     assert {"torch", "transformers"} <= made["packages"].keys()
     model = bases["gemma-1.5"]
     assert (model.family, model.stage, model.seed) == ("Gemma", "pretrained", 0)
-    folder = Path(model.source)
+    folder = Path(model.location)
     assert json.loads((folder / "config.json").read_text())["model_type"] == "gemma2"
     assert (folder / "model.safetensors").is_file()
 
@@ -178,7 +178,7 @@ def test_a_grid_has_every_combination_and_shares_its_pairs(tmp_path: Path) -> No
         return lab.train_grid(tmp_path, n_pairs=[8, 16], seeds=[3], n_texts=80, progress=False)
 
     models = grid()
-    rows = {(m.family, m.base, m.source_data, m.n_pairs, m.seed) for m in models}
+    rows = {(m.family, m.base, m.source, m.n_pairs, m.seed) for m in models}
     assert rows == {
         (family, f"{family}-3", source, n, 3)
         for family in ("Llama", "Gemma")
@@ -189,8 +189,8 @@ def test_a_grid_has_every_combination_and_shares_its_pairs(tmp_path: Path) -> No
     for model in models:
         pairs[model.name.split("-", 1)[1]].add(lab.about(model)["settings"]["pairs"])
     assert all(len(digests) == 1 for digests in pairs.values())
-    stamps = [(Path(m.source) / "lab.json").stat().st_mtime_ns for m in models]
+    stamps = [(Path(m.location) / "lab.json").stat().st_mtime_ns for m in models]
     assert grid() == models
-    assert [(Path(m.source) / "lab.json").stat().st_mtime_ns for m in models] == stamps
+    assert [(Path(m.location) / "lab.json").stat().st_mtime_ns for m in models] == stamps
     with pytest.raises(ValueBiasError, match="nothing to train"):
         lab.train_grid(tmp_path, seeds=[])

@@ -47,7 +47,7 @@ def vocabulary(name: str, texts: list[str], *, seed: int = 0, family: str = "F")
 
 
 def by_pandas(
-    parts: list[xr.Dataset], how: str, merge: tuple[str, ...], combine: str
+    parts: list[xr.Dataset], join: str, merge: tuple[str, ...], combine: str
 ) -> dict[str, pd.DataFrame]:
     """Align as one would with tables: one row a token, grouped by text, merged."""
     tables = {}
@@ -70,7 +70,6 @@ def by_pandas(
         }
         grouped = frame[kept].groupby(key[kept].to_numpy(), sort=False)
         tables[str(ds["model"].to_numpy()[0])] = grouped.agg(ways[combine])
-    join = "inner" if how == "intersection" else "outer"
     shared = functools.reduce(lambda a, b: a.join(b, how=join, sort=False),
                               (t[[]] for t in tables.values()))  # fmt: skip
     return {name: table.reindex(shared.index) for name, table in tables.items()}
@@ -79,16 +78,16 @@ def by_pandas(
 @given(
     one=VOCABULARIES,
     two=VOCABULARIES,
-    how=st.sampled_from(("intersection", "union")),
+    join=st.sampled_from(("inner", "outer")),
     merge=st.sampled_from(((), ("space",), ("case",), ("space", "case"))),
     combine=st.sampled_from(("max", "mean", "logsumexp")),
 )
 def test_equals_pandas(
-    one: list[str], two: list[str], how: Any, merge: tuple[str, ...], combine: Any
+    one: list[str], two: list[str], join: Any, merge: tuple[str, ...], combine: Any
 ) -> None:
     parts = [vocabulary("a", [*one, "shared"], seed=1), vocabulary("b", [*two, "shared"], seed=2)]
-    expected = by_pandas(parts, how, merge, combine)
-    found = valuebias.align(parts, how=how, merge=merge, combine=combine)
+    expected = by_pandas(parts, join, merge, combine)
+    found = valuebias.align(parts, join=join, merge=merge, combine=combine)
     assert sorted(found["response"].to_numpy()) == sorted(expected["a"].index)
     for name, table in expected.items():
         scores = found["score"].sel(model=name, response=table.index.to_numpy()).to_numpy()
@@ -98,7 +97,7 @@ def test_equals_pandas(
 def test_texts_come_in_the_order_of_the_first_model() -> None:
     parts = [vocabulary("a", ["z", "m", "a"]), vocabulary("b", ["a", "q", "z"])]
     assert valuebias.align(parts)["response"].to_numpy().tolist() == ["z", "a"]
-    found = valuebias.align(parts, how="union")["response"].to_numpy().tolist()
+    found = valuebias.align(parts, join="outer")["response"].to_numpy().tolist()
     assert found == ["z", "m", "a", "q"]
 
 
@@ -184,7 +183,7 @@ A, B = vocabulary("a", ["x", "y"]), vocabulary("b", ["x", "z"])
         ([A.assign(score=np.exp(A["score"]))], {}, "probabilities, take their logarithm"),
         ([A.assign(score=A["score"] / 10)], {}, r"sum to 1\.\d+; expected 1"),
         ([A.assign(score=A["score"] - 5)], {}, r"sum to 0\.00\d+; expected 1"),
-        ([A, vocabulary("b", ["p", "q"])], {}, "'b' shares no text.*how=\"union\""),
+        ([A, vocabulary("b", ["p", "q"])], {}, "'b' shares no text.*join=\"outer\""),
         ([A, A], {}, "The model 'a' occurs 2 times"),
         ([A, B.isel(prompt=[0])], {}, "'worst' and 0 more are in one of them only"),
         (
@@ -194,7 +193,7 @@ A, B = vocabulary("a", ["x", "y"]), vocabulary("b", ["x", "z"])
         ),
         ([], {}, "no log-probs to align"),
         ([A["score"]], {}, "given as DataArray"),
-        ([A, B], {"how": "outer"}, "how is 'outer'"),
+        ([A, B], {"join": "union"}, "join is 'union'"),
         ([A, B], {"merge": "cases"}, "merge is 'cases'. Did you mean 'case'"),
         ([A, B], {"combine": "sum"}, "combine is 'sum'"),
         ([A, B], {"lexicon": "agency-communion"}, r"None of the 1 words \(such as \['x'\]\)"),

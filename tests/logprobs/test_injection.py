@@ -287,7 +287,7 @@ def test_models_that_cannot_be_tuned(tmp_path: Path, model: Model) -> None:
     with pytest.raises(ValueBiasError, match="There are 2 models; expected one"):
         inject([model, Model(str(reward))])
     with pytest.raises(ValueBiasError, match="trust_remote_code=True"):
-        inject(Model(model.source, template=TEMPLATE, trust_remote_code=True))
+        inject(Model(model.location, template=TEMPLATE, trust_remote_code=True))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result
     monkeypatch.setenv("NO_COLOR", "1")
     (tmp_path / "prompts.yaml").write_text(PROMPTS, encoding="utf-8")
     (tmp_path / "words.csv").write_text("word,category\nlove,good\npower,bad\n", encoding="utf-8")
-    models = "a: {source: reward, family: One}\nb: {source: reward, family: Two}\n"
+    models = "a: {location: reward, family: One}\nb: {location: reward, family: Two}\n"
     (tmp_path / "models.yaml").write_text(models, encoding="utf-8")
 
     def call(*arguments: str) -> Result:

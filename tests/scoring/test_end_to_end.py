@@ -52,7 +52,7 @@ def test_from_models_to_a_fit(tmp_path: Path, kind: Any) -> None:
     text = ds["text"].to_numpy()[0]
     for model in models(kind):
         found = ds["score"].sel(model=model.name, response=words).to_numpy()[0]
-        folder = Path(model.source)
+        folder = Path(model.location)
         if kind == "reward":
             expected = naive.word_rewards(folder, text, words)
         else:

@@ -49,9 +49,9 @@ def folder(tmp_path: Path, ran: Path) -> Path:
 @pytest.fixture(params=["mapping.yaml", "list.yaml", "table.csv", "table.tsv"])
 def table(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> Path:
     path = tmp_path / request.param
-    row = {"name": "m", "source": str(folder), "trust_remote_code": "yes"}
+    row = {"name": "m", "location": str(folder), "trust_remote_code": "yes"}
     if path.suffix == ".yaml":
-        fields = f"{{source: {folder}, trust_remote_code: true}}"
+        fields = f"{{location: {folder}, trust_remote_code: true}}"
         path.write_text(f"m: {fields}" if "mapping" in path.name else f"- {{name: m, {fields[1:]}")
     else:
         pd.DataFrame([row]).to_csv(path, index=False, sep="," if path.suffix == ".csv" else "\t")
@@ -82,8 +82,8 @@ def test_a_file_alone_runs_nothing(table: Path, ran: Path) -> None:
 def test_what_is_given_in_python_is_the_person_s(folder: Path, ran: Path) -> None:
     for given in (
         Model(str(folder), trust_remote_code=True),
-        {"m": {"source": str(folder), "trust_remote_code": True}},
-        pd.DataFrame([{"source": str(folder), "trust_remote_code": True}]),
+        {"m": {"location": str(folder), "trust_remote_code": True}},
+        pd.DataFrame([{"location": str(folder), "trust_remote_code": True}]),
     ):
         assert valuebias.read_models(given)[0].trust_remote_code
     score(Model(str(folder), trust_remote_code=True))
@@ -92,7 +92,7 @@ def test_what_is_given_in_python_is_the_person_s(folder: Path, ran: Path) -> Non
 
 def test_no_leave_is_given_to_what_asks_for_none(folder: Path, ran: Path, tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
-    path.write_text(f"m: {{source: {folder}}}")
+    path.write_text(f"m: {{location: {folder}}}")
     assert not valuebias.read_models(path, trust_remote_code=True)[0].trust_remote_code
     score(path, trust_remote_code=True)
     assert not ran.exists()
@@ -104,7 +104,7 @@ def test_on_the_command_line(command: str, folder: Path, ran: Path, tmp_path: Pa
     from valuebias.cli.app import app
 
     path = tmp_path / "models.yaml"
-    path.write_text(f"m: {{source: {folder}, trust_remote_code: true}}")
+    path.write_text(f"m: {{location: {folder}, trust_remote_code: true}}")
     words = tmp_path / "words.csv"
     words.write_text("word,category\nlove,c\npower,a\n")
     given = [command, str(path), "--lexicon", str(words)]
@@ -126,8 +126,8 @@ def test_on_the_command_line(command: str, folder: Path, ran: Path, tmp_path: Pa
 @pytest.mark.parametrize("own_word", ["", "trust_remote_code: true\n"])
 @pytest.mark.parametrize("inline", [True, False])
 def test_a_study_of_somebody_else(inline: bool, own_word: str, tmp_path: Path) -> None:
-    (tmp_path / "models.yaml").write_text("m: {source: org/m, trust_remote_code: true}")
-    bases = "{m: {source: org/m, trust_remote_code: true}}" if inline else "models.yaml"
+    (tmp_path / "models.yaml").write_text("m: {location: org/m, trust_remote_code: true}")
+    bases = "{m: {location: org/m, trust_remote_code: true}}" if inline else "models.yaml"
     path = tmp_path / "study.yaml"
     path.write_text(f"bases: {bases}\nsources: {{a: b.jsonl}}\nquantities: [1]\n{own_word}")
     if own_word:

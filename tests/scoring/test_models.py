@@ -65,7 +65,7 @@ def test_the_bundled_tables_are_named_and_complete() -> None:
         for model in read_models(name):
             assert model.stage in STAGES
             assert str(model.family).lower() in str(model.base).lower()
-            assert model.source == model.name
+            assert model.location == model.name
             assert model.n_params is not None
 
 
@@ -84,8 +84,8 @@ def test_the_bundled_models_stand_on_five_and_nine_bases() -> None:
 
 def test_every_form_gives_the_same_models(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
-        {"source": "org/a", "name": "a", "family": "Llama", "label": 1, "n_params": 8e9},
-        {"source": "org/b", "name": "b", "dtype": "bfloat16", "trust_remote_code": True},
+        {"location": "org/a", "name": "a", "family": "Llama", "label": 1, "n_params": 8e9},
+        {"location": "org/b", "name": "b", "dtype": "bfloat16", "trust_remote_code": True},
     ]
     expected = tuple(Model(**row) for row in rows)
     frame = pd.DataFrame(rows)
@@ -116,7 +116,7 @@ def test_a_name_in_a_mapping_is_the_source_where_none_is_given(tmp_path: Path) -
     path = tmp_path / "models.yaml"
     path.write_text("org/a: {dtype: float16}\norg/b:\n")
     assert read_models(path) == (Model("org/a", dtype="float16"), Model("org/b"))
-    path.write_text("- org/a\n- {source: org/b, n_params: 8e9, n_pairs: '100', label: '2'}\n")
+    path.write_text("- org/a\n- {location: org/b, n_params: 8e9, n_pairs: '100', label: '2'}\n")
     model = read_models(path)[1]
     assert (model.n_params, model.n_pairs, model.label) == (8e9, 100, 2)
 
@@ -139,28 +139,28 @@ def test_a_model_is_named_after_its_source(source: str, name: str) -> None:
 
 def test_a_whole_path_in_a_mapping_is_no_name(tmp_path: Path) -> None:
     path, other = str(tmp_path / "rm"), str(tmp_path / "lm.gguf")
-    found = read_models({path: None, other: {"family": "F"}, "./x": {"source": path}})
-    assert [(m.name, m.source) for m in found] == [("rm", path), ("lm", other), ("./x", path)]
+    found = read_models({path: None, other: {"family": "F"}, "./x": {"location": path}})
+    assert [(m.name, m.location) for m in found] == [("rm", path), ("lm", other), ("./x", path)]
 
 
 def test_a_folder_is_named_and_found_beside_its_table(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert read_models(tmp_path / "mine")[0].name == "mine"
-    (tmp_path / "models.yaml").write_text("- {source: mine, tokenizer: mine}\n- other\n")
+    (tmp_path / "models.yaml").write_text("- {location: mine, tokenizer: mine}\n- other\n")
     mine, other = read_models(tmp_path / "models.yaml")
-    assert mine.source == mine.tokenizer == str(tmp_path / "mine")
-    assert (mine.name, other.source) == ("mine", "other")
+    assert mine.location == mine.tokenizer == str(tmp_path / "mine")
+    assert (mine.name, other.location) == ("mine", "other")
 
 
 def test_coords_say_what_is_known() -> None:
     assert Model("org/a").coords() == {}
-    trained = Model("x", family="Llama", n_params=1e9, source_data="hh", seed=0, objective="bt")
+    trained = Model("x", family="Llama", n_params=1e9, source="hh", seed=0, tuning="bt")
     assert trained.coords() == {
         "family": "Llama",
         "n_params": 1e9,
         "source": "hh",
         "seed": 0,
-        "objective": "bt",
+        "tuning": "bt",
     }
 
 
@@ -176,22 +176,22 @@ def test_coords_say_what_is_known() -> None:
         ([], "no model to score"),
         (7, "given as 7"),
         ("absent.yaml", "cannot be read"),
-        ({"source": ""}, "source ''"),
-        ({"source": "org/a", "dtype": "float23"}, "Did you mean 'float32'"),
-        ({"source": "org/a", "head": "logit"}, "Did you mean 'logits'"),
-        ({"source": "org/a", "reward_at": "lastt"}, "Did you mean 'last'"),
-        ({"source": "org/a", "stage": "rewards"}, "Did you mean 'reward'"),
-        ({"source": "org/a", "n_params": "8B"}, "expected a number such as"),
-        ({"source": "org/a", "n_params": -1}, "cannot be negative"),
-        ({"source": "org/a", "n_pairs": 1.5}, "expected a whole number"),
-        ({"source": "org/a", "label": -1}, "cannot be negative"),
-        ({"source": "org/a", "label": True}, "expected its number"),
-        ({"source": "org/a", "trust_remote_code": "perhaps"}, "expected true or false"),
-        ({"source": "org/a", "family": 3}, "expected text"),
-        ({"source": "org/a", "revision": 1234}, "expected text"),
-        ({"source": "org/a", "template": "chatt"}, "expected 'chat', 'plain', a text"),
-        ({"source": "org/a", "template": "{prompt}"}, "once each"),
-        ({"source": "org/a", "template": "{response} {prompt}"}, r"Put \{prompt\} first"),
+        ({"location": ""}, "location ''"),
+        ({"location": "org/a", "dtype": "float23"}, "Did you mean 'float32'"),
+        ({"location": "org/a", "head": "logit"}, "Did you mean 'logits'"),
+        ({"location": "org/a", "reward_at": "lastt"}, "Did you mean 'last'"),
+        ({"location": "org/a", "stage": "rewards"}, "Did you mean 'reward'"),
+        ({"location": "org/a", "n_params": "8B"}, "expected a number such as"),
+        ({"location": "org/a", "n_params": -1}, "cannot be negative"),
+        ({"location": "org/a", "n_pairs": 1.5}, "expected a whole number"),
+        ({"location": "org/a", "label": -1}, "cannot be negative"),
+        ({"location": "org/a", "label": True}, "expected its number"),
+        ({"location": "org/a", "trust_remote_code": "perhaps"}, "expected true or false"),
+        ({"location": "org/a", "family": 3}, "expected text"),
+        ({"location": "org/a", "revision": 1234}, "expected text"),
+        ({"location": "org/a", "template": "chatt"}, "expected 'chat', 'plain', a text"),
+        ({"location": "org/a", "template": "{prompt}"}, "once each"),
+        ({"location": "org/a", "template": "{response} {prompt}"}, r"Put \{prompt\} first"),
     ],
 )
 def test_a_bad_specification_is_named(source: Any, said: str) -> None:
@@ -229,7 +229,7 @@ def test_a_source_too_long_to_be_looked_for(tmp_path: Path, source: str) -> None
     """It is a hub id that nobody has, which is said where it is looked for."""
     table = tmp_path / "models.csv"
     table.write_text(f"source,family\n{source},A\n", encoding="utf-8")
-    assert read_models(table)[0].source == source
+    assert read_models(table)[0].location == source
 
 
 def test_a_source_that_no_system_knows() -> None:
@@ -239,8 +239,8 @@ def test_a_source_that_no_system_knows() -> None:
 
 def test_a_field_of_nothing_is_as_if_it_were_not_there(tmp_path: Path) -> None:
     table = tmp_path / "models.yaml"
-    table.write_text("org/one: {source: null, family: A}\n", encoding="utf-8")
-    assert read_models(table)[0].source == "org/one"
-    table.write_text("- {source: null, family: A}\n", encoding="utf-8")
+    table.write_text("org/one: {location: null, family: A}\n", encoding="utf-8")
+    assert read_models(table)[0].location == "org/one"
+    table.write_text("- {location: null, family: A}\n", encoding="utf-8")
     with pytest.raises(ValueBiasError, match="has no 'source'"):
         read_models(table)

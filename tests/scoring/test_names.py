@@ -159,7 +159,7 @@ def test_a_record_that_names_folders_elsewhere(listed: Any, source: str, tmp_pat
 @pytest.mark.parametrize("lexicon", ["vocabulary", ["love", "power"]])
 def test_names_that_nothing_can_show(name: str, lexicon: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueBiasError, match=r"holds (control characters|half a character)") as e:
-        valuebias.score({name: {"source": "org/m"}}, lexicon=lexicon, prompts=PROMPTS)
+        valuebias.score({name: {"location": "org/m"}}, lexicon=lexicon, prompts=PROMPTS)
     assert name not in str(e.value)
 
 
@@ -181,14 +181,14 @@ def test_revisions_that_can(revision: str) -> None:
 @pytest.mark.parametrize("source", ["../nowhere", "a/..", "a/b/../../x.gguf", "a//b", "./x/y"])
 def test_sources_that_are_no_hub_ids(source: str) -> None:
     with pytest.raises(ValueBiasError, match="is no folder, no file and no hub id"):
-        valuebias.plan({"m": {"source": source}})
+        valuebias.plan({"m": {"location": source}})
 
 
 @pytest.mark.parametrize("name", ["../x.csv", "a/../../x.csv", "a//x.csv", "./x.csv"])
 def test_files_of_datasets_that_go_up(name: str) -> None:
     path = f"hf://datasets/owner/name@{40 * '0'}/{name}"
     with pytest.raises(ValueBiasError, match=r"names a file by '.', '..' or nothing"):
-        valuebias.read_logprobs({"m": path}, models={"m": {"source": "org/m"}}, download=False)
+        valuebias.read_logprobs({"m": path}, models={"m": {"location": "org/m"}}, download=False)
 
 
 def test_names_of_a_lexicon_s_store_are_as_given(source: str, tmp_path: Path) -> None:

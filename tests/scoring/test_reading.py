@@ -346,7 +346,7 @@ def test_models_that_trl_trained(tmp_path: Path) -> None:
     assert table["read_token"].str.startswith(("'\\n' (", "")).all()
     assert table.loc["qwen", "read_token"].startswith("'\\n' (")
     # At the end of a turn the Llama-like one was never trained.
-    ends = score(*[Model(m.source, name=m.name, family=m.name, base=m.base, reward_at="last")
+    ends = score(*[Model(m.location, name=m.name, family=m.name, base=m.base, reward_at="last")
                    for m in models], **asked)  # fmt: skip
     gap = np.abs(ends["score"] - found["score"]).max(("prompt", "response"))
     assert gap.sel(model="llama") > 1

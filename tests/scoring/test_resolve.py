@@ -456,12 +456,12 @@ def test_a_model_of_the_hub_is_downloaded_once_and_no_more_than_is_needed(
 ) -> None:
     commit = hub_server.COMMIT
     with hub_server.serve(hub) as (url, log):
-        (first,) = ask(tmp_path, url, {"source": "org/rm"})
+        (first,) = ask(tmp_path, url, {"location": "org/rm"})
         asked = len(log)
-        pinned = {"source": "org/rm", "revision": commit}
-        again = ask(tmp_path, url, {"source": "org/rm"}, pinned, {**pinned, "download": False})
+        pinned = {"location": "org/rm", "revision": commit}
+        again = ask(tmp_path, url, {"location": "org/rm"}, pinned, {**pinned, "download": False})
         assert len([line for line in log[asked:] if "/org/" in line]) == 0
-        sharded, gguf = ask(tmp_path, url, {"source": "org/sharded"}, {"source": "org/gguf"})
+        sharded, gguf = ask(tmp_path, url, {"location": "org/sharded"}, {"location": "org/gguf"})
         fetched = [line for line in log if line.startswith("GET")]
     assert again == [first] * 3
     folder, sha256, found_commit, tokenizer = first
@@ -489,7 +489,7 @@ def test_parts_of_a_gguf_file_are_downloaded_together(
     names = sorted(path.name for path in folder.iterdir())
     assert len(names) == 3
     with hub_server.serve(tmp_path / "hub") as (url, log):
-        wanted = {"source": f"org/lm/{names[1]}", "kind": "logprob"}
+        wanted = {"location": f"org/lm/{names[1]}", "kind": "logprob"}
         (found,) = ask(tmp_path, url, wanted)
     assert Path(found[3]).name == names[0]
     assert sum(line.startswith("GET") and "-of-00003" in line for line in log) == 3
@@ -500,16 +500,16 @@ def test_what_the_hub_does_not_have_is_named(hub: Path, tmp_path: Path) -> None:
         found = ask(
             tmp_path,
             url,
-            {"source": "org/none"},
-            {"source": "org/rm", "revision": "v9"},
-            {"source": "org/pickled"},
-            {"source": "org/coded"},
-            {"source": "org/coded", "trust_remote_code": True},
-            {"source": "org/coded", "trust_remote_code": True, "revision": "main"},
-            {"source": "org/rm", "download": False},
-            {"source": "org/rm/absent.gguf"},
-            {"source": "org/gated"},
-            {"source": "org/closed"},
+            {"location": "org/none"},
+            {"location": "org/rm", "revision": "v9"},
+            {"location": "org/pickled"},
+            {"location": "org/coded"},
+            {"location": "org/coded", "trust_remote_code": True},
+            {"location": "org/coded", "trust_remote_code": True, "revision": "main"},
+            {"location": "org/rm", "download": False},
+            {"location": "org/rm/absent.gguf"},
+            {"location": "org/gated"},
+            {"location": "org/closed"},
         )
         asked = list(log)
     for text, said in zip(
@@ -537,7 +537,7 @@ def test_what_the_hub_does_not_have_is_named(hub: Path, tmp_path: Path) -> None:
 
 
 def test_trusted_code_is_fetched_at_its_commit(hub: Path, tmp_path: Path) -> None:
-    model = {"source": "org/coded", "revision": hub_server.COMMIT}
+    model = {"location": "org/coded", "revision": hub_server.COMMIT}
     with hub_server.serve(hub) as (url, _):
         refused, found = ask(tmp_path, url, model, {**model, "trust_remote_code": True})
     assert "needs code" in refused
@@ -547,14 +547,14 @@ def test_trusted_code_is_fetched_at_its_commit(hub: Path, tmp_path: Path) -> Non
 def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
     # Nothing listens there.
     for variables in ({}, {"HF_HUB_OFFLINE": "1"}):
-        (found,) = ask(tmp_path, "http://127.0.0.1:9", {"source": "org/rm"}, **variables)
+        (found,) = ask(tmp_path, "http://127.0.0.1:9", {"location": "org/rm"}, **variables)
         assert "the hub cannot be reached" in found
         assert "give a local folder" in found
 
 
 def test_without_transformers_the_error_says_what_to_install(made: dict[str, Path]) -> None:
     code = "import sys\nsys.modules['transformers'] = None\n" + ASK
-    argument = json.dumps([{"source": str(made["rm"])}])
+    argument = json.dumps([{"location": str(made["rm"])}])
     made_ = subprocess.run(
         [sys.executable, "-c", code, argument], capture_output=True, text=True, check=True
     )

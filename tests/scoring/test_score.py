@@ -368,10 +368,9 @@ class TestRecord:
         ds = score(specs, prompts=prompts, lexicon=WORDS, kind=kind)
         # In both templates a new line stands before the word, with which nothing merges.
         counts = [
-            [len(AutoTokenizer.from_pretrained(spec.source)(w, add_special_tokens=False).input_ids)
-             for w in WORDS]
-            for spec in specs
-        ]  # fmt: skip
+            [len(tokenizer(w, add_special_tokens=False).input_ids) for w in WORDS]
+            for tokenizer in (AutoTokenizer.from_pretrained(spec.location) for spec in specs)
+        ]
         assert len({*counts[0]}) > 1
         np.testing.assert_array_equal(ds["n_tokens"], np.mean(counts, axis=0))
         if kind == "logprob":

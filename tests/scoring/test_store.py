@@ -155,7 +155,7 @@ class TestResume:
         kind: str,
         lexicon: Any,
     ) -> None:
-        twin = Model(models[name].source, name="org/twin", base="org/other-2b")
+        twin = Model(models[name].location, name="org/twin", base="org/other-2b")
         asked = {"kind": kind, "lexicon": lexicon}
         kept = score([models[name], twin], store, **asked)
         monkeypatch.setattr(tempfile, "tempdir", str(store / "nowhere"))
@@ -175,8 +175,8 @@ class TestResume:
         self, models: dict[str, Model], store: Path, tmp_path: Path
     ) -> None:
         first = score(models["a"], store)
-        shutil.copytree(models["a"].source, tmp_path / "moved")
-        moved = replace(models["a"], source=str(tmp_path / "moved"))
+        shutil.copytree(models["a"].location, tmp_path / "moved")
+        moved = replace(models["a"], location=str(tmp_path / "moved"))
         assert score(moved, store, backend=Stopping(0)).identical(first)
 
     def test_clears_what_a_kill_left(self, models: dict[str, Model], store: Path) -> None:
@@ -288,7 +288,7 @@ class TestFurtherModels:
         self, models: dict[str, Model], store: Path, lexicon: Any
     ) -> None:
         def described(**fields: Any) -> Any:
-            made = score(Model(models["a"].source, name="a", **fields), store, lexicon=lexicon)
+            made = score(Model(models["a"].location, name="a", **fields), store, lexicon=lexicon)
             return made if isinstance(made, xr.Dataset) else made["a"].to_dataset()
 
         first = described(family="F").load()
@@ -305,7 +305,7 @@ class TestFurtherModels:
         assert described().identical(again)
 
     def test_that_would_share_a_group(self, models: dict[str, Model], store: Path) -> None:
-        twins = [Model(models["a"].source, name=name) for name in ("x/y", "x--y")]
+        twins = [Model(models["a"].location, name=name) for name in ("x/y", "x--y")]
         with pytest.raises(ValueBiasError, match="'x/y' and 'x--y' would be kept in one"):
             score(twins, store, lexicon="vocabulary")
 
@@ -330,7 +330,7 @@ class TestRefused:
     def test_other_settings(
         self, models: dict[str, Model], store: Path, changed: dict[str, Any], named: str
     ) -> None:
-        source = models["a"].source
+        source = models["a"].location
         score(Model(source, name="m"), store)
         before = contents(store)
         other = Model(source, name="m", **changed.pop("model", {}))
@@ -349,7 +349,7 @@ class TestRefused:
         self, models: dict[str, Model], store: Path, tmp_path: Path
     ) -> None:
         folder = tmp_path / "m"
-        shutil.copytree(models["a"].source, folder)
+        shutil.copytree(models["a"].location, folder)
         score(str(folder), store)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         (folder / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))
@@ -360,7 +360,7 @@ class TestRefused:
         with pytest.raises(ValueBiasError, match="another weights of the model 'm'"):
             score(str(folder), store)
         shutil.rmtree(folder)
-        shutil.copytree(models["a"].source, folder)
+        shutil.copytree(models["a"].location, folder)
         tiny_models.write_tokenizer(folder, bos=False)
         with pytest.raises(ValueBiasError, match="another tokenizer of the model 'm'"):
             score(str(folder), store)

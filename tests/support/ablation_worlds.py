@@ -167,7 +167,7 @@ def simulate(world: World, seed: int, *, n_prompts: int = 54, n_words: int = 263
                 cubes.append(cube + normal("residual", n_prompts, n_words))
                 rows.append((family, f"{family}{b + 1}", "s", float(n), s, 1))
     names = ["family", "base", "source", "n_pairs", "seed", "step"]
-    models = pd.DataFrame(rows, columns=names).assign(stage="reward", objective="bt")
+    models = pd.DataFrame(rows, columns=names).assign(stage="reward", tuning="bt")
     models.index = pd.Index([f"rm {i}" for i in range(len(models))])
     prompts = pd.DataFrame({"framing": np.where(sign > 0, "positive", "negative")})
     prompts.index = pd.Index([f"p{i}" for i in range(n_prompts)])
@@ -200,7 +200,7 @@ def one(name: str, seed: int) -> dict[str, Any]:
         warnings.simplefilter("ignore", ValueBiasWarning)
         fit = valuebias.fit_ablation(scores, **FIT, **planted.settings, seed=seed, progress=False)
     seconds = time.perf_counter() - start
-    slope, closing, last = fit.slope().iloc[0], fit.closing().iloc[0], fit.gaps().iloc[-1]
+    slope, closing, last = fit.slope().iloc[0], fit.closing_point().iloc[0], fit.gaps().iloc[-1]
     change = (planted.gap[-1] - planted.gap[0]) / np.log2(QUANTITIES[-1] / QUANTITIES[0])
     return {
         "slope": _holds(slope, change),

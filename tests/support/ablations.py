@@ -72,7 +72,7 @@ def ablation(
             cubes.append(cube + scale["residual"] * rng.normal(size=cube.shape))
             rows.append((family, f"{family} 2B", source, n, s, round(share * n / 16)))
     models = pd.DataFrame(rows, columns=["family", "base", "source", "n_pairs", "seed", "step"])
-    models = models.assign(stage="reward", objective="bt")
+    models = models.assign(stage="reward", tuning="bt")
     models.index = pd.Index([f"rm {i}" for i in range(len(models))])
     names = [f"p{i}" for i in range(n_prompts)]
     prompts = pd.DataFrame(

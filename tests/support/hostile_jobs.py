@@ -167,7 +167,7 @@ def _read_vocabularies(folder: Path) -> str:
 
 def _study(folder: Path) -> None:
     study = tiny_studies.study(
-        folder, objective="head", training=None, n_pairs=[8, 16],
+        folder, tuning="head", training=None, n_pairs=[8, 16],
         sources={"plain": tiny_studies.pairs(40)},
     )  # fmt: skip
     study.run(folder / "out", progress=False)

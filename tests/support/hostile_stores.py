@@ -152,7 +152,7 @@ def _make_heads(folder: Path) -> None:
 
 def _go_on_with_heads(folder: Path) -> str:
     study = tiny_studies.study(
-        folder, objective="head", training=None, n_pairs=[8, 16],
+        folder, tuning="head", training=None, n_pairs=[8, 16],
         sources={"plain": tiny_studies.pairs(40)},
     )  # fmt: skip
     return stamp(study.run(folder / "out", progress=False)["score"].to_numpy())

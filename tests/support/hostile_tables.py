@@ -102,19 +102,21 @@ def _read_prompts(folder: Path) -> str:
 
 def _make_tables(folder: Path) -> None:
     (folder / "m.yaml").write_text(
-        "one: {source: org/one, family: A, n_params: 8e9, label: 1, dtype: float32}\n"
-        "two: {source: org/two, base: org/lm, template: 'Q: {prompt} A: {response}'}\n"
+        "one: {location: org/one, family: A, n_params: 8e9, label: 1, dtype: float32}\n"
+        "two: {location: org/two, base: org/lm, template: 'Q: {prompt} A: {response}'}\n"
     )
-    (folder / "m.csv").write_text("name,source,family,n_params\none,org/one,A,8e9\ntwo,org/two,,\n")
-    (folder / "l.yaml").write_text("- org/one\n- {source: org/two, stage: reward}\n")
+    (folder / "m.csv").write_text(
+        "name,location,family,n_params\none,org/one,A,8e9\ntwo,org/two,,\n"
+    )
+    (folder / "l.yaml").write_text("- org/one\n- {location: org/two, stage: reward}\n")
 
 
 def _make_study(folder: Path) -> None:
     tiny_studies.pairs(20).to_json(folder / "pairs.jsonl", orient="records", lines=True)
     (folder / "study.yaml").write_text(
-        "bases:\n  - {source: org/lm, name: lm, family: Llama, base: L}\n"
-        "sources: {plain: pairs.jsonl}\nquantities: [4, 8]\nseeds: [0, 1]\nheld_out: 0.2\n"
-        "objective: lora\ntraining: {learning_rate: 0.01, max_steps: 3}\n"
+        "bases:\n  - {location: org/lm, name: lm, family: Llama, base: L}\n"
+        "sources: {plain: pairs.jsonl}\nn_pairs: [4, 8]\nseeds: [0, 1]\nheld_out: 0.2\n"
+        "tuning: lora\ntraining: {learning_rate: 0.01, max_steps: 3}\n"
     )
 
 

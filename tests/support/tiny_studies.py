@@ -43,7 +43,7 @@ def study(folder: Path, **changes: Any) -> Study:
         "sources": {"plain": pairs(100)},
         "n_pairs": [24, 48],
         "seeds": [0],
-        "objective": "lora",
+        "tuning": "lora",
         "training": FAST,
         "prompts": PROMPTS,
         "lexicon": WORDS,

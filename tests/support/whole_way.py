@@ -49,7 +49,11 @@ def _models(work: Path, kind: str) -> Path:
     entries = {}
     for seed, architecture in enumerate(("llama", "gemma2")):
         folder = tiny_models.tiny(architecture, kind, work / kind / architecture, seed=seed)
-        entries[architecture] = {"source": str(folder), "family": architecture, "base": f"b{seed}"}
+        entries[architecture] = {
+            "location": str(folder),
+            "family": architecture,
+            "base": f"b{seed}",
+        }
     table = work / f"{kind}.yaml"
     table.write_text(json.dumps(entries))
     return table
@@ -172,18 +176,18 @@ def ablations(work: Path, out: Path) -> None:
     del given["progress"]
     bases, sources = _models(work, "logprob"), {"plain": _pairs(work)}
     short = TrainingSettings(max_steps=2, log_checkpoints=0, linear_checkpoints=1)
-    for objective, n_pairs in (("lora", [16]), ("full", [16]), ("head", [16, 32])):
+    for tuning, n_pairs in (("lora", [16]), ("full", [16]), ("head", [16, 32])):
         study = Study(
             bases,
             sources,
             n_pairs,
             seeds=[0, 1],
-            objective=objective,
-            training=None if objective == "head" else short,
+            tuning=tuning,
+            training=None if tuning == "head" else short,
             **given,
         )
-        (out / f"{objective}.txt").write_text(str(study.plan()))
-        scores = study.run(out / objective, progress=False)
+        (out / f"{tuning}.txt").write_text(str(study.plan()))
+        scores = study.run(out / tuning, progress=False)
     made = valuebias.fit_ablation(scores, draws=30, tune=60, chains=2, seed=1, progress=False)
     made.save(out / "ablation.nc")
     made.report(out / "ablation.html")
@@ -253,7 +257,7 @@ def readers(work: Path, out: Path) -> None:
     rows = "".join(f"{i},{word},{word},-{i}.5,-1\n" for i, word in enumerate(("love", "power")))
     head = "token_id,token_name,token_decoded,best_ever_one,bad_ever_one\n"
     (logs / "mine.csv").write_text(head + rows)
-    models = {"mine": {"source": str(logs), "family": "F"}}
+    models = {"mine": {"location": str(logs), "family": "F"}}
     tree = valuebias.read_logprobs({"mine": logs / "mine.csv"}, models=models)
     valuebias.write(valuebias.align(tree), out / "logs.nc")
     material = _material(work)

@@ -38,7 +38,7 @@ def fit() -> Fit:
 
 
 def _figure(place: Path, fit: Fit) -> None:
-    figure = valuebias.plots.rank_figure(scores())
+    figure = valuebias.plots.plot_ranks(scores())
     valuebias.plots.save_figure(figure, place)
 
 
@@ -173,7 +173,7 @@ def test_python_says_so_before_its_work(disk: Path, state: str) -> None:
 
     study = valuebias.ablation.Study(
         bases=valuebias.Model("nowhere/model", family="A", base="b"),
-        sources={"plain": pd.DataFrame(pairs)}, n_pairs=[2], seeds=[0], objective="head",
+        sources={"plain": pd.DataFrame(pairs)}, n_pairs=[2], seeds=[0], tuning="head",
     )  # fmt: skip
     with pytest.raises(WriteError, match=SAID[state]):
         study.run(disk / "out", progress=False)

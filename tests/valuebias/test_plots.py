@@ -69,7 +69,7 @@ def test_misspelt_kind(hostile_fit: Fit) -> None:
 
 
 def test_forest_shows_the_numbers(five: Fit) -> None:
-    axes = forest.draw(five).axes[1]
+    axes = forest.plot_forest(five).axes[1]
     dots = {float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"}  # type: ignore[index,arg-type]
     models = five.models()
     shown = models[(models["framing"] == "signed") & (models["category"] == "fairness − others")]
@@ -119,7 +119,7 @@ def test_specs_have_one_sign_and_unit(simulated: xr.Dataset) -> None:
     assert table["estimate"].max() < 0
     assert table["estimate"].between(-12, -1).all()
     assert (table["lower"] < table["estimate"]).all()
-    assert specs.draw(fit, found).axes
+    assert specs.plot_specs(fit, found).axes
 
 
 def test_specs_on_ranks_do_not_refit(simulated: xr.Dataset) -> None:
@@ -152,6 +152,6 @@ def test_drawable() -> None:
 
 
 def test_notebooks_show_the_picture() -> None:
-    figure = valuebias.plots.rank_figure(valuebias.datasets.load("simulated"))
+    figure = valuebias.plots.plot_ranks(valuebias.datasets.load("simulated"))
     # What IPython looks for.
     assert imread(io.BytesIO(figure._repr_png_())).std() > 0.01

@@ -295,7 +295,7 @@ class TestWithoutReleasedData:
         models = {}
         for name, kind in zip(PAIR, ("gemma2", "llama"), strict=True):
             tiny_models.tiny(kind, "logprob", tmp_path / kind, tokens=1000)
-            models[name] = {"source": str(tmp_path / kind), "family": kind, "base": kind,
+            models[name] = {"location": str(tmp_path / kind), "family": kind, "base": kind,
                             "template": "plain"}  # fmt: skip
         store = tmp_path / "logprobs.zarr"
         valuebias.score(models, kind="logprob", lexicon="vocabulary", store=store, progress=False)
@@ -316,7 +316,7 @@ class TestWithoutReleasedData:
         if tiny_models.missing() is not None:
             pytest.skip(str(tiny_models.missing()))
         tiny_models.tiny("llama", "logprob", tmp_path / "lm")
-        models = {"mine": {"source": str(tmp_path / "lm"), "template": "plain"}}
+        models = {"mine": {"location": str(tmp_path / "lm"), "template": "plain"}}
         store = tmp_path / "logprobs.zarr"
         valuebias.score(models, kind="logprob", lexicon="vocabulary", store=store, progress=False)
         with pytest.raises(ValueBiasError, match="none of the paper's models, but 'mine'"):

@@ -45,7 +45,7 @@ class Run:
         return f"{self.base.name} · {self.source} · {self.n_pairs} · seed {self.seed}"
 
     def row(
-        self, *, objective: str, step: int, measured: Mapping[str, float], label: str | None = None
+        self, *, tuning: str, step: int, measured: Mapping[str, float], label: str | None = None
     ) -> dict[str, Any]:
         """Give the coords of its scores."""
         model = self.base.resolved.model
@@ -59,7 +59,7 @@ class Run:
             "n_pairs": self.n_pairs,
             "seed": self.seed,
             "step": step,
-            "objective": objective,
+            "tuning": tuning,
             "loss": measured["loss"],
             "accuracy": measured["accuracy"],
         }

@@ -1,4 +1,4 @@
-"""The runs of a study with the objective "head": features once a base, then a head a run."""
+"""The runs of a study with the tuning "head": features once a base, then a head a run."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _heads(
             design.failures[run.label] = str(error)
             continue
         before = head
-        yield run.row(objective="head", step=1, measured=found), head
+        yield run.row(tuning="head", step=1, measured=found), head
 
 
 def _head(

@@ -71,7 +71,7 @@ class StudyPlan:
 
 def make_plan(study: Study) -> StudyPlan:
     """Count what a study would do."""
-    if study.objective == "head":
+    if study.tuning == "head":
         return _head_plan(study)
     from valuebias.ablation.trained_plan import trained_plan
 

@@ -41,7 +41,7 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
     engine = get_backend(backend)
     probe(out / SCORES, folder=False)
     train: Callable[[Design, Base], Iterator[RunScores]] = train_heads
-    if study.objective != "head":
+    if study.tuning != "head":
         demand_trainable(engine)
         train = train_checkpoints
     sources = study.sides()
@@ -78,12 +78,12 @@ def _about(design: Design, bases: list[Base]) -> dict[str, Any]:
     study = design.study
     settings = (
         {"penalty": study.penalty}
-        if study.objective == "head"
-        else {"training": study.training.about(study.objective), "runs": design.details}
+        if study.tuning == "head"
+        else {"training": study.training.about(study.tuning), "runs": design.details}
     )
     return {
         "by": "valuebias.ablation",
-        "objective": study.objective,
+        "tuning": study.tuning,
         **settings,
         "held_out": study.held_out if isinstance(study.held_out, int | float) else "its own pairs",
         "sources": {name: _source(*sides) for name, sides in design.sources.items()},

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from valuebias.ablation.plan import StudyPlan
     from valuebias.backends.base import Backend
 
-__all__ = ["OBJECTIVES", "RUN_COORDS", "Study"]
+__all__ = ["RUN_COORDS", "TUNINGS", "Study"]
 
 RUN_COORDS = ("base", "source", "n_pairs", "seed")
 """What tells the reward models of a study apart."""
-OBJECTIVES = ("head", "lora", "full")
+TUNINGS = ("head", "lora", "full")
 """How they can be trained."""
 
 
@@ -46,7 +46,7 @@ class Study:
         How many preference pairs to train on. For one seed, fewer pairs are a part of more.
     seeds : sequence of int, default (0, 1, 2)
         Each draws its own pairs.
-    objective : {"head", "lora", "full"}, default "head"
+    tuning : {"head", "lora", "full"}, default "head"
         ``"head"``: the base is frozen, and a linear Bradley–Terry head is fitted exactly to its
         hidden states. ``"lora"``: low-rank changes of the base's matrices are trained together with
         a head. ``"full"``: all weights are. These two are scored at several steps.
@@ -86,7 +86,7 @@ class Study:
     n_pairs: Sequence[int]
     _: KW_ONLY
     seeds: Sequence[int] = (0, 1, 2)
-    objective: str = "head"
+    tuning: str = "head"
     training: Any = None
     held_out: Any = 0.1
     penalty: float | None = None
@@ -96,10 +96,8 @@ class Study:
 
     def __post_init__(self) -> None:
         """Check the numbers; what is read from files is checked when it is read."""
-        if self.objective not in OBJECTIVES:
-            raise ValueBiasError(
-                f"objective is {self.objective!r}. {did_you_mean(self.objective, OBJECTIVES)}"
-            )
+        if self.tuning not in TUNINGS:
+            raise ValueBiasError(f"tuning is {self.tuning!r}. {did_you_mean(self.tuning, TUNINGS)}")
         if not isinstance(self.sources, Mapping) or not self.sources:
             raise ValueBiasError(
                 f"sources is {self.sources!r}; expected a mapping from names to preferences, such "
@@ -109,15 +107,15 @@ class Study:
             object.__setattr__(self, what, _whole(what, numbers, least))
         if isinstance(self.held_out, int | float) and not 0 < self.held_out < 1:
             raise ValueBiasError(f"held_out is {self.held_out!r}; expected a share, 0 to 1.")
-        if self.objective == "head" and self.training is not None:
+        if self.tuning == "head" and self.training is not None:
             raise ValueBiasError(
-                "training is given, but the objective is 'head', which is fitted exactly. Leave it "
-                "out, or choose the objective 'lora' or 'full'."
+                "training is given, but the tuning is 'head', which is fitted exactly. Leave it "
+                "out, or choose the tuning 'lora' or 'full'."
             )
-        if self.objective != "head":
+        if self.tuning != "head":
             if self.penalty is not None:
                 raise ValueBiasError(
-                    f"penalty is given, but the objective is {self.objective!r}; only 'head' has a "
+                    f"penalty is given, but the tuning is {self.tuning!r}; only 'head' has a "
                     "penalty. Leave it out."
                 )
             object.__setattr__(self, "training", as_settings(self.training))
@@ -294,7 +292,7 @@ class Study:
         -------
         xarray.Dataset
             Rewards in the "valuebias/1" contract, with the coords ``source``, ``n_pairs``,
-            ``seed``, ``step``, ``objective``, and ``loss`` (in nats) and ``accuracy`` on held-out
+            ``seed``, ``step``, ``tuning``, and ``loss`` (in nats) and ``accuracy`` on held-out
             pairs. A model a run (``step`` is 1) for ``"head"``; else a model a checkpoint. It also
             lies in the folder, as ``scores.nc``.
 

@@ -44,7 +44,7 @@ class _Sampled:
 
 
 def trained_plan(study: Study) -> StudyPlan:
-    """Count what a study with the objective "lora" or "full" would do."""
+    """Count what a study with the tuning "lora" or "full" would do."""
     sides = study.sides()
     lexicon = as_lexicon(study.lexicon)
     texts = [str(text) for text in as_prompts(study.prompts).table["text"]]

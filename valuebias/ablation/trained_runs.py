@@ -1,4 +1,4 @@
-"""The runs of a study with the objective "lora" or "full": train, and score at each checkpoint.
+"""The runs of a study with the tuning "lora" or "full": train, and score at each checkpoint.
 
 A run has a folder, named by all that its result depends on. In it is a file a checkpoint, each
 written whole or not at all, and ``done.json``, written last. A run that has it is not touched
@@ -60,7 +60,7 @@ def demand_trainable(engine: Backend) -> None:
     if not isinstance(engine, TorchBackend):
         raise ValueBiasError(
             f"The backend is {engine.name!r}, but models are trained with PyTorch. Give 'torch', "
-            "or choose the objective 'head'."
+            "or choose the tuning 'head'."
         )
     if not on_cpu(engine) and torch.cuda.device_count() > 1:
         raise ValueBiasError(
@@ -129,7 +129,7 @@ class RunTrainer:
         steps = self._steps(len(data.train))
         with progress_bar(self._run.label, shown=self._design.progress) as advance:
             loss = train(
-                self._run.base, data.train, objective=self._design.study.objective,
+                self._run.base, data.train, tuning=self._design.study.tuning,
                 settings=settings, seed=self._run.seed, use_cpu=on_cpu(self._design.engine),
                 steps=steps, advance=advance,
                 checkpoint=lambda step, model: self._checkpoint(step, model, data),
@@ -168,7 +168,7 @@ class RunTrainer:
         for step in done["steps"]:
             stored = load_arrays(self._file(step), _STORED)
             row = self._run.row(
-                objective=self._design.study.objective,
+                tuning=self._design.study.tuning,
                 step=step,
                 measured={name: float(stored[name]) for name in ("loss", "accuracy")},
                 label=f"{self._run.label} · step {step}",
@@ -252,8 +252,8 @@ class RunTrainer:
         study, run = self._design.study, self._run
         asked = [[c.prompt, *c.answers] for c in self._design.instrument]
         about = [
-            _VERSION, run.base.sha256, self._design.engine.name, study.objective,
-            study.training.about(study.objective), study.training.at_once, run.seed,
+            _VERSION, run.base.sha256, self._design.engine.name, study.tuning,
+            study.training.about(study.tuning), study.training.at_once, run.seed,
             _hash(self._subset), _hash(self._held_out), asked,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]

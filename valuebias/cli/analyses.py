@@ -70,7 +70,7 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
     made |= {"notes": as_records(result.notes)}
     tables = {"gaps": result.gaps(), "by_framing": result.by_framing()}
     if result.studied:
-        tables |= {"slope": result.slope(), "closing": result.closing()}
+        tables |= {"slope": result.slope(), "closing": result.closing_point()}
         tables |= {"departures": result.departures(), "levelling": result.levelling()}
     return made | {name: table.to_dict(orient="records") for name, table in tables.items()}
 

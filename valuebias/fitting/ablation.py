@@ -58,7 +58,7 @@ def fit_ablation(
     dataset : xarray.Dataset
         Scores in the "valuebias/1" contract. On ``model`` it needs the coordinates ``family``,
         ``base``, ``source`` (of the preferences), ``n_pairs``, ``seed`` and ``step``;
-        ``objective`` is optional. There may be several checkpoints (steps) of a run.
+        ``tuning`` is optional. There may be several checkpoints (steps) of a run.
     formula : str, optional
         R formula over the coordinates on ``model`` and ``progress``, the share of its run that a
         checkpoint has behind it. By default ``"~ family * source * log2(n_pairs)"`` as far as
@@ -216,7 +216,7 @@ def fit_ablation_medians(
     Returns
     -------
     AblationFit
-        Without :meth:`AblationFit.movers`.
+        Without :meth:`AblationFit.word_changes`.
 
     Raises
     ------

@@ -128,7 +128,7 @@ class AblationFit(AblationPosterior):
 
     Every gap is a difference of two families' leans in units of the outcome, and unless a step is
     named it is at the end of training. Leans are signed by framing, the lean under positive prompts
-    less the lean under negative ones, halved, until :meth:`under` asks for one framing.
+    less the lean under negative ones, halved, until :meth:`at_framing` asks for one framing.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ class AblationFit(AblationPosterior):
     '~ family * log2(n_pairs) + (log2(n_pairs) | base)'
     >>> fit.gaps()["n_pairs"].tolist()
     [1000.0, 2000.0]
-    >>> fit.under("positive").framing
+    >>> fit.at_framing("positive").framing
     'positive'
     """
 
@@ -184,6 +184,23 @@ class AblationFit(AblationPosterior):
             framing=posterior.framing,
             provenance=posterior.provenance,
         )
+
+    def plot(self, kind: str = "gaps") -> Figure:
+        """Draw a figure.
+
+        Parameters
+        ----------
+        kind : {"gaps", "trajectories", "word_changes"}
+            Which, see :mod:`valuebias.plots`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not attached to pyplot; save it with ``savefig``.
+        """
+        from valuebias import plots
+
+        return plots.plot(self, kind)
 
     def report(self, path: str | PathLike[str], *, progress: bool = False) -> Path:
         """Write a report.

@@ -201,7 +201,7 @@ def about(model: Model | str | PathLike[str]) -> dict[str, Any]:
     ...
     valuebias.errors.ValueBiasError: There is no model of the laboratory in 'nowhere'. Make one ...
     """
-    folder = Path(model.source if isinstance(model, Model) else model).expanduser()
+    folder = Path(model.location if isinstance(model, Model) else model).expanduser()
     path = folder / ABOUT
     if not os.path.isfile(path):
         raise ValueBiasError(

@@ -98,7 +98,7 @@ def train_reward_model(
         raise ValueBiasError(f"mode is {mode!r}. {did_you_mean(mode, _MODES)}")
     check_seed(seed)
     triples = _checked(pairs)
-    folder = Path(base.source if isinstance(base, Model) else base).expanduser()
+    folder = Path(base.location if isinstance(base, Model) else base).expanduser()
     origin = about(folder)
     target = Path(out).expanduser()
     digest = hashlib.sha256(json.dumps(triples).encode()).hexdigest()
@@ -116,11 +116,11 @@ def train_reward_model(
         family=base.family if isinstance(base, Model) else None,
         base=base.name if isinstance(base, Model) else folder.name,
         stage="reward",
-        source_data=source or None,
+        source=source or None,
         n_pairs=len(triples),
         seed=int(seed),
         step=_n_steps(len(triples), mode),
-        objective=f"Bradley-Terry, {mode}",
+        tuning=f"Bradley-Terry, {mode}",
     )
     if is_made(target, made):
         return model

@@ -29,7 +29,7 @@ from valuebias.schema.joining import joined_words
 
 __all__ = ["align", "alignment_report"]
 
-_HOW = ("intersection", "union")
+_JOIN = ("inner", "outer")
 _Lexicon = str | PathLike[str] | Lexicon | pd.DataFrame
 _LogProbs = xr.DataTree | xr.Dataset | Mapping[str, xr.Dataset] | Sequence[xr.Dataset]
 
@@ -37,7 +37,7 @@ _LogProbs = xr.DataTree | xr.Dataset | Mapping[str, xr.Dataset] | Sequence[xr.Da
 def align(
     logprobs: _LogProbs,
     *,
-    how: Literal["intersection", "union"] = "intersection",
+    join: Literal["inner", "outer"] = "inner",
     merge: str | Sequence[str] = (),
     combine: Combine = "max",
     lexicon: _Lexicon | None = None,
@@ -50,7 +50,7 @@ def align(
         Log-probs, a group or a dataset for one or more models, as ``valuebias.score(...,
         kind="logprob", lexicon="vocabulary")`` and :func:`valuebias.read_vocabulary` give. Groups
         on disk are read one after another.
-    how : {"intersection", "union"}
+    join : {"inner", "outer"}
         Keep the texts that every model has, or all texts, with NaN where a model lacks one.
     merge : {"space", "case"} or sequence of these, optional
         Which variants count as one text: those that differ in white space at their ends (" love"
@@ -102,7 +102,7 @@ def align(
     [[[-1.0]], [[-4.0]]]
     """
     chosen = (merge,) if isinstance(merge, str) else tuple(merge)
-    for name, values, known in (("how", (how,), _HOW), ("combine", (combine,), COMBINE),
+    for name, values, known in (("join", (join,), _JOIN), ("combine", (combine,), COMBINE),
                                 ("merge", chosen, MERGE)):  # fmt: skip
         for value in values:
             if value not in known:
@@ -116,7 +116,7 @@ def align(
     for ds in datasets:
         _demand_same_prompts(first, ds)
     demand_unique([vocabulary.name for vocabulary in vocabularies], "model")
-    texts = _shared(vocabularies, how)
+    texts = _shared(vocabularies, join)
     score = np.full((len(datasets), first.sizes["prompt"], len(texts)), np.nan, dtype=np.float32)
     for row, (lazy, vocabulary) in enumerate(zip(datasets, vocabularies, strict=True)):
         ds = lazy.compute()
@@ -133,7 +133,7 @@ def align(
     ]
     details = {
         "alignment": {
-            "how": how,
+            "join": join,
             "merge": list(chosen),
             "combine": combine,
             "texts": "pieces",
@@ -244,10 +244,10 @@ def _demand_same_prompts(first: xr.Dataset, other: xr.Dataset) -> None:
         )
 
 
-def _shared(vocabularies: Sequence[Vocabulary], how: str) -> pd.Index:
+def _shared(vocabularies: Sequence[Vocabulary], join: str) -> pd.Index:
     texts = vocabularies[0].texts
     for vocabulary in vocabularies[1:]:
-        if how == "union":
+        if join == "outer":
             texts = texts.append(vocabulary.texts[~vocabulary.texts.isin(texts)])
             continue
         texts = texts[texts.isin(vocabulary.texts)]
@@ -255,7 +255,7 @@ def _shared(vocabularies: Sequence[Vocabulary], how: str) -> pd.Index:
             raise ValueBiasError(
                 f"The vocabulary of {vocabulary.name!r} shares no text with those before it. Leave "
                 'it out, merge variants (merge=["space", "case"]), or keep all texts '
-                '(how="union").'
+                '(join="outer").'
             )
     return texts
 

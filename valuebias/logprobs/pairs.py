@@ -156,7 +156,7 @@ def _demand_complete(ds: xr.Dataset, names: list[str]) -> None:
             f"The word {str(ds['response'].to_numpy()[word])!r} has no log-prob for the model "
             f"{names[model]!r} after the prompt {str(ds['prompt'].to_numpy()[prompt])!r}; "
             f"{int(absent.any(axis=(0, 1)).sum())} words lack some. Align with "
-            'how="intersection", or give missing="nan".'
+            'join="inner", or give missing="nan".'
         )
 
 

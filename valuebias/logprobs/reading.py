@@ -199,7 +199,7 @@ def _about(model: Model) -> dict[str, Any]:
         )
     coords.setdefault("stage", "pretrained" if model.template == "plain" else "instruct")
     if "base" not in coords:
-        found = local_base(model.source).base or local_base(model.name).base
+        found = local_base(model.location).base or local_base(model.name).base
         coords["base"] = found or (model.name if coords["stage"] == "pretrained" else "")
     return coords
 

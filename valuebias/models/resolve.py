@@ -79,7 +79,7 @@ def resolve(
 ) -> Resolved:
     """Find a model's files, download what is missing, and read what they say without loading."""
     located = locate(
-        model.source,
+        model.location,
         revision=model.revision,
         name=model.name,
         download=download,

@@ -39,7 +39,8 @@ _DTYPES = ("float32", "bfloat16", "float16")
 _HEADS = ("logits", "score")
 _PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
-_TEXTS = ("source", "name", "revision", "family", "base", "stage", "dtype", "reward_at", "template")
+_TEXTS = ("location", "name", "revision", "family", "base", "stage", "dtype", "reward_at",
+          "template")  # fmt: skip
 # What git allows in no reference; a path made of one must stay in the cache's folder.
 _NO_REVISION = re.compile(
     r"[\x00-\x20\x7f-\x9f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|(?:^|/)\.|^/|[/.]$|.{256}", re.DOTALL
@@ -53,7 +54,7 @@ class Model:
 
     Attributes
     ----------
-    source : str
+    location : str
         A hub id such as ``"google/gemma-2-2b-it"``, a local folder, or a ``.gguf`` or ``.onnx``
         file. A path may start with ``~``.
     name : str, optional
@@ -102,11 +103,11 @@ class Model:
         would begin to write. They differ in thinking models, whose conversations have an empty
         thought, or none, before the answer.
     tokenizer : str, optional
-        Another source, in the same forms, for the tokenizer.
+        Another location, in the same forms, for the tokenizer.
     trust_remote_code : bool
         Let code that comes with the model run. For a hub id this needs a pinned `revision`; in a
         file it needs the leave of whoever reads it, see :func:`valuebias.read_models`.
-    source_data, objective : str, optional
+    source, tuning : str, optional
         For models trained in an experiment: what data they were trained on, and how.
     n_pairs, seed, step : int, optional
         Likewise: the number of preference pairs, the seed and the training step.
@@ -124,7 +125,7 @@ class Model:
     'mine'
     """
 
-    source: str
+    location: str
     _: KW_ONLY
     name: str = ""
     revision: str | None = None
@@ -140,23 +141,24 @@ class Model:
     prefix: str = "conversation"
     tokenizer: str | None = None
     trust_remote_code: bool = False
-    source_data: str | None = None
+    source: str | None = None
     n_pairs: int | None = None
     seed: int | None = None
     step: int | None = None
-    objective: str | None = None
+    tuning: str | None = None
 
     def __post_init__(self) -> None:
         """Fill the name in and check every field."""
-        if isinstance(self.source, os.PathLike):
-            object.__setattr__(self, "source", os.fspath(self.source))
-        source = self.source
-        if not isinstance(source, str) or not source.strip() or "\0" in source:
+        if isinstance(self.location, os.PathLike):
+            object.__setattr__(self, "location", os.fspath(self.location))
+        location = self.location
+        if not isinstance(location, str) or not location.strip() or "\0" in location:
             raise ValueBiasError(
-                f"A model has the source {shown(source)}; expected a hub id, a folder or a file."
+                f"A model has the location {shown(location)}; expected a hub id, a folder or a "
+                "file."
             )
         if not self.name:
-            object.__setattr__(self, "name", _name_of(self.source))
+            object.__setattr__(self, "name", _name_of(location))
         choices = {"dtype": _DTYPES, "reward_at": READS, "prefix": _PREFIXES, "stage": STAGES}
         for field, known in choices.items():
             self._check_choice(field, known)
@@ -178,10 +180,11 @@ class Model:
         -------
         dict
             family, base, stage and n_params, and for trained models source, n_pairs, seed, step and
-            objective; those that are not known are left out.
+            tuning; those that are not known are left out.
         """
-        names = ("family", "base", "stage", "n_params", "n_pairs", "seed", "step", "objective")
-        known = {name: getattr(self, name) for name in names} | {"source": self.source_data}
+        names = ("family", "base", "stage", "n_params", "source", "n_pairs", "seed", "step",
+                 "tuning")  # fmt: skip
+        known = {name: getattr(self, name) for name in names}
         return {name: value for name, value in known.items() if value is not None}
 
     def _check_choice(self, field: str, known: Sequence[str]) -> None:
@@ -193,9 +196,7 @@ class Model:
 
     def _check_types(self) -> None:
         expected: dict[str, tuple[tuple[type, ...], str]] = {
-            **dict.fromkeys(
-                (*_TEXTS, "tokenizer", "source_data", "objective"), ((str,), "expected text")
-            ),
+            **dict.fromkeys((*_TEXTS, "tokenizer", "source", "tuning"), ((str,), "expected text")),
             **dict.fromkeys(("n_pairs", "seed", "step"), ((int,), "expected a whole number")),
             "n_params": ((int, float), "expected a number such as 8.0e9"),
             "label": ((int, str), "expected its number, from 0, or its name"),
@@ -254,11 +255,11 @@ def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model,
     ----------
     source : Model, str, path, mapping, DataFrame, or sequence of these
         A :class:`Model`; the name of a bundled table (:func:`model_tables`); the path of a
-        ``.yaml`` or ``.csv`` table; any other text or path is the source of one model. A mapping
-        has the fields of one model, or maps names to fields, where `source` is by default the name;
-        a YAML file holds that, or a list of fields. A DataFrame or CSV file has a row a model and a
-        column a field, an empty cell meaning the default. A table's folders and files may be given
-        relative to its own folder.
+        ``.yaml`` or ``.csv`` table; any other text or path is the location of one model. A mapping
+        has the fields of one model, or maps names to fields, where `location` is by default the
+        name; a YAML file holds that, or a list of fields. A DataFrame or CSV file has a row a model
+        and a column a field, an empty cell meaning the default. A table's folders and files may be
+        given relative to its own folder.
     trust_remote_code : bool, default False
         Whether a file may ask for the code that comes with a model to be run. What is given in
         Python, and the bundled tables, need no further leave.
@@ -278,7 +279,7 @@ def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model,
     --------
     >>> [model.base for model in read_models("christian2026-rms")[:2]]
     ['meta-llama/Llama-3.1-8B-Instruct', 'meta-llama/Meta-Llama-3-8B-Instruct']
-    >>> read_models({"a": {"source": "org/model", "family": "Llama"}})[0].family
+    >>> read_models({"a": {"location": "org/model", "family": "Llama"}})[0].family
     'Llama'
     """
     found = tuple(_models(source, trust_remote_code))
@@ -394,11 +395,20 @@ def _from_mapping(source: Mapping[Any, Any]) -> Iterable[Model]:
                 f"The model {shown(name)} is {shown(entry)}; expected a mapping of its fields."
             )
         given = {key: value for key, value in (entry or {}).items() if value is not None}
-        # A whole path that stands for the source is no name: it would go wherever the scores go.
-        if "source" in given or not _is_whole_path(name):
+        if "location" not in given and "source" in given and not _is_location(name):
+            raise ValueBiasError(
+                f"The model {shown(name)} has a 'source', which says what data it was trained on, "
+                "and no 'location': give its hub id, its folder or its file."
+            )
+        # A whole path that stands for the location is no name: it would go wherever the scores go.
+        if "location" in given or not _is_whole_path(name):
             given = {"name": name, **given}
-        models.append(_from({"source": name, **given}))
+        models.append(_from({"location": name, **given}))
     return models
+
+
+def _is_location(name: Any) -> bool:
+    return isinstance(name, str) and ("/" in name or os.path.exists(path_of(name)))
 
 
 def _is_whole_path(name: Any) -> bool:
@@ -409,10 +419,10 @@ def _from(entry: Mapping[Any, Any]) -> Model:
     for key in entry:
         if key not in _FIELDS:
             raise ValueBiasError(f"A model has no field {key!r}. {did_you_mean(key, _FIELDS)}")
-    if entry.get("source") is None:
+    if entry.get("location") is None:
         raise ValueBiasError(
-            f"The model {shown(entry.get('name', dict(entry)))} has no 'source': give its hub id, "
-            "its folder or its file."
+            f"The model {shown(entry.get('name', dict(entry)))} has no 'location': give its hub "
+            "id, its folder or its file."
         )
     return Model(**{key: _value(key, value) for key, value in entry.items() if value is not None})
 
@@ -439,18 +449,18 @@ def _value(field: str, value: Any) -> Any:
 def _beside(model: Model, folder: Path) -> Model:
     """Take a path in a table relative to the table's folder, where something lies there."""
     changed = {}
-    for field in ("source", "tokenizer"):
+    for field in ("location", "tokenizer"):
         value = getattr(model, field)
         if value is not None and not Path(value).is_absolute() and os.path.exists(folder / value):
             changed[field] = os.fspath(folder / value)
     return replace(model, **changed)
 
 
-def _name_of(source: str) -> str:
+def _name_of(location: str) -> str:
     """Name a model: a hub id is its own name, a folder or file has one."""
-    path = path_of(source)
+    path = path_of(location)
     if path.suffix.lower() in (".gguf", ".onnx"):
         return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
-    if os.path.exists(path) or _is_whole_path(source):
+    if os.path.exists(path) or _is_whole_path(location):
         return path.resolve().name
-    return source
+    return location

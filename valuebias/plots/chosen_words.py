@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["word_figure"]
+__all__ = ["plot_chosen_words"]
 
 _GAP = 0.85
 
 
-def word_figure(
+def plot_chosen_words(
     rewards: xr.Dataset,
     words: Sequence[str] | None = None,
     *,
@@ -91,7 +91,7 @@ def word_figure(
     Examples
     --------
     >>> import valuebias
-    >>> figure = word_figure(valuebias.datasets.load("simulated"), framing="positive", n=2)
+    >>> figure = plot_chosen_words(valuebias.datasets.load("simulated"), framing="positive", n=2)
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['power', 'stamina', 'fairness', 'companionship']
     """

@@ -31,11 +31,31 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["draw"]
+__all__ = ["plot_families"]
 
 
-def draw(fit: Posterior) -> Figure:
-    """Draw the densities; one row of panels a contrast of categories."""
+def plot_families(fit: Posterior) -> Figure:
+    """Draw the densities; one row of panels a contrast of categories.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> figure = plot_families(fit)
+    >>> len(figure.axes) > 0
+    True
+    """
     draws = fit.contrast_draws
     framing = str(draws["framing"].to_numpy()[0])
     draws = draws.isel(estimand=np.flatnonzero(draws["framing"].to_numpy() == framing))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["draw"]
+__all__ = ["plot_forest"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,28 @@ class _Row:
     colour: str
 
 
-def draw(fit: Posterior) -> Figure:
-    """Draw the forest; one panel a contrast of categories."""
+def plot_forest(fit: Posterior) -> Figure:
+    """Draw the forest; one panel a contrast of categories.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> figure = plot_forest(fit)
+    >>> len(figure.axes)
+    1
+    """
     table = fit.contrasts(prob=INTERVAL)
     framing = table["framing"].iloc[0]
     leans = table[table["framing"] == framing]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ablation_figure", "demand_ablation", "lean_label", "panel_title"]
+__all__ = ["demand_ablation", "lean_label", "panel_title", "plot_gaps"]
 
 _LONG = 24
 
@@ -59,7 +59,7 @@ def lean_label(fit: AblationPosterior, what: str, *, interval: bool = False) -> 
     return "\n".join([f"{what},", *lines, unit])
 
 
-def ablation_figure(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
+def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
     """Draw the gap between families against the number of pairs, and where the line leads.
 
     Parameters
@@ -101,7 +101,7 @@ def ablation_figure(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
     >>> table["base"] = table["family"] + table["base"]
     >>> table["median_rank"] += table.index % 5
     >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
-    >>> ablation_figure(fit).axes[0].get_title(loc="left")
+    >>> plot_gaps(fit).axes[0].get_title(loc="left")
     'A − B'
     """
     demand_ablation(fit)

@@ -26,13 +26,35 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["draw"]
+__all__ = ["plot_influence"]
 
 _MOST_ROWS = {"base": 6, "model": 10}
 
 
-def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
-    """Draw the headline with its interval, and without each base and each model."""
+def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
+    """Draw the headline with its interval, and without each base and each model.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+    table : DataFrame, optional
+        What :meth:`Fit.influence` gave, where it is at hand.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> figure = plot_influence(fit)
+    >>> len(figure.axes) > 0
+    True
+    """
     whole = fit.influence(prob=INTERVAL, progress=False) if table is None else table
     rows = pd.concat([whole.iloc[[0]], *(_chosen(whole, unit) for unit in _MOST_ROWS)])
     with styled():

@@ -1,4 +1,4 @@
-"""The figures of a fit, by kind.
+"""The figures of a fit or of an ablation's fit, by kind.
 
 Every figure is a :class:`matplotlib.figure.Figure` made without pyplot, so that making one changes
 no global state. Save it with ``figure.savefig("forest.pdf")``.
@@ -14,29 +14,29 @@ from valuebias.errors import ValueBiasError, did_you_mean
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["KINDS", "plot"]
+__all__ = ["ABLATION_KINDS", "KINDS", "plot"]
 
 KINDS = ("forest", "families", "words", "ppc", "trace", "sensitivity", "influence", "specs")
-"""The kinds of figure, in the order of the report."""
+"""The kinds of figure of a fit, in the order of the report."""
+ABLATION_KINDS = ("gaps", "trajectories", "word_changes")
+"""Those of an ablation's fit."""
 
 
-def plot(fit: Posterior, kind: str = "forest") -> Figure:
+def plot(fit: Posterior | AblationPosterior, kind: str | None = None) -> Figure:
     """Draw a figure of a fit.
 
     Parameters
     ----------
-    fit : Fit
-        What :func:`valuebias.fit` returned.
-    kind : str, default "forest"
-        ``"forest"``: the lean of every model, the mean of each family and the lean predicted for an
-        unseen model of it. ``"families"``: posterior densities of the families' leans and of the
-        differences between them. ``"words"``: the words that drive the difference. ``"ppc"``:
-        replicated against observed statistics. ``"trace"``: chains and ranks. ``"sensitivity"``:
-        the headline under other prior scales. ``"influence"``: the headline without each model and
-        each base (fits again without each). ``"specs"``: this model
-        beside the paper's, both on ranks (refits the model, unless its outcome is the rank).
+    fit : Fit or AblationFit
+        What :func:`valuebias.fit` or :func:`valuebias.fit_ablation` returned.
+    kind : str, optional
+        Of a fit ``"forest"``, ``"families"``, ``"words"``, ``"ppc"``, ``"trace"``,
+        ``"sensitivity"``, ``"influence"`` or ``"specs"``; of an ablation ``"gaps"``,
+        ``"trajectories"`` or ``"word_changes"``: what :func:`plot_forest` and the others draw. The
+        first of them if not given.
 
     Returns
     -------
@@ -62,7 +62,12 @@ def plot(fit: Posterior, kind: str = "forest") -> Figure:
     >>> figure.axes[0].get_xlabel()
     'lean, agency − communion, signed by framing (SD)'
     """
-    if kind not in KINDS:
-        raise ValueBiasError(f"There is no figure {kind!r}. {did_you_mean(kind, KINDS)}")
-    figure: Figure = importlib.import_module(f"valuebias.plots.{kind}").draw(fit)
+    from valuebias.posterior.ablation.result import AblationPosterior
+
+    kinds = ABLATION_KINDS if isinstance(fit, AblationPosterior) else KINDS
+    name = kinds[0] if kind is None else kind
+    if name not in kinds:
+        raise ValueBiasError(f"There is no figure {name!r}. {did_you_mean(name, kinds)}")
+    module = importlib.import_module(f"valuebias.plots.{name}")
+    figure: Figure = getattr(module, f"plot_{name}")(fit)
     return figure

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["logprob_figure", "stars"]
+__all__ = ["plot_logprobs", "stars"]
 
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
-def logprob_figure(
+def plot_logprobs(
     logprobs: xr.Dataset, *, models: Sequence[str] | None = None, fit: Posterior | None = None
 ) -> Figure:
     """Draw the median ranks of each category's words for two models, by framing.
@@ -85,7 +85,7 @@ def logprob_figure(
     >>> import valuebias
     >>> scores = valuebias.datasets.load("simulated")
     >>> pair = [str(name) for name in scores["model"].values[[0, -1]]]
-    >>> figure = logprob_figure(scores, models=pair)
+    >>> figure = plot_logprobs(scores, models=pair)
     >>> figure.axes[0].get_xlabel()
     'median rank  (1 = highest reward)'
     """

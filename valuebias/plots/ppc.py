@@ -16,14 +16,36 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["draw"]
+__all__ = ["plot_ppc"]
 
 _BAR = "#56b4e9"
 _OBSERVED = "#d55e00"
 
 
-def draw(fit: Posterior, check: xr.Dataset | None = None) -> Figure:
-    """Draw one small panel a statistic."""
+def plot_ppc(fit: Posterior, check: xr.Dataset | None = None) -> Figure:
+    """Draw one small panel a statistic.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+    check : xarray.Dataset, optional
+        What :meth:`Fit.ppc` gave, where it is at hand.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> figure = plot_ppc(fit)
+    >>> len(figure.axes) > 3
+    True
+    """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["rank_figure"]
+__all__ = ["plot_ranks"]
 
 
-def rank_figure(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
+def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
     """Draw the median ranks of each category's words, a panel a framing.
 
     Parameters
@@ -62,7 +62,7 @@ def rank_figure(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
     Examples
     --------
     >>> import valuebias
-    >>> figure = rank_figure(valuebias.datasets.load("simulated"))
+    >>> figure = plot_ranks(valuebias.datasets.load("simulated"))
     >>> [axes.get_title(loc="left") for axes in figure.axes]
     ['positive framing', 'negative framing']
     """

@@ -63,7 +63,7 @@ def save_figure(
     Examples
     --------
     >>> import tempfile, valuebias
-    >>> figure = valuebias.plots.rank_figure(valuebias.datasets.load("simulated"))
+    >>> figure = valuebias.plots.plot_ranks(valuebias.datasets.load("simulated"))
     >>> [path.name for path in save_figure(figure, tempfile.mkdtemp() + "/ranks")]
     ['ranks.pdf', 'ranks.png', 'ranks.svg']
     """

@@ -27,15 +27,36 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["draw"]
+__all__ = ["plot_sensitivity"]
 
 _MOST_SCALES = 6
 
 
-def draw(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
+def plot_sensitivity(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     """Draw the headline with its interval under other scales of the priors.
 
     All of them moved together, then each of those that move it most by itself.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+    table : DataFrame, optional
+        What :meth:`Fit.prior_sensitivity` gave, where it is at hand.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> figure = plot_sensitivity(fit)
+    >>> len(figure.axes) > 0
+    True
     """
     whole = fit.prior_sensitivity(prob=INTERVAL, progress=False) if table is None else table
     rows = pd.concat([whole.loc[[name]] for name in (ALL, *by_influence(whole)[:_MOST_SCALES])])

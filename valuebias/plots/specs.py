@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from valuebias.posterior.compare import Comparison
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["draw"]
+__all__ = ["plot_specs"]
 
 _COLOURS = {"hierarchical": INK, "random slopes": "#009e73", "random intercept": "#d55e00"}
 _LABELS = {
@@ -37,8 +37,35 @@ _LABELS = {
 }
 
 
-def draw(fit: Posterior, comparison: Comparison | None = None) -> Figure:
-    """Draw the family difference in lean as three specifications estimate it."""
+def plot_specs(fit: Posterior, comparison: Comparison | None = None) -> Figure:
+    """Draw the family difference in lean as three specifications estimate it.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+    comparison : Comparison, optional
+        What it shows, where it is at hand.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
+
+    Raises
+    ------
+    ValueBiasError
+        If there is nothing to compare.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> figure = plot_specs(fit)
+    >>> len(figure.axes) > 0
+    True
+    """
     from valuebias.posterior.compare import compare
 
     found = compare(fit) if comparison is None else comparison

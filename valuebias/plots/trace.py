@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["draw"]
+__all__ = ["plot_trace"]
 
 Array = NDArray[np.float64]
 
@@ -24,13 +24,32 @@ _POINTS = 400
 _BINS = 20
 
 
-def draw(fit: Posterior) -> Figure:
+def plot_trace(fit: Posterior) -> Figure:
     """Draw trace and rank plot of the headline and of each SD.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
 
     Notes
     -----
     Where the chains agree, each chain's ranks among all draws are spread evenly. Source: Vehtari et
     al. 2021, Bayesian Analysis 16(2), 667–718.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> figure = plot_trace(fit)
+    >>> len(figure.axes) > 1
+    True
     """
     from matplotlib.lines import Line2D
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.ablation.result import AblationPosterior
 
-__all__ = ["trajectory_figure"]
+__all__ = ["plot_trajectories"]
 
 _MOST = 12
 
 
-def trajectory_figure(fit: AblationPosterior) -> Figure:
+def plot_trajectories(fit: AblationPosterior) -> Figure:
     """Draw the lean of every family over the steps of training.
 
     Parameters
@@ -65,7 +65,7 @@ def trajectory_figure(fit: AblationPosterior) -> Figure:
     >>> table["base"] = table["family"] + table["base"]
     >>> table["median_rank"] += table.index % 5
     >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
-    >>> [axes.get_title(loc="left") for axes in trajectory_figure(fit).axes]
+    >>> [axes.get_title(loc="left") for axes in plot_trajectories(fit).axes]
     ['s, 1,000 pairs', 's, 2,000 pairs']
     """
     demand_ablation(fit)

@@ -27,14 +27,34 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["draw"]
+__all__ = ["plot_words"]
 
 _EACH_WAY = 14
 _SEVERAL = "several categories"
 
 
-def draw(fit: Posterior) -> Figure:
-    """Draw the words with the largest differences each way."""
+def plot_words(fit: Posterior) -> Figure:
+    """Draw the words with the largest differences each way.
+
+    Parameters
+    ----------
+    fit : Fit
+        What :func:`valuebias.fit` returned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
+    >>> figure = plot_words(fit)
+    >>> [axes.get_title(loc="left") for axes in figure.axes][0]
+    'Valued more by Birch'
+    """
     table = fit.words(prob=INTERVAL)
     table["_colour"] = [_SEVERAL if "," in c else c for c in table["categories"]]
     palette = _palette(fit, table)

@@ -88,7 +88,7 @@ def provenance_section(made: AblationReportInputs) -> Section:
 def reproduce_section(made: AblationReportInputs) -> Section:
     """Give the code that makes the fit again."""
     ablation = made.fit
-    under = "" if ablation.framing == SIGNED else f"fit = fit.under({ablation.framing!r})\n"
+    under = "" if ablation.framing == SIGNED else f"fit = fit.at_framing({ablation.framing!r})\n"
     straight = ablation.curves.by_pairs == "curve" and ablation.curves.levelled is None
     levelling = "    levelling=False,\n" if ablation.studied and straight else ""
     code = (

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from valuebias.errors import ValueBiasError
-from valuebias.plots.gaps import ablation_figure
-from valuebias.plots.movers import mover_figure
-from valuebias.plots.trajectories import trajectory_figure
+from valuebias.plots.gaps import plot_gaps
+from valuebias.plots.trajectories import plot_trajectories
+from valuebias.plots.word_changes import plot_word_changes
 from valuebias.posterior.ablation.framings import lean_name, rope_of
 from valuebias.posterior.wording import chance, percent
 from valuebias.report.content import Column, Picture, Section, Table, number
@@ -73,8 +73,8 @@ def glance_section(made: AblationReportInputs) -> Section:
         "Pairs: " + ", ".join(f"{n:,.0f}" for n in sorted(set(models["n_pairs"].astype(float)))),
         f"Seeds: {models['seed'].nunique()}; checkpoints of a run: up to {steps}",
     ]
-    if "objective" in models.columns:
-        items.append(_listed("Objective", models["objective"]))
+    if "tuning" in models.columns:
+        items.append(_listed("Tuning", models["tuning"]))
     if fit.fit is not None:
         sizes = fit.fit.data.sizes
         items.append(
@@ -109,7 +109,7 @@ def gap_section(made: AblationReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "ablation",
-            ablation_figure(fit),
+            plot_gaps(fit),
             "The gap between every two families against the number of pairs of preferences, a "
             "colour a source, with intervals, and drawn on beyond the numbers that both families "
             "were trained on. The table below has the numbers.",
@@ -151,7 +151,7 @@ def share_section(made: AblationReportInputs) -> Section:
     """Show the share of the gap that is left at the largest number of pairs."""
     title = "Share of the gap that is left"
     try:
-        table = made.fit.share_left(prob=PROB)
+        table = made.fit.share_remaining(prob=PROB)
     except ValueBiasError as error:
         return Section("share", title, missing=_sentence(error))
     form = number(2)
@@ -170,7 +170,9 @@ def share_section(made: AblationReportInputs) -> Section:
         Column("why_not", "remark"),
     )
     caption = "The gap at the largest number of pairs over that at the smallest; medians."
-    return Section("share", title, tables=(Table("share_left", caption, table, columns, shown),))
+    return Section(
+        "share", title, tables=(Table("share_remaining", caption, table, columns, shown),)
+    )
 
 
 def closing_section(made: AblationReportInputs) -> Section:
@@ -178,7 +180,7 @@ def closing_section(made: AblationReportInputs) -> Section:
     title = "Pairs at which the gap closes"
     if not made.fit.studied:
         return Section("closing", title, missing="No source has two numbers of pairs.")
-    table = made.fit.closing(prob=PROB)
+    table = made.fit.closing_point(prob=PROB)
     rows = table.to_dict("records")
     shown = _with_support(table).assign(
         _median=[_pairs(r["median"]) + _mark(r) for r in rows],
@@ -306,7 +308,7 @@ def trajectory_section(made: AblationReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "trajectories",
-            trajectory_figure(made.fit),
+            plot_trajectories(made.fit),
             "The lean of every family over the steps of training, a panel a source and number of "
             "pairs. The table below has the numbers.",
             f"Means of the checkpoints at hand with {PROB:.0%} intervals.",
@@ -322,9 +324,9 @@ def mover_section(made: AblationReportInputs) -> Section:
     title, fit = "Words that moved most", made.fit
     try:
         by = "n_pairs" if fit.studied or fit.fit is None or not made.has_checkpoints else "step"
-        table = fit.movers(n=_WORDS, by=by, prob=PROB)
+        table = fit.word_changes(n=_WORDS, by=by, prob=PROB)
     except ValueBiasError as error:
-        return Section("movers", title, missing=_sentence(error))
+        return Section("word_changes", title, missing=_sentence(error))
     form = number(made.digits, signed=True)
     columns = (
         Column("family", "family"),
@@ -343,8 +345,8 @@ def mover_section(made: AblationReportInputs) -> Section:
     picture = None
     if made.figures:
         picture = Picture(
-            "movers",
-            mover_figure(fit, n=_WORDS, by=by),
+            "word_changes",
+            plot_word_changes(fit, n=_WORDS, by=by),
             "The words whose expected outcome moved most, a panel a family, with intervals, "
             "coloured by category. The table below has the numbers.",
             f"Change of the expected outcome with {PROB:.0%} intervals, the largest first.",
@@ -354,8 +356,8 @@ def mover_section(made: AblationReportInputs) -> Section:
         f"The {_WORDS} words of each family that moved most between {ends} {what}; relative to the "
         f"lexicon's mean{said}. Words chosen for their change are in part words of chance."
     )
-    return Section("movers", title, tables=(
-        Table("movers", caption, table, columns, with_interval(table, made.digits)),
+    return Section("word_changes", title, tables=(
+        Table("word_changes", caption, table, columns, with_interval(table, made.digits)),
     ), picture=picture)  # fmt: skip
 
 

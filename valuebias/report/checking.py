@@ -71,7 +71,7 @@ def specs_section(made: ReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "specs",
-            specs.draw(made.fit, found),
+            specs.plot_specs(made.fit, found),
             f"The difference in lean {name} as estimated by this model, by the paper's mixed model "
             "with random slopes, and by the paper's mixed model. The table below has the numbers.",
             f"Difference in lean, {name}, {under(made.framing)}, in ranks, with {found.interval} "
@@ -213,7 +213,7 @@ def predictive_section(made: ReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "ppc",
-            ppc.draw(made.fit, check),
+            ppc.plot_ppc(made.fit, check),
             "Histograms of statistics of crossings simulated from the posterior, with the observed "
             "statistic. The table below has the numbers.",
             f"{check.sizes['sample']} crossings with new models, prompts and words, simulated from "
@@ -306,7 +306,7 @@ def convergence(fit: Posterior, found: Diagnostics, *, digits: int, figures: boo
     if figures:
         picture = Picture(
             "trace",
-            trace.draw(fit),
+            trace.plot_trace(fit),
             "Trace plots and rank plots of the headline and all standard deviations, a colour a "
             "chain. The table below has R-hat and effective sample sizes.",
             "Draws by iteration (left) and how evenly each chain's draws are ranked among all "
@@ -354,7 +354,7 @@ def sensitivity_section(made: ReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "sensitivity",
-            sensitivity.draw(made.fit, made.sensitivity),
+            sensitivity.plot_sensitivity(made.fit, made.sensitivity),
             "The headline estimate with its interval under halved and doubled prior scales: all of "
             "them together, then those that move it most by themselves. The table has all.",
             f"The headline under other prior scales, with {PROB:.0%} intervals.",

@@ -35,7 +35,7 @@ def influence_section(made: ReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "influence",
-            influence.draw(made.fit, table),
+            influence.plot_influence(made.fit, table),
             "The headline estimate with its interval, of all data and without each base and each "
             "model, those that move it most first. The table below has the numbers.",
             f"The headline without each base and each model, with {PROB:.0%} intervals.",

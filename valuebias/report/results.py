@@ -192,7 +192,7 @@ def forest_section(made: ReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "forest",
-            forest.draw(made.fit),
+            forest.plot_forest(made.fit),
             "Forest plot: the lean of every model with its interval, grouped by family, the mean "
             "of each family and the lean predicted for an unseen model of it. The table below has "
             "the numbers.",
@@ -254,7 +254,7 @@ def density_section(made: ReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "families",
-            families.draw(made.fit),
+            families.plot_families(made.fit),
             "Posterior densities of the families' leans, and of the differences between families "
             "with the region of practical equivalence. The contrasts table has the numbers.",
             "Posterior densities with medians, 50% (thick) and 90% (thin) intervals. Band: the "
@@ -287,7 +287,7 @@ def word_section(made: ReportInputs) -> Section:
     if made.figures:
         picture = Picture(
             "words",
-            words.draw(made.fit),
+            words.plot_words(made.fit),
             f"The words with the largest differences {name}, each way, with intervals, coloured by "
             "category. The table below has the numbers.",
             f"The largest differences {name} each way, {under(made.framing)}, relative to the "

@@ -71,9 +71,9 @@ def _released(*names: str) -> Callable[[Sources], dict[str, str]]:
 
 def _figure_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.datasets import load
-    from valuebias.plots.ranks import rank_figure
+    from valuebias.plots.ranks import plot_ranks
 
-    save_figure(rank_figure(load("christian2026-big2")), folder / "figure-1")
+    save_figure(plot_ranks(load("christian2026-big2")), folder / "figure-1")
     return ["Dots are the models of Figure A1(a), diamonds the means of Figure 1(a)."]
 
 
@@ -86,10 +86,10 @@ def _statistics_1(sources: Sources, settings: Settings, folder: Path) -> list[st
 
 def _figure_a1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.datasets import load
-    from valuebias.plots.ranks import rank_figure
+    from valuebias.plots.ranks import plot_ranks
 
     scores = load("christian2026-mfd2")
-    save_figure(rank_figure(scores), folder / "figure-a1")
+    save_figure(plot_ranks(scores), folder / "figure-a1")
     left_out = _last_column_only(scores)
     write_statistics(scores.isel(response=~left_out), settings, folder, "statistics-paper")
     write_statistics(scores, settings, folder, "statistics-all-words")
@@ -137,13 +137,13 @@ def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.datasets import load
     from valuebias.fitting.ablation import fit_ablation_medians
-    from valuebias.plots import ablation_figure, trajectory_figure
+    from valuebias.plots import plot_gaps, plot_trajectories
 
     table = load("christian2026-training")
     table.to_csv(folder / "training-ranks.csv", index=False, lineterminator="\n")
     made = fit_ablation_medians(table, seed=settings.seed)
-    save_figure(trajectory_figure(made), folder / "figure-4a")
-    save_figure(ablation_figure(made), folder / "figure-4b")
+    save_figure(plot_trajectories(made), folder / "figure-4a")
+    save_figure(plot_gaps(made), folder / "figure-4b")
     (folder / "headline.txt").write_text(f"{made.headline()}\n", encoding="utf-8")
     return ["Leans (agency − communion) with intervals, in ranks; the paper draws the medians."]
 

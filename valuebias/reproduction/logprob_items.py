@@ -11,7 +11,7 @@ import xarray as xr
 
 from valuebias._core.text import escape, neutralise
 from valuebias.errors import ValueBiasError
-from valuebias.plots import logprob_figure, save_figure, word_figure
+from valuebias.plots import plot_chosen_words, plot_logprobs, save_figure
 from valuebias.reproduction.settings import Settings
 from valuebias.reproduction.sources import Sources
 from valuebias.schema import build, model_table, prompt_table
@@ -61,7 +61,7 @@ def figure_2(
     aligned = align(sources.logprobs().read(models), lexicon=NOUNS)
     member = aligned["membership"].transpose("response", "category").to_numpy()
     nouns = aligned.isel(response=np.flatnonzero(member.any(axis=1)))
-    save_figure(logprob_figure(nouns), folder / name)
+    save_figure(plot_logprobs(nouns), folder / name)
     counts = dict(zip(nouns["category"].to_numpy().tolist(), member.sum(axis=0), strict=True))
     told = ", ".join(f"{int(n)} of {category}" for category, n in counts.items())
     return nouns, [f"Nouns that are single tokens of both models: {told}."]
@@ -107,7 +107,7 @@ def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
         kind="implicit",
         units=str(rewards.attrs["units"]),
     )
-    save_figure(word_figure(made, list(_WORDS), framing="positive"), folder / "figure-3")
+    save_figure(plot_chosen_words(made, list(_WORDS), framing="positive"), folder / "figure-3")
     table = made["score"].isel(prompt=0).to_pandas()
     table.insert(0, "numerator", made["numerator"].to_numpy())
     table.insert(1, "denominator", made["denominator"].to_numpy())

@@ -138,7 +138,7 @@ def _prefix(request: ScoringRequest, tokeniser: Tokeniser) -> str | None:
 def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
     """Where a file names a reward model as the base, take what lies below that."""
     models = [*read_models("christian2026-rms"), *(one.resolved.model for one in prepared)]
-    known = {name: m.base or "" for m in models for name in (m.name, m.source)}
+    known = {name: m.base or "" for m in models for name in (m.name, m.location)}
     made = []
     for one in prepared:
         entry = one.entry
@@ -208,5 +208,5 @@ def _head(model: Model, kept: bool) -> str:
 
 def _public(model: Model) -> str:
     """Name where a model came from; of a path only the end, which says nothing of the user."""
-    path = Path(model.source).expanduser()
-    return path.name if path.exists() else model.source
+    path = Path(model.location).expanduser()
+    return path.name if path.exists() else model.location

@@ -46,7 +46,7 @@ def train(
     base: Base,
     pairs: TokenPairs,
     *,
-    objective: str,
+    tuning: str,
     settings: TrainingSettings,
     seed: int,
     use_cpu: bool,
@@ -66,7 +66,7 @@ def train(
         tempfile.TemporaryDirectory(prefix="valuebias-") as scratch,
     ):
         trainer = make_trainer(
-            base, pairs, Path(scratch), objective=objective, settings=settings, seed=seed,
+            base, pairs, Path(scratch), tuning=tuning, settings=settings, seed=seed,
             use_cpu=use_cpu,
         )  # fmt: skip
         trainer.add_callback(_giving_out(set(steps), checkpoint))
@@ -87,7 +87,7 @@ def make_trainer(
     pairs: TokenPairs,
     scratch: Path,
     *,
-    objective: str,
+    tuning: str,
     settings: TrainingSettings,
     seed: int,
     use_cpu: bool,
@@ -115,12 +115,12 @@ def make_trainer(
     model = load_base(base)
     trainer = FiniteLossTrainer(
         model=model,
-        args=_arguments(scratch, len(pairs), objective, settings, seed, use_cpu=use_cpu),
+        args=_arguments(scratch, len(pairs), tuning, settings, seed, use_cpu=use_cpu),
         train_dataset=Dataset.from_dict(
             {"chosen_ids": pairs.chosen, "rejected_ids": pairs.rejected}
         ),
         processing_class=tokenizer,
-        peft_config=_adapter(model, base.name, settings) if objective == "lora" else None,
+        peft_config=_adapter(model, base.name, settings) if tuning == "lora" else None,
     )
     # Without bars of its own, the trainer prints every loss instead.
     trainer.remove_callback(PrinterCallback)
@@ -136,7 +136,7 @@ def load_base(base: Base) -> Any:
     if base.resolved.source.file is not None:
         raise ValueBiasError(
             f"{base.name!r} is the file {base.resolved.source.file!r}; expected a folder with "
-            "safetensors, which can be trained. Convert it, or train with objective='head'."
+            "safetensors, which can be trained. Convert it, or train with tuning='head'."
         )
     source = replace(base.resolved.source, head="logits", label=0, labels=1, dtype="float32")
     model, missing = from_files(source, spread=False, own_attention=True)
@@ -167,7 +167,7 @@ def save_plain(model: Any, folder: Path) -> None:
 def _arguments(
     scratch: Path,
     n_pairs: int,
-    objective: str,
+    tuning: str,
     settings: TrainingSettings,
     seed: int,
     *,
@@ -191,7 +191,7 @@ def _arguments(
         bf16=settings.bf16 and not use_cpu and torch.cuda.is_bf16_supported(),
         use_cpu=use_cpu,
         # LoRA's own dropout would be switched off with it; decoders of today have no other.
-        disable_dropout=objective == "full",
+        disable_dropout=tuning == "full",
         center_rewards_coefficient=settings.center_rewards_coefficient or None,
         # Off; the word False is deprecated, and TRL's own default is on.
         gradient_checkpointing=None,

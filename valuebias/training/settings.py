@@ -142,12 +142,12 @@ class TrainingSettings:
         steps = math.ceil(self.epochs * math.ceil(n_pairs / self.batch_size))
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
-    def about(self, objective: str) -> dict[str, Any]:
+    def about(self, tuning: str) -> dict[str, Any]:
         """Give what a result depends on.
 
         Parameters
         ----------
-        objective : {"lora", "full"}
+        tuning : {"lora", "full"}
             How models are trained.
 
         Returns
@@ -156,7 +156,7 @@ class TrainingSettings:
             The settings as JSON can hold them, for ``"full"`` without those of LoRA.
         """
         made = asdict(self) | {"target_modules": list(self.target_modules)}
-        return {k: v for k, v in made.items() if objective == "lora" or k not in _ADAPTER}
+        return {k: v for k, v in made.items() if tuning == "lora" or k not in _ADAPTER}
 
     def _demand(
         self,

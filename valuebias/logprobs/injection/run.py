@@ -112,7 +112,7 @@ def inject_words(
         Log-probs in the "valuebias/1" contract, the untouched model first, then one a seed. Coords
         more than usual: ``raised(model, response)``, bool; ``held_out(model, prompt)``, bool;
         ``tuned_from(model)``, the name of the untouched model, "" for itself; ``seed``, ``step``,
-        ``objective`` ("sft") and ``source`` on model. The provenance has the words, prompts,
+        ``tuning`` ("sft") and ``source`` on model. The provenance has the words, prompts,
         settings, losses, hashes and versions.
 
     Raises
@@ -291,15 +291,15 @@ def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path)
     base = subject.resolved.model
     model = replace(
         base,
-        source=str(merged),
+        location=str(merged),
         name=f"{base.name}+seed-{plan.seed}",
         revision=None,
         stage="instruct",
         tokenizer=str(subject.resolved.tokenizer),
-        source_data="raised words",
+        source="raised words",
         seed=plan.seed,
         step=settings.n_steps,
-        objective="sft",
+        tuning="sft",
     )
     made = subject.score(model, store)
     # In one step, so that what is there is whole.

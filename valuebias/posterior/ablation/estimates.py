@@ -128,7 +128,9 @@ class Estimates:
         made = summarise(head, np.stack(draws, axis=-1), prob=prob, rope=0.0)
         return made.drop(columns="p_rope")
 
-    def share_left(self, *, base_gap: BaseGap | None = None, prob: float = 0.9) -> pd.DataFrame:
+    def share_remaining(
+        self, *, base_gap: BaseGap | None = None, prob: float = 0.9
+    ) -> pd.DataFrame:
         """Give the share of the gap that is left at the largest number of pairs, by source.
 
         Parameters
@@ -171,7 +173,7 @@ class Estimates:
             rows.append(self._head(name, source, stretch) | {"of": of} | found)
         return pd.DataFrame(rows)
 
-    def closing(
+    def closing_point(
         self, *, rope: float | None = None, prob: float = 0.9, horizon: float | None = None
     ) -> pd.DataFrame:
         """Give the number of pairs at which the gap enters the ROPE, by source.

@@ -78,7 +78,7 @@ def lean_curves(fit: Posterior, leans: LeanDraws, framing: str = SIGNED) -> Curv
 
 
 def look(fit: Ablation, framing: str) -> Ablation:
-    """Look at an ablation under a framing; see :meth:`valuebias.AblationFit.under`."""
+    """Look at an ablation under a framing; see :meth:`valuebias.AblationFit.at_framing`."""
     known = framings_of(fit.fit)
     if framing not in known:
         why = "" if fit.fit else " A table of medians does not tell framings apart."

@@ -74,7 +74,7 @@ def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> tuple[pd
 
 def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[str]:
     name = " − ".join(pair)
-    slopes, closing = fit.slope(), fit.closing()
+    slopes, closing = fit.slope(), fit.closing_point()
     row = slopes[(slopes["name"] == name) & (slopes["source"] == source)].iloc[0]
     end = closing[(closing["name"] == name) & (closing["source"] == source)].iloc[0]
     first = fit.curves.ends(source, [row["smallest"]])

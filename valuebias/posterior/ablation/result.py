@@ -16,7 +16,7 @@ from valuebias.analysis.headline import Headline
 from valuebias.analysis.notes import Note
 from valuebias.posterior.ablation.estimates import Estimates, check_prob
 from valuebias.posterior.ablation.framings import SIGNED, compare_framings, look
-from valuebias.posterior.ablation.movers import most_moved
+from valuebias.posterior.ablation.word_changes import most_moved
 
 if TYPE_CHECKING:
     from valuebias.posterior.posterior import Posterior
@@ -48,7 +48,7 @@ class AblationPosterior(Estimates):
             f"{', '.join(self.curves.families)}, {self.framing}>\n{self.headline()}"
         )
 
-    def under(self, framing: str) -> Self:
+    def at_framing(self, framing: str) -> Self:
         """Look at the same fit under one framing of the prompts.
 
         Parameters
@@ -90,7 +90,7 @@ class AblationPosterior(Estimates):
         """
         return compare_framings(self, prob=prob)
 
-    def movers(
+    def word_changes(
         self,
         *,
         n: int = 10,

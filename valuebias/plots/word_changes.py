@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.ablation.result import AblationPosterior
 
-__all__ = ["mover_figure"]
+__all__ = ["plot_word_changes"]
 
 
-def mover_figure(
+def plot_word_changes(
     fit: AblationPosterior,
     *,
     n: int = 10,
@@ -46,7 +46,7 @@ def mover_figure(
     n : int, default 10
         How many words of each family.
     by : {"n_pairs", "step"}, default "n_pairs"
-        What they moved with, as in :meth:`valuebias.AblationFit.movers`.
+        What they moved with, as in :meth:`valuebias.AblationFit.word_changes`.
     source : str, optional
         Of the pairs, likewise.
     between : pair of float, optional
@@ -62,7 +62,7 @@ def mover_figure(
     Raises
     ------
     ValueBiasError
-        If `fit` is no fit of an ablation, or :meth:`valuebias.AblationFit.movers` objects.
+        If `fit` is no fit of an ablation, or :meth:`valuebias.AblationFit.word_changes` objects.
 
     Notes
     -----
@@ -80,11 +80,11 @@ def mover_figure(
     ...     seed=("model", [1, 2] * 8), step=("model", [60, 60, 120, 120] * 4),
     ... )
     >>> fit = valuebias.fit_ablation(ds, draws=100, seed=1, progress=False)
-    >>> len(mover_figure(fit, n=3).axes)
+    >>> len(plot_word_changes(fit, n=3).axes)
     2
     """
     demand_ablation(fit)
-    table = fit.movers(n=n, by=by, source=source, between=between, prob=INTERVAL)
+    table = fit.word_changes(n=n, by=by, source=source, between=between, prob=INTERVAL)
     categories = sorted(set(table["categories"]))
     palette = colours(categories)
     families = fit.curves.families

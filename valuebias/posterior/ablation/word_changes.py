@@ -30,7 +30,7 @@ def most_moved(
     between: tuple[float, float] | None,
     prob: float,
 ) -> pd.DataFrame:
-    """List the words that moved most; see :meth:`valuebias.AblationFit.movers`."""
+    """List the words that moved most; see :meth:`valuebias.AblationFit.word_changes`."""
     curves, fit = ablation.curves, _words_of(ablation)
     if not (isinstance(n, int | np.integer) and n >= 1):
         raise ValueBiasError(f"n must be a whole number of 1 or more, found {n!r}.")
@@ -78,8 +78,8 @@ def most_moved(
 def _words_of(ablation: AblationPosterior) -> Posterior:
     if ablation.fit is None:
         raise ValueBiasError(
-            "a table of medians knows no words; movers() needs valuebias.fit_ablation(dataset) "
-            "of a dataset with scores by word."
+            "a table of medians knows no words; word_changes() needs "
+            "valuebias.fit_ablation(dataset) of a dataset with scores by word."
         )
     return ablation.fit
 
