@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import tiny_studies
 import xarray as xr
 
 import valuebias
-from valuebias import AblationFit, Fit, lab
+from valuebias import AblationFit, Fit, ValueBiasWarning, lab
 
 LACKING = tiny_models.missing()
 if LACKING is not None:
@@ -125,7 +126,10 @@ def test_where_no_lean_is_planted_the_interval_covers_zero(tmp_path: Path) -> No
     rewards = laboratory.study(bases, {"neutral": 0.0}).run(tmp_path / "study", progress=False)
     leans = laboratory.leans(laboratory.on_one_scale(rewards))
     assert max(map(abs, leans.values())) < 0.3
-    gaps = laboratory.fitted(rewards).gaps(prob=0.9)
+    with warnings.catch_warnings():
+        # Bases that hardly differ have an SD near zero, where some transitions may diverge.
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        gaps = laboratory.fitted(rewards).gaps(prob=0.9)
     assert gaps["rhat"].max() < 1.01
     assert len(gaps) == 3
     assert ((gaps["lower"] < 0) & (gaps["upper"] > 0)).all()
