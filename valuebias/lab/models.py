@@ -168,7 +168,7 @@ def pretrain(
     )
     if _is_there(target, {"settings": settings, "truth": truth}):
         return model
-    _demand_torch()
+    _check_torch()
     text = generate_text(
         n_texts, lean=lean, habit=habit, remarks=remarks, lexicon=language.lexicon,
         categories=language.categories, seed=seed,
@@ -229,7 +229,7 @@ def _is_there(target: Path, wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def _demand_torch() -> None:
+def _check_torch() -> None:
     """Fail before the text is made, which takes a while."""
     try:
         import safetensors  # noqa: F401
