@@ -196,9 +196,9 @@ def outcome(data: xr.Dataset | xr.DataArray, *, kind: str = "normal") -> xr.Data
     described = describe(kind)
     score = _lexicon_scores(data)
     moved = score.transpose(..., "response")
-    _refuse_infinite(moved)
+    _check_finite(moved)
     if kind == "z":
-        _refuse_constant(moved)
+        _check_varies(moved)
     made = moved.copy(data=_by_rows(_TRANSFORMS[kind], moved.to_numpy()))
     made.attrs = {
         "kind": kind,
@@ -323,7 +323,7 @@ def _lexicon_scores(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
     return score if score.dtype.kind == "f" else score.astype(np.float64)
 
 
-def _refuse_infinite(score: xr.DataArray) -> None:
+def _check_finite(score: xr.DataArray) -> None:
     infinite = np.isinf(score.to_numpy())
     if infinite.any():
         raise ValueBiasError(
@@ -332,7 +332,7 @@ def _refuse_infinite(score: xr.DataArray) -> None:
         )
 
 
-def _refuse_constant(score: xr.DataArray) -> None:
+def _check_varies(score: xr.DataArray) -> None:
     values = score.to_numpy()
     lowest = np.fmin.reduce(values, axis=-1)
     flat = lowest == np.fmax.reduce(values, axis=-1)

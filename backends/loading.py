@@ -109,7 +109,7 @@ def load(
         )
     if named and source.as_own:
         with quiet(), running(source, model), nullcontext() if own_attention else own(model):
-            _demand_own(model, head, source)
+            _check_own(model, head, source)
     return model, head
 
 
@@ -135,7 +135,7 @@ def load_tree(
     return (model, head) if takes_trees(model, source, head) else None
 
 
-def _demand_own(model: Any, head: Head, source: Source) -> None:
+def _check_own(model: Any, head: Head, source: Source) -> None:
     """Compare rewards with those of the model's own class, on conversations that end in padding."""
     padding, size = model.config.get_text_config().pad_token_id, shape(model.config).vocab_size
     place = model.get_input_embeddings().weight.device
@@ -214,7 +214,7 @@ def _from_files(
         try:
             model, info = family.from_pretrained(source.folder, **options)
         except ValueError as error:
-            _refuse_class(source, family, error)
+            _check_class(source, family, error)
             raise
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ValueBiasError(
@@ -231,7 +231,7 @@ def _is_of_a_layer(key: str) -> bool:
     return _IN_LAYER.search(key) is not None and not key.endswith(_MADE_ANEW)
 
 
-def _refuse_class(source: Source, family: Any, error: ValueError) -> None:
+def _check_class(source: Source, family: Any, error: ValueError) -> None:
     """Say in a line where an architecture has no class of the kind; they list all that have."""
     found = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
     if found is None:

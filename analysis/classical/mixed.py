@@ -142,7 +142,7 @@ def fit_mixed(medians: MedianRanks, *, spec: str) -> MixedFit:
     """
     cells = _cell_means(medians)
     effects = fixed_effects(medians.families, medians.categories, medians.framings)
-    _refuse_inestimable(medians, cells, spec)
+    _check_estimable(medians, cells, spec)
     if spec == INTERCEPT:
         variances = _random_intercept(medians, cells, effects)
         sd = {"(Intercept)": float(np.sqrt(variances.between[0, 0]))}
@@ -189,7 +189,7 @@ def _cell_means(medians: MedianRanks) -> CellMeans:
     return CellMeans(means=means, counts=counts, within=within, family=family)
 
 
-def _refuse_inestimable(medians: MedianRanks, cells: CellMeans, spec: str) -> None:
+def _check_estimable(medians: MedianRanks, cells: CellMeans, spec: str) -> None:
     models, families = len(medians.models), len(medians.families)
     if models <= families:
         raise ValueBiasError(

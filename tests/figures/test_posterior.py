@@ -10,7 +10,7 @@ import valuebias
 from valuebias import ValueBiasError
 from valuebias.datasets.simulate import simulate
 from valuebias.fitting.result import Fit
-from valuebias.plots.posterior_numbers import category_means, demand_same_data
+from valuebias.plots.posterior_numbers import category_means, check_same_data
 
 
 def test_the_same_data_in_another_order_pass(simulated: xr.Dataset, fit: Fit) -> None:
@@ -18,13 +18,13 @@ def test_the_same_data_in_another_order_pass(simulated: xr.Dataset, fit: Fit) ->
         model=slice(None, None, -1), prompt=slice(None, None, -1), response=slice(None, None, -1),
         category=[1, 0],
     )  # fmt: skip
-    assert demand_same_data(fit, turned) is fit
+    assert check_same_data(fit, turned) is fit
 
 
 def test_words_outside_the_lexicon_may_be_more(simulated: xr.Dataset, fit: Fit) -> None:
     more = simulated.isel(response=[0]).assign_coords(response=["other"])
     more["membership"][:] = False
-    assert demand_same_data(fit, xr.concat([simulated, more], "response", data_vars="minimal",
+    assert check_same_data(fit, xr.concat([simulated, more], "response", data_vars="minimal",
                             coords="minimal", compat="override", join="outer")) is fit  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_other_data_are_refused(simulated: xr.Dataset, fit: Fit) -> None:
     }
     for message, other in others.items():
         with pytest.raises(ValueBiasError, match=message):
-            demand_same_data(fit, other)
+            check_same_data(fit, other)
     for draw in (valuebias.plots.plot_ranks, valuebias.plots.plot_chosen_words):
         with pytest.raises(ValueBiasError, match="other scores"):
             draw(scores, fit=fit)

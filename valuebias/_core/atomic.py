@@ -70,7 +70,7 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
         with written(target, kept=False):
             _make_parent(target)
             if folder is not None and target.exists():
-                _demand_alike(target, folder=folder)
+                _check_alike(target, folder=folder)
             with _holder(target.parent) as holder:
                 (holder / target.name).write_bytes(bytes(_ROOM))
     finally:
@@ -163,7 +163,7 @@ def _make_parent(target: Path) -> None:
         ) from error
 
 
-def _demand_alike(target: Path, *, folder: bool) -> None:
+def _check_alike(target: Path, *, folder: bool) -> None:
     if target.is_dir() != folder:
         what = "folder" if target.is_dir() else "file"
         raise ValueBiasError(
@@ -176,7 +176,7 @@ def _move(part: Path, target: Path) -> None:
     if not part.exists():
         raise ValueBiasError(f"Nothing was written for {str(target)!r}; expected a file or folder.")
     if target.exists():
-        _demand_alike(target, folder=part.is_dir())
+        _check_alike(target, folder=part.is_dir())
     if not target.is_dir():
         part.replace(target)
     elif not _exchange(part, target):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from valuebias.errors import ValueBiasError, shown
 
-__all__ = ["demand_apart", "demand_plain", "demand_printable", "folder_of"]
+__all__ = ["check_apart", "check_plain", "check_printable", "folder_of"]
 
 _LONGEST = 200
 """How many bytes a name may have, so that there is room for endings."""
@@ -53,12 +53,12 @@ def _escaped(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogatepass"))
 
 
-def demand_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) -> None:
+def check_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) -> None:
     """Raise a ValueBiasError if two names have one folder, here or on another system.
 
     Examples
     --------
-    >>> demand_apart(["a/b", "a--B"], "model")
+    >>> check_apart(["a/b", "a--B"], "model")
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: The models 'a/b' and 'a--B' would be kept in one folder,
@@ -79,12 +79,12 @@ def demand_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ())
         seen.setdefault(_alike(folder), (name, folder))
 
 
-def demand_plain(names: Iterable[object], what: str) -> None:
+def check_plain(names: Iterable[object], what: str) -> None:
     """Raise a ValueBiasError for a name that some format would lose, or take for its own.
 
     Examples
     --------
-    >>> demand_plain(["score", "a/b"], "The dataset")
+    >>> check_plain(["score", "a/b"], "The dataset")
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: The dataset has a variable or dim called 'a/b', which would be
@@ -106,7 +106,7 @@ def _alike(folder: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", folder).casefold())
 
 
-def demand_printable(name: str, what: str) -> None:
+def check_printable(name: str, what: str) -> None:
     """Raise a ValueBiasError for a name that no terminal, file or folder can show."""
     control = any(unicodedata.category(character) == "Cc" for character in name)
     if control or _HALF.search(name):

@@ -19,21 +19,21 @@ from typing import Any
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
 
-__all__ = ["demand_file", "parse_json", "read_json", "reading", "told"]
+__all__ = ["check_file", "parse_json", "read_json", "reading", "told"]
 
 _LONGEST = 300
 _PANIC = "PanicException"
 """What code in Rust raises where it is at a loss; a BaseException, so that few catch it."""
 
 
-def demand_file(
+def check_file(
     path: str | os.PathLike[str], *, kind: type[ValueBiasError] = ValueBiasError
 ) -> None:
     """Refuse to open a pipe, a socket or a device: to read one may wait for ever, or never end.
 
     Examples
     --------
-    >>> demand_file("nowhere.csv")
+    >>> check_file("nowhere.csv")
     """
     try:
         mode = os.stat(path).st_mode
@@ -68,7 +68,7 @@ def reading(
     list index out of range). Write it again.
     """
     if isinstance(what, os.PathLike):
-        demand_file(what, kind=kind)
+        check_file(what, kind=kind)
     try:
         yield
     except ValueBiasError:
@@ -135,7 +135,7 @@ def read_json(
     path: Path, what: object = None, *, advice: str, because: str = "it is damaged"
 ) -> Any:
     """Read a JSON file as :func:`parse_json` does."""
-    demand_file(path)
+    check_file(path)
     what = path if what is None else what
     with reading(what, advice=advice):
         content = path.read_bytes()

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from valuebias._core.foreign import demand_file
+from valuebias._core.foreign import check_file
 from valuebias.errors import ValueBiasError
 
 __all__ = ["PACKAGES", "record", "sha256", "versions"]
@@ -79,7 +79,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
     >>> sha256(path)[:8]
     'e3b0c442'
     """
-    demand_file(path)
+    check_file(path)
     try:
         with Path(path).open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from valuebias._core.foreign import demand_file, told
+from valuebias._core.foreign import check_file, told
 from valuebias._core.opening.yaml_text import check_length, parse_yaml
 from valuebias.errors import ValueBiasError, shown
 
@@ -23,7 +23,7 @@ __all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
 def read_text(path: str | os.PathLike[str]) -> str:
     """Read a text file, whole: UTF-8, with or without a byte-order mark."""
     name = os.fspath(path)
-    demand_file(path)
+    check_file(path)
     try:
         raw = Path(path).read_bytes()
     except (OSError, ValueError) as error:

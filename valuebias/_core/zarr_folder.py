@@ -113,7 +113,7 @@ def read_record(folder: Path) -> Record | None:
         whole = json.loads(path.read_bytes())
         if not isinstance(whole, dict) or _OURS not in whole:
             if isinstance(whole, dict) and isinstance(whole.get("metadata"), dict):
-                _demand_never_summed(folder)
+                _check_never_summed(folder)
                 return None
             raise ValueError("no metadata")
         ours = whole[_OURS]
@@ -122,7 +122,7 @@ def read_record(folder: Path) -> Record | None:
         pending = {key: base64.b64decode(text) for key, text in ours.get("pending", {}).items()}
         return Record(whole["metadata"], ours["sums"], ours["blocks"], pending)
     except (FileNotFoundError, NotADirectoryError):
-        _demand_never_summed(folder)
+        _check_never_summed(folder)
         return None
     except DamagedError:
         raise
@@ -136,7 +136,7 @@ def _marks_for(files: Iterable[str]) -> dict[str, bytes]:
     return _MARKS if "score/.zarray" in set(files) else {}
 
 
-def _demand_never_summed(folder: Path) -> None:
+def _check_never_summed(folder: Path) -> None:
     """Refuse what had sums and has lost them."""
     if (folder / MARK).exists():
         blocks = any(folder.glob("score/.finished.*"))
@@ -331,7 +331,7 @@ class CheckedFolder(_Folder):
             self._served = _served(self.record)
             if not self.blocks:
                 for key in (*self.record.metadata, *({MARK} & self.record.sums.keys())):
-                    self._demand(key, super().read(key))
+                    self._check(key, super().read(key))
         else:
             self.blocks = any(root.glob("score/.finished.*"))
             self._served = {}
@@ -352,7 +352,7 @@ class CheckedFolder(_Folder):
         if self.record is None:
             return content
         # What is not listed was never written: Zarr leaves out what is empty.
-        return self._demand(key, content) if key in self.record.sums else None
+        return self._check(key, content) if key in self.record.sums else None
 
     def _chunk(self, key: str, block: str) -> bytes | None:
         if block not in self._marks:
@@ -384,7 +384,7 @@ class CheckedFolder(_Folder):
             pass
         return None
 
-    def _demand(self, key: str, content: bytes | None) -> bytes:
+    def _check(self, key: str, content: bytes | None) -> bytes:
         sums = {} if self.record is None else self.record.sums
         return self._equal(key, content, sums[key])
 

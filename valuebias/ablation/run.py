@@ -17,7 +17,7 @@ from valuebias._core.locks import only_one
 from valuebias._core.provenance import record
 from valuebias.ablation.design import Design, RunScores
 from valuebias.ablation.head_runs import train_heads
-from valuebias.ablation.trained_runs import demand_trainable, train_checkpoints
+from valuebias.ablation.trained_runs import check_trainable, train_checkpoints
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon as as_lexicon
@@ -42,7 +42,7 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
     probe(out / SCORES, folder=False)
     train: Callable[[Design, Base], Iterator[RunScores]] = train_heads
     if study.tuning != "head":
-        demand_trainable(engine)
+        check_trainable(engine)
         train = train_checkpoints
     sources = study.sides()
     prompts, lexicon = as_prompts(study.prompts), as_lexicon(study.lexicon)

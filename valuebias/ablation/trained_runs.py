@@ -33,14 +33,14 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.preference_data.preferences import Preferences
 from valuebias.scoring.compute import Batch, Runner
 from valuebias.scoring.request import Block
-from valuebias.training.common import demand_training, on_cpu
+from valuebias.training.common import check_training, on_cpu
 from valuebias.training.features import Base
 from valuebias.training.head import measured
 from valuebias.training.pair_tokens import PairTokens
 from valuebias.training.reward import TokenPairs, save_plain, train
 from valuebias.training.schedule import checkpoint_steps
 
-__all__ = ["demand_trainable", "train_checkpoints"]
+__all__ = ["check_trainable", "train_checkpoints"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -50,9 +50,9 @@ _SCRATCH = ".scratch"
 _STORED = ("loss", "accuracy", "scores")
 
 
-def demand_trainable(engine: Backend) -> None:
+def check_trainable(engine: Backend) -> None:
     """Refuse to train where it is not possible."""
-    demand_training()
+    check_training()
     import torch
 
     from valuebias.backends.torch_backend import TorchBackend

@@ -36,22 +36,22 @@ import numpy.typing as npt
 import xarray as xr
 
 from valuebias._core.atomic import atomic_path, restore
-from valuebias._core.folder_names import demand_apart, demand_plain
-from valuebias._core.foreign import demand_file, reading
+from valuebias._core.folder_names import check_apart, check_plain
+from valuebias._core.foreign import check_file, reading
 from valuebias._core.opening.texts import is_text
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import content_sum, file_bytes
 from valuebias._core.text import escape, has_surrogate, unescape
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
 from valuebias.io.long import read_csv, read_parquet, write_csv, write_parquet
-from valuebias.io.long_reading import demand_kind
+from valuebias.io.long_reading import check_kind
 from valuebias.io.wide import read_scores
 from valuebias.schema import validate
 from valuebias.schema.validation import join_advice
 
 __all__ = [
     "SUM_OF_CONTENT",
-    "demand_zarr",
+    "check_replaceable",
     "escape_texts",
     "read",
     "read_scores",
@@ -106,7 +106,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     reader = _by_suffix(source, _READERS)
     if not restore(source):
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
-    demand_file(source)
+    check_file(source)
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
     return validate(_no_fit(reader(source, kind), source))
@@ -145,7 +145,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     writer = _by_suffix(target, _WRITERS)
     checked = validate(ds)
-    demand_plain([*checked.variables, *checked.dims], "The dataset")
+    check_plain([*checked.variables, *checked.dims], "The dataset")
     writer(checked, target)
     return target
 
@@ -264,7 +264,7 @@ def _no_fit(ds: xr.Dataset, path: Path) -> xr.Dataset:
 
 
 def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
-    demand_kind(kind, ds.attrs.get("kind"), str(path))
+    check_kind(kind, ds.attrs.get("kind"), str(path))
     return ds
 
 
@@ -291,8 +291,8 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:
     from valuebias._core.zarr_folder import SummedFolder
 
-    demand_zarr(path)
-    demand_apart(map(str, ds.variables), "variable")
+    check_replaceable(path)
+    check_apart(map(str, ds.variables), "variable")
     chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
     with atomic_path(path) as part:
         store = SummedFolder(part)
@@ -306,12 +306,12 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
         store.seal()
 
 
-def demand_zarr(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
     """Refuse to replace a folder that Zarr did not make.
 
     Examples
     --------
-    >>> demand_zarr(Path("nowhere.zarr"))
+    >>> check_replaceable(Path("nowhere.zarr"))
     """
     if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise ValueBiasError(

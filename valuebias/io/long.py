@@ -25,7 +25,7 @@ from valuebias._core.provenance import sha256
 from valuebias._core.sums import content_sum, json_sum
 from valuebias._core.text import escape, has_surrogate, neutralise, restore
 from valuebias.errors import ValueBiasError
-from valuebias.io.long_reading import CATEGORY, Meta, dataset, demand_kind
+from valuebias.io.long_reading import CATEGORY, Meta, check_kind, dataset
 from valuebias.schema import DIMS
 
 __all__ = ["described_by", "read_csv", "read_parquet", "write_csv", "write_parquet"]
@@ -71,7 +71,7 @@ def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
     """Read a tidy Parquet file."""
     with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
-            _demand_whole(path, stored.metadata.metadata or {})
+            _check_whole(path, stored.metadata.metadata or {})
             table = stored.read()
         # Else text that is none, or a number beyond a dictionary's end, is met with later.
         table.validate(full=True)
@@ -92,7 +92,7 @@ def _seal(path: Path) -> None:
         file.write(digest)
 
 
-def _demand_whole(path: Path, said: Mapping[bytes, bytes]) -> None:
+def _check_whole(path: Path, said: Mapping[bytes, bytes]) -> None:
     """Refuse what is not the file that was written; who writes its rows anew writes no sum."""
     found = _sums_in(path)
     if not found and _WHOLE not in said:
@@ -190,7 +190,7 @@ def read_csv(path: Path, kind: str | None) -> xr.Dataset:
         return _read_own(path, kind)
     ds, found = _read(path, meta, kind)
     if found is not None:
-        demand_kind(kind, found["attrs"].get("kind"), str(path))
+        check_kind(kind, found["attrs"].get("kind"), str(path))
     return ds
 
 

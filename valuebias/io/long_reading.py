@@ -17,7 +17,7 @@ from valuebias._core.text import restore, unescape
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema import DIMS, KINDS, build
 
-__all__ = ["CATEGORY", "Meta", "dataset", "demand_kind"]
+__all__ = ["CATEGORY", "Meta", "check_kind", "dataset"]
 
 CATEGORY = "category."
 """What the column of a category starts with."""
@@ -51,7 +51,7 @@ def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.
             f"{name!r} does not say what kind of scores it holds. Give kind=, one of {list(KINDS)}."
         )
     if stored is not None:
-        demand_kind(kind, stored, name)
+        check_kind(kind, stored, name)
     tables, member = rows.coords()
     ds = build(
         rows.cube(),
@@ -70,7 +70,7 @@ def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.
     return ds.assign_attrs(attrs)
 
 
-def demand_kind(asked: str | None, found: object, name: str) -> None:
+def check_kind(asked: str | None, found: object, name: str) -> None:
     """Refuse scores of another kind than was asked for."""
     if asked is not None and asked != found:
         raise ValueBiasError(f"{name!r} holds scores of kind {found!r}, not {asked!r}.")

@@ -8,14 +8,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from valuebias._core.folder_names import demand_apart, folder_of
+from valuebias._core.folder_names import check_apart, folder_of
 from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
 from valuebias.lab.models import ARCHITECTURES, pretrain
 from valuebias.lab.preferences import generate_preferences
 from valuebias.lab.rewards import train_reward_model
 from valuebias.models.spec import Model
-from valuebias.schema.contract import demand_unique
+from valuebias.schema.contract import check_unique
 
 __all__ = ["train_grid"]
 
@@ -106,8 +106,8 @@ def train_grid(
         "reward model": product(leans, sources, n_pairs, seeds),
     }.items():
         names = ["-".join(map(str, part)) for part in parts]
-        demand_unique(names, what)
-        demand_apart(names, what)
+        check_unique(names, what)
+        check_apart(names, what)
     total = len(leans) * len(seeds) * (1 + len(sources) * len(n_pairs))
     made, done = [], 0
     with progress_bar("Training the laboratory", shown=progress) as advance:

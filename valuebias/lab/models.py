@@ -20,7 +20,7 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.lab.language import ADJECTIVES, KINDS, REMARKS, Language
 from valuebias.lab.text import check_lean, check_seed, generate_text
 from valuebias.lab.tokens import make_tokenizer
-from valuebias.lab.training import Integers, demand_torch, optimise, padded
+from valuebias.lab.training import Integers, check_torch, optimise, padded
 from valuebias.models.spec import Model
 from valuebias.training.common import Advance, own_randomness
 
@@ -164,7 +164,7 @@ def pretrain(
     )
     if is_made(target, {"settings": settings, "truth": truth}):
         return model
-    demand_torch()
+    check_torch()
     text = generate_text(
         n_texts, lean=lean, habit=habit, remarks=remarks, lexicon=language.lexicon,
         categories=language.categories, seed=seed,

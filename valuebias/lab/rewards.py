@@ -19,7 +19,7 @@ from valuebias._core.provenance import record
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.lab.models import ABOUT, about, is_made
 from valuebias.lab.text import check_seed
-from valuebias.lab.training import Integers, demand_torch, optimise, padded
+from valuebias.lab.training import Integers, check_torch, optimise, padded
 from valuebias.models.spec import Model
 from valuebias.training.common import Advance, own_randomness
 
@@ -124,7 +124,7 @@ def train_reward_model(
     )
     if is_made(target, made):
         return model
-    demand_torch()
+    check_torch()
     with progress_bar(f"Training {target.name}", shown=progress) as advance:
         _make(folder, target, triples, mode, seed, advance, made)
     return model

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from valuebias.errors import ValueBiasError
 from valuebias.training.common import Advance
 
-__all__ = ["Integers", "demand_torch", "optimise", "padded"]
+__all__ = ["Integers", "check_torch", "optimise", "padded"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -19,7 +19,7 @@ _FALL = 0.3
 """Share of the steps over which the rate falls; some things are learned late, at full height."""
 
 
-def demand_torch() -> None:
+def check_torch() -> None:
     """Raise a ValueBiasError unless what trains and writes models is installed."""
     try:
         import safetensors  # noqa: F401

@@ -21,10 +21,10 @@ from valuebias.logprobs.vocabularies import (
     MERGE,
     Combine,
     Vocabulary,
-    demand_logprobs,
+    check_logprobs,
 )
 from valuebias.schema import build, model_table, prompt_table
-from valuebias.schema.contract import coord_table, demand_unique
+from valuebias.schema.contract import check_unique, coord_table
 from valuebias.schema.joining import joined_words
 
 __all__ = ["align", "alignment_report"]
@@ -114,13 +114,13 @@ def align(
     vocabularies = [Vocabulary(ds, chosen) for ds in datasets]
     _say_what_was_mended(vocabularies)
     for ds in datasets:
-        _demand_same_prompts(first, ds)
-    demand_unique([vocabulary.name for vocabulary in vocabularies], "model")
+        _check_same_prompts(first, ds)
+    check_unique([vocabulary.name for vocabulary in vocabularies], "model")
     texts = _shared(vocabularies, join)
     score = np.full((len(datasets), first.sizes["prompt"], len(texts)), np.nan, dtype=np.float32)
     for row, (lazy, vocabulary) in enumerate(zip(datasets, vocabularies, strict=True)):
         ds = lazy.compute()
-        demand_logprobs(ds, f"The vocabulary of {vocabulary.name!r}")
+        check_logprobs(ds, f"The vocabulary of {vocabulary.name!r}")
         places = vocabulary.texts.get_indexer(texts)
         there = np.flatnonzero(places >= 0)
         order = first.indexes["prompt"].get_indexer(ds.indexes["prompt"])
@@ -226,7 +226,7 @@ def _say_what_was_mended(vocabularies: Sequence[Vocabulary]) -> None:
         )
 
 
-def _demand_same_prompts(first: xr.Dataset, other: xr.Dataset) -> None:
+def _check_same_prompts(first: xr.Dataset, other: xr.Dataset) -> None:
     name = str(other["model"].to_numpy()[0])
     mine, theirs = prompt_table(first)["text"], prompt_table(other)["text"]
     differing = sorted(set(mine.index) ^ set(theirs.index))

@@ -12,7 +12,7 @@ import xarray as xr
 from valuebias._core.provenance import record
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.logprobs.methods import Formula, Method, get_method
-from valuebias.logprobs.vocabularies import demand_logprobs
+from valuebias.logprobs.vocabularies import check_logprobs
 from valuebias.schema import build, member_table, model_table, prompt_table, validate
 from valuebias.schema.contract import coord_table
 
@@ -81,14 +81,14 @@ def implicit(
     (['g − l'], [[[0.25999999046325684, -0.20800000429153442]]])
     """
     validate(logprobs)
-    demand_logprobs(logprobs, "The dataset")
+    check_logprobs(logprobs, "The dataset")
     if missing not in ("raise", "nan"):
         raise ValueBiasError(f"missing is {missing!r}. {did_you_mean(missing, ('raise', 'nan'))}")
     chosen = get_method(method)
     models = model_table(logprobs)
     pairs = _pairs(models, numerator, denominator)
     if missing == "raise":
-        _demand_complete(logprobs, sorted({name for pair in pairs for name in pair}))
+        _check_complete(logprobs, sorted({name for pair in pairs for name in pair}))
     score = np.empty((len(pairs), logprobs.sizes["prompt"], logprobs.sizes["response"]), "float32")
     places = logprobs.indexes["model"]
     values = logprobs["score"].to_numpy()
@@ -148,7 +148,7 @@ def _named(models: pd.DataFrame, names: _Names, what: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _demand_complete(ds: xr.Dataset, names: list[str]) -> None:
+def _check_complete(ds: xr.Dataset, names: list[str]) -> None:
     absent = np.isnan(ds["score"].sel(model=names).to_numpy())
     if absent.any():
         model, prompt, word = (int(place) for place in np.argwhere(absent)[0])

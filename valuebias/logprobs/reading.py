@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias._core.folder_names import demand_apart, folder_of
+from valuebias._core.folder_names import check_apart, folder_of
 from valuebias._core.foreign import reading
 from valuebias._core.provenance import record
 from valuebias._core.text import without_nul
@@ -23,7 +23,7 @@ from valuebias.models.bases import local_base, warn
 from valuebias.models.hub_files import HubFile, Place, fetched, places_of
 from valuebias.models.spec import Model, read_models
 from valuebias.schema import build
-from valuebias.schema.contract import SCHEMA, demand_unique
+from valuebias.schema.contract import SCHEMA, check_unique
 
 __all__ = ["read_logprobs"]
 
@@ -105,7 +105,7 @@ def read_logprobs(
     prompt_set = as_prompts(prompts)
     groups = {}
     places = places_of(paths, known, download=download)
-    demand_apart(places, "model")
+    check_apart(places, "model")
     for name, place in places.items():
         groups[folder_of(name)] = _read(place, known[name], prompt_set, download=download)
     bases = {str(ds["model"].item()): str(ds["base"].item()) for ds in groups.values()}
@@ -149,7 +149,7 @@ def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> 
             mended += lacking
             scores.append(chunk[names].to_numpy(dtype=np.float32).T)
     token_ids = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
-    demand_unique([str(token) for token in token_ids.tolist()], f"token id of {path.name!r}")
+    check_unique([str(token) for token in token_ids.tolist()], f"token id of {path.name!r}")
     ds = build(
         np.concatenate(scores, axis=1)[None] if scores else np.empty((1, len(names), 0)),
         models=pd.DataFrame([_about(model)], index=[model.name]),

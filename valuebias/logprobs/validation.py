@@ -18,7 +18,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.logprobs.injection.report import find_again
 from valuebias.logprobs.measures import interval, recovery
 from valuebias.logprobs.methods import Formula, Method, get_method, implicit_methods
-from valuebias.logprobs.vocabularies import demand_logprobs
+from valuebias.logprobs.vocabularies import check_logprobs
 
 __all__ = ["Validation", "validate_implicit"]
 
@@ -163,7 +163,7 @@ def validate_implicit(
     if logprobs is not None and "raised" in logprobs.coords:
         given = {"boost": boost, "n_words": n_words, "likeliest": likeliest, "noise": noise,
                  "vocabulary": vocabulary, "n_seeds": n_seeds, "seed": seed}  # fmt: skip
-        _refuse_arithmetic(given)
+        _check_arithmetic(given)
         return Validation(find_again(logprobs, chosen, tops))
     sizes = [int(v) for v in np.atleast_1d(vocabulary)]
     noises = [float(v) for v in np.atleast_1d(noise)]
@@ -196,7 +196,7 @@ class _Source:
         self._lines: Doubles | None = None
         if logprobs is None:
             return
-        demand_logprobs(logprobs, "The dataset")
+        check_logprobs(logprobs, "The dataset")
         score = logprobs["score"].to_numpy()
         self._lines = score.reshape(-1, score.shape[2])
         fewest = int((~np.isnan(self._lines)).sum(axis=1).min())
@@ -225,7 +225,7 @@ def _tops(k: int | Sequence[int]) -> list[int]:
     return tops
 
 
-def _refuse_arithmetic(given: dict[str, Any]) -> None:
+def _check_arithmetic(given: dict[str, Any]) -> None:
     defaults = inspect.signature(validate_implicit).parameters
     for name, value in given.items():
         if value != defaults[name].default:

@@ -13,7 +13,7 @@ import xarray as xr
 from valuebias.errors import ValueBiasError
 from valuebias.logprobs.pieces import with_own_spaces
 
-__all__ = ["COMBINE", "MERGE", "Combine", "Vocabulary", "demand_logprobs"]
+__all__ = ["COMBINE", "MERGE", "Combine", "Vocabulary", "check_logprobs"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -104,7 +104,7 @@ class Vocabulary:
         return known.set_axis(self.texts, axis=0).fillna(dict.fromkeys(texts, ""))
 
 
-def demand_logprobs(ds: xr.Dataset, what: str) -> None:
+def check_logprobs(ds: xr.Dataset, what: str) -> None:
     """Raise a ValueBiasError unless scores are log-probs of a distribution over tokens."""
     kind = ds.attrs.get("kind")
     if kind != "logprob":

@@ -128,10 +128,10 @@ def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> An
         config = AutoConfig.from_pretrained(
             os.fspath(folder), trust_remote_code=trust, local_files_only=True
         )
-    _refuse_misspelt(raw, {*_fields(config), *config.attribute_map}, name)
+    _check_spelling(raw, {*_fields(config), *config.attribute_map}, name)
     for entry in ("rope_parameters", "rope_scaling"):
         if isinstance(raw.get(entry), dict):
-            _refuse_misspelt(raw[entry], _ROTARY, name)
+            _check_spelling(raw[entry], _ROTARY, name)
     return config
 
 
@@ -140,7 +140,7 @@ def _fields(config: Any) -> Collection[str]:
     return getattr(type(config), "__dataclass_fields__", {})
 
 
-def _refuse_misspelt(found: Mapping[str, Any], known: Collection[str], name: str) -> None:
+def _check_spelling(found: Mapping[str, Any], known: Collection[str], name: str) -> None:
     """Refuse an entry one letter from one that is lacking, for which a default would be taken."""
     lacking = [entry for entry in known if len(entry) >= _LONG and entry not in found]
     for key in found:

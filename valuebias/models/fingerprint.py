@@ -275,7 +275,7 @@ class _Walk:
             raise _brings(path, name)
         for instruction in dis.get_instructions(code):
             if instruction.opname == "IMPORT_NAME":
-                _demand_importable(str(instruction.argval), path)
+                _check_importable(str(instruction.argval), path)
         self._all(code.co_consts, path)
 
     def _class(self, value: type, path: str) -> None:
@@ -396,7 +396,7 @@ def _is_world(module: types.ModuleType) -> bool:
     return module.__name__.partition(".")[0] in WORLD
 
 
-def _demand_importable(name: str, path: str) -> None:
+def _check_importable(name: str, path: str) -> None:
     """Refuse what a function imports when it is called, where that is not known beforehand."""
     if WORLD.get(name.partition(".")[0]) is not None:
         raise Unknowable(f"{path} imports {name!r} when it is called, {BRINGS}")

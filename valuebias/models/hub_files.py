@@ -14,7 +14,7 @@ from valuebias._core.fetch import cache_folder
 from valuebias._core.foreign import read_json
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.models.hub import asked, is_commit
-from valuebias.schema.contract import demand_unique
+from valuebias.schema.contract import check_unique
 
 __all__ = ["HubFile", "Place", "fetched", "hub_files", "is_reference", "places_of"]
 
@@ -82,7 +82,7 @@ def places_of(
     listed = _listed(given[0], download=download) if len(given) == 1 else map(_single, given)
     found = list(listed)
     names = [_model_of(Path(place.name), known) for place in found]
-    demand_unique(names, "model")
+    check_unique(names, "model")
     return dict(zip(names, found, strict=True))
 
 
@@ -109,7 +109,7 @@ def fetched(place: Place, *, download: bool) -> Path:
     """Give the path of a file on this machine."""
     if not isinstance(place, HubFile):
         return place
-    _demand_hub(str(place))
+    _check_hub(str(place))
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -213,7 +213,7 @@ def _names_there(repository: str, commit: str, *, download: bool) -> list[str]:
             f"What files the dataset {repository!r} has is not known here, and nothing may be "
             "downloaded. Give download=True, the files one by one, or a local folder."
         )
-    _demand_hub(f"hf://datasets/{repository}")
+    _check_hub(f"hf://datasets/{repository}")
     from huggingface_hub import list_repo_files
 
     what = f"The dataset {repository!r}"
@@ -233,7 +233,7 @@ def _what(place: HubFile) -> str:
     return f"The file {place.name!r} of the dataset {place.repository!r}"
 
 
-def _demand_hub(what: str) -> None:
+def _check_hub(what: str) -> None:
     try:
         import huggingface_hub  # noqa: F401
     except ImportError as error:

@@ -94,7 +94,7 @@ def resolve(
     )
     check_decoder(config, name=model.name, kind=kind)
     if kind == "logprob":
-        _demand_language_model(config, model.name)
+        _check_language_model(config, model.name)
     shapes: Shapes = {}
     sha256 = ""
     code: dict[str, str] | None = None
@@ -148,7 +148,7 @@ def resolve(
     return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by, rule, code)
 
 
-def _demand_language_model(config: Any, name: str) -> None:
+def _check_language_model(config: Any, name: str) -> None:
     """Refuse a reward model: with the input's embeddings for a head it would give numbers, too."""
     architecture = str((getattr(config, "architectures", None) or [""])[0])
     if architecture.endswith("ForSequenceClassification"):
@@ -197,7 +197,7 @@ def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
     if not isinstance(wanted, dict):
         return
     if model.trust_remote_code:
-        _refuse_code_elsewhere(model, wanted)
+        _check_code_elsewhere(model, wanted)
         return
     if not {_AUTO[kind], "AutoConfig"} & set(wanted):
         return
@@ -214,7 +214,7 @@ def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
     )
 
 
-def _refuse_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
+def _check_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
     """Refuse code out of another repository: it would be its newest, whatever is pinned here."""
     for entry in wanted.values():
         for reference in entry if isinstance(entry, list | tuple) else [entry]:

@@ -15,18 +15,18 @@ from typing import Any
 
 import pandas as pd
 
-from valuebias._core.folder_names import demand_printable
+from valuebias._core.folder_names import check_printable
 from valuebias._core.opening.yaml_text import parse_yaml
 from valuebias._core.tables import parse_csv, read_text, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, shown, some
 from valuebias.models.reading import READS
-from valuebias.schema.contract import STAGES, demand_unique
+from valuebias.schema.contract import STAGES, check_unique
 
 __all__ = [
     "PLAIN",
     "Model",
+    "check_no_code",
     "check_template",
-    "demand_no_code",
     "is_jinja",
     "model_tables",
     "path_of",
@@ -165,7 +165,7 @@ class Model:
         if not callable(self.head):
             self._check_choice("head", _HEADS)
         self._check_types()
-        demand_printable(self.name, "name of a model,")
+        check_printable(self.name, "name of a model,")
         if self.revision is not None and _NO_REVISION.search(self.revision):
             raise ValueBiasError(
                 f"The model {shown(self.name)} has revision={shown(self.revision)}, which no "
@@ -285,7 +285,7 @@ def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model,
     found = tuple(_models(source, trust_remote_code))
     if not found:
         raise ValueBiasError("There is no model to score; give at least one.")
-    demand_unique([model.name for model in found], "model")
+    check_unique([model.name for model in found], "model")
     return found
 
 
@@ -337,7 +337,7 @@ def _from_text(text: str, trusted: bool) -> Iterable[Model]:
     if path.suffix.lower() in _TABLES:
         models = [_beside(model, path.parent) for model in _from_file(path)]
         if not trusted:
-            demand_no_code(models, path)
+            check_no_code(models, path)
         return models
     # A hub id has a slash as a rule, and no one calls a model as our tables are called.
     close = difflib.get_close_matches(text, list(_bundled()), n=1, cutoff=0.85)
@@ -348,7 +348,7 @@ def _from_text(text: str, trusted: bool) -> Iterable[Model]:
     return [Model(text)]
 
 
-def demand_no_code(models: Iterable[Model], path: Path) -> None:
+def check_no_code(models: Iterable[Model], path: Path) -> None:
     """Refuse a file that would have code run: whoever opens it may not be who wrote it."""
     wanting = [model.name for model in models if model.trust_remote_code]
     if wanting:

@@ -82,7 +82,7 @@ def watch(source: str, tokenizer: Any) -> None:
     if not hasattr(compile_template, "watched"):
         chat_template_utils._compile_jinja_template = _instead(compile_template)
     if type(tokenizer) not in _held:
-        _demand_held(tokenizer, compile_template(""))
+        _check_held(tokenizer, compile_template(""))
         _held.add(type(tokenizer))
 
 
@@ -92,7 +92,7 @@ def _counting(compiled: Any, source: str) -> Any:
     return made
 
 
-def _demand_held(tokenizer: Any, compiled: Any) -> None:
+def _check_held(tokenizer: Any, compiled: Any) -> None:
     """Find out with a template of one's own whether those that were made here are rendered."""
     budgets: list[_Budget | None] = []
     made = _environment(compiled.environment, len(_PROBE)).from_string(_PROBE)
@@ -205,7 +205,7 @@ def _environment(environment: Any, length: int) -> Any:
             if "format" in named:
                 _check_width(owner)
             if named == "expandtabs":
-                _demand(_size(owner) * max([n for n in args if isinstance(n, int)], default=8) / 10)
+                _check(_size(owner) * max([n for n in args if isinstance(n, int)], default=8) / 10)
             _check_call([owner, *args, *kwargs.values()])
             return _bounded(super().call(context, called, *args, **kwargs))
 
@@ -233,7 +233,7 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if name == "format":
             _check_width(args[0])
         if name == "indent":
-            _demand(
+            _check(
                 _size(args[0]) * max([n for n in args[1:] if isinstance(n, int)], default=4) / 10
             )
         _check_call([*args, *kwargs.values()])
@@ -280,13 +280,13 @@ def _size(value: Any) -> int:
 
 def _bounded(value: Any) -> Any:
     size = _size(value)
-    _demand(size)
+    _check(size)
     _step(size)
     _check_number(value)
     return value
 
 
-def _demand(size: float) -> None:
+def _check(size: float) -> None:
     if size > _TEXT:
         raise TemplateLimitError(f"it makes a text or list of more than {_TEXT:,} characters")
 
@@ -300,7 +300,7 @@ def _check_call(values: list[Any]) -> None:
     """Refuse what may make far more than it is given, such as padding to a great width."""
     sizes = sorted(_size(value) for value in values)
     # Each character of one may be replaced by another.
-    _demand(sizes[-1] * sizes[-2] / 10 if len(sizes) > 1 else 0)
+    _check(sizes[-1] * sizes[-2] / 10 if len(sizes) > 1 else 0)
     for value in values:
         _check_number(value, _ARGUMENT)
 
@@ -318,11 +318,11 @@ def _check_binop(operator: str, left: Any, right: Any) -> None:
             raise TemplateLimitError("it raises to a great power")
     elif operator == "*" and not (isinstance(left, int | float) and isinstance(right, int | float)):
         sizes = [abs(n) if isinstance(n, int) else _size(n) for n in (left, right)]
-        _demand(sizes[0] * sizes[1])
+        _check(sizes[0] * sizes[1])
     elif operator == "+":
-        _demand(_size(left) + _size(right))
+        _check(_size(left) + _size(right))
     elif operator == "%" and isinstance(left, str):
         _check_width(left)
         for value in right if isinstance(right, tuple) else (right,):
             _check_number(value, _TEXT)
-        _demand(_size(left) * _size(right) / 10)
+        _check(_size(left) * _size(right) / 10)

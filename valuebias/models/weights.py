@@ -20,10 +20,10 @@ from valuebias.models.config import read_raw
 __all__ = [
     "INDEX",
     "SINGLE",
+    "check_has",
     "count",
     "digest",
     "listed",
-    "refuse_without",
     "tensors",
     "weight_files",
 ]
@@ -93,11 +93,11 @@ def weight_files(folder: Path, name: str) -> list[Path]:
             f"The folder {os.fspath(folder)!r} of {name!r} lacks {missing[0]!r} and "
             f"{len(missing) - 1} more of {len(paths)} files with weights. Complete the download."
         )
-    refuse_without(sorted(path.name for path in folder.iterdir()), folder, name)
+    check_has(sorted(path.name for path in folder.iterdir()), folder, name)
     return paths
 
 
-def refuse_without(names: Sequence[str], where: str | Path, name: str) -> None:
+def check_has(names: Sequence[str], where: str | Path, name: str) -> None:
     """Raise a ValueBiasError that says why files of these names are no weights to be used."""
     if any(file.lower().endswith(_PICKLES) for file in names):
         raise ValueBiasError(

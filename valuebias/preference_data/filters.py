@@ -158,7 +158,7 @@ class PreferenceFilter:
             return f"{reason} (first: {self._first[step]})"
         return reason
 
-    def demand_some(self, name: str) -> None:
+    def check_some(self, name: str) -> None:
         """Refuse a source of which nothing is left."""
         if self._kept:
             return

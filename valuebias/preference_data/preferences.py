@@ -22,7 +22,7 @@ from valuebias.preference_data.filters import Filters, PreferenceFilter
 from valuebias.preference_data.formats import Message, form_of
 from valuebias.preference_data.leakage import Leakage
 from valuebias.preference_data.readers import rows_of
-from valuebias.preference_data.splits import demand_whole, held_out_rows, lots, prompt_keys
+from valuebias.preference_data.splits import check_whole, held_out_rows, lots, prompt_keys
 
 __all__ = ["Preferences", "check_disjoint", "preferences"]
 
@@ -134,7 +134,7 @@ class Preferences:
         size may be split on their own. Given as a number it does not: split first, then take
         subsets of the training side.
         """
-        demand_whole(seed, "seed", least=0)
+        check_whole(seed, "seed", least=0)
         rows = held_out_rows(self.pairs["prompt"], held_out, seed)
         return (
             self._only(~rows, "split", f"held out (held_out={held_out!r}, seed={seed})"),
@@ -167,8 +167,8 @@ class Preferences:
         Pairs are put in the order of a hash of their id and the seed, so that a subset does not
         depend on the order of the source.
         """
-        demand_whole(n_pairs, "n_pairs", least=1)
-        demand_whole(seed, "seed", least=0)
+        check_whole(n_pairs, "n_pairs", least=1)
+        check_whole(seed, "seed", least=0)
         if n_pairs > len(self):
             raise ValueBiasError(
                 f"n_pairs is {n_pairs}, and {self.name!r} has {len(self)} pairs. Ask for that many "
@@ -273,9 +273,9 @@ def preferences(
     >>> found.leakage.loc["love"].tolist()
     [0, 1, 0]
     """
-    demand_whole(every, "every", least=1)
+    check_whole(every, "every", least=1)
     if max_chars is not None:
-        demand_whole(max_chars, "max_chars", least=1)
+        check_whole(max_chars, "max_chars", least=1)
     words = None if lexicon is None else as_lexicon(lexicon)
     if drop_leaks and words is None:
         raise ValueBiasError("drop_leaks=True needs words to look for. Give lexicon= as well.")
@@ -289,7 +289,7 @@ def preferences(
             sieve.take(where, row)
             if advance is not None and done % _SHOWN_EVERY == 0:
                 advance(done, rows.n)
-    sieve.demand_some(name or rows.name)
+    sieve.check_some(name or rows.name)
     asked = {
         "every": every,
         "max_chars": max_chars,

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from valuebias._core.foreign import demand_file, reading
+from valuebias._core.foreign import check_file, reading
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.models.hub_files import HubFile, Place, fetched, hub_files, is_reference
@@ -164,7 +164,7 @@ def _places(source: str | os.PathLike[str], *, split: str, download: bool) -> li
 
 def _file(source: str | os.PathLike[str]) -> Path:
     path, text = Path(source), os.fspath(source)
-    demand_file(path)
+    check_file(path)
     if not os.path.isfile(path):
         hint = (
             f" For a dataset on the hub give 'hf://datasets/{text}@<revision>', the revision being "

@@ -12,10 +12,10 @@ import pandas as pd
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["demand_whole", "held_out_rows", "lots", "prompt_keys"]
+__all__ = ["check_whole", "held_out_rows", "lots", "prompt_keys"]
 
 
-def demand_whole(value: object, name: str, *, least: int) -> None:
+def check_whole(value: object, name: str, *, least: int) -> None:
     """Refuse what is not a whole number of at least `least`."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < least:  # type: ignore[operator]  # a number, as the first part says

@@ -14,7 +14,7 @@ import pandas as pd
 from valuebias._core.tables import read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.preference_data.preferences import Preferences, preferences
-from valuebias.preference_data.splits import demand_whole
+from valuebias.preference_data.splits import check_whole
 
 __all__ = ["KINDS", "synthetic_preferences"]
 
@@ -70,8 +70,8 @@ def synthetic_preferences(kind: str, n_pairs: int, *, seed: int = 0) -> Preferen
     """
     if kind not in KINDS:
         raise ValueBiasError(f"kind is {kind!r}. {did_you_mean(str(kind), KINDS)}")
-    demand_whole(n_pairs, "n_pairs", least=1)
-    demand_whole(seed, "seed", least=0)
+    check_whole(n_pairs, "n_pairs", least=1)
+    check_whole(seed, "seed", least=0)
     facts = _facts()
     if n_pairs > len(facts):
         raise ValueBiasError(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean, shown
-from valuebias.schema.contract import DIMS, FRAMINGS, KINDS, SCHEMA, STAGES, demand_unique
+from valuebias.schema.contract import DIMS, FRAMINGS, KINDS, SCHEMA, STAGES, check_unique
 
 __all__ = ["validate"]
 
@@ -153,7 +153,7 @@ def _check_names(ds: xr.Dataset, dim: str) -> None:
             raise ValueBiasError(
                 f"A {dim} is named {name!r}; expected text, not empty and without NUL characters."
             )
-    demand_unique(names, dim)
+    check_unique(names, dim)
 
 
 def _check_coords(ds: xr.Dataset) -> None:
@@ -196,9 +196,9 @@ def _check_texts(owners: list[str], values: list[Any], dim: str, name: str) -> N
 
 def _check_scores(ds: xr.Dataset) -> None:
     score = ds["score"].to_numpy()
-    _refuse_cells(ds, np.isinf(score), "Scores must be finite, or NaN where there is none.")
+    _check_cells(ds, np.isinf(score), "Scores must be finite, or NaN where there is none.")
     if ds.attrs["kind"] == "logprob":
-        _refuse_cells(ds, score > 0, "Log-probs in nat are at most 0.")
+        _check_cells(ds, score > 0, "Log-probs in nat are at most 0.")
     for model, values in zip(ds["model"].to_numpy().tolist(), score, strict=True):
         kept = values[~np.isnan(values)]
         if not kept.size:
@@ -213,7 +213,7 @@ def _check_scores(ds: xr.Dataset) -> None:
             )
 
 
-def _refuse_cells(ds: xr.Dataset, bad: npt.NDArray[np.bool_], rule: str) -> None:
+def _check_cells(ds: xr.Dataset, bad: npt.NDArray[np.bool_], rule: str) -> None:
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         cell = {dim: str(ds[dim].to_numpy()[i]) for dim, i in zip(DIMS, where, strict=True)}

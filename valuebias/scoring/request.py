@@ -17,7 +17,7 @@ from valuebias.instruments import Lexicon, PromptSet
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.spec import Model, read_models
-from valuebias.schema.contract import KINDS, demand_unique
+from valuebias.schema.contract import KINDS, check_unique
 
 __all__ = ["VOCABULARY", "Block", "ScoringRequest", "block_shape", "blocks", "make_request"]
 
@@ -189,7 +189,7 @@ def _answers(lexicon: Words | None) -> tuple[Lexicon | None, tuple[str, ...] | N
                 raise ValueBiasError(f"A word is {word!r}; expected text, not empty.")
         if not words:
             raise ValueBiasError("There is no word to score; give at least one.")
-        demand_unique(list(words), "word")
+        check_unique(list(words), "word")
         return None, words
     chosen = as_lexicon(lexicon)
     words = tuple(str(word) for word in chosen.words if not str(word).endswith("*"))

@@ -26,7 +26,7 @@ import xarray as xr
 
 from valuebias._core.atomic import clear_leftovers, restore
 from valuebias._core.disk import put, written
-from valuebias._core.folder_names import demand_apart, folder_of
+from valuebias._core.folder_names import check_apart, folder_of
 from valuebias._core.locks import only_one
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.provenance import record
@@ -114,7 +114,7 @@ def open_store(
     found = _found(path, request)
     if found is None:
         found = begun(request)
-    _demand_same(path, found["scoring"]["settings"], request.settings(), "")
+    _check_same(path, found["scoring"]["settings"], request.settings(), "")
     if request.words is None:
         found["groups"] = _present_groups(path, found)
         _write_root(path, request, found)
@@ -123,7 +123,7 @@ def open_store(
     stored = {entry["name"]: entry for entry in models}
     for entry in entries:
         if entry.name in stored:
-            _demand_same(path, stored[entry.name]["settings"], entry.settings, entry.name)
+            _check_same(path, stored[entry.name]["settings"], entry.settings, entry.name)
             _describe(stored[entry.name], entry)
     models += [about(entry) for entry in entries if entry.name not in stored]
     shape = _shape(path) or block_shape(request, len(request.words))
@@ -166,15 +166,15 @@ def open_group(
                 f"{folder.name!r}, where {shown(entry.name)} would be. Rename one, or choose "
                 "another store."
             )
-        _demand_same(path, stored["settings"], entry.settings, entry.name)
+        _check_same(path, stored["settings"], entry.settings, entry.name)
         damaged = _damaged(folder)
         if not damaged:
-            _demand_same_texts(folder, texts, entry.name)
+            _check_same_texts(folder, texts, entry.name)
         described = _describe(stored, entry)
         if not described and not damaged and (folder / RECORD).exists():
             return ModelScores(folder, 0)
     else:
-        demand_apart([entry.name], "model", beside=groups)
+        check_apart([entry.name], "model", beside=groups)
     if not listed and folder.exists():
         # A kill left it, before it was listed and so before anything in it was scored.
         with written(folder):
@@ -206,7 +206,7 @@ def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
     found = provenance_of(path)
     entry = next(entry for entry in found["models"] if entry["name"] == name)
     for earlier in entry["runs"]:
-        _demand_same(path, {"dtype": earlier["dtype"]}, {"dtype": run["dtype"]}, name)
+        _check_same(path, {"dtype": earlier["dtype"]}, {"dtype": run["dtype"]}, name)
     if run not in entry["runs"]:
         entry["runs"].append(dict(run))
         provenance = json.dumps(found, sort_keys=True)
@@ -217,7 +217,7 @@ def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
 def locked(path: Path, request: ScoringRequest, entries: Sequence[Entry]) -> Iterator[None]:
     """Keep a store to this process while the block runs; the system ends that if it is killed."""
     if request.words is None:
-        demand_apart([entry.name for entry in entries], "model")
+        check_apart([entry.name for entry in entries], "model")
     if restore(path) and not (path.is_dir() and _is_begun(path)):
         # Raises, unless it is ours.
         _found(path, request)
@@ -460,7 +460,7 @@ def attrs_of(path: Path) -> dict[str, Any]:
     return attrs
 
 
-def _demand_same(
+def _check_same(
     path: Path, found: Mapping[str, Any], expected: Mapping[str, Any], model: str
 ) -> None:
     for key, value in json.loads(json.dumps(expected)).items():
@@ -488,7 +488,7 @@ def _difference(found: Any, expected: Any) -> str:
     return f"of the files that its code is or may read, {said}"
 
 
-def _demand_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
+def _check_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
     """Refuse a group in which tokens have other texts, such as those of an earlier version."""
     check_zarr(folder, lazily=LAZY)
     with open_checked(folder) as stored:

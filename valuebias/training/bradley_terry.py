@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
-from valuebias.preference_data.splits import demand_whole
-from valuebias.training.head import Head, both_sides, measured, numbers, refuse_infinite
-from valuebias.training.solving import Problem, refuse_unbounded, solve
+from valuebias.preference_data.splits import check_whole
+from valuebias.training.head import Head, both_sides, check_finite, measured, numbers
+from valuebias.training.solving import Problem, check_bounded, solve
 
 __all__ = ["Head", "fit_head", "fit_path"]
 
@@ -103,7 +103,7 @@ def fit_head(
     if not active.all():
         differences, scale = differences[:, active], scale[active]
     strength = _strength(penalty, len(scale), standardise=standardise)
-    _demand_number(center_rewards_coefficient, "center_rewards_coefficient")
+    _check_number(center_rewards_coefficient, "center_rewards_coefficient")
     if not strength and not center_rewards_coefficient and len(differences) <= len(scale):
         raise ValueBiasError(
             f"{len(differences)} pairs of {len(scale)} features are separable, or have no single "
@@ -119,7 +119,7 @@ def fit_head(
     )
     solution = solve(problem, _start(start, first.shape[1])[active] * scale)
     if not strength:
-        refuse_unbounded(problem, solution.weights)
+        check_bounded(problem, solution.weights)
     weights = np.zeros(first.shape[1])
     weights[active] = solution.weights / scale
     loss, accuracy = measured(differences @ solution.weights)
@@ -183,7 +183,7 @@ def fit_path(
     if not len(quantities):
         raise ValueBiasError("quantities is empty; expected numbers of pairs.")
     for quantity in quantities:
-        demand_whole(quantity, "quantities", least=1)
+        check_whole(quantity, "quantities", least=1)
         if quantity > len(first):
             raise ValueBiasError(
                 f"The quantity {quantity} is larger than the number of pairs, {len(first)}. "
@@ -212,8 +212,8 @@ def _differences(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Floats:
     with np.errstate(invalid="ignore", over="ignore"):
         differences: Floats = np.subtract(first, second, dtype=np.float64)
     if not np.isfinite(differences).all():
-        refuse_infinite(first, "chosen")
-        refuse_infinite(second, "rejected")
+        check_finite(first, "chosen")
+        check_finite(second, "rejected")
         raise ValueBiasError("The features are too large to subtract. Divide all by a number.")
     return differences
 
@@ -243,7 +243,7 @@ def _centring(
     return made * (coefficient / len(first))
 
 
-def _demand_number(value: object, name: str) -> None:
+def _check_number(value: object, name: str) -> None:
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not number or not 0 <= value < np.inf:  # type: ignore[operator]  # a number by then
         raise ValueBiasError(f"{name} is {value!r}; expected a number of at least 0.")
@@ -257,7 +257,7 @@ def _strength(penalty: float | None, n_features: int, *, standardise: bool) -> f
                 "standardise=False."
             )
         return float(n_features)
-    _demand_number(penalty, "penalty")
+    _check_number(penalty, "penalty")
     return float(penalty)
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Advance", "demand_training", "on_cpu", "own_randomness", "reporting", "without_futures"]
+__all__ = ["Advance", "check_training", "on_cpu", "own_randomness", "reporting", "without_futures"]
 
 Advance = Callable[[int, int], None]
 
 
-def demand_training() -> None:
+def check_training() -> None:
     """Raise a ValueBiasError unless what training needs is installed."""
     try:
         import datasets  # noqa: F401

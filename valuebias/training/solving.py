@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Problem", "Solution", "refuse_unbounded", "solve"]
+__all__ = ["Problem", "Solution", "check_bounded", "solve"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -228,7 +228,7 @@ def _root(problem: Problem, start: Floats) -> Floats | None:
     return np.asarray(cholesky(guess, lower=True, check_finite=False))
 
 
-def refuse_unbounded(problem: Problem, weights: Floats) -> None:
+def check_bounded(problem: Problem, weights: Floats) -> None:
     """Refuse an optimum that is none, where no penalty bounds the weights.
 
     ``weights`` is (d,).

@@ -14,7 +14,7 @@ import xarray as xr
 from valuebias.errors import ValueBiasError
 from valuebias.logprobs.measures import recovery
 from valuebias.logprobs.methods import Method
-from valuebias.logprobs.vocabularies import demand_logprobs
+from valuebias.logprobs.vocabularies import check_logprobs
 from valuebias.schema import validate
 
 __all__ = ["Pair", "find_again", "injection_report", "pairs"]
@@ -58,7 +58,7 @@ class Pair:
 def pairs(injected: xr.Dataset) -> Iterator[Pair]:
     """Give each fine-tuned model beside the one it was tuned from."""
     validate(injected)
-    demand_logprobs(injected, "The dataset")
+    check_logprobs(injected, "The dataset")
     for name, dims in _COORDS.items():
         if name not in injected.coords or injected[name].dims != dims:
             raise ValueBiasError(

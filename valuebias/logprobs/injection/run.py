@@ -34,7 +34,7 @@ from valuebias.logprobs.injection.scoring import Subject, find_subject
 from valuebias.logprobs.injection.words import Candidates, train_on
 from valuebias.schema import validate
 from valuebias.scoring.vocabulary import read_vocabulary
-from valuebias.training.common import demand_training, on_cpu
+from valuebias.training.common import check_training, on_cpu
 from valuebias.training.sft import LoraSettings, merge, train
 
 __all__ = ["inject_words"]
@@ -145,7 +145,7 @@ def inject_words(
         model, prompts=as_prompts(prompts), backend=get_backend(backend), progress=progress
     )
     left_out = None if exclude is None else as_lexicon(exclude)
-    demand_training()
+    check_training()
     with _place(store) as place:
         base = subject.resolved.model
         untouched = subject.score(base, place / f"untouched-{_key(subject)}.zarr")
