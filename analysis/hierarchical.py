@@ -16,7 +16,7 @@ from valuebias.analysis.design.components import SPREADS, Components, make_compo
 from valuebias.analysis.design.crossing import Crossing, make_crossing
 from valuebias.analysis.design.formula import parse_formula
 from valuebias.analysis.design.grouping import (
-    SIDES,
+    PAIR_COORDS,
     Group,
 )
 from valuebias.analysis.design.priors import Prior
@@ -226,7 +226,7 @@ def spread_by_family(groups: tuple[Group, ...]) -> bool:
 
     Not among pairs of models or checkpoints of training, whose spread is their layout's.
     """
-    return not {group.name for group in groups} & {*SIDES, "run"}
+    return not {group.name for group in groups} & {*PAIR_COORDS, "run"}
 
 
 def word_covariates(formula: str | None, dataset: xr.Dataset) -> pd.DataFrame | None:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.grouping import (
-    SIDES,
+    PAIR_COORDS,
     describe_group,
     find_groups,
     known_bases,
@@ -79,10 +79,10 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
     """Say what follows from bases, from pairs that share models, and from checkpoints of a run."""
     models, space = crossing.design.models, crossing.space
     notes = [_dropped(name) for name in space.dropped]
-    if set(SIDES) <= set(models.columns):
-        both = set(models[SIDES[0]].astype(str)) & set(models[SIDES[1]].astype(str))
+    if set(PAIR_COORDS) <= set(models.columns):
+        both = set(models[PAIR_COORDS[0]].astype(str)) & set(models[PAIR_COORDS[1]].astype(str))
         if both:
-            shared = shared_models(*(models[side].astype(str).tolist() for side in SIDES))
+            shared = shared_models(*(models[coord].astype(str).tolist() for coord in PAIR_COORDS))
             notes.append(
                 Note(
                     "model on both sides",
@@ -98,7 +98,7 @@ def _sharing_consequences(crossing: Crossing) -> list[Note]:
         return [*notes, lone]
     unknown = [g for g in space.groups if not g.reaches_beyond(crossing.design.matrix)]
     for group in unknown:
-        if group.name in SIDES:
+        if group.name in PAIR_COORDS:
             text = (
                 f"too few models are a pair's {group.name} to tell what is such a model's own from "
                 f"what is its family's: how much {group.name}s of a family differ comes from the "
@@ -156,7 +156,7 @@ def _bases_left_out(crossing: Crossing) -> list[Note]:
 def _one_base(models: pd.DataFrame) -> list[Note]:
     """Say where all models stand on one base."""
     bases = known_bases(models) or []
-    if len(bases) < 2 or len(set(bases)) > 1 or set(SIDES) <= set(models.columns):
+    if len(bases) < 2 or len(set(bases)) > 1 or set(PAIR_COORDS) <= set(models.columns):
         return []
     return [
         Note(

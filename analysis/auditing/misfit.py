@@ -31,7 +31,7 @@ from valuebias.analysis.auditing.likeness import (
 )
 from valuebias.analysis.auditing.spreads import Unequal, spread_ratios, unequal_kinds
 from valuebias.analysis.design.crossing import Crossing
-from valuebias.analysis.design.grouping import SIDES, known_bases, run_labels
+from valuebias.analysis.design.grouping import PAIR_COORDS, known_bases, run_labels
 from valuebias.analysis.estimands.contrasts import category_contrasts, framing_contrasts
 from valuebias.analysis.notes import Note
 
@@ -264,7 +264,7 @@ def _independent(crossing: Crossing, kinds: NDArray[np.intp]) -> tuple[tuple[str
 def _may_be_compared(crossing: Crossing) -> bool:
     """Tell models from pairs of them and from checkpoints, whose likeness has a known reason."""
     models = crossing.design.models
-    related = set(SIDES) <= set(models.columns) or run_labels(models) is not None
+    related = set(PAIR_COORDS) <= set(models.columns) or run_labels(models) is not None
     return not related and not crossing.space.dropped
 
 

@@ -23,7 +23,7 @@ from valuebias.analysis.auditing.confounding import (
 from valuebias.analysis.auditing.likeness import Likeness, find_alike, make_units, off_axes
 from valuebias.analysis.auditing.spreads import odd_units, unequal_kinds
 from valuebias.analysis.design.crossing import FRAMINGS
-from valuebias.analysis.design.grouping import SIDES
+from valuebias.analysis.design.grouping import PAIR_COORDS
 from valuebias.analysis.estimands.contrasts import CategoryPair, category_contrasts
 from valuebias.analysis.outcome import outcome
 from valuebias.errors import some
@@ -80,7 +80,7 @@ class _Tables:
     @cached_property
     def likeness(self) -> Likeness | None:
         """Models that look like one; None where they may not be compared."""
-        related = set(SIDES) <= set(self.ds.coords) or set(_RUN) <= set(self.ds.coords)
+        related = set(PAIR_COORDS) <= set(self.ds.coords) or set(_RUN) <= set(self.ds.coords)
         if related or not self.usable:
             return None
         profiles = off_axes(self.means, self.member.astype(float))
@@ -157,9 +157,9 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
     axes = _centred(tables.member)
     counts = np.bincount(tables.kinds)
     compared = len(counts) > 1
-    sides = np.zeros(len(counts))
-    sides[:2] = [1.0, -1.0][: len(counts)]
-    estimate = Estimate(tables.signed, (sides / counts)[tables.kinds], tables.kinds)
+    groups_of_pairs = np.zeros(len(counts))
+    groups_of_pairs[:2] = [1.0, -1.0][: len(counts)]
+    estimate = Estimate(tables.signed, (groups_of_pairs / counts)[tables.kinds], tables.kinds)
     for pair, weights in tables.contrasts.items():
         found = word_imbalances(numbers, axes, weights, estimate)
         for one in found:

@@ -25,7 +25,7 @@ from valuebias.analysis.design.blocks import invariant_blocks
 
 __all__ = [
     "OWN",
-    "SIDES",
+    "PAIR_COORDS",
     "Group",
     "ModelSpace",
     "Part",
@@ -42,7 +42,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-SIDES = ("numerator", "denominator")
+PAIR_COORDS = ("numerator", "denominator")
 OWN = "model"
 """Name of the part of the covariance that is each model's own."""
 
@@ -202,10 +202,10 @@ def describe_group(name: str) -> str:
 
 def find_groups(models: pd.DataFrame, base: str | None = "base") -> tuple[Group, ...]:
     """Find what the models share by their coordinates."""
-    if set(SIDES) <= set(models.columns):
-        sides = {side: plain_group(side, models[side]) for side in SIDES}
+    if set(PAIR_COORDS) <= set(models.columns):
+        groups_of_pairs = {coord: plain_group(coord, models[coord]) for coord in PAIR_COORDS}
         # A model that each pair has for itself adds nothing to what is peculiar to the pair.
-        return tuple(side for side in sides.values() if side.n_levels < len(models))
+        return tuple(coord for coord in groups_of_pairs.values() if coord.n_levels < len(models))
     found = {}
     runs = run_labels(models)
     if runs is not None and len(set(runs)) < len(runs):
@@ -434,7 +434,7 @@ def _eigenspaces(
 
 def _rest_name(groups: list[Group]) -> str:
     names = {group.name for group in groups}
-    if names & set(SIDES):
+    if names & set(PAIR_COORDS):
         return "pairs"
     return "checkpoints" if "run" in names else "models"
 

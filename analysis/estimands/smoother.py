@@ -360,5 +360,5 @@ def _coloured(matrices: _Matrices, y: Array | None, noise: Array | None) -> Arra
     return np.asarray(coloured if smooth is None else coloured + smooth)
 
 
-def _centred(table: Array, side: int) -> Array:
-    return np.asarray(table - table.mean(axis=side, keepdims=True))
+def _centred(table: Array, coord: int) -> Array:
+    return np.asarray(table - table.mean(axis=coord, keepdims=True))

@@ -120,11 +120,11 @@ FORMS = {
 
 
 @pytest.mark.parametrize("write", WRITERS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("row_format", FORMS)
 def test_every_form_from_every_source_is_the_same(
-    form: str, write: Callable[[Rows, Path], Any], tmp_path: Path
+    row_format: str, write: Callable[[Rows, Path], Any], tmp_path: Path
 ) -> None:
-    found = read(write(FORMS[form], tmp_path))
+    found = read(write(FORMS[row_format], tmp_path))
     assert found.pairs["prompt"].map(json.loads).tolist() == [[user(f"Ask {i}?")] for i in range(6)]
     assert found.pairs["chosen"].tolist() == [f"Good {i}" for i in range(6)]
     assert found.pairs["rejected"].tolist() == [f"Bad {i}" for i in range(6)]

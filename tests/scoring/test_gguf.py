@@ -97,7 +97,7 @@ def test_rewards_are_those_of_the_classifier(tmp_path: Path) -> None:
         with torch.no_grad():
             expected.append(model(torch.tensor([ids])).logits.item() + 0.7)
     np.testing.assert_allclose(scores(path, "reward"), expected, atol=1e-4)
-    assert resolve(Model(str(path)), kind="reward").facts.labels == ("good",)
+    assert resolve(Model(str(path)), kind="reward").model_config.labels == ("good",)
     # It has no output over the vocabulary, and the embeddings are not meant to be one.
     with pytest.raises(ValueBiasError, match=r"no language-model head .*kind='reward'"):
         resolve(Model(str(path)), kind="logprob")

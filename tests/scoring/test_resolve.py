@@ -60,19 +60,23 @@ def reward(folder: Path, **fields: Any) -> Resolved:
 
 def test_a_folder_says_all_that_is_needed(made: dict[str, Path]) -> None:
     found = reward(made["rm"], dtype="bfloat16")
-    source, facts = found.source, found.facts
+    source, model_config = found.source, found.model_config
     assert (source.folder, source.file, source.kind) == (made["rm"], None, "reward")
     assert (source.name, source.dtype, source.label) == ("rm", "bfloat16", 0)
     assert (found.tokenizer, found.commit) == (made["rm"], None)
-    assert facts.architecture == "LlamaForSequenceClassification"
-    assert (facts.layers, facts.hidden, facts.intermediate) == (2, 32, 48)
-    assert (facts.heads, facts.kv_heads, facts.head_dim) == (4, 2, 16)
-    assert (facts.vocab_size, facts.window, facts.max_length) == (320, None, 1024)
-    assert (facts.pad_token_id, facts.labels) == (0, ("LABEL_0",))
+    assert model_config.architecture == "LlamaForSequenceClassification"
+    assert (model_config.layers, model_config.hidden, model_config.intermediate) == (2, 32, 48)
+    assert (model_config.heads, model_config.kv_heads, model_config.head_dim) == (4, 2, 16)
+    assert (model_config.vocab_size, model_config.window, model_config.max_length) == (
+        320,
+        None,
+        1024,
+    )
+    assert (model_config.pad_token_id, model_config.labels) == (0, ("LABEL_0",))
     model = found.model
     assert (model.family, model.base, model.stage) == ("Llama", None, "reward")
     assert found.base_said_by == ""
-    assert reward(made["gemma3"]).facts.window == tiny_models.WINDOW
+    assert reward(made["gemma3"]).model_config.window == tiny_models.WINDOW
 
 
 def test_parameters_and_operations_are_those_of_the_loaded_model(made: dict[str, Path]) -> None:
@@ -83,9 +87,9 @@ def test_parameters_and_operations_are_those_of_the_loaded_model(made: dict[str,
     parameters = dict(model.named_parameters())
     assert found.model.n_params == sum(p.numel() for p in parameters.values())
     linear = [p.numel() for n, p in parameters.items() if ".layers." in n and p.ndim == 2]
-    assert found.facts.flop_per_token == 2 * sum(linear)
-    assert found.facts.vocabulary_flop(3) == 3 * 2 * model.lm_head.weight.numel()
-    assert found.facts.attention_flop(5) == 5 * 2 * (2 * 4 * 16) * 2
+    assert found.model_config.flop_per_token == 2 * sum(linear)
+    assert found.model_config.vocabulary_flop(3) == 3 * 2 * model.lm_head.weight.numel()
+    assert found.model_config.attention_flop(5) == 5 * 2 * (2 * 4 * 16) * 2
     given = resolve(Model(str(made["lm"]), n_params=8e9), kind="logprob")
     assert given.model.n_params == 8e9
 
@@ -128,7 +132,7 @@ def test_planning_needs_no_weights(rm: Path) -> None:
     (rm / "model.safetensors").unlink()
     found = resolve(Model(str(rm)), kind="reward", with_weights=False)
     assert found.source.weights_sha256 == ""
-    assert found.facts.n_params == pytest.approx(30_000, rel=0.5)
+    assert found.model_config.n_params == pytest.approx(30_000, rel=0.5)
 
 
 @pytest.mark.parametrize("label", [2, "LABEL_2"])
@@ -147,7 +151,7 @@ def test_one_of_several_labels_must_be_named(made: dict[str, Path], label: int |
 
 def test_labels_are_counted_in_the_weights_where_the_configuration_is_silent(rm: Path) -> None:
     configure(rm, id2label=None, label2id=None)
-    assert reward(rm).facts.labels == ("LABEL_0",)
+    assert reward(rm).model_config.labels == ("LABEL_0",)
 
 
 def test_a_missing_head_is_noticed_before_anything_is_loaded(
@@ -179,7 +183,7 @@ def test_weights_in_several_files_are_found_counted_and_hashed(rm: Path) -> None
     whole = reward(rm)
     shard(rm)
     found = reward(rm)
-    assert found.facts.n_params == whole.facts.n_params
+    assert found.model_config.n_params == whole.model_config.n_params
     assert found.source.weights_sha256 != whole.source.weights_sha256
     (rm / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(ValueBiasError, match=r"lacks 'model-00002-of-00002.safetensors'"):
@@ -388,9 +392,11 @@ def test_a_gguf_file_has_everything_in_it() -> None:
     found = resolve(Model(str(path)), kind="logprob")
     assert (found.source.folder, found.source.file) == (path.parent, path.name)
     assert (found.tokenizer, found.model.family) == (path, "Llama")
-    expected = resolve(Model(str(small_models.language_model("smollm2"))), kind="logprob").facts
-    assert found.facts.flop_per_token == expected.flop_per_token
-    assert found.facts.n_params == pytest.approx(expected.n_params, rel=1e-3)
+    expected = resolve(
+        Model(str(small_models.language_model("smollm2"))), kind="logprob"
+    ).model_config
+    assert found.model_config.flop_per_token == expected.flop_per_token
+    assert found.model_config.n_params == pytest.approx(expected.n_params, rel=1e-3)
     with pytest.raises(ValueBiasError, match=r"no classification head .*or cls\.output\.weight"):
         reward(path)
 

@@ -346,10 +346,10 @@ def test_a_tokenizer_of_another_model_and_a_conversation_too_long_are_refused(
     tmp_path: Path,
 ) -> None:
     found = resolved(tiny_models.tiny("llama", "logprob", tmp_path / "lm"))
-    small = replace(found, facts=replace(found.facts, vocab_size=100))
+    small = replace(found, model_config=replace(found.model_config, vocab_size=100))
     with pytest.raises(ValueBiasError, match=r"has 100 tokens only.*belongs to another model"):
         Tokeniser(small).prefixes([PROMPT])
-    short = replace(found, facts=replace(found.facts, max_length=20))
+    short = replace(found, model_config=replace(found.model_config, max_length=20))
     with pytest.raises(ValueBiasError, match=r"'lovelove.*…' has .* tokens, but 'lm' takes 20"):
         Tokeniser(short).rewards("?", ["love" * 40])
 
@@ -360,7 +360,7 @@ def test_ids_of_the_model_that_the_tokenizer_lacks_are_no_part_of_the_vocabulary
     found = resolved(tiny_models.tiny("qwen2", "logprob", tmp_path / "lm"))
     table = Tokeniser(found).vocabulary()
     filed = Tokenizer.from_file(str(tmp_path / "lm" / "tokenizer.json"))
-    assert found.facts.vocab_size > len(table) == filed.get_vocab_size()
+    assert found.model_config.vocab_size > len(table) == filed.get_vocab_size()
 
 
 def test_a_tokenizer_that_is_missing_or_damaged_is_named(tmp_path: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from valuebias._core.disk import REFUSALS, written
+from valuebias._core.disk import REFUSALS, explain_os_errors
 from valuebias.errors import ValueBiasError
 
 __all__ = ["atomic_path", "clear_leftovers", "probe", "restore"]
@@ -53,7 +53,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ['a.txt']
     """
     target = Path(path)
-    with written(target, kept=False, errnos=REFUSALS):
+    with explain_os_errors(target, kept=False, errnos=REFUSALS):
         _make_parent(target)
         clear_leftovers(target.parent)
         with _holder(target.parent) as holder:
@@ -67,7 +67,7 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
     target = Path(path)
     missing = [parent for parent in target.parents if not parent.exists()]
     try:
-        with written(target, kept=False):
+        with explain_os_errors(target, kept=False):
             _make_parent(target)
             if folder is not None and target.exists():
                 _check_alike(target, folder=folder)

@@ -29,7 +29,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import MemoryStore
 
-from valuebias._core.disk import put, written
+from valuebias._core.disk import explain_os_errors, write_bytes
 from valuebias._core.sums import SUM, DamagedError, json_sum, sum_of
 
 __all__ = [
@@ -439,30 +439,30 @@ def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> li
     after = Record(metadata, sums, blocks=True)
     changes = bool(changed) or before != after
     if changes and seen:
-        put(folder / RECORD, replace(after, pending=pending).to_bytes())
+        write_bytes(folder / RECORD, replace(after, pending=pending).to_bytes())
     for key, content in changed.items():
         _place(folder, key, content)
     if changes and (pending or not seen):
-        put(folder / RECORD, after.to_bytes())
+        write_bytes(folder / RECORD, after.to_bytes())
     return damaged
 
 
 def _place(folder: Path, key: str, content: bytes) -> None:
     """Write a file of a folder; that on which its lock is, in place."""
     if key == ".zgroup":
-        with written(folder / key):
+        with explain_os_errors(folder / key):
             (folder / key).write_bytes(content)
     else:
-        put(folder / key, content)
+        write_bytes(folder / key, content)
 
 
 def note(folder: Path, name: str, content: Mapping[str, Any]) -> None:
     """Let one of Zarr's metadata files of a locked folder say something else."""
     record = read_record(folder)
     if record is not None:
-        put(folder / RECORD, record.with_metadata(name, dict(content)).to_bytes())
+        write_bytes(folder / RECORD, record.with_metadata(name, dict(content)).to_bytes())
     # As Zarr writes it, so that a store is the same whether or not it was interrupted.
-    put(folder / name, json.dumps(content, indent=2).encode())
+    write_bytes(folder / name, json.dumps(content, indent=2).encode())
 
 
 def open_checked(folder: Path) -> xr.Dataset:

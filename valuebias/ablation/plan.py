@@ -90,7 +90,7 @@ def _head_plan(study: Study) -> StudyPlan:
         "words": [Conversation.after(text, lexicon.words) for text in texts]
     }
     counts = {"words": len(texts)}
-    for name, (train, held_out) in study.sides().items():
+    for name, (train, held_out) in study.splits().items():
         parts = [train.subset(max(study.n_pairs), seed=seed).pairs for seed in study.seeds]
         needed = pd.concat([held_out.pairs, *parts]).drop_duplicates("id")
         sample = needed.sample(min(_SAMPLE, len(needed)), random_state=0)
@@ -108,8 +108,8 @@ def _head_plan(study: Study) -> StudyPlan:
             rows[base.name, name] = {
                 "conversations": answers,
                 "tokens": round(tokens),
-                "seconds": tokens * resolved.facts.flop_per_token / speed,
-                "megabytes": answers * resolved.facts.hidden * 4 / 1e6,
+                "seconds": tokens * resolved.model_config.flop_per_token / speed,
+                "megabytes": answers * resolved.model_config.hidden * 4 / 1e6,
             }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     whole = {"conversations": np.int64, "tokens": np.int64}

@@ -201,7 +201,7 @@ class Study:
             for name, source in self.sources.items()
         }
 
-    def sides(self) -> dict[str, tuple[Preferences, Preferences]]:
+    def splits(self) -> dict[str, tuple[Preferences, Preferences]]:
         """Read the sources, and tell what is trained on from what is held out.
 
         Returns

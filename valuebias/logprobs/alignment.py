@@ -121,10 +121,12 @@ def align(
     for row, (lazy, vocabulary) in enumerate(zip(datasets, vocabularies, strict=True)):
         ds = lazy.compute()
         check_logprobs(ds, f"The vocabulary of {vocabulary.name!r}")
-        places = vocabulary.texts.get_indexer(texts)
-        there = np.flatnonzero(places >= 0)
+        files_by_model = vocabulary.texts.get_indexer(texts)
+        there = np.flatnonzero(files_by_model >= 0)
         order = first.indexes["prompt"].get_indexer(ds.indexes["prompt"])
-        found = vocabulary.of_texts(ds["score"].to_numpy()[0], places[there], combine=combine)
+        found = vocabulary.of_texts(
+            ds["score"].to_numpy()[0], files_by_model[there], combine=combine
+        )
         score[row][np.ix_(order, there)] = found
     words = as_lexicon(lexicon) if lexicon is not None else None
     of_words = [

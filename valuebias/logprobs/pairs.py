@@ -90,10 +90,10 @@ def implicit(
     if missing == "raise":
         _check_complete(logprobs, sorted({name for pair in pairs for name in pair}))
     score = np.empty((len(pairs), logprobs.sizes["prompt"], logprobs.sizes["response"]), "float32")
-    places = logprobs.indexes["model"]
+    files_by_model = logprobs.indexes["model"]
     values = logprobs["score"].to_numpy()
     for row, (a, b) in enumerate(pairs):
-        p, q = values[places.get_loc(a)], values[places.get_loc(b)]
+        p, q = values[files_by_model.get_loc(a)], values[files_by_model.get_loc(b)]
         score[row] = _checked(chosen(p, q), p, q, chosen)
     member = member_table(logprobs)
     details = {

@@ -20,7 +20,7 @@ from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
 from valuebias.logprobs.pieces import with_own_spaces
 from valuebias.models.bases import local_base, warn
-from valuebias.models.hub_files import HubFile, Place, fetched, places_of
+from valuebias.models.hub_files import FileRef, HubFile, fetched, file_refs
 from valuebias.models.spec import Model, read_models
 from valuebias.schema import build
 from valuebias.schema.contract import SCHEMA, check_unique
@@ -104,9 +104,9 @@ def read_logprobs(
     known = {model.name: model for model in read_models(models)}
     prompt_set = as_prompts(prompts)
     groups = {}
-    places = places_of(paths, known, download=download)
-    check_apart(places, "model")
-    for name, place in places.items():
+    files_by_model = file_refs(paths, known, download=download)
+    check_apart(files_by_model, "model")
+    for name, place in files_by_model.items():
         groups[folder_of(name)] = _read(place, known[name], prompt_set, download=download)
     bases = {str(ds["model"].item()): str(ds["base"].item()) for ds in groups.values()}
     warn(bases, stacklevel=2)
@@ -114,7 +114,7 @@ def read_logprobs(
     return xr.DataTree.from_dict({"/": root, **groups})
 
 
-def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> xr.Dataset:
+def _read(place: FileRef, model: Model, prompts: PromptSet, *, download: bool) -> xr.Dataset:
     path = fetched(place, download=download)
     names = _prompts_of(path, prompts)
     ids, scores = [], []
@@ -163,7 +163,7 @@ def _read(place: Place, model: Model, prompts: PromptSet, *, download: bool) -> 
     )
 
 
-def _source(place: Place, mended: int) -> dict[str, Any]:
+def _source(place: FileRef, mended: int) -> dict[str, Any]:
     said: dict[str, Any] = {"spaces_put_back": mended} if mended else {}
     if isinstance(place, HubFile):
         about = {"dataset": place.repository, "revision": place.commit, "file": place.name}

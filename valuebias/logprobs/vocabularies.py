@@ -77,18 +77,18 @@ class Vocabulary:
         self.n_alike = self.n_tokens - len(distinct)
         self.n_variants = int(kept.sum()) - len(texts)
 
-    def of_texts(self, values: Floats, places: Integers, *, combine: Combine) -> Floats:
+    def of_texts(self, values: Floats, files_by_model: Integers, *, combine: Combine) -> Floats:
         """Turn log-probs of tokens into those of some texts.
 
-        ``values`` is (prompt, token); ``places`` is (n,); the result is (prompt, n).
+        ``values`` is (prompt, token); ``files_by_model`` is (n,); the result is (prompt, n).
         """
         wanted = np.full(len(self.texts), -1, dtype=np.int64)
-        wanted[places] = np.arange(len(places))
+        wanted[files_by_model] = np.arange(len(files_by_model))
         key = np.where(self._text_key >= 0, wanted[self._text_key], -1)
         tokens = np.flatnonzero(key[self._token_text] >= 0)
         texts, text_of = np.unique(self._token_text[tokens], return_inverse=True)
         by_text = _reduced(values, tokens, text_of, len(texts), "max")
-        return _reduced(by_text, np.arange(len(texts)), key[texts], len(places), combine)
+        return _reduced(by_text, np.arange(len(texts)), key[texts], len(files_by_model), combine)
 
     def of_words(self, table: pd.DataFrame) -> pd.DataFrame:
         """Turn what is known of tokens into what is known of texts: the first that says anything.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError
-from valuebias.models.positions import Place
+from valuebias.models.positions import AnswerPosition
 from valuebias.models.template_limits import TemplateLimitError, watch
 
 __all__ = ["ChatTemplate", "Said"]
@@ -103,7 +103,7 @@ class ChatTemplate:
                 self._check_word(word, text, frame)
         return rendered
 
-    def place(self, prompt: Said) -> Place:
+    def place(self, prompt: Said) -> AnswerPosition:
         """Say where the answer stands."""
         turns = _turns(prompt)
         before, opened = (_attempt(find, turns) for find in (self._before, self._opened))
@@ -119,16 +119,16 @@ class ChatTemplate:
         other = _difference(before, opened)
         if self._prefix == "generation":
             said = f"; the rendered conversation {other}" if other else ""
-            return Place(
+            return AnswerPosition(
                 chosen, f"the generation prompt's, as prefix='generation' asks{said}", chosen
             )
         if before == opened:
-            return Place(chosen, "the rendered conversation's and the generation prompt's")
+            return AnswerPosition(chosen, "the rendered conversation's and the generation prompt's")
         if not other:
-            return Place(chosen, "the rendered conversation's")
+            return AnswerPosition(chosen, "the rendered conversation's")
         advice = " (Model(prefix='generation') goes on from that)" if self._prefix else ""
         how = f"the rendered conversation's, which {other}{advice}"
-        return Place(chosen, how, str(opened))
+        return AnswerPosition(chosen, how, str(opened))
 
     def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""

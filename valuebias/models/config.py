@@ -11,7 +11,14 @@ from typing import Any
 from valuebias._core.foreign import read_json, reading
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Facts", "check_decoder", "family_of", "read_config", "read_facts", "read_raw"]
+__all__ = [
+    "ModelConfig",
+    "check_decoder",
+    "family_of",
+    "read_config",
+    "read_model_config",
+    "read_raw",
+]
 
 _FAMILIES = {
     "llama": "Llama",
@@ -35,7 +42,7 @@ _SENSES = ("vision_config", "audio_config", "image_token_id", "image_token_index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ModelConfig:
     """What is known of a model without loading it.
 
     Attributes
@@ -62,10 +69,10 @@ class Facts:
 
     Examples
     --------
-    >>> facts = Facts(architecture="LlamaForCausalLM", model_type="llama", layers=2, hidden=8,
-    ...     intermediate=16, heads=2, kv_heads=1, head_dim=4, vocab_size=10, window=None,
+    >>> config = ModelConfig(architecture="LlamaForCausalLM", model_type="llama", layers=2,
+    ...     hidden=8, intermediate=16, heads=2, kv_heads=1, head_dim=4, vocab_size=10, window=None,
     ...     max_length=64, pad_token_id=None, labels=(), n_params=1500.0)
-    >>> facts.flop_per_token, facts.attention_flop(10)
+    >>> config.flop_per_token, config.attention_flop(10)
     (2304, 640)
     """
 
@@ -183,13 +190,15 @@ def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
     return content
 
 
-def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | None) -> Facts:
+def read_model_config(
+    config: Any, *, name: str, labels: int | None, n_params: float | None
+) -> ModelConfig:
     """Read what is needed out of a configuration."""
     heads = _number(config, name, "num_attention_heads", "n_head")
     hidden = _number(config, name, "hidden_size", "n_embd")
     window = _optional(config, name, "sliding_window")
     longest = _optional(config, name, "max_position_embeddings")
-    facts = Facts(
+    model_config = ModelConfig(
         architecture=(getattr(config, "architectures", None) or [config.model_type])[0],
         model_type=config.model_type,
         layers=_number(config, name, "num_hidden_layers", "n_layer"),
@@ -209,9 +218,9 @@ def read_facts(config: Any, *, name: str, labels: int | None, n_params: float | 
     )
     if n_params is None:
         tied = 1 if getattr(config, "tie_word_embeddings", False) else 2
-        total = facts.flop_per_token / 2 + tied * facts.vocab_size * hidden
-        object.__setattr__(facts, "n_params", float(total))
-    return facts
+        total = model_config.flop_per_token / 2 + tied * model_config.vocab_size * hidden
+        object.__setattr__(model_config, "n_params", float(total))
+    return model_config
 
 
 def check_decoder(config: Any, *, name: str, kind: str) -> None:
@@ -243,12 +252,12 @@ def check_decoder(config: Any, *, name: str, kind: str) -> None:
         )
 
 
-def family_of(facts: Facts) -> str:
+def family_of(model_config: ModelConfig) -> str:
     """Guess the family from the model type."""
     for start, family in _FAMILIES.items():
-        if facts.model_type.startswith(start):
+        if model_config.model_type.startswith(start):
             return family
-    return facts.model_type.partition("_")[0].capitalize()
+    return model_config.model_type.partition("_")[0].capitalize()
 
 
 def _text_part(config: Any) -> Any:

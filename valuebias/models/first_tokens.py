@@ -74,9 +74,9 @@ class LastTokens:
 
 def _unwritten(wanted: tuple[int, ...], ids: Sequence[int]) -> tuple[int, ...]:
     """Give what of the wanted beginning a text does not begin with."""
-    for written in range(min(len(wanted), len(ids)), 0, -1):
-        if tuple(ids[:written]) == wanted[-written:]:
-            return wanted[:-written]
+    for explain_os_errors in range(min(len(wanted), len(ids)), 0, -1):
+        if tuple(ids[:explain_os_errors]) == wanted[-explain_os_errors:]:
+            return wanted[:-explain_os_errors]
     # Whoever writes one of several means to write the beginning.
     return () if len(ids) and ids[0] in wanted else wanted
 
@@ -185,14 +185,14 @@ def _put(tokenizer: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         stop = start + len(own)
         is_whole = ids[start:stop] == own
         found.add((tuple(ids[:start]), tuple(ids[stop:])) if is_whole else None)
-    (put, *others) = found
-    if put is None or others:
+    (write_bytes, *others) = found
+    if write_bytes is None or others:
         raise ValueBiasError(
             f"The tokenizer of {name!r} does not put the same tokens before and after every text. "
             "Give a chat template by template=, which writes its own, or another tokenizer by "
             "tokenizer=."
         )
-    return put
+    return write_bytes
 
 
 def _obeys(settings: dict[str, Any]) -> bool:

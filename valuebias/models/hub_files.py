@@ -16,7 +16,7 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.models.hub import asked, is_commit
 from valuebias.schema.contract import check_unique
 
-__all__ = ["HubFile", "Place", "fetched", "hub_files", "is_reference", "places_of"]
+__all__ = ["FileRef", "HubFile", "fetched", "file_refs", "hub_files", "is_reference"]
 
 _Path = str | os.PathLike[str]
 
@@ -49,7 +49,7 @@ class HubFile:
         return f"hf://datasets/{self.repository}@{self.commit}/{self.name}"
 
 
-Place = Path | HubFile
+FileRef = Path | HubFile
 
 
 def is_reference(path: _Path) -> bool:
@@ -63,12 +63,12 @@ def is_reference(path: _Path) -> bool:
     return _PREFIX.match(os.fspath(path)) is not None
 
 
-def places_of(
+def file_refs(
     paths: _Path | Sequence[_Path] | Mapping[str, _Path],
     known: Collection[str],
     *,
     download: bool,
-) -> dict[str, Place]:
+) -> dict[str, FileRef]:
     """Find the file of each model."""
     if isinstance(paths, Mapping):
         for name in paths:
@@ -105,7 +105,7 @@ def hub_files(path: _Path, *, suffixes: tuple[str, ...], download: bool) -> list
     return [HubFile(repository, commit, entry) for entry in sorted(names)]
 
 
-def fetched(place: Place, *, download: bool) -> Path:
+def fetched(place: FileRef, *, download: bool) -> Path:
     """Give the path of a file on this machine."""
     if not isinstance(place, HubFile):
         return place
@@ -149,7 +149,7 @@ def fetched(place: Place, *, download: bool) -> Path:
     return path
 
 
-def _single(path: _Path) -> Place:
+def _single(path: _Path) -> FileRef:
     """Take a path for that of one file."""
     if not is_reference(path):
         return Path(path)
@@ -162,13 +162,13 @@ def _single(path: _Path) -> Place:
     return HubFile(repository, commit, name)
 
 
-def _listed(path: _Path, *, download: bool) -> list[Place]:
+def _listed(path: _Path, *, download: bool) -> list[FileRef]:
     """List the CSV files of a folder or a dataset; a file stands for itself."""
     if is_reference(path):
         return [*hub_files(path, suffixes=(".csv",), download=download)]
     if not os.path.isdir(path):
         return [Path(path)]
-    found: list[Place] = [*sorted(Path(path).glob("*.csv"))]
+    found: list[FileRef] = [*sorted(Path(path).glob("*.csv"))]
     if not found:
         raise ValueBiasError(f"The folder {os.fspath(path)!r} has no .csv file.")
     return found

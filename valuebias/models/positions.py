@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Place", "Prefix", "without_blanks"]
+__all__ = ["AnswerPosition", "Prefix", "without_blanks"]
 
 _BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AnswerPosition:
     """Where the answer stands in the text of a conversation.
 
     Attributes

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["ANSWER", "END", "OWN_CODE", "READS", "Reading", "Rule", "place_of", "rule_of"]
+__all__ = ["ANSWER", "END", "OWN_CODE", "READS", "Reading", "Rule", "reading_position", "rule_of"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -129,7 +129,7 @@ def _id(padding: int) -> str:
     return f"pad_token_id {padding}"
 
 
-def place_of(
+def reading_position(
     rule: Rule,
     conversations: Sequence[Integers],
     *,

@@ -18,11 +18,11 @@ from valuebias.models import weights
 from valuebias.models.bases import Origin, stated_base
 from valuebias.models.companions import code_files
 from valuebias.models.config import (
-    Facts,
+    ModelConfig,
     check_decoder,
     family_of,
     read_config,
-    read_facts,
+    read_model_config,
     read_raw,
 )
 from valuebias.models.hub import Checkpoint, fetch_weights, locate
@@ -50,7 +50,7 @@ class Resolved:
         What a backend loads.
     model : Model
         The specification, its blanks filled in.
-    facts : Facts
+    model_config : ModelConfig
         What the configuration says.
     tokenizer : pathlib.Path
         The folder, or the GGUF file, that has the tokenizer.
@@ -66,7 +66,7 @@ class Resolved:
 
     source: Source
     model: Model
-    facts: Facts
+    model_config: ModelConfig
     tokenizer: Path
     commit: str | None = None
     base_said_by: str = ""
@@ -114,13 +114,13 @@ def resolve(
         tied = bool(getattr(config, "tie_word_embeddings", False))
         if not (kind == "reward" and _own_code(model, located)):
             _check_head(model, shapes, located.file, kind, tied)
-    facts = read_facts(
+    model_config = read_model_config(
         config,
         name=model.name,
         labels=_label_count(shapes) if kind == "reward" else 0,
         n_params=weights.count(shapes) if shapes else None,
     )
-    rule = _rule(model, located, facts) if kind == "reward" else _LAST
+    rule = _rule(model, located, model_config) if kind == "reward" else _LAST
     source = Source(
         name=model.name,
         folder=located.folder,
@@ -129,8 +129,8 @@ def resolve(
         head=model.head,
         own_code=rule.own_code and model.head == "logits",
         as_own=kind == "reward" and model.reward_at == "own",
-        label=_label(model, facts, kind) if with_weights else 0,
-        labels=len(facts.labels) or None,
+        label=_label(model, model_config, kind) if with_weights else 0,
+        labels=len(model_config.labels) or None,
         dtype=model.dtype,
         weights_sha256=sha256,
         trust_remote_code=model.trust_remote_code,
@@ -139,13 +139,15 @@ def resolve(
     stage = "instruct" if model.template == "chat" else "pretrained"
     filled = replace(
         model,
-        family=model.family or family_of(facts),
+        family=model.family or family_of(model_config),
         stage=model.stage or ("reward" if kind == "reward" else stage),
-        n_params=facts.n_params if model.n_params is None else model.n_params,
+        n_params=model_config.n_params if model.n_params is None else model.n_params,
     )
     origin = _origin(filled, located)
     filled = replace(filled, base=origin.base or None)
-    return Resolved(source, filled, facts, tokenizer, located.commit, origin.said_by, rule, code)
+    return Resolved(
+        source, filled, model_config, tokenizer, located.commit, origin.said_by, rule, code
+    )
 
 
 def _check_language_model(config: Any, name: str) -> None:
@@ -159,13 +161,13 @@ def _check_language_model(config: Any, name: str) -> None:
         )
 
 
-def _rule(model: Model, located: Checkpoint, facts: Facts) -> Rule:
+def _rule(model: Model, located: Checkpoint, model_config: ModelConfig) -> Rule:
     """Decide where the reward is read."""
     return rule_of(
         model.reward_at,
         head=model.head,
-        padding=facts.pad_token_id,
-        classifier=facts.architecture.endswith("ForSequenceClassification"),
+        padding=model_config.pad_token_id,
+        classifier=model_config.architecture.endswith("ForSequenceClassification"),
         own_code=_own_code(model, located),
         name=model.name,
     )
@@ -272,10 +274,10 @@ def _label_count(shapes: Shapes) -> int | None:
     return found[0][0] if len(found) == 1 and len(found[0]) == 2 else None
 
 
-def _label(model: Model, facts: Facts, kind: Kind) -> int:
+def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
     if kind != "reward" or model.head != "logits":
         return model.label if isinstance(model.label, int) else 0
-    names, label = facts.labels, model.label
+    names, label = model_config.labels, model.label
     if label is None:
         if len(names) > 1:
             raise ValueBiasError(

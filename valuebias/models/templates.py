@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from valuebias.errors import ValueBiasError
 from valuebias.models.chat import ChatTemplate, Said
-from valuebias.models.positions import Place
+from valuebias.models.positions import AnswerPosition
 from valuebias.models.spec import PLAIN, is_jinja
 
 __all__ = ["PlainTemplate", "Said", "Template", "template_of"]
@@ -32,7 +32,7 @@ class Template(Protocol):
     ) -> list[str]:
         """Give the whole conversation of each word; refuse words that it changes `as_written`."""
 
-    def place(self, prompt: Said) -> Place:
+    def place(self, prompt: Said) -> AnswerPosition:
         """Say where the answer stands."""
 
     def prefix(self, prompt: Said) -> str:
@@ -67,9 +67,9 @@ class PlainTemplate:
         before = self.prefix(prompt)
         return [f"{before}{word}{self._after}" for word in words]
 
-    def place(self, prompt: Said) -> Place:
+    def place(self, prompt: Said) -> AnswerPosition:
         """Say where the answer stands."""
-        return Place(self.prefix(prompt), "the template's")
+        return AnswerPosition(self.prefix(prompt), "the template's")
 
     def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""

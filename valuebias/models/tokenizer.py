@@ -26,7 +26,7 @@ from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.first_tokens import NO_END, NO_TOKENS, Start, first_tokens, last_tokens
 from valuebias.models.positions import Prefix, without_blanks
-from valuebias.models.reading import Reading, Rule, place_of
+from valuebias.models.reading import Reading, Rule, reading_position
 from valuebias.models.resolve import Resolved
 from valuebias.models.templates import Said, template_of
 from valuebias.models.tokenizer_files import shared_tokenizer
@@ -92,7 +92,7 @@ class Tokeniser:
         loaded = shared_tokenizer(path, self._name, trust=trust)
         self._loaded = loaded
         self._tokenizer = loaded.tokenizer
-        self._facts = resolved.facts if resolved is not None else None
+        self._facts = resolved.model_config if resolved is not None else None
         prefix: str | None = "conversation"
         if resolved is not None:
             # A reward is always that of a conversation.
@@ -171,7 +171,7 @@ class Tokeniser:
         """Find the token at which the reward is read."""
         before, after = self._around(prompt)
         ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
-        return place_of(
+        return reading_position(
             self._rule,
             ids,
             n_before=len(before),
@@ -196,9 +196,13 @@ class Tokeniser:
             how = "as the chat template writes " + ("them" if first else "none")
             return self._start_of(first, how)
         own = self._tokenizer(texts[0], add_special_tokens=False)["input_ids"]
-        first = [i for i, put in zip(ids, self._first.ids, strict=False) if i == put]
-        written = len(ids) - len(own) < len(self._first.ids)
-        return self._start_of(first, "as the template writes" if written else self._first.how)
+        first = [
+            i for i, write_bytes in zip(ids, self._first.ids, strict=False) if i == write_bytes
+        ]
+        explain_os_errors = len(ids) - len(own) < len(self._first.ids)
+        return self._start_of(
+            first, "as the template writes" if explain_os_errors else self._first.how
+        )
 
     def _start_of(self, first: Sequence[int], how: str) -> Start:
         end = " ".join(self._names(self._last.ids))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from valuebias._core.text import has_surrogate
 from valuebias.errors import ValueBiasError
-from valuebias.preference_data.formats import Form, Message, Pair
+from valuebias.preference_data.formats import Message, Pair, RowFormat
 from valuebias.preference_data.leakage import Leakage
 
 __all__ = ["Filters", "PreferenceFilter", "as_json", "id_of"]
@@ -58,11 +58,11 @@ class Filters:
     lexicon: str | None
     drop_leaks: bool
 
-    def steps(self, form: Form) -> list[str]:
-        """Name the steps that a source of some form goes through."""
+    def steps(self, row_format: RowFormat) -> list[str]:
+        """Name the steps that a source of some format goes through."""
         left_out = {
-            "rated": not form.has_ratings,
-            "ties": not form.has_ratings,
+            "rated": not row_format.has_ratings,
+            "ties": not row_format.has_ratings,
             "every": self.every == 1,
             "length": self.max_chars is None,
             "lexicon": self.lexicon is None,
@@ -76,7 +76,7 @@ class PreferenceFilter:
 
     Attributes
     ----------
-    form : Form
+    row_format : RowFormat
         How a row is read.
     filters : Filters
         What is kept.
@@ -84,7 +84,7 @@ class PreferenceFilter:
         Looks for the words of a lexicon.
     """
 
-    form: Form
+    row_format: RowFormat
     filters: Filters
     leakage: Leakage | None
     _n_read: int = 0
@@ -103,13 +103,13 @@ class PreferenceFilter:
             self._first.setdefault(step, where)
 
     def _step(self, where: str, row: Mapping[str, Any]) -> str | None:
-        cells = self.form.preferred(where, row)
+        cells = self.row_format.preferred(where, row)
         if isinstance(cells, str):
             return cells
         self._n_in_turn += 1
         if (self._n_in_turn - 1) % self.filters.every:
             return "every"
-        pair = self.form.pair(where, row, cells)
+        pair = self.row_format.pair(where, row, cells)
         if isinstance(pair, str):
             return pair
         return _fault(pair, self.filters.max_chars) or self._keep(pair)
@@ -136,7 +136,7 @@ class PreferenceFilter:
         """Say what each step kept and dropped."""
         kept = self._n_read
         rows: list[tuple[str, int, int, str]] = [("read", kept, 0, "every row of the source")]
-        for step in self.filters.steps(self.form):
+        for step in self.filters.steps(self.row_format):
             dropped = self._dropped[step]
             kept -= dropped
             rows.append((step, kept, dropped, self._reason(step)))

@@ -13,7 +13,7 @@ import pandas as pd
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError, did_you_mean
 
-__all__ = ["Form", "Pair", "form_of"]
+__all__ = ["Pair", "RowFormat", "form_of"]
 
 Message = dict[str, str]
 
@@ -36,7 +36,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class RowFormat:
     """How a row is read.
 
     Attributes
@@ -78,8 +78,8 @@ class Form:
 _RATED = ("conv_A", "conv_B", "conv_A_rating", "conv_B_rating")
 
 
-def form_of(columns: Sequence[str], name: str) -> Form:
-    """Recognise a form by the names of the columns.
+def form_of(columns: Sequence[str], name: str) -> RowFormat:
+    """Recognise a format by the names of the columns.
 
     Examples
     --------
@@ -90,9 +90,9 @@ def form_of(columns: Sequence[str], name: str) -> Form:
     chosen = [column for column in ("chosen", "rejected") if column in columns]
     if len(chosen) == 2:
         prompt = ("prompt",) if "prompt" in columns else ()
-        return Form((*prompt, "chosen", "rejected"), False, _as_chosen)
+        return RowFormat((*prompt, "chosen", "rejected"), False, _as_chosen)
     if len(rated) == len(_RATED):
-        return Form(_RATED, True, _by_rating)
+        return RowFormat(_RATED, True, _by_rating)
     expected = _RATED if len(rated) > len(chosen) else ("chosen", "rejected")
     missing = [column for column in expected if column not in columns]
     shown = [visible(column) for column in columns]

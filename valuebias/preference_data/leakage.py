@@ -14,9 +14,9 @@ import pandas as pd
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.terms import continues, plain
 
-__all__ = ["SIDES", "Leakage"]
+__all__ = ["FIELDS", "Leakage"]
 
-SIDES = ("prompt", "chosen", "rejected")
+FIELDS = ("prompt", "chosen", "rejected")
 """Where in a pair a word may be found."""
 
 
@@ -66,8 +66,8 @@ class Leakage:
         self._stems: list[tuple[str, str]] = []
         self._phrases: list[tuple[re.Pattern[str], str]] = []
         self._known: dict[str, tuple[str, ...]] = {}
-        self._counts = {side: Counter[str]() for side in SIDES}
-        self.n_pairs = dict.fromkeys(SIDES, 0)
+        self._counts = {side: Counter[str]() for side in FIELDS}
+        self.n_pairs = dict.fromkeys(FIELDS, 0)
         for term in self._terms:
             self._sort_in(term)
 
@@ -85,7 +85,7 @@ class Leakage:
     def add(self, prompt: str, chosen: str, rejected: str) -> bool:
         """Count one pair."""
         leaks = False
-        for side, text in zip(SIDES, (prompt, chosen, rejected), strict=True):
+        for side, text in zip(FIELDS, (prompt, chosen, rejected), strict=True):
             terms = self._terms_in(text)
             self._counts[side].update(terms)
             self.n_pairs[side] += bool(terms)
@@ -94,7 +94,7 @@ class Leakage:
 
     def table(self) -> pd.DataFrame:
         """Count pairs by term and side."""
-        columns = {side: [self._counts[side][term] for term in self._terms] for side in SIDES}
+        columns = {side: [self._counts[side][term] for term in self._terms] for side in FIELDS}
         return pd.DataFrame(columns, index=pd.Index(self._terms, dtype=object))
 
     def _terms_in(self, text: str) -> set[str]:

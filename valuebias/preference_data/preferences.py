@@ -22,7 +22,7 @@ from valuebias.preference_data.filters import Filters, PreferenceFilter
 from valuebias.preference_data.formats import Message, form_of
 from valuebias.preference_data.leakage import Leakage
 from valuebias.preference_data.readers import rows_of
-from valuebias.preference_data.splits import check_whole, held_out_rows, lots, prompt_keys
+from valuebias.preference_data.splits import check_whole, hash_order, held_out_rows, prompt_keys
 
 __all__ = ["Preferences", "check_disjoint", "preferences"]
 
@@ -174,7 +174,9 @@ class Preferences:
                 f"n_pairs is {n_pairs}, and {self.name!r} has {len(self)} pairs. Ask for that many "
                 "or fewer, or give a larger source."
             )
-        order = np.lexsort((self.pairs["id"].to_numpy(dtype=str), lots(self.pairs["id"], seed)))
+        order = np.lexsort(
+            (self.pairs["id"].to_numpy(dtype=str), hash_order(self.pairs["id"], seed))
+        )
         return self._only(order[:n_pairs], "subset", f"not drawn (n_pairs={n_pairs}, seed={seed})")
 
     def _only(self, rows: np.ndarray, step: str, reason: str) -> Preferences:
@@ -285,7 +287,7 @@ def preferences(
         form_of(rows.columns, rows.name), filters, None if words is None else Leakage(words)
     )
     with progress_bar("Reading preferences", shown=progress) as advance:
-        for done, (where, row) in enumerate(rows.read(sieve.form.columns), 1):
+        for done, (where, row) in enumerate(rows.read(sieve.row_format.columns), 1):
             sieve.take(where, row)
             if advance is not None and done % _SHOWN_EVERY == 0:
                 advance(done, rows.n)

@@ -19,7 +19,7 @@ import pandas as pd
 from valuebias._core.foreign import check_file, reading
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.models.hub_files import HubFile, Place, fetched, hub_files, is_reference
+from valuebias.models.hub_files import FileRef, HubFile, fetched, hub_files, is_reference
 
 __all__ = ["Row", "Rows", "rows_of"]
 
@@ -141,11 +141,11 @@ def _of_files(source: str | os.PathLike[str], *, split: str, download: bool) -> 
     return Rows(name, sum(map(count, paths)), head(paths[0]), read, paths, details)
 
 
-def _places(source: str | os.PathLike[str], *, split: str, download: bool) -> list[Place]:
+def _places(source: str | os.PathLike[str], *, split: str, download: bool) -> list[FileRef]:
     text = os.fspath(source)
     if is_reference(source):
         found = hub_files(source, suffixes=_LINES + _PARQUET, download=download)
-        by_name: dict[str, Place] = {place.name: place for place in found}
+        by_name: dict[str, FileRef] = {place.name: place for place in found}
     elif os.path.isdir(source):
         paths = sorted(path for path in Path(source).rglob("*") if path.is_file())
         by_name = {

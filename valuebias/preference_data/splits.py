@@ -12,7 +12,7 @@ import pandas as pd
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["check_whole", "held_out_rows", "lots", "prompt_keys"]
+__all__ = ["check_whole", "hash_order", "held_out_rows", "prompt_keys"]
 
 
 def check_whole(value: object, name: str, *, least: int) -> None:
@@ -22,12 +22,12 @@ def check_whole(value: object, name: str, *, least: int) -> None:
         raise ValueBiasError(f"{name} is {value!r}; expected a whole number of at least {least}.")
 
 
-def lots(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
+def hash_order(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
     """Give each key its lot, which depends on the key and the seed alone.
 
     Examples
     --------
-    >>> bool(lots(["a", "b"], 1)[0] == lots(["a"], 1)[0] != lots(["a"], 2)[0])
+    >>> bool(hash_order(["a", "b"], 1)[0] == hash_order(["a"], 1)[0] != hash_order(["a"], 2)[0])
     True
     """
     found = (hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8] for key in keys)
@@ -61,7 +61,7 @@ def held_out_rows(prompts: pd.Series, held_out: float, seed: int) -> npt.NDArray
         raise ValueBiasError(f"held_out is {held_out!r}; expected a number of pairs or a share.")
     keys = np.array(prompt_keys(prompts), dtype=object)
     if 0 < held_out < 1:
-        found = lots(keys, seed) / 2.0**64 < held_out
+        found = hash_order(keys, seed) / 2.0**64 < held_out
     else:
         if not np.isfinite(held_out) or held_out != int(held_out) or held_out < 1:
             raise ValueBiasError(
@@ -81,7 +81,7 @@ def held_out_rows(prompts: pd.Series, held_out: float, seed: int) -> npt.NDArray
 def _by_number(keys: npt.NDArray[np.object_], n_pairs: int, seed: int) -> npt.NDArray[np.bool_]:
     if n_pairs >= len(keys):
         return np.ones(len(keys), dtype=bool)
-    drawn = lots(keys, seed)
+    drawn = hash_order(keys, seed)
     order = np.argsort(drawn, kind="stable")
     last = drawn[order[n_pairs - 1]]
     return np.asarray(drawn <= last, dtype=bool)

@@ -18,7 +18,7 @@ from valuebias.backends.packing import Packed
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
 from valuebias.models.bases import nothing_known
-from valuebias.models.config import Facts
+from valuebias.models.config import ModelConfig
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.tokenizer import Tokeniser
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
@@ -231,7 +231,7 @@ def plan(
             places.append(f"{model.name!r}: the reward is read {reading_of(request, tokeniser)}.")
         if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
             places.append(f"{model.name!r}: {_BESIDE}")
-        counts = _count(request, engine, tokeniser, resolved.facts, given or _BATCH_TOKENS)
+        counts = _count(request, engine, tokeniser, resolved.model_config, given or _BATCH_TOKENS)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -254,8 +254,8 @@ def _guessed(resolved: Resolved) -> str:
     """Say that the family, which fits compare, was guessed."""
     return (
         f"its family is taken for {resolved.model.family!r}, because its model type is "
-        f"{resolved.facts.model_type!r}; others build models of that type, too. Name another in a "
-        "column 'family' of the models table, or as Model(..., family='…')."
+        f"{resolved.model_config.model_type!r}; others build models of that type, too. Name "
+        "another in a column 'family' of the models table, or as Model(..., family='…')."
     )
 
 
@@ -300,7 +300,11 @@ def _torch_product(device: str, dtype: str, size: int) -> Callable[[], object]:
 
 
 def _count(
-    request: ScoringRequest, engine: Backend, tokeniser: Tokeniser, facts: Facts, batch_tokens: int
+    request: ScoringRequest,
+    engine: Backend,
+    tokeniser: Tokeniser,
+    model_config: ModelConfig,
+    batch_tokens: int,
 ) -> dict[str, float]:
     """Lay out the packs of a model, of a vocabulary a few of them, and count."""
     vocabulary = tokeniser.vocabulary() if request.words is None else NO_TOKENS
@@ -318,7 +322,7 @@ def _count(
             "packs": len(packs),
             "tokens": sum(_computed(packed, engine) for packed in packs),
             "unpacked": _unpacked(batch, request),
-            "flop": sum(_flop(packed, request, engine, facts) for packed in packs),
+            "flop": sum(_flop(packed, request, engine, model_config) for packed in packs),
         }
         total = {name: value + found[name] for name, value in total.items()}
     # The blocks looked at stand for all.
@@ -343,7 +347,9 @@ def _unpacked(batch: Batch, request: ScoringRequest) -> int:
     return int((length - unread) * repeats)
 
 
-def _flop(packed: Packed, request: ScoringRequest, engine: Backend, facts: Facts) -> float:
+def _flop(
+    packed: Packed, request: ScoringRequest, engine: Backend, model_config: ModelConfig
+) -> float:
     pack_ = packed.pack
     if engine.packed:
         tokens, pairs = len(pack_), int((pack_.end - np.arange(len(pack_))).sum())
@@ -351,8 +357,8 @@ def _flop(packed: Packed, request: ScoringRequest, engine: Backend, facts: Facts
         lengths = [len(path) for path in conversations(pack_)[0]]
         tokens, pairs = sum(lengths), sum(length * (length + 1) // 2 for length in lengths)
     rows = len(pack_.gather) if request.kind == "logprob" else 0
-    arithmetic = facts.flop_per_token * tokens + facts.attention_flop(pairs)
-    return float(arithmetic + facts.vocabulary_flop(rows))
+    arithmetic = model_config.flop_per_token * tokens + model_config.attention_flop(pairs)
+    return float(arithmetic + model_config.vocabulary_flop(rows))
 
 
 def _headline(request: ScoringRequest, engine: Backend, device: str, batch_tokens: int) -> str:

@@ -64,11 +64,13 @@ class PreparedModel:
     @property
     def weight(self) -> float:
         """How much work a pair is, roughly: the number of parameters."""
-        return float(self.resolved.facts.n_params or 1)
+        return float(self.resolved.model_config.n_params or 1)
 
     def pairs(self, request: ScoringRequest) -> int:
         """Say how many scores it has, for vocabularies roughly."""
-        words = self.resolved.facts.vocab_size if request.words is None else len(request.words)
+        words = (
+            self.resolved.model_config.vocab_size if request.words is None else len(request.words)
+        )
         return len(request.prompts) * int(words)
 
     def tokeniser(self) -> Tokeniser:

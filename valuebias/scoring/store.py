@@ -25,7 +25,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias._core.atomic import clear_leftovers, restore
-from valuebias._core.disk import put, written
+from valuebias._core.disk import explain_os_errors, write_bytes
 from valuebias._core.folder_names import check_apart, folder_of
 from valuebias._core.locks import only_one
 from valuebias._core.opening.zarr_folders import check_zarr
@@ -177,7 +177,7 @@ def open_group(
         check_apart([entry.name], "model", beside=groups)
     if not listed and folder.exists():
         # A kill left it, before it was listed and so before anything in it was scored.
-        with written(folder):
+        with explain_os_errors(folder):
             shutil.rmtree(folder)
     ds = laid_out_group(request, details, vocabulary)
     shape = (_shape(folder) if listed else None) or block_shape(request, len(vocabulary))
@@ -271,10 +271,10 @@ def _write_root(path: Path, request: ScoringRequest, found: Mapping[str, Any]) -
         if place.exists() and place.read_bytes() == wanted:
             continue
         if name == _LOCK:
-            with written(place):
+            with explain_os_errors(place):
                 place.write_bytes(wanted)
         else:
-            put(place, wanted)
+            write_bytes(place, wanted)
 
 
 def groups_of(path: Path) -> list[str]:

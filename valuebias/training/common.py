@@ -65,10 +65,10 @@ def reporting(advance: Advance) -> Any:
     """Give a callback for a trainer that tells of every step."""
     from transformers import TrainerCallback
 
-    class Bar(TrainerCallback):
+    class ProgressCallback(TrainerCallback):
         """Moves the bar on after each step."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             advance(state.global_step, state.max_steps)
 
-    return Bar()
+    return ProgressCallback()

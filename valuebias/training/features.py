@@ -147,7 +147,7 @@ def _kept(file: Path) -> Floats | None:
 @contextmanager
 def _loaded(base: Base, backend: Backend) -> Iterator[Runner]:
     model = backend.load(base.resolved.source)
-    width = base.resolved.facts.hidden
+    width = base.resolved.model_config.hidden
     try:
         yield Runner(model, name=base.name, kind="reward", batch_tokens=None, width=width)
     finally:

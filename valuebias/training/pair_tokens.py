@@ -35,7 +35,7 @@ class PairTokens:
 
     def __init__(self, base: Base, max_length: int) -> None:
         self._base = base
-        self.longest = min(max_length, base.resolved.facts.max_length or max_length)
+        self.longest = min(max_length, base.resolved.model_config.max_length or max_length)
         self._known: dict[str, tuple[Integers, Integers]] = {}
 
     def of(self, pairs: Preferences) -> TokenPairs:
