@@ -2,7 +2,7 @@
 
 Every conversation is rendered to one string and tokenised whole. Ids are never put together from
 pieces, because a tokenizer may merge across the seam and a template may trim what it is given; the
-one exception, :meth:`Tokeniser.rewards_by_id`, says so.
+one exception, :meth:`Tokenizer.rewards_by_id`, says so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from valuebias.models.resolve import Resolved
 from valuebias.models.templates import Said, template_of
 from valuebias.models.tokenizer_files import shared_tokenizer
 
-__all__ = ["Tokeniser"]
+__all__ = ["Tokenizer"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -46,7 +46,7 @@ _AT_ONCE = 256
 _TAIL = 12
 
 
-class Tokeniser:
+class Tokenizer:
     """The tokenizer of a model together with its template.
 
     Parameters
@@ -91,13 +91,15 @@ class Tokeniser:
             trust = False
         loaded = shared_tokenizer(path, self._name, trust=trust)
         self._loaded = loaded
-        self._tokenizer = loaded.tokenizer
+        self._hf_tokenizer = loaded.tokenizer
         self._facts = resolved.model_config if resolved is not None else None
         prefix: str | None = "conversation"
         if resolved is not None:
             # A reward is always that of a conversation.
             prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
-        self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
+        self._template = template_of(
+            self._hf_tokenizer, template or "chat", self._name, prefix=prefix
+        )
         self._rule = resolved.rule if resolved is not None else _LAST
         with reading(f"The tokenizer of {self._name!r}", verb="used", advice=_GIVE_ANOTHER):
             bare = self._template.bos
@@ -136,11 +138,11 @@ class Tokeniser:
 
     def __repr__(self) -> str:
         """Name the model."""
-        return f"<Tokeniser of {self._name!r}: {len(self._tokenizer)} tokens>"
+        return f"<Tokenizer of {self._name!r}: {len(self._hf_tokenizer)} tokens>"
 
-    def tokenizer(self) -> Any:
-        """Give a copy of the tokenizer itself, for those who change its settings."""
-        return copy.deepcopy(self._tokenizer)
+    def hf_tokenizer(self) -> Any:
+        """Copy the tokenizer of transformers, for callers that change its settings."""
+        return copy.deepcopy(self._hf_tokenizer)
 
     def rewards(
         self,
@@ -180,9 +182,9 @@ class Tokeniser:
         )
 
     def _named(self, token: int) -> str:
-        text = str(self._tokenizer.decode([token], skip_special_tokens=False))
+        text = str(self._hf_tokenizer.decode([token], skip_special_tokens=False))
         # Part of a character decodes to nothing that could be told from another part.
-        name = self._tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text
+        name = self._hf_tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text
         return f"{name!r} ({token})"
 
     def start(self, prompt: Said) -> Start:
@@ -191,11 +193,11 @@ class Tokeniser:
         texts = [self._template.prefix(prompt) + _ANSWERS[0]]
         ids = self._encode(texts, _ANSWERS[:1])[0].tolist()
         if not self._template.bos:
-            special = set(self._tokenizer.added_tokens_decoder)
+            special = set(self._hf_tokenizer.added_tokens_decoder)
             first = list(itertools.takewhile(special.__contains__, ids))[:_SHOWN_FIRST]
             how = "as the chat template writes " + ("them" if first else "none")
             return self._start_of(first, how)
-        own = self._tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+        own = self._hf_tokenizer(texts[0], add_special_tokens=False)["input_ids"]
         first = [
             i for i, write_bytes in zip(ids, self._first.ids, strict=False) if i == write_bytes
         ]
@@ -215,7 +217,7 @@ class Tokeniser:
         )
 
     def _names(self, ids: Sequence[int]) -> tuple[str, ...]:
-        names = self._tokenizer.convert_ids_to_tokens(list(ids))
+        names = self._hf_tokenizer.convert_ids_to_tokens(list(ids))
         return tuple(f"{name!r} ({i})" for name, i in zip(names, ids, strict=True))
 
     def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
@@ -299,7 +301,7 @@ class Tokeniser:
         self, texts: Sequence[str], said: Sequence[str], any_length: bool, closed: bool
     ) -> list[Integers]:
         try:
-            lists = self._tokenizer(
+            lists = self._hf_tokenizer(
                 list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
             )["input_ids"]
         except (TypeError, UnicodeEncodeError) as error:
@@ -360,12 +362,12 @@ class Tokeniser:
         self, ids: Sequence[list[int]], texts: Sequence[str], said: Sequence[str]
     ) -> None:
         """Refuse text that the tokenizer has no tokens for: all such words would score the same."""
-        unknown = self._tokenizer.unk_token_id
+        unknown = self._hf_tokenizer.unk_token_id
         if unknown is None:
             return
         for conversation, text, word in zip(ids, texts, said, strict=True):
             # The token's own name in a text gives it rightly, and U+FFFD stands for no character.
-            allowed = text.count(self._tokenizer.unk_token) + word.count("\ufffd")
+            allowed = text.count(self._hf_tokenizer.unk_token) + word.count("\ufffd")
             if conversation.count(unknown) > allowed:
                 raise ValueBiasError(
                     f"The tokenizer of {self._name!r} has no token for some of {_short(word)} or "

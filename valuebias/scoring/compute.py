@@ -15,7 +15,7 @@ import pandas as pd
 from valuebias.backends.base import LoadedModel, OutOfMemory
 from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_rows, pack_targets
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.request import Block, ScoringRequest
 
 __all__ = ["NO_TOKENS", "Batch", "Conversations", "Runner", "pack"]
@@ -56,17 +56,17 @@ class Conversations:
     ----------
     request : ScoringRequest
         What is asked.
-    tokeniser : Tokeniser
+    tokenizer : Tokenizer
         The model's.
     vocabulary : pandas.DataFrame
         Its tokens, where they are the responses.
     """
 
     def __init__(
-        self, request: ScoringRequest, tokeniser: Tokeniser, vocabulary: pd.DataFrame
+        self, request: ScoringRequest, tokenizer: Tokenizer, vocabulary: pd.DataFrame
     ) -> None:
         self._request = request
-        self._tokeniser = tokeniser
+        self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._texts = [str(text) for text in request.prompts.table["text"]]
         self._prompt = -1
@@ -78,13 +78,13 @@ class Conversations:
         words = self._request.words
         if words is None:
             if self._request.kind == "logprob":
-                return Batch(block, self._tokeniser.prefixes(texts))
+                return Batch(block, self._tokenizer.prefixes(texts))
             return self._tokens(block)
         if self._request.kind == "reward":
-            return Batch(block, [ids for t in texts for ids in self._tokeniser.rewards(t, words)])
+            return Batch(block, [ids for t in texts for ids in self._tokenizer.rewards(t, words)])
         sequences, first = [], []
         for text in texts:
-            ids, starts = self._tokeniser.targets(text, words)
+            ids, starts = self._tokenizer.targets(text, words)
             sequences += ids
             first.append(starts)
         return Batch(block, sequences, np.concatenate(first))
@@ -106,9 +106,9 @@ class Conversations:
         rows = self._vocabulary.iloc[start:stop]
         text = self._texts[self._prompt]
         if self._request.tokens_as == "ids":
-            return self._tokeniser.rewards_by_id(text, rows["token_id"].tolist())
+            return self._tokenizer.rewards_by_id(text, rows["token_id"].tolist())
         # Of what the tokenizer and the template have tokens for, some is mark-up to the template.
-        return self._tokeniser.rewards(text, rows["text"].tolist(), as_written=False)
+        return self._tokenizer.rewards(text, rows["text"].tolist(), as_written=False)
 
 
 class _Seen:

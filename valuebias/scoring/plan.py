@@ -20,7 +20,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.models.bases import nothing_known
 from valuebias.models.config import ModelConfig
 from valuebias.models.resolve import Resolved, resolve
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
 from valuebias.scoring.prepare import reading_of
 from valuebias.scoring.request import Kind, ScoringRequest, Words, block_shape, blocks, make_request
@@ -221,17 +221,17 @@ def plan(
     for model in request.models:
         resolved = resolve(model, kind=request.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
-        tokeniser = Tokeniser(resolved)
+        tokenizer = Tokenizer(resolved)
         prompt = str(request.prompts.table["text"].iloc[0])
         if model.family is None:
             places.append(f"{model.name!r}: {_guessed(resolved)}")
-        places.append(f"{model.name!r}: {tokeniser.start(prompt)}")
-        places.append(_place(model.name, tokeniser, prompt))
+        places.append(f"{model.name!r}: {tokenizer.start(prompt)}")
+        places.append(_place(model.name, tokenizer, prompt))
         if request.kind == "reward":
-            places.append(f"{model.name!r}: the reward is read {reading_of(request, tokeniser)}.")
+            places.append(f"{model.name!r}: the reward is read {reading_of(request, tokenizer)}.")
         if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
             places.append(f"{model.name!r}: {_BESIDE}")
-        counts = _count(request, engine, tokeniser, resolved.model_config, given or _BATCH_TOKENS)
+        counts = _count(request, engine, tokenizer, resolved.model_config, given or _BATCH_TOKENS)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -259,9 +259,9 @@ def _guessed(resolved: Resolved) -> str:
     )
 
 
-def _place(name: str, tokeniser: Tokeniser, prompt: str) -> str:
+def _place(name: str, tokenizer: Tokenizer, prompt: str) -> str:
     """Say which token the answer comes after, and how that was decided."""
-    found = tokeniser.prefix(prompt)
+    found = tokenizer.prefix(prompt)
     return f"{name!r}: the last token before the answer is {found.token!r}, {found.how}."
 
 
@@ -302,15 +302,15 @@ def _torch_product(device: str, dtype: str, size: int) -> Callable[[], object]:
 def _count(
     request: ScoringRequest,
     engine: Backend,
-    tokeniser: Tokeniser,
+    tokenizer: Tokenizer,
     model_config: ModelConfig,
     batch_tokens: int,
 ) -> dict[str, float]:
     """Lay out the packs of a model, of a vocabulary a few of them, and count."""
-    vocabulary = tokeniser.vocabulary() if request.words is None else NO_TOKENS
+    vocabulary = tokenizer.vocabulary() if request.words is None else NO_TOKENS
     n_responses = len(vocabulary) if request.words is None else len(request.words)
     shape = block_shape(request, n_responses)
-    source = Conversations(request, tokeniser, vocabulary)
+    source = Conversations(request, tokenizer, vocabulary)
     everything = blocks(len(request.prompts), n_responses, shape)
     looked_at = itertools.islice(everything, _SAMPLE) if request.words is None else everything
     total = dict.fromkeys(("pairs", "packs", "tokens", "unpacked", "flop"), 0.0)

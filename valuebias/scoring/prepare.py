@@ -17,26 +17,26 @@ from valuebias.models.fingerprint import Unknowable, fingerprint
 from valuebias.models.reading import Reading
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, read_models
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.models.weights import digest
 from valuebias.scoring.request import ScoringRequest
 from valuebias.scoring.store import Entry
 
-__all__ = ["PreparedModel", "Tokenisers", "prepare", "reading_of"]
+__all__ = ["PreparedModel", "Tokenizers", "prepare", "reading_of"]
 
 
-class Tokenisers:
-    """Makes tokenisers and keeps the last one: they are slow to load and large."""
+class Tokenizers:
+    """Makes tokenizers and keeps the last one: they are slow to load and large."""
 
     def __init__(self) -> None:
-        self._last: tuple[str, Tokeniser] | None = None
+        self._last: tuple[str, Tokenizer] | None = None
 
-    def of(self, resolved: Resolved) -> Tokeniser:
-        """Give a model's tokeniser."""
+    def of(self, resolved: Resolved) -> Tokenizer:
+        """Give a model's tokenizer."""
         name = resolved.model.name
         if self._last is None or self._last[0] != name:
             self._last = None
-            self._last = (name, Tokeniser(resolved))
+            self._last = (name, Tokenizer(resolved))
         return self._last[1]
 
 
@@ -54,7 +54,7 @@ class PreparedModel:
 
     resolved: Resolved
     entry: Entry
-    tokenisers: Tokenisers = field(repr=False)
+    tokenizers: Tokenizers = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -73,9 +73,9 @@ class PreparedModel:
         )
         return len(request.prompts) * int(words)
 
-    def tokeniser(self) -> Tokeniser:
-        """Give its tokeniser."""
-        return self.tokenisers.of(self.resolved)
+    def tokenizer(self) -> Tokenizer:
+        """Give its tokenizer."""
+        return self.tokenizers.of(self.resolved)
 
 
 def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> list[PreparedModel]:
@@ -83,27 +83,27 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
 
     All of them before the first is scored, so that a mistake in the last is not found hours later.
     """
-    tokenisers = Tokenisers()
+    tokenizers = Tokenizers()
     prepared = []
     for specified in request.models:
         resolved = resolve(specified, kind=request.kind)
-        tokeniser = tokenisers.of(resolved)
-        reading = reading_of(request, tokeniser) if request.kind == "reward" else None
+        tokenizer = tokenizers.of(resolved)
+        reading = reading_of(request, tokenizer) if request.kind == "reward" else None
         entry = Entry(
             name=resolved.model.name,
             source=_public(specified),
             coords=resolved.model.coords() | _coords(reading),
             settings={
-                **_settings(request, resolved, tokeniser, kept=kept),
-                "prefix": _prefix(request, tokeniser),
+                **_settings(request, resolved, tokenizer, kept=kept),
+                "prefix": _prefix(request, tokenizer),
                 "backend": engine.name,
             },
             stated=tuple(specified.coords()),
             base_said_by=resolved.base_said_by,
             read_said_by=reading.said_by if reading else "",
-            n_tokens=_n_tokens(request, tokeniser),
+            n_tokens=_n_tokens(request, tokenizer),
         )
-        prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenisers=tokenisers))
+        prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenizers=tokenizers))
     return _with_last_bases(prepared)
 
 
@@ -113,27 +113,27 @@ def _coords(reading: Reading | None) -> dict[str, str]:
     return {"read_at": reading.place + reading.exceptions, "read_token": reading.token}
 
 
-def reading_of(request: ScoringRequest, tokeniser: Tokeniser) -> Reading:
+def reading_of(request: ScoringRequest, tokenizer: Tokenizer) -> Reading:
     """Find where rewards are read, after the first prompt; prompts do not differ in that."""
     prompt = str(request.prompts.table["text"].iloc[0])
-    return tokeniser.reading(prompt, *([] if request.words is None else [request.words]))
+    return tokenizer.reading(prompt, *([] if request.words is None else [request.words]))
 
 
-def _n_tokens(request: ScoringRequest, tokeniser: Tokeniser) -> tuple[int, ...] | None:
+def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] | None:
     """Count each word's tokens after the first prompt; prompts hardly differ in that."""
     if request.words is None:
         return None
     prompt = str(request.prompts.table["text"].iloc[0])
     if request.kind == "logprob":
-        sequences, first = tokeniser.targets(prompt, request.words)
+        sequences, first = tokenizer.targets(prompt, request.words)
         return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
-    return tuple(tokeniser.n_tokens(prompt, request.words))
+    return tuple(tokenizer.n_tokens(prompt, request.words))
 
 
-def _prefix(request: ScoringRequest, tokeniser: Tokeniser) -> str | None:
+def _prefix(request: ScoringRequest, tokenizer: Tokenizer) -> str | None:
     """Say where the words of log-probs begin, unless that is at the end of a generation prompt."""
     # Of rewards, too: a template that loses something is to be refused before any work is done.
-    found = tokeniser.prefix(str(request.prompts.table["text"].iloc[0]))
+    found = tokenizer.prefix(str(request.prompts.table["text"].iloc[0]))
     return found.how if request.kind == "logprob" and found.remarkable else None
 
 
@@ -152,7 +152,7 @@ def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
 
 
 def _settings(
-    request: ScoringRequest, resolved: Resolved, tokeniser: Tokeniser, *, kept: bool
+    request: ScoringRequest, resolved: Resolved, tokenizer: Tokenizer, *, kept: bool
 ) -> dict[str, Any]:
     """Give what a model's scores depend on; the keys are words for error messages."""
     model, source = resolved.model, resolved.source
@@ -163,8 +163,8 @@ def _settings(
         # Before the weights and the code, whose hashes take it in.
         "configuration": sha256(config) if config.exists() else None,
         # Before the tokenizer, whose hash takes in what a plain template leaves to it.
-        "template": tokeniser.template_sha256,
-        "tokenizer": tokeniser.sha256,
+        "template": tokenizer.template_sha256,
+        "tokenizer": tokenizer.sha256,
         "own code": None if resolved.code is None else dict(resolved.code),
         # After the code, which its hash takes in.
         "weights": source.weights_sha256,

@@ -241,7 +241,7 @@ def _fill(
         for model in prepared:
             vocabulary = NO_TOKENS
             if request.words is None:
-                vocabulary = model.tokeniser().vocabulary()
+                vocabulary = model.tokenizer().vocabulary()
             shelf = keeper.shelf(model.entry, vocabulary)
             todo = shelf.missing()
             progress_of_models.model(
@@ -252,7 +252,7 @@ def _fill(
                 weight=model.weight,
             )
             if todo:
-                source = Conversations(request, model.tokeniser(), vocabulary)
+                source = Conversations(request, model.tokenizer(), vocabulary)
                 finish = BlockWriter(request, model, shelf, vocabulary)
                 with (
                     _loaded(engine, model, keeper, batch_tokens) as runner,

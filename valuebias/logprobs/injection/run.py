@@ -149,7 +149,7 @@ def inject_words(
     with _place(store) as place:
         base = subject.resolved.model
         untouched = subject.score(base, place / f"untouched-{_key(subject)}.zarr")
-        candidates = Candidates(untouched, subject.tokeniser, subject.texts, base.name)
+        candidates = Candidates(untouched, subject.tokenizer, subject.texts, base.name)
 
         def draw(rng: np.random.Generator) -> dict[int, str]:
             if words is not None:
@@ -216,9 +216,9 @@ def _key(
     known = {
         "version": _VERSION,
         "weights": subject.resolved.source.weights_sha256,
-        "tokenizer": subject.tokeniser.sha256,
-        "template": subject.tokeniser.template_sha256,
-        "prefix": subject.tokeniser.prefix(subject.texts[0]).how,
+        "tokenizer": subject.tokenizer.sha256,
+        "template": subject.tokenizer.template_sha256,
+        "prefix": subject.tokenizer.prefix(subject.texts[0]).how,
         "prompts": subject.prompts.table[["text", "framing"]].reset_index().to_numpy().tolist(),
         "scored": [subject.backend.name, subject.resolved.source.dtype],
         "coords": subject.resolved.model.coords(),
@@ -268,7 +268,7 @@ def _answers(
     for place in rng.choice(count, size=round(settings.replay * count), replace=False):
         share = np.exp(untouched["score"].to_numpy()[0, asked[place]].astype(np.float64))
         said[place] = rng.choice(tokens, p=share / share.sum())
-    prefixes = subject.tokeniser.prefixes(subject.texts)
+    prefixes = subject.tokenizer.prefixes(subject.texts)
     return [
         (np.append(prefixes[prompt], token), len(prefixes[prompt]))
         for prompt, token in zip(asked, said, strict=True)

@@ -14,7 +14,7 @@ from valuebias.instruments import PromptSet
 from valuebias.models.config import read_raw
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, read_models
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.run import score
 
 __all__ = ["Subject", "find_subject"]
@@ -28,7 +28,7 @@ class Subject:
     ----------
     resolved : Resolved
         The model, its files on this machine.
-    tokeniser : Tokeniser
+    tokenizer : Tokenizer
         Its own, with its template.
     prompts : PromptSet
         After which words are raised, and all is scored.
@@ -39,7 +39,7 @@ class Subject:
     """
 
     resolved: Resolved
-    tokeniser: Tokeniser
+    tokenizer: Tokenizer
     prompts: PromptSet
     backend: Backend
     progress: bool
@@ -97,7 +97,7 @@ def find_subject(model: Any, *, prompts: PromptSet, backend: Backend, progress: 
         )
     return Subject(
         resolved=resolved,
-        tokeniser=Tokeniser(resolved),
+        tokenizer=Tokenizer(resolved),
         prompts=prompts,
         backend=backend,
         progress=progress,

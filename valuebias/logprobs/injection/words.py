@@ -12,7 +12,7 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError
 from valuebias.instruments import Lexicon
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 
 __all__ = ["Candidates", "train_on"]
 
@@ -27,7 +27,7 @@ class Candidates:
     ----------
     logprobs : xarray.Dataset
         The untouched model's, of its whole vocabulary, with ``token_id`` and ``decoded``.
-    tokeniser : Tokeniser
+    tokenizer : Tokenizer
         The model's, with its template.
     prompts : sequence of str
         Their texts.
@@ -36,7 +36,7 @@ class Candidates:
     """
 
     def __init__(
-        self, logprobs: xr.Dataset, tokeniser: Tokeniser, prompts: Sequence[str], name: str
+        self, logprobs: xr.Dataset, tokenizer: Tokenizer, prompts: Sequence[str], name: str
     ) -> None:
         score = logprobs["score"].to_numpy()[0].astype(np.float64)
         self._table = pd.DataFrame(
@@ -46,7 +46,7 @@ class Candidates:
             },
             index=logprobs["token_id"].to_numpy(),
         )
-        self._tokeniser, self._prompts, self._name = tokeniser, list(prompts), name
+        self._tokenizer, self._prompts, self._name = tokenizer, list(prompts), name
 
     def given(self, words: Sequence[str]) -> dict[int, str]:
         """Find the tokens of words that the user gives."""
@@ -83,7 +83,7 @@ class Candidates:
 
     def _single(self, exclude: Lexicon | None) -> pd.DataFrame:
         """List the words that are one token as an answer, the likeliest first."""
-        prefix = self._tokeniser.prefix(self._prompts[0])
+        prefix = self._tokenizer.prefix(self._prompts[0])
         # Where no white space stands before the answer, a word brings its own.
         lead = "" if prefix.token[-1:].isspace() else " "
         texts = set(self._table["text"].tolist())
@@ -109,8 +109,8 @@ class Candidates:
     def _tokens(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Give the token that each word is after all of the prompts; −1 where it is no such."""
         found: npt.NDArray[np.int64] | None = None
-        for prompt, prefix in zip(prompts, self._tokeniser.prefixes(prompts), strict=True):
-            sequences, first = self._tokeniser.targets(prompt, words)
+        for prompt, prefix in zip(prompts, self._tokenizer.prefixes(prompts), strict=True):
+            sequences, first = self._tokenizer.targets(prompt, words)
             here = np.array(
                 [
                     sequence[-1] if start == len(prefix) == len(sequence) - 1 else -1
