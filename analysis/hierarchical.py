@@ -246,20 +246,20 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
     """
     from valuebias.analysis.sampling.incomplete import CompletedDraws
 
-    found = sample_variances(problem, settings, progress)
+    sampled = sample_variances(problem, settings, progress)
     extra = None
-    if isinstance(found, CompletedDraws):
-        draws, margins = found.variances, found.margins
+    if isinstance(sampled, CompletedDraws):
+        draws, margins = sampled.variances, sampled.margins
         extra = xr.Dataset(
             {
                 "on_axes": (("sample", "axis", "model", "framing"), margins.on_axes),
                 "rest": (("kept", "rotated", "word"), margins.rest),
-                "rest_of": ("kept", found.rest_of),
-                "scatter": ("entry", found.scatter),
+                "rest_of": ("kept", sampled.rest_of),
+                "scatter": ("entry", sampled.scatter),
             }
         )
     else:
-        draws = found
+        draws = sampled
         margins = make_margins(problem.crossing, make_tables(problem.crossing, problem.crossing.y))
     v = problem.components.variances(draws.sd, draws.correlation, draws.spread)
     v = v.reshape(-1, problem.components.n_variances)

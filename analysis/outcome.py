@@ -199,14 +199,14 @@ def outcome(data: xr.Dataset | xr.DataArray, *, kind: str = "normal") -> xr.Data
     _check_finite(moved)
     if kind == "z":
         _check_varies(moved)
-    made = moved.copy(data=_by_rows(_TRANSFORMS[kind], moved.to_numpy()))
-    made.attrs = {
+    values = moved.copy(data=_by_rows(_TRANSFORMS[kind], moved.to_numpy()))
+    values.attrs = {
         "kind": kind,
         "long_name": described.name,
         "units": described.units,
         "sign": described.sign,
     }
-    return made.transpose(*score.dims).rename("outcome")
+    return values.transpose(*score.dims).rename("outcome")
 
 
 def midranks(scores: Floats) -> NDArray[np.float64]:
@@ -245,8 +245,8 @@ def _descending(scores: Floats) -> NDArray[np.float64]:
 
 def _normal(scores: Floats) -> NDArray[np.float64]:
     count = np.maximum(np.isfinite(scores).sum(axis=-1, keepdims=True), 1)
-    made: NDArray[np.float64] = special.ndtri((midranks(scores) - 0.5) / count)
-    return made
+    quantiles: NDArray[np.float64] = special.ndtri((midranks(scores) - 0.5) / count)
+    return quantiles
 
 
 def _standardised(scores: Floats) -> NDArray[np.float64]:
@@ -277,13 +277,13 @@ def _by_rows(
     transform: Callable[[Floats], NDArray[np.float64]], scores: Floats
 ) -> NDArray[np.float64]:
     """Transform some rows at a time: ranking needs six times the memory of the scores."""
-    made = np.empty(scores.shape)
-    flat, rows = made.reshape(-1, scores.shape[-1]), scores.reshape(-1, scores.shape[-1])
+    transformed = np.empty(scores.shape)
+    flat, rows = transformed.reshape(-1, scores.shape[-1]), scores.reshape(-1, scores.shape[-1])
     step = max(1, _AT_A_TIME // max(1, scores.shape[-1]))
     for first in range(0, len(rows), step):
-        some = slice(first, first + step)
-        flat[some] = transform(rows[some])
-    return made
+        part = slice(first, first + step)
+        flat[part] = transform(rows[part])
+    return transformed
 
 
 def words_with_categories(data: xr.Dataset) -> NDArray[np.bool_]:

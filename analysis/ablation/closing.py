@@ -67,8 +67,8 @@ def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:
     """
     tail = (1 - prob) / 2
     base_lower, base_upper = map(float, np.quantile(base, [tail, 1 - tail]))
-    told = base_lower > 0 or base_upper < 0
-    share = last / base if told else np.full(len(last), np.nan)
+    clear = base_lower > 0 or base_upper < 0
+    share = last / base if clear else np.full(len(last), np.nan)
     lower, median, upper = map(float, np.quantile(share, [tail, 0.5, 1 - tail]))
     return {
         "base_lower": base_lower,
@@ -76,9 +76,9 @@ def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:
         "median": median,
         "lower": lower,
         "upper": upper,
-        "p_less": float((np.abs(share) < 1).mean()) if told else float("nan"),
+        "p_less": float((np.abs(share) < 1).mean()) if clear else float("nan"),
         "why_not": ""
-        if told
+        if clear
         else f"the {prob:.0%} interval of the gap to divide by holds zero: there may be no gap to "
         "have a share of",
     }

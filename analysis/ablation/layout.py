@@ -46,20 +46,23 @@ def check_models(models: pd.DataFrame) -> None:
                 f"the models have no coordinate {name!r}; an ablation needs {', '.join(COORDS)}. "
                 f"Add it with ds.assign_coords({name}=('model', [...]))."
             )
-    for name, what, least in (("n_pairs", "a positive number", 0.0), ("step", "zero or more", -1)):
+    for name, expected, least in (
+        ("n_pairs", "a positive number", 0.0),
+        ("step", "zero or more", -1),
+    ):
         values = pd.to_numeric(models[name], errors="coerce").to_numpy(dtype=float)
         wrong = ~(np.isfinite(values) & (values > least))
         if wrong.any():
-            place = int(wrong.argmax())
+            worst = int(wrong.argmax())
             hint = (
                 " A model that was trained on no pairs has no place on their logarithm: leave it "
                 "out, and give its gap as share_remaining(base_gap=...)."
-                if name == "n_pairs" and values[place] == 0
+                if name == "n_pairs" and values[worst] == 0
                 else " Give it the right value or leave the model out."
             )
             raise ValueBiasError(
-                f"model {models.index[place]!r} has {name} = {values[place]:g}; "
-                f"expected {what}.{hint}"
+                f"model {models.index[worst]!r} has {name} = {values[worst]:g}; "
+                f"expected {expected}.{hint}"
             )
     unnamed = [str(m) for m, base in models["base"].items() if not str(base).strip()]
     if unnamed:
@@ -99,7 +102,7 @@ def progress_of(models: pd.DataFrame) -> Array:
 
 def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
     """Choose the richest formula of the default kind that the models can tell."""
-    found, refused = None, None
+    fallback, refused = None, None
     terms = base_terms(models) if random else [""]
     for formula in _candidates(models):
         try:
@@ -111,9 +114,9 @@ def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
             groups = groups_of(split_random(f"~ 1{term}")[1], models, base_of(models))
             if not make_space(design.matrix, groups).dropped:
                 return formula + term
-        found = found or formula
-    if found:
-        return found
+        fallback = fallback or formula
+    if fallback:
+        return fallback
     raise ValueBiasError("no formula fits the models of the ablation.") from refused
 
 

@@ -106,16 +106,16 @@ class LeanModel:
         most = int(np.clip(share * min(_BUDGET / n**3, _DRAWS[1]), *_DRAWS))
         kept = np.unique(np.linspace(0, self.n_draws - 1, min(self.n_draws, most)).astype(int))
         lean = self.lean if len(self.lean) == 1 else self.lean[kept]
-        fixed, own = np.zeros((len(kept), n, n)), np.zeros((len(kept), n, n))
+        fixed, between_runs = np.zeros((len(kept), n, n)), np.zeros((len(kept), n, n))
         for part in self.parts:
             inside = basis.T @ part.over_models @ basis
-            total = fixed if part.relative_sd is None else own
+            total = fixed if part.relative_sd is None else between_runs
             total += part.variance[kept, None, None] * inside
         relative = [p.relative_sd[kept] for p in self.parts if p.relative_sd is not None]
         return Leans(
             lean=np.broadcast_to(lean @ basis, (len(kept), n)),
             fixed=fixed,
-            own=own,
+            between_runs=between_runs,
             beside=self._beside(basis, lean, kept),
             # Spreads by family are factors about the SD that the prior is of.
             relative_sd=np.exp(np.mean(np.log(relative), axis=0)),
@@ -137,13 +137,13 @@ class LeanModel:
         squares = (lean @ outside @ axes) ** 2
         kinds, which = np.unique(loads.round(6), axis=0, return_inverse=True)
         variances = np.stack([part.variance[kept] for part in self.parts], axis=1)
-        own = np.array([part.relative_sd is not None for part in self.parts])
+        between_runs = np.array([part.relative_sd is not None for part in self.parts])
         return tuple(
             Beside(
                 n=int((which.ravel() == k).sum()),
                 scatter=squares[:, which.ravel() == k].sum(axis=1),
-                fixed=variances @ (load * ~own),
-                own=variances @ (load * own),
+                fixed=variances @ (load * ~between_runs),
+                between_runs=variances @ (load * between_runs),
             )
             for k, load in enumerate(kinds)
         )
@@ -166,11 +166,11 @@ class Beside:
     n: int
     scatter: Array
     fixed: Array
-    own: Array
+    between_runs: Array
 
     def log_density(self, squared_factors: Array) -> Array:
         """Log-density at squares of factors, (factor, draw), up to a constant."""
-        variance = self.fixed + squared_factors[:, None] * self.own
+        variance = self.fixed + squared_factors[:, None] * self.between_runs
         return np.asarray(-0.5 * (self.n * np.log(variance) + self.scatter / variance))
 
 
@@ -195,7 +195,7 @@ class Leans:
 
     lean: Array
     fixed: Array
-    own: Array
+    between_runs: Array
     beside: tuple[Beside, ...]
     relative_sd: Array
     scales: Array
@@ -227,7 +227,7 @@ class Leans:
         """Log posterior density of factors, effects integrated out; (factor, draw)."""
         explained = (columns * self.scales**2) @ columns.swapaxes(-1, -2)
         root = np.linalg.cholesky(self.fixed + explained)
-        half = np.linalg.solve(root, self.own)
+        half = np.linalg.solve(root, self.between_runs)
         # Along its axes what runs differ by is independent, whatever the factor.
         ratio, axes = np.linalg.eigh(np.linalg.solve(root, half.swapaxes(-1, -2)))
         along = np.einsum("sij,si->sj", axes, np.linalg.solve(root, self.lean[..., None])[..., 0])
@@ -253,7 +253,7 @@ class Leans:
         # The same factor is asked for under every level.
         key = factor.tobytes()
         if self._kept.get("key") != key:
-            whole = self.fixed + factor[:, None, None] ** 2 * self.own
+            whole = self.fixed + factor[:, None, None] ** 2 * self.between_runs
             self._kept.update(key=key, precision=np.linalg.inv(whole))
         return np.asarray(self._kept["precision"])
 
@@ -310,18 +310,18 @@ def _over_models(problem: Problem, on_axes: Array) -> dict[Part, tuple[Array, fl
     for weight, axis in zip(on_axes, problem.crossing.axes, strict=True):
         if not weight:
             continue
-        here: dict[Part, Array] = {}
+        on_axis: dict[Part, Array] = {}
         multipliers: dict[Part, float] = {}
         for part, (inside, multiplier) in components.entries(axis).items():
-            here[part] = space.basis @ inside @ space.basis.T
+            on_axis[part] = space.basis @ inside @ space.basis.T
             multipliers[part] = multiplier
         for subspace in space.subspaces:
             for part, (load, multiplier) in components.entries(axis, subspace).items():
                 outside = load[0, 0] * subspace.basis @ subspace.basis.T
-                here[part] = here.get(part, 0.0) + outside
+                on_axis[part] = on_axis.get(part, 0.0) + outside
                 multipliers[part] = multiplier
         for part, multiplier in multipliers.items():
             sizes[part] = sizes.get(part, 0.0) + weight**2 * multiplier
         # The same on every axis that has the component.
-        matrices |= here
+        matrices |= on_axis
     return {part: (matrix, sizes[part]) for part, matrix in matrices.items()}

@@ -95,13 +95,16 @@ def draw_leans(
 ) -> dict[str, LeanDraws]:
     """Draw levels and effects of the columns for every two families, and free leans."""
     cells = trained_cells(design)
-    own, at_end = own_columns(design, cells), average_rows(design, cells.assign(progress=1.0))[0]
+    by_cell, at_end = (
+        own_columns(design, cells),
+        average_rows(design, cells.assign(progress=1.0))[0],
+    )
     pairs = []
     if levelling and by_pairs(design) == "curve":
         pairs = [pair_rows(design, two) for two in combinations(sorted(set(cells["family"])), 2)]
     sources, out = sources_of(design.models), {}
     for framing, model in models.items():
-        free = _draw_free(model, np.concatenate([design.matrix, own], axis=1), at_end, rng)
+        free = _draw_free(model, np.concatenate([design.matrix, by_cell], axis=1), at_end, rng)
         drawn = [_draw_pair(model, rows, sources, 1 / len(pairs), rng) for rows in pairs]
         sizes = (design.matrix.shape[1], len(sources), len(cells))
         coefficient, level, lean = (
@@ -117,14 +120,16 @@ def _draw_pair(
 ) -> tuple[Array, Array, Array]:
     """Draw coefficients, levels and leans of cells for two families, from their models alone."""
     mine = model.of(rows.models)
-    basis = mine.span(np.concatenate([c for some in rows.columns.values() for c in some], axis=1))
+    basis = mine.span(
+        np.concatenate([c for of_source in rows.columns.values() for c in of_source], axis=1)
+    )
     leans = mine.within(basis, share=share).with_further(rows.n_common)
     state = _State(leans, rows, basis, rng)
     # Draws that share the variances follow one another, so that chains stay chains.
     of_variances = np.arange(model.n_draws) * leans.n_draws // model.n_draws
-    place = np.arange(model.n_draws) - np.searchsorted(of_variances, of_variances)
+    index = np.arange(model.n_draws) - np.searchsorted(of_variances, of_variances)
     effects, level, lean = [], [], []
-    for sweep in range(_WARM_UP + int(place.max()) + 1):
+    for sweep in range(_WARM_UP + int(index.max()) + 1):
         state.draw_levels()
         if sweep < _WARM_UP:
             state.draw_factor()
@@ -134,9 +139,9 @@ def _draw_pair(
         lean.append(np.einsum("scq,sq->sc", state.at_end(), effects[-1]))
     coefficient = np.stack(effects)[..., : len(model.scales)]
     return (
-        coefficient[place, of_variances],
-        np.stack(level)[place, of_variances],
-        np.stack(lean)[place, of_variances],
+        coefficient[index, of_variances],
+        np.stack(level)[index, of_variances],
+        np.stack(lean)[index, of_variances],
     )
 
 

@@ -93,9 +93,9 @@ def draw_medians(
     weight = np.exp(log_weight - log_weight.max())
     chosen = rng.choice(len(pairs), size=draws, p=weight / weight.sum())
     out = np.empty((draws, effects.shape[1]))
-    for place in np.unique(chosen):
-        here = chosen == place
-        out[here] = cases[place].draw(int(here.sum()), rng)
+    for number in np.unique(chosen):
+        in_case = chosen == number
+        out[in_case] = cases[number].draw(int(in_case.sum()), rng)
     sd = pd.DataFrame([pairs[i] for i in chosen], columns=["run", "checkpoint"])
     if not several:
         sd = sd.drop(columns="run").rename(columns={"checkpoint": "run"})

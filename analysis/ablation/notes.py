@@ -92,8 +92,8 @@ def _single_seeds(models: pd.DataFrame) -> Note | None:
 
 
 def _apart(models: pd.DataFrame, source: str, most: float) -> Note:
-    there = models[models["source"].astype(str) == source]
-    ends = there.groupby("family")["n_pairs"].max().astype(float).sort_values()
+    of_source = models[models["source"].astype(str) == source]
+    ends = of_source.groupby("family")["n_pairs"].max().astype(float).sort_values()
     named = ", ".join(f"{family} up to {n:,.0f}" for family, n in ends.items())
     common = f"beyond {most:,.0f} pairs" if most > 0 else "with any number of pairs"
     return Note(
@@ -129,22 +129,20 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
             continue
         far = table.iloc[int(np.argmax(table["mean"].abs() / table["sd"]))]
         off, lower, upper = (_signed(far[column]) for column in ("mean", "lower", "upper"))
-        told = (
+        departure = (
             f"the gap {name} on {source} does not change evenly over doublings of the pairs: at "
             f"{far['n_pairs']:,.0f} it departs by {off} from a straight line (90% interval {lower} "
             f"to {upper})"
         )
         if levelling and not first["p_levelling"] < limit:
-            text = (
-                f"{told}. A line that levels off agrees with it, and is what gaps are taken from."
-            )
+            text = f"{departure}. A line that levels off agrees with it, and is what gaps are taken from."
             notes.append(Note("straight line contradicted", text))
             continue
         other = ", nor does a line that levels off agree with it" if levelling else ""
         notes.append(
             Note(
                 "curve contradicted",
-                f"{told}{other}. Gaps at single numbers of pairs and where they close are then "
+                f"{departure}{other}. Gaps at single numbers of pairs and where they close are then "
                 "wrong; ask for '~ family * C(n_pairs)', which draws no curve.",
                 f"The gap {name} on {source} does not follow the curve, so that what is said of "
                 "change and of where it closes is not to be trusted.",

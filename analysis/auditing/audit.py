@@ -117,9 +117,13 @@ def audit(dataset: xr.Dataset) -> Audit:
     score = dataset["score"].transpose("model", "prompt", "response").to_numpy()
     inside = dataset["membership"].any("category").to_numpy()
     data = Data(dataset, score, inside, score[..., inside] if inside.any() else score)
-    found = {"contract": breach, **{name: check(data) for name, check in checks.CHECKS.items()}}
-    found |= structure_checks.look(data)
-    rows = [{"check": name, **each._asdict()} for name, made in found.items() for each in made]
+    findings = {"contract": breach, **{name: check(data) for name, check in checks.CHECKS.items()}}
+    findings |= structure_checks.look(data)
+    rows = [
+        {"check": name, **each._asdict()}
+        for name, of_check in findings.items()
+        for each in of_check
+    ]
     rows.sort(key=lambda row: SEVERITIES.index(str(row["severity"])))
     return Audit(from_rows(rows, columns=["severity", "check", "where", "detail"]))
 

@@ -37,15 +37,15 @@ def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
         names = [str(name) for name in rows.index]
         known = sizes.loc[rows.index].dropna()
         if len(known) > 1 and known.max() > _SIZES * known.min():
-            found = f"has models from {known.min():.2g} to {known.max():.2g} parameters"
+            problem = f"has models from {known.min():.2g} to {known.max():.2g} parameters"
         elif len(rows) > 1 and str(base).casefold() in rows["family"].str.casefold().tolist():
-            found = "has the name of a family"
+            problem = "has the name of a family"
         else:
             continue
         yield (
             "warning",
             f"base {str(base)!r}",
-            f"It {found}: {some(names)}. A base is one checkpoint, size and version included, as "
+            f"It {problem}: {some(names)}. A base is one checkpoint, size and version included, as "
             "in 'google/gemma-2-2b-it'; models that merely share a family would be taken for "
             "models of one checkpoint.",
         )

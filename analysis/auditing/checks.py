@@ -90,11 +90,11 @@ def _repeated_words(data: Data) -> Iterator[Finding]:
     words = data.names("response")
     groups = list(_same(words, [word.strip().casefold() for word in words]))
     if groups:
-        shown = some([" = ".join(map(repr, group)) for group in groups], quote=False)
+        listed = some([" = ".join(map(repr, group)) for group in groups], quote=False)
         yield Finding(
             "warning",
             "response",
-            f"{len(groups)} words occur more than once but for case and blanks: {shown}. Each "
+            f"{len(groups)} words occur more than once but for case and blanks: {listed}. Each "
             "spelling is ranked as a word of its own.",
         )
 
@@ -170,12 +170,12 @@ def _missing_cells(data: Data) -> Iterator[Finding]:
         partly = np.flatnonzero((shares > 0) & (shares < 1))
         if partly.size and shares[partly].max() > 2 * share:
             worst = partly[np.argsort(-shares[partly], kind="stable")]
-            shown = [f"{names[i]!r} {shares[i]:.1%}" for i in worst]
+            worst_models = [f"{names[i]!r} {shares[i]:.1%}" for i in worst]
             yield Finding(
                 "warning" if shares[worst[0]] > _MUCH_MISSING else "note",
                 dim,
                 f"{partly.size} of {len(names)} have missing cells, most of them "
-                f"{some(shown, quote=False)}.",
+                f"{some(worst_models, quote=False)}.",
             )
 
 
@@ -282,7 +282,7 @@ def _families(data: Data) -> Iterator[Finding]:
 
 def _bases(data: Data) -> Iterator[Finding]:
     if not _is_simulated(data.ds.attrs.get("provenance", "")):
-        yield from (Finding(*found) for found in doubtful_bases(model_table(data.ds)))
+        yield from (Finding(*fields) for fields in doubtful_bases(model_table(data.ds)))
 
 
 def _reading(data: Data) -> Iterator[Finding]:
@@ -294,12 +294,12 @@ def _reading(data: Data) -> Iterator[Finding]:
 def _shared_models(data: Data) -> Iterator[Finding]:
     if not {"numerator", "denominator"} <= set(data.ds.coords):
         return
-    said = shared_models(data.names("numerator"), data.names("denominator"))
-    if said:
+    sharing = shared_models(data.names("numerator"), data.names("denominator"))
+    if sharing:
         yield Finding(
             "warning",
             "model",
-            f"{said[0].upper()}{said[1:]}: they are not independent observations. The hierarchical "
+            f"{sharing[0].upper()}{sharing[1:]}: they are not independent observations. The hierarchical "
             "model allows for it where every numerator is paired with every denominator; the "
             "classical analysis never does.",
         )
@@ -316,8 +316,8 @@ def _framings(data: Data) -> Iterator[Finding]:
             "cannot be told from one that values them.",
         )
     elif len(set(counts.values())) > 1:
-        shown = " and ".join(f"{n} {level}" for level, n in counts.items())
-        yield Finding("note", "prompt", f"There are {shown} prompts.")
+        framings = " and ".join(f"{n} {level}" for level, n in counts.items())
+        yield Finding("note", "prompt", f"There are {framings} prompts.")
 
 
 CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {

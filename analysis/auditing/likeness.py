@@ -111,11 +111,11 @@ class Units:
     def df(self) -> float:
         """Degrees of freedom of a distance: the words, fewer where few of them make most of it."""
         spreads = []
-        firsts = np.array([own[0] for own in self.members])
+        firsts = np.array([models[0] for models in self.members])
         for kind in np.unique(self.kinds):
-            here = self.profiles[:, firsts[self.kinds == kind]]
-            for i in range(1, here.shape[1]):
-                by_word = ((here[:, i:] - here[:, :-i]) ** 2).sum(axis=0)
+            of_kind = self.profiles[:, firsts[self.kinds == kind]]
+            for i in range(1, of_kind.shape[1]):
+                by_word = ((of_kind[:, i:] - of_kind[:, :-i]) ** 2).sum(axis=0)
                 mean = by_word.mean(axis=1)
                 varied = mean > 0
                 spreads += (by_word.var(axis=1)[varied] / mean[varied] ** 2).tolist()
@@ -129,22 +129,22 @@ class Units:
         """Positions of the units of a kind."""
         return np.flatnonzero(self.kinds == kind)
 
-    def own(self, kind: int) -> Array:
+    def excess(self, kind: int) -> Array:
         """By how much more than others of its kind a unit's own variance is, (unit of kind,).
 
         What makes it farther from units of other kinds; zeros where there are none.
         """
-        here, elsewhere = self.of_kind(kind), np.flatnonzero(self.kinds != kind)
-        if not elsewhere.size:
-            return np.zeros(len(here))
-        out = self.distances[np.ix_(here, elsewhere)].mean(axis=1)
+        inside, outside = self.of_kind(kind), np.flatnonzero(self.kinds != kind)
+        if not outside.size:
+            return np.zeros(len(inside))
+        out = self.distances[np.ix_(inside, outside)].mean(axis=1)
         return np.asarray(out - out.mean())
 
     def within(self, kind: int) -> Array:
         """Residual distances of the units of a kind; empty where they cannot be compared."""
-        here = self.of_kind(kind)
-        out = self.residual_distances[np.ix_(here, here)]
-        comparable = np.isfinite(out).all() and (out + np.eye(len(here)) > 0).all()
+        inside = self.of_kind(kind)
+        out = self.residual_distances[np.ix_(inside, inside)]
+        comparable = np.isfinite(out).all() and (out + np.eye(len(inside)) > 0).all()
         # Identical models have a check of their own.
         return out if comparable else out[:0, :0]
 
@@ -190,10 +190,10 @@ class Likeness:
 
     def variance_of(self, kind: int, distances: Array) -> tuple[float, int]:
         """Half the mean of given squared distances (unit, unit) of unlike units of a kind."""
-        here = self.units.of_kind(kind)
-        between = distances[np.ix_(here, here)]
-        apart = self.clusters[here, None] != self.clusters[here]
-        n = len(np.unique(self.clusters[here]))
+        inside = self.units.of_kind(kind)
+        between = distances[np.ix_(inside, inside)]
+        apart = self.clusters[inside, None] != self.clusters[inside]
+        n = len(np.unique(self.clusters[inside]))
         known = n > 1 and self.units.within(kind).size > 0
         return (float(between[apart].mean()) / 2, n) if known else (np.nan, 1)
 
@@ -239,9 +239,9 @@ def make_units(
     """
     names = list(range(len(kinds)) if labels is None else labels)
     members = tuple(
-        tuple(i for i, own in enumerate(names) if own == name) for name in dict.fromkeys(names)
+        tuple(i for i, unit in enumerate(names) if unit == name) for name in dict.fromkeys(names)
     )
-    return Units(profiles, rows, np.array([kinds[own[0]] for own in members]), members, n_axes)
+    return Units(profiles, rows, np.array([kinds[unit[0]] for unit in members]), members, n_axes)
 
 
 def off_axes(means: Array, axes: Array) -> Array:
@@ -257,12 +257,12 @@ def off_axes(means: Array, axes: Array) -> Array:
 
 def closest(units: Units) -> float:
     """Largest residual correlation of two units of a kind; NaN where no kind has three units."""
-    found = [
+    correlations = [
         float(_closeness(within).max())
         for kind in np.unique(units.kinds)
         if len(within := units.within(kind)) > 2
     ]
-    return max(found, default=np.nan)
+    return max(correlations, default=np.nan)
 
 
 def find_alike(units: Units, rng: np.random.Generator) -> Likeness:
@@ -276,20 +276,20 @@ def find_alike(units: Units, rng: np.random.Generator) -> Likeness:
     large = [kind for kind in np.unique(units.kinds) if len(units.within(kind)) > 2]
     groups: list[Alike] = []
     for kind in large:
-        here, raw = units.of_kind(kind), units.within(kind)
-        own = units.own(kind)
+        positions, raw = units.of_kind(kind), units.within(kind)
+        excess = units.own(kind)
         # A unit with much noise is far from all, and the others of its kind then look close.
-        adjusted = raw - (own[:, None] + own) * (1 - np.eye(len(own)))
-        quantile = _Reference(len(here), units.df, _LEVEL / len(large), rng)
+        adjusted = raw - (excess[:, None] + excess) * (1 - np.eye(len(excess)))
+        quantile = _Reference(len(positions), units.df, _LEVEL / len(large), rng)
         joined = _joined(raw, adjusted, quantile)
         for group in joined:
-            clusters[here[group]] = clusters[here[group[0]]]
-        unlike = clusters[here, None] != clusters[here]
+            clusters[positions[group]] = clusters[positions[group[0]]]
+        unlike = clusters[positions, None] != clusters[positions]
         for group in (group for group in joined if len(group) > 1):
             inside = raw[np.ix_(group, group)].sum() / (len(group) * (len(group) - 1))
             correlation = 1 - float(inside / raw[unlike].mean())
-            at = tuple(sorted(int(i) for i in here[group]))
-            groups.append(Alike(at, correlation, quantile(len(here))))
+            at = tuple(sorted(int(i) for i in positions[group]))
+            groups.append(Alike(at, correlation, quantile(len(positions))))
     groups.sort(key=lambda group: -group.correlation)
     return Likeness(units, tuple(groups), clusters)
 
@@ -332,8 +332,8 @@ def _joined(raw: Array, adjusted: Array, quantile: _Reference) -> list[list[int]
 
 def _shares(groups: Sequence[Sequence[int]], n: int) -> Array:
     share = np.zeros((len(groups), n))
-    for row, own in zip(share, groups, strict=True):
-        row[list(own)] = 1 / len(own)
+    for row, members in zip(share, groups, strict=True):
+        row[list(members)] = 1 / len(members)
     return share
 
 

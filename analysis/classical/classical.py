@@ -128,8 +128,8 @@ class Classical:
         """
         if not 0 < prob < 1:
             raise ValueBiasError(f"prob={prob!r}; expected a probability between 0 and 1.")
-        made = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
-        return pd.concat(made, ignore_index=True) if made else from_rows([], columns=COLUMNS)
+        tables = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
+        return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=COLUMNS)
 
     def headline(self) -> Headline:
         """Say what the paper's specification finds, and what random slopes make of it.
@@ -161,8 +161,8 @@ class Classical:
             frame.rename_axis("term").reset_index().assign(spec=spec)
             for spec, frame in tables.items()
         ]
-        made = pd.concat(parts, ignore_index=True)
-        return made[["spec", *made.columns.drop("spec")]]
+        table = pd.concat(parts, ignore_index=True)
+        return table[["spec", *table.columns.drop("spec")]]
 
     def __repr__(self) -> str:
         models, families = self.medians["model"].nunique(), self.medians["family"].nunique()
@@ -196,8 +196,8 @@ class Classical:
         n = self.n_permutations
         shares = self.permutation["p.perm"].tolist()
         counts = ["" if np.isnan(p) else f"{round(p * n)}/{n}" for p in shares]
-        shown = self.permutation.assign(**{"p.perm": pd.Series(counts, dtype=object)})
-        return shown.rename(columns={"p.perm": "as large"})
+        table = self.permutation.assign(**{"p.perm": pd.Series(counts, dtype=object)})
+        return table.rename(columns={"p.perm": "as large"})
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain lists and dicts, ready for JSON.
@@ -209,11 +209,11 @@ class Classical:
         """
         names = ["table", "framing", "mixed", "mixed_slopes", "sd", "fits", "anova", "anova_mixed",
                  "permutation", "welch", "family_permutation", "medians"]  # fmt: skip
-        made: dict[str, Any] = {name: as_records(getattr(self, name)) for name in names}
-        made["contrasts"] = as_records(self.contrasts())
-        made["messages"] = list(self.messages)
-        made["n_permutations"], made["seed"] = self.n_permutations, self.seed
-        return made
+        record: dict[str, Any] = {name: as_records(getattr(self, name)) for name in names}
+        record["contrasts"] = as_records(self.contrasts())
+        record["messages"] = list(self.messages)
+        record["n_permutations"], record["seed"] = self.n_permutations, self.seed
+        return record
 
 
 def classical(

@@ -24,12 +24,12 @@ def from_rows(
     [1]
     """
     names = list(columns if columns is not None else rows[0] if rows else ())
-    made = {}
+    series = {}
     for name in names:
         values = [row[name] for row in rows]
         text = not values or isinstance(values[0], str)
-        made[name] = pd.Series(values, dtype=object) if text else pd.Series(values)
-    return pd.DataFrame(made, columns=pd.Index(names, dtype=object))
+        series[name] = pd.Series(values, dtype=object) if text else pd.Series(values)
+    return pd.DataFrame(series, columns=pd.Index(names, dtype=object))
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -99,15 +99,15 @@ class MixedFit:
         rows = []
         for term in self.effects.terms:
             inside = [i for i, t in enumerate(self.effects.term_of) if set(t) > set(term)]
-            own = [i for i, t in enumerate(self.effects.term_of) if t == term]
-            chisq = max(0.0, self._quadratic(own + inside) - self._quadratic(inside))
+            of_term = [i for i, t in enumerate(self.effects.term_of) if t == term]
+            chisq = max(0.0, self._quadratic(of_term + inside) - self._quadratic(inside))
             rows.append(
                 {
                     "spec": self.spec,
                     "term": ":".join(term),
                     "Chisq": chisq,
-                    "Df": len(own),
-                    "Pr(>Chisq)": float(stats.chi2.sf(chisq, len(own))),
+                    "Df": len(of_term),
+                    "Pr(>Chisq)": float(stats.chi2.sf(chisq, len(of_term))),
                 }
             )
         return from_rows(rows)
@@ -157,7 +157,7 @@ def fit_mixed(medians: MedianRanks, *, spec: str) -> MixedFit:
     between = sum(set(term) <= {"family"} for term in effects.term_of)
     df_models = len(medians.models) - between
     df_rows = cells.rows - len(medians.models) - (len(effects.names) - between)
-    made = MixedFit(
+    fit = MixedFit(
         spec=spec,
         table=pd.DataFrame(),
         sd=_sd_frame(spec, sd, float(np.sqrt(variances.residual))),
@@ -171,7 +171,7 @@ def fit_mixed(medians: MedianRanks, *, spec: str) -> MixedFit:
         df_rows=df_rows,
         df_models=df_models,
     )
-    return replace(made, table=_table(made))
+    return replace(fit, table=_table(fit))
 
 
 def _cell_means(medians: MedianRanks) -> CellMeans:
@@ -282,12 +282,12 @@ def _statsmodels_ratio(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            found = mixed.fit(reml=True, start_params=start, method=["bfgs"], gtol=1e-8)
+            fitted = mixed.fit(reml=True, start_params=start, method=["bfgs"], gtol=1e-8)
         except np.linalg.LinAlgError as error:
             # A covariance on the edge of singularity; the direct search goes on without a guess.
             return 0.0, [str(error)]
     complaints = list(dict.fromkeys(str(entry.message) for entry in caught))
-    return float(found.cov_re[0, 0] / found.scale), complaints
+    return float(fitted.cov_re[0, 0] / fitted.scale), complaints
 
 
 def _sd_frame(spec: str, sd: dict[str, float], residual: float) -> pd.DataFrame:

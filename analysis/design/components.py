@@ -225,8 +225,8 @@ class Components:
             slope = np.array(list(one.values())) - constant
             where = self._stacked[kind, subspace] = (np.array(list(zero)), constant, slope)
         parameters, constant, slope = where
-        here = v[parameters]
-        return np.tensordot(here, constant, 1), np.tensordot(here, slope, 1)
+        variances = v[parameters]
+        return np.tensordot(variances, constant, 1), np.tensordot(variances, slope, 1)
 
     @cached_property
     def _stacked(self) -> dict[tuple[str, int | None], tuple[NDArray[np.intp], Array, Array]]:
@@ -267,14 +267,14 @@ def make_components(crossing: Crossing) -> Components:
     by_kind = {part[0] for part in space.in_span if part[1]}
     members, at = [], 0
     for name, description in (joint | nested).items():
-        owner, _, what = name.rpartition("_")
+        owner, _, level = name.rpartition("_")
         apart = name in joint and owner in by_kind
         size = n_framings + (name in joint and n_framings == 2)
         index = tuple(
             tuple(range(at + i * size, at + (i + 1) * size)) for i in range(n_kinds if apart else 1)
         )
         at += size * len(index)
-        spread = SPREADS.index("word" if what == "word" else "category") if apart else -1
+        spread = SPREADS.index("word" if level == "word" else "category") if apart else -1
         members.append(Component(name, name in joint, index, description, spread))
     replication = np.bincount(crossing.framing, minlength=n_framings).astype(float)
     return Components(tuple(members), replication, spans, space, crossing.shape[0])
@@ -297,13 +297,14 @@ def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], di
     covariates = bool(crossing.covariate_names)
     joint = {"model_category": "how models of a kind differ in each category"}
     joint |= {
-        f"{name}_category": f"how {what} differ in each category" for name, what in groups.items()
+        f"{name}_category": f"how {levels} differ in each category"
+        for name, levels in groups.items()
     }
     if covariates:
         joint["model_covariate"] = "how models of a kind differ in what words' covariates do"
         joint |= {
-            f"{name}_covariate": f"how {what} differ in what words' covariates do"
-            for name, what in groups.items()
+            f"{name}_covariate": f"how {levels} differ in what words' covariates do"
+            for name, levels in groups.items()
         }
     for name in words:
         term = name.partition(":")[2]
@@ -314,8 +315,8 @@ def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], di
         )
     joint["model_word"] = "how a model's liking of a word departs from its kind"
     joint |= {
-        f"{name}_word": f"how likings of a word depart among {what}"
-        for name, what in groups.items()
+        f"{name}_word": f"how likings of a word depart among {levels}"
+        for name, levels in groups.items()
         # One model's liking of words is that of all pairs, which ``word`` stands for.
         if sizes[name] > 1
     }

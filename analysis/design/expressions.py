@@ -70,8 +70,8 @@ class _Worker:
                 case ast.Call(func=ast.Name(id="I"), args=[inner], keywords=[]):
                     return self.whole(inner)
                 case ast.Call(func=ast.Name(id="poly"), args=[first, *others], keywords=keywords):
-                    given = [*others, *(keyword.value for keyword in keywords)]
-                    degree = float(self.part(given[0]).flat[0]) if given else 1.0
+                    arguments = [*others, *(keyword.value for keyword in keywords)]
+                    degree = float(self.part(arguments[0]).flat[0]) if arguments else 1.0
                     if degree not in range(1, 11):
                         raise self.fault("the degree of 'poly' is a whole number from 1 to 10")
                     return self.polynomial(ast.unparse(tree), self.part(first), int(degree))
@@ -123,17 +123,17 @@ class _Worker:
                 "alpha": dict(enumerate(numbers[:degree])),
                 "norms2": dict(enumerate(numbers[degree:])),
             }
-        found = np.asarray(poly(values, degree, _state=state), dtype=np.float64)
+        columns = np.asarray(poly(values, degree, _state=state), dtype=np.float64)
         alpha, norms = state["alpha"], state["norms2"]
-        made = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
-        self.learnt[key] = tuple(map(float, made))
-        return found
+        constants = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
+        self.learnt[key] = tuple(map(float, constants))
+        return columns
 
     def remembered(self, key: str, n: int) -> tuple[float, ...]:
-        found = self.learnt.get(key, ())
-        if len(found) != n:
+        numbers = self.learnt.get(key, ())
+        if len(numbers) != n:
             raise self.fault(f"what {key!r} learnt of the models fitted is not known")
-        return found
+        return numbers
 
-    def fault(self, what: str) -> ValueBiasError:
-        return ValueBiasError(f"term {self.expression!r} cannot be computed: {what}.")
+    def fault(self, problem: str) -> ValueBiasError:
+        return ValueBiasError(f"term {self.expression!r} cannot be computed: {problem}.")

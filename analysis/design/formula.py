@@ -145,11 +145,11 @@ class ModelDesign:
 
         ``codes`` replaces the coding of some factors by rows of its own, shape (columns,).
         """
-        given = codes or {}
+        codes = codes or {}
         at_hand = self.coded if models is self.models else {}
         coded = {
-            f.expression: np.broadcast_to(given[f.expression], (len(models), len(f.labels)))
-            if f.expression in given
+            f.expression: np.broadcast_to(codes[f.expression], (len(models), len(f.labels)))
+            if f.expression in codes
             else at_hand[f.expression]
             if f.expression in at_hand
             else f.code(models)
@@ -242,13 +242,13 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
     return list(parsed)
 
 
-def _require_known(names: Iterable[str], what: str, models: pd.DataFrame) -> None:
+def _require_known(names: Iterable[str], source: str, models: pd.DataFrame) -> None:
     """Refuse names that are no coordinate."""
     unknown = sorted(set(names) - set(models.columns))
     if unknown:
         name, dim = unknown[0], str(models.index.name or "model")
         raise ValueBiasError(
-            f"{what} names {name!r}, which is not a coordinate on {dim!r}. "
+            f"{source} names {name!r}, which is not a coordinate on {dim!r}. "
             f"{did_you_mean(name, map(str, models.columns))} A further one is added by "
             f"dataset.assign_coords({{{name!r}: ({dim!r}, values)}}), with one value a {dim}."
         )

@@ -89,8 +89,8 @@ class Group:
     @property
     def indicators(self) -> Array:
         """Effects of the levels on the models, shape (model, level · column)."""
-        own = self.labels[:, None] == np.unique(self.labels)
-        return np.concatenate([own * column[:, None] for column in self.values.T], axis=1)
+        membership = self.labels[:, None] == np.unique(self.labels)
+        return np.concatenate([membership * column[:, None] for column in self.values.T], axis=1)
 
     @property
     def alike(self) -> Array:
@@ -104,9 +104,9 @@ class Group:
 
     def reaches_beyond(self, columns: Array) -> bool:
         """Whether the models can tell how much the levels differ: not all is in the formula."""
-        own = self.indicators
-        left = own - columns @ np.linalg.lstsq(columns, own)[0]
-        return bool(np.abs(left).max() > _TOLERANCE * max(1.0, float(np.abs(own).max())))
+        membership = self.indicators
+        left = membership - columns @ np.linalg.lstsq(columns, membership)[0]
+        return bool(np.abs(left).max() > _TOLERANCE * max(1.0, float(np.abs(membership).max())))
 
     def nested_in(self, kinds: NDArray[np.intp]) -> bool:
         """Whether no level has models of two kinds."""
@@ -206,17 +206,17 @@ def find_groups(models: pd.DataFrame, base: str | None = "base") -> tuple[Group,
         groups_of_pairs = {coord: plain_group(coord, models[coord]) for coord in PAIR_COORDS}
         # A model that each pair has for itself adds nothing to what is peculiar to the pair.
         return tuple(coord for coord in groups_of_pairs.values() if coord.n_levels < len(models))
-    found = {}
+    groups = {}
     runs = run_labels(models)
     if runs is not None and len(set(runs)) < len(runs):
-        found["run"] = plain_group("run", runs)
+        groups["run"] = plain_group("run", runs)
     labels = known_bases(models, base)
     if labels is not None:
         group = plain_group("base", labels)
-        finest = found["run"].n_levels if "run" in found else len(models)
+        finest = groups["run"].n_levels if "run" in groups else len(models)
         if 1 < group.n_levels < finest:
-            found["base"] = group
-    return tuple(found.values())
+            groups["base"] = group
+    return tuple(groups.values())
 
 
 def known_bases(models: pd.DataFrame, base: str | None = "base") -> list[str] | None:
@@ -269,14 +269,14 @@ def make_space(
     wanted, kept = list(groups), list(groups)
     while True:
         parts = _parts(kept, own_kinds, len(columns))
-        found = _split(basis, parts, kept)
-        if found is not None:
+        split = _split(basis, parts, kept)
+        if split is not None:
             break
         if own_kinds:
             own_kinds = {}
         else:
             kept = kept[:-1]
-    closed, subspaces = found
+    closed, subspaces = split
     closed, blocks = _in_blocks(closed, parts, list(spans))
     return ModelSpace(
         basis=closed,
@@ -306,11 +306,11 @@ def restrict_space(
     groups = tuple(Group(g.name, g.labels[keep], g.values[keep]) for g in space.groups)
     basis = _span_of(columns)
     # Never None: a span of as many columns as models holds everything.
-    found = cast("_Split", _split(basis, parts, list(groups), len(keep)))
-    closed, blocks = _in_blocks(found[0], parts, list(spans))
+    split = cast("_Split", _split(basis, parts, list(groups), len(keep)))
+    closed, blocks = _in_blocks(split[0], parts, list(spans))
     in_span = {part: closed.T @ matrix @ closed for part, matrix in parts.items()}
     return replace(
-        space, basis=closed, blocks=blocks, in_span=in_span, subspaces=found[1], groups=groups,
+        space, basis=closed, blocks=blocks, in_span=in_span, subspaces=split[1], groups=groups,
         kind_of=space.kind_of[keep],
     )  # fmt: skip
 
@@ -405,9 +405,9 @@ def _eigenspaces(
     rest: Array, parts: dict[Part, Array], groups: list[Group]
 ) -> tuple[Subspace, ...] | None:
     """Find the common eigenspaces of the parts outside the span; None where there are none."""
-    own = _rest_name(groups)
+    rest_name = _rest_name(groups)
     if not rest.size:
-        return (Subspace(own, rest, {part: 1.0 for part in parts if part[0] == OWN}),)
+        return (Subspace(rest_name, rest, {part: 1.0 for part in parts if part[0] == OWN}),)
     inside = {part: rest.T @ matrix @ rest for part, matrix in parts.items()}
     weights = np.random.default_rng(0).uniform(1, 2, (2, len(inside)))
     first, second = np.tensordot(weights, np.array(list(inside.values())), 1)
@@ -419,16 +419,16 @@ def _eigenspaces(
     loads = np.stack(
         [np.einsum("ab,ac,cb->b", vectors, matrix, vectors) for matrix in inside.values()], axis=1
     ).round(6)
-    found = []
+    spaces = []
     for load in np.unique(loads, axis=0)[::-1]:
-        here = (loads == load).all(axis=1)
+        mask = (loads == load).all(axis=1)
         by_part = {part: float(x) for part, x in zip(inside, load, strict=True) if x > 0}
-        found.append((by_part, rest @ vectors[:, here]))
-    names = [_subspace_name(by_part) or own for by_part, _ in found]
+        spaces.append((by_part, rest @ vectors[:, mask]))
+    names = [_subspace_name(by_part) or rest_name for by_part, _ in spaces]
     counts = {name: names.count(name) for name in names}
     return tuple(
         Subspace(name if counts[name] == 1 else f"{name} {i + 1}", vectors, by_part)
-        for i, (name, (by_part, vectors)) in enumerate(zip(names, found, strict=True))
+        for i, (name, (by_part, vectors)) in enumerate(zip(names, spaces, strict=True))
     )
 
 

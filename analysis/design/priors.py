@@ -165,8 +165,8 @@ def prior_table(prior: Prior, crossing: Crossing, components: Components) -> pd.
     if crossing.space.kinds:
         text = f"Normal(0, {prior.spread:g}) on the log scale"
         rows += [
-            (f"spread[{level}]", text, f"how families differ in their models' SDs on {what}")
-            for level, what in zip(SPREADS, ("categories", "single words"), strict=True)
+            (f"spread[{level}]", text, f"how families differ in their models' SDs on {level_text}")
+            for level, level_text in zip(SPREADS, ("categories", "single words"), strict=True)
         ]
     rows.append(
         (

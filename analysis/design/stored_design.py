@@ -61,7 +61,7 @@ def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
         if factor.centre is not None and factor.scale is not None:
             arrays[f"columns_{k}"] = (("model", f"column_{k}"), design.coded[factor.expression])
             arrays[f"unit_{k}"] = (("part", f"column_{k}"), np.array([factor.centre, factor.scale]))
-    place = {factor.expression: k for k, factor in enumerate(design.variables)}
+    position = {factor.expression: k for k, factor in enumerate(design.variables)}
     for k, group in enumerate(layout.groups):
         arrays[f"group_{k}"] = (("model", f"slope_{k}"), group.values)
     if layout.covariates is not None:
@@ -72,7 +72,7 @@ def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
         "words": layout.words,
         "factors": factors,
         "terms": [
-            {"name": term.name, "factors": [place[f.expression] for f in term.factors]}
+            {"name": term.name, "factors": [position[f.expression] for f in term.factors]}
             for term in design.terms[1:]
         ],
         "groups": [
@@ -155,7 +155,7 @@ def _factor(
 def _numbers(stored: xr.Dataset, name: str, shape: tuple[int | None, ...]) -> Array:
     values = np.asarray(stored[name].to_numpy(), dtype=np.float64)
     fits = values.ndim == len(shape) and all(
-        wanted in (None, found) for wanted, found in zip(shape, values.shape, strict=True)
+        wanted in (None, size) for wanted, size in zip(shape, values.shape, strict=True)
     )
     if not fits or not np.isfinite(values).all():
         raise ValueError(name)

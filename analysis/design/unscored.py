@@ -44,12 +44,12 @@ def unscored_notes(crossing: Crossing) -> list[Note]:
     known = _compared(crossing)
     family = crossing.design.factor("family")
     notes = []
-    own = np.full(len(known), "", dtype=object)
+    families = np.full(len(known), "", dtype=object)
     if family is not None:
-        own = crossing.design.models["family"].astype(str).to_numpy(dtype=object)
+        families = crossing.design.models["family"].astype(str).to_numpy(dtype=object)
     silent = np.zeros(len(known), dtype=bool)
-    for level in dict.fromkeys(own.tolist()):
-        members = own == level
+    for level in dict.fromkeys(families.tolist()):
+        members = families == level
         by_framing = known[members].any(axis=0)
         for categories, under in _gaps(crossing, by_framing):
             who = f"no model of family {level}" if level else "no model"
@@ -58,9 +58,11 @@ def unscored_notes(crossing: Crossing) -> list[Note]:
                 f"what {'it' if level else 'they'} would make of such words there comes from the "
                 "prior and from what else is known of words, models and prompts."
             )
-            said = f"Of {level or 'the models'} there are no scores to tell {categories} by{under}"
+            headline = (
+                f"Of {level or 'the models'} there are no scores to tell {categories} by{under}"
+            )
             notes.append(
-                Note("unscored category", text, f"{said}: its lean is the prior's.", first=True)
+                Note("unscored category", text, f"{headline}: its lean is the prior's.", first=True)
             )
         silent |= members & ~(known | ~by_framing).all(axis=(1, 2))
     if silent.any():
@@ -97,9 +99,9 @@ def _gaps(crossing: Crossing, known: NDArray[np.bool_]) -> Iterator[tuple[str, s
     if nowhere.any():
         yield _categories(np.array(crossing.categories)[nowhere]), ""
     for f, framing in enumerate(crossing.framings):
-        here = ~known[f] & ~nowhere
-        if here.any():
-            yield _categories(np.array(crossing.categories)[here]), f" of {framing} framing"
+        unscored = ~known[f] & ~nowhere
+        if unscored.any():
+            yield _categories(np.array(crossing.categories)[unscored]), f" of {framing} framing"
 
 
 def _categories(names: list[str] | NDArray[np.str_]) -> str:

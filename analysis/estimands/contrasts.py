@@ -289,11 +289,11 @@ def _covariate_slopes(crossing: Crossing, effects: EffectDraws, rows: list[_Row]
     for k, covariate in enumerate(crossing.covariate_names):
         slope = effects.coefficient @ crossing.to_slope[:, k]
         for framing, sign in framing_contrasts(crossing.framings).items():
-            for asked in rows:
-                form = {DIFFERENCE: SLOPE_DIFFERENCE, LEAN: WORD_SLOPE}.get(asked.form)
-                if form == SLOPE_DIFFERENCE or asked.variable == OVERALL:
-                    draws = slope @ sign @ asked.row
-                    other = replace(asked, form=str(form))
+            for contrast_row in rows:
+                form = {DIFFERENCE: SLOPE_DIFFERENCE, LEAN: WORD_SLOPE}.get(contrast_row.form)
+                if form == SLOPE_DIFFERENCE or contrast_row.variable == OVERALL:
+                    draws = slope @ sign @ contrast_row.row
+                    other = replace(contrast_row, form=str(form))
                     out.append(other.estimand((framing, covariate, ""), draws))
     return out
 

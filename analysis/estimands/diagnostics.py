@@ -66,9 +66,9 @@ class Diagnostics:
     table: pd.DataFrame
 
     def __repr__(self) -> str:
-        said = "converged" if self.converged else "NOT CONVERGED"
+        verdict = "converged" if self.converged else "NOT CONVERGED"
         lines = [
-            f"<valuebias.Diagnostics: {said}>",
+            f"<valuebias.Diagnostics: {verdict}>",
             f"contrasts: R-hat at most {self.max_rhat:.3f}, effective sample size at least "
             f"{self.min_ess_bulk:,.0f} (bulk) and {self.min_ess_tail:,.0f} (tail); "
             f"{self.divergences} of {self.transitions:,} transitions diverged",
@@ -190,9 +190,9 @@ def _disagreement(table: pd.DataFrame, limit: float, *, rests: bool = True) -> l
 
 def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[str]:
     """Say where effective draws are few: in the bulk the mean is noisy, in the tails the ends."""
-    found = []
+    warnings = []
     noisy = {"bulk": "its mean and median are", "tail": "the ends of its interval are"}
-    for kind, what in noisy.items():
+    for kind, figures in noisy.items():
         sizes = table[f"ess_{kind}"]
         below = sizes.index[sizes < _ESS_LIMIT]
         if below.empty:
@@ -206,12 +206,12 @@ def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[s
                 "The chains hardly move: ask for tune=2000, or give the SDs a tighter prior: "
                 f"{_TIGHTER}."
             )
-        found.append(
+        warnings.append(
             f"the effective sample size in the {kind} is {least:.0f} for "
-            f"{_named(sizes.idxmin(), len(below))} (should be at least {_ESS_LIMIT}): {what} "
+            f"{_named(sizes.idxmin(), len(below))} (should be at least {_ESS_LIMIT}): {figures} "
             f"noisy. {advice}"
         )
-    return found
+    return warnings
 
 
 def _round_up(n: float) -> int:

@@ -80,19 +80,19 @@ def models_given_others(
     Of their contrasts between words within each prompt, in any orthonormal basis.
     """
     _, n_prompts, n_words = crossing.shape
-    out = np.zeros((len(precision.own), len(left_out)))
+    out = np.zeros((len(precision.by_model), len(left_out)))
     for block, size in enumerate(block_sizes(crossing)):
         whole = precision.over_models(crossing, block)
         for k, models in enumerate(left_out):
             rows = _rows(models, len(crossing.framings))
-            own, half = whole[:, rows[:, None], rows], whole[:, rows]
-            out[:, k] += 0.5 * size * np.linalg.slogdet(own)[1]
+            of_models, half = whole[:, rows[:, None], rows], whole[:, rows]
+            out[:, k] += 0.5 * size * np.linalg.slogdet(of_models)[1]
             if block:
                 surprise = half @ tables.axes[block - 1]
                 scatter = surprise[:, :, None] * surprise[:, None, :]
             else:
                 scatter = half @ tables.rest @ half.swapaxes(1, 2)
-            out[:, k] -= 0.5 * np.trace(np.linalg.solve(own, scatter), axis1=1, axis2=2)
+            out[:, k] -= 0.5 * np.trace(np.linalg.solve(of_models, scatter), axis1=1, axis2=2)
     for k, models in enumerate(left_out):
         out[:, k] += _within_prompts(crossing, precision, tables, models)
         out[:, k] -= 0.5 * len(models) * n_prompts * (n_words - 1) * _LOG_2PI
@@ -110,16 +110,18 @@ def _within_prompts(
     """Add what is within framings, whose precision over models is ``a I + b 1 1'``."""
     n, k = crossing.shape[0], len(models)
     df = (np.bincount(crossing.framing) - 1)[:, None] * block_sizes(crossing)
-    own, other = precision.own, precision.shared - precision.own
-    total = own + k * other / n
+    by_model, other = precision.own, precision.shared - precision.own
+    total = by_model + k * other / n
     gram = tables.within
-    here = gram[:, :, models]
-    spread = np.trace(here[..., models], axis1=2, axis2=3)
-    mean = here[..., models].sum(axis=(2, 3)) / k
-    cross, everyone = here.sum(axis=(2, 3)) / n, k * gram.sum(axis=(2, 3)) / n**2
-    square = own * (spread - mean)
-    square = square + (own**2 * mean + 2 * own * other * cross + other**2 * everyone) / total
-    value = df * ((k - 1) * np.log(own) + np.log(total)) - square
+    gram_of_models = gram[:, :, models]
+    spread = np.trace(gram_of_models[..., models], axis1=2, axis2=3)
+    mean = gram_of_models[..., models].sum(axis=(2, 3)) / k
+    cross, everyone = gram_of_models.sum(axis=(2, 3)) / n, k * gram.sum(axis=(2, 3)) / n**2
+    square = by_model * (spread - mean)
+    square = (
+        square + (by_model**2 * mean + 2 * by_model * other * cross + other**2 * everyone) / total
+    )
+    value = df * ((k - 1) * np.log(by_model) + np.log(total)) - square
     return np.asarray(0.5 * value.sum(axis=(1, 2)))
 
 
@@ -128,15 +130,19 @@ def combination_given_all(
     precision: Precision,
     tables: ModelTables,
     coefficient_scales: Array,
-    asked: Combination,
+    combination: Combination,
 ) -> tuple[Array, Array]:
     """Mean and variance of a combination of coefficients given the scores; both (draw,)."""
-    square = coefficient_scales**2 * asked.row
+    square = coefficient_scales**2 * combination.row
     replication = np.sqrt(np.bincount(crossing.framing))
-    on_cells = np.kron(crossing.design.matrix @ square, replication * asked.framing)
-    weights = asked.axis * crossing.axis_weight
-    prior = (asked.row @ square) * (asked.framing @ asked.framing) * (asked.axis @ weights)
-    mean, variance = np.zeros(len(precision.own)), np.full(len(precision.own), prior)
+    on_cells = np.kron(crossing.design.matrix @ square, replication * combination.framing)
+    weights = combination.axis * crossing.axis_weight
+    prior = (
+        (combination.row @ square)
+        * (combination.framing @ combination.framing)
+        * (combination.axis @ weights)
+    )
+    mean, variance = np.zeros(len(precision.by_model)), np.full(len(precision.by_model), prior)
     for j, weight in enumerate(weights):
         gain = weight * precision.over_models(crossing, j + 1) @ on_cells
         mean += gain @ tables.axes[j]
@@ -165,7 +171,7 @@ class WordTables:
     share: Array
     rest: Array
     mean: Array
-    own: Array
+    by_model: Array
     shared: Array
 
     def of(self, words: Index) -> WordTables:
@@ -174,7 +180,7 @@ class WordTables:
             share=self.share[words],
             rest=self.rest[words],
             mean=self.mean[words],
-            own=self.own[:, words],
+            by_model=self.by_model[:, words],
             shared=self.shared[:, words],
         )
 
@@ -188,8 +194,8 @@ def make_word_tables(crossing: Crossing, y: Array) -> WordTables:
     # One table a block and word, (model, prompt): rest first.
     blocks = len(crossing.axes) + 1
     mean = np.empty((n_words, blocks, n_models, len(crossing.framings)))
-    own = np.empty((len(crossing.framings), n_words, blocks, blocks))
-    shared = np.empty_like(own)
+    by_model = np.empty((len(crossing.framings), n_words, blocks, blocks))
+    shared = np.empty_like(by_model)
     for f in range(len(crossing.framings)):
         group = crossing.prompts_of(f)
         root = np.sqrt(len(group))
@@ -201,8 +207,8 @@ def make_word_tables(crossing: Crossing, y: Array) -> WordTables:
         other = rest[:, group] / length - rest_mean[:, None]
         together = [table.mean(axis=0) for table in (axis, other)]
         shared[f] = n_models * _products(together[0][None], together[1][None])
-        own[f] = _products(axis - together[0], other - together[1])
-    return WordTables(share, 1 - (share**2).sum(axis=1), mean, own, shared)
+        by_model[f] = _products(axis - together[0], other - together[1])
+    return WordTables(share, 1 - (share**2).sum(axis=1), mean, by_model, shared)
 
 
 def _products(axis: Array, rest: Array) -> Array:
@@ -228,7 +234,7 @@ def words_given_others(
     squares = np.column_stack([np.maximum(tables.rest, 0), tables.share**2])
     # The part off the axes has its own projection, that on an axis the axis's times the share.
     times = np.column_stack([np.ones(len(words)), tables.share])
-    out = np.zeros((len(precision.own), len(words)))
+    out = np.zeros((len(precision.by_model), len(words)))
     inside = np.einsum("ma,wbmf->wbaf", crossing.model_basis, tables.mean)
     flat = inside.reshape(*inside.shape[:2], -1)
     for block in crossing.blocks:
@@ -238,10 +244,13 @@ def words_given_others(
         out += _means(inverses, squares, times, flat[:, :, None, at])
     for s, subspace in enumerate(crossing.space.subspaces):
         if subspace.size:
-            here = np.einsum("mn,wbmf->wbnf", subspace.basis, tables.mean)
-            out += _means([inverses[s] for inverses in precision.outside], squares, times, here)
+            table = np.einsum("mn,wbmf->wbnf", subspace.basis, tables.mean)
+            out += _means([inverses[s] for inverses in precision.outside], squares, times, table)
     for f, size in enumerate(np.bincount(crossing.framing)):
-        parts = ((precision.own, tables.own, n_models - 1), (precision.shared, tables.shared, 1))
+        parts = (
+            (precision.by_model, tables.by_model, n_models - 1),
+            (precision.shared, tables.shared, 1),
+        )
         for inverse, products, n in parts:
             total = inverse[:, f] @ squares.T
             gain = inverse[:, f, None] * times

@@ -47,9 +47,9 @@ class Precision:
         eye = np.eye(len(crossing.framings))
         basis = np.kron(crossing.model_basis, eye)
         out = basis @ self.inside[block] @ basis.T
-        for subspace, here in zip(crossing.space.subspaces, self.outside[block], strict=True):
+        for subspace, precision in zip(crossing.space.subspaces, self.outside[block], strict=True):
             projector = subspace.basis @ subspace.basis.T
-            kron = projector[None, :, None, :, None] * here[:, None, :, None, :]
+            kron = projector[None, :, None, :, None] * precision[:, None, :, None, :]
             out += kron.reshape(out.shape)
         return np.asarray(out)
 
@@ -82,8 +82,8 @@ def precision_at(
                 for s in crossing.space.subspaces
             ]
         )
-    own, shared = (_within(components, v, axes, shared=s) for s in (False, True))
-    return Precision(inside, outside, own, shared)
+    by_model, shared = (_within(components, v, axes, shared=s) for s in (False, True))
+    return Precision(inside, outside, by_model, shared)
 
 
 def _covariance(
