@@ -46,10 +46,7 @@ def check_models(models: pd.DataFrame) -> None:
                 f"the models have no coordinate {name!r}; an ablation needs {', '.join(COORDS)}. "
                 f"Add it with ds.assign_coords({name}=('model', [...]))."
             )
-    for name, expected, least in (
-        ("n_pairs", "a positive number", 0.0),
-        ("step", "zero or more", -1),
-    ):
+    for name, need, least in (("n_pairs", "a positive number", 0.0), ("step", "zero or more", -1)):
         values = pd.to_numeric(models[name], errors="coerce").to_numpy(dtype=float)
         wrong = ~(np.isfinite(values) & (values > least))
         if wrong.any():
@@ -62,7 +59,7 @@ def check_models(models: pd.DataFrame) -> None:
             )
             raise ValueBiasError(
                 f"model {models.index[worst]!r} has {name} = {values[worst]:g}; "
-                f"expected {expected}.{hint}"
+                f"expected {need}.{hint}"
             )
     unnamed = [str(m) for m, base in models["base"].items() if not str(base).strip()]
     if unnamed:

@@ -159,7 +159,7 @@ class Beside:
         How many.
     scatter : ndarray, shape (draw or 1,)
         Sum over them of the squares of leans.
-    fixed, own : ndarray, shape (draw,)
+    fixed, between_runs : ndarray, shape (draw,)
         Variances, as in :class:`Leans`.
     """
 
@@ -184,7 +184,7 @@ class Leans:
     Attributes
     ----------
     lean : ndarray, shape (draw, row)
-    fixed, own : ndarray, shape (draw, row, row)
+    fixed, between_runs : ndarray, shape (draw, row, row)
         Covariance: of all parts but one, and of what runs of a kind differ by.
     beside : tuple of Beside
         What other directions say of the variances.

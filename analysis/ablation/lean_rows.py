@@ -54,10 +54,8 @@ def pair_rows(design: ModelDesign, pair: tuple[str, str]) -> PairRows:
     cells = trained_cells(design)
     mine = cells["family"].isin(pair)
     levels = {}
-    for source, of_source in cells[mine].groupby("source"):
-        numbers = telling(
-            *(of_source.loc[of_source["family"] == family, "n_pairs"] for family in pair)
-        )
+    for source, group in cells[mine].groupby("source"):
+        numbers = telling(*(group.loc[group["family"] == name, "n_pairs"] for name in pair))
         if len(numbers) > 1:
             levels[str(source)] = levels_of(numbers)
     common = _in_common(cells, pair)
@@ -97,9 +95,7 @@ def _in_common(cells: pd.DataFrame, pair: tuple[str, str]) -> Array:
     on a line anyway). Shape (cell, number).
     """
     keys = [(source, n) for _, source, n in cells[_CELL].itertuples(index=False)]
-    count = Counter(
-        key for key, in_pair in zip(keys, cells["family"].isin(pair), strict=True) if in_pair
-    )
+    count = Counter(key for key, mine in zip(keys, cells["family"].isin(pair), strict=True) if mine)
     shared = Counter(source for (source, _), n in count.items() if n > 1)
     wanted = [key for key, n in count.items() if shared[key[0]] > (2 if n > 1 else 1)]
     same = [[key == one for one in wanted] for key in keys]

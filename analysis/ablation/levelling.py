@@ -95,10 +95,8 @@ def draw_leans(
 ) -> dict[str, LeanDraws]:
     """Draw levels and effects of the columns for every two families, and free leans."""
     cells = trained_cells(design)
-    by_cell, at_end = (
-        own_columns(design, cells),
-        average_rows(design, cells.assign(progress=1.0))[0],
-    )
+    by_cell = own_columns(design, cells)
+    at_end = average_rows(design, cells.assign(progress=1.0))[0]
     pairs = []
     if levelling and by_pairs(design) == "curve":
         pairs = [pair_rows(design, two) for two in combinations(sorted(set(cells["family"])), 2)]
@@ -120,9 +118,7 @@ def _draw_pair(
 ) -> tuple[Array, Array, Array]:
     """Draw coefficients, levels and leans of cells for two families, from their models alone."""
     mine = model.of(rows.models)
-    basis = mine.span(
-        np.concatenate([c for of_source in rows.columns.values() for c in of_source], axis=1)
-    )
+    basis = mine.span(np.concatenate([c for each in rows.columns.values() for c in each], axis=1))
     leans = mine.within(basis, share=share).with_further(rows.n_common)
     state = _State(leans, rows, basis, rng)
     # Draws that share the variances follow one another, so that chains stay chains.

@@ -135,15 +135,15 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
             f"to {upper})"
         )
         if levelling and not first["p_levelling"] < limit:
-            text = f"{departure}. A line that levels off agrees with it, and is what gaps are taken from."
+            text = f"{departure}. A line that levels off agrees with it; gaps are taken from that."
             notes.append(Note("straight line contradicted", text))
             continue
         other = ", nor does a line that levels off agree with it" if levelling else ""
         notes.append(
             Note(
                 "curve contradicted",
-                f"{departure}{other}. Gaps at single numbers of pairs and where they close are then "
-                "wrong; ask for '~ family * C(n_pairs)', which draws no curve.",
+                f"{departure}{other}. Gaps at single numbers of pairs and where they close are "
+                "then wrong; ask for '~ family * C(n_pairs)', which draws no curve.",
                 f"The gap {name} on {source} does not follow the curve, so that what is said of "
                 "change and of where it closes is not to be trusted.",
             )

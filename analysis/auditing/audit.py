@@ -119,11 +119,7 @@ def audit(dataset: xr.Dataset) -> Audit:
     data = Data(dataset, score, inside, score[..., inside] if inside.any() else score)
     findings = {"contract": breach, **{name: check(data) for name, check in checks.CHECKS.items()}}
     findings |= structure_checks.look(data)
-    rows = [
-        {"check": name, **each._asdict()}
-        for name, of_check in findings.items()
-        for each in of_check
-    ]
+    rows = [{"check": name, **one._asdict()} for name, group in findings.items() for one in group]
     rows.sort(key=lambda row: SEVERITIES.index(str(row["severity"])))
     return Audit(from_rows(rows, columns=["severity", "check", "where", "detail"]))
 

@@ -299,9 +299,9 @@ def _shared_models(data: Data) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "model",
-            f"{sharing[0].upper()}{sharing[1:]}: they are not independent observations. The hierarchical "
-            "model allows for it where every numerator is paired with every denominator; the "
-            "classical analysis never does.",
+            f"{sharing[0].upper()}{sharing[1:]}: they are not independent observations. The "
+            "hierarchical model allows for it where every numerator is paired with every "
+            "denominator; the classical analysis never does.",
         )
 
 

@@ -210,17 +210,17 @@ class Likeness:
         """
         taken = needed = 0.0
         for kind in np.unique(self.units.kinds):
-            here = self.units.of_kind(kind)
-            own, n = self.variance(kind)
+            positions = self.units.of_kind(kind)
+            kind_variance, n = self.variance(kind)
             if n < 2:
                 continue
-            correlation = np.eye(len(here))
+            correlation = np.eye(len(positions))
             for group in self.groups:
-                inside = np.isin(here, group.members)
+                inside = np.isin(positions, group.members)
                 both = np.outer(inside, inside) & (correlation == 0)
                 correlation[both] = group.correlation
-            w = weights[here]
-            needed += own * float(w @ correlation @ w)
+            w = weights[positions]
+            needed += kind_variance * float(w @ correlation @ w)
             taken += self.taken_variance(kind) * float(w @ w)
         return float(np.sqrt(needed / taken)) if taken > 0 else 1.0
 
@@ -277,7 +277,7 @@ def find_alike(units: Units, rng: np.random.Generator) -> Likeness:
     groups: list[Alike] = []
     for kind in large:
         positions, raw = units.of_kind(kind), units.within(kind)
-        excess = units.own(kind)
+        excess = units.excess(kind)
         # A unit with much noise is far from all, and the others of its kind then look close.
         adjusted = raw - (excess[:, None] + excess) * (1 - np.eye(len(excess)))
         quantile = _Reference(len(positions), units.df, _LEVEL / len(large), rng)

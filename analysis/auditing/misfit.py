@@ -71,7 +71,7 @@ class Structure:
         Of the kinds.
     labels : tuple of str
         The unit that every model is of: models of a kind that share something in the fit are one.
-    what : {"models", "bases", "groups"}
+    noun : {"models", "bases", "groups"}
         What the units are.
     apart : bool
         Whether models of a kind are taken as independent at all, and so may be compared.
@@ -310,11 +310,9 @@ _ADVICE = {
 }
 
 
-def _said_by_base(structure: Structure, likeness: Likeness) -> bool:
+def _said_by_base(structure: Structure, alike: Likeness) -> bool:
     bases = known_bases(structure.crossing.design.models)
-    groups = (
-        [{bases[i] for i in group.members} for group in likeness.groups] if bases else [{"", "?"}]
-    )
+    groups = [{bases[i] for i in group.members} for group in alike.groups] if bases else [{"", "?"}]
     return all(len(names) == 1 for names in groups)
 
 

@@ -89,12 +89,10 @@ def odd_units(likeness: Likeness) -> list[tuple[int, float]]:
         n = len(within)
         by_unit = within.sum(axis=1)
         from_kind = (by_unit - by_unit.sum() / 2 / (n - 1)) / (n - 2)
-        from_others = likeness.taken_variance(kind) + likeness.units.own(kind)
+        from_others = likeness.taken_variance(kind) + likeness.units.excess(kind)
         for i, unit in enumerate(positions.tolist()):
             rest = np.arange(n) != i
-            ratios = [
-                variances[i] / np.median(variances[rest]) for variances in (from_kind, from_others)
-            ]
+            ratios = [v[i] / np.median(v[rest]) for v in (from_kind, from_others)]
             if min(ratios) > _ODD**2:
                 out.append((unit, float(np.sqrt(min(ratios)))))
     return out
@@ -112,14 +110,12 @@ def spread_ratios(likeness: Likeness, leans: Array) -> dict[str, float]:
 
 def _variances(likeness: Likeness, leans: Array) -> dict[str, dict[int, tuple[float, int]]]:
     """By words and by leans: each kind's variance, and of how many units."""
+    kinds = np.unique(likeness.units.kinds)
     between = likeness.units.linked((leans[:, None] - leans) ** 2)
     by_distance = {"words": likeness.units.residual_distances, "leans": between}
     out: dict[str, dict[int, tuple[float, int]]] = {}
     for of, distances in by_distance.items():
-        by_kind = {
-            int(kind): likeness.variance_of(kind, distances)
-            for kind in np.unique(likeness.units.kinds)
-        }
+        by_kind = {int(kind): likeness.variance_of(kind, distances) for kind in kinds}
         out[of] = {kind: one for kind, one in by_kind.items() if one[1] > 1}
     return out
 

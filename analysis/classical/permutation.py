@@ -138,13 +138,10 @@ def _comparisons(
     comparisons, messages = [], []
     for pair in combinations(medians.families, 2):
         models = [np.flatnonzero(family == name) for name in pair]
-        by_base = [
-            [members[base[members] == name] for name in np.unique(base[members])]
-            for members in models
-        ]
+        by_base = [[rows[base[rows] == name] for name in np.unique(base[rows])] for rows in models]
         across = np.intersect1d(base[models[0]], base[models[1]])
         sharing = across.size or sum(map(len, by_base)) < sum(map(len, models))
-        first, second = (tuple(members[:, None]) for members in models)
+        first, second = (tuple(rows[:, None]) for rows in models)
         comparisons.append(_Comparison("model", pair, first, second, _ALIKE if sharing else ""))
         if across.size:
             messages.append(

@@ -183,10 +183,8 @@ def unstructured(cells: CellMeans, effects: FixedEffects) -> Variances:
 
 
 def _covariance(variances: Variances, count: NDArray[np.int_], seen: NDArray[np.bool_]) -> Array:
-    covariance: Array = variances.between[np.ix_(seen, seen)] + np.diag(
-        variances.residual / count[seen]
-    )
-    return covariance
+    out: Array = variances.between[np.ix_(seen, seen)] + np.diag(variances.residual / count[seen])
+    return out
 
 
 def _closed_form(cells: CellMeans) -> Variances:

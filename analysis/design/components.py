@@ -297,14 +297,13 @@ def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], di
     covariates = bool(crossing.covariate_names)
     joint = {"model_category": "how models of a kind differ in each category"}
     joint |= {
-        f"{name}_category": f"how {levels} differ in each category"
-        for name, levels in groups.items()
+        f"{name}_category": f"how {who} differ in each category" for name, who in groups.items()
     }
     if covariates:
         joint["model_covariate"] = "how models of a kind differ in what words' covariates do"
         joint |= {
-            f"{name}_covariate": f"how {levels} differ in what words' covariates do"
-            for name, levels in groups.items()
+            f"{name}_covariate": f"how {who} differ in what words' covariates do"
+            for name, who in groups.items()
         }
     for name in words:
         term = name.partition(":")[2]
@@ -315,8 +314,8 @@ def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], di
         )
     joint["model_word"] = "how a model's liking of a word departs from its kind"
     joint |= {
-        f"{name}_word": f"how likings of a word depart among {levels}"
-        for name, levels in groups.items()
+        f"{name}_word": f"how likings of a word depart among {who}"
+        for name, who in groups.items()
         # One model's liking of words is that of all pairs, which ``word`` stands for.
         if sizes[name] > 1
     }

@@ -279,10 +279,8 @@ def word_axes(
         raise ValueBiasError(
             f"categories {twins} cannot be told apart by their words; merge or drop one of them."
         )
-    adjusted, strengths, _ = np.linalg.svd(covariates, full_matrices=False)
-    left, singular, _ = np.linalg.svd(
-        centred - adjusted @ (adjusted.T @ centred), full_matrices=False
-    )
+    span, strengths, _ = np.linalg.svd(covariates, full_matrices=False)
+    left, singular, _ = np.linalg.svd(centred - span @ (span.T @ centred), full_matrices=False)
     if singular[keep - 1] < 1e-6 * np.sqrt(n_words):
         raise ValueBiasError(
             f"the words' {', '.join(names)} {'tells' if len(names) == 1 else 'tell'} the "
@@ -292,7 +290,7 @@ def word_axes(
         )
     axes = [Axis(float(x) ** 2, "category") for x in singular[:keep]]
     axes += [Axis(float(x) ** 2, "covariate") for x in strengths]
-    return np.concatenate([left[:, :keep], adjusted], axis=1), tuple(axes)
+    return np.concatenate([left[:, :keep], span], axis=1), tuple(axes)
 
 
 def _twin_categories(membership: pd.DataFrame) -> list[str]:

@@ -58,11 +58,9 @@ def unscored_notes(crossing: Crossing) -> list[Note]:
                 f"what {'it' if level else 'they'} would make of such words there comes from the "
                 "prior and from what else is known of words, models and prompts."
             )
-            headline = (
-                f"Of {level or 'the models'} there are no scores to tell {categories} by{under}"
-            )
+            line = f"Of {level or 'the models'} there are no scores to tell {categories} by{under}"
             notes.append(
-                Note("unscored category", text, f"{headline}: its lean is the prior's.", first=True)
+                Note("unscored category", text, f"{line}: its lean is the prior's.", first=True)
             )
         silent |= members & ~(known | ~by_framing).all(axis=(1, 2))
     if silent.any():

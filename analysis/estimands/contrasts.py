@@ -239,20 +239,20 @@ def estimands(
         for framing, sign in framings.items():
             by_column, on_these = coefficient @ sign, these_words @ sign
             under = (framing, *categories)
-            for asked in rows:
-                out.append(asked.estimand(under, by_column @ asked.row))
-                if asked.form == DIFFERENCE and framing == first:
-                    out.append(asked.estimand(under, on_these @ asked.row, THESE_WORDS))
+            for combination in rows:
+                out.append(combination.estimand(under, by_column @ combination.row))
+                if combination.form == DIFFERENCE and framing == first:
+                    out.append(combination.estimand(under, on_these @ combination.row, THESE_WORDS))
                     if crossing.covariate_names:
-                        draws = unadjusted @ sign @ asked.row
-                        out.append(asked.estimand(under, draws, UNADJUSTED))
-                if asked.form == LEAN and asked.variable != OVERALL:
+                        draws = unadjusted @ sign @ combination.row
+                        out.append(combination.estimand(under, draws, UNADJUSTED))
+                if combination.form == LEAN and combination.variable != OVERALL:
                     # One draw of a model for all framings; of a family's own spread where it has.
-                    who = asked.first if asked.variable == "family" else None
-                    new, here = unseen.models(who), unseen.on_these_words(who)
-                    predicted = replace(asked, form=PREDICTED)
-                    out.append(predicted.estimand(under, by_column @ asked.row + new @ sign))
-                    draws = on_these @ asked.row + (new + here) @ sign
+                    who = combination.first if combination.variable == "family" else None
+                    new, on_these_new = unseen.models(who), unseen.on_these_words(who)
+                    predicted = replace(combination, form=PREDICTED)
+                    out.append(predicted.estimand(under, by_column @ combination.row + new @ sign))
+                    draws = on_these @ combination.row + (new + on_these_new) @ sign
                     out.append(predicted.estimand(under, draws, THESE_WORDS))
             kinds = by_column @ crossing.design.matrix.T
             leans = kinds + model @ sign
@@ -289,11 +289,11 @@ def _covariate_slopes(crossing: Crossing, effects: EffectDraws, rows: list[_Row]
     for k, covariate in enumerate(crossing.covariate_names):
         slope = effects.coefficient @ crossing.to_slope[:, k]
         for framing, sign in framing_contrasts(crossing.framings).items():
-            for contrast_row in rows:
-                form = {DIFFERENCE: SLOPE_DIFFERENCE, LEAN: WORD_SLOPE}.get(contrast_row.form)
-                if form == SLOPE_DIFFERENCE or contrast_row.variable == OVERALL:
-                    draws = slope @ sign @ contrast_row.row
-                    other = replace(contrast_row, form=str(form))
+            for combination in rows:
+                form = {DIFFERENCE: SLOPE_DIFFERENCE, LEAN: WORD_SLOPE}.get(combination.form)
+                if form == SLOPE_DIFFERENCE or combination.variable == OVERALL:
+                    draws = slope @ sign @ combination.row
+                    other = replace(combination, form=str(form))
                     out.append(other.estimand((framing, covariate, ""), draws))
     return out
 

@@ -64,10 +64,10 @@ def make_model_tables(crossing: Crossing, y: Array) -> ModelTables:
     for f in range(n_framings):
         group = crossing.prompts_of(f)
         flat = (y[:, group] - y[:, group].mean(axis=2, keepdims=True)).reshape(n_models, -1)
-        here = tables.axis[:, group]
-        within[f, 0] = flat @ flat.T - np.einsum("mpj,npj->mn", here, here)
+        by_axis = tables.axis[:, group]
+        within[f, 0] = flat @ flat.T - np.einsum("mpj,npj->mn", by_axis, by_axis)
         within[f, 0] -= by_model[:, f] @ by_model[:, f].T
-        about_mean = here - here.mean(axis=1, keepdims=True)
+        about_mean = by_axis - by_axis.mean(axis=1, keepdims=True)
         within[f, 1:] = np.einsum("mpj,npj->jmn", about_mean, about_mean)
     return ModelTables(rest @ rest.T, means.T, within)
 
@@ -110,18 +110,16 @@ def _within_prompts(
     """Add what is within framings, whose precision over models is ``a I + b 1 1'``."""
     n, k = crossing.shape[0], len(models)
     df = (np.bincount(crossing.framing) - 1)[:, None] * block_sizes(crossing)
-    by_model, other = precision.own, precision.shared - precision.own
-    total = by_model + k * other / n
+    apart, other = precision.by_model, precision.shared - precision.by_model
+    total = apart + k * other / n
     gram = tables.within
-    gram_of_models = gram[:, :, models]
-    spread = np.trace(gram_of_models[..., models], axis1=2, axis2=3)
-    mean = gram_of_models[..., models].sum(axis=(2, 3)) / k
-    cross, everyone = gram_of_models.sum(axis=(2, 3)) / n, k * gram.sum(axis=(2, 3)) / n**2
-    square = by_model * (spread - mean)
-    square = (
-        square + (by_model**2 * mean + 2 * by_model * other * cross + other**2 * everyone) / total
-    )
-    value = df * ((k - 1) * np.log(by_model) + np.log(total)) - square
+    part = gram[:, :, models]
+    spread = np.trace(part[..., models], axis1=2, axis2=3)
+    mean = part[..., models].sum(axis=(2, 3)) / k
+    cross, everyone = part.sum(axis=(2, 3)) / n, k * gram.sum(axis=(2, 3)) / n**2
+    square = apart * (spread - mean)
+    square = square + (apart**2 * mean + 2 * apart * other * cross + other**2 * everyone) / total
+    value = df * ((k - 1) * np.log(apart) + np.log(total)) - square
     return np.asarray(0.5 * value.sum(axis=(1, 2)))
 
 
@@ -130,18 +128,14 @@ def combination_given_all(
     precision: Precision,
     tables: ModelTables,
     coefficient_scales: Array,
-    combination: Combination,
+    target: Combination,
 ) -> tuple[Array, Array]:
     """Mean and variance of a combination of coefficients given the scores; both (draw,)."""
-    square = coefficient_scales**2 * combination.row
+    square = coefficient_scales**2 * target.row
     replication = np.sqrt(np.bincount(crossing.framing))
-    on_cells = np.kron(crossing.design.matrix @ square, replication * combination.framing)
-    weights = combination.axis * crossing.axis_weight
-    prior = (
-        (combination.row @ square)
-        * (combination.framing @ combination.framing)
-        * (combination.axis @ weights)
-    )
+    on_cells = np.kron(crossing.design.matrix @ square, replication * target.framing)
+    weights = target.axis * crossing.axis_weight
+    prior = (target.row @ square) * (target.framing @ target.framing) * (target.axis @ weights)
     mean, variance = np.zeros(len(precision.by_model)), np.full(len(precision.by_model), prior)
     for j, weight in enumerate(weights):
         gain = weight * precision.over_models(crossing, j + 1) @ on_cells
@@ -164,7 +158,7 @@ class WordTables:
         Squared length of what lies off the axes.
     mean : ndarray, shape (word, block, model, framing)
         Framing means, times √P_f.
-    own, shared : ndarray, shape (framing, word, block, block)
+    by_model, shared : ndarray, shape (framing, word, block, block)
         Products of deviations from the framing means, between models and of what they share.
     """
 

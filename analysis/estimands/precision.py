@@ -33,13 +33,13 @@ class Precision:
         Of framing means in the dense span over models, one a block of words.
     outside : list of list of ndarray, shape (draw, framing, framing)
         In each subspace outside the span, likewise.
-    own, shared : ndarray, shape (draw, framing, block)
+    by_model, shared : ndarray, shape (draw, framing, block)
         Within a framing, of what differs between models and of what all models share.
     """
 
     inside: list[Array]
     outside: list[list[Array]]
-    own: Array
+    by_model: Array
     shared: Array
 
     def over_models(self, crossing: Crossing, block: int) -> Array:
