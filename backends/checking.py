@@ -11,7 +11,7 @@ from torch import Tensor
 from valuebias.backends.attention import NAME
 from valuebias.backends.base import Source
 from valuebias.backends.heads import Head
-from valuebias.backends.loading import own, running, shape
+from valuebias.backends.loading import eager, running, shape
 from valuebias.errors import ValueBiasError
 
 __all__ = ["check"]
@@ -34,7 +34,7 @@ def check(model: Any, source: Source, head: Head) -> None:
         return
     # Where the attention is that of trees, whole conversations take the model's own.
     whole: AbstractContextManager[None] = (
-        own(model) if model.config._attn_implementation == NAME else nullcontext()
+        eager(model) if model.config._attn_implementation == NAME else nullcontext()
     )
     with torch.inference_mode(), running(source, model), whole:
         _check_logits(model, source, head, _conversations(model))
@@ -64,16 +64,17 @@ def _check_logits(model: Any, source: Source, head: Head, ids: Tensor) -> None:
 def _conversations(model: Any) -> Tensor:
     """Make some up, without the model's padding."""
     size = shape(model.config).vocab_size
-    place = model.get_input_embeddings().weight.device
+    device = model.get_input_embeddings().weight.device
     ids = torch.randint(size, _SHAPE, generator=torch.Generator().manual_seed(0))
     padding = getattr(model.config.get_text_config(), "pad_token_id", None)
-    return torch.where(ids == (-1 if padding is None else padding), (ids + 1) % size, ids).to(place)
+    ids = torch.where(ids == (-1 if padding is None else padding), (ids + 1) % size, ids)
+    return ids.to(device)
 
 
-def _gap(found: Tensor, expected: Tensor) -> float:
-    """Compare logits up to a constant for each place, which log-probs do not have."""
-    there = expected.isfinite()  # some tokens may be ruled out; of no number at all, scoring tells
-    found, expected = (torch.where(there, values, 0.0) for values in (found, expected))
+def _gap(ours: Tensor, expected: Tensor) -> float:
+    """Compare logits up to a constant at each position, which log-probs do not have."""
+    finite = expected.isfinite()  # some tokens may be ruled out; of no number at all, scoring tells
+    ours, expected = (torch.where(finite, values, 0.0) for values in (ours, expected))
     centred = expected - expected.mean(-1, keepdim=True)
-    gap = (found - found.mean(-1, keepdim=True)) - centred
+    gap = (ours - ours.mean(-1, keepdim=True)) - centred
     return float(gap.abs().max() / centred.abs().max().clamp(min=1e-6))

@@ -27,13 +27,13 @@ __all__ = [
     "ADAPTER",
     "TOLERANCE",
     "Shape",
+    "eager",
     "expected",
     "from_files",
     "load",
     "load_tree",
     "made_up",
     "near",
-    "own",
     "quiet",
     "running",
     "shape",
@@ -108,7 +108,7 @@ def load(
             "Give head='score' for a model whose own output has a score, or a callable."
         )
     if named and source.as_own:
-        with quiet(), running(source, model), nullcontext() if own_attention else own(model):
+        with quiet(), running(source, model), nullcontext() if own_attention else eager(model):
             _check_own(model, head, source)
     return model, head
 
@@ -138,23 +138,23 @@ def load_tree(
 def _check_own(model: Any, head: Head, source: Source) -> None:
     """Compare rewards with those of the model's own class, on conversations that end in padding."""
     padding, size = model.config.get_text_config().pad_token_id, shape(model.config).vocab_size
-    place = model.get_input_embeddings().weight.device
+    device = model.get_input_embeddings().weight.device
     ours, theirs = [], []
     with torch.inference_mode():
         for ids in _padded(size, padding):
-            row = torch.from_numpy(ids)[None].to(place)
+            row = torch.from_numpy(ids)[None].to(device)
             # Cut as the core cuts conversations: where later tokens matter, that shows as well.
             cut = row[:, : reading_place(ids, padding) + 1]
             ours.append(head.rewards(head.hidden(cut)[:, -1])[0].cpu())
             logits = model(row).logits.float().cpu()
             theirs.append(logits[0, source.label] if logits.ndim == 2 else logits.flatten()[0])
-    found, expected = torch.stack(ours), torch.stack(theirs)
-    if near(found, expected, TOLERANCE[source.dtype]):
+    scores, expected = torch.stack(ours), torch.stack(theirs)
+    if near(scores, expected, TOLERANCE[source.dtype]):
         return
-    worst = int((found - expected).abs().argmax())
+    worst = int((scores - expected).abs().argmax())
     raise ValueBiasError(
         f"{source.name}: {type(model).__name__} gives a conversation the reward "
-        f"{expected[worst]:.4g}, and its layer 'score' gives {found[worst]:.4g} at the last token "
+        f"{expected[worst]:.4g}, and its layer 'score' gives {scores[worst]:.4g} at the last token "
         "that is not padding. So the class reads elsewhere, or does more than that layer. Give "
         "reward_at='last' to take the layer at the end of the conversation, or head= a function of "
         "the hidden states."
@@ -164,11 +164,11 @@ def _check_own(model: Any, head: Head, source: Source) -> None:
 def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
     """Make conversations with the padding token nowhere, in the middle, and at the end."""
     rng = np.random.default_rng(1)
-    made = [rng.integers(0, vocabulary, 10) for _ in range(4)]
+    conversations = [rng.integers(0, vocabulary, 10) for _ in range(4)]
     if padding is not None and 0 <= padding < vocabulary:
-        for ids, places in zip(made[1:], ([4], [9], [3, 8, 9]), strict=True):
-            ids[places] = padding
-    return made
+        for ids, padded in zip(conversations[1:], ([4], [9], [3, 8, 9]), strict=True):
+            ids[padded] = padding
+    return conversations
 
 
 def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:
@@ -204,10 +204,10 @@ def _from_files(
         options["device_map"] = "auto"
     if not own_attention:
         options["attn_implementation"] = attention.NAME
-    said = f"{source.name}: {str(source.folder)!r}"
+    subject = f"{source.name}: {str(source.folder)!r}"
     because = "its files are damaged, or another version of transformers wrote them"
     advice = "Download or save the model again."
-    with quiet(), reading(said, because=because, advice=advice, verb="loaded by transformers"):
+    with quiet(), reading(subject, because=because, advice=advice, verb="loaded by transformers"):
         if source.file is not None:
             return (*load_gguf(source, family, options), [])
         options["use_safetensors"] = True
@@ -233,17 +233,17 @@ def _is_of_a_layer(key: str) -> bool:
 
 def _check_class(source: Source, family: Any, error: ValueError) -> None:
     """Say in a line where an architecture has no class of the kind; they list all that have."""
-    found = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
-    if found is None:
+    named = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
+    if named is None:
         return
     import transformers
 
-    what, then = "language model", "so it has no log-probs of a next token"
+    noun, then = "language model", "so it has no log-probs of a next token"
     if source.kind == "reward":
-        what = "model with a classification head"
+        noun = "model with a classification head"
         then = "so it has no reward; if it is a language model, score it with kind='logprob'"
     raise ValueBiasError(
-        f"{source.name}: transformers {transformers.__version__} has no {what} for {found[1]} "
+        f"{source.name}: transformers {transformers.__version__} has no {noun} for {named[1]} "
         f"({family.__name__} does not know it), {then}."
     ) from error
 
@@ -274,9 +274,9 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
     that holds is noted in ``head.reach``.
     """
     pack = made_up(shape(model.config).vocab_size, kind=source.kind)
-    place = model.get_input_embeddings().weight.device
+    device = model.get_input_embeddings().weight.device
     ids, index = _wholes(pack)
-    index = index.to(place)
+    index = index.to(device)
     # All that stands between the beginning and the last branch.
     between = slice(_SHARED, int(index[-1, _SHARED]))
     other = pack.ids.copy()
@@ -284,27 +284,27 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
     with torch.inference_mode():
         try:
             with attention.observed() as windows:
-                ours = tree(head, pack, place)[index]
+                ours = tree(head, pack, device)[index]
             head.reach = reach(head.config, windows)
-            beside = tree(head, replace(pack, ids=other), place)[index]
+            beside = tree(head, replace(pack, ids=other), device)[index]
         except Exception:  # noqa: BLE001 - what another architecture makes of a tree may be anything
             return False
         if not near(beside[-1], ours[-1], _LEAK[source.dtype]):
             return False
-        with own(model):
-            return near(ours, head.hidden(ids.to(place)), TOLERANCE[source.dtype])
+        with eager(model):
+            return near(ours, head.hidden(ids.to(device)), TOLERANCE[source.dtype])
 
 
-def tree(head: Head, pack: Pack, place: torch.device) -> Tensor:
+def tree(head: Head, pack: Pack, device: torch.device) -> Tensor:
     """Give the hidden states of a pack, computed as a tree."""
-    arrays = {k: torch.from_numpy(v).to(place) for k, v in inputs(pack).items()}
+    arrays = {k: torch.from_numpy(v).to(device) for k, v in inputs(pack).items()}
     return head.hidden_of_tree(*(arrays[name] for name in ("ids", "position", "end", "trunk")))
 
 
 def expected(model: Any, head: Head, pack: Pack) -> Tensor:
     """Give the results of a made-up pack from whole conversations, each by itself."""
     ids, _ = _wholes(pack)
-    with torch.inference_mode(), own(model):
+    with torch.inference_mode(), eager(model):
         if pack.row is None or pack.target is None:
             return head.rewards(head.hidden(ids)[:, -1]).float()
         rows, targets = torch.from_numpy(pack.row), torch.from_numpy(pack.target)
@@ -313,8 +313,8 @@ def expected(model: Any, head: Head, pack: Pack) -> Tensor:
 
 
 @contextmanager
-def own(model: Any) -> Iterator[None]:
-    """Give a model its own attention for a while."""
+def eager(model: Any) -> Iterator[None]:
+    """Use transformers' own attention for a while."""
     model.set_attn_implementation("eager")
     try:
         yield
@@ -322,10 +322,10 @@ def own(model: Any) -> Iterator[None]:
         model.set_attn_implementation(attention.NAME)
 
 
-def near(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+def near(ours: Tensor, expected: Tensor, tolerance: float) -> bool:
     """Compare vectors, each with its own size; where there are no numbers, scoring says so."""
-    found, expected = found.float(), expected.float()
-    gap = torch.linalg.vector_norm(found - expected, dim=-1)
+    ours, expected = ours.float(), expected.float()
+    gap = torch.linalg.vector_norm(ours - expected, dim=-1)
     size = torch.linalg.vector_norm(expected, dim=-1)
     return bool(((gap <= tolerance * size) | ~size.isfinite()).all())
 

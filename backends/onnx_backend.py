@@ -220,8 +220,8 @@ class OnnxModel(LoadedModel):
 
     def _run(self, arrays: dict[str, npt.NDArray[np.int64]], output: str) -> Floats:
         if self._provider == _CPU:
-            (found,) = self._session.run([output], arrays)
-            return np.asarray(found, dtype=np.float32)
+            (result,) = self._session.run([output], arrays)
+            return np.asarray(result, dtype=np.float32)
         # What is not asked for stays on the card.
         binding = self._session.io_binding()
         for name, array in arrays.items():

@@ -72,16 +72,16 @@ def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
             "Give the model's own folder to have it exported, or use backend='optimum' for a "
             "standard ONNX repository."
         )
-    said, advice = f"{name}: the export in {str(folder)!r} is damaged: {MANIFEST}", _ANEW
-    manifest = read_json(path, said, advice=advice)
-    with reading(said, advice=advice):
-        found = int(manifest["format"])
-    if found != FORMAT:
+    subject, advice = f"{name}: the export in {str(folder)!r} is damaged: {MANIFEST}", _ANEW
+    manifest = read_json(path, subject, advice=advice)
+    with reading(subject, advice=advice):
+        stated = int(manifest["format"])
+    if stated != FORMAT:
         raise ValueBiasError(
-            f"{name}: the export in {str(folder)!r} has format {found}; this version of valuebias "
+            f"{name}: the export in {str(folder)!r} has format {stated}; this version of valuebias "
             f"reads format {FORMAT}. Export the model again."
         )
-    with reading(said, advice=advice):
+    with reading(subject, advice=advice):
         files = _checked(manifest)
     for file, expected in files.items():
         if not (folder / file).is_file():
@@ -286,10 +286,10 @@ def _compare(path: Path, pack: Pack, expected: torch.Tensor, source: Source) -> 
     from valuebias.backends.layout import inputs
     from valuebias.backends.onnx_backend import session
 
-    made = session(path, provider="CPUExecutionProvider", threads=None)
-    (found,) = made.run(["reward" if pack.row is None else "picked"], inputs(pack))
+    graph = session(path, provider="CPUExecutionProvider", threads=None)
+    (result,) = graph.run(["reward" if pack.row is None else "picked"], inputs(pack))
     wanted = expected.numpy()
-    gap = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    gap = float(np.linalg.norm(result - wanted) / np.linalg.norm(wanted))
     if not gap <= _TOLERANCE[source.dtype]:
         raise ValueBiasError(
             f"{source.name}: the exported graph is wrong by {gap:.2g} of the results' size, so it "

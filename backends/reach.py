@@ -51,16 +51,16 @@ def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
 
 def _turned(config: Any) -> Iterator[int]:
     """Give the lengths beyond which rotary embeddings turn all positions differently."""
-    given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
-    if not isinstance(given, Mapping):
+    ropes = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if not isinstance(ropes, Mapping):
         return
-    for rope in (given, *(part for part in given.values() if isinstance(part, Mapping))):
+    for rope in (ropes, *(part for part in ropes.values() if isinstance(part, Mapping))):
         kind = str(rope.get("rope_type") or rope.get("type") or "")
         if kind not in ("longrope", "su", "dynamic"):
             continue
         longest = getattr(config, "max_position_embeddings", None)
         if kind != "dynamic":
-            own = getattr(config, "original_max_position_embeddings", None)
-            longest = rope.get("original_max_position_embeddings") or own or longest
+            longest_trained = getattr(config, "original_max_position_embeddings", None)
+            longest = rope.get("original_max_position_embeddings") or longest_trained or longest
         if isinstance(longest, int):
             yield longest

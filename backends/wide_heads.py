@@ -24,8 +24,8 @@ def body_of(model: nn.Module) -> nn.Module:
     from transformers import PreTrainedModel
 
     # Code of others need not say what it calls its body.
-    found = [child for child in model.children() if isinstance(child, PreTrainedModel)]
-    return cast(nn.Module, found[0]) if len(found) == 1 else model
+    bodies = [child for child in model.children() if isinstance(child, PreTrainedModel)]
+    return cast(nn.Module, bodies[0]) if len(bodies) == 1 else model
 
 
 def widened(model: nn.Module, body: nn.Module, source: Source) -> None:
@@ -43,12 +43,12 @@ def widened(model: nn.Module, body: nn.Module, source: Source) -> None:
     body.register_forward_hook(_wide_output)
 
 
-def _wide_output(module: nn.Module, given: Any, made: Any) -> Any:
-    if isinstance(made, Mapping):
-        for key, value in list(made.items()):
-            made[key] = _wide(value)  # type: ignore[index]
-        return made
-    return _wide(made)
+def _wide_output(module: nn.Module, inputs: Any, output: Any) -> Any:
+    if isinstance(output, Mapping):
+        for key, value in list(output.items()):
+            output[key] = _wide(value)  # type: ignore[index]
+        return output
+    return _wide(output)
 
 
 def _wide(value: Any) -> Any:

@@ -62,15 +62,15 @@ def gguf_config(path: Path, name: str) -> Any:
             "others, transformers' reader leaves out what their numbers depend on, or it cannot "
             "read them. Score the model's own safetensors instead."
         )
-    said = f"The GGUF file of {name!r}"
-    with reading(said, advice="Download it again, or score the model's own safetensors."):
+    subject = f"The GGUF file of {name!r}"
+    with reading(subject, advice="Download it again, or score the model's own safetensors."):
         _check_entries(contents, arch, name)
         _check_tensors(contents, arch, name)
         fields = arch.fields(contents, name) | _tokens(contents) | _labels(contents)
     from transformers import AutoConfig
 
     because = f"it says what transformers' configuration of {arch.model_type!r} does not take"
-    with reading(said, because=because, advice="Score the model's own safetensors instead."):
+    with reading(subject, because=because, advice="Score the model's own safetensors instead."):
         return AutoConfig.for_model(arch.model_type, **fields)
 
 
@@ -84,8 +84,8 @@ def _check_entries(contents: Contents, arch: gguf_archs.Arch, name: str) -> None
         entry = key.removeprefix(start)
         if not key.startswith(start) or entry in known or value in _NEUTRAL.get(entry, ()):
             continue
-        shown = f"{value:g}" if isinstance(value, float) else repr(value)
-        raise refused(name, f"the entry {key} = {shown[:80]}")
+        text = f"{value:g}" if isinstance(value, float) else repr(value)
+        raise refused(name, f"the entry {key} = {text[:80]}")
 
 
 def _check_tensors(contents: Contents, arch: gguf_archs.Arch, name: str) -> None:

@@ -35,28 +35,28 @@ def one(contents: Contents, entry: str, name: str) -> Any:
     return value
 
 
-def head_dim(contents: Contents, made: Mapping[str, Any], name: str) -> int:
+def head_dim(contents: Contents, fields: Mapping[str, Any], name: str) -> int:
     """Give the size of heads: as stated, as the first queries' shape tells, or from the width."""
     stated = {contents.get("attention.key_length"), contents.get("attention.value_length")} - {None}
     if len(stated) > 1:
         raise refused(name, f"keys and values of different sizes ({sorted(stated)})")
-    dim = int(next(iter(stated), made["hidden_size"] // made["num_attention_heads"]))
+    dim = int(next(iter(stated), fields["hidden_size"] // fields["num_attention_heads"]))
     queries = contents.shapes.get("blk.0.attn_q.weight")
-    if queries is not None and queries[0] != dim * made["num_attention_heads"]:
+    if queries is not None and queries[0] != dim * fields["num_attention_heads"]:
         # Not stated, as in older files: the shape tells.
-        return queries[0] // int(made["num_attention_heads"])
+        return queries[0] // int(fields["num_attention_heads"])
     return dim
 
 
 def _has(contents: Contents, tensors: str, name: str) -> bool:
     """Tell whether every layer has these tensors; some of them are worse than none."""
     wanted = tensors.split()
-    found = [m[2] for m in map(_LAYER.fullmatch, contents.shapes) if m and m[2] in wanted]
-    if not found:
+    present = [m[2] for m in map(_LAYER.fullmatch, contents.shapes) if m and m[2] in wanted]
+    if not present:
         return False
-    if len(found) != len(wanted) * int(contents.get("block_count")):
-        there = ", ".join(sorted(set(found)))
-        raise refused(name, f"{there} in some places only; expected all of {', '.join(wanted)}")
+    if len(present) != len(wanted) * int(contents.get("block_count")):
+        listed = ", ".join(sorted(set(present)))
+        raise refused(name, f"{listed} in some places only; expected all of {', '.join(wanted)}")
     return True
 
 
@@ -73,12 +73,12 @@ def _qwen3(contents: Contents, name: str) -> dict[str, Any]:
 
 def _moe(contents: Contents, name: str) -> dict[str, Any]:
     """Read the sizes of experts off their tensors; layers without experts are dense."""
-    there = {int(m[1]): m[2] for m in map(_LAYER.fullmatch, contents.shapes)
+    experts = {int(m[1]): m[2] for m in map(_LAYER.fullmatch, contents.shapes)
              if m and m[2] == "ffn_up_exps.weight"}  # fmt: skip
-    if not there:
+    if not experts:
         raise refused(name, "no layer with experts")
     layers = range(int(contents.get("block_count")))
-    sizes = {contents.shapes[f"blk.{i}.ffn_up_exps.weight"][:2] for i in there}
+    sizes = {contents.shapes[f"blk.{i}.ffn_up_exps.weight"][:2] for i in experts}
     if len(sizes) != 1:
         raise refused(name, "experts that differ between layers")
     count, width = sizes.pop()
@@ -89,20 +89,20 @@ def _moe(contents: Contents, name: str) -> dict[str, Any]:
         "num_experts": int(count),
         "num_experts_per_tok": int(used),
         "moe_intermediate_size": int(width),
-        "mlp_only_layers": [i for i in layers if i not in there],
+        "mlp_only_layers": [i for i in layers if i not in experts],
         "decoder_sparse_step": 1,
     }
 
 
 def _qwen2moe(contents: Contents, name: str) -> dict[str, Any]:
-    made = _moe(contents, name)
+    fields = _moe(contents, name)
     shared = contents.shapes.get("blk.0.ffn_up_shexp.weight")
     if shared is None:
         raise refused(name, "no shared expert")
     if len(contents.shapes.get("blk.0.ffn_gate_inp_shexp.weight", ())) != 1:
         raise refused(name, "a gate of the shared expert that llama-quantize has not gone over")
     # llama.cpp does not scale the shares of the chosen experts to one here, and does in qwen3moe.
-    return made | {"shared_expert_intermediate_size": shared[0], "norm_topk_prob": False}
+    return fields | {"shared_expert_intermediate_size": shared[0], "norm_topk_prob": False}
 
 
 def _qwen3moe(contents: Contents, name: str) -> dict[str, Any]:
