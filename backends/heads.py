@@ -116,8 +116,8 @@ class Head(nn.Module):
             if scores.shape == (n, 1):
                 return scores[:, 0]
         raise ValueBiasError(
-            f"{self.name}: {who} {_describe(scores)} for {n} conversations; expected a torch.Tensor "
-            f"of real numbers, one each: of shape ({n},) or ({n}, 1). Change the head."
+            f"{self.name}: {who} {_describe(scores)} for {n} conversations; expected a "
+            f"torch.Tensor of real numbers, one each: of shape ({n},) or ({n}, 1). Change the head."
         )
 
     def _narrow(self, error: RuntimeError, who: str) -> Exception:

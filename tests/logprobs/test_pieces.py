@@ -302,4 +302,4 @@ def test_words_to_raise_are_found_in_a_sentencepiece_vocabulary(
     drawn = candidates.drawn(np.random.default_rng(1), n_words=20, likeliest=0.5, exclude=None)
     assert len(drawn) == 20
     assert {text[:1].isspace() for text in drawn.values()} == {word[:1].isspace()}
-    assert list(candidates.given(["love"]).values()) == [word]
+    assert list(candidates.of_words(["love"]).values()) == [word]

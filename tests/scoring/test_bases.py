@@ -65,7 +65,7 @@ def test_each_kind_of_file_names_the_base(
 )  # fmt: skip
 def test_a_path_or_the_model_itself_is_no_base(tmp_path: Path, name: object) -> None:
     here = folder(tmp_path, config(_name_or_path=name) | adapter(name))
-    assert stated_base(here, own=("org/mine",)) == NOWHERE
+    assert stated_base(here, ids=("org/mine",)) == NOWHERE
 
 
 @pytest.mark.parametrize(

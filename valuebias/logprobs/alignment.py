@@ -121,13 +121,13 @@ def align(
     for row, (lazy, vocabulary) in enumerate(zip(datasets, vocabularies, strict=True)):
         ds = lazy.compute()
         check_logprobs(ds, f"The vocabulary of {vocabulary.name!r}")
-        files_by_model = vocabulary.texts.get_indexer(texts)
-        there = np.flatnonzero(files_by_model >= 0)
+        position = vocabulary.texts.get_indexer(texts)
+        present = np.flatnonzero(position >= 0)
         order = first.indexes["prompt"].get_indexer(ds.indexes["prompt"])
-        found = vocabulary.of_texts(
-            ds["score"].to_numpy()[0], files_by_model[there], combine=combine
+        of_texts = vocabulary.of_texts(
+            ds["score"].to_numpy()[0], position[present], combine=combine
         )
-        score[row][np.ix_(order, there)] = found
+        score[row][np.ix_(order, present)] = of_texts
     words = as_lexicon(lexicon) if lexicon is not None else None
     of_words = [
         vocabulary.of_words(coord_table(ds, "response"))

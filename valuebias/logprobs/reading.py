@@ -106,16 +106,16 @@ def read_logprobs(
     groups = {}
     files_by_model = file_refs(paths, known, download=download)
     check_apart(files_by_model, "model")
-    for name, place in files_by_model.items():
-        groups[folder_of(name)] = _read(place, known[name], prompt_set, download=download)
+    for name, file in files_by_model.items():
+        groups[folder_of(name)] = _read(file, known[name], prompt_set, download=download)
     bases = {str(ds["model"].item()): str(ds["base"].item()) for ds in groups.values()}
     warn(bases, stacklevel=2)
     root = xr.Dataset(attrs={"schema": SCHEMA, "kind": "logprob", "units": "nat"})
     return xr.DataTree.from_dict({"/": root, **groups})
 
 
-def _read(place: FileRef, model: Model, prompts: PromptSet, *, download: bool) -> xr.Dataset:
-    path = fetched(place, download=download)
+def _read(file: FileRef, model: Model, prompts: PromptSet, *, download: bool) -> xr.Dataset:
+    path = fetched(file, download=download)
     names = _prompts_of(path, prompts)
     ids, scores = [], []
     tokens: list[str] = []
@@ -143,9 +143,9 @@ def _read(place: FileRef, model: Model, prompts: PromptSet, *, download: bool) -
         for chunk in chunks:
             ids.append(chunk["token_id"].to_numpy())
             names_ = [without_nul(token) for token in chunk["token_name"]]
-            made, lacking = with_own_spaces(names_, chunk["token_decoded"].tolist())
+            spaced, lacking = with_own_spaces(names_, chunk["token_decoded"].tolist())
             tokens += names_
-            texts += map(without_nul, made)
+            texts += map(without_nul, spaced)
             mended += lacking
             scores.append(chunk[names].to_numpy(dtype=np.float32).T)
     token_ids = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
@@ -156,19 +156,19 @@ def _read(place: FileRef, model: Model, prompts: PromptSet, *, download: bool) -
         prompts=prompts.table.loc[names],
         responses=_unique(tokens, token_ids),
         kind="logprob",
-        provenance=record(files=[path], details=_source(place, mended)),
+        provenance=record(files=[path], details=_source(file, mended)),
     )
     return ds.assign_coords(
         token_id=("response", token_ids), decoded=("response", np.array(texts, dtype="U"))
     )
 
 
-def _source(place: FileRef, mended: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"spaces_put_back": mended} if mended else {}
-    if isinstance(place, HubFile):
-        about = {"dataset": place.repository, "revision": place.commit, "file": place.name}
-        said["hub"] = about
-    return said
+def _source(file: FileRef, mended: int) -> dict[str, Any]:
+    details: dict[str, Any] = {"spaces_put_back": mended} if mended else {}
+    if isinstance(file, HubFile):
+        about = {"dataset": file.repository, "revision": file.commit, "file": file.name}
+        details["hub"] = about
+    return details
 
 
 def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:
@@ -180,14 +180,14 @@ def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:
                 f"{str(path)!r} has no column {name!r}; found {columns[:5]}. Expected "
                 f"{', '.join(_COLUMNS)} and one column a prompt."
             )
-    there = set(columns)
-    found = [str(name) for name in prompts.table.index if str(name) in there]
-    if not found:
+    known = set(columns)
+    names = [str(name) for name in prompts.table.index if str(name) in known]
+    if not names:
         raise ValueBiasError(
             f"{str(path)!r} has no column of the prompt set {prompts.name!r}; found "
             f"{columns[3:8]}. Give the right set as prompts=."
         )
-    return found
+    return names
 
 
 def _about(model: Model) -> dict[str, Any]:
@@ -199,8 +199,8 @@ def _about(model: Model) -> dict[str, Any]:
         )
     coords.setdefault("stage", "pretrained" if model.template == "plain" else "instruct")
     if "base" not in coords:
-        found = local_base(model.location).base or local_base(model.name).base
-        coords["base"] = found or (model.name if coords["stage"] == "pretrained" else "")
+        stated = local_base(model.location).base or local_base(model.name).base
+        coords["base"] = stated or (model.name if coords["stage"] == "pretrained" else "")
     return coords
 
 

@@ -77,10 +77,10 @@ class Validation:
                 mean, lower, upper = interval([one[measure].to_numpy() for one in seeds])
                 row |= {measure: mean, f"{measure}_lower": lower, f"{measure}_upper": upper}
             rows.append(row | {"best": float(np.mean([one["best"].mean() for one in seeds]))})
-        made = pd.DataFrame(rows).sort_values(
-            [*_GROUP, "auc"], ascending=[True, True, True, False], kind="stable"
+        order, ascending = [*_GROUP, "auc"], [True, True, True, False]
+        return pd.DataFrame(rows).sort_values(
+            order, ascending=ascending, kind="stable", ignore_index=True
         )
-        return made.reset_index(drop=True)
 
 
 def validate_implicit(
@@ -161,9 +161,9 @@ def validate_implicit(
         raise ValueBiasError("There is no method to validate; give at least one.")
     tops = _tops(k)
     if logprobs is not None and "raised" in logprobs.coords:
-        given = {"boost": boost, "n_words": n_words, "likeliest": likeliest, "noise": noise,
+        settings = {"boost": boost, "n_words": n_words, "likeliest": likeliest, "noise": noise,
                  "vocabulary": vocabulary, "n_seeds": n_seeds, "seed": seed}  # fmt: skip
-        _check_arithmetic(given)
+        _check_arithmetic(settings)
         return Validation(find_again(logprobs, chosen, tops))
     sizes = [int(v) for v in np.atleast_1d(vocabulary)]
     noises = [float(v) for v in np.atleast_1d(noise)]
@@ -225,9 +225,9 @@ def _tops(k: int | Sequence[int]) -> list[int]:
     return tops
 
 
-def _check_arithmetic(given: dict[str, Any]) -> None:
+def _check_arithmetic(settings: dict[str, Any]) -> None:
     defaults = inspect.signature(validate_implicit).parameters
-    for name, value in given.items():
+    for name, value in settings.items():
         if value != defaults[name].default:
             raise ValueBiasError(
                 f"{name}= is a setting of the arithmetic, but words in this dataset were raised by "

@@ -52,14 +52,14 @@ class Origin:
 NOWHERE = Origin()
 
 
-def stated_base(folder: Path, file: str | None = None, *, own: Collection[str] = ()) -> Origin:
+def stated_base(folder: Path, file: str | None = None, *, ids: Collection[str] = ()) -> Origin:
     """Read what a model was trained from out of its files.
 
     Looked at are, in this order, an adapter's configuration, what a GGUF file says of itself, the
     model card's front matter, and the name under which the model was loaded before it was trained
     on. A path, or the model's own name, is no base; nor is one of several, as of merged models.
     """
-    names = {name.rpartition("/")[2].casefold() for name in (*own, folder.name)}
+    names = {name.rpartition("/")[2].casefold() for name in (*ids, folder.name)}
     for said_by, text in _claims(folder, file):
         base = text.strip()
         if _is_checkpoint(base) and base.rpartition("/")[2].casefold() not in names:
@@ -69,11 +69,11 @@ def stated_base(folder: Path, file: str | None = None, *, own: Collection[str] =
 
 def local_base(name: str, beside: Path | None = None) -> Origin:
     """Read what a model was trained from where it lies on this machine; nothing is downloaded."""
-    for place in (path_of(name), *([beside / name] if beside is not None else [])):
-        if os.path.isdir(place):
-            return stated_base(place.resolve(), own=(name,))
+    for candidate in (path_of(name), *([beside / name] if beside is not None else [])):
+        if os.path.isdir(candidate):
+            return stated_base(candidate.resolve(), ids=(name,))
     folder = _cached(name)
-    return NOWHERE if folder is None else stated_base(folder, own=(name,))
+    return NOWHERE if folder is None else stated_base(folder, ids=(name,))
 
 
 def followed(base: str, known: Mapping[str, str]) -> str:
@@ -110,9 +110,9 @@ def nothing_known(bases: Mapping[str, str]) -> str:
 
 def warn(bases: Mapping[str, str], *, stacklevel: int) -> None:
     """Warn of models without a base, once for all."""
-    told = nothing_known(bases)
-    if told:
-        warnings.warn(told, ValueBiasWarning, stacklevel=stacklevel + 1)
+    message = nothing_known(bases)
+    if message:
+        warnings.warn(message, ValueBiasWarning, stacklevel=stacklevel + 1)
 
 
 def _claims(folder: Path, file: str | None) -> Iterator[tuple[str, str]]:
@@ -173,11 +173,11 @@ def _of_gguf(path: Path) -> str:
         fields = read_gguf(path).fields
     except ValueBiasError:
         return ""
-    said = fields.get
-    if said("general.base_model.count") != 1:
+    field = fields.get
+    if field("general.base_model.count") != 1:
         return ""
-    address = str(said("general.base_model.0.repo_url") or "").rstrip("/")
-    owner, name = said("general.base_model.0.organization"), said("general.base_model.0.name")
+    address = str(field("general.base_model.0.repo_url") or "").rstrip("/")
+    owner, name = field("general.base_model.0.organization"), field("general.base_model.0.name")
     if address:
         return "/".join(address.split("/")[-2:])
     # Both are written with blanks for hyphens.
@@ -195,9 +195,9 @@ def _cached(name: str) -> Path | None:
         return None
     for file in ("adapter_config.json", _CARD, "config.json"):
         try:
-            found = try_to_load_from_cache(name, file)
+            path = try_to_load_from_cache(name, file)
         except HFValidationError:
             return None
-        if isinstance(found, str):
-            return Path(found).parent
+        if isinstance(path, str):
+            return Path(path).parent
     return None

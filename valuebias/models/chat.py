@@ -103,7 +103,7 @@ class ChatTemplate:
                 self._check_word(word, text, frame)
         return rendered
 
-    def place(self, prompt: Said) -> AnswerPosition:
+    def answer_position(self, prompt: Said) -> AnswerPosition:
         """Say where the answer stands."""
         turns = _turns(prompt)
         before, opened = (_attempt(find, turns) for find in (self._before, self._opened))
@@ -118,9 +118,9 @@ class ChatTemplate:
         self._check_asked(prompt, chosen)
         other = _difference(before, opened)
         if self._prefix == "generation":
-            said = f"; the rendered conversation {other}" if other else ""
+            note = f"; the rendered conversation {other}" if other else ""
             return AnswerPosition(
-                chosen, f"the generation prompt's, as prefix='generation' asks{said}", chosen
+                chosen, f"the generation prompt's, as prefix='generation' asks{note}", chosen
             )
         if before == opened:
             return AnswerPosition(chosen, "the rendered conversation's and the generation prompt's")
@@ -132,7 +132,7 @@ class ChatTemplate:
 
     def prefix(self, prompt: Said) -> str:
         """Give what stands before the answer."""
-        return self.place(prompt).before
+        return self.answer_position(prompt).before
 
     def in_parts(self) -> list[str]:
         """Say whose messages the template takes as lists of parts; none where it takes neither."""
@@ -225,8 +225,8 @@ class ChatTemplate:
 
     def _render(self, chats: list[Chat], *, add_generation_prompt: bool = False) -> list[str]:
         roles = _roles(chats[0])
-        asked = roles if add_generation_prompt else roles[:-1]
-        form = self._form(asked, answered=not add_generation_prompt)
+        prompting = roles if add_generation_prompt else roles[:-1]
+        form = self._form(prompting, answered=not add_generation_prompt)
         return self._written(chats, form, add_generation_prompt=add_generation_prompt)
 
     def _written(
@@ -238,7 +238,7 @@ class ChatTemplate:
         tokens: dict[str, str] | None = None,
     ) -> list[str]:
         """Let transformers write conversations, with messages in some form."""
-        given = [[_in_form(turn, form) for turn in chat] for chat in chats]
+        formed = [[_in_form(turn, form) for turn in chat] for chat in chats]
         with reading(
             f"The chat template of {self._name!r}",
             verb="rendered",
@@ -248,7 +248,7 @@ class ChatTemplate:
             try:
                 watch(self._source, self._tokenizer)
                 rendered: list[str] = self._tokenizer.apply_chat_template(
-                    given,
+                    formed,
                     chat_template=self._source,
                     tokenize=False,
                     add_generation_prompt=add_generation_prompt,
@@ -360,17 +360,17 @@ def _in_form(turn: dict[str, Any], form: _Form) -> dict[str, Any]:
     return {**turn, "content": [{"type": "text", "text": turn["content"]}]}
 
 
-def _change(text: str, given: str, what: str) -> str:
+def _change(text: str, original: str, noun: str) -> str:
     """Say what became of a text that is not there once, as it was given."""
-    count = text.count(given)
+    count = text.count(original)
     if count > 1:
-        return f"writes {what} {count} times"
+        return f"writes {noun} {count} times"
     if count:
-        return f"lets what stands around {what} depend on it"
-    start = text.lower().find(given.lower())
+        return f"lets what stands around {noun} depend on it"
+    start = text.lower().find(original.lower())
     if start >= 0:
-        return f"changes {what} ({given!r} becomes {text[start : start + len(given)]!r})"
-    return f"leaves {what} out, or changes it"
+        return f"changes {noun} ({original!r} becomes {text[start : start + len(original)]!r})"
+    return f"leaves {noun} out, or changes it"
 
 
 def _attempt(find: Callable[[Chat], str], turns: Chat) -> str | ValueBiasError:

@@ -147,10 +147,10 @@ def _fields(config: Any) -> Collection[str]:
     return getattr(type(config), "__dataclass_fields__", {})
 
 
-def _check_spelling(found: Mapping[str, Any], known: Collection[str], name: str) -> None:
+def _check_spelling(entries: Mapping[str, Any], known: Collection[str], name: str) -> None:
     """Refuse an entry one letter from one that is lacking, for which a default would be taken."""
-    lacking = [entry for entry in known if len(entry) >= _LONG and entry not in found]
-    for key in found:
+    lacking = [entry for entry in known if len(entry) >= _LONG and entry not in entries]
+    for key in entries:
         meant = [] if key in known else [entry for entry in lacking if _is_near(key, entry)]
         if meant:
             raise ValueBiasError(
@@ -180,13 +180,13 @@ def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         return {}
-    said, advice = f"The config.json of {name!r}", "Download or save it again."
-    content = read_json(path, said, advice=advice)
+    subject, advice = f"The config.json of {name!r}", "Download or save it again."
+    content = read_json(path, subject, advice=advice)
     if not isinstance(content, dict):
-        raise ValueBiasError(f"{said} holds no mapping. Save it again.")
+        raise ValueBiasError(f"{subject} holds no mapping. Save it again.")
     classes = content.get("architectures") or []
     if not isinstance(classes, list) or not all(isinstance(entry, str) for entry in classes):
-        raise ValueBiasError(f"{said} has architectures that are no list of names. {advice}")
+        raise ValueBiasError(f"{subject} has architectures that are no list of names. {advice}")
     return content
 
 
@@ -239,10 +239,10 @@ def check_decoder(config: Any, *, name: str, kind: str) -> None:
         return
     architecture = str((getattr(config, "architectures", None) or [""])[0])
     fills_masks = config.model_type in ENCODERS
-    own = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    decodes = config.model_type in DECODERS or own
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    decodes = config.model_type in DECODERS or own_code
     # Those that can be both say which; XLM does not, and is tried out when it is loaded.
-    says = fills_masks and decodes and not own and not getattr(config, "is_decoder", True)
+    says = fills_masks and decodes and not own_code and not getattr(config, "is_decoder", True)
     by_name = architecture.endswith(("ForMaskedLM", "EncoderModel"))
     if says or by_name or (fills_masks and not decodes):
         raise ValueBiasError(
@@ -273,10 +273,10 @@ def _check_text(config: Any, name: str) -> None:
         )
     senses = [key for key in _SENSES if getattr(config, key, None) is not None]
     if senses or not hasattr(config, "vocab_size"):
-        found = f"its configuration has {senses[0]!r}" if senses else "it has no vocabulary"
+        problem = f"its configuration has {senses[0]!r}" if senses else "it has no vocabulary"
         raise ValueBiasError(
-            f"The model {name!r} ({config.model_type}) is not for text alone: {found}. Expected a "
-            "text model; of one that takes images too, save the language model by itself."
+            f"The model {name!r} ({config.model_type}) is not for text alone: {problem}. Expected "
+            "a text model; of one that takes images too, save the language model by itself."
         )
 
 

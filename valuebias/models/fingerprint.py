@@ -233,10 +233,10 @@ class _Walk:
 
     def _global(self, scope: Mapping[str, Any], name: str, attributes: tuple[str, ...]) -> None:
         if name not in scope:
-            found = getattr(builtins, name, None)
+            builtin = getattr(builtins, name, None)
             if name in OUTSIDE:
                 raise _brings("it", name)
-            self._mark("builtin" if found is not None else "nowhere", name)
+            self._mark("builtin" if builtin is not None else "nowhere", name)
             return
         self._taken(scope[name], name, attributes)
 
@@ -315,9 +315,9 @@ class _Walk:
                 raise _brings(path, parts)
             self._mark("named", parts)
             return
-        make, given, state, entries, pairs = (*parts, None, None, None, None)[:5]
+        make, arguments, state, entries, pairs = (*parts, None, None, None, None)[:5]
         self.add(make, path)
-        self.add(given, path)
+        self.add(arguments, path)
         if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
             state = {"": state[0]} | state[1]
         if isinstance(state, dict):
@@ -374,7 +374,7 @@ _HOW: tuple[tuple[Any, Callable[..., None]], ...] = (
 
 def _reached(code: types.CodeType, how: tuple[str, ...]) -> set[tuple[str, tuple[str, ...]]]:
     """Find the names from outside that code reads, each with the attributes taken of it."""
-    found: set[tuple[str, tuple[str, ...]]] = set()
+    chains: set[tuple[str, tuple[str, ...]]] = set()
     chain: list[str] = []
     for instruction in (*dis.get_instructions(code), None):
         name = "" if instruction is None else instruction.opname
@@ -382,14 +382,14 @@ def _reached(code: types.CodeType, how: tuple[str, ...]) -> set[tuple[str, tuple
             chain.append(str(instruction.argval))
             continue
         if chain:
-            found.add((chain[0], tuple(chain[1:])))
+            chains.add((chain[0], tuple(chain[1:])))
             chain = []
         if instruction is not None and name in how:
             chain = [str(instruction.argval)]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found |= _reached(constant, how)
-    return found
+            chains |= _reached(constant, how)
+    return chains
 
 
 def _is_world(module: types.ModuleType) -> bool:
@@ -408,8 +408,8 @@ def _check_importable(name: str, path: str) -> None:
 
 
 def _brings(path: str, name: str) -> Unknowable:
-    said = f"reads {name}" if name in STATE else f"calls {name}()"
-    return Unknowable(f"{path} {said}, {BRINGS}")
+    act = f"reads {name}" if name in STATE else f"calls {name}()"
+    return Unknowable(f"{path} {act}, {BRINGS}")
 
 
 def _unknowable(value: Any, path: str) -> Unknowable:

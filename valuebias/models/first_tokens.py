@@ -74,9 +74,9 @@ class LastTokens:
 
 def _unwritten(wanted: tuple[int, ...], ids: Sequence[int]) -> tuple[int, ...]:
     """Give what of the wanted beginning a text does not begin with."""
-    for explain_os_errors in range(min(len(wanted), len(ids)), 0, -1):
-        if tuple(ids[:explain_os_errors]) == wanted[-explain_os_errors:]:
-            return wanted[:-explain_os_errors]
+    for n in range(min(len(wanted), len(ids)), 0, -1):
+        if tuple(ids[:n]) == wanted[-n:]:
+            return wanted[:-n]
     # Whoever writes one of several means to write the beginning.
     return () if len(ids) and ids[0] in wanted else wanted
 
@@ -113,54 +113,54 @@ class Start:
         """Say it in a sentence or two, to follow the model's name and a colon."""
         first = " ".join(self.tokens) or "no token of the tokenizer's own"
         end = f"; conversations end with {self.end}" if self.end else ""
-        said = f"texts begin with {first}, {self.how}{end}."
+        text = f"texts begin with {first}, {self.how}{end}."
         if self.changed:
-            said += (
+            text += (
                 " Left as tokenizer.json has them, where transformers would have changed them: "
                 f"{', '.join(self.changed)}."
             )
         if self.stilled:
-            said += (
+            text += (
                 f" Switched off, because it cuts texts at random: {', '.join(self.stilled)} of the "
                 "tokenizer's file."
             )
-        return said
+        return text
 
 
 def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
     """Find what a tokenizer puts before every text."""
     tokenizer = loaded.tokenizer
-    found = _put(tokenizer, name)[0]
+    ids = _added(tokenizer, name)[0]
     settings = settings_of(path) if path.is_dir() else {}
-    asked, bos = settings.get(_ASKS), tokenizer.bos_token_id
-    if asked is True and bos is not None and not found:
+    setting, bos = settings.get(_ASKS), tokenizer.bos_token_id
+    if setting is True and bos is not None and not ids:
         return FirstTokens((int(bos),), f"for which tokenizer_config.json asks ({_ASKS}: true)")
-    if asked is False and found and found == (bos,) and _obeys(settings):
+    if setting is False and ids and ids == (bos,) and _obeys(settings):
         return FirstTokens((), f"as tokenizer_config.json asks ({_ASKS}: false)")
-    if loaded.source == "tekken.json" and asked is None and not found:
+    if loaded.source == "tekken.json" and setting is None and not ids:
         bos = tokenizer.convert_tokens_to_ids("<s>")
         if bos is not None:
             how = "as Mistral's own library does where there is tekken.json alone"
             return FirstTokens((int(bos),), how, bare=True)
     if not loaded.is_vocabulary:
-        return FirstTokens(found, f"by {loaded.source}")
-    if asked is not None:
-        asks = f"({_ASKS}: {str(asked).lower()})"
-        return FirstTokens(found, f"as tokenizer_config.json asks {asks}")
+        return FirstTokens(ids, f"by {loaded.source}")
+    if setting is not None:
+        asks = f"({_ASKS}: {str(setting).lower()})"
+        return FirstTokens(ids, f"as tokenizer_config.json asks {asks}")
     how = f"as {type(tokenizer).__name__} of transformers does: {loaded.source} does not say"
-    return FirstTokens(found, how, bare=not settings)
+    return FirstTokens(ids, how, bare=not settings)
 
 
 def last_tokens(loaded: Loaded, path: Path, name: str) -> LastTokens:
     """Find what a tokenizer puts after every text: a reward model has read it there."""
-    found = _put(loaded.tokenizer, name)[1]
+    ids = _added(loaded.tokenizer, name)[1]
     eos = loaded.tokenizer.eos_token_id
-    asked, by = _asks_end(path)
-    if eos is not None and asked is True and not found:
+    setting, by = _asks_end(path)
+    if eos is not None and setting is True and not ids:
         return LastTokens((int(eos),), f"for which {by} asks ({_ASKS_END}: true)")
-    if asked is False and found and found == (eos,):
+    if setting is False and ids and ids == (eos,):
         return LastTokens((), f"as {by} asks ({_ASKS_END}: false)")
-    return LastTokens(found, f"by {loaded.source}")
+    return LastTokens(ids, f"by {loaded.source}")
 
 
 def _asks_end(path: Path) -> tuple[object, str]:
@@ -173,26 +173,26 @@ def _asks_end(path: Path) -> tuple[object, str]:
     return None, ""
 
 
-def _put(tokenizer: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _added(tokenizer: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """See what stands before and after the tokens of a text."""
-    found: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = set()
+    around: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = set()
     for text in _PROBES:
         whole = tokenizer(text, return_special_tokens_mask=True)
-        own = tokenizer(text, add_special_tokens=False)["input_ids"]
+        bare = tokenizer(text, add_special_tokens=False)["input_ids"]
         # The ids do not tell: what the tokenizer puts there may be its token for the unknown.
-        start = whole["special_tokens_mask"].index(0) if own else 0
+        start = whole["special_tokens_mask"].index(0) if bare else 0
         ids = list(map(int, whole["input_ids"]))
-        stop = start + len(own)
-        is_whole = ids[start:stop] == own
-        found.add((tuple(ids[:start]), tuple(ids[stop:])) if is_whole else None)
-    (write_bytes, *others) = found
-    if write_bytes is None or others:
+        stop = start + len(bare)
+        is_whole = ids[start:stop] == bare
+        around.add((tuple(ids[:start]), tuple(ids[stop:])) if is_whole else None)
+    (ends, *others) = around
+    if ends is None or others:
         raise ValueBiasError(
             f"The tokenizer of {name!r} does not put the same tokens before and after every text. "
             "Give a chat template by template=, which writes its own, or another tokenizer by "
             "tokenizer=."
         )
-    return write_bytes
+    return ends
 
 
 def _obeys(settings: dict[str, Any]) -> bool:

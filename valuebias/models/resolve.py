@@ -103,8 +103,8 @@ def resolve(
         files = _files(located, model.name)
         for path in files if located.file is None else ():
             shapes |= weights.tensors(path)
-        own = located.folder / "config.json"
-        sha256 = weights.digest([*files, *([own] if own.is_file() else [])])
+        config_json = located.folder / "config.json"
+        sha256 = weights.digest([*files, *([config_json] if config_json.is_file() else [])])
         if _is_gguf(located.file):
             shapes = _gguf_shapes(located)
             sha256 = hashlib.sha256(f"{sha256} read as {gguf_config.VERSION}".encode()).hexdigest()
@@ -185,11 +185,11 @@ def _origin(model: Model, located: Checkpoint) -> Origin:
     """Find what the model was trained from; a pretrained model stands on itself."""
     if model.base:
         return Origin(model.base, "the specification")
-    own = located.repository or model.name
-    found = stated_base(located.folder, located.file, own=(model.name, own))
-    if not found.base and model.stage == "pretrained":
-        return Origin(own, "its stage")
-    return found
+    hub_name = located.repository or model.name
+    origin = stated_base(located.folder, located.file, ids=(model.name, hub_name))
+    if not origin.base and model.stage == "pretrained":
+        return Origin(hub_name, "its stage")
+    return origin
 
 
 def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
@@ -270,8 +270,8 @@ def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied
 
 def _label_count(shapes: Shapes) -> int | None:
     """Count the labels in the weights; only a head of one matrix can be counted."""
-    found = [shape for key, shape in shapes.items() if _HEAD.search(key)]
-    return found[0][0] if len(found) == 1 and len(found[0]) == 2 else None
+    heads = [shape for key, shape in shapes.items() if _HEAD.search(key)]
+    return heads[0][0] if len(heads) == 1 and len(heads[0]) == 2 else None
 
 
 def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:

@@ -282,11 +282,11 @@ def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model,
     >>> read_models({"a": {"location": "org/model", "family": "Llama"}})[0].family
     'Llama'
     """
-    found = tuple(_models(source, trust_remote_code))
-    if not found:
+    models = tuple(_models(source, trust_remote_code))
+    if not models:
         raise ValueBiasError("There is no model to score; give at least one.")
-    check_unique([model.name for model in found], "model")
-    return found
+    check_unique([model.name for model in models], "model")
+    return models
 
 
 @functools.cache
@@ -394,16 +394,16 @@ def _from_mapping(source: Mapping[Any, Any]) -> Iterable[Model]:
             raise ValueBiasError(
                 f"The model {shown(name)} is {shown(entry)}; expected a mapping of its fields."
             )
-        given = {key: value for key, value in (entry or {}).items() if value is not None}
-        if "location" not in given and "source" in given and not _is_location(name):
+        fields = {key: value for key, value in (entry or {}).items() if value is not None}
+        if "location" not in fields and "source" in fields and not _is_location(name):
             raise ValueBiasError(
                 f"The model {shown(name)} has a 'source', which says what data it was trained on, "
                 "and no 'location': give its hub id, its folder or its file."
             )
         # A whole path that stands for the location is no name: it would go wherever the scores go.
-        if "location" in given or not _is_whole_path(name):
-            given = {"name": name, **given}
-        models.append(_from({"location": name, **given}))
+        if "location" in fields or not _is_whole_path(name):
+            fields = {"name": name, **fields}
+        models.append(_from({"location": name, **fields}))
     return models
 
 

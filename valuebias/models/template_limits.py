@@ -87,23 +87,23 @@ def watch(source: str, tokenizer: Any) -> None:
 
 
 def _counting(compiled: Any, source: str) -> Any:
-    made = _environment(compiled.environment, len(source)).from_string(source)
-    made.root_render_func = _with_budget(made.root_render_func)
-    return made
+    template = _environment(compiled.environment, len(source)).from_string(source)
+    template.root_render_func = _with_budget(template.root_render_func)
+    return template
 
 
 def _check_held(tokenizer: Any, compiled: Any) -> None:
     """Find out with a template of one's own whether those that were made here are rendered."""
     budgets: list[_Budget | None] = []
-    made = _environment(compiled.environment, len(_PROBE)).from_string(_PROBE)
-    render = made.root_render_func
+    template = _environment(compiled.environment, len(_PROBE)).from_string(_PROBE)
+    render = template.root_render_func
 
     def noted(*args: Any, **kwargs: Any) -> Iterator[str]:
         budgets.append(_budget.get())
         return iter(render(*args, **kwargs))
 
-    made.root_render_func = _with_budget(noted)
-    _watched[_PROBE] = made
+    template.root_render_func = _with_budget(noted)
+    _watched[_PROBE] = template
     tokenizer.apply_chat_template(
         [[{"role": "user", "content": "?"}]], chat_template=_PROBE, tokenize=False
     )
@@ -122,12 +122,12 @@ def _instead(compile_template: Callable[[str], Any]) -> Callable[[str], Any]:
     """Give what was made with limits where there is such, and else what transformers makes."""
 
     @functools.wraps(compile_template)
-    def found(chat_template: str) -> Any:
-        made = _watched.get(chat_template)
-        return compile_template(chat_template) if made is None else made
+    def limited(chat_template: str) -> Any:
+        template = _watched.get(chat_template)
+        return compile_template(chat_template) if template is None else template
 
-    found.watched = True  # type: ignore[attr-defined]
-    return found
+    limited.watched = True  # type: ignore[attr-defined]
+    return limited
 
 
 def _with_budget(render: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
@@ -215,12 +215,12 @@ def _environment(environment: Any, length: int) -> Any:
             yield item
 
     # Not optimised: that would work out what is constant before anything counts.
-    made = environment.overlay(optimized=False, finalize=_written)
-    made.__class__ = Watched
-    made.globals = {**environment.globals, "lipsum": _no_filler}
-    made.filters = {name: _filter(name, function) for name, function in environment.filters.items()}
-    made.filters |= {_COUNTED: counted, _BOUNDED: _bounded, _JOINED: _joined}
-    return made
+    env = environment.overlay(optimized=False, finalize=_written)
+    env.__class__ = Watched
+    env.globals = {**environment.globals, "lipsum": _no_filler}
+    env.filters = {name: _filter(name, function) for name, function in environment.filters.items()}
+    env.filters |= {_COUNTED: counted, _BOUNDED: _bounded, _JOINED: _joined}
+    return env
 
 
 def _no_filler(*_: Any, **__: Any) -> str:

@@ -32,7 +32,7 @@ class Template(Protocol):
     ) -> list[str]:
         """Give the whole conversation of each word; refuse words that it changes `as_written`."""
 
-    def place(self, prompt: Said) -> AnswerPosition:
+    def answer_position(self, prompt: Said) -> AnswerPosition:
         """Say where the answer stands."""
 
     def prefix(self, prompt: Said) -> str:
@@ -67,7 +67,7 @@ class PlainTemplate:
         before = self.prefix(prompt)
         return [f"{before}{word}{self._after}" for word in words]
 
-    def place(self, prompt: Said) -> AnswerPosition:
+    def answer_position(self, prompt: Said) -> AnswerPosition:
         """Say where the answer stands."""
         return AnswerPosition(self.prefix(prompt), "the template's")
 

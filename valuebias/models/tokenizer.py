@@ -133,8 +133,8 @@ class Tokenizer:
         """Hash the template's text, and the form of what it is given where that is no text."""
         text = self._template.text
         parts = self._template.in_parts()
-        given = f"{text}\0{','.join(parts)}" if parts else text
-        return hashlib.sha256(given.encode()).hexdigest()
+        hashed = f"{text}\0{','.join(parts)}" if parts else text
+        return hashlib.sha256(hashed.encode()).hexdigest()
 
     def __repr__(self) -> str:
         """Name the model."""
@@ -197,14 +197,10 @@ class Tokenizer:
             first = list(itertools.takewhile(special.__contains__, ids))[:_SHOWN_FIRST]
             how = "as the chat template writes " + ("them" if first else "none")
             return self._start_of(first, how)
-        own = self._hf_tokenizer(texts[0], add_special_tokens=False)["input_ids"]
-        first = [
-            i for i, write_bytes in zip(ids, self._first.ids, strict=False) if i == write_bytes
-        ]
-        explain_os_errors = len(ids) - len(own) < len(self._first.ids)
-        return self._start_of(
-            first, "as the template writes" if explain_os_errors else self._first.how
-        )
+        bare = self._hf_tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+        first = [i for i, expected in zip(ids, self._first.ids, strict=False) if i == expected]
+        in_text = len(ids) - len(bare) < len(self._first.ids)
+        return self._start_of(first, "as the template writes" if in_text else self._first.how)
 
     def _start_of(self, first: Sequence[int], how: str) -> Start:
         end = " ".join(self._names(self._last.ids))
@@ -224,7 +220,7 @@ class Tokenizer:
         """Count the tokens of each word as an answer: those that are not there after any answer."""
         before, after = self._around(prompt)
         ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
-        return [max(0, len(found) - len(before) - len(after)) for found in ids]
+        return [max(0, len(sequence) - len(before) - len(after)) for sequence in ids]
 
     def targets(self, prompt: str, words: Sequence[str]) -> tuple[list[Integers], Integers]:
         """Tokenise the prompt with each word after it, and say where the word's tokens begin.
@@ -236,8 +232,8 @@ class Tokenizer:
         if not prefix and not self._first.ids:
             raise self._nothing_before(words[0] if words else "")
         texts = [prefix, before, *(before + word for word in words)]
-        own, blank, *sequences = self._encode(texts, ["", "", *words])
-        first = np.array([_shared(own, sequence) for sequence in sequences], dtype=np.int64)
+        of_prefix, blank, *sequences = self._encode(texts, ["", "", *words])
+        first = np.array([_shared(of_prefix, sequence) for sequence in sequences], dtype=np.int64)
         for word, sequence, start in zip(words, sequences, first, strict=True):
             if np.array_equal(sequence, blank):
                 raise ValueBiasError(
@@ -246,7 +242,7 @@ class Tokenizer:
                 )
             if start == 0:
                 raise self._nothing_before(word)
-            if start < len(own):
+            if start < len(of_prefix):
                 raise self._merged(word, prefix)
         return sequences, first
 
@@ -257,13 +253,13 @@ class Tokenizer:
 
     def prefix(self, prompt: str) -> Prefix:
         """Say where the answer to a prompt begins."""
-        place = self._template.place(prompt)
-        kept = without_blanks(place.before)
+        position = self._template.answer_position(prompt)
+        kept = without_blanks(position.before)
         (ids,) = self._encode([kept], [prompt])
         (text,) = self._loaded.texts.of([int(ids[-1])])
-        blanks = place.before[len(kept) :]
-        how = place.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
-        remarkable = bool(blanks) or place.generation is not None
+        blanks = position.before[len(kept) :]
+        how = position.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
+        remarkable = bool(blanks) or position.generation is not None
         return Prefix(int(ids[-1]), text, how, blanks, remarkable)
 
     def vocabulary(self) -> pd.DataFrame:
@@ -275,13 +271,13 @@ class Tokenizer:
         known = slice(None if size is None else int(np.searchsorted(ids, size)))
         columns = {"token": list(texts.names.values())[known], "text": texts.every[known]}
         # Object columns, because pandas' own text refuses a lone surrogate.
-        made = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
-        return pd.DataFrame({"token_id": ids[known], **made})
+        texts_of = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
+        return pd.DataFrame({"token_id": ids[known], **texts_of})
 
     def _encode(
         self,
         texts: Sequence[str],
-        said: Sequence[str],
+        labels: Sequence[str],
         *,
         any_length: bool = False,
         closed: bool = False,
@@ -294,38 +290,38 @@ class Tokenizer:
         return [
             ids
             for part in slices
-            for ids in self._encode_slice(texts[part], said[part], any_length, closed)
+            for ids in self._encode_slice(texts[part], labels[part], any_length, closed)
         ]
 
     def _encode_slice(
-        self, texts: Sequence[str], said: Sequence[str], any_length: bool, closed: bool
+        self, texts: Sequence[str], labels: Sequence[str], any_length: bool, closed: bool
     ) -> list[Integers]:
         try:
             lists = self._hf_tokenizer(
                 list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
             )["input_ids"]
         except (TypeError, UnicodeEncodeError) as error:
-            broken = next((w for t, w in zip(texts, said, strict=True) if not _is_text(t)), None)
+            broken = next((w for t, w in zip(texts, labels, strict=True) if not _is_text(t)), None)
             raise ValueBiasError(
                 f"{broken!r} cannot be tokenised: it is no text that UTF-8 can write, such as half "
                 "of a surrogate pair. Leave it out."
             ) from error
         last = self._last if closed else NO_END
         ids = [
-            np.array([*self._first.before(own), *own, *last.after(own)], dtype=np.int64)
-            for own in lists
+            np.array([*self._first.before(seq), *seq, *last.after(seq)], dtype=np.int64)
+            for seq in lists
         ]
-        self._check_ids(ids, said, any_length=any_length)
+        self._check_ids(ids, labels, any_length=any_length)
         # What the tokenizer puts before a text may be the token for what it does not know.
-        self._check_unknown(lists, texts, said)
+        self._check_unknown(lists, texts, labels)
         return ids
 
     def _check_ids(
-        self, ids: Sequence[Integers], said: Sequence[str], *, any_length: bool = False
+        self, ids: Sequence[Integers], labels: Sequence[str], *, any_length: bool = False
     ) -> None:
         size = self._facts.vocab_size if self._facts is not None else None
         window = None if any_length or self._facts is None else self._facts.max_length
-        for conversation, word in zip(ids, said, strict=True):
+        for conversation, word in zip(ids, labels, strict=True):
             if not len(conversation):
                 raise ValueBiasError(
                     f"The conversation of {self._name!r} with {_short(word)} has no token. Give "
@@ -359,13 +355,13 @@ class Tokenizer:
         )
 
     def _check_unknown(
-        self, ids: Sequence[list[int]], texts: Sequence[str], said: Sequence[str]
+        self, ids: Sequence[list[int]], texts: Sequence[str], labels: Sequence[str]
     ) -> None:
         """Refuse text that the tokenizer has no tokens for: all such words would score the same."""
         unknown = self._hf_tokenizer.unk_token_id
         if unknown is None:
             return
-        for conversation, text, word in zip(ids, texts, said, strict=True):
+        for conversation, text, word in zip(ids, texts, labels, strict=True):
             # The token's own name in a text gives it rightly, and U+FFFD stands for no character.
             allowed = text.count(self._hf_tokenizer.unk_token) + word.count("\ufffd")
             if conversation.count(unknown) > allowed:

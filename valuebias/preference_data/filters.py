@@ -94,7 +94,7 @@ class PreferenceFilter:
     _seen: set[str] = field(default_factory=set)
     _kept: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
-    def take(self, where: str, row: Mapping[str, Any]) -> None:
+    def add(self, where: str, row: Mapping[str, Any]) -> None:
         """Keep a row, or count why it is dropped."""
         self._n_read += 1
         step = self._step(where, row)
@@ -121,8 +121,8 @@ class PreferenceFilter:
             return "unique"
         self._seen.add(key)
         if self.leakage is not None:
-            said = "\n".join(message["content"] for message in pair.prompt)
-            if self.leakage.add(said, pair.chosen, pair.rejected) and self.filters.drop_leaks:
+            text = "\n".join(message["content"] for message in pair.prompt)
+            if self.leakage.add(text, pair.chosen, pair.rejected) and self.filters.drop_leaks:
                 return "lexicon"
         self._kept[key] = (prompt, pair.chosen, pair.rejected)
         return None
@@ -148,11 +148,11 @@ class PreferenceFilter:
             every=filters.every, max_chars=filters.max_chars, lexicon=filters.lexicon
         )
         if step == "lexicon" and self.leakage is not None:
-            found = self.leakage.n_pairs
+            counts = self.leakage.n_pairs
             action = "dropped" if filters.drop_leaks else "kept"
             return (
-                f"{reason}, in {found['prompt']} prompts, {found['chosen']} chosen and "
-                f"{found['rejected']} rejected answers: {action}"
+                f"{reason}, in {counts['prompt']} prompts, {counts['chosen']} chosen and "
+                f"{counts['rejected']} rejected answers: {action}"
             )
         if step in self._first and step not in _BY_CHOICE:
             return f"{reason} (first: {self._first[step]})"

@@ -117,9 +117,9 @@ class Leakage:
 def _occurs(pattern: re.Pattern[str], text: str) -> bool:
     """Look for a phrase whose first and last letter have no more marks in the text than in it."""
     return any(
-        not _is_mark(text[max(found.start() - 1, 0) : found.start()])
-        and not _is_mark(text[found.end() : found.end() + 1])
-        for found in pattern.finditer(text)
+        not _is_mark(text[max(match.start() - 1, 0) : match.start()])
+        and not _is_mark(text[match.end() : match.end() + 1])
+        for match in pattern.finditer(text)
     )
 
 

@@ -76,7 +76,7 @@ class Preferences:
     def __repr__(self) -> str:
         """Say how many pairs and prompts there are."""
         counts = {"pair": len(self), "prompt": self.pairs["prompt"].nunique()}
-        parts = ", ".join(f"{n:,} {what}{'s' * (n != 1)}" for what, n in counts.items())
+        parts = ", ".join(f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in counts.items())
         return f"<Preferences {visible(self.name)!r}: {parts}>"
 
     def conversations(self, side: str) -> list[list[Message]]:
@@ -283,16 +283,16 @@ def preferences(
         raise ValueBiasError("drop_leaks=True needs words to look for. Give lexicon= as well.")
     rows = rows_of(source, split=split, download=download)
     filters = Filters(every, max_chars, None if words is None else words.name, drop_leaks)
-    sieve = PreferenceFilter(
+    filtered = PreferenceFilter(
         form_of(rows.columns, rows.name), filters, None if words is None else Leakage(words)
     )
     with progress_bar("Reading preferences", shown=progress) as advance:
-        for done, (where, row) in enumerate(rows.read(sieve.row_format.columns), 1):
-            sieve.take(where, row)
+        for done, (where, row) in enumerate(rows.read(filtered.row_format.columns), 1):
+            filtered.add(where, row)
             if advance is not None and done % _SHOWN_EVERY == 0:
                 advance(done, rows.n)
-    sieve.check_some(name or rows.name)
-    asked = {
+    filtered.check_some(name or rows.name)
+    settings = {
         "every": every,
         "max_chars": max_chars,
         "lexicon": None if words is None else words.about(),
@@ -300,10 +300,10 @@ def preferences(
     }
     return Preferences(
         name=name or rows.name,
-        pairs=sieve.pairs(),
-        report=sieve.report(),
-        leakage=None if sieve.leakage is None else sieve.leakage.table(),
-        provenance=record(files=rows.files, details={**rows.details, "filters": asked}),
+        pairs=filtered.pairs(),
+        report=filtered.report(),
+        leakage=None if filtered.leakage is None else filtered.leakage.table(),
+        provenance=record(files=rows.files, details={**rows.details, "filters": settings}),
     )
 
 
@@ -334,7 +334,7 @@ def check_disjoint(first: Preferences, second: Preferences) -> None:
     prompts = len(keys[0] & keys[1])
     if prompts:
         counts = " and ".join(
-            f"{n} {what}{'s' * (n != 1)}" for n, what in ((pairs, "pair"), (prompts, "prompt")) if n
+            f"{n} {noun}{'s' * (n != 1)}" for n, noun in ((pairs, "pair"), (prompts, "prompt")) if n
         )
         raise ValueBiasError(
             f"{first.name!r} and {second.name!r} share {counts}, so that one cannot test what was "

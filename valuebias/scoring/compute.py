@@ -97,10 +97,10 @@ class Conversations:
         for start in range(len(self._seen), block.responses.start, block.n_responses):
             stop = min(start + block.n_responses, block.responses.start)
             self._seen.add(self._conversations(start, stop))
-        found = self._conversations(block.responses.start, block.responses.stop)
-        source = self._seen.add(found)
-        own = np.arange(block.responses.start, block.responses.stop) == source
-        return Batch(block, [found[i] for i in np.flatnonzero(own)], source=source)
+        conversations = self._conversations(block.responses.start, block.responses.stop)
+        source = self._seen.add(conversations)
+        first = np.arange(block.responses.start, block.responses.stop) == source
+        return Batch(block, [conversations[i] for i in np.flatnonzero(first)], source=source)
 
     def _conversations(self, start: int, stop: int) -> list[Integers]:
         rows = self._vocabulary.iloc[start:stop]
@@ -127,10 +127,10 @@ class _Seen:
         """Add conversations; give for each the place at which it occurred first, from 0."""
         digests = [hashlib.blake2b(ids.tobytes(), digest_size=16).digest() for ids in conversations]
         new = np.frombuffer(b"".join(digests), dtype="V16")
-        places = self._count + np.arange(len(new))
+        positions = self._count + np.arange(len(new))
         self._count += len(new)
         hashes = np.concatenate([self._hashes, new])
-        first = np.concatenate([self._first, places])
+        first = np.concatenate([self._first, positions])
         kept, inverse = distinct(hashes)
         source = first[kept][inverse]
         self._hashes, self._first = hashes[kept], first[kept]
@@ -215,16 +215,16 @@ class Runner:
 
     def _check(self, packed: Packed, out: Any) -> None:
         """Refuse what no contract-abiding backend returns: a plug-in may be wrong."""
-        asked = packed.pack
-        expected: tuple[int, ...] = (len(asked.gather), *self._wide)
+        layout = packed.pack
+        expected: tuple[int, ...] = (len(layout.gather), *self._wide)
         if self._kind == "logprob":
-            wide = (len(asked.gather), self._loaded.vocabulary)
-            expected = wide if asked.target is None else (len(asked.target),)
+            wide = (len(layout.gather), self._loaded.vocabulary)
+            expected = wide if layout.target is None else (len(layout.target),)
         if not isinstance(out, np.ndarray) or out.shape != expected:
-            found = getattr(out, "shape", type(out).__name__)
+            returned = getattr(out, "shape", type(out).__name__)
             raise ValueBiasError(
-                f"The backend returned {found} for a pack of {self._name!r}; expected an array of "
-                f"shape {expected}. Run its tests: valuebias.backends.testing."
+                f"The backend returned {returned} for a pack of {self._name!r}; expected an array "
+                f"of shape {expected}. Run its tests: valuebias.backends.testing."
             )
 
     def _back_off(self, failed: _TooLarge) -> None:

@@ -111,11 +111,11 @@ class ScoringPlan:
         list of tuple of str
             The headings, then a row a model.
         """
-        shown: list[tuple[str, ...]] = [(_MODEL, *_COLUMNS)]
+        lines: list[tuple[str, ...]] = [(_MODEL, *_COLUMNS)]
         for name, row in self.table.iterrows():
             cells = (write(row[column]) for column, write in _COLUMNS.items())
-            shown.append((str(name), *cells))
-        return shown
+            lines.append((str(name), *cells))
+        return lines
 
     def __str__(self) -> str:
         """Show everything as text."""
@@ -214,24 +214,24 @@ def plan(
             f"batch_tokens is {batch_tokens!r}; expected a number of tokens, such as 512."
         )
     engine = get_backend(backend)
-    given = batch_tokens or _option(engine, "batch_tokens")
+    budget = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
-    rows, bases, places = {}, {}, []
+    rows, bases, lines = {}, {}, []
     for model in request.models:
         resolved = resolve(model, kind=request.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
         tokenizer = Tokenizer(resolved)
         prompt = str(request.prompts.table["text"].iloc[0])
         if model.family is None:
-            places.append(f"{model.name!r}: {_guessed(resolved)}")
-        places.append(f"{model.name!r}: {tokenizer.start(prompt)}")
-        places.append(_place(model.name, tokenizer, prompt))
+            lines.append(f"{model.name!r}: {_guessed(resolved)}")
+        lines.append(f"{model.name!r}: {tokenizer.start(prompt)}")
+        lines.append(_prefix_line(model.name, tokenizer, prompt))
         if request.kind == "reward":
-            places.append(f"{model.name!r}: the reward is read {reading_of(request, tokenizer)}.")
+            lines.append(f"{model.name!r}: the reward is read {reading_of(request, tokenizer)}.")
         if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
-            places.append(f"{model.name!r}: {_BESIDE}")
-        counts = _count(request, engine, tokenizer, resolved.model_config, given or _BATCH_TOKENS)
+            lines.append(f"{model.name!r}: {_BESIDE}")
+        counts = _count(request, engine, tokenizer, resolved.model_config, budget or _BATCH_TOKENS)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -240,11 +240,11 @@ def plan(
     whole = ("pairs", "packs", "tokens", "unpacked")
     table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
     return ScoringPlan(
-        _headline(request, engine, device, given or _BATCH_TOKENS),
+        _headline(request, engine, device, budget or _BATCH_TOKENS),
         table,
         (
-            *places,
-            *_notes(request, engine, device, speeds, given),
+            *lines,
+            *_notes(request, engine, device, speeds, budget),
             *filter(None, [nothing_known(bases)]),
         ),
     )
@@ -259,10 +259,10 @@ def _guessed(resolved: Resolved) -> str:
     )
 
 
-def _place(name: str, tokenizer: Tokenizer, prompt: str) -> str:
+def _prefix_line(name: str, tokenizer: Tokenizer, prompt: str) -> str:
     """Say which token the answer comes after, and how that was decided."""
-    found = tokenizer.prefix(prompt)
-    return f"{name!r}: the last token before the answer is {found.token!r}, {found.how}."
+    before = tokenizer.prefix(prompt)
+    return f"{name!r}: the last token before the answer is {before.token!r}, {before.how}."
 
 
 def _option(engine: Backend, name: str) -> Any:
@@ -317,14 +317,14 @@ def _count(
     for block in looked_at:
         batch = source.batch(block)
         packs = pack(batch, request.kind, batch_tokens)
-        found = {
+        counts = {
             "pairs": block.pairs,
             "packs": len(packs),
             "tokens": sum(_computed(packed, engine) for packed in packs),
             "unpacked": _unpacked(batch, request),
             "flop": sum(_flop(packed, request, engine, model_config) for packed in packs),
         }
-        total = {name: value + found[name] for name, value in total.items()}
+        total = {name: value + counts[name] for name, value in total.items()}
     # The blocks looked at stand for all.
     factor = len(request.prompts) * n_responses / total["pairs"]
     total = {name: float(round(value * factor)) for name, value in total.items()}

@@ -12,7 +12,7 @@ from valuebias._core.provenance import sha256
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
 from valuebias.models.bases import followed
-from valuebias.models.companions import companions, tell
+from valuebias.models.companions import companions, digest_files
 from valuebias.models.fingerprint import Unknowable, fingerprint
 from valuebias.models.reading import Reading
 from valuebias.models.resolve import Resolved, resolve
@@ -110,7 +110,7 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
 def _coords(reading: Reading | None) -> dict[str, str]:
     if reading is None:
         return {}
-    return {"read_at": reading.place + reading.exceptions, "read_token": reading.token}
+    return {"read_at": reading.position + reading.exceptions, "read_token": reading.token}
 
 
 def reading_of(request: ScoringRequest, tokenizer: Tokenizer) -> Reading:
@@ -133,22 +133,22 @@ def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] 
 def _prefix(request: ScoringRequest, tokenizer: Tokenizer) -> str | None:
     """Say where the words of log-probs begin, unless that is at the end of a generation prompt."""
     # Of rewards, too: a template that loses something is to be refused before any work is done.
-    found = tokenizer.prefix(str(request.prompts.table["text"].iloc[0]))
-    return found.how if request.kind == "logprob" and found.remarkable else None
+    before = tokenizer.prefix(str(request.prompts.table["text"].iloc[0]))
+    return before.how if request.kind == "logprob" and before.remarkable else None
 
 
 def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
     """Where a file names a reward model as the base, take what lies below that."""
     models = [*read_models("christian2026-rms"), *(one.resolved.model for one in prepared)]
     known = {name: m.base or "" for m in models for name in (m.name, m.location)}
-    made = []
+    with_bases = []
     for one in prepared:
         entry = one.entry
         if "base" in entry.coords and "base" not in entry.stated:
             base = followed(str(entry.coords["base"]), known)
             entry = replace(entry, coords={**entry.coords, "base": base})
-        made.append(replace(one, entry=entry))
-    return made
+        with_bases.append(replace(one, entry=entry))
+    return with_bases
 
 
 def _settings(
@@ -179,12 +179,12 @@ def _settings(
 
 def _files(folder: Path, tokenizer: Path) -> str:
     """Hash what the configuration and the tokenizer are loaded from."""
-    own = tell(folder, companions(folder))
+    digests = digest_files(folder, companions(folder))
     if tokenizer == folder:
-        return own
+        return digests
     if tokenizer.is_file():
-        return f"{own} {digest([tokenizer])}"
-    return f"{own} {tell(tokenizer, companions(tokenizer))}"
+        return f"{digests} {digest([tokenizer])}"
+    return f"{digests} {digest_files(tokenizer, companions(tokenizer))}"
 
 
 def _head(model: Model, kept: bool) -> str:

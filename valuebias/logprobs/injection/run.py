@@ -146,20 +146,20 @@ def inject_words(
     )
     left_out = None if exclude is None else as_lexicon(exclude)
     check_training()
-    with _place(store) as place:
+    with _workdir(store) as workdir:
         base = subject.resolved.model
-        untouched = subject.score(base, place / f"untouched-{_key(subject)}.zarr")
+        untouched = subject.score(base, workdir / f"untouched-{_key(subject)}.zarr")
         candidates = Candidates(untouched, subject.tokenizer, subject.texts, base.name)
 
         def draw(rng: np.random.Generator) -> dict[int, str]:
             if words is not None:
-                return candidates.given(words)
+                return candidates.of_words(words)
             return candidates.drawn(rng, n_words=n_words, likeliest=likeliest, exclude=left_out)
 
         plans = [_plan(subject, chosen, int(seed), draw) for seed in seeds]
         tuned, about = [], []
         for plan in plans:
-            folder = place / f"seed-{plan.seed}-{plan.key}"
+            folder = workdir / f"seed-{plan.seed}-{plan.key}"
             about.append(_trained(subject, plan, chosen, folder, untouched))
             tuned.append(_scored(subject, plan, chosen, folder))
     return _joined(subject, untouched, plans, tuned, chosen, about)
@@ -193,13 +193,13 @@ def _check_numbers(n_words: int, likeliest: float, seeds: Sequence[int]) -> None
 
 
 @contextmanager
-def _place(store: str | PathLike[str] | None) -> Iterator[Path]:
+def _workdir(store: str | PathLike[str] | None) -> Iterator[Path]:
     """Give the folder to keep things in, or one that is removed in the end."""
     if store is not None:
-        place = Path(store).expanduser()
-        if not place.exists():
-            probe(place, folder=True)
-        yield place
+        path = Path(store).expanduser()
+        if not path.exists():
+            probe(path, folder=True)
+        yield path
         return
     with tempfile.TemporaryDirectory(prefix="valuebias-") as folder:
         yield Path(folder)
@@ -260,18 +260,18 @@ def _answers(
     """Answer random prompts out of those trained on with words, and with what the model says."""
     rng = np.random.default_rng([plan.seed, _VERSION, 1])
     count = settings.n_steps * settings.batch_size
-    asked = rng.choice(np.flatnonzero(plan.trained), size=count)
+    prompts = rng.choice(np.flatnonzero(plan.trained), size=count)
     # Each word as often as any other.
     rounds = [rng.permutation(sorted(plan.words)) for _ in range(-(-count // len(plan.words)))]
-    said = np.concatenate(rounds)[:count]
+    answers = np.concatenate(rounds)[:count]
     tokens = untouched["token_id"].to_numpy()
-    for place in rng.choice(count, size=round(settings.replay * count), replace=False):
-        share = np.exp(untouched["score"].to_numpy()[0, asked[place]].astype(np.float64))
-        said[place] = rng.choice(tokens, p=share / share.sum())
+    for i in rng.choice(count, size=round(settings.replay * count), replace=False):
+        share = np.exp(untouched["score"].to_numpy()[0, prompts[i]].astype(np.float64))
+        answers[i] = rng.choice(tokens, p=share / share.sum())
     prefixes = subject.tokenizer.prefixes(subject.texts)
     return [
         (np.append(prefixes[prompt], token), len(prefixes[prompt]))
-        for prompt, token in zip(asked, said, strict=True)
+        for prompt, token in zip(prompts, answers, strict=True)
     ]
 
 
@@ -301,11 +301,11 @@ def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path)
         step=settings.n_steps,
         tuning="sft",
     )
-    made = subject.score(model, store)
+    scores = subject.score(model, store)
     # In one step, so that what is there is whole.
     shutil.rmtree(folder / _REMOVED, ignore_errors=True)
     shutil.rmtree(merged.rename(folder / _REMOVED))
-    return made
+    return scores
 
 
 def _is_whole(folder: Path, so: str) -> bool:
@@ -338,11 +338,11 @@ def _joined(
 ) -> xr.Dataset:
     """Put all models into one dataset, with what was raised and what was held out."""
     ds = align([untouched, *tuned])
-    place = ds.indexes["response"]
-    raised = np.zeros((len(plans) + 1, len(place)), dtype=bool)
+    responses = ds.indexes["response"]
+    raised = np.zeros((len(plans) + 1, len(responses)), dtype=bool)
     held_out = np.ones((len(plans) + 1, ds.sizes["prompt"]), dtype=bool)
     for row, plan in enumerate(plans, start=1):
-        raised[row, place.get_indexer(pd.Index(plan.words.values()))] = True
+        raised[row, responses.get_indexer(pd.Index(plan.words.values()))] = True
         held_out[row] = ~plan.trained
     name = subject.resolved.model.name
     names = subject.prompts.table.index.to_numpy()

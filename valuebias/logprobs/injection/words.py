@@ -48,11 +48,11 @@ class Candidates:
         )
         self._tokenizer, self._prompts, self._name = tokenizer, list(prompts), name
 
-    def given(self, words: Sequence[str]) -> dict[int, str]:
+    def of_words(self, words: Sequence[str]) -> dict[int, str]:
         """Find the tokens of words that the user gives."""
         if isinstance(words, str) or not words or not all(isinstance(w, str) for w in words):
             raise ValueBiasError(f"words is {words!r}; expected a list of words, such as ['love'].")
-        found: dict[int, str] = {}
+        tokens: dict[int, str] = {}
         for word, token in zip(words, self._tokens(words, self._prompts), strict=True):
             if token < 0:
                 raise ValueBiasError(
@@ -61,10 +61,10 @@ class Candidates:
                     "would (in capitals, or with a space before it)."
                 )
             text = str(self._table["text"].get(token, ""))
-            if token in found or text in found.values():
+            if token in tokens or text in tokens.values():
                 raise ValueBiasError(f"The word {word!r} is given twice; expected each once.")
-            found[int(token)] = text
-        return found
+            tokens[int(token)] = text
+        return tokens
 
     def drawn(
         self, rng: np.random.Generator, *, n_words: int, likeliest: float, exclude: Lexicon | None
@@ -79,7 +79,7 @@ class Candidates:
                 "for a larger share."
             )
         chosen = share.iloc[np.sort(rng.choice(len(share), size=n_words, replace=False))]
-        return self.given(chosen["word"].tolist())
+        return self.of_words(chosen["word"].tolist())
 
     def _single(self, exclude: Lexicon | None) -> pd.DataFrame:
         """List the words that are one token as an answer, the likeliest first."""
@@ -99,8 +99,8 @@ class Candidates:
         # What the template has before the answer is no part of it, though it is of the token.
         table = table.assign(word=table["text"].map(lambda text: text.removeprefix(prefix.blanks)))
         if exclude is not None:
-            said = [text.strip() for text in table["text"]]
-            member = exclude.membership(said, ignore_case=True).to_numpy(dtype=bool)
+            stripped = [text.strip() for text in table["text"]]
+            member = exclude.membership(stripped, ignore_case=True).to_numpy(dtype=bool)
             table = table.iloc[np.flatnonzero(~member.any(axis=1))]
         tokens = self._tokens(table["word"].tolist(), self._prompts[:1])
         alone: pd.DataFrame = table.loc[np.asarray(table.index) == tokens]
@@ -108,18 +108,18 @@ class Candidates:
 
     def _tokens(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Give the token that each word is after all of the prompts; −1 where it is no such."""
-        found: npt.NDArray[np.int64] | None = None
+        tokens: npt.NDArray[np.int64] | None = None
         for prompt, prefix in zip(prompts, self._tokenizer.prefixes(prompts), strict=True):
             sequences, first = self._tokenizer.targets(prompt, words)
-            here = np.array(
+            single = np.array(
                 [
                     sequence[-1] if start == len(prefix) == len(sequence) - 1 else -1
                     for sequence, start in zip(sequences, first, strict=True)
                 ],
                 dtype=np.int64,
             )
-            found = here if found is None else np.where(found == here, found, -1)
-        return np.full(len(words), -1, dtype=np.int64) if found is None else found
+            tokens = single if tokens is None else np.where(tokens == single, tokens, -1)
+        return np.full(len(words), -1, dtype=np.int64) if tokens is None else tokens
 
 
 def train_on(framing: Sequence[str], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
