@@ -194,7 +194,7 @@ def in_lexicon(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _upward(dataset: xr.Dataset, kind: str) -> Array:
-    """Give the outcome (model, prompt, word), higher for higher rewards."""
+    """Return the outcome (model, prompt, word), higher for higher rewards."""
     values = outcome(dataset, kind=kind).transpose("model", "prompt", "response").to_numpy()
     if describe(kind).sign < 0:
         np.negative(values, out=values)

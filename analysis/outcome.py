@@ -299,7 +299,7 @@ def words_with_categories(data: xr.Dataset) -> NDArray[np.bool_]:
 
 
 def _lexicon_scores(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Give the scores of the lexicon's words as floats, once they have a response dimension."""
+    """Return the scores of the lexicon's words as floats, once they have a response dimension."""
     if isinstance(data, xr.Dataset):
         missing = [name for name in ("score", "membership") if name not in data]
         if missing:

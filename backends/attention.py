@@ -56,7 +56,7 @@ class Tree:
         self._masks: dict[Any, Tensor] = {}
 
     def on(self, device: torch.device) -> Tree:
-        """Give the same on another device."""
+        """Return the same on another device."""
         if device == self.end.device:
             return self
         if device not in self._placed:
@@ -66,7 +66,7 @@ class Tree:
         return self._placed[device]
 
     def mask(self, dtype: torch.dtype, window: int | None) -> Tensor:
-        """Give what is added to scores, shape (blocks, 1, BLOCK, P + REACH + BLOCK).
+        """Return what is added to scores, shape (blocks, 1, BLOCK, P + REACH + BLOCK).
 
         Added, not a bool: a bool mask is silently taken for 0 and 1 by some attention functions.
         """

@@ -37,7 +37,7 @@ Integers = npt.NDArray[np.int64]
 class Pack:
     """Conversations laid out as one sequence of tokens: a prefix trie in depth-first order.
 
-    What conversations share, from the left, is there once. The token with index q attends to the
+    A beginning that conversations share occurs once. The token with index q attends to the
     token with index k if and only if ``k <= q < end[k]``.
 
     Attributes
@@ -165,7 +165,7 @@ class LoadedModel(ABC):
     vocabulary : int
         How many token ids there are; the width of the rows that whole-vocabulary read-out gives.
     batch_tokens : int
-        How many tokens a pack had best have. A longer conversation comes in a pack of its own.
+        Preferred number of tokens in a pack. A longer conversation comes in a pack of its own.
 
     Examples
     --------
@@ -224,7 +224,7 @@ class LoadedModel(ABC):
         return {}
 
     def close(self) -> None:  # noqa: B027 -- most have nothing to do here
-        """Give memory back; the model is not used afterwards."""
+        """Release memory; the model is not used afterwards."""
 
 
 class Backend(ABC):
@@ -356,7 +356,7 @@ def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
 
 
 def hidden_states(hidden: Any) -> Any:
-    """Give hidden states as they are: the head by which features are read, of shape (R, hidden)."""
+    """Return hidden states, shape (R, hidden), unchanged: the head by which features are read."""
     return hidden
 
 

@@ -1,4 +1,4 @@
-"""Check, when a language model has been loaded, that its log-probs are those it gives itself."""
+"""Check that a loaded language model has the log-probs that its own code gives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["check"]
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02, "float16": 5e-3}
 """How far logits may differ, relative to the largest. Both are computed in the same arithmetic."""
 _SHAPE = (3, 9)
-"""How many conversations are made up, and of how many tokens."""
+"""Number of made-up conversations, and of tokens in each."""
 
 
 def check(model: Any, source: Source, head: Head) -> None:
@@ -62,7 +62,7 @@ def _check_logits(model: Any, source: Source, head: Head, ids: Tensor) -> None:
 
 
 def _conversations(model: Any) -> Tensor:
-    """Make some up, without the model's padding."""
+    """Make up conversations without the model's padding token."""
     size = shape(model.config).vocab_size
     device = model.get_input_embeddings().weight.device
     ids = torch.randint(size, _SHAPE, generator=torch.Generator().manual_seed(0))
@@ -73,7 +73,7 @@ def _conversations(model: Any) -> Tensor:
 
 def _gap(ours: Tensor, expected: Tensor) -> float:
     """Compare logits up to a constant at each position, which log-probs do not have."""
-    finite = expected.isfinite()  # some tokens may be ruled out; of no number at all, scoring tells
+    finite = expected.isfinite()  # tokens may be ruled out; scoring reports NaN
     ours, expected = (torch.where(finite, values, 0.0) for values in (ours, expected))
     centred = expected - expected.mean(-1, keepdim=True)
     gap = (ours - ours.mean(-1, keepdim=True)) - centred

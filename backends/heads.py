@@ -63,17 +63,17 @@ class Head(nn.Module):
         self.config = config.get_text_config() if hasattr(config, "get_text_config") else config
 
     def hidden_of_tree(self, ids: Tensor, position: Tensor, end: Tensor, trunk: Tensor) -> Tensor:
-        """Give the hidden states of a pack after the last norm, shape (T, hidden)."""
+        """Return the hidden states of a pack after the last norm, shape (T, hidden)."""
         tree = Tree(position, end, trunk)
         output = self.body(ids[None], position_ids=position[None], use_cache=False, tree=tree)
         return cast(Tensor, output[0][0])
 
     def hidden(self, ids: Tensor) -> Tensor:
-        """Give those of whole conversations of one length, shape (batch, length, hidden)."""
+        """Return those of whole conversations of one length, shape (batch, length, hidden)."""
         return cast(Tensor, self.body(ids, use_cache=False)[0])
 
     def own_rewards(self, ids: Tensor) -> Tensor:
-        """Give what the model itself puts out for whole conversations, shape (batch,)."""
+        """Return what the model itself puts out for whole conversations, shape (batch,)."""
         try:
             output = self.model(ids, attention_mask=torch.ones_like(ids))
         except RuntimeError as error:
@@ -94,7 +94,7 @@ class Head(nn.Module):
         return cast(Tensor, logits.reshape(len(ids), -1)[:, self.label])
 
     def rewards(self, hidden: Tensor) -> Tensor:
-        """Give rewards in float32, shape (R,)."""
+        """Return rewards in float32, shape (R,)."""
         hidden = hidden.float()
         if self._as_they_are:
             return hidden
@@ -108,7 +108,7 @@ class Head(nn.Module):
         return cast(Tensor, score(hidden)[:, self.label])
 
     def _one_each(self, scores: object, n: int, who: str) -> Tensor:
-        """Demand one real number for each of `n` conversations, maybe as a column."""
+        """Require one real number for each of `n` conversations, maybe as a column."""
         if isinstance(scores, Tensor) and _is_numbers(scores):
             if scores.shape == (n,):
                 return scores
@@ -121,7 +121,7 @@ class Head(nn.Module):
         )
 
     def _narrow(self, error: RuntimeError, who: str) -> Exception:
-        """Say what to do where a head brings numbers of another dtype than float32."""
+        """Explain what to do where a head is not in float32."""
         if not any(word in str(error) for word in ("dtype", "scalar type")):
             return error
         return ValueBiasError(
@@ -131,17 +131,17 @@ class Head(nn.Module):
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Give logits over the vocabulary in float32, shape (R, vocabulary)."""
+        """Return logits over the vocabulary in float32, shape (R, vocabulary)."""
         if self.own_head is None:
             raise TypeError("Only language models have logits over the vocabulary.")
         return self.own_head(hidden).float()
 
     def logprobs(self, hidden: Tensor) -> Tensor:
-        """Give log-probs over the vocabulary in float32, shape (R, vocabulary)."""
+        """Return log-probs over the vocabulary in float32, shape (R, vocabulary)."""
         return _log_softmax(self.logits(hidden))
 
     def read(self, hidden: Tensor, row: Tensor | None, target: Tensor | None) -> Floats:
-        """Give what is asked for, from the hidden states read at.
+        """Compute the requested results from the hidden states at the reading positions.
 
         ``hidden`` is (R, hidden); ``row, target`` is (M,).
         """
@@ -165,7 +165,7 @@ def _log_softmax(logits: Tensor) -> Tensor:
 
 
 def _log_sum_exp(logits: Tensor) -> Tensor:
-    """Give the logarithm of each row's sum of exponentials, in pieces on CPUs.
+    """Return the logarithm of each row's sum of exponentials, in pieces on CPUs.
 
     torch.logsumexp takes its exponentials one by one there, ten times as long as log_softmax, which
     adds them up one after the other: with 262 144 tokens the small ones are lost, and a log-prob
@@ -183,7 +183,7 @@ def _log_sum_exp(logits: Tensor) -> Tensor:
 
 
 def _is_numbers(value: object) -> bool:
-    """Tell tensors of real numbers from everything else that a head may return."""
+    """Whether a head returned a tensor of real numbers."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
         return False
     return not value.is_complex() and not value.is_meta and value.dtype != torch.bool

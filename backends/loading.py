@@ -48,7 +48,7 @@ _LEAK = {"float32": 1e-5, "bfloat16": 5e-3, "float16": 1e-3}
 """How much another branch may change them: nothing, but that experts round by their tokens."""
 _IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.\d+\.")
 _MADE_ANEW = ("inv_freq", ".masked_bias", ".attn.bias", ".attention.bias", "num_batches_tracked")
-"""Ends of names of what older checkpoints keep although a model computes it itself."""
+"""Endings of buffers' names that older checkpoints hold although models compute them."""
 _SHARED = 6
 """How many tokens made-up conversations share."""
 
@@ -114,7 +114,7 @@ def load(
 
 
 def running(source: Source, model: Any) -> AbstractContextManager[None]:
-    """Name the model where it cannot be run at all: its configuration says what cannot be."""
+    """Name the model in errors of running it: its configuration may be contradictory."""
     return reading(
         f"{source.name}: {type(model).__name__} as its configuration has it",
         verb="run",
@@ -130,7 +130,7 @@ def load_tree(
     try:
         model, head = load(source, device=device, spread=spread, own_attention=False)
     except ValueBiasError:
-        # Some architectures know their own attention only. What else is wrong is told without it.
+        # Some architectures accept their own attention only. With it, other faults are reported.
         return None
     return (model, head) if takes_trees(model, source, head) else None
 
@@ -198,7 +198,7 @@ def _from_files(
     if source.labels is not None and family is transformers.AutoModelForSequenceClassification:
         options["num_labels"] = source.labels
     if source.file is None and (Path(source.folder) / ADAPTER).is_file():
-        # It would be put on top of the weights, so it is looked for where there is none.
+        # transformers would apply it to the weights, so it is made to look in another folder.
         options["adapter_kwargs"] = {"subfolder": "no adapter"}
     if spread:
         options["device_map"] = "auto"
@@ -227,12 +227,12 @@ def _from_files(
 
 
 def _is_of_a_layer(key: str) -> bool:
-    """Tell weights of layers from heads that are not asked for, and from tables made anew."""
+    """Whether weights are a layer's, not an unused head's or of a table that models compute."""
     return _IN_LAYER.search(key) is not None and not key.endswith(_MADE_ANEW)
 
 
 def _check_class(source: Source, family: Any, error: ValueError) -> None:
-    """Say in a line where an architecture has no class of the kind; they list all that have."""
+    """Shorten transformers' error on an architecture without such a class: it lists all others."""
     named = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
     if named is None:
         return
@@ -250,7 +250,7 @@ def _check_class(source: Source, family: Any, error: ValueError) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' bars and its report on weights to itself; errors say what matters."""
+    """Silence transformers' progress bars and its report on weights; errors say what matters."""
     from transformers.utils import logging as theirs
 
     level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
@@ -296,13 +296,13 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
 
 
 def tree(head: Head, pack: Pack, device: torch.device) -> Tensor:
-    """Give the hidden states of a pack, computed as a tree."""
+    """Return the hidden states of a pack, computed as a tree."""
     arrays = {k: torch.from_numpy(v).to(device) for k, v in inputs(pack).items()}
     return head.hidden_of_tree(*(arrays[name] for name in ("ids", "position", "end", "trunk")))
 
 
 def expected(model: Any, head: Head, pack: Pack) -> Tensor:
-    """Give the results of a made-up pack from whole conversations, each by itself."""
+    """Return the results of a made-up pack from whole conversations, each by itself."""
     ids, _ = _wholes(pack)
     with torch.inference_mode(), eager(model):
         if pack.row is None or pack.target is None:
@@ -323,7 +323,7 @@ def eager(model: Any) -> Iterator[None]:
 
 
 def near(ours: Tensor, expected: Tensor, tolerance: float) -> bool:
-    """Compare vectors, each with its own size; where there are no numbers, scoring says so."""
+    """Compare vectors relative to their size; NaN passes here, because scoring reports it."""
     ours, expected = ours.float(), expected.float()
     gap = torch.linalg.vector_norm(ours - expected, dim=-1)
     size = torch.linalg.vector_norm(expected, dim=-1)
@@ -353,6 +353,6 @@ def made_up(vocabulary: int, *, kind: str) -> Pack:
 
 
 def _wholes(pack: Pack) -> tuple[Tensor, Tensor]:
-    """Give the conversations of a made-up pack one below the other, and their places in it."""
+    """Return the conversations of a made-up pack one below the other, and their places in it."""
     index = np.stack(conversations(pack)[0])
     return torch.from_numpy(pack.ids[index]), torch.from_numpy(index)

@@ -39,9 +39,9 @@ class OnnxBackend(Backend):
     device : str, default "auto"
         ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; ``"auto"`` takes CUDA where there is a card.
     batch_tokens : int, optional
-        Tokens a pack; chosen from the device where left out.
+        Tokens per pack; chosen from the device where left out.
     threads : int, optional
-        CPU threads; one a core where left out.
+        CPU threads; one per core where left out.
     cache : path-like, optional
         Where exports are kept; a folder ``onnx`` in the cache of valuebias where left out.
 
@@ -222,7 +222,7 @@ class OnnxModel(LoadedModel):
         if self._provider == _CPU:
             (result,) = self._session.run([output], arrays)
             return np.asarray(result, dtype=np.float32)
-        # What is not asked for stays on the card.
+        # Other outputs stay on the card.
         binding = self._session.io_binding()
         for name, array in arrays.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array))
@@ -231,7 +231,7 @@ class OnnxModel(LoadedModel):
         return np.asarray(binding.copy_outputs_to_cpu()[0], dtype=np.float32)
 
     def close(self) -> None:
-        """Give memory back; the model is not used afterwards."""
+        """Release memory; the model is not used afterwards."""
         del self._session
 
 

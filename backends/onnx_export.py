@@ -41,9 +41,9 @@ _OPSET = 23
 _PIECE = 4096
 """How many exponentials are added up one after the other."""
 _NEEDED = ("torch", "onnx", "onnxscript")
-"""What exporting takes, and running an export does not."""
+"""Packages that exporting needs and running an export does not."""
 _ANEW = (
-    "Delete the folder and score again where PyTorch is installed: the model is then exported anew."
+    "Delete the folder and score again where PyTorch is installed, which exports the model again."
 )
 _TOKENIZER = (
     "tokenizer*",
@@ -92,7 +92,7 @@ def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
 
 
 def _checked(manifest: dict[str, Any]) -> dict[str, str]:
-    """Refuse what is not as it was written; give the files and their sums."""
+    """Refuse a manifest in another form than ours; return the files and their sums."""
     if manifest.get(SUM, json_sum(manifest)) != json_sum(manifest):
         raise ValueError("it does not say what was written")
     files = manifest["files"]
@@ -256,7 +256,7 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
                 f"architecture ({told(error.__cause__ or error)}). Use backend='torch'."
             ) from error
     if program is None:
-        raise ValueBiasError("The exporter of PyTorch gave no graph back. Use backend='torch'.")
+        raise ValueBiasError("The exporter of PyTorch returned no graph. Use backend='torch'.")
     _without_traces(program.model)
     program.save(path, external_data=True)
 
@@ -270,7 +270,7 @@ def _without_traces(model: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what the exporter warns and logs about its own inner workings."""
+    """Silence the exporter's warnings and logs about its own internals."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

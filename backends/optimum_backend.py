@@ -168,7 +168,7 @@ class _OptimumModel(LoadedModel):
         }
 
     def close(self) -> None:
-        """Give memory back."""
+        """Release memory."""
         del self._model
 
     def _rewards(self, pack: Pack) -> npt.NDArray[np.float32]:
@@ -209,7 +209,7 @@ class _OptimumModel(LoadedModel):
                 yield batch, self._model(**self._inputs(ids)).logits
 
     def _inputs(self, ids: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """Give the inputs; the language models of optimum take torch tensors only."""
+        """Return the inputs; the language models of optimum take torch tensors only."""
         if self._source.kind == "reward":
             return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         import torch

@@ -37,7 +37,7 @@ class OwnHead:
         self._embeddings = cast(Any, model).get_output_embeddings()
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Give the logits of hidden states, shape (R, hidden): shape (R, vocabulary)."""
+        """Return the logits of hidden states, shape (R, hidden): shape (R, vocabulary)."""
         self._given.hidden = hidden[None]
         ids = torch.zeros((1, hidden.shape[0]), dtype=torch.int64, device=hidden.device)
         # By the class's function: a forward put into an instance is bound to the whole model.
@@ -71,12 +71,12 @@ def path_of_body(model: nn.Module) -> str:
             hook.remove()
     raise ValueBiasError(
         f"{type(model).__name__} computes without any module of its own, so its hidden states "
-        "cannot be had. Only decoders as transformers writes them are scored."
+        "cannot be read. Only decoders as transformers writes them are scored."
     )
 
 
 class _Called(Exception):
-    """Ends a run of the model at its first part; it never leaves this module."""
+    """Ends a run of the model at its first part; only this module catches it."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -101,7 +101,7 @@ def _replaced(module: nn.Module, path: list[str], by: nn.Module) -> nn.Module:
 
 
 class _Given(nn.Module):
-    """Stands for a body: gives hidden states instead of computing them, and is else like it."""
+    """Stands in for a body: returns given hidden states, and is otherwise like it."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

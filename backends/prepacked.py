@@ -35,7 +35,7 @@ _PARTS = ("gate_proj", "up_proj", "down_proj")
 
 
 def possible(dtype: torch.dtype) -> bool:
-    """Tell whether this machine and this PyTorch can."""
+    """Whether this machine and this PyTorch can reorder weights."""
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
     if not torch.backends.mkldnn.is_available():
@@ -110,10 +110,10 @@ class Linear(nn.Module):
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         self.out_features, self.in_features = layer.out_features, layer.in_features
-        # Some models ask for a layer's dtype before they call it; there are no numbers to be had.
+        # Some models ask for a layer's dtype before they call it; the weight has no numbers.
         self.weight = nn.Parameter(torch.empty(0, dtype=layer.weight.dtype), requires_grad=False)
         memory.forget(layer.weight)
-        # What holds on to the old layer must not hold on to its weights.
+        # A reference to the old layer must not keep its weights in memory.
         layer.weight = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def reach(config: Any, windows: Collection[int]) -> int | None:
 
 
 def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
-    """Give the windows that only the model's own masks know."""
+    """Return the windows that only the model's own masks know."""
     layers = getattr(config, "layer_types", None)
     for name, kind in _WINDOWS.items():
         size = getattr(config, name, None)
@@ -50,7 +50,7 @@ def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
 
 
 def _turned(config: Any) -> Iterator[int]:
-    """Give the lengths beyond which rotary embeddings turn all positions differently."""
+    """Return the lengths beyond which rotary embeddings turn all positions differently."""
     ropes = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
     if not isinstance(ropes, Mapping):
         return

@@ -32,7 +32,7 @@ _BUILT_IN = {
 
 
 def get_backend(backend: str | type[Backend] | Backend) -> Backend:
-    """Give a backend that can run here.
+    """Return a backend that can run here.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def list_backends() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a backend: its ``name``, ``description`` and ``package``; the ``kinds`` of score and
-        whether it packs (``packed``); ``devices`` and ``dtypes`` that it can use here, the
+        One row per backend: its ``name``, ``description`` and ``package``; the ``kinds`` of score
+        and whether it packs (``packed``); ``devices`` and ``dtypes`` that it can use here, the
         preferred ones first; whether it is ``available``, and if not, the ``reason`` and what to
         ``install``. Lists are joined by commas; what does not apply is empty.
 

@@ -40,7 +40,7 @@ class TorchBackend(Backend):
         itself, with the model's own attention. ``"auto"``: the first, after a check on loading that
         it gives what the second does; else the second.
     batch_tokens : int, optional
-        Tokens a pack; chosen from the device where left out.
+        Tokens per pack; chosen from the device where left out.
     threads : int, optional
         CPU threads, of the whole process; as PyTorch chooses where left out.
 
@@ -200,7 +200,7 @@ class TorchModel(LoadedModel):
         )
 
     def _reorder(self) -> None:
-        """Reorder weights for the CPU, where that can be, and see that the model bears it."""
+        """Reorder weights for the CPU where possible, and check that results stay the same."""
         import torch
 
         from valuebias.backends import loading, prepacked
@@ -267,7 +267,7 @@ class TorchModel(LoadedModel):
             ) from error
 
     def close(self) -> None:
-        """Give memory back; the model is not used afterwards."""
+        """Release memory; the model is not used afterwards."""
         import torch
 
         from valuebias.backends import memory
@@ -304,7 +304,7 @@ class TorchModel(LoadedModel):
 
         paths, which, position = conversations(pack)
         if self._source.head == "score" or self._source.own_code:
-            # The model reads where it likes, so a conversation that another goes on is run too.
+            # The model chooses where it reads, so beginnings of other conversations are run, too.
             cut = [paths[w][: p + 1] for w, p in zip(which, position, strict=True)]
             rewards = np.empty(len(cut), dtype=np.float32)
             for batch in _batches(cut):
@@ -327,7 +327,7 @@ class TorchModel(LoadedModel):
 
 
 class _NotReordered(Exception):
-    """Says that a model gives nothing, or other numbers, with its weights reordered."""
+    """A model fails, or gives other numbers, with its weights reordered."""
 
 
 def _forget_table(embeddings: Any, *_: object) -> None:

@@ -23,7 +23,7 @@ def body_of(model: nn.Module) -> nn.Module:
         return body
     from transformers import PreTrainedModel
 
-    # Code of others need not say what it calls its body.
+    # Other people's code need not say what it calls its body.
     bodies = [child for child in model.children() if isinstance(child, PreTrainedModel)]
     return cast(nn.Module, bodies[0]) if len(bodies) == 1 else model
 
@@ -60,7 +60,7 @@ def _wide(value: Any) -> Any:
 
 
 def widened_callable(head: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-    """Give a head of the user's own in float32 and out of training, where it is a module."""
+    """Copy a user's head to float32 and evaluation mode, where it is a module."""
     owner = getattr(head, "__self__", None)
     if isinstance(owner, nn.Module):
         copied = _copied(owner, name)

@@ -90,7 +90,7 @@ def _check_no_copies(models: pd.DataFrame) -> None:
 
 
 def progress_of(models: pd.DataFrame) -> Array:
-    """Give the share of its run that every checkpoint has behind it; 1 is the run's last."""
+    """Return the share of its run that every checkpoint has behind it; 1 is the run's last."""
     steps = models["step"].astype(float)
     runs = run_labels(models)
     last = steps.groupby(runs).transform("max") if runs is not None else steps
@@ -118,7 +118,7 @@ def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
 
 
 def base_terms(models: pd.DataFrame) -> list[str]:
-    """Give random terms of bases, from the richest on; the last is none.
+    """Return random terms of bases, from the richest on; the last is none.
 
     Bases of a family respond differently to more pairs, so that with a slope a family instead of a
     slope a base its change would look surer than it is.
@@ -151,7 +151,7 @@ def base_of(models: pd.DataFrame) -> str | None:
 
 
 def _candidates(models: pd.DataFrame) -> Iterator[str]:
-    """Give formulas from the richest on."""
+    """Return formulas from the richest on."""
     source, pairs = (models[name].nunique() > 1 for name in ("source", "n_pairs"))
     cells = []
     if source and pairs:

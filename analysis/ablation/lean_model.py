@@ -60,7 +60,7 @@ class LeanModel:
     Attributes
     ----------
     lean : ndarray, shape (draw or 1, model)
-        Measured leans; one a draw where the crossing is incomplete.
+        Measured leans; one per draw where the crossing is incomplete.
     parts : tuple of LeanPart
     scales : ndarray, shape (column,)
         Prior SDs of the effects of the formula's columns on a lean.

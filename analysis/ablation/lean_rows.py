@@ -74,7 +74,7 @@ def pair_rows(design: ModelDesign, pair: tuple[str, str]) -> PairRows:
 
 
 def telling(first: Iterable[float], second: Iterable[float]) -> list[float]:
-    """Give the numbers of pairs that tell of a gap's change: those that two families share.
+    """Return the numbers of pairs that tell of a gap's change: those that two families share.
 
     Where these are fewer than two, all of them: what is said is then extrapolated for one or both.
     """

@@ -74,7 +74,7 @@ class LeanDraws:
     def curves(
         self, design: ModelDesign, straight: Array, model: Array, categories: CategoryPair
     ) -> Curves:
-        """Give the curves.
+        """Return the curves.
 
         ``straight`` is (chain, draw, column); ``model`` is (chain, draw, model).
         """

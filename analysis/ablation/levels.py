@@ -69,7 +69,7 @@ class Levels:
         return [Bend(float(level), *ends) for level in np.exp2(self.at)]
 
     def draw(self, chosen: NDArray[np.intp], rng: np.random.Generator) -> Array:
-        """Give the numbers of pairs of levels; beyond the range they are drawn. Infinite: never."""
+        """Return the numbers of pairs of levels; extrapolated beyond the range; infinite: never."""
         beyond = self.start + self.width * (1 / rng.uniform(0, self.latest, len(chosen)) - 1)
         end = self.at[-1]
         # On a grid, so that there are few numbers of pairs to look at.

@@ -36,7 +36,7 @@ class MedianDraws:
     lean : ndarray, shape (draw, row)
         The lean of every row without its checkpoint's own deviation.
     sd : DataFrame
-        Columns ``run`` and ``checkpoint``; one row a draw. Only ``run`` where every run has one
+        Columns ``run`` and ``checkpoint``; one row per draw. Only ``run`` where every run has one
         checkpoint.
     measured : ndarray, shape (row,)
         The leans as given.

@@ -56,7 +56,7 @@ class Data:
     lexical: NDArray[np.float32]
 
     def names(self, dim: str) -> list[str]:
-        """Give the names along a dim."""
+        """Return the names along a dim."""
         return [str(name) for name in self.ds[dim].to_numpy().tolist()]
 
 
@@ -343,12 +343,12 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
 
 
 def _fingerprint(values: NDArray[np.float32]) -> bytes:
-    """Give bytes that are equal for equal scores, missing ones and signed zeros included."""
+    """Return bytes that are equal for equal scores, missing ones and signed zeros included."""
     return np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0)).tobytes()
 
 
 def _same(names: Sequence[str], keys: Sequence[Hashable]) -> Iterator[list[str]]:
-    """Give the groups of names that share a key."""
+    """Return the groups of names that share a key."""
     groups: dict[Hashable, list[str]] = {}
     for name, key in zip(names, keys, strict=True):
         groups.setdefault(key, []).append(name)
@@ -356,7 +356,7 @@ def _same(names: Sequence[str], keys: Sequence[Hashable]) -> Iterator[list[str]]
 
 
 def _files(record: Any) -> Iterator[tuple[str, str]]:
-    """Give the name and SHA-256 of every source file in a provenance record, parts included."""
+    """Return the name and SHA-256 of every source file in a provenance record, parts included."""
     if not isinstance(record, dict):
         return
     for entry in record.get("files", []):

@@ -58,7 +58,7 @@ class Imbalance:
 
 
 def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
-    """Give the numbers that describe the words: numeric coordinates on ``response``, and length."""
+    """Return the numbers that describe words: numeric coordinates on ``response``, and length."""
     table = word_table(dataset)
     numeric = [name for name in table.columns if table[name].dtype.kind in "iuf"]
     return table[numeric].astype(float).reset_index(drop=True)

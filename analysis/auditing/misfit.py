@@ -133,7 +133,7 @@ class Structure:
         return np.asarray(self.sign @ (np.nan_to_num(means) @ contrast))
 
     def estimate(self, means: Array) -> Estimate:
-        """Give what every unit makes of the words, signed, and its weight in the headline."""
+        """Return what every unit makes of the words, signed, and its weight in the headline."""
         signed = np.tensordot(self.sign, means, 1)
         names = np.array(self.labels)
         first = np.array([np.argmax(names == name) for name in dict.fromkeys(self.labels)])
@@ -142,7 +142,7 @@ class Structure:
         return Estimate(share @ signed, np.linalg.pinv(rows).T @ self.row, self.kinds[first])
 
     def statistics(self, y: Array) -> dict[str, float]:
-        """Give the statistics by name; NaN where the layout has none."""
+        """Return the statistics by name; NaN where the layout has none."""
         means = self.means(y)
         out = dict.fromkeys(STATISTICS, np.nan)
         if not self.tells(means):

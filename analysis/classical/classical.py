@@ -48,7 +48,7 @@ class Classical:
     framing : pandas.DataFrame
         ``n``, ``mean`` and ``sd`` of the medians by ``framing``.
     mixed : pandas.DataFrame
-        Fixed effects of the paper's mixed model (random intercept by model), one row a term,
+        Fixed effects of the paper's mixed model (random intercept by model), one row per term,
         columns as nlme's. Without rows where it could not be estimated; `messages` then says why.
     mixed_slopes : pandas.DataFrame
         The same with random category × framing effects of each model; ``DF(models)`` and
@@ -200,7 +200,7 @@ class Classical:
         return table.rename(columns={"p.perm": "as large"})
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as plain lists and dicts, ready for JSON.
+        """Return everything as plain lists and dicts, ready for JSON.
 
         Returns
         -------

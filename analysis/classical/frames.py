@@ -33,7 +33,7 @@ def from_rows(
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give a table as rows of plain numbers and text, its index included if it has a name.
+    """Return a table as rows of plain numbers and text, its index included if it has a name.
 
     Examples
     --------

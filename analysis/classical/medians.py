@@ -50,7 +50,7 @@ class MedianRanks:
     n_ranked: int
 
     def frame(self) -> pd.DataFrame:
-        """Give the medians one a row."""
+        """Return the medians one per row."""
         model, prompt, category = np.indices(self.values.shape).reshape(3, -1)
         labels = {
             "model": (self.models, model),

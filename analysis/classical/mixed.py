@@ -267,7 +267,7 @@ def _remarks(variances: Variances, ratio: float, complaints: list[str]) -> tuple
 def _statsmodels_ratio(
     medians: MedianRanks, cells: CellMeans, effects: FixedEffects
 ) -> tuple[float, list[str]]:
-    """Give statsmodels' ratio of the models' variance to the residual's, and its warnings."""
+    """Return statsmodels' ratio of the models' variance to the residual's, and its warnings."""
     framing = np.asarray([medians.framings.index(level) for level in medians.framing])
     model, prompt, category = np.nonzero(~np.isnan(medians.values))
     cell = framing[prompt] * len(medians.categories) + category

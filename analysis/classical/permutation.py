@@ -155,7 +155,7 @@ def _comparisons(
 
 
 def _leans(medians: MedianRanks) -> Iterator[tuple[str, dict[str, Array]]]:
-    """Give the models' leans by framing for every pair of categories; NaN where there is none."""
+    """Return the models' leans by framing for every pair of categories; NaN where there is none."""
     framing = np.asarray(medians.framing)
     for a, b in combinations(range(len(medians.categories)), 2):
         by_prompt = medians.values[..., b] - medians.values[..., a]
@@ -192,7 +192,7 @@ def _assignments(n1: int, n2: int, n_permutations: int, rng: np.random.Generator
 
 
 def _test(first: Array, second: Array, ways: _Assignments, remark: str) -> dict[str, object]:
-    """Give the columns that say what came out."""
+    """Return the columns that say what came out."""
     n1, n2 = first.size, second.size
     count = len(ways.chosen)
     counts = {"n1": n1, "n2": n2, "method": "exact" if ways.exact else "sampled"}

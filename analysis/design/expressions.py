@@ -78,7 +78,7 @@ class _Worker:
             return self.part(tree)
 
     def part(self, node: ast.expr) -> Array:
-        """Compute what is within a term, one number a row."""
+        """Compute what is within a term, one number per row."""
         match node:
             case ast.Name(id=name):
                 return self.column(self.quoted.get(name, name))

@@ -96,7 +96,7 @@ class ModelDesign:
     terms : tuple of Term
         In the order of the columns, the intercept first.
     models : DataFrame
-        The coordinates of the models at hand, one row a model.
+        The coordinates of the models at hand, one row per model.
     coded : mapping of str to ndarray
         Columns of each factor for the models at hand, by its expression.
     """
@@ -108,11 +108,11 @@ class ModelDesign:
     coded: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     def with_matrix(self) -> ModelDesign:
-        """Give the same design with its factors multiplied out."""
+        """Return the same design with its factors multiplied out."""
         return replace(self, matrix=self.rows(self.models))
 
     def of_models(self, keep: NDArray[np.intp]) -> ModelDesign:
-        """Give the design of some of the models, coded as before."""
+        """Return the design of some of the models, coded as before."""
         coded = {name: columns[keep] for name, columns in self.coded.items()}
         return replace(self, matrix=self.matrix[keep], models=self.models.iloc[keep], coded=coded)
 
@@ -266,7 +266,7 @@ def _rows_of(table: pd.DataFrame) -> str:
 
 
 def _example(table: pd.DataFrame) -> str:
-    """Give a formula that is right for the rows of a table."""
+    """Return a formula that is right for the rows of a table."""
     return "~ log(frequency) + length" if _rows_of(table) == "words" else _MODELS_EXAMPLE
 
 

@@ -173,7 +173,7 @@ def _is_number(node: ast.expr, most: float) -> bool:
 
 
 def _names(node: ast.expr) -> set[str]:
-    """Give all names but those of functions that are called."""
+    """Return all names but those of functions that are called."""
     called = {
         id(name)
         for part in ast.walk(node)
@@ -186,7 +186,7 @@ def _names(node: ast.expr) -> set[str]:
 
 
 def _expressions(node: ASTNode | Token) -> Iterator[str]:
-    """Give what formulaic would look up or evaluate."""
+    """Return what formulaic would look up or evaluate."""
     if isinstance(node, ASTNode):
         for part in node.args:
             yield from _expressions(part)

@@ -107,7 +107,7 @@ def _sum_of(body: str) -> list[str]:
 
 
 def _bracketed(piece: str) -> str | None:
-    """Give what stands inside the parentheses that hold a whole piece."""
+    """Return what stands inside the parentheses that hold a whole piece."""
     if not (piece.startswith("(") and piece.endswith(")")):
         return None
     depth = 0

@@ -7,7 +7,7 @@ side       subspaces                      symbols
 =========  =============================  ==========================================
 models     span of the formula, the rest  A (q columns), N (M − q); several N where models
                                           share something (:mod:`.grouping`)
-prompts    mean of each framing, within   F (one a framing), P_f − 1 in framing f
+prompts    mean of each framing, within   F (one per framing), P_f − 1 in framing f
 words      axes, the rest                 C_j (category − 1, and one a covariate), R (the rest)
 =========  =============================  ==========================================
 

@@ -146,7 +146,7 @@ class Combination:
 
 
 def headline_combination(crossing: Crossing, contrast: tuple[str, str] | None) -> Combination:
-    """Give the first of :func:`estimands` as weights."""
+    """Return the first of :func:`estimands` as weights."""
     framing = next(iter(named_framings(crossing.framings).values()))
     category = next(iter(category_contrasts(crossing.categories, contrast).values()))
     return Combination(_rows(crossing)[0].row, framing, crossing.contrast_weights(category))
@@ -284,7 +284,7 @@ def _base_leans(crossing: Crossing, leans: Array, under: tuple[str, str, str]) -
 
 
 def _covariate_slopes(crossing: Crossing, effects: EffectDraws, rows: list[_Row]) -> list[Estimand]:
-    """Give what one SD of a word's covariate does, categories held fixed."""
+    """Return what one SD of a word's covariate does, categories held fixed."""
     out = []
     for k, covariate in enumerate(crossing.covariate_names):
         slope = effects.coefficient @ crossing.to_slope[:, k]
@@ -315,7 +315,7 @@ class _Row:
 
 
 def _rows(crossing: Crossing) -> list[_Row]:
-    """Give the combinations of design columns worth reporting."""
+    """Return the combinations of design columns worth reporting."""
     design = crossing.design
     rows: list[_Row] = []
     # The family first, whatever its place in the formula: it is the question of the package.

@@ -285,14 +285,14 @@ def _draw_sums(parts: _Parts, wanted: list[list[str]], y: Array, rng: np.random.
 
 
 def _thin_root(covariance: Array) -> Array:
-    """Give R (q, rank) with RRᵀ the covariance."""
+    """Return R (q, rank) with RRᵀ the covariance."""
     values, vectors = np.linalg.eigh(covariance)
     large = values > _NOTHING * values[-1]
     return np.asarray(vectors[:, large] * np.sqrt(values[large]))
 
 
 def _root(covariance: Array) -> Array:
-    """Give R with RᵀR the covariance; by Cholesky where that works, which is quicker."""
+    """Return R with RᵀR the covariance; by Cholesky where that works, which is quicker."""
     try:
         return np.asarray(np.linalg.cholesky(covariance).swapaxes(-1, -2), dtype=float)
     except np.linalg.LinAlgError:

@@ -169,7 +169,7 @@ class WordTables:
     shared: Array
 
     def of(self, words: Index) -> WordTables:
-        """Give those of some words."""
+        """Return those of some words."""
         return WordTables(
             share=self.share[words],
             rest=self.rest[words],
@@ -185,7 +185,7 @@ def make_word_tables(crossing: Crossing, y: Array) -> WordTables:
     length = np.sqrt(1 - 1 / n_words)
     share = crossing.word_basis / length
     on_axes, rest = split_words(y, crossing.word_basis)
-    # One table a block and word, (model, prompt): rest first.
+    # One table per block and word, (model, prompt): rest first.
     blocks = len(crossing.axes) + 1
     mean = np.empty((n_words, blocks, n_models, len(crossing.framings)))
     by_model = np.empty((len(crossing.framings), n_words, blocks, blocks))

@@ -30,7 +30,7 @@ class Precision:
     Attributes
     ----------
     inside : list of ndarray, shape (draw, column · framing, column · framing)
-        Of framing means in the dense span over models, one a block of words.
+        Of framing means in the dense span over models, one per block of words.
     outside : list of list of ndarray, shape (draw, framing, framing)
         In each subspace outside the span, likewise.
     by_model, shared : ndarray, shape (draw, framing, block)
@@ -55,7 +55,7 @@ class Precision:
 
 
 def block_sizes(crossing: Crossing) -> NDArray[np.intp]:
-    """Dimension of each block of words: off all axes, then one an axis."""
+    """Dimension of each block of words: off all axes, then one per axis."""
     n_axes = len(crossing.axes)
     return np.array([crossing.shape[2] - 1 - n_axes, *([1] * n_axes)])
 

@@ -75,7 +75,7 @@ def _psis(log_ratio: Array) -> tuple[Array, float]:
 
 
 def k_limit(n_draws: int) -> float:
-    """Give the largest Pareto k that so many draws can bear (Vehtari et al. 2024, eq. 11)."""
+    """Return the largest Pareto k that so many draws can bear (Vehtari et al. 2024, eq. 11)."""
     return float(min(1 - 1 / np.log10(max(n_draws, 11)), 0.7))
 
 

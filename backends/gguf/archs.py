@@ -47,13 +47,13 @@ class Arch:
     model_type : str
         What transformers calls it.
     layer : str
-        The tensors that a layer may have, apart by blanks.
+        The tensors that a layer may have, separated by blanks.
     top : str
         Those outside the layers, beside the embeddings, the output and the norm before it.
     sizes : mapping of str to str
         Entry to field of the configuration.
     eps : tuple of str
-        The entries that may hold what is added to variances, the first that is there counts, ...
+        The entries that may hold what is added to variances, of which the first counts, ...
     eps_field : str
         ... and its field.
     entries : tuple of str
@@ -75,7 +75,7 @@ class Arch:
     rotary: str = "whole"
 
     def fields(self, contents: Contents, name: str) -> dict[str, Any]:
-        """Make the fields of a configuration, but for tokens and labels."""
+        """Make the fields of a configuration, except those of tokens and labels."""
         config: dict[str, Any] = {
             "vocab_size": contents.shapes["token_embd.weight"][0],
             "tie_word_embeddings": "output.weight" not in contents.shapes,

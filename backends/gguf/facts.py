@@ -26,7 +26,7 @@ def refused(name: str, fact: str) -> ValueBiasError:
 
 
 def one(contents: Contents, entry: str, name: str) -> Any:
-    """Give an entry that may be stated layer by layer, but is the same for all."""
+    """Return an entry that may be stated layer by layer, but is the same for all."""
     value = contents.get(entry)
     if isinstance(value, list):
         if len(set(value)) != 1:
@@ -36,7 +36,7 @@ def one(contents: Contents, entry: str, name: str) -> Any:
 
 
 def head_dim(contents: Contents, fields: Mapping[str, Any], name: str) -> int:
-    """Give the size of heads: as stated, as the first queries' shape tells, or from the width."""
+    """Return the size of heads: as stated, as the first queries' shape tells, or from the width."""
     stated = {contents.get("attention.key_length"), contents.get("attention.value_length")} - {None}
     if len(stated) > 1:
         raise refused(name, f"keys and values of different sizes ({sorted(stated)})")
@@ -49,14 +49,14 @@ def head_dim(contents: Contents, fields: Mapping[str, Any], name: str) -> int:
 
 
 def _has(contents: Contents, tensors: str, name: str) -> bool:
-    """Tell whether every layer has these tensors; some of them are worse than none."""
+    """Whether every layer has these tensors; where only some have them, the file is refused."""
     wanted = tensors.split()
     present = [m[2] for m in map(_LAYER.fullmatch, contents.shapes) if m and m[2] in wanted]
     if not present:
         return False
     if len(present) != len(wanted) * int(contents.get("block_count")):
         listed = ", ".join(sorted(set(present)))
-        raise refused(name, f"{listed} in some places only; expected all of {', '.join(wanted)}")
+        raise refused(name, f"{listed} in some layers only; expected all of {', '.join(wanted)}")
     return True
 
 
@@ -110,7 +110,7 @@ def _qwen3moe(contents: Contents, name: str) -> dict[str, Any]:
 
 
 def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> int:
-    """Give what attention scores are divided by the root of, which no file states.
+    """Return what attention scores are divided by the root of, which no file states.
 
     It is the size of heads, but for the 27B models, whose heads do not make up the width;
     llama.cpp knows them by their number of layers. All published heads but theirs have 256 numbers,
@@ -130,8 +130,8 @@ def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> int:
         return 256
     raise refused(
         name,
-        f"no word on what attention scores are divided by (query_pre_attn_scalar), which for "
-        f"{layers} layers and heads of {dim} numbers does not follow from the model's size",
+        "no entry for the number that attention scores are divided by (query_pre_attn_scalar), "
+        f"which for {layers} layers and heads of {dim} numbers does not follow from the size",
     )
 
 
@@ -187,7 +187,7 @@ def _phi3(contents: Contents, name: str) -> dict[str, Any]:
 def _falcon(contents: Contents, name: str) -> dict[str, Any]:
     groups = contents.get("attention.head_count_kv", 1)
     if groups != 1:
-        # Rows of queries, keys and values change places then, and are not put back.
+        # The converter then permutes rows of queries, keys and values; the reader does not undo it.
         raise refused(name, f"attn_qkv.weight with {groups} groups of heads in llama.cpp's order")
     return {"multi_query": True, "new_decoder_architecture": False, "parallel_attn": True,
             "bias": False, "alibi": False}  # fmt: skip
@@ -276,4 +276,4 @@ MORE: dict[str, Callable[[Contents, str], dict[str, Any]]] = {
     "mamba": _mamba,
     "qwen35": _qwen35,
 }
-"""What makes further fields of the configuration from the contents and the model's name."""
+"""Functions that make further fields of the configuration from contents and model's name."""

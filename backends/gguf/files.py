@@ -58,7 +58,7 @@ class Contents:
         return str(self.fields["general.architecture"])
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Give an entry of the architecture, such as ``"rope.freq_base"``."""
+        """Return an entry of the architecture, such as ``"rope.freq_base"``."""
         return self.fields.get(f"{self.architecture}.{key}", default)
 
 
@@ -80,7 +80,7 @@ def split_names(name: str) -> list[str]:
 
 
 def first_part(path: Path) -> Path:
-    """Give the first part of a file that was split; any other path as it is."""
+    """Return the first part of a file that was split; any other path as it is."""
     return path.with_name(split_names(path.name)[0])
 
 
@@ -167,12 +167,12 @@ def _reader(path: Path) -> Any:
 
 
 def _damage_told(path: Path) -> AbstractContextManager[None]:
-    because = "it is truncated or no GGUF file"
+    because = "it is truncated or is not a GGUF file"
     return reading(path, because=because, advice="Download or convert it again.")
 
 
 def _check_layout(reader: Any, size: int) -> None:
-    """Check that tensors lie end to end, up to the alignment, as llama.cpp demands of files."""
+    """Check that tensors lie end to end, up to the alignment, as llama.cpp requires."""
     at = int(reader.data_offset)
     for tensor in sorted(reader.tensors, key=lambda each: int(each.data_offset)):
         if int(tensor.data_offset) != at:
@@ -191,7 +191,7 @@ def _values(tensor: Any) -> npt.NDArray[np.float32]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a GGUF file in one piece for as long as it is being loaded.
+    """Yield a GGUF file in one piece, for as long as it is being loaded.
 
     transformers reads one file only, so parts are written together into a file beside the cache,
     which needs their size on the disk for a while.

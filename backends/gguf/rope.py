@@ -13,7 +13,7 @@ from valuebias.errors import ValueBiasError
 __all__ = ["DEFAULT_BASE", "ENTRIES", "positive", "rope_parameters"]
 
 DEFAULT_BASE = 10000.0
-"""What llama.cpp takes where a file does not say."""
+"""llama.cpp's defaults for entries that a file lacks."""
 ENTRIES = tuple(
     f"rope.{entry}"
     for entry in (
@@ -29,7 +29,7 @@ _TYPES = ("none", "linear", "yarn", "longrope")
 
 
 def rope_parameters(contents: Contents, name: str) -> dict[str, Any]:
-    """Give the rotary embedding of a model as transformers' configurations do.
+    """Return the rotary embedding of a model as transformers' configurations do.
 
     Notes
     -----
@@ -67,7 +67,7 @@ def rope_parameters(contents: Contents, name: str) -> dict[str, Any]:
 
 
 def positive(contents: Contents, entry: str, name: str) -> float | None:
-    """Give a number that turns or stretches something; None where the file does not say."""
+    """Return a number that turns or stretches something; None where the file does not say."""
     value = contents.get(entry)
     if value is None:
         return None
@@ -85,7 +85,7 @@ def _factor(contents: Contents, name: str) -> float:
 
 
 def _check_unscaled(contents: Contents, name: str, idle: dict[str, float]) -> None:
-    """Refuse what this type has no word for; each may say that it changes nothing."""
+    """Refuse entries that this type does not use, unless their value changes nothing."""
     for entry, value in idle.items():
         stated = contents.get(f"rope.scaling.{entry}", value)
         if stated != value:

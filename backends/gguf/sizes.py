@@ -25,7 +25,7 @@ def check_sizes(path: Path) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         head = _Head(content)
         version = head.number("I", at=4)
-        # A file of the other order of bytes has its version there in the other order.
+        # A file of the other byte order has its version here in that order.
         head.order = ">" if version & 0xFFFF == 0 else "<"
         head.offset = 8
         n_tensors, n_entries = head.number("Q"), head.number("Q")
@@ -43,7 +43,7 @@ def check_sizes(path: Path) -> None:
 
 
 class _Head:
-    """A place in the head of a file, which moves on."""
+    """A cursor in the head of a file."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self.content, self.size = content, len(content)

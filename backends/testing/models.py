@@ -186,7 +186,7 @@ def pack_for(read: str, conversations: Conversations) -> Pack:
 
 
 def contents(pack: Pack) -> dict[str, list[int] | None]:
-    """Give what a pack holds, to compare with later."""
+    """Return what a pack holds, to compare with later."""
     arrays = {field.name: getattr(pack, field.name) for field in fields(pack)}
     return {name: None if array is None else array.tolist() for name, array in arrays.items()}
 

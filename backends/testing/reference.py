@@ -55,12 +55,12 @@ class WholeConversations:
         return np.array([float(score) for score in scores])
 
     def own_rewards(self, conversations: Sequence[Sequence[int]], *, label: int = 0) -> Scores:
-        """Give what the model's own class puts out, which reads where it does."""
+        """Return what the model's own class puts out, which reads where it does."""
         rewards = [self._model(_tensor(ids)).logits[0, label] for ids in conversations]
         return np.array([float(score) for score in rewards])
 
     def logprobs(self, conversations: Sequence[Sequence[int]], first: Sequence[int]) -> Scores:
-        """Give the log-probs of the tokens from ``first[i]`` on, conversation by conversation."""
+        """Return the log-probs of the tokens from ``first[i]`` on, conversation by conversation."""
         picked: list[float] = []
         for ids, start in zip(conversations, first, strict=True):
             table = self._table(ids)
@@ -68,7 +68,7 @@ class WholeConversations:
         return np.array(picked)
 
     def rows(self, conversations: Sequence[Sequence[int]]) -> Scores:
-        """Give the log-probs of all tokens after the last one of each conversation."""
+        """Return the log-probs of all tokens after the last one of each conversation."""
         return np.stack([self._table(ids)[-1] for ids in conversations])
 
     def _table(self, ids: Sequence[int]) -> Scores:

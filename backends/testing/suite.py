@@ -109,7 +109,7 @@ class BackendTests:
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls) -> Backend:
-        """Give the backend, or skip where it cannot run."""
+        """Yield the backend, or skip where it cannot run."""
         for module in ("torch", "transformers"):
             if importlib.util.find_spec(module) is None:
                 pytest.skip(f"{module} is not installed, and the tests compare with it")
@@ -123,12 +123,12 @@ class BackendTests:
     @pytest.fixture(scope="class")
     @classmethod
     def models(cls, engine: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
-        """Give tiny models, each written and loaded once."""
+        """Yield tiny models, each written and loaded once."""
         models = Models(cls(), engine, tmp_path_factory.mktemp("models"))
         yield models
         models.close()
 
-    # --- what the backend says of itself --------------------------------------------------------
+    # --- what the backend states about itself ----------------------------------------------
 
     def test_it_says_what_it_is(self, engine: Backend) -> None:
         """Name, description and flags are what they are meant to be."""
@@ -162,7 +162,7 @@ class BackendTests:
         assert run.stdout.split() == []
 
     def test_the_loaded_model_says_what_it_is(self, models: Models, kind: Kind) -> None:
-        """Device, arithmetic and size are told, and the provenance can be kept as JSON."""
+        """Device, arithmetic and size are stated, and the provenance can be kept as JSON."""
         model = models.load(self.architectures[0], kind)
         assert model.device.split(":")[0] in {
             name.split(":")[0] for name in models.engine.devices()
@@ -408,7 +408,7 @@ class BackendTests:
 
     @pytest.mark.parametrize("read", ["rewards", "targets", "rows"])
     def test_results_have_the_right_shape(self, models: Models, read: str) -> None:
-        """One number a reading place or a target, or one row a reading place; float32."""
+        """One number per reading place or target, or one row per reading place; float32."""
         kind: Kind = "reward" if read == "rewards" else "logprob"
         model = models.load(self.architectures[0], kind)
         for conversations in ([[5, 7]], [[5, 7, 9]], sample(seed=16)):

@@ -155,7 +155,7 @@ def test_what_the_file_does_not_say_is_named_before_anything_is_loaded(tmp_path:
     entries = {**gguf_models.sizes(config), "rope.freq_base": 1e6}
     path = gguf_models.write(Gemma3ForCausalLM(config), tmp_path / "g.gguf", "gemma3", entries)
     for with_weights in (True, False):
-        with pytest.raises(ValueBiasError, match=r"'g' has no word on .*query_pre_attn_scalar"):
+        with pytest.raises(ValueBiasError, match=r"'g' has no entry for .*query_pre_attn_scalar"):
             resolve(Model(str(path)), kind="logprob", with_weights=with_weights)
 
 

@@ -71,7 +71,7 @@ def align(
     Raises
     ------
     ValueBiasError
-        If scores are no log-probs, or probabilities of a vocabulary do not sum to one; a model
+        If scores are not log-probs, or probabilities of a vocabulary do not sum to one; a model
         occurs twice; prompts or coords on response differ; no text is shared; no shared text is in
         the lexicon.
 
@@ -158,7 +158,7 @@ def align(
 
 
 def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
-    """Say what an alignment kept and lost.
+    """Report what an alignment kept and lost.
 
     Parameters
     ----------
@@ -168,8 +168,8 @@ def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a model: ``tokens``; ``empty`` (tokens without text); ``alike`` (with the text of an
-        earlier token); ``variants`` (joined by `merge`); ``texts`` (what is left); ``kept`` and
+        One row per model: ``tokens``; ``empty`` (tokens without text); ``alike`` (with the text of
+        an earlier token); ``variants`` (joined by `merge`); ``texts`` (what is left); ``kept`` and
         ``lost`` of these; and for each category ``<category>: words`` of the lexicon that the model
         has, and ``<category>: lost``.
 
@@ -196,7 +196,7 @@ def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
 
 
 def _each(logprobs: Any) -> Iterator[xr.Dataset]:
-    """Give the datasets one model each, opened and not yet read where they lie on disk."""
+    """Return one dataset per model; those on disk are opened and not yet read."""
     if isinstance(logprobs, xr.DataTree):
         parts = [node.to_dataset() for node in logprobs.subtree if "score" in node.data_vars]
     elif isinstance(logprobs, xr.Dataset):

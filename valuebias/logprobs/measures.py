@@ -1,4 +1,4 @@
-"""How well a ranking finds what was raised, and how sure a mean is."""
+"""How well a ranking finds raised words, and the interval of a mean."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def recovery(
 
 
 def interval(groups: Sequence[Doubles]) -> tuple[float, float, float]:
-    """Give the mean of group means, and a 90 % percentile bootstrap interval of it."""
+    """Return the mean of group means, and a 90 % percentile bootstrap interval of it."""
     rng = np.random.default_rng(0)
     means = np.array([group.mean() for group in groups])
     drawn = rng.choice(len(groups), size=(_RESAMPLES, len(groups)))

@@ -57,7 +57,7 @@ def implicit(
     Raises
     ------
     ValueBiasError
-        If scores are no log-probs; a name is neither a model nor a family; the same model is on
+        If scores are not log-probs; a name is neither a model nor a family; the same model is on
         both sides; a word is absent from one side; or the method gives something else than numbers
         of the same shape.
 
@@ -124,7 +124,7 @@ def _pairs(models: pd.DataFrame, numerator: _Names, denominator: _Names) -> list
     both = [name for name in above if name in below]
     if both:
         raise ValueBiasError(
-            f"The model {both[0]!r} is on both sides, and compared with itself it says nothing. "
+            f"The model {both[0]!r} is on both sides; a model cannot be compared with itself. "
             "Leave it out of numerator= or denominator=."
         )
     return [(a, b) for a in above for b in below]
@@ -183,7 +183,7 @@ def _table(models: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFra
                 "base": (
                     f"{one['base']} over {other['base']}" if one["base"] and other["base"] else ""
                 ),
-                # A pair of stages has no name of its own; that of the numerator is the nearest.
+                # A pair of stages has no name; the numerator's is the nearest.
                 "stage": one["stage"],
                 "numerator": a,
                 "denominator": b,

@@ -13,7 +13,7 @@ _BYTE = "<0x20>"
 
 
 def with_own_spaces(tokens: Sequence[str], texts: Sequence[str]) -> tuple[list[str], int]:
-    """Give tokens back the space that they begin with, where decoding them alone has dropped it.
+    """Restore the space that tokens begin with, where decoding them alone has dropped it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Read log-probs as the paper's authors release them: one CSV a model, one row a token."""
+"""Read log-probs as the paper's authors release them: one CSV per model, one row per token."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_logprobs(
     prompts: str | os.PathLike[str] | PromptSet | pd.DataFrame = "superlatives",
     download: bool = True,
 ) -> xr.DataTree:
-    r"""Read log-probs of whole vocabularies from CSV files, one a model.
+    r"""Read log-probs of whole vocabularies from CSV files, one per model.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def read_logprobs(
         A folder (all its ``.csv`` files, by name), a file, several files, or a mapping of model to
         file. ``"hf://datasets/<owner>/<name>@<revision>"`` names a dataset on the Hugging Face hub,
         and with ``/<file>.csv`` after it one of its files; the revision is a commit. The columns
-        are ``token_id``, ``token_name`` (raw), ``token_decoded`` (the text), then one a prompt,
+        are ``token_id``, ``token_name`` (raw), ``token_decoded`` (the text), then one per prompt,
         with log-probs in nats. A text without the space of its SentencePiece token ("love" for
         "▁love"), as decoding it alone gives, is read with it; the provenance says how many.
         Without a mapping the model is the one whose name is in the file's name, with any signs in
@@ -68,19 +68,20 @@ def read_logprobs(
     Returns
     -------
     xarray.DataTree
-        One group a model, as :func:`valuebias.read_vocabulary` gives; for :func:`valuebias.align`.
+        One group per model, as :func:`valuebias.read_vocabulary` gives; for
+        :func:`valuebias.align`.
 
     Raises
     ------
     ValueBiasError
-        If a file cannot be read, lacks a column, has a cell that is no number, the same token twice
-        or no prompt of the set; if a model is unknown, or not fully described; or if a dataset on
-        the hub is given without a commit, is not there, or cannot be downloaded.
+        If a file cannot be read, lacks a column, has a cell that is not a number, the same token
+        twice or no prompt of the set; if a model is unknown, or not fully described; or if a
+        dataset on the hub is given without a commit, is not there, or cannot be downloaded.
 
     Warns
     -----
     ValueBiasWarning
-        If no base is known of some of several models.
+        If the base of some of several models is not known.
 
     Notes
     -----
@@ -172,13 +173,13 @@ def _source(file: FileRef, mended: int) -> dict[str, Any]:
 
 
 def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:
-    with reading(path, because="it is no CSV", advice="Check the path."):
+    with reading(path, because="it is not CSV", advice="Check the path."):
         columns = [str(name) for name in pd.read_csv(path, nrows=0).columns]
     for name in _COLUMNS:
         if name not in columns:
             raise ValueBiasError(
                 f"{str(path)!r} has no column {name!r}; found {columns[:5]}. Expected "
-                f"{', '.join(_COLUMNS)} and one column a prompt."
+                f"{', '.join(_COLUMNS)} and one column per prompt."
             )
     known = set(columns)
     names = [str(name) for name in prompts.table.index if str(name) in known]
@@ -194,8 +195,8 @@ def _about(model: Model) -> dict[str, Any]:
     coords = dict(model.coords())
     if "family" not in coords:
         raise ValueBiasError(
-            f"The model {model.name!r} has no family, and no configuration is read here that could "
-            "tell. Give family= in models=."
+            f"The model {model.name!r} has no family; it is not guessed here, because no "
+            "configuration is read. Give family= in models=."
         )
     coords.setdefault("stage", "pretrained" if model.template == "plain" else "instruct")
     if "base" not in coords:
@@ -205,7 +206,7 @@ def _about(model: Model) -> dict[str, Any]:
 
 
 def _unique(tokens: Sequence[str], ids: np.ndarray) -> list[str]:
-    """Tell tokens of the same name apart by their ids; a nameless one has nothing else."""
+    """Make tokens' names distinct by their ids; a nameless token gets its id alone."""
     seen: dict[str, int] = {}
     for token in tokens:
         seen[token] = seen.get(token, 0) + 1

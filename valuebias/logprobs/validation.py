@@ -34,7 +34,7 @@ class Validation:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row an experiment and method: ``source`` ("arithmetic" or "fine-tuning": how words were
+        One row per experiment and method: ``source`` ("arithmetic" or "fine-tuning": how words were
         raised), ``method``, ``vocabulary`` (texts), ``noise`` (NaN for fine-tuning), ``seed``,
         ``prompt`` ("" for arithmetic), ``auc`` (the probability that a raised word is ranked above
         another one), ``recall`` (the share of the raised words among as many top-ranked ones) and,
@@ -55,14 +55,14 @@ class Validation:
         Returns
         -------
         pandas.DataFrame
-            One row a source, vocabulary size, noise and method, best first: the mean over seeds (of
-            the means over held-out prompts) of ``auc`` and each ``recall``, each with the ends of a
-            90 % bootstrap interval of that mean, and ``best``, the share of experiments in which no
-            other method had a higher AUC.
+            One row per source, vocabulary size, noise and method, best first: the mean over seeds
+            (of the means over held-out prompts) of ``auc`` and each ``recall``, each with the ends
+            of a 90 % bootstrap interval of that mean, and ``best``, the share of experiments in
+            which no other method had a higher AUC.
 
         Notes
         -----
-        Seeds are drawn again, and prompts within each. Fewer than about five seeds make such an
+        The bootstrap draws seeds, and prompts within each. Fewer than about five seeds make such an
         interval too narrow.
         """
         highest = self.table.groupby([*_GROUP, "seed", "prompt"], dropna=False)["auc"]
@@ -97,7 +97,7 @@ def validate_implicit(
     k: int | Sequence[int] = (),
     progress: bool = True,
 ) -> Validation:
-    """Raise the log-probs of chosen words, and see which method finds them.
+    """Raise the log-probs of chosen words, and test which method finds them.
 
     One model says what a real one says (or what Zipf's law says). The other is the same with
     `boost` nats more for some words, normalised again, and with noise in every log-prob. Each
@@ -143,7 +143,7 @@ def validate_implicit(
     Raises
     ------
     ValueBiasError
-        If a number is out of its range, there are too few words, or scores are no log-probs; or a
+        If a number is out of its range, there are too few words, or scores are not log-probs; or a
         setting of the arithmetic is given where words were raised by fine-tuning.
 
     Notes
@@ -207,7 +207,7 @@ class _Source:
             )
 
     def draw(self, rng: np.random.Generator, size: int) -> Doubles:
-        """Give the log-probs of a vocabulary of that size."""
+        """Return the log-probs of a vocabulary of that size."""
         if self._lines is None:
             return _normalised(-1.1 * np.log(1 + rng.permutation(size)))
         line = self._lines[rng.integers(len(self._lines))].astype(np.float64)

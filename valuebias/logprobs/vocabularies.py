@@ -25,9 +25,9 @@ MERGE = ("space", "case")
 """Which variants of a text may count as the same."""
 
 _TOO_MUCH = 1.01
-"""Probabilities of distinct tokens sum to one at most; more is no rounding."""
+"""Probabilities of distinct tokens sum to one at most; rounding does not exceed this."""
 _TOO_LITTLE = 0.5
-"""Of a whole vocabulary at least this much is there, though a tokenizer may lack some rows."""
+"""A whole vocabulary has at least this much, although a tokenizer may lack some rows."""
 
 
 class Vocabulary:
@@ -64,7 +64,7 @@ class Vocabulary:
                 tokens.tolist(), ds["decoded"].to_numpy().tolist()
             )
             raw = np.array(texts, dtype=object)
-        # First the tokens of one text, then the texts that are variants of one another.
+        # First join tokens of one text, then texts that are variants of one another.
         self._token_text, distinct = pd.factorize(raw, use_na_sentinel=False)
         merged = np.array([_merged(text, merge) for text in distinct.tolist()], dtype=object)
         kept = np.array([bool(text) for text in merged.tolist()], dtype=bool)
@@ -78,9 +78,9 @@ class Vocabulary:
         self.n_variants = int(kept.sum()) - len(texts)
 
     def of_texts(self, values: Floats, positions: Integers, *, combine: Combine) -> Floats:
-        """Turn log-probs of tokens into those of some texts.
+        """Turn log-probs of tokens into those of texts.
 
-        ``values`` is (prompt, token); ``files_by_model`` is (n,); the result is (prompt, n).
+        ``values`` is (prompt, token); ``positions`` is (n,); the result is (prompt, n).
         """
         wanted = np.full(len(self.texts), -1, dtype=np.int64)
         wanted[positions] = np.arange(len(positions))
@@ -91,9 +91,9 @@ class Vocabulary:
         return _reduced(by_text, np.arange(len(texts)), key[texts], len(positions), combine)
 
     def of_words(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Turn what is known of tokens into what is known of texts: the first that says anything.
+        """Turn a table of tokens into one of texts: of each text the first value that is not empty.
 
-        Ids and decoded texts are about tokens, and left out.
+        Ids and decoded texts belong to tokens, and are left out.
         """
         table = table.drop(columns=["token_id", "decoded"], errors="ignore")
         if table.empty:
@@ -129,7 +129,7 @@ def check_logprobs(ds: xr.Dataset, who: str) -> None:
         raise ValueBiasError(
             f"{who}: the probabilities of all tokens after the prompt "
             f"{str(ds['prompt'].to_numpy()[prompt])!r} sum to {mass[model, prompt]:.3g}; expected "
-            "1. The scores may be logits, log-probs to another base than e, or no whole vocabulary."
+            "1. The scores may be logits, log-probs to another base than e, or of a part."
         )
 
 
@@ -154,7 +154,7 @@ def _reduced(
     order = rest[np.argsort(group[rest], kind="stable")]
     start = np.flatnonzero(np.diff(group[order], prepend=-1))
     part = values[:, columns[order]]
-    # Here NaN means "not scored", so it takes part in nothing.
+    # NaN means "not scored" here, and is left out.
     known = ~np.isnan(part)
     n = np.add.reduceat(known, start, axis=1, dtype=np.int64)
     highest = np.maximum.reduceat(np.where(known, part, -np.inf), start, axis=1)

@@ -1,8 +1,8 @@
-"""Chat templates: what they make of a conversation, and where the answer stands in it.
+"""Chat templates: how they render a conversation, and where the answer stands in it.
 
 A template is a program that others wrote. It may leave out, change or repeat what it is given, or
 write something else before an answer that is given than before one that is to be generated. So
-what it does is found out by rendering: conversations of made-up messages first, then the real ones.
+its effect is found by rendering: conversations of made-up messages first, then the real ones.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class ChatTemplate:
     def conversations(
         self, prompt: Said, words: Sequence[str], *, as_written: bool = True
     ) -> list[str]:
-        """Give the whole conversation of each word; refuse words that it changes `as_written`."""
+        """Return the whole conversation of each word; refuse words that it changes `as_written`."""
         if not words:
             return []
         turns = _turns(prompt)
@@ -131,11 +131,11 @@ class ChatTemplate:
         return AnswerPosition(chosen, how, str(opened))
 
     def prefix(self, prompt: Said) -> str:
-        """Give what stands before the answer."""
+        """Return what stands before the answer."""
         return self.answer_position(prompt).before
 
     def in_parts(self) -> list[str]:
-        """Say whose messages the template takes as lists of parts; none where it takes neither."""
+        """Return the roles whose messages the template takes as lists of parts."""
         try:
             return sorted(self._form(("user",), answered=True))
         except ValueBiasError:
@@ -166,7 +166,7 @@ class ChatTemplate:
             raise self._refusal(f"does not write the prompt {_short(prompt)} as it is given")
 
     def _check_word(self, word: str, text: str, frame: _Frame) -> None:
-        """Refuse a word that is not there as it was given; white space around it may be trimmed."""
+        """Refuse a word that the template changes; white space around it may be trimmed."""
         stop = len(text) - len(frame.after)
         around = text.startswith(frame.before) and text.endswith(frame.after)
         if not around or text[len(frame.before) : stop].strip() != word.strip():
@@ -182,10 +182,10 @@ class ChatTemplate:
             'template="plain".'
         )
 
-    # --- what is given to the template --------------------------------------------------------
+    # --- the template's input -----------------------------------------------------------------
 
     def _form(self, roles: tuple[str, ...], *, answered: bool) -> _Form:
-        """Find out whose messages the template takes as lists of parts, as of text and images.
+        """Find the roles whose messages the template takes as lists of parts (text, images).
 
         Text is what most templates take; those that go over a list of parts write nothing of it.
         """
@@ -207,7 +207,7 @@ class ChatTemplate:
         return self._forms[key]
 
     def _fault(self, roles: tuple[str, ...], form: _Form, answered: bool) -> ValueBiasError | None:
-        """Say what the template does to messages in some form, if that is not right."""
+        """Describe what the template does wrong with messages in a form; None where it is right."""
         turns = [_says(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
         try:
             if answered:
@@ -220,7 +220,7 @@ class ChatTemplate:
         for turn in turns:
             if turn["role"] == "user" and turn["content"] not in before:
                 return self._refusal(_change(before, turn["content"], "what the user says"))
-        # A list that is written as Python writes it has its texts in it, too.
+        # A list in Python's notation contains its texts, too.
         return self._refusal("writes lists as they are") if form and "'type'" in before else None
 
     def _render(self, chats: list[Chat], *, add_generation_prompt: bool = False) -> list[str]:
@@ -261,7 +261,7 @@ class ChatTemplate:
                 ) from error
         return rendered
 
-    # --- what is looked for once ----------------------------------------------------------------
+    # --- checks made once -----------------------------------------------------------------------
 
     def _check_end(self, roles: tuple[str, ...]) -> None:
         """Refuse a template that opens another turn after the answer, where rewards are read.
@@ -327,7 +327,7 @@ class ChatTemplate:
 
 
 def _opening(text: str) -> re.Pattern[str] | None:
-    """Make what opens a turn out of the text before an answer: of any role, if it names one."""
+    """Make a pattern of what opens a turn from the text before an answer, for any role it names."""
     named = list(re.finditer(rf"([^\w\s]*)\b({_ROLES})\b([^\w\s]*)", text, re.IGNORECASE))
     if not named:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -361,7 +361,7 @@ def _in_form(turn: dict[str, Any], form: _Form) -> dict[str, Any]:
 
 
 def _change(text: str, original: str, noun: str) -> str:
-    """Say what became of a text that is not there once, as it was given."""
+    """Describe what the template did to a text that does not occur exactly once."""
     count = text.count(original)
     if count > 1:
         return f"writes {noun} {count} times"
@@ -398,7 +398,7 @@ def _shared(a: str, b: str) -> str:
 
 
 def _n_shared(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """Count what two texts, or two lists of tokens, share from the left."""
+    """Length of the common beginning of two texts, or of two lists of tokens."""
     pairs = enumerate(zip(a, b, strict=False))
     return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
 

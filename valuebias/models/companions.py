@@ -51,13 +51,13 @@ _INERT_FOLDERS = frozenset((".git", ".cache", "__pycache__"))
 
 
 def companions(folder: Path) -> list[Path]:
-    """Find what a tokenizer and a configuration are loaded from."""
+    """Find the files that a tokenizer and a configuration are loaded from."""
     paths = {path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()}
     return sorted(path for path in paths if not path.name.lower().endswith(_WEIGHTS))
 
 
 def code_files(folder: Path, weights: Iterable[Path]) -> dict[str, str]:
-    """Hash what code that comes with a model may be, or may read.
+    """Hash the files that may be a model's code, or that its code may read.
 
     That is all but a few files that are known to do nothing: which of the others code reads cannot
     be told from their names.
@@ -85,6 +85,6 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def digest_files(folder: Path, files: Iterable[Path]) -> str:
-    """Hash files with their places in a folder."""
+    """Hash files, with their paths relative to a folder."""
     lines = [f"{path.relative_to(folder).as_posix()} {digest([path])}" for path in files]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

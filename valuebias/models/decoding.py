@@ -14,7 +14,7 @@ def decode_each(tokenizer: Any, sequences: Sequence[Sequence[int]]) -> list[str]
 
     kind = type(tokenizer)
     if issubclass(kind, Fast) and kind.decode is Fast.decode and kind._decode is Fast._decode:
-        # What its decode does for each, without looking at every number of every sequence.
+        # As its decode does, without the check of every number of every sequence.
         return list(
             tokenizer.backend_tokenizer.decode_batch(
                 [list(sequence) for sequence in sequences], skip_special_tokens=False

@@ -77,7 +77,7 @@ class _Walk:
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
         self._seen: dict[int, int] = {}
-        # What is made on the way must not give its address to something else.
+        # An object made on the way is kept, so that no other one gets its address.
         self._kept: list[Any] = []
 
     def add(self, value: Any, path: str) -> None:
@@ -241,7 +241,7 @@ class _Walk:
         self._taken(scope[name], name, attributes)
 
     def _taken(self, value: Any, name: str, attributes: tuple[str, ...]) -> None:
-        """Hash what is taken of a value by its attributes: of a module only what is used counts."""
+        """Hash the attributes of a value that code uses; of a module only these count."""
         known: tuple[Any, str] | None = None
         for attribute in attributes:
             if not isinstance(value, types.ModuleType) or not hasattr(value, attribute):
@@ -339,7 +339,7 @@ _OF_CLASSES = frozenset(
     "__dataclass_fields__", "__dataclass_params__", "__parameters__", "__orig_bases__",
     "__slotnames__",
 }  # fmt: skip
-"""What a class has that says nothing of what its instances compute, or says it again."""
+"""Attributes of classes that do not bear on what instances compute, or repeat it."""
 
 _OF_TYPES = (
     types.MethodDescriptorType,

@@ -40,7 +40,7 @@ class FirstTokens:
     how : str
         What decided that, to follow a comma.
     bare : bool
-        Whether there is nothing but a vocabulary, so that no file decided it.
+        Whether there is only a vocabulary, so that no file decided it.
     """
 
     ids: tuple[int, ...]
@@ -48,7 +48,7 @@ class FirstTokens:
     bare: bool = False
 
     def before(self, ids: Sequence[int]) -> tuple[int, ...]:
-        """Give those that are to be put before a text: the ones that it does not begin with."""
+        """Return the tokens to put before a text: those that it does not begin with."""
         return _unwritten(self.ids, ids)
 
 
@@ -68,16 +68,16 @@ class LastTokens:
     how: str
 
     def after(self, ids: Sequence[int]) -> tuple[int, ...]:
-        """Give those that are to be put after a text: the ones that it does not end with."""
+        """Return the tokens to put after a text: those that it does not end with."""
         return _unwritten(self.ids[::-1], ids[::-1])[::-1]
 
 
 def _unwritten(wanted: tuple[int, ...], ids: Sequence[int]) -> tuple[int, ...]:
-    """Give what of the wanted beginning a text does not begin with."""
+    """Return the part of the wanted beginning that a text lacks."""
     for n in range(min(len(wanted), len(ids)), 0, -1):
         if tuple(ids[:n]) == wanted[-n:]:
             return wanted[:-n]
-    # Whoever writes one of several means to write the beginning.
+    # A template that writes one of several means to write the whole beginning.
     return () if len(ids) and ids[0] in wanted else wanted
 
 
@@ -96,9 +96,9 @@ class Start:
     how : str
         What decided that, to follow a comma.
     changed : tuple of str
-        The tokenizer's parts that transformers would have had otherwise than its file.
+        The parts of the tokenizer's file that transformers would have changed.
     stilled : tuple of str
-        What is switched off, by which it would have cut texts at random.
+        The settings that would have cut texts at random, switched off.
     end : str
         The tokens that the tokenizer puts after every conversation and what decided that, if any.
     """
@@ -110,7 +110,7 @@ class Start:
     end: str = ""
 
     def __str__(self) -> str:
-        """Say it in a sentence or two, to follow the model's name and a colon."""
+        """Describe it in a sentence or two, to follow the model's name and a colon."""
         first = " ".join(self.tokens) or "no token of the tokenizer's own"
         end = f"; conversations end with {self.end}" if self.end else ""
         text = f"texts begin with {first}, {self.how}{end}."
@@ -128,7 +128,7 @@ class Start:
 
 
 def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
-    """Find what a tokenizer puts before every text."""
+    """Find the tokens that a tokenizer puts before every text, and what decides that."""
     tokenizer = loaded.tokenizer
     ids = _added(tokenizer, name)[0]
     settings = settings_of(path) if path.is_dir() else {}
@@ -152,7 +152,7 @@ def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
 
 
 def last_tokens(loaded: Loaded, path: Path, name: str) -> LastTokens:
-    """Find what a tokenizer puts after every text: a reward model has read it there."""
+    """Find the tokens put after every text: a reward model was trained to read there."""
     ids = _added(loaded.tokenizer, name)[1]
     eos = loaded.tokenizer.eos_token_id
     setting, by = _asks_end(path)
@@ -164,7 +164,7 @@ def last_tokens(loaded: Loaded, path: Path, name: str) -> LastTokens:
 
 
 def _asks_end(path: Path) -> tuple[object, str]:
-    """Read whether a last token is asked for, where that has ever been obeyed."""
+    """Read whether settings ask for a last token, where transformers ever obeyed them."""
     if path.is_dir():
         settings = settings_of(path)
         return (settings.get(_ASKS_END) if _obeys(settings) else None), "tokenizer_config.json"
@@ -174,12 +174,12 @@ def _asks_end(path: Path) -> tuple[object, str]:
 
 
 def _added(tokenizer: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """See what stands before and after the tokens of a text."""
+    """Find the tokens before and after those of a text itself."""
     around: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = set()
     for text in _PROBES:
         whole = tokenizer(text, return_special_tokens_mask=True)
         bare = tokenizer(text, add_special_tokens=False)["input_ids"]
-        # The ids do not tell: what the tokenizer puts there may be its token for the unknown.
+        # Not by ids: the added token may be the one for unknown text.
         start = whole["special_tokens_mask"].index(0) if bare else 0
         ids = list(map(int, whole["input_ids"]))
         stop = start + len(bare)

@@ -47,7 +47,7 @@ class Rule:
     own_code: bool = False
 
     def setting(self) -> str:
-        """Give what scores depend on: rules that read the same give the same."""
+        """Return the identity of the rule for hashes: rules that read alike have the same."""
         if self.own_code:
             return OWN_CODE
         return "last" if self.padding is None else f"last that is not {self.padding}"
@@ -75,7 +75,7 @@ class Reading:
     said_by : str
         What decided it.
     exceptions : str
-        For which answers it is another place; empty as a rule.
+        For which answers the position is another one; empty as a rule.
     """
 
     position: str
@@ -84,7 +84,7 @@ class Reading:
     exceptions: str = ""
 
     def __str__(self) -> str:
-        """Say it in a sentence's end: "at ..."."""
+        """Describe it as the end of a sentence: "at ..."."""
         if self.position == OWN_CODE:
             return f"where the model's own code reads it ({self.said_by})"
         where = {
@@ -116,7 +116,7 @@ def rule_of(
             padding, f"reward_at='last-non-pad': the last token that is not the {_id(padding)}"
         )
     if head == "score" or own_code:
-        return Rule(None, "its reward is what code of its own puts out", own_code=True)
+        return Rule(None, "its reward is computed by code of its own", own_code=True)
     if callable(head) and not classifier:
         return Rule(None, "the head is a function, and the checkpoint has none of its own")
     if padding is None:

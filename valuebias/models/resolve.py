@@ -61,7 +61,7 @@ class Resolved:
     rule : Rule
         Where the reward is read.
     code : mapping of str to str, optional
-        Hashes of the files that the model's own code is, or may read, where it may run.
+        Hashes of the files of the model's own code and of those it may read, where it may run.
     """
 
     source: Source
@@ -77,7 +77,7 @@ class Resolved:
 def resolve(
     model: Model, *, kind: Kind, download: bool = True, with_weights: bool = True
 ) -> Resolved:
-    """Find a model's files, download what is missing, and read what they say without loading."""
+    """Find a model's files, download missing ones, and read them without loading the model."""
     located = locate(
         model.location,
         revision=model.revision,
@@ -151,7 +151,7 @@ def resolve(
 
 
 def _check_language_model(config: Any, name: str) -> None:
-    """Refuse a reward model: with the input's embeddings for a head it would give numbers, too."""
+    """Refuse a reward model: with its input embeddings as a head it would give numbers, too."""
     architecture = str((getattr(config, "architectures", None) or [""])[0])
     if architecture.endswith("ForSequenceClassification"):
         raise ValueBiasError(
@@ -174,7 +174,7 @@ def _rule(model: Model, located: Checkpoint, model_config: ModelConfig) -> Rule:
 
 
 def _own_code(model: Model, located: Checkpoint) -> bool:
-    """Tell whether logits are those of a class that comes with the model."""
+    """Whether the logits come from a class that comes with the model."""
     if not model.trust_remote_code or model.head != "logits" or _is_gguf(located.file):
         return False
     wanted = read_raw(located.folder, model.name).get("auto_map")
@@ -217,7 +217,7 @@ def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
 
 
 def _check_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
-    """Refuse code out of another repository: it would be its newest, whatever is pinned here."""
+    """Refuse code of another repository: its newest version would run, whatever is pinned."""
     for entry in wanted.values():
         for reference in entry if isinstance(entry, list | tuple) else [entry]:
             if isinstance(reference, str) and "--" in reference:
@@ -240,7 +240,7 @@ def _files(located: Checkpoint, name: str) -> list[Path]:
 
 
 def _gguf_shapes(located: Checkpoint) -> Shapes:
-    """Give the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
+    """Return the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
     shapes = gguf_files.read_gguf(located.folder / str(located.file)).shapes
     names = {"cls.output.weight": "score.weight", "cls.output.bias": "score.bias"}
     return {names.get(key, key): shape for key, shape in shapes.items()}
@@ -259,7 +259,7 @@ def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied
             + ". If it is a language model, score it with kind='logprob'; if its reward is "
             "computed otherwise, give head='score' or a function."
         )
-    # A GGUF file without an output has it in the embeddings, unless it has a head instead.
+    # A GGUF file without an output layer ties it to the embeddings, unless it has a head instead.
     tied = tied and not (file is not None and "score.weight" in shapes)
     if kind == "logprob" and not tied and not any(map(_LM_HEAD.search, shapes)):
         raise ValueBiasError(
@@ -300,7 +300,7 @@ def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
 
 
 def _tokenizer(model: Model, located: Checkpoint, download: bool) -> Path:
-    """Give the folder or the GGUF file with the tokenizer."""
+    """Return the folder or the GGUF file with the tokenizer."""
     if model.tokenizer is not None:
         name = model.tokenizer
         located = locate(name, revision=None, name=name, download=download)

@@ -41,12 +41,12 @@ class TokenTexts:
         return self.of(list(self.names))
 
     def of(self, ids: Sequence[int]) -> list[str]:
-        """Say what tokens add to a text."""
+        """Return the text that each token adds to a text."""
         if self._anchor is None:
             return decode_each(self._tokenizer, [[token] for token in ids])
         token, text = self._anchor
         decoded = decode_each(self._tokenizer, [[token, i] for i in ids])
-        # Should a decoder change what stands before a token, nothing is known but what it is alone.
+        # Where a decoder changes the text before a token, only its text alone is known.
         odd = [at for at, whole in enumerate(decoded) if whole[: len(text)] != text]
         size = len(text)
         if not odd:

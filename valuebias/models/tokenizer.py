@@ -35,13 +35,13 @@ __all__ = ["Tokenizer"]
 
 Integers = npt.NDArray[np.int64]
 
-# Answers that share no token with one another, to see what stands before and after any answer.
+# Answers without a common token, to find the tokens before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")
 _GIVE_ANOTHER = "Download or save its files again, or give another tokenizer by tokenizer=."
 _SHOWN = 60
 _SHOWN_FIRST = 3
 _LAST = Rule(None, "reward_at='last'")
-# What a tokenizer gives before it is made into ids is a hundred times as large as they are.
+# A tokenizer's intermediate result is a hundred times as large as the ids.
 _AT_ONCE = 256
 _TAIL = 12
 
@@ -130,7 +130,7 @@ class Tokenizer:
 
     @functools.cached_property
     def template_sha256(self) -> str:
-        """Hash the template's text, and the form of what it is given where that is no text."""
+        """Hash the template's text, and the roles whose messages it takes as lists of parts."""
         text = self._template.text
         parts = self._template.in_parts()
         hashed = f"{text}\0{','.join(parts)}" if parts else text
@@ -158,7 +158,7 @@ class Tokenizer:
         return [self._rule.cut(ids) for ids in whole]
 
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
-        """Put single tokens where the answer stands, without going through text.
+        """Put single tokens in the answer's position, without going through text.
 
         A conversation made this way may be one that no text gives: the tokenizer might have merged
         the token with its neighbours, and the template might have trimmed it.
@@ -183,13 +183,13 @@ class Tokenizer:
 
     def _named(self, token: int) -> str:
         text = str(self._hf_tokenizer.decode([token], skip_special_tokens=False))
-        # Part of a character decodes to nothing that could be told from another part.
+        # Parts of characters all decode to the same sign.
         name = self._hf_tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text
         return f"{name!r} ({token})"
 
     def start(self, prompt: Said) -> Start:
-        """Say what the model's texts begin with, and what decided that."""
-        # What stands before the answer will do, and a template may write no answers.
+        """Describe what the model's texts begin with, and what decided that."""
+        # The text before the answer is enough, and a template may write no answers.
         texts = [self._template.prefix(prompt) + _ANSWERS[0]]
         ids = self._encode(texts, _ANSWERS[:1])[0].tolist()
         if not self._template.bos:
@@ -217,7 +217,7 @@ class Tokenizer:
         return tuple(f"{name!r} ({i})" for name, i in zip(names, ids, strict=True))
 
     def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
-        """Count the tokens of each word as an answer: those that are not there after any answer."""
+        """Count the tokens of each word as an answer, without those around every answer."""
         before, after = self._around(prompt)
         ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
         return [max(0, len(sequence) - len(before) - len(after)) for sequence in ids]
@@ -282,9 +282,9 @@ class Tokenizer:
         any_length: bool = False,
         closed: bool = False,
     ) -> list[Integers]:
-        """Tokenise texts whole; `said` is what to call each of them in errors.
+        """Tokenise texts whole; `labels` name them in errors.
 
-        Those that are `closed` are conversations, after which nothing comes.
+        Texts that are `closed` are complete conversations.
         """
         slices = (slice(start, start + _AT_ONCE) for start in range(0, len(texts), _AT_ONCE))
         return [
@@ -303,7 +303,7 @@ class Tokenizer:
         except (TypeError, UnicodeEncodeError) as error:
             broken = next((w for t, w in zip(texts, labels, strict=True) if not _is_text(t)), None)
             raise ValueBiasError(
-                f"{broken!r} cannot be tokenised: it is no text that UTF-8 can write, such as half "
+                f"{broken!r} cannot be tokenised: UTF-8 cannot write this text, such as half "
                 "of a surrogate pair. Leave it out."
             ) from error
         last = self._last if closed else NO_END
@@ -312,7 +312,7 @@ class Tokenizer:
             for seq in lists
         ]
         self._check_ids(ids, labels, any_length=any_length)
-        # What the tokenizer puts before a text may be the token for what it does not know.
+        # The token that the tokenizer puts before a text may be the one for unknown text.
         self._check_unknown(lists, texts, labels)
         return ids
 
@@ -350,8 +350,8 @@ class Tokenizer:
         other = "" if prefix[-1:].isspace() else ", or give a template with a space before it"
         return ValueBiasError(
             f"The word {_short(word)} shares a token with the end of the text before it "
-            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would be one of that "
-            f"as well, unlike other words'. Leave the word out{other}."
+            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would include that "
+            f"text as well, unlike other words'. Leave the word out{other}."
         )
 
     def _check_unknown(
@@ -362,7 +362,7 @@ class Tokenizer:
         if unknown is None:
             return
         for conversation, text, word in zip(ids, texts, labels, strict=True):
-            # The token's own name in a text gives it rightly, and U+FFFD stands for no character.
+            # A text may contain the token's own name, and U+FFFD stands for an unknown character.
             allowed = text.count(self._hf_tokenizer.unk_token) + word.count("\ufffd")
             if conversation.count(unknown) > allowed:
                 raise ValueBiasError(

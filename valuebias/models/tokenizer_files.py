@@ -1,6 +1,6 @@
-"""Load a tokenizer as its own files have it.
+"""Load a tokenizer as its own files describe it.
 
-transformers makes many tokenizers anew from the vocabulary in tokenizer.json, by the class that
+transformers builds many tokenizers again from the vocabulary in tokenizer.json, by the class that
 their configuration names: where that is another kind of tokenizer than the file's, spaces are lost
 or texts are cut in other places, and nothing says so. What the file has is what the model was
 trained with.
@@ -58,11 +58,11 @@ class Loaded:
     source : str
         The name of the file that it was made of.
     changed : tuple of str
-        The parts that transformers would have had otherwise than the file.
+        The parts of the file that transformers would have changed.
     is_vocabulary : bool
-        Whether that file lists tokens, and does not say what is done with a text.
+        Whether that file only lists tokens, and does not say how texts are cut.
     stilled : tuple of str
-        The settings, switched off, by which texts were cut at random while a model was trained.
+        The settings that cut texts at random during training, switched off.
     """
 
     tokenizer: Any
@@ -73,12 +73,12 @@ class Loaded:
 
     @cached_property
     def hashed(self) -> hashlib._Hash:
-        """The SHA-256 of all that makes ids of a text, to which more may be added in a copy."""
+        """The SHA-256 of all that turns a text into ids; add more to a copy of it."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
             text = json.dumps([type(self.tokenizer).__name__, self.tokenizer.get_vocab()])
         else:
-            # Truncation and padding are settings of a call, and no one asks for them here.
+            # Truncation and padding are settings of a call, and are not used here.
             backend.no_truncation()
             backend.no_padding()
             text = backend.to_str()
@@ -98,7 +98,7 @@ def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
 
 
 def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
-    """Load a tokenizer, as its files have it."""
+    """Load a tokenizer as its files describe it."""
     folder, file = (path, None) if os.path.isdir(path) else (path.parent, path.name)
     gguf = file if file is not None and file.lower().endswith(".gguf") else None
     tokenizer_json = folder / FILE
@@ -126,7 +126,7 @@ def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
 
 
 def _still(tokenizer: Any, name: str) -> tuple[str, ...]:
-    """Switch off what cuts texts at random: that is for training, and gives other numbers."""
+    """Switch off settings that cut texts at random, which are for training."""
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     stilled = []
     for setting in _AT_RANDOM if backend is not None else ():
@@ -149,7 +149,7 @@ def _still(tokenizer: Any, name: str) -> tuple[str, ...]:
 
 
 def shared_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
-    """Load a tokenizer, or give one that was made of files with the same content.
+    """Load a tokenizer, or reuse one that was loaded from files with the same content.
 
     Many models have the tokenizer of their base, and loading one takes longer than scoring a few
     words does.
@@ -195,7 +195,7 @@ def _by_transformers(folder: Path, gguf: str | None, *, trust: bool) -> Any:
         os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
     )
     if type(tokenizer).__name__.startswith(_BESIDE):
-        raise ValueError("mistral-common has taken the folder over, and has no chat templates")
+        raise ValueError("mistral-common has taken over the folder, and has no chat templates")
     return tokenizer
 
 
@@ -207,7 +207,7 @@ def _plainly(folder: Path) -> Any:
 
 
 def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
-    """Put the file's parts in the place of those that were made otherwise; name these."""
+    """Replace the parts that transformers changed by the file's; return their names."""
     from tokenizers import Tokenizer
 
     filed, loaded = Tokenizer.from_file(os.fspath(file)), tokenizer.backend_tokenizer
@@ -247,7 +247,7 @@ def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
     tokenizer._tokenizer = filed
     for role in _SPECIAL:
         token = getattr(tokenizer, role, None)
-        # What a class names by default, and the file does not have, is no token of this tokenizer.
+        # A special token that a class names by default and the file lacks does not exist.
         if token is not None and filed.token_to_id(str(token)) is None:
             setattr(tokenizer, role, None)
     return tuple(changed)
@@ -258,14 +258,14 @@ def _state(part: Any) -> bytes | None:
 
 
 def _is_made_anew(tokenizer: Any) -> bool:
-    """Tell whether the class makes its model itself; a vocabulary takes seconds to compare."""
+    """Whether the class builds its model itself: comparing vocabularies takes seconds."""
     from transformers import PreTrainedTokenizerFast
 
     return type(tokenizer) is not PreTrainedTokenizerFast
 
 
 def _stated_numbers(folder: Path) -> dict[str, int]:
-    """Read which numbers the settings give to added tokens."""
+    """Read the ids that the settings give to added tokens."""
     listed = settings_of(folder).get("added_tokens_decoder") or {}
     return {
         str(token["content"]): int(number)
@@ -302,7 +302,7 @@ def _vocabulary_file(folder: Path) -> str:
 
 
 def _needs(folder: Path) -> str:
-    """Say what is needed to read other formats."""
+    """Return what to install to read other formats."""
     if (folder / FILE).is_file():
         return ""
     needed = {"tokenizer.model": "sentencepiece protobuf", "tekken.json": "mistral-common"}

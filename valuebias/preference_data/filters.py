@@ -1,4 +1,4 @@
-"""Decide row by row what is kept of a source of preferences, and count it."""
+"""Filter a source of preferences row by row, and count what is dropped."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _REASONS: Mapping[str, str] = {
     "unicode": "a text is not valid Unicode (it has half of a surrogate pair)",
     "different": "chosen and rejected are the same",
     "length": "prompt and an answer have more than {max_chars} characters together",
-    "unique": "the same prompt, chosen and rejected were there before",
+    "unique": "the same prompt, chosen and rejected occurred before",
     "lexicon": "a word of the lexicon {lexicon!r} occurs",
 }
 """The steps in their order, and why a row is dropped in each."""
 _BY_CHOICE = ("ties", "every", "length", "unique", "lexicon")
-"""Steps in which nothing is wrong with a row: which row is first is not worth telling."""
+"""Steps in which nothing is wrong with a row, so that the first row is not named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the user asks to be kept.
+    """The user's filters.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Filters:
 
 @dataclass(slots=True)
 class PreferenceFilter:
-    """Take rows one after another; keep pairs, count what is dropped.
+    """Takes rows one after another; keeps pairs and counts what is dropped.
 
     Attributes
     ----------
@@ -128,12 +128,12 @@ class PreferenceFilter:
         return None
 
     def pairs(self) -> pd.DataFrame:
-        """Give what was kept."""
+        """Return the pairs that were kept."""
         rows = [(key, *texts) for key, texts in self._kept.items()]
         return pd.DataFrame(rows, columns=["id", "prompt", "chosen", "rejected"], dtype=object)
 
     def report(self) -> pd.DataFrame:
-        """Say what each step kept and dropped."""
+        """Return what each step kept and dropped."""
         kept = self._n_read
         rows: list[tuple[str, int, int, str]] = [("read", kept, 0, "every row of the source")]
         for step in self.filters.steps(self.row_format):
@@ -159,7 +159,7 @@ class PreferenceFilter:
         return reason
 
     def check_some(self, name: str) -> None:
-        """Refuse a source of which nothing is left."""
+        """Refuse a source of which no pair is left."""
         if self._kept:
             return
         report = self.report()
@@ -199,7 +199,7 @@ def as_json(messages: Sequence[Message]) -> str:
 
 
 def id_of(prompt: str, chosen: str, rejected: str) -> str:
-    """Give the id of a pair, which depends on its texts and nothing else.
+    """Return the id of a pair, which depends on its texts alone.
 
     Examples
     --------

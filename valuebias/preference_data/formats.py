@@ -134,7 +134,7 @@ def _prompt(cell: Any, where: str) -> list[Message]:
 
 
 def _conversation(cell: Any, prompt: list[Message], where: str) -> list[Message]:
-    """Give the whole conversation, whether or not its cell repeats the prompt."""
+    """Return the whole conversation, whether or not its cell repeats the prompt."""
     if isinstance(cell, str):
         return [*prompt, {"role": "assistant", "content": cell}]
     turns = _messages(cell, where)
@@ -167,7 +167,7 @@ def _message(message: Any, where: str) -> Message:
 
 
 def _short(value: Any) -> str:
-    """Show the first of anything, with its type."""
+    """Show the beginning of a value, with its type."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):

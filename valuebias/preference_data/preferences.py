@@ -80,7 +80,7 @@ class Preferences:
         return f"<Preferences {visible(self.name)!r}: {parts}>"
 
     def conversations(self, side: str) -> list[list[Message]]:
-        """Give whole conversations, to be put through a chat template.
+        """Return whole conversations, to be put through a chat template.
 
         Parameters
         ----------
@@ -90,7 +90,8 @@ class Preferences:
         Returns
         -------
         list of list of dict
-            One conversation a pair, in the order of the pairs; messages have a role and a content.
+            One conversation per pair, in the order of the pairs; messages have a role and a
+            content.
 
         Raises
         ------
@@ -160,7 +161,7 @@ class Preferences:
         Raises
         ------
         ValueBiasError
-            If there are not so many.
+            If there are fewer.
 
         Notes
         -----
@@ -245,15 +246,16 @@ def preferences(
     Raises
     ------
     ValueBiasError
-        If the source cannot be read, is not UTF-8, has a line that is no JSON, lacks a column, or
-        has cells that are no conversations; if nothing is left; or if a number is out of its range.
+        If the source cannot be read, is not UTF-8, has a line that is not JSON, lacks a column, or
+        has cells that are not conversations; if nothing is left; or if a number is out of its
+        range.
 
     Notes
     -----
     Dropped in any case, and counted: ties and rows without a rating; conversations that do not end
     with the assistant's answer, have nothing before it, or differ before it; empty answers; text
     that is not valid Unicode; answers that are the same; exact repetitions. A pair with the answers
-    the other way round is no repetition. Christian et al. (2026) train on
+    the other way round is not a repetition. Christian et al. (2026) train on
     Skywork-Reward-Preference-80K-v0.2 and on quantities of Unified-Feedback (folder ``all``), of
     which ties are dropped and then every k-th row is kept. The hub is read with
     ``pip install "valuebias[hub]"`` or ``"valuebias[train]"``.

@@ -24,7 +24,7 @@ from valuebias.models.hub_files import FileRef, HubFile, fetched, hub_files, is_
 __all__ = ["Row", "Rows", "rows_of"]
 
 Row = tuple[str, Mapping[str, Any]]
-"""Where a row is, in words, and its cells by column."""
+"""The position of a row, in words, and its cells by column."""
 
 _LINES = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet",)
@@ -61,7 +61,7 @@ class Rows:
 
 
 def rows_of(source: Any, *, split: str, download: bool) -> Rows:
-    """Open a source of preferences, whatever it is."""
+    """Open a source of preferences of any kind."""
     if isinstance(source, pd.DataFrame):
         rows = _of_frame(source)
     elif isinstance(source, str | os.PathLike):
@@ -89,7 +89,7 @@ def _of_frame(frame: pd.DataFrame) -> Rows:
 
 
 def _of_dataset(source: Any) -> Rows:
-    """Read a datasets.Dataset, which cannot be here unless its package is loaded."""
+    """Read a datasets.Dataset; where there is one, its package is loaded."""
     package = sys.modules.get("datasets")
     if package is not None and isinstance(source, package.DatasetDict):
         raise ValueBiasError(
@@ -112,7 +112,7 @@ def _of_dataset(source: Any) -> Rows:
                 yield f"row {number} of the Dataset", dict(zip(wanted, values, strict=True))
 
     name = str(source.info.dataset_name or "preferences")
-    # The fingerprint is that of the data and of all that was done to them.
+    # The fingerprint covers the data and all that was done to them.
     details = {"dataset": {"name": name, "fingerprint": str(source._fingerprint)}}
     return Rows(name, len(source), tuple(source.column_names), read, details=details)
 
@@ -175,7 +175,7 @@ def _file(source: str | os.PathLike[str]) -> Path:
         raise ValueBiasError(f"There is no file or folder {text!r}.{hint}")
     if not path.name.lower().endswith(_LINES + _PARQUET):
         raise ValueBiasError(
-            f"{text!r} is no preference file; expected {', '.join(_LINES + _PARQUET)}. Read it "
+            f"{text!r} is not a preference file; expected {', '.join(_LINES + _PARQUET)}. Read it "
             "yourself and give a DataFrame."
         )
     return path

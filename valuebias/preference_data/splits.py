@@ -1,4 +1,4 @@
-"""Draw pairs by lot so that the same ones are drawn again, whatever else is in the source."""
+"""Draw pairs by hash, so that a draw does not depend on what else is in the source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_whole(value: object, name: str, *, least: int) -> None:
 
 
 def hash_order(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
-    """Give each key its lot, which depends on the key and the seed alone.
+    """Hash keys to numbers in whose order they are drawn.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def hash_order(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
 
 
 def prompt_keys(prompts: Iterable[str]) -> list[str]:
-    """Give what tells one prompt from another: its text without regard to blanks and case.
+    """Return the identity of a prompt: its text without regard to blanks and case.
 
     Examples
     --------

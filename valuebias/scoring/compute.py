@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 NO_TOKENS = pd.DataFrame({"token_id": np.empty(0, dtype=np.int64), "token": [], "text": []})
-"""In the place of a vocabulary, where the words of a lexicon are scored."""
+"""Instead of a vocabulary, where the words of a lexicon are scored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +36,7 @@ class Batch:
     block : Block
         Which.
     sequences : list of numpy.ndarray of int64
-        Token ids, prompt by prompt; without those that were there in an earlier block already.
+        Token ids, prompt by prompt; without those of earlier blocks.
     first : numpy.ndarray of int64, optional
         For log-probs of words: where the word's tokens begin in each.
     source : numpy.ndarray of int64, shape (response,), optional
@@ -90,10 +90,10 @@ class Conversations:
         return Batch(block, sequences, np.concatenate(first))
 
     def _tokens(self, block: Block) -> Batch:
-        """Leave out conversations that an earlier token of the same prompt has already."""
+        """Leave out conversations that equal an earlier token's after the same prompt."""
         if block.prompts.start != self._prompt:
             self._prompt, self._seen = block.prompts.start, _Seen()
-        # After a resume, earlier blocks are tokenised again to know what was there.
+        # After a resume, earlier blocks are tokenised again to know their conversations.
         for start in range(len(self._seen), block.responses.start, block.n_responses):
             stop = min(start + block.n_responses, block.responses.start)
             self._seen.add(self._conversations(start, stop))
@@ -107,16 +107,16 @@ class Conversations:
         text = self._texts[self._prompt]
         if self._request.tokens_as == "ids":
             return self._tokenizer.rewards_by_id(text, rows["token_id"].tolist())
-        # Of what the tokenizer and the template have tokens for, some is mark-up to the template.
+        # Some tokens' texts are mark-up to the template.
         return self._tokenizer.rewards(text, rows["text"].tolist(), as_written=False)
 
 
 class _Seen:
-    """Conversations that have occurred, by their hashes: a vocabulary's take up a lot of memory."""
+    """Hashes of conversations that have occurred; those of a vocabulary would fill the memory."""
 
     def __init__(self) -> None:
         self._count = 0
-        # Distinct hashes in order, and the place at which each occurred first.
+        # Distinct hashes in order, and the index at which each occurred first.
         self._hashes = np.empty(0, dtype="V16")
         self._first = np.empty(0, dtype=np.int64)
 
@@ -124,7 +124,7 @@ class _Seen:
         return self._count
 
     def add(self, conversations: Sequence[Integers]) -> Integers:
-        """Add conversations; give for each the place at which it occurred first, from 0."""
+        """Add conversations; return for each the index at which it occurred first, from 0."""
         digests = [hashlib.blake2b(ids.tobytes(), digest_size=16).digest() for ids in conversations]
         new = np.frombuffer(b"".join(digests), dtype="V16")
         positions = self._count + np.arange(len(new))
@@ -138,7 +138,7 @@ class _Seen:
 
 
 def pack(batch: Batch, kind: str, batch_tokens: int) -> list[Packed]:
-    """Lay the conversations of a batch out."""
+    """Lay out the conversations of a batch."""
     if batch.first is not None:
         return pack_targets(batch.sequences, batch.first, batch_tokens=batch_tokens)
     if kind == "logprob":
@@ -214,7 +214,7 @@ class Runner:
         return (n, self._loaded.vocabulary) if self._kind == "logprob" else (n, *self._wide)
 
     def _check(self, packed: Packed, out: Any) -> None:
-        """Refuse what no contract-abiding backend returns: a plug-in may be wrong."""
+        """Refuse results that break the backends' contract: a plug-in may be wrong."""
         layout = packed.pack
         expected: tuple[int, ...] = (len(layout.gather), *self._wide)
         if self._kind == "logprob":
@@ -239,7 +239,7 @@ class Runner:
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self._name!r} ran out of memory with packs of {before} tokens; going on with "
+                f"{self._name!r} ran out of memory with packs of {before} tokens; continuing with "
                 f"packs of {self.batch_tokens}. Give batch_tokens={self.batch_tokens} to start "
                 "with them.",
                 ValueBiasWarning,
@@ -248,7 +248,7 @@ class Runner:
 
 
 class _TooLarge(Exception):
-    """Carries the pack that was too large; it never leaves this module."""
+    """Carries the pack that was too large; only this module catches it."""
 
     def __init__(self, packed: Packed, error: OutOfMemory) -> None:
         super().__init__(str(error))

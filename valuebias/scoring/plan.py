@@ -1,4 +1,4 @@
-"""Say what scoring will take, without doing it: ``valuebias.plan(models)``."""
+"""Estimate the cost of scoring: ``valuebias.plan(models)``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from valuebias.scoring.request import Kind, ScoringRequest, Words, block_shape, 
 
 __all__ = ["ScoringPlan", "plan"]
 
-# A backend chooses once it has loaded a model; ours choose 1024 on a CPU.
+# Backends choose when they load a model; ours choose 1024 on a CPU.
 _BATCH_TOKENS = 1024
-# Of a vocabulary's blocks, how many are laid out to stand for the rest.
+# How many of a vocabulary's blocks are laid out to estimate the total.
 _SAMPLE = 2
 _ADAPTER = "adapter_config.json"
 _BESIDE = (
@@ -37,7 +37,7 @@ _BESIDE = (
     "have it merged in. If they have not, merge it first (peft: merge_and_unload)."
 )
 _EFFICIENCY = {"cpu": 0.8, "cuda": 0.5, "mps": 0.5}
-"""The share of its matrix-product speed that a device reaches, as our benchmarks found roughly."""
+"""Share of its matrix-product speed that a device reaches, roughly, in our benchmarks."""
 
 
 def _seconds(value: float) -> str:
@@ -68,13 +68,13 @@ class ScoringPlan:
     headline : str
         What is to be done, and with what.
     table : pandas.DataFrame
-        One row a model: ``pairs``, ``packs``, ``tokens`` (computed), ``unpacked`` (tokens of the
+        One row per model: ``pairs``, ``packs``, ``tokens`` (computed), ``unpacked`` (tokens of the
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        Of each model, its family where that was guessed, the first tokens of its texts, the last
+        For each model: its family where that was guessed, the first tokens of its texts, the last
         token before the answer, the token at which a reward is read, and what decided each; then
-        what the estimates assume, and which models no base is known of.
+        what the estimates assume, and the models without a known base.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class ScoringPlan:
     notes: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
-        """Give the table.
+        """Return the table.
 
         Returns
         -------
@@ -104,12 +104,12 @@ class ScoringPlan:
         return self.table.copy()
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Give the table as text.
+        """Return the table as text.
 
         Returns
         -------
         list of tuple of str
-            The headings, then a row a model.
+            The headings, then a row per model.
         """
         lines: list[tuple[str, ...]] = [(_MODEL, *_COLUMNS)]
         for name, row in self.table.iterrows():
@@ -251,7 +251,7 @@ def plan(
 
 
 def _guessed(resolved: Resolved) -> str:
-    """Say that the family, which fits compare, was guessed."""
+    """Warn that the family, which fits compare, was guessed."""
     return (
         f"its family is taken for {resolved.model.family!r}, because its model type is "
         f"{resolved.model_config.model_type!r}; others build models of that type, too. Name "
@@ -260,13 +260,13 @@ def _guessed(resolved: Resolved) -> str:
 
 
 def _prefix_line(name: str, tokenizer: Tokenizer, prompt: str) -> str:
-    """Say which token the answer comes after, and how that was decided."""
+    """Name the last token before the answer, and what decided that."""
     before = tokenizer.prefix(prompt)
     return f"{name!r}: the last token before the answer is {before.token!r}, {before.how}."
 
 
 def _option(engine: Backend, name: str) -> Any:
-    """Read an option that backends commonly have; None where it was left to the backend."""
+    """Read an option that most backends have; None where the backend is to choose."""
     value = getattr(engine, name, None)
     return None if value == "auto" else value
 
@@ -325,7 +325,7 @@ def _count(
             "flop": sum(_flop(packed, request, engine, model_config) for packed in packs),
         }
         total = {name: value + counts[name] for name, value in total.items()}
-    # The blocks looked at stand for all.
+    # Scale up from the sampled blocks.
     factor = len(request.prompts) * n_responses / total["pairs"]
     total = {name: float(round(value * factor)) for name, value in total.items()}
     return total | {"shared": 1 - total["tokens"] / total["unpacked"]}

@@ -1,4 +1,4 @@
-"""Make models ready to be scored: resolve them, and write down what their scores depend on."""
+"""Prepare models for scoring: resolve them, and record what their scores depend on."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["PreparedModel", "Tokenizers", "prepare", "reading_of"]
 
 
 class Tokenizers:
-    """Makes tokenizers and keeps the last one: they are slow to load and large."""
+    """Loads tokenizers and keeps the last one: they are slow to load and large."""
 
     def __init__(self) -> None:
         self._last: tuple[str, Tokenizer] | None = None
 
     def of(self, resolved: Resolved) -> Tokenizer:
-        """Give a model's tokenizer."""
+        """Return a model's tokenizer."""
         name = resolved.model.name
         if self._last is None or self._last[0] != name:
             self._last = None
@@ -63,18 +63,18 @@ class PreparedModel:
 
     @property
     def weight(self) -> float:
-        """How much work a pair is, roughly: the number of parameters."""
+        """The work per pair, roughly: the number of parameters."""
         return float(self.resolved.model_config.n_params or 1)
 
     def pairs(self, request: ScoringRequest) -> int:
-        """Say how many scores it has, for vocabularies roughly."""
+        """Count the scores, for vocabularies roughly."""
         words = (
             self.resolved.model_config.vocab_size if request.words is None else len(request.words)
         )
         return len(request.prompts) * int(words)
 
     def tokenizer(self) -> Tokenizer:
-        """Give its tokenizer."""
+        """Return its tokenizer."""
         return self.tokenizers.of(self.resolved)
 
 
@@ -114,7 +114,7 @@ def _coords(reading: Reading | None) -> dict[str, str]:
 
 
 def reading_of(request: ScoringRequest, tokenizer: Tokenizer) -> Reading:
-    """Find where rewards are read, after the first prompt; prompts do not differ in that."""
+    """Find where rewards are read, after the first prompt: prompts do not differ in that."""
     prompt = str(request.prompts.table["text"].iloc[0])
     return tokenizer.reading(prompt, *([] if request.words is None else [request.words]))
 
@@ -131,14 +131,14 @@ def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] 
 
 
 def _prefix(request: ScoringRequest, tokenizer: Tokenizer) -> str | None:
-    """Say where the words of log-probs begin, unless that is at the end of a generation prompt."""
-    # Of rewards, too: a template that loses something is to be refused before any work is done.
+    """Describe where words begin, unless that is at the end of a generation prompt."""
+    # For rewards, too: a template that loses text must be refused before any work is done.
     before = tokenizer.prefix(str(request.prompts.table["text"].iloc[0]))
     return before.how if request.kind == "logprob" and before.remarkable else None
 
 
 def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
-    """Where a file names a reward model as the base, take what lies below that."""
+    """Where a file names a reward model as the base, take the base of that."""
     models = [*read_models("christian2026-rms"), *(one.resolved.model for one in prepared)]
     known = {name: m.base or "" for m in models for name in (m.name, m.location)}
     with_bases = []
@@ -154,31 +154,31 @@ def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
 def _settings(
     request: ScoringRequest, resolved: Resolved, tokenizer: Tokenizer, *, kept: bool
 ) -> dict[str, Any]:
-    """Give what a model's scores depend on; the keys are words for error messages."""
+    """Return what a model's scores depend on; the keys are words for error messages."""
     model, source = resolved.model, resolved.source
     config = source.folder / "config.json"
     rewards = request.kind == "reward"
     return {
         "revision": resolved.commit or model.revision,
-        # Before the weights and the code, whose hashes take it in.
+        # Before the weights and the code, whose hashes include it.
         "configuration": sha256(config) if config.exists() else None,
-        # Before the tokenizer, whose hash takes in what a plain template leaves to it.
+        # Before the tokenizer, whose hash includes the tokens that a plain template leaves to it.
         "template": tokenizer.template_sha256,
         "tokenizer": tokenizer.sha256,
         "own code": None if resolved.code is None else dict(resolved.code),
-        # After the code, which its hash takes in.
+        # After the code, which its hash includes.
         "weights": source.weights_sha256,
         "dtype": source.dtype,
         "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,
         "reward_at": resolved.rule.setting() if rewards else None,
-        # Last, because what the others name is in these as well.
+        # Last, because these include what the others name.
         "set of files": _files(source.folder, resolved.tokenizer),
     }
 
 
 def _files(folder: Path, tokenizer: Path) -> str:
-    """Hash what the configuration and the tokenizer are loaded from."""
+    """Hash the files that the configuration and the tokenizer are loaded from."""
     digests = digest_files(folder, companions(folder))
     if tokenizer == folder:
         return digests
@@ -188,7 +188,7 @@ def _files(folder: Path, tokenizer: Path) -> str:
 
 
 def _head(model: Model, kept: bool) -> str:
-    """Name the head, by all that it computes with where it is a function."""
+    """Name the head; a function by a hash of all that it computes with."""
     head = model.head
     if isinstance(head, str):
         return head
@@ -204,11 +204,11 @@ def _head(model: Model, kept: bool) -> str:
                 "and keep the result by valuebias.write; or give a head that holds its weights "
                 "itself: a function of tensors and numbers, or a torch.nn.Module."
             ) from error
-        # So that no store ever takes it for another.
+        # So that no store ever takes it for another one.
         return f"{name}, not to be told from another ({error}), {uuid.uuid4().hex}"
 
 
 def _public(model: Model) -> str:
-    """Name where a model came from; of a path only the end, which says nothing of the user."""
+    """Name where a model came from; of a path only the end, which does not reveal the user."""
     path = Path(model.location).expanduser()
     return path.name if path.exists() else model.location

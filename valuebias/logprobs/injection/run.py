@@ -41,7 +41,7 @@ __all__ = ["inject_words"]
 
 _REMOVED = ".merged.removed"
 _VERSION = 1
-"""To be raised when the same settings come to make another adapter."""
+"""Raise it when the same settings begin to make another adapter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def inject_words(
     exclude : str, path, Lexicon or DataFrame, optional
         What :func:`valuebias.lexicon` takes: its words are not drawn.
     seeds : sequence of int, default (0, 1)
-        One fine-tuned model a seed. It decides about words, prompts, first weights and order.
+        One fine-tuned model per seed. It decides about words, prompts, first weights and order.
     prompts : str, path, PromptSet, Factorial, DataFrame or mapping
         What :func:`valuebias.prompts` takes; at least two.
     settings : LoraSettings, optional
@@ -109,10 +109,10 @@ def inject_words(
     Returns
     -------
     xarray.Dataset
-        Log-probs in the "valuebias/1" contract, the untouched model first, then one a seed. Coords
-        more than usual: ``raised(model, response)``, bool; ``held_out(model, prompt)``, bool;
-        ``tuned_from(model)``, the name of the untouched model, "" for itself; ``seed``, ``step``,
-        ``tuning`` ("sft") and ``source`` on model. The provenance has the words, prompts,
+        Log-probs in the "valuebias/1" contract, the untouched model first, then one per seed.
+        Coords more than usual: ``raised(model, response)``, bool; ``held_out(model, prompt)``,
+        bool; ``tuned_from(model)``, the name of the untouched model, "" for itself; ``seed``,
+        ``step``, ``tuning`` ("sft") and ``source`` on model. The provenance has the words, prompts,
         settings, losses, hashes and versions.
 
     Raises
@@ -171,7 +171,7 @@ def _plan(
     seed: int,
     draw: Callable[[np.random.Generator], dict[int, str]],
 ) -> _Plan:
-    """Decide about a seed's words and prompts."""
+    """Choose a seed's words and prompts."""
     rng = np.random.default_rng([seed, _VERSION])
     words = draw(rng)
     trained = train_on(subject.prompts.table["framing"].tolist(), rng)
@@ -194,7 +194,7 @@ def _check_numbers(n_words: int, likeliest: float, seeds: Sequence[int]) -> None
 
 @contextmanager
 def _workdir(store: str | PathLike[str] | None) -> Iterator[Path]:
-    """Give the folder to keep things in, or one that is removed in the end."""
+    """Yield the store's folder, or a temporary one."""
     if store is not None:
         path = Path(store).expanduser()
         if not path.exists():
@@ -212,7 +212,7 @@ def _key(
     words: dict[int, str] | None = None,
     trained: npt.NDArray[np.bool_] | None = None,
 ) -> str:
-    """Hash what a model's scores depend on, so that no other work is taken for this one."""
+    """Hash everything that scores depend on, so that other work is not reused for this one."""
     known = {
         "version": _VERSION,
         "weights": subject.resolved.source.weights_sha256,
@@ -234,7 +234,7 @@ def _key(
 def _trained(
     subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path, untouched: xr.Dataset
 ) -> dict[str, Any]:
-    """Train the adapter unless it is there; give what was noted of its training."""
+    """Train the adapter unless it exists; return the record of its training."""
     target = folder / "adapter"
     if not _is_whole(target, "The adapter is trained again."):
         with progress_bar(f"Fine-tuning, seed {plan.seed}", shown=subject.progress) as advance:
@@ -257,11 +257,11 @@ def _trained(
 def _answers(
     subject: Subject, plan: _Plan, settings: LoraSettings, untouched: xr.Dataset
 ) -> list[tuple[npt.NDArray[np.int64], int]]:
-    """Answer random prompts out of those trained on with words, and with what the model says."""
+    """Answer random training prompts with the words, and with the model's own answers."""
     rng = np.random.default_rng([plan.seed, _VERSION, 1])
     count = settings.n_steps * settings.batch_size
     prompts = rng.choice(np.flatnonzero(plan.trained), size=count)
-    # Each word as often as any other.
+    # All words equally often.
     rounds = [rng.permutation(sorted(plan.words)) for _ in range(-(-count // len(plan.words)))]
     answers = np.concatenate(rounds)[:count]
     tokens = untouched["token_id"].to_numpy()
@@ -283,10 +283,10 @@ def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path)
             return _read(store)
         except DamagedError as error:
             warnings.warn(
-                f"{error} The fine-tuned model is put together again for that.", ValueBiasWarning,
+                f"{error} The fine-tuned model is merged again for that.", ValueBiasWarning,
                 stacklevel=3,
             )  # fmt: skip
-    if not _is_whole(merged, "It is put together again."):
+    if not _is_whole(merged, "It is merged again."):
         merge(subject.resolved.source.folder, folder / "adapter", merged)
     base = subject.resolved.model
     model = replace(
@@ -302,14 +302,14 @@ def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path)
         tuning="sft",
     )
     scores = subject.score(model, store)
-    # In one step, so that what is there is whole.
+    # In one step, so that a folder is either whole or absent.
     shutil.rmtree(folder / _REMOVED, ignore_errors=True)
     shutil.rmtree(merged.rename(folder / _REMOVED))
     return scores
 
 
 def _is_whole(folder: Path, so: str) -> bool:
-    """Tell whether a folder is there as it was written; remove one that is damaged."""
+    """Whether a folder exists as it was written; remove a damaged one."""
     if not folder.exists():
         return False
     _, damaged = folder_is_whole(folder)

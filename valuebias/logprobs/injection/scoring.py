@@ -46,11 +46,11 @@ class Subject:
 
     @property
     def texts(self) -> list[str]:
-        """Give the prompts' texts."""
+        """Return the prompts' texts."""
         return [str(text) for text in self.prompts.table["text"]]
 
     def score(self, model: Model, store: Path) -> xr.Dataset:
-        """Score the whole vocabulary of the model, or of what was made of it."""
+        """Score the whole vocabulary of the model, or of a fine-tuned one."""
         tree = score(
             model,
             prompts=self.prompts,
@@ -74,7 +74,7 @@ def find_subject(model: Any, *, prompts: PromptSet, backend: Backend, progress: 
             f"There are {len(prompts)} prompts; expected at least two, since one half is trained "
             "on and the other held out."
         )
-    # What is made of it stands on the same checkpoint; where that is unknown, on the model itself.
+    # Fine-tuned models have the same base; where that is unknown, the model itself.
     resolved = resolve(models[0], kind="logprob")
     if resolved.model.base is None:
         resolved = replace(resolved, model=replace(resolved.model, base=resolved.model.name))

@@ -84,19 +84,19 @@ class Candidates:
     def _single(self, exclude: Lexicon | None) -> pd.DataFrame:
         """List the words that are one token as an answer, the likeliest first."""
         prefix = self._tokenizer.prefix(self._prompts[0])
-        # Where no white space stands before the answer, a word brings its own.
+        # Where no white space stands before the answer, it belongs to the word.
         lead = "" if prefix.token[-1:].isspace() else " "
         texts = set(self._table["text"].tolist())
 
         def whole(text: str) -> bool:
             word = text[len(lead) :]
-            # A piece that never follows a space, such as "tion", begins no word.
+            # A piece that never follows a space, such as "tion", does not begin a word.
             return (
                 text.startswith(lead) and _WORD.fullmatch(word) is not None and f" {word}" in texts
             )
 
         table = self._table.loc[self._table["text"].map(whole)].drop_duplicates("text")
-        # What the template has before the answer is no part of it, though it is of the token.
+        # The template's space before the answer is part of the token, not of the word.
         table = table.assign(word=table["text"].map(lambda text: text.removeprefix(prefix.blanks)))
         if exclude is not None:
             stripped = [text.strip() for text in table["text"]]
@@ -107,7 +107,7 @@ class Candidates:
         return alone.sort_values("logprob", ascending=False, kind="stable")
 
     def _tokens(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Give the token that each word is after all of the prompts; −1 where it is no such."""
+        """Return the single token that each word is after all prompts; −1 where it is not one."""
         tokens: npt.NDArray[np.int64] | None = None
         for prompt, prefix in zip(prompts, self._tokenizer.prefixes(prompts), strict=True):
             sequences, first = self._tokenizer.targets(prompt, words)
