@@ -1,4 +1,4 @@
-"""What a reader of a result must know, as records: logic asks for the code, people for the text."""
+"""Notes that a reader of a result must know: code uses their code, people read their text."""
 
 from __future__ import annotations
 

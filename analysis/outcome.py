@@ -1,4 +1,4 @@
-"""Turn raw scores, which no two models give on one scale, into comparable outcomes.
+"""Turn raw scores, whose scale differs between models, into comparable outcomes.
 
 A reward model's scores have no unit, and the log-probabilities of two language models differ in
 spread, so each model × prompt is brought to a common scale over the words it scored.
@@ -26,7 +26,7 @@ _AT_A_TIME = 200_000  # scores
 
 @dataclass(frozen=True)
 class OutcomeKind:
-    """What one kind of outcome is and how its numbers are to be read.
+    """One kind of outcome, and how to read its numbers.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ KINDS: tuple[str, ...] = tuple(entry.kind for entry in _KINDS)
 
 
 def describe(kind: str) -> OutcomeKind:
-    """Say what a kind of outcome is, in which units and how to read it.
+    """Describe a kind of outcome: its units and how to read it.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def _by_rows(
 
 
 def words_with_categories(data: xr.Dataset) -> NDArray[np.bool_]:
-    """Tell which words are in a category; refuse data in which none is."""
+    """Whether each word is in a category; refuse data in which none is."""
     inside: NDArray[np.bool_] = data["membership"].any("category").to_numpy()
     if not inside.any():
         raise ValueBiasError(

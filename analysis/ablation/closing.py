@@ -19,7 +19,7 @@ BaseGap = float | Array | Mapping[str, float | Array]
 
 
 def base_gaps(base_gap: BaseGap, names: list[str], n_draws: int) -> dict[str, Array]:
-    """Check the bases' gaps, and give each so many draws.
+    """Check the bases' gaps, and give each as many draws as a fit has.
 
     The result is (draw,).
 
@@ -146,7 +146,7 @@ def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.Da
 
 
 def _tail(gap: Array, columns: Array, freedom: int) -> float:
-    """Tail probability of what of a gap lies outside the span of some columns."""
+    """Tail probability of the part of a gap that lies outside the span of columns."""
     outside = gap @ linalg.null_space(columns.T)
     mean, covariance = outside.mean(axis=0), np.atleast_2d(np.cov(outside, rowvar=False))
     return float(stats.chi2.sf(mean @ np.linalg.solve(covariance, mean), freedom))

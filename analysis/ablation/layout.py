@@ -1,7 +1,7 @@
-"""Ablations of trained reward models: which formula they call for, and what is asked of its draws.
+"""Ablations of trained reward models: which formula they call for, and what its draws answer.
 
 An *ablation* trains reward models on several bases, sources of preferences and numbers of pairs,
-with one or more seeds, and may keep several checkpoints of a run. What is asked is how the gap
+with one or more seeds, and may keep several checkpoints of a run. The question is how the gap
 between two families changes with the number of pairs, at the end of training.
 """
 
@@ -39,7 +39,7 @@ COORDS = ("family", "base", "source", "n_pairs", "seed", "step")
 
 
 def check_models(models: pd.DataFrame) -> None:
-    """Refuse models that are no ablation."""
+    """Refuse models that are not an ablation."""
     for name in COORDS:
         if name not in models.columns:
             raise ValueBiasError(
@@ -52,7 +52,7 @@ def check_models(models: pd.DataFrame) -> None:
         if wrong.any():
             worst = int(wrong.argmax())
             hint = (
-                " A model that was trained on no pairs has no place on their logarithm: leave it "
+                " A model that was trained on no pairs has no logarithm of their number: leave it "
                 "out, and give its gap as share_remaining(base_gap=...)."
                 if name == "n_pairs" and values[worst] == 0
                 else " Give it the right value or leave the model out."
@@ -90,7 +90,7 @@ def _check_no_copies(models: pd.DataFrame) -> None:
 
 
 def progress_of(models: pd.DataFrame) -> Array:
-    """Return the share of its run that every checkpoint has behind it; 1 is the run's last."""
+    """Return how far along its run every checkpoint is, as a share; the run's last is at 1."""
     steps = models["step"].astype(float)
     runs = run_labels(models)
     last = steps.groupby(runs).transform("max") if runs is not None else steps
@@ -98,7 +98,7 @@ def progress_of(models: pd.DataFrame) -> Array:
 
 
 def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
-    """Choose the richest formula of the default kind that the models can tell."""
+    """Choose the richest formula of the default kind that the models can identify."""
     fallback, refused = None, None
     terms = base_terms(models) if random else [""]
     for formula in _candidates(models):
@@ -120,15 +120,15 @@ def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
 def base_terms(models: pd.DataFrame) -> list[str]:
     """Return random terms of bases, from the richest on; the last is none.
 
-    Bases of a family respond differently to more pairs, so that with a slope a family instead of a
-    slope a base its change would look surer than it is.
+    Bases of a family respond differently to more pairs, so that with one slope per family instead
+    of one per base its change would look surer than it is.
     """
     if not has_base_slopes(models):
         return [""]
     plain = f"({_DOUBLINGS} | base)"
     if models["progress"].nunique() == 1:
         return [f" + {plain}", ""]
-    # What pairs do comes with progress, and so does what they do to a base.
+    # Effects of pairs grow with progress, and so do their deviations by base.
     whole = f"({_COURSE} + {_BASE_COURSE} | base)"
     return [f" + {whole}", f" + {plain}", ""]
 
@@ -143,8 +143,8 @@ def has_base_slopes(models: pd.DataFrame) -> bool:
 def base_of(models: pd.DataFrame) -> str | None:
     """Name the coordinate of bases where some family has several; None where bases are families.
 
-    With one base a family, a gap is one between these bases; how much bases of a family differ is
-    for the prior alone to say, and not asked.
+    With one base per family, a gap is one between these bases; how much bases of a family differ
+    would depend on the prior alone, and is left out.
     """
     bases = models.assign(base=models["base"].astype(str)).groupby("family")["base"].nunique()
     return "base" if (bases > 1).any() else None
@@ -166,7 +166,8 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
     for cell in [*cells, "family"]:
         courses = [cell]
         if models["progress"].nunique() > 1:
-            # All runs of a base start alike, so that what sources and pairs do comes with progress.
+            # All runs of a base start alike, so that effects of sources and pairs grow with
+            # progress.
             whole = f"({cell})" if "+" in cell else cell
             courses = [f"{whole} * {_COURSE}", f"{cell} + family * {_COURSE}"]
             courses += [f"{cell} + {_COURSE}", cell]
@@ -174,7 +175,7 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
 
 
 def is_ablation(models: pd.DataFrame) -> bool:
-    """Tell whether models were trained to be compared by the pairs they were trained on."""
+    """Whether models were trained to be compared by the pairs they were trained on."""
     if not set(COORDS) <= set(models.columns) or models["family"].nunique() < 2:
         return False
     return bool(models["n_pairs"].nunique() > 1 or models["source"].nunique() > 1)

@@ -1,9 +1,9 @@
-"""What is known of the leans of models, once the variances are: a small Gaussian model of them.
+"""A small Gaussian model of the leans of models, given the variances.
 
 The lean of a model is what a formula gives, plus independent parts (of its base, of its run, of the
 words and prompts that it was measured on), each with a known matrix over models and a variance that
 differs by draw. Given the variances, any other formula over the same models can be looked at
-without sampling anew.
+without sampling again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = ["Beside", "LeanModel", "LeanPart", "Leans", "lean_model"]
 Array = NDArray[np.float64]
 
 _WIDEST = 120
-"""Rows; all that is computed grows with their cube."""
+"""Rows at most; the work grows with their cube."""
 _DRAWS = (50, 1000)
 """Draws of the variances: at least so many, at most so many."""
 _BUDGET = 5e7
-"""Of draws times the cube of the rows."""
+"""Limit of draws times the cube of the rows."""
 _SMALL = 1e-8
 
 
@@ -55,7 +55,7 @@ class LeanPart:
 
 @dataclass(frozen=True)
 class LeanModel:
-    """Leans, and all that they are made of but for the formula.
+    """Leans, and all their parts except the formula.
 
     Attributes
     ----------
@@ -84,10 +84,10 @@ class LeanModel:
         return replace(self, lean=self.lean[:, models], parts=tuple(parts))
 
     def span(self, columns: Array) -> Array:
-        """Orthonormal basis of columns and of what the parts make of them, (model, row).
+        """Orthonormal basis of columns and of their images under the parts, (model, row).
 
-        In it is all that the leans say of the columns' effects, unless it grows too wide; then a
-        little is lost, and what is kept still follows the same model.
+        It holds all information on the columns' effects, unless it grows too wide; then a
+        little is lost, and the rest still follows the same model.
         """
         basis = linalg.orth(columns, rcond=_SMALL)
         while True:
@@ -100,7 +100,7 @@ class LeanModel:
     def within(self, basis: Array, *, share: float = 1.0) -> Leans:
         """Take the leans along the columns of a basis, at some draws of the variances.
 
-        ``share`` says how much of the time there is to spend.
+        ``share`` is the share of the time that may be spent.
         """
         n = basis.shape[1]
         most = int(np.clip(share * min(_BUDGET / n**3, _DRAWS[1]), *_DRAWS))
@@ -126,7 +126,7 @@ class LeanModel:
         """Sum up what lies outside the basis, by how much of each part is in it.
 
         The parts' matrices have eigenvectors in common there, but for layouts so uneven that the
-        basis could not be widened to hold what they make of it; this is then an approximation.
+        basis could not be widened to hold its images; this is then an approximation.
         """
         outside = linalg.null_space(basis.T)
         matrices = [outside.T @ part.over_models @ outside for part in self.parts]
@@ -235,12 +235,12 @@ class Leans:
         variance = 1 + squared[:, None, None] * np.maximum(ratio, 0)
         fit = -0.5 * (np.log(variance) + along**2 / variance).sum(axis=-1)
         fit += sum(directions.log_density(squared) for directions in self.beside)
-        # Moving the SDs by a factor: their prior, and the volume that goes along; even on the log.
+        # Scaling the SDs: their prior, and the change of volume. Factors are even on the log.
         volume = self.relative_sd.shape[1] * np.log(factors)[:, None]
         return np.asarray(fit + volume - 0.5 * np.outer(squared, (self.relative_sd**2).sum(axis=1)))
 
     def _solved(self, columns: Array, factor: Array) -> tuple[Array, Array]:
-        """Root of the effects' precision, and what it makes of the leans; (draw, column, ·)."""
+        """Root of the effects' precision, and its solution for the leans; (draw, column, ·)."""
         weighed = self._precision(factor) @ columns
         precision = columns.swapaxes(-1, -2) @ weighed
         at = np.arange(precision.shape[-1])
@@ -289,7 +289,7 @@ def lean_model(
 
 
 def _merged(parts: list[LeanPart]) -> list[LeanPart]:
-    """Put together parts that nothing tells apart: those with one matrix over models."""
+    """Merge parts that cannot be told apart: those with one matrix over models."""
     out: list[LeanPart] = []
     for part in parts:
         for k, other in enumerate(out):

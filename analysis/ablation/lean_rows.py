@@ -88,7 +88,7 @@ def _beside(rows: Array, further: Array) -> Array:
 
 
 def _in_common(cells: pd.DataFrame, pair: tuple[str, str]) -> Array:
-    """Tell cells by the numbers of pairs at which what two families have in common is free.
+    """Mark the numbers of pairs at which what two families have in common is free.
 
     Where both were trained on several numbers of pairs of a source, these alone tell of the gap:
     free are all that one family has for itself, and the shared ones where there are three (two are
@@ -112,7 +112,7 @@ def bent_rows(design: ModelDesign, models: pd.DataFrame, bends: Sequence[Bend | 
     for bend in bends:
         if bend is not None:
             numbers += [pairs.astype(float).clip(upper=n) for n in (bend.smallest, bend.level)]
-    # Reading a formula takes far longer than its rows do.
+    # Reading a formula takes far longer than computing its rows.
     whole = pd.concat([models.assign(n_pairs=n) for n in numbers])
     rows = iter(design.rows(whole).reshape(len(numbers), len(models), -1))
     straight = next(rows)
@@ -161,7 +161,7 @@ def trained_cells(design: ModelDesign) -> pd.DataFrame:
 
 
 def own_columns(design: ModelDesign, cells: pd.DataFrame) -> Array:
-    """Give every cell a column of its own, (model, cell)."""
+    """Make an indicator column for every cell, (model, cell)."""
     keys = [tuple(cell) for cell in cells[_CELL].itertuples(index=False)]
     columns = np.zeros((len(design.models), len(keys)))
     for m, cell in enumerate(_cell_of(design).itertuples(index=False)):

@@ -1,8 +1,8 @@
-"""A gap between two families that may level off: from some number of pairs on, it stays as it is.
+"""A gap between two families that may level off: beyond some number of pairs it is constant.
 
 Whether, and where, is unknown. For every source of preferences that was trained on with several
 numbers of pairs, *levels* stand for where the change may stop: at one of these numbers, half-way
-between two, or not in the range at all. Beyond the range the data say nothing and the prior all
+between two, or not in the range at all. Beyond the range there is only the prior
 (:func:`.levels.levels_of`): a change stops in the range about as likely as beyond it, and what has
 gone on for long goes on for about as long again.
 
@@ -10,7 +10,7 @@ Only what depends on the family levels off; what the two families have in common
 number of pairs that both were trained on. Given the variances, which the fit has drawn, leans are
 Gaussian under every level, so that the level's probability and the effects of the columns follow
 exactly. What a straight line gets wrong is in how much runs of a kind differ, so that this variance
-is drawn anew with the level.
+is drawn again with the level.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ Array = NDArray[np.float64]
 
 _WARM_UP = 2
 _FACTORS = 2.0 ** np.arange(-2.5, 1.01, 0.25)
-"""By which the SD of runs is multiplied."""
+"""Factors by which the SD of runs is multiplied."""
 
 
 @dataclass(frozen=True)
 class LeanDraws:
-    """Draws of what gaps depend on.
+    """Draws of the quantities that gaps depend on.
 
     Every two families have draws of their own, in the order of their names; none where nothing may
     level off.
@@ -187,12 +187,12 @@ class _State:
 
 
 def _choose(log_weight: Array, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Choose one of the first side's places for each of the second's."""
+    """Choose one position on the first side for each on the second."""
     return np.asarray(np.argmax(log_weight + rng.gumbel(size=log_weight.shape), axis=0))
 
 
 def _draw_free(model: LeanModel, columns: Array, at_end: Array, rng: np.random.Generator) -> Array:
-    """Draw leans of cells of which each has its own, (draw, cell)."""
+    """Draw leans of cells, each free, (draw, cell)."""
     basis = model.span(columns)
     n_cells, n = at_end.shape
     leans = model.within(basis).with_further(n_cells)

@@ -1,4 +1,4 @@
-"""What the layout of an ablation cannot tell, and what its curves are contradicted by."""
+"""What the layout of an ablation cannot tell, and where data contradict its curves."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _one_base(models: pd.DataFrame) -> Note | None:
             "be told apart, so that gaps are between these bases, and how far other bases of the "
             "families would differ is not in the intervals. Train further bases to speak of "
             "families.",
-            f"There is one base a family, so that this is about {named}, not about families.",
+            f"There is one base per family, so that this is about {named}, not about families.",
             first=True,
         )
     names = ", ".join(map(str, lone.index))

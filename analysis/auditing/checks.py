@@ -1,4 +1,4 @@
-"""The checks of a data audit, one function a check, and their table."""
+"""The checks of a data audit, one function per check, and their table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXTREME = 10.0  # robust standard deviations from the median
 
 
 class Finding(NamedTuple):
-    """How bad something is, where it is and what it is."""
+    """Severity, position and description of something doubtful."""
 
     severity: str
     where: str
@@ -36,7 +36,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What the checks look at.
+    """The data that the checks read.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def _identical_prompts(data: Data) -> Iterator[Finding]:
     known = [set(names) for names in everywhere]
     for model, rows in zip(data.names("model"), data.score, strict=True):
         for names in _same(prompts, [_fingerprint(row) for row in rows]):
-            # A column without variation is the next check's.
+            # The next check reports columns without variation.
             varies = np.ptp(np.nan_to_num(rows[prompts.index(names[0])])) > 0
             if varies and not any(set(names) <= group for group in known):
                 yield Finding(
@@ -339,7 +339,7 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "shared models": _shared_models,
     "framings": _framings,
 }
-"""What the checks are called, and what makes them; in the order they are made."""
+"""The checks by name, in the order they are made."""
 
 
 def _fingerprint(values: NDArray[np.float32]) -> bytes:
@@ -374,7 +374,7 @@ def _is_simulated(provenance: str) -> bool:
 
 
 def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take the median along the last axis over what is there, 0 where nothing is."""
+    """Take the median along the last axis over known values, 0 where there are none."""
     gone = np.isnan(values)
     if not gone.any():
         return np.asarray(np.median(values, axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""See which numbers that describe words (their length, say) differ between the categories.
+"""Find numbers that describe words (such as length) and differ between the categories.
 
 If models of one family like long words more, and one category has longer words, a difference in
 length is taken for one in values. Least squares on the words says what adjusting would do.
@@ -20,7 +20,7 @@ __all__ = ["Estimate", "Imbalance", "largest_slope", "word_imbalances", "word_nu
 
 Array = NDArray[np.float64]
 
-# Numbers that span so much are compared by their logarithm.
+# Numbers with a wider range are compared by their logarithm.
 _WIDE = 100.0
 _LEAST_WORDS = 10
 _NOTHING = 1e-6
@@ -66,7 +66,7 @@ def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate as a sum over units (models, or bases) of what each makes of the words.
+    """An estimate as a weighted sum over units (models, or bases) of their tables of words.
 
     Attributes
     ----------

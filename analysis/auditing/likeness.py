@@ -1,4 +1,4 @@
-"""See which models are more alike than independent ones of a kind.
+"""Find models that are more alike than independent ones of a kind.
 
 Whatever a kind of models (a family) likes in common is in all of them, so only distances between
 models of one kind count here. Independent models of a kind with one spread are all equally far
@@ -44,7 +44,7 @@ _LEAST_LEFT = 0.2
 
 @dataclass(frozen=True)
 class Units:
-    """What is taken to be independent: models, or the bases that they stand on.
+    """The units taken as independent: models, or their bases.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class Units:
     def excess(self, kind: int) -> Array:
         """By how much more than others of its kind a unit's own variance is, (unit of kind,).
 
-        What makes it farther from units of other kinds; zeros where there are none.
+        Estimated by its distance from units of other kinds; zeros where there are none.
         """
         inside, outside = self.of_kind(kind), np.flatnonzero(self.kinds != kind)
         if not outside.size:
@@ -170,7 +170,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Likeness:
-    """What was found of some units.
+    """Groups of alike units.
 
     Attributes
     ----------
@@ -204,7 +204,7 @@ class Likeness:
         return float(between.sum() / (n * (n - 1)) / 2) if n > 1 else np.nan
 
     def widening(self, weights: Array) -> float:
-        """By what a standard error must be multiplied where groups of units are not independent.
+        """Factor for a standard error where groups of units are not independent.
 
         ``weights`` (unit,) are those of an estimate, such as a difference of families.
         """
@@ -345,7 +345,7 @@ def _linkage(distances: Array, share: Array) -> Array:
 
 
 class _Reference:
-    """What the closest two of n independent units show: an upper quantile."""
+    """Upper quantile of the closeness of the closest two of n independent units."""
 
     def __init__(self, n: int, df: float, level: float, rng: np.random.Generator) -> None:
         self.level, n = level, min(n, _MOST_UNITS)
@@ -365,7 +365,7 @@ class _Reference:
         if n not in self.known:
             fewer = min(n, _MOST_UNITS)
             largest = _closeness(self.distances[:, :fewer, :fewer]).max(axis=(1, 2))
-            # Of more units there are more pairs, which have the level of one of few to share.
+            # More units have more pairs, which share the level.
             level = self.level * fewer * (fewer - 1) / (n * (n - 1))
             self.known[n] = float(np.quantile(largest, 1 - level))
         return self.known[n]

@@ -1,4 +1,4 @@
-"""What the data hold that a fit does not know of: models alike, families unequal, words confounded.
+"""What a fit does not model: models alike, families unequal, words confounded.
 
 A fit takes models (or their bases) of a kind as independent, equally variable, and words as alike
 but for their categories. Where that is visibly wrong its intervals are, and a note says so.
@@ -45,9 +45,9 @@ STATISTICS = {
     "unequal leans": "the same of leans",
     "word covariate": "largest slope of the estimate on a number of the words, such as length",
 }
-"""What :meth:`Structure.statistics` gives, and what each is."""
+"""The results of :meth:`Structure.statistics` and their meaning."""
 
-# Words below which nothing is said of how alike models are.
+# Fewest words for which likeness of models is judged.
 _LEAST_WORDS = 8
 # Share of its standard error by which the estimate must be too sure before the headline says so.
 _WIDER = 1.1
@@ -60,7 +60,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Structure:
-    """What of a crossing the checks look at, whatever outcome fills it.
+    """The parts of a crossing that the checks read, whatever its outcome.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ class Structure:
         return np.asarray(self.sign @ (np.nan_to_num(means) @ contrast))
 
     def estimate(self, means: Array) -> Estimate:
-        """Return what every unit makes of the words, signed, and its weight in the headline."""
+        """Return every unit's signed table of words, and its weight in the headline."""
         signed = np.tensordot(self.sign, means, 1)
         names = np.array(self.labels)
         first = np.array([np.argmax(names == name) for name in dict.fromkeys(self.labels)])
@@ -161,7 +161,7 @@ class Structure:
 def make_structure(
     crossing: Crossing, contrast: tuple[str, str] | None, numbers: pd.DataFrame
 ) -> Structure:
-    """Say what a fit of a crossing takes as independent, and what its headline compares.
+    """Describe what a fit of a crossing takes as independent and its headline compares.
 
     ``numbers`` is (word, covariate).
     """
@@ -192,7 +192,7 @@ def make_structure(
 def structure_notes(
     structure: Structure, estimate_sd: float, rng: np.random.Generator
 ) -> list[Note]:
-    """Say where models are alike, families unequal or words confounded, unknown to the fit."""
+    """Note where models are alike, families unequal or words confounded, unknown to the fit."""
     means = structure.means(structure.crossing.y)
     notes: list[Note] = []
     if not structure.tells(means):
@@ -296,7 +296,7 @@ def _alike_note(structure: Structure, likeness: Likeness, widening: float) -> No
         else _ADVICE[structure.noun]
     )
     text = f"{'; '.join(parts)}. They do not count for as many. {advice}"
-    # What a fit without bases speaks of, its headline says already.
+    # The headline of a fit without bases already says so.
     if known or widening <= _WIDER:
         return Note("models alike", text)
     return Note("models alike", text, _alike_headline(structure, likeness), first=True)

@@ -1,4 +1,4 @@
-"""Where rewards were read: what differs between models, and so between families."""
+"""Where rewards were read, if that differs between models, and so between families."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAID = {END: "the end of the conversation", "end of answer": "the end of the an
 
 
 def reading_notes(models: pd.DataFrame) -> list[Note]:
-    """Say where models are read at different places of a conversation.
+    """Note where models are read at different positions of a conversation.
 
     Examples
     --------
@@ -38,8 +38,8 @@ def reading_notes(models: pd.DataFrame) -> list[Note]:
     text = (
         f"the rewards are read at different places of the conversation, {listed}. A difference "
         "between these models may be one between the places. valuebias.score of "
-        "Model(..., read='last') reads all at the end of the conversation, where heads that read "
-        "elsewhere were never trained."
+        "Model(..., reward_at='last') reads all at the end of the conversation, where heads that "
+        "read elsewhere were never trained."
     )
     family = models.loc[known.index, "family"].astype(str)
     sets = {name: sorted(set(known[family == name])) for name in dict.fromkeys(family)}
@@ -69,7 +69,7 @@ def read_before_end(models: pd.DataFrame) -> str:
 def _known(models: pd.DataFrame) -> pd.Series[str]:
     if AT not in models:
         return pd.Series([], dtype=str)
-    # What follows a semicolon is of single answers.
+    # The text after a semicolon is about single answers.
     positions = models[AT].fillna("").astype(str).str.partition(";")[0].astype(str)
     return positions[~positions.isin(["", OWN_CODE])]
 

@@ -19,7 +19,7 @@ LEAST = 1.5
 """Ratio of SDs below which families are not called unequal, however sure it is."""
 
 _LEVEL = 0.01
-# A unit is odd if its SD is so many times that of others of its kind.
+# A unit is odd if its SD is more than this many times that of others of its kind.
 _ODD = 1.75
 _LEAST_UNITS = 4
 _LEAST_DF = 50.0
@@ -40,7 +40,7 @@ class Unequal:
     of : {"words", "leans"}
         What varies.
     widening : float
-        By what the standard error of an estimate must be multiplied; below one, it is too large.
+        Factor for the standard error of an estimate; below one, that is too large.
     """
 
     more: int

@@ -1,4 +1,4 @@
-"""The checks of a data audit that look for what makes an analysis too sure of itself.
+"""The checks of a data audit for what makes an analysis too sure of itself.
 
 Models that count as independent and are not, families that differ in spread, and words that differ
 between the categories in more than their meaning. They need no fit.
@@ -40,7 +40,7 @@ _GAP_LEVEL = 0.01
 
 
 class _Tables:
-    """Mean normal scores by framing, model and word, and what describes models and words."""
+    """Mean normal scores by framing, model and word, with descriptions of models and words."""
 
     def __init__(self, data: Data) -> None:
         inside = np.flatnonzero(data.inside)
@@ -205,7 +205,7 @@ _FINDERS: dict[str, Callable[[_Tables], Iterable[Finding]]] = {
 }
 
 CHECKS = tuple(_FINDERS)
-"""What the checks are called, in the order they are made."""
+"""The names of the checks, in the order they are made."""
 
 
 def look(data: Data) -> dict[str, list[Finding]]:

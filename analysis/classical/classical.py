@@ -56,9 +56,9 @@ class Classical:
     sd : pandas.DataFrame
         Standard deviations of both models: ``spec``, ``group``, ``term``, ``sd``.
     fits : pandas.DataFrame
-        One row a mixed model: ``spec``, ``logLik`` (restricted), ``n``, ``models``, ``singular``.
+        One row per mixed model: ``spec``, ``logLik`` (restricted), ``n``, ``models``, ``singular``.
     anova : pandas.DataFrame
-        Type-II ANOVA of the medians by ordinary least squares (the paper's Figure 2), one row a
+        Type-II ANOVA of the medians by ordinary least squares (the paper's Figure 2), one row per
         term: ``Sum Sq``, ``Df``, ``F value``, ``Pr(>F)``.
     anova_mixed : pandas.DataFrame
         Type-II Wald χ² of both mixed models: ``spec``, ``term``, ``Chisq``, ``Df``, ``Pr(>Chisq)``.
@@ -69,7 +69,7 @@ class Classical:
     family_permutation : pandas.DataFrame
         The difference in lean of every two families, tested by permuting their labels over the
         models and, where models share them, over the bases; see the module ``permutation``.
-        Not the paper's: its shuffles take median ranks of one model for independent.
+        Not the paper's: its shuffles take median ranks of one model as independent.
     messages : tuple of str
         What could not be estimated, and why; singular fits; missing medians.
     n_permutations, seed : int
@@ -172,7 +172,7 @@ class Classical:
         )
 
     def __str__(self) -> str:
-        """Write the analysis out as text, in the order of the paper."""
+        """Format the analysis as text, in the order of the paper."""
         sections = {
             "Average median rank (1 = highest reward)": self.table,
             "Median ranks by framing": self.framing,
@@ -192,7 +192,7 @@ class Classical:
         return "\n\n".join(parts) + "\n"
 
     def _shuffles(self) -> pd.DataFrame:
-        """Show the paper's p as a count, for no p is 0 because none of the shuffles was as far."""
+        """Show the paper's p as a count: a p is not 0 because no shuffle was as large."""
         n = self.n_permutations
         shares = self.permutation["p.perm"].tolist()
         counts = ["" if np.isnan(p) else f"{round(p * n)}/{n}" for p in shares]
@@ -205,7 +205,7 @@ class Classical:
         Returns
         -------
         dict
-            One entry an attribute, tables as lists of rows; what does not exist is None.
+            One entry per attribute, tables as lists of rows; what does not exist is None.
         """
         names = ["table", "framing", "mixed", "mixed_slopes", "sd", "fits", "anova", "anova_mixed",
                  "permutation", "welch", "family_permutation", "medians"]  # fmt: skip
@@ -260,7 +260,7 @@ def classical(
     discovery rate of Figure 2. Families and framings are in treatment coding, the first family in
     alphabetical order, the first category and positive prompts being the reference.
 
-    What cannot be estimated (a mixed model with one model a family, say) comes back as a table
+    What cannot be estimated (a mixed model with one model per family, say) comes back as a table
     without rows and a message; the rest is still answered.
 
     Examples
@@ -348,7 +348,7 @@ def _lone_models(medians: MedianRanks) -> tuple[str, ...]:
 
 
 def _mixed_models(medians: MedianRanks) -> tuple[tuple[MixedFit, ...], list[str]]:
-    """Fit both specifications, or say why not."""
+    """Fit both specifications, or record why not."""
     fits, messages = [], []
     for spec in (INTERCEPT, SLOPES):
         try:

@@ -1,4 +1,4 @@
-"""Make tables whose text columns hold any text, and write them out."""
+"""Make and format tables whose text columns hold any text."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _kept(names: Sequence[str], contrast: tuple[str, str] | None) -> list[int]:
 
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take medians along the last axis over what is there; NaN where nothing is."""
+    """Take medians along the last axis over known values; NaN where there are none."""
     if not np.isnan(values).any():
         return np.asarray(np.median(values, axis=-1))
     nothing = np.asarray(np.isnan(values).all(axis=-1))

@@ -53,7 +53,7 @@ class MixedFit:
     spec : str
         `INTERCEPT` or `SLOPES`.
     table : pandas.DataFrame
-        One row a fixed effect, indexed by term: ``Value``, ``Std.Error``, ``DF``, ``t-value`` and
+        One row per fixed effect, indexed by term: ``Value``, ``Std.Error``, ``DF``, ``t-value`` and
         ``p-value`` as in R's nlme. `SLOPES` adds ``DF(models)`` and ``p-value(models)``.
     sd : pandas.DataFrame
         Standard deviations, in ranks: columns ``spec``, ``group`` ("model" or "residual"),
@@ -212,7 +212,7 @@ def _check_estimable(medians: MedianRanks, cells: CellMeans, spec: str) -> None:
         )
     if spec == SLOPES and cells.df_within < 1:
         raise ValueBiasError(
-            "Every model has one median a category and framing, so its own effects there cannot be "
+            "Every model has one median per category and framing, so its own effects cannot be "
             "told from the residual. Random slopes need two or more prompts of a framing."
         )
     if cells.rows <= len(cells.counts) + families * cells.counts.shape[1]:
@@ -228,7 +228,7 @@ def _check_estimable(medians: MedianRanks, cells: CellMeans, spec: str) -> None:
 
 
 def _varies(cells: CellMeans) -> bool:
-    """Say whether the cell means differ beyond those of families in cells and those of models."""
+    """Whether cell means differ beyond those of families in cells and those of models."""
     model, cell = np.nonzero(cells.counts > 0)
     family_cell = cells.family[model] * cells.counts.shape[1] + cell
     design = np.hstack([codes[:, None] == np.unique(codes) for codes in (model, family_cell)])
@@ -249,7 +249,7 @@ def _random_intercept(medians: MedianRanks, cells: CellMeans, effects: FixedEffe
 
 
 def _remarks(variances: Variances, ratio: float, complaints: list[str]) -> tuple[str, ...]:
-    """Say what to know about a random intercept, given statsmodels' ratio and warnings."""
+    """Make the messages on a random intercept from statsmodels' ratio and warnings."""
     if variances.singular:
         return (
             "The variance between models is estimated as zero: beyond their family, the models' "

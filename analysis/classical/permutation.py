@@ -50,7 +50,7 @@ class _Comparison:
 
 @dataclass(frozen=True, eq=False)
 class _Assignments:
-    """Ways to give some of n units the first family's label; ``chosen`` (way, unit) is 1 there."""
+    """Assignments of the first family's label to n units; ``chosen`` (way, unit) is 1 there."""
 
     chosen: Array
     exact: bool
@@ -172,7 +172,7 @@ def _of_units(lean: Array, units: tuple[NDArray[np.intp], ...]) -> Array:
 
 
 def _mean(values: Array) -> Array:
-    """Take means along the last axis over what is there; NaN where nothing is."""
+    """Take means along the last axis over known values; NaN where there are none."""
     known = ~np.isnan(values)
     total, count = np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1)
     means = np.full(total.shape, np.nan)
@@ -192,7 +192,7 @@ def _assignments(n1: int, n2: int, n_permutations: int, rng: np.random.Generator
 
 
 def _test(first: Array, second: Array, ways: _Assignments, remark: str) -> dict[str, object]:
-    """Return the columns that say what came out."""
+    """Return the columns with the result."""
     n1, n2 = first.size, second.size
     count = len(ways.chosen)
     counts = {"n1": n1, "n2": n2, "method": "exact" if ways.exact else "sampled"}

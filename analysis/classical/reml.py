@@ -72,7 +72,7 @@ class Variances:
     singular : bool
         Whether G is not of full rank.
     messages : tuple of str
-        What to know about the estimate.
+        Remarks on the estimate.
     """
 
     between: Array

@@ -41,7 +41,7 @@ class _Comparison:
     second: Array
 
     def labels(self) -> dict[str, object]:
-        """Return the columns that say what is compared."""
+        """Return the columns that name the comparison."""
         return {
             "category": self.category,
             "framing": self.framing,
@@ -138,7 +138,7 @@ def _comparisons(medians: MedianRanks) -> Iterator[_Comparison]:
 
 
 def _welch(first: Array, second: Array) -> dict[str, float]:
-    """Return Welch's t and what goes with it; NaN where it does not exist."""
+    """Return Welch's t with its df and p; NaN where it does not exist."""
     n1, n2 = first.size, second.size
     mean1 = float(first.mean()) if n1 else np.nan
     mean2 = float(second.mean()) if n2 else np.nan

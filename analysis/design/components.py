@@ -4,14 +4,14 @@ Components with a covariance over framings (a word liked under positive framing 
 disliked under negative framing): ``model_category``, ``word``, ``word:<term>``, ``model_word``;
 where models share a base, pairs a model, or checkpoints a training run, also ``base_category``,
 ``base_word``, ``run_category`` and the like.
-Components nested in framing, one variance a framing: ``prompt_category``, ``model_prompt``,
+Components nested in framing, one variance per framing: ``prompt_category``, ``model_prompt``,
 ``prompt_word``, ``residual``.
 Where the words have a formula of their own, its covariates have effects as the categories have:
 ``model_covariate``, ``base_covariate``, ``prompt_covariate``, ``model_prompt_covariate``.
 
 Models and bases may vary more in one family than in another: the variances of their components are
-then multiplied by a factor a family, one for what acts on categories (and covariates), one for what
-acts on single words.
+then multiplied by a factor per family, one for what acts on categories (and covariates), one for
+what acts on single words.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["SPREADS", "Component", "Components", "make_components", "word_spans"
 Array = NDArray[np.float64]
 
 SPREADS = ("category", "word")
-"""What families may differ in: how much their models vary in their leans, and on single words."""
+"""How families may differ: in how much their models vary in leans, and on single words."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Component:
         True where framings are correlated, False where prompts (nested in framing) carry it.
     index : tuple of tuple of int
         By kind of model (one where all have one variance), positions of its parameters in the
-        vector v: a variance a framing, then, where two framings are correlated, their covariance.
+        vector v: a variance per framing, then, where two framings are correlated, their covariance.
     description : str
     spread : int
         Which of :data:`SPREADS` multiplies it by family; −1 where none does.
@@ -291,7 +291,7 @@ def word_spans(crossing: Crossing) -> dict[str, Array]:
 
 
 def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Say what each component is: those joint over framings, those nested in them."""
+    """Describe the components: those joint over framings, those nested in them."""
     groups = {group.name: describe_group(group.name) for group in crossing.space.groups}
     sizes = crossing.space.sizes
     covariates = bool(crossing.covariate_names)

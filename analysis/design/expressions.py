@@ -1,4 +1,4 @@
-"""Work out the terms of a formula from their syntax trees, without running any Python of theirs.
+"""Compute the terms of a formula from their syntax trees, without running them as Python.
 
 What a term learns of the models at hand (the mean that ``center`` takes away, the polynomials of
 ``poly``) is kept as numbers, so that other models are coded alike, also after a fit is loaded.
@@ -23,7 +23,7 @@ __all__ = ["State", "compute"]
 
 Array = NDArray[np.float64]
 State = Mapping[str, tuple[float, ...]]
-"""What each call of a term has learnt, by how it is written."""
+"""What each call of a term has learnt, by its source text."""
 
 _OPERATORS: Mapping[type[ast.operator], Callable[[Array, Array], Array]] = MappingProxyType(
     {
@@ -78,7 +78,7 @@ class _Worker:
             return self.part(tree)
 
     def part(self, node: ast.expr) -> Array:
-        """Compute what is within a term, one number per row."""
+        """Compute a part of a term, one number per row."""
         match node:
             case ast.Name(id=name):
                 return self.column(self.quoted.get(name, name))
@@ -91,7 +91,7 @@ class _Worker:
             case ast.Call(func=func, args=[first, *_]):
                 name = func.attr if isinstance(func, ast.Attribute) else ast.unparse(func)
                 return self.call(node, name, first)
-        raise self.fault(f"{ast.unparse(node)!r} is none of a formula's parts")
+        raise self.fault(f"{ast.unparse(node)!r} is not allowed in a formula")
 
     def call(self, node: ast.Call, name: str, first: ast.expr) -> Array:
         if name in FUNCTIONS:
@@ -104,7 +104,7 @@ class _Worker:
             raise self.fault("'poly' has several columns and cannot be a part of something else")
         if name in BUILT_IN:
             raise self.fault("'C' takes the name of a coordinate")
-        raise self.fault(f"{name!r} is none of a formula's functions")
+        raise self.fault(f"{name!r} is not a function of a formula")
 
     def standardised(self, key: str, values: Array, name: str) -> Array:
         if self.known is None:

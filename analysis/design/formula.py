@@ -243,14 +243,14 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
 
 
 def _require_known(names: Iterable[str], source: str, models: pd.DataFrame) -> None:
-    """Refuse names that are no coordinate."""
+    """Refuse names that are not coordinates."""
     unknown = sorted(set(names) - set(models.columns))
     if unknown:
         name, dim = unknown[0], str(models.index.name or "model")
         raise ValueBiasError(
             f"{source} names {name!r}, which is not a coordinate on {dim!r}. "
             f"{did_you_mean(name, map(str, models.columns))} A further one is added by "
-            f"dataset.assign_coords({{{name!r}: ({dim!r}, values)}}), with one value a {dim}."
+            f"dataset.assign_coords({{{name!r}: ({dim!r}, values)}}), with one value per {dim}."
         )
 
 
@@ -261,12 +261,12 @@ def _plain(error: Exception) -> str:
 
 
 def _rows_of(table: pd.DataFrame) -> str:
-    """Say what the rows of a table are; words have a formula of their own."""
+    """Name the rows of a table: models or words."""
     return "words" if table.index.name == "response" else "models"
 
 
 def _example(table: pd.DataFrame) -> str:
-    """Return a formula that is right for the rows of a table."""
+    """Return an example of a formula for the rows of a table."""
     return "~ log(frequency) + length" if _rows_of(table) == "words" else _MODELS_EXAMPLE
 
 
@@ -375,7 +375,7 @@ def _aliases(matrix: NDArray[np.float64], before: list[Term], term: Term) -> str
     columns = matrix[:, : term.columns.stop]
     _, singular, right = np.linalg.svd(columns, full_matrices=True)
     null = right[np.sum(singular > _RANK_TOLERANCE * max(columns.shape)) :]
-    # Drop combinations of the term's own columns alone: they involve nobody else.
+    # Drop combinations of the term's own columns alone: they involve no earlier term.
     weight = np.abs(null[:, : term.columns.start]).max(axis=0, initial=0.0)
     involved = [t.name for t in before[1:] if weight[t.columns].max() > _RANK_TOLERANCE]
     return " and ".join(repr(name) for name in involved) or "the overall mean"

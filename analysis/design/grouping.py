@@ -1,4 +1,4 @@
-"""Which models share something, and what that does to the covariance between them.
+"""Groups of models that share something, and their effect on the covariance.
 
 Reward models trained from one base share whatever is peculiar to that base; pairs of language
 models that share one, checkpoints of one run, and whatever ``(1 | recipe)`` in a formula names, do
@@ -194,17 +194,17 @@ def plain_group(name: str, labels: Iterable[object]) -> Group:
 
 
 def describe_group(name: str) -> str:
-    """Say in the plural what the levels of a group are."""
+    """Describe the levels of a group in the plural."""
     who, _, slope = name.partition(":")
     kind = _KINDS.get(who, f"levels of {who}")
     return f"{kind} in the slope of {slope}" if slope else kind
 
 
 def find_groups(models: pd.DataFrame, base: str | None = "base") -> tuple[Group, ...]:
-    """Find what the models share by their coordinates."""
+    """Find the groups that the models' coordinates name."""
     if set(PAIR_COORDS) <= set(models.columns):
         groups_of_pairs = {coord: plain_group(coord, models[coord]) for coord in PAIR_COORDS}
-        # A model that each pair has for itself adds nothing to what is peculiar to the pair.
+        # A model in a single pair adds nothing to the pair's own effect.
         return tuple(coord for coord in groups_of_pairs.values() if coord.n_levels < len(models))
     groups = {}
     runs = run_labels(models)
@@ -246,7 +246,7 @@ def run_labels(models: pd.DataFrame) -> NDArray[np.str_] | None:
 
 
 def shared_models(numerators: list[str], denominators: list[str]) -> str:
-    """Say whether pairs of models share one; empty where none do."""
+    """Describe which models several pairs share; empty where none do."""
     members = [*numerators, *denominators]
     distinct = len(set(members))
     if distinct == len(members):
@@ -295,8 +295,8 @@ def restrict_space(
 ) -> ModelSpace:
     """Split the space of some of the models, with the same groups, kinds and parts as for all.
 
-    Nothing is found anew: a base that is no longer shared, or a family without a model, keeps its
-    variance.
+    Nothing is searched again: a base that is no longer shared, or a family without a model, keeps
+    its variance.
 
     ``columns`` is (model, column); ``spans`` is (model, column).
     """
@@ -332,7 +332,7 @@ def _kind_of(kinds: Mapping[str, NDArray[np.bool_]], n_models: int) -> NDArray[n
 def _parts(
     groups: list[Group], kinds: Mapping[str, NDArray[np.bool_]], n_models: int
 ) -> dict[Part, Array]:
-    """Matrices over models, one a variance: models' own, then groups', by kind where these have."""
+    """Matrices over models, one per variance: models' own, then groups', by kind where needed."""
     if not kinds:
         out: dict[Part, Array] = {(OWN, 0): np.eye(n_models)}
         return out | {(group.name, 0): group.alike for group in groups}
@@ -376,7 +376,7 @@ def _closed(basis: Array, matrices: list[Array], most: int) -> Array | None:
     """Add columns until every matrix acts within the span; None where it takes too many."""
     if basis.shape[1] > most:
         return None
-    # Only what the last round added can lead further out.
+    # Only the columns of the last round can lead further out.
     fresh = basis
     while fresh.shape[1]:
         images = np.concatenate([matrix @ fresh for matrix in matrices], axis=1)
@@ -388,7 +388,7 @@ def _closed(basis: Array, matrices: list[Array], most: int) -> Array | None:
 
 
 def _appended(basis: Array, columns: Array) -> Array:
-    """Append to an orthonormal basis what of ``columns`` lies outside it."""
+    """Append to an orthonormal basis the part of ``columns`` outside it."""
     size = np.linalg.norm(columns, axis=0)
     columns = columns[:, size > _TOLERANCE] / size[size > _TOLERANCE]
     new = columns - basis @ (basis.T @ columns)

@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = ["prompt_squares", "smooth_prompts"]
 
-# Sums may be taken in any order, for the processor to do several words at once.
+# Sums in any order let the processor do several words at once.
 _FAST = {"reassoc", "nsz", "contract"}
 
 

@@ -1,4 +1,4 @@
-"""The columns that a formula gave a fit, kept with its draws, so that loading reads no formula."""
+"""The columns of a fit's formulas, kept with its draws, so that loading reads no formula."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything that formulas say of the sides of a crossing.
+    """Everything that formulas make of the models and words of a crossing.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Layout:
 
 
 def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
-    """Turn a layout into numbers and one text of JSON; `formula` is the whole one of the models."""
+    """Turn a layout into numbers and one text of JSON; `formula` is the models' whole formula."""
     design = layout.design
     arrays: dict[str, Any] = {}
     factors = []
@@ -89,7 +89,7 @@ def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
 def unpack_layout(
     stored: xr.Dataset, models: pd.DataFrame, *, formula: str, words: str | None = None
 ) -> Layout:
-    """Put together what :func:`pack_layout` took apart."""
+    """Restore a layout from the result of :func:`pack_layout`."""
     try:
         about = json.loads(str(stored["about"].item()))
         same = (about["formula"], about["words"]) == (formula, words)

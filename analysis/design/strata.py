@@ -8,7 +8,7 @@ side       subspaces                      symbols
 models     span of the formula, the rest  A (q columns), N (M − q); several N where models
                                           share something (:mod:`.grouping`)
 prompts    mean of each framing, within   F (one per framing), P_f − 1 in framing f
-words      axes, the rest                 C_j (category − 1, and one a covariate), R (the rest)
+words      axes, the rest                 C_j (category − 1, one per covariate), R (the rest)
 =========  =============================  ==========================================
 
 Within a stratum (a product of such subspaces) the rotated outcome is a set of independent draws of
@@ -119,7 +119,7 @@ def coefficient_prior(
 
 
 def coefficient_spread(crossing: Crossing, axis: int, scales: Array) -> Array:
-    """Prior covariance over columns (q, q) of what the formula gives to the mean of a prompt.
+    """Prior covariance over columns (q, q) of the formula's part of a prompt's mean.
 
     ``scales`` are the prior SDs of the design's columns (outcome units); a column's effect on each
     category × framing is independent Normal(0, scale).
@@ -242,7 +242,7 @@ def _gram(table: Array) -> Array:
     return np.asarray(flat @ flat.T)
 
 
-# A stratum before its data: name, degrees of freedom, patterns, constant.
+# A stratum without data: name, degrees of freedom, patterns, constant.
 _Spec = tuple[str, float, dict[int, Array], Array]
 
 
@@ -263,7 +263,7 @@ def _mean_specs(
     for name, block in _span_blocks(crossing):
         for j, (patterns, prior) in enumerate(zip(whole, [zero_a, *priors], strict=True)):
             in_block = {k: p[block, block] for k, p in patterns.items()}
-            # Contrasts of families, say, have nothing of what all models share.
+            # Contrasts of families, say, do not contain what all models share.
             in_block = {k: p for k, p in in_block.items() if np.abs(p).max() > _NOTHING}
             label = f"{name} × axis {j}" if j else f"{name} × words"
             specs.append((label, 1 if j else df_rest, in_block, prior[block, block]))
@@ -277,7 +277,7 @@ def _mean_specs(
 
 
 def _span_blocks(crossing: Crossing) -> list[tuple[str, slice]]:
-    """Name the blocks of the formula's span, with their places among column × framing."""
+    """Name the blocks of the formula's span, with their slices of column × framing."""
     n = len(crossing.framings)
     slices = [slice(b.start * n, b.stop * n) for b in crossing.blocks]
     if len(slices) == 1:

@@ -1,4 +1,4 @@
-"""What no score tells: categories, framings and families of which nothing was scored."""
+"""Categories, framings and families without any score."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_scored", "unscored_notes"]
 def check_scored(
     observed: NDArray[np.bool_], framing: NDArray[np.str_], membership: pd.DataFrame
 ) -> None:
-    """Refuse categories and framings that nothing can be said of."""
+    """Refuse categories and framings without any score."""
     by_prompt = np.asarray(observed.any(axis=(0, 2)))
     for name in np.unique(framing):
         if not by_prompt[framing == name].any():
@@ -38,7 +38,7 @@ def check_scored(
 
 
 def unscored_notes(crossing: Crossing) -> list[Note]:
-    """Say of which families' leans the scores tell nothing, and of which models'."""
+    """Note families and models whose leans no score bears on."""
     if crossing.complete:
         return []
     known = _compared(crossing)
@@ -87,12 +87,12 @@ def _compared(crossing: Crossing) -> NDArray[np.bool_]:
         tells = (inside > 0) & (inside < seen.sum(axis=1, keepdims=True))
         for f in range(len(crossing.framings)):
             out[m, f] = tells[crossing.prompts_of(f)].any(axis=0)
-    # Nobody can compare a category that every word is in.
+    # A category that every word is in cannot be compared.
     return out | (member > 0).all(axis=0)
 
 
 def _gaps(crossing: Crossing, known: NDArray[np.bool_]) -> Iterator[tuple[str, str]]:
-    """Name the categories that nothing is known of, and under which framing."""
+    """Name the categories without scores, and under which framing."""
     nowhere = ~known.any(axis=0)
     if nowhere.any():
         yield _categories(np.array(crossing.categories)[nowhere]), ""

@@ -54,7 +54,7 @@ OVERALL, MODEL, BASE = "overall", "model", "base"
 THESE_WORDS, UNADJUSTED = "these words", "unadjusted"
 COLUMNS = ("kind", "name", "framing", "category",
            "form", "variable", "first", "second", "over", "against", "variant")  # fmt: skip
-"""What names an estimand: in words, then its parts."""
+"""The columns that name an estimand: in words, then its parts."""
 
 
 class CategoryPair(NamedTuple):
@@ -106,7 +106,7 @@ class Estimand:
 
     @property
     def kind(self) -> str:
-        """What it is in words: "family difference, these words"."""
+        """The estimand in words: "family difference, these words"."""
         words = {
             DIFFERENCE: f"{self.variable} difference",
             LEAN: f"{self.variable} lean",
@@ -117,12 +117,12 @@ class Estimand:
 
     @property
     def name(self) -> str:
-        """Of what it is: "Gemma − Llama"."""
+        """The levels compared: "Gemma − Llama"."""
         return f"{self.first} − {self.second}" if self.second else self.first
 
     @property
     def category(self) -> str:
-        """Which categories it compares: "agency − communion"; or the covariate."""
+        """The categories compared: "agency − communion"; or the covariate."""
         if self.form in (SLOPE_DIFFERENCE, WORD_SLOPE):
             return self.over
         return CategoryPair(self.over, self.against).label
@@ -284,7 +284,7 @@ def _base_leans(crossing: Crossing, leans: Array, under: tuple[str, str, str]) -
 
 
 def _covariate_slopes(crossing: Crossing, effects: EffectDraws, rows: list[_Row]) -> list[Estimand]:
-    """Return what one SD of a word's covariate does, categories held fixed."""
+    """Return the effects of one SD of a word's covariate, categories held fixed."""
     out = []
     for k, covariate in enumerate(crossing.covariate_names):
         slope = effects.coefficient @ crossing.to_slope[:, k]
@@ -318,7 +318,7 @@ def _rows(crossing: Crossing) -> list[_Row]:
     """Return the combinations of design columns worth reporting."""
     design = crossing.design
     rows: list[_Row] = []
-    # The family first, whatever its place in the formula: it is the question of the package.
+    # The family first, wherever in the formula it is: it is the package's question.
     factors = sorted(design.variables, key=lambda f: f.expression != "family")
     for factor in factors:
         if factor.categorical:
@@ -404,7 +404,7 @@ def stack_draws(items: list[Estimand], chains: int) -> xr.DataArray:
 
 
 def summarise_contrasts(draws: xr.DataArray, prob: float, rope: float) -> pd.DataFrame:
-    """One row an estimand: summary, probability of direction, probability within ±``rope``."""
+    """One row per estimand: summary, probability of direction, probability within ±``rope``."""
     flat = draws.to_numpy().reshape(-1, draws.sizes["estimand"])
     positive = (flat > 0).mean(axis=0)
     # Objects, because pandas' own text refuses a lone surrogate in a model's name.

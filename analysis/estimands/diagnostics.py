@@ -1,4 +1,4 @@
-"""Whether the chains agree, said in words."""
+"""Whether the chains agree, in words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RHAT_LIMIT = 1.01
 _ESS_LIMIT = 400
 _TIGHTER = "prior={'sd': {'word': 0.5}}, where the scales of fit.prior are 1 if not named"
 # Beyond this the chains are not on the same posterior, whatever quantity shows it: contrasts are
-# drawn anew given the SDs, and that noise could hide it.
+# drawn again given the SDs, and that noise could hide it.
 _RHAT_APART = 1.05
 _DIVERGENT_SHARE = 1e-3
 # More than this many times the draws are not the advice to give.
@@ -189,7 +189,7 @@ def _disagreement(table: pd.DataFrame, limit: float, *, rests: bool = True) -> l
 
 
 def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[str]:
-    """Say where effective draws are few: in the bulk the mean is noisy, in the tails the ends."""
+    """Warn of few effective draws: in the bulk the mean is noisy, in the tails the ends."""
     warnings = []
     noisy = {"bulk": "its mean and median are", "tail": "the ends of its interval are"}
     for kind, figures in noisy.items():
@@ -221,6 +221,6 @@ def _round_up(n: float) -> int:
 
 
 def _named(label: object, count: int) -> str:
-    """Name a quantity, and say of how many it is the worst."""
+    """Name the worst quantity, and how many are as bad."""
     name = repr(str(label).replace(" | ", ", "))
     return name if count == 1 else f"{name} and {count - 1} more"

@@ -48,7 +48,7 @@ class EffectDraws:
     model : ndarray, shape (draw, model, framing, axis)
         Deviation of each model from what the formula predicts, that of its base included.
     base : ndarray, shape (draw, model, framing, axis)
-        What of it is its base's; zero where models share no bases.
+        The part of it that is its base's; zero where models share no bases.
     """
 
     coefficient: Array
@@ -59,9 +59,10 @@ class EffectDraws:
 
 @dataclass(frozen=True)
 class Margins:
-    """What the effects need of the data.
+    """The margins of the data that the effects depend on.
 
-    In an incomplete crossing every draw has its own completed data, hence the optional first side.
+    In an incomplete crossing every draw has its own completed data, hence the optional first
+    dimension.
 
     Attributes
     ----------
@@ -136,7 +137,7 @@ def draw_effects(
 
 
 def _owners(components: Components, axis: Axis) -> tuple[list[str], list[str]]:
-    """Components of what is the models' own (groups included), and of what is their bases'."""
+    """Components of models (groups included), and those of bases among them."""
     bases = [g.name for g in components.space.groups if g.name.partition(":")[0] == "base"]
     names = components.model_level(axis.kind)
     return names, [f"{name}_{axis.kind}" for name in bases if f"{name}_{axis.kind}" in names]
@@ -192,7 +193,7 @@ def component_covariances(
 
 @dataclass(frozen=True)
 class _Parts:
-    """What adds up to the rotated outcome of a stratum: independent Gaussian vectors.
+    """The parts of the rotated outcome of a stratum: independent Gaussian vectors.
 
     Each has covariance ``over_columns`` ⊗ ``over_framings``; a component has a part by kind of
     model.

@@ -35,7 +35,7 @@ _LOG_2PI = np.log(2 * np.pi)
 
 @dataclass(frozen=True)
 class ModelTables:
-    """What the densities of models need of a cube.
+    """The tables of a cube that the densities of models depend on.
 
     Attributes
     ----------
@@ -100,14 +100,14 @@ def models_given_others(
 
 
 def _rows(models: Index, n_framings: int) -> Index:
-    """Places of some models among model · framing."""
+    """Positions of models among model · framing."""
     return (models[:, None] * n_framings + np.arange(n_framings)).ravel()
 
 
 def _within_prompts(
     crossing: Crossing, precision: Precision, tables: ModelTables, models: Index
 ) -> Array:
-    """Add what is within framings, whose precision over models is ``a I + b 1 1'``."""
+    """Add the part within framings, whose precision over models is ``a I + b 1 1'``."""
     n, k = crossing.shape[0], len(models)
     df = (np.bincount(crossing.framing) - 1)[:, None] * block_sizes(crossing)
     apart, other = precision.by_model, precision.shared - precision.by_model
@@ -146,7 +146,7 @@ def combination_given_all(
 
 @dataclass(frozen=True)
 class WordTables:
-    """What the densities of words need of a cube, by word.
+    """The tables of a cube that the densities of words depend on, by word.
 
     The unit vector of a word lies on the axes with ``share`` and off them with ``rest``; its scores
     are projected on it within each block of words.
@@ -169,7 +169,7 @@ class WordTables:
     shared: Array
 
     def of(self, words: Index) -> WordTables:
-        """Return those of some words."""
+        """Select words."""
         return WordTables(
             share=self.share[words],
             rest=self.rest[words],

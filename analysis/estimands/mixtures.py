@@ -1,4 +1,4 @@
-"""Summaries of a mixture of normal distributions, one a posterior draw of the variances."""
+"""Summaries of a mixture of normal distributions, one per posterior draw of the variances."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The precision of a complete crossing, stratum by stratum, for many draws of the variances.
 
 The strata are orthogonal, so the precision ``Q = V⁻¹`` of all scores is a sum of their inverses. A
-conditional distribution needs no more of it: given the rest, what is left out has the precision
+conditional distribution needs no more: given the rest, the part left out has the precision
 ``Q_ss`` and departs from its mean by ``Q_ss⁻¹ (Q y)_s``.
 """
 

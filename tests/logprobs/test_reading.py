@@ -119,7 +119,7 @@ def with_text(frame: pd.DataFrame) -> pd.DataFrame:
         (
             lambda f: f,
             {"models": {"gemma-2-2b": {"base": "B"}}},
-            "'gemma-2-2b' has no family, and no configuration",
+            "'gemma-2-2b' has no family; it is not guessed",
         ),
     ],
 )
