@@ -205,7 +205,7 @@ class OnnxModel(LoadedModel):
         output = "reward"
         if self._kind == "logprob":
             output = "picked" if pack.target is not None else "rows"
-            # The graph picks in any case; this is one entry that nobody looks at.
+            # The graph always picks; this is one entry that is not read.
             arrays.setdefault("row", np.zeros(1, dtype=np.int64))
             arrays.setdefault("target", np.zeros(1, dtype=np.int64))
         try:

@@ -125,7 +125,7 @@ class LeanModel:
     def _beside(self, basis: Array, lean: Array, kept: NDArray[np.intp]) -> tuple[Beside, ...]:
         """Sum up what lies outside the basis, by how much of each part is in it.
 
-        The parts' matrices have eigenvectors in common there, but for layouts so uneven that the
+        The parts' matrices have eigenvectors in common there, except in layouts so uneven that the
         basis could not be widened to hold its images; this is then an approximation.
         """
         outside = linalg.null_space(basis.T)

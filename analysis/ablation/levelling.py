@@ -4,7 +4,7 @@ Whether, and where, is unknown. For every source of preferences that was trained
 numbers of pairs, *levels* stand for where the change may stop: at one of these numbers, half-way
 between two, or not in the range at all. Beyond the range there is only the prior
 (:func:`.levels.levels_of`): a change stops in the range about as likely as beyond it, and what has
-gone on for long goes on for about as long again.
+lasted for long lasts for about as long again.
 
 Only what depends on the family levels off; what the two families have in common is free at every
 number of pairs that both were trained on. Given the variances, which the fit has drawn, leans are

@@ -29,7 +29,7 @@ def layout_notes(
                 f"families have several bases, and the formula {formula!r} takes these to respond "
                 "alike to more pairs. If they do not, intervals on changes with the pairs, and on "
                 "where gaps close, are too narrow. Add '(log2(n_pairs) | base)'.",
-                "Slopes of the bases' own are left out, so that what is said of change may be too "
+                "Slopes of the bases' own are left out, so that statements on change may be too "
                 "sure.",
             )
         )
@@ -144,8 +144,8 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
                 "curve contradicted",
                 f"{departure}{other}. Gaps at single numbers of pairs and where they close are "
                 "then wrong; ask for '~ family * C(n_pairs)', which draws no curve.",
-                f"The gap {name} on {source} does not follow the curve, so that what is said of "
-                "change and of where it closes is not to be trusted.",
+                f"The gap {name} on {source} does not follow the curve, so that statements on "
+                "its change and on where it closes are not to be trusted.",
             )
         )
     return notes

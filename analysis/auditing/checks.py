@@ -94,7 +94,7 @@ def _repeated_words(data: Data) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "response",
-            f"{len(groups)} words occur more than once but for case and blanks: {listed}. Each "
+            f"{len(groups)} words occur more than once, apart from case and blanks: {listed}. Each "
             "spelling is ranked as a word of its own.",
         )
 
@@ -256,7 +256,7 @@ def _extreme_scores(data: Data) -> Iterator[Finding]:
             f"{int(extreme[m].sum())} scores lie over {_EXTREME:.0f} robust standard deviations "
             f"from the median of their prompt, the farthest {kept[word]!r} under "
             f"{data.names('prompt')[prompt]!r} ({ratio[prompt, word]:.1f}). Ranks and normal "
-            "scores bear this, z scores do not.",
+            "scores are robust to this, z scores are not.",
         )
 
 

@@ -143,8 +143,8 @@ def _bases_left_out(crossing: Crossing) -> list[Note]:
     return [
         Note(
             "bases left out",
-            f"the {crossing.shape[0]} models stand on {n} bases, which were left out: models of "
-            "one base count as independent, so that what is said holds for these bases, and no "
+            f"the {crossing.shape[0]} models have {n} bases, which were left out: models of "
+            "one base count as independent, so that results hold for these bases, and no "
             "interval reaches to others. Add '(1 | base)' to the formula, or take out "
             "base=None where the formula has no random effects.",
             f"Models share {n} bases, which were left out here: the interval holds for these bases "
@@ -161,10 +161,10 @@ def _one_base(models: pd.DataFrame) -> list[Note]:
     return [
         Note(
             "one base",
-            f"all {len(bases)} models stand on one base, {bases[0]}: what is said is about models "
+            f"all {len(bases)} models have one base, {bases[0]}: what is said is about models "
             "of this base, and how far those of others would differ is in no interval. Score "
             "models of further bases.",
-            "All models stand on one base, and nothing here reaches to models of others.",
+            "All models have one base, and nothing here reaches to models of others.",
         )
     ]
 

@@ -2,7 +2,7 @@
 
 Whatever a kind of models (a family) likes in common is in all of them, so only distances between
 models of one kind count here. Independent models of a kind with one spread are all equally far
-apart but for chance, whose size the number of words gives: a pair that is much closer than the
+apart except for chance, whose size the number of words gives: a pair that is much closer than the
 others shares something, such as a base, that makes it count for less than two.
 """
 
@@ -160,7 +160,7 @@ class Alike:
     correlation : float
         Residual correlation: 1 − their mean squared distance over that of unlike units of the kind.
     expected : float
-        The largest that independent units would show, but for one time in a hundred.
+        The largest that independent units would show in 99 cases of 100.
     """
 
     members: tuple[int, ...]

@@ -1,7 +1,7 @@
 """What a fit does not model: models alike, families unequal, words confounded.
 
 A fit takes models (or their bases) of a kind as independent, equally variable, and words as alike
-but for their categories. Where that is visibly wrong its intervals are, and a note says so.
+except for their categories. Where that is visibly wrong its intervals are, too, and a note says so.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ def _alike_note(structure: Structure, likeness: Likeness, widening: float) -> No
         f"independent {structure.noun})"
         for group in likeness.groups
     ]
-    known = structure.noun == "models" and _said_by_base(structure, likeness)
+    known = structure.noun == "models" and _stated_by_base(structure, likeness)
     advice = (
         "Their 'base' says so; take out base=None, and the fit allows for it."
         if known
@@ -303,14 +303,14 @@ def _alike_note(structure: Structure, likeness: Likeness, widening: float) -> No
 
 
 _ADVICE = {
-    "models": "Give those that stand on one the same 'base', or name what else they share, as "
+    "models": "Give those of one base the same 'base', or name what else they share, as "
     "(1 | recipe) does.",
     "bases": "If they are versions of one, give their models one 'base'.",
     "groups": "Name what they share in the formula, as (1 | recipe) does.",
 }
 
 
-def _said_by_base(structure: Structure, alike: Likeness) -> bool:
+def _stated_by_base(structure: Structure, alike: Likeness) -> bool:
     bases = known_bases(structure.crossing.design.models)
     groups = [{bases[i] for i in group.members} for group in alike.groups] if bases else [{"", "?"}]
     return all(len(names) == 1 for names in groups)

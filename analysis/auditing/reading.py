@@ -32,7 +32,7 @@ def reading_notes(models: pd.DataFrame) -> list[Note]:
     if known.nunique() < 2:
         return []
     listed = "; ".join(
-        f"{_said(position)}: {', '.join(map(str, known.index[known == position]))}"
+        f"{_at(position)}: {', '.join(map(str, known.index[known == position]))}"
         for position in dict.fromkeys(known)
     )
     text = (
@@ -59,7 +59,7 @@ def read_before_end(models: pd.DataFrame) -> str:
         if position in ("", END) or row[AT] != row[AT]:
             continue
         token = f", {row[TOKEN]}" if str(row.get(TOKEN, "") or "") else ""
-        read_early.append(f"{name} {_said_fully(position)}{token}")
+        read_early.append(f"{name} {_at_in_full(position)}{token}")
     if not read_early:
         return ""
     rest = "" if len(read_early) == len(models) else "; the others at the end of the conversation"
@@ -74,13 +74,13 @@ def _known(models: pd.DataFrame) -> pd.Series[str]:
     return positions[~positions.isin(["", OWN_CODE])]
 
 
-def _said(position: str) -> str:
+def _at(position: str) -> str:
     return f"at {_SAID[position]}" if position in _SAID else position
 
 
-def _said_fully(position: str) -> str:
+def _at_in_full(position: str) -> str:
     first, _, rest = position.partition(";")
-    where = "where its own code reads it" if first == OWN_CODE else _said(first)
+    where = "where its own code reads it" if first == OWN_CODE else _at(first)
     return f"{where} ({rest.strip()})" if rest else where
 
 

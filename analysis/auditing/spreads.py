@@ -36,7 +36,7 @@ class Unequal:
     ratio : float
         Ratio of their SDs.
     expected : float
-        The largest of equal kinds, but for one time in a hundred.
+        The largest of equal kinds in 99 cases of 100.
     of : {"words", "leans"}
         What varies.
     widening : float
@@ -121,7 +121,7 @@ def _variances(likeness: Likeness, leans: Array) -> dict[str, dict[int, tuple[fl
 
 
 def _without_farthest(likeness: Likeness, kind: int, variance: float) -> float:
-    """Variance of a kind's units but for the one that is farthest from the others."""
+    """Variance of a kind's units without the one that is farthest from the others."""
     within = likeness.units.within(kind)
     if len(within) < 3:
         return variance

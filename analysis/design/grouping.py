@@ -220,7 +220,7 @@ def find_groups(models: pd.DataFrame, base: str | None = "base") -> tuple[Group,
 
 
 def known_bases(models: pd.DataFrame, base: str | None = "base") -> list[str] | None:
-    """Name the base of every model; a model without one stands on a base of its own.
+    """Name the base of every model; a model without one counts as a base of its own.
 
     None where the coordinate is missing or empty throughout.
     """

@@ -241,11 +241,8 @@ def words_given_others(
             table = np.einsum("mn,wbmf->wbnf", subspace.basis, tables.mean)
             out += _means([inverses[s] for inverses in precision.outside], squares, times, table)
     for f, size in enumerate(np.bincount(crossing.framing)):
-        parts = (
-            (precision.by_model, tables.by_model, n_models - 1),
-            (precision.shared, tables.shared, 1),
-        )
-        for inverse, products, n in parts:
+        by_model = precision.by_model, tables.by_model, n_models - 1
+        for inverse, products, n in (by_model, (precision.shared, tables.shared, 1)):
             total = inverse[:, f] @ squares.T
             gain = inverse[:, f, None] * times
             square = np.einsum("swb,wbc,swc->sw", gain, products[f], gain, optimize=True) / total

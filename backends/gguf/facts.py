@@ -112,7 +112,7 @@ def _qwen3moe(contents: Contents, name: str) -> dict[str, Any]:
 def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> int:
     """Return what attention scores are divided by the root of, which no file states.
 
-    It is the size of heads, but for the 27B models, whose heads do not make up the width;
+    It is the size of heads, except for the 27B models, whose heads do not make up the width;
     llama.cpp knows them by their number of layers. All published heads but theirs have 256 numbers,
     so of others it is not known which of the two was meant.
     """

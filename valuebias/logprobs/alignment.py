@@ -112,7 +112,7 @@ def align(
         raise ValueBiasError("There are no log-probs to align; give at least one model's.")
     first = datasets[0]
     vocabularies = [Vocabulary(ds, chosen) for ds in datasets]
-    _say_what_was_mended(vocabularies)
+    _warn_of_mended(vocabularies)
     for ds in datasets:
         _check_same_prompts(first, ds)
     check_unique([vocabulary.name for vocabulary in vocabularies], "model")
@@ -215,7 +215,7 @@ def _each(logprobs: Any) -> Iterator[xr.Dataset]:
             yield ds.isel(model=[row])
 
 
-def _say_what_was_mended(vocabularies: Sequence[Vocabulary]) -> None:
+def _warn_of_mended(vocabularies: Sequence[Vocabulary]) -> None:
     mended = [vocabulary for vocabulary in vocabularies if vocabulary.n_mended]
     if mended:
         named = ", ".join(f"{v.n_mended:,} tokens of {v.name!r}" for v in mended)

@@ -94,7 +94,7 @@ def js(p: Doubles, q: Doubles) -> Doubles:
     """Return a text's part of the Jensen–Shannon divergence, signed by the larger probability."""
     mixture = np.logaddexp(p, q) - np.log(2)
     part = 0.5 * (np.exp(p) * (p - mixture) + np.exp(q) * (q - mixture))
-    # Never negative but for rounding where p and q are the same.
+    # Negative by rounding only, where p and q are the same.
     return np.asarray(np.sign(p - q) * np.maximum(part, 0))
 
 

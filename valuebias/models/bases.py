@@ -79,7 +79,7 @@ def local_base(name: str, beside: Path | None = None) -> Origin:
 def followed(base: str, known: Mapping[str, str]) -> str:
     """Follow bases that are themselves models with a known base down to the last one.
 
-    A reward model may be trained from another reward model, and both then stand on one checkpoint.
+    A reward model may be trained from another reward model, and both then have one base.
 
     Examples
     --------

@@ -96,7 +96,7 @@ class ChatTemplate:
         frame = self._frame(turns)
         self._check_asked(prompt, frame.before)
         self._check_end(_roles(turns))
-        rendered = self._render([[*turns, _says("assistant", word)] for word in words])
+        rendered = self._render([[*turns, _turn("assistant", word)] for word in words])
         # Answers of several turns come from data sets, and are scored as the template has them.
         if as_written and isinstance(prompt, str):
             for word, text in zip(words, rendered, strict=True):
@@ -149,7 +149,7 @@ class ChatTemplate:
 
     def _frame(self, turns: Chat) -> _Frame:
         """Find the text around any answer to some turns."""
-        texts = self._render([[*turns, _says("assistant", answer)] for answer in _ANSWERS])
+        texts = self._render([[*turns, _turn("assistant", answer)] for answer in _ANSWERS])
         return self._around(texts)
 
     def _around(self, texts: Sequence[str]) -> _Frame:
@@ -208,10 +208,10 @@ class ChatTemplate:
 
     def _fault(self, roles: tuple[str, ...], form: _Form, answered: bool) -> ValueBiasError | None:
         """Describe what the template does wrong with messages in a form; None where it is right."""
-        turns = [_says(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
+        turns = [_turn(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
         try:
             if answered:
-                chats = [[*turns, _says("assistant", answer)] for answer in _ANSWERS]
+                chats = [[*turns, _turn("assistant", answer)] for answer in _ANSWERS]
                 before = self._around(self._written(chats, form)).before
             else:
                 before = self._written([turns], form, add_generation_prompt=True)[0]
@@ -270,12 +270,12 @@ class ChatTemplate:
         """
         if roles in self._ended:
             return
-        turns = [_says(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
+        turns = [_turn(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
         answer, more = _ANSWERS[0], f"{_ASKED}{len(roles)}z"
-        (text,) = self._render([[*turns, _says("assistant", answer)]])
+        (text,) = self._render([[*turns, _turn("assistant", answer)]])
         before, after = text.split(answer)
         form = self._form(roles, answered=True)
-        longer = [*turns, _says("assistant", answer), _says("user", more), _says("assistant", "x")]
+        longer = [*turns, _turn("assistant", answer), _turn("user", more), _turn("assistant", "x")]
         try:
             (text,) = self._written([longer], form)
         except ValueBiasError:
@@ -310,11 +310,11 @@ class ChatTemplate:
 
     def _check_tokens(self) -> None:
         """Refuse a template that writes a special token which the tokenizer does not have."""
-        # Jinja would write nothing in its place, and nobody would notice.
+        # Jinja would silently write nothing in its place.
         lacking = [t for t in _TOKENS if getattr(self._tokenizer, t, None) is None]
         if not lacking:
             return
-        chat = [_says("user", _ASKED), _says("assistant", _ANSWERS[0])]
+        chat = [_turn("user", _ASKED), _turn("assistant", _ANSWERS[0])]
         tokens = {token: f"zq{token}" for token in lacking}
         rendered = self._written([chat], _Form(), tokens=tokens)[0]
         for token in lacking:
@@ -342,11 +342,11 @@ def _opening(text: str) -> re.Pattern[str] | None:
 
 def _turns(prompt: Said) -> Chat:
     if isinstance(prompt, str):
-        return [_says("user", prompt)]
+        return [_turn("user", prompt)]
     return [dict(message) for message in prompt]
 
 
-def _says(role: str, content: str) -> dict[str, Any]:
+def _turn(role: str, content: str) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 

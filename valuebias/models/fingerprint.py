@@ -1,7 +1,7 @@
 """Tell functions apart by what they compute: code, defaults, closures, globals and weights.
 
 A store must not give the scores of one head for those of another, and a name does not tell heads
-apart: a notebook's cell is edited, a closure is built anew with other weights. What a function
+apart: a notebook's cell is edited, a closure is built again with other weights. What a function
 computes depends on its bytecode and on every value that this reaches, so these are hashed. Where a
 value is reached whose content cannot be told, no fingerprint is given: better none than one that
 two heads share. What a function reads when it is called (files, the clock, random numbers) shows in
@@ -260,7 +260,7 @@ class _Walk:
         elif _is_world(known[0]):
             self._mark("module", known[0].__name__, version_of(known[0].__name__))
         else:
-            # A package's module stands for what is in it, but for what was put there.
+            # A package's module stands for its members, except those put there from outside.
             self.add(*known)
 
     def _code(self, code: types.CodeType, path: str) -> None:

@@ -182,7 +182,7 @@ def _own_code(model: Model, located: Checkpoint) -> bool:
 
 
 def _origin(model: Model, located: Checkpoint) -> Origin:
-    """Find what the model was trained from; a pretrained model stands on itself."""
+    """Find what the model was trained from; a pretrained model is its own base."""
     if model.base:
         return Origin(model.base, "the specification")
     hub_name = located.repository or model.name

@@ -106,7 +106,7 @@ class Model:
         Another location, in the same forms, for the tokenizer.
     trust_remote_code : bool
         Let code that comes with the model run. For a hub id this needs a pinned `revision`; in a
-        file it needs the leave of whoever reads it, see :func:`valuebias.read_models`.
+        file it needs the reader's permission, see :func:`valuebias.read_models`.
     source, tuning : str, optional
         For models trained in an experiment: what data they were trained on, and how.
     n_pairs, seed, step : int, optional

@@ -179,7 +179,7 @@ def score(
         )
     keeper: Keeper = InMemory(request) if store is None else OnDisk(_path(store), request)
     prepared = prepare(request, engine, kept=store is not None)
-    with _told_where(store):
+    with _naming_store(store):
         _fill(keeper, request, engine, prepared, batch_tokens=batch_tokens, progress=progress)
     return keeper.scores()
 
@@ -206,7 +206,7 @@ def _path(store: Store) -> Path:
 
 
 @contextmanager
-def _told_where(store: Store | None) -> Iterator[None]:
+def _naming_store(store: Store | None) -> Iterator[None]:
     """Name the store in an interruption: it keeps all finished scores."""
     try:
         yield
