@@ -157,9 +157,9 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
     axes = _centred(tables.member)
     counts = np.bincount(tables.kinds)
     compared = len(counts) > 1
-    groups_of_pairs = np.zeros(len(counts))
-    groups_of_pairs[:2] = [1.0, -1.0][: len(counts)]
-    estimate = Estimate(tables.signed, (groups_of_pairs / counts)[tables.kinds], tables.kinds)
+    signs = np.zeros(len(counts))
+    signs[:2] = [1.0, -1.0][: len(counts)]
+    estimate = Estimate(tables.signed, (signs / counts)[tables.kinds], tables.kinds)
     for pair, weights in tables.contrasts.items():
         imbalances = word_imbalances(numbers, axes, weights, estimate)
         for one in imbalances:

@@ -203,9 +203,9 @@ def describe_group(name: str) -> str:
 def find_groups(models: pd.DataFrame, base: str | None = "base") -> tuple[Group, ...]:
     """Find the groups that the models' coordinates name."""
     if set(PAIR_COORDS) <= set(models.columns):
-        groups_of_pairs = {coord: plain_group(coord, models[coord]) for coord in PAIR_COORDS}
+        by_coord = [plain_group(coord, models[coord]) for coord in PAIR_COORDS]
         # A model in a single pair adds nothing to the pair's own effect.
-        return tuple(coord for coord in groups_of_pairs.values() if coord.n_levels < len(models))
+        return tuple(group for group in by_coord if group.n_levels < len(models))
     groups = {}
     runs = run_labels(models)
     if runs is not None and len(set(runs)) < len(runs):

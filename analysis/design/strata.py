@@ -204,8 +204,8 @@ def _split(crossing: Crossing, tables: Tables) -> _Split:
     a_rest = (basis.T @ mean_rest).transpose(1, 0, 2).reshape(q * n_framings, -1)
     a_axis = np.einsum("ma,fmj->jaf", basis, mean_axis)
     outside = [subspace.basis.T for subspace in crossing.space.subspaces]
-    n_rest = [_gram(coord @ mean_rest) for coord in outside]
-    n_axis = [coord @ mean_axis for coord in outside]
+    n_rest = [_gram(other @ mean_rest) for other in outside]
+    n_axis = [other @ mean_axis for other in outside]
 
     own_axis = np.zeros((n_framings, words.shape[1]))
     residual = np.zeros(n_framings)
