@@ -10,10 +10,11 @@ All four give back the same dataset, attributes included. The columns of the tid
 ``model``, ``prompt``, ``response``, ``score``, then the coords, then a bool column
 ``category.<name>`` a category (R's ``as.logical`` takes its ``true`` and ``false``).
 
-Text in a file is changed in two ways that reading undoes. Where a text has a lone surrogate, all
+Text in a file is changed in one way, which reading undoes. Where a text has a lone surrogate, all
 texts under that name are written with :func:`valuebias._core.text.escape` (in .nc and .zarr the
-variable then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run
-as a formula get an apostrophe in front (:func:`valuebias._core.text.neutralise`).
+variable then has an attribute ``valuebias_escape``). A .csv has each text as it is, for R and
+pandas: in a spreadsheet a word that begins with ``=`` would be a formula. A report's tables are
+for these.
 
 What is written has checksums, which reading compares.
 """
