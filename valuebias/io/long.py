@@ -94,10 +94,10 @@ def _seal(path: Path) -> None:
 
 def _check_whole(path: Path, said: Mapping[bytes, bytes]) -> None:
     """Refuse what is not the file that was written; who writes its rows anew writes no sum."""
-    found = _sums_in(path)
-    if not found and _WHOLE not in said:
+    sums = _sums_in(path)
+    if not sums and _WHOLE not in said:
         return
-    name, digits, at = found[-1] if found else (b"", b"", 0)
+    name, digits, at = sums[-1] if sums else (b"", b"", 0)
     if name != _WHOLE or digits != _sum_around(path, at):
         raise ValueError("its checksum is that of another content")
 
@@ -188,9 +188,9 @@ def read_csv(path: Path, kind: str | None) -> xr.Dataset:
     meta = _described(path)
     if meta is None:
         return _read_own(path, kind)
-    ds, found = _read(path, meta, kind)
-    if found is not None:
-        check_kind(kind, found["attrs"].get("kind"), str(path))
+    ds, about = _read(path, meta, kind)
+    if about is not None:
+        check_kind(kind, about["attrs"].get("kind"), str(path))
     return ds
 
 

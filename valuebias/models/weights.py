@@ -53,12 +53,12 @@ def listed(folder: Path, name: str) -> list[str]:
         named_files = set(content["weight_map"].values())
         if not all(isinstance(file, str) for file in named_files):
             raise TypeError("a file's name is no text")
-    found = sorted(named_files)
-    if not found or any(Path(file).name != file or "\0" in file for file in found):
+    files = sorted(named_files)
+    if not files or any(Path(file).name != file or "\0" in file for file in files):
         raise ValueBiasError(
-            f"The index of the weights of {name!r} names no proper file: {some(found)}. {advice}"
+            f"The index of the weights of {name!r} names no proper file: {some(files)}. {advice}"
         )
-    return found
+    return files
 
 
 def _named(folder: Path, name: str) -> str | None:
@@ -163,7 +163,7 @@ def _one(path: Path) -> str:
         text = ""
     if _SHA256.fullmatch(text):
         return text
-    found = sha256(real)
+    digest = sha256(real)
     with atomic_path(kept) as part:
-        part.write_text(found, encoding="ascii")
-    return found
+        part.write_text(digest, encoding="ascii")
+    return digest

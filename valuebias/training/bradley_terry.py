@@ -235,12 +235,12 @@ def _centring(
     scale: Floats,
     coefficient: float,
 ) -> Floats:
-    made = np.zeros((len(scale), len(scale)))
+    total = np.zeros((len(scale), len(scale)))
     for start in range(0, len(first), _BLOCK):
         rows = slice(start, start + _BLOCK)
         block = np.add(first[rows], second[rows], dtype=np.float64)[:, active] / scale
-        made += block.T @ block
-    return made * (coefficient / len(first))
+        total += block.T @ block
+    return total * (coefficient / len(first))
 
 
 def _check_number(value: object, name: str) -> None:
