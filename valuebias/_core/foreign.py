@@ -78,7 +78,8 @@ def reading(
             raise
         name = repr(os.fspath(what)) if isinstance(what, os.PathLike) else str(what)
         raise kind(
-            f"{name} cannot be {verb}: {_reason(error) or because} ({describe_error(error)}). {advice}"
+            f"{name} cannot be {verb}: {_reason(error) or because} ({describe_error(error)}). "
+            f"{advice}"
         ) from error
 
 
