@@ -3,7 +3,7 @@
 In a pack, a token attends to few others: the path above it. That path has two parts. The *trunk*
 holds the tokens with large subtrees, such as a chat header and a prompt, which most of the pack
 attends to. The rest is *near*: a token whose subtree spans at most `REACH` tokens is only seen from
-less than `REACH` places after it. So each block of `BLOCK` queries is compared with the trunk and
+less than `REACH` positions after it. Each block of `BLOCK` queries is compared with the trunk and
 with the `REACH + BLOCK` tokens up to its own end, a mask keeps what the trie allows, and the cost
 grows with the length of a pack, not with its square.
 

@@ -45,7 +45,7 @@ class Pack:
     ids : numpy.ndarray of int64, shape (T,)
         Token ids.
     position : numpy.ndarray of int64, shape (T,)
-        Each token's place in its conversation, from 0.
+        Each token's position in its conversation, from 0.
     end : numpy.ndarray of int64, shape (T,)
         The first index after the token's subtree.
     gather : numpy.ndarray of int64, shape (R,)
@@ -324,8 +324,8 @@ def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
         needed: each ends in a token that is read at and is no part of another.
     which : numpy.ndarray of int64, shape (R,)
         The conversation that reading place r lies in ...
-    place : numpy.ndarray of int64, shape (R,)
-        ... and its place there, from 0.
+    position : numpy.ndarray of int64, shape (R,)
+        ... and its position there, from 0.
 
     Examples
     --------
@@ -335,8 +335,8 @@ def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
     ...     end=np.array([4, 3, 3, 4]),
     ...     gather=np.array([0, 2, 3]),
     ... )
-    >>> paths, which, place = conversations(pack)
-    >>> [pack.ids[path].tolist() for path in paths], which.tolist(), place.tolist()
+    >>> paths, which, position = conversations(pack)
+    >>> [pack.ids[path].tolist() for path in paths], which.tolist(), position.tolist()
     ([[5, 6, 7], [5, 8]], [0, 0, 1], [0, 2, 1])
     """
     paths: list[Integers] = []
@@ -373,7 +373,7 @@ def reading_place(ids: npt.ArrayLike, padding: int | None) -> int:
     Returns
     -------
     int
-        The place of the last token that is not the padding; the last of all without a padding
+        The position of the last token that is not the padding; the last of all without a padding
         token; 0 where every token is the padding.
 
     Notes

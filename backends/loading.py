@@ -353,6 +353,6 @@ def made_up(vocabulary: int, *, kind: str) -> Pack:
 
 
 def _wholes(pack: Pack) -> tuple[Tensor, Tensor]:
-    """Return the conversations of a made-up pack one below the other, and their places in it."""
+    """Return the conversations of a made-up pack one below the other, and their positions in it."""
     index = np.stack(conversations(pack)[0])
     return torch.from_numpy(pack.ids[index]), torch.from_numpy(index)

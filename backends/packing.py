@@ -245,7 +245,7 @@ def _targets(
 
 
 def _members(ordered: _Sorted, start: int, stop: int) -> tuple[Integers, Integers]:
-    """Return the given sequences that a run stands for, and the place of each in the run."""
+    """Return the given sequences that a run stands for, and the position of each in the run."""
     inside = np.flatnonzero((ordered.inverse >= start) & (ordered.inverse < stop))
     inside = inside[np.argsort(ordered.inverse[inside], kind="stable")]
     return inside, ordered.inverse[inside] - start

@@ -163,7 +163,7 @@ class ModelSpace:
     kinds : tuple of str
         Families whose models (and bases) have a spread of their own; empty where all have one.
     kind_of : ndarray of int, shape (model,)
-        Each model's place in `kinds`; zeros where there are none.
+        Each model's position in `kinds`; zeros where there are none.
     dropped : tuple of str
         Groups that had to be left out, for the span would have grown too wide.
     """

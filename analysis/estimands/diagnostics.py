@@ -91,7 +91,7 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
     draws_enough = draws.sizes["draw"] >= 4
     chains_enough = draws_enough and draws.sizes["chain"] >= 2
     empty = np.full(draws.sizes[item], np.nan)
-    # Chains that each stand still, at different places, have an infinite R-hat.
+    # Chains that each stand still, at different values, have an infinite R-hat.
     with np.errstate(divide="ignore", invalid="ignore"):
         rhat = az.rhat(dataset)["x"].to_numpy() if chains_enough else empty
     return pd.DataFrame(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError
-from valuebias.models.positions import AnswerPosition
+from valuebias.models.positions import AnswerPosition, common_start
 from valuebias.models.template_limits import TemplateLimitError, watch
 
 __all__ = ["ChatTemplate", "Said"]
@@ -153,9 +153,9 @@ class ChatTemplate:
         return self._around(texts)
 
     def _around(self, texts: Sequence[str]) -> _Frame:
-        before = _shared(*texts)
+        before = common_start(*texts)
         rests = [text[len(before) :] for text in texts]
-        after = _shared(*(rest[::-1] for rest in rests))[::-1]
+        after = common_start(*(rest[::-1] for rest in rests))[::-1]
         for text, rest, answer in zip(texts, rests, _ANSWERS, strict=True):
             if rest != answer + after:
                 raise self._refusal(_change(text, answer, "the assistant's answer"))
@@ -296,7 +296,7 @@ class ChatTemplate:
         # What is the same before an answer and behind it separates turns, and opens none.
         separates = answers == goes_on
         words = set(re.findall(r"\w+", asks)) & set(re.findall(r"\w+", goes_on))
-        signs = "" if separates else _shared(asks[::-1], goes_on[::-1]).strip()
+        signs = "" if separates else common_start(asks[::-1], goes_on[::-1]).strip()
         if goes_on and end.endswith(goes_on) and (words or signs):
             return True
         mark = None if separates else _opening(opening)
@@ -384,23 +384,13 @@ def _difference(before: str | ValueBiasError, opened: str | ValueBiasError) -> s
     """Say how what stands before the answer differs from the generation prompt, if both are."""
     if not isinstance(before, str) or not isinstance(opened, str) or before == opened:
         return ""
-    shared = _shared(before, opened)
+    shared = common_start(before, opened)
     more, instead = before[len(shared) :], opened[len(shared) :]
     if not instead:
         return f"has {_end(more)} after the generation prompt"
     if not more:
         return f"lacks {_end(instead)} of the generation prompt"
     return f"has {_end(more)} where the generation prompt has {_end(instead)}"
-
-
-def _shared(a: str, b: str) -> str:
-    return a[: _n_shared(a, b)]
-
-
-def _n_shared(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """Length of the common beginning of two texts, or of two lists of tokens."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 def _end(text: str) -> str:

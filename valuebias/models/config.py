@@ -10,6 +10,7 @@ from typing import Any
 
 from valuebias._core.foreign import read_json, reading
 from valuebias.errors import ValueBiasError
+from valuebias.models.positions import common_start
 
 __all__ = [
     "ModelConfig",
@@ -164,15 +165,9 @@ def _is_near(one: str, other: str) -> bool:
     """Whether one letter was changed, removed or inserted."""
     if abs(len(one) - len(other)) > 1 or one == other:
         return False
-    start = _n_shared(one, other)
-    end = _n_shared(one[start:][::-1], other[start:][::-1])
+    start = len(common_start(one, other))
+    end = len(common_start(one[start:][::-1], other[start:][::-1]))
     return max(len(one), len(other)) - start - end <= 1
-
-
-def _n_shared(one: str, other: str) -> int:
-    """Length of the common beginning of two texts."""
-    pairs = zip(one, other, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def read_raw(folder: Path, name: str) -> Mapping[str, Any]:

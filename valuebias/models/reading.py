@@ -67,7 +67,7 @@ class Reading:
 
     Attributes
     ----------
-    place : str
+    position : str
         ``"end of conversation"``, ``"end of answer"``, ``"by its own code"``, or how many tokens
         before the end.
     token : str
