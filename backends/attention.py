@@ -85,7 +85,7 @@ class Tree:
         return self._masks[dtype, window]
 
     def _seen(self, keys: Tensor, window: int | None, *, trunk: bool) -> Tensor:
-        """Tell which of its keys, shape (blocks, n), each query of a block sees."""
+        """Mask of the keys, shape (blocks, n), that each query of a block sees."""
         end, positions = self.end[keys], self.position[keys]
         # A token of the trunk is also near to some queries, but must count once.
         mine = end - keys > REACH if trunk else end - keys <= REACH

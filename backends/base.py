@@ -214,7 +214,7 @@ class LoadedModel(ABC):
         """
 
     def details(self) -> dict[str, Any]:
-        """Say what else about this run belongs in the provenance.
+        """Return what else about this run belongs in the provenance.
 
         Returns
         -------
@@ -266,7 +266,7 @@ class Backend(ABC):
 
     @abstractmethod
     def available(self) -> str | None:
-        """Say why this backend cannot run here; None where it can."""
+        """Return why this backend cannot run here; None where it can."""
 
     def devices(self) -> tuple[str, ...]:
         """Name the devices it can use here.
@@ -361,7 +361,7 @@ def hidden_states(hidden: Any) -> Any:
 
 
 def reading_place(ids: npt.ArrayLike, padding: int | None) -> int:
-    """Say where the classifiers of transformers read the reward of one conversation.
+    """Find where the classifiers of transformers read the reward of one conversation.
 
     Parameters
     ----------

@@ -190,7 +190,7 @@ def _is_numbers(value: object) -> bool:
 
 
 def _describe(value: object) -> str:
-    """Say what a head has returned."""
+    """Describe what a head has returned."""
     if isinstance(value, Tensor):
         sort = "" if value.layout == torch.strided else f" ({value.layout})"
         return f"a tensor of {value.dtype} of shape {tuple(value.shape)}{sort}"

@@ -265,7 +265,7 @@ def quiet() -> Iterator[None]:
 
 
 def takes_trees(model: Any, source: Source, head: Head) -> bool:
-    """Tell whether conversations computed as a tree have the hidden states they have alone.
+    """Check that conversations computed as a tree have the hidden states they have alone.
 
     A few made-up conversations are compared, which takes a moment and catches masks that a model
     ignores, positions it counts itself, and attention of its own making. Then the tokens of all

@@ -79,7 +79,7 @@ def forget(tensor: Tensor) -> bool:
 
 
 def _is_of_file(start: int, stop: int) -> bool:
-    """Tell whether addresses belong to the mapping of a file of weights."""
+    """Whether addresses belong to the mapping of a file of weights."""
     with _MAPS.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             span, *rest = line.split(maxsplit=5)

@@ -68,7 +68,7 @@ class OnnxBackend(Backend):
         self.cache = None if cache is None else Path(cache)
 
     def available(self) -> str | None:
-        """Say why this backend cannot run here; None where it can."""
+        """Return why this backend cannot run here; None where it can."""
         for module in ("onnxruntime", "transformers"):
             if importlib.util.find_spec(module) is None:
                 return f"{module} is not installed"
@@ -185,7 +185,7 @@ class OnnxModel(LoadedModel):
         )
 
     def details(self) -> dict[str, Any]:
-        """Say what else about this run belongs in the provenance."""
+        """Return what else about this run belongs in the provenance."""
         return {
             "provider": self._provider,
             "threads": self._session.get_session_options().intra_op_num_threads,

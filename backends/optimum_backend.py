@@ -57,7 +57,7 @@ class OptimumBackend(Backend):
     batch: int = 64
 
     def available(self) -> str | None:
-        """Say why this backend cannot run here; None where it can."""
+        """Return why this backend cannot run here; None where it can."""
         for package in ("optimum", "optimum-onnx", "torch", "transformers"):
             if _version(package) is None:
                 return (
@@ -160,7 +160,7 @@ class _OptimumModel(LoadedModel):
         return rows if pack.target is None else rows[pack.row, pack.target]
 
     def details(self) -> dict[str, Any]:
-        """Say what else belongs in the provenance."""
+        """Return what else belongs in the provenance."""
         names = ("optimum", "optimum-onnx", "onnxruntime-gpu", "onnxruntime", "transformers")
         return {
             "file": self._file,

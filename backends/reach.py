@@ -24,7 +24,7 @@ _WINDOWS = {
 
 
 def reach(config: Any, windows: Collection[int]) -> int | None:
-    """Say up to how many tokens a tree gives what whole conversations do.
+    """Return up to how many tokens a tree gives the results of whole conversations.
 
     Examples
     --------

@@ -146,7 +146,7 @@ def _checked(backend: Backend, package: str | None) -> Backend:
 
 
 def _not_installed() -> str:
-    """Say what to install for the built-in backends that cannot run here."""
+    """Return what to install for the built-in backends that cannot run here."""
     missing = [backend for backend in map(_built_in, _BUILT_IN) if backend.available() is not None]
     if not missing:
         return ""

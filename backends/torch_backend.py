@@ -70,7 +70,7 @@ class TorchBackend(Backend):
         self.batch_tokens, self.threads = batch_tokens, threads
 
     def available(self) -> str | None:
-        """Say why this backend cannot run here; None where it can."""
+        """Return why this backend cannot run here; None where it can."""
         for module in ("torch", "transformers", "safetensors"):
             if importlib.util.find_spec(module) is None:
                 return f"{module} is not installed"
@@ -229,7 +229,7 @@ class TorchModel(LoadedModel):
             raise _NotReordered
 
     def details(self) -> dict[str, Any]:
-        """Say what else about this run belongs in the provenance."""
+        """Return what else about this run belongs in the provenance."""
         import torch
 
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else ""

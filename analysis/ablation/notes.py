@@ -20,7 +20,7 @@ _CELL = ("base", "source", "n_pairs", "tuning")
 def layout_notes(
     models: pd.DataFrame, formula: str, *, base_slopes: bool | None, both: Mapping[str, float]
 ) -> list[Note]:
-    """Say what an ablation of this layout cannot tell."""
+    """Note what an ablation of this layout cannot tell."""
     notes = [_one_base(models), _single_seeds(models)]
     if base_slopes is False:
         notes.append(
@@ -49,7 +49,7 @@ def layout_notes(
 
 
 def _one_base(models: pd.DataFrame) -> Note | None:
-    """Say that gaps are between bases where families have one each."""
+    """Note that gaps are between bases where families have one each."""
     bases = models.assign(base=models["base"].astype(str)).groupby("family")["base"]
     count = bases.nunique()
     lone = bases.first()[count == 1]
@@ -104,7 +104,7 @@ def _apart(models: pd.DataFrame, source: str, most: float) -> Note:
 
 
 def plain_fit_notes(design: ModelDesign) -> list[Note]:
-    """Say that a formula averages over what models were trained on, where they differ in it."""
+    """Note that a formula averages over training data, where models differ in it."""
     used = set().union(*(factor.names for factor in design.variables))
     if used & {"source", "n_pairs"} or not is_ablation(design.models):
         return []
@@ -119,7 +119,7 @@ def plain_fit_notes(design: ModelDesign) -> list[Note]:
 
 
 def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
-    """Say where gaps at single numbers of pairs contradict the curve through them."""
+    """Note where gaps at single numbers of pairs contradict the curve through them."""
     notes = []
     tests = departures.drop_duplicates(["name", "source"])
     limit = _UNLIKELY / max(len(tests), 1)

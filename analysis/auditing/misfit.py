@@ -262,7 +262,7 @@ def _independent(crossing: Crossing, kinds: NDArray[np.intp]) -> tuple[tuple[str
 
 
 def _may_be_compared(crossing: Crossing) -> bool:
-    """Tell models from pairs of them and from checkpoints, whose likeness has a known reason."""
+    """Whether models are neither pairs nor checkpoints, whose likeness has a known reason."""
     models = crossing.design.models
     related = set(PAIR_COORDS) <= set(models.columns) or run_labels(models) is not None
     return not related and not crossing.space.dropped

@@ -132,7 +132,7 @@ class Classical:
         return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=COLUMNS)
 
     def headline(self) -> Headline:
-        """Say what the paper's specification finds, and what random slopes make of it.
+        """State the result of the paper's specification, and that with random slopes.
 
         Returns
         -------

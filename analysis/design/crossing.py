@@ -217,7 +217,7 @@ def make_crossing(
 
 
 def _kinds(design: ModelDesign) -> dict[str, NDArray[np.bool_]]:
-    """Say which models are of which family, where at least two families have several models."""
+    """Masks of the models of each family, where at least two families have several models."""
     family = design.factor("family")
     if family is None:
         return {}

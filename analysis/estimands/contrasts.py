@@ -309,7 +309,7 @@ class _Row:
     row: Array
 
     def estimand(self, under: tuple[str, str, str], draws: Array, variant: str = "") -> Estimand:
-        """Say under which framing and of which categories, and give the draws."""
+        """Name the draws by this row, the framing and the categories."""
         head = (self.form, self.variable, self.first, self.second)
         return Estimand(*head, *under, draws, variant)
 

@@ -136,7 +136,7 @@ def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> int:
 
 
 def _windows(contents: Contents, period: int, name: str) -> dict[str, Any]:
-    """Say which layers see a window only: all but the last of each period."""
+    """Return which layers see a window only: all but the last of each period."""
     layers = range(int(contents.get("block_count")))
     pattern = contents.get("attention.sliding_window_pattern", period)
     if isinstance(pattern, list):

@@ -130,7 +130,7 @@ _ADAPTER = "base_model_name_or_path"
 
 
 def _is_checkpoint(text: str) -> bool:
-    """Tell a hub id from a path; both may be two names with a slash in between."""
+    """Whether a name is a hub id, not a path; both may be two names with a slash between."""
     owner, _, name = text.partition("/")
     return (
         _ID.fullmatch(text) is not None

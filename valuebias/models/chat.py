@@ -104,7 +104,7 @@ class ChatTemplate:
         return rendered
 
     def answer_position(self, prompt: Said) -> AnswerPosition:
-        """Say where the answer stands."""
+        """Find where the answer stands."""
         turns = _turns(prompt)
         before, opened = (_attempt(find, turns) for find in (self._before, self._opened))
         chosen = opened if self._prefix == "generation" else before
@@ -287,7 +287,7 @@ class ChatTemplate:
         self._ended.add(roles)
 
     def _opens_another(self, turns: Chat, before: str, after: str, between: str) -> bool:
-        """Say whether what follows the last answer opens the user's or another turn."""
+        """Whether the text after the last answer opens the user's or another turn."""
         first, last = (turn["content"] for turn in (turns[0], turns[-1]))
         opening = before.split(last)[-1]
         asks, answers, end, goes_on = (
@@ -381,7 +381,7 @@ def _attempt(find: Callable[[Chat], str], turns: Chat) -> str | ValueBiasError:
 
 
 def _difference(before: str | ValueBiasError, opened: str | ValueBiasError) -> str:
-    """Say how what stands before the answer differs from the generation prompt, if both are."""
+    """Describe how the text before the answer differs from the generation prompt."""
     if not isinstance(before, str) or not isinstance(opened, str) or before == opened:
         return ""
     shared = common_start(before, opened)

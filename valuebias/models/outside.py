@@ -96,7 +96,7 @@ def home(value: Any, name: str) -> str | None:
 
 
 def reads(module: str, name: str) -> bool:
-    """Tell whether something of an installed module brings in files or settings, by its name."""
+    """Whether a member of an installed module brings in files or settings, by its name."""
     top = module.partition(".")[0].lstrip("_")
     if top in ("builtins", "io") and name in OUTSIDE:
         return True

@@ -244,7 +244,7 @@ def path_of(text: str) -> Path:
 
 
 def is_jinja(template: str) -> bool:
-    """Say whether a template is written in Jinja."""
+    """Whether a template is written in Jinja."""
     return "{%" in template or "{{" in template
 
 

@@ -33,7 +33,7 @@ class Template(Protocol):
         """Return the whole conversation of each word; refuse words that it changes `as_written`."""
 
     def answer_position(self, prompt: Said) -> AnswerPosition:
-        """Say where the answer stands."""
+        """Find where the answer stands."""
 
     def prefix(self, prompt: Said) -> str:
         """Return what stands before the answer."""
@@ -68,7 +68,7 @@ class PlainTemplate:
         return [f"{before}{word}{self._after}" for word in words]
 
     def answer_position(self, prompt: Said) -> AnswerPosition:
-        """Say where the answer stands."""
+        """Find where the answer stands."""
         return AnswerPosition(self.prefix(prompt), "the template's")
 
     def prefix(self, prompt: Said) -> str:

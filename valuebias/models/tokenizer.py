@@ -252,7 +252,7 @@ class Tokenizer:
         return self._encode([without_blanks(text) for text in texts], prompts)
 
     def prefix(self, prompt: str) -> Prefix:
-        """Say where the answer to a prompt begins."""
+        """Find where the answer to a prompt begins."""
         position = self._template.answer_position(prompt)
         kept = without_blanks(position.before)
         (ids,) = self._encode([kept], [prompt])

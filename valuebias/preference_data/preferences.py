@@ -74,7 +74,7 @@ class Preferences:
         return len(self.pairs)
 
     def __repr__(self) -> str:
-        """Say how many pairs and prompts there are."""
+        """Show how many pairs and prompts there are."""
         counts = {"pair": len(self), "prompt": self.pairs["prompt"].nunique()}
         parts = ", ".join(f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in counts.items())
         return f"<Preferences {visible(self.name)!r}: {parts}>"

@@ -152,7 +152,7 @@ def plan(
     batch_tokens: int | None = None,
     trust_remote_code: bool = False,
 ) -> ScoringPlan:
-    """Say what :func:`valuebias.score` would do and how long it would take, without doing it.
+    """Estimate what :func:`valuebias.score` would do and how long it would take.
 
     Only configurations and tokenizers are read; no model is loaded and no weights are downloaded.
 
