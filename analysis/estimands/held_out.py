@@ -138,7 +138,7 @@ def combination_given_all(
     prior = (asked.row @ square) * (asked.framing @ asked.framing) * (asked.axis @ weights)
     mean, variance = np.zeros(len(precision.own)), np.full(len(precision.own), prior)
     for j, weight in enumerate(weights):
-        gain = weight * precision.over_models(crossing, j + 1) @ on_cells
+        gain = weight * precision.times(crossing, j + 1, on_cells)
         mean += gain @ tables.axes[j]
         variance -= weight * gain @ on_cells
     return mean, variance
