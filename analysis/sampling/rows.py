@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numba
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "gather_dense",
     "gather_surprise",
     "geometry_of",
+    "level_precision",
     "level_rows",
     "rows_where",
 ]
@@ -38,11 +40,11 @@ class Rows:
     ----------
     start : ndarray of int64, shape (model · prompt + 1,)
         Where each row's cells begin.
-    words : ndarray of int32, shape (cell,)
+    words : ndarray of unsigned int, shape (cell,)
     """
 
     start: NDArray[np.int64]
-    words: NDArray[np.int32]
+    words: NDArray[np.unsignedinteger[Any]]
 
     def __len__(self) -> int:
         return int(self.start[-1])
@@ -82,7 +84,8 @@ def geometry_of(crossing: Crossing) -> Geometry:
 def rows_where(mask: NDArray[np.bool_]) -> Rows:
     """List the cells where ``mask`` (model, prompt, word) holds."""
     counts = mask.sum(axis=2, dtype=np.int64).ravel()
-    words = np.broadcast_to(np.arange(mask.shape[2], dtype=np.int32), mask.shape)[mask]
+    every = np.arange(mask.shape[2], dtype=np.uint16 if mask.shape[2] < 1 << 16 else np.uint32)
+    words = np.broadcast_to(every, mask.shape)[mask]
     return Rows(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), words)
 
 
@@ -95,155 +98,194 @@ def _value(means, prompts, axes, basis, per_prompt, per_model, w):  # type: igno
     return value
 
 
+_FAST = {"reassoc", "nsz", "contract"}  # sums in any order: several words at once
+
+
 @numba.njit(cache=True, nogil=True)
 def gather(  # type: ignore[no-untyped-def]
-    start,
-    words,
-    weight,
-    framing,
-    basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-    to_mean,
-    to_prompt_word,
-    to_axis,
+    start, words, ratio, weight, inverse, framing, basis, per_prompt, mean, axis, to_mean, to_axis
 ):  # pragma: no cover - compiled
-    """Read tables at the cells, take each row's mean off, weigh by framing and sum into tables."""
-    n_prompts = len(framing)
-    row_values = np.empty(basis.shape[0])
-    for row in range(len(start) - 1):
-        first, n = start[row], start[row + 1] - start[row]
-        if n < 2:  # one score tells its level and nothing else
-            continue
-        m, p = row // n_prompts, row % n_prompts
+    """Read tables at the cells, multiply each prompt's by their precision, and sum into tables.
+
+    A prompt's cells share ``ratio`` times the residual's variance word by word, and rows have
+    levels of any size: ``inverse`` (prompt, model, model), see :func:`level_precision`. ``weight``,
+    by framing, is one over the residual's variance; ``axis`` is (axis, model, prompt).
+    """
+    n_prompts, n_models = len(framing), len(inverse[0])
+    n_words, most = basis.shape[1], 0
+    for p in range(n_prompts):
+        n = 0
+        for m in range(n_models):
+            n += start[m * n_prompts + p + 1] - start[m * n_prompts + p]
+        most = max(most, n)
+    values, sums = np.empty(most), np.empty(n_models)
+    total, count = np.zeros(n_words), np.zeros(n_words)
+    for p in range(n_prompts):
+        f, at = framing[p], 0
+        for m in range(n_models):
+            means, row = mean[f, m], m * n_prompts + p
+            for i in range(start[row], start[row + 1]):
+                w = words[i]
+                value = means[w] * per_prompt[f]
+                for j in range(len(basis)):
+                    value += axis[j, m, p] * basis[j, w]
+                values[at] = value
+                total[w] += value
+                count[w] += 1.0
+                at += 1
+        at = 0
+        for m in range(n_models):
+            row, sums[m] = m * n_prompts + p, 0.0
+            for i in range(start[row], start[row + 1]):
+                w = words[i]
+                sums[m] += values[at] - total[w] * ratio[f] / (1.0 + count[w] * ratio[f])
+                at += 1
+        levels = inverse[p] @ sums
+        for m in range(n_models):
+            row = m * n_prompts + p
+            for i in range(start[row], start[row + 1]):
+                total[words[i]] -= levels[m]
+        at = 0
+        for m in range(n_models):
+            means, row = to_mean[f, m], m * n_prompts + p
+            for i in range(start[row], start[row + 1]):
+                w = words[i]
+                value = values[at] - levels[m]
+                value -= total[w] * ratio[f] / (1.0 + count[w] * ratio[f])
+                value *= weight[f]
+                means[w] += per_prompt[f] * value
+                for j in range(len(basis)):
+                    to_axis[j, m, p] += value * basis[j, w]
+                at += 1
+        for m in range(n_models):
+            row = m * n_prompts + p
+            for i in range(start[row], start[row + 1]):
+                total[words[i]] = count[words[i]] = 0.0
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _weigh(  # type: ignore[no-untyped-def]
+    values, mask, p, ratio, weight, inverse, shared
+):  # pragma: no cover - compiled
+    """Multiply one prompt's ``values`` (model, word), zero outside the mask, by their precision.
+
+    ``shared`` is room for three rows; the first is left with what models' values sum to.
+    """
+    n_models, n_words = values.shape
+    total, gain, common = shared[0], shared[1], shared[2]
+    total[:], gain[:], common[:] = 0.0, 0.0, 0.0
+    for m in range(n_models):
+        row, here = values[m], mask[m, p]
+        for w in range(n_words):
+            total[w] += row[w]
+            gain[w] += here[w]
+    for w in range(n_words):
+        gain[w] = ratio / (1.0 + gain[w] * ratio)
+        total[w] *= gain[w]
+    sums = np.empty(n_models)
+    for m in range(n_models):
+        row, here, of_row = values[m], mask[m, p], 0.0
+        for w in range(n_words):
+            of_row += row[w] - here[w] * total[w]
+        sums[m] = of_row
+    levels = inverse @ sums
+    for m in range(n_models):
+        level, here = levels[m], mask[m, p]
+        for w in range(n_words):
+            common[w] += level * here[w]
+    for w in range(n_words):
+        common[w] = total[w] - gain[w] * common[w]
+    total[:] = 0.0
+    for m in range(n_models):
+        row, here, level = values[m], mask[m, p], levels[m]
+        for w in range(n_words):
+            value = weight * (row[w] - here[w] * (level + common[w]))
+            row[w] = value
+            total[w] += value
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _sum_up(  # type: ignore[no-untyped-def]
+    values, p, f, basis, per_prompt, to_mean, to_axis
+):  # pragma: no cover - compiled
+    """Sum one prompt's values (model, word) into tables."""
+    n_models, n_words = values.shape
+    for m in range(n_models):
+        row, means = values[m], to_mean[f, m]
+        for w in range(n_words):
+            means[w] += per_prompt * row[w]
+        for j in range(len(basis)):
+            direction, total = basis[j], 0.0
+            for w in range(n_words):
+                total += row[w] * direction[w]
+            to_axis[j, m, p] += total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def gather_dense(  # type: ignore[no-untyped-def]
+    mask, ratio, weight, inverse, framing, basis, per_prompt, mean, axis, to_mean, to_axis
+):  # pragma: no cover - compiled
+    """Do as :func:`gather` for cells that are not few: a ``mask`` over the cube says which."""
+    n_models, n_prompts, n_words = mask.shape
+    values, shared = np.empty((n_models, n_words)), np.empty((3, n_words))
+    for p in range(n_prompts):
         f = framing[p]
-        means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
-        total = 0.0
-        for i in range(n):
-            w = words[first + i]
-            value = _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
-            row_values[i] = value
-            total += value
-        level = total / n
-        by_mean, by_prompt = weight[f] * per_prompt[f], weight[f] * per_model
-        means, prompts, axes = to_mean[f, m], to_prompt_word[p], to_axis[m, p]
-        for i in range(n):
-            w = words[first + i]
-            value = row_values[i] - level
-            means[w] += by_mean * value
-            prompts[w] += by_prompt * value
-            value *= weight[f]
-            for j in range(len(axes)):
-                axes[j] += value * basis[w, j]
+        for m in range(n_models):
+            row, here, means, by_mean = values[m], mask[m, p], mean[f, m], per_prompt[f]
+            for w in range(n_words):
+                row[w] = means[w] * by_mean
+            for j in range(len(basis)):
+                on_axis, direction = axis[j, m, p], basis[j]
+                for w in range(n_words):
+                    row[w] += on_axis * direction[w]
+            for w in range(n_words):
+                row[w] *= here[w]
+        _weigh(values, mask, p, ratio[f], weight[f], inverse[p], shared)
+        _sum_up(values, p, f, basis, per_prompt[f], to_mean, to_axis)
 
 
 @numba.njit(cache=True, nogil=True)
 def gather_surprise(  # type: ignore[no-untyped-def]
-    m,
-    mask,
-    y,
-    noise,
-    sd,
-    weight,
-    framing,
-    basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-    to_mean,
-    to_prompt_word,
-    to_axis,
-):  # pragma: no cover - compiled
-    """Do as :func:`gather` with what tables and noise leave of one model's scores.
+    p, mask, y, noise, sd, ratio, weight, inverse, framing, basis, per_prompt,
+    mean, axis, to_mean, to_axis, to_prompt,
+):  # fmt: skip  # pragma: no cover - compiled
+    """Do as :func:`gather` with what tables and noise leave of one prompt's scores.
 
-    ``mask`` and ``y`` are (prompt, word); ``noise``, of SD one, is of the cells in the mask, or
-    empty.
+    ``noise``, of SD one, is of its words, then of its cells in the ``mask``; or empty. What its
+    words share is left in ``to_prompt`` (word,): given the tables, a draw of its effects.
     """
-    n_prompts, n_words = mask.shape
-    values, at = np.empty(n_words), 0
-    for p in range(n_prompts):
-        f = framing[p]
-        means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
-        total, n = 0.0, 0
-        for w in range(n_words):
-            if mask[p, w]:
-                value = y[p, w]
-                value -= _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
-                if len(noise):
-                    value -= sd[f] * noise[at + n]
-                values[w] = value
-                total += value
-                n += 1
-        at += n
-        if n < 2:
-            continue
-        level = total / n
-        means, prompts, axes = to_mean[f, m], to_prompt_word[p], to_axis[m, p]
-        for w in range(n_words):
-            if mask[p, w]:
-                value = weight[f] * (values[w] - level)
-                means[w] += per_prompt[f] * value
-                prompts[w] += per_model * value
-                for j in range(len(axes)):
-                    axes[j] += value * basis[w, j]
-
-
-# Sums may be taken in any order, for the processor to do several words at once.
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
-def gather_dense(  # type: ignore[no-untyped-def]
-    mask,
-    weight,
-    framing,
-    basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-    to_mean,
-    to_prompt_word,
-    to_axis,
-):  # pragma: no cover - compiled
-    """Do as :func:`gather` without a target, for cells that are not few.
-
-    A ``mask`` over the cube says which they are; ``basis`` is (axis, word) here.
-    """
-    n_models, n_prompts, n_words = mask.shape
-    values = np.empty(n_words)
+    n_models, n_words, f = len(mask), mask.shape[2], framing[p]
+    values, shared, at = np.zeros((n_models, n_words)), np.empty((3, n_words)), n_words
+    spread = sd[f] * np.sqrt(ratio[f])
     for m in range(n_models):
-        for p in range(n_prompts):
-            here, f = mask[m, p], framing[p]
-            means, prompts, by_mean = mean[f, m], prompt_word[p], per_prompt[f]
-            for w in range(n_words):
-                values[w] = means[w] * by_mean + prompts[w] * per_model
-            for j in range(len(basis)):
-                on_axis, direction = axis[m, p, j], basis[j]
-                for w in range(n_words):
-                    values[w] += on_axis * direction[w]
-            total, n = 0.0, 0
-            for w in range(n_words):
-                values[w] *= here[w]
-                total += values[w]
-                n += here[w]
-            if n < 2:
-                continue
-            level, scale = total / n, weight[f]
-            means_to, prompts_to = to_mean[f, m], to_prompt_word[p]
-            for w in range(n_words):
-                value = scale * (values[w] - level * here[w])
-                values[w] = value
-                means_to[w] += by_mean * value
-                prompts_to[w] += per_model * value
-            for j in range(len(basis)):
-                direction, total = basis[j], 0.0
-                for w in range(n_words):
-                    total += values[w] * direction[w]
-                to_axis[m, p, j] += total
+        means = mean[f, m]
+        for w in range(n_words):
+            if mask[m, p, w]:
+                value = y[m, p, w] - means[w] * per_prompt[f]
+                for j in range(len(basis)):
+                    value -= axis[j, m, p] * basis[j, w]
+                if len(noise):
+                    value -= spread * noise[w] + sd[f] * noise[at]
+                    at += 1
+                values[m, w] = value
+    _weigh(values, mask, p, ratio[f], weight[f], inverse[p], shared)
+    _sum_up(values, p, f, basis, per_prompt[f], to_mean, to_axis)
+    for w in range(n_words):
+        to_prompt[w] = spread * spread * shared[0, w]
+        if len(noise):
+            to_prompt[w] += spread * noise[w]
+
+
+def level_precision(mask: NDArray[np.bool_], ratio: Array) -> Array:
+    """Precision of rows' levels given one prompt's scores, times the residual's variance.
+
+    ``mask`` is (model, word); words' own effects have ``ratio`` times that variance.
+    """
+    seen = mask.astype(float)
+    counts = seen.sum(axis=0)
+    precision = np.diag(seen.sum(axis=1))
+    precision -= (seen * (ratio / (1 + ratio * counts))) @ seen.T
+    return np.asarray(precision)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -10,7 +10,8 @@ from scipy import linalg
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.sampling.completion import Completion, Gaps, System, sparse_margins
+from valuebias.analysis.sampling.completion import Completion, Gaps, sparse_margins
+from valuebias.analysis.sampling.solving import System
 
 PAIRED = {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS}
 COMPLETE = {
@@ -173,8 +174,8 @@ def test_the_mean_given_the_observed_cells_is_that_of_the_dense_normal(name: str
     case = PAIRED if name == "of pairs" else {}
     problem, _, smoother, dense = setting(missing=GAPS[name], **case)
     gaps, no_noise = Gaps(problem.crossing), np.zeros(len(problem.crossing.framings))
-    system = System(gaps, smoother)
-    effects = system.mean(system.surprise(Fields.zeros(problem.crossing)), error=1e-12)
+    system, prompts = System(gaps, smoother), np.empty(problem.crossing.shape[1:])
+    effects = system.draw(None, system.work(), prompts, error=1e-12)
     effects.level, _ = gaps.left_by(effects)
     state = Completion(gaps)
     state.fill(effects, no_noise, np.random.default_rng(0))
