@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.strata import Tables, make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
-from valuebias.analysis.sampling.rows import Rows, fill, geometry_of, level_rows, rows_where
+from valuebias.analysis.sampling.rows import Rows, fill, geometry_of, rows_where
 from valuebias.analysis.sampling.solving import System
 
 __all__ = ["Completion", "Gaps", "sparse_margins"]
@@ -60,14 +60,6 @@ class Gaps:
         """How many observed contrasts between words there are, by framing."""
         left = np.maximum(self.counts - 1, 0).sum(axis=0)
         return np.array([float(left[g].sum()) for g in self.groups])
-
-    def left_by(self, effects: Fields) -> tuple[Array, Array]:
-        """Mean of what effects leave of each row's scores, and by framing the squares about it."""
-        means, squares = level_rows(
-            self.mask, self.crossing.y, *self.geometry.arrays,
-            effects.mean, effects.prompt_word, effects.axis,
-        )  # fmt: skip
-        return means, squares
 
     def draw_levels(self, means: Array, sd: Array, rng: np.random.Generator) -> Array:
         """Draw each row's level given the mean of what effects leave of it.
@@ -144,10 +136,9 @@ class Completion:
         system = System(self.gaps, smoother)
         if not self._work.size:
             self._work = system.work()
-        effects = system.draw(rng, self._work, self.margins.prompt_word)
-        levels, squares = self.gaps.left_by(effects)
+        effects, squares = system.draw(rng, self._work, self.margins.prompt_word)
         sd = np.sqrt(smoother.residual) if redraw_sd is None else redraw_sd(squares)
-        effects.level = self.gaps.draw_levels(levels, sd, rng)
+        effects.level = self.gaps.draw_levels(effects.level, sd, rng)
         self.fill(effects, sd, rng)
 
     @property

@@ -25,8 +25,8 @@ __all__ = [
     "gather_surprise",
     "geometry_of",
     "level_precision",
-    "level_rows",
     "rows_where",
+    "share_out",
 ]
 
 Array = NDArray[np.float64]
@@ -164,56 +164,62 @@ def gather(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
-def _weigh(  # type: ignore[no-untyped-def]
-    values, mask, p, ratio, weight, inverse, shared
+def _levels(  # type: ignore[no-untyped-def]
+    mask, p, ratio, inverse, shake, sums, by_word, gain
 ):  # pragma: no cover - compiled
-    """Multiply one prompt's ``values`` (model, word), zero outside the mask, by their precision.
+    """Find rows' levels, plus ``shake``, and given these what models share on each word.
 
-    ``shared`` is room for three rows; the first is left with what models' values sum to.
+    Of one prompt's values ``sums`` are over words, ``by_word`` over models, and ``gain`` counts
+    these; the last two are overwritten, by what models share and how much they give to that.
     """
-    n_models, n_words = values.shape
-    total, gain, common = shared[0], shared[1], shared[2]
-    total[:], gain[:], common[:] = 0.0, 0.0, 0.0
-    for m in range(n_models):
-        row, here = values[m], mask[m, p]
-        for w in range(n_words):
-            total[w] += row[w]
-            gain[w] += here[w]
+    n_models, n_words = len(sums), len(gain)
+    common = np.zeros(n_words)
     for w in range(n_words):
         gain[w] = ratio / (1.0 + gain[w] * ratio)
-        total[w] *= gain[w]
-    sums = np.empty(n_models)
+        by_word[w] *= gain[w]
     for m in range(n_models):
-        row, here, of_row = values[m], mask[m, p], 0.0
+        here, total = mask[m, p], 0.0
         for w in range(n_words):
-            of_row += row[w] - here[w] * total[w]
-        sums[m] = of_row
-    levels = inverse @ sums
+            total += here[w] * by_word[w]
+        sums[m] -= total
+    levels = inverse @ sums + shake
     for m in range(n_models):
         level, here = levels[m], mask[m, p]
         for w in range(n_words):
             common[w] += level * here[w]
     for w in range(n_words):
-        common[w] = total[w] - gain[w] * common[w]
-    total[:] = 0.0
-    for m in range(n_models):
-        row, here, level = values[m], mask[m, p], levels[m]
-        for w in range(n_words):
-            value = weight * (row[w] - here[w] * (level + common[w]))
-            row[w] = value
-            total[w] += value
+        by_word[w] -= gain[w] * common[w]
+    return levels
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_up(  # type: ignore[no-untyped-def]
+    row, here, by_word, count
+):  # pragma: no cover - compiled
+    """Leave of a row the cells that are there; add them up by word, and in all."""
+    total = 0.0
+    for w in range(len(row)):
+        seen = np.float64(here[w])
+        value = row[w] * seen
+        row[w] = value
+        by_word[w] += value
+        count[w] += seen
+        total += value
+    return total
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def _sum_up(  # type: ignore[no-untyped-def]
-    values, p, f, basis, per_prompt, to_mean, to_axis
+    values, mask, p, f, levels, common, weight, basis, per_prompt, to_mean, to_axis
 ):  # pragma: no cover - compiled
-    """Sum one prompt's values (model, word) into tables."""
+    """Take levels and what is common off one prompt's values and sum these into tables."""
     n_models, n_words = values.shape
     for m in range(n_models):
-        row, means = values[m], to_mean[f, m]
+        row, here, level, means = values[m], mask[m, p], levels[m], to_mean[f, m]
         for w in range(n_words):
-            means[w] += per_prompt * row[w]
+            value = weight * (row[w] - here[w] * (level + common[w]))
+            row[w] = value
+            means[w] += per_prompt * value
         for j in range(len(basis)):
             direction, total = basis[j], 0.0
             for w in range(n_words):
@@ -227,53 +233,102 @@ def gather_dense(  # type: ignore[no-untyped-def]
 ):  # pragma: no cover - compiled
     """Do as :func:`gather` for cells that are not few: a ``mask`` over the cube says which."""
     n_models, n_prompts, n_words = mask.shape
-    values, shared = np.empty((n_models, n_words)), np.empty((3, n_words))
+    values, sums, still = np.empty((n_models, n_words)), np.empty(n_models), np.zeros(n_models)
+    by_word, gain = np.empty(n_words), np.empty(n_words)
     for p in range(n_prompts):
         f = framing[p]
+        by_word[:], gain[:] = 0.0, 0.0
         for m in range(n_models):
-            row, here, means, by_mean = values[m], mask[m, p], mean[f, m], per_prompt[f]
+            row, means, by_mean = values[m], mean[f, m], per_prompt[f]
             for w in range(n_words):
                 row[w] = means[w] * by_mean
             for j in range(len(basis)):
                 on_axis, direction = axis[j, m, p], basis[j]
                 for w in range(n_words):
                     row[w] += on_axis * direction[w]
-            for w in range(n_words):
-                row[w] *= here[w]
-        _weigh(values, mask, p, ratio[f], weight[f], inverse[p], shared)
-        _sum_up(values, p, f, basis, per_prompt[f], to_mean, to_axis)
+            sums[m] = _add_up(row, mask[m, p], by_word, gain)
+        levels = _levels(mask, p, ratio[f], inverse[p], still, sums, by_word, gain)
+        _sum_up(
+            values, mask, p, f, levels, by_word, weight[f], basis, per_prompt[f], to_mean, to_axis
+        )
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _leave(  # type: ignore[no-untyped-def]
+    row, y, means, on_axes, basis, per_prompt
+):  # pragma: no cover - compiled
+    """Write what tables leave of a row's scores."""
+    for w in range(len(row)):
+        row[w] = y[w] - means[w] * per_prompt
+    for j in range(len(basis)):
+        value, direction = on_axes[j], basis[j]
+        for w in range(len(row)):
+            row[w] -= value * direction[w]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def gather_surprise(  # type: ignore[no-untyped-def]
-    p, mask, y, noise, sd, ratio, weight, inverse, framing, basis, per_prompt,
-    mean, axis, to_mean, to_axis, to_prompt,
+    p, mask, y, noise, ratio, weight, inverse, framing, basis, per_prompt,
+    mean, axis, to_mean, to_axis,
 ):  # fmt: skip  # pragma: no cover - compiled
     """Do as :func:`gather` with what tables and noise leave of one prompt's scores.
 
-    ``noise``, of SD one, is of its words, then of its cells in the ``mask``; or empty. What its
-    words share is left in ``to_prompt`` (word,): given the tables, a draw of its effects.
+    ``noise``, of SD one, is of its words, then of its cells in the ``mask``; or empty.
     """
     n_models, n_words, f = len(mask), mask.shape[2], framing[p]
-    values, shared, at = np.zeros((n_models, n_words)), np.empty((3, n_words)), n_words
-    spread = sd[f] * np.sqrt(ratio[f])
+    values, sums, still = np.empty((n_models, n_words)), np.empty(n_models), np.zeros(n_models)
+    by_word, gain, at = np.zeros(n_words), np.zeros(n_words), n_words
+    sd = 1.0 / np.sqrt(weight[f])
+    spread = sd * np.sqrt(ratio[f])
     for m in range(n_models):
-        means = mean[f, m]
-        for w in range(n_words):
-            if mask[m, p, w]:
-                value = y[m, p, w] - means[w] * per_prompt[f]
-                for j in range(len(basis)):
-                    value -= axis[j, m, p] * basis[j, w]
-                if len(noise):
-                    value -= spread * noise[w] + sd[f] * noise[at]
-                    at += 1
-                values[m, w] = value
-    _weigh(values, mask, p, ratio[f], weight[f], inverse[p], shared)
-    _sum_up(values, p, f, basis, per_prompt[f], to_mean, to_axis)
-    for w in range(n_words):
-        to_prompt[w] = spread * spread * shared[0, w]
+        row, here = values[m], mask[m, p]
+        _leave(row, y[m, p], mean[f, m], axis[:, m, p], basis, per_prompt[f])
         if len(noise):
-            to_prompt[w] += spread * noise[w]
+            for w in range(n_words):
+                row[w] -= spread * noise[w]
+            for w in range(n_words):
+                if here[w]:
+                    row[w] -= sd * noise[at]
+                    at += 1
+        sums[m] = _add_up(row, here, by_word, gain)
+    levels = _levels(mask, p, ratio[f], inverse[p], still, sums, by_word, gain)
+    _sum_up(values, mask, p, f, levels, by_word, weight[f], basis, per_prompt[f], to_mean, to_axis)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def share_out(  # type: ignore[no-untyped-def]
+    mask, y, shake, noise, ratio, weight, inverse, framing, basis, per_prompt, mean, axis
+):  # pragma: no cover - compiled
+    """Draw what models share on each prompt and word, given tables; see :func:`gather`.
+
+    ``noise`` (prompt, word), of SD one, is overwritten by it; ``shake`` (prompt, model) is that of
+    levels. Returns the mean of what is left of each row, and the squares about it by framing.
+    """
+    n_models, n_prompts, n_words = mask.shape
+    means, squares = np.zeros((n_models, n_prompts)), np.zeros(len(weight))
+    values, sums = np.empty((n_models, n_words)), np.empty(n_models)
+    by_word, gain = np.empty(n_words), np.empty(n_words)
+    for p in range(n_prompts):
+        f, shared = framing[p], noise[p]
+        by_word[:], gain[:] = 0.0, 0.0
+        for m in range(n_models):
+            _leave(values[m], y[m, p], mean[f, m], axis[:, m, p], basis, per_prompt[f])
+            sums[m] = _add_up(values[m], mask[m, p], by_word, gain)
+        _levels(mask, p, ratio[f], inverse[p], shake[p], sums, by_word, gain)
+        for w in range(n_words):
+            shared[w] = by_word[w] + np.sqrt(gain[w] / weight[f]) * shared[w]
+        for m in range(n_models):
+            row, here, total, square, n = values[m], mask[m, p], 0.0, 0.0, 0.0
+            for w in range(n_words):
+                seen = np.float64(here[w])
+                value = row[w] - seen * shared[w]
+                total += value
+                square += value * value
+                n += seen
+            if n > 0.0:
+                means[m, p] = total / n
+                squares[f] += square - total * total / n
+    return means, squares
 
 
 def level_precision(mask: NDArray[np.bool_], ratio: Array) -> Array:
@@ -286,42 +341,6 @@ def level_precision(mask: NDArray[np.bool_], ratio: Array) -> Array:
     precision = np.diag(seen.sum(axis=1))
     precision -= (seen * (ratio / (1 + ratio * counts))) @ seen.T
     return np.asarray(precision)
-
-
-@numba.njit(cache=True, nogil=True)
-def level_rows(  # type: ignore[no-untyped-def]
-    mask,
-    y,
-    framing,
-    basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-):  # pragma: no cover - compiled
-    """Mean of what tables leave of ``y`` in each row, and by framing the squares about it.
-
-    Both over the cells in the ``mask``; its shape and that of ``y`` are (model, prompt, word).
-    """
-    n_models, n_prompts, n_words = mask.shape
-    levels, squares = np.zeros((n_models, n_prompts)), np.zeros(len(per_prompt))
-    for m in range(n_models):
-        for p in range(n_prompts):
-            f = framing[p]
-            means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
-            total, square, n = 0.0, 0.0, 0
-            for w in range(n_words):
-                if mask[m, p, w]:
-                    value = y[m, p, w]
-                    value -= _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
-                    total += value
-                    square += value * value
-                    n += 1
-            if n:
-                levels[m, p] = total / n
-                squares[f] += square - total * total / n
-    return levels, squares
 
 
 @numba.njit(cache=True, nogil=True)

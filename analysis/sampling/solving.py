@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.estimands.smoother import Fields, Smoother
-from valuebias.analysis.sampling.rows import gather, gather_dense, gather_surprise, level_precision
+from valuebias.analysis.sampling.rows import (
+    gather,
+    gather_dense,
+    gather_surprise,
+    level_precision,
+    share_out,
+)
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -72,25 +78,34 @@ class System:
         work: Array,
         prompts: Array,
         error: float = _CG_ERROR,
-    ) -> Fields:
-        """Draw the effects, levels zero; without ``rng``, give their mean.
+    ) -> tuple[Fields, Array]:
+        """Draw the effects; without ``rng``, give their mean.
 
-        Room for it: ``work`` (:meth:`work`), and ``prompts`` (prompt, word) for their table.
+        Levels are the mean of what effects leave of each row's scores, and by framing come the
+        squares about it. Room for the draw: ``work`` (:meth:`work`), and ``prompts`` (prompt, word)
+        for their table.
         """
         solution, left, direction, image, tables = work
-        solution[:] = 0
-        if rng is not None:
-            rng.standard_normal(out=solution)
+        for table in (solution, prompts):
+            if rng is None:
+                table[:] = 0
+            else:
+                rng.standard_normal(out=table)
         self._multiply(self._roots, solution, tables)
-        self._surprise(rng, tables, image, prompts)
+        self._surprise(rng, tables, image)
         self._multiply(self._roots, image, left)
         self._solve(solution, left, direction, image, tables, error)
         self._multiply(self._roots, solution, tables)
-        self._surprise(rng, tables, image, prompts)
-        prompts *= np.sqrt(self.crossing.shape[0])
         mean, axis = self._tables(tables)
-        axis = np.ascontiguousarray(axis.transpose(1, 2, 0))
-        return Fields(mean, prompts, axis, np.zeros(self.crossing.shape[:2]))
+        shake = np.zeros(self._inverse.shape[:2])
+        if rng is not None:
+            shake = np.linalg.cholesky(self._inverse) @ rng.standard_normal((*shake.shape, 1))
+            shake = np.sqrt(self.residual)[self.crossing.framing, None] * shake[..., 0]
+        level, squares = share_out(
+            self.gaps.mask, self.crossing.y, shake, prompts, *self._precision, mean, axis
+        )
+        prompts *= np.sqrt(self.crossing.shape[0])
+        return Fields(mean, prompts, np.ascontiguousarray(axis.transpose(1, 2, 0)), level), squares
 
     def work(self) -> Array:
         """Make room for all vectors that :meth:`draw` needs."""
@@ -109,29 +124,22 @@ class System:
         (table, axis), (to_table, to_axis) = self._tables(flat), self._tables(out)
         table, to_table = (one.reshape(len(means[0]), -1) for one in (table, to_table))
         np.matmul(means[0], table, out=to_table)
-        on_axes = (table @ basis).T[..., None]
-        on_axes = ((means[1:] - means[0]) @ on_axes)[..., 0]
-        for values, direction in zip(on_axes, basis.T, strict=True):
-            to_table += values[:, None] * direction
+        on_axes = ((means[1:] - means[0]) @ (table @ basis).T[..., None])[..., 0]
+        to_table += on_axes.T @ basis.T
         for f, group in enumerate(self.gaps.groups):
             here = own[f] @ axis[:, :, group]
             to_axis[:, :, group] = here - here.mean(axis=2, keepdims=True)
 
-    def _surprise(
-        self, rng: np.random.Generator | None, tables: Array, out: Array, prompts: Array
-    ) -> None:
-        """Give ``Z'V⁻¹(y − Z tables)``; with ``rng``, of y less noise as V.
-
-        And in ``prompts`` what models share on each prompt and word, given the tables.
-        """
+    def _surprise(self, rng: np.random.Generator | None, tables: Array, out: Array) -> None:
+        """Give ``Z'V⁻¹(y − Z tables)``; with ``rng``, of y less noise as V."""
         gaps, noise = self.gaps, np.zeros(0, dtype=np.float32)
         sizes, out[:] = gaps.counts.sum(axis=0) + self.crossing.shape[2], 0
         for p, size in enumerate(sizes):
             if rng is not None:
                 noise = rng.standard_normal(size, dtype=np.float32)
             gather_surprise(
-                p, gaps.mask, self.crossing.y, noise, np.sqrt(self.residual),
-                *self._precision, *self._tables(tables), *self._tables(out), prompts[p],
+                p, gaps.mask, self.crossing.y, noise, *self._precision,
+                *self._tables(tables), *self._tables(out),
             )  # fmt: skip
 
     @property
