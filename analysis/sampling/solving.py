@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +41,99 @@ _Blocks = tuple[Array, Array]
 _CG_ERROR = 1e-4
 _CG_MOST = 3000
 _N_VECTORS = 5
+_FAST = {"reassoc", "nsz", "contract"}
+
+
+@numba.njit(cache=True, nogil=True)
+def _tables(flat, sizes):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    n_framings, n_models, n_prompts, n_words = sizes
+    size = n_framings * n_models * n_words
+    n_axes = (len(flat) - size) // (n_models * n_prompts)
+    mean = flat[:size].reshape((n_framings, n_models, n_words))
+    return mean, flat[size:].reshape((n_axes, n_models, n_prompts))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _multiply(  # type: ignore[no-untyped-def]
+    blocks, framing, basis, sizes, flat, out
+):  # pragma: no cover - compiled
+    """Multiply a vector by blocks; models' own come out about the means of each framing."""
+    (means, own), n_words = blocks, sizes[3]
+    (mean, axis), (to_mean, to_axis) = _tables(flat, sizes), _tables(out, sizes)
+    n_means = sizes[0] * sizes[1]
+    table, to_table = mean.reshape((n_means, n_words)), to_mean.reshape((n_means, n_words))
+    np.dot(means[0], table, to_table)
+    for j in range(len(basis)):
+        direction = basis[j]
+        on_axis = np.dot(means[j + 1] - means[0], np.dot(table, direction))
+        for i in range(n_means):
+            row, value = to_table[i], on_axis[i]
+            for w in range(n_words):
+                row[w] += value * direction[w]
+        for f in range(sizes[0]):
+            here = np.dot(own[f, j], axis[j])
+            for m in range(sizes[1]):
+                total, n = 0.0, 0
+                for p in range(sizes[2]):
+                    if framing[p] == f:
+                        total += here[m, p]
+                        n += 1
+                for p in range(sizes[2]):
+                    if framing[p] == f:
+                        to_axis[j, m, p] = here[m, p] - total / n
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _dot(a, b):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def solve(  # type: ignore[no-untyped-def]
+    work, error, dense, start, words, mask, precision, roots, gains, sizes
+):  # pragma: no cover - compiled
+    """Add to the first vector of ``work`` what the precision turns into the second.
+
+    The others are room. Returns what is left of the squared error, which is to be ``error``: in
+    squared posterior SDs, summed over all directions.
+    """
+    solution, left, direction, image, spare = work[0], work[1], work[2], work[3], work[4]
+    ratio, weight, inverse, framing, basis, per_prompt = precision
+    (mean, axis), (to_mean, to_axis) = _tables(spare, sizes), _tables(image, sizes)
+    n = len(left)
+    _multiply(gains, framing, basis, sizes, left, image)
+    direction[:] = image
+    size = _dot(left, image)
+    enough = max(error, 1e-14 * size)
+    for _ in range(_CG_MOST):
+        if size <= enough:
+            break
+        _multiply(roots, framing, basis, sizes, direction, spare)
+        image[:] = 0.0
+        if dense:
+            gather_dense(
+                mask, ratio, weight, inverse, framing, basis, per_prompt,
+                mean, axis, to_mean, to_axis,
+            )  # fmt: skip
+        else:
+            gather(
+                start, words, ratio, weight, inverse, framing, basis, per_prompt,
+                mean, axis, to_mean, to_axis,
+            )  # fmt: skip
+        _multiply(roots, framing, basis, sizes, image, spare)
+        step = size / (_dot(direction, direction) + _dot(direction, spare))
+        for i in range(n):
+            solution[i] += step * direction[i]
+            left[i] -= step * (direction[i] + spare[i])
+        _multiply(gains, framing, basis, sizes, left, image)
+        before, size = size, _dot(left, image)
+        change = size / before
+        for i in range(n):
+            direction[i] = image[i] + change * direction[i]
+    return size
 
 
 class System:
@@ -85,17 +179,27 @@ class System:
         squares about it. Room for the draw: ``work`` (:meth:`work`), and ``prompts`` (prompt, word)
         for their table.
         """
-        solution, left, direction, image, tables = work
+        solution, left, _, image, tables = work
         for table in (solution, prompts):
             if rng is None:
                 table[:] = 0
             else:
                 rng.standard_normal(out=table)
-        self._multiply(self._roots, solution, tables)
+        self._colour(solution, tables)
         self._surprise(rng, tables, image)
-        self._multiply(self._roots, image, left)
-        self._solve(solution, left, direction, image, tables, error)
-        self._multiply(self._roots, solution, tables)
+        self._colour(image, left)
+        gaps = self.gaps
+        remainder = solve(
+            work, error, not gaps.few_observed, gaps.observed.start, gaps.observed.words, gaps.mask,
+            self._precision, self._roots, self._gains, self._sizes,
+        )  # fmt: skip
+        if not remainder < max(1.0, error):
+            raise ValueBiasError(
+                f"the missing cells could not be drawn given the observed ones in {_CG_MOST:,} "
+                "steps: the gaps leave too little to go by. Drop words, prompts or models that "
+                "hardly any others share scores with."
+            )
+        self._colour(solution, tables)
         mean, axis = self._tables(tables)
         shake = np.zeros(self._inverse.shape[:2])
         if rng is not None:
@@ -112,23 +216,18 @@ class System:
         (m, p, w), n_axes = self.crossing.shape, len(self.crossing.axes)
         return np.empty((_N_VECTORS, (len(self.crossing.framings) * w + p * n_axes) * m))
 
+    @property
+    def _sizes(self) -> tuple[int, int, int, int]:
+        return len(self.crossing.framings), *self.crossing.shape
+
     def _tables(self, flat: Array) -> tuple[Array, Array]:
         """See a vector as framing means (framing, model, word) and own (axis, model, prompt)."""
-        (m, p, w), n_framings = self.crossing.shape, len(self.crossing.framings)
-        size = n_framings * m * w
-        return flat[:size].reshape(n_framings, m, w), flat[size:].reshape(-1, m, p)
+        return _tables(flat, self._sizes)  # type: ignore[no-any-return]
 
-    def _multiply(self, blocks: _Blocks, flat: Array, out: Array) -> None:
-        """Multiply tables by blocks; models' own about the means of each framing."""
-        (means, own), basis = blocks, self.crossing.word_basis
-        (table, axis), (to_table, to_axis) = self._tables(flat), self._tables(out)
-        table, to_table = (one.reshape(len(means[0]), -1) for one in (table, to_table))
-        np.matmul(means[0], table, out=to_table)
-        on_axes = ((means[1:] - means[0]) @ (table @ basis).T[..., None])[..., 0]
-        to_table += on_axes.T @ basis.T
-        for f, group in enumerate(self.gaps.groups):
-            here = own[f] @ axis[:, :, group]
-            to_axis[:, :, group] = here - here.mean(axis=2, keepdims=True)
+    def _colour(self, flat: Array, out: Array) -> None:
+        """Give S times a vector."""
+        geometry = self.gaps.geometry
+        _multiply(self._roots, geometry.framing, geometry.transposed[1], self._sizes, flat, out)
 
     def _surprise(self, rng: np.random.Generator | None, tables: Array, out: Array) -> None:
         """Give ``Z'V⁻¹(y − Z tables)``; with ``rng``, of y less noise as V."""
@@ -147,48 +246,3 @@ class System:
         """What the compiled passes take of V and of the geometry."""
         framing, basis, per_prompt, _ = self.gaps.geometry.transposed
         return self._ratio, 1 / self.residual, self._inverse, framing, basis, per_prompt
-
-    def _apply(self, flat: Array, out: Array, tables: Array) -> None:
-        """Multiply a vector by the precision."""
-        gaps = self.gaps
-        self._multiply(self._roots, flat, tables)
-        out[:] = 0
-        cells = (gaps.observed.start, gaps.observed.words) if gaps.few_observed else (gaps.mask,)
-        kernel = gather if gaps.few_observed else gather_dense
-        kernel(*cells, *self._precision, *self._tables(tables), *self._tables(out))
-        self._multiply(self._roots, out, tables)
-        np.add(flat, tables, out=out)
-
-    def _solve(
-        self,
-        solution: Array,
-        left: Array,
-        direction: Array,
-        image: Array,
-        spare: Array,
-        error: float,
-    ) -> None:
-        """Add to ``solution`` what the precision turns into ``left``, which is overwritten."""
-        self._multiply(self._gains, left, image)
-        direction[:] = image
-        size = float(left @ image)
-        enough = max(error, 1e-14 * size)
-        for _ in range(_CG_MOST):
-            if size <= enough:
-                return
-            self._apply(direction, image, spare)
-            step = size / float(direction @ image)
-            np.multiply(direction, step, out=spare)
-            solution += spare
-            np.multiply(image, step, out=spare)
-            left -= spare
-            self._multiply(self._gains, left, image)
-            before, size = size, float(left @ image)
-            direction *= size / before
-            direction += image
-        if not size < max(1.0, error):
-            raise ValueBiasError(
-                f"the missing cells could not be drawn given the observed ones in {_CG_MOST:,} "
-                "steps: the gaps leave too little to go by. Drop words, prompts or models that "
-                "hardly any others share scores with."
-            )
