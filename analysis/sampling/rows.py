@@ -24,7 +24,7 @@ __all__ = [
     "gather_dense",
     "gather_surprise",
     "geometry_of",
-    "level_precision",
+    "level_precisions",
     "rows_where",
     "share_out",
 ]
@@ -44,7 +44,7 @@ class Rows:
     """
 
     start: NDArray[np.int64]
-    words: NDArray[np.unsignedinteger[Any]]
+    words: NDArray[Any]
 
     def __len__(self) -> int:
         return int(self.start[-1])
@@ -108,8 +108,8 @@ def gather(  # type: ignore[no-untyped-def]
     """Read tables at the cells, multiply each prompt's by their precision, and sum into tables.
 
     A prompt's cells share ``ratio`` times the residual's variance word by word, and rows have
-    levels of any size: ``inverse`` (prompt, model, model), see :func:`level_precision`. ``weight``,
-    by framing, is one over the residual's variance; ``axis`` is (axis, model, prompt).
+    levels of any size: ``inverse`` (prompt, model, model) is that of :func:`level_precisions`.
+    ``weight``, by framing, is one over the residual's variance; ``axis`` is (axis, model, prompt).
     """
     n_prompts, n_models = len(framing), len(inverse[0])
     n_words, most = basis.shape[1], 0
@@ -331,16 +331,32 @@ def share_out(  # type: ignore[no-untyped-def]
     return means, squares
 
 
-def level_precision(mask: NDArray[np.bool_], ratio: Array) -> Array:
-    """Precision of rows' levels given one prompt's scores, times the residual's variance.
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def level_precisions(  # type: ignore[no-untyped-def]
+    mask, ratio, framing
+):  # pragma: no cover - compiled
+    """Precision of each prompt's levels given its scores, times the residual's variance.
 
-    ``mask`` is (model, word); words' own effects have ``ratio`` times that variance.
+    Words' own effects, which models share, have ``ratio`` times that variance.
     """
-    seen = mask.astype(float)
-    counts = seen.sum(axis=0)
-    precision = np.diag(seen.sum(axis=1))
-    precision -= (seen * (ratio / (1 + ratio * counts))) @ seen.T
-    return np.asarray(precision)
+    n_models, n_prompts, n_words = mask.shape
+    out = np.empty((n_prompts, n_models, n_models))
+    seen, weighed = np.zeros((n_models, n_words)), np.zeros((n_models, n_words))
+    gain, sums = np.empty(n_words), np.empty(n_models)
+    for p in range(n_prompts):
+        gain[:] = 0.0
+        for m in range(n_models):
+            seen[m] = 1.0
+            sums[m] = _add_up(seen[m], mask[m, p], gain, weighed[m])
+        for w in range(n_words):
+            gain[w] = ratio[framing[p]] / (1.0 + gain[w] * ratio[framing[p]])
+        for m in range(n_models):
+            for w in range(n_words):
+                weighed[m, w] = -gain[w] * seen[m, w]
+        out[p] = np.dot(weighed, seen.T)
+        for m in range(n_models):
+            out[p, m, m] += sums[m]
+    return out
 
 
 @numba.njit(cache=True, nogil=True)

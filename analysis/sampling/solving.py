@@ -12,7 +12,7 @@ often: V⁻¹ then is the same for each. What models share is drawn last, prompt
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -23,7 +23,7 @@ from valuebias.analysis.sampling.rows import (
     gather,
     gather_dense,
     gather_surprise,
-    level_precision,
+    level_precisions,
     share_out,
 )
 from valuebias.errors import ValueBiasError
@@ -144,11 +144,8 @@ class System:
         self.residual = smoother.residual
         self._ratio = smoother.prompt_word / self.residual
         self._roots = smoother.roots_between
-        n_models, n_prompts, n_words = self.crossing.shape
-        framing = self.crossing.framing
-        levels = np.empty((n_prompts, n_models, n_models))
-        for p, f in enumerate(framing):
-            levels[p] = level_precision(self.crossing.observed[:, p], self._ratio[f])
+        levels = level_precisions(gaps.mask, self._ratio, self.crossing.framing)
+        n_models, _, n_words = self.crossing.shape
         typical = np.array([levels[g].mean(axis=0) for g in gaps.groups])
         typical /= n_words * self.residual[:, None, None]
         # A row without a score has no level; any will do.
@@ -163,7 +160,7 @@ class System:
         over_means = np.einsum("fmn,fg->fmgn", typical, np.eye(n_framings)).reshape(size, size)
         return (
             np.linalg.inv(np.eye(size) + means @ over_means @ means),
-            np.linalg.inv(np.eye(own.shape[2]) + own @ typical[:, None] @ own),
+            np.asarray(np.linalg.inv(np.eye(own.shape[2]) + own @ typical[:, None] @ own)),
         )
 
     def draw(
@@ -242,7 +239,7 @@ class System:
             )  # fmt: skip
 
     @property
-    def _precision(self) -> tuple[Array, ...]:
+    def _precision(self) -> tuple[NDArray[Any], ...]:
         """What the compiled passes take of V and of the geometry."""
         framing, basis, per_prompt, _ = self.gaps.geometry.transposed
         return self._ratio, 1 / self.residual, self._inverse, framing, basis, per_prompt
