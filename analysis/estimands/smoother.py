@@ -131,15 +131,11 @@ class Smoother:
             margins.level / n_words + sd * rng.standard_normal(margins.level.shape),
         )
 
-    def simulate(
-        self, rng: np.random.Generator, out: Array | None = None, noise: Noise | None = None
-    ) -> Fields:
+    def simulate(self, rng: np.random.Generator, noise: Noise | None = None) -> Fields:
         """Draw everything but the residual from its prior, levels zero; see :meth:`draw`."""
         m, p, w = self.crossing.shape
         means = self._means(None, rng)
-        prompts = self._prompts(
-            None, _white((p, w), rng, noise), np.empty((p, w)) if out is None else out
-        )
+        prompts = self._prompts(None, _white((p, w), rng, noise), np.empty((p, w)))
         axis = rng.standard_normal((m, p, len(self.crossing.axes)))
         return Fields(means, prompts, self._model_prompts(None, axis), np.zeros((m, p)))
 

@@ -169,8 +169,12 @@ def test_a_gibbs_step_leaves_that_distribution_alone(gaps) -> None:
     assert_drawn_from(gibbs @ keep, mean, covariance)
 
 
+@pytest.mark.parametrize("few", [0.0, 1.0], ids=["by mask", "by list"])
 @pytest.mark.parametrize("name", GAPS)
-def test_the_mean_given_the_observed_cells_is_that_of_the_dense_normal(name: str) -> None:
+def test_the_mean_given_the_observed_cells_is_that_of_the_dense_normal(
+    name: str, few: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("valuebias.analysis.sampling.completion._FEW", few)
     case = PAIRED if name == "of pairs" else {}
     problem, _, smoother, dense = setting(missing=GAPS[name], **case)
     gaps, no_noise = Gaps(problem.crossing), np.zeros(len(problem.crossing.framings))
