@@ -138,7 +138,7 @@ def combination_given_all(
     prior = (target.row @ square) * (target.framing @ target.framing) * (target.axis @ weights)
     mean, variance = np.zeros(len(precision.by_model)), np.full(len(precision.by_model), prior)
     for j, weight in enumerate(weights):
-        gain = weight * precision.over_models(crossing, j + 1) @ on_cells
+        gain = weight * precision.times(crossing, j + 1, on_cells)
         mean += gain @ tables.axes[j]
         variance -= weight * gain @ on_cells
     return mean, variance
