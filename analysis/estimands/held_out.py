@@ -133,7 +133,7 @@ def combination_given_all(
     """Mean and variance of a combination of coefficients given the scores; both (draw,)."""
     square = coefficient_scales**2 * target.row
     replication = np.sqrt(np.bincount(crossing.framing))
-    on_cells = np.kron(crossing.design.matrix @ square, replication * target.framing)
+    on_cells = np.kron(crossing.design.matrix @ square, replication * target.framing).astype(float)
     weights = target.axis * crossing.axis_weight
     prior = (target.row @ square) * (target.framing @ target.framing) * (target.axis @ weights)
     mean, variance = np.zeros(len(precision.by_model)), np.full(len(precision.by_model), prior)

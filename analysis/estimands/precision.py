@@ -47,13 +47,13 @@ class Precision:
 
         For 500 models and 800 draws it would take 6 GB.
         """
-        by_model = vector.reshape(-1, len(crossing.framings))
-        inside = self.inside[block] @ (crossing.model_basis.T @ by_model).ravel()
-        inside = inside.reshape(len(inside), -1, by_model.shape[1])
+        table = vector.reshape(-1, len(crossing.framings))
+        inside = self.inside[block] @ (crossing.model_basis.T @ table).ravel()
+        inside = inside.reshape(len(inside), -1, table.shape[1])
         out = np.asarray(crossing.model_basis @ inside)
-        for subspace, here in zip(crossing.space.subspaces, self.outside[block], strict=True):
-            part = subspace.basis @ (subspace.basis.T @ by_model)
-            out += part @ here.swapaxes(1, 2)
+        for subspace, precision in zip(crossing.space.subspaces, self.outside[block], strict=True):
+            part = subspace.basis @ (subspace.basis.T @ table)
+            out += part @ precision.swapaxes(1, 2)
         return out.reshape(len(out), -1)
 
     def over_models(self, crossing: Crossing, block: int) -> Array:
