@@ -409,7 +409,7 @@ ROPES = {
 ODD = {**LINEAR_ENTRIES, "rope.scaling.type": "odd"}
 REFUSED: dict[str, tuple[Callable[[], Made], str]] = {
     "unknown architecture": (
-        lambda: (llama()[0], "gemma4", {}, {}), r"of the architecture 'gemma4'\. Read from GGUF are"
+        lambda: (llama()[0], "gemma4", {}, {}), r"of the architecture 'gemma4'\. Supported are"
     ),
     "logit scale": (lambda: llama({"logit_scale": 0.5}), r"the entry llama\.logit_scale = 0\.5"),
     "residual scale": (lambda: llama({"residual_scale": 0.22}), r"llama\.residual_scale = 0\.22"),
@@ -477,7 +477,7 @@ REFUSED: dict[str, tuple[Callable[[], Made], str]] = {
     ),
     "some biases": (
         lambda: with_extra(llama(), **{"blk.1.attn_q.bias": ONES}),
-        r"has attn_q\.bias in some places only",
+        r"has attn_q\.bias in some layers only",
     ),
     "dense head": (
         lambda: with_extra(llama(), **{"cls.weight": np.eye(32)}), r"has the tensor cls\.weight"
@@ -582,5 +582,5 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for broken in (b"GGUF", whole[:200], whole[:-5000], b"no such file at all"):
         path.write_bytes(broken)
-        with pytest.raises(ValueBiasError, match=r"is truncated or no GGUF file"):
+        with pytest.raises(ValueBiasError, match=r"is truncated or is not a GGUF file"):
             logprobs(path)

@@ -81,7 +81,7 @@ def test_models_without_a_base_are_named(tmp_path: Path) -> None:
         "c": {"family": "F", "base": "org/lm-2b"},
     }
     paths = {name: written(tmp_path, f"{name}.csv") for name in models}
-    with pytest.warns(ValueBiasWarning, match="No base is known of 1 of 3 models: 'a'"):
+    with pytest.warns(ValueBiasWarning, match="No base is known for 1 of 3 models: 'a'"):
         tree = valuebias.read_logprobs(paths, models=models)
     assert [tree[name]["base"].item() for name in models] == ["", "b", "org/lm-2b"]
     assert valuebias.read_logprobs({"a": paths["a"]}, models=models)["a"]["base"].item() == ""
@@ -119,7 +119,7 @@ def with_text(frame: pd.DataFrame) -> pd.DataFrame:
         (
             lambda f: f,
             {"models": {"gemma-2-2b": {"base": "B"}}},
-            "'gemma-2-2b' has no family, and no configuration",
+            "'gemma-2-2b' has no family; it is not guessed",
         ),
     ],
 )

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from valuebias._core.disk import REFUSALS, written
+from valuebias._core.disk import REFUSALS, explain_os_errors
 from valuebias.errors import ValueBiasError
 
 __all__ = ["atomic_path", "clear_leftovers", "probe", "restore"]
@@ -53,7 +53,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ['a.txt']
     """
     target = Path(path)
-    with written(target, kept=False, errnos=REFUSALS):
+    with explain_os_errors(target, kept=False, errnos=REFUSALS):
         _make_parent(target)
         clear_leftovers(target.parent)
         with _holder(target.parent) as holder:
@@ -67,10 +67,10 @@ def probe(path: str | os.PathLike[str], *, folder: bool | None = None) -> None:
     target = Path(path)
     missing = [parent for parent in target.parents if not parent.exists()]
     try:
-        with written(target, kept=False):
+        with explain_os_errors(target, kept=False):
             _make_parent(target)
             if folder is not None and target.exists():
-                _demand_alike(target, folder=folder)
+                _check_alike(target, folder=folder)
             with _holder(target.parent) as holder:
                 (holder / target.name).write_bytes(bytes(_ROOM))
     finally:
@@ -91,8 +91,8 @@ def clear_leftovers(folder: Path) -> None:
     """Remove what processes that were killed have left in a folder; what lives is left alone."""
     # Whatever goes wrong here is of no matter to what is to be written.
     with suppress(OSError):
-        found = [entry.name for entry in os.scandir(folder) if _HOLDER.fullmatch(entry.name)]
-        for name in found:
+        holders = [entry.name for entry in os.scandir(folder) if _HOLDER.fullmatch(entry.name)]
+        for name in holders:
             with suppress(OSError), _claimed(folder / name, made=False) as dead:
                 if dead:
                     _put_back(folder / name / _OLD, folder)
@@ -163,7 +163,7 @@ def _make_parent(target: Path) -> None:
         ) from error
 
 
-def _demand_alike(target: Path, *, folder: bool) -> None:
+def _check_alike(target: Path, *, folder: bool) -> None:
     if target.is_dir() != folder:
         what = "folder" if target.is_dir() else "file"
         raise ValueBiasError(
@@ -176,7 +176,7 @@ def _move(part: Path, target: Path) -> None:
     if not part.exists():
         raise ValueBiasError(f"Nothing was written for {str(target)!r}; expected a file or folder.")
     if target.exists():
-        _demand_alike(target, folder=part.is_dir())
+        _check_alike(target, folder=part.is_dir())
     if not target.is_dir():
         part.replace(target)
     elif not _exchange(part, target):

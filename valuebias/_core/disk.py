@@ -13,7 +13,7 @@ from pathlib import Path
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["REFUSALS", "WriteError", "put", "written"]
+__all__ = ["REFUSALS", "WriteError", "explain_os_errors", "write_bytes"]
 
 _FULL = {
     errno.ENOSPC: "no space is left on the disk",
@@ -43,12 +43,12 @@ class WriteError(ValueBiasError):
     """
 
 
-def put(path: Path, content: bytes | memoryview, *, kept: bool = True) -> None:
+def write_bytes(path: Path, content: bytes | memoryview, *, kept: bool = True) -> None:
     """Write a file of a place that this process has locked, whole or not at all.
 
     A kill leaves a file ``.….part`` beside it, which who locks the place next removes.
     """
-    with written(path, kept=kept):
+    with explain_os_errors(path, kept=kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{uuid.uuid4().hex[:12]}.part")
         try:
@@ -61,7 +61,7 @@ def put(path: Path, content: bytes | memoryview, *, kept: bool = True) -> None:
 
 
 @contextmanager
-def written(
+def explain_os_errors(
     path: Path, *, kept: bool = True, errnos: Collection[int] | None = None
 ) -> Iterator[None]:
     """Say in plain words what stands in the way of writing a file."""
@@ -74,42 +74,42 @@ def written(
         number = _number(error)
         if number is None or (errnos is not None and number not in errnos):
             raise
-        raise WriteError(_told(path, number, error, kept=kept)) from error
+        raise WriteError(_message(path, number, error, kept=kept)) from error
 
 
 def _number(error: BaseException) -> int | None:
     """Find out which error of the system is behind another one; None where none is."""
     if isinstance(error, OSError):
-        return error.errno or _said(error) or 0
+        return error.errno or _errno_in(error) or 0
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        number = cause.errno if isinstance(cause, OSError) else _said(cause)
+        number = cause.errno if isinstance(cause, OSError) else _errno_in(cause)
         if number in REFUSALS:
             return number
         cause = cause.__cause__ or cause.__context__
     return None
 
 
-def _said(error: BaseException) -> int | None:
-    found = _SAID.search(str(error)[:2000])
-    return int(found[1]) if found else None
+def _errno_in(error: BaseException) -> int | None:
+    match = _SAID.search(str(error)[:2000])
+    return int(match[1]) if match else None
 
 
-def _told(path: Path, number: int, error: BaseException, *, kept: bool) -> str:
+def _message(path: Path, number: int, error: BaseException, *, kept: bool) -> str:
     name = str(path)
     name = name if len(name) < 400 else f"{name[:200]}…{name[-100:]}"
     said = (os.strerror(number) if number else str(error))[:300]
     if number in _FULL:
-        what = f"There is no room to write {name!r}: {_FULL[number]} ({said}{_free(path)})."
+        text = f"There is no room to write {name!r}: {_FULL[number]} ({said}{_free(path)})."
         advice = "make room, or choose another disk"
     else:
         reason, advice = _REFUSED.get(number, ("the system refuses", "choose another place"))
-        what = f"It is not possible to write {name!r}: {reason} ({said})."
+        text = f"It is not possible to write {name!r}: {reason} ({said})."
     if kept:
-        return f"{what} What was finished is kept: {advice}, then run the same call again to go on."
-    return f"{what} What was there before is unchanged: {advice}."
+        return f"{text} What was finished is kept: {advice}, then run the same call again to go on."
+    return f"{text} What was there before is unchanged: {advice}."
 
 
 def _free(path: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from valuebias.errors import ValueBiasError, shown
 
-__all__ = ["demand_apart", "demand_plain", "demand_printable", "folder_of"]
+__all__ = ["check_apart", "check_plain", "check_printable", "folder_of"]
 
 _LONGEST = 200
 """How many bytes a name may have, so that there is room for endings."""
@@ -37,40 +37,40 @@ def folder_of(name: str) -> str:
     >>> folder_of(".."), folder_of("a:b"), len(folder_of(1000 * "x"))
     ('%2E%2E', 'a%3Ab', 167)
     """
-    made = _UNSAFE.sub(lambda match: _escaped(match[0]), name.replace("/", "--"))
-    if not made or made[-1] in ". ":
-        made = made[:-1] + _escaped(made[-1:] or "\0")
-    if _TAKEN.match(made):
-        made = _escaped(made[0]) + made[1:]
-    raw = made.encode()
+    folder = _UNSAFE.sub(lambda match: _escaped(match[0]), name.replace("/", "--"))
+    if not folder or folder[-1] in ". ":
+        folder = folder[:-1] + _escaped(folder[-1:] or "\0")
+    if _TAKEN.match(folder):
+        folder = _escaped(folder[0]) + folder[1:]
+    raw = folder.encode()
     if len(raw) > _LONGEST:
         digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
-        made = f"{raw[:_KEPT].decode(errors='ignore')}~{digest}"
-    return made
+        folder = f"{raw[:_KEPT].decode(errors='ignore')}~{digest}"
+    return folder
 
 
 def _escaped(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogatepass"))
 
 
-def demand_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) -> None:
+def check_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) -> None:
     """Raise a ValueBiasError if two names have one folder, here or on another system.
 
     Examples
     --------
-    >>> demand_apart(["a/b", "a--B"], "model")
+    >>> check_apart(["a/b", "a--B"], "model")
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: The models 'a/b' and 'a--B' would be kept in one folder,
     'a--B': names that differ in case or in '/' and '--' only are the same to some systems. Rename
     one.
     """
-    there = {folder: folder for folder in beside}
-    seen = {_alike(folder): (folder, folder) for folder in there}
+    occupied = {folder: folder for folder in beside}
+    seen = {_alike(folder): (folder, folder) for folder in occupied}
     for name in names:
         folder = folder_of(name)
         other, taken = seen.get(_alike(folder), (None, None))
-        if other is not None and other != name and not (taken == folder and folder in there):
+        if other is not None and other != name and not (taken == folder and folder in occupied):
             raise ValueBiasError(
                 f"The {what}s {shown(other)} and {shown(name)} would be kept in one folder, "
                 f"{shown(folder)}: names that differ in case or in '/' and '--' only are the same "
@@ -79,12 +79,12 @@ def demand_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ())
         seen.setdefault(_alike(folder), (name, folder))
 
 
-def demand_plain(names: Iterable[object], what: str) -> None:
+def check_plain(names: Iterable[object], what: str) -> None:
     """Raise a ValueBiasError for a name that some format would lose, or take for its own.
 
     Examples
     --------
-    >>> demand_plain(["score", "a/b"], "The dataset")
+    >>> check_plain(["score", "a/b"], "The dataset")
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: The dataset has a variable or dim called 'a/b', which would be
@@ -106,7 +106,7 @@ def _alike(folder: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", folder).casefold())
 
 
-def demand_printable(name: str, what: str) -> None:
+def check_printable(name: str, what: str) -> None:
     """Raise a ValueBiasError for a name that no terminal, file or folder can show."""
     control = any(unicodedata.category(character) == "Cc" for character in name)
     if control or _HALF.search(name):

@@ -19,21 +19,21 @@ from typing import Any
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
 
-__all__ = ["demand_file", "parse_json", "read_json", "reading", "told"]
+__all__ = ["check_file", "describe_error", "parse_json", "read_json", "reading"]
 
 _LONGEST = 300
 _PANIC = "PanicException"
 """What code in Rust raises where it is at a loss; a BaseException, so that few catch it."""
 
 
-def demand_file(
+def check_file(
     path: str | os.PathLike[str], *, kind: type[ValueBiasError] = ValueBiasError
 ) -> None:
     """Refuse to open a pipe, a socket or a device: to read one may wait for ever, or never end.
 
     Examples
     --------
-    >>> demand_file("nowhere.csv")
+    >>> check_file("nowhere.csv")
     """
     try:
         mode = os.stat(path).st_mode
@@ -68,7 +68,7 @@ def reading(
     list index out of range). Write it again.
     """
     if isinstance(what, os.PathLike):
-        demand_file(what, kind=kind)
+        check_file(what, kind=kind)
     try:
         yield
     except ValueBiasError:
@@ -78,7 +78,8 @@ def reading(
             raise
         name = repr(os.fspath(what)) if isinstance(what, os.PathLike) else str(what)
         raise kind(
-            f"{name} cannot be {verb}: {_reason(error) or because} ({told(error)}). {advice}"
+            f"{name} cannot be {verb}: {_reason(error) or because} ({describe_error(error)}). "
+            f"{advice}"
         ) from error
 
 
@@ -93,12 +94,12 @@ def _reason(error: BaseException) -> str:
     return ""
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     r"""Give the type of an exception and the beginning of what it says, on one line.
 
     Examples
     --------
-    >>> told(KeyError("a" + chr(10)))
+    >>> describe_error(KeyError("a" + chr(10)))
     "KeyError: 'a\\n'"
     """
     if isinstance(error, OSError) and error.strerror:
@@ -135,7 +136,7 @@ def read_json(
     path: Path, what: object = None, *, advice: str, because: str = "it is damaged"
 ) -> Any:
     """Read a JSON file as :func:`parse_json` does."""
-    demand_file(path)
+    check_file(path)
     what = path if what is None else what
     with reading(what, advice=advice):
         content = path.read_bytes()
@@ -143,8 +144,8 @@ def read_json(
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the key {twice[:60]!r} stands twice")
-    return made
+    return entries

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from valuebias._core.disk import written
+from valuebias._core.disk import explain_os_errors
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 
 __all__ = ["only_one"]
@@ -41,7 +41,7 @@ def only_one(file: Path, *, what: str, instead: str) -> Iterator[None]:
 
 def _open(file: Path) -> int:
     """Open for writing, which network file systems want of who locks; else for reading."""
-    with written(file):
+    with explain_os_errors(file):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)

@@ -29,7 +29,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import MemoryStore
 
-from valuebias._core.disk import put, written
+from valuebias._core.disk import explain_os_errors, write_bytes
 from valuebias._core.sums import SUM, DamagedError, json_sum, sum_of
 
 __all__ = [
@@ -113,7 +113,7 @@ def read_record(folder: Path) -> Record | None:
         whole = json.loads(path.read_bytes())
         if not isinstance(whole, dict) or _OURS not in whole:
             if isinstance(whole, dict) and isinstance(whole.get("metadata"), dict):
-                _demand_never_summed(folder)
+                _check_never_summed(folder)
                 return None
             raise ValueError("no metadata")
         ours = whole[_OURS]
@@ -122,7 +122,7 @@ def read_record(folder: Path) -> Record | None:
         pending = {key: base64.b64decode(text) for key, text in ours.get("pending", {}).items()}
         return Record(whole["metadata"], ours["sums"], ours["blocks"], pending)
     except (FileNotFoundError, NotADirectoryError):
-        _demand_never_summed(folder)
+        _check_never_summed(folder)
         return None
     except DamagedError:
         raise
@@ -136,7 +136,7 @@ def _marks_for(files: Iterable[str]) -> dict[str, bytes]:
     return _MARKS if "score/.zarray" in set(files) else {}
 
 
-def _demand_never_summed(folder: Path) -> None:
+def _check_never_summed(folder: Path) -> None:
     """Refuse what had sums and has lost them."""
     if (folder / MARK).exists():
         blocks = any(folder.glob("score/.finished.*"))
@@ -162,11 +162,11 @@ def marked(folder: Path, block: str) -> dict[str, str] | None:
     """Read the mark of a block: the sum of each of its chunks; None where it is not finished."""
     path = folder / "score" / f".finished.{block}"
     try:
-        found = json.loads(path.read_bytes())
-        parts = [f"token_logprob/{block}.{part}" for part in range(len(found) - 1)]
-        if sorted(found) != sorted([f"score/{block}", *parts]):
+        content = json.loads(path.read_bytes())
+        parts = [f"token_logprob/{block}.{part}" for part in range(len(content) - 1)]
+        if sorted(content) != sorted([f"score/{block}", *parts]):
             raise ValueError("other chunks")
-        return {str(key): str(known) for key, known in found.items()}
+        return {str(key): str(known) for key, known in content.items()}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -331,7 +331,7 @@ class CheckedFolder(_Folder):
             self._served = _served(self.record)
             if not self.blocks:
                 for key in (*self.record.metadata, *({MARK} & self.record.sums.keys())):
-                    self._demand(key, super().read(key))
+                    self._check(key, super().read(key))
         else:
             self.blocks = any(root.glob("score/.finished.*"))
             self._served = {}
@@ -352,7 +352,7 @@ class CheckedFolder(_Folder):
         if self.record is None:
             return content
         # What is not listed was never written: Zarr leaves out what is empty.
-        return self._demand(key, content) if key in self.record.sums else None
+        return self._check(key, content) if key in self.record.sums else None
 
     def _chunk(self, key: str, block: str) -> bytes | None:
         if block not in self._marks:
@@ -384,7 +384,7 @@ class CheckedFolder(_Folder):
             pass
         return None
 
-    def _demand(self, key: str, content: bytes | None) -> bytes:
+    def _check(self, key: str, content: bytes | None) -> bytes:
         sums = {} if self.record is None else self.record.sums
         return self._equal(key, content, sums[key])
 
@@ -426,43 +426,43 @@ def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> li
             metadata[key] = json.loads(content)
         else:
             sums[key] = sum_of(content)
-        found = _content(folder / key)
-        if found != content:
+        present = _content(folder / key)
+        if present != content:
             changed[key] = content
             if (
                 before is not None
                 and not before.pending
-                and not same_as_recorded(before, key, found)
+                and not same_as_recorded(before, key, present)
             ):
                 damaged.append(key)
     pending = {key: content for key, content in changed.items() if key in sums}
     after = Record(metadata, sums, blocks=True)
     changes = bool(changed) or before != after
     if changes and seen:
-        put(folder / RECORD, replace(after, pending=pending).to_bytes())
+        write_bytes(folder / RECORD, replace(after, pending=pending).to_bytes())
     for key, content in changed.items():
         _place(folder, key, content)
     if changes and (pending or not seen):
-        put(folder / RECORD, after.to_bytes())
+        write_bytes(folder / RECORD, after.to_bytes())
     return damaged
 
 
 def _place(folder: Path, key: str, content: bytes) -> None:
     """Write a file of a folder; that on which its lock is, in place."""
     if key == ".zgroup":
-        with written(folder / key):
+        with explain_os_errors(folder / key):
             (folder / key).write_bytes(content)
     else:
-        put(folder / key, content)
+        write_bytes(folder / key, content)
 
 
 def note(folder: Path, name: str, content: Mapping[str, Any]) -> None:
     """Let one of Zarr's metadata files of a locked folder say something else."""
     record = read_record(folder)
     if record is not None:
-        put(folder / RECORD, record.with_metadata(name, dict(content)).to_bytes())
+        write_bytes(folder / RECORD, record.with_metadata(name, dict(content)).to_bytes())
     # As Zarr writes it, so that a store is the same whether or not it was interrupted.
-    put(folder / name, json.dumps(content, indent=2).encode())
+    write_bytes(folder / name, json.dumps(content, indent=2).encode())
 
 
 def open_checked(folder: Path) -> xr.Dataset:
@@ -489,8 +489,8 @@ def damage(folder: Path) -> list[str]:
 
 def _served(record: Record) -> dict[str, bytes]:
     whole = {"metadata": record.metadata, "zarr_consolidated_format": 1}
-    made = {key: json.dumps(content).encode() for key, content in record.metadata.items()}
-    return {**made, **record.pending, RECORD: json.dumps(whole).encode()}
+    served = {key: json.dumps(content).encode() for key, content in record.metadata.items()}
+    return {**served, **record.pending, RECORD: json.dumps(whole).encode()}
 
 
 def _own_sum(whole: Mapping[str, Any]) -> str:

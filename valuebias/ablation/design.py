@@ -54,7 +54,7 @@ class Run:
             "family": model.family,
             "base": model.base,
             "stage": "reward",
-            "n_params": self.base.resolved.facts.n_params,
+            "n_params": self.base.resolved.model_config.n_params,
             "source": self.source,
             "n_pairs": self.n_pairs,
             "seed": self.seed,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias._core.disk import WriteError, written
+from valuebias._core.disk import WriteError, explain_os_errors
 from valuebias._core.progress import progress_bar
 from valuebias.ablation.design import Design, Run, RunScores
 from valuebias.errors import ValueBiasError, ValueBiasWarning
@@ -55,7 +55,10 @@ def train_heads(design: Design, base: Base) -> Iterator[RunScores]:
 
 def _features(design: Design, base: Base, conversations: list[Conversation], what: str) -> Floats:
     folder = design.out / "features"
-    with progress_bar(f"{base.name}: {what}", shown=design.progress) as advance, written(folder):
+    with (
+        progress_bar(f"{base.name}: {what}", shown=design.progress) as advance,
+        explain_os_errors(folder),
+    ):
         return features(base, conversations, folder=folder, backend=design.engine, advance=advance)
 
 
@@ -103,7 +106,7 @@ def _head(
         return kept
     start = None if before is None else before.weights
     head = fit_head(*pairs.of(subset), penalty=penalty, start=start)
-    with written(path):
+    with explain_os_errors(path):
         head.save(path)
     return head
 

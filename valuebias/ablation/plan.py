@@ -13,7 +13,7 @@ from valuebias.backends.packing import pack_rewards
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.resolve import resolve
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.plan import matmul_speed
 from valuebias.training.features import Base, Conversation
 
@@ -90,7 +90,7 @@ def _head_plan(study: Study) -> StudyPlan:
         "words": [Conversation.after(text, lexicon.words) for text in texts]
     }
     counts = {"words": len(texts)}
-    for name, (train, held_out) in study.sides().items():
+    for name, (train, held_out) in study.splits().items():
         parts = [train.subset(max(study.n_pairs), seed=seed).pairs for seed in study.seeds]
         needed = pd.concat([held_out.pairs, *parts]).drop_duplicates("id")
         sample = needed.sample(min(_SAMPLE, len(needed)), random_state=0)
@@ -101,15 +101,15 @@ def _head_plan(study: Study) -> StudyPlan:
     rows = {}
     for model in study.models():
         resolved = resolve(model, kind="logprob", with_weights=False)
-        base = Base(resolved, Tokeniser(resolved))
+        base = Base(resolved, Tokenizer(resolved))
         for name, group in conversations.items():
             tokens = _tokens(base, group) * counts[name] / len(group)
             answers = counts[name] * len(group[0].answers)
             rows[base.name, name] = {
                 "conversations": answers,
                 "tokens": round(tokens),
-                "seconds": tokens * resolved.facts.flop_per_token / speed,
-                "megabytes": answers * resolved.facts.hidden * 4 / 1e6,
+                "seconds": tokens * resolved.model_config.flop_per_token / speed,
+                "megabytes": answers * resolved.model_config.hidden * 4 / 1e6,
             }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     whole = {"conversations": np.int64, "tokens": np.int64}
@@ -127,6 +127,6 @@ def _tokens(base: Base, conversations: list[Conversation]) -> int:
     ids = [
         sequence
         for conversation in conversations
-        for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+        for sequence in base.tokenizer.rewards(conversation.messages(), conversation.answers)
     ]
     return packed_tokens(ids)

@@ -12,12 +12,12 @@ import pandas as pd
 import xarray as xr
 
 from valuebias._core.atomic import probe
-from valuebias._core.disk import written
+from valuebias._core.disk import explain_os_errors
 from valuebias._core.locks import only_one
 from valuebias._core.provenance import record
 from valuebias.ablation.design import Design, RunScores
 from valuebias.ablation.head_runs import train_heads
-from valuebias.ablation.trained_runs import demand_trainable, train_checkpoints
+from valuebias.ablation.trained_runs import check_trainable, train_checkpoints
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon as as_lexicon
@@ -42,16 +42,16 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
     probe(out / SCORES, folder=False)
     train: Callable[[Design, Base], Iterator[RunScores]] = train_heads
     if study.tuning != "head":
-        demand_trainable(engine)
+        check_trainable(engine)
         train = train_checkpoints
-    sources = study.sides()
+    sources = study.splits()
     prompts, lexicon = as_prompts(study.prompts), as_lexicon(study.lexicon)
     bases = [find_base(model) for model in study.models()]
     texts = [str(text) for text in prompts.table["text"]]
     instrument = [Conversation.after(text, lexicon.words) for text in texts]
     design = Design(study, out, engine, progress, sources, instrument)
     lock = out / ".lock"
-    with written(lock):
+    with explain_os_errors(lock):
         out.mkdir(parents=True, exist_ok=True)
         lock.touch()
     with only_one(lock, what=repr(str(out)), instead="another folder"):
@@ -69,7 +69,7 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
             responses=lexicon.words,
             provenance=record(details=_about(design, bases)),
         )
-        with written(out / SCORES):
+        with explain_os_errors(out / SCORES):
             write(dataset, out / SCORES)
     return dataset
 
@@ -86,12 +86,12 @@ def _about(design: Design, bases: list[Base]) -> dict[str, Any]:
         "tuning": study.tuning,
         **settings,
         "held_out": study.held_out if isinstance(study.held_out, int | float) else "its own pairs",
-        "sources": {name: _source(*sides) for name, sides in design.sources.items()},
+        "sources": {name: _source(*splits) for name, splits in design.sources.items()},
         "bases": {
             base.name: {
                 "weights": base.resolved.source.weights_sha256,
-                "tokenizer": base.tokeniser.sha256,
-                "template": base.tokeniser.template_sha256,
+                "tokenizer": base.tokenizer.sha256,
+                "template": base.tokenizer.template_sha256,
                 "commit": base.resolved.commit,
             }
             for base in bases

@@ -15,7 +15,7 @@ import xarray as xr
 
 from valuebias._core.tables import read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.models.spec import Model, demand_no_code, read_models
+from valuebias.models.spec import Model, check_no_code, read_models
 from valuebias.preference_data.preferences import Preferences, check_disjoint, preferences
 from valuebias.training.settings import as_settings
 
@@ -165,7 +165,7 @@ class Study:
                 str(name): _beside(where.parent, source) for name, source in made["sources"].items()
             }
         if not trust_remote_code:
-            demand_no_code(read_models(made["bases"]), where)
+            check_no_code(read_models(made["bases"]), where)
         return cls(**made, trust_remote_code=trust_remote_code)
 
     def models(self) -> tuple[Model, ...]:
@@ -201,7 +201,7 @@ class Study:
             for name, source in self.sources.items()
         }
 
-    def sides(self) -> dict[str, tuple[Preferences, Preferences]]:
+    def splits(self) -> dict[str, tuple[Preferences, Preferences]]:
         """Read the sources, and tell what is trained on from what is held out.
 
         Returns

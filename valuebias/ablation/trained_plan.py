@@ -15,7 +15,7 @@ from valuebias.ablation.plan import StudyPlan, packed_tokens
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.resolve import resolve
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.preference_data.preferences import Preferences
 from valuebias.scoring.plan import matmul_speed
 from valuebias.training.features import Base, Conversation
@@ -45,7 +45,7 @@ class _Sampled:
 
 def trained_plan(study: Study) -> StudyPlan:
     """Count what a study with the tuning "lora" or "full" would do."""
-    sides = study.sides()
+    splits = study.splits()
     lexicon = as_lexicon(study.lexicon)
     texts = [str(text) for text in as_prompts(study.prompts).table["text"]]
     words = [Conversation.after(text, lexicon.words) for text in texts]
@@ -56,10 +56,10 @@ def trained_plan(study: Study) -> StudyPlan:
     scratch = 0.0
     for model in study.models():
         resolved = resolve(model, kind="logprob", with_weights=False)
-        base = Base(resolved, Tokeniser(resolved))
-        rate = resolved.facts.flop_per_token / speed
-        scratch = max(scratch, resolved.facts.n_params * 4e-9)
-        for what, row in _rows(study, base, sides, words):
+        base = Base(resolved, Tokenizer(resolved))
+        rate = resolved.model_config.flop_per_token / speed
+        scratch = max(scratch, resolved.model_config.n_params * 4e-9)
+        for what, row in _rows(study, base, splits, words):
             rows[base.name, what] = row | {"seconds": row["tokens"] * row.pop("weight") * rate}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     order = ["conversations", "tokens", "steps", "too_long", "seconds", "megabytes"]
@@ -75,7 +75,7 @@ def trained_plan(study: Study) -> StudyPlan:
 def _rows(
     study: Study,
     base: Base,
-    sides: dict[str, tuple[Preferences, Preferences]],
+    splits: dict[str, tuple[Preferences, Preferences]],
     words: list[Conversation],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     # The weight is how often a token's forward pass is paid.
@@ -83,7 +83,7 @@ def _rows(
     tokens = PairTokens(base, settings.max_length)
     scored = {"conversations": 0.0, "tokens": 0.0}
     checkpoints = 0
-    for name, (train, held_out) in sides.items():
+    for name, (train, held_out) in splits.items():
         some, measured = _sampled(tokens, train), _sampled(tokens, held_out)
         row = dict.fromkeys(("conversations", "tokens", "steps", "too_long", "megabytes"), 0.0)
         made = 0
@@ -104,7 +104,7 @@ def _rows(
         kept = len(held_out) * (1 - measured.too_long)
         scored["conversations"] += made * 2 * kept
         scored["tokens"] += made * measured.packed * kept
-    ids = [i for c in words for i in base.tokeniser.rewards(c.messages(), c.answers)]
+    ids = [i for c in words for i in base.tokenizer.rewards(c.messages(), c.answers)]
     yield (
         "checkpoints",
         {

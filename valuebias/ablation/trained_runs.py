@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from valuebias._core.disk import WriteError, put, written
+from valuebias._core.disk import WriteError, explain_os_errors, write_bytes
 from valuebias._core.opening.numpy_files import load_arrays
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
@@ -33,14 +33,14 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.preference_data.preferences import Preferences
 from valuebias.scoring.compute import Batch, Runner
 from valuebias.scoring.request import Block
-from valuebias.training.common import demand_training, on_cpu
+from valuebias.training.common import check_training, on_cpu
 from valuebias.training.features import Base
 from valuebias.training.head import measured
 from valuebias.training.pair_tokens import PairTokens
 from valuebias.training.reward import TokenPairs, save_plain, train
 from valuebias.training.schedule import checkpoint_steps
 
-__all__ = ["demand_trainable", "train_checkpoints"]
+__all__ = ["check_trainable", "train_checkpoints"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -50,9 +50,9 @@ _SCRATCH = ".scratch"
 _STORED = ("loss", "accuracy", "scores")
 
 
-def demand_trainable(engine: Backend) -> None:
+def check_trainable(engine: Backend) -> None:
     """Refuse to train where it is not possible."""
-    demand_training()
+    check_training()
     import torch
 
     from valuebias.backends.torch_backend import TorchBackend
@@ -73,7 +73,7 @@ def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
     """Train and score the runs of one base."""
     shutil.rmtree(design.out / _SCRATCH, ignore_errors=True)
     tokens = PairTokens(base, design.study.training.max_length)
-    instrument = _tokenised(design, base)
+    instrument = _tokenized(design, base)
     for source in design.sources:
         for seed in design.study.seeds:
             for n_pairs in sorted(design.study.n_pairs):
@@ -89,11 +89,11 @@ def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
                     yield from maker.scored()
 
 
-def _tokenised(design: Design, base: Base) -> list[Integers]:
+def _tokenized(design: Design, base: Base) -> list[Integers]:
     return [
         ids
         for conversation in design.instrument
-        for ids in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+        for ids in base.tokenizer.rewards(conversation.messages(), conversation.answers)
     ]
 
 
@@ -135,7 +135,7 @@ class RunTrainer:
                 checkpoint=lambda step, model: self._checkpoint(step, model, data),
             )  # fmt: skip
         about = {"run": self._run.label, "steps": steps, "counts": data.counts, "loss": loss}
-        put(self._done, json.dumps(sealed(record(details=about))).encode())
+        write_bytes(self._done, json.dumps(sealed(record(details=about))).encode())
 
     def _is_made(self) -> bool:
         """Tell whether everything is there; what is damaged is removed, to be made again alone."""
@@ -158,7 +158,7 @@ class RunTrainer:
                 ValueBiasWarning,
                 stacklevel=4,
             )
-            with written(file):
+            with explain_os_errors(file):
                 file.unlink()
 
     def scored(self) -> Iterator[RunScores]:
@@ -177,18 +177,18 @@ class RunTrainer:
 
     def _data(self) -> _Data:
         longest = self._tokens.longest
-        sides = {"pairs": self._subset, "held_out_pairs": self._held_out}
+        splits = {"pairs": self._subset, "held_out_pairs": self._held_out}
         made: list[TokenPairs] = []
         counts: dict[str, int] = {}
-        for what, side in sides.items():
-            found = self._tokens.of(side)
+        for what, part in splits.items():
+            found = self._tokens.of(part)
             if not len(found):
                 raise ValueBiasError(
-                    f"All {len(side)} pairs of {self._run.source!r} to "
+                    f"All {len(part)} pairs of {self._run.source!r} to "
                     f"{'train on' if what == 'pairs' else 'measure with'} are longer than "
                     f"{longest} tokens. Give a larger max_length, or shorter pairs."
                 )
-            counts |= {what: len(found), f"{what}_too_long": len(side) - len(found)}
+            counts |= {what: len(found), f"{what}_too_long": len(part) - len(found)}
             made.append(found)
         return _Data(made[0], made[1], counts)
 
@@ -206,7 +206,7 @@ class RunTrainer:
         if file.exists():
             return
         scratch = self._design.out / _SCRATCH
-        with written(scratch):
+        with explain_os_errors(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=scratch) as place:
                 save_plain(model, Path(place))
@@ -220,7 +220,7 @@ class RunTrainer:
         loss, accuracy = measured((values[n::2] - values[n + 1 :: 2]).astype(np.float64))
         shape = (len(self._design.instrument), -1)
         found = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
-        put(file, archive_bytes({**found, "held_out": values[n:].reshape(-1, 2)}))
+        write_bytes(file, archive_bytes({**found, "held_out": values[n:].reshape(-1, 2)}))
 
     def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
         """Compute rewards of the instrument, and then of each held-out pair's two answers."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from valuebias._core.atomic import restore
-from valuebias._core.foreign import demand_file
+from valuebias._core.foreign import check_file
 from valuebias._core.text import visible
 from valuebias.checking.pieces import LEAVES, Findings, is_zarr, look_at_folder, look_at_zarr
 from valuebias.errors import ValueBiasError, did_you_mean, some
@@ -160,7 +160,7 @@ def check(path: str | os.PathLike[str]) -> Check:
     root = Path(path)
     if not restore(root):
         raise ValueBiasError(f"There is no file or folder {os.fspath(path)!r}. Check the path.")
-    demand_file(root)
+    check_file(root)
     found = Findings()
     if os.path.isdir(root):
         _look_in(root, found, depth=0)

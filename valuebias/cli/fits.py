@@ -232,13 +232,13 @@ def report(
 
 def _check_places(files: Mapping[str, Path | None]) -> None:
     """Find out, before a fit that takes a while, that its files have somewhere to go."""
-    from valuebias.io.files import demand_zarr
+    from valuebias.io.files import check_replaceable
     from valuebias.report import SUFFIXES
 
     saved, told = files["fit"], files["report"]
     if saved is not None:
         check_place(saved, suffixes=(".nc", ".zarr"), folder=saved.suffix.lower() == ".zarr")
-        demand_zarr(saved)
+        check_replaceable(saved)
     if told is not None:
         check_place(told, suffixes=(*SUFFIXES, ""), folder=not told.suffix)
 

@@ -153,7 +153,7 @@ class Lexicon:
         """
         used = [old for members in groups.values() for old in members]
         for old in used:
-            self._demand(old)
+            self._check(old)
         rest = [category for category in self.categories if category not in used]
         for new, members in groups.items():
             if new in rest:
@@ -189,7 +189,7 @@ class Lexicon:
         91
         """
         for category in categories:
-            self._demand(category)
+            self._check(category)
         if not categories:
             raise ValueBiasError(f"No category was chosen. Known: {', '.join(self.categories)}.")
         kept = self.table[list(categories)]
@@ -217,7 +217,7 @@ class Lexicon:
             "categories": list(self.categories),
         }
 
-    def _demand(self, category: str) -> None:
+    def _check(self, category: str) -> None:
         if category not in self.categories:
             raise ValueBiasError(
                 f"The lexicon {self.name!r} has no category {category!r}. "

@@ -10,10 +10,11 @@ All four give back the same dataset, attributes included. The columns of the tid
 ``model``, ``prompt``, ``response``, ``score``, then the coords, then a bool column
 ``category.<name>`` a category (R's ``as.logical`` takes its ``true`` and ``false``).
 
-Text in a file is changed in two ways that reading undoes. Where a text has a lone surrogate, all
+Text in a file is changed in one way, which reading undoes. Where a text has a lone surrogate, all
 texts under that name are written with :func:`valuebias._core.text.escape` (in .nc and .zarr the
-variable then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run
-as a formula get an apostrophe in front (:func:`valuebias._core.text.neutralise`).
+variable then has an attribute ``valuebias_escape``). A .csv has each text as it is, for R and
+pandas: in a spreadsheet a word that begins with ``=`` would be a formula. A report's tables are
+for these.
 
 What is written has checksums, which reading compares.
 """
@@ -36,22 +37,22 @@ import numpy.typing as npt
 import xarray as xr
 
 from valuebias._core.atomic import atomic_path, restore
-from valuebias._core.folder_names import demand_apart, demand_plain
-from valuebias._core.foreign import demand_file, reading
+from valuebias._core.folder_names import check_apart, check_plain
+from valuebias._core.foreign import check_file, reading
 from valuebias._core.opening.texts import is_text
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import content_sum, file_bytes
 from valuebias._core.text import escape, has_surrogate, unescape
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
 from valuebias.io.long import read_csv, read_parquet, write_csv, write_parquet
-from valuebias.io.long_reading import demand_kind
+from valuebias.io.long_reading import check_kind
 from valuebias.io.wide import read_scores
 from valuebias.schema import validate
 from valuebias.schema.validation import join_advice
 
 __all__ = [
     "SUM_OF_CONTENT",
-    "demand_zarr",
+    "check_replaceable",
     "escape_texts",
     "read",
     "read_scores",
@@ -106,7 +107,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     reader = _by_suffix(source, _READERS)
     if not restore(source):
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
-    demand_file(source)
+    check_file(source)
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
     return validate(_no_fit(reader(source, kind), source))
@@ -145,7 +146,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     writer = _by_suffix(target, _WRITERS)
     checked = validate(ds)
-    demand_plain([*checked.variables, *checked.dims], "The dataset")
+    check_plain([*checked.variables, *checked.dims], "The dataset")
     writer(checked, target)
     return target
 
@@ -212,10 +213,10 @@ def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
 
 def _stamp(file: Path) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        state = file.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return state.st_ino, state.st_mtime_ns
 
 
 def _is_scored(ds: xr.Dataset) -> bool:
@@ -264,7 +265,7 @@ def _no_fit(ds: xr.Dataset, path: Path) -> xr.Dataset:
 
 
 def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
-    demand_kind(kind, ds.attrs.get("kind"), str(path))
+    check_kind(kind, ds.attrs.get("kind"), str(path))
     return ds
 
 
@@ -279,9 +280,9 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
     content = io.BytesIO()
     try:
-        made = escape_texts(ds)
-        made = made.assign_attrs({SUM_OF_CONTENT: content_sum(made)})
-        made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+        escaped = escape_texts(ds)
+        escaped = escaped.assign_attrs({SUM_OF_CONTENT: content_sum(escaped)})
+        escaped.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     with atomic_path(path) as part, part.open("wb") as file:
@@ -291,8 +292,8 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:
     from valuebias._core.zarr_folder import SummedFolder
 
-    demand_zarr(path)
-    demand_apart(map(str, ds.variables), "variable")
+    check_replaceable(path)
+    check_apart(map(str, ds.variables), "variable")
     chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
     with atomic_path(path) as part:
         store = SummedFolder(part)
@@ -306,12 +307,12 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
         store.seal()
 
 
-def demand_zarr(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
     """Refuse to replace a folder that Zarr did not make.
 
     Examples
     --------
-    >>> demand_zarr(Path("nowhere.zarr"))
+    >>> check_replaceable(Path("nowhere.zarr"))
     """
     if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise ValueBiasError(
@@ -365,13 +366,13 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
 
 def _texts(ds: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     """Give the one-dimensional coords that hold nothing but text."""
-    found = {}
+    texts = {}
     for name, coord in ds.coords.items():
         if coord.ndim == 1 and coord.dtype.kind in "OUT":
             values = coord.to_numpy()
             if values.dtype.kind == "U" or all(isinstance(v, str) for v in values.tolist()):
-                found[str(name)] = values
-    return found
+                texts[str(name)] = values
+    return texts
 
 
 def _any_surrogate(values: npt.NDArray[Any]) -> bool:

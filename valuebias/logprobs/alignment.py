@@ -21,10 +21,10 @@ from valuebias.logprobs.vocabularies import (
     MERGE,
     Combine,
     Vocabulary,
-    demand_logprobs,
+    check_logprobs,
 )
 from valuebias.schema import build, model_table, prompt_table
-from valuebias.schema.contract import coord_table, demand_unique
+from valuebias.schema.contract import check_unique, coord_table
 from valuebias.schema.joining import joined_words
 
 __all__ = ["align", "alignment_report"]
@@ -71,7 +71,7 @@ def align(
     Raises
     ------
     ValueBiasError
-        If scores are no log-probs, or probabilities of a vocabulary do not sum to one; a model
+        If scores are not log-probs, or probabilities of a vocabulary do not sum to one; a model
         occurs twice; prompts or coords on response differ; no text is shared; no shared text is in
         the lexicon.
 
@@ -112,20 +112,22 @@ def align(
         raise ValueBiasError("There are no log-probs to align; give at least one model's.")
     first = datasets[0]
     vocabularies = [Vocabulary(ds, chosen) for ds in datasets]
-    _say_what_was_mended(vocabularies)
+    _warn_of_mended(vocabularies)
     for ds in datasets:
-        _demand_same_prompts(first, ds)
-    demand_unique([vocabulary.name for vocabulary in vocabularies], "model")
+        _check_same_prompts(first, ds)
+    check_unique([vocabulary.name for vocabulary in vocabularies], "model")
     texts = _shared(vocabularies, join)
     score = np.full((len(datasets), first.sizes["prompt"], len(texts)), np.nan, dtype=np.float32)
     for row, (lazy, vocabulary) in enumerate(zip(datasets, vocabularies, strict=True)):
         ds = lazy.compute()
-        demand_logprobs(ds, f"The vocabulary of {vocabulary.name!r}")
-        places = vocabulary.texts.get_indexer(texts)
-        there = np.flatnonzero(places >= 0)
+        check_logprobs(ds, f"The vocabulary of {vocabulary.name!r}")
+        position = vocabulary.texts.get_indexer(texts)
+        present = np.flatnonzero(position >= 0)
         order = first.indexes["prompt"].get_indexer(ds.indexes["prompt"])
-        found = vocabulary.of_texts(ds["score"].to_numpy()[0], places[there], combine=combine)
-        score[row][np.ix_(order, there)] = found
+        of_texts = vocabulary.of_texts(
+            ds["score"].to_numpy()[0], position[present], combine=combine
+        )
+        score[row][np.ix_(order, present)] = of_texts
     words = as_lexicon(lexicon) if lexicon is not None else None
     of_words = [
         vocabulary.of_words(coord_table(ds, "response"))
@@ -156,7 +158,7 @@ def align(
 
 
 def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
-    """Say what an alignment kept and lost.
+    """Report what an alignment kept and lost.
 
     Parameters
     ----------
@@ -166,8 +168,8 @@ def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a model: ``tokens``; ``empty`` (tokens without text); ``alike`` (with the text of an
-        earlier token); ``variants`` (joined by `merge`); ``texts`` (what is left); ``kept`` and
+        One row per model: ``tokens``; ``empty`` (tokens without text); ``alike`` (with the text of
+        an earlier token); ``variants`` (joined by `merge`); ``texts`` (what is left); ``kept`` and
         ``lost`` of these; and for each category ``<category>: words`` of the lexicon that the model
         has, and ``<category>: lost``.
 
@@ -194,7 +196,7 @@ def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
 
 
 def _each(logprobs: Any) -> Iterator[xr.Dataset]:
-    """Give the datasets one model each, opened and not yet read where they lie on disk."""
+    """Return one dataset per model; those on disk are opened and not yet read."""
     if isinstance(logprobs, xr.DataTree):
         parts = [node.to_dataset() for node in logprobs.subtree if "score" in node.data_vars]
     elif isinstance(logprobs, xr.Dataset):
@@ -213,7 +215,7 @@ def _each(logprobs: Any) -> Iterator[xr.Dataset]:
             yield ds.isel(model=[row])
 
 
-def _say_what_was_mended(vocabularies: Sequence[Vocabulary]) -> None:
+def _warn_of_mended(vocabularies: Sequence[Vocabulary]) -> None:
     mended = [vocabulary for vocabulary in vocabularies if vocabulary.n_mended]
     if mended:
         named = ", ".join(f"{v.n_mended:,} tokens of {v.name!r}" for v in mended)
@@ -226,7 +228,7 @@ def _say_what_was_mended(vocabularies: Sequence[Vocabulary]) -> None:
         )
 
 
-def _demand_same_prompts(first: xr.Dataset, other: xr.Dataset) -> None:
+def _check_same_prompts(first: xr.Dataset, other: xr.Dataset) -> None:
     name = str(other["model"].to_numpy()[0])
     mine, theirs = prompt_table(first)["text"], prompt_table(other)["text"]
     differing = sorted(set(mine.index) ^ set(theirs.index))

@@ -12,7 +12,7 @@ from typing import TypeVar
 from valuebias.backends.gguf.files import first_part, split_names
 from valuebias.errors import ValueBiasError
 from valuebias.models.spec import path_of
-from valuebias.models.weights import INDEX, SINGLE, listed, refuse_without
+from valuebias.models.weights import INDEX, SINGLE, check_has, listed
 
 __all__ = ["Checkpoint", "asked", "fetch_weights", "is_commit", "locate"]
 
@@ -113,7 +113,7 @@ def fetch_weights(located: Checkpoint, *, name: str, download: bool) -> Checkpoi
     if download and wanted == [SINGLE]:
         names = _names_there(located, name)
         if SINGLE not in names:
-            refuse_without(names, f"hub: {located.repository}", name)
+            check_has(names, f"hub: {located.repository}", name)
     _snapshot(
         located.repository,
         located.commit,
@@ -152,9 +152,9 @@ def _only_file(folder: Path) -> str | None:
     if (folder / SINGLE).is_file() or (folder / INDEX).is_file():
         return None
     for pattern in ("*.gguf", "*.onnx", "onnx/model.onnx"):
-        found = sorted({first_part(path) for path in folder.glob(pattern)})
-        if len(found) == 1:
-            return found[0].relative_to(folder).as_posix()
+        files = sorted({first_part(path) for path in folder.glob(pattern)})
+        if len(files) == 1:
+            return files[0].relative_to(folder).as_posix()
     return None
 
 

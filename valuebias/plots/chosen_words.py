@@ -207,9 +207,9 @@ def _posterior(
     made: WordScores,
     places: dict[str, float],
 ) -> None:
-    from valuebias.plots.posterior_numbers import demand_same_data, word_label, word_means
+    from valuebias.plots.posterior_numbers import check_same_data, word_label, word_means
 
-    fit = demand_same_data(fit, rewards)
+    fit = check_same_data(fit, rewards)
     for framing, axes in zip(made.framings, panels, strict=True):
         tidy_axes(axes)
         zero_line(axes)

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["demand_ablation", "lean_label", "panel_title", "plot_gaps"]
+__all__ = ["check_ablation", "lean_label", "panel_title", "plot_gaps"]
 
 _LONG = 24
 
 
-def demand_ablation(fit: object) -> AblationPosterior:
+def check_ablation(fit: object) -> AblationPosterior:
     """Refuse what is no fit of an ablation."""
     if not isinstance(fit, AblationPosterior):
         raise ValueBiasError(
@@ -104,7 +104,7 @@ def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
     >>> plot_gaps(fit).axes[0].get_title(loc="left")
     'A − B'
     """
-    demand_ablation(fit)
+    check_ablation(fit)
     if not (isinstance(ahead, float | int | np.number) and 1 <= ahead < np.inf):
         raise ValueBiasError(f"ahead must be a number of 1 or more, found {ahead!r}.")
     pairs = fit.curves.pairs

@@ -188,7 +188,7 @@ def _posterior(
 ) -> None:  # fmt: skip
     from valuebias.plots.posterior_numbers import (
         category_means,
-        demand_same_data,
+        check_same_data,
         draw_means,
         mean_label,
     )
@@ -196,7 +196,7 @@ def _posterior(
     names = dict(zip(medians.family, medians.models, strict=True))
     fitted = {str(name) for name in fit.data["model"].to_numpy()} if hasattr(fit, "data") else set()
     means = category_means(
-        demand_same_data(fit, pair if fitted == set(names.values()) else scores), by="model"
+        check_same_data(fit, pair if fitted == set(names.values()) else scores), by="model"
     )
     for framing, axes in zip(medians.framings, panels.fitted, strict=True):
         draw_means(axes, means, rows, framing=framing, names=names, palette=colours(rows.groups))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CategoryMeans",
     "category_means",
-    "demand_same_data",
+    "check_same_data",
     "draw_means",
     "mean_label",
     "word_label",
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 _TAIL = (1 - INTERVAL) / 2
 
 
-def demand_same_data(fit: object, scores: xr.Dataset) -> Posterior:
+def check_same_data(fit: object, scores: xr.Dataset) -> Posterior:
     """Refuse what is no fit, or a fit of other scores than those of a dataset."""
     if not isinstance(fit, Posterior):
         raise ValueBiasError(
@@ -46,7 +46,7 @@ def demand_same_data(fit: object, scores: xr.Dataset) -> Posterior:
     for dim, what in (
         ("model", "model"), ("prompt", "prompt"), ("response", "word"), ("category", "category"),
     ):  # fmt: skip
-        _demand_same_names(fit.data[dim].to_numpy(), ours[dim].to_numpy(), what)
+        _check_same_names(fit.data[dim].to_numpy(), ours[dim].to_numpy(), what)
     places = {dim: _places(ours, fit.data, dim) for dim in ("model", "prompt", "response")}
     score = ours["score"].isel(places).transpose("model", "prompt", "response")
     fitted = fit.data["score"].transpose("model", "prompt", "response")
@@ -66,7 +66,7 @@ def demand_same_data(fit: object, scores: xr.Dataset) -> Posterior:
     return fit
 
 
-def _demand_same_names(fitted: NDArray[np.str_], ours: NDArray[np.str_], what: str) -> None:
+def _check_same_names(fitted: NDArray[np.str_], ours: NDArray[np.str_], what: str) -> None:
     drawn, known = set(ours.tolist()), set(fitted.tolist())
     if drawn != known:
         whose = "the dataset" if drawn - known else "the fit"

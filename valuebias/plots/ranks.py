@@ -106,12 +106,12 @@ def _posterior(
 ) -> None:
     from valuebias.plots.posterior_numbers import (
         category_means,
-        demand_same_data,
+        check_same_data,
         draw_means,
         mean_label,
     )
 
-    means = category_means(demand_same_data(fit, scores), by="family")
+    means = category_means(check_same_data(fit, scores), by="family")
     for framing, axes in zip(medians.framings, panels.fitted, strict=True):
         draw_means(axes, means, rows, framing=framing, names={f: f for f in rows.groups},
                    palette=colours(rows.groups))  # fmt: skip

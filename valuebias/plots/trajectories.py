@@ -15,7 +15,7 @@ from valuebias.plots.canvas import (
     styled,
     tidy_axes,
 )
-from valuebias.plots.gaps import demand_ablation, lean_label, panel_title
+from valuebias.plots.gaps import check_ablation, lean_label, panel_title
 from valuebias.plots.layout import panel_grid
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
     >>> [axes.get_title(loc="left") for axes in plot_trajectories(fit).axes]
     ['s, 1,000 pairs', 's, 2,000 pairs']
     """
-    demand_ablation(fit)
+    check_ablation(fit)
     table = fit.trajectories(prob=INTERVAL)
     leans = table[table["estimand"] == "family lean"]
     keys = leans[["source", "n_pairs"]].drop_duplicates().nlargest(_MOST, "n_pairs")

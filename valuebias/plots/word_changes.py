@@ -16,7 +16,7 @@ from valuebias.plots.canvas import (
     tidy_axes,
     zero_line,
 )
-from valuebias.plots.gaps import demand_ablation
+from valuebias.plots.gaps import check_ablation
 from valuebias.plots.labels import drawable
 from valuebias.posterior.ablation.framings import lean_name
 
@@ -83,7 +83,7 @@ def plot_word_changes(
     >>> len(plot_word_changes(fit, n=3).axes)
     2
     """
-    demand_ablation(fit)
+    check_ablation(fit)
     table = fit.word_changes(n=n, by=by, source=source, between=between, prob=INTERVAL)
     categories = sorted(set(table["categories"]))
     palette = colours(categories)

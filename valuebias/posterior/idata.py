@@ -95,18 +95,18 @@ def _of_scores(
     fit: Draws, values: np.ndarray[Any, Any], draw: np.ndarray[Any, Any] | None = None
 ) -> xr.Dataset:
     crossing = fit.problem.crossing
-    sides = {
+    axes = {
         "model": np.array(crossing.models, dtype=np.str_),
         "prompt": np.array(crossing.prompts, dtype=np.str_),
         "response": np.array(crossing.words, dtype=np.str_),
     }
-    dims, coords = tuple(sides), {name: (name, labels) for name, labels in sides.items()}
+    dims, coords = tuple(axes), {name: (name, labels) for name, labels in axes.items()}
     if not crossing.complete:
         at = np.nonzero(crossing.observed)
         dims = ("cell",)
         coords = {
             name: ("cell", labels[i])
-            for (name, labels), i in zip(sides.items(), at, strict=True)
+            for (name, labels), i in zip(axes.items(), at, strict=True)
         }  # fmt: skip
     if draw is None:
         return xr.Dataset({"score": (dims, _seen(fit, values))}, coords=coords)

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from valuebias._core.atomic import atomic_path, restore
-from valuebias._core.folder_names import demand_plain
+from valuebias._core.folder_names import check_plain
 from valuebias._core.foreign import reading
 from valuebias._core.opening.hdf5_bytes import check_bytes
 from valuebias._core.opening.hdf5_files import check_hdf5
@@ -26,7 +26,7 @@ from valuebias._core.sums import file_bytes
 from valuebias.analysis.design.priors import as_prior
 from valuebias.analysis.notes import as_notes
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.io.files import demand_zarr, escape_texts, unescape_texts
+from valuebias.io.files import check_replaceable, escape_texts, unescape_texts
 from valuebias.posterior.saved_settings import SETTINGS_OF_FITS, parse_settings
 from valuebias.schema import validate
 
@@ -47,9 +47,9 @@ def write_groups(
 ) -> Path:
     """Write groups and attributes to ``path`` (``.nc`` or ``.zarr``), whole or not at all."""
     target = _checked(path)
-    demand_zarr(target)
+    check_replaceable(target)
     for name, group in groups.items():
-        demand_plain([*group.variables, *group.dims], f"The group {name!r}")
+        check_plain([*group.variables, *group.dims], f"The group {name!r}")
     tree = xr.DataTree.from_dict({name: escape_texts(group) for name, group in groups.items()})
     tree.attrs = dict(attrs)
     tree.attrs["sha256"] = _digest(tree)

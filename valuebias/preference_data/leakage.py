@@ -14,15 +14,15 @@ import pandas as pd
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.terms import continues, plain
 
-__all__ = ["SIDES", "Leakage"]
+__all__ = ["FIELDS", "Leakage"]
 
-SIDES = ("prompt", "chosen", "rejected")
+FIELDS = ("prompt", "chosen", "rejected")
 """Where in a pair a word may be found."""
 
 
 @functools.cache
 def _letters() -> str:
-    r"""Give the inside of a character class: ``\w``, and the marks that it leaves out."""
+    r"""Return the inside of a character class: ``\w``, and the marks that it leaves out."""
     marks = [i for i in range(0x300, 0x1EC00) if unicodedata.category(chr(i)).startswith("M")]
     ranges = []
     for _, group in itertools.groupby(enumerate(marks), lambda pair: pair[1] - pair[0]):
@@ -66,8 +66,8 @@ class Leakage:
         self._stems: list[tuple[str, str]] = []
         self._phrases: list[tuple[re.Pattern[str], str]] = []
         self._known: dict[str, tuple[str, ...]] = {}
-        self._counts = {side: Counter[str]() for side in SIDES}
-        self.n_pairs = dict.fromkeys(SIDES, 0)
+        self._counts = {side: Counter[str]() for side in FIELDS}
+        self.n_pairs = dict.fromkeys(FIELDS, 0)
         for term in self._terms:
             self._sort_in(term)
 
@@ -85,7 +85,7 @@ class Leakage:
     def add(self, prompt: str, chosen: str, rejected: str) -> bool:
         """Count one pair."""
         leaks = False
-        for side, text in zip(SIDES, (prompt, chosen, rejected), strict=True):
+        for side, text in zip(FIELDS, (prompt, chosen, rejected), strict=True):
             terms = self._terms_in(text)
             self._counts[side].update(terms)
             self.n_pairs[side] += bool(terms)
@@ -94,7 +94,7 @@ class Leakage:
 
     def table(self) -> pd.DataFrame:
         """Count pairs by term and side."""
-        columns = {side: [self._counts[side][term] for term in self._terms] for side in SIDES}
+        columns = {side: [self._counts[side][term] for term in self._terms] for side in FIELDS}
         return pd.DataFrame(columns, index=pd.Index(self._terms, dtype=object))
 
     def _terms_in(self, text: str) -> set[str]:
@@ -115,11 +115,11 @@ class Leakage:
 
 
 def _occurs(pattern: re.Pattern[str], text: str) -> bool:
-    """Look for a phrase whose first and last letter have no more marks in the text than in it."""
+    """Find a phrase whose first and last letter have no further marks in the text."""
     return any(
-        not _is_mark(text[max(found.start() - 1, 0) : found.start()])
-        and not _is_mark(text[found.end() : found.end() + 1])
-        for found in pattern.finditer(text)
+        not _is_mark(text[max(match.start() - 1, 0) : match.start()])
+        and not _is_mark(text[match.end() : match.end() + 1])
+        for match in pattern.finditer(text)
     )
 
 

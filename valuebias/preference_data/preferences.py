@@ -22,7 +22,7 @@ from valuebias.preference_data.filters import Filters, PreferenceFilter
 from valuebias.preference_data.formats import Message, form_of
 from valuebias.preference_data.leakage import Leakage
 from valuebias.preference_data.readers import rows_of
-from valuebias.preference_data.splits import demand_whole, held_out_rows, lots, prompt_keys
+from valuebias.preference_data.splits import check_whole, hash_order, held_out_rows, prompt_keys
 
 __all__ = ["Preferences", "check_disjoint", "preferences"]
 
@@ -74,13 +74,13 @@ class Preferences:
         return len(self.pairs)
 
     def __repr__(self) -> str:
-        """Say how many pairs and prompts there are."""
+        """Show how many pairs and prompts there are."""
         counts = {"pair": len(self), "prompt": self.pairs["prompt"].nunique()}
-        parts = ", ".join(f"{n:,} {what}{'s' * (n != 1)}" for what, n in counts.items())
+        parts = ", ".join(f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in counts.items())
         return f"<Preferences {visible(self.name)!r}: {parts}>"
 
     def conversations(self, side: str) -> list[list[Message]]:
-        """Give whole conversations, to be put through a chat template.
+        """Return whole conversations, to be put through a chat template.
 
         Parameters
         ----------
@@ -90,7 +90,8 @@ class Preferences:
         Returns
         -------
         list of list of dict
-            One conversation a pair, in the order of the pairs; messages have a role and a content.
+            One conversation per pair, in the order of the pairs; messages have a role and a
+            content.
 
         Raises
         ------
@@ -134,7 +135,7 @@ class Preferences:
         size may be split on their own. Given as a number it does not: split first, then take
         subsets of the training side.
         """
-        demand_whole(seed, "seed", least=0)
+        check_whole(seed, "seed", least=0)
         rows = held_out_rows(self.pairs["prompt"], held_out, seed)
         return (
             self._only(~rows, "split", f"held out (held_out={held_out!r}, seed={seed})"),
@@ -160,21 +161,23 @@ class Preferences:
         Raises
         ------
         ValueBiasError
-            If there are not so many.
+            If there are fewer.
 
         Notes
         -----
         Pairs are put in the order of a hash of their id and the seed, so that a subset does not
         depend on the order of the source.
         """
-        demand_whole(n_pairs, "n_pairs", least=1)
-        demand_whole(seed, "seed", least=0)
+        check_whole(n_pairs, "n_pairs", least=1)
+        check_whole(seed, "seed", least=0)
         if n_pairs > len(self):
             raise ValueBiasError(
                 f"n_pairs is {n_pairs}, and {self.name!r} has {len(self)} pairs. Ask for that many "
                 "or fewer, or give a larger source."
             )
-        order = np.lexsort((self.pairs["id"].to_numpy(dtype=str), lots(self.pairs["id"], seed)))
+        order = np.lexsort(
+            (self.pairs["id"].to_numpy(dtype=str), hash_order(self.pairs["id"], seed))
+        )
         return self._only(order[:n_pairs], "subset", f"not drawn (n_pairs={n_pairs}, seed={seed})")
 
     def _only(self, rows: np.ndarray, step: str, reason: str) -> Preferences:
@@ -243,15 +246,16 @@ def preferences(
     Raises
     ------
     ValueBiasError
-        If the source cannot be read, is not UTF-8, has a line that is no JSON, lacks a column, or
-        has cells that are no conversations; if nothing is left; or if a number is out of its range.
+        If the source cannot be read, is not UTF-8, has a line that is not JSON, lacks a column, or
+        has cells that are not conversations; if nothing is left; or if a number is out of its
+        range.
 
     Notes
     -----
     Dropped in any case, and counted: ties and rows without a rating; conversations that do not end
     with the assistant's answer, have nothing before it, or differ before it; empty answers; text
     that is not valid Unicode; answers that are the same; exact repetitions. A pair with the answers
-    the other way round is no repetition. Christian et al. (2026) train on
+    the other way round is not a repetition. Christian et al. (2026) train on
     Skywork-Reward-Preference-80K-v0.2 and on quantities of Unified-Feedback (folder ``all``), of
     which ties are dropped and then every k-th row is kept. The hub is read with
     ``pip install "valuebias[hub]"`` or ``"valuebias[train]"``.
@@ -273,24 +277,24 @@ def preferences(
     >>> found.leakage.loc["love"].tolist()
     [0, 1, 0]
     """
-    demand_whole(every, "every", least=1)
+    check_whole(every, "every", least=1)
     if max_chars is not None:
-        demand_whole(max_chars, "max_chars", least=1)
+        check_whole(max_chars, "max_chars", least=1)
     words = None if lexicon is None else as_lexicon(lexicon)
     if drop_leaks and words is None:
         raise ValueBiasError("drop_leaks=True needs words to look for. Give lexicon= as well.")
     rows = rows_of(source, split=split, download=download)
     filters = Filters(every, max_chars, None if words is None else words.name, drop_leaks)
-    sieve = PreferenceFilter(
+    filtered = PreferenceFilter(
         form_of(rows.columns, rows.name), filters, None if words is None else Leakage(words)
     )
     with progress_bar("Reading preferences", shown=progress) as advance:
-        for done, (where, row) in enumerate(rows.read(sieve.form.columns), 1):
-            sieve.take(where, row)
+        for done, (where, row) in enumerate(rows.read(filtered.row_format.columns), 1):
+            filtered.add(where, row)
             if advance is not None and done % _SHOWN_EVERY == 0:
                 advance(done, rows.n)
-    sieve.demand_some(name or rows.name)
-    asked = {
+    filtered.check_some(name or rows.name)
+    settings = {
         "every": every,
         "max_chars": max_chars,
         "lexicon": None if words is None else words.about(),
@@ -298,10 +302,10 @@ def preferences(
     }
     return Preferences(
         name=name or rows.name,
-        pairs=sieve.pairs(),
-        report=sieve.report(),
-        leakage=None if sieve.leakage is None else sieve.leakage.table(),
-        provenance=record(files=rows.files, details={**rows.details, "filters": asked}),
+        pairs=filtered.pairs(),
+        report=filtered.report(),
+        leakage=None if filtered.leakage is None else filtered.leakage.table(),
+        provenance=record(files=rows.files, details={**rows.details, "filters": settings}),
     )
 
 
@@ -332,7 +336,7 @@ def check_disjoint(first: Preferences, second: Preferences) -> None:
     prompts = len(keys[0] & keys[1])
     if prompts:
         counts = " and ".join(
-            f"{n} {what}{'s' * (n != 1)}" for n, what in ((pairs, "pair"), (prompts, "prompt")) if n
+            f"{n} {noun}{'s' * (n != 1)}" for n, noun in ((pairs, "pair"), (prompts, "prompt")) if n
         )
         raise ValueBiasError(
             f"{first.name!r} and {second.name!r} share {counts}, so that one cannot test what was "

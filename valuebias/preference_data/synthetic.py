@@ -1,4 +1,4 @@
-"""Preferences made by rule, for trying a study where real ones cannot be had."""
+"""Preferences made by rule, for trying out a study without real ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 from valuebias._core.tables import read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.preference_data.preferences import Preferences, preferences
-from valuebias.preference_data.splits import demand_whole
+from valuebias.preference_data.splits import check_whole
 
 __all__ = ["KINDS", "synthetic_preferences"]
 
@@ -70,8 +70,8 @@ def synthetic_preferences(kind: str, n_pairs: int, *, seed: int = 0) -> Preferen
     """
     if kind not in KINDS:
         raise ValueBiasError(f"kind is {kind!r}. {did_you_mean(str(kind), KINDS)}")
-    demand_whole(n_pairs, "n_pairs", least=1)
-    demand_whole(seed, "seed", least=0)
+    check_whole(n_pairs, "n_pairs", least=1)
+    check_whole(seed, "seed", least=0)
     facts = _facts()
     if n_pairs > len(facts):
         raise ValueBiasError(
@@ -107,7 +107,7 @@ def _facts() -> tuple[_Fact, ...]:
 
 
 def _looked_up(relations: Mapping[str, Any]) -> Iterator[_Fact]:
-    """Give facts of the table; the false statements have the answers of other subjects."""
+    """Return facts of the table; the false statements have the answers of other subjects."""
     for relation in relations.values():
         answers = sorted({str(answer) for answer in relation["facts"].values()})
         for subject, answer in relation["facts"].items():
@@ -120,7 +120,7 @@ def _looked_up(relations: Mapping[str, Any]) -> Iterator[_Fact]:
 
 
 def _reckoned(arithmetic: Mapping[str, Any]) -> Iterator[_Fact]:
-    """Give sums and products; the false statements are a little off."""
+    """Return sums and products; the false statements are a little off."""
     numbers = range(arithmetic["smallest"], arithmetic["largest"] + 1)
     reckon = {"plus": int.__add__, "times": int.__mul__}
     for name, operation in arithmetic["operations"].items():

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from valuebias.analysis.auditing.reading import read_before_end
-from valuebias.analysis.design.grouping import SIDES, describe_group, known_bases
+from valuebias.analysis.design.grouping import PAIR_COORDS, describe_group, known_bases
 from valuebias.report.content import Reference
 from valuebias.schema import model_table
 
@@ -161,8 +161,8 @@ def _shared(fit: Posterior) -> str:
             "generalises beyond these bases. "
         )
     counted = " and ".join(f"{size} {describe_group(name)}" for name, size in sizes.items())
-    if set(SIDES) & set(sizes):
-        counted = " and ".join(f"{size} {side}s" for side, size in sizes.items())
+    if set(PAIR_COORDS) & set(sizes):
+        counted = " and ".join(f"{size} {coord}s" for coord, size in sizes.items())
         return (
             f"Each model here is a pair of language models, and pairs share {counted}: the effects "
             "named after a side belong to the language model on it, so that pairs with a model in "

@@ -14,7 +14,7 @@ import xarray as xr
 from valuebias._core.fetch import cache_folder, fetch, registry, released
 from valuebias._core.provenance import sha256
 from valuebias.errors import ValueBiasError
-from valuebias.models.hub_files import HubFile, Place, is_reference, places_of
+from valuebias.models.hub_files import FileRef, HubFile, file_refs, is_reference
 
 __all__ = ["LANGUAGE_MODELS", "LogProbs", "Missing", "Sources"]
 
@@ -61,7 +61,7 @@ class LogProbs:
 
         known = [model.name for model in read_models(LANGUAGE_MODELS)]
         self._tree: xr.DataTree | None = None
-        self._places: dict[str, Place] = {}
+        self._files_by_model: dict[str, FileRef] = {}
         if not is_reference(source) and not Path(source).exists():
             raise ValueBiasError(
                 f"There are no log-probs at {os.fspath(source)!r}. Check the path."
@@ -80,12 +80,12 @@ class LogProbs:
                     f"{LANGUAGE_MODELS!r}."
                 )
         else:
-            self._places = places_of(source, known, download=True)
+            self._files_by_model = file_refs(source, known, download=True)
 
     @property
     def models(self) -> frozenset[str]:
         """The models there are log-probs of."""
-        return frozenset(self._places) if self._tree is None else frozenset(self._groups)
+        return frozenset(self._files_by_model) if self._tree is None else frozenset(self._groups)
 
     def hashes(self, models: Iterable[str]) -> dict[str, str]:
         """Say by what each model's log-probs are known."""
@@ -94,7 +94,7 @@ class LogProbs:
             if self._tree is not None:
                 made[f"store: {name}"] = _digest(self._tree[self._groups[name]].to_dataset())
                 continue
-            place = self._places[name]
+            place = self._files_by_model[name]
             made[place.name] = (
                 f"{place.repository}@{place.commit}"
                 if isinstance(place, HubFile)
@@ -116,7 +116,7 @@ class LogProbs:
         wanted: Any = "superlatives"
         if prompts is not None:
             wanted = as_prompts(wanted).table.loc[list(prompts)]
-        paths = {name: str(self._places[name]) for name in models}
+        paths = {name: str(self._files_by_model[name]) for name in models}
         return read_logprobs(paths, models=LANGUAGE_MODELS, prompts=wanted)
 
 

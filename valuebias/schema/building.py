@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.schema.contract import DIMS, KINDS, SCHEMA, demand_unique
+from valuebias.schema.contract import DIMS, KINDS, SCHEMA, check_unique
 from valuebias.schema.validation import validate
 
 __all__ = ["assemble", "build"]
@@ -184,7 +184,7 @@ def _by_name(table: pd.DataFrame, dim: str) -> pd.DataFrame:
                 f"A {dim} is named {name!r}, which is no text. Name each {dim} by the index of the "
                 f"table or by a column {dim!r}."
             )
-    demand_unique([str(name) for name in table.index], dim)
+    check_unique([str(name) for name in table.index], dim)
     return table
 
 
@@ -224,19 +224,19 @@ def _as_array(
         values = values.astype(np.float32, copy=False)
     coords: dict[str, Any] = {dim: _text(names[dim], f"A {dim}") for dim in DIMS}
     for dim in DIMS:
-        demand_unique(coords[dim].tolist(), dim)
+        check_unique(coords[dim].tolist(), dim)
     return values, coords
 
 
 def _looked_up(table: pd.DataFrame, names: npt.NDArray[np.str_], dim: str) -> pd.DataFrame:
-    place = {name: row for row, name in enumerate(table.index)}
+    row_of = {name: row for row, name in enumerate(table.index)}
     for name in names.tolist():
-        if name not in place:
+        if name not in row_of:
             raise ValueBiasError(
                 f"There are scores for the {dim} {name!r}, but the {dim} table has no such row. "
                 f"Add it. {did_you_mean(name, [str(k) for k in table.index][:50])}"
             )
-    return table.iloc[[place[name] for name in names.tolist()]]
+    return table.iloc[[row_of[name] for name in names.tolist()]]
 
 
 def _of_words(words: pd.DataFrame | None, names: list[str]) -> pd.DataFrame:
@@ -258,7 +258,7 @@ def _membership(
     if lexicon is None:
         return np.zeros((len(words), 0), dtype=bool), np.empty(0, dtype="U1")
     if isinstance(lexicon, pd.DataFrame):
-        demand_unique([str(word) for word in lexicon.index], "lexicon word")
+        check_unique([str(word) for word in lexicon.index], "lexicon word")
         for name in lexicon.columns:
             if lexicon[name].dtype != np.bool_:
                 raise ValueBiasError(

@@ -17,8 +17,8 @@ __all__ = [
     "KINDS",
     "SCHEMA",
     "STAGES",
+    "check_unique",
     "coord_table",
-    "demand_unique",
     "member_table",
     "model_table",
     "prompt_table",
@@ -150,7 +150,7 @@ def coord_table(ds: xr.Dataset, dim: str) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(len(index))).set_axis(index, axis=0)
 
 
-def demand_unique(names: list[str], what: str) -> None:
+def check_unique(names: list[str], what: str) -> None:
     """Raise a ValueBiasError that names the first of `names` to occur more than once."""
     if len(set(names)) < len(names):
         seen: set[str] = set()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from valuebias._core.folder_names import demand_apart, folder_of
+from valuebias._core.folder_names import check_apart, folder_of
 from valuebias.io import read
 from valuebias.schema.contract import DIMS
 from valuebias.schema.validation import validate
@@ -149,7 +149,7 @@ class InMemory:
     def opened(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Get ready; groups are named as in a store, so that the results are alike."""
         if self._request.words is None:
-            demand_apart([entry.name for entry in entries], "model")
+            check_apart([entry.name for entry in entries], "model")
         self._models = {entry.name: store.about(entry) for entry in entries}
         yield
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from valuebias._core.disk import put, written
+from valuebias._core.disk import explain_os_errors, write_bytes
 from valuebias._core.sums import DamagedError, sum_of
 from valuebias._core.zarr_folder import marked, metadata_of, note
 from valuebias.errors import ValueBiasWarning, some
@@ -105,14 +105,14 @@ class ModelScores:
         ``scores`` is (prompt, response); ``tokens`` is (prompt, response, token).
         """
         # Nothing vouches for a block while it is written over.
-        with written(self._mark(block)):
+        with explain_os_errors(self._mark(block)):
             self._mark(block).unlink(missing_ok=True)
         digests = {}
         for key, values in self._chunks(block, scores, tokens).items():
             content = np.ascontiguousarray(values, dtype="<f4").reshape(-1).view(np.uint8).data
             digests[key] = sum_of(content)
-            put(self.folder / key, content)
-        put(self._mark(block), json.dumps(digests).encode())
+            write_bytes(self.folder / key, content)
+        write_bytes(self._mark(block), json.dumps(digests).encode())
 
     def _chunks(self, block: Block, scores: Floats, tokens: Floats | None) -> dict[str, Floats]:
         """Cut a block into whole chunks; Zarr fills those at the edges up."""

@@ -1,4 +1,4 @@
-"""What is to be scored: models, prompts and words, and the blocks in which they are worked off."""
+"""What is to be scored: models, prompts and words, and the blocks in which this is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from valuebias.instruments import Lexicon, PromptSet
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.spec import Model, read_models
-from valuebias.schema.contract import KINDS, demand_unique
+from valuebias.schema.contract import KINDS, check_unique
 
 __all__ = ["VOCABULARY", "Block", "ScoringRequest", "block_shape", "blocks", "make_request"]
 
@@ -29,7 +29,7 @@ READINGS = ("text", "ids")
 # A block is what a killed run loses at most, and what a pack may share a prefix within: large
 # enough to fill packs, small enough to be done in seconds on a card and half a minute on a CPU.
 _PAIRS = 4096
-# Log-probs of a whole vocabulary cost one token a pair, but each pair is a number to be held.
+# Log-probs of a vocabulary cost one token per prompt, but each pair is a number in memory.
 _ROW_VALUES = 2**22
 
 Kind = Literal["reward", "logprob"]
@@ -73,7 +73,7 @@ class ScoringRequest:
         return self.words is None and self.kind == "logprob"
 
     def settings(self) -> dict[str, Any]:
-        """Give what all scores in one store must have in common, as JSON can hold it."""
+        """Return the settings that all scores in one store must share, in JSON's types."""
         table = self.prompts.table
         answers: Any = VOCABULARY
         if self.words is not None:
@@ -150,12 +150,12 @@ def make_request(
 
 
 def block_shape(request: ScoringRequest, n_responses: int) -> tuple[int, int]:
-    """Say how many prompts and responses a block has. Depends on nothing but the request."""
+    """Return the numbers of prompts and responses in a block; they depend on the request alone."""
     total = len(request.prompts)
     if request.words is None and request.kind == "reward":
         return 1, min(n_responses, _PAIRS)
     most = (_ROW_VALUES if request.rows else _PAIRS) // n_responses
-    # Blocks of like size, so that none is left with a rest that fills no pack.
+    # Blocks of like size, so that no small rest fails to fill a pack.
     parts = -(-total // max(1, most))
     return -(-total // parts), n_responses
 
@@ -189,7 +189,7 @@ def _answers(lexicon: Words | None) -> tuple[Lexicon | None, tuple[str, ...] | N
                 raise ValueBiasError(f"A word is {word!r}; expected text, not empty.")
         if not words:
             raise ValueBiasError("There is no word to score; give at least one.")
-        demand_unique(list(words), "word")
+        check_unique(list(words), "word")
         return None, words
     chosen = as_lexicon(lexicon)
     words = tuple(str(word) for word in chosen.words if not str(word).endswith("*"))

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
-from valuebias.preference_data.splits import demand_whole
-from valuebias.training.head import Head, both_sides, measured, numbers, refuse_infinite
-from valuebias.training.solving import Problem, refuse_unbounded, solve
+from valuebias.preference_data.splits import check_whole
+from valuebias.training.head import Head, both_sides, check_finite, measured, numbers
+from valuebias.training.solving import Problem, check_bounded, solve
 
 __all__ = ["Head", "fit_head", "fit_path"]
 
@@ -103,7 +103,7 @@ def fit_head(
     if not active.all():
         differences, scale = differences[:, active], scale[active]
     strength = _strength(penalty, len(scale), standardise=standardise)
-    _demand_number(center_rewards_coefficient, "center_rewards_coefficient")
+    _check_number(center_rewards_coefficient, "center_rewards_coefficient")
     if not strength and not center_rewards_coefficient and len(differences) <= len(scale):
         raise ValueBiasError(
             f"{len(differences)} pairs of {len(scale)} features are separable, or have no single "
@@ -119,7 +119,7 @@ def fit_head(
     )
     solution = solve(problem, _start(start, first.shape[1])[active] * scale)
     if not strength:
-        refuse_unbounded(problem, solution.weights)
+        check_bounded(problem, solution.weights)
     weights = np.zeros(first.shape[1])
     weights[active] = solution.weights / scale
     loss, accuracy = measured(differences @ solution.weights)
@@ -139,21 +139,21 @@ def fit_head(
 def fit_path(
     chosen: npt.ArrayLike,
     rejected: npt.ArrayLike,
-    quantities: Sequence[int],
+    n_pairs: Sequence[int],
     *,
     penalty: float | None = None,
     standardise: bool = True,
     center_rewards_coefficient: float = 0.0,
     progress: bool = True,
 ) -> dict[int, Head]:
-    """Fit a head to each of several nested quantities of pairs.
+    """Fit a head to each of several nested numbers of pairs.
 
     Parameters
     ----------
     chosen, rejected : array_like, shape (n, d)
         Features of the better and the worse answers, in the order of a subset
         (:meth:`valuebias.Preferences.subset`): the first rows are a smaller subset.
-    quantities : sequence of int
+    n_pairs : sequence of int
         How many of the first rows to fit.
     penalty, standardise, center_rewards_coefficient : optional
         As in :func:`fit_head`.
@@ -163,13 +163,13 @@ def fit_path(
     Returns
     -------
     dict of int to Head
-        From the smallest quantity to the largest. Each starts from the one before, which saves time
+        From the fewest pairs to the most. Each starts from the one before, which saves time
         and changes no result.
 
     Raises
     ------
     ValueBiasError
-        If a quantity is larger than the number of pairs or there is none, or as in
+        If one of `n_pairs` is larger than the number of pairs or there is none, or as in
         :func:`fit_head`.
 
     Examples
@@ -180,31 +180,31 @@ def fit_path(
     [20, 50]
     """
     first, second = both_sides(chosen, rejected)
-    if not len(quantities):
-        raise ValueBiasError("quantities is empty; expected numbers of pairs.")
-    for quantity in quantities:
-        demand_whole(quantity, "quantities", least=1)
-        if quantity > len(first):
+    if not len(n_pairs):
+        raise ValueBiasError("n_pairs is empty; expected numbers of pairs.")
+    for number in n_pairs:
+        check_whole(number, "n_pairs", least=1)
+        if number > len(first):
             raise ValueBiasError(
-                f"The quantity {quantity} is larger than the number of pairs, {len(first)}. "
+                f"n_pairs={number} is larger than the number of pairs, {len(first)}. "
                 "Ask for fewer, or give more pairs."
             )
     heads: dict[int, Head] = {}
     before: Head | None = None
-    ordered = sorted(set(map(int, quantities)))
+    counts = sorted(set(map(int, n_pairs)))
     with progress_bar("Fitting heads", shown=progress) as advance:
-        for number, quantity in enumerate(ordered, 1):
+        for position, count in enumerate(counts, 1):
             before = fit_head(
-                first[:quantity],
-                second[:quantity],
+                first[:count],
+                second[:count],
                 penalty=penalty,
                 standardise=standardise,
                 center_rewards_coefficient=center_rewards_coefficient,
                 start=before,
             )
-            heads[quantity] = before
+            heads[count] = before
             if advance is not None:
-                advance(number, len(ordered))
+                advance(position, len(counts))
     return heads
 
 
@@ -212,8 +212,8 @@ def _differences(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Floats:
     with np.errstate(invalid="ignore", over="ignore"):
         differences: Floats = np.subtract(first, second, dtype=np.float64)
     if not np.isfinite(differences).all():
-        refuse_infinite(first, "chosen")
-        refuse_infinite(second, "rejected")
+        check_finite(first, "chosen")
+        check_finite(second, "rejected")
         raise ValueBiasError("The features are too large to subtract. Divide all by a number.")
     return differences
 
@@ -235,15 +235,15 @@ def _centring(
     scale: Floats,
     coefficient: float,
 ) -> Floats:
-    made = np.zeros((len(scale), len(scale)))
+    total = np.zeros((len(scale), len(scale)))
     for start in range(0, len(first), _BLOCK):
         rows = slice(start, start + _BLOCK)
         block = np.add(first[rows], second[rows], dtype=np.float64)[:, active] / scale
-        made += block.T @ block
-    return made * (coefficient / len(first))
+        total += block.T @ block
+    return total * (coefficient / len(first))
 
 
-def _demand_number(value: object, name: str) -> None:
+def _check_number(value: object, name: str) -> None:
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not number or not 0 <= value < np.inf:  # type: ignore[operator]  # a number by then
         raise ValueBiasError(f"{name} is {value!r}; expected a number of at least 0.")
@@ -257,7 +257,7 @@ def _strength(penalty: float | None, n_features: int, *, standardise: bool) -> f
                 "standardise=False."
             )
         return float(n_features)
-    _demand_number(penalty, "penalty")
+    _check_number(penalty, "penalty")
     return float(penalty)
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Advance", "demand_training", "on_cpu", "own_randomness", "reporting", "without_futures"]
+__all__ = ["Advance", "check_training", "on_cpu", "own_randomness", "reporting", "without_futures"]
 
 Advance = Callable[[int, int], None]
 
 
-def demand_training() -> None:
+def check_training() -> None:
     """Raise a ValueBiasError unless what training needs is installed."""
     try:
         import datasets  # noqa: F401
@@ -65,10 +65,10 @@ def reporting(advance: Advance) -> Any:
     """Give a callback for a trainer that tells of every step."""
     from transformers import TrainerCallback
 
-    class Bar(TrainerCallback):
+    class ProgressCallback(TrainerCallback):
         """Moves the bar on after each step."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             advance(state.global_step, state.max_steps)
 
-    return Bar()
+    return ProgressCallback()

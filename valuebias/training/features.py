@@ -24,7 +24,7 @@ from valuebias.backends.base import Backend, hidden_states
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import Batch, Runner
 from valuebias.scoring.request import Block
 
@@ -68,12 +68,12 @@ class Base:
     ----------
     resolved : Resolved
         Its files and what they say.
-    tokeniser : Tokeniser
+    tokenizer : Tokenizer
         Its own, with its template.
     """
 
     resolved: Resolved
-    tokeniser: Tokeniser
+    tokenizer: Tokenizer
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ class Base:
         """Hash what the features depend on but for the conversations."""
         about = [
             self.resolved.source.weights_sha256, self.resolved.source.dtype,
-            self.tokeniser.sha256, self.tokeniser.template_sha256,
+            self.tokenizer.sha256, self.tokenizer.template_sha256,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
@@ -95,9 +95,9 @@ def find_base(model: Model) -> Base:
     # What is trained on it stands on this very model, whatever it was itself trained from.
     # A new head reads at the end, wherever one that the model may have had did.
     reward_at = "last" if model.reward_at == "own" else model.reward_at
-    asked = replace(model, head=hidden_states, base=model.base or model.name, reward_at=reward_at)
-    resolved = resolve(asked, kind="reward")
-    return Base(resolved, Tokeniser(resolved))
+    variant = replace(model, head=hidden_states, base=model.base or model.name, reward_at=reward_at)
+    resolved = resolve(variant, kind="reward")
+    return Base(resolved, Tokenizer(resolved))
 
 
 def features(
@@ -114,21 +114,21 @@ def features(
     """
     blocks = [conversations[i : i + _BLOCK] for i in range(0, len(conversations), _BLOCK)]
     files = [folder / f"{_digest(base, backend, block)}.npy" for block in blocks]
-    made = {file: values for file in files if (values := _kept(file)) is not None}
-    missing = {file: block for file, block in zip(files, blocks, strict=True) if file not in made}
+    kept = {file: values for file in files if (values := _kept(file)) is not None}
+    missing = {file: block for file, block in zip(files, blocks, strict=True) if file not in kept}
     done = len(conversations) - sum(map(len, missing.values()))
     if missing:
         with _loaded(base, backend) as runner:
             for file, block in missing.items():
                 if advance is not None:
                     advance(done, len(conversations))
-                made[file] = _block(base, runner, block)
+                kept[file] = _block(base, runner, block)
                 with atomic_path(file) as part, part.open("wb") as out:
-                    out.writelines(array_bytes(made[file]))
+                    out.writelines(array_bytes(kept[file]))
                 done += len(block)
     if advance is not None:
         advance(len(conversations), len(conversations))
-    return np.concatenate([made[file] for file in files])
+    return np.concatenate([kept[file] for file in files])
 
 
 def _kept(file: Path) -> Floats | None:
@@ -147,7 +147,7 @@ def _kept(file: Path) -> Floats | None:
 @contextmanager
 def _loaded(base: Base, backend: Backend) -> Iterator[Runner]:
     model = backend.load(base.resolved.source)
-    width = base.resolved.facts.hidden
+    width = base.resolved.model_config.hidden
     try:
         yield Runner(model, name=base.name, kind="reward", batch_tokens=None, width=width)
     finally:
@@ -158,18 +158,18 @@ def _block(base: Base, runner: Runner, block: Sequence[Conversation]) -> Floats:
     ids = [
         sequence
         for conversation in block
-        for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+        for sequence in base.tokenizer.rewards(conversation.messages(), conversation.answers)
     ]
-    place = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
-    made = runner.run(Batch(place, ids), lambda done: None)
-    if not np.isfinite(made).all():
-        bad = int(np.argmin(np.isfinite(made).all(axis=1)))
+    block_position = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
+    values = runner.run(Batch(block_position, ids), lambda done: None)
+    if not np.isfinite(values).all():
+        bad = int(np.argmin(np.isfinite(values).all(axis=1)))
         answer = block[bad // len(block[0].answers)].answers[bad % len(block[0].answers)]
         raise ValueBiasError(
             f"The hidden states of {base.name!r} are not finite for the answer {answer[:60]!r}. "
             "Give a dtype of a wider range, such as float32."
         )
-    return made.reshape(len(block), -1, made.shape[1])
+    return values.reshape(len(block), -1, values.shape[1])
 
 
 def _digest(base: Base, backend: Backend, block: Sequence[Conversation]) -> str:

@@ -16,7 +16,7 @@ from valuebias._core.opening.numpy_files import load_arrays
 from valuebias._core.sums import archive_bytes
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Head", "both_sides", "measured", "numbers", "refuse_infinite"]
+__all__ = ["Head", "both_sides", "check_finite", "measured", "numbers"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,7 +90,7 @@ class Head:
             )
         rewards = np.asarray(values.astype(np.float64, copy=False) @ self.weights)
         if not np.isfinite(rewards).all():
-            refuse_infinite(values.reshape(-1, values.shape[-1]), "features")
+            check_finite(values.reshape(-1, values.shape[-1]), "features")
             raise ValueBiasError("The features are too large: a reward is not a finite number.")
         return rewards
 
@@ -195,7 +195,7 @@ def both_sides(
     return first, second
 
 
-def refuse_infinite(values: npt.NDArray[Any], name: str) -> None:
+def check_finite(values: npt.NDArray[Any], name: str) -> None:
     """Refuse features that are NaN or infinite.
 
     ``values`` is (n, d).

@@ -35,21 +35,21 @@ class PairTokens:
 
     def __init__(self, base: Base, max_length: int) -> None:
         self._base = base
-        self.longest = min(max_length, base.resolved.facts.max_length or max_length)
+        self.longest = min(max_length, base.resolved.model_config.max_length or max_length)
         self._known: dict[str, tuple[Integers, Integers]] = {}
 
     def of(self, pairs: Preferences) -> TokenPairs:
         """Tokenise pairs."""
         columns = (pairs.pairs[key].tolist() for key in ("id", "prompt", "chosen", "rejected"))
-        made = TokenPairs([], [])
+        tokens = TokenPairs([], [])
         for name, prompt, chosen, rejected in zip(*columns, strict=True):
             if name not in self._known:
-                better, worse = self._base.tokeniser.rewards(
+                better, worse = self._base.tokenizer.rewards(
                     json.loads(prompt), (chosen, rejected), any_length=True
                 )
                 self._known[name] = better, worse
             better, worse = self._known[name]
             if max(len(better), len(worse)) <= self.longest:
-                made.chosen.append(better)
-                made.rejected.append(worse)
-        return made
+                tokens.chosen.append(better)
+                tokens.rejected.append(worse)
+        return tokens

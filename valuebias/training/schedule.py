@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from valuebias.preference_data.splits import demand_whole
+from valuebias.preference_data.splits import check_whole
 
 __all__ = ["checkpoint_steps"]
 
@@ -44,10 +44,10 @@ def checkpoint_steps(n_steps: int, *, linear: int = 10, log: int = 10) -> tuple[
     >>> checkpoint_steps(2)
     (0, 1, 2)
     """
-    demand_whole(n_steps, "n_steps", least=1)
-    demand_whole(linear, "linear", least=0)
-    demand_whole(log, "log", least=0)
+    check_whole(n_steps, "n_steps", least=1)
+    check_whole(linear, "linear", least=0)
+    check_whole(log, "log", least=0)
     even = np.linspace(0, n_steps, linear + 1) if linear else np.empty(0)
     ratios = np.geomspace(1, n_steps, log) if log else np.empty(0)
-    found = {0, n_steps, *(round(float(step)) for step in (*even, *ratios))}
-    return tuple(sorted(found))
+    steps = {0, n_steps, *(round(float(step)) for step in (*even, *ratios))}
+    return tuple(sorted(steps))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.preference_data.splits import demand_whole
+from valuebias.preference_data.splits import check_whole
 
 __all__ = ["TrainingSettings", "as_settings"]
 
@@ -94,18 +94,18 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         """Check every setting."""
         for name in ("rank", "alpha", "batch_size", "max_length"):
-            demand_whole(getattr(self, name), name, least=1)
+            check_whole(getattr(self, name), name, least=1)
         for name in ("micro_batch", "max_steps"):
             if getattr(self, name) is not None:
-                demand_whole(getattr(self, name), name, least=1)
+                check_whole(getattr(self, name), name, least=1)
         for name in ("linear_checkpoints", "log_checkpoints"):
-            demand_whole(getattr(self, name), name, least=0)
-        self._demand("dropout", "a share, 0 or more and below 1", 0, 1, below=True)
-        self._demand("warmup", "a share, 0 to 1", 0, 1)
-        self._demand("learning_rate", "a number above 0, at most 1", 0, 1, above=True)
-        self._demand("epochs", "a number above 0", 0, math.inf, above=True, below=True)
-        self._demand("weight_decay", "a number, 0 or more", 0, math.inf, below=True)
-        self._demand("center_rewards_coefficient", "a number, 0 or more", 0, math.inf, below=True)
+            check_whole(getattr(self, name), name, least=0)
+        self._check("dropout", "a share, 0 or more and below 1", 0, 1, below=True)
+        self._check("warmup", "a share, 0 to 1", 0, 1)
+        self._check("learning_rate", "a number above 0, at most 1", 0, 1, above=True)
+        self._check("epochs", "a number above 0", 0, math.inf, above=True, below=True)
+        self._check("weight_decay", "a number, 0 or more", 0, math.inf, below=True)
+        self._check("center_rewards_coefficient", "a number, 0 or more", 0, math.inf, below=True)
         if self.schedule not in _SCHEDULES:
             raise ValueBiasError(
                 f"schedule is {self.schedule!r}. {did_you_mean(str(self.schedule), _SCHEDULES)}"
@@ -155,10 +155,10 @@ class TrainingSettings:
         dict
             The settings as JSON can hold them, for ``"full"`` without those of LoRA.
         """
-        made = asdict(self) | {"target_modules": list(self.target_modules)}
-        return {k: v for k, v in made.items() if tuning == "lora" or k not in _ADAPTER}
+        settings = asdict(self) | {"target_modules": list(self.target_modules)}
+        return {k: v for k, v in settings.items() if tuning == "lora" or k not in _ADAPTER}
 
-    def _demand(
+    def _check(
         self,
         name: str,
         expected: str,

@@ -74,7 +74,7 @@ class _Checker:
                 raise self.refusal(
                     f"packs {where} with HDF5's filter {properties.get_filter(i)[0]}"
                 )
-        self.demand_plain(item.dtype, where)
+        self.check_plain(item.dtype, where)
         shape = item.shape or ()
         if len(shape) > _DIMS:
             raise self.refusal(f"has {len(shape)} dimensions in {where}")
@@ -96,8 +96,8 @@ class _Checker:
             start = item.id.get_offset()
             pieces = [] if start is None else [(start, item.size * _ON_DISK)]
         elif not item.id.get_create_plist().get_nfilters():
-            found = (item.id.get_chunk_info(i) for i in range(item.id.get_num_chunks()))
-            pieces = [(chunk.byte_offset, chunk.size) for chunk in found]
+            infos = (item.id.get_chunk_info(i) for i in range(item.id.get_num_chunks()))
+            pieces = [(chunk.byte_offset, chunk.size) for chunk in infos]
         with self.path.open("rb") as handle:
             for start, size in pieces:
                 handle.seek(start)
@@ -122,12 +122,12 @@ class _Checker:
         for name in item.attrs:
             attribute = item.attrs.get_id(name)
             if name not in _REFERENCES:
-                self.demand_plain(attribute.dtype, f"the attribute {shown(name)}")
+                self.check_plain(attribute.dtype, f"the attribute {shown(name)}")
             n = math.prod(attribute.shape or ())
             if n * attribute.dtype.itemsize > min(_ATTRIBUTE, MOST * self.size):
                 raise self.refusal(f"has {n:,} values in the attribute {shown(name)}")
 
-    def demand_plain(self, dtype: np.dtype[Any], where: str) -> None:
+    def check_plain(self, dtype: np.dtype[Any], where: str) -> None:
         text = h5py.check_string_dtype(dtype) is not None
         number = dtype.kind in "biuf" and dtype.itemsize <= 8
         if not (text or number or dtype.kind == "S"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml  # noqa: TID251 - the one place that reads YAML
 
-from valuebias._core.foreign import reading, told
+from valuebias._core.foreign import describe_error, reading
 from valuebias.errors import ValueBiasError, shown
 
 __all__ = ["LONGEST", "check_length", "parse_yaml"]
@@ -43,17 +43,18 @@ class _Loader(_Base):  # type: ignore[misc]
         except (ValueError, OverflowError, LookupError, AttributeError) as error:
             value = shown(getattr(node, "value", ""))
             raise yaml.MarkedYAMLError(
-                problem=f"{value} cannot be read ({told(error)})", problem_mark=node.start_mark
+                problem=f"{value} cannot be read ({describe_error(error)})",
+                problem_mark=node.start_mark,
             ) from error
 
     def flatten_mapping(self, node: Any) -> None:
         """Look for a key that stands twice before keys of other mappings are merged in."""
         if id(node) not in self.looked_at:
             self.looked_at[id(node)] = node
-            self._demand_once(node)
+            self._check_once(node)
         super().flatten_mapping(node)
 
-    def _demand_once(self, node: Any) -> None:
+    def _check_once(self, node: Any) -> None:
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == _MERGE:
@@ -154,10 +155,10 @@ def _check(text: str, name: str) -> None:
                     f"{shown(event.anchor)}, of which it is a part. Write it out."
                 )
             entries, below = entries + size[0], max(below, size[1])
-        _demand_bounded(entries, len(opened) + below, name, line)
+        _check_bounded(entries, len(opened) + below, name, line)
 
 
-def _demand_bounded(entries: int, depth: int, name: str, line: int) -> None:
+def _check_bounded(entries: int, depth: int, name: str, line: int) -> None:
     if depth > _DEPTH:
         raise ValueBiasError(
             f"Line {line} of {name!r} is nested more than {_DEPTH} deep. Lay it out with fewer "

@@ -1,4 +1,4 @@
-"""What ``valuebias.inject_words`` gave: pairs of models, what changed, which method finds it."""
+"""Results of ``valuebias.inject_words``: pairs of models, what changed, which method finds it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import xarray as xr
 from valuebias.errors import ValueBiasError
 from valuebias.logprobs.measures import recovery
 from valuebias.logprobs.methods import Method
-from valuebias.logprobs.vocabularies import demand_logprobs
+from valuebias.logprobs.vocabularies import check_logprobs
 from valuebias.schema import validate
 
 __all__ = ["Pair", "find_again", "injection_report", "pairs"]
@@ -56,9 +56,9 @@ class Pair:
 
 
 def pairs(injected: xr.Dataset) -> Iterator[Pair]:
-    """Give each fine-tuned model beside the one it was tuned from."""
+    """Return each fine-tuned model beside the one it was tuned from."""
     validate(injected)
-    demand_logprobs(injected, "The dataset")
+    check_logprobs(injected, "The dataset")
     for name, dims in _COORDS.items():
         if name not in injected.coords or injected[name].dims != dims:
             raise ValueBiasError(
@@ -120,7 +120,7 @@ def find_again(injected: xr.Dataset, methods: Sequence[Method], k: Sequence[int]
 
 
 def injection_report(injected: xr.Dataset) -> pd.DataFrame:
-    """Say what fine-tuning has changed after the prompts that were held out.
+    """Report what fine-tuning has changed after the prompts that were held out.
 
     Parameters
     ----------
@@ -170,6 +170,6 @@ def injection_report(injected: xr.Dataset) -> pd.DataFrame:
 
 
 def _divergence(before: Doubles, after: Doubles) -> float:
-    """Give KL(before ‖ after), each normalised first, averaged over prompts."""
+    """Return KL(before ‖ after), each normalised first, averaged over prompts."""
     q, p = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in (before, after))
     return float((np.exp(q) * (q - p)).sum(axis=1).mean())
