@@ -34,12 +34,12 @@ class _Pairs:
 
     train: Preferences
     held_out: Preferences
-    place: dict[str, int] = field(repr=False)
+    row_of: dict[str, int] = field(repr=False)
     values: Floats = field(repr=False)
 
     def of(self, chosen: Preferences) -> tuple[Floats, Floats]:
         """Give the features of chosen and rejected answers."""
-        rows = self.values[[self.place[name] for name in chosen.pairs["id"]]]
+        rows = self.values[[self.row_of[name] for name in chosen.pairs["id"]]]
         return rows[:, 0], rows[:, 1]
 
 
@@ -53,10 +53,10 @@ def train_heads(design: Design, base: Base) -> Iterator[RunScores]:
                 yield RunScores(row, head.score(instrument).astype(np.float32))
 
 
-def _features(design: Design, base: Base, conversations: list[Conversation], what: str) -> Floats:
+def _features(design: Design, base: Base, conversations: list[Conversation], label: str) -> Floats:
     folder = design.out / "features"
     with (
-        progress_bar(f"{base.name}: {what}", shown=design.progress) as advance,
+        progress_bar(f"{base.name}: {label}", shown=design.progress) as advance,
         explain_os_errors(folder),
     ):
         return features(base, conversations, folder=folder, backend=design.engine, advance=advance)
@@ -83,14 +83,14 @@ def _heads(
         run = Run(base, source, n_pairs, seed)
         try:
             head = _head(design, base, pairs, pairs.train.subset(n_pairs, seed=seed), before)
-            found = head.evaluate(*pairs.of(pairs.held_out))
+            figures = head.evaluate(*pairs.of(pairs.held_out))
         except WriteError:
             raise
         except (ValueBiasError, FloatingPointError) as error:
             design.failures[run.label] = str(error)
             continue
         before = head
-        yield run.row(tuning="head", step=1, measured=found), head
+        yield run.row(tuning="head", step=1, measured=figures), head
 
 
 def _head(
@@ -101,9 +101,9 @@ def _head(
              None if before is None else before.n_pairs]  # fmt: skip
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
     path = design.out / "heads" / f"{name}.npz"
-    kept = _kept(path)
-    if kept is not None:
-        return kept
+    loaded = _load_head(path)
+    if loaded is not None:
+        return loaded
     start = None if before is None else before.weights
     head = fit_head(*pairs.of(subset), penalty=penalty, start=start)
     with explain_os_errors(path):
@@ -111,13 +111,13 @@ def _head(
     return head
 
 
-def _kept(path: Path) -> Head | None:
+def _load_head(path: Path) -> Head | None:
     """Read a head; None where there is none, or it is damaged and so to be fitted again."""
     if not path.exists():
         return None
     try:
         return Head.load(path)
     except ValueBiasError as error:
-        told = f"{str(path)!r} is damaged, and this head is fitted again: {error}"
-        warnings.warn(told, ValueBiasWarning, stacklevel=3)
+        message = f"{str(path)!r} is damaged, and this head is fitted again: {error}"
+        warnings.warn(message, ValueBiasWarning, stacklevel=3)
         return None

@@ -65,8 +65,8 @@ class StudyPlan:
             f"{total['tokens']:,.0f} tokens, {total['seconds'] / 60:.1f} minutes, "
             f"{total['megabytes']:,.0f} MB"
         )
-        shown = self.table.round({"seconds": 0, "megabytes": 1}).to_string()
-        return "\n\n".join([head, shown, *self.notes])
+        table = self.table.round({"seconds": 0, "megabytes": 1}).to_string()
+        return "\n\n".join([head, table, *self.notes])
 
 
 def make_plan(study: Study) -> StudyPlan:

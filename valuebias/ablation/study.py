@@ -103,8 +103,8 @@ class Study:
                 f"sources is {self.sources!r}; expected a mapping from names to preferences, such "
                 "as {'helpful': 'helpful.jsonl'}."
             )
-        for what, numbers, least in (("n_pairs", self.n_pairs, 1), ("seeds", self.seeds, 0)):
-            object.__setattr__(self, what, _whole(what, numbers, least))
+        for name, numbers, least in (("n_pairs", self.n_pairs, 1), ("seeds", self.seeds, 0)):
+            object.__setattr__(self, name, _whole(name, numbers, least))
         if isinstance(self.held_out, int | float) and not 0 < self.held_out < 1:
             raise ValueBiasError(f"held_out is {self.held_out!r}; expected a share, 0 to 1.")
         if self.tuning == "head" and self.training is not None:
@@ -143,8 +143,8 @@ class Study:
             If it cannot be read, a key is missing or unknown, or it asks for code to be run without
             leave.
         """
-        where = Path(path)
-        content = read_yaml(where)
+        file = Path(path)
+        content = read_yaml(file)
         known = [field.name for field in fields(cls) if field.name != "trust_remote_code"]
         if not isinstance(content, Mapping):
             raise ValueBiasError(f"The study {str(path)!r} is no mapping; expected {known}.")
@@ -156,17 +156,18 @@ class Study:
         for key in ("bases", "sources", "n_pairs"):
             if key not in content:
                 raise ValueBiasError(f"The study {str(path)!r} lacks {key!r}.")
-        made = dict(content)
+        attributes = dict(content)
         for key in ("bases", "held_out", "prompts", "lexicon"):
-            if key in made:
-                made[key] = _beside(where.parent, made[key])
-        if isinstance(made["sources"], Mapping):
-            made["sources"] = {
-                str(name): _beside(where.parent, source) for name, source in made["sources"].items()
+            if key in attributes:
+                attributes[key] = _beside(file.parent, attributes[key])
+        if isinstance(attributes["sources"], Mapping):
+            attributes["sources"] = {
+                str(name): _beside(file.parent, source)
+                for name, source in attributes["sources"].items()
             }
         if not trust_remote_code:
-            check_no_code(read_models(made["bases"]), where)
-        return cls(**made, trust_remote_code=trust_remote_code)
+            check_no_code(read_models(attributes["bases"]), file)
+        return cls(**attributes, trust_remote_code=trust_remote_code)
 
     def models(self) -> tuple[Model, ...]:
         """Read the bases.
@@ -215,19 +216,23 @@ class Study:
             If a source cannot be read, has fewer pairs to train on than the largest quantity, or
             shares a prompt with what is held out.
         """
-        own = self._own_held_out()
-        made = {}
+        common = self._own_held_out()
+        out = {}
         for name, source in self.preferences().items():
-            train, held_out = source.split(held_out=self.held_out) if own is None else (source, own)
+            train, held_out = (
+                source.split(held_out=self.held_out) if common is None else (source, common)
+            )
             check_disjoint(train, held_out)
             if len(train) < max(self.n_pairs):
-                kept = f" ({self.held_out:.0%} of its prompts are held out)" if own is None else ""
+                kept = (
+                    f" ({self.held_out:.0%} of its prompts are held out)" if common is None else ""
+                )
                 raise ValueBiasError(
                     f"The source {name!r} has {len(train)} pairs to train on{kept}, but "
                     f"{max(self.n_pairs)} are asked for. Give more, or a smaller n_pairs."
                 )
-            made[name] = train, held_out
-        return made
+            out[name] = train, held_out
+        return out
 
     def _own_held_out(self) -> Preferences | None:
         if isinstance(self.held_out, int | float):
@@ -319,17 +324,17 @@ class Study:
         return run(self, Path(out), backend=backend, progress=progress)
 
 
-def _whole(what: str, numbers: Any, least: int) -> tuple[int, ...]:
+def _whole(name: str, numbers: Any, least: int) -> tuple[int, ...]:
     try:
-        made = tuple(numbers)
+        values = tuple(numbers)
     except TypeError:
-        made = (numbers,)
-    fine = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in made)
-    if not made or not fine or min(made) < least or len(set(made)) < len(made):
+        values = (numbers,)
+    fine = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in values)
+    if not values or not fine or min(values) < least or len(set(values)) < len(values):
         raise ValueBiasError(
-            f"{what} is {numbers!r}; expected different whole numbers, {least} or more."
+            f"{name} is {numbers!r}; expected different whole numbers, {least} or more."
         )
-    return tuple(int(n) for n in made)
+    return tuple(int(n) for n in values)
 
 
 def _beside(folder: Path, source: Any) -> Any:

@@ -59,8 +59,8 @@ def trained_plan(study: Study) -> StudyPlan:
         base = Base(resolved, Tokeniser(resolved))
         rate = resolved.model_config.flop_per_token / speed
         scratch = max(scratch, resolved.model_config.n_params * 4e-9)
-        for what, row in _rows(study, base, splits, words):
-            rows[base.name, what] = row | {"seconds": row["tokens"] * row.pop("weight") * rate}
+        for reads, row in _rows(study, base, splits, words):
+            rows[base.name, reads] = row | {"seconds": row["tokens"] * row.pop("weight") * rate}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     order = ["conversations", "tokens", "steps", "too_long", "seconds", "megabytes"]
     whole = dict.fromkeys(order[:4], np.int64)
@@ -84,26 +84,26 @@ def _rows(
     scored = {"conversations": 0.0, "tokens": 0.0}
     checkpoints = 0
     for name, (train, held_out) in splits.items():
-        some, measured = _sampled(tokens, train), _sampled(tokens, held_out)
+        sample, measured = _sampled(tokens, train), _sampled(tokens, held_out)
         row = dict.fromkeys(("conversations", "tokens", "steps", "too_long", "megabytes"), 0.0)
-        made = 0
+        n_checkpoints = 0
         for n_pairs in study.n_pairs:
-            left = max(1, round(n_pairs * (1 - some.too_long)))
+            left = max(1, round(n_pairs * (1 - sample.too_long)))
             steps = settings.n_steps(left)
             seen = min(steps * settings.batch_size, settings.epochs * left)
             row["conversations"] += 2 * seen
-            row["tokens"] += seen * some.tokens
+            row["tokens"] += seen * sample.tokens
             row["steps"] += steps
             row["too_long"] += n_pairs - left
-            made += len(checkpoint_steps(
+            n_checkpoints += len(checkpoint_steps(
                 steps, linear=settings.linear_checkpoints, log=settings.log_checkpoints
             ))  # fmt: skip
         yield name, {k: v * len(study.seeds) for k, v in row.items()} | {"weight": _BACKWARD}
-        made *= len(study.seeds)
-        checkpoints += made
+        n_checkpoints *= len(study.seeds)
+        checkpoints += n_checkpoints
         kept = len(held_out) * (1 - measured.too_long)
-        scored["conversations"] += made * 2 * kept
-        scored["tokens"] += made * measured.packed * kept
+        scored["conversations"] += n_checkpoints * 2 * kept
+        scored["tokens"] += n_checkpoints * measured.packed * kept
     ids = [i for c in words for i in base.tokeniser.rewards(c.messages(), c.answers)]
     yield (
         "checkpoints",
@@ -119,17 +119,17 @@ def _rows(
 
 
 def _sampled(tokens: PairTokens, pairs: Preferences) -> _Sampled:
-    some = pairs.subset(min(_SAMPLE, len(pairs)))
-    found = tokens.of(some)
-    if not len(found):
+    sample = pairs.subset(min(_SAMPLE, len(pairs)))
+    fitting = tokens.of(sample)
+    if not len(fitting):
         return _Sampled(0.0, 1.0, 0.0)
     both: list[npt.NDArray[np.int64]] = [
-        ids for pair in zip(found.chosen, found.rejected, strict=True) for ids in pair
+        ids for pair in zip(fitting.chosen, fitting.rejected, strict=True) for ids in pair
     ]
     return _Sampled(
-        sum(map(len, both)) / len(found),
-        1 - len(found) / len(some),
-        packed_tokens(both) / len(found),
+        sum(map(len, both)) / len(fitting),
+        1 - len(fitting) / len(sample),
+        packed_tokens(both) / len(fitting),
     )
 
 

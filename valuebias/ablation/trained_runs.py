@@ -78,15 +78,15 @@ def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
         for seed in design.study.seeds:
             for n_pairs in sorted(design.study.n_pairs):
                 run = Run(base, source, n_pairs, seed)
-                maker = RunTrainer(design, run, tokens, instrument)
+                trainer = RunTrainer(design, run, tokens, instrument)
                 try:
-                    maker.make()
+                    trainer.make()
                 except WriteError:
                     raise
                 except (ValueBiasError, FloatingPointError) as error:
                     design.failures[run.label] = str(error)
                 else:
-                    yield from maker.scored()
+                    yield from trainer.scored()
 
 
 def _tokenised(design: Design, base: Base) -> list[Integers]:
@@ -114,13 +114,13 @@ class RunTrainer:
     ) -> None:
         self._design, self._run, self._tokens = design, run, tokens
         self._instrument = instrument
-        train_side, self._held_out = design.sources[run.source]
-        self._subset = train_side.subset(run.n_pairs, seed=run.seed)
+        train_split, self._held_out = design.sources[run.source]
+        self._subset = train_split.subset(run.n_pairs, seed=run.seed)
         self._folder = design.out / "runs" / self._digest()
 
     def make(self) -> None:
         """Train and score, unless it is done already."""
-        if self._is_made():
+        if self._is_finished():
             return
         settings = self._design.study.training
         # The model of the run before: trainers refer to themselves in circles.
@@ -137,7 +137,7 @@ class RunTrainer:
         about = {"run": self._run.label, "steps": steps, "counts": data.counts, "loss": loss}
         write_bytes(self._done, json.dumps(sealed(record(details=about))).encode())
 
-    def _is_made(self) -> bool:
+    def _is_finished(self) -> bool:
         """Tell whether everything is there; what is damaged is removed, to be made again alone."""
         for file in sorted(self._folder.glob("step-*.npz")):
             self._clear_damaged(file, lambda file: load_arrays(file, _STORED))
@@ -178,19 +178,19 @@ class RunTrainer:
     def _data(self) -> _Data:
         longest = self._tokens.longest
         splits = {"pairs": self._subset, "held_out_pairs": self._held_out}
-        made: list[TokenPairs] = []
+        parts: list[TokenPairs] = []
         counts: dict[str, int] = {}
-        for what, part in splits.items():
-            found = self._tokens.of(part)
-            if not len(found):
+        for key, part in splits.items():
+            tokens = self._tokens.of(part)
+            if not len(tokens):
                 raise ValueBiasError(
                     f"All {len(part)} pairs of {self._run.source!r} to "
-                    f"{'train on' if what == 'pairs' else 'measure with'} are longer than "
+                    f"{'train on' if key == 'pairs' else 'measure with'} are longer than "
                     f"{longest} tokens. Give a larger max_length, or shorter pairs."
                 )
-            counts |= {what: len(found), f"{what}_too_long": len(part) - len(found)}
-            made.append(found)
-        return _Data(made[0], made[1], counts)
+            counts |= {key: len(tokens), f"{key}_too_long": len(part) - len(tokens)}
+            parts.append(tokens)
+        return _Data(parts[0], parts[1], counts)
 
     def _steps(self, n_pairs: int) -> tuple[int, ...]:
         settings = self._design.study.training
@@ -208,9 +208,9 @@ class RunTrainer:
         scratch = self._design.out / _SCRATCH
         with explain_os_errors(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=scratch) as place:
-                save_plain(model, Path(place))
-                values = self._rewards(Path(place), data.held_out)
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                save_plain(model, Path(folder))
+                values = self._rewards(Path(folder), data.held_out)
         if not np.isfinite(values).all():
             raise ValueBiasError(
                 f"Rewards after step {step} are not finite. Give a lower learning_rate, or a dtype "
@@ -219,8 +219,8 @@ class RunTrainer:
         n = len(self._instrument)
         loss, accuracy = measured((values[n::2] - values[n + 1 :: 2]).astype(np.float64))
         shape = (len(self._design.instrument), -1)
-        found = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
-        write_bytes(file, archive_bytes({**found, "held_out": values[n:].reshape(-1, 2)}))
+        stored = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
+        write_bytes(file, archive_bytes({**stored, "held_out": values[n:].reshape(-1, 2)}))
 
     def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
         """Compute rewards of the instrument, and then of each held-out pair's two answers."""
@@ -235,8 +235,8 @@ class RunTrainer:
         loaded = self._design.engine.load(source)
         try:
             runner = Runner(loaded, name=base.name, kind="reward", batch_tokens=None)
-            place = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
-            return runner.run(Batch(place, sequences), lambda done: None)
+            block = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
+            return runner.run(Batch(block, sequences), lambda done: None)
         finally:
             loaded.close()
 
@@ -250,11 +250,11 @@ class RunTrainer:
     def _digest(self) -> str:
         """Name a run by all that its result depends on."""
         study, run = self._design.study, self._run
-        asked = [[c.prompt, *c.answers] for c in self._design.instrument]
+        instrument = [[c.prompt, *c.answers] for c in self._design.instrument]
         about = [
             _VERSION, run.base.sha256, self._design.engine.name, study.tuning,
             study.training.about(study.tuning), study.training.at_once, run.seed,
-            _hash(self._subset), _hash(self._held_out), asked,
+            _hash(self._subset), _hash(self._held_out), instrument,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 

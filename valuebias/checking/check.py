@@ -150,52 +150,57 @@ def check(path: str | os.PathLike[str]) -> Check:
     >>> import valuebias
     >>> from valuebias import simulate
     >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words=4, seed=1)
-    >>> place = valuebias.write(ds, Path(tempfile.mkdtemp()) / "scores.zarr")
-    >>> valuebias.check(place).is_whole
+    >>> store = valuebias.write(ds, Path(tempfile.mkdtemp()) / "scores.zarr")
+    >>> valuebias.check(store).is_whole
     True
-    >>> (place / "score" / "1.0.0").unlink()
-    >>> [(piece.file, piece.state) for piece in valuebias.check(place).pieces]
+    >>> (store / "score" / "1.0.0").unlink()
+    >>> [(piece.file, piece.state) for piece in valuebias.check(store).pieces]
     [('score/1.0.0', 'missing')]
     """
     root = Path(path)
     if not restore(root):
         raise ValueBiasError(f"There is no file or folder {os.fspath(path)!r}. Check the path.")
     check_file(root)
-    found = Findings()
+    findings = Findings()
     if os.path.isdir(root):
-        _look_in(root, found, depth=0)
+        _look_in(root, findings, depth=0)
     elif root.suffix.lower() in LEAVES:
-        LEAVES[root.suffix.lower()](root, found, asked=True)
+        LEAVES[root.suffix.lower()](root, findings, explicit=True)
     else:
         raise ValueBiasError(
             f"{str(root)!r} ends in {root.suffix!r}, which is nothing that valuebias checks. "
             f"{did_you_mean(root.suffix, LEAVES)}"
         )
-    if not (found.n_files or found.bad or found.unsummed):
+    if not (findings.n_files or findings.bad or findings.unsummed):
         raise ValueBiasError(
             f"There is nothing in {str(root)!r} that valuebias wrote with checksums; expected "
             f"{_UNKNOWN}."
         )
     context = _context(root)
     pieces = [
-        Piece(_from(file, root), state, reason, _advice(file, root, context, found))
-        for file, state, reason in found.bad
+        Piece(_from(file, root), state, reason, _advice(file, root, context, findings))
+        for file, state, reason in findings.bad
     ]
-    unsummed = [(_from(file, root), why) for file, why in found.unsummed]
+    unsummed = [(_from(file, root), why) for file, why in findings.unsummed]
     return Check(
-        str(root), found.n_files, found.n_bytes, tuple(pieces), tuple(unsummed), tuple(found.notes)
+        str(root),
+        findings.n_files,
+        findings.n_bytes,
+        tuple(pieces),
+        tuple(unsummed),
+        tuple(findings.notes),
     )
 
 
-def _look_in(folder: Path, found: Findings, *, depth: int) -> None:
+def _look_in(folder: Path, findings: Findings, *, depth: int) -> None:
     if is_zarr(folder):
-        look_at_zarr(folder, found)
-    elif not look_at_folder(folder, found):
+        look_at_zarr(folder, findings)
+    elif not look_at_folder(folder, findings):
         for entry in _entries(folder):
             if entry.is_dir() and not entry.is_symlink() and depth < _DEPTH:
-                _look_in(entry, found, depth=depth + 1)
+                _look_in(entry, findings, depth=depth + 1)
             elif entry.is_file() and entry.suffix.lower() in LEAVES:
-                LEAVES[entry.suffix.lower()](entry, found, asked=False)
+                LEAVES[entry.suffix.lower()](entry, findings, explicit=False)
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -220,23 +225,23 @@ def _context(root: Path) -> str:
     return ""
 
 
-def _advice(file: Path, root: Path, context: str, found: Findings) -> str:
+def _advice(file: Path, root: Path, context: str, findings: Findings) -> str:
     """Say what makes a file again, and nothing else."""
     alone = "again: what is damaged is made again, and nothing else."
     if context == "ablation":
-        place = repr(str(root)) if root.is_dir() else "…"
-        return f"Run the same `valuebias ablate STUDY --out {place}` {alone}"
+        folder = repr(str(root)) if root.is_dir() else "…"
+        return f"Run the same `valuebias ablate STUDY --out {folder}` {alone}"
     if context == "injection":
         return f"Run the same valuebias.inject_words(..., store={str(root)!r}) {alone}"
-    if "reproduction" in found.kinds:
+    if "reproduction" in findings.kinds:
         return f"Run the same `valuebias reproduce … --out {str(root)!r}` {alone}"
     store = next((p for p in (file, *file.parents) if p.suffix == ".zarr"), None)
-    if store is not None and "store" in found.kinds:
+    if store is not None and "store" in findings.kinds:
         return f"Run the same `valuebias score … --store {str(store)!r}` {alone}"
-    if "export" in found.kinds:
+    if "export" in findings.kinds:
         return "Copy the folder again, or delete it and export the model again."
-    if "fit" in found.kinds:
+    if "fit" in findings.kinds:
         return "Copy it again, or fit again and save that."
-    if not found.kinds:
+    if not findings.kinds:
         return "Copy it again, or write it again; if it was a fit, fit again."
     return "Copy it again, or write it again."

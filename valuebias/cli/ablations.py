@@ -28,10 +28,10 @@ def ablate(
     """
     from valuebias.ablation import Study
 
-    asked = Study.read(study, trust_remote_code=trust_remote_code)
+    design = Study.read(study, trust_remote_code=trust_remote_code)
     if plan:
-        typer.echo(str(asked.plan()))
+        typer.echo(str(design.plan()))
         return
     with explained_stop("What is finished stays there; the same command goes on."):
-        asked.run(out, backend=backend, progress=is_terminal())
+        design.run(out, backend=backend, progress=is_terminal())
     typer.echo(out / "scores.nc")

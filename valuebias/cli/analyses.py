@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["calls_for_ablation", "print_result", "result_record"]
 
-_SHOWN = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
-_CHANCES = ("p_direction",)
-_OF_ABLATIONS = [
+_COLUMNS = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
+_RIGHT = ("p_direction",)
+_ABLATION_COLUMNS = [
     "estimand", "name", "source", "n_pairs", "support", "mean", "lower", "upper", "p_direction",
 ]  # fmt: skip
 
@@ -41,12 +41,12 @@ def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
     try:
         check_models(models)
     except ValueBiasError as error:
-        _tell(
+        _message(
             "The models are of several sources or numbers of pairs, but cannot be fitted as an "
             f"ablation: {error} Fitted as models of their families."
         )
         return False
-    _tell(
+    _message(
         "The models are of several sources or numbers of pairs: fitted as an ablation. "
         "--no-ablation fits them as models of their families."
     )
@@ -59,20 +59,20 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
     from valuebias.fitting.result import AblationFit
 
     diagnostics = _diagnostics(result)
-    made = {
+    record = {
         "headline": str(result.headline()),
         "converged": diagnostics.converged,
         "messages": list(diagnostics.messages),
         "cautions": list(diagnostics.cautions),
     }
     if not isinstance(result, AblationFit):
-        return made | {"contrasts": result.contrasts().to_dict(orient="records")}
-    made |= {"notes": as_records(result.notes)}
+        return record | {"contrasts": result.contrasts().to_dict(orient="records")}
+    record |= {"notes": as_records(result.notes)}
     tables = {"gaps": result.gaps(), "by_framing": result.by_framing()}
     if result.studied:
         tables |= {"slope": result.slope(), "closing": result.closing_point()}
         tables |= {"departures": result.departures(), "levelling": result.levelling()}
-    return made | {name: table.to_dict(orient="records") for name, table in tables.items()}
+    return record | {name: table.to_dict(orient="records") for name, table in tables.items()}
 
 
 def print_result(result: Fit | AblationFit) -> None:
@@ -87,20 +87,20 @@ def print_result(result: Fit | AblationFit) -> None:
     for caution in diagnostics.cautions:
         typer.echo(visible(f"Caution: {caution}"))
     if isinstance(result, AblationFit):
-        table = _with_chances(result.summary(), diagnostics.transitions)[_OF_ABLATIONS]
+        table = _with_chances(result.summary(), diagnostics.transitions)[_ABLATION_COLUMNS]
         table["n_pairs"] = [f"{n:,.0f}" if math.isfinite(n) else "–" for n in table["n_pairs"]]
         rows = table.itertuples(index=False)
         title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
-        print_table(_OF_ABLATIONS, rows, title=title, right=_CHANCES)
+        print_table(_ABLATION_COLUMNS, rows, title=title, right=_RIGHT)
         return
     from valuebias.analysis.estimands.contrasts import DIFFERENCE, SLOPE
 
     contrasts = result.contrasts()
     kind = contrasts["estimand"]
     compared = contrasts["form"].isin((DIFFERENCE, SLOPE)) & (contrasts["variant"] == "")
-    shown = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
-    rows = _with_chances(shown, contrasts.attrs["draws"])[_SHOWN].itertuples(index=False)
-    print_table(_SHOWN, rows, title="Contrasts, with 90% intervals", right=_CHANCES)
+    displayed = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
+    rows = _with_chances(displayed, contrasts.attrs["draws"])[_COLUMNS].itertuples(index=False)
+    print_table(_COLUMNS, rows, title="Contrasts, with 90% intervals", right=_RIGHT)
 
 
 def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
@@ -108,8 +108,8 @@ def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
     from valuebias.posterior.wording import chance, effective_draws
 
     sizes = effective_draws(table, draws)
-    said = [chance(p, n) for p, n in zip(table["p_direction"], sizes, strict=True)]
-    return table.assign(p_direction=said)
+    chances = [chance(p, n) for p, n in zip(table["p_direction"], sizes, strict=True)]
+    return table.assign(p_direction=chances)
 
 
 def _diagnostics(result: Fit | AblationFit) -> Diagnostics:
@@ -120,5 +120,5 @@ def _diagnostics(result: Fit | AblationFit) -> Diagnostics:
     return fitted.diagnostics()
 
 
-def _tell(message: str) -> None:
+def _message(message: str) -> None:
     typer.echo(visible(message), err=True)

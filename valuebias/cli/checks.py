@@ -34,14 +34,14 @@ def check(
     """
     import valuebias
 
-    made = []
+    results = []
     for path in paths:
         with stage(f"Checking {visible(path)}"):
-            made.append(valuebias.check(path))
+            results.append(valuebias.check(path))
         if not as_json:
-            for line in str(made[-1]).splitlines():
+            for line in str(results[-1]).splitlines():
                 typer.echo(visible(line))
     if as_json:
-        print_json([{**asdict(one), "is_whole": one.is_whole} for one in made])
-    if not all(one.is_whole for one in made):
+        print_json([{**asdict(result), "is_whole": result.is_whole} for result in results])
+    if not all(result.is_whole for result in results):
         raise typer.Exit(1)

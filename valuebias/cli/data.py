@@ -13,7 +13,7 @@ import typer
 
 from valuebias._core.text import visible
 from valuebias.cli.output import print_fields, print_json, print_table, stage
-from valuebias.cli.sources import check_place, load_data
+from valuebias.cli.sources import check_writable, load_data
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def load_named(
     import valuebias
     from valuebias import datasets
 
-    check_place(out)
+    check_writable(out)
     with stage(f"Loading {name}"):
         loaded = datasets.load(name)
     if isinstance(loaded, xr.Dataset):
@@ -119,7 +119,7 @@ def read_wide(
     """
     import valuebias
 
-    check_place(out)
+    check_writable(out)
     for path in paths:
         if path.suffix.lower() in (".nc", ".zarr", ".parquet"):
             raise ValueBiasError(
@@ -179,18 +179,18 @@ def show_lexicon(
     import valuebias
 
     with stage(f"Loading {name}"):
-        found = valuebias.lexicon(name)
-    words = _by_category(found)
+        lexicon = valuebias.lexicon(name)
+    words = _by_category(lexicon)
     if as_csv:
         _print_csv(["word", "category"], ((w, c) for c, listed in words.items() for w in listed))
     elif as_json:
-        print_json({**found.about(), "words": words})
+        print_json({**lexicon.about(), "words": words})
     else:
         print_fields(
             {
-                "name": found.name,
-                "citation": found.citation,
-                "licence": found.licence,
+                "name": lexicon.name,
+                "citation": lexicon.citation,
+                "licence": lexicon.licence,
                 **{f"{c} ({len(listed)})": " ".join(listed) for c, listed in words.items()},
             }
         )
@@ -223,8 +223,10 @@ def prompts(
         print_table(["prompt", "framing", "text"], table[["framing", "text"]].itertuples())
 
 
-def _by_category(found: Lexicon) -> dict[str, list[str]]:
-    return {str(c): [str(w) for w in found.table.index[found.table[c]]] for c in found.categories}
+def _by_category(lexicon: Lexicon) -> dict[str, list[str]]:
+    return {
+        str(c): [str(w) for w in lexicon.table.index[lexicon.table[c]]] for c in lexicon.categories
+    }
 
 
 def _megabytes(size: int | None, url: str) -> str:

@@ -12,7 +12,7 @@ from valuebias._core.disk import WriteError
 from valuebias._core.text import visible
 from valuebias.cli.analyses import calls_for_ablation, print_result, result_record
 from valuebias.cli.output import is_terminal, print_json, stage
-from valuebias.cli.sources import check_place, load_data
+from valuebias.cli.sources import check_writable, load_data
 
 if TYPE_CHECKING:
     from valuebias.fitting.result import AblationFit, Fit
@@ -51,7 +51,7 @@ def demo(
     import valuebias
 
     files = {"fit": out / "fit.nc", "report": out / "report.html"}
-    _check_places(files)
+    _check_files(files)
     dataset = valuebias.datasets.load("demo")
     result = valuebias.fit_ablation(
         dataset, draws=draws, chains=chains, seed=seed, progress=is_terminal()
@@ -144,7 +144,7 @@ def fit(
     import valuebias
 
     files = {"fit": out, "report": report}
-    _check_places(files)
+    _check_files(files)
     if base is not None and no_base:
         raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
     model: dict[str, Any] = {"words": words, "spread": spread}
@@ -225,33 +225,35 @@ def report(
     import valuebias
 
     files = {"fit": None, "report": out}
-    _check_places(files)
+    _check_files(files)
     _write(valuebias.load(fit), files)
     typer.echo(visible(out))
 
 
-def _check_places(files: Mapping[str, Path | None]) -> None:
+def _check_files(files: Mapping[str, Path | None]) -> None:
     """Find out, before a fit that takes a while, that its files have somewhere to go."""
     from valuebias.io.files import check_replaceable
     from valuebias.report import SUFFIXES
 
-    saved, told = files["fit"], files["report"]
-    if saved is not None:
-        check_place(saved, suffixes=(".nc", ".zarr"), folder=saved.suffix.lower() == ".zarr")
-        check_replaceable(saved)
-    if told is not None:
-        check_place(told, suffixes=(*SUFFIXES, ""), folder=not told.suffix)
+    fit_path, report_path = files["fit"], files["report"]
+    if fit_path is not None:
+        check_writable(
+            fit_path, suffixes=(".nc", ".zarr"), folder=fit_path.suffix.lower() == ".zarr"
+        )
+        check_replaceable(fit_path)
+    if report_path is not None:
+        check_writable(report_path, suffixes=(*SUFFIXES, ""), folder=not report_path.suffix)
 
 
 def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:
     from valuebias.report import write_report
 
-    saved, told = files["fit"], files["report"]
-    if saved is not None:
-        with stage(f"Saving {visible(saved)}"):
-            result.save(saved)
-    if told is not None:
-        write_report(result, told, progress=is_terminal())
+    fit_path, report_path = files["fit"], files["report"]
+    if fit_path is not None:
+        with stage(f"Saving {visible(fit_path)}"):
+            result.save(fit_path)
+    if report_path is not None:
+        write_report(result, report_path, progress=is_terminal())
 
 
 def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict[str, Any]:

@@ -72,9 +72,9 @@ def print_fields(fields: Mapping[str, object]) -> None:
     """Write names and values below each other to standard output."""
     for name, value in fields.items():
         texts = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-        shown = [visible(text) for text in texts if text not in (None, "")]
-        if shown:
-            typer.echo(f"{typer.style(visible(name), bold=True)}: " + "\n    ".join(shown))
+        lines = [visible(text) for text in texts if text not in (None, "")]
+        if lines:
+            typer.echo(f"{typer.style(visible(name), bold=True)}: " + "\n    ".join(lines))
 
 
 def print_table(
@@ -92,11 +92,11 @@ def print_table(
 
     cells = [list(row) for row in rows]
     numeric = [
-        all(isinstance(row[at], int | float) for row in cells) and bool(cells)
-        for at in range(len(columns))
+        all(isinstance(row[i], int | float) for row in cells) and bool(cells)
+        for i in range(len(columns))
     ]
-    shown = None if title is None else Text(visible(title))
-    table = Table(title=shown, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    heading = None if title is None else Text(visible(title))
+    table = Table(title=heading, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for name, number in zip(columns, numeric, strict=True):
         side: Literal["left", "right"] = "right" if number or name in right else "left"
         table.add_column(Text(visible(name)), justify=side, overflow="fold")

@@ -10,7 +10,7 @@ import typer
 from valuebias._core.text import visible
 from valuebias.cli.fits import AsJson, Chains, Draws
 from valuebias.cli.output import explained_stop, is_terminal, print_json, print_table
-from valuebias.cli.sources import check_place
+from valuebias.cli.sources import check_writable
 
 __all__ = ["reproduce"]
 
@@ -47,9 +47,9 @@ def reproduce(
 
     # What is whole there is kept, be the disk full or read-only.
     if not out.exists():
-        check_place(out, folder=True)
+        check_writable(out, folder=True)
     with explained_stop("Nothing was made."):
-        made = valuebias.reproduce(
+        result = valuebias.reproduce(
             paper,
             out=out,
             logprobs=logprobs,
@@ -59,15 +59,15 @@ def reproduce(
             n_permutations=permutations,
             progress=is_terminal(),
         )
-    table = made.table
+    table = result.table
     if as_json:
-        print_json({"folder": str(made.folder), "complete": made.complete,
+        print_json({"folder": str(result.folder), "complete": result.complete,
                     "items": table.to_dict(orient="records")})  # fmt: skip
     else:
-        shown = table[["item", "state", "title"]].itertuples(index=False)
-        print_table(["item", "state", "what"], shown)
+        rows = table[["item", "state", "title"]].itertuples(index=False)
+        print_table(["item", "state", "what"], rows)
         for reason, group in table[table["reason"] != ""].groupby("reason", sort=False):
             typer.echo(f"{', '.join(group['item'])}: {visible(reason)}\n")
-        typer.echo(visible(made.folder / "index.html"))
-    if not made.complete:
+        typer.echo(visible(result.folder / "index.html"))
+    if not result.complete:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ import typer
 
 from valuebias._core.text import visible
 from valuebias.cli.output import explained_stop, is_terminal, print_json, print_table
-from valuebias.cli.sources import check_place
+from valuebias.cli.sources import check_writable
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def score(
 
     # A finished store is read where it lies, be the disk full or read-only.
     if not store.exists():
-        check_place(store, suffixes=(".zarr",), folder=True)
+        check_writable(store, suffixes=(".zarr",), folder=True)
     with explained_stop("Nothing was scored."):
         scores: Any = valuebias.score(
             models[0] if len(models) == 1 else models,
@@ -151,21 +151,21 @@ def plan(
 
 def _engine(name: str, options: Mapping[str, str | int | None]) -> str | Engine:
     """Give a backend made with the options that were given; its name where none was."""
-    given = {option: value for option, value in options.items() if value is not None}
-    if not given:
+    chosen = {option: value for option, value in options.items() if value is not None}
+    if not chosen:
         return name
     from valuebias.backends import get_backend
 
     cls: Any = type(get_backend(name))
     known = inspect.signature(cls).parameters
-    for option in given:
+    for option in chosen:
         if option not in known:
             raise ValueBiasError(
                 f"The backend {name!r} has no option {option!r}; it has "
                 f"{', '.join(map(repr, known)) or 'none'}. Leave --{option} out, or choose another "
                 "backend."
             )
-    engine: Engine = cls(**given)
+    engine: Engine = cls(**chosen)
     return engine
 
 
@@ -179,7 +179,7 @@ def backends(as_json: AsJson = False) -> None:
         return
     rows = []
     for backend in table.to_dict(orient="records"):
-        here = "yes" if backend["available"] else f"no: {backend['reason']}"
+        available = "yes" if backend["available"] else f"no: {backend['reason']}"
         advice = f" ({backend['install']})" if backend["install"] else ""
         rows.append(
             (
@@ -188,7 +188,7 @@ def backends(as_json: AsJson = False) -> None:
                 backend["kinds"],
                 backend["devices"],
                 backend["dtypes"],
-                here + advice,
+                available + advice,
             )
         )
     print_table(["name", "what", "scores", "devices", "dtypes", "available"], rows)

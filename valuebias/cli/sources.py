@@ -14,7 +14,7 @@ from valuebias.errors import ValueBiasError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["check_place", "load_data"]
+__all__ = ["check_writable", "load_data"]
 
 
 def load_data(data: str) -> xr.Dataset:
@@ -59,7 +59,7 @@ def _check_scores(path: Path) -> None:
         )
 
 
-def check_place(
+def check_writable(
     path: Path | None, *, suffixes: Collection[str] | None = None, folder: bool | None = None
 ) -> None:
     """Refuse a path that cannot be written to, before the work whose result goes there."""

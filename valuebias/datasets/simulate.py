@@ -255,9 +255,9 @@ def _base_sizes(family: str, n: Any, copies: int) -> list[int]:
 
 def _copied(family: npt.NDArray[np.intp], copies: int) -> npt.NDArray[np.intp]:
     """Say whose scores each model has: its own, or where it is a near-copy its neighbour's."""
-    place = np.arange(family.size)
-    within = place - np.searchsorted(family, family)
-    return np.asarray(place - ((within % 2 == 1) & (within < 2 * copies)))
+    position = np.arange(family.size)
+    within = position - np.searchsorted(family, family)
+    return np.asarray(position - ((within % 2 == 1) & (within < 2 * copies)))
 
 
 def _spreads(
@@ -265,12 +265,12 @@ def _spreads(
 ) -> npt.NDArray[np.float32]:
     """Give the multiples as an array (what acts on categories or words, family)."""
     out = np.ones((len(SPREADS), len(families)), dtype=np.float32)
-    for family, given in (spread or {}).items():
+    for family, entry in (spread or {}).items():
         if family not in families:
             raise ValueBiasError(
                 f"spread names the family {family!r}. {did_you_mean(family, families)}"
             )
-        parts = given if isinstance(given, Mapping) else dict.fromkeys(SPREADS, given)
+        parts = entry if isinstance(entry, Mapping) else dict.fromkeys(SPREADS, entry)
         for part, value in parts.items():
             if part not in SPREADS:
                 raise ValueBiasError(
@@ -285,8 +285,8 @@ def _spreads(
 
 
 def _word_counts(n_words: int | Mapping[str, int]) -> dict[str, int]:
-    given = n_words.values() if isinstance(n_words, Mapping) else [n_words]
-    if not all(isinstance(n, int | np.integer) for n in given):
+    numbers = n_words.values() if isinstance(n_words, Mapping) else [n_words]
+    if not all(isinstance(n, int | np.integer) for n in numbers):
         raise ValueBiasError(
             f"n_words is {n_words!r}; expected a whole number, or one for each category."
         )
@@ -391,7 +391,7 @@ def _model_table(bases: Mapping[str, list[int]]) -> pd.DataFrame:
         for base, size in enumerate(sizes)
         for _ in range(size)
     ]
-    place = pd.Series([family for family, *_ in rows]).pipe(lambda s: s.groupby(s).cumcount())
+    number = pd.Series([family for family, *_ in rows]).pipe(lambda s: s.groupby(s).cumcount())
     return pd.DataFrame(
         {
             "family": [family for family, *_ in rows],
@@ -399,5 +399,5 @@ def _model_table(bases: Mapping[str, list[int]]) -> pd.DataFrame:
             "stage": "reward",
             "n_params": [_SIZES[(base + 2 * f) % len(_SIZES)] for _, _, f, base in rows],
         },
-        index=[f"simulated/{row[1]}-{i + 1}" for row, i in zip(rows, place, strict=True)],
+        index=[f"simulated/{row[1]}-{i + 1}" for row, i in zip(rows, number, strict=True)],
     )

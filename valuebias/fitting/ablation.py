@@ -158,13 +158,13 @@ def fit_ablation(
             data, chosen, base=base, outcome=outcome, prior=prior, contrast=contrast,
             draws=draws, tune=tune, chains=chains, seed=seed, progress=progress,
         )  # fmt: skip
-    told = {note.text for note in fit.notes}
+    known_notes = {note.text for note in fit.notes}
     for warning in caught:
-        if str(warning.message) not in told:
+        if str(warning.message) not in known_notes:
             warnings.warn(warning.message, stacklevel=2)
     half = 0.05 * fit.problem.crossing.scale if rope is None else _checked_rope(rope)
     leans = draw_fit_leans(fit, levelling=levelling)
-    made = AblationFit(
+    result = AblationFit(
         lean_curves(fit, leans[SIGNED]),
         fit=fit,
         leans=leans,
@@ -174,10 +174,12 @@ def fit_ablation(
         notes=[],
     )
     # An ablation's own notes count its bases; with one a family they are left out on purpose.
-    said = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
-    made.notes += ablation_notes(made) + [note for note in fit.notes if note.code not in said]
-    _warn(made)
-    return made
+    not_repeated = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
+    result.notes += ablation_notes(result) + [
+        note for note in fit.notes if note.code not in not_repeated
+    ]
+    _warn(result)
+    return result
 
 
 def fit_ablation_medians(
@@ -282,7 +284,7 @@ def fit_ablation_medians(
         medians.lean.reshape(_CHAINS, -1, len(models)),
         CategoryPair(*contrast),
     )
-    made = AblationFit(
+    result = AblationFit(
         curves,
         fit=None,
         leans=leans,
@@ -292,17 +294,17 @@ def fit_ablation_medians(
         notes=notes,
         provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
     )
-    made.notes += ablation_notes(made)
+    result.notes += ablation_notes(result)
     if base_of(models) is not None:
-        made.notes.append(_MEDIAN_BASES)
-    _warn(made)
+        result.notes.append(_MEDIAN_BASES)
+    _warn(result)
     text = "medians carry no uncertainty of words and prompts: intervals are for these words and "
-    made.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))
-    return made
+    result.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))
+    return result
 
 
-def _warn(made: AblationFit) -> None:
-    for note in made.notes:
+def _warn(result: AblationFit) -> None:
+    for note in result.notes:
         warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
 
 

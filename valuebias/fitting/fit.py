@@ -168,6 +168,6 @@ def fit(
     return Fit.of(posterior)
 
 
-def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
+def _check_choice(setting: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueBiasError(f"unknown {what} {value!r}. {did_you_mean(value, known)}")
+        raise ValueBiasError(f"unknown {setting} {value!r}. {did_you_mean(value, known)}")

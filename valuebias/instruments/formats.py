@@ -167,7 +167,7 @@ def _category(cell: str, term: str, name: str) -> str:
 
 def _dic(text: str, name: str) -> tuple[list[str], list[Pair]]:
     lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), start=1)]
-    marks = [place for place, (_, line) in enumerate(lines) if line == "%"]
+    marks = [position for position, (_, line) in enumerate(lines) if line == "%"]
     if len(marks) < 2:
         raise ValueBiasError(
             f"{name!r} has {len(marks)} lines '%'; expected two, with the categories between them."

@@ -104,28 +104,28 @@ class Lexicon:
         love    False       True
         spoon   False      False
         """
-        said = [plain(word, ignore_case=ignore_case) for word in words]
+        texts = [plain(word, ignore_case=ignore_case) for word in words]
         marks = self.table.to_numpy(dtype=bool)
-        found = np.zeros((len(said), marks.shape[1]), dtype=bool)
+        member = np.zeros((len(texts), marks.shape[1]), dtype=bool)
         exact: dict[str, npt.NDArray[np.bool_]] = {}
-        by_word = sorted(range(len(said)), key=said.__getitem__)
-        in_order = [said[i] for i in by_word]
+        by_word = sorted(range(len(texts)), key=texts.__getitem__)
+        in_order = [texts[i] for i in by_word]
         for raw, row in zip(self.words, marks, strict=True):
             term = plain(raw, ignore_case=ignore_case)
             if not term.endswith("*"):
                 exact[term] = exact[term] | row if term in exact else row
                 continue
             stem = term.rstrip("*")
-            place = bisect_left(in_order, stem)
-            while place < len(in_order) and in_order[place].startswith(stem):
-                if continues(in_order[place], stem):
-                    found[by_word[place]] |= row
-                place += 1
-        for i, word in enumerate(said):
+            position = bisect_left(in_order, stem)
+            while position < len(in_order) and in_order[position].startswith(stem):
+                if continues(in_order[position], stem):
+                    member[by_word[position]] |= row
+                position += 1
+        for i, word in enumerate(texts):
             if word in exact:
-                found[i] |= exact[word]
+                member[i] |= exact[word]
         index = pd.Index(list(words), dtype=object)
-        return pd.DataFrame(found, index=index, columns=self.table.columns)
+        return pd.DataFrame(member, index=index, columns=self.table.columns)
 
     def merge(self, groups: Mapping[str, Sequence[str]]) -> Lexicon:
         """Join categories into larger ones.
@@ -296,19 +296,19 @@ def lexicon(
     """
     if isinstance(source, Lexicon):
         return source if name is None else replace(source, name=name)
-    found = _read(_DEFAULT if source is None else source, name)
-    warn_unmatchable(found.words, found.name, stacklevel=2)
-    return found
+    result = _read(_DEFAULT if source is None else source, name)
+    warn_unmatchable(result.words, result.name, stacklevel=2)
+    return result
 
 
 def _read(
     source: str | os.PathLike[str] | pd.DataFrame | Mapping[str, Sequence[str]], name: str | None
 ) -> Lexicon:
     if isinstance(source, pd.DataFrame):
-        return _own(_from_frame(source), name or "lexicon")
+        return _from_table(_from_frame(source), name or "lexicon")
     if isinstance(source, Mapping):
         pairs = [(term, category) for category, terms in source.items() for term in terms]
-        return _own(table_of(pairs, list(source), name or "lexicon"), name or "lexicon")
+        return _from_table(table_of(pairs, list(source), name or "lexicon"), name or "lexicon")
     if isinstance(source, str) and source in lexicon_names():
         return _named(source, name or source)
     path = Path(source)
@@ -325,11 +325,11 @@ def _named(known: str, name: str) -> Lexicon:
     if "bundled" in entry:
         folder = resources.files("valuebias.instruments")
         with resources.as_file(folder / entry["bundled"]) as path:
-            found = _from_file(path, name)
+            stored = _from_file(path, name)
     else:
-        found = _from_file(fetch(released(entry["file"])), name)
+        stored = _from_file(fetch(released(entry["file"])), name)
     categories: dict[str, list[str]] = entry["categories"]
-    merged = found.merge(categories) if categories else found
+    merged = stored.merge(categories) if categories else stored
     return replace(
         merged, name=name, citation=str(entry["citation"]), licence=str(entry["licence"])
     )
@@ -357,7 +357,7 @@ def _from_frame(table: pd.DataFrame) -> pd.DataFrame:
     return table_of(pairs, [str(category) for category in table.columns], "lexicon")
 
 
-def _own(table: pd.DataFrame, name: str) -> Lexicon:
+def _from_table(table: pd.DataFrame, name: str) -> Lexicon:
     content = [list(table.columns), list(table.index), table.to_numpy(dtype=int).tolist()]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return Lexicon(name=name, table=table, sha256=digest)

@@ -167,10 +167,10 @@ def _filled(template: str, wording: Mapping[str, str]) -> Iterator[str]:
             yield wording[name]
 
 
-def _level(mapping: Mapping[str, str], level: str, what: str) -> str:
+def _level(mapping: Mapping[str, str], level: str, noun: str) -> str:
     if level not in mapping:
         raise ValueBiasError(
-            f"No {what} is given for the level {level!r}. {did_you_mean(level, mapping)}"
+            f"No {noun} is given for the level {level!r}. {did_you_mean(level, mapping)}"
         )
     return mapping[level]
 

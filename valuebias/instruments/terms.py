@@ -11,7 +11,7 @@ from valuebias.errors import ValueBiasWarning
 
 __all__ = ["continues", "plain", "warn_unmatchable"]
 
-_SHOWN = 4
+_MOST_EXAMPLES = 4
 _WILDCARD = re.compile(r"[*\uff0a]+(?=[^*\uff0a])|\?(?=\w)|\uff0a")
 # Signs of a regular expression or of a glob, beside letters: emoticons and prices are none.
 _PATTERN = re.compile(
@@ -76,18 +76,18 @@ def _changes_letter(mark: str) -> bool:
 
 def warn_unmatchable(terms: Iterable[str], name: str, *, stacklevel: int) -> None:
     """Name the terms that look like words and can match none."""
-    found: dict[str, list[str]] = {}
+    by_reason: dict[str, list[str]] = {}
     for term in terms:
         reason = _reason(term)
         if reason:
-            found.setdefault(reason, []).append(term)
-    if not found:
+            by_reason.setdefault(reason, []).append(term)
+    if not by_reason:
         return
     parts = []
-    for reason, group in found.items():
-        more = f" and {len(group) - _SHOWN:,} more" if len(group) > _SHOWN else ""
-        shown = ", ".join(f"'{_written_out(term)}'" for term in group[:_SHOWN])
-        parts.append(f"{len(group):,} {reason} ({shown}{more})")
+    for reason, group in by_reason.items():
+        more = f" and {len(group) - _MOST_EXAMPLES:,} more" if len(group) > _MOST_EXAMPLES else ""
+        examples = ", ".join(f"'{_written_out(term)}'" for term in group[:_MOST_EXAMPLES])
+        parts.append(f"{len(group):,} {reason} ({examples}{more})")
     warnings.warn(
         f"The lexicon {name!r} has words that can hardly match any, as they stand: "
         f"{'; '.join(parts)}. They are kept as they are. Correct the file; a wildcard works at "

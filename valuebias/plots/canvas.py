@@ -180,12 +180,12 @@ def legend(
 ) -> None:
     """Put a legend below the figure, outside the axes."""
     # Matplotlib leaves out labels that start with an underscore, as words may.
-    shown = [f" {label}" if label.startswith("_") else label for label in map(drawable, labels)]
+    texts = [f" {label}" if label.startswith("_") else label for label in map(drawable, labels)]
     figure.legend(
         list(handles),
-        shown,
+        texts,
         loc="outside lower center",
-        ncols=min(len(shown), columns),
+        ncols=min(len(texts), columns),
         handlelength=1.8,
         columnspacing=1.6,
     )

@@ -144,10 +144,10 @@ def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame) -> None:
         "mean": (table["form"] == LEAN) & ~table["variable"].isin((MODEL, OVERALL)),
     }
     for row in rows:
-        found = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]
+        post = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]
         mean = row.kind in ("mean", "overall")
         interval(
-            axes, row.y, found["mean"], (found["lower"], found["upper"]), colour=row.colour,
+            axes, row.y, post["mean"], (post["lower"], post["upper"]), colour=row.colour,
             marker="D" if mean else "o", size=7 if mean else 5.5, width=3.0 if mean else 1.6,
             hollow=row.kind == "unseen", dashed=row.kind == "unseen",
         )  # fmt: skip

@@ -47,7 +47,7 @@ def panel_title(source: object, n_pairs: float) -> str:
     return f"{drawable(source, 20)}, {n_pairs:,.0f} pairs"
 
 
-def lean_label(fit: AblationPosterior, what: str, *, interval: bool = False) -> str:
+def lean_label(fit: AblationPosterior, subject: str, *, interval: bool = False) -> str:
     """Say what a vertical axis shows, in lines that a small panel has room for."""
     category, (first, second) = fit.curves.category, fit.curves.categories
     parts = [first, second or "others"] if len(category) > _LONG else [category]
@@ -56,7 +56,7 @@ def lean_label(fit: AblationPosterior, what: str, *, interval: bool = False) -> 
     if under:
         lines = [*lines[:-1], f"{lines[-1]},", under]
     unit = f"({fit.unit}, {INTERVAL:.0%} interval)" if interval else f"({fit.unit})"
-    return "\n".join([f"{what},", *lines, unit])
+    return "\n".join([f"{subject},", *lines, unit])
 
 
 def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
@@ -133,12 +133,12 @@ def _panel(
     axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0,
                  label=f"within {rope_of(fit).split(' (')[0]}")  # fmt: skip
     axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
-    at_hand = fit.trajectories(prob=INTERVAL)
+    observed = fit.trajectories(prob=INTERVAL)
     name = f"{pair[0]} − {pair[1]}"
     for k, (source, colour) in enumerate(palette.items()):
         drawn = source in fit.studied and _lines(axes, fit, pair, source, colour, ahead)
-        here = at_hand[(at_hand["name"] == name) & (at_hand["source"] == source)]
-        last = here.loc[here.groupby("n_pairs")["step"].idxmax()]
+        rows = observed[(observed["name"] == name) & (observed["source"] == source)]
+        last = rows.loc[rows.groupby("n_pairs")["step"].idxmax()]
         # Sources at the same number of pairs stand side by side.
         x = last["n_pairs"] * 1.04**k
         axes.vlines(x, last["lower"], last["upper"], color=colour, linewidth=1.3)
@@ -146,7 +146,7 @@ def _panel(
         axes.plot(x, last["mean"], "o", color=colour, markersize=5, markeredgecolor=PAPER,
                   markeredgewidth=0.7, label=plain)  # fmt: skip
     points = fit.curves.by_pairs == "points"
-    every = [n for source in palette for n in fit.curves.quantities(source)]
+    every = [n for source in palette for n in fit.curves.n_pairs_of(source)]
     axes.set_xlim(min(every) / 1.5, max(every) * (1 if points else ahead) * 1.3)
     axes.tick_params(axis="x", which="minor", length=0)
     axes.spines["bottom"].set_color(INK)
@@ -165,15 +165,15 @@ def _lines(
     Says whether any of it is solid.
     """
     curves = fit.curves
-    studied = curves.quantities(source)
+    studied = curves.n_pairs_of(source)
     if curves.by_pairs == "points":
         _line(axes, fit, pair, source, np.array(studied), colour, source)
         return True
-    own = [curves.quantities(source, family) for family in pair]
-    first = max((n[0] for n in own if n), default=studied[0])
-    last = min((n[-1] for n in own if n), default=studied[0])
+    per_family = [curves.n_pairs_of(source, family) for family in pair]
+    first = max((n[0] for n in per_family if n), default=studied[0])
+    last = min((n[-1] for n in per_family if n), default=studied[0])
     # Where one family has no runs, or the ranges lie apart, all of it is extrapolated.
-    solid = (first, last) if all(own) and first < last else (studied[0], studied[0])
+    solid = (first, last) if all(per_family) and first < last else (studied[0], studied[0])
     ends = [(studied[0], solid[0], None), (*solid, source), (solid[1], studied[-1] * ahead, None)]
     for low, high, label in ends:
         if low < high:
@@ -186,16 +186,16 @@ def _line(
     fit: AblationPosterior,
     pair: tuple[str, str],
     source: str,
-    quantities: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    n_pairs: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
     colour: str,
     label: str | None,
 ) -> None:
     """Draw the curve's gap over numbers of pairs; without a label, as drawn on."""
-    gap = fit.curves.gap(pair, fit.curves.ends(source, quantities))
+    gap = fit.curves.gap(pair, fit.curves.ends(source, n_pairs))
     tail = (1 - INTERVAL) / 2
     lower, upper = np.quantile(gap, [tail, 1 - tail], axis=(0, 1))
     style = "-" if label else (0, (3, 2))
-    axes.fill_between(quantities, lower, upper, color=colour, alpha=0.22 if label else 0.09,
+    axes.fill_between(n_pairs, lower, upper, color=colour, alpha=0.22 if label else 0.09,
                       linewidth=0)  # fmt: skip
-    axes.plot(quantities, gap.mean(axis=(0, 1)), linestyle=style, color=colour, linewidth=1.5,
+    axes.plot(n_pairs, gap.mean(axis=(0, 1)), linestyle=style, color=colour, linewidth=1.5,
               label=label)  # fmt: skip

@@ -69,17 +69,17 @@ def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
         axes.set_yticks([-i for i in range(len(rows))], [_label(row) for _, row in rows.iterrows()])
         axes.set_ylim(-len(rows) + 0.4, 0.6)
         unit = describe(fit.settings["outcome"]).unit
-        what = f"{whole.attrs['estimand']}, {whole.attrs['name']} ({unit})"
-        axes.set_xlabel(drawable(what, 90))
+        label = f"{whole.attrs['estimand']}, {whole.attrs['name']} ({unit})"
+        axes.set_xlabel(drawable(label, 90))
         figure.draw_without_rendering()
     return figure
 
 
 def _chosen(table: pd.DataFrame, unit: str) -> pd.DataFrame:
-    here = table[table["unit"] == unit]
+    rows = table[table["unit"] == unit]
     # What is not estimable first: it matters most.
-    order = here["shift"].abs().fillna(float("inf")).sort_values(ascending=False, kind="stable")
-    return here.loc[order.index[: _MOST_ROWS[unit]]]
+    order = rows["shift"].abs().fillna(float("inf")).sort_values(ascending=False, kind="stable")
+    return rows.loc[order.index[: _MOST_ROWS[unit]]]
 
 
 def _row(axes: Axes, y: float, row: pd.Series) -> None:
@@ -87,13 +87,13 @@ def _row(axes: Axes, y: float, row: pd.Series) -> None:
         axes.text(0.5, y, drawable(row["remark"], 70), transform=axes.get_yaxis_transform(),
                   ha="center", va="center", fontsize=8, color=GREY)  # fmt: skip
         return
-    own = row["unit"] == "fit"
+    of_fit = row["unit"] == "fit"
     interval(axes, y, row["mean"], (row["lower"], row["upper"]),
-             colour=INK if own else GREY, size=7 if own else 5.5)  # fmt: skip
+             colour=INK if of_fit else GREY, size=7 if of_fit else 5.5)  # fmt: skip
 
 
 def _label(row: pd.Series) -> str:
     if row["unit"] == "fit":
         return "all data"
-    what = "without base " if row["unit"] == "base" else "without "
-    return drawable(what + shortened(str(row["name"]), 44), 60)
+    without = "without base " if row["unit"] == "base" else "without "
+    return drawable(without + shortened(str(row["name"]), 44), 60)

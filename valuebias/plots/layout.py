@@ -60,13 +60,13 @@ class Rows:
 
     def label(self, axes: Axes) -> None:
         """Write the names at the rows and set the limits."""
-        places, labels = [], []
+        positions, labels = [], []
         for c, category in enumerate(self.categories):
             header(axes, self.y(c, 0) + 0.62, category)
             for g, name in enumerate(self.groups):
-                places.append(self.y(c, g))
+                positions.append(self.y(c, g))
                 labels.append(drawable(name, 18))
-        axes.set_yticks(places, labels)
+        axes.set_yticks(positions, labels)
         axes.set_ylim(self.y(len(self.categories) - 1, len(self.groups) - 1) - 0.6, 0.95)
 
 
@@ -76,13 +76,13 @@ class Panels:
 
     Attributes
     ----------
-    shown, fitted : list of Axes
+    data, fitted : list of Axes
         In the order of the framings; `fitted` is empty without a fit.
     below : Axes or None
         Across the figure, for a table.
     """
 
-    shown: list[Axes]
+    data: list[Axes]
     fitted: list[Axes]
     below: Axes | None
 
@@ -99,16 +99,18 @@ def make_panels(
     n = len(framings)
     ratios = [figure.get_figheight() - below, below] if below else [1.0]
     grid = figure.add_gridspec(len(ratios), n * (1 + fitted), height_ratios=ratios)
-    made: list[Axes] = []
+    panels: list[Axes] = []
     for i in range(n * (1 + fitted)):
-        same = made[i - i % n] if i % n else None
-        made.append(figure.add_subplot(grid[0, i], sharex=same, sharey=made[0] if made else None))
-        made[i].tick_params(labelleft=i == 0)
-        made[i].set_title(f"posterior, {framings[i % n]}" if i >= n else f"{framings[i]} framing")
-    under = figure.add_subplot(grid[1, :]) if below else None
-    if under is not None:
-        under.set_axis_off()
-    return Panels(made[:n], made[n:], under)
+        first = panels[i - i % n] if i % n else None
+        panels.append(
+            figure.add_subplot(grid[0, i], sharex=first, sharey=panels[0] if panels else None)
+        )
+        panels[i].tick_params(labelleft=i == 0)
+        panels[i].set_title(f"posterior, {framings[i % n]}" if i >= n else f"{framings[i]} framing")
+    table_axes = figure.add_subplot(grid[1, :]) if below else None
+    if table_axes is not None:
+        table_axes.set_axis_off()
+    return Panels(panels[:n], panels[n:], table_axes)
 
 
 def header(axes: Axes, y: float, text: str) -> None:

@@ -91,27 +91,27 @@ def plot_logprobs(
     """
     validate(logprobs, min_categories=2)
     pair = _grouped(_pair(logprobs, models))
-    made = classical(pair, n_permutations=1)
-    medians = made.ranks
+    result = classical(pair, n_permutations=1)
+    medians = result.ranks
     rows = Rows(medians.categories, medians.families)
-    below = table_height(made.anova)
+    below = table_height(result.anova)
     with styled():
         n = len(medians.framings)
         figure = blank_figure(
             max(6.6, width(n, fitted=fit is not None)), 1.9 + 0.36 * rows.height + below
         )
         panels = make_panels(figure, medians.framings, fitted=fit is not None, below=below)
-        for framing, axes in zip(medians.framings, panels.shown, strict=True):
-            _panel(axes, made, rows, framing)
+        for framing, axes in zip(medians.framings, panels.data, strict=True):
+            _panel(axes, result, rows, framing)
             axes.set_xlabel(rank_label(str(logprobs.attrs["kind"]), narrow=fit is not None))
-        panels.shown[0].invert_xaxis()
-        rows.label(panels.shown[0])
+        panels.data[0].invert_xaxis()
+        rows.label(panels.data[0])
         if fit is not None:
             _posterior(panels, fit, logprobs, pair, rows, medians)
         _legend(figure, rows, medians)
         figure.draw_without_rendering()
         if panels.below is not None:
-            draw_anova(panels.below, made, by=str(pair.attrs["groups"]))
+            draw_anova(panels.below, result, by=str(pair.attrs["groups"]))
     return figure
 
 
@@ -151,12 +151,12 @@ def _grouped(pair: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _panel(axes: Axes, made: Classical, rows: Rows, framing: str) -> None:
+def _panel(axes: Axes, result: Classical, rows: Rows, framing: str) -> None:
     tidy_axes(axes)
-    axes.axvline((made.ranks.n_ranked + 1) / 2, color=FAINT, linewidth=1.6, zorder=1)
+    axes.axvline((result.ranks.n_ranked + 1) / 2, color=FAINT, linewidth=1.6, zorder=1)
     palette = colours(rows.groups)
-    medians = made.medians[made.medians["framing"] == framing]
-    tests = made.welch[made.welch["framing"] == framing].set_index("category")["p.fdr"]
+    medians = result.medians[result.medians["framing"] == framing]
+    tests = result.welch[result.welch["framing"] == framing].set_index("category")["p.fdr"]
     for c, category in enumerate(rows.categories):
         for g, name in enumerate(rows.groups):
             cell = (medians["category"] == category) & (medians["family"] == name)

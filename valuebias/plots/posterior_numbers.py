@@ -43,14 +43,14 @@ def check_same_data(fit: object, scores: xr.Dataset) -> Posterior:
         )
     inside = scores["membership"].any("category").to_numpy()
     ours = scores.isel(response=np.flatnonzero(inside))
-    for dim, what in (
+    for dim, noun in (
         ("model", "model"), ("prompt", "prompt"), ("response", "word"), ("category", "category"),
     ):  # fmt: skip
-        _check_same_names(fit.data[dim].to_numpy(), ours[dim].to_numpy(), what)
-    places = {dim: _places(ours, fit.data, dim) for dim in ("model", "prompt", "response")}
-    score = ours["score"].isel(places).transpose("model", "prompt", "response")
+        _check_same_names(fit.data[dim].to_numpy(), ours[dim].to_numpy(), noun)
+    positions = {dim: _positions(ours, fit.data, dim) for dim in ("model", "prompt", "response")}
+    score = ours["score"].isel(positions).transpose("model", "prompt", "response")
     fitted = fit.data["score"].transpose("model", "prompt", "response")
-    member = member_table(ours.isel(places))[fit.data["category"].to_numpy().tolist()]
+    member = member_table(ours.isel(positions))[fit.data["category"].to_numpy().tolist()]
     if fit.data.attrs["kind"] != scores.attrs["kind"] or not np.array_equal(
         score.to_numpy(), fitted.to_numpy(), equal_nan=True
     ):
@@ -66,22 +66,22 @@ def check_same_data(fit: object, scores: xr.Dataset) -> Posterior:
     return fit
 
 
-def _check_same_names(fitted: NDArray[np.str_], ours: NDArray[np.str_], what: str) -> None:
+def _check_same_names(fitted: NDArray[np.str_], ours: NDArray[np.str_], noun: str) -> None:
     drawn, known = set(ours.tolist()), set(fitted.tolist())
     if drawn != known:
         whose = "the dataset" if drawn - known else "the fit"
         example = min(drawn - known or known - drawn)
         raise ValueBiasError(
-            f"The fit is of other data: the {what} {example!r} is in {whose} only (of the fit's "
+            f"The fit is of other data: the {noun} {example!r} is in {whose} only (of the fit's "
             f"{len(fitted)} and the dataset's {len(ours)}). Give valuebias.fit(dataset) of the "
             "dataset that is drawn."
         )
 
 
-def _places(ours: xr.Dataset, fitted: xr.Dataset, dim: str) -> NDArray[np.intp]:
+def _positions(ours: xr.Dataset, fitted: xr.Dataset, dim: str) -> NDArray[np.intp]:
     """Find the fit's names in the dataset; by plain text, for pandas refuses a lone surrogate."""
-    place = {name: i for i, name in enumerate(ours[dim].to_numpy().tolist())}
-    return np.array([place[name] for name in fitted[dim].to_numpy().tolist()], dtype=np.intp)
+    position = {name: i for i, name in enumerate(ours[dim].to_numpy().tolist())}
+    return np.array([position[name] for name in fitted[dim].to_numpy().tolist()], dtype=np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +103,10 @@ class CategoryMeans:
 
     def of(self, name: str, framing: str, category: str) -> Array:
         """Give the draws of one mean."""
-        place = (
+        index = (
             self.names.index(name), self.framings.index(framing), self.categories.index(category)
         )  # fmt: skip
-        return np.asarray(self.draws[place])
+        return np.asarray(self.draws[index])
 
 
 def category_means(fit: Posterior, *, by: str) -> CategoryMeans:
@@ -189,8 +189,8 @@ def _percent(p: float) -> str:
 
 def mean_label(fit: Posterior, rows: Rows) -> str:
     """Say on an axis what the means of categories are, and in which unit."""
-    made = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
-    return f"{made}\nat right: P(direction)" if len(rows.groups) == 2 else made
+    label = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
+    return f"{label}\nat right: P(direction)" if len(rows.groups) == 2 else label
 
 
 def word_label(fit: Posterior) -> str:

@@ -72,11 +72,11 @@ def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
         n = len(medians.framings)
         figure = blank_figure(width(n, fitted=fit is not None), 1.1 + 0.3 * rows.height)
         panels = make_panels(figure, medians.framings, fitted=fit is not None)
-        for framing, axes in zip(medians.framings, panels.shown, strict=True):
+        for framing, axes in zip(medians.framings, panels.data, strict=True):
             _panel(axes, medians, rows, framing)
             axes.set_xlabel(rank_label(str(scores.attrs["kind"]), narrow=fit is not None))
-        panels.shown[0].invert_xaxis()
-        rows.label(panels.shown[0])
+        panels.data[0].invert_xaxis()
+        rows.label(panels.data[0])
         if fit is not None:
             _posterior(panels, fit, scores, medians, rows)
         figure.draw_without_rendering()

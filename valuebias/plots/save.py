@@ -108,7 +108,7 @@ def _targets(path: Path, formats: Sequence[str]) -> dict[Path, str]:
     return {path.with_name(f"{path.name}.{kind}"): kind for kind in kinds}
 
 
-def _known(kind: str, what: str) -> str:
+def _known(kind: str, subject: str) -> str:
     if kind not in _NO_METADATA:
-        raise ValueBiasError(f"{what} is {kind!r}. {did_you_mean(kind, _NO_METADATA)}")
+        raise ValueBiasError(f"{subject} is {kind!r}. {did_you_mean(kind, _NO_METADATA)}")
     return kind

@@ -61,7 +61,7 @@ def plot_sensitivity(fit: Posterior, table: pd.DataFrame | None = None) -> Figur
     whole = fit.prior_sensitivity(prob=INTERVAL, progress=False) if table is None else table
     rows = pd.concat([whole.loc[[name]] for name in (ALL, *by_influence(whole)[:_MOST_SCALES])])
     headline = rows.iloc[0]
-    own = [scale_name(entry) == "this fit" for entry in rows.index]
+    of_fit = [scale_name(entry) == "this fit" for entry in rows.index]
     with styled():
         figure = blank_figure(7.2, 1.0 + 0.32 * len(rows))
         axes = figure.subplots()
@@ -70,7 +70,7 @@ def plot_sensitivity(fit: Posterior, table: pd.DataFrame | None = None) -> Figur
         towards(axes, *headline[["over", "against"]])
         for i, (_, row) in enumerate(rows.iterrows()):
             interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
-                     colour=INK if own[i] else GREY, size=7 if own[i] else 5.5)  # fmt: skip
+                     colour=INK if of_fit[i] else GREY, size=7 if of_fit[i] else 5.5)  # fmt: skip
         labels = [drawable(scale_name(entry)) for entry in rows.index]
         axes.set_yticks([-i for i in range(len(rows))], labels)
         axes.set_ylim(-len(rows) + 0.4, 0.6)

@@ -39,8 +39,9 @@ def plot_validation(validation: Validation) -> Figure:
     --------
     >>> import valuebias
     >>> from valuebias.plots import plot_validation
-    >>> found = valuebias.validate_implicit(vocabulary=500, n_words=20, n_seeds=3, progress=False)
-    >>> len(plot_validation(found).axes)
+    >>> settings = {"vocabulary": 500, "n_words": 20, "n_seeds": 3}
+    >>> validation = valuebias.validate_implicit(**settings, progress=False)
+    >>> len(plot_validation(validation).axes)
     2
     """
     summary = validation.summary()

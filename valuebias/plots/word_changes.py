@@ -96,10 +96,10 @@ def plot_word_changes(
             axes.set_title(drawable(family, 30))
         first = table.iloc[0]
         ends = f"{_number(first['start'])} to {_number(first['end'])}"
-        what = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
+        unit = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
         under = f", {lean_name(fit)}" if lean_name(fit) else ""
         grid[0].set_xlabel(f"change{under}\n({fit.unit}, {INTERVAL:.0%} interval)")
-        figure.suptitle(drawable(f"From {ends} {what}", 80), fontsize=9)
+        figure.suptitle(drawable(f"From {ends} {unit}", 80), fontsize=9)
         handles = [grid[0].plot([], [], "o", color=palette[name])[0] for name in categories]
         legend(figure, handles, categories)
         figure.draw_without_rendering()

@@ -86,9 +86,9 @@ def compare(fit: Posterior) -> Comparison:
     rows = []
     for first, second in _pairs(fit, pair):
         ours = _estimates(on_ranks, first, second)
-        for own in ours:
-            rows.append(own)
-            rows += _match(theirs, own)
+        for estimate in ours:
+            rows.append(estimate)
+            rows += _match(theirs, estimate)
     return Comparison(_frame(rows), paper, paper.messages, "")
 
 
@@ -134,32 +134,32 @@ def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, A
     ]
 
 
-def _match(theirs: pd.DataFrame, own: dict[str, Any]) -> list[dict[str, Any]]:
+def _match(theirs: pd.DataFrame, ours: dict[str, Any]) -> list[dict[str, Any]]:
     """Find the paper's estimates of the same difference, turned the same way round."""
     rows = theirs[(theirs["estimand"] == _KIND) & (theirs["framing"] == "signed")]
-    found = []
+    matched = []
     for spec in ("random slopes", "random intercept"):
         for _, row in rows[rows["spec"] == spec].iterrows():
-            sign = _way(row["name"], own["first"], own["second"])
-            sign *= _way(row["category"], own["over"], own["against"])
+            sign = _way(row["name"], ours["first"], ours["second"])
+            sign *= _way(row["category"], ours["over"], ours["against"])
             if sign:
                 ends = sorted((sign * row["lower"], sign * row["upper"]))
-                found.append(
+                matched.append(
                     {
                         "spec": spec,
-                        "name": own["name"],
-                        "category": own["category"],
+                        "name": ours["name"],
+                        "category": ours["category"],
                         "estimate": sign * row["estimate"],
                         "lower": ends[0],
                         "upper": ends[1],
                         "t": sign * row["t"],
                         "df": row["df"],
                         "p": row["p"],
-                        "over": own["over"],
-                        "against": own["against"],
+                        "over": ours["over"],
+                        "against": ours["against"],
                     }
                 )
-    return found
+    return matched
 
 
 def _way(theirs: str, first: str, second: str) -> int:

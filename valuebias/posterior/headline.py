@@ -49,7 +49,7 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
     table = fit.contrasts()
     row = table.iloc[0]
     diagnostics = fit.diagnostics()
-    before, after = _voiced(fit.notes)
+    before, after = _choose_notes(fit.notes)
     parts = []
     if not diagnostics.converged:
         parts.append("NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0])
@@ -69,7 +69,7 @@ def verdict_of(p_direction: float) -> str:
     return next(name for name, least in _LEAST.items() if p_direction >= least)
 
 
-def _voiced(notes: list[Note]) -> tuple[list[Note], list[Note]]:
+def _choose_notes(notes: list[Note]) -> tuple[list[Note], list[Note]]:
     """Choose the notes that the headline has room for: before the answer, and after it."""
     speaking = [note for note in notes if note.headline]
     before = [note for note in speaking if note.first][:_MOST_NOTES]
@@ -77,8 +77,8 @@ def _voiced(notes: list[Note]) -> tuple[list[Note], list[Note]]:
     return before, after[: _MOST_NOTES - len(before)]
 
 
-def _more(notes: list[Note], said: int) -> str:
-    left = sum(bool(note.headline) for note in notes) - said
+def _more(notes: list[Note], n_chosen: int) -> str:
+    left = sum(bool(note.headline) for note in notes) - n_chosen
     if not left:
         return ""
     return f"And {left} more note{'s' if left > 1 else ''}: see fit.notes or the report."
@@ -92,9 +92,9 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     ).replace("-", "−")
     # Of the side on which most draws are, which the mean need not be.
     direction = "positive" if row["median"] > 0 else "negative"
-    said = percent(row["p_direction"], draws).replace("> ", "above ")
+    probability = percent(row["p_direction"], draws).replace("> ", "above ")
     chance = (
-        f"The probability that it is {direction} is {said}; the data "
+        f"The probability that it is {direction} is {probability}; the data "
         f"{_VERDICTS[verdict_of(row['p_direction'])]}."
     )
     group, a, b = _compared(row)
@@ -128,8 +128,8 @@ def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:
     """Say so where a claim about groups rests on one model of each."""
     if group not in fit.data.coords:
         return ""
-    found = fit.data[group].to_numpy().astype(str).tolist()
-    if found.count(a) != 1 or found.count(b) != 1:
+    levels = fit.data[group].to_numpy().astype(str).tolist()
+    if levels.count(a) != 1 or levels.count(b) != 1:
         return ""
     return (
         f" But there is one model of each: two models cannot carry a claim about a {group}, and "
@@ -163,23 +163,23 @@ def _alike(fit: Posterior, name: str) -> bool:
 
 def prior_flips(table: pd.DataFrame) -> list[str]:
     """Name the prior scales under which the verdict of the headline is another."""
-    own = table.iloc[0]
-    verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
+    fitted = table.iloc[0]
+    verdict, positive = verdict_of(fitted["p_direction"]), fitted["median"] > 0
     flips: dict[str, float] = {}
     together: dict[str, float] = {}
     others = table.iloc[1:]
     for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
         # A verdict at its threshold may change by the draws' own error.
-        moved = abs(row["p_direction"] - own["p_direction"]) >= LEAST_MOVE
+        moved = abs(row["p_direction"] - fitted["p_direction"]) >= LEAST_MOVE
         if (other == verdict or not moved) and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""
         clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"
-        found = together if entry[0] == ALL else flips
-        found[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
-    found = flips or together
-    return sorted(found, key=lambda clause: -found[clause])
+        clauses = together if entry[0] == ALL else flips
+        clauses[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - fitted["mean"])
+    clauses = flips or together
+    return sorted(clauses, key=lambda clause: -clauses[clause])
 
 
 def _on_priors(flips: list[str]) -> str:
@@ -195,5 +195,5 @@ def scale_name(entry: tuple[str, float]) -> str:
     scale, factor = entry
     if factor == 1:
         return "this fit"
-    what = "all prior scales" if scale == ALL else f"the prior scale of {scale}"
-    return f"{what} { ({0.5: 'halved', 2.0: 'doubled'}.get(factor, f'× {factor:g}')) }"
+    subject = "all prior scales" if scale == ALL else f"the prior scale of {scale}"
+    return f"{subject} { ({0.5: 'halved', 2.0: 'doubled'}.get(factor, f'× {factor:g}')) }"

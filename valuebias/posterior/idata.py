@@ -102,11 +102,11 @@ def _of_scores(
     }
     dims, coords = tuple(axes), {name: (name, labels) for name, labels in axes.items()}
     if not crossing.complete:
-        at = np.nonzero(crossing.observed)
+        cells = np.nonzero(crossing.observed)
         dims = ("cell",)
         coords = {
             name: ("cell", labels[i])
-            for (name, labels), i in zip(axes.items(), at, strict=True)
+            for (name, labels), i in zip(axes.items(), cells, strict=True)
         }  # fmt: skip
     if draw is None:
         return xr.Dataset({"score": (dims, _seen(fit, values))}, coords=coords)

@@ -136,9 +136,9 @@ class Whole:
         constant = self._constant(unit)
         if unit.word >= 0 and self.problem.crossing.covariate_names:
             # What is left is not quite the model of the other words: weigh its draws.
-            given = self._densities([unit], left.v)[0]
-            flat = x.reshape(len(given), -1)
-            ratio = self.posterior.values(flat) - given + constant - reduced.values(flat)
+            conditional = self._densities([unit], left.v)[0]
+            flat = x.reshape(len(conditional), -1)
+            ratio = self.posterior.values(flat) - conditional + constant - reduced.values(flat)
             integral += float(logsumexp(ratio) - np.log(len(ratio)))
         whole, whole_error = self._integral
         return whole - integral + constant, float(np.hypot(error, whole_error))
@@ -171,11 +171,11 @@ def _require_complete(fit: Posterior) -> None:
     """Raise where cells are missing, and say what to drop."""
     if not fit.settings["n_missing"]:
         return
-    what, kept, n = _advice(fit.data)
+    noun, kept, n = _advice(fit.data)
     advice = (
-        f"Drop the {what}s with gaps, which keeps {kept} of {n}, and fit again: "
-        f"dataset.dropna({_DIMS[what]!r}, subset=['score'])."
-        if what
+        f"Drop the {noun}s with gaps, which keeps {kept} of {n}, and fit again: "
+        f"dataset.dropna({_DIMS[noun]!r}, subset=['score'])."
+        if noun
         else "No words, prompts or models can be dropped to have none missing; only "
         "by='score' is to be had."
     )
@@ -189,10 +189,10 @@ def _advice(data: xr.Dataset) -> tuple[str, int, int]:
     """Say what to drop so that most is kept: what, how many are kept, of how many."""
     best = ("", 0, 0)
     cells = 0
-    for what, dim in _DIMS.items():
+    for noun, dim in _DIMS.items():
         rest = data.dropna(dim, subset=["score"])
         per_category = rest["membership"].sum("response")
         same = [np.array_equal(np.unique(rest[c]), np.unique(data[c])) for c in _COMPARED]
         if per_category.min() > 1 and all(same) and rest["score"].size > cells:
-            best, cells = (what, rest.sizes[dim], data.sizes[dim]), rest["score"].size
+            best, cells = (noun, rest.sizes[dim], data.sizes[dim]), rest["score"].size
     return best

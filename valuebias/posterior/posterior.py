@@ -487,8 +487,8 @@ class Posterior(Draws):
         --------
         >>> import valuebias
         >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
-        >>> found = fit.loo(by="model", progress=False)
-        >>> found.n == fit.data.sizes["model"]
+        >>> result = fit.loo(by="model", progress=False)
+        >>> result.n == fit.data.sizes["model"]
         True
         """
         from valuebias.analysis.estimands.loo import loo

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_SIDES = {"model": "models", "prompt": "prompts", "response": "words"}
+_DIMS = {"model": "models", "prompt": "prompts", "response": "words"}
 
 
 def compare(
@@ -85,12 +85,12 @@ def compare(
     if not isinstance(fits, Mapping) or len(fits) < 2:
         raise ValueBiasError(
             f"compare takes two fits or more by name, such as {{'a': fit1, 'b': fit2}}, found "
-            f"{_what(fits)}."
+            f"{_describe(fits)}."
         )
     for name, fit in fits.items():
         if not isinstance(fit, Posterior):
             raise ValueBiasError(
-                f"{name!r} is {_what(fit)}; compare takes what valuebias.fit returned (of an "
+                f"{name!r} is {_describe(fit)}; compare takes what valuebias.fit returned (of an "
                 "ablation its .fit)."
             )
     _require_same(fits)
@@ -100,23 +100,23 @@ def compare(
 
 
 def _loo(fit: Posterior, by: Any, draws: int | None, progress: bool) -> LOO | UnitLOO:
-    found: LOO | UnitLOO = fit.loo(by=by, draws=draws, progress=progress)
-    return found
+    result: LOO | UnitLOO = fit.loo(by=by, draws=draws, progress=progress)
+    return result
 
 
-def _table(found: Mapping[str, LOO | UnitLOO], by: str) -> pd.DataFrame:
-    values = {name: _summands(one) for name, one in found.items()}
-    best = max(found, key=lambda name: found[name].elpd)
+def _table(results: Mapping[str, LOO | UnitLOO], by: str) -> pd.DataFrame:
+    values = {name: _summands(result) for name, result in results.items()}
+    best = max(results, key=lambda name: results[name].elpd)
     rows = {}
-    for name, one in found.items():
+    for name, result in results.items():
         difference = values[name] - values[best]
         rows[name] = {
             "elpd_diff": float(difference.sum()),
             "se_diff": float(np.sqrt(len(difference)) * difference.std(ddof=1)),
-            "elpd": one.elpd,
-            "se": one.se,
-            "n": one.n,
-            "unsure": one.unsure,
+            "elpd": result.elpd,
+            "se": result.se,
+            "n": result.n,
+            "unsure": result.unsure,
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("fit")
     table = table.astype({"n": int, "unsure": int})
@@ -133,21 +133,24 @@ def _summands(one: LOO | UnitLOO) -> NDArray[np.float64]:
 
 
 def _require_same(fits: Mapping[str, Posterior]) -> None:
-    (first, one), *others = fits.items()
+    (first, reference), *others = fits.items()
     for name, other in others:
-        outcomes = one.settings["outcome"], other.settings["outcome"]
+        outcomes = reference.settings["outcome"], other.settings["outcome"]
         if outcomes[0] != outcomes[1]:
             raise ValueBiasError(
                 f"{first!r} is of the outcome {outcomes[0]!r} and {name!r} of {outcomes[1]!r}, "
                 "whose densities are of different numbers; fit both with one outcome=."
             )
-        for dim, what in _SIDES.items():
-            if not np.array_equal(one.data[dim], other.data[dim]):
+        for dim, noun in _DIMS.items():
+            if not np.array_equal(reference.data[dim], other.data[dim]):
                 raise ValueBiasError(
-                    f"{first!r} and {name!r} are fits of different {what}, {one.data.sizes[dim]} "
-                    f"and {other.data.sizes[dim]}; fit both to the same dataset."
+                    f"{first!r} and {name!r} are fits of different {noun}, "
+                    f"{reference.data.sizes[dim]} and {other.data.sizes[dim]}; fit both to the "
+                    "same dataset."
                 )
-        mine, theirs = (fit.data["score"].transpose(*_SIDES).to_numpy() for fit in (one, other))
+        mine, theirs = (
+            fit.data["score"].transpose(*_DIMS).to_numpy() for fit in (reference, other)
+        )
         if not np.array_equal(mine, theirs, equal_nan=True):
             raise ValueBiasError(
                 f"{first!r} and {name!r} are fits of different scores; fit both to the same "
@@ -166,7 +169,7 @@ def _require_same_bases(fits: Mapping[str, Posterior]) -> None:
         )
 
 
-def _what(value: object) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{len(value)} of them"
     return f"a {type(value).__name__}"

@@ -81,9 +81,9 @@ def refit_without(problem: Problem, unit: Unit, seed: int) -> LeftOutFit:
     else:
         reduced = without_models(problem, np.array(unit.models, dtype=np.intp))
     draws = max(_DRAWS, _DRAWS_A_PARAMETER * reduced.posterior(reduced.strata).n_dim)
-    found = sample_variances(reduced, Settings(draws, _TUNE, _CHAINS, seed, "nutpie"), None)
+    sampled = sample_variances(reduced, Settings(draws, _TUNE, _CHAINS, seed, "nutpie"), None)
     every = np.arange(_CHAINS * draws)
-    if not isinstance(found, CompletedDraws):
-        return LeftOutFit(reduced, found, every, seed)
+    if not isinstance(sampled, CompletedDraws):
+        return LeftOutFit(reduced, sampled, every, seed)
     spaced = np.linspace(0, len(every) - 1, min(_MOST_COMPLETED, len(every))).astype(np.intp)
-    return LeftOutFit(reduced, found.variances, spaced, seed)
+    return LeftOutFit(reduced, sampled.variances, spaced, seed)

@@ -108,7 +108,7 @@ def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
             f"{str(source)!r} is not a saved fit (format {kind!r:.80}, expected {FORMAT!r} or "
             f"{ABLATION!r}). {_fit_first(source)}"
         )
-    with _damage_told(source):
+    with _explain_damage(source):
         whole = tree.attrs.get("sha256") == _digest(tree)
     if not whole:
         raise ValueBiasError(
@@ -120,12 +120,12 @@ def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
         for name, node in tree.children.items()
     }
     attrs = {str(name): str(value) for name, value in tree.attrs.items()}
-    with _damage_told(source):
+    with _explain_damage(source):
         return (make_posterior if kind == FORMAT else make_ablation)(groups, attrs)
 
 
 def _read(source: Path) -> xr.DataTree:
-    with _damage_told(source):
+    with _explain_damage(source):
         if source.suffix == ".nc":
             check_bytes(source)
             # By a handle: HDF5 takes a path that an earlier failure left open for the old file.
@@ -144,7 +144,7 @@ def _read(source: Path) -> xr.DataTree:
             return tree.load()
 
 
-def _damage_told(source: Path) -> AbstractContextManager[None]:
+def _explain_damage(source: Path) -> AbstractContextManager[None]:
     because = "it is damaged, truncated or not a saved fit"
     return reading(source, because=because, advice="Copy it again, or fit again.")
 

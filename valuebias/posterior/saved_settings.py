@@ -33,17 +33,17 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
     >>> parse_settings('{"seed": 1}', {"seed": (int,)})
     {'seed': 1}
     """
-    found = json.loads(text)
+    settings = json.loads(text)
     for name, types in wanted.items():
-        value = found.get(name, ...) if isinstance(found, dict) else ...
+        value = settings.get(name, ...) if isinstance(settings, dict) else ...
         # Neither is True a number, nor is a list of anything a pair of categories.
         right = type(value) in types
         if right and isinstance(value, list) and name == "contrast":
             right = len(value) == 2 and all(isinstance(one, str) for one in value)
         if not right:
-            said = "is missing" if value is ... else f"is {shown(value)}"
+            state = "is missing" if value is ... else f"is {shown(value)}"
             raise ValueBiasError(
                 f"The saved fit is damaged, or an earlier version saved it: its setting {name!r} "
-                f"{said}. Copy it again, or fit again."
+                f"{state}. Copy it again, or fit again."
             )
-    return dict(found)
+    return dict(settings)

@@ -31,19 +31,21 @@ def prior_sensitivity(
             raise ValueBiasError(
                 f"factors must be positive numbers such as (0.5, 2.0), found {factor!r}."
             )
-    own = fit.contrasts(prob=prob)
-    half = own.attrs["rope"]
-    rows = {(ALL, 1.0): {**own.iloc[0], "pareto_k": np.nan, "refitted": False}}
-    asked = [(scale, factor) for scale in (ALL, *_scales(fit)) for factor in factors if factor != 1]
+    contrasts = fit.contrasts(prob=prob)
+    half = contrasts.attrs["rope"]
+    rows = {(ALL, 1.0): {**contrasts.iloc[0], "pareto_k": np.nan, "refitted": False}}
+    scalings = [
+        (scale, factor) for scale in (ALL, *_scales(fit)) for factor in factors if factor != 1
+    ]
     with progress_bar("prior scales", shown=progress) as advance:
-        for i, (scale, factor) in enumerate(asked):
+        for i, (scale, factor) in enumerate(scalings):
             prior = fit.prior.scaled(factor, fit.problem.components, "" if scale == ALL else scale)
             rows[scale, float(factor)] = _row(fit, prior, prob, half)
             if advance is not None:
-                advance(i + 1, len(asked))
+                advance(i + 1, len(scalings))
     table = pd.DataFrame.from_dict(rows, orient="index").infer_objects()
     table.index = pd.MultiIndex.from_tuples(rows, names=["scale", "factor"])
-    table.attrs |= own.attrs
+    table.attrs |= contrasts.attrs
     return table
 
 
@@ -52,9 +54,9 @@ def by_influence(table: pd.DataFrame) -> list[str]:
 
     By how far it moves either end of the interval, in widths of the interval.
     """
-    own, others = table.iloc[0], table.iloc[1:]
+    fitted, others = table.iloc[0], table.iloc[1:]
     ends = ["lower", "upper"]
-    moved = (others[ends] - own[ends].astype(float)).abs().max(axis=1)
+    moved = (others[ends] - fitted[ends].astype(float)).abs().max(axis=1)
     apart = moved.drop(index=ALL, level="scale", errors="ignore").groupby("scale").max()
     return [str(name) for name in apart.sort_values(ascending=False, kind="stable").index]
 

@@ -55,7 +55,7 @@ def chance(value: float, draws: float = 1000.0) -> str:
     >>> chance(0.9914, 4000), chance(1.0, 4000), chance(0.0, 400)
     ('0.991', '> 0.9995', '< 0.005')
     """
-    return _written(value, draws, scale=1, decimals=3, mark="")
+    return _format(value, draws, scale=1, decimals=3, mark="")
 
 
 def percent(value: float, draws: float = 1000.0) -> str:
@@ -66,10 +66,10 @@ def percent(value: float, draws: float = 1000.0) -> str:
     >>> percent(0.9914, 4000), percent(0.9995, 9000), percent(1.0, 4000), percent(0.0, 400)
     ('99.1%', '99.95%', '> 99.95%', '< 0.5%')
     """
-    return _written(value, draws, scale=100, decimals=1, mark="%")
+    return _format(value, draws, scale=100, decimals=1, mark="%")
 
 
-def _written(value: float, draws: float, *, scale: int, decimals: int, mark: str) -> str:
+def _format(value: float, draws: float, *, scale: int, decimals: int, mark: str) -> str:
     if not np.isfinite(value):
         return "–"
     bound = chance_bound(draws)
@@ -135,18 +135,18 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     sizes = effective_draws(table, float(table.attrs.get("draws", 1000)))
     forms = dict.fromkeys(("mean", "median", "lower", "upper"), f"{{:+.{digits}f}}")
     forms |= {"rhat": "{:.3f}", "ess_bulk": "{:,.0f}", "ess_tail": "{:,.0f}"}
-    explain_os_errors = {}
+    texts = {}
     for name in table.columns:
         values = table[name]
         if str(name).startswith("p_"):
-            explain_os_errors[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
+            texts[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
         elif pd.api.types.is_float_dtype(values):
             whole = bool((values.dropna() % 1 == 0).all())
             form = forms.get(str(name), "{:,.0f}" if whole else f"{{:.{digits}f}}")
-            explain_os_errors[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
+            texts[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
         else:
-            explain_os_errors[name] = [str(x) for x in values]
-    return pd.DataFrame(explain_os_errors, index=table.index, dtype=object)
+            texts[name] = [str(x) for x in values]
+    return pd.DataFrame(texts, index=table.index, dtype=object)
 
 
 def false_signs(words: pd.DataFrame, draws: float) -> str:

@@ -56,27 +56,27 @@ def gather_ablation(
 ) -> Content:
     """Compute what a report of an ablation needs and put it into words."""
     gaps = fit.gaps(prob=PROB)
-    made = AblationReportInputs(fit, figures, _digits(float(gaps["sd"].iloc[0])))
+    inputs = AblationReportInputs(fit, figures, _digits(float(gaps["sd"].iloc[0])))
     writers = _writers()
     sections = []
     for done, write in enumerate(writers, 1):
-        sections.append(write(made))
+        sections.append(write(inputs))
         if advance is not None:
             advance(done, len(writers))
-    under = lean_name(fit)
-    said = under if under.startswith(SIGNED) else f"under {under}"
+    lean = lean_name(fit)
+    framing = lean if lean.startswith(SIGNED) else f"under {lean}"
     return Content(
         title=_title(fit, gaps["name"].iloc[0]),
         subtitle=" · ".join(
             (
-                f"{len(made.models)} checkpoints of {len(fit.curves.families)} families",
+                f"{len(inputs.models)} checkpoints of {len(fit.curves.families)} families",
                 f"formula {fit.formula}",
-                *([f"leans {said}"] if under else []),
+                *([f"leans {framing}"] if lean else []),
             )
         ),
         alarms=_alarms(fit),
         answer=str(fit.headline()),
-        reading=_reading(made),
+        reading=_reading(inputs),
         sections=tuple(sections),
         references=references(fit.fit, prediction=False),
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -124,9 +124,9 @@ def _alarms(fit: AblationPosterior) -> tuple[str, ...]:
     return tuple(text[:1].upper() + text[1:] for text in fit.fit.diagnostics().messages)
 
 
-def _reading(made: AblationReportInputs) -> tuple[str, ...]:
+def _reading(inputs: AblationReportInputs) -> tuple[str, ...]:
     """Say how the answer is to be read."""
-    fit = made.fit
+    fit = inputs.fit
     first, second = fit.curves.categories
     other = second or "the other categories"
     names = {

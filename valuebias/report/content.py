@@ -45,8 +45,8 @@ class Column:
         """Write one cell."""
         if self.form is None:
             return str(value)
-        shown = float(value)  # type: ignore[arg-type]
-        return self.form(shown) if np.isfinite(shown) else "–"
+        x = float(value)  # type: ignore[arg-type]
+        return self.form(x) if np.isfinite(x) else "–"
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Table:
 
     def cells(self) -> list[list[str]]:
         """Write the rows that are shown."""
-        shown = self.frame if self.rows is None else self.rows
-        values = [shown[column.key].tolist() for column in self.columns]
+        rows = self.frame if self.rows is None else self.rows
+        values = [rows[column.key].tolist() for column in self.columns]
         return [
             [column.text(value) for column, value in zip(self.columns, row, strict=True)]
             for row in zip(*values, strict=True)

@@ -87,8 +87,8 @@ class ReportInputs:
     def effective(self) -> float:
         """Effective draws behind quantities that have no number of their own."""
         draws = float(self.contrasts.attrs["draws"])
-        found = self.diagnostics.min_ess_bulk
-        return min(draws, found) if np.isfinite(found) else draws
+        smallest = self.diagnostics.min_ess_bulk
+        return min(draws, smallest) if np.isfinite(smallest) else draws
 
     @property
     def rope(self) -> str:
@@ -107,28 +107,28 @@ def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> Re
     """Compute everything, calling ``advance`` after each part."""
     from valuebias.analysis.auditing.audit import audit
 
-    def told(value: _T) -> _T:
+    def advanced(value: _T) -> _T:
         advance()
         return value
 
     words, no_words = _words(fit)
     no_influence = why_no_influence(fit)
-    sensitivity = told(fit.prior_sensitivity(prob=PROB, progress=False))
+    sensitivity = advanced(fit.prior_sensitivity(prob=PROB, progress=False))
     return ReportInputs(
         fit=fit,
         headline=make_headline(fit, sensitivity),
         contrasts=fit.contrasts(prob=PROB),
-        models=told(fit.models(prob=PROB)),
+        models=advanced(fit.models(prob=PROB)),
         words=words,
         no_words=no_words,
-        check=told(fit.ppc()),
-        diagnostics=told(fit.diagnostics()),
-        loo=told(fit.loo()),
-        audit=told(audit(fit.data)),
+        check=advanced(fit.ppc()),
+        diagnostics=advanced(fit.diagnostics()),
+        loo=advanced(fit.loo()),
+        audit=advanced(audit(fit.data)),
         sensitivity=sensitivity,
-        influence=told(None if no_influence else fit.influence(prob=PROB, progress=False)),
+        influence=advanced(None if no_influence else fit.influence(prob=PROB, progress=False)),
         no_influence=no_influence,
-        comparison=told(compare(fit)),
+        comparison=advanced(compare(fit)),
         figures=figures,
     )
 

@@ -77,8 +77,8 @@ _WORKS = {
 def dataset_provenance(fit: Posterior) -> dict[str, Any]:
     """Read the provenance that the dataset carries; empty where it has none."""
     text = fit.data.attrs.get("provenance", "{}")
-    read = json.loads(text) if isinstance(text, str) else {}
-    return read if isinstance(read, dict) else {}
+    provenance = json.loads(text) if isinstance(text, str) else {}
+    return provenance if isinstance(provenance, dict) else {}
 
 
 def methods_text(fit: Posterior, *, prediction: bool = True) -> tuple[str, ...]:
@@ -122,8 +122,8 @@ def _data(fit: Posterior) -> str:
 
 def _read(fit: Posterior) -> str:
     """Name the tokens at which rewards were read, where that is not the end."""
-    said = read_before_end(model_table(fit.data))
-    return f" {said}" if said else ""
+    sentence = read_before_end(model_table(fit.data))
+    return f" {sentence}" if sentence else ""
 
 
 def _model(fit: Posterior) -> str:
@@ -229,10 +229,10 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
         return (_CHRISTIAN, _WORKS["okabe"])
     used = ["pymc", "nuts", *(["nutpie"] if fit.settings["sampler"] == "nutpie" else []),
             "rhat", "arviz", *(["loo"] if prediction else []), "lkj", "barr", "okabe"]  # fmt: skip
-    own = dataset_provenance(fit)
+    provenance = dataset_provenance(fit)
     cited = []
     for part in ("dataset", "lexicon", "prompts"):
-        entry = own.get(part)
+        entry = provenance.get(part)
         citation = entry.get("citation") if isinstance(entry, dict) else None
         if citation and "2601.20838" not in str(citation).split(";")[0]:
             cited.append(Reference(f"{part.capitalize()}: {citation}"))
@@ -252,8 +252,8 @@ def reproduce(fit: Posterior) -> str:
 
 def load_line(fit: Posterior) -> str:
     """Write the line that reads the data."""
-    own = dataset_provenance(fit).get("dataset")
-    name = own.get("name") if isinstance(own, dict) else None
+    dataset = dataset_provenance(fit).get("dataset")
+    name = dataset.get("name") if isinstance(dataset, dict) else None
     data = f"valuebias.datasets.load({name!r})" if name else 'valuebias.read("data.nc")'
     comment = "" if name else "  # the data of this report, see the provenance"
     return f"dataset = {data}{comment}\n"

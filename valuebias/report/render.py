@@ -137,14 +137,14 @@ def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Markup
     ]
     room = _LINE - sum(n + 2 for n, is_wide in zip(longest, wide, strict=True) if not is_wide)
     needed = sum(n for n, is_wide in zip(longest, wide, strict=True) if is_wide)
-    made = []
+    formats = []
     for column, length, is_wide in zip(columns, longest, wide, strict=True):
         if not is_wide or needed <= room:
-            made.append("r" if column.numeric else "l")
+            formats.append("r" if column.numeric else "l")
         else:
             share = max(room * min(length / needed, 1.0), 12) / _LINE
-            made.append(rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}")
-    return Markup("".join(made))  # noqa: S704 - not HTML
+            formats.append(rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}")
+    return Markup("".join(formats))  # noqa: S704 - not HTML
 
 
 def _svg(picture: Picture) -> Markup:
@@ -170,6 +170,6 @@ def _svg(picture: Picture) -> Markup:
     wide = re.search(r'width="([\d.]+)pt"', drawn)
     width = float(wide[1]) if wide else 518.0
     drawn = re.sub(r' (width|height)="[\d.]+pt"', "", drawn, count=2)
-    shown = width / 72 * 110
-    opening += f' style="width: {shown:.0f}px; min-width: {0.7 * shown:.0f}px"'
+    pixels = width / 72 * 110
+    opening += f' style="width: {pixels:.0f}px; min-width: {0.7 * pixels:.0f}px"'
     return Markup(drawn.replace("<svg", opening, 1))  # noqa: S704 - made above, texts are outlines

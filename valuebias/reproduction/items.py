@@ -59,9 +59,9 @@ def write_statistics(
     """Write the paper's analysis as text and as JSON."""
     from valuebias.analysis.classical.classical import classical
 
-    made = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)
-    (folder / f"{name}.txt").write_text(str(made), encoding="utf-8")
-    text = json.dumps(made.to_dict(), indent=1, allow_nan=False)
+    result = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)
+    (folder / f"{name}.txt").write_text(str(result), encoding="utf-8")
+    text = json.dumps(result.to_dict(), indent=1, allow_nan=False)
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
@@ -115,23 +115,23 @@ def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.datasets import load
     from valuebias.fitting.fit import fit
 
-    made = fit(
+    fitted = fit(
         load("christian2026-big2"),
         draws=settings.draws,
         chains=settings.chains,
         seed=settings.seed,
         progress=False,
     )
-    made.save(folder / "fit.nc")
-    made.report(folder / "report.html")
-    made.plot("forest").savefig(folder / "forest.png", dpi=200, metadata={"Software": None})
-    headline = made.headline()
+    fitted.save(folder / "fit.nc")
+    fitted.report(folder / "report.html")
+    fitted.plot("forest").savefig(folder / "forest.png", dpi=200, metadata={"Software": None})
+    headline = fitted.headline()
     (folder / "headline.txt").write_text(f"{headline.text}\n", encoding="utf-8")
     extends = (
         "Not in the paper: the same question with models as the sampling unit, beside the paper's "
         "analysis in the report."
     )
-    return [extends] if headline.converged else [extends, *made.diagnostics().messages]
+    return [extends] if headline.converged else [extends, *fitted.diagnostics().messages]
 
 
 def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
@@ -141,10 +141,10 @@ def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
     table = load("christian2026-training")
     table.to_csv(folder / "training-ranks.csv", index=False, lineterminator="\n")
-    made = fit_ablation_medians(table, seed=settings.seed)
-    save_figure(plot_trajectories(made), folder / "figure-4a")
-    save_figure(plot_gaps(made), folder / "figure-4b")
-    (folder / "headline.txt").write_text(f"{made.headline()}\n", encoding="utf-8")
+    fitted = fit_ablation_medians(table, seed=settings.seed)
+    save_figure(plot_trajectories(fitted), folder / "figure-4a")
+    save_figure(plot_gaps(fitted), folder / "figure-4b")
+    (folder / "headline.txt").write_text(f"{fitted.headline()}\n", encoding="utf-8")
     return ["Leans (agency − communion) with intervals, in ranks; the paper draws the medians."]
 
 

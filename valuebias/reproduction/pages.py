@@ -56,7 +56,7 @@ def _html(folder: Path, entries: Sequence[Entry]) -> str:
     env = Environment(
         loader=PackageLoader("valuebias.reproduction", "templates"),
         autoescape=True,
-        finalize=_shown,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -69,7 +69,7 @@ def _html(folder: Path, entries: Sequence[Entry]) -> str:
         paper=_PAPER,
         style=style,
         version=versions().get("valuebias", "unknown version"),
-        there=[entry for entry in entries if entry.state == "made"],
+        present=[entry for entry in entries if entry.state == "made"],
         absent=by_reason(entries),
         pictures={entry.name: _pictures(folder, entry) for entry in entries},
         texts={entry.name: _texts(folder, entry) for entry in entries},
@@ -78,7 +78,7 @@ def _html(folder: Path, entries: Sequence[Entry]) -> str:
     )
 
 
-def _shown(value: Any) -> Any:
+def _visible(value: Any) -> Any:
     return value if isinstance(value, Markup) else visible(value)
 
 
@@ -91,14 +91,14 @@ def _pictures(folder: Path, entry: Entry) -> list[_Picture]:
 
 
 def _texts(folder: Path, entry: Entry) -> list[_Text]:
-    made = []
+    texts = []
     for name in entry.files:
         if name.endswith(".txt"):
             lines = (folder / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
             # Line by line: the page's own filter would write the line breaks out.
             text = Markup("\n").join(visible(line) for line in lines)
-            made.append(_Text(Path(name).name, text))
-    return made
+            texts.append(_Text(Path(name).name, text))
+    return texts
 
 
 def _markdown(entries: Sequence[Entry]) -> str:

@@ -80,11 +80,11 @@ class Entry:
 
 def by_reason(entries: Iterable[Entry]) -> list[tuple[str, str, list[Entry]]]:
     """Put together what is not there for one reason."""
-    made: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         if entry.state != "made":
-            made.setdefault((entry.state, entry.reason), []).append(entry)
-    return [(state, reason, group) for (state, reason), group in made.items()]
+            groups.setdefault((entry.state, entry.reason), []).append(entry)
+    return [(state, reason, group) for (state, reason), group in groups.items()]
 
 
 def fingerprint(name: str, inputs: Mapping[str, str], settings: Mapping[str, int]) -> str:
@@ -105,13 +105,13 @@ def read_record(folder: Path, paper: str) -> dict[str, Entry]:
     with reading(path, because=because, advice=advice):
         if stored.get(SUM, json_sum(stored)) != json_sum(stored):
             raise ValueError("it does not say what was written")
-        found = str(stored["paper"]), str(stored["format"])
+        header = str(stored["paper"]), str(stored["format"])
         entries = {entry["name"]: _checked(Entry(**entry)) for entry in stored["items"]}
         if len(entries) < len(stored["items"]):
             raise ValueError("an item stands twice")
-    if found != (paper, _FORMAT):
+    if header != (paper, _FORMAT):
         raise ValueBiasError(
-            f"{str(path)!r} is of {found[0][:60]!r} in the form {found[1][:60]!r}; expected "
+            f"{str(path)!r} is of {header[0][:60]!r} in the form {header[1][:60]!r}; expected "
             f"{paper!r} and {_FORMAT!r}. Choose another folder."
         )
     return entries
@@ -128,8 +128,8 @@ def _checked(entry: Entry) -> Entry:
     if not all(type(value) is int for value in entry.settings.values()):
         raise TypeError("a setting is no whole number")
     for name in entry.files:
-        place = PurePosixPath(name)
-        if place.is_absolute() or ".." in place.parts or "\0" in name:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\0" in name:
             raise ValueError("a file lies elsewhere")
     return entry
 

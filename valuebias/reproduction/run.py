@@ -130,7 +130,7 @@ def reproduce(
     if not entries:
         probe(folder / RECORD, folder=False)
     states: dict[str, str] = {}
-    with progress_bar("reproduce", shown=progress) as advance, _told(folder, states):
+    with progress_bar("reproduce", shown=progress) as advance, _explain_stop(folder, states):
         for done, item in enumerate(ITEMS):
             if advance is not None:
                 advance(done, len(ITEMS))
@@ -138,13 +138,13 @@ def reproduce(
             entries[item.name] = now = _entry(item, before, sources, settings, folder)
             states[item.name] = "kept" if now is before and now.state == "made" else now.state
             write_record(folder, paper, entries)
-    shown = [entries[item.name] for item in ITEMS]
-    write_pages(folder, shown)
-    return Reproduction(folder, _table(shown, states))
+    ordered = [entries[item.name] for item in ITEMS]
+    write_pages(folder, ordered)
+    return Reproduction(folder, _table(ordered, states))
 
 
 @contextmanager
-def _told(folder: Path, states: dict[str, str]) -> Iterator[None]:
+def _explain_stop(folder: Path, states: dict[str, str]) -> Iterator[None]:
     """Say of a run that is broken off what it has left behind."""
     try:
         yield
@@ -160,14 +160,14 @@ def _entry(
     item: Item, before: Entry | None, sources: Sources, settings: Settings, folder: Path
 ) -> Entry:
     """Make an item, unless it is there or cannot be made; say which."""
-    wanted = settings.some(*item.settings)
+    wanted = settings.subset(*item.settings)
     blank = Entry(item.name, item.title, "failed", settings=wanted)
     try:
         inputs = item.inputs(sources)
         mark = fingerprint(item.name, inputs, wanted)
         if before is not None and before.fingerprint == mark and before.is_intact(folder):
             return before
-        notes = _made(item, sources, settings, folder / item.name)
+        notes = _make(item, sources, settings, folder / item.name)
     except Missing as error:
         return _missing(blank, before, str(error), folder)
     except WriteError:
@@ -189,11 +189,11 @@ def _entry(
     )
 
 
-def _made(item: Item, sources: Sources, settings: Settings, place: Path) -> list[str]:
+def _make(item: Item, sources: Sources, settings: Settings, folder: Path) -> list[str]:
     """Make an item's folder, whole or not at all; give its notes, warnings among them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ValueBiasWarning)
-        with atomic_path(place) as part:
+        with atomic_path(folder) as part:
             part.mkdir()
             notes = item.make(sources, settings, part)
     ours = [w for w in caught if issubclass(w.category, ValueBiasWarning)]

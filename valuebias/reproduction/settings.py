@@ -26,7 +26,7 @@ class Settings:
 
     Examples
     --------
-    >>> Settings(draws=1000, chains=4, seed=1, n_permutations=9999).some("seed", "draws")
+    >>> Settings(draws=1000, chains=4, seed=1, n_permutations=9999).subset("seed", "draws")
     {'seed': 1, 'draws': 1000}
     """
 
@@ -45,6 +45,6 @@ class Settings:
                     f"{name} is {value!r}; expected a whole number of {least} or more."
                 )
 
-    def some(self, *names: str) -> dict[str, int]:
+    def subset(self, *names: str) -> dict[str, int]:
         """Give some of the numbers by name."""
         return {name: int(getattr(self, name)) for name in names}

@@ -89,18 +89,16 @@ class LogProbs:
 
     def hashes(self, models: Iterable[str]) -> dict[str, str]:
         """Say by what each model's log-probs are known."""
-        made = {}
+        sums = {}
         for name in models:
             if self._tree is not None:
-                made[f"store: {name}"] = _digest(self._tree[self._groups[name]].to_dataset())
+                sums[f"store: {name}"] = _digest(self._tree[self._groups[name]].to_dataset())
                 continue
-            place = self._files_by_model[name]
-            made[place.name] = (
-                f"{place.repository}@{place.commit}"
-                if isinstance(place, HubFile)
-                else sha256(place)
+            file = self._files_by_model[name]
+            sums[file.name] = (
+                f"{file.repository}@{file.commit}" if isinstance(file, HubFile) else sha256(file)
             )
-        return made
+        return sums
 
     def read(self, models: Sequence[str], *, prompts: Sequence[str] | None = None) -> xr.DataTree:
         """Read some models' log-probs."""
@@ -134,15 +132,15 @@ class Sources:
 
     def released(self, *names: str) -> dict[str, str]:
         """Find the files of datasets and lexicons."""
-        made = {}
+        hashes = {}
         for local in dict.fromkeys(local for name in names for local in _files(name)):
             try:
-                made[local] = sha256(fetch(released(local)))
+                hashes[local] = sha256(fetch(released(local)))
             except ValueBiasError as error:
-                if _is_here(local):
+                if _is_local(local):
                     raise
                 raise Missing(f"A released file is not here. {error}") from error
-        return made
+        return hashes
 
     def logprobs(self) -> LogProbs:
         """Give the log-probs."""
@@ -168,16 +166,16 @@ def _files(name: str) -> list[str]:
     return [known["lexicons"][name]["file"]]
 
 
-def _is_here(local: str) -> bool:
-    given = os.environ.get("VALUEBIAS_DATA")
-    folders = [*([Path(given)] if given else []), cache_folder()]
+def _is_local(local: str) -> bool:
+    data_folder = os.environ.get("VALUEBIAS_DATA")
+    folders = [*([Path(data_folder)] if data_folder else []), cache_folder()]
     return any((folder / local).is_file() for folder in folders)
 
 
 def _digest(ds: xr.Dataset) -> str:
-    made = hashlib.sha256()
-    made.update(np.ascontiguousarray(ds["score"].to_numpy(), dtype=np.float32).data)
+    digest = hashlib.sha256()
+    digest.update(np.ascontiguousarray(ds["score"].to_numpy(), dtype=np.float32).data)
     for name in ("prompt", "response", "decoded"):
         texts = "\0".join(map(str, ds[name].to_numpy().tolist()))
-        made.update(texts.encode("utf-8", errors="surrogatepass"))
-    return made.hexdigest()
+        digest.update(texts.encode("utf-8", errors="surrogatepass"))
+    return digest.hexdigest()

@@ -56,7 +56,7 @@ class Estimates:
     @property
     def studied(self) -> list[str]:
         """Sources with two numbers of pairs, if the formula tells these apart."""
-        several = [s for s in self.curves.sources if len(self.curves.quantities(s)) > 1]
+        several = [s for s in self.curves.sources if len(self.curves.n_pairs_of(s)) > 1]
         return several if self.curves.by_pairs else []
 
     def gaps(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
@@ -125,8 +125,8 @@ class Estimates:
             heads.append(self._head(name, source, stretch) | {"p_shrinks": shrinks})
             draws.append(change)
         head = pd.DataFrame(heads)
-        made = summarise(head, np.stack(draws, axis=-1), prob=prob, rope=0.0)
-        return made.drop(columns="p_rope")
+        table = summarise(head, np.stack(draws, axis=-1), prob=prob, rope=0.0)
+        return table.drop(columns="p_rope")
 
     def share_remaining(
         self, *, base_gap: BaseGap | None = None, prob: float = 0.9
@@ -164,13 +164,13 @@ class Estimates:
         check_prob(prob)
         names = [f"{a} − {b}" for a, b in self.curves.pairs]
         n_draws = int(np.prod(self.curves.coefficient.shape[:2]))
-        given = None if base_gap is None else base_gaps(base_gap, names, n_draws)
+        of_bases = None if base_gap is None else base_gaps(base_gap, names, n_draws)
         rows = []
-        for name, source, stretch, first, last in self._ranges(all_sources=given is not None):
-            base = first.ravel() if given is None else given[name]
-            of = "the gap at the smallest" if given is None else "the bases' gap"
-            found = share_row(base, last.ravel(), prob=prob)
-            rows.append(self._head(name, source, stretch) | {"of": of} | found)
+        for name, source, stretch, first, last in self._ranges(all_sources=of_bases is not None):
+            base = first.ravel() if of_bases is None else of_bases[name]
+            of = "the gap at the smallest" if of_bases is None else "the bases' gap"
+            share = share_row(base, last.ravel(), prob=prob)
+            rows.append(self._head(name, source, stretch) | {"of": of} | share)
         return pd.DataFrame(rows)
 
     def closing_point(
@@ -218,11 +218,11 @@ class Estimates:
             for source in self.studied:
                 stretch = stretch_of(self.curves, (a, b), source)
                 between = (stretch.smallest, stretch.largest * far)
-                at = self.curves.crossing_point((a, b), source, between=between, rope=half)
-                found = closing_row(
-                    at, smallest=stretch.smallest, largest=stretch.largest, prob=prob
+                points = self.curves.crossing_point((a, b), source, between=between, rope=half)
+                row = closing_row(
+                    points, smallest=stretch.smallest, largest=stretch.largest, prob=prob
                 )
-                rows.append(self._head(f"{a} − {b}", source, stretch) | {"rope": half} | found)
+                rows.append(self._head(f"{a} − {b}", source, stretch) | {"rope": half} | row)
         if not rows:
             raise ValueBiasError(self._unstudied())
         return pd.DataFrame(rows)
@@ -254,10 +254,10 @@ class Estimates:
         rows = []
         for a, b in self.curves.pairs:
             for source in self.curves.sources:
-                quantities, gap = self.curves.free_gaps((a, b), source)
-                if len(quantities) < 3 or self.curves.replicates((a, b)) < _REPLICATES:
+                n_pairs, gap = self.curves.free_gaps((a, b), source)
+                if len(n_pairs) < 3 or self.curves.replicates((a, b)) < _REPLICATES:
                     continue
-                table = departure_rows(quantities, gap, prob=prob)
+                table = departure_rows(n_pairs, gap, prob=prob)
                 table.insert(0, "name", f"{a} − {b}")
                 table.insert(1, "category", self.curves.category)
                 table.insert(2, "source", source)
@@ -287,13 +287,13 @@ class Estimates:
         if levelled is None:
             return pd.DataFrame(columns=_LEVELLING)
         rows: list[dict[str, object]] = []
-        for place, pair in enumerate(curves.pairs):
+        for k, pair in enumerate(curves.pairs):
             for source in self.studied:
                 studied = curves.telling(pair, source)
                 if len(studied) < 2:
                     continue
-                at = levelled.level[place, ..., curves.sources.index(source)].ravel()
-                ends = np.quantile(at, [tail, 0.5, 1 - tail], method="inverted_cdf")
+                level = levelled.level[k, ..., curves.sources.index(source)].ravel()
+                ends = np.quantile(level, [tail, 0.5, 1 - tail], method="inverted_cdf")
                 rows.append(
                     {
                         "name": " − ".join(pair),
@@ -301,7 +301,7 @@ class Estimates:
                         "source": source,
                         "smallest": studied[0],
                         "largest": studied[-1],
-                        "p_within": float((at < studied[-1]).mean()),
+                        "p_within": float((level < studied[-1]).mean()),
                         "prior_within": 1 - levels_of(studied).latest,
                         "median": float(ends[1]),
                         "lower": float(ends[0]),

@@ -124,8 +124,8 @@ def rope_of(fit: AblationPosterior) -> str:
         return rope_in_words(fit.rope, fit.unit, fit.fit.problem.crossing.scale)
     # Of medians the default is a share of an SD that is not kept.
     short = float(f"{fit.rope:.4g}")
-    said = rope_in_words(short, fit.unit)
-    return said if short == fit.rope else f"about {said}"
+    text = rope_in_words(short, fit.unit)
+    return text if short == fit.rope else f"about {text}"
 
 
 def compare_framings(fit: AblationPosterior, *, prob: float) -> pd.DataFrame:
@@ -139,17 +139,17 @@ def compare_framings(fit: AblationPosterior, *, prob: float) -> pd.DataFrame:
         for source in curves.sources:
             for pair in curves.pairs:
                 # The most that both were trained on, where there is such a number.
-                n_pairs = [*curves.quantities(source), *curves.shared(pair, source)][-1]
+                n_pairs = [*curves.n_pairs_of(source), *curves.shared(pair, source)][-1]
                 end = curves.ends(source, [n_pairs])
-                at = (curves.category, source, n_pairs, *support_of(curves, pair, end).iloc[0])
-                heads.append((name, "gap", " − ".join(pair), *at))
+                cell = (curves.category, source, n_pairs, *support_of(curves, pair, end).iloc[0])
+                heads.append((name, "gap", " − ".join(pair), *cell))
                 draws.append(curves.gap(pair, end)[..., 0])
             for family in curves.families:
-                own = curves.quantities(source, family)
-                if own:
-                    at = (curves.category, source, own[-1], "measured", "")
-                    heads.append((name, "family lean", family, *at))
-                    draws.append(curves.lean(family, source, own[-1]))
+                trained = curves.n_pairs_of(source, family)
+                if trained:
+                    cell = (curves.category, source, trained[-1], "measured", "")
+                    heads.append((name, "family lean", family, *cell))
+                    draws.append(curves.lean(family, source, trained[-1]))
         names = ["framing", "estimand", "name", "category", "source", "n_pairs", "support",
                  "extrapolated_for"]  # fmt: skip
         head = pd.DataFrame(heads, columns=names)

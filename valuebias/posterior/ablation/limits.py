@@ -22,30 +22,38 @@ _STRAIGHT = Note(
 )
 
 
-def ablation_notes(made: AblationPosterior) -> list[Note]:
+def ablation_notes(ablation: AblationPosterior) -> list[Note]:
     """List what an ablation's data cannot tell."""
-    models = made.curves.models
+    models = ablation.curves.models
     slopes = None
-    if made.fit is not None and has_base_slopes(models) and made.curves.by_pairs:
+    if ablation.fit is not None and has_base_slopes(models) and ablation.curves.by_pairs:
         slopes = any(
             term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
-            for term in split_random(made.formula)[1]
+            for term in split_random(ablation.formula)[1]
         )
-    notes = layout_notes(models, made.formula, base_slopes=slopes, both=_most_in_common(made))
-    if made.studied and made.curves.by_pairs == "curve" and made.curves.levelled is None:
+    notes = layout_notes(
+        models, ablation.formula, base_slopes=slopes, both=_most_in_common(ablation)
+    )
+    if (
+        ablation.studied
+        and ablation.curves.by_pairs == "curve"
+        and ablation.curves.levelled is None
+    ):
         notes.append(_STRAIGHT)
     # Each number of pairs by itself is no curve that could be contradicted.
-    if made.curves.by_pairs == "curve":
-        notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
+    if ablation.curves.by_pairs == "curve":
+        notes += curve_notes(ablation.departures(), levelling=ablation.curves.levelled is not None)
     return notes
 
 
-def _most_in_common(made: AblationPosterior) -> dict[str, float]:
+def _most_in_common(ablation: AblationPosterior) -> dict[str, float]:
     """Give the most pairs that two families have in common, by source where some have more."""
     out = {}
-    for source in made.curves.sources:
-        ends = {tuple(made.curves.quantities(source, family)) for family in made.curves.families}
+    for source in ablation.curves.sources:
+        ends = {
+            tuple(ablation.curves.n_pairs_of(source, family)) for family in ablation.curves.families
+        }
         if len(ends) > 1:
-            shared = [made.curves.shared(pair, source) for pair in made.curves.pairs]
-            out[source] = max((own[-1] for own in shared if own), default=0.0)
+            shared = [ablation.curves.shared(pair, source) for pair in ablation.curves.pairs]
+            out[source] = max((n_pairs[-1] for n_pairs in shared if n_pairs), default=0.0)
     return out

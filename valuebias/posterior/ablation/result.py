@@ -38,8 +38,8 @@ class AblationPosterior(Estimates):
         super().__init__(curves, rope=rope, formula=formula)
         self.fit, self.unit, self.notes, self.framing = fit, unit, notes, framing
         self.leans = leans
-        given = fit.provenance if fit is not None else provenance
-        self.provenance: dict[str, Any] = dict(given or {})
+        record = fit.provenance if fit is not None else provenance
+        self.provenance: dict[str, Any] = dict(record or {})
 
     def __repr__(self) -> str:
         models = self.curves.models

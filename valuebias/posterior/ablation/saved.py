@@ -51,7 +51,9 @@ def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Pat
             "design": pack_layout(Layout(ablation.curves.design), ablation.formula),
         }
         attrs = {"provenance": json.dumps(ablation.provenance)}
-    groups |= {f"{_LEANS}{framing}": _lean_group(own) for framing, own in ablation.leans.items()}
+    groups |= {
+        f"{_LEANS}{framing}": _lean_group(draws) for framing, draws in ablation.leans.items()
+    }
     return write_groups(groups, attrs | {"format": ABLATION, "ablation": json.dumps(about)}, path)
 
 
@@ -68,12 +70,12 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
     fit = None if "curves" in rest else make_posterior(rest, attrs)
     design = fit.problem.crossing.design if fit is not None else _design(rest, about["formula"])
     leans = {framing: _leans(group, design) for framing, group in drawn.items()}
-    own = leans[about["framing"]]
+    current = leans[about["framing"]]
     if fit is not None:
-        curves = lean_curves(fit, own, about["framing"])
+        curves = lean_curves(fit, current, about["framing"])
     else:
         straight, model = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
-        curves = own.curves(design, straight, model, _categories(about))
+        curves = current.curves(design, straight, model, _categories(about))
     return AblationPosterior(curves, fit=fit, leans=leans, **settings)
 
 

@@ -43,13 +43,13 @@ class Stretch:
 
 def stretch_of(curves: Curves, pair: tuple[str, str], source: str) -> Stretch:
     """Find the range of a gap on a source that has two numbers of pairs."""
-    told = curves.telling(pair, source)
-    if len(told) < 2:
-        told = curves.quantities(source)
-    ends = support_of(curves, pair, curves.ends(source, [told[0], told[-1]]))
+    n_pairs = curves.telling(pair, source)
+    if len(n_pairs) < 2:
+        n_pairs = curves.n_pairs_of(source)
+    ends = support_of(curves, pair, curves.ends(source, [n_pairs[0], n_pairs[-1]]))
     weaker = max(ends["support"], key=SUPPORT.index)
     named = {name for text in ends["extrapolated_for"] for name in text.split(", ") if name}
-    return Stretch(told[0], told[-1], weaker, ", ".join(sorted(named)))
+    return Stretch(n_pairs[0], n_pairs[-1], weaker, ", ".join(sorted(named)))
 
 
 def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -> pd.DataFrame:
@@ -67,12 +67,12 @@ def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -
 def _rank(curves: Curves, family: str, source: str, n: float, progress: float) -> int:
     """Place in :data:`SUPPORT` of one family's lean in a cell."""
     models = curves.models
-    own = models[
+    runs = models[
         (models["family"].astype(str) == family) & (models["source"].astype(str) == source)
     ]
-    pairs = own["n_pairs"].to_numpy(dtype=float)
-    done = own["progress"].to_numpy(dtype=float)
+    pairs = runs["n_pairs"].to_numpy(dtype=float)
+    done = runs["progress"].to_numpy(dtype=float)
     if (np.isclose(pairs, n) & np.isclose(done, progress, atol=0.02)).any():
         return 0
-    inside = len(own) and pairs.min() <= n <= pairs.max() and done.min() <= progress <= done.max()
+    inside = len(runs) and pairs.min() <= n <= pairs.max() and done.min() <= progress <= done.max()
     return 1 if inside else 2

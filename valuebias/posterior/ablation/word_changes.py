@@ -89,12 +89,12 @@ def _between(
 ) -> tuple[float, float]:
     """Check what the words move between."""
     name = _COORD[by]
-    there = curves.models[curves.models["source"].astype(str) == source]
-    known = sorted(set(there[name].astype(float)))
+    models = curves.models[curves.models["source"].astype(str) == source]
+    known = sorted(set(models[name].astype(float)))
     if by == "n_pairs":
         # What every family was trained on, where there are two such numbers.
-        own = [set(curves.quantities(source, family)) for family in curves.families]
-        shared = sorted(set.intersection(*own))
+        per_family = [set(curves.n_pairs_of(source, family)) for family in curves.families]
+        shared = sorted(set.intersection(*per_family))
         known = shared if len(shared) > 1 else known
     if not any(name in factor.expression for factor in curves.design.variables):
         raise ValueBiasError(
@@ -128,5 +128,5 @@ def _cells(
     if by == "n_pairs":
         first, last = (curves.ends(source, [value]) for value in values)
         return first, last
-    whole = curves.ends(source, curves.quantities(source))
+    whole = curves.ends(source, curves.n_pairs_of(source))
     return whole.assign(progress=values[0]), whole.assign(progress=values[1])
