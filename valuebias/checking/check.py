@@ -18,7 +18,7 @@ from valuebias.errors import ValueBiasError, did_you_mean, some
 __all__ = ["Check", "Piece", "check"]
 
 _DEPTH = 8
-_ABLATION = ("features", "heads", "cells")
+_ABLATION = ("features", "heads", "runs")
 _UNKNOWN = (
     "a store of scores, a dataset or a fit (.zarr, .nc, .parquet, .csv), the folder of an "
     "ablation, of valuebias.inject_words or of a reproduction, or an exported ONNX model"
@@ -220,7 +220,7 @@ def _context(root: Path) -> str:
             return "ablation"
         if any(root.glob("untouched-*.zarr")):
             return "injection"
-    elif root.parent.name in _ABLATION or root.parent.parent.name == "cells":
+    elif root.parent.name in _ABLATION or root.parent.parent.name == "runs":
         return "ablation"
     return ""
 

@@ -366,7 +366,7 @@ def _look_at_array(path: Path, findings: Findings, *, explicit: bool) -> None:
 
 def _look_at_archive(path: Path, findings: Findings, *, explicit: bool) -> None:
     """Look at a head or a checkpoint."""
-    ours = path.parent.name == "heads" or path.parent.parent.name == "cells"
+    ours = path.parent.name == "heads" or path.parent.parent.name == "runs"
     if not (explicit or ours):
         return
     findings.kinds.add("study")
@@ -387,7 +387,7 @@ def _look_at_json(path: Path, findings: Findings, *, explicit: bool) -> None:
             findings.bad.append((table, "missing", f"{path.name!r} describes it"))
         elif explicit:
             _look_at_csv(table, findings, explicit=explicit)
-    elif path.name == "done.json" and path.parent.parent.name == "cells":
+    elif path.name == "done.json" and path.parent.parent.name == "runs":
         findings.kinds.add("study")
         with findings.damage_noted(path):
             if SUM in read_json(path):

@@ -1,4 +1,4 @@
-"""Which analysis the scores call for, and what the commands print of its result."""
+"""Which analysis the scores call for, and how the commands print its result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ABLATION_COLUMNS = [
 
 
 def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
-    """Decide whether scores are fitted as an ablation, and say so on standard error."""
+    """Decide whether scores are fitted as an ablation, with a message on standard error."""
     from valuebias.analysis.ablation.layout import check_models, is_ablation
     from valuebias.errors import ValueBiasError
     from valuebias.schema import model_table
@@ -54,7 +54,7 @@ def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
 
 
 def result_record(result: Fit | AblationFit) -> dict[str, Any]:
-    """Give what ``--json`` writes of a result."""
+    """The content of ``--json`` for a result."""
     from valuebias.analysis.notes import as_records
     from valuebias.fitting.result import AblationFit
 
@@ -76,7 +76,7 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
 
 
 def print_result(result: Fit | AblationFit) -> None:
-    """Show the main table of a result, and first what the sampler got wrong."""
+    """Print the main table of a result, after any failure to converge."""
     from valuebias.fitting.result import AblationFit
 
     diagnostics = _diagnostics(result)
@@ -104,7 +104,7 @@ def print_result(result: Fit | AblationFit) -> None:
 
 
 def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
-    """Write the probabilities of direction, each no surer than its effective draws."""
+    """Write the probabilities of direction, each bounded by its effective draws."""
     from valuebias.posterior.wording import chance, effective_draws
 
     sizes = effective_draws(table, draws)
@@ -113,7 +113,7 @@ def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
 
 
 def _diagnostics(result: Fit | AblationFit) -> Diagnostics:
-    """Judge the chains; a table of medians, which has none, is not fitted from here."""
+    """Judge the chains; the commands fit no table of medians, which has none."""
     from valuebias.fitting.fit import Fit
 
     fitted = result if isinstance(result, Fit) else cast("Fit", result.fit)

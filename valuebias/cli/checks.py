@@ -25,10 +25,10 @@ def check(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")] = False,
 ) -> None:
-    """Compare every file of what valuebias wrote with its checksum; changes nothing.
+    """Compare every file that valuebias wrote with its checksum; changes nothing.
 
-    Names what is damaged or missing, and the command that makes just that again. The exit status is
-    1 if there is any.
+    Lists damaged and missing files, and the command that recreates just these. The exit status is
+    1 if there are any.
 
     Example: [bold]valuebias check scores.zarr fit.nc[/bold]
     """

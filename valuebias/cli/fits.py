@@ -37,7 +37,7 @@ _FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder for the fit and the report; made if missing.")
+        Path, typer.Option(help="Folder for the fit and the report; created if missing.")
     ] = Path("valuebias-demo"),
     draws: Draws = 1000,
     chains: Chains = 4,
@@ -70,7 +70,7 @@ def fit(
     formula: Annotated[
         str | None,
         typer.Option(
-            help="An R formula over what is known of the models; ~ family if not given, and with "
+            help="An R formula over the coordinates of the models; ~ family if not given, and with "
             "--ablation also source and pairs.",
             show_default=False,
         ),
@@ -78,14 +78,15 @@ def fit(
     words: Annotated[
         str | None,
         typer.Option(
-            help="An R formula over what is known of the words, to adjust for, such as '~ length'.",
+            help="An R formula over covariates of the words, to adjust for, such as '~ length'.",
             show_default=False,
         ),
     ] = None,
     base: Annotated[
         str | None,
         typer.Option(
-            help="What names the checkpoint that each model was trained from.", show_default="base"
+            help="The coordinate with the checkpoint that each model was trained from.",
+            show_default="base",
         ),
     ] = None,
     no_base: Annotated[
@@ -112,13 +113,13 @@ def fit(
         float | None,
         typer.Option(
             min=0,
-            help="Half-width of what counts as no gap, in units of the outcome; with --ablation.",
+            help="Half-width of the region of no gap, in units of the outcome; with --ablation.",
             show_default="0.05 of its SD",
         ),
     ] = None,
     outcome: Annotated[
         Outcome | None,
-        typer.Option(help="What the scores become.", show_default="normal scores"),
+        typer.Option(help="How scores are transformed.", show_default="normal scores"),
     ] = None,
     contrast: Annotated[
         tuple[str, str] | None,
@@ -158,18 +159,20 @@ def fit(
     if calls_for_ablation(dataset, ablation):
         if model != {"words": None, "spread": None, "base": "base"}:
             raise typer.BadParameter(
-                "--words, --base, --no-base and --spread do not go with an ablation, which knows "
-                "what its runs share; add --no-ablation."
+                "--words, --base, --no-base and --spread do not apply to an ablation, whose design "
+                "says what its runs share; add --no-ablation."
             )
         result = valuebias.fit_ablation(dataset, formula, rope=rope, **settings)
     elif rope is not None:
-        raise typer.BadParameter("--rope goes with an ablation; these scores are fitted as none.")
+        raise typer.BadParameter(
+            "--rope applies to an ablation only; these scores are not fitted as one."
+        )
     else:
         result = valuebias.fit(dataset, formula, **model, **settings)
     try:
         _write(result, files)
     except WriteError:
-        # The answer is there, and would take its time to be had again.
+        # Show the answer all the same: computing it again takes time.
         print_result(result)
         typer.echo(visible(str(result.headline())))
         raise
@@ -195,9 +198,9 @@ def classical(
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Analyse scores as Christian et al. 2026 did, whose replicates are prompts.
+    """Analyse scores as Christian et al. 2026 did, with prompts as replicates.
 
-    The report of a fit has this beside the hierarchical answer, whose replicates are models.
+    The report of a fit shows this beside the hierarchical answer, with models as replicates.
 
     Example: [bold]valuebias classical scores.nc[/bold]
     """
@@ -216,7 +219,7 @@ def classical(
 
 def report(
     fit: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit (.nc or .zarr).")],
-    out: Annotated[Path, typer.Option(help=f"Where to: {_FORMS}.")],
+    out: Annotated[Path, typer.Option(help=f"Output path: {_FORMS}.")],
 ) -> None:
     """Write a report from a saved fit.
 
@@ -231,7 +234,7 @@ def report(
 
 
 def _check_files(files: Mapping[str, Path | None]) -> None:
-    """Find out, before a fit that takes a while, that its files have somewhere to go."""
+    """Check, before a fit that takes a while, that its files can be written."""
     from valuebias.io.files import check_replaceable
     from valuebias.report import SUFFIXES
 

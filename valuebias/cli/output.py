@@ -1,4 +1,4 @@
-"""What the commands print: results on standard output, messages and progress on standard error."""
+"""Printing: results on standard output, messages and progress on standard error."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def print_table(
         table.add_column(Text(visible(name)), justify=side, overflow="fold")
     for row in cells:
         table.add_row(*(Text(_cell(value)) for value in row))
-    # rich takes a pipe to be 80 columns wide, which folds what a script could have read.
+    # rich assumes 80 columns for a pipe, which folds what a script could have read.
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
@@ -113,13 +113,13 @@ def _cell(value: object) -> str:
 
 
 def is_terminal() -> bool:
-    """Tell whether somebody sees standard error, so that progress is worth showing."""
+    """Whether standard error is a terminal, where progress is worth showing."""
     return sys.stderr.isatty()
 
 
 @contextmanager
 def stage(text: str) -> Iterator[None]:
-    """Show on standard error that a stage is under way, and how long it has taken."""
+    """Show a stage and its elapsed time on standard error."""
     if not is_terminal():
         yield
         return

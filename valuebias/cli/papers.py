@@ -19,7 +19,7 @@ def reproduce(
     paper: Annotated[
         Literal["christian2026"], typer.Argument(metavar="PAPER", help="Only christian2026.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")],
+    out: Annotated[Path, typer.Option(help="Output folder; created if missing.")],
     logprobs: Annotated[
         str | None,
         typer.Option(
@@ -35,17 +35,17 @@ def reproduce(
     ] = 9999,
     as_json: AsJson = False,
 ) -> None:
-    """Make the figures, tables and statistics of a paper, as far as the data at hand allow.
+    """Make the figures, tables and statistics of a paper, as far as the available data allow.
 
-    What is there already is not made again. The exit status is 0 where something was made and
-    nothing failed, although data may be missing for the rest; else 1. The last line is the path of
-    the page that shows everything.
+    Finished items are kept. The exit status is 0 if something was made and nothing failed, although
+    data may be missing for the rest; else 1. The last line is the path of the page that shows
+    everything.
 
     Example: [bold]valuebias reproduce christian2026 --out paper/[/bold]
     """
     import valuebias
 
-    # What is whole there is kept, be the disk full or read-only.
+    # An existing folder may be complete, which a full or read-only disk does not spoil.
     if not out.exists():
         check_writable(out, folder=True)
     with explained_stop("Nothing was made."):

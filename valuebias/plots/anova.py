@@ -23,12 +23,12 @@ _PLACES = (0.0, 0.62, 0.8, 1.0)  # of the table's width
 
 
 def table_height(anova: pd.DataFrame) -> float:
-    """Give the height in inches that the table takes."""
+    """Height of the table in inches."""
     return _LINE * (max(len(anova), 2) + 1.5)
 
 
 def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, str]]:
-    """Write the table out."""
+    """Format the table."""
     if not len(anova):
         return []
     rest = float(anova["Df"].to_numpy()[-1])
@@ -44,7 +44,7 @@ def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, st
 
 
 def draw_anova(axes: Axes, result: Classical, *, by: str) -> None:
-    """Write the table into axes of its own."""
+    """Write the table into its own axes."""
     width = _WIDTH / (axes.get_window_extent().width / axes.figure.dpi)
     cells = anova_cells(result.anova, by=by)
     line = _LINE / table_height(result.anova)

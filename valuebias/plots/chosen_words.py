@@ -46,14 +46,14 @@ def plot_chosen_words(
     n: int = 6,
     fit: Posterior | None = None,
 ) -> Figure:
-    """Draw what every implicit pair, or every model, gives to chosen words.
+    """Draw the rewards of chosen words by every implicit pair, or every model.
 
     Parameters
     ----------
     rewards : xarray.Dataset
         Implicit rewards, or scores of another kind.
     words : sequence of str, optional
-        Words as they are in the dataset, drawn in this order. By default the `n` words of each
+        Words as spelled in the dataset, drawn in this order. By default the `n` words of each
         category that have the largest mean over models and prompts (of those that every model
         scored), of all words where there are no categories.
     framing : {"positive", "negative"}, optional
@@ -61,32 +61,32 @@ def plot_chosen_words(
     n : int, default 6
         How many words of each category to show by default.
     fit : Fit, optional
-        What :func:`valuebias.fit` makes of the same dataset. Its estimates for the words are drawn
-        beside them.
+        The result of :func:`valuebias.fit` on the same dataset. Its estimates for the words are
+        drawn beside them.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One row a word, under the category it was taken for, or else its first; "(+1)" says that it
-        is in one more. Dots: the mean of a pair, or of a model, over the prompts of the framing
-        that it scored the word after. Stem and diamond: the mean of the dots; with one pair or
+        One row per word, under the category it was chosen for, or else its first; "(+1)" says that
+        it is in one more. Dots: the mean of a pair, or of a model, over the prompts of the framing
+        after which it scored the word. Stem and diamond: the mean of the dots; with one pair or
         model there are no dots. Implicit rewards are shown in their own units, with a line at zero.
         Scores of other kinds have no common scale, so they are normal scores within model and
         prompt among all the words of the dataset: zero is the middle word. With a fit, further
-        panels with the posterior mean and 90 % interval of what is expected of the word over all
-        models, relative to the mean of the lexicon, in units of the fit's outcome; a word outside
-        the lexicon has none.
+        panels with the posterior mean and 90 % interval of the expected outcome of the word over
+        all models, relative to the mean of the lexicon, in units of the fit's outcome; a word
+        outside the lexicon has none.
 
     Raises
     ------
     ValueBiasError
         If the dataset is not valid, has no prompts of the framing or no such words, a word has no
-        scores, `n` is no positive number, or `fit` is of other data.
+        scores, `n` is not a positive number, or `fit` is of other data.
 
     Notes
     -----
     After Christian et al. (2026), Figure 3. Pairs that share a model are not independent of one
-    another, so that dots which agree are less evidence than their number suggests.
+    another, so dots that agree are less evidence than their number suggests.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def _chosen(scores: WordScores, words: Sequence[str]) -> dict[str, str | None]:
 
 
 def _unknown(word: str, known: list[str]) -> str:
-    """Name the nearest words; all of a vocabulary would fill the screen."""
+    """Suggest the nearest words; a whole vocabulary would fill the screen."""
     lowered = {entry.lower().strip(): entry for entry in reversed(known)}
     close = difflib.get_close_matches(word.lower().strip(), list(lowered), n=3, cutoff=0.6)
     hint = " or ".join(repr(lowered[entry]) for entry in close)
@@ -159,7 +159,7 @@ def _unknown(word: str, known: list[str]) -> str:
 
 
 def _positions(words: Mapping[str, str | None]) -> dict[str, float]:
-    """Put words in rows from the top, with room where the name of a category goes above."""
+    """Give each word its y position, with room for the name of a category above its words."""
     positions: dict[str, float] = {}
     y, before = 0.0, None
     for word, category in words.items():
@@ -172,7 +172,7 @@ def _positions(words: Mapping[str, str | None]) -> dict[str, float]:
 def _panel(axes: Axes, scores: WordScores, positions: dict[str, float], framing: str) -> None:
     tidy_axes(axes)
     zero_line(axes)
-    # By the alphabet, so that a family has the same colour in every figure.
+    # In alphabetical order, so that a family has the same colour in every figure.
     palette = colours(sorted(scores.groups))
     f = scores.framings.index(framing)
     for word, y in positions.items():
@@ -189,7 +189,7 @@ def _panel(axes: Axes, scores: WordScores, positions: dict[str, float], framing:
 
 
 def _scaled(axes: Axes, scores: WordScores) -> str:
-    """Write very small or large numbers without their power of ten, which the label gives."""
+    """Move the power of ten of very small or large numbers into the label."""
     size = max(abs(limit) for limit in axes.get_xlim())
     power = math.floor(math.log10(size)) if size > 0 else 0
     if -3 < power < 4:

@@ -31,7 +31,9 @@ __all__ = ["plot_influence"]
 _MOST_ROWS = {"base": 6, "model": 10}
 
 
-def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
+def plot_influence(
+    fit: Posterior, table: pd.DataFrame | None = None, *, progress: bool = True
+) -> Figure:
     """Draw the headline with its interval, and without each base and each model.
 
     Parameters
@@ -39,7 +41,9 @@ def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     fit : Fit
         What :func:`valuebias.fit` returned.
     table : DataFrame, optional
-        What :meth:`Fit.influence` gave, where it is at hand.
+        What :meth:`Fit.influence` returned; computed if not given.
+    progress : bool, default True
+        Show a progress bar on standard error while the table is computed.
 
     Returns
     -------
@@ -51,11 +55,11 @@ def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     >>> import valuebias
     >>> data = valuebias.datasets.load("simulated")
     >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
-    >>> figure = plot_influence(fit)
+    >>> figure = plot_influence(fit, progress=False)
     >>> len(figure.axes) > 0
     True
     """
-    whole = fit.influence(prob=INTERVAL, progress=False) if table is None else table
+    whole = fit.influence(prob=INTERVAL, progress=progress) if table is None else table
     rows = pd.concat([whole.iloc[[0]], *(_chosen(whole, unit) for unit in _MOST_ROWS)])
     with styled():
         figure = blank_figure(7.2, 1.0 + 0.29 * len(rows))
@@ -77,7 +81,7 @@ def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
 
 def _chosen(table: pd.DataFrame, unit: str) -> pd.DataFrame:
     rows = table[table["unit"] == unit]
-    # What is not estimable first: it matters most.
+    # Units without which the headline is not estimable come first: they matter most.
     order = rows["shift"].abs().fillna(float("inf")).sort_values(ascending=False, kind="stable")
     return rows.loc[order.index[: _MOST_ROWS[unit]]]
 

@@ -1,4 +1,4 @@
-"""How the paper's figures are laid out: rows of categories, panels side by side."""
+"""The layout of the paper's figures: rows of categories, panels side by side."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Rows:
 
     @property
     def height(self) -> float:
-        """How many rows' height all take."""
+        """Height of all rows, in rows."""
         return len(self.categories) * (len(self.groups) + _GAP)
 
     def y(self, category: int, group: int) -> float:
-        """Give the place of a row."""
+        """Position of a row."""
         return -(category * (len(self.groups) + _GAP) + group)
 
     def label(self, axes: Axes) -> None:
@@ -72,7 +72,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Panels:
-    """A panel a framing for what the data show and for what the fit estimates.
+    """One panel per framing for the data, and one for the estimates of the fit.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Panels:
 
 
 def width(n: int, *, fitted: bool) -> float:
-    """Give the width of a figure in inches for so many framings."""
+    """Width in inches of a figure with `n` framings."""
     return {1: 4.6, 2: 7.2}[n] + {1: 2.4, 2: 4.0}[n] * fitted
 
 
@@ -130,7 +130,7 @@ def header(axes: Axes, y: float, text: str) -> None:
 
 
 def bracket(axes: Axes, top: float, bottom: float, text: str) -> None:
-    """Join two rows at the right edge, and say how they compare."""
+    """Join two rows at the right edge, with a text on how they compare."""
     edge = axes.get_yaxis_transform()
     axes.plot([1.0, 1.015, 1.015, 1.0], [top, top, bottom, bottom], color=GREY, linewidth=0.8,
               transform=edge, clip_on=False)  # fmt: skip
@@ -138,14 +138,14 @@ def bracket(axes: Axes, top: float, bottom: float, text: str) -> None:
 
 
 def rank_label(kind: str, *, narrow: bool) -> str:
-    """Say on an axis what a median rank is of, and which end is which."""
+    """Label an axis of median ranks with what rank 1 means."""
     return "median rank" + ("\n" if narrow else "  ") + f"({_RANKED[kind]})"
 
 
 def spread(values: Iterable[float], most: float) -> NDArray[np.float64]:
-    """Give offsets within ± `most` that keep neighbouring marks apart, the same every time."""
+    """Offsets within ± `most` that keep neighbouring marks apart, the same every time."""
     n = len(list(values))
-    # Multiples of the golden ratio fill an interval evenly, in whatever number they come.
+    # Multiples of the golden ratio fill an interval evenly, whatever their number.
     return np.asarray(most * (2 * (np.arange(n) * 0.6180339887 % 1.0) - 1), dtype=np.float64)
 
 

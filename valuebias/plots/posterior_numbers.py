@@ -1,4 +1,4 @@
-"""What a fit says of the quantities that the paper's figures show."""
+"""A fit's estimates of the quantities in the paper's figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TAIL = (1 - INTERVAL) / 2
 
 
 def check_same_data(fit: object, scores: xr.Dataset) -> Posterior:
-    """Refuse what is no fit, or a fit of other scores than those of a dataset."""
+    """Check that this is a fit, and of the scores of this dataset."""
     if not isinstance(fit, Posterior):
         raise ValueBiasError(
             f"fit is of type {type(fit).__name__}; expected what valuebias.fit(dataset) returns."
@@ -79,7 +79,7 @@ def _check_same_names(fitted: NDArray[np.str_], ours: NDArray[np.str_], noun: st
 
 
 def _positions(ours: xr.Dataset, fitted: xr.Dataset, dim: str) -> NDArray[np.intp]:
-    """Find the fit's names in the dataset; by plain text, for pandas refuses a lone surrogate."""
+    """Find the fit's names in the dataset; as lists, because pandas refuses a lone surrogate."""
     position = {name: i for i, name in enumerate(ours[dim].to_numpy().tolist())}
     return np.array([position[name] for name in fitted[dim].to_numpy().tolist()], dtype=np.intp)
 
@@ -102,7 +102,7 @@ class CategoryMeans:
     categories: tuple[str, ...]
 
     def of(self, name: str, framing: str, category: str) -> Array:
-        """Give the draws of one mean."""
+        """Draws of one mean."""
         index = (
             self.names.index(name), self.framings.index(framing), self.categories.index(category)
         )  # fmt: skip
@@ -140,7 +140,7 @@ def _family_rows(fit: Posterior) -> tuple[list[str], Array]:
     families = sorted({str(name) for name in fit.data["family"].to_numpy()})
     if len(families) > 1:
         raise ValueBiasError(
-            f"The formula {fit.settings['formula']!r} of the fit tells no families apart, and the "
+            f"The formula {fit.settings['formula']!r} of the fit does not compare families; the "
             f"figure shows {len(families)}. Fit '~ family'."
         )
     return families, design.matrix.mean(axis=0)[None]
@@ -188,17 +188,17 @@ def _percent(p: float) -> str:
 
 
 def mean_label(fit: Posterior, rows: Rows) -> str:
-    """Say on an axis what the means of categories are, and in which unit."""
+    """Label an axis of means of categories, with the unit."""
     label = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
     return f"{label}\nat right: P(direction)" if len(rows.groups) == 2 else label
 
 
 def word_label(fit: Posterior) -> str:
-    """Say on an axis what the means of words are, and in which unit."""
+    """Label an axis of means of words, with the unit."""
     return f"word − mean of the lexicon\n{_unit(fit)}, {INTERVAL:.0%} interval"
 
 
 def _unit(fit: Posterior) -> str:
     kind = describe(fit.settings["outcome"])
-    # A fit turns ranks round, so that more always means a higher reward.
-    return "rank, turned round" if kind.sign < 0 else f"{kind.name} ({kind.unit})"
+    # A fit reverses ranks, so that more always means a higher reward.
+    return "rank, reversed" if kind.sign < 0 else f"{kind.name} ({kind.unit})"

@@ -23,14 +23,14 @@ _OBSERVED = "#d55e00"
 
 
 def plot_ppc(fit: Posterior, check: xr.Dataset | None = None) -> Figure:
-    """Draw one small panel a statistic.
+    """Draw one small panel per statistic.
 
     Parameters
     ----------
     fit : Fit
         What :func:`valuebias.fit` returned.
     check : xarray.Dataset, optional
-        What :meth:`Fit.ppc` gave, where it is at hand.
+        What :meth:`Fit.ppc` returned; computed if not given.
 
     Returns
     -------

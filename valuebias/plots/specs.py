@@ -45,7 +45,7 @@ def plot_specs(fit: Posterior, comparison: Comparison | None = None) -> Figure:
     fit : Fit
         What :func:`valuebias.fit` returned.
     comparison : Comparison, optional
-        What it shows, where it is at hand.
+        What it shows; computed if not given.
 
     Returns
     -------

@@ -28,7 +28,7 @@ class TokenTable:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a word shown: ``framing``, ``end`` ("top" or "bottom"), ``place`` (1 = the
+        One row per word shown: ``framing``, ``end`` ("top" or "bottom"), ``place`` (1 = the
         outermost), ``word`` as it is in the data, ``score`` (mean over models and prompts).
     units : str
         Of the score.
@@ -100,12 +100,12 @@ class TokenTable:
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
     def _wide(self, escape: _Escape) -> pd.DataFrame:
-        """Lay the words out side by side, as text."""
+        """Arrange the words side by side, as text."""
         columns: dict[str, list[str]] = {}
         for (framing, end), part in self.table.groupby(["framing", "end"], sort=False):
             columns.setdefault("", [str(rank) for rank in part["place"]])
             columns[f"{framing}, {end}"] = [escape(word) for word in part["word"]]
-            # No two columns may have one name; blanks do not show.
+            # Column names must differ; trailing blanks do not show.
             name = "score" + " " * (len(columns) // 2 - 1)
             columns[name] = [f"{value:.3g}".replace("-", "−") for value in part["score"]]
         return pd.DataFrame(columns)
@@ -153,7 +153,7 @@ def token_table(scores: xr.Dataset, *, n: int = 10) -> TokenTable:
         if level not in framing:
             continue
         part = scores["score"].isel(prompt=np.flatnonzero(framing == level))
-        # A word that some model or prompt lacks would be compared on other grounds.
+        # A word that some model or prompt lacks would be compared on other prompts.
         mean = part.mean(("model", "prompt"), skipna=False, dtype=np.float64).to_numpy()
         known = np.flatnonzero(~np.isnan(mean))
         if len(known) < 2 * n:
@@ -177,7 +177,7 @@ def token_table(scores: xr.Dataset, *, n: int = 10) -> TokenTable:
 
 
 def shown_token(word: str) -> str:
-    """Write a word with what cannot be seen: control characters, and spaces at its ends."""
+    """Write a word with invisible characters made visible: controls, and spaces at its ends."""
     text = visible(word)
     inner = text.strip(" ")
     before = len(text) - len(text.lstrip(" ")) if inner else len(text)

@@ -59,7 +59,7 @@ def plot_trace(fit: Posterior) -> Figure:
     palette = list(colours(str(i) for i in range(n_chains)).values())
     with styled():
         height = 0.6 + 0.78 * n_rows
-        # Laid out by hand: constraints take seconds for so many panels.
+        # Manual layout: constrained layout takes seconds for so many panels.
         figure = blank_figure(7.2, height, constrained=False)
         panels = figure.subplots(n_rows, 4, squeeze=False, width_ratios=[2, 1, 2, 1])
         figure.subplots_adjust(left=0.075, right=0.985, bottom=0.42 / height,

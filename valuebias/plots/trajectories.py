@@ -46,7 +46,7 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
     Raises
     ------
     ValueBiasError
-        If `fit` is no fit of an ablation.
+        If `fit` is not the fit of an ablation.
 
     Notes
     -----
@@ -58,13 +58,13 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
     >>> import pandas as pd
     >>> from valuebias import fit_ablation_medians
     >>> import warnings
-    >>> warnings.simplefilter("ignore")  # that every family has one base is said
+    >>> warnings.simplefilter("ignore")  # warns that every family has one base
     >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
     >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
     >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
     >>> table["base"] = table["family"] + table["base"]
     >>> table["median_rank"] += table.index % 5
-    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
+    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=10, seed=1)
     >>> [axes.get_title(loc="left") for axes in plot_trajectories(fit).axes]
     ['s, 1,000 pairs', 's, 2,000 pairs']
     """

@@ -55,19 +55,20 @@ def plot_word_changes(
     Returns
     -------
     matplotlib.figure.Figure
-        A panel a family, its largest change at the top. Point and bar: posterior mean and 90 %
-        interval of the change in what is expected of the word under the fit's framing, relative to
+        One panel per family, its largest change at the top. Point and bar: posterior mean and 90 %
+        interval of the change in the word's expected outcome under the fit's framing, relative to
         the mean of the lexicon; the colour is the word's category. A line at zero.
 
     Raises
     ------
     ValueBiasError
-        If `fit` is no fit of an ablation, or :meth:`valuebias.AblationFit.word_changes` objects.
+        If `fit` is not the fit of an ablation, or :meth:`valuebias.AblationFit.word_changes`
+        raises it.
 
     Notes
     -----
-    After Christian et al. (2026), Figures 5 and A6. The words are chosen for their change, so that
-    the largest are in part chance; the intervals shrink them only as far as the model does.
+    After Christian et al. (2026), Figures 5 and A6. The words are chosen for their change, so
+    the largest are partly chance; the intervals shrink them only as far as the model does.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The numbers behind the figure of words: a mean a word, a model and a framing."""
+"""The numbers behind the figure of words: one mean per word, model and framing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from valuebias.schema import member_table
 __all__ = ["WordScores", "default_words", "word_scores"]
 
 Array = NDArray[np.float64]
-_COLOURS = 6  # how many can be told apart
+_COLOURS = 6  # how many are distinguishable
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class WordScores:
     Attributes
     ----------
     means : ndarray, shape (framing, model, word)
-        Over the prompts of the framing that the model scored the word after; NaN where none.
+        Over the prompts of the framing after which the model scored the word; NaN if none.
     framings : tuple of str
         As shown.
     columns : dict of str to int
@@ -54,7 +54,7 @@ class WordScores:
     label: str
 
     def of(self, word: str) -> Array:
-        """Give the means of one word (framing, model)."""
+        """Means of one word (framing, model)."""
         return self.means[..., self.columns[word]]
 
     def category(self, word: str) -> str | None:
@@ -65,7 +65,7 @@ class WordScores:
         return self.names[int(np.argmax(mine))] if mine.any() else "no category"
 
     def axis_text(self, word: str) -> str:
-        """Write a word for the axis, with how many more categories it is in."""
+        """Label a word on the axis, with the number of its other categories."""
         more = int(self.member[self.columns[word]].sum()) - 1
         text = drawable(shown_token(word), 24)
         return f"{text} (+{more})" if more > 0 else text
@@ -97,11 +97,11 @@ def word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> WordScores:
 
 
 def default_words(scores: WordScores, *, n: int) -> dict[str, str | None]:
-    """Take the words of each category that have the largest mean."""
+    """Choose the words of each category with the largest means."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueBiasError(f"n is {n!r}; expected a number of words, at least 1.")
     words = list(scores.columns)
-    # NaN where some model has none: such a word would be compared on other grounds.
+    # NaN where some model has no score: such a word would be compared on other models.
     mean = scores.means.mean(axis=(0, 1))
     order = [i for i in np.argsort(-mean, kind="stable") if not np.isnan(mean[i])]
     sets: list[tuple[str | None, NDArray[np.bool_]]] = [(None, np.ones(len(words), dtype=bool))]

@@ -83,7 +83,7 @@ def plot_words(fit: Posterior) -> Figure:
 
 
 def _note(fit: Posterior, rows: pd.DataFrame) -> str:
-    """Say what the intervals generalise over, and how many signs are expected to be wrong."""
+    """State what the intervals generalise over, and the expected number of wrong signs."""
     framing = str(fit.contrast_draws["framing"].to_numpy()[0])
     units = sampled_units(fit.problem.components.names)
     wrong = false_signs(rows, fit.contrast_draws[..., 0].size)
@@ -91,7 +91,7 @@ def _note(fit: Posterior, rows: pd.DataFrame) -> str:
 
 
 def _palette(fit: Posterior, table: pd.DataFrame) -> dict[str, str]:
-    # Families have the first colours in the other figures; categories start from the third.
+    # Families have the first colours in other figures; categories start from the third.
     names = [str(c) for c in fit.data["category"].to_numpy()]
     shifted = colours(["", " ", *names])
     return {name: shifted[name] for name in names} | {_SEVERAL: GREY}

@@ -74,7 +74,8 @@ def compare(fit: Posterior) -> Comparison:
 
     pair = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
     try:
-        paper = classical(fit.data, contrast=pair, seed=int(fit.settings["seed"]))
+        seed = int(fit.settings["seed"])
+        paper = classical(fit.data, contrast=pair, seed=seed, progress=False)
     except ValueBiasError as error:
         return _nothing(f"The paper's analysis cannot be made of these data. {error}")
     theirs = paper.contrasts(prob=_PROB)

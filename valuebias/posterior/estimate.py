@@ -84,7 +84,7 @@ def estimate(
     return Posterior(data, spec, problem.prior, groups, record(), problem)
 
 
-def refit(fit: Posterior, *, prior: Prior, outcome: str, progress: bool = False) -> Posterior:
+def refit(fit: Posterior, *, prior: Prior, outcome: str) -> Posterior:
     """Fit the same data with another prior or outcome, all else (seed included) the same."""
     options = {name: fit.settings[name] for name in _MODEL} | {"outcome": outcome}
     numbers = {name: fit.settings[name] for name in _SAMPLER}
@@ -92,7 +92,7 @@ def refit(fit: Posterior, *, prior: Prior, outcome: str, progress: bool = False)
     with warnings.catch_warnings():
         # The first fit has warned already.
         warnings.simplefilter("ignore", ValueBiasWarning)
-        return estimate(fit.data, options, prior, contrast, numbers, progress=progress)
+        return estimate(fit.data, options, prior, contrast, numbers, progress=False)
 
 
 def _misfits(

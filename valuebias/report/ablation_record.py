@@ -44,12 +44,12 @@ def limits_section(inputs: AblationReportInputs) -> Section:
 
 
 def convergence_section(inputs: AblationReportInputs) -> Section:
-    """Tell whether the chains agree."""
+    """Report whether the chains agree."""
     fit = inputs.fit.fit
     if fit is None:
         return Section(
             "convergence", "Convergence",
-            ("The draws are independent, not of a chain, so that there is nothing to converge.",),
+            ("The draws are independent, not from chains: there is no convergence to check.",),
         )  # fmt: skip
     return convergence(fit, fit.diagnostics(), digits=inputs.digits, figures=inputs.figures)
 
@@ -88,7 +88,7 @@ def provenance_section(inputs: AblationReportInputs) -> Section:
 
 
 def reproduce_section(inputs: AblationReportInputs) -> Section:
-    """Give the code that makes the fit again."""
+    """Give the code that repeats the fit."""
     ablation = inputs.fit
     under = "" if ablation.framing == SIGNED else f"fit = fit.at_framing({ablation.framing!r})\n"
     straight = ablation.curves.by_pairs == "curve" and ablation.curves.levelled is None
@@ -116,7 +116,7 @@ def _call(ablation: AblationPosterior) -> str:
         for name in ("draws", "seed")
         if name in ablation.provenance
     )
-    # Who has the medians knows where they are from; the fit does not.
+    # The fit does not know where the medians came from.
     head = "fit = valuebias.fit_ablation_medians(\n    table,  # of median ranks\n"
     return head + formula + settings
 
@@ -132,22 +132,22 @@ def _medians_text(ablation: AblationPosterior) -> str:
 
 def _curves_text(ablation: AblationPosterior) -> str:
     levelling = (
-        "A gap may level off: from some number of pairs on, another for every source and every two "
+        "A gap may level off: from some number of pairs on, which differs by source and pair of "
         "families, it stays as it is. Whether that is in the range studied was judged by the leans "
-        "of the models, given the variances of the fit, with the SD of runs drawn anew; beyond the "
-        "range, with its width in doublings as the unit, the change stops after t with probability "
-        "t / (1 + t). "
+        "of the models, given the variances of the fit, with the SD of runs drawn again; beyond "
+        "the range, with its width in doublings as the unit, the change stops after t with "
+        "probability t / (1 + t). "
         if ablation.curves.levelled is not None
         else ""
     )
     return (
         "“Progress” is the share of its run that a checkpoint has behind it. Gaps are those of the "
         "curve at the end of training (progress 1), and other variables keep their distribution "
-        f"over the models at hand. {levelling}The change per doubling is that from the smallest to "
+        f"over the models of the study. {levelling}The change per doubling is from the smallest to "
         "the largest number of pairs of a source that both families were trained on. The gap "
         f"closes at the first number of pairs at which it lies within {rope_of(ablation)} of zero, "
-        "by draw; it was looked for up to 1,024 times the largest number, where a draw that has "
+        "by draw; it was searched for up to 1,024 times the largest number, where a draw that has "
         "not closed counts as not closing at all. Departures from the straight line are those of a "
-        "gap with an effect of its own at every number of pairs. "
+        "gap with a separate effect at every number of pairs. "
         "Extends Christian et al. (2026), section 4, which shows medians without intervals."
     )

@@ -41,7 +41,7 @@ _CHANCE = Column("p_direction", "P(direction)", percent)
 
 
 def _share(value: float) -> str:
-    """Write a share that was counted; unlike a probability it can be all."""
+    """Write a share that was counted; unlike a probability it can be 100 %."""
     return f"{value:.1%}"
 
 
@@ -93,7 +93,7 @@ def gap_section(inputs: AblationReportInputs) -> Section:
     columns = (
         *_WHERE,
         _PAIRS,
-        Column("n_models", "runs a family", number(0)),
+        Column("n_models", "runs per family", number(0)),
         _SUPPORT,
         _mean(inputs, "gap"),
         interval_column(),
@@ -110,11 +110,11 @@ def gap_section(inputs: AblationReportInputs) -> Section:
         picture = Picture(
             "ablation",
             plot_gaps(fit),
-            "The gap between every two families against the number of pairs of preferences, a "
-            "colour a source, with intervals, and drawn on beyond the numbers that both families "
+            "The gap between every two families against the number of preference pairs, one colour "
+            "per source, with intervals, and extrapolated beyond the numbers that both families "
             "were trained on. The table below has the numbers.",
             f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family "
-            "has no runs. Points: the runs at hand. Grey: the region of practical equivalence.",
+            "has no runs. Points: the runs. Grey: the region of practical equivalence.",
         )
     return Section("gaps", "Gaps between families",
                    tables=(Table("gaps", caption, table, columns, rows),),
@@ -122,7 +122,7 @@ def gap_section(inputs: AblationReportInputs) -> Section:
 
 
 def slope_section(inputs: AblationReportInputs) -> Section:
-    """Show the change of the gap for every doubling of the pairs."""
+    """Show the change of the gap per doubling of the pairs."""
     title = "Change per doubling of the pairs"
     try:
         table = inputs.fit.slope(prob=PROB)
@@ -200,9 +200,9 @@ def closing_section(inputs: AblationReportInputs) -> Section:
     half = rope_of(inputs.fit)
     text = (
         f"A gap is closed where it lies within {half}. “Already”: at the smallest number of "
-        "pairs. “Later” and every number marked as extrapolated are the curve drawn on beyond the "
-        "largest number of pairs, for which no data speak. “Not at all”: not up to the horizon, "
-        "such as where the change has stopped before."
+        "pairs. “Later” and every number marked as extrapolated are the curve continued beyond the "
+        "largest number of pairs, for which there are no data. “Not at all”: not up to the "
+        "horizon, such as where the change has stopped before."
     )
     caption = "The number of pairs at which the gap enters the region of practical equivalence."
     return Section("closing", title, (text,),
@@ -264,7 +264,7 @@ def framing_section(inputs: AblationReportInputs) -> Section:
     title = "By framing"
     table = inputs.fit.by_framing(prob=PROB)
     if table["framing"].nunique() < 3:  # signed, positive, negative
-        reason = "The prompts are of one framing, or not told apart."
+        reason = "The prompts have one framing, or their framings are not distinguished."
         return Section("framings", title, missing=reason)
     columns = (
         Column("framing", "framing"),
@@ -292,9 +292,7 @@ def trajectory_section(inputs: AblationReportInputs) -> Section:
     title = "Trajectories"
     table = inputs.fit.trajectories(prob=PROB)
     if not inputs.has_checkpoints:
-        return Section(
-            "trajectories", title, missing="There is one checkpoint of every run, its last."
-        )
+        return Section("trajectories", title, missing="Every run has one checkpoint, its last.")
     columns = (
         Column("estimand", "estimand"),
         Column("name", "of"),
@@ -309,11 +307,11 @@ def trajectory_section(inputs: AblationReportInputs) -> Section:
         picture = Picture(
             "trajectories",
             plot_trajectories(inputs.fit),
-            "The lean of every family over the steps of training, a panel a source and number of "
-            "pairs. The table below has the numbers.",
-            f"Means of the checkpoints at hand with {PROB:.0%} intervals.",
+            "The lean of every family over the steps of training, one panel per source and number "
+            "of pairs. The table below has the numbers.",
+            f"Means of the checkpoints with {PROB:.0%} intervals.",
         )
-    caption = f"Leans and gaps ({_lean(inputs)}) of the checkpoints at hand."
+    caption = f"Leans and gaps ({_lean(inputs)}) of the checkpoints."
     return Section("trajectories", title, tables=(
         Table("trajectories", caption, table, columns, with_interval(table, inputs.digits)),
     ), picture=picture)  # fmt: skip
@@ -347,14 +345,14 @@ def mover_section(inputs: AblationReportInputs) -> Section:
         picture = Picture(
             "word_changes",
             plot_word_changes(fit, n=_WORDS, by=by),
-            "The words whose expected outcome moved most, a panel a family, with intervals, "
+            "The words whose expected outcome moved most, one panel per family, with intervals, "
             "coloured by category. The table below has the numbers.",
             f"Change of the expected outcome with {PROB:.0%} intervals, the largest first.",
         )
     of_lean = f", {lean_name(fit)}" if lean_name(fit) else ""
     caption = (
         f"The {_WORDS} words of each family that moved most between {ends} {training}; relative to "
-        f"the lexicon's mean{of_lean}. Words chosen for their change are in part words of chance."
+        f"the lexicon's mean{of_lean}. Words chosen for their change are partly chosen by chance."
     )
     return Section("word_changes", title, tables=(
         Table("word_changes", caption, table, columns, with_interval(table, inputs.digits)),

@@ -167,7 +167,7 @@ def _family_permutation(paper: Classical, framed: str) -> Table:
         "Family labels permuted over the models and, where models share them, over the bases: the "
         f"difference in mean lean, {framed}, against that of other ways to give the labels. Models "
         "of one base are alike, which makes the p over models too small. Least p: the smallest "
-        "that any of these labellings has.",
+        "p of any of these labellings.",
         table,
         (
             Column("unit", "over"),
@@ -230,16 +230,16 @@ def predictive_section(inputs: ReportInputs) -> Section:
     )
 
 
-# What is wrong where a statistic of what the model takes for granted is missed.
+# What is wrong where the model misses a statistic of its own assumptions.
 _TAKEN = {
-    "closest models": "Some models are more alike than independent ones: where they stand on one "
-    "base, they count for less than they are taken for, and intervals are too narrow.",
+    "closest models": "Some models are more alike than independent ones: where they share a base, "
+    "they count for less than the model assumes, and intervals are too narrow.",
     "unequal words": "The words of one family's models differ more than those of another's, and "
-    "the spread of both is taken as one.",
+    "one spread is assumed for both.",
     "unequal leans": "The leans of one family's models differ more than those of another's, and "
-    "the spread of both is taken as one.",
-    "word covariate": "The estimate depends on a number of the words beside their category; where "
-    "the categories differ in it as well, adjust for it.",
+    "one spread is assumed for both.",
+    "word covariate": "The estimate depends on a property of the words besides their category; "
+    "where the categories differ in it as well, adjust for it.",
 }
 
 
@@ -268,12 +268,12 @@ def _misfit(inputs: ReportInputs, table: pd.DataFrame) -> str:
 
 
 def convergence_section(inputs: ReportInputs) -> Section:
-    """Tell whether the chains agree."""
+    """Report whether the chains agree."""
     return convergence(inputs.fit, inputs.diagnostics, digits=inputs.digits, figures=inputs.figures)
 
 
 def convergence(fit: Posterior, diagnostics: Diagnostics, *, digits: int, figures: bool) -> Section:
-    """Tell whether the chains of a fit agree."""
+    """Report whether the chains of a fit agree."""
     verdict = (
         "What the answer rests on has converged."
         if diagnostics.converged
@@ -305,8 +305,8 @@ def convergence(fit: Posterior, diagnostics: Diagnostics, *, digits: int, figure
         picture = Picture(
             "trace",
             trace.plot_trace(fit),
-            "Trace plots and rank plots of the headline and all standard deviations, a colour a "
-            "chain. The table below has R-hat and effective sample sizes.",
+            "Trace plots and rank plots of the headline and all standard deviations, one colour "
+            "per chain. The table below has R-hat and effective sample sizes.",
             "Draws by iteration (left) and how evenly each chain's draws are ranked among all "
             "(right; 1, dashed, is even).",
         )
@@ -369,7 +369,7 @@ def sensitivity_section(inputs: ReportInputs) -> Section:
 def _on_the_prior(table: pd.DataFrame) -> str:
     """Say whether the prior matters, by the verdict and by the estimate."""
     if prior_flips(table):
-        return "the verdict hangs on the prior, see the answer."
+        return "the verdict depends on the prior, see the answer."
     headline = table.iloc[0]
     parts = ["mean", "lower", "upper"]
     moved = (table[parts] - headline[parts].astype(float)).abs().max(axis=1)
@@ -380,16 +380,16 @@ def _on_the_prior(table: pd.DataFrame) -> str:
 
 
 def loo_section(inputs: ReportInputs) -> Section:
-    """Tell how well single scores are predicted."""
+    """Report how well single scores are predicted."""
     loo = inputs.loo
     text = (
         f"Leaving out each of the {loo.n:,} scores in turn, the expected log predictive density "
         f"is {number(0)(loo.elpd)} nats (SE {number(0)(loo.se)}), that is "
-        f"{number(3, signed=True)(loo.elpd / loo.n)} a score, with {number(0)(loo.p_loo)} "
+        f"{number(3, signed=True)(loo.elpd / loo.n)} per score, with {number(0)(loo.p_loo)} "
         f"effective parameters. The smallest relative effective size of the importance weights is "
         f"{loo.min_weight_ess:.2f} (near 1 is good). Compare it only with other models of the "
-        "same outcome. It is about one more score of these models and words; how well further "
-        "models, bases or words are predicted say fit.loo(by='base') and valuebias.compare."
+        "same outcome. It is about one more score of these models and words; for further "
+        "models, bases or words see fit.loo(by='base') and valuebias.compare."
     )
     by_model = loo.pointwise.mean(("prompt", "response")).to_series()
     counts = loo.pointwise.notnull().sum(("prompt", "response")).to_series()
@@ -397,7 +397,7 @@ def loo_section(inputs: ReportInputs) -> Section:
                           "n": counts.to_numpy()})  # fmt: skip
     columns = (
         Column("model", "model"),
-        Column("elpd", "nats a score", number(3, signed=True)),
+        Column("elpd", "nats per score", number(3, signed=True)),
         Column("n", "scores", number(0)),
     )
     total = pd.DataFrame([{"elpd": loo.elpd, "se": loo.se, "p_loo": loo.p_loo, "n": loo.n,
@@ -430,7 +430,7 @@ def findings_section(audit: Audit) -> Section:
         f"{counts}. Looked for: identical models and files, words that differ in case only, "
         "prompts with one text or one column of scores, constant scores, missing cells, words "
         "outside the lexicon or in several categories, small categories, ties, extreme scores, "
-        "rewards read at different places, models that look like one base, unequal spread, and "
+        "rewards read at different tokens, models that look like one base, unequal spread, and "
         "words that differ between the categories in length or another number."
     )
     tables = (Table("audit", "Findings, the worst first.", findings, columns),)

@@ -39,7 +39,7 @@ _PARTS = 8  # of collect()
 
 
 def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> Content:
-    """Compute what a report needs and put it into words."""
+    """Compute and word the content of a report."""
     done, total = 0, _PARTS + len(_SECTIONS)
 
     def step() -> None:

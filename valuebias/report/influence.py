@@ -1,4 +1,4 @@
-"""The section that says on which models and bases the answer hangs."""
+"""The section on which models and bases the answer depends."""
 
 from __future__ import annotations
 
@@ -83,12 +83,10 @@ def _on_the_verdict(others: pd.DataFrame, tried: int) -> str:
         return ""
     if others.empty:
         return (
-            "Whichever is left out, the verdict on the direction stays, give or take a hundredth "
-            "of its probability."
+            "Whichever is left out, the verdict on the direction stays, within a hundredth of its "
+            "probability."
         )
     named = [f"{row['unit']} {row['name']}" for _, row in others.iterrows()]
     if len(named) > 3:
-        return (
-            f"Without {len(named)} of these {tried} the verdict on the direction would be another."
-        )
-    return f"Without {' or without '.join(named)} the verdict on the direction would be another."
+        return f"Without {len(named)} of these {tried} the verdict on the direction would differ."
+    return f"Without {' or without '.join(named)} the verdict on the direction would differ."

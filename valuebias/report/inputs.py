@@ -30,7 +30,7 @@ PROB = 0.9
 """Probability of every interval in a report."""
 
 _MOST_UNITS = 24
-"""So many models and bases are left out for a report: each takes about half a second."""
+"""Largest number of models and bases to leave out: each takes about half a second."""
 
 Advance = Callable[[int, int], None]
 _T = TypeVar("_T")
@@ -80,12 +80,12 @@ class ReportInputs:
 
     @property
     def framing(self) -> str:
-        """The framing of the headline: signed, or that of all prompts where they are of one."""
+        """The framing of the headline: signed, or the only framing of the prompts."""
         return str(self.headline.row["framing"])
 
     @property
     def effective(self) -> float:
-        """Effective draws behind quantities that have no number of their own."""
+        """Effective draws of quantities whose own ESS is not computed."""
         draws = float(self.contrasts.attrs["draws"])
         smallest = self.diagnostics.min_ess_bulk
         return min(draws, smallest) if np.isfinite(smallest) else draws
@@ -141,12 +141,12 @@ def _words(fit: Posterior) -> tuple[pd.DataFrame | None, str]:
 
 
 def why_no_influence(fit: Posterior) -> str:
-    """Say so where leaving out each model would take minutes; empty where it does not."""
+    """Say why leaving out each model would take minutes; empty where it does not."""
     n = len(left_out_units(fit.data, fit.settings))
     if fit.settings["n_missing"]:
-        why = "Of an incomplete crossing each takes as long as the fit itself"
+        why = "In an incomplete crossing each takes as long as the fit itself"
     elif n > _MOST_UNITS:
         why = f"There are {n} models and bases to leave out"
     else:
         return ""
-    return f"{why}, so that it is done only where asked for: fit.influence()."
+    return f"{why}, so it is computed only on request: fit.influence()."

@@ -1,4 +1,4 @@
-"""The methods in words, written from what was actually done, and the works they rest on."""
+"""The methods in words, written from the fit's settings, and the works they rest on."""
 
 from __future__ import annotations
 
@@ -150,14 +150,14 @@ def _model(fit: Posterior) -> str:
 
 
 def _shared(fit: Posterior) -> str:
-    """Say what models share, and that bases were not asked about where they were not."""
+    """Say what models share, and that bases were ignored where they were."""
     sizes = fit.problem.crossing.space.sizes
     if not sizes:
         bases = known_bases(model_table(fit.data))
         if fit.settings["base"] is not None or bases is None or len(set(bases)) == len(bases):
             return ""
         return (
-            "Models that share a base were taken as independent (base=None), so that nothing here "
+            "Models that share a base were taken as independent (base=None), so no result "
             "generalises beyond these bases. "
         )
     counted = " and ".join(f"{size} {describe_group(name)}" for name, size in sizes.items())
@@ -224,7 +224,7 @@ def _sampling(fit: Posterior) -> str:
 
 
 def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Reference, ...]:
-    """List the works cited, the data's and the lexicon's own among them."""
+    """List the works cited, among them those of the data and the lexicon."""
     if fit is None:
         return (_CHRISTIAN, _WORKS["okabe"])
     used = ["pymc", "nuts", *(["nutpie"] if fit.settings["sampler"] == "nutpie" else []),
@@ -240,7 +240,7 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
 
 
 def reproduce(fit: Posterior) -> str:
-    """Write the code that makes the fit again."""
+    """Write the code that repeats the fit."""
     return (
         "import valuebias\n\n"
         f"{load_line(fit)}"
@@ -260,7 +260,7 @@ def load_line(fit: Posterior) -> str:
 
 
 def fit_settings(fit: Posterior) -> str:
-    """Write the arguments after the formula, a line each."""
+    """Write the arguments after the formula, one per line."""
     spec = fit.settings
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
     usual = {"words": None, "base": "base", "spread": None}

@@ -1,4 +1,4 @@
-"""The sections that put on record how the numbers came about."""
+"""The sections on how the numbers were produced."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def provenance_table(fit: Posterior) -> Table:
 
 
 def listed(rows: Sequence[tuple[str, object, object]]) -> Table:
-    """Make a table of what a value is of, what it is, and the value."""
+    """Make a table of values with what they describe."""
     table = pd.DataFrame(rows, columns=["of", "what", "value"])
     table["value"] = table["value"].map(_text)
     columns = (Column("of", "of"), Column("what", "what"), Column("value", "value"))
@@ -94,7 +94,7 @@ def _text(value: Any) -> str:
 
 
 def reproduce_section(inputs: ReportInputs) -> Section:
-    """Give the code that makes the fit again."""
+    """Give the code that repeats the fit."""
     return Section(
         "reproduce",
         "How to reproduce",

@@ -55,7 +55,7 @@ def interval_column() -> Column:
 
 
 def with_chance(frame: pd.DataFrame, draws: float, *names: str) -> pd.DataFrame:
-    """Add probabilities as columns of text, each no surer than its effective draws."""
+    """Add probabilities as columns of text, each bounded by its effective draws."""
     sizes = effective_draws(frame, draws)
     texts = {
         f"_{name}": [percent(p, n) for p, n in zip(frame[name], sizes, strict=True)]
@@ -70,11 +70,11 @@ def chance_column(name: str, label: str) -> Column:
 
 
 def reading(inputs: ReportInputs) -> tuple[str, ...]:
-    """Say how the answer is to be read."""
+    """Explain how to read the answer."""
     row, spec = inputs.headline.row, inputs.fit.settings
     kind = describe(spec["outcome"])
     first, other = row["over"], row["against"] or "the other categories"
-    turned = "" if kind.sign > 0 else " Ranks are turned round here: higher means a higher reward."
+    turned = "" if kind.sign > 0 else " Ranks are reversed here: higher means a higher reward."
     return (
         f"A model's lean is how much higher it rewards the words of {first} than those of {other}, "
         f"in units of the outcome ({kind.units}). {_FRAMED[inputs.framing]}",
@@ -115,14 +115,14 @@ def limits_section(inputs: ReportInputs) -> Section:
 
 
 def _certain(table: pd.DataFrame) -> str:
-    """Say of how many words the sign is called certain."""
+    """Count the words whose sign is called certain."""
     n = int(table["certain"].sum())
     who = {0: "No word's sign is", 1: "One word's sign is"}.get(n, f"The signs of {n} words are")
-    return f"{who} certain, that is of a P(direction) of {CERTAIN:.1%} or more."
+    return f"{who} certain, with a P(direction) of {CERTAIN:.1%} or more."
 
 
 def _bases(fit: Posterior) -> str:
-    """Count the bases of each family, where models share some."""
+    """Count the bases of each family, where models share bases."""
     base = fit.problem.crossing.space.group("base")
     if base is None:
         return ""
@@ -136,7 +136,7 @@ def contrast_section(inputs: ReportInputs) -> Section:
     """Show the estimands other than single models."""
     table = inputs.contrasts
     kind = table["estimand"]
-    # Single models and their groups are below; these words are looked at in the answer's framing.
+    # Single models and their groups have their own tables; these words, the answer's framing.
     aside = kind.isin(["model lean", *_group_leans(inputs)])
     aside |= kind.str.endswith(", these words") & (table["framing"] != inputs.framing)
     rows = table[~aside]
@@ -197,8 +197,7 @@ def forest_section(inputs: ReportInputs) -> Section:
             "of each family and the lean predicted for an unseen model of it. The table below has "
             "the numbers.",
             f"Lean of every model, {under(inputs.framing)}, with {PROB:.0%} intervals. Diamonds: "
-            "means of the families. Dashed: what to expect of a model of the family that was not "
-            "seen.",
+            "means of the families. Dashed: the prediction for an unseen model of the family.",
         )
     return Section(
         "models",
@@ -212,7 +211,7 @@ def forest_section(inputs: ReportInputs) -> Section:
 
 
 def _group_leans(inputs: ReportInputs) -> list[str]:
-    """Name the estimands that are leans of bases, or of what else models have in common."""
+    """Name the estimands that are leans of bases or other groups of models."""
     return [f"{group.name} lean" for group in inputs.fit.problem.crossing.space.groups]
 
 
@@ -299,8 +298,8 @@ def word_section(inputs: ReportInputs) -> Section:
         f"that word, and generalises over {units}. {wrong[:1].upper()}{wrong[1:]} (the sum of 1 − "
         f"P(direction)); of all {len(table)} words, {table['expected_false_signs'].iloc[-1]:.1f}. "
         f"{_certain(table)} "
-        "Partial pooling allows for words having been picked for their size only as far as the "
-        "model of how words and models differ holds."
+        "Partial pooling corrects for picking the largest words only as far as the model of how "
+        "words and models differ holds."
     )
     return Section("words", title, tables=(Table("words", caption, table, columns, displayed),),
                    picture=picture)  # fmt: skip

@@ -59,7 +59,9 @@ def write_statistics(
     """Write the paper's analysis as text and as JSON."""
     from valuebias.analysis.classical.classical import classical
 
-    result = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)
+    result = classical(
+        scores, n_permutations=settings.n_permutations, seed=settings.seed, progress=False
+    )
     (folder / f"{name}.txt").write_text(str(result), encoding="utf-8")
     text = json.dumps(result.to_dict(), indent=1, allow_nan=False)
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
@@ -123,7 +125,7 @@ def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
         progress=False,
     )
     fitted.save(folder / "fit.nc")
-    fitted.report(folder / "report.html")
+    fitted.report(folder / "report.html", progress=False)
     fitted.plot("forest").savefig(folder / "forest.png", dpi=200, metadata={"Software": None})
     headline = fitted.headline()
     (folder / "headline.txt").write_text(f"{headline.text}\n", encoding="utf-8")
