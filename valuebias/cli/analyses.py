@@ -54,7 +54,7 @@ def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
 
 
 def result_record(result: Fit | AblationFit) -> dict[str, Any]:
-    """The content of ``--json`` for a result."""
+    """Collect what ``--json`` writes of a result."""
     from valuebias.analysis.notes import as_records
     from valuebias.fitting.result import AblationFit
 

@@ -125,7 +125,7 @@ def read_wide(
     for path in paths:
         if path.suffix.lower() in (".nc", ".zarr", ".parquet"):
             raise ValueBiasError(
-                f"{str(path)!r} is not a CSV file of one model. If it holds scores, fit it directly: "
+                f"{str(path)!r} is not a CSV file of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
     with stage(f"Reading {len(paths)} path(s)"):

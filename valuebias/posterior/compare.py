@@ -33,13 +33,13 @@ class Comparison:
     Attributes
     ----------
     table : DataFrame
-        One row a specification, pair of families and pair of categories, with :data:`COLUMNS`;
+        One row per specification, pair of families and pair of categories, with :data:`COLUMNS`;
         in ranks, positive towards the first category. ``t``, ``df`` and ``p`` are NaN for the
         hierarchical model, which has none.
     classical : Classical or None
         The paper's analysis.
     messages : tuple of str
-        What the paper's analysis says of itself.
+        Messages of the paper's analysis.
     reason : str
         Why there is nothing to compare; empty where there is.
     interval : str
@@ -53,7 +53,7 @@ class Comparison:
     interval: str = f"{_PROB:.0%}"
 
     def headline(self) -> pd.DataFrame:
-        """Give the rows about the first pair of families."""
+        """Select the rows of the first pair of families."""
         first: pd.DataFrame = self.table[self.table["name"] == self.table["name"].iloc[0]]
         return first
 
@@ -136,7 +136,7 @@ def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, A
 
 
 def _match(theirs: pd.DataFrame, ours: dict[str, Any]) -> list[dict[str, Any]]:
-    """Find the paper's estimates of the same difference, turned the same way round."""
+    """Find the paper's estimates of the same difference, with the same sign convention."""
     rows = theirs[(theirs["estimand"] == _KIND) & (theirs["framing"] == "signed")]
     matched = []
     for spec in ("random slopes", "random intercept"):
@@ -164,5 +164,5 @@ def _match(theirs: pd.DataFrame, ours: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _way(theirs: str, first: str, second: str) -> int:
-    """+1 for the difference of the two, −1 for the reverse, 0 for another."""
+    """+1 for the same difference, −1 for the reverse, 0 for another."""
     return {f"{first} − {second}": 1, f"{second} − {first}": -1}.get(theirs, 0)

@@ -27,7 +27,7 @@ _VERDICTS = {
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
 LEAST_MOVE = 0.01
-# What the formula may name of what differs between families, and what that adjusts for.
+# Coordinates that differ between families and that a formula may adjust for, with their nouns.
 _ADJUSTED = {"source": "data", "n_params": "size"}
 _LEAN = {
     "signed": "lean, signed by framing,",
@@ -37,14 +37,14 @@ _LEAN = {
 
 
 ALL = "all"
-"""The row of :meth:`Fit.prior_sensitivity` in which every scale is moved at once."""
+"""The row of :meth:`Fit.prior_sensitivity` with all scales multiplied at once."""
 
 
 def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> Headline:
     """Word the first contrast of a fit.
 
-    In this order: whether it did not converge; notes that qualify everything; the answer with its
-    verdict; under which priors that would be another; what families differ in besides; other notes.
+    In this order: a failure to converge; notes that qualify everything; the answer with its
+    verdict; priors under which that would differ; what else families differ in; other notes.
     """
     table = fit.contrasts()
     row = table.iloc[0]
@@ -70,7 +70,7 @@ def verdict_of(p_direction: float) -> str:
 
 
 def _choose_notes(notes: list[Note]) -> tuple[list[Note], list[Note]]:
-    """Choose the notes that the headline has room for: before the answer, and after it."""
+    """Choose the notes that fit in the headline: before the answer, and after it."""
     speaking = [note for note in notes if note.headline]
     before = [note for note in speaking if note.first][:_MOST_NOTES]
     after = [note for note in speaking if not note.first]
@@ -90,7 +90,7 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     estimate = (
         f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
     ).replace("-", "−")
-    # Of the side on which most draws are, which the mean need not be.
+    # The side with most draws, which may not be that of the mean.
     direction = "positive" if row["median"] > 0 else "negative"
     probability = percent(row["p_direction"], draws).replace("> ", "above ")
     chance = (
@@ -101,7 +101,7 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     if group:
         noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
         more = "more" if row["mean"] > 0 else "less"
-        # No sharper than the verdict: at a probability of one half there is no direction to name.
+        # The wording follows the verdict: at a probability of one half there is no direction.
         claim = {
             LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
             SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
@@ -118,14 +118,14 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
 
 
 def _compared(row: pd.Series) -> tuple[str, str, str]:
-    """Give the factor whose levels the row compares, and the two; empty where it compares none."""
+    """Return the factor whose levels the row compares, and the two; empty if there are none."""
     if row["form"] != DIFFERENCE:
         return "", "", ""
     return row["variable"], row["first"], row["second"]
 
 
 def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:
-    """Say so where a claim about groups rests on one model of each."""
+    """Warn where a claim about groups rests on one model of each."""
     if group not in fit.data.coords:
         return ""
     levels = fit.data[group].to_numpy().astype(str).tolist()
@@ -138,7 +138,7 @@ def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:
 
 
 def _besides(fit: Posterior, row: pd.Series) -> str:
-    """Say that a difference between families is one of all that comes with a family."""
+    """Warn that families also differ in what the formula does not adjust for."""
     if _compared(row)[0] != "family":
         return ""
     named = " ".join(v.expression for v in fit.problem.crossing.design.variables)
@@ -154,7 +154,7 @@ def _besides(fit: Posterior, row: pd.Series) -> str:
 
 
 def _alike(fit: Posterior, name: str) -> bool:
-    """Whether all models are known to have the same value of a coordinate."""
+    """Whether all models have the same known value of a coordinate."""
     if name not in fit.data.coords:
         return False
     values = {str(value).strip() for value in fit.data[name].to_numpy().tolist()}
@@ -162,7 +162,7 @@ def _alike(fit: Posterior, name: str) -> bool:
 
 
 def prior_flips(table: pd.DataFrame) -> list[str]:
-    """Name the prior scales under which the verdict of the headline is another."""
+    """Name the prior scales under which the verdict of the headline differs."""
     fitted = table.iloc[0]
     verdict, positive = verdict_of(fitted["p_direction"]), fitted["median"] > 0
     flips: dict[str, float] = {}
@@ -170,7 +170,7 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
     others = table.iloc[1:]
     for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
-        # A verdict at its threshold may change by the draws' own error.
+        # A verdict at its threshold may change by Monte Carlo error.
         moved = abs(row["p_direction"] - fitted["p_direction"]) >= LEAST_MOVE
         if (other == verdict or not moved) and not turned:
             continue
@@ -187,7 +187,7 @@ def _on_priors(flips: list[str]) -> str:
         return ""
     more = len(flips) - _MOST_FLIPS
     others = f"; and {more} more of the scales tried would change it" if more > 0 else ""
-    return f"That hangs on the prior: {'; '.join(flips[:_MOST_FLIPS])}{others}."
+    return f"That depends on the prior: {'; '.join(flips[:_MOST_FLIPS])}{others}."
 
 
 def scale_name(entry: tuple[str, float]) -> str:

@@ -53,22 +53,22 @@ def influence(fit: Posterior, table: pd.DataFrame, *, progress: bool) -> pd.Data
 
 
 def left_out_units(data: xr.Dataset, spec: Mapping[str, Any]) -> list[tuple[str, Unit]]:
-    """List what is left out in turn: every model, then every base that several models share."""
+    """List the units to leave out: every model, then every base that several models share."""
     models, bases = model_units(data), base_units(data, base_coordinate(spec))
     shared = [unit for unit in bases if len(unit.models) > 1]
     return [("model", unit) for unit in models] + [("base", unit) for unit in shared]
 
 
 def most_influential(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the row of the model and of the base that moves the headline most."""
+    """Select the model and the base that move the headline most."""
     return table[table["largest"]]
 
 
 def other_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows whose verdict on the direction, or whose sign, is another."""
+    """Select the rows whose verdict on the direction, or whose sign, differs."""
     headline, rest = table.iloc[0], table.iloc[1:].dropna(subset=["mean"])
     verdict = verdict_of(headline["p_direction"])
-    # On either side of a limit, but no further from each other than draws of one posterior.
+    # On either side of a limit, but no further apart than draws of one posterior.
     same = [
         verdict_of(p) == verdict or abs(p - headline["p_direction"]) < LEAST_MOVE
         for p in rest["p_direction"]
@@ -96,7 +96,7 @@ def _without(fit: Posterior, combination: Combination, unit: Unit, prob: float) 
 
 
 def _estimable(design: Array, row: Array) -> bool:
-    """Whether the models tell a combination of the columns apart from others."""
+    """Whether the design identifies a combination of its columns."""
     if not len(design):
         return False
     fitted = np.linalg.lstsq(design.T, row)[0]
@@ -104,16 +104,16 @@ def _estimable(design: Array, row: Array) -> bool:
 
 
 def _loss(fit: Posterior, keep: NDArray[np.intp]) -> str:
-    """Say what is gone."""
+    """Name what the rest of the data lacks."""
     family = fit.data["family"].to_numpy().astype(str)
     gone = sorted(set(family.tolist()) - set(family[keep].tolist()))
     if gone:
         return f"no other model of {', '.join(gone)}"
-    return "the other models do not tell the terms of the formula apart"
+    return "the other models do not identify the terms of the formula"
 
 
 def _headline(left: LeftOutFit, combination: Combination) -> Mixture:
-    """Give the combination's posterior without the unit, exact given each draw."""
+    """Compute the combination's posterior without the unit, exact given each draw."""
     problem = left.problem
     crossing, scales = problem.crossing, problem.coefficient_scales
     means, variances = [], []

@@ -1,4 +1,4 @@
-"""How the headline would read under other prior scales."""
+"""The headline under other prior scales."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEAD = {"estimand": "kind", "name": "name", "framing": "framing", "category": "
 def prior_sensitivity(
     fit: Posterior, *, factors: tuple[float, ...], prob: float, progress: bool
 ) -> pd.DataFrame:
-    """Move each prior scale by itself, then all together; see :meth:`Fit.prior_sensitivity`."""
+    """Scale each prior alone, then all together; see :meth:`Fit.prior_sensitivity`."""
     for factor in factors:
         if not (isinstance(factor, float | int | np.number) and 0 < factor < np.inf):
             raise ValueBiasError(
@@ -62,14 +62,14 @@ def by_influence(table: pd.DataFrame) -> list[str]:
 
 
 def _scales(fit: Posterior) -> list[str]:
-    """Name the scales of a fit's prior: those of its components, then those of what is fixed."""
+    """Name the scales of a fit's prior: of its components, then of its fixed effects."""
     crossing = fit.problem.crossing
     fixed = ["mean"] + ["effect"] * (len(crossing.design.terms) > 1)
     return [*fit.problem.components.names, *fixed, *(["spread"] if crossing.space.kinds else [])]
 
 
 def _row(fit: Posterior, prior: Prior, prob: float, half: float) -> dict[str, Any]:
-    """Reweight the draws to another prior; fit again where the weights are not to be trusted."""
+    """Reweight the draws to another prior; fit again where the weights are unreliable."""
     draws = fit.contrast_draws.isel(estimand=0)
     values = draws.to_numpy().ravel()
     weighted = smoothed(fit.log_ratio_to(prior))

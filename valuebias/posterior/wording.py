@@ -1,6 +1,6 @@
-"""Probabilities, regions and framings in words: the same everywhere, and no surer than the draws.
+"""Probabilities, regions and framings in words, the same everywhere and bounded by the draws.
 
-Tables of numbers stay numbers; this is for what is shown.
+Tables of numbers stay numbers; this module is for display.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UNDER = {
 
 
 def chance_bound(draws: float) -> float:
-    """Give the probability above which so many draws tell nothing.
+    """Give the largest probability that so many draws can show.
 
     Examples
     --------
@@ -83,14 +83,14 @@ def _format(value: float, draws: float, *, scale: int, decimals: int, mark: str)
 
 
 def effective_draws(table: pd.DataFrame, draws: float) -> list[float]:
-    """Give how many effective draws each row of a summary is of."""
+    """Give the number of effective draws of each row of a summary."""
     if "ess_bulk" not in table.columns:
         return [draws] * len(table)
     return [float(min(n, draws)) if np.isfinite(n) else draws for n in table["ess_bulk"]]
 
 
 def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
-    """Write a region of practical equivalence as it was given.
+    """Write a region of practical equivalence, exactly as given.
 
     Examples
     --------
@@ -103,13 +103,13 @@ def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
 
 
 def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
-    """Write a table of results as it is to be read, with no probability of 0 or 1.
+    """Write a table of results for reading, with no probability of 0 or 1.
 
     Parameters
     ----------
     table : DataFrame
-        Such as :meth:`valuebias.Fit.contrasts` or :meth:`valuebias.Fit.words` gives; it stays as it
-        is.
+        Such as :meth:`valuebias.Fit.contrasts` or :meth:`valuebias.Fit.words` returns; it is not
+        changed.
     digits : int, default 2
         Decimals of estimates.
 
@@ -117,10 +117,10 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     -------
     DataFrame
         Texts. Probabilities, in columns whose name starts with ``p_``, have three decimals, and a
-        bound beyond what the draws can tell: of *n* effective draws that all say one thing none
-        is written as more than ``1 - 1 / n``. R-hat has three decimals, effective sample sizes have
+        bound where the draws cannot show more: with *n* effective draws that all agree none is
+        written as more than ``1 - 1 / n``. R-hat has three decimals, effective sample sizes have
         none. Choose rows and columns of the result rather than of `table`, whose column
-        ``ess_bulk`` tells the number of effective draws.
+        ``ess_bulk`` holds the number of effective draws.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
 
 
 def false_signs(words: pd.DataFrame, draws: float) -> str:
-    """Say how many of the words listed are expected to differ the other way.
+    """State how many of the listed words are expected to differ the other way.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def false_signs(words: pd.DataFrame, draws: float) -> str:
 
 
 def sampled_units(components: Iterable[str]) -> str:
-    """Say which units a difference between groups of models generalises over.
+    """Name the units over which a difference between groups of models generalises.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def sampled_units(components: Iterable[str]) -> str:
 
 
 def under(framing: str) -> str:
-    """Say under which prompts a quantity is.
+    """Name the prompts of a framing.
 
     Examples
     --------
