@@ -134,7 +134,7 @@ def test_medians_have_a_report_that_says_what_they_lack(medians_fit: AblationFit
     content = gather_ablation(medians_fit, figures=False)
     missing = {s.key: s.missing for s in content.sections if s.missing}
     assert set(missing) == {"framings", "word_changes", "audit"}
-    assert "knows no words" in missing["word_changes"]
+    assert "has no words" in missing["word_changes"]
     assert "seed=7" in next(s for s in content.sections if s.key == "reproduce").code
     assert not content.alarms
 

@@ -1,4 +1,4 @@
-"""Find out what is damaged of what was written: ``valuebias.check``."""
+"""Find damaged files: ``valuebias.check``."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _UNKNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A file that is not as it was written.
+    """A damaged or missing file.
 
     Attributes
     ----------
     file : str
-        Where, from the path that was checked.
+        Its path, relative to the checked path.
     state : {"damaged", "missing"}
         What is wrong with it.
     reason : str
-        In what way, or what it holds; may be empty.
+        How it is damaged, or its contents; may be empty.
     advice : str
-        What makes it again.
+        How to recreate it.
     """
 
     file: str
@@ -49,20 +49,20 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check has found.
+    """The result of a check.
 
     Attributes
     ----------
     path : str
-        What was checked.
+        The checked path.
     n_files, n_bytes : int
-        How many files are as they were written, and their bytes.
+        How many files are intact, and their bytes.
     pieces : tuple of Piece
-        The files that are not.
+        The files that are damaged or missing.
     unsummed : tuple of (str, str)
-        Files, from the path, that nothing vouches for, and why.
+        Files, relative to the path, without checksums, and why.
     notes : tuple of str
-        What else there is to say, such as of a store that is unfinished.
+        Further remarks, such as on an unfinished store.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class Check:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is damaged or missing; what has no checksums cannot be told."""
+        """Whether nothing is damaged or missing, among files with checksums."""
         return not self.pieces
 
     def to_frame(self) -> pd.DataFrame:
@@ -90,13 +90,13 @@ class Check:
         Returns
         -------
         DataFrame
-            Columns ``file``, ``state``, ``reason``, ``advice``; a row a piece.
+            Columns ``file``, ``state``, ``reason``, ``advice``; one row per piece.
         """
         names = list(Piece.__dataclass_fields__)
         return pd.DataFrame([[getattr(p, n) for n in names] for p in self.pieces], columns=names)
 
     def __str__(self) -> str:
-        """Say it in some lines."""
+        """Write the result in some lines."""
         lines = []
         for piece in self.pieces:
             reason = f" ({piece.reason})" if piece.reason else ""
@@ -126,23 +126,23 @@ def check(path: str | os.PathLike[str]) -> Check:
     path : str or path-like
         A store of scores (of a lexicon or of whole vocabularies), a dataset or a fit in any format,
         or the folder of an ablation, of :func:`valuebias.inject_words`, of a reproduction or of an
-        exported ONNX model. In other folders, whatever valuebias wrote is looked for. Nothing is
+        exported ONNX model. Other folders are searched for files that valuebias wrote. Nothing is
         changed.
 
     Returns
     -------
     Check
-        What is damaged or missing, with what makes it again; what has no checksums; how much is as
-        it was written.
+        What is damaged or missing, and how to recreate it; what has no checksums; how much is
+        intact.
 
     Raises
     ------
     ValueBiasError
-        If there is no such file or folder, or nothing in it that valuebias wrote.
+        If there is no such file or folder, or it holds nothing that valuebias wrote.
 
     Notes
     -----
-    Checksums are SHA-256. A block of scores that is not finished is no damage: it is in the notes.
+    Checksums are SHA-256. An unfinished block of scores is not damage: it is in the notes.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def check(path: str | os.PathLike[str]) -> Check:
         LEAVES[root.suffix.lower()](root, findings, explicit=True)
     else:
         raise ValueBiasError(
-            f"{str(root)!r} ends in {root.suffix!r}, which is nothing that valuebias checks. "
+            f"{str(root)!r} ends in {root.suffix!r}, which valuebias does not check. "
             f"{did_you_mean(root.suffix, LEAVES)}"
         )
     if not (findings.n_files or findings.bad or findings.unsummed):
@@ -204,7 +204,7 @@ def _look_in(folder: Path, findings: Findings, *, depth: int) -> None:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """List what is not hidden; a kill leaves hidden parts, which nobody reads."""
+    """List visible entries; a killed process leaves hidden parts, which nothing reads."""
     yield from sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
@@ -214,7 +214,7 @@ def _from(file: Path, root: Path) -> str:
 
 
 def _context(root: Path) -> str:
-    """Name what a folder is of, or the folder that a file lies in."""
+    """Class a folder, or the folder of a file."""
     if root.is_dir():
         if any((root / name).is_dir() for name in _ABLATION):
             return "ablation"
@@ -226,7 +226,7 @@ def _context(root: Path) -> str:
 
 
 def _advice(file: Path, root: Path, context: str, findings: Findings) -> str:
-    """Say what makes a file again, and nothing else."""
+    """Advise how to recreate a file, and nothing else."""
     alone = "again: what is damaged is made again, and nothing else."
     if context == "ablation":
         folder = repr(str(root)) if root.is_dir() else "…"

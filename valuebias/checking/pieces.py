@@ -1,4 +1,4 @@
-"""Hold each file of what was written against its checksum, whatever kind of thing it belongs to."""
+"""Compare each file with its checksum, for every kind of file that valuebias writes."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ OLDER = "it was written by an earlier version, which wrote no checksums"
 _OWN = "valuebias did not write it, or an earlier version did, which wrote no checksums"
 _AGAIN = "Copy it again, or make it again."
 _EXPORT = "valuebias.json"
-"""What describes the ONNX file of a model that was exported."""
+"""The description of an exported ONNX model."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a look at files has found.
+    """The state of the files looked at so far.
 
     Attributes
     ----------
     n_files, n_bytes : int
-        How many are as they were written.
+        How many are intact.
     bad : list of (Path, str, str)
-        File, ``"damaged"`` or ``"missing"``, and in what way, or of what.
+        File, ``"damaged"`` or ``"missing"``, and how, or its contents.
     unsummed : list of (Path, str)
-        What nothing vouches for, and why.
+        Files without checksums, and why.
     notes : list of str
-        What else there is to say.
+        Further remarks.
     kinds : set of str
-        What was looked at: ``"store"``, ``"fit"`` and so on.
+        Kinds of what was checked: ``"store"``, ``"fit"`` and so on.
     """
 
     n_files: int = 0
@@ -58,18 +58,18 @@ class Findings:
     kinds: set[str] = field(default_factory=set)
 
     def fine(self, path: Path, size: int | None = None) -> None:
-        """Count a file that is as it was written."""
+        """Count an intact file."""
         self.n_files += 1
         self.n_bytes += path.stat().st_size if size is None else size
 
     def compare(self, path: Path, known: str, of: str = "") -> None:
-        """Hold a file against its sum."""
+        """Compare a file with its sum."""
         content = self.content(path, of)
         if content is not None:
             self.tell(path, sum_of(content) == known, len(content), of)
 
     def content(self, path: Path, of: str = "") -> bytes | None:
-        """Read a file; one that is missing, or cannot be read, is noted."""
+        """Read a file; record one that is missing or cannot be read."""
         try:
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -79,7 +79,7 @@ class Findings:
         return None
 
     def tell(self, path: Path, right: bool, size: int, of: str = "") -> None:
-        """Note what came of a comparison."""
+        """Record the result of a comparison."""
         if right:
             self.fine(path, size)
         else:
@@ -87,7 +87,7 @@ class Findings:
 
     @contextmanager
     def damage_noted(self, path: Path) -> Iterator[None]:
-        """Take whatever goes wrong in reading a file for its damage."""
+        """Record any error in reading a file as its damage."""
         try:
             with warnings.catch_warnings(), reading(path, advice=_AGAIN):
                 warnings.simplefilter("ignore")
@@ -100,7 +100,7 @@ class Findings:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Tell whether a folder looks like one of Zarr, also where a file of it is missing."""
+    """Whether a folder looks like a Zarr folder, even with files missing."""
     names = (".zmetadata", ".zgroup", "zarr.json")
     return folder.suffix == ".zarr" or any((folder / name).exists() for name in names)
 
@@ -113,7 +113,7 @@ def look_at_zarr(folder: Path, findings: Findings) -> None:
 
     before = len(findings.bad)
     with findings.damage_noted(folder):
-        # Nothing is opened that would not be read: a pipe, a folder that leads to itself.
+        # Rejects what must not be opened: a pipe, a folder that links to itself.
         check_zarr(folder, lazily=LAZY)
     if len(findings.bad) > before and not _only_damaged(folder):
         return
@@ -131,7 +131,7 @@ def look_at_zarr(folder: Path, findings: Findings) -> None:
 
 
 def _is_fit(folder: Path) -> bool:
-    """Tell a fit of an earlier version, without a record, from a store of groups."""
+    """Distinguish a fit of an earlier version, without a record, from a store of groups."""
     from valuebias._core.zarr_folder import metadata_of
 
     try:
@@ -141,7 +141,7 @@ def _is_fit(folder: Path) -> bool:
 
 
 def _only_damaged(folder: Path) -> bool:
-    """Tell whether a folder has nothing but files and folders in it."""
+    """Whether a folder holds only files and folders."""
     return all(path.is_dir() or path.is_file() for path in folder.rglob("*"))
 
 
@@ -155,7 +155,7 @@ def _holds_groups(folder: Path) -> bool:
 
 
 def _look_at_vocabularies(folder: Path, findings: Findings) -> None:
-    """Look at a store of whole vocabularies: a group a model."""
+    """Look at a store of whole vocabularies: one group per model."""
     from valuebias.scoring.store import attrs_of, groups_of
 
     findings.kinds.add("store")
@@ -201,7 +201,7 @@ def _look_at_group(folder: Path, findings: Findings) -> None:
     content = findings.content(folder / RECORD)
     findings.fine(folder / RECORD, len(content or b""))
     for key in [*record.metadata, *(key for key in record.sums if key not in record.metadata)]:
-        # After a kill the record itself holds what a file is yet to hold.
+        # After a kill the record holds the contents of files still to be written.
         content = b"" if key in record.pending else findings.content(folder / key)
         if content is not None and key not in record.pending:
             findings.tell(folder / key, same_as_recorded(record, key, content), len(content))
@@ -214,7 +214,7 @@ def _kind(attrs: dict[str, Any]) -> str:
 
 
 def _look_at_older(folder: Path, findings: Findings) -> None:
-    """Look at what has no record: scores have marks all the same, and a fit a digest."""
+    """Look at a folder without a record: scores still have marks, and a fit a digest."""
     from valuebias._core.zarr_folder import metadata_of
 
     attrs: dict[str, Any] = {}
@@ -232,7 +232,7 @@ def _look_at_older(folder: Path, findings: Findings) -> None:
 
 
 def _look_at_blocks(folder: Path, findings: Findings) -> None:
-    """Look at the scores that are written block by block, each with a mark that has its sums."""
+    """Look at scores written block by block, each with a mark that has its sums."""
     from valuebias._core.zarr_folder import marked
 
     findings.kinds.add("store")
@@ -253,12 +253,12 @@ def _look_at_blocks(folder: Path, findings: Findings) -> None:
     if n_blocks > len(marks):
         findings.notes.append(
             f"{str(folder)!r} is unfinished: {n_blocks - len(marks)} of {n_blocks} blocks of "
-            "scores are missing. Run the same call again to go on."
+            "scores are missing. Run the same call again to continue."
         )
 
 
 def _models(folder: Path) -> tuple[list[str], int]:
-    """Name the models of a group, and count the blocks that it is to have in all."""
+    """Name the models of a group, and count its blocks when finished."""
     from valuebias._core.zarr_folder import metadata_of
     from valuebias.scoring.store import provenance_of
 
@@ -395,11 +395,11 @@ def _look_at_json(path: Path, findings: Findings, *, explicit: bool) -> None:
             else:
                 findings.unsummed.append((path, OLDER))
     elif explicit:
-        raise ValueBiasError(f"{str(path)!r} is no file that valuebias checks.")
+        raise ValueBiasError(f"{str(path)!r} is not a file that valuebias checks.")
 
 
 def look_at_folder(folder: Path, findings: Findings) -> bool:
-    """Look at a folder whose files are listed in one of them; tell whether it is such a one."""
+    """Look at a folder with a list of its files; return whether it is one."""
     from valuebias.reproduction.record import RECORD, read_record
 
     if (folder / RECORD).is_file():
@@ -426,12 +426,12 @@ def look_at_folder(folder: Path, findings: Findings) -> bool:
 
 
 def _look_at_export(folder: Path, findings: Findings) -> None:
-    """Look at a model's ONNX file and what lies with it, whichever version wrote it."""
+    """Look at a model's ONNX file and the files beside it, of any version."""
     findings.kinds.add("export")
     with findings.damage_noted(folder / _EXPORT):
         entries = read_json(folder / _EXPORT)["files"]
         if any(Path(name).name != name for name in entries):
-            raise ValueError("a file lies elsewhere")
+            raise ValueError("a file is outside the folder")
         findings.fine(folder / _EXPORT)
         for name, known in entries.items():
             findings.compare(folder / name, known)
@@ -445,4 +445,4 @@ LEAVES: dict[str, Callable[..., None]] = {
     ".npz": _look_at_archive,
     ".json": _look_at_json,
 }
-"""What looks at a file, by its suffix; whether it was asked about by itself or met with."""
+"""Checks of a file by suffix; `explicit`: the user named this file, not a folder around it."""

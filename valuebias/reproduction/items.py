@@ -1,4 +1,4 @@
-"""What of the paper is made, from which data, and how; and what is not, and why."""
+"""The items of the paper: how each is made from which data, or why it cannot be."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ class Item:
     title : str
         What it is in the paper.
     inputs : callable
-        Gives the hash of each file that it is made from; raises `Missing` where one is not at hand.
+        Returns the hash of each file that it is made from; raises `Missing` if one is not
+        available.
     make : callable
-        Writes its files into a new folder; gives notes for the reader.
+        Writes its files into a new folder; returns notes for the reader.
     settings : tuple of str
         The settings that it depends on.
     """
@@ -151,7 +152,7 @@ def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
 
 def _absent(name: str, title: str, reason: str) -> Item:
-    """Describe what cannot be made from any data that the package knows of."""
+    """Describe an item that no data known to the package can make."""
 
     def inputs(sources: Sources) -> dict[str, str]:
         raise Missing(reason)
@@ -246,14 +247,14 @@ ITEMS: tuple[Item, ...] = (
     _absent(
         "figure-5",
         "Figures 5 and A6: words whose rank changes most in training",
-        "It needs the rewards of single words at every checkpoint. The data that this package "
-        "knows of have the median rank of each category only; see figure-4.",
+        "It needs the rewards of single words at every checkpoint. The data known to this package "
+        "have the median rank of each category only; see figure-4.",
     ),
     _absent(
         "figure-a3",
         "Figure A3: which implicit reward finds a known change",
-        "The authors fine-tuned models for it, whose log-probs are not among the data that "
-        "this package knows of. valuebias.validate_implicit(logprobs) asks the same question "
+        "The authors fine-tuned models for it, whose log-probs are not among the data known to "
+        "this package. valuebias.validate_implicit(logprobs) asks the same question "
         "of log-probs that are changed by a known amount.",
     ),
     _absent(
@@ -263,4 +264,4 @@ ITEMS: tuple[Item, ...] = (
         "valuebias score christian2026-rms --lexicon vocabulary --store rewards.zarr",
     ),
 )
-"""Everything, in the order in which it is made and shown."""
+"""All items, in the order in which they are made and shown."""

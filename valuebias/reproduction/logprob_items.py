@@ -1,4 +1,4 @@
-"""Figures 2 and 3 and Table 1, which are made from log-probs of language models."""
+"""Figures 2 and 3 and Table 1, made from log-probs of language models."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _WORDS = {"Freedom": "agency", "Love": "communion"}
 _TOKENS = 15
 _SHARED = (
     "The authors' list of what Llama 3 and Gemma 2 share has 85,524 texts, as transformers 4 "
-    "decodes tokens; as version 5 does, they share 85,571. Log-probs that are scored anew are of "
-    "the version that scores them."
+    "decodes tokens; as version 5 does, they share 85,571. New log-probs depend on the version "
+    "that scores them."
 )
 
 
@@ -68,11 +68,11 @@ def figure_2(
 
 
 def inputs_3(sources: Sources) -> dict[str, str]:
-    """Find the log-probs of those models of Figure 3 that are there, of both families."""
+    """Find the available log-probs of the models of Figure 3, of both families."""
     available = _available(sources)
     for family, names in available.items():
         if not names:
-            # Names them all, and says how to get them.
+            # Raises an error that names them all, and how to get them.
             sources.hashes_of(_PAIRED[family])
     return sources.logprobs().hashes([name for names in available.values() for name in names])
 
@@ -125,7 +125,7 @@ def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
 
 def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    """Tabulate the tokens that the one model values most and least against the other."""
+    """Tabulate the tokens that one model values most and least relative to the other."""
     from valuebias.logprobs.alignment import align
     from valuebias.logprobs.pairs import implicit
     from valuebias.plots.tokens import token_table
@@ -133,7 +133,7 @@ def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     gemma, llama = INSTRUCT
     aligned = align(sources.logprobs().read(INSTRUCT, prompts=[_PROMPT]))
     rewards = implicit(aligned, numerator=llama, denominator=gemma)
-    # A small vocabulary has no thirty tokens to show.
+    # A small vocabulary may have fewer than thirty tokens.
     n_tokens = min(_TOKENS, rewards.sizes["response"] // 2)
     if not n_tokens:
         raise ValueBiasError(f"{llama!r} and {gemma!r} have one token in common; it takes two.")

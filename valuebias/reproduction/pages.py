@@ -1,4 +1,4 @@
-"""The two pages of a reproduction: one to look at, one to read in a terminal or on a forge."""
+"""The two pages of a reproduction: HTML for a browser, Markdown for a terminal or a forge."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A text that is shown as it is, and what it is called."""
+    """A text to show verbatim, with its name."""
 
     name: str
     text: str
@@ -95,7 +95,7 @@ def _texts(folder: Path, entry: Entry) -> list[_Text]:
     for name in entry.files:
         if name.endswith(".txt"):
             lines = (folder / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
-            # Line by line: the page's own filter would write the line breaks out.
+            # Line by line: the page's filter would escape line breaks.
             text = Markup("\n").join(visible(line) for line in lines)
             texts.append(_Text(Path(name).name, text))
     return texts

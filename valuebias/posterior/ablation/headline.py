@@ -94,7 +94,7 @@ def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[
         ]
     within = f"It enters {half} within that range with probability {_chance(fit, end['p_within'])}"
     if fit.curves.by_pairs == "points":
-        return [*sentences, f"{within}; of what comes after, the formula says nothing."]
+        return [*sentences, f"{within}; beyond it, the formula predicts nothing."]
     sentences.append(
         f"{within}, later (by extrapolation) with {_chance(fit, end['p_beyond'])}, and not at all "
         f"with {_chance(fit, end['p_not'])}."
@@ -103,7 +103,7 @@ def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[
     rows = (levelling["name"] == name) & (levelling["source"] == source)
     return sentences + [
         f"That it has levelled off within the range studied has probability {_chance(fit, p)}; how "
-        "long it would go on beyond, no data tell."
+        "long it would continue beyond, the data cannot show."
         for p in levelling.loc[rows, "p_within"]
     ]
 

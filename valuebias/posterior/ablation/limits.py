@@ -1,4 +1,4 @@
-"""What an ablation's reader must know: what its layout cannot tell, what contradicts its curves."""
+"""Notes on an ablation: what its layout cannot show, and what contradicts its curves."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["ablation_notes"]
 
 _STRAIGHT = Note(
     "levelling left out",
-    "gaps are taken to change with the pairs as the formula says, however far: one that levels off "
-    "before it closes looks as if it closed. Leave levelling= out to let it level off.",
-    "That the gap does not level off is taken for granted.",
+    "gaps are assumed to change with the pairs as the formula says, however far: one that levels "
+    "off before it closes looks as if it closed. Leave levelling= out to let it level off.",
+    "The gap is assumed not to level off.",
 )
 
 
 def ablation_notes(ablation: AblationPosterior) -> list[Note]:
-    """List what an ablation's data cannot tell."""
+    """List what the data of an ablation cannot show."""
     models = ablation.curves.models
     slopes = None
     if ablation.fit is not None and has_base_slopes(models) and ablation.curves.by_pairs:
@@ -40,14 +40,14 @@ def ablation_notes(ablation: AblationPosterior) -> list[Note]:
         and ablation.curves.levelled is None
     ):
         notes.append(_STRAIGHT)
-    # Each number of pairs by itself is no curve that could be contradicted.
+    # With a free gap at each number of pairs there is no curve to contradict.
     if ablation.curves.by_pairs == "curve":
         notes += curve_notes(ablation.departures(), levelling=ablation.curves.levelled is not None)
     return notes
 
 
 def _most_in_common(ablation: AblationPosterior) -> dict[str, float]:
-    """Give the most pairs that two families have in common, by source where some have more."""
+    """Find the largest number of pairs that two families share, by source where some have more."""
     out = {}
     for source in ablation.curves.sources:
         ends = {

@@ -1,4 +1,4 @@
-"""Save an ablation's fit, and put it together again."""
+"""Save the fit of an ablation, and read it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Pat
 
 
 def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> AblationPosterior:
-    """Put an ablation's fit together from what :func:`save_ablation` wrote."""
+    """Make an ablation's fit from the groups that :func:`save_ablation` wrote."""
     about = parse_settings(attrs["ablation"], SETTINGS_OF_ABLATIONS)
     rest = {name: group for name, group in groups.items() if not name.startswith(_LEANS)}
     drawn = {name.removeprefix(_LEANS): groups[name] for name in groups if name not in rest}
@@ -80,12 +80,12 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
 
 
 def _categories(about: Mapping[str, Any]) -> CategoryPair:
-    """Give the two that are compared; an earlier version saved their names as one text."""
+    """Return the two categories; an earlier version saved their names as one text."""
     return CategoryPair(*(about.get("categories") or about["category"].partition(" − ")[::2]))
 
 
 def _design(groups: Mapping[str, xr.Dataset], formula: str) -> ModelDesign:
-    """Give the design of medians; an earlier version did not save it."""
+    """Return the design of medians; an earlier version did not save it."""
     models = model_table(groups["models"])
     if "design" not in groups:
         return parse_formula(formula, models)
@@ -119,7 +119,7 @@ def _draws(curves: Curves) -> xr.Dataset:
 
 
 def _table_group(table: pd.DataFrame) -> xr.Dataset:
-    """Keep a table of models as coordinates, which are where texts may be any."""
+    """Store a table of models as coordinates, which may hold any text."""
     columns = {str(name): ("model", _plain(table[name].to_numpy())) for name in table.columns}
     return xr.Dataset(coords={**columns, "model": _plain(table.index.to_numpy())})
 

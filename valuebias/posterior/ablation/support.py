@@ -1,4 +1,4 @@
-"""What runs a statement on a gap rests on: measured, interpolated or extrapolated."""
+"""Whether runs support an estimate of a gap: measured, interpolated or extrapolated."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from valuebias.analysis.ablation.curves import Curves
 __all__ = ["SUPPORT", "Stretch", "stretch_of", "support_of"]
 
 SUPPORT = ("measured", "interpolated", "extrapolated")
-"""Both families have runs there; both have runs on either side; one has not."""
+"""Both families have runs there; both have runs on either side; one does not."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """The range of numbers of pairs, of one source, over which a gap's change is told.
+    """The range of numbers of pairs, of one source, over which a gap's change is estimated.
 
     Attributes
     ----------
     smallest, largest : float
-        The least and the most pairs that both families were trained on; where there are no two
-        such numbers, that either was.
+        The least and the most pairs that both families were trained on; without two such numbers,
+        that either was.
     support : str
         One of :data:`SUPPORT`, the weaker of the two ends.
     extrapolated_for : str
@@ -37,7 +37,7 @@ class Stretch:
 
     @property
     def doublings(self) -> float:
-        """How wide it is."""
+        """Its width in doublings."""
         return float(np.log2(self.largest / self.smallest))
 
 
@@ -53,7 +53,7 @@ def stretch_of(curves: Curves, pair: tuple[str, str], source: str) -> Stretch:
 
 
 def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -> pd.DataFrame:
-    """Say what runs the gap of families in every cell, or the lean of one, rests on."""
+    """Class the runs behind the gap of families, or the lean of one, in every cell."""
     rows = []
     for source, n, progress in cells[["source", "n_pairs", "progress"]].itertuples(index=False):
         ranks = [
@@ -65,7 +65,7 @@ def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -
 
 
 def _rank(curves: Curves, family: str, source: str, n: float, progress: float) -> int:
-    """Place in :data:`SUPPORT` of one family's lean in a cell."""
+    """Index in :data:`SUPPORT` of one family's lean in a cell."""
     models = curves.models
     runs = models[
         (models["family"].astype(str) == family) & (models["source"].astype(str) == source)
