@@ -295,7 +295,7 @@ def test_a_base_without_a_chat_template_is_named(tmp_path: Path) -> None:
     [
         ("bases: x\nsources: {a: b}\nn_pair: [1]", "Did you mean 'n_pairs'"),
         ("bases: x\nsources: {a: b}", "lacks 'n_pairs'"),
-        ("- 1", "is no mapping"),
+        ("- 1", "is not a mapping"),
         ("a: [", "is no valid YAML"),
     ],
 )

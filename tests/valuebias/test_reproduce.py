@@ -407,7 +407,7 @@ class TestWithoutReleasedData:
         with pytest.raises(ValueBiasError, match="is not the released file") as caught:
             Sources(None).released("big2-nouns")
         assert not isinstance(caught.value, Missing)
-        with pytest.raises(Missing, match="A released file is not here"):
+        with pytest.raises(Missing, match="A released file is missing"):
             Sources(None).released("mfd2")
 
 

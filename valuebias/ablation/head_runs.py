@@ -1,4 +1,4 @@
-"""The runs of a study with the tuning "head": features once a base, then a head a run."""
+"""Runs of a study with the tuning "head": features once per base, then one head per run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["train_heads"]
 
 Floats = npt.NDArray[np.float32]
 _VERSION = 1
-"""To be raised when the same settings come to make another head."""
+"""Increase when the same settings give another head."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pairs:
-    """A source's features by base: all its pairs, and where each pair's row is."""
+    """A source's features for one base, with the row of each pair."""
 
     train: Preferences
     held_out: Preferences
@@ -38,7 +38,7 @@ class _Pairs:
     values: Floats = field(repr=False)
 
     def of(self, chosen: Preferences) -> tuple[Floats, Floats]:
-        """Give the features of chosen and rejected answers."""
+        """Select the features of chosen and rejected answers."""
         rows = self.values[[self.row_of[name] for name in chosen.pairs["id"]]]
         return rows[:, 0], rows[:, 1]
 
@@ -63,7 +63,7 @@ def _features(design: Design, base: Base, conversations: list[Conversation], lab
 
 
 def _pairs(design: Design, base: Base, source: str) -> _Pairs:
-    """Compute the features of those pairs of a source that some run needs."""
+    """Compute the features of the pairs of a source that any run needs."""
     train, held_out = design.sources[source]
     largest = max(design.study.n_pairs)
     needed = [held_out.pairs, *(train.subset(largest, seed=s).pairs for s in design.study.seeds)]
@@ -77,7 +77,7 @@ def _pairs(design: Design, base: Base, source: str) -> _Pairs:
 def _heads(
     design: Design, base: Base, source: str, pairs: _Pairs, seed: int
 ) -> Iterator[tuple[dict[str, object], Head]]:
-    """Fit a head for every quantity, each starting from the last."""
+    """Fit a head for every number of pairs, each starting from the last."""
     before: Head | None = None
     for n_pairs in sorted(design.study.n_pairs):
         run = Run(base, source, n_pairs, seed)
@@ -112,7 +112,7 @@ def _head(
 
 
 def _load_head(path: Path) -> Head | None:
-    """Read a head; None where there is none, or it is damaged and so to be fitted again."""
+    """Read a head; None if it is missing, or damaged and to be fitted again."""
     if not path.exists():
         return None
     try:

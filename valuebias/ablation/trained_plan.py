@@ -1,4 +1,4 @@
-"""What a study that trains models would do, counted before it is done."""
+"""The cost of a study that trains models, computed before it runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _EFFICIENCY = {"cpu": 0.6, "cuda": 0.35}
 
 @dataclass(frozen=True, slots=True)
 class _Sampled:
-    """What some of a source's pairs say of all: tokens a pair, and the share that is too long."""
+    """Estimates from a sample of a source's pairs: tokens per pair, and the share too long."""
 
     tokens: float
     too_long: float
@@ -44,7 +44,7 @@ class _Sampled:
 
 
 def trained_plan(study: Study) -> StudyPlan:
-    """Count what a study with the tuning "lora" or "full" would do."""
+    """Compute the cost of a study with the tuning "lora" or "full"."""
     splits = study.splits()
     lexicon = as_lexicon(study.lexicon)
     texts = [str(text) for text in as_prompts(study.prompts).table["text"]]
@@ -66,7 +66,7 @@ def trained_plan(study: Study) -> StudyPlan:
     whole = dict.fromkeys(order[:4], np.int64)
     return StudyPlan(study.runs(), table[order].round(dict.fromkeys(order[:4], 0)).astype(whole), (
         f"Time is for this machine's {'CPU' if device == 'cpu' else 'card'}, from a matrix product "
-        f"timed just now; tokens, and pairs too long to be trained on, are counted in {_SAMPLE} "
+        f"timed just now; tokens, and pairs too long for training, are estimated from {_SAMPLE} "
         "pairs of each source.",
         f"At each checkpoint a model is written for scoring and removed, {scratch:.2f} GB at most.",
     ))  # fmt: skip
@@ -78,7 +78,7 @@ def _rows(
     splits: dict[str, tuple[Preferences, Preferences]],
     words: list[Conversation],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    # The weight is how often a token's forward pass is paid.
+    # The weight is the cost of a token in forward passes.
     settings = study.training
     tokens = PairTokens(base, settings.max_length)
     scored = {"conversations": 0.0, "tokens": 0.0}

@@ -1,9 +1,9 @@
 """The runs of a study with the tuning "lora" or "full": train, and score at each checkpoint.
 
-A run has a folder, named by all that its result depends on. In it is a file a checkpoint, each
-written whole or not at all, and ``done.json``, written last. A run that has it is not touched
-again; another one is trained again from its first step, but what it has scored is not scored again.
-What is damaged counts as not there.
+A run has a folder, named by a hash of everything that its result depends on. It holds one file per
+checkpoint, each written whole or not at all, and ``done.json``, written last. A run that has it is
+kept; any other is trained again from its first step, but its scored checkpoints are not scored
+again. A damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ __all__ = ["check_trainable", "train_checkpoints"]
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 _VERSION = 1
-"""To be raised when the same settings come to give another result."""
+"""Increase when the same settings give another result."""
 _SCRATCH = ".scratch"
 _STORED = ("loss", "accuracy", "scores")
 
 
 def check_trainable(engine: Backend) -> None:
-    """Refuse to train where it is not possible."""
+    """Check that training is possible."""
     check_training()
     import torch
 
@@ -64,7 +64,7 @@ def check_trainable(engine: Backend) -> None:
         )
     if not on_cpu(engine) and torch.cuda.device_count() > 1:
         raise ValueBiasError(
-            f"There are {torch.cuda.device_count()} cards, and training takes one. Set "
+            f"There are {torch.cuda.device_count()} GPUs, and training uses one. Set "
             "CUDA_VISIBLE_DEVICES to its number, such as 0."
         )
 
@@ -99,7 +99,7 @@ def _tokenised(design: Design, base: Base) -> list[Integers]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Data:
-    """What a run is trained and measured on."""
+    """The pairs to train a run and to measure it on."""
 
     train: TokenPairs
     held_out: TokenPairs
@@ -107,7 +107,7 @@ class _Data:
 
 
 class RunTrainer:
-    """Makes one run."""
+    """Train and score one run."""
 
     def __init__(
         self, design: Design, run: Run, tokens: PairTokens, instrument: list[Integers]
@@ -119,11 +119,11 @@ class RunTrainer:
         self._folder = design.out / "runs" / self._digest()
 
     def make(self) -> None:
-        """Train and score, unless it is done already."""
+        """Train and score, unless the run is finished."""
         if self._is_finished():
             return
         settings = self._design.study.training
-        # The model of the run before: trainers refer to themselves in circles.
+        # Free the model of the run before, which reference cycles keep alive.
         memory.release()
         data = self._data()
         steps = self._steps(len(data.train))
@@ -138,7 +138,7 @@ class RunTrainer:
         write_bytes(self._done, json.dumps(sealed(record(details=about))).encode())
 
     def _is_finished(self) -> bool:
-        """Tell whether everything is there; what is damaged is removed, to be made again alone."""
+        """Whether all files exist; damaged files are removed, so that only these are made again."""
         for file in sorted(self._folder.glob("step-*.npz")):
             self._clear_damaged(file, lambda file: load_arrays(file, _STORED))
         self._clear_damaged(self._done, read_json)
@@ -162,7 +162,7 @@ class RunTrainer:
                 file.unlink()
 
     def scored(self) -> Iterator[RunScores]:
-        """Read what has been made."""
+        """Read the scores of a finished run."""
         done = read_json(self._done)
         self._design.details[self._run.label] = done["counts"]
         for step in done["steps"]:
@@ -201,7 +201,7 @@ class RunTrainer:
         )
 
     def _checkpoint(self, step: int, model: Any, data: _Data) -> None:
-        """Score a model in the middle of its training, as any other model is scored."""
+        """Score a model during its training, as any other model is scored."""
         file = self._file(step)
         if file.exists():
             return
@@ -223,7 +223,7 @@ class RunTrainer:
         write_bytes(file, archive_bytes({**stored, "held_out": values[n:].reshape(-1, 2)}))
 
     def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
-        """Compute rewards of the instrument, and then of each held-out pair's two answers."""
+        """Compute rewards of the instrument, then of each held-out pair's two answers."""
         base = self._run.base
         source = Source(
             name=base.name, folder=folder, kind="reward", labels=1,
@@ -248,7 +248,7 @@ class RunTrainer:
         return self._folder / f"step-{step:07d}.npz"
 
     def _digest(self) -> str:
-        """Name a run by all that its result depends on."""
+        """Hash everything that the result of a run depends on."""
         study, run = self._design.study, self._run
         instrument = [[c.prompt, *c.answers] for c in self._design.instrument]
         about = [
@@ -260,5 +260,5 @@ class RunTrainer:
 
 
 def _hash(pairs: Preferences) -> list[str]:
-    """Name pairs in their order."""
+    """List the ids of pairs, in order."""
     return [str(name) for name in pairs.pairs["id"]]

@@ -1,4 +1,4 @@
-"""Draw numbers that simulated words have, and how models take to them."""
+"""Draw covariates of simulated words, and the slopes of models on them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from valuebias.schema import DIMS
 __all__ = ["Covariates", "Recipe", "as_recipes", "draw_covariate"]
 
 Covariates = Mapping[str, Mapping[str, float | Mapping[str, float]]]
-"""What :func:`valuebias.simulate` is given."""
+"""The argument `covariates` of :func:`valuebias.simulate`."""
 
-# A stream of random numbers of their own.
+# A separate stream of random numbers.
 _STREAM = 3
 
 
@@ -46,12 +46,12 @@ _KEYS = tuple(field.name for field in fields(Recipe))
 def as_recipes(
     covariates: Covariates | None, families: list[str], *, taken: tuple[str, ...]
 ) -> dict[str, Recipe]:
-    """Check the covariates that are asked for, by name; ``taken`` are names of other coords."""
+    """Check the requested covariates; ``taken`` are names of other coords."""
     for name in covariates or {}:
         if not name.isidentifier() or name in (*taken, *DIMS, "category", "score", "membership"):
             raise ValueBiasError(
                 f"A covariate may not be called {name!r}: a formula needs a name without blanks or "
-                "signs that nothing else in the dataset has, such as 'frequency'."
+                "signs that no other coordinate has, such as 'frequency'."
             )
     return {
         name: _as_recipe(name, numbers, families) for name, numbers in (covariates or {}).items()

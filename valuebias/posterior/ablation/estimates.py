@@ -344,9 +344,9 @@ class Estimates:
             raise ValueBiasError(f"horizon must be a number of 1 or more, found {horizon!r}.")
         if points and far > 1:
             raise ValueBiasError(
-                f"the formula {self.formula!r} gives every number of pairs its own gap and predicts "
-                "no others, so nothing can be said beyond the largest. Leave horizon= out, or "
-                "fit a formula with log2(n_pairs)."
+                f"the formula {self.formula!r} gives every number of pairs its own gap and "
+                "predicts no others, so nothing can be said beyond the largest. Leave horizon= "
+                "out, or fit a formula with log2(n_pairs)."
             )
         return float(far)
 
