@@ -36,6 +36,8 @@ UNTYPED := $(if $(EXTRAS),,--allow-subclassing-any --no-warn-unused-ignores --no
 
 # Import the installed package, never the folders beside this file.
 export PYTHONSAFEPATH := 1
+# Where this is set, as container images do, each process compiles PyTorch and the like from source.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test unit slow lint types docstrings docs bench clean wheel environment docs-environment
 .PHONY: optimum optimum-environment without-torch without-torch-environment

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from valuebias._core.atomic import atomic_path
-from valuebias._core.foreign import read_json, reading, told
+from valuebias._core.foreign import describe_error, read_json, reading
 from valuebias._core.provenance import sha256, versions
 from valuebias._core.sums import SUM, json_sum, sealed
 from valuebias.backends.base import Pack, Source
@@ -253,7 +253,7 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
             # Such as rotary embeddings that choose their factors by the length at hand.
             raise ValueBiasError(
                 f"The exporter of PyTorch {torch.__version__} cannot make a graph of this "
-                f"architecture ({told(error.__cause__ or error)}). Use backend='torch'."
+                f"architecture ({describe_error(error.__cause__ or error)}). Use backend='torch'."
             ) from error
     if program is None:
         raise ValueBiasError("The exporter of PyTorch gave no graph back. Use backend='torch'.")

@@ -22,8 +22,8 @@ import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import Backend, LoadedModel, OutOfMemory, Pack, Source
 from valuebias.instruments import PromptSet
-from valuebias.scoring import request as plan
-from valuebias.scoring.progress import Watch
+from valuebias.scoring import request
+from valuebias.scoring.progress import ScoringProgress
 
 pytestmark = pytest.mark.skipif(
     tiny_models.missing() is not None, reason=str(tiny_models.missing())
@@ -175,7 +175,7 @@ class TestNumbers:
     def test_rewards_of_a_vocabulary(
         self, model: Make, prompts: PromptSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(plan, "_PAIRS", 100)  # so that repeats lie in other blocks
+        monkeypatch.setattr(request, "_PAIRS", 100)  # so that repeats lie in other blocks
         folder = model("llama", "reward")
         engine = Wrapped(plain)
         group = tree(str(folder), prompts=prompts, backend=engine)["llama-reward"]
@@ -401,7 +401,7 @@ class TestRecord:
         from rich.progress import Progress
 
         with Progress(console=Console(file=io.StringIO()), auto_refresh=False) as bar:
-            watch = Watch(bar, n_models=2, work=1000.0)
+            watch = ScoringProgress(bar, n_models=2, work=1000.0)
             watch.model("org/[a]", pairs=100, todo=60, n_prompts=10, weight=5.0)
             watch.advance(20)
             (task,) = bar.tasks
@@ -416,6 +416,6 @@ class TestRecord:
 
 
 def test_blocks_do_not_depend_on_what_is_done() -> None:
-    made = list(plan.blocks(54, 182, (18, 182)))
+    made = list(request.blocks(54, 182, (18, 182)))
     assert [block.index for block in made] == [(0, 0), (1, 0), (2, 0)]
     assert sum(block.pairs for block in made) == 54 * 182

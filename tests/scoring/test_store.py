@@ -25,7 +25,7 @@ from stores import contents, finished
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import LoadedModel, Pack, Source
-from valuebias.scoring import request as plan
+from valuebias.scoring import request
 from valuebias.scoring.model_scores import ModelScores
 
 LACKING = tiny_models.missing()
@@ -69,8 +69,8 @@ class StoppingModel(NaiveModel):
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_PAIRS", _PAIRS)
-    monkeypatch.setattr(plan, "_ROW_VALUES", 700)
+    monkeypatch.setattr(request, "_PAIRS", _PAIRS)
+    monkeypatch.setattr(request, "_ROW_VALUES", 700)
 
 
 @pytest.fixture(scope="module")
@@ -449,7 +449,7 @@ def test_a_file_that_may_not_grow(models: dict[str, Model], store: Path) -> None
         sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]}
         import test_store
         from valuebias import Model, ValueBiasError
-        test_store.plan._PAIRS = test_store._PAIRS
+        test_store.request._PAIRS = test_store._PAIRS
         _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, most))
         try:

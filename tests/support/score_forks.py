@@ -12,13 +12,13 @@ import os
 import sys
 import traceback
 
-from valuebias.scoring import request as plan
+from valuebias.scoring import request
 from valuebias.scoring.run import score
 
 for name in ("torch", "transformers", "xarray", "zarr", "valuebias.backends.torch_backend"):
     importlib.import_module(name)
 
-plan._PAIRS = 200  # small blocks, so that there are many
+request._PAIRS = 200  # small blocks, so that there are many
 
 
 def work(asked: dict[str, object]) -> int:

@@ -91,8 +91,8 @@ def clear_leftovers(folder: Path) -> None:
     """Remove what processes that were killed have left in a folder; what lives is left alone."""
     # Whatever goes wrong here is of no matter to what is to be written.
     with suppress(OSError):
-        found = [entry.name for entry in os.scandir(folder) if _HOLDER.fullmatch(entry.name)]
-        for name in found:
+        holders = [entry.name for entry in os.scandir(folder) if _HOLDER.fullmatch(entry.name)]
+        for name in holders:
             with suppress(OSError), _claimed(folder / name, made=False) as dead:
                 if dead:
                     _put_back(folder / name / _OLD, folder)

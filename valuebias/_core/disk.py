@@ -93,8 +93,8 @@ def _number(error: BaseException) -> int | None:
 
 
 def _errno_in(error: BaseException) -> int | None:
-    found = _SAID.search(str(error)[:2000])
-    return int(found[1]) if found else None
+    match = _SAID.search(str(error)[:2000])
+    return int(match[1]) if match else None
 
 
 def _message(path: Path, number: int, error: BaseException, *, kept: bool) -> str:
@@ -102,14 +102,14 @@ def _message(path: Path, number: int, error: BaseException, *, kept: bool) -> st
     name = name if len(name) < 400 else f"{name[:200]}…{name[-100:]}"
     said = (os.strerror(number) if number else str(error))[:300]
     if number in _FULL:
-        what = f"There is no room to write {name!r}: {_FULL[number]} ({said}{_free(path)})."
+        text = f"There is no room to write {name!r}: {_FULL[number]} ({said}{_free(path)})."
         advice = "make room, or choose another disk"
     else:
         reason, advice = _REFUSED.get(number, ("the system refuses", "choose another place"))
-        what = f"It is not possible to write {name!r}: {reason} ({said})."
+        text = f"It is not possible to write {name!r}: {reason} ({said})."
     if kept:
-        return f"{what} What was finished is kept: {advice}, then run the same call again to go on."
-    return f"{what} What was there before is unchanged: {advice}."
+        return f"{text} What was finished is kept: {advice}, then run the same call again to go on."
+    return f"{text} What was there before is unchanged: {advice}."
 
 
 def _free(path: Path) -> str:

@@ -94,10 +94,10 @@ def fetch(file: Source) -> Path:
 
 def _checked(path: Path, expected: str | None) -> Path:
     if expected is not None:
-        found = sha256(path)
-        if found != expected:
+        digest = sha256(path)
+        if digest != expected:
             raise ValueBiasError(
-                f"{str(path)!r} is not the released file: its SHA-256 is {found}, expected "
+                f"{str(path)!r} is not the released file: its SHA-256 is {digest}, expected "
                 f"{expected}. It was changed or truncated; delete it or replace it by the original."
             )
     return path

@@ -37,16 +37,16 @@ def folder_of(name: str) -> str:
     >>> folder_of(".."), folder_of("a:b"), len(folder_of(1000 * "x"))
     ('%2E%2E', 'a%3Ab', 167)
     """
-    made = _UNSAFE.sub(lambda match: _escaped(match[0]), name.replace("/", "--"))
-    if not made or made[-1] in ". ":
-        made = made[:-1] + _escaped(made[-1:] or "\0")
-    if _TAKEN.match(made):
-        made = _escaped(made[0]) + made[1:]
-    raw = made.encode()
+    folder = _UNSAFE.sub(lambda match: _escaped(match[0]), name.replace("/", "--"))
+    if not folder or folder[-1] in ". ":
+        folder = folder[:-1] + _escaped(folder[-1:] or "\0")
+    if _TAKEN.match(folder):
+        folder = _escaped(folder[0]) + folder[1:]
+    raw = folder.encode()
     if len(raw) > _LONGEST:
         digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
-        made = f"{raw[:_KEPT].decode(errors='ignore')}~{digest}"
-    return made
+        folder = f"{raw[:_KEPT].decode(errors='ignore')}~{digest}"
+    return folder
 
 
 def _escaped(character: str) -> str:
@@ -65,12 +65,12 @@ def check_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) 
     'a--B': names that differ in case or in '/' and '--' only are the same to some systems. Rename
     one.
     """
-    there = {folder: folder for folder in beside}
-    seen = {_alike(folder): (folder, folder) for folder in there}
+    occupied = {folder: folder for folder in beside}
+    seen = {_alike(folder): (folder, folder) for folder in occupied}
     for name in names:
         folder = folder_of(name)
         other, taken = seen.get(_alike(folder), (None, None))
-        if other is not None and other != name and not (taken == folder and folder in there):
+        if other is not None and other != name and not (taken == folder and folder in occupied):
             raise ValueBiasError(
                 f"The {what}s {shown(other)} and {shown(name)} would be kept in one folder, "
                 f"{shown(folder)}: names that differ in case or in '/' and '--' only are the same "

@@ -19,7 +19,7 @@ from typing import Any
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
 
-__all__ = ["check_file", "parse_json", "read_json", "reading", "told"]
+__all__ = ["check_file", "describe_error", "parse_json", "read_json", "reading"]
 
 _LONGEST = 300
 _PANIC = "PanicException"
@@ -78,7 +78,8 @@ def reading(
             raise
         name = repr(os.fspath(what)) if isinstance(what, os.PathLike) else str(what)
         raise kind(
-            f"{name} cannot be {verb}: {_reason(error) or because} ({told(error)}). {advice}"
+            f"{name} cannot be {verb}: {_reason(error) or because} ({describe_error(error)}). "
+            f"{advice}"
         ) from error
 
 
@@ -93,12 +94,12 @@ def _reason(error: BaseException) -> str:
     return ""
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     r"""Give the type of an exception and the beginning of what it says, on one line.
 
     Examples
     --------
-    >>> told(KeyError("a" + chr(10)))
+    >>> describe_error(KeyError("a" + chr(10)))
     "KeyError: 'a\\n'"
     """
     if isinstance(error, OSError) and error.strerror:
@@ -143,8 +144,8 @@ def read_json(
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the key {twice[:60]!r} stands twice")
-    return made
+    return entries

@@ -48,13 +48,13 @@ PACKAGES = (
 
 @functools.lru_cache(maxsize=1)
 def _versions() -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for name in PACKAGES:
         try:
-            found.append((name, metadata.version(name)))
+            pairs.append((name, metadata.version(name)))
         except metadata.PackageNotFoundError:
             continue
-    return tuple(found)
+    return tuple(pairs)
 
 
 def versions() -> dict[str, str]:
@@ -102,7 +102,7 @@ def record(
     >>> made["note"], made["date"].endswith("+00:00")
     ('by hand', True)
     """
-    made: dict[str, Any] = {
+    content: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -110,11 +110,11 @@ def record(
     }
     hashes = [{"name": Path(path).name, "sha256": sha256(path)} for path in files]
     if hashes:
-        made["files"] = hashes
+        content["files"] = hashes
     extra = dict(details or {})
-    taken = sorted(made.keys() & extra.keys())
+    taken = sorted(content.keys() & extra.keys())
     if taken:
         raise ValueBiasError(
             f"details has the entries {taken}, which the record fills itself. Rename them."
         )
-    return made | extra
+    return content | extra

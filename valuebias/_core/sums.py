@@ -75,11 +75,11 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read JSON that has its own sum in it; one of earlier versions is taken as it is."""
     with reading(path, advice=_AGAIN, kind=DamagedError):
-        found = json.loads(path.read_bytes())
-        right = isinstance(found, dict) and found.get(SUM, SUM) in (SUM, json_sum(found))
+        content = json.loads(path.read_bytes())
+        right = isinstance(content, dict) and content.get(SUM, SUM) in (SUM, json_sum(content))
     if not right:
         raise DamagedError(f"{str(path)!r} is damaged: it does not say what was written.")
-    return dict(found)
+    return dict(content)
 
 
 def array_bytes(values: npt.NDArray[Any]) -> list[bytes | memoryview]:
@@ -95,8 +95,10 @@ def array_bytes(values: npt.NDArray[Any]) -> list[bytes | memoryview]:
 
 def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
     """Read what :func:`array_bytes` gave, or a plain ``.npy`` file; tell whether a sum vouches."""
-    told = reading(path, because="it is damaged or truncated", advice=_AGAIN, kind=DamagedError)
-    with told, path.open("rb") as file:
+    explained = reading(
+        path, because="it is damaged or truncated", advice=_AGAIN, kind=DamagedError
+    )
+    with explained, path.open("rb") as file:
         size = path.stat().st_size
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)

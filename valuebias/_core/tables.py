@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from valuebias._core.foreign import check_file, told
+from valuebias._core.foreign import check_file, describe_error
 from valuebias._core.opening.yaml_text import check_length, parse_yaml
 from valuebias.errors import ValueBiasError, shown
 
@@ -27,7 +27,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         raw = Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        raise ValueBiasError(f"{name!r} cannot be read ({told(error)}).") from error
+        raise ValueBiasError(f"{name!r} cannot be read ({describe_error(error)}).") from error
     if not raw.strip():
         raise ValueBiasError(f"{name!r} is empty.")
     try:
@@ -91,13 +91,13 @@ def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
         header, rows = parse_csv(read_text(path), name)
         if key not in header:
             raise ValueBiasError(f"{name!r} has no column {key!r}; found {header}.")
-        place = header.index(key)
-        kept = [i for i, column in enumerate(header) if i != place and column]
+        key_column = header.index(key)
+        kept = [i for i, column in enumerate(header) if i != key_column and column]
         # At once: of thousands of columns, each would take longer to make than to read.
         cells = np.empty((len(rows), len(kept)), dtype=object)
         for i, row in enumerate(rows):
             cells[i] = [row[j] for j in kept]
-        index = pd.Index([row[place] for row in rows], dtype=object, name=key)
+        index = pd.Index([row[key_column] for row in rows], dtype=object, name=key)
         return pd.DataFrame(cells, index=index, columns=[header[j] for j in kept])
     if suffix in (".yaml", ".yml"):
         return _from_yaml(read_yaml(path), name, key)

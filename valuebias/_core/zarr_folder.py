@@ -162,11 +162,11 @@ def marked(folder: Path, block: str) -> dict[str, str] | None:
     """Read the mark of a block: the sum of each of its chunks; None where it is not finished."""
     path = folder / "score" / f".finished.{block}"
     try:
-        found = json.loads(path.read_bytes())
-        parts = [f"token_logprob/{block}.{part}" for part in range(len(found) - 1)]
-        if sorted(found) != sorted([f"score/{block}", *parts]):
+        content = json.loads(path.read_bytes())
+        parts = [f"token_logprob/{block}.{part}" for part in range(len(content) - 1)]
+        if sorted(content) != sorted([f"score/{block}", *parts]):
             raise ValueError("other chunks")
-        return {str(key): str(known) for key, known in found.items()}
+        return {str(key): str(known) for key, known in content.items()}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -426,13 +426,13 @@ def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> li
             metadata[key] = json.loads(content)
         else:
             sums[key] = sum_of(content)
-        found = _content(folder / key)
-        if found != content:
+        present = _content(folder / key)
+        if present != content:
             changed[key] = content
             if (
                 before is not None
                 and not before.pending
-                and not same_as_recorded(before, key, found)
+                and not same_as_recorded(before, key, present)
             ):
                 damaged.append(key)
     pending = {key: content for key, content in changed.items() if key in sums}
@@ -489,8 +489,8 @@ def damage(folder: Path) -> list[str]:
 
 def _served(record: Record) -> dict[str, bytes]:
     whole = {"metadata": record.metadata, "zarr_consolidated_format": 1}
-    made = {key: json.dumps(content).encode() for key, content in record.metadata.items()}
-    return {**made, **record.pending, RECORD: json.dumps(whole).encode()}
+    served = {key: json.dumps(content).encode() for key, content in record.metadata.items()}
+    return {**served, **record.pending, RECORD: json.dumps(whole).encode()}
 
 
 def _own_sum(whole: Mapping[str, Any]) -> str:

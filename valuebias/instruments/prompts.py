@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from valuebias._core.foreign import told
+from valuebias._core.foreign import describe_error
 from valuebias._core.tables import as_series, read_table, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, shown, some
 
@@ -149,7 +149,7 @@ class Factorial:
             return "".join(_filled(template, wording))
         except (KeyError, ValueError) as error:
             raise ValueBiasError(
-                f"The template {shown(template)} cannot be filled ({told(error)}). "
+                f"The template {shown(template)} cannot be filled ({describe_error(error)}). "
                 f"It may use {some(('{' + name + '}' for name in wording), quote=False)}."
             ) from error
 

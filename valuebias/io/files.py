@@ -10,10 +10,11 @@ All four give back the same dataset, attributes included. The columns of the tid
 ``model``, ``prompt``, ``response``, ``score``, then the coords, then a bool column
 ``category.<name>`` a category (R's ``as.logical`` takes its ``true`` and ``false``).
 
-Text in a file is changed in two ways that reading undoes. Where a text has a lone surrogate, all
+Text in a file is changed in one way, which reading undoes. Where a text has a lone surrogate, all
 texts under that name are written with :func:`valuebias._core.text.escape` (in .nc and .zarr the
-variable then has an attribute ``valuebias_escape``). In .csv, cells that a spreadsheet would run
-as a formula get an apostrophe in front (:func:`valuebias._core.text.neutralise`).
+variable then has an attribute ``valuebias_escape``). A .csv has each text as it is, for R and
+pandas: in a spreadsheet a word that begins with ``=`` would be a formula. A report's tables are
+for these.
 
 What is written has checksums, which reading compares.
 """
@@ -212,10 +213,10 @@ def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
 
 def _stamp(file: Path) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        state = file.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return state.st_ino, state.st_mtime_ns
 
 
 def _is_scored(ds: xr.Dataset) -> bool:
@@ -279,9 +280,9 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
     content = io.BytesIO()
     try:
-        made = escape_texts(ds)
-        made = made.assign_attrs({SUM_OF_CONTENT: content_sum(made)})
-        made.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+        escaped = escape_texts(ds)
+        escaped = escaped.assign_attrs({SUM_OF_CONTENT: content_sum(escaped)})
+        escaped.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     with atomic_path(path) as part, part.open("wb") as file:
@@ -365,13 +366,13 @@ def unescape_texts(ds: xr.Dataset) -> xr.Dataset:
 
 def _texts(ds: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     """Give the one-dimensional coords that hold nothing but text."""
-    found = {}
+    texts = {}
     for name, coord in ds.coords.items():
         if coord.ndim == 1 and coord.dtype.kind in "OUT":
             values = coord.to_numpy()
             if values.dtype.kind == "U" or all(isinstance(v, str) for v in values.tolist()):
-                found[str(name)] = values
-    return found
+                texts[str(name)] = values
+    return texts
 
 
 def _any_surrogate(values: npt.NDArray[Any]) -> bool:

@@ -94,10 +94,10 @@ def _seal(path: Path) -> None:
 
 def _check_whole(path: Path, said: Mapping[bytes, bytes]) -> None:
     """Refuse what is not the file that was written; who writes its rows anew writes no sum."""
-    found = _sums_in(path)
-    if not found and _WHOLE not in said:
+    sums = _sums_in(path)
+    if not sums and _WHOLE not in said:
         return
-    name, digits, at = found[-1] if found else (b"", b"", 0)
+    name, digits, at = sums[-1] if sums else (b"", b"", 0)
     if name != _WHOLE or digits != _sum_around(path, at):
         raise ValueError("its checksum is that of another content")
 
@@ -137,7 +137,7 @@ def write_csv(ds: xr.Dataset, path: Path) -> None:
     A kill leaves both old or both new: until the new table is in its place, the new description
     keeps that of the old one.
     """
-    meta = {**_meta(ds), "neutralised": True}
+    meta = _meta(ds)
     # This ties the two files together: one of them alone, or edited, is noticed.
     new = {**meta, _CONTENT: _content(ds)}
     with atomic_path(path) as part:
@@ -188,9 +188,9 @@ def read_csv(path: Path, kind: str | None) -> xr.Dataset:
     meta = _described(path)
     if meta is None:
         return _read_own(path, kind)
-    ds, found = _read(path, meta, kind)
-    if found is not None:
-        check_kind(kind, found["attrs"].get("kind"), str(path))
+    ds, about = _read(path, meta, kind)
+    if about is not None:
+        check_kind(kind, about["attrs"].get("kind"), str(path))
     return ds
 
 
@@ -275,6 +275,7 @@ def _meta(ds: xr.Dataset) -> Meta:
         "names": {dim: ds[dim].to_numpy().tolist() for dim in (*DIMS, "category")},
         "coords": coords,
         "escaped": escaped,
+        # Earlier versions put an apostrophe before what a spreadsheet would run.
         "neutralised": False,
     }
 
@@ -337,8 +338,6 @@ def _values(ds: xr.Dataset, name: str, meta: Meta) -> npt.NDArray[Any]:
     texts = [str(value) for value in values]
     if name in meta["escaped"]:
         texts = [escape(text) for text in texts]
-    if meta["neutralised"]:
-        texts = [neutralise(text) for text in texts]
     return np.array(texts, dtype=object)
 
 
@@ -360,10 +359,7 @@ def _write_rows(ds: xr.Dataset, meta: Meta, path: Path) -> None:
         file = stack.enter_context(pa.OSFile(str(path), "wb"))
         writer: pa_csv.CSVWriter | None = None
         for table in _tables(ds, meta):
-            plain = pa.table(
-                [_plain(column) for column in table.columns],
-                names=[neutralise(name) for name in table.column_names],
-            )
+            plain = pa.table([_plain(column) for column in table.columns], names=table.column_names)
             if writer is None:
                 writer = stack.enter_context(pa_csv.CSVWriter(file, plain.schema))
             writer.write_table(plain)
@@ -423,7 +419,7 @@ def _read_rows(path: Path, meta: Meta | None) -> pa.Table:
             false_values=["false", "False", "FALSE", "F", "0"],
         ),
     )
-    if meta is not None:
+    if meta is not None and meta["neutralised"]:
         table = table.rename_columns([restore(name) for name in table.column_names])
     # R writes the row numbers as a column without a name.
     return table.drop_columns([""]) if "" in table.column_names else table
@@ -437,7 +433,7 @@ def _column_types(meta: Meta | None) -> dict[str, pa.DataType]:
     if meta is not None:
         for name, coord in meta["coords"].items():
             dtype = coord["dtype"]
-            types[neutralise(name)] = (
+            types[neutralise(name) if meta["neutralised"] else name] = (
                 shared if dtype == _TEXT else pa.from_numpy_dtype(np.dtype(dtype))
             )
     return types

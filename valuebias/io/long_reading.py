@@ -107,8 +107,8 @@ class _Rows:
             )
         kept = [] if self.meta is None else self.meta["names"][dim]
         order = kept if set(kept) == set(values) else values
-        place = {value: i for i, value in enumerate(order)}
-        return list(order), np.array([place[value] for value in values], dtype=np.intp)[codes]
+        position = {value: i for i, value in enumerate(order)}
+        return list(order), np.array([position[value] for value in values], dtype=np.intp)[codes]
 
     def _coded(self, column: str) -> tuple[list[Any], npt.NDArray[np.intp]]:
         """Give the distinct values of a column, in order of appearance, and each row's number."""
@@ -158,7 +158,7 @@ class _Rows:
 
     def coords(self) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
         """Give the coords as one table a dim, and the memberships."""
-        found: dict[str, dict[str, pd.Series[Any]]] = {dim: {} for dim in DIMS}
+        of_dims: dict[str, dict[str, pd.Series[Any]]] = {dim: {} for dim in DIMS}
         member: dict[str, npt.NDArray[np.bool_]] = {}
         for column in self.table.column_names:
             if column in (*DIMS, "score"):
@@ -172,12 +172,12 @@ class _Rows:
                 category = self._plain("category", column.removeprefix(CATEGORY))
                 member[category] = np.array(values, dtype=bool)
             else:
-                found[dim][column] = _series(values)
+                of_dims[dim][column] = _series(values)
         tables = {
             dim: pd.DataFrame(columns, index=range(len(self.names[dim]))).set_axis(
                 pd.Index(self.names[dim], dtype=object), axis=0
             )
-            for dim, columns in found.items()
+            for dim, columns in of_dims.items()
         }
         words = pd.Index(self.names["response"], dtype=object)
         return tables, self._lexicon(member).set_axis(words, axis=0)

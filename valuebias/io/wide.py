@@ -106,8 +106,8 @@ def read_scores(
     first = next(iter(sheets.values()))
     for sheet in sheets.values():
         sheet.check_alike(first)
-    asked = set(first.columns)
-    names = [str(name) for name in prompt_set.table.index if str(name) in asked]
+    prompts_of_first = set(first.columns)
+    names = [str(name) for name in prompt_set.table.index if str(name) in prompts_of_first]
     known_prompts = set(names)
     for column in first.columns:
         if column not in known_prompts:
@@ -121,9 +121,9 @@ def read_scores(
     if words is not None:
         details["lexicon"] = words.about()
     beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
-    about, found = _with_bases(known, list(sheets), beside)
-    if found:
-        details["bases"] = found
+    about, bases = _with_bases(known, list(sheets), beside)
+    if bases:
+        details["bases"] = bases
     warn(dict(zip(sheets, about["base"], strict=True)), stacklevel=2)
     return build(
         np.stack([sheet.scores(first.words, names) for sheet in sheets.values()]),
@@ -167,15 +167,15 @@ def _with_bases(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Fill in what models were trained from: give their rows, and what names each base."""
     bases = {str(name): str(base) for name, base in known["base"].items()}
-    found = {}
+    base_of = {}
     for name in (name for name in names if not bases[name]):
         origin = local_base(name, beside)
         if not origin.base and known.loc[name, "stage"] == "pretrained":
             origin = Origin(name, "its stage")
         if origin.base:
-            bases[name], found[name] = origin.base, origin.said_by
-    bases |= {name: followed(bases[name], bases) for name in found}
-    return known.loc[names].assign(base=[bases[name] for name in names]), found
+            bases[name], base_of[name] = origin.base, origin.said_by
+    bases |= {name: followed(bases[name], bases) for name in base_of}
+    return known.loc[names].assign(base=[bases[name] for name in names]), base_of
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

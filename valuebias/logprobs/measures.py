@@ -22,11 +22,11 @@ def recovery(
 
     ``rewards`` is (word,); ``raised`` is (word,).
     """
-    from scipy.stats import rankdata
+    from scipy.stats import mannwhitneyu
 
-    n, rest = int(raised.sum()), int((~raised).sum())
-    ranks = rankdata(rewards)
-    auc = (ranks[raised].sum() - n * (n + 1) / 2) / (n * rest)
+    n = int(raised.sum())
+    wins = mannwhitneyu(rewards[raised], rewards[~raised], method="asymptotic").statistic
+    auc = wins / (n * (len(raised) - n))
     order = np.argsort(-rewards, kind="stable")
     found = {"auc": float(auc), "recall": float(raised[order[:n]].mean())}
     return found | {f"recall@{top}": float(raised[order[:top]].sum() / n) for top in k}

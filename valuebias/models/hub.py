@@ -152,9 +152,9 @@ def _only_file(folder: Path) -> str | None:
     if (folder / SINGLE).is_file() or (folder / INDEX).is_file():
         return None
     for pattern in ("*.gguf", "*.onnx", "onnx/model.onnx"):
-        found = sorted({first_part(path) for path in folder.glob(pattern)})
-        if len(found) == 1:
-            return found[0].relative_to(folder).as_posix()
+        files = sorted({first_part(path) for path in folder.glob(pattern)})
+        if len(files) == 1:
+            return files[0].relative_to(folder).as_posix()
     return None
 
 

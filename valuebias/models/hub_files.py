@@ -80,10 +80,10 @@ def file_refs(
         return {name: _single(path) for name, path in paths.items()}
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     listed = _listed(given[0], download=download) if len(given) == 1 else map(_single, given)
-    found = list(listed)
-    names = [_model_of(Path(place.name), known) for place in found]
+    files = list(listed)
+    names = [_model_of(Path(file.name), known) for file in files]
     check_unique(names, "model")
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, files, strict=True))
 
 
 def hub_files(path: _Path, *, suffixes: tuple[str, ...], download: bool) -> list[HubFile]:
@@ -105,21 +105,21 @@ def hub_files(path: _Path, *, suffixes: tuple[str, ...], download: bool) -> list
     return [HubFile(repository, commit, entry) for entry in sorted(names)]
 
 
-def fetched(place: FileRef, *, download: bool) -> Path:
+def fetched(file: FileRef, *, download: bool) -> Path:
     """Give the path of a file on this machine."""
-    if not isinstance(place, HubFile):
-        return place
-    _check_hub(str(place))
+    if not isinstance(file, HubFile):
+        return file
+    _check_hub(str(file))
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     def ask(*, local: bool) -> Path:
         return Path(
             hf_hub_download(
-                place.repository,
-                place.name,
+                file.repository,
+                file.name,
                 repo_type="dataset",
-                revision=place.commit,
+                revision=file.commit,
                 local_files_only=local,
             )
         )
@@ -137,13 +137,13 @@ def fetched(place: FileRef, *, download: bool) -> Path:
     except LocalEntryNotFoundError as error:
         if not download:
             raise ValueBiasError(
-                f"{str(place)!r} is not in the hub's local cache, and nothing may be downloaded. "
+                f"{str(file)!r} is not in the hub's local cache, and nothing may be downloaded. "
                 "Give download=True, or a local folder."
             ) from error
-    path = asked(ask_hub, place.repository, place.commit, what=_what(place), or_local=False)
+    path = asked(ask_hub, file.repository, file.commit, what=_what(file), or_local=False)
     if path is None:
         raise ValueBiasError(
-            f"The dataset {place.repository!r} has no file {place.name!r} at {place.commit}. "
+            f"The dataset {file.repository!r} has no file {file.name!r} at {file.commit}. "
             "Check its name and the revision."
         )
     return path
@@ -168,10 +168,10 @@ def _listed(path: _Path, *, download: bool) -> list[FileRef]:
         return [*hub_files(path, suffixes=(".csv",), download=download)]
     if not os.path.isdir(path):
         return [Path(path)]
-    found: list[FileRef] = [*sorted(Path(path).glob("*.csv"))]
-    if not found:
+    files: list[FileRef] = [*sorted(Path(path).glob("*.csv"))]
+    if not files:
         raise ValueBiasError(f"The folder {os.fspath(path)!r} has no .csv file.")
-    return found
+    return files
 
 
 def _parsed(path: _Path) -> tuple[str, str, str]:
@@ -189,10 +189,12 @@ def _parsed(path: _Path) -> tuple[str, str, str]:
             "in the dataset."
         )
     if not is_commit(revision):
-        found = "no revision" if not revision else f"the revision {revision!r}, which can change"
+        description = (
+            "no revision" if not revision else f"the revision {revision!r}, which can change"
+        )
         raise ValueBiasError(
-            f"{text!r} has {found}. Give the commit, {_FORM} with 40 hexadecimal digits; it stands "
-            f"beside each entry of https://huggingface.co/datasets/{repository}/commits/main."
+            f"{text!r} has {description}. Give the commit, {_FORM} with 40 hexadecimal digits; it "
+            f"stands beside each entry of https://huggingface.co/datasets/{repository}/commits/main."
         )
     return repository, revision, name
 
@@ -229,8 +231,8 @@ def _names_there(repository: str, commit: str, *, download: bool) -> list[str]:
     return list(names)
 
 
-def _what(place: HubFile) -> str:
-    return f"The file {place.name!r} of the dataset {place.repository!r}"
+def _what(file: HubFile) -> str:
+    return f"The file {file.name!r} of the dataset {file.repository!r}"
 
 
 def _check_hub(what: str) -> None:
@@ -249,14 +251,14 @@ def _model_of(path: Path, known: Collection[str]) -> str:
 
     stem = f"-{plain(path.stem)}-"
     # The longest, because an instruct model's name often begins with its base model's.
-    found = sorted((name for name in known if f"-{plain(name)}-" in stem), key=len)
-    if not found:
-        found = sorted(
+    matching = sorted((name for name in known if f"-{plain(name)}-" in stem), key=len)
+    if not matching:
+        matching = sorted(
             (name for name in known if f"-{plain(name.rpartition('/')[2])}-" in stem), key=len
         )
-    if not found:
+    if not matching:
         raise ValueBiasError(
             f"The name of {path.name!r} names no model that models= describes. Give a mapping of "
             f"model to file. {did_you_mean(path.stem, known)}"
         )
-    return found[-1]
+    return matching[-1]

@@ -272,16 +272,30 @@ def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None)
     return pair[0], pair[1]
 
 
+_PART_OF = {"component": "name", "correlated": "name", "row": "name", "kind": "name",
+            "level": "category"}  # fmt: skip
+"""Under which of the parts that name an estimand a dimension of the draws goes."""
+
+
 def _flatten(draws: xr.DataArray, name: str) -> xr.DataArray:
     """Collapse all but chain and draw into one labelled dimension ``parameter``."""
-    rest = [d for d in draws.dims if d not in ("chain", "draw")]
+    rest = [str(d) for d in draws.dims if d not in ("chain", "draw")]
     values = draws.transpose("chain", "draw", *rest)
     labels = [np.asarray(draws[d]).astype(str) for d in rest]
-    grid = np.meshgrid(*labels, indexing="ij")
-    joined = [f"{name}[{', '.join(cell)}]" for cell in zip(*(g.ravel() for g in grid), strict=True)]
-    flat = values.to_numpy().reshape(*values.shape[:2], -1)
+    cells = np.array([g.ravel() for g in np.meshgrid(*labels, indexing="ij")])
+    # As estimands have them, so that nobody needs to take the label apart.
+    parts = {_PART_OF.get(dim, dim): column for dim, column in zip(rest, cells, strict=True)}
     return xr.DataArray(
-        flat,
+        values.to_numpy().reshape(*values.shape[:2], -1),
         dims=("chain", "draw", "parameter"),
-        coords={"chain": draws["chain"], "draw": draws["draw"], "parameter": joined},
+        coords={
+            "chain": draws["chain"],
+            "draw": draws["draw"],
+            "parameter": [f"{name}[{', '.join(cell)}]" for cell in cells.T],
+            "kind": ("parameter", [name] * cells.shape[1]),
+            **{
+                part: ("parameter", parts.get(part, np.full(cells.shape[1], "")))
+                for part in ("name", "framing", "category")
+            },
+        },
     )

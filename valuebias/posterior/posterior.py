@@ -531,21 +531,60 @@ class Posterior(Draws):
 
         return influence(self, self.contrasts(prob=prob), progress=progress)
 
-    def draws(self) -> pd.DataFrame:
-        """Posterior draws in tidy form for R: ``chain``, ``draw``, ``parameter``, ``value``.
+    def draws(self, *, format: Literal["tidy", "draws_df"] = "tidy") -> pd.DataFrame:
+        """Posterior draws as a table, for R: SDs, correlations, category means and all contrasts.
+
+        Parameters
+        ----------
+        format : {"tidy", "draws_df"}, default "tidy"
+            One row per draw of a parameter, or one row per draw and one column per parameter, as
+            ``as_draws_df`` of R's posterior package has it.
 
         Returns
         -------
         DataFrame
-            SDs, correlations, category means by column and framing, and all contrasts; chains and
-            draws counted from 1, as in R's posterior package.
+            Tidy: ``chain``, ``draw``, ``parameter``, ``value``, and what the parameter is of, as in
+            :meth:`contrasts`: ``estimand``, ``name``, ``framing``, ``category``. Wide: ``.chain``,
+            ``.iteration``, ``.draw`` and the parameters. Chains and draws are counted from 1.
+
+        Raises
+        ------
+        ValueBiasError
+            If `format` is neither.
         """
-        contrasts = self.contrast_draws.drop_vars(list(COLUMNS))
-        parts = [self.parameters, contrasts.rename(estimand="parameter")]
-        stacked = xr.concat(parts, "parameter").transpose("parameter", "chain", "draw")
-        frame = stacked.to_series().rename("value").reset_index()
-        frame[["chain", "draw"]] += 1
-        return frame[["chain", "draw", "parameter", "value"]]
+        if format not in ("tidy", "draws_df"):
+            raise ValueBiasError(
+                f"format is {format!r}. {did_you_mean(format, ('tidy', 'draws_df'))}"
+            )
+        parts = ["kind", "name", "framing", "category"]
+        contrasts = self.contrast_draws.drop_vars([c for c in COLUMNS if c not in parts])
+        stacked = xr.concat([self.parameters, contrasts.rename(estimand="parameter")], "parameter")
+        values = stacked.transpose("chain", "draw", "parameter").to_numpy()
+        chains, iterations, n_parameters = values.shape
+        chain = np.repeat(np.arange(chains) + 1, iterations)
+        iteration = np.tile(np.arange(iterations) + 1, chains)
+        names = stacked["parameter"].to_numpy().astype(object)
+        if format == "draws_df":
+            wide = pd.DataFrame(values.reshape(-1, n_parameters), columns=names)
+            for position, (column, numbers) in enumerate({
+                ".chain": chain, ".iteration": iteration, ".draw": np.arange(len(chain)) + 1
+            }.items()):  # fmt: skip
+                wide.insert(position, column, numbers)
+            return wide
+        of_each = np.repeat(np.arange(n_parameters), len(chain))
+        return pd.DataFrame(
+            {
+                "chain": np.tile(chain, n_parameters),
+                "draw": np.tile(iteration, n_parameters),
+                "parameter": names[of_each],
+                "value": values.reshape(-1, n_parameters).T.ravel(),
+                **{
+                    "estimand" if part == "kind" else part:
+                    stacked[part].to_numpy().astype(object)[of_each]
+                    for part in parts
+                },
+            }
+        )  # fmt: skip
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Save the fit with its data, spec, priors, seed and provenance.

@@ -229,14 +229,14 @@ def _as_array(
 
 
 def _looked_up(table: pd.DataFrame, names: npt.NDArray[np.str_], dim: str) -> pd.DataFrame:
-    place = {name: row for row, name in enumerate(table.index)}
+    row_of = {name: row for row, name in enumerate(table.index)}
     for name in names.tolist():
-        if name not in place:
+        if name not in row_of:
             raise ValueBiasError(
                 f"There are scores for the {dim} {name!r}, but the {dim} table has no such row. "
                 f"Add it. {did_you_mean(name, [str(k) for k in table.index][:50])}"
             )
-    return table.iloc[[place[name] for name in names.tolist()]]
+    return table.iloc[[row_of[name] for name in names.tolist()]]
 
 
 def _of_words(words: pd.DataFrame | None, names: list[str]) -> pd.DataFrame:

@@ -99,11 +99,13 @@ def joined_words(tables: Sequence[pd.DataFrame], n_models: Sequence[int]) -> pd.
         return pd.DataFrame()
     words = list(dict.fromkeys(word for table in tables for word in table.index))
     index = pd.Index(words, dtype=object)
-    made = {}
+    columns_of_words = {}
     for column in columns:
         having = [(t[column], n) for t, n in zip(tables, n_models, strict=True) if column in t]
-        made[column] = _mean(having, index) if column == "n_tokens" else _agreed(having, index)
-    return pd.DataFrame(made, index=index)
+        columns_of_words[column] = (
+            _mean(having, index) if column == "n_tokens" else _agreed(having, index)
+        )
+    return pd.DataFrame(columns_of_words, index=index)
 
 
 def _mean(having: Sequence[tuple[pd.Series[Any], int]], index: pd.Index[Any]) -> pd.Series[Any]:
@@ -118,22 +120,22 @@ def _agreed(having: Sequence[tuple[pd.Series[Any], int]], index: pd.Index[Any]) 
     first = having[0][0]
     if all(series.equals(first) for series, _ in having) and first.index.equals(index):
         return first
-    found: dict[Any, Any] = {}
+    value_of: dict[Any, Any] = {}
     for series, _ in having:
         for word, value in zip(series.index, series.tolist(), strict=True):
             if value == "" or value != value:
                 continue
-            if found.setdefault(word, value) != value:
+            if value_of.setdefault(word, value) != value:
                 raise ValueBiasError(
-                    f"The word {word!r} has {series.name} {found[word]!r} in one dataset and "
+                    f"The word {word!r} has {series.name} {value_of[word]!r} in one dataset and "
                     f"{value!r} in another. Correct one, or leave the coord out of one: "
                     f"ds.drop_vars({series.name!r})."
                 )
     if any(series.dtype == object for series, _ in having):
-        return pd.Series([found.get(word, "") for word in index], index=index, dtype=object)
+        return pd.Series([value_of.get(word, "") for word in index], index=index, dtype=object)
     # A truth that is not known is no truth value, so that it becomes a number.
-    kind = None if len(found) == len(index) else np.float64
-    return pd.Series([found.get(word, np.nan) for word in index], index=index, dtype=kind)
+    kind = None if len(value_of) == len(index) else np.float64
+    return pd.Series([value_of.get(word, np.nan) for word in index], index=index, dtype=kind)
 
 
 def _check_models_differ(parts: list[xr.Dataset]) -> None:
@@ -206,12 +208,12 @@ def _joined(parts: list[xr.Dataset], words: list[str]) -> xr.Dataset:
     models = pd.concat([model_table(ds) for ds in parts])
     score = np.full((len(models), first.sizes["prompt"], len(words)), np.nan, dtype=np.float32)
     member = np.zeros((len(words), first.sizes["category"]), dtype=bool)
-    place = {word: i for i, word in enumerate(words)}
+    row_of = {word: i for i, word in enumerate(words)}
     start = 0
     for ds in parts:
         stop = start + ds.sizes["model"]
         aligned = ds.sel(prompt=first["prompt"].to_numpy(), category=first["category"].to_numpy())
-        where = [place[str(word)] for word in ds["response"].to_numpy()]
+        where = [row_of[str(word)] for word in ds["response"].to_numpy()]
         score[start:stop, :, where] = aligned["score"].to_numpy()
         member[where] |= aligned["membership"].to_numpy()
         start = stop

@@ -70,9 +70,9 @@ def _no_dataset(given: object) -> ValueBiasError:
             "Expected an xarray.Dataset, found a DataTree with the scores of whole vocabularies, "
             f"which differ from model to model. {join_advice(given, 'tree')}"
         )
-    found = f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
+    description = f"the text {shown(given)}" if isinstance(given, str) else type(given).__name__
     return ValueBiasError(
-        f"Expected an xarray.Dataset, found {found}. Make one with valuebias.read(path), "
+        f"Expected an xarray.Dataset, found {description}. Make one with valuebias.read(path), "
         "valuebias.read_scores(...) or valuebias.schema.build(...); "
         "valuebias.datasets.load(name) gives a released or bundled one."
     )
@@ -94,10 +94,10 @@ def join_advice(scores: xr.DataTree | xr.Dataset, said: str) -> str:
 
 
 def _check_attrs(ds: xr.Dataset) -> None:
-    found = ds.attrs.get("schema")
-    if found != SCHEMA:
+    version = ds.attrs.get("schema")
+    if version != SCHEMA:
         raise ValueBiasError(
-            f"The attribute 'schema' is {found!r}; expected {SCHEMA!r}. "
+            f"The attribute 'schema' is {version!r}; expected {SCHEMA!r}. "
             "Make datasets with valuebias.schema.build(...)."
         )
     kind = ds.attrs.get("kind")
@@ -222,15 +222,15 @@ def _check_cells(ds: xr.Dataset, bad: npt.NDArray[np.bool_], rule: str) -> None:
 
 
 def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
-    found = ds["category"].to_numpy().tolist()
-    for category, any_word in zip(found, ds["membership"].any("response").values, strict=True):
+    names = ds["category"].to_numpy().tolist()
+    for category, any_word in zip(names, ds["membership"].any("response").values, strict=True):
         if not any_word:
             raise ValueBiasError(
                 f"No word is in the category {category!r}. Leave the category out, with "
                 "Lexicon.select([...]) or ds.drop_sel(category=[...]), or score words of it."
             )
-    if len(found) < min_categories:
+    if len(names) < min_categories:
         raise ValueBiasError(
-            f"There are {len(found)} categories ({found}); at least {min_categories} are needed. "
+            f"There are {len(names)} categories ({names}); at least {min_categories} are needed. "
             "Give a lexicon with more when the dataset is made."
         )

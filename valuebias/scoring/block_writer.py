@@ -67,9 +67,9 @@ class BlockWriter:
             # A log-prob of 0 may come out as 1e-8. In place: a block may have millions.
             self._shelf.keep(block, np.minimum(scores, 0, out=scores))
         elif batch.first is not None:
-            own = _own_tokens(batch.sequences, batch.first, values.shape[1])
+            own_tokens = _own_tokens(batch.sequences, batch.first, values.shape[1])
             # The padding is NaN as well, but belongs to no word.
-            wrong = ~(np.isfinite(values) | ~own).all(axis=1)
+            wrong = ~(np.isfinite(values) | ~own_tokens).all(axis=1)
             self._check(block, np.where(wrong, np.nan, 0).reshape(shape))
             values = np.minimum(values, 0)
             scores = pooled(values, self._request.pooling).reshape(shape)
@@ -89,8 +89,8 @@ class BlockWriter:
         if block.prompts.start != self._prompt:
             self._prompt = block.prompts.start
             self._line = self._shelf.line(self._prompt)
-        places = np.arange(block.responses.start, block.responses.stop)
-        self._line[places[source == places]] = values
+        positions = np.arange(block.responses.start, block.responses.stop)
+        self._line[positions[source == positions]] = values
         self._line[block.responses] = self._line[source]
         return self._line[block.responses]
 
@@ -98,7 +98,7 @@ class BlockWriter:
         wrong = ~np.isfinite(scores)
         if not wrong.any():
             return
-        row, column = (int(place) for place in np.argwhere(wrong)[0])
+        row, column = (int(entry) for entry in np.argwhere(wrong)[0])
         prompt = self._request.prompts.table.index[block.prompts.start + row]
         word = self._answers[block.responses.start + column]
         dtype = self._model.resolved.model.dtype
@@ -122,10 +122,10 @@ def pooled(tokens: Floats, pooling: str) -> Floats:
     >>> pooled(tokens, "sum").tolist(), pooled(tokens, "mean").tolist()
     ([-4.0, -2.0], [-2.0, -2.0])
     """
-    there = ~np.isnan(tokens)
-    total = np.where(there, tokens, 0).sum(axis=1, dtype=np.float64)
+    known = ~np.isnan(tokens)
+    total = np.where(known, tokens, 0).sum(axis=1, dtype=np.float64)
     if pooling == "mean":
-        total /= there.sum(axis=1)
+        total /= known.sum(axis=1)
     return np.asarray(total, dtype=np.float32)
 
 

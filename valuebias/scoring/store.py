@@ -111,15 +111,15 @@ def open_store(
 ) -> dict[str, ModelScores]:
     """Open a store for a request: make it, or check that it was made alike and add new models."""
     clear_leftovers(path)
-    found = _found(path, request)
-    if found is None:
-        found = begun(request)
-    _check_same(path, found["scoring"]["settings"], request.settings(), "")
+    recorded = _recorded(path, request)
+    if recorded is None:
+        recorded = begun(request)
+    _check_same(path, recorded["scoring"]["settings"], request.settings(), "")
     if request.words is None:
-        found["groups"] = _present_groups(path, found)
-        _write_root(path, request, found)
+        recorded["groups"] = _present_groups(path, recorded)
+        _write_root(path, request, recorded)
         return {}
-    models = found.setdefault("models", [])
+    models = recorded.setdefault("models", [])
     stored = {entry["name"]: entry for entry in models}
     for entry in entries:
         if entry.name in stored:
@@ -128,7 +128,7 @@ def open_store(
     models += [about(entry) for entry in entries if entry.name not in stored]
     shape = _shape(path) or block_shape(request, len(request.words))
     tokens = _tokens(path) or (1 if request.kind == "logprob" else 0)
-    _lay_out(path, laid_out(request, found, request.words), shape, tokens=tokens)
+    _lay_out(path, laid_out(request, recorded, request.words), shape, tokens=tokens)
     rows = {entry["name"]: row for row, entry in enumerate(models)}
     return {entry.name: ModelScores(path, rows[entry.name]) for entry in entries}
 
@@ -203,13 +203,13 @@ def _group(name: str, listed: Sequence[str]) -> str:
 
 def note_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
     """Write down with what a model's scores are computed, unless the store says so already."""
-    found = provenance_of(path)
-    entry = next(entry for entry in found["models"] if entry["name"] == name)
+    recorded = provenance_of(path)
+    entry = next(entry for entry in recorded["models"] if entry["name"] == name)
     for earlier in entry["runs"]:
         _check_same(path, {"dtype": earlier["dtype"]}, {"dtype": run["dtype"]}, name)
     if run not in entry["runs"]:
         entry["runs"].append(dict(run))
-        provenance = json.dumps(found, sort_keys=True)
+        provenance = json.dumps(recorded, sort_keys=True)
         note(path, ".zattrs", attrs_of(path) | {"provenance": provenance})
 
 
@@ -220,7 +220,7 @@ def locked(path: Path, request: ScoringRequest, entries: Sequence[Entry]) -> Ite
         check_apart([entry.name for entry in entries], "model")
     if restore(path) and not (path.is_dir() and _is_begun(path)):
         # Raises, unless it is ours.
-        _found(path, request)
+        _recorded(path, request)
     with only_one(path / _LOCK, what=repr(str(path)), instead="another store"):
         yield
 
@@ -230,7 +230,7 @@ def _is_begun(path: Path) -> bool:
     return all(entry.name == _LOCK or entry.name.endswith(".part") for entry in path.iterdir())
 
 
-def _found(path: Path, request: ScoringRequest) -> dict[str, Any] | None:
+def _recorded(path: Path, request: ScoringRequest) -> dict[str, Any] | None:
     """Find out what a store was made with; None where there is none yet."""
     if not path.exists() or (path.is_dir() and _is_begun(path)):
         return None
@@ -240,48 +240,48 @@ def _found(path: Path, request: ScoringRequest) -> dict[str, Any] | None:
         # Of whole vocabularies: each group says it again.
         for folder in sorted(path.iterdir()) if path.is_dir() else ():
             if request.words is None and (folder / "score").is_dir():
-                found = provenance_of(folder)
-                del found["models"]
+                recorded = provenance_of(folder)
+                del recorded["models"]
                 _warn_damaged(path, [".zattrs"])
-                return found
+                return recorded
         raise
 
 
-def _present_groups(path: Path, found: Mapping[str, Any]) -> list[str]:
+def _present_groups(path: Path, recorded: Mapping[str, Any]) -> list[str]:
     """List the groups of a store; those of a store that is just begun are none."""
     if not path.exists() or _is_begun(path):
         return []
-    names = groups_of(path) if found.get("groups") is None else _listed(path, found)
+    names = groups_of(path) if recorded.get("groups") is None else _listed(path, recorded)
     _warn_damaged(path, [name for name in names if not (path / name).is_dir()])
     return [name for name in names if (path / name).is_dir()]
 
 
-def root_attrs(request: ScoringRequest, found: Mapping[str, Any]) -> dict[str, Any]:
+def root_attrs(request: ScoringRequest, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Give what scores of whole vocabularies say of themselves, beside those of each model."""
     attrs = {"schema": SCHEMA, "kind": request.kind, "units": KINDS[request.kind]}
-    return attrs | {"provenance": json.dumps(found, sort_keys=True)}
+    return attrs | {"provenance": json.dumps(recorded, sort_keys=True)}
 
 
-def _write_root(path: Path, request: ScoringRequest, found: Mapping[str, Any]) -> None:
+def _write_root(path: Path, request: ScoringRequest, recorded: Mapping[str, Any]) -> None:
     """Write what a store of whole vocabularies says of itself, unless it says so already."""
-    attrs = root_attrs(request, found)
+    attrs = root_attrs(request, recorded)
     for name, content in ((".zgroup", {"zarr_format": 2}), (".zattrs", sealed(attrs))):
         wanted = json.dumps(content, indent=2).encode()
-        place = path / name
-        if place.exists() and place.read_bytes() == wanted:
+        file = path / name
+        if file.exists() and file.read_bytes() == wanted:
             continue
         if name == _LOCK:
-            with explain_os_errors(place):
-                place.write_bytes(wanted)
+            with explain_os_errors(file):
+                file.write_bytes(wanted)
         else:
-            write_bytes(place, wanted)
+            write_bytes(file, wanted)
 
 
 def groups_of(path: Path) -> list[str]:
     """List the folders of a store's models, by its record or, of earlier versions, as they lie."""
-    found = provenance_of(path)
-    if found.get("groups") is not None:
-        return _listed(path, found)
+    recorded = provenance_of(path)
+    if recorded.get("groups") is not None:
+        return _listed(path, recorded)
     return sorted(
         entry.name
         for entry in path.iterdir()
@@ -289,9 +289,9 @@ def groups_of(path: Path) -> list[str]:
     )
 
 
-def _listed(path: Path, found: Mapping[str, Any]) -> list[str]:
+def _listed(path: Path, recorded: Mapping[str, Any]) -> list[str]:
     """Give the folders that a record names, none of which may lie elsewhere."""
-    names = found["groups"]
+    names = recorded["groups"]
     plain = isinstance(names, list) and all(
         isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
         for name in names
@@ -432,9 +432,9 @@ def about(entry: Entry) -> dict[str, Any]:
 def provenance_of(path: Path) -> dict[str, Any]:
     """Read a store's provenance."""
     try:
-        found = json.loads(attrs_of(path)["provenance"])
-        if found["by"] == _BY:
-            return dict(found)
+        provenance = json.loads(attrs_of(path)["provenance"])
+        if provenance["by"] == _BY:
+            return dict(provenance)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, DamagedError):
             raise
@@ -461,28 +461,30 @@ def attrs_of(path: Path) -> dict[str, Any]:
 
 
 def _check_same(
-    path: Path, found: Mapping[str, Any], expected: Mapping[str, Any], model: str
+    path: Path, recorded: Mapping[str, Any], expected: Mapping[str, Any], model: str
 ) -> None:
     for key, value in json.loads(json.dumps(expected)).items():
-        if found.get(key) != value:
+        if recorded.get(key) != value:
             whose = f" of the model {model!r}" if model else ""
             raise ValueBiasError(
                 f"The store {str(path)!r} was made with another {key}{whose}: "
-                f"{_difference(found.get(key), value)}. Scores made differently do not belong "
+                f"{_difference(recorded.get(key), value)}. Scores made differently do not belong "
                 "in one store: choose another, or score as that one was."
             )
 
 
-def _difference(found: Any, expected: Any) -> str:
+def _difference(recorded: Any, expected: Any) -> str:
     """Say how settings differ; of files, which."""
     if not isinstance(expected, dict):
-        return f"found {found!r}, expected {expected!r}"
-    if not isinstance(found, dict):
+        return f"found {recorded!r}, expected {expected!r}"
+    if not isinstance(recorded, dict):
         return "which files its code could read was not noted then"
     kinds = {
-        "changed": [name for name in expected if name in found and found[name] != expected[name]],
-        "new": [name for name in expected if name not in found],
-        "gone": [name for name in found if name not in expected],
+        "changed": [
+            name for name in expected if name in recorded and recorded[name] != expected[name]
+        ],
+        "new": [name for name in expected if name not in recorded],
+        "gone": [name for name in recorded if name not in expected],
     }
     said = "; ".join(f"{kind}: {some(names)}" for kind, names in kinds.items() if names)
     return f"of the files that its code is or may read, {said}"
@@ -492,10 +494,14 @@ def _check_same_texts(folder: Path, texts: Sequence[str], model: str) -> None:
     """Refuse a group in which tokens have other texts, such as those of an earlier version."""
     check_zarr(folder, lazily=LAZY)
     with open_checked(folder) as stored:
-        found = unescape_texts(stored[["decoded"]].drop_encoding())["decoded"].to_numpy().tolist()
-    if found != list(texts):
-        differing = [(a, b) for a, b in zip(found, texts, strict=False) if a != b]
-        one, other = differing[0] if differing else (f"{len(found)} texts", f"{len(texts)} texts")
+        stored_texts = (
+            unescape_texts(stored[["decoded"]].drop_encoding())["decoded"].to_numpy().tolist()
+        )
+    if stored_texts != list(texts):
+        differing = [(a, b) for a, b in zip(stored_texts, texts, strict=False) if a != b]
+        one, other = (
+            differing[0] if differing else (f"{len(stored_texts)} texts", f"{len(texts)} texts")
+        )
         raise ValueBiasError(
             f"The store {str(folder.parent)!r} was made with other texts of {len(differing):,} "
             f"tokens of the model {model!r}: found {one!r}, expected {other!r}. Earlier versions "

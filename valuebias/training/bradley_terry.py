@@ -139,21 +139,21 @@ def fit_head(
 def fit_path(
     chosen: npt.ArrayLike,
     rejected: npt.ArrayLike,
-    quantities: Sequence[int],
+    n_pairs: Sequence[int],
     *,
     penalty: float | None = None,
     standardise: bool = True,
     center_rewards_coefficient: float = 0.0,
     progress: bool = True,
 ) -> dict[int, Head]:
-    """Fit a head to each of several nested quantities of pairs.
+    """Fit a head to each of several nested numbers of pairs.
 
     Parameters
     ----------
     chosen, rejected : array_like, shape (n, d)
         Features of the better and the worse answers, in the order of a subset
         (:meth:`valuebias.Preferences.subset`): the first rows are a smaller subset.
-    quantities : sequence of int
+    n_pairs : sequence of int
         How many of the first rows to fit.
     penalty, standardise, center_rewards_coefficient : optional
         As in :func:`fit_head`.
@@ -163,13 +163,13 @@ def fit_path(
     Returns
     -------
     dict of int to Head
-        From the smallest quantity to the largest. Each starts from the one before, which saves time
+        From the fewest pairs to the most. Each starts from the one before, which saves time
         and changes no result.
 
     Raises
     ------
     ValueBiasError
-        If a quantity is larger than the number of pairs or there is none, or as in
+        If one of `n_pairs` is larger than the number of pairs or there is none, or as in
         :func:`fit_head`.
 
     Examples
@@ -180,31 +180,31 @@ def fit_path(
     [20, 50]
     """
     first, second = both_sides(chosen, rejected)
-    if not len(quantities):
-        raise ValueBiasError("quantities is empty; expected numbers of pairs.")
-    for quantity in quantities:
-        check_whole(quantity, "quantities", least=1)
-        if quantity > len(first):
+    if not len(n_pairs):
+        raise ValueBiasError("n_pairs is empty; expected numbers of pairs.")
+    for number in n_pairs:
+        check_whole(number, "n_pairs", least=1)
+        if number > len(first):
             raise ValueBiasError(
-                f"The quantity {quantity} is larger than the number of pairs, {len(first)}. "
+                f"n_pairs={number} is larger than the number of pairs, {len(first)}. "
                 "Ask for fewer, or give more pairs."
             )
     heads: dict[int, Head] = {}
     before: Head | None = None
-    ordered = sorted(set(map(int, quantities)))
+    counts = sorted(set(map(int, n_pairs)))
     with progress_bar("Fitting heads", shown=progress) as advance:
-        for number, quantity in enumerate(ordered, 1):
+        for position, count in enumerate(counts, 1):
             before = fit_head(
-                first[:quantity],
-                second[:quantity],
+                first[:count],
+                second[:count],
                 penalty=penalty,
                 standardise=standardise,
                 center_rewards_coefficient=center_rewards_coefficient,
                 start=before,
             )
-            heads[quantity] = before
+            heads[count] = before
             if advance is not None:
-                advance(number, len(ordered))
+                advance(position, len(counts))
     return heads
 
 
@@ -235,12 +235,12 @@ def _centring(
     scale: Floats,
     coefficient: float,
 ) -> Floats:
-    made = np.zeros((len(scale), len(scale)))
+    total = np.zeros((len(scale), len(scale)))
     for start in range(0, len(first), _BLOCK):
         rows = slice(start, start + _BLOCK)
         block = np.add(first[rows], second[rows], dtype=np.float64)[:, active] / scale
-        made += block.T @ block
-    return made * (coefficient / len(first))
+        total += block.T @ block
+    return total * (coefficient / len(first))
 
 
 def _check_number(value: object, name: str) -> None:

@@ -95,8 +95,8 @@ def find_base(model: Model) -> Base:
     # What is trained on it stands on this very model, whatever it was itself trained from.
     # A new head reads at the end, wherever one that the model may have had did.
     reward_at = "last" if model.reward_at == "own" else model.reward_at
-    asked = replace(model, head=hidden_states, base=model.base or model.name, reward_at=reward_at)
-    resolved = resolve(asked, kind="reward")
+    variant = replace(model, head=hidden_states, base=model.base or model.name, reward_at=reward_at)
+    resolved = resolve(variant, kind="reward")
     return Base(resolved, Tokeniser(resolved))
 
 
@@ -114,21 +114,21 @@ def features(
     """
     blocks = [conversations[i : i + _BLOCK] for i in range(0, len(conversations), _BLOCK)]
     files = [folder / f"{_digest(base, backend, block)}.npy" for block in blocks]
-    made = {file: values for file in files if (values := _kept(file)) is not None}
-    missing = {file: block for file, block in zip(files, blocks, strict=True) if file not in made}
+    kept = {file: values for file in files if (values := _kept(file)) is not None}
+    missing = {file: block for file, block in zip(files, blocks, strict=True) if file not in kept}
     done = len(conversations) - sum(map(len, missing.values()))
     if missing:
         with _loaded(base, backend) as runner:
             for file, block in missing.items():
                 if advance is not None:
                     advance(done, len(conversations))
-                made[file] = _block(base, runner, block)
+                kept[file] = _block(base, runner, block)
                 with atomic_path(file) as part, part.open("wb") as out:
-                    out.writelines(array_bytes(made[file]))
+                    out.writelines(array_bytes(kept[file]))
                 done += len(block)
     if advance is not None:
         advance(len(conversations), len(conversations))
-    return np.concatenate([made[file] for file in files])
+    return np.concatenate([kept[file] for file in files])
 
 
 def _kept(file: Path) -> Floats | None:
@@ -160,16 +160,16 @@ def _block(base: Base, runner: Runner, block: Sequence[Conversation]) -> Floats:
         for conversation in block
         for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
     ]
-    place = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
-    made = runner.run(Batch(place, ids), lambda done: None)
-    if not np.isfinite(made).all():
-        bad = int(np.argmin(np.isfinite(made).all(axis=1)))
+    block_position = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
+    values = runner.run(Batch(block_position, ids), lambda done: None)
+    if not np.isfinite(values).all():
+        bad = int(np.argmin(np.isfinite(values).all(axis=1)))
         answer = block[bad // len(block[0].answers)].answers[bad % len(block[0].answers)]
         raise ValueBiasError(
             f"The hidden states of {base.name!r} are not finite for the answer {answer[:60]!r}. "
             "Give a dtype of a wider range, such as float32."
         )
-    return made.reshape(len(block), -1, made.shape[1])
+    return values.reshape(len(block), -1, values.shape[1])
 
 
 def _digest(base: Base, backend: Backend, block: Sequence[Conversation]) -> str:

@@ -41,7 +41,7 @@ class PairTokens:
     def of(self, pairs: Preferences) -> TokenPairs:
         """Tokenise pairs."""
         columns = (pairs.pairs[key].tolist() for key in ("id", "prompt", "chosen", "rejected"))
-        made = TokenPairs([], [])
+        tokens = TokenPairs([], [])
         for name, prompt, chosen, rejected in zip(*columns, strict=True):
             if name not in self._known:
                 better, worse = self._base.tokeniser.rewards(
@@ -50,6 +50,6 @@ class PairTokens:
                 self._known[name] = better, worse
             better, worse = self._known[name]
             if max(len(better), len(worse)) <= self.longest:
-                made.chosen.append(better)
-                made.rejected.append(worse)
-        return made
+                tokens.chosen.append(better)
+                tokens.rejected.append(worse)
+        return tokens

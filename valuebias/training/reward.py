@@ -142,8 +142,8 @@ def load_base(base: Base) -> Any:
     model, missing = from_files(source, spread=False, own_attention=True)
     absent = sorted(name for name in missing if not name.startswith("score."))
     if absent or not hasattr(model, "score"):
-        what = f"its files lack {absent[0]!r}" if absent else "its classifier has no head 'score'"
-        raise ValueBiasError(f"{base.name!r} cannot be trained: {what}. Give another base.")
+        fault = f"its files lack {absent[0]!r}" if absent else "its classifier has no head 'score'"
+        raise ValueBiasError(f"{base.name!r} cannot be trained: {fault}. Give another base.")
     with torch.no_grad():
         config = model.config.get_text_config()
         model.score.weight.normal_(0.0, float(getattr(config, "initializer_range", 0.02)))
@@ -208,10 +208,10 @@ def _arguments(
 def _adapter(model: Any, name: str, settings: TrainingSettings) -> Any:
     from peft import LoraConfig
 
-    found = {place.rpartition(".")[2] for place, _ in model.named_modules() if place}
+    names = {path.rpartition(".")[2] for path, _ in model.named_modules() if path}
     for wanted in settings.target_modules:
-        if wanted not in found:
-            linear = sorted({place.rpartition(".")[2] for place in _matrices(model)} - {"score"})
+        if wanted not in names:
+            linear = sorted({path.rpartition(".")[2] for path in _matrices(model)} - {"score"})
             raise ValueBiasError(
                 f"{name!r} has no matrix {wanted!r}, which target_modules names; it has "
                 f"{', '.join(linear)}."
@@ -229,7 +229,7 @@ def _adapter(model: Any, name: str, settings: TrainingSettings) -> Any:
 def _matrices(model: Any) -> list[str]:
     from torch.nn import Linear
 
-    return [place for place, module in model.named_modules() if isinstance(module, Linear)]
+    return [path for path, module in model.named_modules() if isinstance(module, Linear)]
 
 
 def _pad_token(tokenizer: Any, ends: Iterable[int]) -> str:
@@ -239,8 +239,8 @@ def _pad_token(tokenizer: Any, ends: Iterable[int]) -> str:
     the mask ends: where a template ends in the token that pads, at another place than scoring does.
     """
     taken = {int(end) for end in ends}
-    own = [i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None]
-    free = next(i for i in (*own, *range(len(tokenizer))) if i not in taken)
+    candidates = [i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None]
+    free = next(i for i in (*candidates, *range(len(tokenizer))) if i not in taken)
     return str(tokenizer.convert_ids_to_tokens(free))
 
 

@@ -49,5 +49,5 @@ def checkpoint_steps(n_steps: int, *, linear: int = 10, log: int = 10) -> tuple[
     check_whole(log, "log", least=0)
     even = np.linspace(0, n_steps, linear + 1) if linear else np.empty(0)
     ratios = np.geomspace(1, n_steps, log) if log else np.empty(0)
-    found = {0, n_steps, *(round(float(step)) for step in (*even, *ratios))}
-    return tuple(sorted(found))
+    steps = {0, n_steps, *(round(float(step)) for step in (*even, *ratios))}
+    return tuple(sorted(steps))

@@ -155,8 +155,8 @@ class TrainingSettings:
         dict
             The settings as JSON can hold them, for ``"full"`` without those of LoRA.
         """
-        made = asdict(self) | {"target_modules": list(self.target_modules)}
-        return {k: v for k, v in made.items() if tuning == "lora" or k not in _ADAPTER}
+        settings = asdict(self) | {"target_modules": list(self.target_modules)}
+        return {k: v for k, v in settings.items() if tuning == "lora" or k not in _ADAPTER}
 
     def _check(
         self,

@@ -93,13 +93,13 @@ class Problem:
         """
         rows = self.differences[::every]
         roots = np.sqrt(np.maximum(_spread(rows @ weights), least))
-        made = np.zeros((rows.shape[1], rows.shape[1]))
+        matrix = np.zeros((rows.shape[1], rows.shape[1]))
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK] * roots[start : start + _BLOCK, None]
-            made += block.T @ block
-        made /= len(rows)
-        made[np.diag_indices_from(made)] += self.penalty / len(self.differences)
-        return made if self.centring is None else made + 2 * self.centring
+            matrix += block.T @ block
+        matrix /= len(rows)
+        matrix[np.diag_indices_from(matrix)] += self.penalty / len(self.differences)
+        return matrix if self.centring is None else matrix + 2 * self.centring
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +141,22 @@ def solve(problem: Problem, start: Floats) -> Solution:
         value, gradient = problem.value_and_gradient(space.outer(inner))
         return value, space.inner_gradient(gradient)
 
-    found = minimize(
+    search = minimize(
         objective,
         space.inner(start),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _N_SEARCH, "maxcor": 20, "gtol": 1e-9, "ftol": 0.0, "maxls": 40},
     )
-    weights, n_steps, norm = _polish(problem, space, space.outer(np.asarray(found.x)))
+    weights, n_steps, norm = _polish(problem, space, space.outer(np.asarray(search.x)))
     if not norm <= _TOLERANCE:
         hint = "Give a penalty above 0" if problem.is_free else "Give a larger penalty"
         raise ValueBiasError(
-            f"The optimum was not reached: after {found.nit} iterations the gradient has the norm "
+            f"The optimum was not reached: after {search.nit} iterations the gradient has the norm "
             f"{norm:.2g}, expected at most {_TOLERANCE:g}. The pairs are separable or nearly so, "
             f"or features are collinear. {hint}."
         )
-    return Solution(weights, int(found.nit) + n_steps, norm)
+    return Solution(weights, int(search.nit) + n_steps, norm)
 
 
 def _polish(problem: Problem, space: _Space, weights: Floats) -> tuple[Floats, int, float]:

@@ -46,10 +46,10 @@ def check_bytes(path: Path) -> None:
 
 
 def _length(content: Buffer) -> int | None:
-    place = _ENDS.get(content[8]) if len(content) > 64 else None
-    if place is None or content[:8] != _SIGNATURE:
+    end_field = _ENDS.get(content[8]) if len(content) > 64 else None
+    if end_field is None or content[:8] != _SIGNATURE:
         return None
-    return int.from_bytes(content[place : place + 8], "little")
+    return int.from_bytes(content[end_field : end_field + 8], "little")
 
 
 def _heaps(content: Buffer) -> Iterator[int]:
@@ -68,12 +68,12 @@ def _ends(content: Buffer, start: int) -> bool:
     end = start + size
     if end > len(content):  # which HDF5 refuses by itself
         return True
-    place = start + _HEAD.size
-    while place + _OBJECT.size <= end:
-        number, _, _, length = _OBJECT.unpack_from(content, place)
+    position = start + _HEAD.size
+    while position + _OBJECT.size <= end:
+        number, _, _, length = _OBJECT.unpack_from(content, position)
         # The free space at the end has the number 0, and its length includes its head.
         step = length if number == 0 else _OBJECT.size + -(-length // 8) * 8
-        if step < _OBJECT.size or place + step > end:
+        if step < _OBJECT.size or position + step > end:
             return False
-        place += step
+        position += step
     return True

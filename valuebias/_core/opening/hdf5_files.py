@@ -96,8 +96,8 @@ class _Checker:
             start = item.id.get_offset()
             pieces = [] if start is None else [(start, item.size * _ON_DISK)]
         elif not item.id.get_create_plist().get_nfilters():
-            found = (item.id.get_chunk_info(i) for i in range(item.id.get_num_chunks()))
-            pieces = [(chunk.byte_offset, chunk.size) for chunk in found]
+            infos = (item.id.get_chunk_info(i) for i in range(item.id.get_num_chunks()))
+            pieces = [(chunk.byte_offset, chunk.size) for chunk in infos]
         with self.path.open("rb") as handle:
             for start, size in pieces:
                 handle.seek(start)

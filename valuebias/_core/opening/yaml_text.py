@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml  # noqa: TID251 - the one place that reads YAML
 
-from valuebias._core.foreign import reading, told
+from valuebias._core.foreign import describe_error, reading
 from valuebias.errors import ValueBiasError, shown
 
 __all__ = ["LONGEST", "check_length", "parse_yaml"]
@@ -43,7 +43,8 @@ class _Loader(_Base):  # type: ignore[misc]
         except (ValueError, OverflowError, LookupError, AttributeError) as error:
             value = shown(getattr(node, "value", ""))
             raise yaml.MarkedYAMLError(
-                problem=f"{value} cannot be read ({told(error)})", problem_mark=node.start_mark
+                problem=f"{value} cannot be read ({describe_error(error)})",
+                problem_mark=node.start_mark,
             ) from error
 
     def flatten_mapping(self, node: Any) -> None:

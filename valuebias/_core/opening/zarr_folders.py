@@ -79,12 +79,12 @@ def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> None:
         if file not in _METADATA and not file.startswith("."):
             for array in _of_chunk(arrays, folder):
                 array.files[name] = size
-    for array in (array for found in arrays.values() for array in found):
+    for array in (array for group in arrays.values() for array in group):
         _check_chunks(path, array, total)
     whole = sum(
-        max(array.n_bytes for array in found)
-        for name, found in arrays.items()
-        if found and name.rpartition("/")[2] not in lazily
+        max(array.n_bytes for array in group)
+        for name, group in arrays.items()
+        if group and name.rpartition("/")[2] not in lazily
     )
     check_size(whole, total, repr(str(path)))
 
@@ -129,7 +129,9 @@ def _arrays(root: Path, name: str, folder: str) -> list[_Array]:
             gathered = {}
         for key, value in gathered.items():
             _array(value, f"{folder}/{key}", root)
-        own = None if name.rpartition("/")[2] == _GATHERED else _array(document, folder, root)
+        document_array = (
+            None if name.rpartition("/")[2] == _GATHERED else _array(document, folder, root)
+        )
     except RefusedFileError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
@@ -137,7 +139,7 @@ def _arrays(root: Path, name: str, folder: str) -> list[_Array]:
             f"{str(root)!r} cannot be read: it is damaged, truncated or no .zarr file "
             f"({shown(name)}: {type(error).__name__})."
         ) from error
-    return [] if own is None else [own]
+    return [] if document_array is None else [document_array]
 
 
 def _array(document: Mapping[str, Any], name: str, root: Path) -> _Array | None:

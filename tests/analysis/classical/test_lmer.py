@@ -25,7 +25,7 @@ from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.sampling.density import log_likelihood
 
 Array = np.ndarray
-ORACLES = Path(__file__).parent.parent / "oracles"
+ORACLES = Path(__file__).parents[2] / "oracles"
 FLAT = Prior(mean=1e4, effect=1e4)
 
 

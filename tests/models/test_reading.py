@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import valuebias
 from valuebias import Model, ValueBiasError
-from valuebias.models.reading import Rule, place_of, rule_of
+from valuebias.models.reading import Rule, reading_position, rule_of
 from valuebias.schema import model_table
 
 LACKING = tiny_models.missing()
@@ -166,7 +166,7 @@ def test_answers_that_are_padding_themselves() -> None:
     rule = Rule(2, "a reason")
     conversations = [np.array(ids) for ids in ([7, 8, 5, 2], [7, 8, 6, 2], [7, 8, 2, 2], [2, 2])]
     assert [len(rule.cut(ids)) for ids in conversations] == [3, 3, 2, 1]
-    found = place_of(rule, conversations[:3], n_before=2, n_after=1, name_token=str)
+    found = reading_position(rule, conversations[:3], n_before=2, n_after=1, name_token=str)
     assert found.place == "end of answer"
     assert found.exceptions == "; of 3 answers, 1 of them 2 tokens before the end"
 

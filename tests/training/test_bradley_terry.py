@@ -359,10 +359,10 @@ def test_what_cannot_be_scored() -> None:
             head.score(features)
 
 
-@pytest.mark.parametrize("quantities", [[], [0], [4], [2.0]])
-def test_quantities_that_are_none(quantities: Any) -> None:
-    with pytest.raises(ValueBiasError, match="quantit"):
-        fit_path(X, -X, quantities, progress=False)
+@pytest.mark.parametrize("n_pairs", [[], [0], [4], [2.0]])
+def test_numbers_of_pairs_that_are_none(n_pairs: Any) -> None:
+    with pytest.raises(ValueBiasError, match="n_pairs"):
+        fit_path(X, -X, n_pairs, progress=False)
 
 
 @pytest.mark.slow

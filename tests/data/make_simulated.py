@@ -1,11 +1,14 @@
 """Make ``simulated.npz``: simulated scores of invented models on the bundled lexicon.
 
-Run ``python valuebias/data/make_simulated.py`` after a change of the lexicon or of ``simulate``.
+    python tests/data/make_simulated.py valuebias/data/simulated.npz
+
+after a change of the lexicon or of ``simulate``.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,5 +43,5 @@ def simulated_arrays() -> dict[str, np.ndarray[Any, Any]]:
 
 
 if __name__ == "__main__":
-    with atomic_path(Path(__file__).with_name("simulated.npz")) as part:
+    with atomic_path(Path(sys.argv[1])) as part:
         np.savez_compressed(part, allow_pickle=False, **simulated_arrays())

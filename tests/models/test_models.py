@@ -170,8 +170,8 @@ def test_coords_say_what_is_known() -> None:
         ("christian2026-rm", "no table .* Did you mean 'christian2026-rms'"),
         ({"a": {"sauce": "org/a"}}, "no field 'sauce'. Did you mean 'source'"),
         ({"a": "org/a"}, "'a' is 'org/a'; expected a mapping"),
-        ([{"family": "Llama"}], "has no 'source'"),
-        ([{"name": "a", "family": "Llama"}], "'a' has no 'source'"),
+        ([{"family": "Llama"}], "has no 'location'"),
+        ([{"name": "a", "family": "Llama"}], "'a' has no 'location'"),
         (["org/a", "org/a"], "'org/a' occurs 2 times"),
         ([], "no model to score"),
         (7, "given as 7"),
@@ -228,7 +228,7 @@ def test_any_content_is_taken_or_refused_clearly(content: Any) -> None:
 def test_a_source_too_long_to_be_looked_for(tmp_path: Path, source: str) -> None:
     """It is a hub id that nobody has, which is said where it is looked for."""
     table = tmp_path / "models.csv"
-    table.write_text(f"source,family\n{source},A\n", encoding="utf-8")
+    table.write_text(f"location,family\n{source},A\n", encoding="utf-8")
     assert read_models(table)[0].location == source
 
 
@@ -242,5 +242,5 @@ def test_a_field_of_nothing_is_as_if_it_were_not_there(tmp_path: Path) -> None:
     table.write_text("org/one: {location: null, family: A}\n", encoding="utf-8")
     assert read_models(table)[0].location == "org/one"
     table.write_text("- {location: null, family: A}\n", encoding="utf-8")
-    with pytest.raises(ValueBiasError, match="has no 'source'"):
+    with pytest.raises(ValueBiasError, match="has no 'location'"):
         read_models(table)
