@@ -161,10 +161,8 @@ class Study:
             if key in attributes:
                 attributes[key] = _beside(file.parent, attributes[key])
         if isinstance(attributes["sources"], Mapping):
-            attributes["sources"] = {
-                str(name): _beside(file.parent, source)
-                for name, source in attributes["sources"].items()
-            }
+            sources = attributes["sources"].items()
+            attributes["sources"] = {str(k): _beside(file.parent, source) for k, source in sources}
         if not trust_remote_code:
             check_no_code(read_models(attributes["bases"]), file)
         return cls(**attributes, trust_remote_code=trust_remote_code)
@@ -216,17 +214,13 @@ class Study:
             If a source cannot be read, has fewer training pairs than the largest of `n_pairs`, or
             shares a prompt with the held-out pairs.
         """
-        common = self._own_held_out()
+        share, common = self.held_out, self._own_held_out()
         out = {}
         for name, source in self.preferences().items():
-            train, held_out = (
-                source.split(held_out=self.held_out) if common is None else (source, common)
-            )
+            train, held_out = source.split(held_out=share) if common is None else (source, common)
             check_disjoint(train, held_out)
             if len(train) < max(self.n_pairs):
-                kept = (
-                    f" ({self.held_out:.0%} of its prompts are held out)" if common is None else ""
-                )
+                kept = f" ({share:.0%} of its prompts are held out)" if common is None else ""
                 raise ValueBiasError(
                     f"The source {name!r} has {len(train)} pairs to train on{kept}, but "
                     f"{max(self.n_pairs)} are needed. Give more, or a smaller n_pairs."

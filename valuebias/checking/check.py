@@ -182,14 +182,8 @@ def check(path: str | os.PathLike[str]) -> Check:
         for file, state, reason in findings.bad
     ]
     unsummed = [(_from(file, root), why) for file, why in findings.unsummed]
-    return Check(
-        str(root),
-        findings.n_files,
-        findings.n_bytes,
-        tuple(pieces),
-        tuple(unsummed),
-        tuple(findings.notes),
-    )
+    counts, notes = (findings.n_files, findings.n_bytes), tuple(findings.notes)
+    return Check(str(root), *counts, tuple(pieces), tuple(unsummed), notes)
 
 
 def _look_in(folder: Path, findings: Findings, *, depth: int) -> None:

@@ -282,9 +282,8 @@ def _look_at_fit(path: Path, findings: Findings) -> None:
     findings.kinds.add("fit")
     with findings.damage_noted(path):
         load_saved(path)
-        findings.fine(
-            path, sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else None
-        )
+        size = sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else None
+        findings.fine(path, size)
 
 
 def _look_at_netcdf(path: Path, findings: Findings, *, explicit: bool) -> None:

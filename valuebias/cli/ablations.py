@@ -17,9 +17,7 @@ def ablate(
     study: Annotated[Path, typer.Argument(help="A study as YAML: bases, sources, n_pairs.")],
     out: Annotated[Path, typer.Option(help="Output folder; created if missing.")],
     backend: Backend = "torch",
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Show what would be done, and stop.")
-    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the cost of the study only.")] = False,
     trust_remote_code: Trust = False,
 ) -> None:
     """Train reward models of several bases on the same preferences, and score words with them.

@@ -102,9 +102,7 @@ def load_named(
 def read_wide(
     paths: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="PATH...", help="A folder of CSV files, or the files: one per model."
-        ),
+        typer.Argument(metavar="PATH...", help="A folder of CSV files, or files: one per model."),
     ],
     out: Out,
     models: Annotated[
@@ -226,9 +224,8 @@ def prompts(
 
 
 def _by_category(lexicon: Lexicon) -> dict[str, list[str]]:
-    return {
-        str(c): [str(w) for w in lexicon.table.index[lexicon.table[c]]] for c in lexicon.categories
-    }
+    table = lexicon.table
+    return {str(c): [str(w) for w in table.index[table[c]]] for c in lexicon.categories}
 
 
 def _megabytes(size: int | None, url: str) -> str:

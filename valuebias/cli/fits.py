@@ -85,8 +85,7 @@ def fit(
     base: Annotated[
         str | None,
         typer.Option(
-            help="The coordinate with the checkpoint that each model was trained from.",
-            show_default="base",
+            help="Coordinate of the checkpoint each model was trained from.", show_default="base"
         ),
     ] = None,
     no_base: Annotated[
@@ -164,9 +163,7 @@ def fit(
             )
         result = valuebias.fit_ablation(dataset, formula, rope=rope, **settings)
     elif rope is not None:
-        raise typer.BadParameter(
-            "--rope applies to an ablation only; these scores are not fitted as one."
-        )
+        raise typer.BadParameter("--rope is for an ablation; these scores are not fitted as one.")
     else:
         result = valuebias.fit(dataset, formula, **model, **settings)
     try:
@@ -240,9 +237,8 @@ def _check_files(files: Mapping[str, Path | None]) -> None:
 
     fit_path, report_path = files["fit"], files["report"]
     if fit_path is not None:
-        check_writable(
-            fit_path, suffixes=(".nc", ".zarr"), folder=fit_path.suffix.lower() == ".zarr"
-        )
+        suffix = fit_path.suffix.lower()
+        check_writable(fit_path, suffixes=(".nc", ".zarr"), folder=suffix == ".zarr")
         check_replaceable(fit_path)
     if report_path is not None:
         check_writable(report_path, suffixes=(*SUFFIXES, ""), folder=not report_path.suffix)

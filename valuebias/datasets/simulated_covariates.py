@@ -47,15 +47,14 @@ def as_recipes(
     covariates: Covariates | None, families: list[str], *, taken: tuple[str, ...]
 ) -> dict[str, Recipe]:
     """Check the requested covariates; ``taken`` are names of other coords."""
-    for name in covariates or {}:
+    covariates = covariates or {}
+    for name in covariates:
         if not name.isidentifier() or name in (*taken, *DIMS, "category", "score", "membership"):
             raise ValueBiasError(
                 f"A covariate may not be called {name!r}: a formula needs a name without blanks or "
                 "signs that no other coordinate has, such as 'frequency'."
             )
-    return {
-        name: _as_recipe(name, numbers, families) for name, numbers in (covariates or {}).items()
-    }
+    return {name: _as_recipe(name, numbers, families) for name, numbers in covariates.items()}
 
 
 def _as_recipe(

@@ -174,10 +174,9 @@ def fit_ablation(
         notes=[],
     )
     # The notes of an ablation count its bases; with one per family they are left out on purpose.
-    not_repeated = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
-    result.notes += ablation_notes(result) + [
-        note for note in fit.notes if note.code not in not_repeated
-    ]
+    omitted = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
+    kept = [note for note in fit.notes if note.code not in omitted]
+    result.notes += ablation_notes(result) + kept
     _warn(result)
     return result
 
@@ -275,9 +274,8 @@ def fit_ablation_medians(
     unit = 2 * float(table["median_rank"].mean()) / np.sqrt(12)
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     rng = np.random.default_rng(chosen_seed)
-    medians = draw_medians(
-        models["lean"].to_numpy(), design, unit=unit, draws=_CHAINS * int(draws), rng=rng
-    )
+    total = _CHAINS * int(draws)
+    medians = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=total, rng=rng)
     model = {SIGNED: medians.lean_model(design)}
     leans = draw_leans(model, design, levelling=levelling, rng=rng)
     curves = leans[SIGNED].curves(

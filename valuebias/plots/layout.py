@@ -99,18 +99,16 @@ def make_panels(
     n = len(framings)
     ratios = [figure.get_figheight() - below, below] if below else [1.0]
     grid = figure.add_gridspec(len(ratios), n * (1 + fitted), height_ratios=ratios)
-    panels: list[Axes] = []
+    axes: list[Axes] = []
     for i in range(n * (1 + fitted)):
-        first = panels[i - i % n] if i % n else None
-        panels.append(
-            figure.add_subplot(grid[0, i], sharex=first, sharey=panels[0] if panels else None)
-        )
-        panels[i].tick_params(labelleft=i == 0)
-        panels[i].set_title(f"posterior, {framings[i % n]}" if i >= n else f"{framings[i]} framing")
+        first = axes[i - i % n] if i % n else None
+        axes.append(figure.add_subplot(grid[0, i], sharex=first, sharey=axes[0] if axes else None))
+        axes[i].tick_params(labelleft=i == 0)
+        axes[i].set_title(f"posterior, {framings[i % n]}" if i >= n else f"{framings[i]} framing")
     table_axes = figure.add_subplot(grid[1, :]) if below else None
     if table_axes is not None:
         table_axes.set_axis_off()
-    return Panels(panels[:n], panels[n:], table_axes)
+    return Panels(axes[:n], axes[n:], table_axes)
 
 
 def header(axes: Axes, y: float, text: str) -> None:

@@ -134,24 +134,22 @@ def _summands(one: LOO | UnitLOO) -> NDArray[np.float64]:
 
 
 def _require_same(fits: Mapping[str, Posterior]) -> None:
-    (first, reference), *others = fits.items()
+    (first, one), *others = fits.items()
     for name, other in others:
-        outcomes = reference.settings["outcome"], other.settings["outcome"]
+        outcomes = one.settings["outcome"], other.settings["outcome"]
         if outcomes[0] != outcomes[1]:
             raise ValueBiasError(
                 f"{first!r} is of the outcome {outcomes[0]!r} and {name!r} of {outcomes[1]!r}, "
                 "whose densities are not comparable; fit both with one outcome=."
             )
         for dim, noun in _DIMS.items():
-            if not np.array_equal(reference.data[dim], other.data[dim]):
+            if not np.array_equal(one.data[dim], other.data[dim]):
                 raise ValueBiasError(
                     f"{first!r} and {name!r} are fits of different {noun}, "
-                    f"{reference.data.sizes[dim]} and {other.data.sizes[dim]}; fit both to the "
+                    f"{one.data.sizes[dim]} and {other.data.sizes[dim]}; fit both to the "
                     "same dataset."
                 )
-        mine, theirs = (
-            fit.data["score"].transpose(*_DIMS).to_numpy() for fit in (reference, other)
-        )
+        mine, theirs = (fit.data["score"].transpose(*_DIMS).to_numpy() for fit in (one, other))
         if not np.array_equal(mine, theirs, equal_nan=True):
             raise ValueBiasError(
                 f"{first!r} and {name!r} are fits of different scores; fit both to the same "

@@ -34,15 +34,13 @@ def prior_sensitivity(
     contrasts = fit.contrasts(prob=prob)
     half = contrasts.attrs["rope"]
     rows = {(ALL, 1.0): {**contrasts.iloc[0], "pareto_k": np.nan, "refitted": False}}
-    scalings = [
-        (scale, factor) for scale in (ALL, *_scales(fit)) for factor in factors if factor != 1
-    ]
+    moves = [(scale, factor) for scale in (ALL, *_scales(fit)) for factor in factors if factor != 1]
     with progress_bar("prior scales", shown=progress) as advance:
-        for i, (scale, factor) in enumerate(scalings):
+        for i, (scale, factor) in enumerate(moves):
             prior = fit.prior.scaled(factor, fit.problem.components, "" if scale == ALL else scale)
             rows[scale, float(factor)] = _row(fit, prior, prob, half)
             if advance is not None:
-                advance(i + 1, len(scalings))
+                advance(i + 1, len(moves))
     table = pd.DataFrame.from_dict(rows, orient="index").infer_objects()
     table.index = pd.MultiIndex.from_tuples(rows, names=["scale", "factor"])
     table.attrs |= contrasts.attrs

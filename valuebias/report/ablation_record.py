@@ -81,9 +81,8 @@ def provenance_section(inputs: AblationReportInputs) -> Section:
     provenance = inputs.fit.provenance
     rows = [("fit", "formula", inputs.fit.formula)]
     rows += [("fit", key, str(value)) for key, value in provenance.items() if key != "packages"]
-    rows += [
-        ("fit", f"{name} version", str(v)) for name, v in provenance.get("packages", {}).items()
-    ]
+    versions = provenance.get("packages", {})
+    rows += [("fit", f"{name} version", str(version)) for name, version in versions.items()]
     return Section("provenance", "Provenance", tables=(listed(rows),))
 
 

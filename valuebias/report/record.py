@@ -30,9 +30,8 @@ _SETTINGS = ("formula", "outcome", "contrast", "sampler", "chains", "draws", "tu
 
 def methods_section(inputs: ReportInputs) -> Section:
     """Describe what was done, with the priors."""
-    return Section(
-        "methods", "Methods", methods_text(inputs.fit), tables=(prior_table(inputs.fit),)
-    )
+    fit = inputs.fit
+    return Section("methods", "Methods", methods_text(fit), tables=(prior_table(fit),))
 
 
 def prior_table(fit: Posterior) -> Table:
@@ -53,7 +52,7 @@ def provenance_section(inputs: ReportInputs) -> Section:
 
 def provenance_table(fit: Posterior) -> Table:
     """List what went into a fit."""
-    provenance = dataset_provenance(fit)
+    data = dataset_provenance(fit)
     rows = [("fit", name, fit.settings.get(name)) for name in _SETTINGS]
     rows += [("fit", key, fit.provenance[key]) for key in ("date", "python", "platform")
              if key in fit.provenance]  # fmt: skip
@@ -64,15 +63,11 @@ def provenance_table(fit: Posterior) -> Table:
         ("data", "SHA-256 of the scores as fitted", hashlib.sha256(scores.tobytes()).hexdigest())
     )
     for part in ("dataset", "lexicon", "prompts"):
-        entry = provenance.get(part)
+        entry = data.get(part)
         if isinstance(entry, Mapping):
             rows += [("data", f"{part} {key}", _text(value)) for key, value in entry.items()]
-    rows += [
-        ("data", key, _text(provenance[key]))
-        for key in ("date", "simulated", "by")
-        if key in provenance
-    ]
-    files = provenance.get("files")
+    rows += [("data", key, _text(data[key])) for key in ("date", "simulated", "by") if key in data]
+    files = data.get("files")
     for file in files if isinstance(files, list) else []:
         rows.append(("file", file.get("name"), f"SHA-256 {file.get('sha256')}"))
     rows = [row for row in rows if row[2] not in (None, "", "[]")]

@@ -39,8 +39,7 @@ class Item:
     title : str
         What it is in the paper.
     inputs : callable
-        Returns the hash of each file that it is made from; raises `Missing` if one is not
-        available.
+        Returns the hash of each file that it is made from; raises `Missing` if one is absent.
     make : callable
         Writes its files into a new folder; returns notes for the reader.
     settings : tuple of str

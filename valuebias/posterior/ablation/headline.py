@@ -88,10 +88,7 @@ def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[
     ]
     half = rope_of(fit)
     if end["p_inside"] > 0.5:
-        return [
-            *sentences,
-            f"It probably lies within {half} already at the smallest number of pairs.",
-        ]
+        return [*sentences, f"It probably lies within {half} at the smallest number of pairs."]
     within = f"It enters {half} within that range with probability {_chance(fit, end['p_within'])}"
     if fit.curves.by_pairs == "points":
         return [*sentences, f"{within}; beyond it, the formula predicts nothing."]

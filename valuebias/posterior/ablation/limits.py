@@ -22,38 +22,30 @@ _STRAIGHT = Note(
 )
 
 
-def ablation_notes(ablation: AblationPosterior) -> list[Note]:
+def ablation_notes(fit: AblationPosterior) -> list[Note]:
     """List what the data of an ablation cannot show."""
-    models = ablation.curves.models
+    models = fit.curves.models
     slopes = None
-    if ablation.fit is not None and has_base_slopes(models) and ablation.curves.by_pairs:
+    if fit.fit is not None and has_base_slopes(models) and fit.curves.by_pairs:
         slopes = any(
             term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
-            for term in split_random(ablation.formula)[1]
+            for term in split_random(fit.formula)[1]
         )
-    notes = layout_notes(
-        models, ablation.formula, base_slopes=slopes, both=_most_in_common(ablation)
-    )
-    if (
-        ablation.studied
-        and ablation.curves.by_pairs == "curve"
-        and ablation.curves.levelled is None
-    ):
+    notes = layout_notes(models, fit.formula, base_slopes=slopes, both=_most_in_common(fit))
+    if fit.studied and fit.curves.by_pairs == "curve" and fit.curves.levelled is None:
         notes.append(_STRAIGHT)
     # With a free gap at each number of pairs there is no curve to contradict.
-    if ablation.curves.by_pairs == "curve":
-        notes += curve_notes(ablation.departures(), levelling=ablation.curves.levelled is not None)
+    if fit.curves.by_pairs == "curve":
+        notes += curve_notes(fit.departures(), levelling=fit.curves.levelled is not None)
     return notes
 
 
-def _most_in_common(ablation: AblationPosterior) -> dict[str, float]:
+def _most_in_common(fit: AblationPosterior) -> dict[str, float]:
     """Find the largest number of pairs that two families share, by source where some have more."""
     out = {}
-    for source in ablation.curves.sources:
-        ends = {
-            tuple(ablation.curves.n_pairs_of(source, family)) for family in ablation.curves.families
-        }
+    for source in fit.curves.sources:
+        ends = {tuple(fit.curves.n_pairs_of(source, family)) for family in fit.curves.families}
         if len(ends) > 1:
-            shared = [ablation.curves.shared(pair, source) for pair in ablation.curves.pairs]
+            shared = [fit.curves.shared(pair, source) for pair in fit.curves.pairs]
             out[source] = max((n_pairs[-1] for n_pairs in shared if n_pairs), default=0.0)
     return out

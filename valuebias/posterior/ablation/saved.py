@@ -51,9 +51,7 @@ def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Pat
             "design": pack_layout(Layout(ablation.curves.design), ablation.formula),
         }
         attrs = {"provenance": json.dumps(ablation.provenance)}
-    groups |= {
-        f"{_LEANS}{framing}": _lean_group(draws) for framing, draws in ablation.leans.items()
-    }
+    groups |= {f"{_LEANS}{framing}": _lean_group(lean) for framing, lean in ablation.leans.items()}
     return write_groups(groups, attrs | {"format": ABLATION, "ablation": json.dumps(about)}, path)
 
 
