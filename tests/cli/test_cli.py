@@ -436,7 +436,7 @@ class TestAblation:
 
     def test_wrong_calls(self, run: Run, ablation_file: Path, scores_file: Path) -> None:
         told = failed(run("fit", scores_file, "--rope", 0.1), status=2)
-        assert "goes with an ablation" in told
+        assert "is for an ablation" in told
         assert "no coordinate" in failed(run("fit", scores_file, "--ablation"))
 
 

@@ -430,7 +430,7 @@ def findings_section(audit: Audit) -> Section:
         f"{counts}. Looked for: identical models and files, words that differ in case only, "
         "prompts with one text or one column of scores, constant scores, missing cells, words "
         "outside the lexicon or in several categories, small categories, ties, extreme scores, "
-        "rewards read at different tokens, models that look like one base, unequal spread, and "
+        "rewards read at different places, models that look like one base, unequal spread, and "
         "words that differ between the categories in length or another number."
     )
     tables = (Table("audit", "Findings, the worst first.", findings, columns),)
