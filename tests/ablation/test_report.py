@@ -40,9 +40,9 @@ def table(content: Content, name: str) -> pd.DataFrame:
 
 
 def test_html_has_every_section_and_figure(page: str) -> None:
-    anchors = re.findall(r'<h2 id="([a-z]+)"', page)
+    anchors = re.findall(r'<h2 id="([a-z_]+)"', page)
     assert anchors == ["alarm", "answer", *SECTIONS, "references"]
-    figures = re.findall(r'<svg id="figure-([a-z]+)"', page)
+    figures = re.findall(r'<svg id="figure-([a-z_]+)"', page)
     assert figures == ["ablation", "trajectories", "word_changes", "trace"]
     assert "Not converged: do not use these numbers" in page
 
@@ -90,8 +90,8 @@ def test_extrapolated_numbers_are_marked(content: Content, hostile_fit: Ablation
 @pytest.mark.parametrize("name", ["report.md", "report.tex"])
 def test_text_forms(hostile_fit: AblationFit, tmp_path: Path, name: str) -> None:
     text = hostile_fit.at_framing("positive").report(tmp_path / name).read_text(encoding="utf-8")
-    assert "under positive prompts by pairs" in text
-    assert re.search(r"fit[ ~]=[ ~]fit\.under\(", text)
+    assert "under positive prompts by preference pairs" in text
+    assert re.search(r"fit[ ~]=[ ~]fit\.at(_|\\_)framing\(", text)
     assert not re.search(r"(?<!\\)<script", text)
     assert r"\input{x}" not in text
 

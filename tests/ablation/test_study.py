@@ -267,7 +267,7 @@ lexicon: {tmp_path / "words.csv"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_pairs": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
+        ({"n_pairs": [1000]}, "'plain' has .* pairs to train on .* 1000 are needed"),
         ({"n_pairs": []}, "n_pairs is \\[\\]"),
         ({"n_pairs": [10, 10]}, "expected different whole numbers, 1 or more"),
         ({"seeds": [-1]}, "expected different whole numbers, 0 or more"),
@@ -314,10 +314,10 @@ def test_files_that_a_study_names_lie_beside_it(
     (folder / "words.csv").write_text("word,agency,communion\nlead,1,0\nlove,0,1\n")
     (folder / "asked.csv").write_text("prompt,framing,text\np,positive,Best word?\n")
     (folder / "study.yaml").write_text(
-        "bases: x\nsources: {a: b}\nquantities: [1]\nprompts: asked.csv\nlexicon: words.csv\n"
+        "bases: x\nsources: {a: b}\nn_pairs: [1]\nprompts: asked.csv\nlexicon: words.csv\n"
     )
     made = Study.read(folder / "study.yaml")
     assert valuebias.lexicon(made.lexicon).words == ("lead", "love")
     assert valuebias.prompts(made.prompts).table["text"].tolist() == ["Best word?"]
-    (folder / "study.yaml").write_text("bases: x\nsources: {a: b}\nquantities: [1]\n")
+    (folder / "study.yaml").write_text("bases: x\nsources: {a: b}\nn_pairs: [1]\n")
     assert Study.read(folder / "study.yaml").prompts == "superlatives"
