@@ -104,7 +104,7 @@ class Curves:
         """How the formula tells numbers of pairs apart: not, by a curve, or each by itself."""
         return by_pairs(self.design)
 
-    def quantities(self, source: str, family: str | None = None) -> list[float]:
+    def n_pairs_of(self, source: str, family: str | None = None) -> list[float]:
         """Numbers of pairs that runs on a source have, of a family or of any; ascending."""
         there = self.models["source"].astype(str) == source
         if family is not None:
@@ -113,12 +113,12 @@ class Curves:
 
     def shared(self, pair: tuple[str, str], source: str) -> list[float]:
         """Numbers of pairs on a source that both families have runs with, ascending."""
-        first, second = (set(self.quantities(source, family)) for family in pair)
+        first, second = (set(self.n_pairs_of(source, family)) for family in pair)
         return sorted(first & second)
 
     def telling(self, pair: tuple[str, str], source: str) -> list[float]:
         """Numbers of pairs on a source that tell of a gap's change, ascending."""
-        return telling(*(self.quantities(source, family) for family in pair))
+        return telling(*(self.n_pairs_of(source, family) for family in pair))
 
     def replicates(self, pair: tuple[str, str]) -> int:
         """How many runs two families have beyond one a cell, which tell chance from curvature."""
@@ -218,7 +218,7 @@ class Curves:
         # Straight lines between the points: exact for a gap that is linear in log n_pairs.
         grid = np.geomspace(*between, 241)
         if self.by_pairs == "points":
-            grid = np.array([n for n in self.quantities(source) if between[0] <= n <= between[1]])
+            grid = np.array([n for n in self.n_pairs_of(source) if between[0] <= n <= between[1]])
         gap = self.gap(pair, self.ends(source, grid)).reshape(-1, len(grid))
         return np.asarray(np.exp2(first_inside(gap, np.log2(grid), rope)))
 

@@ -222,7 +222,7 @@ def classical(
     contrast: tuple[str, str] | None = None,
     n_permutations: int = 9999,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Classical:
     """Analyse a dataset as Christian et al. (2026) did.
 
@@ -239,8 +239,8 @@ def classical(
         than 20,000 ways to give them, which are otherwise gone through one by one.
     seed : int, default 0
         Seed of the shuffles.
-    progress : bool, default False
-        Show a progress bar over the permutation tests.
+    progress : bool, default True
+        Show a progress bar over the permutation tests on standard error.
 
     Returns
     -------

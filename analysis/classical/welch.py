@@ -13,10 +13,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from scipy import stats
 
+from valuebias._core.progress import progress_bar
 from valuebias.analysis.classical.frames import from_rows
 from valuebias.analysis.classical.medians import MedianRanks
 
@@ -105,22 +104,20 @@ def permutation_tests(
     rows = []
     streams = np.random.SeedSequence(seed)
     todo = list(_comparisons(medians))
-    for each, stream in track(
-        list(zip(todo, streams.spawn(len(todo)), strict=True)),
-        description="Permutation tests",
-        console=Console(stderr=True),
-        disable=not progress,
-    ):
-        t = float(_welch(each.first, each.second)["t"])
-        p = plus1 = bonferroni = np.nan
-        if np.isfinite(t):
-            generator = np.random.default_rng(stream)
-            as_large = _as_large(each.first, each.second, t, n_permutations, generator)
-            p, plus1 = as_large / n_permutations, (as_large + 1) / (n_permutations + 1)
-            bonferroni = min(1.0, plus1 * len(todo))
-        rows.append(
-            {**each.labels(), "t": t, "p.perm": p, "p.plus1": plus1, "p.bonferroni": bonferroni}
-        )
+    with progress_bar("permutation tests", shown=progress) as advance:
+        for each, stream in zip(todo, streams.spawn(len(todo)), strict=True):
+            t = float(_welch(each.first, each.second)["t"])
+            p = plus1 = bonferroni = np.nan
+            if np.isfinite(t):
+                generator = np.random.default_rng(stream)
+                as_large = _as_large(each.first, each.second, t, n_permutations, generator)
+                p, plus1 = as_large / n_permutations, (as_large + 1) / (n_permutations + 1)
+                bonferroni = min(1.0, plus1 * len(todo))
+            rows.append(
+                {**each.labels(), "t": t, "p.perm": p, "p.plus1": plus1, "p.bonferroni": bonferroni}
+            )
+            if advance is not None:
+                advance(len(rows), len(todo))
     return from_rows(rows, columns=_PERMUTATION)
 
 

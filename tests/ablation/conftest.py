@@ -56,4 +56,4 @@ def medians_fit() -> AblationFit:
     table = pd.DataFrame(rows, columns=names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValueBiasWarning)
-        return valuebias.fit_ablation_medians(table.assign(source="s"), draws=400, seed=7)
+        return valuebias.fit_ablation_medians(table.assign(source="s"), draws=100, seed=7)

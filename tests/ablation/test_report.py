@@ -90,8 +90,8 @@ def test_extrapolated_numbers_are_marked(content: Content, hostile_fit: Ablation
 @pytest.mark.parametrize("name", ["report.md", "report.tex"])
 def test_text_forms(hostile_fit: AblationFit, tmp_path: Path, name: str) -> None:
     text = hostile_fit.at_framing("positive").report(tmp_path / name).read_text(encoding="utf-8")
-    assert "under positive prompts by pairs" in text
-    assert re.search(r"fit[ ~]=[ ~]fit\.at_framing\(", text)
+    assert "under positive prompts by preference pairs" in text
+    assert re.search(r"fit[ ~]=[ ~]fit\.at(_|\\_)framing\(", text)
     assert not re.search(r"(?<!\\)<script", text)
     assert r"\input{x}" not in text
 
@@ -134,7 +134,7 @@ def test_medians_have_a_report_that_says_what_they_lack(medians_fit: AblationFit
     content = gather_ablation(medians_fit, figures=False)
     missing = {s.key: s.missing for s in content.sections if s.missing}
     assert set(missing) == {"framings", "word_changes", "audit"}
-    assert "knows no words" in missing["word_changes"]
+    assert "has no words" in missing["word_changes"]
     assert "seed=7" in next(s for s in content.sections if s.key == "reproduce").code
     assert not content.alarms
 

@@ -61,7 +61,7 @@ def test_medians_are_saved_with_their_draws(medians_fit: AblationFit, tmp_path: 
     loaded = valuebias.load(medians_fit.save(tmp_path / "fit.nc"))
     assert_same(loaded, medians_fit)
     assert loaded.provenance["seed"] == 7
-    with pytest.raises(ValueBiasError, match="knows no words"):
+    with pytest.raises(ValueBiasError, match="has no words"):
         loaded.word_changes()
 
 

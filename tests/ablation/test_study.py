@@ -267,7 +267,7 @@ lexicon: {tmp_path / "words.csv"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_pairs": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
+        ({"n_pairs": [1000]}, "'plain' has .* pairs to train on .* 1000 are needed"),
         ({"n_pairs": []}, "n_pairs is \\[\\]"),
         ({"n_pairs": [10, 10]}, "expected different whole numbers, 1 or more"),
         ({"seeds": [-1]}, "expected different whole numbers, 0 or more"),
@@ -295,7 +295,7 @@ def test_a_base_without_a_chat_template_is_named(tmp_path: Path) -> None:
     [
         ("bases: x\nsources: {a: b}\nn_pair: [1]", "Did you mean 'n_pairs'"),
         ("bases: x\nsources: {a: b}", "lacks 'n_pairs'"),
-        ("- 1", "is no mapping"),
+        ("- 1", "is not a mapping"),
         ("a: [", "is no valid YAML"),
     ],
 )

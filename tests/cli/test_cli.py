@@ -293,7 +293,7 @@ class TestFit:
     def test_unknown_format_is_found_before_the_fit(
         self, run: Run, scores_file: Path, options: list[str]
     ) -> None:
-        assert "names no format" in failed(run("fit", scores_file, *options))
+        assert "not a known format" in failed(run("fit", scores_file, *options))
 
     def test_defaults_are_those_of_the_function(self) -> None:
         ours = inspect.signature(fits.fit).parameters
@@ -436,7 +436,7 @@ class TestAblation:
 
     def test_wrong_calls(self, run: Run, ablation_file: Path, scores_file: Path) -> None:
         told = failed(run("fit", scores_file, "--rope", 0.1), status=2)
-        assert "goes with an ablation" in told
+        assert "is for an ablation" in told
         assert "no coordinate" in failed(run("fit", scores_file, "--ablation"))
 
 

@@ -208,7 +208,7 @@ def test_a_foreign_training_file_is_named(tmp_path: Path) -> None:
             read_training([path])
     other = tmp_path / "other.csv"
     other.write_text(header)
-    with pytest.raises(ValueBiasError, match="none of the released files"):
+    with pytest.raises(ValueBiasError, match="not one of the released files"):
         read_training([other])
 
 

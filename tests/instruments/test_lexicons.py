@@ -237,8 +237,8 @@ def test_categories_can_be_merged_and_selected() -> None:
     }
     for broken, said in (
         (lambda: lex.merge({"care": ["care.virtu"]}), "Did you mean 'care.virtue'"),
-        (lambda: lex.merge({"purity": ["care.vice"]}), "category 'purity' already"),
-        (lambda: lex.merge({"care": []}), "made of nothing"),
+        (lambda: lex.merge({"purity": ["care.vice"]}), "already a category 'purity'"),
+        (lambda: lex.merge({"care": []}), "has no old categories"),
         (lambda: lex.select(["care"]), "no category 'care'"),
         (lambda: lex.select([]), "No category was chosen"),
     ):

@@ -124,12 +124,12 @@ def test_a_verdict_that_flips_with_the_prior_is_said(fit: Fit) -> None:
     flips = sensitivity(index, [0.98, 0.93, 0.6], [0.2, 0.15, -0.1])
     text = str(make_headline(fit, flips))
     assert (
-        "That hangs on the prior: with all prior scales doubled the sign is the other, and the "
+        "That depends on the prior: with all prior scales doubled the sign is the other, and the "
         "data do not settle the direction (60.0%); with all prior scales halved the data suggest "
         "the direction but do not settle it (93.0%)."
     ) in text
     # After the answer, before what families differ in.
-    assert text.index("little doubt") < text.index("hangs on the prior") < text.index(CLAUSE)
+    assert text.index("little doubt") < text.index("depends on the prior") < text.index(CLAUSE)
 
 
 def test_all_scales_are_named_only_where_no_single_one_flips_it() -> None:
@@ -152,7 +152,7 @@ def test_a_flip_names_its_scale(fit: Fit) -> None:
     table = sensitivity(index, p, mean)
     found = prior_flips(table)
     text = str(make_headline(fit, table))
-    assert f"That hangs on the prior: {found[0]}; {found[1]}; and 1 more of the scales" in text
+    assert f"That depends on the prior: {found[0]}; {found[1]}; and 1 more of the scales" in text
     # The largest move first.
     assert [text.split(" the data")[0] for text in found] == [
         "with the prior scale of base_category × 3",

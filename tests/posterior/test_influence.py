@@ -95,7 +95,7 @@ def test_a_slope_needs_models_that_differ() -> None:
     ds = ds.assign_coords(size=("model", [1.0, 1.0, 2.0]))
     table = fitted(ds, "~ size", draws=50).influence(progress=False)
     assert table["remark"].tolist()[1:3] == ["", ""]
-    assert "do not tell the terms of the formula apart" in table["remark"].iloc[3]
+    assert "do not identify the terms of the formula" in table["remark"].iloc[3]
 
 
 @pytest.mark.slow

@@ -208,7 +208,7 @@ def test_only_fits_of_the_same_are_compared(
     with pytest.raises(ValueBiasError, match="fits of different scores"):
         valuebias.compare(against(clustered.assign(score=clustered["score"] * 2)))
     others = clustered.assign_coords(base=("model", list("abcdefghij")))
-    with pytest.raises(ValueBiasError, match="different things for bases"):
+    with pytest.raises(ValueBiasError, match="name different bases"):
         valuebias.compare(against(others), by="base")
     for wrong in ({"a": with_bases}, [with_bases, with_bases]):
         with pytest.raises(ValueBiasError, match="two fits or more by name"):

@@ -327,7 +327,7 @@ def test_what_only_touches_a_parameter_is_no_alarm(doubted: Page, hostile_fit: F
 
 
 def test_a_verdict_that_hangs_on_one_prior_is_in_the_answer(doubted: Page) -> None:
-    answer = next(cell for cell in doubted.cells if "hangs on the prior" in cell)
+    answer = next(cell for cell in doubted.cells if "depends on the prior" in cell)
     assert "with the prior scale of =cmd() doubled the data do not settle the direction" in answer
     assert "Models of the" in answer
     assert {"this fit", "the prior scale of <b>$x$</b> halved"} <= set(doubted.cells)

@@ -126,7 +126,7 @@ class TestWithoutReleasedData:
     def test_the_command_lists_it_in_words(self, cli: Callable[..., Result]) -> None:
         result = cli("christian2026", "--out", "paper")
         assert result.exit_code == 1
-        assert "figure-2a, figure-2b, figure-3, table-1: It takes log-probs" in result.stdout
+        assert "figure-2a, figure-2b, figure-3, table-1: It needs log-probs" in result.stdout
         assert result.stdout.endswith("paper/index.html\n")
 
     def test_figure_3_and_table_1_are_the_authors_numbers(self, tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ class TestWithoutReleasedData:
         result = cli("christian2026", "--out", "paper")
         assert result.exit_code == 130
         assert "1 of 2 items are done" in result.stderr
-        assert "The same command goes on" in result.stderr
+        assert "The same command continues" in result.stderr
         assert not (tmp_path / "paper/two").exists()
         written = (tmp_path / "paper/one/one.txt").stat().st_mtime_ns
         monkeypatch.setattr(run, "ITEMS", (first, items.Item("two", "Two", lambda s: {}, one)))
@@ -380,7 +380,7 @@ class TestWithoutReleasedData:
         path = tmp_path / "reproduction.json"
         for text, message in (
             ("{", "is damaged or was not written by valuebias"),
-            ('{"format": "x", "paper": "y", "items": []}', "is of 'y' in the form 'x'"),
+            ('{"format": "x", "paper": "y", "items": []}', "is of 'y' in the format 'x'"),
             ('{"items": [{"name": 1}]}', "is damaged"),
         ):
             path.write_text(text)
@@ -407,7 +407,7 @@ class TestWithoutReleasedData:
         with pytest.raises(ValueBiasError, match="is not the released file") as caught:
             Sources(None).released("big2-nouns")
         assert not isinstance(caught.value, Missing)
-        with pytest.raises(Missing, match="A released file is not here"):
+        with pytest.raises(Missing, match="A released file is missing"):
             Sources(None).released("mfd2")
 
 

@@ -12,11 +12,19 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar while the block runs; yields ``advance(done, total)``, or None where not shown."""
+    """Show a bar while the block runs; yields ``advance(done, total)``, or None where not shown.
+
+    Nothing is written where standard error is neither a terminal nor a notebook.
+    """
     if not shown:
         yield None
         return
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield None
+        return
     from rich.progress import (
         BarColumn,
         Progress,
@@ -32,7 +40,7 @@ def progress_bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], Non
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(visible(what), total=None)
 
         def advance(done: int, total: int) -> None:

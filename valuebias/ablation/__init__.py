@@ -1,4 +1,4 @@
-"""Train reward models by base, data source and data quantity, and ask what each does to values."""
+"""Train reward models by base, data source and number of pairs, to compare their values."""
 
 from __future__ import annotations
 

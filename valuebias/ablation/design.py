@@ -1,4 +1,4 @@
-"""What the reward models of a study have in common, however they are trained."""
+"""What all reward models of a study share, however they are trained."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Run:
     Attributes
     ----------
     base : Base
-        What it is built on.
+        The base model.
     source : str
         The name of its preferences.
     n_pairs, seed : int
-        How many of them, and which.
+        The number of pairs, and the seed that draws them.
     """
 
     base: Base
@@ -41,13 +41,13 @@ class Run:
 
     @property
     def label(self) -> str:
-        """Its name."""
+        """The name of the run."""
         return f"{self.base.name} · {self.source} · {self.n_pairs} · seed {self.seed}"
 
     def row(
         self, *, tuning: str, step: int, measured: Mapping[str, float], label: str | None = None
     ) -> dict[str, Any]:
-        """Give the coords of its scores."""
+        """Make the coords of its scores."""
         model = self.base.resolved.model
         return {
             "model": self.label if label is None else label,
@@ -83,26 +83,26 @@ class RunScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
-    """What a study is made of, once everything is read.
+    """A study with all its inputs read.
 
     Attributes
     ----------
     study : Study
-        What is asked.
+        The study.
     out : pathlib.Path
-        The folder for everything.
+        The output folder.
     engine : Backend
-        What runs models.
+        The backend.
     progress : bool
         Whether to show progress.
     sources : dict of str to (Preferences, Preferences)
         The pairs to train on and the held-out ones, by source.
     instrument : list of Conversation
-        What is scored: a prompt each, with all words.
+        One conversation per prompt, with all words.
     failures : dict of str to str
-        Runs that failed, and why; filled as the work goes on.
+        Runs that failed, and why; filled during the study.
     details : dict
-        What else belongs in the provenance, by run; likewise.
+        Further provenance by run; likewise.
     """
 
     study: Study

@@ -1,4 +1,4 @@
-"""The runs of a study with the tuning "head": features once a base, then a head a run."""
+"""Runs of a study with the tuning "head": features once per base, then one head per run."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ __all__ = ["train_heads"]
 
 Floats = npt.NDArray[np.float32]
 _VERSION = 1
-"""To be raised when the same settings come to make another head."""
+"""Increase when the same settings give another head."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pairs:
-    """A source's features by base: all its pairs, and where each pair's row is."""
+    """A source's features for one base, with the row of each pair."""
 
     train: Preferences
     held_out: Preferences
-    place: dict[str, int] = field(repr=False)
+    row_of: dict[str, int] = field(repr=False)
     values: Floats = field(repr=False)
 
     def of(self, chosen: Preferences) -> tuple[Floats, Floats]:
-        """Give the features of chosen and rejected answers."""
-        rows = self.values[[self.place[name] for name in chosen.pairs["id"]]]
+        """Select the features of chosen and rejected answers."""
+        rows = self.values[[self.row_of[name] for name in chosen.pairs["id"]]]
         return rows[:, 0], rows[:, 1]
 
 
@@ -53,17 +53,17 @@ def train_heads(design: Design, base: Base) -> Iterator[RunScores]:
                 yield RunScores(row, head.score(instrument).astype(np.float32))
 
 
-def _features(design: Design, base: Base, conversations: list[Conversation], what: str) -> Floats:
+def _features(design: Design, base: Base, conversations: list[Conversation], label: str) -> Floats:
     folder = design.out / "features"
     with (
-        progress_bar(f"{base.name}: {what}", shown=design.progress) as advance,
+        progress_bar(f"{base.name}: {label}", shown=design.progress) as advance,
         explain_os_errors(folder),
     ):
         return features(base, conversations, folder=folder, backend=design.engine, advance=advance)
 
 
 def _pairs(design: Design, base: Base, source: str) -> _Pairs:
-    """Compute the features of those pairs of a source that some run needs."""
+    """Compute the features of the pairs of a source that any run needs."""
     train, held_out = design.sources[source]
     largest = max(design.study.n_pairs)
     needed = [held_out.pairs, *(train.subset(largest, seed=s).pairs for s in design.study.seeds)]
@@ -77,20 +77,20 @@ def _pairs(design: Design, base: Base, source: str) -> _Pairs:
 def _heads(
     design: Design, base: Base, source: str, pairs: _Pairs, seed: int
 ) -> Iterator[tuple[dict[str, object], Head]]:
-    """Fit a head for every quantity, each starting from the last."""
+    """Fit a head for every number of pairs, each starting from the last."""
     before: Head | None = None
     for n_pairs in sorted(design.study.n_pairs):
         run = Run(base, source, n_pairs, seed)
         try:
             head = _head(design, base, pairs, pairs.train.subset(n_pairs, seed=seed), before)
-            found = head.evaluate(*pairs.of(pairs.held_out))
+            figures = head.evaluate(*pairs.of(pairs.held_out))
         except WriteError:
             raise
         except (ValueBiasError, FloatingPointError) as error:
             design.failures[run.label] = str(error)
             continue
         before = head
-        yield run.row(tuning="head", step=1, measured=found), head
+        yield run.row(tuning="head", step=1, measured=figures), head
 
 
 def _head(
@@ -101,9 +101,9 @@ def _head(
              None if before is None else before.n_pairs]  # fmt: skip
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
     path = design.out / "heads" / f"{name}.npz"
-    kept = _kept(path)
-    if kept is not None:
-        return kept
+    loaded = _load_head(path)
+    if loaded is not None:
+        return loaded
     start = None if before is None else before.weights
     head = fit_head(*pairs.of(subset), penalty=penalty, start=start)
     with explain_os_errors(path):
@@ -111,13 +111,13 @@ def _head(
     return head
 
 
-def _kept(path: Path) -> Head | None:
-    """Read a head; None where there is none, or it is damaged and so to be fitted again."""
+def _load_head(path: Path) -> Head | None:
+    """Read a head; None if it is missing, or damaged and to be fitted again."""
     if not path.exists():
         return None
     try:
         return Head.load(path)
     except ValueBiasError as error:
-        told = f"{str(path)!r} is damaged, and this head is fitted again: {error}"
-        warnings.warn(told, ValueBiasWarning, stacklevel=3)
+        message = f"{str(path)!r} is damaged, and this head is fitted again: {error}"
+        warnings.warn(message, ValueBiasWarning, stacklevel=3)
         return None

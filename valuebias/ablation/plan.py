@@ -1,4 +1,4 @@
-"""What a study would do, counted before it is done."""
+"""The cost of a study, computed before it runs."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _EFFICIENCY = 0.7
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a study would do.
+    """The cost of a study.
 
     Attributes
     ----------
     runs : pandas.DataFrame
-        One row a reward model: ``base``, ``source``, ``n_pairs``, ``seed``.
+        One row per reward model: ``base``, ``source``, ``n_pairs``, ``seed``.
     table : pandas.DataFrame
-        One row a base and what it has to read (a source, or the instrument's words):
+        One row per base and what it reads (a source, or the instrument's words):
         ``conversations``, ``tokens`` (computed), ``seconds`` and ``megabytes`` on disk. Where
-        models are trained, a row for each source and one for all that is scored at checkpoints,
-        with ``steps`` (or checkpoints) and ``too_long``, the pairs that are left out.
+        models are trained, a row for each source and one for the scoring at all checkpoints, with
+        ``steps`` (or checkpoints) and ``too_long``, the pairs that are left out.
     notes : tuple of str
         What the estimates assume.
 
@@ -57,7 +57,7 @@ class StudyPlan:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Write the plan out."""
+        """Write the plan."""
         n = len(self.runs)
         total = self.table[["conversations", "tokens", "seconds", "megabytes"]].sum()
         head = (
@@ -65,12 +65,12 @@ class StudyPlan:
             f"{total['tokens']:,.0f} tokens, {total['seconds'] / 60:.1f} minutes, "
             f"{total['megabytes']:,.0f} MB"
         )
-        shown = self.table.round({"seconds": 0, "megabytes": 1}).to_string()
-        return "\n\n".join([head, shown, *self.notes])
+        table = self.table.round({"seconds": 0, "megabytes": 1}).to_string()
+        return "\n\n".join([head, table, *self.notes])
 
 
 def make_plan(study: Study) -> StudyPlan:
-    """Count what a study would do."""
+    """Compute the cost of a study."""
     if study.tuning == "head":
         return _head_plan(study)
     from valuebias.ablation.trained_plan import trained_plan
@@ -79,7 +79,7 @@ def make_plan(study: Study) -> StudyPlan:
 
 
 def packed_tokens(sequences: list[npt.NDArray[np.int64]]) -> int:
-    """Count the tokens that are computed for conversations, what they share once."""
+    """Count the tokens computed for conversations, shared prefixes once."""
     return sum(len(packed.pack) for packed in pack_rewards(sequences, batch_tokens=_BATCH_TOKENS))
 
 
@@ -118,7 +118,7 @@ def _head_plan(study: Study) -> StudyPlan:
         table.astype(whole),
         (
             "Time is for this machine's CPU, from a matrix product timed just now; tokens of "
-            f"sources are counted in {_SAMPLE} pairs of each. Fitting the heads takes seconds.",
+            f"sources are estimated from {_SAMPLE} pairs of each. Fitting the heads takes seconds.",
         ),
     )
 

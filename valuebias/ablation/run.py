@@ -1,4 +1,4 @@
-"""Run a study: train and score every run that is not there yet, and put all scores together."""
+"""Run a study: train and score every missing run, and collect all scores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SCORES", "run"]
 
 SCORES = "scores.nc"
-"""What a study's scores are called in its folder."""
+"""File name of a study's scores in its folder."""
 
 
 def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["RUN_COORDS", "TUNINGS", "Study"]
 
 RUN_COORDS = ("base", "source", "n_pairs", "seed")
-"""What tells the reward models of a study apart."""
+"""The coordinates that identify the reward models of a study."""
 TUNINGS = ("head", "lora", "full")
-"""How they can be trained."""
+"""The ways to train them."""
 
 
 @dataclass(frozen=True)
@@ -38,33 +38,33 @@ class Study:
     Attributes
     ----------
     bases : Model, str, path, mapping, DataFrame, or sequence of these
-        What :func:`valuebias.read_models` takes: the base models. Their `family` is what the
-        analysis compares; their `template` is what conversations are written with.
+        The base models, in any form that :func:`valuebias.read_models` takes. The analysis compares
+        their `family`; their `template` writes conversations.
     sources : mapping of str to anything
-        By name, what :func:`valuebias.preferences` takes, or its result.
+        Preferences by name, in any form that :func:`valuebias.preferences` takes, or its result.
     n_pairs : sequence of int
-        How many preference pairs to train on. For one seed, fewer pairs are a part of more.
+        How many preference pairs to train on. With one seed, fewer pairs are a subset of more.
     seeds : sequence of int, default (0, 1, 2)
-        Each draws its own pairs.
+        Each seed draws its own pairs.
     tuning : {"head", "lora", "full"}, default "head"
         ``"head"``: the base is frozen, and a linear Bradley–Terry head is fitted exactly to its
         hidden states. ``"lora"``: low-rank changes of the base's matrices are trained together with
-        a head. ``"full"``: all weights are. These two are scored at several steps.
+        a head. ``"full"``: all weights are trained. These two are scored at several steps.
     training : TrainingSettings, str or mapping, optional
-        Of ``"lora"`` and ``"full"``: settings, the name of a preset, or settings by name. By
+        For ``"lora"`` and ``"full"``: settings, the name of a preset, or settings by name. By
         default the preset ``"paper"``.
     held_out : float, or what :func:`valuebias.preferences` takes, default 0.1
         The share of each source's prompts kept for measuring loss and accuracy, the same for every
-        run. Or pairs of their own on which all sources are measured; no prompt of theirs may be
-        trained on.
+        run. Or separate pairs on which all sources are measured, whose prompts must not occur in
+        the sources.
     penalty : float, optional
-        Of the head's weights, for ``"head"`` only; as :func:`valuebias.ablation.fit_head` has it
-        if not given.
+        Of the head's weights, for ``"head"`` only; by default that of
+        :func:`valuebias.ablation.fit_head`.
     prompts, lexicon : str, path, or what :func:`valuebias.score` takes
-        What the trained models score.
+        The instrument that the trained models score.
     trust_remote_code : bool, default False
-        Whether `bases`, where it is a file, may ask for the code that comes with a model to be run,
-        as :func:`valuebias.read_models` takes it.
+        Whether `bases`, if it is a file, may request to run the code that comes with a model, as in
+        :func:`valuebias.read_models`.
 
     Raises
     ------
@@ -95,7 +95,7 @@ class Study:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        """Check the numbers; what is read from files is checked when it is read."""
+        """Check the numbers; inputs from files are checked when they are read."""
         if self.tuning not in TUNINGS:
             raise ValueBiasError(f"tuning is {self.tuning!r}. {did_you_mean(self.tuning, TUNINGS)}")
         if not isinstance(self.sources, Mapping) or not self.sources:
@@ -103,8 +103,8 @@ class Study:
                 f"sources is {self.sources!r}; expected a mapping from names to preferences, such "
                 "as {'helpful': 'helpful.jsonl'}."
             )
-        for what, numbers, least in (("n_pairs", self.n_pairs, 1), ("seeds", self.seeds, 0)):
-            object.__setattr__(self, what, _whole(what, numbers, least))
+        for name, numbers, least in (("n_pairs", self.n_pairs, 1), ("seeds", self.seeds, 0)):
+            object.__setattr__(self, name, _whole(name, numbers, least))
         if isinstance(self.held_out, int | float) and not 0 < self.held_out < 1:
             raise ValueBiasError(f"held_out is {self.held_out!r}; expected a share, 0 to 1.")
         if self.tuning == "head" and self.training is not None:
@@ -127,10 +127,10 @@ class Study:
         Parameters
         ----------
         path : path
-            A mapping with the attributes of a study; file names in it are relative to it.
+            A mapping with the attributes of a study; file names are relative to its folder.
         trust_remote_code : bool, default False
-            Whether it may ask for the code that comes with a model to be run; its own word for that
-            counts nothing.
+            Whether it may request to run the code that comes with a model; the file alone cannot
+            allow that.
 
         Returns
         -------
@@ -140,14 +140,14 @@ class Study:
         Raises
         ------
         ValueBiasError
-            If it cannot be read, a key is missing or unknown, or it asks for code to be run without
-            leave.
+            If it cannot be read, a key is missing or unknown, or it requests to run code without
+            permission.
         """
-        where = Path(path)
-        content = read_yaml(where)
+        file = Path(path)
+        content = read_yaml(file)
         known = [field.name for field in fields(cls) if field.name != "trust_remote_code"]
         if not isinstance(content, Mapping):
-            raise ValueBiasError(f"The study {str(path)!r} is no mapping; expected {known}.")
+            raise ValueBiasError(f"The study {str(path)!r} is not a mapping; expected {known}.")
         for key in content:
             if key not in known:
                 raise ValueBiasError(
@@ -156,17 +156,16 @@ class Study:
         for key in ("bases", "sources", "n_pairs"):
             if key not in content:
                 raise ValueBiasError(f"The study {str(path)!r} lacks {key!r}.")
-        made = dict(content)
+        attributes = dict(content)
         for key in ("bases", "held_out", "prompts", "lexicon"):
-            if key in made:
-                made[key] = _beside(where.parent, made[key])
-        if isinstance(made["sources"], Mapping):
-            made["sources"] = {
-                str(name): _beside(where.parent, source) for name, source in made["sources"].items()
-            }
+            if key in attributes:
+                attributes[key] = _beside(file.parent, attributes[key])
+        if isinstance(attributes["sources"], Mapping):
+            sources = attributes["sources"].items()
+            attributes["sources"] = {str(k): _beside(file.parent, source) for k, source in sources}
         if not trust_remote_code:
-            check_no_code(read_models(made["bases"]), where)
-        return cls(**made, trust_remote_code=trust_remote_code)
+            check_no_code(read_models(attributes["bases"]), file)
+        return cls(**attributes, trust_remote_code=trust_remote_code)
 
     def models(self) -> tuple[Model, ...]:
         """Read the bases.
@@ -179,7 +178,7 @@ class Study:
         Raises
         ------
         ValueBiasError
-            If one of them cannot be understood.
+            If one of them cannot be parsed.
         """
         return read_models(self.bases, trust_remote_code=self.trust_remote_code)
 
@@ -202,7 +201,7 @@ class Study:
         }
 
     def splits(self) -> dict[str, tuple[Preferences, Preferences]]:
-        """Read the sources, and tell what is trained on from what is held out.
+        """Read the sources, and split each into training and held-out pairs.
 
         Returns
         -------
@@ -212,22 +211,22 @@ class Study:
         Raises
         ------
         ValueBiasError
-            If a source cannot be read, has fewer pairs to train on than the largest quantity, or
-            shares a prompt with what is held out.
+            If a source cannot be read, has fewer training pairs than the largest of `n_pairs`, or
+            shares a prompt with the held-out pairs.
         """
-        own = self._own_held_out()
-        made = {}
+        share, common = self.held_out, self._own_held_out()
+        out = {}
         for name, source in self.preferences().items():
-            train, held_out = source.split(held_out=self.held_out) if own is None else (source, own)
+            train, held_out = source.split(held_out=share) if common is None else (source, common)
             check_disjoint(train, held_out)
             if len(train) < max(self.n_pairs):
-                kept = f" ({self.held_out:.0%} of its prompts are held out)" if own is None else ""
+                kept = f" ({share:.0%} of its prompts are held out)" if common is None else ""
                 raise ValueBiasError(
                     f"The source {name!r} has {len(train)} pairs to train on{kept}, but "
-                    f"{max(self.n_pairs)} are asked for. Give more, or a smaller n_pairs."
+                    f"{max(self.n_pairs)} are needed. Give more, or a smaller n_pairs."
                 )
-            made[name] = train, held_out
-        return made
+            out[name] = train, held_out
+        return out
 
     def _own_held_out(self) -> Preferences | None:
         if isinstance(self.held_out, int | float):
@@ -254,17 +253,17 @@ class Study:
         return pd.DataFrame(rows, columns=list(RUN_COORDS))
 
     def plan(self) -> StudyPlan:
-        """Say what a run would do: runs, pairs, tokens, time and disk.
+        """Compute the cost of the study: runs, pairs, tokens, time and disk.
 
         Returns
         -------
         StudyPlan
-            Print it.
+            Printable.
 
         Raises
         ------
         ValueBiasError
-            If a base or a source cannot be had.
+            If a base or a source is not available.
         """
         from valuebias.ablation.plan import make_plan
 
@@ -282,9 +281,9 @@ class Study:
         Parameters
         ----------
         out : path
-            A folder, made if missing. What is there, made with the same settings, is kept.
+            Output folder, created if missing. Finished runs with the same settings are kept.
         backend : str, type of Backend or Backend
-            What computes hidden states.
+            The backend that computes hidden states.
         progress : bool, default True
             Show progress on standard error.
 
@@ -293,53 +292,53 @@ class Study:
         xarray.Dataset
             Rewards in the "valuebias/1" contract, with the coords ``source``, ``n_pairs``,
             ``seed``, ``step``, ``tuning``, and ``loss`` (in nats) and ``accuracy`` on held-out
-            pairs. A model a run (``step`` is 1) for ``"head"``; else a model a checkpoint. It also
-            lies in the folder, as ``scores.nc``.
+            pairs. One model per run (``step`` is 1) for ``"head"``; else one per checkpoint. Also
+            saved in the folder, as ``scores.nc``.
 
         Raises
         ------
         ValueBiasError
-            If a base or a source cannot be had, no run could be trained, something cannot be
-            written (the disk is full), another process is at work in the folder, or what training
-            needs is not installed.
+            If a base or a source is not available, no run could be trained, a file cannot be
+            written (the disk is full), another process works in the folder, or packages for
+            training are not installed.
 
         Warns
         -----
         ValueBiasWarning
-            If a run failed, as when its loss is no number; the others go on.
+            If a run failed, such as by a loss that is not finite; the others continue.
 
         Notes
         -----
-        A run may be killed at any instant, and the same call goes on. Finished runs are not
-        touched again. A run that was being trained is trained again from step 0, but checkpoints
-        that it has scored are kept; on a CPU the result is the same to the last bit.
+        The process may be killed at any time, and the same call continues. Finished runs are kept.
+        An unfinished run is trained again from step 0, but keeps the checkpoints that it has
+        scored; on a CPU the result is the same to the last bit.
         """
         from valuebias.ablation.run import run
 
         return run(self, Path(out), backend=backend, progress=progress)
 
 
-def _whole(what: str, numbers: Any, least: int) -> tuple[int, ...]:
+def _whole(name: str, numbers: Any, least: int) -> tuple[int, ...]:
     try:
-        made = tuple(numbers)
+        values = tuple(numbers)
     except TypeError:
-        made = (numbers,)
-    fine = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in made)
-    if not made or not fine or min(made) < least or len(set(made)) < len(made):
+        values = (numbers,)
+    fine = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in values)
+    if not values or not fine or min(values) < least or len(set(values)) < len(values):
         raise ValueBiasError(
-            f"{what} is {numbers!r}; expected different whole numbers, {least} or more."
+            f"{name} is {numbers!r}; expected different whole numbers, {least} or more."
         )
-    return tuple(int(n) for n in made)
+    return tuple(int(n) for n in values)
 
 
 def _beside(folder: Path, source: Any) -> Any:
-    """Read a file name as one beside the study, where there is such a file or folder."""
+    """Resolve a file name relative to the study, if there is such a file or folder."""
     if isinstance(source, str) and os.path.exists(folder / source):
         return str(folder / source)
     if isinstance(source, list):
         return [_beside(folder, entry) for entry in source]
     if isinstance(source, Mapping):
-        # A table of models: the keys are sources, and names as well.
+        # A table of models: its keys are both locations and names.
         return dict(_named(key, _beside(folder, key), value) for key, value in source.items())
     return source
 

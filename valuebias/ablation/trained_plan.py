@@ -1,4 +1,4 @@
-"""What a study that trains models would do, counted before it is done."""
+"""The cost of a study that trains models, computed before it runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _EFFICIENCY = {"cpu": 0.6, "cuda": 0.35}
 
 @dataclass(frozen=True, slots=True)
 class _Sampled:
-    """What some of a source's pairs say of all: tokens a pair, and the share that is too long."""
+    """Estimates from a sample of a source's pairs: tokens per pair, and the share too long."""
 
     tokens: float
     too_long: float
@@ -44,7 +44,7 @@ class _Sampled:
 
 
 def trained_plan(study: Study) -> StudyPlan:
-    """Count what a study with the tuning "lora" or "full" would do."""
+    """Compute the cost of a study with the tuning "lora" or "full"."""
     splits = study.splits()
     lexicon = as_lexicon(study.lexicon)
     texts = [str(text) for text in as_prompts(study.prompts).table["text"]]
@@ -59,14 +59,14 @@ def trained_plan(study: Study) -> StudyPlan:
         base = Base(resolved, Tokenizer(resolved))
         rate = resolved.model_config.flop_per_token / speed
         scratch = max(scratch, resolved.model_config.n_params * 4e-9)
-        for what, row in _rows(study, base, splits, words):
-            rows[base.name, what] = row | {"seconds": row["tokens"] * row.pop("weight") * rate}
+        for reads, row in _rows(study, base, splits, words):
+            rows[base.name, reads] = row | {"seconds": row["tokens"] * row.pop("weight") * rate}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     order = ["conversations", "tokens", "steps", "too_long", "seconds", "megabytes"]
     whole = dict.fromkeys(order[:4], np.int64)
     return StudyPlan(study.runs(), table[order].round(dict.fromkeys(order[:4], 0)).astype(whole), (
         f"Time is for this machine's {'CPU' if device == 'cpu' else 'card'}, from a matrix product "
-        f"timed just now; tokens, and pairs too long to be trained on, are counted in {_SAMPLE} "
+        f"timed just now; tokens, and pairs too long for training, are estimated from {_SAMPLE} "
         "pairs of each source.",
         f"At each checkpoint a model is written for scoring and removed, {scratch:.2f} GB at most.",
     ))  # fmt: skip
@@ -78,32 +78,32 @@ def _rows(
     splits: dict[str, tuple[Preferences, Preferences]],
     words: list[Conversation],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    # The weight is how often a token's forward pass is paid.
+    # The weight is the cost of a token in forward passes.
     settings = study.training
     tokens = PairTokens(base, settings.max_length)
     scored = {"conversations": 0.0, "tokens": 0.0}
     checkpoints = 0
     for name, (train, held_out) in splits.items():
-        some, measured = _sampled(tokens, train), _sampled(tokens, held_out)
+        sample, measured = _sampled(tokens, train), _sampled(tokens, held_out)
         row = dict.fromkeys(("conversations", "tokens", "steps", "too_long", "megabytes"), 0.0)
-        made = 0
+        n_checkpoints = 0
         for n_pairs in study.n_pairs:
-            left = max(1, round(n_pairs * (1 - some.too_long)))
+            left = max(1, round(n_pairs * (1 - sample.too_long)))
             steps = settings.n_steps(left)
             seen = min(steps * settings.batch_size, settings.epochs * left)
             row["conversations"] += 2 * seen
-            row["tokens"] += seen * some.tokens
+            row["tokens"] += seen * sample.tokens
             row["steps"] += steps
             row["too_long"] += n_pairs - left
-            made += len(checkpoint_steps(
+            n_checkpoints += len(checkpoint_steps(
                 steps, linear=settings.linear_checkpoints, log=settings.log_checkpoints
             ))  # fmt: skip
         yield name, {k: v * len(study.seeds) for k, v in row.items()} | {"weight": _BACKWARD}
-        made *= len(study.seeds)
-        checkpoints += made
+        n_checkpoints *= len(study.seeds)
+        checkpoints += n_checkpoints
         kept = len(held_out) * (1 - measured.too_long)
-        scored["conversations"] += made * 2 * kept
-        scored["tokens"] += made * measured.packed * kept
+        scored["conversations"] += n_checkpoints * 2 * kept
+        scored["tokens"] += n_checkpoints * measured.packed * kept
     ids = [i for c in words for i in base.tokenizer.rewards(c.messages(), c.answers)]
     yield (
         "checkpoints",
@@ -119,17 +119,17 @@ def _rows(
 
 
 def _sampled(tokens: PairTokens, pairs: Preferences) -> _Sampled:
-    some = pairs.subset(min(_SAMPLE, len(pairs)))
-    found = tokens.of(some)
-    if not len(found):
+    sample = pairs.subset(min(_SAMPLE, len(pairs)))
+    fitting = tokens.of(sample)
+    if not len(fitting):
         return _Sampled(0.0, 1.0, 0.0)
     both: list[npt.NDArray[np.int64]] = [
-        ids for pair in zip(found.chosen, found.rejected, strict=True) for ids in pair
+        ids for pair in zip(fitting.chosen, fitting.rejected, strict=True) for ids in pair
     ]
     return _Sampled(
-        sum(map(len, both)) / len(found),
-        1 - len(found) / len(some),
-        packed_tokens(both) / len(found),
+        sum(map(len, both)) / len(fitting),
+        1 - len(fitting) / len(sample),
+        packed_tokens(both) / len(fitting),
     )
 
 

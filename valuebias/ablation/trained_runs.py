@@ -1,9 +1,9 @@
 """The runs of a study with the tuning "lora" or "full": train, and score at each checkpoint.
 
-A run has a folder, named by all that its result depends on. In it is a file a checkpoint, each
-written whole or not at all, and ``done.json``, written last. A run that has it is not touched
-again; another one is trained again from its first step, but what it has scored is not scored again.
-What is damaged counts as not there.
+A run has a folder, named by a hash of everything that its result depends on. It holds one file per
+checkpoint, each written whole or not at all, and ``done.json``, written last. A run that has it is
+kept; any other is trained again from its first step, but its scored checkpoints are not scored
+again. A damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ __all__ = ["check_trainable", "train_checkpoints"]
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 _VERSION = 1
-"""To be raised when the same settings come to give another result."""
+"""Increase when the same settings give another result."""
 _SCRATCH = ".scratch"
 _STORED = ("loss", "accuracy", "scores")
 
 
 def check_trainable(engine: Backend) -> None:
-    """Refuse to train where it is not possible."""
+    """Check that training is possible."""
     check_training()
     import torch
 
@@ -64,7 +64,7 @@ def check_trainable(engine: Backend) -> None:
         )
     if not on_cpu(engine) and torch.cuda.device_count() > 1:
         raise ValueBiasError(
-            f"There are {torch.cuda.device_count()} cards, and training takes one. Set "
+            f"There are {torch.cuda.device_count()} GPUs, and training uses one. Set "
             "CUDA_VISIBLE_DEVICES to its number, such as 0."
         )
 
@@ -78,15 +78,15 @@ def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
         for seed in design.study.seeds:
             for n_pairs in sorted(design.study.n_pairs):
                 run = Run(base, source, n_pairs, seed)
-                maker = RunTrainer(design, run, tokens, instrument)
+                trainer = RunTrainer(design, run, tokens, instrument)
                 try:
-                    maker.make()
+                    trainer.make()
                 except WriteError:
                     raise
                 except (ValueBiasError, FloatingPointError) as error:
                     design.failures[run.label] = str(error)
                 else:
-                    yield from maker.scored()
+                    yield from trainer.scored()
 
 
 def _tokenized(design: Design, base: Base) -> list[Integers]:
@@ -99,7 +99,7 @@ def _tokenized(design: Design, base: Base) -> list[Integers]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Data:
-    """What a run is trained and measured on."""
+    """The pairs to train a run and to measure it on."""
 
     train: TokenPairs
     held_out: TokenPairs
@@ -107,23 +107,23 @@ class _Data:
 
 
 class RunTrainer:
-    """Makes one run."""
+    """Train and score one run."""
 
     def __init__(
         self, design: Design, run: Run, tokens: PairTokens, instrument: list[Integers]
     ) -> None:
         self._design, self._run, self._tokens = design, run, tokens
         self._instrument = instrument
-        train_side, self._held_out = design.sources[run.source]
-        self._subset = train_side.subset(run.n_pairs, seed=run.seed)
+        train_split, self._held_out = design.sources[run.source]
+        self._subset = train_split.subset(run.n_pairs, seed=run.seed)
         self._folder = design.out / "runs" / self._digest()
 
     def make(self) -> None:
-        """Train and score, unless it is done already."""
-        if self._is_made():
+        """Train and score, unless the run is finished."""
+        if self._is_finished():
             return
         settings = self._design.study.training
-        # The model of the run before: trainers refer to themselves in circles.
+        # Free the model of the run before, which reference cycles keep alive.
         memory.release()
         data = self._data()
         steps = self._steps(len(data.train))
@@ -137,8 +137,8 @@ class RunTrainer:
         about = {"run": self._run.label, "steps": steps, "counts": data.counts, "loss": loss}
         write_bytes(self._done, json.dumps(sealed(record(details=about))).encode())
 
-    def _is_made(self) -> bool:
-        """Tell whether everything is there; what is damaged is removed, to be made again alone."""
+    def _is_finished(self) -> bool:
+        """Whether all files exist; damaged files are removed, so that only these are made again."""
         for file in sorted(self._folder.glob("step-*.npz")):
             self._clear_damaged(file, lambda file: load_arrays(file, _STORED))
         self._clear_damaged(self._done, read_json)
@@ -162,7 +162,7 @@ class RunTrainer:
                 file.unlink()
 
     def scored(self) -> Iterator[RunScores]:
-        """Read what has been made."""
+        """Read the scores of a finished run."""
         done = read_json(self._done)
         self._design.details[self._run.label] = done["counts"]
         for step in done["steps"]:
@@ -178,19 +178,19 @@ class RunTrainer:
     def _data(self) -> _Data:
         longest = self._tokens.longest
         splits = {"pairs": self._subset, "held_out_pairs": self._held_out}
-        made: list[TokenPairs] = []
+        parts: list[TokenPairs] = []
         counts: dict[str, int] = {}
-        for what, part in splits.items():
-            found = self._tokens.of(part)
-            if not len(found):
+        for key, part in splits.items():
+            tokens = self._tokens.of(part)
+            if not len(tokens):
                 raise ValueBiasError(
                     f"All {len(part)} pairs of {self._run.source!r} to "
-                    f"{'train on' if what == 'pairs' else 'measure with'} are longer than "
+                    f"{'train on' if key == 'pairs' else 'measure with'} are longer than "
                     f"{longest} tokens. Give a larger max_length, or shorter pairs."
                 )
-            counts |= {what: len(found), f"{what}_too_long": len(part) - len(found)}
-            made.append(found)
-        return _Data(made[0], made[1], counts)
+            counts |= {key: len(tokens), f"{key}_too_long": len(part) - len(tokens)}
+            parts.append(tokens)
+        return _Data(parts[0], parts[1], counts)
 
     def _steps(self, n_pairs: int) -> tuple[int, ...]:
         settings = self._design.study.training
@@ -201,16 +201,16 @@ class RunTrainer:
         )
 
     def _checkpoint(self, step: int, model: Any, data: _Data) -> None:
-        """Score a model in the middle of its training, as any other model is scored."""
+        """Score a model during its training, as any other model is scored."""
         file = self._file(step)
         if file.exists():
             return
         scratch = self._design.out / _SCRATCH
         with explain_os_errors(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=scratch) as place:
-                save_plain(model, Path(place))
-                values = self._rewards(Path(place), data.held_out)
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                save_plain(model, Path(folder))
+                values = self._rewards(Path(folder), data.held_out)
         if not np.isfinite(values).all():
             raise ValueBiasError(
                 f"Rewards after step {step} are not finite. Give a lower learning_rate, or a dtype "
@@ -219,11 +219,11 @@ class RunTrainer:
         n = len(self._instrument)
         loss, accuracy = measured((values[n::2] - values[n + 1 :: 2]).astype(np.float64))
         shape = (len(self._design.instrument), -1)
-        found = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
-        write_bytes(file, archive_bytes({**found, "held_out": values[n:].reshape(-1, 2)}))
+        stored = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
+        write_bytes(file, archive_bytes({**stored, "held_out": values[n:].reshape(-1, 2)}))
 
     def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
-        """Compute rewards of the instrument, and then of each held-out pair's two answers."""
+        """Compute rewards of the instrument, then of each held-out pair's two answers."""
         base = self._run.base
         source = Source(
             name=base.name, folder=folder, kind="reward", labels=1,
@@ -235,8 +235,8 @@ class RunTrainer:
         loaded = self._design.engine.load(source)
         try:
             runner = Runner(loaded, name=base.name, kind="reward", batch_tokens=None)
-            place = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
-            return runner.run(Batch(place, sequences), lambda done: None)
+            block = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
+            return runner.run(Batch(block, sequences), lambda done: None)
         finally:
             loaded.close()
 
@@ -248,17 +248,17 @@ class RunTrainer:
         return self._folder / f"step-{step:07d}.npz"
 
     def _digest(self) -> str:
-        """Name a run by all that its result depends on."""
+        """Hash everything that the result of a run depends on."""
         study, run = self._design.study, self._run
-        asked = [[c.prompt, *c.answers] for c in self._design.instrument]
+        instrument = [[c.prompt, *c.answers] for c in self._design.instrument]
         about = [
             _VERSION, run.base.sha256, self._design.engine.name, study.tuning,
             study.training.about(study.tuning), study.training.at_once, run.seed,
-            _hash(self._subset), _hash(self._held_out), asked,
+            _hash(self._subset), _hash(self._held_out), instrument,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 
 def _hash(pairs: Preferences) -> list[str]:
-    """Name pairs in their order."""
+    """List the ids of pairs, in order."""
     return [str(name) for name in pairs.pairs["id"]]

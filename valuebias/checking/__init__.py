@@ -1,1 +1,1 @@
-"""Hold what was written against its checksums, piece by piece."""
+"""Compare files with their checksums, piece by piece."""

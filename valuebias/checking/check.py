@@ -1,4 +1,4 @@
-"""Find out what is damaged of what was written: ``valuebias.check``."""
+"""Find damaged files: ``valuebias.check``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from valuebias.errors import ValueBiasError, did_you_mean, some
 __all__ = ["Check", "Piece", "check"]
 
 _DEPTH = 8
-_ABLATION = ("features", "heads", "cells")
+_ABLATION = ("features", "heads", "runs")
 _UNKNOWN = (
     "a store of scores, a dataset or a fit (.zarr, .nc, .parquet, .csv), the folder of an "
     "ablation, of valuebias.inject_words or of a reproduction, or an exported ONNX model"
@@ -27,18 +27,18 @@ _UNKNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A file that is not as it was written.
+    """A damaged or missing file.
 
     Attributes
     ----------
     file : str
-        Where, from the path that was checked.
+        Its path, relative to the checked path.
     state : {"damaged", "missing"}
         What is wrong with it.
     reason : str
-        In what way, or what it holds; may be empty.
+        How it is damaged, or its contents; may be empty.
     advice : str
-        What makes it again.
+        How to recreate it.
     """
 
     file: str
@@ -49,20 +49,20 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check has found.
+    """The result of a check.
 
     Attributes
     ----------
     path : str
-        What was checked.
+        The checked path.
     n_files, n_bytes : int
-        How many files are as they were written, and their bytes.
+        How many files are intact, and their bytes.
     pieces : tuple of Piece
-        The files that are not.
+        The files that are damaged or missing.
     unsummed : tuple of (str, str)
-        Files, from the path, that nothing vouches for, and why.
+        Files, relative to the path, without checksums, and why.
     notes : tuple of str
-        What else there is to say, such as of a store that is unfinished.
+        Further remarks, such as on an unfinished store.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class Check:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is damaged or missing; what has no checksums cannot be told."""
+        """Whether nothing is damaged or missing, among files with checksums."""
         return not self.pieces
 
     def to_frame(self) -> pd.DataFrame:
@@ -90,13 +90,13 @@ class Check:
         Returns
         -------
         DataFrame
-            Columns ``file``, ``state``, ``reason``, ``advice``; a row a piece.
+            Columns ``file``, ``state``, ``reason``, ``advice``; one row per piece.
         """
         names = list(Piece.__dataclass_fields__)
         return pd.DataFrame([[getattr(p, n) for n in names] for p in self.pieces], columns=names)
 
     def __str__(self) -> str:
-        """Say it in some lines."""
+        """Write the result in some lines."""
         lines = []
         for piece in self.pieces:
             reason = f" ({piece.reason})" if piece.reason else ""
@@ -126,23 +126,23 @@ def check(path: str | os.PathLike[str]) -> Check:
     path : str or path-like
         A store of scores (of a lexicon or of whole vocabularies), a dataset or a fit in any format,
         or the folder of an ablation, of :func:`valuebias.inject_words`, of a reproduction or of an
-        exported ONNX model. In other folders, whatever valuebias wrote is looked for. Nothing is
+        exported ONNX model. Other folders are searched for files that valuebias wrote. Nothing is
         changed.
 
     Returns
     -------
     Check
-        What is damaged or missing, with what makes it again; what has no checksums; how much is as
-        it was written.
+        What is damaged or missing, and how to recreate it; what has no checksums; how much is
+        intact.
 
     Raises
     ------
     ValueBiasError
-        If there is no such file or folder, or nothing in it that valuebias wrote.
+        If there is no such file or folder, or it holds nothing that valuebias wrote.
 
     Notes
     -----
-    Checksums are SHA-256. A block of scores that is not finished is no damage: it is in the notes.
+    Checksums are SHA-256. An unfinished block of scores is not damage: it is in the notes.
 
     Examples
     --------
@@ -150,56 +150,55 @@ def check(path: str | os.PathLike[str]) -> Check:
     >>> import valuebias
     >>> from valuebias import simulate
     >>> ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=2, n_words=4, seed=1)
-    >>> place = valuebias.write(ds, Path(tempfile.mkdtemp()) / "scores.zarr")
-    >>> valuebias.check(place).is_whole
+    >>> store = valuebias.write(ds, Path(tempfile.mkdtemp()) / "scores.zarr")
+    >>> valuebias.check(store).is_whole
     True
-    >>> (place / "score" / "1.0.0").unlink()
-    >>> [(piece.file, piece.state) for piece in valuebias.check(place).pieces]
+    >>> (store / "score" / "1.0.0").unlink()
+    >>> [(piece.file, piece.state) for piece in valuebias.check(store).pieces]
     [('score/1.0.0', 'missing')]
     """
     root = Path(path)
     if not restore(root):
         raise ValueBiasError(f"There is no file or folder {os.fspath(path)!r}. Check the path.")
     check_file(root)
-    found = Findings()
+    findings = Findings()
     if os.path.isdir(root):
-        _look_in(root, found, depth=0)
+        _look_in(root, findings, depth=0)
     elif root.suffix.lower() in LEAVES:
-        LEAVES[root.suffix.lower()](root, found, asked=True)
+        LEAVES[root.suffix.lower()](root, findings, explicit=True)
     else:
         raise ValueBiasError(
-            f"{str(root)!r} ends in {root.suffix!r}, which is nothing that valuebias checks. "
+            f"{str(root)!r} ends in {root.suffix!r}, which valuebias does not check. "
             f"{did_you_mean(root.suffix, LEAVES)}"
         )
-    if not (found.n_files or found.bad or found.unsummed):
+    if not (findings.n_files or findings.bad or findings.unsummed):
         raise ValueBiasError(
             f"There is nothing in {str(root)!r} that valuebias wrote with checksums; expected "
             f"{_UNKNOWN}."
         )
     context = _context(root)
     pieces = [
-        Piece(_from(file, root), state, reason, _advice(file, root, context, found))
-        for file, state, reason in found.bad
+        Piece(_from(file, root), state, reason, _advice(file, root, context, findings))
+        for file, state, reason in findings.bad
     ]
-    unsummed = [(_from(file, root), why) for file, why in found.unsummed]
-    return Check(
-        str(root), found.n_files, found.n_bytes, tuple(pieces), tuple(unsummed), tuple(found.notes)
-    )
+    unsummed = [(_from(file, root), why) for file, why in findings.unsummed]
+    counts, notes = (findings.n_files, findings.n_bytes), tuple(findings.notes)
+    return Check(str(root), *counts, tuple(pieces), tuple(unsummed), notes)
 
 
-def _look_in(folder: Path, found: Findings, *, depth: int) -> None:
+def _look_in(folder: Path, findings: Findings, *, depth: int) -> None:
     if is_zarr(folder):
-        look_at_zarr(folder, found)
-    elif not look_at_folder(folder, found):
+        look_at_zarr(folder, findings)
+    elif not look_at_folder(folder, findings):
         for entry in _entries(folder):
             if entry.is_dir() and not entry.is_symlink() and depth < _DEPTH:
-                _look_in(entry, found, depth=depth + 1)
+                _look_in(entry, findings, depth=depth + 1)
             elif entry.is_file() and entry.suffix.lower() in LEAVES:
-                LEAVES[entry.suffix.lower()](entry, found, asked=False)
+                LEAVES[entry.suffix.lower()](entry, findings, explicit=False)
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """List what is not hidden; a kill leaves hidden parts, which nobody reads."""
+    """List visible entries; a killed process leaves hidden parts, which nothing reads."""
     yield from sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
@@ -209,34 +208,34 @@ def _from(file: Path, root: Path) -> str:
 
 
 def _context(root: Path) -> str:
-    """Name what a folder is of, or the folder that a file lies in."""
+    """Class a folder, or the folder of a file."""
     if root.is_dir():
         if any((root / name).is_dir() for name in _ABLATION):
             return "ablation"
         if any(root.glob("untouched-*.zarr")):
             return "injection"
-    elif root.parent.name in _ABLATION or root.parent.parent.name == "cells":
+    elif root.parent.name in _ABLATION or root.parent.parent.name == "runs":
         return "ablation"
     return ""
 
 
-def _advice(file: Path, root: Path, context: str, found: Findings) -> str:
-    """Say what makes a file again, and nothing else."""
+def _advice(file: Path, root: Path, context: str, findings: Findings) -> str:
+    """Advise how to recreate a file, and nothing else."""
     alone = "again: what is damaged is made again, and nothing else."
     if context == "ablation":
-        place = repr(str(root)) if root.is_dir() else "…"
-        return f"Run the same `valuebias ablate STUDY --out {place}` {alone}"
+        folder = repr(str(root)) if root.is_dir() else "…"
+        return f"Run the same `valuebias ablate STUDY --out {folder}` {alone}"
     if context == "injection":
         return f"Run the same valuebias.inject_words(..., store={str(root)!r}) {alone}"
-    if "reproduction" in found.kinds:
+    if "reproduction" in findings.kinds:
         return f"Run the same `valuebias reproduce … --out {str(root)!r}` {alone}"
     store = next((p for p in (file, *file.parents) if p.suffix == ".zarr"), None)
-    if store is not None and "store" in found.kinds:
+    if store is not None and "store" in findings.kinds:
         return f"Run the same `valuebias score … --store {str(store)!r}` {alone}"
-    if "export" in found.kinds:
+    if "export" in findings.kinds:
         return "Copy the folder again, or delete it and export the model again."
-    if "fit" in found.kinds:
+    if "fit" in findings.kinds:
         return "Copy it again, or fit again and save that."
-    if not found.kinds:
+    if not findings.kinds:
         return "Copy it again, or write it again; if it was a fit, fit again."
     return "Copy it again, or write it again."

@@ -1,4 +1,4 @@
-"""Hold each file of what was written against its checksum, whatever kind of thing it belongs to."""
+"""Compare each file with its checksum, for every kind of file that valuebias writes."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ OLDER = "it was written by an earlier version, which wrote no checksums"
 _OWN = "valuebias did not write it, or an earlier version did, which wrote no checksums"
 _AGAIN = "Copy it again, or make it again."
 _EXPORT = "valuebias.json"
-"""What describes the ONNX file of a model that was exported."""
+"""The description of an exported ONNX model."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a look at files has found.
+    """The state of the files looked at so far.
 
     Attributes
     ----------
     n_files, n_bytes : int
-        How many are as they were written.
+        How many are intact.
     bad : list of (Path, str, str)
-        File, ``"damaged"`` or ``"missing"``, and in what way, or of what.
+        File, ``"damaged"`` or ``"missing"``, and how, or its contents.
     unsummed : list of (Path, str)
-        What nothing vouches for, and why.
+        Files without checksums, and why.
     notes : list of str
-        What else there is to say.
+        Further remarks.
     kinds : set of str
-        What was looked at: ``"store"``, ``"fit"`` and so on.
+        Kinds of what was checked: ``"store"``, ``"fit"`` and so on.
     """
 
     n_files: int = 0
@@ -58,18 +58,18 @@ class Findings:
     kinds: set[str] = field(default_factory=set)
 
     def fine(self, path: Path, size: int | None = None) -> None:
-        """Count a file that is as it was written."""
+        """Count an intact file."""
         self.n_files += 1
         self.n_bytes += path.stat().st_size if size is None else size
 
     def compare(self, path: Path, known: str, of: str = "") -> None:
-        """Hold a file against its sum."""
+        """Compare a file with its sum."""
         content = self.content(path, of)
         if content is not None:
             self.tell(path, sum_of(content) == known, len(content), of)
 
     def content(self, path: Path, of: str = "") -> bytes | None:
-        """Read a file; one that is missing, or cannot be read, is noted."""
+        """Read a file; record one that is missing or cannot be read."""
         try:
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -79,15 +79,15 @@ class Findings:
         return None
 
     def tell(self, path: Path, right: bool, size: int, of: str = "") -> None:
-        """Note what came of a comparison."""
+        """Record the result of a comparison."""
         if right:
             self.fine(path, size)
         else:
             self.bad.append((path, "damaged", of))
 
     @contextmanager
-    def told(self, path: Path) -> Iterator[None]:
-        """Take whatever goes wrong in reading a file for its damage."""
+    def damage_noted(self, path: Path) -> Iterator[None]:
+        """Record any error in reading a file as its damage."""
         try:
             with warnings.catch_warnings(), reading(path, advice=_AGAIN):
                 warnings.simplefilter("ignore")
@@ -100,38 +100,38 @@ class Findings:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Tell whether a folder looks like one of Zarr, also where a file of it is missing."""
-    found = (".zmetadata", ".zgroup", "zarr.json")
-    return folder.suffix == ".zarr" or any((folder / name).exists() for name in found)
+    """Whether a folder looks like a Zarr folder, even with files missing."""
+    names = (".zmetadata", ".zgroup", "zarr.json")
+    return folder.suffix == ".zarr" or any((folder / name).exists() for name in names)
 
 
-def look_at_zarr(folder: Path, found: Findings) -> None:
+def look_at_zarr(folder: Path, findings: Findings) -> None:
     """Look at a store, a dataset or a fit."""
     from valuebias._core.opening.zarr_folders import check_zarr
     from valuebias._core.zarr_folder import RECORD
     from valuebias.scoring.store import LAZY
 
-    before = len(found.bad)
-    with found.told(folder):
-        # Nothing is opened that would not be read: a pipe, a folder that leads to itself.
+    before = len(findings.bad)
+    with findings.damage_noted(folder):
+        # Rejects what must not be opened: a pipe, a folder that links to itself.
         check_zarr(folder, lazily=LAZY)
-    if len(found.bad) > before and not _only_damaged(folder):
+    if len(findings.bad) > before and not _only_damaged(folder):
         return
     if (folder / RECORD).exists() or (folder / "score").is_dir():
-        del found.bad[before:]
-        _look_at_group(folder, found)
+        del findings.bad[before:]
+        _look_at_group(folder, findings)
     elif _is_fit(folder):
-        del found.bad[before:]
-        _look_at_fit(folder, found)
+        del findings.bad[before:]
+        _look_at_fit(folder, findings)
     elif _holds_groups(folder):
-        del found.bad[before:]
-        _look_at_vocabularies(folder, found)
+        del findings.bad[before:]
+        _look_at_vocabularies(folder, findings)
     else:
-        found.unsummed.append((folder, _OWN))
+        findings.unsummed.append((folder, _OWN))
 
 
 def _is_fit(folder: Path) -> bool:
-    """Tell a fit of an earlier version, without a record, from a store of groups."""
+    """Distinguish a fit of an earlier version, without a record, from a store of groups."""
     from valuebias._core.zarr_folder import metadata_of
 
     try:
@@ -141,7 +141,7 @@ def _is_fit(folder: Path) -> bool:
 
 
 def _only_damaged(folder: Path) -> bool:
-    """Tell whether a folder has nothing but files and folders in it."""
+    """Whether a folder holds only files and folders."""
     return all(path.is_dir() or path.is_file() for path in folder.rglob("*"))
 
 
@@ -154,88 +154,88 @@ def _holds_groups(folder: Path) -> bool:
         return any((entry / "score").is_dir() for entry in folder.iterdir())
 
 
-def _look_at_vocabularies(folder: Path, found: Findings) -> None:
-    """Look at a store of whole vocabularies: a group a model."""
+def _look_at_vocabularies(folder: Path, findings: Findings) -> None:
+    """Look at a store of whole vocabularies: one group per model."""
     from valuebias.scoring.store import attrs_of, groups_of
 
-    found.kinds.add("store")
+    findings.kinds.add("store")
     for name in (".zgroup", ".zattrs"):
-        content = found.content(folder / name)
+        content = findings.content(folder / name)
         if content is None:
             continue
         try:
-            said = json.loads(content)
-            right = said == {"zarr_format": 2} if name == ".zgroup" else bool(attrs_of(folder))
+            attrs = json.loads(content)
+            right = attrs == {"zarr_format": 2} if name == ".zgroup" else bool(attrs_of(folder))
         except (ValueError, RecursionError):
-            said, right = {}, False
-        if right and name == ".zattrs" and SUM not in said:
-            found.unsummed.append((folder / name, OLDER))
+            attrs, right = {}, False
+        if right and name == ".zattrs" and SUM not in attrs:
+            findings.unsummed.append((folder / name, OLDER))
         else:
-            found.tell(folder / name, right, len(content))
+            findings.tell(folder / name, right, len(content))
     try:
         names = groups_of(folder)
     except (ValueBiasError, OSError, ValueError):
         names = sorted(p.name for p in folder.iterdir() if (p / "score").is_dir())
     for name in names:
         if (folder / name).is_dir():
-            _look_at_group(folder / name, found)
+            _look_at_group(folder / name, findings)
         else:
-            found.bad.append((folder / name, "missing", "with all scores of one model"))
+            findings.bad.append((folder / name, "missing", "with all scores of one model"))
 
 
-def _look_at_group(folder: Path, found: Findings) -> None:
+def _look_at_group(folder: Path, findings: Findings) -> None:
     from valuebias._core.zarr_folder import RECORD, read_record, same_as_recorded
 
     try:
         record = read_record(folder)
     except DamagedError:
         state = "damaged" if (folder / RECORD).exists() else "missing"
-        found.bad.append((folder / RECORD, state, "the record of all other files"))
+        findings.bad.append((folder / RECORD, state, "the record of all other files"))
         if any(folder.glob("score/.finished.*")):
-            _look_at_blocks(folder, found)
+            _look_at_blocks(folder, findings)
         return
     if record is None:
-        _look_at_older(folder, found)
+        _look_at_older(folder, findings)
         return
-    found.kinds.add("store" if record.blocks else _kind(record.attrs))
-    content = found.content(folder / RECORD)
-    found.fine(folder / RECORD, len(content or b""))
+    findings.kinds.add("store" if record.blocks else _kind(record.attrs))
+    content = findings.content(folder / RECORD)
+    findings.fine(folder / RECORD, len(content or b""))
     for key in [*record.metadata, *(key for key in record.sums if key not in record.metadata)]:
-        # After a kill the record itself holds what a file is yet to hold.
-        content = b"" if key in record.pending else found.content(folder / key)
+        # After a kill the record holds the contents of files still to be written.
+        content = b"" if key in record.pending else findings.content(folder / key)
         if content is not None and key not in record.pending:
-            found.tell(folder / key, same_as_recorded(record, key, content), len(content))
+            findings.tell(folder / key, same_as_recorded(record, key, content), len(content))
     if record.blocks:
-        _look_at_blocks(folder, found)
+        _look_at_blocks(folder, findings)
 
 
 def _kind(attrs: dict[str, Any]) -> str:
     return "fit" if str(attrs.get("format", "")).startswith("valuebias-") else "dataset"
 
 
-def _look_at_older(folder: Path, found: Findings) -> None:
-    """Look at what has no record: scores have marks all the same, and a fit a digest."""
+def _look_at_older(folder: Path, findings: Findings) -> None:
+    """Look at a folder without a record: scores still have marks, and a fit a digest."""
     from valuebias._core.zarr_folder import metadata_of
 
     attrs: dict[str, Any] = {}
     if (folder / ".zattrs").exists():
-        with found.told(folder / ".zattrs"):
+        with findings.damage_noted(folder / ".zattrs"):
             attrs = metadata_of(folder, ".zattrs")
     if _kind(attrs) == "fit":
-        _look_at_fit(folder, found)
+        _look_at_fit(folder, findings)
         return
     blocks = any(folder.glob("score/.finished.*"))
-    found.kinds.add("store" if blocks else "dataset")
-    found.unsummed.append((folder, f"{_OWN}{' but of scores' if blocks else ''}"))
+    findings.kinds.add("store" if blocks else "dataset")
+    findings.unsummed.append((folder, f"{_OWN}{' but of scores' if blocks else ''}"))
     if blocks:
-        _look_at_blocks(folder, found)
+        _look_at_blocks(folder, findings)
 
 
-def _look_at_blocks(folder: Path, found: Findings) -> None:
-    """Look at the scores that are written block by block, each with a mark that has its sums."""
+def _look_at_blocks(folder: Path, findings: Findings) -> None:
+    """Look at scores written block by block, each with a mark that has its sums."""
     from valuebias._core.zarr_folder import marked
 
-    found.kinds.add("store")
+    findings.kinds.add("store")
     names, n_blocks = _models(folder)
     marks = sorted(folder.glob("score/.finished.*"))
     for mark in marks:
@@ -246,19 +246,19 @@ def _look_at_blocks(folder: Path, found: Findings) -> None:
         try:
             sums = marked(folder, block) or {}
         except DamagedError:
-            found.bad.append((mark, "damaged", of))
+            findings.bad.append((mark, "damaged", of))
             continue
         for key, known in sums.items():
-            found.compare(folder / key, known, of)
+            findings.compare(folder / key, known, of)
     if n_blocks > len(marks):
-        found.notes.append(
+        findings.notes.append(
             f"{str(folder)!r} is unfinished: {n_blocks - len(marks)} of {n_blocks} blocks of "
-            "scores are missing. Run the same call again to go on."
+            "scores are missing. Run the same call again to continue."
         )
 
 
 def _models(folder: Path) -> tuple[list[str], int]:
-    """Name the models of a group, and count the blocks that it is to have in all."""
+    """Name the models of a group, and count its blocks when finished."""
     from valuebias._core.zarr_folder import metadata_of
     from valuebias.scoring.store import provenance_of
 
@@ -276,16 +276,17 @@ def _models(folder: Path) -> tuple[list[str], int]:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _look_at_fit(path: Path, found: Findings) -> None:
+def _look_at_fit(path: Path, findings: Findings) -> None:
     from valuebias.posterior.saved import load_saved
 
-    found.kinds.add("fit")
-    with found.told(path):
+    findings.kinds.add("fit")
+    with findings.damage_noted(path):
         load_saved(path)
-        found.fine(path, sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else None)
+        size = sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else None
+        findings.fine(path, size)
 
 
-def _look_at_netcdf(path: Path, found: Findings, *, asked: bool) -> None:
+def _look_at_netcdf(path: Path, findings: Findings, *, explicit: bool) -> None:
     import h5py
 
     from valuebias._core.opening.hdf5_bytes import check_bytes
@@ -294,145 +295,145 @@ def _look_at_netcdf(path: Path, found: Findings, *, asked: bool) -> None:
     from valuebias.io.files import SUM_OF_CONTENT
 
     names: set[str] = set()
-    before = len(found.bad)
-    with found.told(path):
+    before = len(findings.bad)
+    with findings.damage_noted(path):
         check_bytes(path)
         with path.open("rb") as handle, h5py.File(handle) as file:
             check_hdf5(file, path)
             names = {str(name) for name in file.attrs}
-    if len(found.bad) > before:
+    if len(findings.bad) > before:
         return
     if {"format", "sha256"} <= names:
-        _look_at_fit(path, found)
+        _look_at_fit(path, findings)
     elif names & {SUM_OF_CONTENT, "schema"}:
-        found.kinds.add("dataset")
-        with found.told(path):
+        findings.kinds.add("dataset")
+        with findings.damage_noted(path):
             read(path)
             if SUM_OF_CONTENT in names:
-                found.fine(path)
+                findings.fine(path)
             else:
-                found.unsummed.append((path, OLDER))
-    elif asked:
-        found.unsummed.append((path, _OWN))
+                findings.unsummed.append((path, OLDER))
+    elif explicit:
+        findings.unsummed.append((path, _OWN))
 
 
-def _look_at_parquet(path: Path, found: Findings, *, asked: bool) -> None:
+def _look_at_parquet(path: Path, findings: Findings, *, explicit: bool) -> None:
     from valuebias.io import read
     from valuebias.io.long import described_by
 
-    said: dict[str, Any] | None = None
-    with found.told(path):
-        said = described_by(path)
-        if said is not None:
+    description: dict[str, Any] | None = None
+    with findings.damage_noted(path):
+        description = described_by(path)
+        if description is not None:
             read(path)
-            if "sum" in said:
-                found.fine(path)
+            if "sum" in description:
+                findings.fine(path)
             else:
-                found.unsummed.append((path, OLDER))
-        elif asked:
-            found.unsummed.append((path, _OWN))
-        found.kinds.add("dataset")
+                findings.unsummed.append((path, OLDER))
+        elif explicit:
+            findings.unsummed.append((path, _OWN))
+        findings.kinds.add("dataset")
 
 
-def _look_at_csv(path: Path, found: Findings, *, asked: bool) -> None:
+def _look_at_csv(path: Path, findings: Findings, *, explicit: bool) -> None:
     from valuebias.io import read
 
     side = path.with_name(f"{path.name}.json")
     if side.exists():
-        found.kinds.add("dataset")
-        with found.told(path):
+        findings.kinds.add("dataset")
+        with findings.damage_noted(path):
             read(path)
-            found.fine(path)
-            found.fine(side)
-    elif asked:
-        found.kinds.add("dataset")
-        found.unsummed.append((path, f"there is no {side.name!r} beside it, which has its sum"))
+            findings.fine(path)
+            findings.fine(side)
+    elif explicit:
+        findings.kinds.add("dataset")
+        findings.unsummed.append((path, f"there is no {side.name!r} beside it, which has its sum"))
 
 
-def _look_at_array(path: Path, found: Findings, *, asked: bool) -> None:
+def _look_at_array(path: Path, findings: Findings, *, explicit: bool) -> None:
     if path.parent.name != "features":
-        if asked:
-            found.unsummed.append((path, _OWN))
+        if explicit:
+            findings.unsummed.append((path, _OWN))
         return
-    found.kinds.add("study")
-    with found.told(path):
+    findings.kinds.add("study")
+    with findings.damage_noted(path):
         if read_array(path)[1]:
-            found.fine(path)
+            findings.fine(path)
         else:
-            found.unsummed.append((path, _OWN))
+            findings.unsummed.append((path, _OWN))
 
 
-def _look_at_archive(path: Path, found: Findings, *, asked: bool) -> None:
+def _look_at_archive(path: Path, findings: Findings, *, explicit: bool) -> None:
     """Look at a head or a checkpoint."""
-    ours = path.parent.name == "heads" or path.parent.parent.name == "cells"
-    if not (asked or ours):
+    ours = path.parent.name == "heads" or path.parent.parent.name == "runs"
+    if not (explicit or ours):
         return
-    found.kinds.add("study")
-    with found.told(path), zipfile.ZipFile(path) as archive:
+    findings.kinds.add("study")
+    with findings.damage_noted(path), zipfile.ZipFile(path) as archive:
         whole = archive_is_whole(path, archive.comment)
         if whole is False or archive.testzip() is not None:
             raise ValueError("it does not hold what was written")
         if whole:
-            found.fine(path)
+            findings.fine(path)
         else:
-            found.unsummed.append((path, f"{OLDER} but of single arrays"))
+            findings.unsummed.append((path, f"{OLDER} but of single arrays"))
 
 
-def _look_at_json(path: Path, found: Findings, *, asked: bool) -> None:
+def _look_at_json(path: Path, findings: Findings, *, explicit: bool) -> None:
     if path.name.endswith(".csv.json"):
         table = path.with_suffix("")
         if not table.exists():
-            found.bad.append((table, "missing", f"{path.name!r} describes it"))
-        elif asked:
-            _look_at_csv(table, found, asked=asked)
-    elif path.name == "done.json" and path.parent.parent.name == "cells":
-        found.kinds.add("study")
-        with found.told(path):
+            findings.bad.append((table, "missing", f"{path.name!r} describes it"))
+        elif explicit:
+            _look_at_csv(table, findings, explicit=explicit)
+    elif path.name == "done.json" and path.parent.parent.name == "runs":
+        findings.kinds.add("study")
+        with findings.damage_noted(path):
             if SUM in read_json(path):
-                found.fine(path)
+                findings.fine(path)
             else:
-                found.unsummed.append((path, OLDER))
-    elif asked:
-        raise ValueBiasError(f"{str(path)!r} is no file that valuebias checks.")
+                findings.unsummed.append((path, OLDER))
+    elif explicit:
+        raise ValueBiasError(f"{str(path)!r} is not a file that valuebias checks.")
 
 
-def look_at_folder(folder: Path, found: Findings) -> bool:
-    """Look at a folder whose files are listed in one of them; tell whether it is such a one."""
+def look_at_folder(folder: Path, findings: Findings) -> bool:
+    """Look at a folder with a list of its files; return whether it is one."""
     from valuebias.reproduction.record import RECORD, read_record
 
     if (folder / RECORD).is_file():
-        found.kinds.add("reproduction")
-        with found.told(folder / RECORD):
+        findings.kinds.add("reproduction")
+        with findings.damage_noted(folder / RECORD):
             entries = read_record(folder, "christian2026")
-            found.fine(folder / RECORD)
+            findings.fine(folder / RECORD)
             for entry in entries.values():
                 for name, known in entry.files.items():
-                    found.compare(folder / name, known, entry.title)
+                    findings.compare(folder / name, known, entry.title)
         return True
     if (folder / _EXPORT).is_file():
-        _look_at_export(folder, found)
+        _look_at_export(folder, findings)
         return True
     vouched, damaged = folder_is_whole(folder)
     for name in damaged:
         state = "damaged" if (folder / name).exists() else "missing"
-        found.bad.append((folder / name, state, ""))
+        findings.bad.append((folder / name, state, ""))
     if vouched and not damaged:
         for path in folder.rglob("*"):
             if path.is_file():
-                found.fine(path)
+                findings.fine(path)
     return vouched
 
 
-def _look_at_export(folder: Path, found: Findings) -> None:
-    """Look at a model's ONNX file and what lies with it, whichever version wrote it."""
-    found.kinds.add("export")
-    with found.told(folder / _EXPORT):
+def _look_at_export(folder: Path, findings: Findings) -> None:
+    """Look at a model's ONNX file and the files beside it, of any version."""
+    findings.kinds.add("export")
+    with findings.damage_noted(folder / _EXPORT):
         entries = read_json(folder / _EXPORT)["files"]
         if any(Path(name).name != name for name in entries):
-            raise ValueError("a file lies elsewhere")
-        found.fine(folder / _EXPORT)
+            raise ValueError("a file is outside the folder")
+        findings.fine(folder / _EXPORT)
         for name, known in entries.items():
-            found.compare(folder / name, known)
+            findings.compare(folder / name, known)
 
 
 LEAVES: dict[str, Callable[..., None]] = {
@@ -443,4 +444,4 @@ LEAVES: dict[str, Callable[..., None]] = {
     ".npz": _look_at_archive,
     ".json": _look_at_json,
 }
-"""What looks at a file, by its suffix; whether it was asked about by itself or met with."""
+"""Checks of a file by suffix; `explicit`: the user named this file, not a folder around it."""

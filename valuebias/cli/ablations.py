@@ -15,23 +15,23 @@ __all__ = ["ablate"]
 
 def ablate(
     study: Annotated[Path, typer.Argument(help="A study as YAML: bases, sources, n_pairs.")],
-    out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")],
+    out: Annotated[Path, typer.Option(help="Output folder; created if missing.")],
     backend: Backend = "torch",
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the cost of the study only.")] = False,
     trust_remote_code: Trust = False,
 ) -> None:
     """Train reward models of several bases on the same preferences, and score words with them.
 
-    What is there already is not made again. The last line is the path of the scores.
+    Finished runs are kept. The last line is the path of the scores.
 
     Example: [bold]valuebias ablate study.yaml --out ablation/[/bold]
     """
     from valuebias.ablation import Study
 
-    asked = Study.read(study, trust_remote_code=trust_remote_code)
+    design = Study.read(study, trust_remote_code=trust_remote_code)
     if plan:
-        typer.echo(str(asked.plan()))
+        typer.echo(str(design.plan()))
         return
-    with explained_stop("What is finished stays there; the same command goes on."):
-        asked.run(out, backend=backend, progress=is_terminal())
+    with explained_stop("Finished runs are kept; the same command continues."):
+        design.run(out, backend=backend, progress=is_terminal())
     typer.echo(out / "scores.nc")

@@ -1,4 +1,4 @@
-"""Which analysis the scores call for, and what the commands print of its result."""
+"""Which analysis the scores call for, and how the commands print its result."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["calls_for_ablation", "print_result", "result_record"]
 
-_SHOWN = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
-_CHANCES = ("p_direction",)
-_OF_ABLATIONS = [
+_COLUMNS = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
+_RIGHT = ("p_direction",)
+_ABLATION_COLUMNS = [
     "estimand", "name", "source", "n_pairs", "support", "mean", "lower", "upper", "p_direction",
 ]  # fmt: skip
 
 
 def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
-    """Decide whether scores are fitted as an ablation, and say so on standard error."""
+    """Decide whether scores are fitted as an ablation, with a message on standard error."""
     from valuebias.analysis.ablation.layout import check_models, is_ablation
     from valuebias.errors import ValueBiasError
     from valuebias.schema import model_table
@@ -41,12 +41,12 @@ def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
     try:
         check_models(models)
     except ValueBiasError as error:
-        _tell(
+        _message(
             "The models are of several sources or numbers of pairs, but cannot be fitted as an "
             f"ablation: {error} Fitted as models of their families."
         )
         return False
-    _tell(
+    _message(
         "The models are of several sources or numbers of pairs: fitted as an ablation. "
         "--no-ablation fits them as models of their families."
     )
@@ -54,29 +54,29 @@ def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
 
 
 def result_record(result: Fit | AblationFit) -> dict[str, Any]:
-    """Give what ``--json`` writes of a result."""
+    """Collect what ``--json`` writes of a result."""
     from valuebias.analysis.notes import as_records
     from valuebias.fitting.result import AblationFit
 
     diagnostics = _diagnostics(result)
-    made = {
+    record = {
         "headline": str(result.headline()),
         "converged": diagnostics.converged,
         "messages": list(diagnostics.messages),
         "cautions": list(diagnostics.cautions),
     }
     if not isinstance(result, AblationFit):
-        return made | {"contrasts": result.contrasts().to_dict(orient="records")}
-    made |= {"notes": as_records(result.notes)}
+        return record | {"contrasts": result.contrasts().to_dict(orient="records")}
+    record |= {"notes": as_records(result.notes)}
     tables = {"gaps": result.gaps(), "by_framing": result.by_framing()}
     if result.studied:
         tables |= {"slope": result.slope(), "closing": result.closing_point()}
         tables |= {"departures": result.departures(), "levelling": result.levelling()}
-    return made | {name: table.to_dict(orient="records") for name, table in tables.items()}
+    return record | {name: table.to_dict(orient="records") for name, table in tables.items()}
 
 
 def print_result(result: Fit | AblationFit) -> None:
-    """Show the main table of a result, and first what the sampler got wrong."""
+    """Print the main table of a result, after any failure to converge."""
     from valuebias.fitting.result import AblationFit
 
     diagnostics = _diagnostics(result)
@@ -87,38 +87,38 @@ def print_result(result: Fit | AblationFit) -> None:
     for caution in diagnostics.cautions:
         typer.echo(visible(f"Caution: {caution}"))
     if isinstance(result, AblationFit):
-        table = _with_chances(result.summary(), diagnostics.transitions)[_OF_ABLATIONS]
+        table = _with_chances(result.summary(), diagnostics.transitions)[_ABLATION_COLUMNS]
         table["n_pairs"] = [f"{n:,.0f}" if math.isfinite(n) else "–" for n in table["n_pairs"]]
         rows = table.itertuples(index=False)
         title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
-        print_table(_OF_ABLATIONS, rows, title=title, right=_CHANCES)
+        print_table(_ABLATION_COLUMNS, rows, title=title, right=_RIGHT)
         return
     from valuebias.analysis.estimands.contrasts import DIFFERENCE, SLOPE
 
     contrasts = result.contrasts()
     kind = contrasts["estimand"]
     compared = contrasts["form"].isin((DIFFERENCE, SLOPE)) & (contrasts["variant"] == "")
-    shown = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
-    rows = _with_chances(shown, contrasts.attrs["draws"])[_SHOWN].itertuples(index=False)
-    print_table(_SHOWN, rows, title="Contrasts, with 90% intervals", right=_CHANCES)
+    displayed = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
+    rows = _with_chances(displayed, contrasts.attrs["draws"])[_COLUMNS].itertuples(index=False)
+    print_table(_COLUMNS, rows, title="Contrasts, with 90% intervals", right=_RIGHT)
 
 
 def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
-    """Write the probabilities of direction, each no surer than its effective draws."""
+    """Write the probabilities of direction, each bounded by its effective draws."""
     from valuebias.posterior.wording import chance, effective_draws
 
     sizes = effective_draws(table, draws)
-    said = [chance(p, n) for p, n in zip(table["p_direction"], sizes, strict=True)]
-    return table.assign(p_direction=said)
+    chances = [chance(p, n) for p, n in zip(table["p_direction"], sizes, strict=True)]
+    return table.assign(p_direction=chances)
 
 
 def _diagnostics(result: Fit | AblationFit) -> Diagnostics:
-    """Judge the chains; a table of medians, which has none, is not fitted from here."""
+    """Judge the chains; the commands fit no table of medians, which has none."""
     from valuebias.fitting.fit import Fit
 
     fitted = result if isinstance(result, Fit) else cast("Fit", result.fit)
     return fitted.diagnostics()
 
 
-def _tell(message: str) -> None:
+def _message(message: str) -> None:
     typer.echo(visible(message), err=True)

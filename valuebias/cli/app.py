@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 
 class _ExplainedErrors(TyperGroup):
-    """A group that shows what valuebias raises on purpose as a message, not as a traceback."""
+    """A group that prints a `ValueBiasError` as a message, not as a traceback."""
 
     # Any, because the context's class moved from click into typer.
     def invoke(self, ctx: Any) -> Any:
@@ -40,7 +40,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show our own warnings as a sentence; leave everybody else's in Python's own form."""
+    """Print valuebias' warnings as a sentence; leave others in Python's form."""
     if issubclass(category, ValueBiasWarning):
         complain("Warning", str(message))
     else:

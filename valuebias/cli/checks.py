@@ -25,23 +25,23 @@ def check(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")] = False,
 ) -> None:
-    """Compare every file of what valuebias wrote with its checksum; changes nothing.
+    """Compare every file that valuebias wrote with its checksum; changes nothing.
 
-    Names what is damaged or missing, and the command that makes just that again. The exit status is
-    1 if there is any.
+    Lists damaged and missing files, and the command that recreates just these. The exit status is
+    1 if there are any.
 
     Example: [bold]valuebias check scores.zarr fit.nc[/bold]
     """
     import valuebias
 
-    made = []
+    results = []
     for path in paths:
         with stage(f"Checking {visible(path)}"):
-            made.append(valuebias.check(path))
+            results.append(valuebias.check(path))
         if not as_json:
-            for line in str(made[-1]).splitlines():
+            for line in str(results[-1]).splitlines():
                 typer.echo(visible(line))
     if as_json:
-        print_json([{**asdict(one), "is_whole": one.is_whole} for one in made])
-    if not all(one.is_whole for one in made):
+        print_json([{**asdict(result), "is_whole": result.is_whole} for result in results])
+    if not all(result.is_whole for result in results):
         raise typer.Exit(1)

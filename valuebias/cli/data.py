@@ -1,4 +1,4 @@
-"""The commands that show what there is to work with: ``data``, ``lexicons`` and ``prompts``."""
+"""The commands that show the available inputs: ``data``, ``lexicons`` and ``prompts``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from valuebias._core.text import visible
 from valuebias.cli.output import print_fields, print_json, print_table, stage
-from valuebias.cli.sources import check_place, load_data
+from valuebias.cli.sources import check_writable, load_data
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ __all__ = ["data", "lexicons", "prompts"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Write CSV, for scripts.")]
-Out = Annotated[Path, typer.Option(help="Where to: .nc, .zarr, .parquet or .csv.")]
+Out = Annotated[Path, typer.Option(help="Output file: .nc, .zarr, .parquet or .csv.")]
 
 data = typer.Typer(
     no_args_is_help=True, help="Data sets: list and fetch named ones, read your own, check them."
@@ -53,7 +53,7 @@ def list_data(as_json: AsJson = False) -> None:
 def describe_data(
     name: Annotated[str, typer.Argument(help="A name from the list.")], as_json: AsJson = False
 ) -> None:
-    """Describe a named data set: citation, licence, files, what to beware of."""
+    """Describe a named data set: citation, licence, files, caveats."""
     from valuebias import datasets
 
     info = datasets.info(name)
@@ -81,14 +81,14 @@ def load_named(
     """Fetch a named data set and write it to a file.
 
     Files are fetched once and checked against their hash on every use. The environment variable
-    VALUEBIAS_DATA may name a folder that has them already.
+    VALUEBIAS_DATA may name a folder that already has them.
     """
     import xarray as xr
 
     import valuebias
     from valuebias import datasets
 
-    check_place(out)
+    check_writable(out)
     with stage(f"Loading {name}"):
         loaded = datasets.load(name)
     if isinstance(loaded, xr.Dataset):
@@ -102,7 +102,7 @@ def load_named(
 def read_wide(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="A folder of CSV files, or the files: one a model."),
+        typer.Argument(metavar="PATH...", help="A folder of CSV files, or files: one per model."),
     ],
     out: Out,
     models: Annotated[
@@ -113,17 +113,17 @@ def read_wide(
     lexicon: Annotated[str, typer.Option(help="A named lexicon, or a file.")] = "agency-communion",
     kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
 ) -> None:
-    """Read your own scores, one CSV file a model and one column a prompt, into one data file.
+    """Read your own scores, one CSV file per model and one column per prompt, into one data file.
 
     Example: [bold]valuebias data read scores/ --models models.csv --out scores.nc[/bold]
     """
     import valuebias
 
-    check_place(out)
+    check_writable(out)
     for path in paths:
         if path.suffix.lower() in (".nc", ".zarr", ".parquet"):
             raise ValueBiasError(
-                f"{str(path)!r} is no CSV file of one model. If it holds scores, fit it as it is: "
+                f"{str(path)!r} is not a CSV file of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
     with stage(f"Reading {len(paths)} path(s)"):
@@ -145,7 +145,7 @@ def audit_data(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Look a data set over for what would mislead an analysis without breaking it."""
+    """Check a data set for problems that would mislead an analysis without breaking it."""
     import valuebias
 
     findings = valuebias.audit(load_data(source)).findings
@@ -179,18 +179,18 @@ def show_lexicon(
     import valuebias
 
     with stage(f"Loading {name}"):
-        found = valuebias.lexicon(name)
-    words = _by_category(found)
+        lexicon = valuebias.lexicon(name)
+    words = _by_category(lexicon)
     if as_csv:
         _print_csv(["word", "category"], ((w, c) for c, listed in words.items() for w in listed))
     elif as_json:
-        print_json({**found.about(), "words": words})
+        print_json({**lexicon.about(), "words": words})
     else:
         print_fields(
             {
-                "name": found.name,
-                "citation": found.citation,
-                "licence": found.licence,
+                "name": lexicon.name,
+                "citation": lexicon.citation,
+                "licence": lexicon.licence,
                 **{f"{c} ({len(listed)})": " ".join(listed) for c, listed in words.items()},
             }
         )
@@ -201,7 +201,7 @@ def prompts(
         str, typer.Argument(help="A named prompt set, or a file with texts and framings.")
     ] = "superlatives",
     as_list: Annotated[
-        bool, typer.Option("--list", help="Write the texts only, one a line.")
+        bool, typer.Option("--list", help="Write the texts only, one per line.")
     ] = False,
     as_csv: AsCsv = False,
     as_json: AsJson = False,
@@ -223,8 +223,9 @@ def prompts(
         print_table(["prompt", "framing", "text"], table[["framing", "text"]].itertuples())
 
 
-def _by_category(found: Lexicon) -> dict[str, list[str]]:
-    return {str(c): [str(w) for w in found.table.index[found.table[c]]] for c in found.categories}
+def _by_category(lexicon: Lexicon) -> dict[str, list[str]]:
+    table = lexicon.table
+    return {str(c): [str(w) for w in table.index[table[c]]] for c in lexicon.categories}
 
 
 def _megabytes(size: int | None, url: str) -> str:
@@ -239,7 +240,7 @@ def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    # Words and prompts come from files: no spreadsheet should run one, and all must be UTF-8.
+    # Words and prompts come from files: a spreadsheet must not run them, and they must be UTF-8.
     writer.writerows([neutralise(escape(str(cell))) for cell in row] for row in rows)
     typer.echo(text.getvalue(), nl=False)
 

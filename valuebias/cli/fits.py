@@ -12,7 +12,7 @@ from valuebias._core.disk import WriteError
 from valuebias._core.text import visible
 from valuebias.cli.analyses import calls_for_ablation, print_result, result_record
 from valuebias.cli.output import is_terminal, print_json, stage
-from valuebias.cli.sources import check_place, load_data
+from valuebias.cli.sources import check_writable, load_data
 
 if TYPE_CHECKING:
     from valuebias.fitting.result import AblationFit, Fit
@@ -37,7 +37,7 @@ _FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder for the fit and the report; made if missing.")
+        Path, typer.Option(help="Folder for the fit and the report; created if missing.")
     ] = Path("valuebias-demo"),
     draws: Draws = 1000,
     chains: Chains = 4,
@@ -51,7 +51,7 @@ def demo(
     import valuebias
 
     files = {"fit": out / "fit.nc", "report": out / "report.html"}
-    _check_places(files)
+    _check_files(files)
     dataset = valuebias.datasets.load("demo")
     result = valuebias.fit_ablation(
         dataset, draws=draws, chains=chains, seed=seed, progress=is_terminal()
@@ -70,7 +70,7 @@ def fit(
     formula: Annotated[
         str | None,
         typer.Option(
-            help="An R formula over what is known of the models; ~ family if not given, and with "
+            help="An R formula over the coordinates of the models; ~ family if not given, and with "
             "--ablation also source and pairs.",
             show_default=False,
         ),
@@ -78,14 +78,14 @@ def fit(
     words: Annotated[
         str | None,
         typer.Option(
-            help="An R formula over what is known of the words, to adjust for, such as '~ length'.",
+            help="An R formula over covariates of the words, to adjust for, such as '~ length'.",
             show_default=False,
         ),
     ] = None,
     base: Annotated[
         str | None,
         typer.Option(
-            help="What names the checkpoint that each model was trained from.", show_default="base"
+            help="Coordinate of the checkpoint each model was trained from.", show_default="base"
         ),
     ] = None,
     no_base: Annotated[
@@ -112,13 +112,13 @@ def fit(
         float | None,
         typer.Option(
             min=0,
-            help="Half-width of what counts as no gap, in units of the outcome; with --ablation.",
+            help="Half-width of the region of no gap, in units of the outcome; with --ablation.",
             show_default="0.05 of its SD",
         ),
     ] = None,
     outcome: Annotated[
         Outcome | None,
-        typer.Option(help="What the scores become.", show_default="normal scores"),
+        typer.Option(help="How scores are transformed.", show_default="normal scores"),
     ] = None,
     contrast: Annotated[
         tuple[str, str] | None,
@@ -144,7 +144,7 @@ def fit(
     import valuebias
 
     files = {"fit": out, "report": report}
-    _check_places(files)
+    _check_files(files)
     if base is not None and no_base:
         raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
     model: dict[str, Any] = {"words": words, "spread": spread}
@@ -158,18 +158,18 @@ def fit(
     if calls_for_ablation(dataset, ablation):
         if model != {"words": None, "spread": None, "base": "base"}:
             raise typer.BadParameter(
-                "--words, --base, --no-base and --spread do not go with an ablation, which knows "
-                "what its runs share; add --no-ablation."
+                "--words, --base, --no-base and --spread do not apply to an ablation, whose design "
+                "says what its runs share; add --no-ablation."
             )
         result = valuebias.fit_ablation(dataset, formula, rope=rope, **settings)
     elif rope is not None:
-        raise typer.BadParameter("--rope goes with an ablation; these scores are fitted as none.")
+        raise typer.BadParameter("--rope is for an ablation; these scores are not fitted as one.")
     else:
         result = valuebias.fit(dataset, formula, **model, **settings)
     try:
         _write(result, files)
     except WriteError:
-        # The answer is there, and would take its time to be had again.
+        # Show the answer all the same: computing it again takes time.
         print_result(result)
         typer.echo(visible(str(result.headline())))
         raise
@@ -195,9 +195,9 @@ def classical(
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Analyse scores as Christian et al. 2026 did, whose replicates are prompts.
+    """Analyse scores as Christian et al. 2026 did, with prompts as replicates.
 
-    The report of a fit has this beside the hierarchical answer, whose replicates are models.
+    The report of a fit shows this beside the hierarchical answer, with models as replicates.
 
     Example: [bold]valuebias classical scores.nc[/bold]
     """
@@ -216,7 +216,7 @@ def classical(
 
 def report(
     fit: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit (.nc or .zarr).")],
-    out: Annotated[Path, typer.Option(help=f"Where to: {_FORMS}.")],
+    out: Annotated[Path, typer.Option(help=f"Output path: {_FORMS}.")],
 ) -> None:
     """Write a report from a saved fit.
 
@@ -225,33 +225,34 @@ def report(
     import valuebias
 
     files = {"fit": None, "report": out}
-    _check_places(files)
+    _check_files(files)
     _write(valuebias.load(fit), files)
     typer.echo(visible(out))
 
 
-def _check_places(files: Mapping[str, Path | None]) -> None:
-    """Find out, before a fit that takes a while, that its files have somewhere to go."""
+def _check_files(files: Mapping[str, Path | None]) -> None:
+    """Check, before a fit that takes a while, that its files can be written."""
     from valuebias.io.files import check_replaceable
     from valuebias.report import SUFFIXES
 
-    saved, told = files["fit"], files["report"]
-    if saved is not None:
-        check_place(saved, suffixes=(".nc", ".zarr"), folder=saved.suffix.lower() == ".zarr")
-        check_replaceable(saved)
-    if told is not None:
-        check_place(told, suffixes=(*SUFFIXES, ""), folder=not told.suffix)
+    fit_path, report_path = files["fit"], files["report"]
+    if fit_path is not None:
+        suffix = fit_path.suffix.lower()
+        check_writable(fit_path, suffixes=(".nc", ".zarr"), folder=suffix == ".zarr")
+        check_replaceable(fit_path)
+    if report_path is not None:
+        check_writable(report_path, suffixes=(*SUFFIXES, ""), folder=not report_path.suffix)
 
 
 def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:
     from valuebias.report import write_report
 
-    saved, told = files["fit"], files["report"]
-    if saved is not None:
-        with stage(f"Saving {visible(saved)}"):
-            result.save(saved)
-    if told is not None:
-        write_report(result, told, progress=is_terminal())
+    fit_path, report_path = files["fit"], files["report"]
+    if fit_path is not None:
+        with stage(f"Saving {visible(fit_path)}"):
+            result.save(fit_path)
+    if report_path is not None:
+        write_report(result, report_path, progress=is_terminal())
 
 
 def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the commands print: results on standard output, messages and progress on standard error."""
+"""Printing: results on standard output, messages and progress on standard error."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def print_fields(fields: Mapping[str, object]) -> None:
     """Write names and values below each other to standard output."""
     for name, value in fields.items():
         texts = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-        shown = [visible(text) for text in texts if text not in (None, "")]
-        if shown:
-            typer.echo(f"{typer.style(visible(name), bold=True)}: " + "\n    ".join(shown))
+        lines = [visible(text) for text in texts if text not in (None, "")]
+        if lines:
+            typer.echo(f"{typer.style(visible(name), bold=True)}: " + "\n    ".join(lines))
 
 
 def print_table(
@@ -92,17 +92,17 @@ def print_table(
 
     cells = [list(row) for row in rows]
     numeric = [
-        all(isinstance(row[at], int | float) for row in cells) and bool(cells)
-        for at in range(len(columns))
+        all(isinstance(row[i], int | float) for row in cells) and bool(cells)
+        for i in range(len(columns))
     ]
-    shown = None if title is None else Text(visible(title))
-    table = Table(title=shown, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    heading = None if title is None else Text(visible(title))
+    table = Table(title=heading, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for name, number in zip(columns, numeric, strict=True):
         side: Literal["left", "right"] = "right" if number or name in right else "left"
         table.add_column(Text(visible(name)), justify=side, overflow="fold")
     for row in cells:
         table.add_row(*(Text(_cell(value)) for value in row))
-    # rich takes a pipe to be 80 columns wide, which folds what a script could have read.
+    # rich assumes 80 columns for a pipe, which folds what a script could have read.
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
@@ -113,13 +113,13 @@ def _cell(value: object) -> str:
 
 
 def is_terminal() -> bool:
-    """Tell whether somebody sees standard error, so that progress is worth showing."""
+    """Whether standard error is a terminal, where progress is worth showing."""
     return sys.stderr.isatty()
 
 
 @contextmanager
 def stage(text: str) -> Iterator[None]:
-    """Show on standard error that a stage is under way, and how long it has taken."""
+    """Show a stage and its elapsed time on standard error."""
     if not is_terminal():
         yield
         return

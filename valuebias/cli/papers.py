@@ -10,7 +10,7 @@ import typer
 from valuebias._core.text import visible
 from valuebias.cli.fits import AsJson, Chains, Draws
 from valuebias.cli.output import explained_stop, is_terminal, print_json, print_table
-from valuebias.cli.sources import check_place
+from valuebias.cli.sources import check_writable
 
 __all__ = ["reproduce"]
 
@@ -19,7 +19,7 @@ def reproduce(
     paper: Annotated[
         Literal["christian2026"], typer.Argument(metavar="PAPER", help="Only christian2026.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")],
+    out: Annotated[Path, typer.Option(help="Output folder; created if missing.")],
     logprobs: Annotated[
         str | None,
         typer.Option(
@@ -35,21 +35,21 @@ def reproduce(
     ] = 9999,
     as_json: AsJson = False,
 ) -> None:
-    """Make the figures, tables and statistics of a paper, as far as the data at hand allow.
+    """Make the figures, tables and statistics of a paper, as far as the available data allow.
 
-    What is there already is not made again. The exit status is 0 where something was made and
-    nothing failed, although data may be missing for the rest; else 1. The last line is the path of
-    the page that shows everything.
+    Finished items are kept. The exit status is 0 if something was made and nothing failed, although
+    data may be missing for the rest; else 1. The last line is the path of the page that shows
+    everything.
 
     Example: [bold]valuebias reproduce christian2026 --out paper/[/bold]
     """
     import valuebias
 
-    # What is whole there is kept, be the disk full or read-only.
+    # An existing folder may be complete, which a full or read-only disk does not spoil.
     if not out.exists():
-        check_place(out, folder=True)
+        check_writable(out, folder=True)
     with explained_stop("Nothing was made."):
-        made = valuebias.reproduce(
+        result = valuebias.reproduce(
             paper,
             out=out,
             logprobs=logprobs,
@@ -59,15 +59,15 @@ def reproduce(
             n_permutations=permutations,
             progress=is_terminal(),
         )
-    table = made.table
+    table = result.table
     if as_json:
-        print_json({"folder": str(made.folder), "complete": made.complete,
+        print_json({"folder": str(result.folder), "complete": result.complete,
                     "items": table.to_dict(orient="records")})  # fmt: skip
     else:
-        shown = table[["item", "state", "title"]].itertuples(index=False)
-        print_table(["item", "state", "what"], shown)
+        rows = table[["item", "state", "title"]].itertuples(index=False)
+        print_table(["item", "state", "what"], rows)
         for reason, group in table[table["reason"] != ""].groupby("reason", sort=False):
             typer.echo(f"{', '.join(group['item'])}: {visible(reason)}\n")
-        typer.echo(visible(made.folder / "index.html"))
-    if not made.complete:
+        typer.echo(visible(result.folder / "index.html"))
+    if not result.complete:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ import typer
 
 from valuebias._core.text import visible
 from valuebias.cli.output import explained_stop, is_terminal, print_json, print_table
-from valuebias.cli.sources import check_place
+from valuebias.cli.sources import check_writable
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -34,29 +34,27 @@ Lexicon = Annotated[
 ]
 KindOption = Annotated[Kind, typer.Option(help="Rewards, or log-probs of language models.")]
 Backend = Annotated[
-    str, typer.Option(help="What runs the models; see [bold]valuebias backends[/bold].")
+    str, typer.Option(help="The backend that runs the models; see [bold]valuebias backends[/bold].")
 ]
 Device = Annotated[
     str | None,
-    typer.Option(
-        help="Where it runs them, such as 'cpu' or 'cuda:1'; its own choice if not given."
-    ),
+    typer.Option(help="The device, such as 'cpu' or 'cuda:1'; the backend's choice if not given."),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads; the backend's own choice if not given.")
+    int | None, typer.Option(min=1, help="CPU threads; the backend's choice if not given.")
 ]
 TokensAs = Annotated[
     Literal["text", "ids"],
     typer.Option(help="Rewards of a vocabulary: each token's text, or its bare id."),
 ]
 BatchTokens = Annotated[
-    int | None, typer.Option(min=1, help="Tokens a pack; the backend's own choice if not given.")
+    int | None, typer.Option(min=1, help="Tokens per pack; the backend's choice if not given.")
 ]
 Trust = Annotated[
     bool,
     typer.Option(
         "--trust-remote-code",
-        help="Let a table of models have the code that comes with a model run.",
+        help="Allow a table of models to run the code that comes with a model.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
@@ -65,7 +63,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")
 def score(
     models: Models,
     store: Annotated[
-        Path, typer.Option(help="Where to: a .zarr folder. What is there is gone on with.")
+        Path, typer.Option(help="Output: a .zarr folder. An unfinished one is continued.")
     ],
     prompts: Prompts = "superlatives",
     lexicon: Lexicon = "agency-communion",
@@ -84,13 +82,13 @@ def score(
     """Score words as answers to prompts, with reward models or language models.
 
     Example: [bold]valuebias score models.yaml --store scores.zarr[/bold], then
-    [bold]valuebias fit scores.zarr[/bold]. Stop it at any time: the same command goes on.
+    [bold]valuebias fit scores.zarr[/bold]. Stop it at any time: the same command continues.
     """
     import valuebias
 
-    # A finished store is read where it lies, be the disk full or read-only.
+    # A finished store is only read, which a full or read-only disk allows.
     if not store.exists():
-        check_place(store, suffixes=(".zarr",), folder=True)
+        check_writable(store, suffixes=(".zarr",), folder=True)
     with explained_stop("Nothing was scored."):
         scores: Any = valuebias.score(
             models[0] if len(models) == 1 else models,
@@ -125,7 +123,7 @@ def plan(
     trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what scoring will take, in tokens, arithmetic and time, without doing it.
+    """Estimate the cost of scoring, in tokens, arithmetic and time, without scoring.
 
     Example: [bold]valuebias plan models.yaml --lexicon vocabulary[/bold]
     """
@@ -150,27 +148,27 @@ def plan(
 
 
 def _engine(name: str, options: Mapping[str, str | int | None]) -> str | Engine:
-    """Give a backend made with the options that were given; its name where none was."""
-    given = {option: value for option, value in options.items() if value is not None}
-    if not given:
+    """Make a backend with the given options; its name where there are none."""
+    chosen = {option: value for option, value in options.items() if value is not None}
+    if not chosen:
         return name
     from valuebias.backends import get_backend
 
     cls: Any = type(get_backend(name))
     known = inspect.signature(cls).parameters
-    for option in given:
+    for option in chosen:
         if option not in known:
             raise ValueBiasError(
                 f"The backend {name!r} has no option {option!r}; it has "
                 f"{', '.join(map(repr, known)) or 'none'}. Leave --{option} out, or choose another "
                 "backend."
             )
-    engine: Engine = cls(**given)
+    engine: Engine = cls(**chosen)
     return engine
 
 
 def backends(as_json: AsJson = False) -> None:
-    """List the backends: what they compute, on what, and what is missing where they cannot."""
+    """List the backends: what they compute, on which devices, and why any is unavailable."""
     from valuebias.backends import list_backends
 
     table = list_backends()
@@ -179,7 +177,7 @@ def backends(as_json: AsJson = False) -> None:
         return
     rows = []
     for backend in table.to_dict(orient="records"):
-        here = "yes" if backend["available"] else f"no: {backend['reason']}"
+        available = "yes" if backend["available"] else f"no: {backend['reason']}"
         advice = f" ({backend['install']})" if backend["install"] else ""
         rows.append(
             (
@@ -188,7 +186,7 @@ def backends(as_json: AsJson = False) -> None:
                 backend["kinds"],
                 backend["devices"],
                 backend["dtypes"],
-                here + advice,
+                available + advice,
             )
         )
     print_table(["name", "what", "scores", "devices", "dtypes", "available"], rows)

@@ -1,4 +1,4 @@
-"""Where the commands read from and write to."""
+"""Reading the inputs of the commands, and checking their output paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from valuebias.errors import ValueBiasError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["check_place", "load_data"]
+__all__ = ["check_writable", "load_data"]
 
 
 def load_data(data: str) -> xr.Dataset:
@@ -38,7 +38,7 @@ def load_data(data: str) -> xr.Dataset:
 
 
 def _check_scores(path: Path) -> None:
-    """Name the command that makes scores of what is none yet."""
+    """Name the command that makes scores from a path that holds none yet."""
     typed = shlex.quote(str(path))
     if path.suffix.lower() in (".yaml", ".yml"):
         raise ValueBiasError(
@@ -53,23 +53,23 @@ def _check_scores(path: Path) -> None:
             + (
                 f"Give a file of scores in it, such as {shlex.quote(str(inside[0]))}"
                 if inside
-                else "Make one file of its CSV files, one a model, with: valuebias data read "
+                else "Make one file of its CSV files, one per model, with: valuebias data read "
                 f"{typed} --out scores.nc"
             )
         )
 
 
-def check_place(
+def check_writable(
     path: Path | None, *, suffixes: Collection[str] | None = None, folder: bool | None = None
 ) -> None:
-    """Refuse a path that cannot be written to, before the work whose result goes there."""
+    """Check that a path can be written to, before the work whose result goes there."""
     if path is None:
         return
     if suffixes is not None and path.suffix.lower() not in suffixes:
         raise ValueBiasError(
-            f"{str(path)!r} ends in {path.suffix!r}, which names no format here. Known: "
+            f"{str(path)!r} ends in {path.suffix!r}, which is not a known format. Known: "
             f"{', '.join(repr(suffix) for suffix in suffixes if suffix)}"
-            f"{' and a folder, without any' if '' in suffixes else ''}."
+            f"{' and a folder, without suffix' if '' in suffixes else ''}."
         )
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():

@@ -20,20 +20,20 @@ _COLUMNS = ("model_id", "Category", "checkpoint", "base_model", "sum_value")
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What a file name stands for: the preferences, and how many thousand pairs of them."""
+    """What a file name stands for: the source of the preferences, and the number of pairs."""
 
     source: str
     n_pairs: float
 
 
-# Pairs as the paper gives them; the last checkpoint (16 pairs a step, 2 epochs) agrees within 2 %.
+# Pairs as in the paper; the last checkpoint (16 pairs per step, 2 epochs) agrees within 2 %.
 _RUNS: Mapping[str, _Run] = {
     "rank_results_uf_13.csv": _Run("unified-feedback", 13_000),
     "rank_results_uf_27.csv": _Run("unified-feedback", 27_000),
     "rank_results_uf_54.csv": _Run("unified-feedback", 53_000),
     "rank_results_uf_100.csv": _Run("unified-feedback", 106_000),
     "rank_results_sky_80k.csv": _Run("skywork", 77_000),
-    # Two released models that others trained. The file says 85k pairs, the paper 550k and 632k.
+    # Two released models by other authors. The file says 85k pairs, the paper 550k and 632k.
     "rank_results_grm_80k.csv": _Run("grm", np.nan),
 }
 _BASES: Mapping[str, str] = {
@@ -59,7 +59,7 @@ def read_training(paths: list[Path]) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _without_copies(paths: list[Path], faults: list[str]) -> list[Path]:
-    """Leave out all but one of the files with the same bytes: the one with the most pairs."""
+    """Keep one of the files with the same bytes: the one with the most pairs."""
     by_hash: dict[str, list[Path]] = {}
     for path in paths:
         by_hash.setdefault(sha256(path), []).append(path)
@@ -70,7 +70,7 @@ def _without_copies(paths: list[Path], faults: list[str]) -> list[Path]:
         kept.append(last)
         faults.extend(
             f"{copy.name} is byte-identical to {last.name}: it is left out. "
-            "There is no released run on its number of pairs."
+            "There is no released run with its number of pairs."
             for copy in same
             if copy is not last
         )
@@ -79,7 +79,7 @@ def _without_copies(paths: list[Path], faults: list[str]) -> list[Path]:
 
 def _run(path: Path) -> _Run:
     if path.name not in _RUNS:
-        raise ValueBiasError(f"{path.name!r} is none of the released files: {', '.join(_RUNS)}.")
+        raise ValueBiasError(f"{path.name!r} is not one of the released files: {', '.join(_RUNS)}.")
     return _RUNS[path.name]
 
 

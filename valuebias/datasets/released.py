@@ -1,6 +1,6 @@
-"""Datasets by name: the paper's released ones, a study of our own, and a simulated one.
+"""Datasets by name: the paper's released ones, a demonstration study, and a simulated one.
 
-Nothing of others is bundled. Their files are looked for in the folder that the environment variable
+Files by others are not bundled. They are looked up in the folder that the environment variable
 VALUEBIAS_DATA names, then in the cache, then on the network, and their hash is checked every time.
 """
 
@@ -33,26 +33,26 @@ __all__ = ["Info", "info", "load", "names"]
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What is known of a dataset before it is loaded.
+    """The description of a dataset, before it is loaded.
 
     Attributes
     ----------
     name : str
-        What :func:`load` takes.
+        Name for :func:`load`.
     title : str
-        What it holds.
+        Its contents.
     citation : str
-        What to cite.
+        How to cite it.
     licence : str
-        What one may do with it.
+        Its licence.
     url : str
-        Where its files come from; empty if it is bundled.
+        Address of its files; empty if it is bundled.
     files : tuple of str
-        Its files, as they lie under the folder VALUEBIAS_DATA.
+        Its files, relative to the folder VALUEBIAS_DATA.
     size : int or None
-        Their bytes together. None = not known before the download.
+        Their bytes in total; None if unknown before the download.
     notes : tuple of str
-        What to beware of.
+        Caveats.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def info(name: str) -> Info:
     Returns
     -------
     Info
-        Title, citation, licence, address, files, size and what to beware of.
+        Title, citation, licence, address, files, size and caveats.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def load(name: str) -> xr.Dataset | pd.DataFrame:
         models on the Moral Foundations Dictionary. ``"christian2026-training"``: median ranks of
         the models that the authors trained. ``"demo"``: rewards of 48 reward models that were
         trained for this package on two small bases, two synthetic sources of preferences, four
-        quantities and three seeds. ``"simulated"``: simulated scores of invented models.
+        numbers of pairs and three seeds. ``"simulated"``: simulated scores of invented models.
 
     Returns
     -------
@@ -156,13 +156,13 @@ def load(name: str) -> xr.Dataset | pd.DataFrame:
     Raises
     ------
     ValueBiasError
-        If there is no such dataset, or a file cannot be had or is not the released one.
+        If there is no such dataset, or a file is not available or not the released one.
 
     Warns
     -----
     ValueBiasWarning
-        By "christian2026-training": for the file that is a copy of another, and the one that
-        repeats its rows.
+        For "christian2026-training": a file that is a copy of another, and one that repeats its
+        rows.
 
     Notes
     -----
@@ -211,7 +211,7 @@ def _bundled(file: str) -> AbstractContextManager[Path]:
 
 
 def _simulated(name: str, entry: dict[str, Any]) -> xr.Dataset:
-    """Put the stored scores together with the bundled prompts and lexicon."""
+    """Combine the stored scores with the bundled prompts and lexicon."""
     words = lexicon()
     with _bundled(f"{name}.npz") as file, np.load(file, allow_pickle=False) as stored:
         score, parameters = stored["score"], json.loads(str(stored["parameters"]))

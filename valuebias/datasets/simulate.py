@@ -60,21 +60,21 @@ def simulate(
     Parameters
     ----------
     n_models : mapping of str to int or sequence of int
-        The families, and how many models each has. A sequence says how many stand on each base: 3
-        and 1 are three models trained from one base and a fourth from another. With a number
-        every model has a base of its own.
+        The families, and how many models each has. A sequence gives the number of models per base:
+        3 and 1 are three models trained from one base and a fourth from another. With a number
+        every model has its own base.
     n_prompts : int, default 54
         How many prompts, half of them positive (one more, if odd). Up to 54 they are the first of
-        each framing in the prompt set "superlatives"; beyond that they have made-up names.
+        each framing in the prompt set "superlatives"; beyond that they have invented names.
     n_words : int or mapping of str to int
         Words in each category. A number is split between agency and communion as 104 : 159.
     overlap : float, default 0
         The share of words, from 0 to 1, that belong to a second category as well.
     effects : mapping, optional
         The lean of each family, half of which is added to the first category and half taken from
-        the second: positive prompts get it as it is, negative ones with the sign changed. A
-        family's entry may also be a mapping of category to effect. The default plants +0.1 in Gemma
-        and -0.1 in Llama where these are the families, else nothing.
+        the second: positive prompts get it unchanged, negative ones with the sign changed. A
+        family's entry may also be a mapping of category to effect. The default is +0.1 for Gemma
+        and -0.1 for Llama if these are the families, else nothing.
     sd : mapping of str to float or pair of float, optional
         Standard deviations that differ from :data:`DEFAULT_SD`; a pair is for positive and negative
         prompts. ``model_category``: of a model's lean (difference of two categories) within its
@@ -82,24 +82,24 @@ def simulate(
         ``base_word``, ``model_word``: of a word's score in general, by family, by base and by
         model; ``prompt_category`` and ``model_prompt``: of the lean by prompt and by model and
         prompt; ``prompt_word``: of a word's score by prompt; ``residual``: of a single score;
-        ``copy``: of what a near-copy adds to one.
+        ``copy``: of the noise that a near-copy adds.
     correlation : float, default 0
-        The correlation, from -1 to 1, between the two framings in all that acts on ``…category`` or
+        The correlation, from -1 to 1, between the two framings in all effects on ``…category`` or
         ``word…`` by model, base or family, and in slopes.
     spread : mapping of str to float or mapping, optional
-        Families whose models differ more or less than others': what multiplies their
+        Families whose models differ more or less than others': the factor of their
         ``model_category``, ``base_category`` and ``slope_model`` and their ``model_word`` and
         ``base_word``. A family's entry may also have a number for each of the two, ``"category"``
         and ``"word"``.
     covariates : mapping of str to mapping, optional
-        Numbers that words have, written as coordinates on ``response``: standard normal within each
+        Covariates of words, stored as coordinates on ``response``: standard normal within each
         category. ``gap`` (0.5): by how much the first category's mean exceeds the second's;
         ``slope`` (0): what one unit adds to a word's score, for all or as a mapping by family,
-        positive prompts as it is, negative ones with the sign changed; ``slope_family`` and
-        ``slope_model`` (0): SDs of the slopes about that, by framing.
+        unchanged for positive prompts, with the sign changed for negative ones; ``slope_family``
+        and ``slope_model`` (0): SDs of the slopes about that, by framing.
     copies : int, default 0
-        Pairs of near-identical models a family: its second model has the scores of the first and a
-        little noise, its fourth those of the third, and so on. The two share a base.
+        Pairs of near-identical models per family: its second model has the scores of the first and
+        a little noise, its fourth those of the third, and so on. The two share a base.
     missing : float, default 0
         The share of cells, from 0 to below 1, dropped at random.
     seed : int
@@ -212,7 +212,7 @@ def simulate(
 
 
 def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, Pair]:
-    """Give every SD by framing."""
+    """Expand every SD by framing."""
     for name, value in (sd or {}).items():
         if name not in DEFAULT_SD:
             raise ValueBiasError(f"There is no SD {name!r}. {did_you_mean(name, DEFAULT_SD)}")
@@ -229,7 +229,7 @@ def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, P
 
 
 def _base_sizes(family: str, n: Any, copies: int) -> list[int]:
-    """Say how many models of a family stand on each base."""
+    """Count the models of a family on each base."""
     each = list(n) if isinstance(n, Iterable) else [n]
     if not all(isinstance(size, int | np.integer) for size in each):
         sizes = []
@@ -248,29 +248,29 @@ def _base_sizes(family: str, n: Any, copies: int) -> list[int]:
     if copies < 0 or len(pairs) < 2 * copies or (pairs[::2] != pairs[1::2]).any():
         raise ValueBiasError(
             f"copies is {copies}, and the family {family!r} has {sizes} models by base: the first "
-            f"{2 * copies} cannot be pairs on one base each. Ask for fewer copies or more models."
+            f"{2 * copies} cannot be pairs on one base each. Give fewer copies or more models."
         )
     return sizes
 
 
 def _copied(family: npt.NDArray[np.intp], copies: int) -> npt.NDArray[np.intp]:
-    """Say whose scores each model has: its own, or where it is a near-copy its neighbour's."""
-    place = np.arange(family.size)
-    within = place - np.searchsorted(family, family)
-    return np.asarray(place - ((within % 2 == 1) & (within < 2 * copies)))
+    """Index of the model whose scores each model has: itself, or if a near-copy its neighbour."""
+    position = np.arange(family.size)
+    within = position - np.searchsorted(family, family)
+    return np.asarray(position - ((within % 2 == 1) & (within < 2 * copies)))
 
 
 def _spreads(
     spread: Mapping[str, float | Mapping[str, float]] | None, families: list[str]
 ) -> npt.NDArray[np.float32]:
-    """Give the multiples as an array (what acts on categories or words, family)."""
+    """Give the factors as an array (of effects on categories or words, family)."""
     out = np.ones((len(SPREADS), len(families)), dtype=np.float32)
-    for family, given in (spread or {}).items():
+    for family, entry in (spread or {}).items():
         if family not in families:
             raise ValueBiasError(
                 f"spread names the family {family!r}. {did_you_mean(family, families)}"
             )
-        parts = given if isinstance(given, Mapping) else dict.fromkeys(SPREADS, given)
+        parts = entry if isinstance(entry, Mapping) else dict.fromkeys(SPREADS, entry)
         for part, value in parts.items():
             if part not in SPREADS:
                 raise ValueBiasError(
@@ -285,8 +285,8 @@ def _spreads(
 
 
 def _word_counts(n_words: int | Mapping[str, int]) -> dict[str, int]:
-    given = n_words.values() if isinstance(n_words, Mapping) else [n_words]
-    if not all(isinstance(n, int | np.integer) for n in given):
+    numbers = n_words.values() if isinstance(n_words, Mapping) else [n_words]
+    if not all(isinstance(n, int | np.integer) for n in numbers):
         raise ValueBiasError(
             f"n_words is {n_words!r}; expected a whole number, or one for each category."
         )
@@ -358,7 +358,7 @@ def _planted(
         entries = effect.values() if isinstance(effect, Mapping) else [effect]
         if not all(map(_is_number, entries)):
             raise ValueBiasError(
-                f"The effect of {family!r} is {effect!r}; expected a number, or one a category."
+                f"The effect of {family!r} is {effect!r}; expected a number, or one per category."
             )
         if not isinstance(effect, Mapping):
             effect = {categories[0]: effect / 2, categories[1]: -effect / 2}
@@ -384,14 +384,14 @@ def _prompt_table(n_prompts: int) -> pd.DataFrame:
 
 
 def _model_table(bases: Mapping[str, list[int]]) -> pd.DataFrame:
-    """Describe the models; those of one base have its size."""
+    """Describe the models; those of one base have the same size."""
     rows = [
         (family, "-".join(family.lower().split()), f, base)
         for f, (family, sizes) in enumerate(bases.items())
         for base, size in enumerate(sizes)
         for _ in range(size)
     ]
-    place = pd.Series([family for family, *_ in rows]).pipe(lambda s: s.groupby(s).cumcount())
+    number = pd.Series([family for family, *_ in rows]).pipe(lambda s: s.groupby(s).cumcount())
     return pd.DataFrame(
         {
             "family": [family for family, *_ in rows],
@@ -399,5 +399,5 @@ def _model_table(bases: Mapping[str, list[int]]) -> pd.DataFrame:
             "stage": "reward",
             "n_params": [_SIZES[(base + 2 * f) % len(_SIZES)] for _, _, f, base in rows],
         },
-        index=[f"simulated/{row[1]}-{i + 1}" for row, i in zip(rows, place, strict=True)],
+        index=[f"simulated/{row[1]}-{i + 1}" for row, i in zip(rows, number, strict=True)],
     )

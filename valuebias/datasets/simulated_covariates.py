@@ -1,4 +1,4 @@
-"""Draw numbers that simulated words have, and how models take to them."""
+"""Draw covariates of simulated words, and the slopes of models on them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from valuebias.schema import DIMS
 __all__ = ["Covariates", "Recipe", "as_recipes", "draw_covariate"]
 
 Covariates = Mapping[str, Mapping[str, float | Mapping[str, float]]]
-"""What :func:`valuebias.simulate` is given."""
+"""The argument `covariates` of :func:`valuebias.simulate`."""
 
-# A stream of random numbers of their own.
+# A separate stream of random numbers.
 _STREAM = 3
 
 
@@ -44,16 +44,17 @@ _KEYS = tuple(field.name for field in fields(Recipe))
 
 
 def as_recipes(
-    given: Covariates | None, families: list[str], *, taken: tuple[str, ...]
+    covariates: Covariates | None, families: list[str], *, taken: tuple[str, ...]
 ) -> dict[str, Recipe]:
-    """Check the covariates that are asked for, by name; ``taken`` are names of other coords."""
-    for name in given or {}:
+    """Check the requested covariates; ``taken`` are names of other coords."""
+    covariates = covariates or {}
+    for name in covariates:
         if not name.isidentifier() or name in (*taken, *DIMS, "category", "score", "membership"):
             raise ValueBiasError(
                 f"A covariate may not be called {name!r}: a formula needs a name without blanks or "
-                "signs that nothing else in the dataset has, such as 'frequency'."
+                "signs that no other coordinate has, such as 'frequency'."
             )
-    return {name: _as_recipe(name, numbers, families) for name, numbers in (given or {}).items()}
+    return {name: _as_recipe(name, numbers, families) for name, numbers in covariates.items()}
 
 
 def _as_recipe(
@@ -88,13 +89,13 @@ def _number(name: str, key: str, value: object, *, least: float = -np.inf) -> fl
     return float(value)
 
 
-def draw_covariate(plan: Plan, place: int, recipe: Recipe) -> Covariate:
-    """Draw the covariate that is number ``place``, and its slopes."""
-    rng = plan.stream(_STREAM, place)
+def draw_covariate(plan: Plan, index: int, recipe: Recipe) -> Covariate:
+    """Draw the covariate that is number ``index``, and its slopes."""
+    rng = plan.stream(_STREAM, index)
     towards = plan.member[:, 0].astype(np.float32) - plan.member[:, 1]
     values = rng.standard_normal(len(plan.member), dtype=np.float32) + recipe.gap / 2 * towards
     shared = np.array(list(recipe.slope.values()), dtype=np.float32)
     slopes = plan.by_framing(rng, (recipe.slope_family,) * 2, len(plan.planted))
     slopes += np.stack([shared, -shared])
-    own = plan.by_framing(rng, (recipe.slope_model,) * 2, plan.family.size)
-    return Covariate(values, slopes, slopes[:, plan.family] + plan.spread[0] * own)
+    of_models = plan.by_framing(rng, (recipe.slope_model,) * 2, plan.family.size)
+    return Covariate(values, slopes, slopes[:, plan.family] + plan.spread[0] * of_models)

@@ -14,10 +14,10 @@ Floats = npt.NDArray[np.float32]
 Pair = tuple[float, float]
 
 SPREADS = ("category", "word")
-"""What families may differ in: how much their models vary in leans, and on single words."""
+"""Spreads that families may differ in: of their models' leans, and on single words."""
 
-# Bases and near-copies draw from streams of their own, as covariates do, so that all else that a
-# seed gives stays the same whether or not they are asked for.
+# Bases and near-copies draw from separate streams, as covariates do, so that all other draws of a
+# seed stay the same with or without them.
 _BASES, _COPIES = 1, 2
 # Independent effects of SD s/√2 on each category make the difference of any two have SD s.
 _HALF = np.sqrt(0.5)
@@ -25,7 +25,7 @@ _HALF = np.sqrt(0.5)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to draw.
+    """The design of a simulation.
 
     Attributes
     ----------
@@ -37,11 +37,11 @@ class Plan:
     sd : mapping of str to pair of float
         By framing.
     spread : ndarray, shape (2, model)
-        What multiplies the SDs of the model and its base: by :data:`SPREADS`.
+        Factors of the SDs of the model and its base, by :data:`SPREADS`.
     correlation : float
         Between the framings.
     copied : ndarray of int, shape (model,)
-        Whose scores a model has; its own position unless it is a near-copy.
+        The model whose scores a model has; itself unless it is a near-copy.
     seed : int
     """
 
@@ -57,32 +57,32 @@ class Plan:
     seed: int
 
     def stream(self, *key: int) -> np.random.Generator:
-        """Give random numbers that depend on the seed and ``key`` alone."""
+        """Make random numbers that depend on the seed and ``key`` alone."""
         return np.random.default_rng([self.seed, *key])
 
     def by_framing(self, rng: np.random.Generator, sd: Pair, *shape: int) -> Floats:
-        """Draw effects that are correlated over framings, (framing, …)."""
+        """Draw effects correlated over framings, (framing, …)."""
         pair: Floats = rng.standard_normal((2, *shape), dtype=np.float32)
         pair[1] = self.correlation * pair[0] + np.sqrt(1 - self.correlation**2) * pair[1]
         scale = np.array(sd, dtype=np.float32).reshape(2, *(1 for _ in shape))
         return np.asarray(pair * scale)
 
     def by_prompt(self, name: str) -> Floats:
-        """Give an SD for every prompt, that of its framing; (prompt, 1)."""
+        """Give the SD of every prompt, that of its framing; (prompt, 1)."""
         return np.array(self.sd[name], dtype=np.float32)[self.framing][:, None]
 
 
 @dataclass(frozen=True)
 class Covariate:
-    """A number that words have, and how the scores follow it.
+    """A covariate of words, and its effects on scores.
 
     Attributes
     ----------
     values : ndarray, shape (word,)
     slopes : ndarray, shape (framing, family)
-        Of the families.
+        Slopes of the families.
     by_model : ndarray, shape (framing, model)
-        Of the models.
+        Slopes of the models.
     """
 
     values: Floats

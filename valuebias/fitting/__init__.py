@@ -1,1 +1,1 @@
-"""The door: ``valuebias.fit``, ``fit_ablation`` and ``load``, and what they return."""
+"""The entry points ``valuebias.fit``, ``fit_ablation`` and ``load``, and their results."""

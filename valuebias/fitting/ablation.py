@@ -61,11 +61,11 @@ def fit_ablation(
         ``tuning`` is optional. There may be several checkpoints (steps) of a run.
     formula : str, optional
         R formula over the coordinates on ``model`` and ``progress``, the share of its run that a
-        checkpoint has behind it. By default ``"~ family * source * log2(n_pairs)"`` as far as
+        checkpoint has completed. By default ``"~ family * source * log2(n_pairs)"`` as far as
         these vary, and with several checkpoints all of that ``"* np.sqrt(progress)"``: runs start
-        alike, so that what sources and pairs do comes with progress, and most of it early. Where
-        a family has several bases, ``"+ (log2(n_pairs) | base)"``: these have leans and slopes of
-        their own. ``"~ family * C(n_pairs)"`` draws no curve through the numbers of pairs.
+        alike, so effects of sources and pairs grow with progress, and most of it early. Where a
+        family has several bases, ``"+ (log2(n_pairs) | base)"``: each base has its own lean and
+        slope. ``"~ family * C(n_pairs)"`` draws no curve through the numbers of pairs.
     outcome : {"normal", "rank", "z", "raw"}, optional
         As in :func:`valuebias.fit`, like all that follow but `rope`.
     prior : Prior or mapping, optional
@@ -76,13 +76,13 @@ def fit_ablation(
         Half-width of the region of practical equivalence around zero, in units of the outcome;
         0.05 of its SD if not given.
     levelling : bool, default True
-        Whether the change may stop: from some number of pairs on, another for every source, more of
-        them change nothing. Its place is averaged over, see :meth:`AblationFit.levelling`. If
-        False, gaps follow the formula's own curve, straight over doublings by default, however far.
+        Whether the change may stop: from some number of pairs on, which differs by source, more of
+        them change nothing. That number is averaged over, see :meth:`AblationFit.levelling`. If
+        False, gaps follow the formula's curve, straight over doublings by default, however far.
     draws : int, default 1000
-        Posterior draws a chain.
+        Posterior draws per chain.
     tune : int, optional
-        Tuning steps a chain.
+        Tuning steps per chain.
     chains : int, default 4
         Number of chains.
     seed : int, optional
@@ -93,31 +93,31 @@ def fit_ablation(
     Returns
     -------
     AblationFit
-        Gaps, slopes, shares left, closing points, trajectories and words.
+        Gaps, slopes, remaining shares, closing points, trajectories and words.
 
     Raises
     ------
     ValueBiasError
         If a coordinate is missing, ``n_pairs`` is not positive, there is one family only, two
-        models are the same checkpoint, or :func:`valuebias.fit` objects.
+        models are the same checkpoint, or :func:`valuebias.fit` raises it.
 
     Warns
     -----
     ValueBiasWarning
-        For what the data cannot tell, such as chance between runs where there is a single seed.
+        For what the data cannot show, such as chance between runs where there is a single seed.
 
     Notes
     -----
-    The model is that of :func:`valuebias.fit`, in which checkpoints of one run have effects of the
-    run in common, on categories and on words, so that they do not count as independent. Runs also
-    share the effects of their base, and its slope, where a family has several bases; what is said
-    of families then generalises over bases. With one base a family it is said of these bases. The
-    likelihood stays exact.
+    The model is that of :func:`valuebias.fit`, in which checkpoints of one run share effects of the
+    run, on categories and on words, so that they do not count as independent. Runs also share the
+    effects of their base, and its slope, where a family has several bases; statements on families
+    then generalise over bases. With one base per family they are about these bases. The likelihood
+    stays exact.
 
-    Whether the change has stopped within the range of pairs is for the data to say; whether it goes
-    on beyond them is not. There the prior says that it stops after t more ranges, in doublings,
-    with probability t / (1 + t), so that "never closes" keeps a probability that data within the
-    range cannot take away.
+    The data determine whether the change has stopped within the range of pairs, but not whether it
+    continues beyond. There the prior says that it stops after t more ranges, in doublings, with
+    probability t / (1 + t), so "never closes" keeps a probability that data within the range
+    cannot take away.
 
     Source: extends Christian et al. 2026 (arXiv 2601.20838), section 4, which shows median ranks of
     such models without intervals.
@@ -158,13 +158,13 @@ def fit_ablation(
             data, chosen, base=base, outcome=outcome, prior=prior, contrast=contrast,
             draws=draws, tune=tune, chains=chains, seed=seed, progress=progress,
         )  # fmt: skip
-    told = {note.text for note in fit.notes}
+    known_notes = {note.text for note in fit.notes}
     for warning in caught:
-        if str(warning.message) not in told:
+        if str(warning.message) not in known_notes:
             warnings.warn(warning.message, stacklevel=2)
     half = 0.05 * fit.problem.crossing.scale if rope is None else _checked_rope(rope)
     leans = draw_fit_leans(fit, levelling=levelling)
-    made = AblationFit(
+    result = AblationFit(
         lean_curves(fit, leans[SIGNED]),
         fit=fit,
         leans=leans,
@@ -173,11 +173,12 @@ def fit_ablation(
         formula=chosen,
         notes=[],
     )
-    # An ablation's own notes count its bases; with one a family they are left out on purpose.
-    said = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
-    made.notes += ablation_notes(made) + [note for note in fit.notes if note.code not in said]
-    _warn(made)
-    return made
+    # The notes of an ablation count its bases; with one per family they are left out on purpose.
+    omitted = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
+    kept = [note for note in fit.notes if note.code not in omitted]
+    result.notes += ablation_notes(result) + kept
+    _warn(result)
+    return result
 
 
 def fit_ablation_medians(
@@ -187,15 +188,15 @@ def fit_ablation_medians(
     contrast: tuple[str, str] = ("agency", "communion"),
     rope: float | None = None,
     levelling: bool = True,
-    draws: int = 4000,
+    draws: int = 1000,
     seed: int | None = None,
 ) -> AblationFit:
-    """Estimate the same from a table of median ranks by checkpoint, as the paper's authors release.
+    """Estimate the same from median ranks by checkpoint, as the paper's authors released them.
 
     Parameters
     ----------
     table : DataFrame
-        As ``valuebias.datasets.load("christian2026-training")`` gives it: columns ``source``,
+        As ``valuebias.datasets.load("christian2026-training")`` returns it: columns ``source``,
         ``n_pairs``, ``base``, ``family``, ``category``, ``checkpoint``, ``median_rank`` (1 =
         highest reward), and ``seed`` if there are several.
     formula : str, optional
@@ -208,8 +209,8 @@ def fit_ablation_medians(
         ranks, of which there are about twice the mean median.
     levelling : bool, default True
         As in :func:`fit_ablation`.
-    draws : int, default 4000
-        Posterior draws; a multiple of 4.
+    draws : int, default 1000
+        Posterior draws per chain, of four chains.
     seed : int, optional
         Makes the draws repeatable.
 
@@ -221,19 +222,19 @@ def fit_ablation_medians(
     Raises
     ------
     ValueBiasError
-        If columns or categories are missing, a row is there twice, or :func:`fit_ablation` would
-        object.
+        If columns or categories are missing, a row occurs twice, or :func:`fit_ablation` would
+        raise it.
 
     Warns
     -----
     ValueBiasWarning
-        For what the table cannot tell, and for rows left out because ``n_pairs`` is unknown.
+        For what the table cannot show, and for rows left out because ``n_pairs`` is unknown.
 
     Notes
     -----
-    A linear mixed model: what the formula says of a kind of run, plus a deviation of the run, plus
-    one of the checkpoint. Medians carry no uncertainty of words and prompts, so that intervals are
-    for these words and prompts. With a single seed the runs' deviations are judged by how far runs
+    A linear mixed model: the formula's mean of a kind of run, plus a deviation of the run, plus one
+    of the checkpoint. Medians carry no uncertainty of words and prompts, so intervals are for these
+    words and prompts. With a single seed the runs' deviations are estimated from how far runs
     depart from the formula; those of checkpoints are taken as independent.
 
     Examples
@@ -241,13 +242,13 @@ def fit_ablation_medians(
     >>> from itertools import product
     >>> import pandas as pd, valuebias
     >>> import warnings
-    >>> warnings.simplefilter("ignore")  # that every family has one base is said
+    >>> warnings.simplefilter("ignore")  # warns that every family has one base
     >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
     >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
     >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
     >>> table["base"] = table["family"] + table["base"]
     >>> table.loc[(table["family"] == "A") & (table["category"] == "y"), "median_rank"] = 59.0
-    >>> fit = valuebias.fit_ablation_medians(table, contrast=("x", "y"), draws=400, seed=1)
+    >>> fit = valuebias.fit_ablation_medians(table, contrast=("x", "y"), draws=100, seed=1)
     >>> bool(fit.gaps()["mean"].between(5, 13).all())
     True
     """
@@ -262,8 +263,8 @@ def fit_ablation_medians(
     from valuebias.analysis.design.formula import parse_formula
     from valuebias.analysis.estimands.contrasts import CategoryPair
 
-    if not isinstance(draws, int | np.integer) or draws < 4 or draws % _CHAINS:
-        raise ValueBiasError(f"draws must be a multiple of {_CHAINS}, found {draws!r}.")
+    if not isinstance(draws, int | np.integer) or draws < 4:
+        raise ValueBiasError(f"draws must be a whole number of 4 or more, found {draws!r}.")
     models, notes = _lean_table(table, contrast)
     check_models(models)
     models["progress"] = progress_of(models)
@@ -273,7 +274,8 @@ def fit_ablation_medians(
     unit = 2 * float(table["median_rank"].mean()) / np.sqrt(12)
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     rng = np.random.default_rng(chosen_seed)
-    medians = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=draws, rng=rng)
+    total = _CHAINS * int(draws)
+    medians = draw_medians(models["lean"].to_numpy(), design, unit=unit, draws=total, rng=rng)
     model = {SIGNED: medians.lean_model(design)}
     leans = draw_leans(model, design, levelling=levelling, rng=rng)
     curves = leans[SIGNED].curves(
@@ -282,7 +284,7 @@ def fit_ablation_medians(
         medians.lean.reshape(_CHAINS, -1, len(models)),
         CategoryPair(*contrast),
     )
-    made = AblationFit(
+    result = AblationFit(
         curves,
         fit=None,
         leans=leans,
@@ -292,17 +294,17 @@ def fit_ablation_medians(
         notes=notes,
         provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
     )
-    made.notes += ablation_notes(made)
+    result.notes += ablation_notes(result)
     if base_of(models) is not None:
-        made.notes.append(_MEDIAN_BASES)
-    _warn(made)
+        result.notes.append(_MEDIAN_BASES)
+    _warn(result)
     text = "medians carry no uncertainty of words and prompts: intervals are for these words and "
-    made.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))
-    return made
+    result.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))
+    return result
 
 
-def _warn(made: AblationFit) -> None:
-    for note in made.notes:
+def _warn(result: AblationFit) -> None:
+    for note in result.notes:
         warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
 
 
@@ -311,7 +313,7 @@ def _sentence(text: str) -> str:
 
 
 def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.DataFrame, list[Note]]:
-    """Turn medians by category into one lean a checkpoint, with the coordinates of a model."""
+    """Turn medians by category into one lean per checkpoint, with the coordinates of a model."""
     for column in _COLUMNS:
         if column not in table.columns:
             raise ValueBiasError(

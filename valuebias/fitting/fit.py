@@ -40,8 +40,8 @@ def fit(
     """Estimate how families of models differ in what they value.
 
     Every model scored every word after every prompt. The model is the sampling unit: models of a
-    family, words, prompts and their pairs have random effects, so that a difference between
-    families counts for as much as the models, words and prompts at hand can carry.
+    family, words, prompts and their pairs have random effects, so a difference between
+    families is only as certain as the number of models, words and prompts allows.
 
     Parameters
     ----------
@@ -57,19 +57,19 @@ def fit(
         and ``C``.
     words : str, optional
         Formula over the coordinates on ``response``, such as ``"~ log(frequency) + length"``, to
-        adjust for; ``length`` is always there, see :func:`valuebias.schema.word_table`. Contrasts
+        adjust for; ``length`` always exists, see :func:`valuebias.schema.word_table`. Contrasts
         then hold the covariates fixed, and are reported unadjusted as well.
     base : str or None, default "base"
         The coordinate on ``model`` that names the checkpoint each model was trained from. Models
-        of one base are not independent: where some share one, bases have effects of their own, on
-        categories and on words, and statements on families generalise over bases. None takes no
-        notice of bases, and the report says so.
+        of one base are not independent: where some share one, bases have effects, on categories
+        and on words, and statements on families generalise over bases. None ignores bases, and the
+        report says so.
     spread : bool, optional
         Whether families may differ in how much their models (and bases) vary. By default they may
         where at least two families have several models, but not among pairs of models or
         checkpoints of training.
     outcome : {"normal", "rank", "z", "raw"}, optional
-        What the scores are turned into within model × prompt; normal scores if not given. Higher
+        How scores are transformed within model × prompt; normal scores if not given. Higher
         always means a higher reward, also for ranks.
     prior : Prior or mapping, optional
         Scales of the priors in units of the outcome's SD, see
@@ -78,34 +78,34 @@ def fit(
         The two categories to compare. By default agency − communion, the first − the second of two,
         or each of several against the mean of the others.
     draws : int, default 1000
-        Posterior draws a chain.
+        Posterior draws per chain.
     tune : int, optional
-        Tuning steps a chain; 600 for complete crossings and 200 for incomplete ones if not given.
+        Tuning steps per chain; 600 for complete crossings and 200 for incomplete ones if not given.
     chains : int, default 4
         Number of chains.
     seed : int, optional
         Makes the draws repeatable. Drawn at random and recorded if not given.
     sampler : {"nutpie", "pymc"}, default "nutpie"
-        Who runs NUTS. Both sample the same posterior; ``"pymc"`` samples ``fit.model`` itself and
-        takes longer to start.
+        The NUTS implementation. Both sample the same posterior; ``"pymc"`` samples ``fit.model``
+        itself and takes longer to start.
     progress : bool, default True
         Show a progress bar on standard error.
 
     Returns
     -------
     Fit
-        What can be asked of it: :meth:`Fit.contrasts`, :meth:`Fit.words`, :meth:`Fit.report`, ….
+        With :meth:`Fit.contrasts`, :meth:`Fit.words`, :meth:`Fit.report`, ….
 
     Raises
     ------
     ValueBiasError
-        Where the dataset breaks the contract, the formula names an unknown coordinate, has one
+        If the dataset breaks the contract, the formula names an unknown coordinate, has one
         level only or collinear terms, the categories cannot be compared, or a setting is unknown.
 
     Warns
     -----
     ValueBiasWarning
-        For what the data cannot tell, such as what is a family's where each has one base.
+        For what the data cannot show, such as effects of a family where each has one base.
 
     Notes
     -----
@@ -168,6 +168,6 @@ def fit(
     return Fit.of(posterior)
 
 
-def _check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
+def _check_choice(setting: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueBiasError(f"unknown {what} {value!r}. {did_you_mean(value, known)}")
+        raise ValueBiasError(f"unknown {setting} {value!r}. {did_you_mean(value, known)}")

@@ -1,4 +1,4 @@
-"""Read what was saved: ``valuebias.load``."""
+"""Read a saved fit: ``valuebias.load``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load(path: str | PathLike[str]) -> Fit | AblationFit:
     Returns
     -------
     Fit or AblationFit
-        As it was when saved; what it can compute is computed again from the stored draws.
+        As it was when saved; its tables are computed again from the stored draws.
 
     Raises
     ------

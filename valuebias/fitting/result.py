@@ -1,4 +1,4 @@
-"""What ``valuebias.fit`` gives: a posterior that can be drawn, reported and read again."""
+"""The results of ``valuebias.fit`` and ``fit_ablation``, with plots, reports and loading."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["AblationFit", "Fit"]
 class Fit(Posterior):
     """A fitted hierarchical model; made by :func:`valuebias.fit`, not by hand.
 
-    All of :class:`valuebias.posterior.posterior.Posterior`, and the verbs that need figures, pages
-    and files.
+    Everything of :class:`valuebias.posterior.posterior.Posterior`, plus plots, reports and
+    loading.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ class Fit(Posterior):
         Groups ``posterior`` (SDs, correlations, coefficients, model effects by chain and draw) and
         ``sample_stats``; ``completion`` for incomplete crossings.
     provenance : dict
-        When, with what versions and on what the fit was made.
+        Date, versions and platform of the fit.
     problem : Problem, optional
-        The prepared data, where they are at hand; made again from `data` otherwise.
+        The prepared data; made again from `data` if not given.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Fit(Posterior):
     @classmethod
     def of(cls, posterior: Posterior) -> Fit:
         """Make a fit of a posterior."""
-        # The problem, where it has been made: making it again takes time.
+        # Pass on a problem that exists: making it again takes time.
         parts = (posterior.data, posterior.settings, posterior.prior, posterior.tree)
         return cls(*parts, posterior.provenance, vars(posterior).get("problem"))
 
@@ -74,7 +74,7 @@ class Fit(Posterior):
 
         return plots.plot(self, kind)
 
-    def report(self, path: str | PathLike[str], *, progress: bool = False) -> Path:
+    def report(self, path: str | PathLike[str], *, progress: bool = True) -> Path:
         """Write a report.
 
         Parameters
@@ -82,13 +82,13 @@ class Fit(Posterior):
         path : path
             ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
             itself), or a folder for CSV files. Written whole or not at all.
-        progress : bool, default False
+        progress : bool, default True
             Show a progress bar on standard error.
 
         Returns
         -------
         pathlib.Path
-            Where it lies.
+            The path.
         """
         from valuebias import report
 
@@ -111,7 +111,7 @@ class Fit(Posterior):
         Raises
         ------
         ValueBiasError
-            If it cannot be read, or is no saved fit or that of an ablation.
+            If it cannot be read, or is not a saved fit or is that of an ablation.
         """
         from valuebias.fitting.load import load
 
@@ -128,7 +128,7 @@ class AblationFit(AblationPosterior):
 
     Every gap is a difference of two families' leans in units of the outcome, and unless a step is
     named it is at the end of training. Leans are signed by framing, the lean under positive prompts
-    less the lean under negative ones, halved, until :meth:`at_framing` asks for one framing.
+    less the lean under negative ones, halved, unless :meth:`at_framing` selects one framing.
 
     Parameters
     ----------
@@ -143,13 +143,13 @@ class AblationFit(AblationPosterior):
     formula : str
         Over the models.
     notes : list of Note
-        What the data cannot tell, and what makes the answer less sure than it looks.
+        What the data cannot show, and what makes the answer less certain than it looks.
     leans : dict of str to LeanDraws
-        What curves are drawn from, by framing.
+        Draws from which curves are made, by framing.
     framing : {"signed", "positive", "negative"}
-        Of the prompts, under which the leans are looked at.
+        Framing of the prompts for the leans.
     provenance : mapping, optional
-        When and with what versions the fit was made; that of `fit` where there is one.
+        Date and versions of the fit; that of `fit` if there is one.
 
     Examples
     --------
@@ -202,7 +202,7 @@ class AblationFit(AblationPosterior):
 
         return plots.plot(self, kind)
 
-    def report(self, path: str | PathLike[str], *, progress: bool = False) -> Path:
+    def report(self, path: str | PathLike[str], *, progress: bool = True) -> Path:
         """Write a report.
 
         Parameters
@@ -210,13 +210,13 @@ class AblationFit(AblationPosterior):
         path : path
             ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
             itself), or a folder for CSV files. Written whole or not at all.
-        progress : bool, default False
+        progress : bool, default True
             Show a progress bar on standard error.
 
         Returns
         -------
         pathlib.Path
-            Where it lies.
+            The path.
         """
         from valuebias import report
 

@@ -32,7 +32,7 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
     Notes
     -----
     In a ``.dic`` file, a category that depends on neighbouring words, as in ``(02 134)125/464``,
-    counts as what it is without them (464): a response is a single word.
+    counts as the one without them (464): a response is a single word.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
     if not categories or "" in categories:
         raise ValueBiasError(
             f"{name!r} has the columns {header}; expected a column 'category' beside the words, "
-            "or one named column a category after the words."
+            "or one named column per category after the words."
         )
     if suffix != ".dicx" and _are_lists(header[start], categories, rows, start):
         columns = header[start:]
@@ -100,7 +100,7 @@ def _long(header: list[str], rows: list[list[str]], name: str) -> Iterator[Pair]
 
 
 def _are_lists(first: str, categories: list[str], rows: list[list[str]], start: int) -> bool:
-    """Tell columns of words from columns of marks: neither a mark nor a number is among them."""
+    """Whether columns hold words rather than marks: none is a mark or a number."""
     if not first or first.lower() in _TERM_COLUMNS:
         return False
     cells = [cell.strip().lower() for row in rows for cell in row[start + 1 :]]
@@ -152,7 +152,7 @@ def _check_term(term: object, name: str) -> None:
         raise ValueBiasError(f"{name!r} has the word {term!r:.80}; expected a text. Quote it.")
     if term.strip("* \uff0a"):
         return
-    every = " before the star, which by itself stands for every word" if term.strip() else ""
+    every = " before the star, which alone stands for every word" if term.strip() else ""
     raise ValueBiasError(
         f"{name!r} has the word {term!r:.80}; expected at least one letter{every}."
     )
@@ -167,7 +167,7 @@ def _category(cell: str, term: str, name: str) -> str:
 
 def _dic(text: str, name: str) -> tuple[list[str], list[Pair]]:
     lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), start=1)]
-    marks = [place for place, (_, line) in enumerate(lines) if line == "%"]
+    marks = [position for position, (_, line) in enumerate(lines) if line == "%"]
     if len(marks) < 2:
         raise ValueBiasError(
             f"{name!r} has {len(marks)} lines '%'; expected two, with the categories between them."
@@ -210,7 +210,7 @@ def _entry(i: int, line: str, name: str) -> tuple[str, list[int]]:
         term, _, rest = line.partition("\t")
         cells = _CONDITIONAL.sub(lambda match: match[1] or "", rest).split()
     else:
-        # Without a tab, the numbers are what trails; a term may hold blanks.
+        # Without a tab, the trailing numbers are the categories; a term may contain blanks.
         words = line.split()
         split = len(words)
         while split > 1 and words[split - 1].isascii() and words[split - 1].isdigit():

@@ -1,4 +1,4 @@
-"""Lexicons: which word stands for what."""
+"""Lexicons: words by category."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Lexicon:
     Attributes
     ----------
     name : str
-        What the lexicon is called.
+        Name of the lexicon.
     table : pandas.DataFrame
-        Bool; one row a term, one column a category. A term that ends in ``*`` stands for every
-        word that starts with what comes before, letter by letter: ``cafe*`` does not stand for
+        Bool; one row per term, one column per category. A term that ends in ``*`` stands for every
+        word that starts with the part before it, letter by letter: ``cafe*`` does not stand for
         "café".
     citation : str
         Where the words come from; may be empty.
     licence : str
-        What one may do with them; may be empty.
+        Their licence; may be empty.
     sha256 : str
-        Hash of the file, or of the table where there was no file.
+        Hash of the file, or of the table if there is no file.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class Lexicon:
         return f"<Lexicon {self.name!r}: {len(self)} words; {parts}>"
 
     def membership(self, words: Sequence[str], *, ignore_case: bool = False) -> pd.DataFrame:
-        """Tell which categories each word belongs to.
+        """Look up the categories of each word.
 
         Parameters
         ----------
@@ -104,28 +104,28 @@ class Lexicon:
         love    False       True
         spoon   False      False
         """
-        said = [plain(word, ignore_case=ignore_case) for word in words]
+        texts = [plain(word, ignore_case=ignore_case) for word in words]
         marks = self.table.to_numpy(dtype=bool)
-        found = np.zeros((len(said), marks.shape[1]), dtype=bool)
+        member = np.zeros((len(texts), marks.shape[1]), dtype=bool)
         exact: dict[str, npt.NDArray[np.bool_]] = {}
-        by_word = sorted(range(len(said)), key=said.__getitem__)
-        in_order = [said[i] for i in by_word]
+        by_word = sorted(range(len(texts)), key=texts.__getitem__)
+        in_order = [texts[i] for i in by_word]
         for raw, row in zip(self.words, marks, strict=True):
             term = plain(raw, ignore_case=ignore_case)
             if not term.endswith("*"):
                 exact[term] = exact[term] | row if term in exact else row
                 continue
             stem = term.rstrip("*")
-            place = bisect_left(in_order, stem)
-            while place < len(in_order) and in_order[place].startswith(stem):
-                if continues(in_order[place], stem):
-                    found[by_word[place]] |= row
-                place += 1
-        for i, word in enumerate(said):
+            position = bisect_left(in_order, stem)
+            while position < len(in_order) and in_order[position].startswith(stem):
+                if continues(in_order[position], stem):
+                    member[by_word[position]] |= row
+                position += 1
+        for i, word in enumerate(texts):
             if word in exact:
-                found[i] |= exact[word]
+                member[i] |= exact[word]
         index = pd.Index(list(words), dtype=object)
-        return pd.DataFrame(found, index=index, columns=self.table.columns)
+        return pd.DataFrame(member, index=index, columns=self.table.columns)
 
     def merge(self, groups: Mapping[str, Sequence[str]]) -> Lexicon:
         """Join categories into larger ones.
@@ -133,13 +133,13 @@ class Lexicon:
         Parameters
         ----------
         groups : mapping of str to sequence of str
-            Each new category and the old ones it is made of. Old categories that are not named stay
-            as they are, after the new ones.
+            Each new category and the old ones it consists of. Old categories that are not named
+            stay, after the new ones.
 
         Returns
         -------
         Lexicon
-            With a name that says that it was merged.
+            With "(changed)" in its name.
 
         Raises
         ------
@@ -158,10 +158,10 @@ class Lexicon:
         for new, members in groups.items():
             if new in rest:
                 raise ValueBiasError(
-                    f"There is a category {new!r} already, which stays. Choose another name."
+                    f"There is already a category {new!r}, which stays. Choose another name."
                 )
             if not members:
-                raise ValueBiasError(f"The new category {new!r} is made of nothing.")
+                raise ValueBiasError(f"The new category {new!r} has no old categories.")
         merged = {new: self.table[list(members)].any(axis=1) for new, members in groups.items()}
         return self._with(pd.DataFrame({**merged, **{c: self.table[c] for c in rest}}))
 
@@ -171,17 +171,17 @@ class Lexicon:
         Parameters
         ----------
         categories : sequence of str
-            Which, in the order wanted.
+            Their names, in the new order.
 
         Returns
         -------
         Lexicon
-            With a name that says that it was changed.
+            With "(changed)" in its name.
 
         Raises
         ------
         ValueBiasError
-            If a category does not exist, or none is given.
+            If a category does not exist, or there is none.
 
         Examples
         --------
@@ -256,19 +256,19 @@ def lexicon(
     *,
     name: str | None = None,
 ) -> Lexicon:
-    """Give a lexicon: a named one, a file, or your own lists.
+    """Load a lexicon: a named one, a file, or your own lists.
 
     Parameters
     ----------
     source : str, path, Lexicon, DataFrame or mapping, optional
-        Left out: the bundled "agency-communion". A name: see :func:`lexicon_names`; those of others
-        are looked for in the folder VALUEBIAS_DATA and else downloaded, and their hash is checked
-        each time. A path: a ``.csv`` with a column ``category`` beside the words, with one column a
-        category beside the words (marked X, 1 or true), or with the words of each category in its
-        column; or a LIWC ``.dic`` or ``.dicx``, wildcards included. A DataFrame: bool, words as its
-        index. A mapping: each category's words.
+        None: the bundled "agency-communion". A name: see :func:`lexicon_names`; lexicons by others
+        are looked up in the folder VALUEBIAS_DATA or else downloaded, and their hash is checked
+        each time. A path: a ``.csv`` with a column ``category`` beside the words, with one column
+        per category beside the words (marked X, 1 or true), or with the words of each category in
+        its column; or a LIWC ``.dic`` or ``.dicx``, wildcards included. A DataFrame: bool, with
+        words as its index. A mapping: each category's words.
     name : str, optional
-        What to call it.
+        Its name.
 
     Returns
     -------
@@ -279,15 +279,15 @@ def lexicon(
     ------
     ValueBiasError
         If the name or the format is unknown, the file cannot be read, has another hash than the
-        released one, or cannot be had without a network; if a word has no letter, as ``*``, which
-        would stand for every word.
+        released one, or is not available without a network; if a word has no letter, such as
+        ``*``, which would stand for every word.
 
     Warns
     -----
     ValueBiasWarning
-        If words can match none as they stand: with a character that cannot be seen, was lost or
-        stands for no letter, a space too many, a wildcard anywhere but at the end, or the signs of
-        a regular expression.
+        If words can hardly match any text: with a character that is invisible, was lost or is not
+        a letter, superfluous spaces, a wildcard anywhere but at the end, or the signs of a regular
+        expression.
 
     Examples
     --------
@@ -296,19 +296,19 @@ def lexicon(
     """
     if isinstance(source, Lexicon):
         return source if name is None else replace(source, name=name)
-    found = _read(_DEFAULT if source is None else source, name)
-    warn_unmatchable(found.words, found.name, stacklevel=2)
-    return found
+    result = _read(_DEFAULT if source is None else source, name)
+    warn_unmatchable(result.words, result.name, stacklevel=2)
+    return result
 
 
 def _read(
     source: str | os.PathLike[str] | pd.DataFrame | Mapping[str, Sequence[str]], name: str | None
 ) -> Lexicon:
     if isinstance(source, pd.DataFrame):
-        return _own(_from_frame(source), name or "lexicon")
+        return _from_table(_from_frame(source), name or "lexicon")
     if isinstance(source, Mapping):
         pairs = [(term, category) for category, terms in source.items() for term in terms]
-        return _own(table_of(pairs, list(source), name or "lexicon"), name or "lexicon")
+        return _from_table(table_of(pairs, list(source), name or "lexicon"), name or "lexicon")
     if isinstance(source, str) and source in lexicon_names():
         return _named(source, name or source)
     path = Path(source)
@@ -325,11 +325,11 @@ def _named(known: str, name: str) -> Lexicon:
     if "bundled" in entry:
         folder = resources.files("valuebias.instruments")
         with resources.as_file(folder / entry["bundled"]) as path:
-            found = _from_file(path, name)
+            stored = _from_file(path, name)
     else:
-        found = _from_file(fetch(released(entry["file"])), name)
+        stored = _from_file(fetch(released(entry["file"])), name)
     categories: dict[str, list[str]] = entry["categories"]
-    merged = found.merge(categories) if categories else found
+    merged = stored.merge(categories) if categories else stored
     return replace(
         merged, name=name, citation=str(entry["citation"]), licence=str(entry["licence"])
     )
@@ -357,7 +357,7 @@ def _from_frame(table: pd.DataFrame) -> pd.DataFrame:
     return table_of(pairs, [str(category) for category in table.columns], "lexicon")
 
 
-def _own(table: pd.DataFrame, name: str) -> Lexicon:
+def _from_table(table: pd.DataFrame, name: str) -> Lexicon:
     content = [list(table.columns), list(table.index), table.to_numpy(dtype=int).tolist()]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return Lexicon(name=name, table=table, sha256=digest)

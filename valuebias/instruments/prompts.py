@@ -1,4 +1,4 @@
-"""Prompt sets: the questions that words are scored as answers to."""
+"""Prompt sets: the questions whose answers are scored."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class PromptSet:
     Attributes
     ----------
     name : str
-        What the set is called.
+        Name of the set.
     table : pandas.DataFrame
-        One row a prompt, named by the index: ``text``, ``framing`` ("positive" or "negative") and
-        a column for each factor the prompts were made from.
+        One row per prompt, named by the index: ``text``, ``framing`` ("positive" or "negative") and
+        a column for each factor of the prompts.
     citation : str
         Where the prompts come from; may be empty.
 
@@ -74,7 +74,7 @@ class Factorial:
         Each factor's levels, and the wording each level puts into the template. The first factor
         varies slowest. A level's name must not depend on the order of the factors.
     template : str or mapping of str to str
-        A text with ``{factor}`` where the wording of a factor goes. A mapping has one template a
+        A text with ``{factor}`` in place of the wording of a factor. A mapping has one template per
         level of the factor `template_by`.
     framing : mapping of str to str
         The framing ("positive" or "negative") of each level of the factor `framing_by`.
@@ -109,13 +109,13 @@ class Factorial:
         Returns
         -------
         pandas.DataFrame
-            One row a prompt, named by its levels joined with ``_``; columns ``text``, ``framing``
+            One row per prompt, named by its levels joined with ``_``; columns ``text``, ``framing``
             and the factors.
 
         Raises
         ------
         ValueBiasError
-            If a factor or level that is referred to does not exist.
+            If a factor or level does not exist.
         """
         for name in (self.framing_by, self.template_by):
             if name is not None and name not in self.factors:
@@ -158,7 +158,7 @@ class Factorial:
 
 
 def _filled(template: str, wording: Mapping[str, str]) -> Iterator[str]:
-    """Fill names in, and nothing but names: formats and attributes would do more than that."""
+    """Fill in names only: formats and attributes could run code."""
     for text, name, form, conversion in Formatter().parse(template):
         yield text
         if form or conversion:
@@ -167,10 +167,10 @@ def _filled(template: str, wording: Mapping[str, str]) -> Iterator[str]:
             yield wording[name]
 
 
-def _level(mapping: Mapping[str, str], level: str, what: str) -> str:
+def _level(mapping: Mapping[str, str], level: str, noun: str) -> str:
     if level not in mapping:
         raise ValueBiasError(
-            f"No {what} is given for the level {level!r}. {did_you_mean(level, mapping)}"
+            f"No {noun} is given for the level {level!r}. {did_you_mean(level, mapping)}"
         )
     return mapping[level]
 
@@ -220,7 +220,7 @@ def prompts(
     framing: str | Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> PromptSet:
-    """Give a prompt set: a named one, one generated from factors, or your own list.
+    """Load a prompt set: a named one, one generated from factors, or your own list.
 
     Parameters
     ----------
@@ -232,9 +232,9 @@ def prompts(
         text, or to a mapping with ``text``, ``framing`` and factors; or the fields of a
         :class:`Factorial`.
     framing : {"positive", "negative"} or mapping of str to str, optional
-        The framing of all prompts, or of each by name, where `source` does not say.
+        The framing of all prompts, or of each by name, if `source` has none.
     name : str, optional
-        What to call the set.
+        Name of the set.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def prompts(
     ------
     ValueBiasError
         If the name is unknown, the file cannot be read, a text or framing is missing, or a name
-        or text occurs twice; or if it is a list, or anything else.
+        or text occurs twice; or if `source` is of another type, such as a list.
 
     Notes
     -----
@@ -316,7 +316,7 @@ def _object_table(rows: Sequence[Mapping[str, Any]], index: Sequence[str]) -> pd
 
 
 def _factorial(source: Mapping[str, Any]) -> Factorial:
-    """Read a factorial definition out of a mapping, as a YAML file holds it."""
+    """Read a factorial definition from a mapping, as in a YAML file."""
     known = ("factors", "template", "framing", "framing_by", "template_by", "citation")
     for key in source:
         if key not in known:
@@ -356,7 +356,7 @@ def _levels(name: object, levels: object) -> dict[str, str]:
 
 
 def _check_texts(entries: Iterable[object]) -> None:
-    """Demand text, or mappings of text; YAML takes 1, yes and 2020-01-01 for something else."""
+    """Require text, or mappings of text; YAML reads 1, yes and 2020-01-01 as other types."""
     for entry in entries:
         if isinstance(entry, Mapping):
             _check_texts([*entry, *entry.values()])

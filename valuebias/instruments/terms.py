@@ -1,4 +1,4 @@
-"""Terms of a lexicon: when a word is one, and which can never be found in ordinary text."""
+"""Terms of a lexicon: which words match them, and which terms match no ordinary text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from valuebias.errors import ValueBiasWarning
 
 __all__ = ["continues", "plain", "warn_unmatchable"]
 
-_SHOWN = 4
+_MOST_EXAMPLES = 4
 _WILDCARD = re.compile(r"[*\uff0a]+(?=[^*\uff0a])|\?(?=\w)|\uff0a")
-# Signs of a regular expression or of a glob, beside letters: emoticons and prices are none.
+# Signs of a regular expression or of a glob, beside letters: emoticons and prices are not.
 _PATTERN = re.compile(
     r"(?<!\.)(?<!\w\.\w)\.[*+?]"
     r"|\w\[[^\[\]]*[^\W_][^\[\]]*\]|\[[^\[\]]*[^\W_][^\[\]]*\][\w*+?]"
@@ -22,23 +22,23 @@ _PATTERN = re.compile(
 )
 _SPACED = re.compile(r"^ |  | $")
 _JOINERS = "\u200c\u200d"
-# Letters and marks by their class, and yet nothing to be seen.
+# Letters and marks by their class, but invisible.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U00016fe4\U0001d159"
 _SELECTORS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _KEYCAP = "\u20e3"
-# Without a letter of their own, and not to be drawn: reserved for this by Unicode.
+# Not letters, and not drawn: reserved for this by Unicode.
 _IGNORED = re.compile("[\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]")
 _MONGOLIAN = re.compile("[\u1820-\u18aa]")
 _TAGS = "".join(map(chr, range(0xE0020, 0xE0080)))
-# Marks that make another letter of the one before: overlaid, below, above, nukta, voicing. The
-# others are vowel signs and points, which in many scripts are what an ending is made of.
+# Marks that change the letter before: overlaid, below, above, nukta, voicing. The others are vowel
+# signs and points, which form endings in many scripts.
 _CHANGES_LETTER = frozenset({1, 6, 7, 8, *range(200, 241)})
-# Voicing as a character of its own, beside the narrow kana and the wide ones.
+# Voicing as a separate character, for narrow kana and wide ones.
 _VOICED = "\uff9e\uff9f\u309b\u309c"
 
 
 def plain(text: str, *, ignore_case: bool = False) -> str:
-    """Write a text in its composed form (NFC), so that "é" is one letter, however it was typed.
+    """Write a text in its composed form (NFC), in which "é" is one letter, however it was typed.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def plain(text: str, *, ignore_case: bool = False) -> str:
 
 
 def continues(word: str, stem: str) -> bool:
-    """Tell whether a word begins with a stem, letter by letter.
+    """Whether a word begins with a stem, letter by letter.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def continues(word: str, stem: str) -> bool:
         return False
     rest = len(stem)
     while rest < len(word) and (word[rest] == "\u034f" or _SELECTORS.match(word[rest])):
-        rest += 1  # They say how the letter is drawn only; a mark may follow.
+        rest += 1  # They only select how the letter is drawn; a mark may follow.
     return rest == len(word) or not _changes_letter(word[rest])
 
 
@@ -75,22 +75,22 @@ def _changes_letter(mark: str) -> bool:
 
 
 def warn_unmatchable(terms: Iterable[str], name: str, *, stacklevel: int) -> None:
-    """Name the terms that look like words and can match none."""
-    found: dict[str, list[str]] = {}
+    """Warn about terms that look like words but can match none."""
+    by_reason: dict[str, list[str]] = {}
     for term in terms:
         reason = _reason(term)
         if reason:
-            found.setdefault(reason, []).append(term)
-    if not found:
+            by_reason.setdefault(reason, []).append(term)
+    if not by_reason:
         return
     parts = []
-    for reason, group in found.items():
-        more = f" and {len(group) - _SHOWN:,} more" if len(group) > _SHOWN else ""
-        shown = ", ".join(f"'{_written_out(term)}'" for term in group[:_SHOWN])
-        parts.append(f"{len(group):,} {reason} ({shown}{more})")
+    for reason, group in by_reason.items():
+        more = f" and {len(group) - _MOST_EXAMPLES:,} more" if len(group) > _MOST_EXAMPLES else ""
+        examples = ", ".join(f"'{_written_out(term)}'" for term in group[:_MOST_EXAMPLES])
+        parts.append(f"{len(group):,} {reason} ({examples}{more})")
     warnings.warn(
         f"The lexicon {name!r} has words that can hardly match any, as they stand: "
-        f"{'; '.join(parts)}. They are kept as they are. Correct the file; a wildcard works at "
+        f"{'; '.join(parts)}. They are kept unchanged. Correct the file; a wildcard works at "
         "the end of a word only.",
         ValueBiasWarning,
         stacklevel=stacklevel + 1,
@@ -98,7 +98,7 @@ def warn_unmatchable(terms: Iterable[str], name: str, *, stacklevel: int) -> Non
 
 
 def _reason(term: str) -> str:
-    """Say what is wrong with a term, in words that follow a number; empty where nothing is."""
+    """Describe the fault of a term, in words that follow a number; empty if there is none."""
     stem = term.rstrip("*")
     if "\ufffd" in term:
         return "with U+FFFD in place of a letter that was lost when the file was converted"
@@ -106,7 +106,7 @@ def _reason(term: str) -> str:
         return "with a character that cannot be seen"
     if any(map(_is_no_letter, stem)):
         return "with a character that stands for no letter"
-    # "kind *" stands for all that begins with "kind" and goes on with another word.
+    # "kind *" stands for everything that begins with "kind" and continues with another word.
     if _SPACED.search(stem if term == stem else stem + "*"):
         return "with a space at an end or two together"
     if stem and unicodedata.category(stem[0]).startswith("M"):
@@ -123,11 +123,11 @@ def _reason(term: str) -> str:
 def _is_unseen(text: str, i: int) -> bool:
     letter = text[i]
     if letter in _JOINERS:
-        # They belong between the letters of some scripts, and the parts of an emoji.
+        # They are legitimate between letters of some scripts, and parts of an emoji.
         around = text[i - 1 : i] + text[i + 1 : i + 2]
         return i == 0 or i == len(text) - 1 or around.isascii()
     if letter in _TAGS:
-        # The flags of England, Scotland and Wales are spelt with them.
+        # The flags of England, Scotland and Wales consist of them.
         return unicodedata.category(text[:i].rstrip(_TAGS)[-1:] or " ") != "So"
     if letter in _BLANK or _IGNORED.match(letter):
         return True
@@ -137,19 +137,19 @@ def _is_unseen(text: str, i: int) -> bool:
 
 
 def _is_selected(text: str, i: int) -> bool:
-    """Tell selectors where they belong: on emoji, and in Mongolian."""
+    """Whether a selector is legitimate: on an emoji, or in Mongolian."""
     letter, before = text[i], text[i - 1 : i] or " "
     if letter <= "\u180f":
         return bool(_MONGOLIAN.match(before))
     if letter not in "\ufe0e\ufe0f":
         return False
-    # The sign for information is a letter by its class, and an emoji.
+    # The information sign is a letter by its class, but an emoji.
     symbol = unicodedata.category(before)[0] in "SP" or before == "\u2139"
     return symbol or text[i + 1 : i + 2] == _KEYCAP
 
 
 def _is_no_letter(letter: str) -> bool:
-    """Tell private use, half a character, a place for an object, and what is no character."""
+    """Whether it is private use, half a character, an object placeholder or no character."""
     code = ord(letter)
     if letter == "\ufffc" or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:
         return True
@@ -157,7 +157,7 @@ def _is_no_letter(letter: str) -> bool:
 
 
 def _is_misread(text: str) -> bool:
-    """Tell "cafÃ©": it is valid UTF-8 once it is written as what it was taken for."""
+    """Whether it is like "cafÃ©": valid UTF-8 once encoded as the encoding it was read as."""
     if text.isascii():
         return False
     try:

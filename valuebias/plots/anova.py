@@ -23,34 +23,34 @@ _PLACES = (0.0, 0.62, 0.8, 1.0)  # of the table's width
 
 
 def table_height(anova: pd.DataFrame) -> float:
-    """Give the height in inches that the table takes."""
+    """Height of the table in inches."""
     return _LINE * (max(len(anova), 2) + 1.5)
 
 
 def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, str]]:
-    """Write the table out."""
+    """Format the table."""
     if not len(anova):
         return []
     rest = float(anova["Df"].to_numpy()[-1])
-    made = []
+    cells = []
     terms: list[str] = anova.drop(index="Residuals").index.tolist()
     for term in terms:
         row = anova.loc[term]
         name = term.replace("family", by).replace(":", " × ")
         p = row["Pr(>F)"]
-        shown = "" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
-        made.append((name, f"{row['F value']:.2f}", f"{row['Df']:.0f}, {rest:.0f}", shown))
-    return made
+        p_text = "" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
+        cells.append((name, f"{row['F value']:.2f}", f"{row['Df']:.0f}, {rest:.0f}", p_text))
+    return cells
 
 
-def draw_anova(axes: Axes, made: Classical, *, by: str) -> None:
-    """Write the table into axes of its own."""
+def draw_anova(axes: Axes, result: Classical, *, by: str) -> None:
+    """Write the table into its own axes."""
     width = _WIDTH / (axes.get_window_extent().width / axes.figure.dpi)
-    cells = anova_cells(made.anova, by=by)
-    line = _LINE / table_height(made.anova)
+    cells = anova_cells(result.anova, by=by)
+    line = _LINE / table_height(result.anova)
     _write(axes, 1 - 0.5 * line, width, (_TITLE, "", "", ""), weight="bold")
     if not cells:
-        reason = next((m for m in made.messages if m.startswith("Type-II ANOVA")), "")
+        reason = next((m for m in result.messages if m.startswith("Type-II ANOVA")), "")
         short = "Not estimated." + reason.partition("not estimated.")[2]
         _write(axes, 1 - 1.6 * line, width, (short, "", "", ""))
         return
@@ -65,8 +65,8 @@ def _write(
     axes: Axes, y: float, width: float, row: tuple[str, ...], *, colour: str = INK,
     weight: str = "normal",
 ) -> None:  # fmt: skip
-    for place, text in zip(_PLACES, row, strict=True):
+    for x, text in zip(_PLACES, row, strict=True):
         axes.text(
-            place * width, y, text, transform=axes.transAxes, ha="right" if place else "left",
+            x * width, y, text, transform=axes.transAxes, ha="right" if x else "left",
             va="center", fontsize=8, fontweight=weight, color=colour,
         )  # fmt: skip

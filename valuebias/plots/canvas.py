@@ -82,7 +82,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the style of the package whatever the reader's own settings are."""
+    """Draw in the style of the package, whatever the user's settings."""
     import matplotlib as mpl
 
     with mpl.rc_context():
@@ -105,7 +105,7 @@ def blank_figure(width: float, height: float, *, constrained: bool = True) -> Fi
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
-    """Give each name a colour, in order; they come round again after six."""
+    """Give each name a colour, in order; colours repeat after six."""
     return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(dict.fromkeys(names))}
 
 
@@ -119,7 +119,7 @@ def tidy_axes(axes: Axes, *, grid: bool = True) -> None:
 
 
 def zero_line(axes: Axes) -> None:
-    """Mark where nothing is."""
+    """Mark zero."""
     axes.axvline(0, color=GREY, linewidth=1.0, zorder=1)
 
 
@@ -147,7 +147,7 @@ def interval(
 
 
 def half_eye(axes: Axes, y: float, draws: Array, colour: str) -> None:
-    """Draw a density standing on a row, and below it the median with a 50% and a 90% interval."""
+    """Draw a density on a row, and below it the median with a 50% and a 90% interval."""
     from scipy.stats import gaussian_kde
 
     tail = (1 - INTERVAL) / 2
@@ -167,7 +167,7 @@ def half_eye(axes: Axes, y: float, draws: Array, colour: str) -> None:
 
 
 def towards(axes: Axes, first: str, second: str, *, narrow: bool = False) -> None:
-    """Say above the axes which category each side favours; no second one for all others."""
+    """Label which category each side favours; an empty second one means all others."""
     room, word = (12, "") if narrow else (22, "towards ")
     left, right = drawable(second or "others", room), drawable(first, room)
     note = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8, "color": GREY}
@@ -180,12 +180,12 @@ def legend(
 ) -> None:
     """Put a legend below the figure, outside the axes."""
     # Matplotlib leaves out labels that start with an underscore, as words may.
-    shown = [f" {label}" if label.startswith("_") else label for label in map(drawable, labels)]
+    texts = [f" {label}" if label.startswith("_") else label for label in map(drawable, labels)]
     figure.legend(
         list(handles),
-        shown,
+        texts,
         loc="outside lower center",
-        ncols=min(len(shown), columns),
+        ncols=min(len(texts), columns),
         handlelength=1.8,
         columnspacing=1.6,
     )

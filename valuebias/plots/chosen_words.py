@@ -46,14 +46,14 @@ def plot_chosen_words(
     n: int = 6,
     fit: Posterior | None = None,
 ) -> Figure:
-    """Draw what every implicit pair, or every model, gives to chosen words.
+    """Draw the rewards of chosen words by every implicit pair, or every model.
 
     Parameters
     ----------
     rewards : xarray.Dataset
         Implicit rewards, or scores of another kind.
     words : sequence of str, optional
-        Words as they are in the dataset, drawn in this order. By default the `n` words of each
+        Words as spelled in the dataset, drawn in this order. By default the `n` words of each
         category that have the largest mean over models and prompts (of those that every model
         scored), of all words where there are no categories.
     framing : {"positive", "negative"}, optional
@@ -61,32 +61,32 @@ def plot_chosen_words(
     n : int, default 6
         How many words of each category to show by default.
     fit : Fit, optional
-        What :func:`valuebias.fit` makes of the same dataset. Its estimates for the words are drawn
-        beside them.
+        The result of :func:`valuebias.fit` on the same dataset. Its estimates for the words are
+        drawn beside them.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One row a word, under the category it was taken for, or else its first; "(+1)" says that it
-        is in one more. Dots: the mean of a pair, or of a model, over the prompts of the framing
-        that it scored the word after. Stem and diamond: the mean of the dots; with one pair or
+        One row per word, under the category it was chosen for, or else its first; "(+1)" says that
+        it is in one more. Dots: the mean of a pair, or of a model, over the prompts of the framing
+        after which it scored the word. Stem and diamond: the mean of the dots; with one pair or
         model there are no dots. Implicit rewards are shown in their own units, with a line at zero.
         Scores of other kinds have no common scale, so they are normal scores within model and
         prompt among all the words of the dataset: zero is the middle word. With a fit, further
-        panels with the posterior mean and 90 % interval of what is expected of the word over all
-        models, relative to the mean of the lexicon, in units of the fit's outcome; a word outside
-        the lexicon has none.
+        panels with the posterior mean and 90 % interval of the expected outcome of the word over
+        all models, relative to the mean of the lexicon, in units of the fit's outcome; a word
+        outside the lexicon has none.
 
     Raises
     ------
     ValueBiasError
         If the dataset is not valid, has no prompts of the framing or no such words, a word has no
-        scores, `n` is no positive number, or `fit` is of other data.
+        scores, `n` is not a positive number, or `fit` is of other data.
 
     Notes
     -----
     After Christian et al. (2026), Figure 3. Pairs that share a model are not independent of one
-    another, so that dots which agree are less evidence than their number suggests.
+    another, so dots that agree are less evidence than their number suggests.
 
     Examples
     --------
@@ -96,23 +96,23 @@ def plot_chosen_words(
     ['power', 'stamina', 'fairness', 'companionship']
     """
     validate(rewards)
-    made = word_scores(rewards, _framings(rewards, framing))
-    chosen = default_words(made, n=n) if words is None else _chosen(made, words)
-    places = _places(chosen)
+    scores = word_scores(rewards, _framings(rewards, framing))
+    chosen = default_words(scores, n=n) if words is None else _chosen(scores, words)
+    positions = _positions(chosen)
     with styled():
-        lowest = min(places.values())
+        lowest = min(positions.values())
         figure = blank_figure(
-            width(len(made.framings), fitted=fit is not None), 1.7 + 0.25 * (1 - lowest)
+            width(len(scores.framings), fitted=fit is not None), 1.7 + 0.25 * (1 - lowest)
         )
-        panels = make_panels(figure, made.framings, fitted=fit is not None)
-        for shown, axes in zip(made.framings, panels.shown, strict=True):
-            _panel(axes, made, places, shown)
-            axes.set_xlabel(_scaled(axes, made))
+        panels = make_panels(figure, scores.framings, fitted=fit is not None)
+        for level, axes in zip(scores.framings, panels.data, strict=True):
+            _panel(axes, scores, positions, level)
+            axes.set_xlabel(_scaled(axes, scores))
         if fit is not None:
-            _posterior(panels.fitted, fit, rewards, made, places)
-        _label(panels.shown[0], made, chosen, places)
-        if len(made.groups) > 1:
-            _legend(figure, made)
+            _posterior(panels.fitted, fit, rewards, scores, positions)
+        _label(panels.data[0], scores, chosen, positions)
+        if len(scores.groups) > 1:
+            _legend(figure, scores)
         figure.draw_without_rendering()
     return figure
 
@@ -130,24 +130,24 @@ def _framings(rewards: xr.Dataset, framing: str | None) -> tuple[str, ...]:
     return (framing,)
 
 
-def _chosen(made: WordScores, words: Sequence[str]) -> dict[str, str | None]:
-    asked = [str(w) for w in dict.fromkeys([words] if isinstance(words, str) else words)]
-    if not asked:
+def _chosen(scores: WordScores, words: Sequence[str]) -> dict[str, str | None]:
+    chosen = [str(w) for w in dict.fromkeys([words] if isinstance(words, str) else words)]
+    if not chosen:
         raise ValueBiasError("words is empty; name at least one word, or leave it out.")
-    for word in asked:
-        if word not in made.place:
-            raise ValueBiasError(_unknown(word, list(made.place)))
-        empty = np.isnan(made.of(word)).all(axis=1)
+    for word in chosen:
+        if word not in scores.columns:
+            raise ValueBiasError(_unknown(word, list(scores.columns)))
+        empty = np.isnan(scores.of(word)).all(axis=1)
         if empty.any():
             raise ValueBiasError(
-                f"The word {word!r} has no scores after {made.framings[int(np.argmax(empty))]} "
+                f"The word {word!r} has no scores after {scores.framings[int(np.argmax(empty))]} "
                 "prompts. Choose another, or another framing."
             )
-    return {word: made.category(word) for word in asked}
+    return {word: scores.category(word) for word in chosen}
 
 
 def _unknown(word: str, known: list[str]) -> str:
-    """Name the nearest words; all of a vocabulary would fill the screen."""
+    """Suggest the nearest words; a whole vocabulary would fill the screen."""
     lowered = {entry.lower().strip(): entry for entry in reversed(known)}
     close = difflib.get_close_matches(word.lower().strip(), list(lowered), n=3, cutoff=0.6)
     hint = " or ".join(repr(lowered[entry]) for entry in close)
@@ -158,91 +158,91 @@ def _unknown(word: str, known: list[str]) -> str:
     )
 
 
-def _places(words: Mapping[str, str | None]) -> dict[str, float]:
-    """Put words in rows from the top, with room where the name of a category goes above."""
-    places: dict[str, float] = {}
+def _positions(words: Mapping[str, str | None]) -> dict[str, float]:
+    """Give each word its y position, with room for the name of a category above its words."""
+    positions: dict[str, float] = {}
     y, before = 0.0, None
     for word, category in words.items():
-        y -= _GAP * bool(places and category != before)
-        places[word], before = y, category
+        y -= _GAP * bool(positions and category != before)
+        positions[word], before = y, category
         y -= 1
-    return places
+    return positions
 
 
-def _panel(axes: Axes, made: WordScores, places: dict[str, float], framing: str) -> None:
+def _panel(axes: Axes, scores: WordScores, positions: dict[str, float], framing: str) -> None:
     tidy_axes(axes)
     zero_line(axes)
-    # By the alphabet, so that a family has the same colour in every figure.
-    palette = colours(sorted(made.groups))
-    f = made.framings.index(framing)
-    for word, y in places.items():
-        values = made.of(word)[f]
+    # In alphabetical order, so that a family has the same colour in every figure.
+    palette = colours(sorted(scores.groups))
+    f = scores.framings.index(framing)
+    for word, y in positions.items():
+        values = scores.of(word)[f]
         mean = float(np.nanmean(values))
         axes.plot([0, mean], [y, y], color=GREY, linewidth=1.8, solid_capstyle="butt", zorder=2)
         offsets = spread(values, 0.2)
         for name, colour in palette.items() if len(values) > 1 else ():
-            mine = np.array([group == name for group in made.groups])
+            mine = np.array([group == name for group in scores.groups])
             axes.plot(values[mine], y + offsets[mine], "o", color=colour, alpha=0.7, markersize=4,
                       markeredgewidth=0, zorder=3)  # fmt: skip
         axes.plot([mean], [y], "D", color=INK, markersize=5.2, markeredgecolor=PAPER,
                   markeredgewidth=0.8, zorder=4)  # fmt: skip
 
 
-def _scaled(axes: Axes, made: WordScores) -> str:
-    """Write very small or large numbers without their power of ten, which the label gives."""
+def _scaled(axes: Axes, scores: WordScores) -> str:
+    """Move the power of ten of very small or large numbers into the label."""
     size = max(abs(limit) for limit in axes.get_xlim())
     power = math.floor(math.log10(size)) if size > 0 else 0
     if -3 < power < 4:
-        return made.label
+        return scores.label
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 10**power:g}".replace("-", "−"))
     exponent = f"{power}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    head, unit, tail = made.label.rpartition("(")
-    return f"{head}{unit}10{exponent} {tail}" if unit else f"{made.label} (10{exponent})"
+    head, unit, tail = scores.label.rpartition("(")
+    return f"{head}{unit}10{exponent} {tail}" if unit else f"{scores.label} (10{exponent})"
 
 
 def _posterior(
     panels: list[Axes],
     fit: Posterior,
     rewards: xr.Dataset,
-    made: WordScores,
-    places: dict[str, float],
+    scores: WordScores,
+    positions: dict[str, float],
 ) -> None:
     from valuebias.plots.posterior_numbers import check_same_data, word_label, word_means
 
     fit = check_same_data(fit, rewards)
-    for framing, axes in zip(made.framings, panels, strict=True):
+    for framing, axes in zip(scores.framings, panels, strict=True):
         tidy_axes(axes)
         zero_line(axes)
-        table = word_means(fit, list(places), framing=framing)
+        table = word_means(fit, list(positions), framing=framing)
         for _, row in table.iterrows():
-            interval(axes, places[row["word"]], row["mean"], (row["lower"], row["upper"]),
+            interval(axes, positions[row["word"]], row["mean"], (row["lower"], row["upper"]),
                      colour=INK, marker="D", size=5.5)  # fmt: skip
-        for word in set(places) - set(table["word"]):
-            axes.annotate("outside the lexicon", (0, places[word]), xytext=(4, 0), va="center",
+        for word in set(positions) - set(table["word"]):
+            axes.annotate("outside the lexicon", (0, positions[word]), xytext=(4, 0), va="center",
                           textcoords="offset points", color=GREY, fontsize=8)  # fmt: skip
         axes.set_xlabel(word_label(fit))
 
 
 def _label(
-    axes: Axes, made: WordScores, words: Mapping[str, str | None], places: dict[str, float]
+    axes: Axes, scores: WordScores, words: Mapping[str, str | None], positions: dict[str, float]
 ) -> None:
     before = None
     for word, category in words.items():
         if category is not None and category != before:
-            header(axes, places[word] + 0.85, category)
+            header(axes, positions[word] + 0.85, category)
         before = category
-    axes.set_yticks(list(places.values()), [made.shown(word) for word in places])
-    axes.set_ylim(min(places.values()) - 0.7, 1.15 if made.names else 0.7)
+    axes.set_yticks(list(positions.values()), [scores.axis_text(word) for word in positions])
+    axes.set_ylim(min(positions.values()) - 0.7, 1.15 if scores.names else 0.7)
 
 
-def _legend(figure: Figure, made: WordScores) -> None:
+def _legend(figure: Figure, scores: WordScores) -> None:
     from matplotlib.lines import Line2D
 
-    palette = colours(sorted(made.groups))
+    palette = colours(sorted(scores.groups))
     handles = [
         Line2D([], [], color=colour, marker="o", markersize=5, linewidth=0)
         for colour in palette.values()
     ]
     handles.append(Line2D([], [], color=INK, marker="D", markersize=5.5, linewidth=0))
-    mean = f"mean over {len(made.groups)} {made.unit}s"
+    mean = f"mean over {len(scores.groups)} {scores.unit}s"
     legend(figure, handles, [*palette, mean], columns=2)

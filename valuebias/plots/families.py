@@ -35,7 +35,7 @@ __all__ = ["plot_families"]
 
 
 def plot_families(fit: Posterior) -> Figure:
-    """Draw the densities; one row of panels a contrast of categories.
+    """Draw the densities; one row of panels per contrast of categories.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _panel(axes: Axes, draws: xr.DataArray, category: str, palette: dict[str, st
 
 
 def _label(first: str, second: str) -> str:
-    """Write a family, or two families on two lines where they are long."""
+    """Write a family, or two families, on two lines where they are long."""
     name = f"{first} − {second}" if second else first
     if not second or len(name) <= 16:
         return drawable(name, 18)

@@ -43,7 +43,7 @@ class _Row:
 
 
 def plot_forest(fit: Posterior) -> Figure:
-    """Draw the forest; one panel a contrast of categories.
+    """Draw the forest plot; one panel per contrast of categories.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     first = models[models["category"] == category].copy()
     first["_group"] = first[factor].astype(str)
     order = first.groupby("_group")["mean"].mean().sort_values(ascending=False).index
-    # Colours go by the alphabet, so that a family has the same one in every figure.
+    # Colours in alphabetical order, so that a family has the same one in every figure.
     palette = colours(sorted(first["_group"]))
     leans = set(table.loc[_is_lean(table, factor), "name"])
     unseen = set(table.loc[_is_unseen(table), "name"])
@@ -120,7 +120,7 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
 
 
 def _grouping(table: pd.DataFrame, models: pd.DataFrame) -> str:
-    """Give the column of the models to group by: a factor of the formula, or else the family."""
+    """Name the column of the models to group by: a factor of the formula, or else the family."""
     factors = dict.fromkeys(table.loc[table["form"] == LEAN, "variable"])
     return next((factor for factor in factors if factor in models.columns), "family")
 
@@ -144,10 +144,10 @@ def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame) -> None:
         "mean": (table["form"] == LEAN) & ~table["variable"].isin((MODEL, OVERALL)),
     }
     for row in rows:
-        found = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]
+        post = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]
         mean = row.kind in ("mean", "overall")
         interval(
-            axes, row.y, found["mean"], (found["lower"], found["upper"]), colour=row.colour,
+            axes, row.y, post["mean"], (post["lower"], post["upper"]), colour=row.colour,
             marker="D" if mean else "o", size=7 if mean else 5.5, width=3.0 if mean else 1.6,
             hollow=row.kind == "unseen", dashed=row.kind == "unseen",
         )  # fmt: skip

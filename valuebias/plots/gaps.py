@@ -33,7 +33,7 @@ _LONG = 24
 
 
 def check_ablation(fit: object) -> AblationPosterior:
-    """Refuse what is no fit of an ablation."""
+    """Check that this is the fit of an ablation."""
     if not isinstance(fit, AblationPosterior):
         raise ValueBiasError(
             f"fit is of type {type(fit).__name__}; expected what valuebias.fit_ablation(dataset) "
@@ -43,12 +43,12 @@ def check_ablation(fit: object) -> AblationPosterior:
 
 
 def panel_title(source: object, n_pairs: float) -> str:
-    """Name a source and a number of pairs."""
+    """Title a panel by source and number of pairs."""
     return f"{drawable(source, 20)}, {n_pairs:,.0f} pairs"
 
 
-def lean_label(fit: AblationPosterior, what: str, *, interval: bool = False) -> str:
-    """Say what a vertical axis shows, in lines that a small panel has room for."""
+def lean_label(fit: AblationPosterior, subject: str, *, interval: bool = False) -> str:
+    """Label a vertical axis, in lines that fit a small panel."""
     category, (first, second) = fit.curves.category, fit.curves.categories
     parts = [first, second or "others"] if len(category) > _LONG else [category]
     lines = [f"{drawable(part, _LONG)} −" for part in parts[:-1]] + [drawable(parts[-1], _LONG)]
@@ -56,33 +56,32 @@ def lean_label(fit: AblationPosterior, what: str, *, interval: bool = False) -> 
     if under:
         lines = [*lines[:-1], f"{lines[-1]},", under]
     unit = f"({fit.unit}, {INTERVAL:.0%} interval)" if interval else f"({fit.unit})"
-    return "\n".join([f"{what},", *lines, unit])
+    return "\n".join([f"{subject},", *lines, unit])
 
 
 def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
-    """Draw the gap between families against the number of pairs, and where the line leads.
+    """Draw the gap between families against the number of pairs, and extrapolate it.
 
     Parameters
     ----------
     fit : AblationFit
         What :func:`valuebias.fit_ablation` or :func:`valuebias.fit_ablation_medians` returns.
     ahead : float, default 8
-        How far to draw on, as a multiple of the largest number of pairs.
+        How far to extrapolate, as a multiple of the largest number of pairs.
 
     Returns
     -------
     matplotlib.figure.Figure
         A panel for every two families, a colour for every source. Lines and bands: the gap at the
         end of training that the curve gives, with its 90 % interval, dashed and paler where not
-        both families have runs with fewer and with more pairs. Points with bars: the runs at hand
-        at their last step. Grey band: the region of practical equivalence. Where the formula gives
-        every number of pairs a gap of its own, lines are straight from one to the next, and end
-        with the last.
+        both families have runs with fewer and with more pairs. Points with bars: the runs at their
+        last step. Grey band: the region of practical equivalence. Where the formula gives every
+        number of pairs its own gap, lines are straight from one to the next, and end at the last.
 
     Raises
     ------
     ValueBiasError
-        If `fit` is no fit of an ablation, or `ahead` is less than 1.
+        If `fit` is not the fit of an ablation, or `ahead` is less than 1.
 
     Notes
     -----
@@ -94,13 +93,13 @@ def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
     >>> import pandas as pd
     >>> from valuebias import fit_ablation_medians
     >>> import warnings
-    >>> warnings.simplefilter("ignore")  # that every family has one base is said
+    >>> warnings.simplefilter("ignore")  # warns that every family has one base
     >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
     >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
     >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
     >>> table["base"] = table["family"] + table["base"]
     >>> table["median_rank"] += table.index % 5
-    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
+    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=10, seed=1)
     >>> plot_gaps(fit).axes[0].get_title(loc="left")
     'A − B'
     """
@@ -115,7 +114,7 @@ def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
         for axes, pair in zip(panels, pairs, strict=True):
             _panel(axes, fit, pair, palette, float(ahead))
             axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
-            axes.set_xlabel("pairs of preferences" + ("; dashed: drawn on" if dashed else ""))
+            axes.set_xlabel("preference pairs" + ("; dashed: extrapolated" if dashed else ""))
         for axes in left:
             axes.set_ylabel(lean_label(fit, "gap in lean", interval=True))
         handles, labels = panels[0].get_legend_handles_labels()
@@ -133,20 +132,20 @@ def _panel(
     axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0,
                  label=f"within {rope_of(fit).split(' (')[0]}")  # fmt: skip
     axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
-    at_hand = fit.trajectories(prob=INTERVAL)
+    observed = fit.trajectories(prob=INTERVAL)
     name = f"{pair[0]} − {pair[1]}"
     for k, (source, colour) in enumerate(palette.items()):
         drawn = source in fit.studied and _lines(axes, fit, pair, source, colour, ahead)
-        here = at_hand[(at_hand["name"] == name) & (at_hand["source"] == source)]
-        last = here.loc[here.groupby("n_pairs")["step"].idxmax()]
-        # Sources at the same number of pairs stand side by side.
+        rows = observed[(observed["name"] == name) & (observed["source"] == source)]
+        last = rows.loc[rows.groupby("n_pairs")["step"].idxmax()]
+        # Sources at the same number of pairs are drawn side by side.
         x = last["n_pairs"] * 1.04**k
         axes.vlines(x, last["lower"], last["upper"], color=colour, linewidth=1.3)
         plain = None if drawn else source
         axes.plot(x, last["mean"], "o", color=colour, markersize=5, markeredgecolor=PAPER,
                   markeredgewidth=0.7, label=plain)  # fmt: skip
     points = fit.curves.by_pairs == "points"
-    every = [n for source in palette for n in fit.curves.quantities(source)]
+    every = [n for source in palette for n in fit.curves.n_pairs_of(source)]
     axes.set_xlim(min(every) / 1.5, max(every) * (1 if points else ahead) * 1.3)
     axes.tick_params(axis="x", which="minor", length=0)
     axes.spines["bottom"].set_color(INK)
@@ -160,20 +159,20 @@ def _lines(
     colour: str,
     ahead: float,
 ) -> bool:
-    """Draw the curve's gap: solid where both families have runs on either side, dashed elsewhere.
+    """Draw the curve's gap, solid where both families have runs on either side, else dashed.
 
-    Says whether any of it is solid.
+    Returns whether any of it is solid.
     """
     curves = fit.curves
-    studied = curves.quantities(source)
+    studied = curves.n_pairs_of(source)
     if curves.by_pairs == "points":
         _line(axes, fit, pair, source, np.array(studied), colour, source)
         return True
-    own = [curves.quantities(source, family) for family in pair]
-    first = max((n[0] for n in own if n), default=studied[0])
-    last = min((n[-1] for n in own if n), default=studied[0])
-    # Where one family has no runs, or the ranges lie apart, all of it is extrapolated.
-    solid = (first, last) if all(own) and first < last else (studied[0], studied[0])
+    per_family = [curves.n_pairs_of(source, family) for family in pair]
+    first = max((n[0] for n in per_family if n), default=studied[0])
+    last = min((n[-1] for n in per_family if n), default=studied[0])
+    # Where one family has no runs, or the ranges do not overlap, all of it is extrapolated.
+    solid = (first, last) if all(per_family) and first < last else (studied[0], studied[0])
     ends = [(studied[0], solid[0], None), (*solid, source), (solid[1], studied[-1] * ahead, None)]
     for low, high, label in ends:
         if low < high:
@@ -186,16 +185,16 @@ def _line(
     fit: AblationPosterior,
     pair: tuple[str, str],
     source: str,
-    quantities: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    n_pairs: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
     colour: str,
     label: str | None,
 ) -> None:
-    """Draw the curve's gap over numbers of pairs; without a label, as drawn on."""
-    gap = fit.curves.gap(pair, fit.curves.ends(source, quantities))
+    """Draw the curve's gap over numbers of pairs; without a label, as extrapolated."""
+    gap = fit.curves.gap(pair, fit.curves.ends(source, n_pairs))
     tail = (1 - INTERVAL) / 2
     lower, upper = np.quantile(gap, [tail, 1 - tail], axis=(0, 1))
     style = "-" if label else (0, (3, 2))
-    axes.fill_between(quantities, lower, upper, color=colour, alpha=0.22 if label else 0.09,
+    axes.fill_between(n_pairs, lower, upper, color=colour, alpha=0.22 if label else 0.09,
                       linewidth=0)  # fmt: skip
-    axes.plot(quantities, gap.mean(axis=(0, 1)), linestyle=style, color=colour, linewidth=1.5,
+    axes.plot(n_pairs, gap.mean(axis=(0, 1)), linestyle=style, color=colour, linewidth=1.5,
               label=label)  # fmt: skip

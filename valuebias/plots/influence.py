@@ -31,7 +31,9 @@ __all__ = ["plot_influence"]
 _MOST_ROWS = {"base": 6, "model": 10}
 
 
-def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
+def plot_influence(
+    fit: Posterior, table: pd.DataFrame | None = None, *, progress: bool = True
+) -> Figure:
     """Draw the headline with its interval, and without each base and each model.
 
     Parameters
@@ -39,7 +41,9 @@ def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     fit : Fit
         What :func:`valuebias.fit` returned.
     table : DataFrame, optional
-        What :meth:`Fit.influence` gave, where it is at hand.
+        What :meth:`Fit.influence` returned; computed if not given.
+    progress : bool, default True
+        Show a progress bar on standard error while the table is computed.
 
     Returns
     -------
@@ -51,11 +55,11 @@ def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
     >>> import valuebias
     >>> data = valuebias.datasets.load("simulated")
     >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
-    >>> figure = plot_influence(fit)
+    >>> figure = plot_influence(fit, progress=False)
     >>> len(figure.axes) > 0
     True
     """
-    whole = fit.influence(prob=INTERVAL, progress=False) if table is None else table
+    whole = fit.influence(prob=INTERVAL, progress=progress) if table is None else table
     rows = pd.concat([whole.iloc[[0]], *(_chosen(whole, unit) for unit in _MOST_ROWS)])
     with styled():
         figure = blank_figure(7.2, 1.0 + 0.29 * len(rows))
@@ -69,17 +73,17 @@ def plot_influence(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
         axes.set_yticks([-i for i in range(len(rows))], [_label(row) for _, row in rows.iterrows()])
         axes.set_ylim(-len(rows) + 0.4, 0.6)
         unit = describe(fit.settings["outcome"]).unit
-        what = f"{whole.attrs['estimand']}, {whole.attrs['name']} ({unit})"
-        axes.set_xlabel(drawable(what, 90))
+        label = f"{whole.attrs['estimand']}, {whole.attrs['name']} ({unit})"
+        axes.set_xlabel(drawable(label, 90))
         figure.draw_without_rendering()
     return figure
 
 
 def _chosen(table: pd.DataFrame, unit: str) -> pd.DataFrame:
-    here = table[table["unit"] == unit]
-    # What is not estimable first: it matters most.
-    order = here["shift"].abs().fillna(float("inf")).sort_values(ascending=False, kind="stable")
-    return here.loc[order.index[: _MOST_ROWS[unit]]]
+    rows = table[table["unit"] == unit]
+    # Units without which the headline is not estimable come first: they matter most.
+    order = rows["shift"].abs().fillna(float("inf")).sort_values(ascending=False, kind="stable")
+    return rows.loc[order.index[: _MOST_ROWS[unit]]]
 
 
 def _row(axes: Axes, y: float, row: pd.Series) -> None:
@@ -87,13 +91,13 @@ def _row(axes: Axes, y: float, row: pd.Series) -> None:
         axes.text(0.5, y, drawable(row["remark"], 70), transform=axes.get_yaxis_transform(),
                   ha="center", va="center", fontsize=8, color=GREY)  # fmt: skip
         return
-    own = row["unit"] == "fit"
+    of_fit = row["unit"] == "fit"
     interval(axes, y, row["mean"], (row["lower"], row["upper"]),
-             colour=INK if own else GREY, size=7 if own else 5.5)  # fmt: skip
+             colour=INK if of_fit else GREY, size=7 if of_fit else 5.5)  # fmt: skip
 
 
 def _label(row: pd.Series) -> str:
     if row["unit"] == "fit":
         return "all data"
-    what = "without base " if row["unit"] == "base" else "without "
-    return drawable(what + shortened(str(row["name"]), 44), 60)
+    without = "without base " if row["unit"] == "base" else "without "
+    return drawable(without + shortened(str(row["name"]), 44), 60)

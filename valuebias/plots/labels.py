@@ -1,4 +1,4 @@
-"""Text that is safe to show and to draw: what comes from data stays inert and visible."""
+"""Text that is safe to draw: text from data stays inert and visible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RIGHT_TO_LEFT = {"R", "AL"}
 
 
 def shortened(text: str, most: int) -> str:
-    """Cut the middle out of a text that is too long for its place.
+    """Cut the middle out of a text that is too long.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def drawable(value: object, most: int = 48) -> str:
-    r"""Give a text that matplotlib draws as it stands.
+    r"""Write a text that matplotlib draws literally.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How the paper's figures are laid out: rows of categories, panels side by side."""
+"""The layout of the paper's figures: rows of categories, panels side by side."""
 
 from __future__ import annotations
 
@@ -51,44 +51,44 @@ class Rows:
 
     @property
     def height(self) -> float:
-        """How many rows' height all take."""
+        """Height of all rows, in rows."""
         return len(self.categories) * (len(self.groups) + _GAP)
 
     def y(self, category: int, group: int) -> float:
-        """Give the place of a row."""
+        """Position of a row."""
         return -(category * (len(self.groups) + _GAP) + group)
 
     def label(self, axes: Axes) -> None:
         """Write the names at the rows and set the limits."""
-        places, labels = [], []
+        positions, labels = [], []
         for c, category in enumerate(self.categories):
             header(axes, self.y(c, 0) + 0.62, category)
             for g, name in enumerate(self.groups):
-                places.append(self.y(c, g))
+                positions.append(self.y(c, g))
                 labels.append(drawable(name, 18))
-        axes.set_yticks(places, labels)
+        axes.set_yticks(positions, labels)
         axes.set_ylim(self.y(len(self.categories) - 1, len(self.groups) - 1) - 0.6, 0.95)
 
 
 @dataclass(frozen=True)
 class Panels:
-    """A panel a framing for what the data show and for what the fit estimates.
+    """One panel per framing for the data, and one for the estimates of the fit.
 
     Attributes
     ----------
-    shown, fitted : list of Axes
+    data, fitted : list of Axes
         In the order of the framings; `fitted` is empty without a fit.
     below : Axes or None
         Across the figure, for a table.
     """
 
-    shown: list[Axes]
+    data: list[Axes]
     fitted: list[Axes]
     below: Axes | None
 
 
 def width(n: int, *, fitted: bool) -> float:
-    """Give the width of a figure in inches for so many framings."""
+    """Width in inches of a figure with `n` framings."""
     return {1: 4.6, 2: 7.2}[n] + {1: 2.4, 2: 4.0}[n] * fitted
 
 
@@ -99,16 +99,16 @@ def make_panels(
     n = len(framings)
     ratios = [figure.get_figheight() - below, below] if below else [1.0]
     grid = figure.add_gridspec(len(ratios), n * (1 + fitted), height_ratios=ratios)
-    made: list[Axes] = []
+    axes: list[Axes] = []
     for i in range(n * (1 + fitted)):
-        same = made[i - i % n] if i % n else None
-        made.append(figure.add_subplot(grid[0, i], sharex=same, sharey=made[0] if made else None))
-        made[i].tick_params(labelleft=i == 0)
-        made[i].set_title(f"posterior, {framings[i % n]}" if i >= n else f"{framings[i]} framing")
-    under = figure.add_subplot(grid[1, :]) if below else None
-    if under is not None:
-        under.set_axis_off()
-    return Panels(made[:n], made[n:], under)
+        first = axes[i - i % n] if i % n else None
+        axes.append(figure.add_subplot(grid[0, i], sharex=first, sharey=axes[0] if axes else None))
+        axes[i].tick_params(labelleft=i == 0)
+        axes[i].set_title(f"posterior, {framings[i % n]}" if i >= n else f"{framings[i]} framing")
+    table_axes = figure.add_subplot(grid[1, :]) if below else None
+    if table_axes is not None:
+        table_axes.set_axis_off()
+    return Panels(axes[:n], axes[n:], table_axes)
 
 
 def header(axes: Axes, y: float, text: str) -> None:
@@ -128,7 +128,7 @@ def header(axes: Axes, y: float, text: str) -> None:
 
 
 def bracket(axes: Axes, top: float, bottom: float, text: str) -> None:
-    """Join two rows at the right edge, and say how they compare."""
+    """Join two rows at the right edge, with a text on how they compare."""
     edge = axes.get_yaxis_transform()
     axes.plot([1.0, 1.015, 1.015, 1.0], [top, top, bottom, bottom], color=GREY, linewidth=0.8,
               transform=edge, clip_on=False)  # fmt: skip
@@ -136,14 +136,14 @@ def bracket(axes: Axes, top: float, bottom: float, text: str) -> None:
 
 
 def rank_label(kind: str, *, narrow: bool) -> str:
-    """Say on an axis what a median rank is of, and which end is which."""
+    """Label an axis of median ranks with what rank 1 means."""
     return "median rank" + ("\n" if narrow else "  ") + f"({_RANKED[kind]})"
 
 
 def spread(values: Iterable[float], most: float) -> NDArray[np.float64]:
-    """Give offsets within ± `most` that keep neighbouring marks apart, the same every time."""
+    """Offsets within ± `most` that keep neighbouring marks apart, the same every time."""
     n = len(list(values))
-    # Multiples of the golden ratio fill an interval evenly, in whatever number they come.
+    # Multiples of the golden ratio fill an interval evenly, whatever their number.
     return np.asarray(most * (2 * (np.arange(n) * 0.6180339887 % 1.0) - 1), dtype=np.float64)
 
 

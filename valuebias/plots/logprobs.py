@@ -46,12 +46,12 @@ def plot_logprobs(
     Parameters
     ----------
     logprobs : xarray.Dataset
-        Log-probs with two or more categories; scores of another kind do as well, and the axis says
-        which.
+        Log-probs with two or more categories; scores of another kind work as well, and the axis
+        says which.
     models : pair of str, optional
         The two models to compare, where the dataset has more.
     fit : Fit, optional
-        What :func:`valuebias.fit` makes of the same dataset, or of the two models alone. Its
+        The result of :func:`valuebias.fit` on the same dataset, or on the two models alone. Its
         estimates for the two models are drawn beside the ranks.
 
     Returns
@@ -74,7 +74,7 @@ def plot_logprobs(
     Notes
     -----
     After Christian et al. (2026), Figure 2. The numbers are those of ``valuebias.classical`` of the
-    two models; where both are of one family, each is a group of its own.
+    two models; where both are of one family, each is its own group.
 
     The intervals, stars and the ANOVA take the prompts as independent replicates, as the paper
     does. The prompts are paraphrases of one question, so they resemble each other and the p values
@@ -91,37 +91,37 @@ def plot_logprobs(
     """
     validate(logprobs, min_categories=2)
     pair = _grouped(_pair(logprobs, models))
-    made = classical(pair, n_permutations=1)
-    medians = made.ranks
+    result = classical(pair, n_permutations=1, progress=False)
+    medians = result.ranks
     rows = Rows(medians.categories, medians.families)
-    below = table_height(made.anova)
+    below = table_height(result.anova)
     with styled():
         n = len(medians.framings)
         figure = blank_figure(
             max(6.6, width(n, fitted=fit is not None)), 1.9 + 0.36 * rows.height + below
         )
         panels = make_panels(figure, medians.framings, fitted=fit is not None, below=below)
-        for framing, axes in zip(medians.framings, panels.shown, strict=True):
-            _panel(axes, made, rows, framing)
+        for framing, axes in zip(medians.framings, panels.data, strict=True):
+            _panel(axes, result, rows, framing)
             axes.set_xlabel(rank_label(str(logprobs.attrs["kind"]), narrow=fit is not None))
-        panels.shown[0].invert_xaxis()
-        rows.label(panels.shown[0])
+        panels.data[0].invert_xaxis()
+        rows.label(panels.data[0])
         if fit is not None:
             _posterior(panels, fit, logprobs, pair, rows, medians)
         _legend(figure, rows, medians)
         figure.draw_without_rendering()
         if panels.below is not None:
-            draw_anova(panels.below, made, by=str(pair.attrs["groups"]))
+            draw_anova(panels.below, result, by=str(pair.attrs["groups"]))
     return figure
 
 
 def stars(p: float) -> str:
-    """Give the stars of a p value: three below 0.001, two below 0.01, one below 0.05."""
+    """Mark a p value with stars: three below 0.001, two below 0.01, one below 0.05."""
     return next((mark for limit, mark in _STARS if p < limit), "")
 
 
 def _pair(scores: xr.Dataset, models: Sequence[str] | None) -> xr.Dataset:
-    """Take the two models."""
+    """Select the two models."""
     known = [str(name) for name in scores["model"].to_numpy()]
     if models is None:
         if len(known) != 2:
@@ -143,7 +143,7 @@ def _pair(scores: xr.Dataset, models: Sequence[str] | None) -> xr.Dataset:
 
 
 def _grouped(pair: xr.Dataset) -> xr.Dataset:
-    """Make each model a group of its own where both are of one family."""
+    """Make each model its own group where both are of one family."""
     if len(set(pair["family"].to_numpy().tolist())) == 2:
         return pair.assign_attrs(groups="family")
     return pair.assign_coords(family=("model", pair["model"].to_numpy())).assign_attrs(
@@ -151,12 +151,12 @@ def _grouped(pair: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _panel(axes: Axes, made: Classical, rows: Rows, framing: str) -> None:
+def _panel(axes: Axes, result: Classical, rows: Rows, framing: str) -> None:
     tidy_axes(axes)
-    axes.axvline((made.ranks.n_ranked + 1) / 2, color=FAINT, linewidth=1.6, zorder=1)
+    axes.axvline((result.ranks.n_ranked + 1) / 2, color=FAINT, linewidth=1.6, zorder=1)
     palette = colours(rows.groups)
-    medians = made.medians[made.medians["framing"] == framing]
-    tests = made.welch[made.welch["framing"] == framing].set_index("category")["p.fdr"]
+    medians = result.medians[result.medians["framing"] == framing]
+    tests = result.welch[result.welch["framing"] == framing].set_index("category")["p.fdr"]
     for c, category in enumerate(rows.categories):
         for g, name in enumerate(rows.groups):
             cell = (medians["category"] == category) & (medians["family"] == name)
@@ -168,7 +168,7 @@ def _panel(axes: Axes, made: Classical, rows: Rows, framing: str) -> None:
 
 
 def _prompts(axes: Axes, ranks: pd.Series[float], y: float, colour: str) -> None:
-    """Draw a dot a prompt, and their mean with its interval."""
+    """Draw one dot per prompt, and their mean with its interval."""
     from scipy import stats
 
     # The dots lie below their mean, so that neither hides the other.

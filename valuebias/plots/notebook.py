@@ -1,4 +1,4 @@
-"""Figures that notebooks show by themselves."""
+"""Figures that notebooks display."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["ShownFigure"]
 
 
 class ShownFigure(Figure):
-    """A figure made without pyplot, which notebooks otherwise show by its name only."""
+    """A figure made without pyplot, of which notebooks otherwise show only the repr."""
 
     def _repr_png_(self) -> bytes:
-        """Give the picture, as IPython asks for it."""
+        """Render the figure for IPython."""
         picture = io.BytesIO()
         self.savefig(picture, format="png", dpi=110)
         return picture.getvalue()

@@ -1,4 +1,4 @@
-"""What a fit says of the quantities that the paper's figures show."""
+"""A fit's estimates of the quantities in the paper's figures."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _TAIL = (1 - INTERVAL) / 2
 
 
 def check_same_data(fit: object, scores: xr.Dataset) -> Posterior:
-    """Refuse what is no fit, or a fit of other scores than those of a dataset."""
+    """Check that this is a fit, and of the scores of this dataset."""
     if not isinstance(fit, Posterior):
         raise ValueBiasError(
             f"fit is of type {type(fit).__name__}; expected what valuebias.fit(dataset) returns."
         )
     inside = scores["membership"].any("category").to_numpy()
     ours = scores.isel(response=np.flatnonzero(inside))
-    for dim, what in (
+    for dim, noun in (
         ("model", "model"), ("prompt", "prompt"), ("response", "word"), ("category", "category"),
     ):  # fmt: skip
-        _check_same_names(fit.data[dim].to_numpy(), ours[dim].to_numpy(), what)
-    places = {dim: _places(ours, fit.data, dim) for dim in ("model", "prompt", "response")}
-    score = ours["score"].isel(places).transpose("model", "prompt", "response")
+        _check_same_names(fit.data[dim].to_numpy(), ours[dim].to_numpy(), noun)
+    positions = {dim: _positions(ours, fit.data, dim) for dim in ("model", "prompt", "response")}
+    score = ours["score"].isel(positions).transpose("model", "prompt", "response")
     fitted = fit.data["score"].transpose("model", "prompt", "response")
-    member = member_table(ours.isel(places))[fit.data["category"].to_numpy().tolist()]
+    member = member_table(ours.isel(positions))[fit.data["category"].to_numpy().tolist()]
     if fit.data.attrs["kind"] != scores.attrs["kind"] or not np.array_equal(
         score.to_numpy(), fitted.to_numpy(), equal_nan=True
     ):
@@ -66,22 +66,22 @@ def check_same_data(fit: object, scores: xr.Dataset) -> Posterior:
     return fit
 
 
-def _check_same_names(fitted: NDArray[np.str_], ours: NDArray[np.str_], what: str) -> None:
+def _check_same_names(fitted: NDArray[np.str_], ours: NDArray[np.str_], noun: str) -> None:
     drawn, known = set(ours.tolist()), set(fitted.tolist())
     if drawn != known:
         whose = "the dataset" if drawn - known else "the fit"
         example = min(drawn - known or known - drawn)
         raise ValueBiasError(
-            f"The fit is of other data: the {what} {example!r} is in {whose} only (of the fit's "
+            f"The fit is of other data: the {noun} {example!r} is in {whose} only (of the fit's "
             f"{len(fitted)} and the dataset's {len(ours)}). Give valuebias.fit(dataset) of the "
             "dataset that is drawn."
         )
 
 
-def _places(ours: xr.Dataset, fitted: xr.Dataset, dim: str) -> NDArray[np.intp]:
-    """Find the fit's names in the dataset; by plain text, for pandas refuses a lone surrogate."""
-    place = {name: i for i, name in enumerate(ours[dim].to_numpy().tolist())}
-    return np.array([place[name] for name in fitted[dim].to_numpy().tolist()], dtype=np.intp)
+def _positions(ours: xr.Dataset, fitted: xr.Dataset, dim: str) -> NDArray[np.intp]:
+    """Find the fit's names in the dataset; as lists, because pandas refuses a lone surrogate."""
+    position = {name: i for i, name in enumerate(ours[dim].to_numpy().tolist())}
+    return np.array([position[name] for name in fitted[dim].to_numpy().tolist()], dtype=np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +102,11 @@ class CategoryMeans:
     categories: tuple[str, ...]
 
     def of(self, name: str, framing: str, category: str) -> Array:
-        """Give the draws of one mean."""
-        place = (
+        """Draws of one mean."""
+        index = (
             self.names.index(name), self.framings.index(framing), self.categories.index(category)
         )  # fmt: skip
-        return np.asarray(self.draws[place])
+        return np.asarray(self.draws[index])
 
 
 def category_means(fit: Posterior, *, by: str) -> CategoryMeans:
@@ -140,7 +140,7 @@ def _family_rows(fit: Posterior) -> tuple[list[str], Array]:
     families = sorted({str(name) for name in fit.data["family"].to_numpy()})
     if len(families) > 1:
         raise ValueBiasError(
-            f"The formula {fit.settings['formula']!r} of the fit tells no families apart, and the "
+            f"The formula {fit.settings['formula']!r} of the fit does not compare families; the "
             f"figure shows {len(families)}. Fit '~ family'."
         )
     return families, design.matrix.mean(axis=0)[None]
@@ -188,17 +188,17 @@ def _percent(p: float) -> str:
 
 
 def mean_label(fit: Posterior, rows: Rows) -> str:
-    """Say on an axis what the means of categories are, and in which unit."""
-    made = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
-    return f"{made}\nat right: P(direction)" if len(rows.groups) == 2 else made
+    """Label an axis of means of categories, with the unit."""
+    label = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
+    return f"{label}\nat right: P(direction)" if len(rows.groups) == 2 else label
 
 
 def word_label(fit: Posterior) -> str:
-    """Say on an axis what the means of words are, and in which unit."""
+    """Label an axis of means of words, with the unit."""
     return f"word − mean of the lexicon\n{_unit(fit)}, {INTERVAL:.0%} interval"
 
 
 def _unit(fit: Posterior) -> str:
     kind = describe(fit.settings["outcome"])
-    # A fit turns ranks round, so that more always means a higher reward.
-    return "rank, turned round" if kind.sign < 0 else f"{kind.name} ({kind.unit})"
+    # A fit reverses ranks, so that more always means a higher reward.
+    return "rank, reversed" if kind.sign < 0 else f"{kind.name} ({kind.unit})"

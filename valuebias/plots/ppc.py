@@ -23,14 +23,14 @@ _OBSERVED = "#d55e00"
 
 
 def plot_ppc(fit: Posterior, check: xr.Dataset | None = None) -> Figure:
-    """Draw one small panel a statistic.
+    """Draw one small panel per statistic.
 
     Parameters
     ----------
     fit : Fit
         What :func:`valuebias.fit` returned.
     check : xarray.Dataset, optional
-        What :meth:`Fit.ppc` gave, where it is at hand.
+        What :meth:`Fit.ppc` returned; computed if not given.
 
     Returns
     -------
@@ -49,15 +49,15 @@ def plot_ppc(fit: Posterior, check: xr.Dataset | None = None) -> Figure:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    found = fit.ppc() if check is None else check
-    names = [str(name) for name in found["statistic"].to_numpy()]
+    check = fit.ppc() if check is None else check
+    names = [str(name) for name in check["statistic"].to_numpy()]
     n_columns = 3
     n_rows = -(-len(names) // n_columns)
     with styled():
         figure = blank_figure(7.2, 0.5 + 1.5 * n_rows)
         panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
         for axes, name in zip(panels, names, strict=False):
-            _panel(axes, found.sel(statistic=name))
+            _panel(axes, check.sel(statistic=name))
         for axes in panels[len(names) :]:
             axes.set_axis_off()
         handles = [Patch(color=_BAR, alpha=0.6), Line2D([], [], color=_OBSERVED, linewidth=2)]
@@ -80,8 +80,8 @@ def _panel(axes: Axes, one: xr.Dataset) -> None:
     p = float(one["p"])
     extreme = p < 0.05
     axes.set_title(str(one["statistic"].to_numpy()), fontsize=8.5, pad=4)
-    said = textwrap.fill(str(one["description"].to_numpy()), 38)
-    axes.set_xlabel(said, fontsize=7, color=GREY)
+    description = textwrap.fill(str(one["description"].to_numpy()), 38)
+    axes.set_xlabel(description, fontsize=7, color=GREY)
     axes.text(1, 1.03, f"p = {p:.2f}" if p >= 0.01 else "p < 0.01", transform=axes.transAxes,
               ha="right", va="bottom", fontsize=7.5, color=_OBSERVED if extreme else INK,
               fontweight="bold" if extreme else "normal")  # fmt: skip

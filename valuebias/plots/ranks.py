@@ -29,15 +29,15 @@ __all__ = ["plot_ranks"]
 
 
 def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
-    """Draw the median ranks of each category's words, a panel a framing.
+    """Draw the median ranks of each category's words, one panel per framing.
 
     Parameters
     ----------
     scores : xarray.Dataset
         Scores of any kind with categories; words may be in several.
     fit : Fit, optional
-        What :func:`valuebias.fit` makes of the same dataset, by family (``"~ family"``) where it
-        has several. Its estimates are drawn beside the ranks.
+        The result of :func:`valuebias.fit` on the same dataset, by family (``"~ family"``) where
+        it has several. Its estimates are drawn beside the ranks.
 
     Returns
     -------
@@ -51,8 +51,8 @@ def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
     Raises
     ------
     ValueBiasError
-        If the dataset is not valid or has no categories, or `fit` is of other data or tells no
-        families apart.
+        If the dataset is not valid or has no categories, or `fit` is of other data or does not
+        compare families.
 
     Notes
     -----
@@ -72,11 +72,11 @@ def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
         n = len(medians.framings)
         figure = blank_figure(width(n, fitted=fit is not None), 1.1 + 0.3 * rows.height)
         panels = make_panels(figure, medians.framings, fitted=fit is not None)
-        for framing, axes in zip(medians.framings, panels.shown, strict=True):
+        for framing, axes in zip(medians.framings, panels.data, strict=True):
             _panel(axes, medians, rows, framing)
             axes.set_xlabel(rank_label(str(scores.attrs["kind"]), narrow=fit is not None))
-        panels.shown[0].invert_xaxis()
-        rows.label(panels.shown[0])
+        panels.data[0].invert_xaxis()
+        rows.label(panels.data[0])
         if fit is not None:
             _posterior(panels, fit, scores, medians, rows)
         figure.draw_without_rendering()

@@ -25,7 +25,7 @@ _NO_METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
 }
 # TrueType fonts inside the PDF, and text as text in the SVG: both can be searched and edited.
-# Any: the keys have their own types in one Matplotlib, and none in another.
+# Any: the types of the keys differ between versions of Matplotlib.
 _TEXT: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "valuebias"}
 
 
@@ -39,7 +39,7 @@ def save_figure(
     figure : matplotlib.figure.Figure
         Any figure of the package.
     path : path
-        Without a suffix: one file a format, with the suffix of each. With one (``"ranks.pdf"``):
+        Without a suffix: one file per format, with the suffix of each. With one (``"ranks.pdf"``):
         that file alone.
     formats : sequence of str, default ("pdf", "png", "svg")
         Where `path` has no suffix.
@@ -47,18 +47,18 @@ def save_figure(
     Returns
     -------
     tuple of pathlib.Path
-        Where the files lie, in the order of the formats.
+        Paths of the files, in the order of the formats.
 
     Raises
     ------
     ValueBiasError
-        If a suffix or format is none of these three, or the folder cannot be written to.
+        If a suffix or format is not one of these three, or the folder cannot be written to.
 
     Notes
     -----
     The same figure gives the same bytes with the same version of Matplotlib: no dates, no random
-    names. The PDF holds its fonts; the SVG keeps text as text in DejaVu Sans. PNG has 200 dots an
-    inch.
+    names. The PDF embeds its fonts; the SVG keeps text as text in DejaVu Sans. PNG has 200 dots
+    per inch.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def save_figure(
     with ExitStack() as stack, styled(), mpl.rc_context(_TEXT), _laid_out(figure):
         for target, kind in targets.items():
             part = stack.enter_context(atomic_path(target))
-            # Into memory first: where the disk fills up, matplotlib leaves a file open.
+            # Into memory first: if the disk is full, matplotlib leaves a file open.
             drawn = io.BytesIO()
             figure.savefig(drawn, format=kind, metadata=_NO_METADATA[kind])
             part.write_bytes(drawn.getvalue())
@@ -97,7 +97,7 @@ def _laid_out(figure: Figure) -> Iterator[None]:
 
 
 def _targets(path: Path, formats: Sequence[str]) -> dict[Path, str]:
-    """Give the format of each file to write."""
+    """Map each file to write to its format."""
     if path.suffix:
         return {path: _known(path.suffix.removeprefix(".").lower(), f"The suffix of {str(path)!r}")}
     if isinstance(formats, str) or not list(formats):
@@ -108,7 +108,7 @@ def _targets(path: Path, formats: Sequence[str]) -> dict[Path, str]:
     return {path.with_name(f"{path.name}.{kind}"): kind for kind in kinds}
 
 
-def _known(kind: str, what: str) -> str:
+def _known(kind: str, subject: str) -> str:
     if kind not in _NO_METADATA:
-        raise ValueBiasError(f"{what} is {kind!r}. {did_you_mean(kind, _NO_METADATA)}")
+        raise ValueBiasError(f"{subject} is {kind!r}. {did_you_mean(kind, _NO_METADATA)}")
     return kind

@@ -32,17 +32,21 @@ __all__ = ["plot_sensitivity"]
 _MOST_SCALES = 6
 
 
-def plot_sensitivity(fit: Posterior, table: pd.DataFrame | None = None) -> Figure:
+def plot_sensitivity(
+    fit: Posterior, table: pd.DataFrame | None = None, *, progress: bool = True
+) -> Figure:
     """Draw the headline with its interval under other scales of the priors.
 
-    All of them moved together, then each of those that move it most by itself.
+    First all of them scaled together, then each of those that move the headline most.
 
     Parameters
     ----------
     fit : Fit
         What :func:`valuebias.fit` returned.
     table : DataFrame, optional
-        What :meth:`Fit.prior_sensitivity` gave, where it is at hand.
+        What :meth:`Fit.prior_sensitivity` returned; computed if not given.
+    progress : bool, default True
+        Show a progress bar on standard error while the table is computed.
 
     Returns
     -------
@@ -54,14 +58,14 @@ def plot_sensitivity(fit: Posterior, table: pd.DataFrame | None = None) -> Figur
     >>> import valuebias
     >>> data = valuebias.datasets.load("simulated")
     >>> fit = valuebias.fit(data, draws=50, tune=200, chains=2, seed=1, progress=False)
-    >>> figure = plot_sensitivity(fit)
+    >>> figure = plot_sensitivity(fit, progress=False)
     >>> len(figure.axes) > 0
     True
     """
-    whole = fit.prior_sensitivity(prob=INTERVAL, progress=False) if table is None else table
+    whole = fit.prior_sensitivity(prob=INTERVAL, progress=progress) if table is None else table
     rows = pd.concat([whole.loc[[name]] for name in (ALL, *by_influence(whole)[:_MOST_SCALES])])
     headline = rows.iloc[0]
-    own = [scale_name(entry) == "this fit" for entry in rows.index]
+    of_fit = [scale_name(entry) == "this fit" for entry in rows.index]
     with styled():
         figure = blank_figure(7.2, 1.0 + 0.32 * len(rows))
         axes = figure.subplots()
@@ -70,7 +74,7 @@ def plot_sensitivity(fit: Posterior, table: pd.DataFrame | None = None) -> Figur
         towards(axes, *headline[["over", "against"]])
         for i, (_, row) in enumerate(rows.iterrows()):
             interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
-                     colour=INK if own[i] else GREY, size=7 if own[i] else 5.5)  # fmt: skip
+                     colour=INK if of_fit[i] else GREY, size=7 if of_fit[i] else 5.5)  # fmt: skip
         labels = [drawable(scale_name(entry)) for entry in rows.index]
         axes.set_yticks([-i for i in range(len(rows))], labels)
         axes.set_ylim(-len(rows) + 0.4, 0.6)

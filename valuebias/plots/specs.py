@@ -45,7 +45,7 @@ def plot_specs(fit: Posterior, comparison: Comparison | None = None) -> Figure:
     fit : Fit
         What :func:`valuebias.fit` returned.
     comparison : Comparison, optional
-        What it shows, where it is at hand.
+        What it shows; computed if not given.
 
     Returns
     -------
@@ -68,10 +68,10 @@ def plot_specs(fit: Posterior, comparison: Comparison | None = None) -> Figure:
     """
     from valuebias.posterior.compare import compare
 
-    found = compare(fit) if comparison is None else comparison
-    if found.reason:
-        raise ValueBiasError(found.reason)
-    table = found.headline()
+    comparison = compare(fit) if comparison is None else comparison
+    if comparison.reason:
+        raise ValueBiasError(comparison.reason)
+    table = comparison.headline()
     pairs = list(dict.fromkeys(table["category"]))
     n_columns = min(len(pairs), 2)
     n_rows = -(-len(pairs) // n_columns)
@@ -84,7 +84,7 @@ def plot_specs(fit: Posterior, comparison: Comparison | None = None) -> Figure:
         for axes in panels.ravel()[len(pairs) :]:
             axes.set_axis_off()
         name = drawable(table["name"].iloc[0], 40)
-        label = f"difference in lean, {name} (ranks; {found.interval} intervals)"
+        label = f"difference in lean, {name} (ranks; {comparison.interval} intervals)"
         if len(pairs) == 1:
             panels[0, 0].set_xlabel(label)
         else:
@@ -101,8 +101,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, units: str) -> None:
         colour = _COLOURS.get(row["spec"], GREY)
         centre, low, high = row["estimate"], row["lower"], row["upper"]
         interval(axes, -i, centre, (low, high), colour=colour, size=7, width=2.4)
-        said = f"{centre:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
-        axes.text(centre, -i + 0.2, said, ha="center", va="bottom", fontsize=7.5, color=colour)
+        numbers = f"{centre:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+        axes.text(centre, -i + 0.2, numbers, ha="center", va="bottom", fontsize=7.5, color=colour)
     labels = [_LABELS[str(spec)].format(units=units) for spec in rows["spec"]]
     axes.set_yticks([-i for i in range(len(rows))], labels)
     axes.set_ylim(-len(rows) + 0.5, 0.75)

@@ -28,7 +28,7 @@ class TokenTable:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a word shown: ``framing``, ``end`` ("top" or "bottom"), ``place`` (1 = the
+        One row per word shown: ``framing``, ``end`` ("top" or "bottom"), ``place`` (1 = the
         outermost), ``word`` as it is in the data, ``score`` (mean over models and prompts).
     units : str
         Of the score.
@@ -36,8 +36,8 @@ class TokenTable:
     Examples
     --------
     >>> import valuebias
-    >>> made = token_table(valuebias.datasets.load("simulated"), n=1)
-    >>> made.table[["framing", "end"]].values.tolist()[:2]
+    >>> table = token_table(valuebias.datasets.load("simulated"), n=1)
+    >>> table.table[["framing", "end"]].values.tolist()[:2]
     [['positive', 'top'], ['positive', 'bottom']]
     """
 
@@ -66,16 +66,16 @@ class TokenTable:
         str
             One element, in which words are shown and never run.
         """
-        made = self._wide(lambda word: html.escape(shown_token(word)))
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in made.columns)
+        wide = self._wide(lambda word: html.escape(shown_token(word)))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in wide.columns)
         rows = "".join(
             "<tr>"
             + "".join(
                 f"<td><code><bdi>{cell}</bdi></code></td>" if _is_word(name) else f"<td>{cell}</td>"
-                for name, cell in zip(made.columns, row, strict=True)
+                for name, cell in zip(wide.columns, row, strict=True)
             )
             + "</tr>"
-            for row in made.itertuples(index=False)
+            for row in wide.itertuples(index=False)
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
@@ -91,21 +91,21 @@ class TokenTable:
         str
             A ``tabular`` for booktabs, made for pdfLaTeX with T1 fonts.
         """
-        made = self._wide(lambda word: rf"\texttt{{{_tex(shown_token(word))}}}")
-        lines = [r"\begin{tabular}{r" + "lr" * (len(made.columns) // 2) + "}", r"\toprule"]
-        lines += [" & ".join(tex(name) for name in made.columns) + r" \\", r"\midrule"]
+        wide = self._wide(lambda word: rf"\texttt{{{_tex(shown_token(word))}}}")
+        lines = [r"\begin{tabular}{r" + "lr" * (len(wide.columns) // 2) + "}", r"\toprule"]
+        lines += [" & ".join(tex(name) for name in wide.columns) + r" \\", r"\midrule"]
         lines += [
-            " & ".join(row).replace("−", "$-$") + r" \\" for row in made.itertuples(index=False)
+            " & ".join(row).replace("−", "$-$") + r" \\" for row in wide.itertuples(index=False)
         ]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
     def _wide(self, escape: _Escape) -> pd.DataFrame:
-        """Lay the words out side by side, as text."""
+        """Arrange the words side by side, as text."""
         columns: dict[str, list[str]] = {}
         for (framing, end), part in self.table.groupby(["framing", "end"], sort=False):
-            columns.setdefault("", [str(place) for place in part["place"]])
+            columns.setdefault("", [str(rank) for rank in part["place"]])
             columns[f"{framing}, {end}"] = [escape(word) for word in part["word"]]
-            # No two columns may have one name; blanks do not show.
+            # Column names must differ; trailing blanks do not show.
             name = "score" + " " * (len(columns) // 2 - 1)
             columns[name] = [f"{value:.3g}".replace("-", "−") for value in part["score"]]
         return pd.DataFrame(columns)
@@ -153,7 +153,7 @@ def token_table(scores: xr.Dataset, *, n: int = 10) -> TokenTable:
         if level not in framing:
             continue
         part = scores["score"].isel(prompt=np.flatnonzero(framing == level))
-        # A word that some model or prompt lacks would be compared on other grounds.
+        # A word that some model or prompt lacks would be compared on other prompts.
         mean = part.mean(("model", "prompt"), skipna=False, dtype=np.float64).to_numpy()
         known = np.flatnonzero(~np.isnan(mean))
         if len(known) < 2 * n:
@@ -170,14 +170,14 @@ def token_table(scores: xr.Dataset, *, n: int = 10) -> TokenTable:
             ]  # fmt: skip
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     # Object columns, because pandas' own text refuses a lone surrogate.
-    made = pd.DataFrame(
+    table = pd.DataFrame(
         {k: pd.Series(v, dtype=object if k == "word" else None) for k, v in columns.items()}
     )
-    return TokenTable(made, str(scores.attrs["units"]))
+    return TokenTable(table, str(scores.attrs["units"]))
 
 
 def shown_token(word: str) -> str:
-    """Write a word with what cannot be seen: control characters, and spaces at its ends."""
+    """Write a word with invisible characters made visible: controls, and spaces at its ends."""
     text = visible(word)
     inner = text.strip(" ")
     before = len(text) - len(text.lstrip(" ")) if inner else len(text)

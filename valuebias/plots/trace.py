@@ -59,17 +59,17 @@ def plot_trace(fit: Posterior) -> Figure:
     palette = list(colours(str(i) for i in range(n_chains)).values())
     with styled():
         height = 0.6 + 0.78 * n_rows
-        # Laid out by hand: constraints take seconds for so many panels.
+        # Manual layout: constrained layout takes seconds for so many panels.
         figure = blank_figure(7.2, height, constrained=False)
         panels = figure.subplots(n_rows, 4, squeeze=False, width_ratios=[2, 1, 2, 1])
         figure.subplots_adjust(left=0.075, right=0.985, bottom=0.42 / height,
                                top=1 - 0.28 / height, hspace=0.62, wspace=0.3)  # fmt: skip
-        places = panels.reshape(-1, 2)
-        for (left, right), (name, draws) in zip(places, items.items(), strict=False):
+        pairs = panels.reshape(-1, 2)
+        for (left, right), (name, draws) in zip(pairs, items.items(), strict=False):
             _trace(left, draws, palette)
             _ranks(right, draws, palette)
             left.set_title(drawable(name), fontsize=7.5, fontweight="normal", pad=2)
-        for axes in places[len(items) :].ravel():
+        for axes in pairs[len(items) :].ravel():
             axes.set_axis_off()
         handles = [Line2D([], [], color=colour) for colour in palette]
         labels = [f"chain {i + 1}" for i in range(n_chains)]

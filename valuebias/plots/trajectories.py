@@ -46,7 +46,7 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
     Raises
     ------
     ValueBiasError
-        If `fit` is no fit of an ablation.
+        If `fit` is not the fit of an ablation.
 
     Notes
     -----
@@ -58,13 +58,13 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
     >>> import pandas as pd
     >>> from valuebias import fit_ablation_medians
     >>> import warnings
-    >>> warnings.simplefilter("ignore")  # that every family has one base is said
+    >>> warnings.simplefilter("ignore")  # warns that every family has one base
     >>> names = ["family", "base", "n_pairs", "seed", "checkpoint", "category"]
     >>> grid = product("AB", "1", (1e3, 2e3), (1, 2), (1, 2), "xy")
     >>> table = pd.DataFrame(grid, columns=names).assign(source="s", median_rank=50.0)
     >>> table["base"] = table["family"] + table["base"]
     >>> table["median_rank"] += table.index % 5
-    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=40, seed=1)
+    >>> fit = fit_ablation_medians(table, contrast=("x", "y"), draws=10, seed=1)
     >>> [axes.get_title(loc="left") for axes in plot_trajectories(fit).axes]
     ['s, 1,000 pairs', 's, 2,000 pairs']
     """
@@ -77,8 +77,8 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
     with styled():
         figure, panels, left = panel_grid(len(keys), margin=1.3, height=2.3, sharex=False)
         for axes, (source, n_pairs) in zip(panels, keys.itertuples(index=False), strict=True):
-            here = leans[(leans["source"] == source) & (leans["n_pairs"] == n_pairs)]
-            _panel(axes, here, palette)
+            rows = leans[(leans["source"] == source) & (leans["n_pairs"] == n_pairs)]
+            _panel(axes, rows, palette)
             axes.set_title(panel_title(source, n_pairs))
             axes.set_xlabel("step")
             axes.locator_params(axis="x", nbins=5)
@@ -95,11 +95,11 @@ def _panel(axes: Axes, leans: pd.DataFrame, palette: dict[str, str]) -> None:
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
     for family, colour in palette.items():
-        own = leans[leans["name"] == family].sort_values("step")
-        band = (own["lower"], own["upper"])
-        if len(own) > 1:
-            axes.fill_between(own["step"], *band, color=colour, alpha=0.2, linewidth=0)
+        rows = leans[leans["name"] == family].sort_values("step")
+        band = (rows["lower"], rows["upper"])
+        if len(rows) > 1:
+            axes.fill_between(rows["step"], *band, color=colour, alpha=0.2, linewidth=0)
         else:
-            axes.vlines(own["step"], *band, color=colour, linewidth=1.6)
-        axes.plot(own["step"], own["mean"], "-o", color=colour, markersize=4, linewidth=1.4,
+            axes.vlines(rows["step"], *band, color=colour, linewidth=1.6)
+        axes.plot(rows["step"], rows["mean"], "-o", color=colour, markersize=4, linewidth=1.4,
                   label=family)  # fmt: skip

@@ -22,13 +22,13 @@ _MEASURES = {"auc": "AUC of the raised words", "recall": "share among the top-ra
 
 
 def plot_validation(validation: Validation) -> Figure:
-    """Draw mean AUC and recall by noise: a column a vocabulary size, a line a method.
+    """Draw mean AUC and recall by noise: one column per vocabulary size, one line per method.
 
     Parameters
     ----------
     validation : Validation
         What :func:`valuebias.validate_implicit` or :func:`valuebias.injection_report` gives.
-        Fine-tuned models have a column of their own, without noise.
+        Fine-tuned models have their own column, without noise.
 
     Returns
     -------
@@ -39,8 +39,9 @@ def plot_validation(validation: Validation) -> Figure:
     --------
     >>> import valuebias
     >>> from valuebias.plots import plot_validation
-    >>> found = valuebias.validate_implicit(vocabulary=500, n_words=20, n_seeds=3, progress=False)
-    >>> len(plot_validation(found).axes)
+    >>> settings = {"vocabulary": 500, "n_words": 20, "n_seeds": 3}
+    >>> validation = valuebias.validate_implicit(**settings, progress=False)
+    >>> len(plot_validation(validation).axes)
     2
     """
     summary = validation.summary()
@@ -76,7 +77,7 @@ def _lines(
     colour = colours(methods)
     # Fine-tuning has no noise that could be put on an axis.
     summary = summary.assign(noise=summary["noise"].fillna(0))
-    # Side by side, because equal methods would hide one another.
+    # Side by side, because equal values would hide one another.
     width = 0.02 * (summary["noise"].max() or 1)
     handles = {}
     for i, method in enumerate(methods):

@@ -55,19 +55,20 @@ def plot_word_changes(
     Returns
     -------
     matplotlib.figure.Figure
-        A panel a family, its largest change at the top. Point and bar: posterior mean and 90 %
-        interval of the change in what is expected of the word under the fit's framing, relative to
+        One panel per family, its largest change at the top. Point and bar: posterior mean and 90 %
+        interval of the change in the word's expected outcome under the fit's framing, relative to
         the mean of the lexicon; the colour is the word's category. A line at zero.
 
     Raises
     ------
     ValueBiasError
-        If `fit` is no fit of an ablation, or :meth:`valuebias.AblationFit.word_changes` objects.
+        If `fit` is not the fit of an ablation, or :meth:`valuebias.AblationFit.word_changes`
+        raises it.
 
     Notes
     -----
-    After Christian et al. (2026), Figures 5 and A6. The words are chosen for their change, so that
-    the largest are in part chance; the intervals shrink them only as far as the model does.
+    After Christian et al. (2026), Figures 5 and A6. The words are chosen for their change, so
+    the largest are partly chance; the intervals shrink them only as far as the model does.
 
     Examples
     --------
@@ -96,10 +97,10 @@ def plot_word_changes(
             axes.set_title(drawable(family, 30))
         first = table.iloc[0]
         ends = f"{_number(first['start'])} to {_number(first['end'])}"
-        what = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
+        unit = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
         under = f", {lean_name(fit)}" if lean_name(fit) else ""
         grid[0].set_xlabel(f"change{under}\n({fit.unit}, {INTERVAL:.0%} interval)")
-        figure.suptitle(drawable(f"From {ends} {what}", 80), fontsize=9)
+        figure.suptitle(drawable(f"From {ends} {unit}", 80), fontsize=9)
         handles = [grid[0].plot([], [], "o", color=palette[name])[0] for name in categories]
         legend(figure, handles, categories)
         figure.draw_without_rendering()

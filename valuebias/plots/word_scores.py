@@ -1,4 +1,4 @@
-"""The numbers behind the figure of words: a mean a word, a model and a framing."""
+"""The numbers behind the figure of words: one mean per word, model and framing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from valuebias.schema import member_table
 __all__ = ["WordScores", "default_words", "word_scores"]
 
 Array = NDArray[np.float64]
-_COLOURS = 6  # how many can be told apart
+_COLOURS = 6  # how many are distinguishable
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +27,10 @@ class WordScores:
     Attributes
     ----------
     means : ndarray, shape (framing, model, word)
-        Over the prompts of the framing that the model scored the word after; NaN where none.
+        Over the prompts of the framing after which the model scored the word; NaN if none.
     framings : tuple of str
         As shown.
-    place : dict of str to int
+    columns : dict of str to int
         Each word's column.
     groups : tuple of str
         For each model the name of its colour.
@@ -46,7 +46,7 @@ class WordScores:
 
     means: Array = field(repr=False)
     framings: tuple[str, ...]
-    place: dict[str, int] = field(repr=False)
+    columns: dict[str, int] = field(repr=False)
     groups: tuple[str, ...]
     member: NDArray[np.bool_] = field(repr=False)
     names: tuple[str, ...]
@@ -54,19 +54,19 @@ class WordScores:
     label: str
 
     def of(self, word: str) -> Array:
-        """Give the means of one word (framing, model)."""
-        return self.means[..., self.place[word]]
+        """Means of one word (framing, model)."""
+        return self.means[..., self.columns[word]]
 
     def category(self, word: str) -> str | None:
         """Name the first category of a word; None where the dataset has none."""
         if not self.names:
             return None
-        mine = self.member[self.place[word]]
+        mine = self.member[self.columns[word]]
         return self.names[int(np.argmax(mine))] if mine.any() else "no category"
 
-    def shown(self, word: str) -> str:
-        """Write a word for the axis, with how many more categories it is in."""
-        more = int(self.member[self.place[word]].sum()) - 1
+    def axis_text(self, word: str) -> str:
+        """Label a word on the axis, with the number of its other categories."""
+        more = int(self.member[self.columns[word]].sum()) - 1
         text = drawable(shown_token(word), 24)
         return f"{text} (+{more})" if more > 0 else text
 
@@ -87,7 +87,7 @@ def word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> WordScores:
     return WordScores(
         means=means,
         framings=framings,
-        place={word: i for i, word in enumerate(rewards["response"].to_numpy().tolist())},
+        columns={word: i for i, word in enumerate(rewards["response"].to_numpy().tolist())},
         groups=_groups(rewards),
         member=member_table(rewards).to_numpy(dtype=bool),
         names=tuple(str(name) for name in rewards["category"].to_numpy()),
@@ -96,27 +96,27 @@ def word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> WordScores:
     )
 
 
-def default_words(made: WordScores, *, n: int) -> dict[str, str | None]:
-    """Take the words of each category that have the largest mean."""
+def default_words(scores: WordScores, *, n: int) -> dict[str, str | None]:
+    """Choose the words of each category with the largest means."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueBiasError(f"n is {n!r}; expected a number of words, at least 1.")
-    words = list(made.place)
-    # NaN where some model has none: such a word would be compared on other grounds.
-    mean = made.means.mean(axis=(0, 1))
+    words = list(scores.columns)
+    # NaN where some model has no score: such a word would be compared on other models.
+    mean = scores.means.mean(axis=(0, 1))
     order = [i for i in np.argsort(-mean, kind="stable") if not np.isnan(mean[i])]
     sets: list[tuple[str | None, NDArray[np.bool_]]] = [(None, np.ones(len(words), dtype=bool))]
-    if made.names:
-        sets = list(zip(made.names, made.member.T, strict=True))
-    found: dict[str, str | None] = {}
+    if scores.names:
+        sets = list(zip(scores.names, scores.member.T, strict=True))
+    chosen: dict[str, str | None] = {}
     for name, inside in sets:
         mine = [words[i] for i in order if inside[i]][: int(n)]
-        found |= {word: name for word in mine if word not in found}
-    if not found:
+        chosen |= {word: name for word in mine if word not in chosen}
+    if not chosen:
         raise ValueBiasError(
             "No word of a category was scored by every model after prompts of every framing shown. "
             "Name words=, or give complete scores."
         )
-    return found
+    return chosen
 
 
 def _mean(score: xr.DataArray) -> Array:

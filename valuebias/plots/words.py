@@ -82,16 +82,16 @@ def plot_words(fit: Posterior) -> Figure:
     return figure
 
 
-def _note(fit: Posterior, shown: pd.DataFrame) -> str:
-    """Say what the intervals generalise over, and how many signs are expected to be wrong."""
+def _note(fit: Posterior, rows: pd.DataFrame) -> str:
+    """State what the intervals generalise over, and the expected number of wrong signs."""
     framing = str(fit.contrast_draws["framing"].to_numpy()[0])
     units = sampled_units(fit.problem.components.names)
-    wrong = false_signs(shown, fit.contrast_draws[..., 0].size)
+    wrong = false_signs(rows, fit.contrast_draws[..., 0].size)
     return f"{under(framing)}; intervals generalise over {units}; {wrong}"
 
 
 def _palette(fit: Posterior, table: pd.DataFrame) -> dict[str, str]:
-    # Families have the first colours in the other figures; categories start from the third.
+    # Families have the first colours in other figures; categories start from the third.
     names = [str(c) for c in fit.data["category"].to_numpy()]
     shifted = colours(["", " ", *names])
     return {name: shifted[name] for name in names} | {_SEVERAL: GREY}
@@ -119,6 +119,6 @@ def _same_reach(left: Axes, right: Axes) -> None:
 def _legend(figure: Figure, palette: dict[str, str], table: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
 
-    shown = [name for name in palette if name in set(table["_colour"])]
-    handles = [Line2D([], [], color=palette[name], marker="o", markersize=5) for name in shown]
-    legend(figure, handles, shown)
+    present = [name for name in palette if name in set(table["_colour"])]
+    handles = [Line2D([], [], color=palette[name], marker="o", markersize=5) for name in present]
+    legend(figure, handles, present)

@@ -1,1 +1,1 @@
-"""What draws say: every table and number, of scores and of ablations; no figure, no report."""
+"""Tables and numbers from posterior draws, of scores and ablations; no figure, no report."""

@@ -33,13 +33,13 @@ class Comparison:
     Attributes
     ----------
     table : DataFrame
-        One row a specification, pair of families and pair of categories, with :data:`COLUMNS`;
+        One row per specification, pair of families and pair of categories, with :data:`COLUMNS`;
         in ranks, positive towards the first category. ``t``, ``df`` and ``p`` are NaN for the
         hierarchical model, which has none.
     classical : Classical or None
         The paper's analysis.
     messages : tuple of str
-        What the paper's analysis says of itself.
+        Messages of the paper's analysis.
     reason : str
         Why there is nothing to compare; empty where there is.
     interval : str
@@ -53,7 +53,7 @@ class Comparison:
     interval: str = f"{_PROB:.0%}"
 
     def headline(self) -> pd.DataFrame:
-        """Give the rows about the first pair of families."""
+        """Select the rows of the first pair of families."""
         first: pd.DataFrame = self.table[self.table["name"] == self.table["name"].iloc[0]]
         return first
 
@@ -74,7 +74,8 @@ def compare(fit: Posterior) -> Comparison:
 
     pair = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
     try:
-        paper = classical(fit.data, contrast=pair, seed=int(fit.settings["seed"]))
+        seed = int(fit.settings["seed"])
+        paper = classical(fit.data, contrast=pair, seed=seed, progress=False)
     except ValueBiasError as error:
         return _nothing(f"The paper's analysis cannot be made of these data. {error}")
     theirs = paper.contrasts(prob=_PROB)
@@ -86,9 +87,9 @@ def compare(fit: Posterior) -> Comparison:
     rows = []
     for first, second in _pairs(fit, pair):
         ours = _estimates(on_ranks, first, second)
-        for own in ours:
-            rows.append(own)
-            rows += _match(theirs, own)
+        for estimate in ours:
+            rows.append(estimate)
+            rows += _match(theirs, estimate)
     return Comparison(_frame(rows), paper, paper.messages, "")
 
 
@@ -134,34 +135,34 @@ def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, A
     ]
 
 
-def _match(theirs: pd.DataFrame, own: dict[str, Any]) -> list[dict[str, Any]]:
-    """Find the paper's estimates of the same difference, turned the same way round."""
+def _match(theirs: pd.DataFrame, ours: dict[str, Any]) -> list[dict[str, Any]]:
+    """Find the paper's estimates of the same difference, with the same sign convention."""
     rows = theirs[(theirs["estimand"] == _KIND) & (theirs["framing"] == "signed")]
-    found = []
+    matched = []
     for spec in ("random slopes", "random intercept"):
         for _, row in rows[rows["spec"] == spec].iterrows():
-            sign = _way(row["name"], own["first"], own["second"])
-            sign *= _way(row["category"], own["over"], own["against"])
+            sign = _way(row["name"], ours["first"], ours["second"])
+            sign *= _way(row["category"], ours["over"], ours["against"])
             if sign:
                 ends = sorted((sign * row["lower"], sign * row["upper"]))
-                found.append(
+                matched.append(
                     {
                         "spec": spec,
-                        "name": own["name"],
-                        "category": own["category"],
+                        "name": ours["name"],
+                        "category": ours["category"],
                         "estimate": sign * row["estimate"],
                         "lower": ends[0],
                         "upper": ends[1],
                         "t": sign * row["t"],
                         "df": row["df"],
                         "p": row["p"],
-                        "over": own["over"],
-                        "against": own["against"],
+                        "over": ours["over"],
+                        "against": ours["against"],
                     }
                 )
-    return found
+    return matched
 
 
 def _way(theirs: str, first: str, second: str) -> int:
-    """+1 for the difference of the two, −1 for the reverse, 0 for another."""
+    """+1 for the same difference, −1 for the reverse, 0 for another."""
     return {f"{first} − {second}": 1, f"{second} − {first}": -1}.get(theirs, 0)

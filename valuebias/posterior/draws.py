@@ -1,4 +1,4 @@
-"""Draws of what a posterior does not store, recovered from its data and draws when asked for."""
+"""Draws that a posterior does not store, recovered from its data and stored draws on demand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["Draws"]
 
 Array = NDArray[np.float64]
 
-# Streams of random numbers, so that one question's draws do not depend on which was asked before.
+# Streams of random numbers, so that one table's draws do not depend on which came before.
 _STREAMS = {
     "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
     "negative means": 7, "leans": 8, "completions": 9,
@@ -58,7 +58,7 @@ class Draws:
     tree : xarray.DataTree
         Its stored draws.
     problem : Problem, optional
-        The prepared data, where they are at hand.
+        The prepared data, if available.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class Draws:
     def problem(self) -> Problem:
         """The crossing, its components and prior."""
         model = Model(**{name: self.settings[name] for name in MODEL_FIELDS})
-        # A fit of an earlier version has no design of its own: its formula is read again.
+        # A fit of an earlier version has no stored design: its formula is parsed again.
         stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
         return make_problem(self.data, model, self.prior, stored=stored)
 
     def word_differences(self, pair: tuple[str, str] | None) -> tuple[Array, tuple[str, str]]:
-        """Draw the difference between two families by word (draw, word), and say which two."""
+        """Draw the difference between two families by word (draw, word), with their names."""
         crossing = self.problem.crossing
         factors = [f for f in crossing.design.variables if f.categorical]
         if not factors:
@@ -99,7 +99,7 @@ class Draws:
 
     def words_of(self, row: Array, framing: str = "signed", question: str = "words") -> Array:
         """Draw a combination of design columns for every word under a framing: (draw, word)."""
-        # Of each chain every so many draws, where an incomplete crossing has very many words.
+        # Thinned draws of each chain, where an incomplete crossing has very many words.
         crossing, effects, v = self.problem.crossing, self.effects, self.v
         if "completion" in self.tree.children and "rest_of" in self.tree["completion"]:
             kept = self.tree["completion"]["rest_of"].to_numpy()
@@ -165,7 +165,7 @@ class Draws:
 
     @cached_property
     def margins(self) -> Margins:
-        """What word effects need of the data, by draw where the crossing is incomplete."""
+        """Margins of the data for word effects, by draw if the crossing is incomplete."""
         crossing = self.problem.crossing
         if "completion" not in self.tree.children:
             return make_margins(crossing, make_tables(crossing, crossing.y))
@@ -188,7 +188,7 @@ class Draws:
         return xr.concat([part for part in parts if part.size], "parameter")
 
     def _mean_rows(self) -> list[tuple[str, list[str], Array]]:
-        """Rows of the design to report: what they are, their labels, the rows."""
+        """Rows of the design to report: kind, labels, rows."""
         design = self.problem.crossing.design
         rows = [("mean", ["all models"], design.matrix.mean(axis=0)[None])]
         for factor in design.variables:
@@ -225,11 +225,11 @@ class Draws:
         )
 
     def rng(self, question: str) -> np.random.Generator:
-        """Random numbers of one question, whichever was asked before."""
+        """Random numbers of one question, whatever was drawn before."""
         return np.random.default_rng([int(self.settings["seed"]), _STREAMS[question]])
 
     def spaced(self, n: int) -> NDArray[np.intp]:
-        """Give the positions of up to ``n`` evenly spaced draws."""
+        """Positions of up to ``n`` evenly spaced draws."""
         total = len(self.v)
         return np.unique(np.linspace(0, total - 1, min(n, total)).astype(np.intp))
 
@@ -248,7 +248,7 @@ class Draws:
     def completed_cubes(self, chosen: NDArray[np.intp]) -> Iterator[Array]:
         """Complete the outcome for some draws, one by one, into the same array.
 
-        An incomplete one is drawn again given each draw's variances.
+        An incomplete outcome is drawn again given each draw's variances.
         """
         problem = self.problem
         if problem.crossing.complete:
@@ -257,7 +257,7 @@ class Draws:
 
 
 def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:
-    """Check the two levels to compare; the first two where none are given."""
+    """Check the two levels to compare; by default the first two."""
     if pair is None:
         return levels[0], levels[1]
     if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
@@ -267,7 +267,7 @@ def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None)
     for level in pair:
         if level not in levels:
             raise ValueBiasError(
-                f"{level!r} is no level of {factor!r}. {did_you_mean(level, levels)}"
+                f"{level!r} is not a level of {factor!r}. {did_you_mean(level, levels)}"
             )
     return pair[0], pair[1]
 

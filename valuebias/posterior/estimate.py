@@ -33,8 +33,8 @@ from valuebias.schema import model_table, validate
 
 __all__ = ["estimate", "refit"]
 
-# Tuning steps by whether the crossing is complete: completion starts from the mode's curvature, so
-# it has less to learn.
+# Tuning steps by whether the crossing is complete: completion starts from the mode's curvature and
+# has less to learn.
 _TUNE = {True: 600, False: 200}
 _MODEL = ("formula", "outcome", "words", "base", "spread")
 _SAMPLER = ("draws", "tune", "chains", "seed", "sampler")
@@ -49,10 +49,10 @@ def estimate(
     *,
     progress: bool,
 ) -> Posterior:
-    """Prepare the data, sample, and note what the data cannot say; arguments are checked before.
+    """Prepare the data, sample, and note what the data cannot show; arguments are checked before.
 
-    ``options`` has what :class:`valuebias.analysis.hierarchical.Model` takes, ``numbers`` what the
-    sampler takes, of which ``tune`` may be None.
+    ``options`` are the fields of :class:`valuebias.analysis.hierarchical.Model`, ``numbers`` those
+    of the sampler, of which ``tune`` may be None.
     """
     options, numbers = dict(options), dict(numbers)
     data = in_lexicon(validate(dataset))
@@ -84,15 +84,15 @@ def estimate(
     return Posterior(data, spec, problem.prior, groups, record(), problem)
 
 
-def refit(fit: Posterior, *, prior: Prior, outcome: str, progress: bool = False) -> Posterior:
+def refit(fit: Posterior, *, prior: Prior, outcome: str) -> Posterior:
     """Fit the same data with another prior or outcome, all else (seed included) the same."""
     options = {name: fit.settings[name] for name in _MODEL} | {"outcome": outcome}
     numbers = {name: fit.settings[name] for name in _SAMPLER}
     contrast = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
     with warnings.catch_warnings():
-        # The first fit has warned already.
+        # The first fit has already warned.
         warnings.simplefilter("ignore", ValueBiasWarning)
-        return estimate(fit.data, options, prior, contrast, numbers, progress=progress)
+        return estimate(fit.data, options, prior, contrast, numbers, progress=False)
 
 
 def _misfits(
@@ -102,7 +102,7 @@ def _misfits(
     groups: xr.DataTree,
     seed: int,
 ) -> list[Note]:
-    """Look for structure in the data that the fit does not know of."""
+    """Look for structure in the data that the model lacks."""
     structure = make_structure(problem.crossing, contrast, word_numbers(data))
     coefficient = groups["posterior"]["coefficient"].to_numpy()
     sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))

@@ -27,7 +27,7 @@ _VERDICTS = {
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
 LEAST_MOVE = 0.01
-# What the formula may name of what differs between families, and what that adjusts for.
+# Coordinates that differ between families and that a formula may adjust for, with their nouns.
 _ADJUSTED = {"source": "data", "n_params": "size"}
 _LEAN = {
     "signed": "lean, signed by framing,",
@@ -37,19 +37,19 @@ _LEAN = {
 
 
 ALL = "all"
-"""The row of :meth:`Fit.prior_sensitivity` in which every scale is moved at once."""
+"""The row of :meth:`Fit.prior_sensitivity` with all scales multiplied at once."""
 
 
 def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> Headline:
     """Word the first contrast of a fit.
 
-    In this order: whether it did not converge; notes that qualify everything; the answer with its
-    verdict; under which priors that would be another; what families differ in besides; other notes.
+    In this order: a failure to converge; notes that qualify everything; the answer with its
+    verdict; priors under which that would differ; what else families differ in; other notes.
     """
     table = fit.contrasts()
     row = table.iloc[0]
     diagnostics = fit.diagnostics()
-    before, after = _voiced(fit.notes)
+    before, after = _choose_notes(fit.notes)
     parts = []
     if not diagnostics.converged:
         parts.append("NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0])
@@ -69,16 +69,16 @@ def verdict_of(p_direction: float) -> str:
     return next(name for name, least in _LEAST.items() if p_direction >= least)
 
 
-def _voiced(notes: list[Note]) -> tuple[list[Note], list[Note]]:
-    """Choose the notes that the headline has room for: before the answer, and after it."""
+def _choose_notes(notes: list[Note]) -> tuple[list[Note], list[Note]]:
+    """Choose the notes that fit in the headline: before the answer, and after it."""
     speaking = [note for note in notes if note.headline]
     before = [note for note in speaking if note.first][:_MOST_NOTES]
     after = [note for note in speaking if not note.first]
     return before, after[: _MOST_NOTES - len(before)]
 
 
-def _more(notes: list[Note], said: int) -> str:
-    left = sum(bool(note.headline) for note in notes) - said
+def _more(notes: list[Note], n_chosen: int) -> str:
+    left = sum(bool(note.headline) for note in notes) - n_chosen
     if not left:
         return ""
     return f"And {left} more note{'s' if left > 1 else ''}: see fit.notes or the report."
@@ -90,18 +90,18 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     estimate = (
         f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
     ).replace("-", "−")
-    # Of the side on which most draws are, which the mean need not be.
+    # The side with most draws, which may not be that of the mean.
     direction = "positive" if row["median"] > 0 else "negative"
-    said = percent(row["p_direction"], draws).replace("> ", "above ")
+    probability = percent(row["p_direction"], draws).replace("> ", "above ")
     chance = (
-        f"The probability that it is {direction} is {said}; the data "
+        f"The probability that it is {direction} is {probability}; the data "
         f"{_VERDICTS[verdict_of(row['p_direction'])]}."
     )
     group, a, b = _compared(row)
     if group:
         noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
         more = "more" if row["mean"] > 0 else "less"
-        # No sharper than the verdict: at a probability of one half there is no direction to name.
+        # The wording follows the verdict: at a probability of one half there is no direction.
         claim = {
             LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
             SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
@@ -118,18 +118,18 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
 
 
 def _compared(row: pd.Series) -> tuple[str, str, str]:
-    """Give the factor whose levels the row compares, and the two; empty where it compares none."""
+    """Return the factor whose levels the row compares, and the two; empty if there are none."""
     if row["form"] != DIFFERENCE:
         return "", "", ""
     return row["variable"], row["first"], row["second"]
 
 
 def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:
-    """Say so where a claim about groups rests on one model of each."""
+    """Warn where a claim about groups rests on one model of each."""
     if group not in fit.data.coords:
         return ""
-    found = fit.data[group].to_numpy().astype(str).tolist()
-    if found.count(a) != 1 or found.count(b) != 1:
+    levels = fit.data[group].to_numpy().astype(str).tolist()
+    if levels.count(a) != 1 or levels.count(b) != 1:
         return ""
     return (
         f" But there is one model of each: two models cannot carry a claim about a {group}, and "
@@ -138,7 +138,7 @@ def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:
 
 
 def _besides(fit: Posterior, row: pd.Series) -> str:
-    """Say that a difference between families is one of all that comes with a family."""
+    """Warn that families also differ in what the formula does not adjust for."""
     if _compared(row)[0] != "family":
         return ""
     named = " ".join(v.expression for v in fit.problem.crossing.design.variables)
@@ -154,7 +154,7 @@ def _besides(fit: Posterior, row: pd.Series) -> str:
 
 
 def _alike(fit: Posterior, name: str) -> bool:
-    """Whether all models are known to have the same value of a coordinate."""
+    """Whether all models have the same known value of a coordinate."""
     if name not in fit.data.coords:
         return False
     values = {str(value).strip() for value in fit.data[name].to_numpy().tolist()}
@@ -162,24 +162,24 @@ def _alike(fit: Posterior, name: str) -> bool:
 
 
 def prior_flips(table: pd.DataFrame) -> list[str]:
-    """Name the prior scales under which the verdict of the headline is another."""
-    own = table.iloc[0]
-    verdict, positive = verdict_of(own["p_direction"]), own["median"] > 0
+    """Name the prior scales under which the verdict of the headline differs."""
+    fitted = table.iloc[0]
+    verdict, positive = verdict_of(fitted["p_direction"]), fitted["median"] > 0
     flips: dict[str, float] = {}
     together: dict[str, float] = {}
     others = table.iloc[1:]
     for entry, (_, row) in zip(others.index.tolist(), others.iterrows(), strict=True):
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
-        # A verdict at its threshold may change by the draws' own error.
-        moved = abs(row["p_direction"] - own["p_direction"]) >= LEAST_MOVE
+        # A verdict at its threshold may change by Monte Carlo error.
+        moved = abs(row["p_direction"] - fitted["p_direction"]) >= LEAST_MOVE
         if (other == verdict or not moved) and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""
         clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"
-        found = together if entry[0] == ALL else flips
-        found[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - own["mean"])
-    found = flips or together
-    return sorted(found, key=lambda clause: -found[clause])
+        clauses = together if entry[0] == ALL else flips
+        clauses[f"{clause} ({percent(row['p_direction'])})"] = abs(row["mean"] - fitted["mean"])
+    clauses = flips or together
+    return sorted(clauses, key=lambda clause: -clauses[clause])
 
 
 def _on_priors(flips: list[str]) -> str:
@@ -187,7 +187,7 @@ def _on_priors(flips: list[str]) -> str:
         return ""
     more = len(flips) - _MOST_FLIPS
     others = f"; and {more} more of the scales tried would change it" if more > 0 else ""
-    return f"That hangs on the prior: {'; '.join(flips[:_MOST_FLIPS])}{others}."
+    return f"That depends on the prior: {'; '.join(flips[:_MOST_FLIPS])}{others}."
 
 
 def scale_name(entry: tuple[str, float]) -> str:
@@ -195,5 +195,5 @@ def scale_name(entry: tuple[str, float]) -> str:
     scale, factor = entry
     if factor == 1:
         return "this fit"
-    what = "all prior scales" if scale == ALL else f"the prior scale of {scale}"
-    return f"{what} { ({0.5: 'halved', 2.0: 'doubled'}.get(factor, f'× {factor:g}')) }"
+    subject = "all prior scales" if scale == ALL else f"the prior scale of {scale}"
+    return f"{subject} { ({0.5: 'halved', 2.0: 'doubled'}.get(factor, f'× {factor:g}')) }"

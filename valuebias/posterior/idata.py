@@ -1,4 +1,4 @@
-"""A fit as ArviZ takes it."""
+"""A fit in the form that ArviZ takes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["make_idata"]
 
-# Log-densities are kept of so many draws that they are so many numbers (float32: 200 MB), but of
-# this many draws at least; where those would be four times as many numbers, of none.
+# Draws are thinned until the log-densities are at most so many numbers (float32: 200 MB), but to no
+# fewer draws than this; where even those take four times as many numbers, none are kept.
 _MOST_NUMBERS = 50_000_000
 _FEWEST_DRAWS = 100
 
@@ -26,13 +26,13 @@ _FEWEST_DRAWS = 100
 def make_idata(fit: Draws, contrasts: xr.DataArray) -> Any:
     """Lay out draws, contrasts, scores and their log-densities as ArviZ expects them.
 
-    A score's log-density is given all other scores, with the effects integrated out: the draws are
-    of the variances alone, so the weights 1/density are those of leaving the score out, and
-    ``az.loo`` is right to smooth just these. (With the effects in, every score would be influential
-    and Pareto's k useless.)
+    A score's log-density is conditional on all other scores, with the effects integrated out: the
+    draws are of the variances alone, so the weights 1/density are those of leaving the score out,
+    which ``az.loo`` smooths. (With the effects in, every score would be influential and Pareto's k
+    useless.)
     """
     posterior = fit.tree["posterior"].to_dataset()
-    # Its other coordinates have names that dimensions of the posterior have.
+    # Its other coordinates share names with dimensions of the posterior.
     bare = contrasts.drop_vars([c for c in contrasts.coords if c != "estimand"])
     by_draw = {name: posterior[name] for name in ("chain", "draw")}
     groups: dict[str, Any] = {
@@ -86,7 +86,7 @@ def _score_shape(fit: Draws) -> tuple[int, ...]:
 
 
 def _seen(fit: Draws, cube: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Take what was scored, as a list where something was not: ArviZ knows no missing scores."""
+    """Select observed scores, as a list if some are missing: ArviZ has no missing scores."""
     crossing = fit.problem.crossing
     return cube if crossing.complete else cube[crossing.observed]
 
@@ -102,11 +102,11 @@ def _of_scores(
     }
     dims, coords = tuple(axes), {name: (name, labels) for name, labels in axes.items()}
     if not crossing.complete:
-        at = np.nonzero(crossing.observed)
+        cells = np.nonzero(crossing.observed)
         dims = ("cell",)
         coords = {
             name: ("cell", labels[i])
-            for (name, labels), i in zip(axes.items(), at, strict=True)
+            for (name, labels), i in zip(axes.items(), cells, strict=True)
         }  # fmt: skip
     if draw is None:
         return xr.Dataset({"score": (dims, _seen(fit, values))}, coords=coords)

@@ -33,70 +33,70 @@ _TOLERANCE = 1e-8
 
 def influence(fit: Posterior, table: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
     """Estimate the first of the contrasts without each unit; see :meth:`Fit.influence`."""
-    own, prob = table.iloc[0], table.attrs["prob"]
+    headline, prob = table.iloc[0], table.attrs["prob"]
     contrast = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
-    asked = headline_combination(fit.problem.crossing, contrast)
-    first = {"unit": "fit", "name": "all data", **own[list(_NUMBERS)], "remark": ""}
+    combination = headline_combination(fit.problem.crossing, contrast)
+    first = {"unit": "fit", "name": "all data", **headline[list(_NUMBERS)], "remark": ""}
     rows: list[dict[str, Any]] = [first]
     units = left_out_units(fit.data, fit.settings)
     with progress_bar("leaving out", shown=progress) as advance:
         for i, (kind, unit) in enumerate(units):
-            rows.append({"unit": kind, "name": unit.name, **_without(fit, asked, unit, prob)})
+            rows.append({"unit": kind, "name": unit.name, **_without(fit, combination, unit, prob)})
             if advance is not None:
                 advance(i + 1, len(units))
     out = pd.DataFrame(rows, columns=["unit", "name", *_NUMBERS, "remark"])
-    out.insert(6, "shift", (out["mean"] - own["mean"]) / own["sd"])
+    out.insert(6, "shift", (out["mean"] - headline["mean"]) / headline["sd"])
     size = out["shift"].abs().where(out["unit"] != "fit")
     out.insert(7, "largest", size.eq(size.groupby(out["unit"]).transform("max")))
-    out.attrs |= table.attrs | {"estimand": own["estimand"], "name": own["name"]}
+    out.attrs |= table.attrs | {"estimand": headline["estimand"], "name": headline["name"]}
     return out
 
 
 def left_out_units(data: xr.Dataset, spec: Mapping[str, Any]) -> list[tuple[str, Unit]]:
-    """List what is left out in turn: every model, then every base that several models share."""
+    """List the units to leave out: every model, then every base that several models share."""
     models, bases = model_units(data), base_units(data, base_coordinate(spec))
     shared = [unit for unit in bases if len(unit.models) > 1]
     return [("model", unit) for unit in models] + [("base", unit) for unit in shared]
 
 
 def most_influential(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the row of the model and of the base that moves the headline most."""
+    """Select the model and the base that move the headline most."""
     return table[table["largest"]]
 
 
 def other_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows whose verdict on the direction, or whose sign, is another."""
-    own, rest = table.iloc[0], table.iloc[1:].dropna(subset=["mean"])
-    verdict = verdict_of(own["p_direction"])
-    # On either side of a limit, but no further from each other than draws of one posterior.
+    """Select the rows whose verdict on the direction, or whose sign, differs."""
+    headline, rest = table.iloc[0], table.iloc[1:].dropna(subset=["mean"])
+    verdict = verdict_of(headline["p_direction"])
+    # On either side of a limit, but no further apart than draws of one posterior.
     same = [
-        verdict_of(p) == verdict or abs(p - own["p_direction"]) < LEAST_MOVE
+        verdict_of(p) == verdict or abs(p - headline["p_direction"]) < LEAST_MOVE
         for p in rest["p_direction"]
     ]
-    turned = np.sign(rest["mean"].to_numpy()) != np.sign(own["mean"])
+    turned = np.sign(rest["mean"].to_numpy()) != np.sign(headline["mean"])
     other = ~np.array(same, dtype=bool) | turned
     return rest.iloc[np.flatnonzero(other)]
 
 
-def _without(fit: Posterior, asked: Combination, unit: Unit, prob: float) -> dict[str, Any]:
+def _without(fit: Posterior, combination: Combination, unit: Unit, prob: float) -> dict[str, Any]:
     crossing = fit.problem.crossing
     keep = np.setdiff1d(np.arange(crossing.shape[0]), unit.models)
-    if not _estimable(crossing.design.matrix[keep], asked.row):
+    if not _estimable(crossing.design.matrix[keep], combination.row):
         return dict.fromkeys(_NUMBERS, np.nan) | {"remark": f"not estimable: {_loss(fit, keep)}"}
-    found = _headline(fit.without(unit), asked)
+    mixture = _headline(fit.without(unit), combination)
     tail = (1 - prob) / 2
-    negative = found.below(0.0)
+    negative = mixture.below(0.0)
     return {
-        "mean": found.mean,
-        "lower": found.quantile(tail),
-        "upper": found.quantile(1 - tail),
+        "mean": mixture.mean,
+        "lower": mixture.quantile(tail),
+        "upper": mixture.quantile(1 - tail),
         "p_direction": max(negative, 1 - negative),
         "remark": "",
     }
 
 
 def _estimable(design: Array, row: Array) -> bool:
-    """Whether the models tell a combination of the columns apart from others."""
+    """Whether the design identifies a combination of its columns."""
     if not len(design):
         return False
     fitted = np.linalg.lstsq(design.T, row)[0]
@@ -104,23 +104,23 @@ def _estimable(design: Array, row: Array) -> bool:
 
 
 def _loss(fit: Posterior, keep: NDArray[np.intp]) -> str:
-    """Say what is gone."""
+    """Name what the rest of the data lacks."""
     family = fit.data["family"].to_numpy().astype(str)
     gone = sorted(set(family.tolist()) - set(family[keep].tolist()))
     if gone:
         return f"no other model of {', '.join(gone)}"
-    return "the other models do not tell the terms of the formula apart"
+    return "the other models do not identify the terms of the formula"
 
 
-def _headline(left: LeftOutFit, asked: Combination) -> Mixture:
-    """Give the combination's posterior without the unit, exact given each draw."""
+def _headline(left: LeftOutFit, combination: Combination) -> Mixture:
+    """Compute the combination's posterior without the unit, exact given each draw."""
     problem = left.problem
     crossing, scales = problem.crossing, problem.coefficient_scales
     means, variances = [], []
     for cube, v in left.cubes:
         precision = precision_at(crossing, problem.components, scales, v)
         tables = make_model_tables(crossing, cube)
-        mean, variance = combination_given_all(crossing, precision, tables, scales, asked)
+        mean, variance = combination_given_all(crossing, precision, tables, scales, combination)
         means.append(mean)
         variances.append(variance)
     return Mixture(np.concatenate(means), np.sqrt(np.concatenate(variances)))

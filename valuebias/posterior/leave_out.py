@@ -40,18 +40,18 @@ BY = ("model", "base", "word")
 _LOG_2PI = float(np.log(2 * np.pi))
 _DIMS = {"word": "response", "prompt": "prompt", "model": "model"}
 _COMPARED = ("family", "framing")
-# Below it the weights have a finite variance. The usual 0.7 holds for many draws; of a thousand the
-# estimate of k is too rough, and densities were a nat too large.
+# Below it the weights have a finite variance. The usual 0.7 is for many draws; with a thousand, k
+# is estimated too roughly, and densities came out a nat too large.
 _K_LIMIT = 0.5
 _NOTHING = Unit("nothing")
-# With fewer draws the posterior of all data is sampled again.
+# With fewer draws than this, the posterior of all data is sampled again.
 _DRAWS_A_PARAMETER = 20
-# Numbers in the largest array at a time.
+# Numbers in the largest array.
 _MOST_NUMBERS = 4_000_000
 
 
 def base_coordinate(spec: Mapping[str, Any]) -> str:
-    """Name the coordinate that says what base each model stands on, also where a fit ignores it."""
+    """Name the coordinate of the base of each model, also where a fit ignores it."""
     return str(spec["base"] or "base")
 
 
@@ -74,7 +74,7 @@ def leave_out(fitted: Posterior, by: str, *, draws: int, progress: bool) -> Unit
 
 
 class Whole:
-    """The posterior of all data, which that without a unit is compared with."""
+    """The posterior of all data, compared with that without a unit."""
 
     def __init__(self, fitted: Posterior) -> None:
         self.fitted, self.problem = fitted, fitted.problem
@@ -113,7 +113,7 @@ class Whole:
         return make_word_tables(self.problem.crossing, self.problem.crossing.y)
 
     def predict(self, unit: Unit, log_density: Array, limit: float) -> dict[str, Any]:
-        """Average over the posterior without the unit: its elpd and how that was found."""
+        """Average over the posterior without the unit: its elpd and how it was computed."""
         weighted = smoothed(-log_density)
         can_go = unit.word < 0 or word_can_go(self.problem.crossing, unit.word)
         if weighted.k > limit and can_go:
@@ -127,24 +127,24 @@ class Whole:
     def _by_integrals(self, unit: Unit) -> tuple[float, float]:
         """Divide the densities of all data and of those without the unit.
 
-        An average over the draws without it would rest on the one or two that suit it best: a model
-        brings thousands of scores, which tell the variances very precisely.
+        An average over the draws without it would rest on the one or two best draws: a model has
+        thousands of scores, which determine the variances very precisely.
         """
         left = self.fitted.without(unit)
         reduced, x = left.problem.posterior(left.problem.strata), left.unconstrained
         integral, error = log_integral(reduced.values, x, self._rng())
         constant = self._constant(unit)
         if unit.word >= 0 and self.problem.crossing.covariate_names:
-            # What is left is not quite the model of the other words: weigh its draws.
-            given = self._densities([unit], left.v)[0]
-            flat = x.reshape(len(given), -1)
-            ratio = self.posterior.values(flat) - given + constant - reduced.values(flat)
+            # The reduced model is not quite the model of the other words: weight its draws.
+            conditional = self._densities([unit], left.v)[0]
+            flat = x.reshape(len(conditional), -1)
+            ratio = self.posterior.values(flat) - conditional + constant - reduced.values(flat)
             integral += float(logsumexp(ratio) - np.log(len(ratio)))
         whole, whole_error = self._integral
         return whole - integral + constant, float(np.hypot(error, whole_error))
 
     def _constant(self, unit: Unit) -> float:
-        """Give what both posteriors leave out: 2π, and the unit of a word against the others."""
+        """Compute the constant that both posteriors omit: 2π, and the scale of a word."""
         n_models, n_prompts, n_words = self.problem.crossing.shape
         if unit.word >= 0:
             return 0.5 * n_models * n_prompts * float(np.log1p(-1 / n_words) - _LOG_2PI)
@@ -152,7 +152,7 @@ class Whole:
 
     @cached_property
     def _draws(self) -> tuple[Array, Array]:
-        """Variances, and the same on the scale of the density; anew where the fit has few."""
+        """Variances, also on the scale of the density; sampled again if the fit has few."""
         fitted = self.fitted
         if len(fitted.v) >= _DRAWS_A_PARAMETER * self.posterior.n_dim:
             return fitted.v, fitted.unconstrained
@@ -171,13 +171,13 @@ def _require_complete(fit: Posterior) -> None:
     """Raise where cells are missing, and say what to drop."""
     if not fit.settings["n_missing"]:
         return
-    what, kept, n = _advice(fit.data)
+    noun, kept, n = _advice(fit.data)
     advice = (
-        f"Drop the {what}s with gaps, which keeps {kept} of {n}, and fit again: "
-        f"dataset.dropna({_DIMS[what]!r}, subset=['score'])."
-        if what
+        f"Drop the {noun}s with gaps, which keeps {kept} of {n}, and fit again: "
+        f"dataset.dropna({_DIMS[noun]!r}, subset=['score'])."
+        if noun
         else "No words, prompts or models can be dropped to have none missing; only "
-        "by='score' is to be had."
+        "by='score' is possible."
     )
     raise ValueBiasError(
         f"{fit.settings['n_missing']:,} scores are missing, and whole models, bases and words are "
@@ -186,13 +186,13 @@ def _require_complete(fit: Posterior) -> None:
 
 
 def _advice(data: xr.Dataset) -> tuple[str, int, int]:
-    """Say what to drop so that most is kept: what, how many are kept, of how many."""
+    """Find what to drop to keep most cells: its noun, how many are kept, of how many."""
     best = ("", 0, 0)
     cells = 0
-    for what, dim in _DIMS.items():
+    for noun, dim in _DIMS.items():
         rest = data.dropna(dim, subset=["score"])
         per_category = rest["membership"].sum("response")
         same = [np.array_equal(np.unique(rest[c]), np.unique(data[c])) for c in _COMPARED]
         if per_category.min() > 1 and all(same) and rest["score"].size > cells:
-            best, cells = (what, rest.sizes[dim], data.sizes[dim]), rest["score"].size
+            best, cells = (noun, rest.sizes[dim], data.sizes[dim]), rest["score"].size
     return best

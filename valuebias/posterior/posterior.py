@@ -1,4 +1,4 @@
-"""What draws of the hierarchical model say: its tables and numbers."""
+"""The posterior of the hierarchical model: its tables and numbers."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 __all__ = ["CERTAIN", "Posterior"]
 
 CERTAIN = 0.995
-"""Probability of direction from which on the sign of a word's difference is called certain."""
+"""Least probability of direction at which the sign of a word's difference is called certain."""
 
 
 class Posterior(Draws):
-    """The posterior of a hierarchical model: all that is asked of its draws, but figures and pages.
+    """The posterior of a hierarchical model: all tables of its draws, but no figures or reports.
 
-    Its parts are those of :class:`valuebias.Fit`.
+    Its parameters are those of :class:`valuebias.Fit`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Posterior(Draws):
 
     @property
     def notes(self) -> list[Note]:
-        """What the data cannot tell, and what makes the answer less sure than it looks."""
+        """What the data cannot show, and what makes the answer less certain than it looks."""
         return as_notes(self.settings["notes"])
 
     def contrasts(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
@@ -94,10 +94,10 @@ class Posterior(Draws):
             positive, negative; of positive prompts alone "positive", of negative ones alone
             "negative, turned", which has the sign of liking, and "negative"), ``category``,
             ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
-            ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome. Then what the names are made
-            of: ``form`` (difference, lean, …), ``variable`` (of the formula; base, model, overall),
-            ``first`` and ``second`` (the levels compared), ``over`` and ``against`` (the
-            categories compared; no second one where it is the mean of all others) and ``variant``.
+            ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome. Then the parts of the names:
+            ``form`` (difference, lean, …), ``variable`` (of the formula; base, model, overall),
+            ``first`` and ``second`` (the levels compared), ``over`` and ``against`` (the categories
+            compared; the second is empty for the mean of all others) and ``variant``.
 
         Raises
         ------
@@ -133,13 +133,13 @@ class Posterior(Draws):
 
     @cached_property
     def idata(self) -> Any:
-        """What ArviZ takes: an ``InferenceData``, from ArviZ 1 on an ``xarray.DataTree``.
+        """The fit for ArviZ: an ``InferenceData``, from ArviZ 1 on an ``xarray.DataTree``.
 
         Groups ``posterior`` (SDs, correlations, coefficients, model effects, and ``contrast``, the
         draws of :attr:`contrast_draws`), ``sample_stats``, ``observed_data`` (the outcome; by
         ``cell`` where scores are missing) and ``log_likelihood``: of each score given all others,
-        with the effects integrated out, for every so many draws, so that ``az.loo`` leaves out what
-        :meth:`loo` does by score; its ``p_loo`` counts variances only, not effects. Of more than
+        with the effects integrated out, for thinned draws, so that ``az.loo`` leaves out what
+        :meth:`loo` does by score; its ``p_loo`` counts variances only, not effects. For more than
         two million scores there is none, and a warning says so.
 
         Examples
@@ -161,7 +161,7 @@ class Posterior(Draws):
         Returns
         -------
         Headline
-            Text, the row of :meth:`contrasts` it words, and whether the fit converged.
+            Text, its row of :meth:`contrasts`, and whether the fit converged.
         """
         return make_headline(self)
 
@@ -176,8 +176,8 @@ class Posterior(Draws):
         Returns
         -------
         DataFrame
-            One row a parameter: mean, median, sd, lower, upper, rhat, ess_bulk, ess_tail, in units
-            of the outcome. Named like ``sd[word, positive]``, ``correlation[word]`` (between
+            One row per parameter: mean, median, sd, lower, upper, rhat, ess_bulk, ess_tail, in
+            units of the outcome. Named like ``sd[word, positive]``, ``correlation[word]`` (between
             framings), ``mean[Gemma, positive, agency]`` (a family's mean of a category, relative to
             the mean over categories) and ``slope[log10(n_params), positive, agency]``.
         """
@@ -197,16 +197,15 @@ class Posterior(Draws):
         Returns
         -------
         DataFrame
-            One row a word, largest difference first: ``word``, ``categories``, ``name`` (which
+            One row per word, largest difference first: ``word``, ``categories``, ``name`` (which
             families), ``mean``, ``sd``, ``lower``, ``upper``, ``p_direction``. The expected
-            difference in outcome between the families on that word, signed by framing (of prompts
-            of one framing: that of liking under it) and relative to the lexicon's mean. It
-            generalises over models, and over bases where the fit has effects of these.
-            ``certain``: whether ``p_direction`` is .995 or more; never where the formula has as
-            many columns as there are models, as differences are then between these very models.
-            Last, ``expected_false_signs``:
-            how many of this word and those above it are expected to differ the other way, the sum
-            of ``1 - p_direction``.
+            difference in outcome between the families on that word, signed by framing (for
+            prompts of one framing, that of liking under it) and relative to the lexicon's mean. It
+            generalises over models, and over bases if the fit has effects of bases.
+            ``certain``: whether ``p_direction`` is .995 or more; never if the formula has as many
+            columns as there are models, as differences are then between these very models.
+            ``expected_false_signs``: how many of this word and those above it are expected to
+            differ the other way, the sum of ``1 - p_direction``.
 
         Raises
         ------
@@ -216,9 +215,9 @@ class Posterior(Draws):
 
         Notes
         -----
-        Among hundreds of words some reach any probability by chance, most of all where the variance
-        of families' likings, or the families' difference in lean, which is in all words of a
-        category, happens to be overestimated. In simulations of scores like the paper's on five
+        Among hundreds of words some reach any probability by chance, especially where the variance
+        of families' likings, or the families' difference in lean, which all words of a category
+        share, happens to be overestimated. In simulations of scores like the paper's on five
         bases one in six words with a ``p_direction`` of .975 had the wrong sign; hence .995.
         """
         _check_prob(prob)
@@ -240,7 +239,7 @@ class Posterior(Draws):
         )
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
         table = table.loc[order].reset_index(drop=True)
-        # Without replication, what is a model's own is in the difference of its family.
+        # Without replication, a model's own effect is part of the difference of its family.
         replicated = "model_word" in self.problem.components.names
         table["certain"] = (table["p_direction"] >= CERTAIN) & replicated
         table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
@@ -253,14 +252,14 @@ class Posterior(Draws):
         Parameters
         ----------
         framing : {"signed", "positive", "negative"}
-            One framing of the prompts, or half the difference of the two; of prompts of one
+            One framing of the prompts, or half the difference of the two; for prompts of one
             framing "signed" is that framing with the sign of liking.
 
         Returns
         -------
         DataArray
-            (chain, draw, response), in units of the outcome, relative to the lexicon's mean. Where
-            scores are missing and there are thousands of words, of every so many draws.
+            (chain, draw, response), in units of the outcome, relative to the lexicon's mean;
+            thinned where scores are missing and there are thousands of words.
 
         Raises
         ------
@@ -329,7 +328,7 @@ class Posterior(Draws):
     def prior_sensitivity(
         self, *, factors: tuple[float, ...] = (0.5, 2.0), prob: float = 0.9, progress: bool = True
     ) -> pd.DataFrame:
-        """Multiply each prior scale by itself, and all together, and compare the headline.
+        """Multiply each prior scale alone, and all together, and compare the headline.
 
         Parameters
         ----------
@@ -355,8 +354,8 @@ class Posterior(Draws):
         Notes
         -----
         The draws are reweighted by the ratio of the priors (Kallioinen et al. 2023, *Statistics and
-        Computing* 34, 57), smoothed by PSIS; where Pareto's k says that the weights are not to be
-        trusted the model is fitted again.
+        Computing* 34, 57), smoothed by PSIS; where Pareto's k is too large for the weights the
+        model is fitted again.
 
         Examples
         --------
@@ -402,8 +401,8 @@ class Posterior(Draws):
         -------
         Dataset
             ``replicated`` (sample, statistic), ``observed`` and the two-sided ``p`` (statistic):
-            of leans, spreads and single outcomes; and of what the fit takes for granted, such as
-            that models of a family are independent and families equally variable.
+            of leans, spreads and single outcomes; and of the fit's assumptions, such as that models
+            of a family are independent and families equally variable.
         """
         from valuebias.analysis.auditing.confounding import word_numbers
         from valuebias.analysis.auditing.misfit import make_structure
@@ -445,32 +444,31 @@ class Posterior(Draws):
         Parameters
         ----------
         by : {"score", "model", "base", "word"}, default "score"
-            What to leave out, which is what a fit is judged on predicting. ``"score"``: one more
-            score of these models and words on these prompts; with thousands of others of the same
-            model at hand, it says nothing about models. ``"model"``: another model of these
-            families, where some of its base may be among the others. ``"base"``: all models of
-            another base, which is what a statement on families is about. ``"word"``: another word
-            of these categories, scored by these models.
+            What to leave out and predict. ``"score"``: one more score of these models and words on
+            these prompts; with thousands of others of the same model, it says nothing about models.
+            ``"model"``: another model of these families, where some of its base may be among the
+            others. ``"base"``: all models of another base, which is what a statement on families is
+            about. ``"word"``: another word of these categories, scored by these models.
         draws : int, optional
             Number of evenly spaced posterior draws of the variances to average over; 100 by score,
             else 1000.
         progress : bool, default True
-            Show a progress bar on standard error, but by score.
+            Show a progress bar on standard error, except by score.
 
         Returns
         -------
         LOO or UnitLOO
-            Sum and standard error in nats, and the summands: of each score, or of each unit.
+            Sum and standard error in nats, and the summands by score or by unit.
 
         Raises
         ------
         ValueBiasError
-            Other than by score: if scores are missing, or there are no two units.
+            Except by score: if scores are missing, or there are fewer than two units.
 
         Notes
         -----
-        All effects are integrated out, so that given the variances the density of what is left out
-        is exact. Outcomes, the unit of the priors and the coding of the formula stay those of all
+        All effects are integrated out, so that given the variances the predictive density is
+        exact. Outcomes, the unit of the priors and the coding of the formula stay those of all
         data. The density is of a model's contrasts between words (each model × prompt has a level
         of its own), and of a word's scores relative to those of the other words.
 
@@ -478,7 +476,7 @@ class Posterior(Draws):
         again for each, given its variances and the scores there are. Otherwise the weights are
         smoothed (PSIS); where Pareto's k is above 0.5 the model is fitted without the unit, and the
         density is the ratio of two integrals, with the unit and without, each by bridge sampling.
-        Models mostly need that: one brings thousands of scores.
+        Models usually need that, as one has thousands of scores.
 
         Source: Vehtari et al. 2017, *Statistics and Computing* 27, 1413–1432; 2024, *JMLR* 25(72);
         Gronau et al. 2020, *Journal of Statistical Software* 92(10).
@@ -487,8 +485,8 @@ class Posterior(Draws):
         --------
         >>> import valuebias
         >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
-        >>> found = fit.loo(by="model", progress=False)
-        >>> found.n == fit.data.sizes["model"]
+        >>> result = fit.loo(by="model", progress=False)
+        >>> result.n == fit.data.sizes["model"]
         True
         """
         from valuebias.analysis.estimands.loo import loo
@@ -516,16 +514,16 @@ class Posterior(Draws):
         Returns
         -------
         DataFrame
-            The fit itself in the first row (``unit`` "fit"), then a row a model and a base:
+            The fit itself in the first row (``unit`` "fit"), then one row per model and base:
             ``unit`` ("model" or "base"), ``name``, ``mean``, ``lower``, ``upper``, ``p_direction``
             of the first of :meth:`contrasts` without it, ``shift`` (by how many SDs of the fit's
-            posterior the mean is moved), ``largest`` (whether no model, or no base, moves it
-            further) and ``remark``. Where leaving it out takes away a family, the numbers are NaN
-            and the remark says that the headline is not estimable.
+            posterior the mean moves), ``largest`` (whether no other model, or base, moves it
+            further) and ``remark``. Where leaving it out removes a family, the numbers are NaN and
+            the remark says that the headline is not estimable.
 
         Notes
         -----
-        The variances are sampled again without each, which takes about a second a model for a
+        The variances are sampled again without each, which takes about a second per model for a
         complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning of
         the headline stay as they are.
         """
@@ -599,7 +597,7 @@ class Posterior(Draws):
         Returns
         -------
         pathlib.Path
-            Where it lies.
+            The path.
         """
         from valuebias.posterior.saved import fit_groups, write_groups
 

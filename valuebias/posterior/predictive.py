@@ -1,4 +1,4 @@
-"""Compare fits of the same data by what they predict: ``valuebias.compare({"a": …, "b": …})``."""
+"""Compare fits of the same data by their predictions: ``valuebias.compare({"a": …, "b": …})``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_SIDES = {"model": "models", "prompt": "prompts", "response": "words"}
+_DIMS = {"model": "models", "prompt": "prompts", "response": "words"}
 
 
 def compare(
@@ -30,16 +30,16 @@ def compare(
     draws: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Compare fits of the same scores by how well they predict what is left out.
+    """Compare fits of the same scores by how well they predict left-out units.
 
     Parameters
     ----------
     fits : mapping of str to Fit
-        At least two, by a name to show: of the same scores and outcome, with whatever formula,
-        bases, covariates or priors.
+        At least two, by name: of the same scores and outcome, with any formula, bases, covariates
+        or priors.
     by : {"model", "base", "word", "score"}, default "model"
-        What to leave out in turn, see :meth:`Fit.loo`. ``"base"`` takes the bases that the data
-        name, also for a fit that takes no notice of them.
+        What to leave out in turn, see :meth:`Fit.loo`. ``"base"`` takes the bases named in the
+        data, also for a fit that ignores them.
     draws : int, optional
         Number of posterior draws, see :meth:`Fit.loo`.
     progress : bool, default True
@@ -48,23 +48,24 @@ def compare(
     Returns
     -------
     DataFrame
-        One row a fit, the best first, named by the index. ``elpd_diff``: difference in expected log
-        predictive density to the best, in nats, 0 for the best and negative for others; ``se_diff``
-        its standard error over the units (√n times the SD of the units' differences); ``elpd`` and
-        ``se`` of the fit itself; ``n`` units; ``unsure``: how many of them have a Pareto k above
-        the limit and could not be fitted without. ``attrs["by"]`` says what was left out.
+        One row per fit, the best first, named by the index. ``elpd_diff``: difference in expected
+        log predictive density to the best, in nats, 0 for the best and negative for others;
+        ``se_diff`` its standard error over the units (√n times the SD of the units' differences);
+        ``elpd`` and ``se`` of the fit itself; ``n`` units; ``unsure``: how many of them have a
+        Pareto k above the limit and could not be left out by fitting again. ``attrs["by"]`` says
+        what was left out.
 
     Raises
     ------
     ValueBiasError
-        If these are not two fits or more of the same scores and outcome, `by` is unknown, they name
+        If there are fewer than two fits of the same scores and outcome, `by` is unknown, they name
         different bases, or units cannot be left out (see :meth:`Fit.loo`).
 
     Notes
     -----
     The columns are those of ``loo_compare`` in R's package loo. The standard error takes units as
-    independent, and that of few units is itself known roughly only. Where two fits differ by less
-    than about 4 nats, they predict equally well (Sivula et al. 2020, arXiv 2008.10296).
+    independent, and is itself uncertain for few units. Fits that differ by less than about 4 nats
+    predict equally well (Sivula et al. 2020, arXiv 2008.10296).
 
     Examples
     --------
@@ -85,12 +86,12 @@ def compare(
     if not isinstance(fits, Mapping) or len(fits) < 2:
         raise ValueBiasError(
             f"compare takes two fits or more by name, such as {{'a': fit1, 'b': fit2}}, found "
-            f"{_what(fits)}."
+            f"{_describe(fits)}."
         )
     for name, fit in fits.items():
         if not isinstance(fit, Posterior):
             raise ValueBiasError(
-                f"{name!r} is {_what(fit)}; compare takes what valuebias.fit returned (of an "
+                f"{name!r} is {_describe(fit)}; compare takes what valuebias.fit returned (of an "
                 "ablation its .fit)."
             )
     _require_same(fits)
@@ -100,23 +101,23 @@ def compare(
 
 
 def _loo(fit: Posterior, by: Any, draws: int | None, progress: bool) -> LOO | UnitLOO:
-    found: LOO | UnitLOO = fit.loo(by=by, draws=draws, progress=progress)
-    return found
+    result: LOO | UnitLOO = fit.loo(by=by, draws=draws, progress=progress)
+    return result
 
 
-def _table(found: Mapping[str, LOO | UnitLOO], by: str) -> pd.DataFrame:
-    values = {name: _summands(one) for name, one in found.items()}
-    best = max(found, key=lambda name: found[name].elpd)
+def _table(results: Mapping[str, LOO | UnitLOO], by: str) -> pd.DataFrame:
+    values = {name: _summands(result) for name, result in results.items()}
+    best = max(results, key=lambda name: results[name].elpd)
     rows = {}
-    for name, one in found.items():
+    for name, result in results.items():
         difference = values[name] - values[best]
         rows[name] = {
             "elpd_diff": float(difference.sum()),
             "se_diff": float(np.sqrt(len(difference)) * difference.std(ddof=1)),
-            "elpd": one.elpd,
-            "se": one.se,
-            "n": one.n,
-            "unsure": one.unsure,
+            "elpd": result.elpd,
+            "se": result.se,
+            "n": result.n,
+            "unsure": result.unsure,
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("fit")
     table = table.astype({"n": int, "unsure": int})
@@ -139,15 +140,16 @@ def _require_same(fits: Mapping[str, Posterior]) -> None:
         if outcomes[0] != outcomes[1]:
             raise ValueBiasError(
                 f"{first!r} is of the outcome {outcomes[0]!r} and {name!r} of {outcomes[1]!r}, "
-                "whose densities are of different numbers; fit both with one outcome=."
+                "whose densities are not comparable; fit both with one outcome=."
             )
-        for dim, what in _SIDES.items():
+        for dim, noun in _DIMS.items():
             if not np.array_equal(one.data[dim], other.data[dim]):
                 raise ValueBiasError(
-                    f"{first!r} and {name!r} are fits of different {what}, {one.data.sizes[dim]} "
-                    f"and {other.data.sizes[dim]}; fit both to the same dataset."
+                    f"{first!r} and {name!r} are fits of different {noun}, "
+                    f"{one.data.sizes[dim]} and {other.data.sizes[dim]}; fit both to the "
+                    "same dataset."
                 )
-        mine, theirs = (fit.data["score"].transpose(*_SIDES).to_numpy() for fit in (one, other))
+        mine, theirs = (fit.data["score"].transpose(*_DIMS).to_numpy() for fit in (one, other))
         if not np.array_equal(mine, theirs, equal_nan=True):
             raise ValueBiasError(
                 f"{first!r} and {name!r} are fits of different scores; fit both to the same "
@@ -161,12 +163,12 @@ def _require_same_bases(fits: Mapping[str, Posterior]) -> None:
     if any(label != labels[0] for label in labels):
         listed = ", ".join(f"{base!r} in {name!r}" for name, base in named.items())
         raise ValueBiasError(
-            f"the fits take different things for bases ({listed}), so that no base is left out of "
-            "all of them; give the data one coordinate 'base' and fit again, or use by='model'."
+            f"the fits name different bases ({listed}), so no base can be left out of all of "
+            "them; give the data one coordinate 'base' and fit again, or use by='model'."
         )
 
 
-def _what(value: object) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{len(value)} of them"
     return f"a {type(value).__name__}"

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 # Enough for the integral of a posterior to a tenth of a nat, unless it has many parameters.
 _CHAINS, _TUNE, _DRAWS, _DRAWS_A_PARAMETER = 2, 300, 400, 10
-# Draws whose outcome is completed, which takes longer than all that is asked of it.
+# Draws whose outcome is completed, which takes longer than everything computed from it.
 _MOST_COMPLETED = 100
 
 
@@ -31,11 +31,11 @@ class LeftOutFit:
     Attributes
     ----------
     problem : Problem
-        The reduced data, with parameters that mean what they do in the whole.
+        The reduced data, with parameters of the same meaning as in all data.
     variances : VarianceDraws
     chosen : ndarray of int
-        Draws (chain · draw) that questions are answered from: spaced ones of an incomplete
-        crossing, whose outcome has to be completed for each.
+        Draws (chain · draw) that results are computed from: spaced ones of an incomplete
+        crossing, whose outcome is completed for each.
     seed : int
         Of the fit.
     """
@@ -54,7 +54,7 @@ class LeftOutFit:
 
     @property
     def cubes(self) -> Iterator[tuple[Array, Array]]:
-        """The outcome (model, prompt, word) with the variances (draw, variance) it goes with."""
+        """The outcome (model, prompt, word) with its variances (draw, variance)."""
         v, crossing = self.v, self.problem.crossing
         if crossing.complete:
             yield crossing.y, v
@@ -81,9 +81,9 @@ def refit_without(problem: Problem, unit: Unit, seed: int) -> LeftOutFit:
     else:
         reduced = without_models(problem, np.array(unit.models, dtype=np.intp))
     draws = max(_DRAWS, _DRAWS_A_PARAMETER * reduced.posterior(reduced.strata).n_dim)
-    found = sample_variances(reduced, Settings(draws, _TUNE, _CHAINS, seed, "nutpie"), None)
+    sampled = sample_variances(reduced, Settings(draws, _TUNE, _CHAINS, seed, "nutpie"), None)
     every = np.arange(_CHAINS * draws)
-    if not isinstance(found, CompletedDraws):
-        return LeftOutFit(reduced, found, every, seed)
+    if not isinstance(sampled, CompletedDraws):
+        return LeftOutFit(reduced, sampled, every, seed)
     spaced = np.linspace(0, len(every) - 1, min(_MOST_COMPLETED, len(every))).astype(np.intp)
-    return LeftOutFit(reduced, found.variances, spaced, seed)
+    return LeftOutFit(reduced, sampled.variances, spaced, seed)

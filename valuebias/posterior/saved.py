@@ -54,7 +54,7 @@ def write_groups(
     tree.attrs = dict(attrs)
     tree.attrs["sha256"] = _digest(tree)
     if target.suffix == ".nc":
-        # Into memory first: where the disk fills up, the HDF5 library ends the whole process.
+        # Into memory first: if the disk is full, the HDF5 library ends the whole process.
         content = io.BytesIO()
         tree.to_netcdf(content, engine="h5netcdf", encoding=_compression(tree))
         with atomic_path(target) as part, part.open("wb") as file:
@@ -70,7 +70,7 @@ def write_groups(
 
 
 def fit_groups(fit: Posterior) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
-    """Take a fit apart into groups and attributes, which :func:`make_posterior` puts together."""
+    """Split a fit into groups and attributes, which :func:`make_posterior` joins."""
     groups = {str(name): node.to_dataset() for name, node in fit.tree.children.items()}
     groups["data"] = fit.data
     attrs = {
@@ -83,19 +83,19 @@ def fit_groups(fit: Posterior) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
 
 
 def make_posterior(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> Posterior:
-    """Put a fit together from what :func:`fit_groups` took apart."""
+    """Make a fit from the parts that :func:`fit_groups` returns."""
     from valuebias.posterior.posterior import Posterior
 
     draws = {name: group for name, group in groups.items() if name != "data"}
     prior, provenance = (dict(json.loads(attrs[k])) for k in ("prior", "provenance"))
     spec = parse_settings(attrs["spec"], SETTINGS_OF_FITS)
-    as_notes(spec["notes"])  # to be refused now, and not where they are read
+    as_notes(spec["notes"])  # raises now, not where they are used
     data = validate(groups["data"])
     return Posterior(data, spec, as_prior(prior), xr.DataTree.from_dict(draws), provenance)
 
 
 def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
-    """Read a saved fit, of an ablation or not."""
+    """Read a saved fit, of scores or of an ablation."""
     from valuebias.posterior.ablation.saved import make_ablation
 
     source = _checked(path, loading=True)
@@ -108,7 +108,7 @@ def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
             f"{str(source)!r} is not a saved fit (format {kind!r:.80}, expected {FORMAT!r} or "
             f"{ABLATION!r}). {_fit_first(source)}"
         )
-    with _damage_told(source):
+    with _explain_damage(source):
         whole = tree.attrs.get("sha256") == _digest(tree)
     if not whole:
         raise ValueBiasError(
@@ -120,17 +120,17 @@ def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
         for name, node in tree.children.items()
     }
     attrs = {str(name): str(value) for name, value in tree.attrs.items()}
-    with _damage_told(source):
+    with _explain_damage(source):
         return (make_posterior if kind == FORMAT else make_ablation)(groups, attrs)
 
 
 def _read(source: Path) -> xr.DataTree:
-    with _damage_told(source):
+    with _explain_damage(source):
         if source.suffix == ".nc":
             check_bytes(source)
-            # By a handle: HDF5 takes a path that an earlier failure left open for the old file.
+            # By handle: for a path that an earlier failure left open, HDF5 returns the old file.
             with source.open("rb") as handle:
-                # Where this fails, h5netcdf would fail too, and complain again from its __del__.
+                # Where this fails, h5netcdf would fail too, and again in its __del__.
                 with h5py.File(handle) as file:
                     check_hdf5(file, source)
                     file.visititems(_touch)
@@ -144,7 +144,7 @@ def _read(source: Path) -> xr.DataTree:
             return tree.load()
 
 
-def _damage_told(source: Path) -> AbstractContextManager[None]:
+def _explain_damage(source: Path) -> AbstractContextManager[None]:
     because = "it is damaged, truncated or not a saved fit"
     return reading(source, because=because, advice="Copy it again, or fit again.")
 
@@ -154,9 +154,9 @@ def _touch(name: str, item: h5py.Group | h5py.Dataset) -> None:
 
 
 def _digest(tree: xr.DataTree) -> str:
-    """SHA-256 of what a tree holds, the same before writing and after reading."""
+    """SHA-256 of the contents of a tree, the same before writing and after reading."""
     digest = hashlib.sha256()
-    # An ablation has one more, and a fit's digest knows nothing of it.
+    # An ablation has one more attribute, which the digest of a fit omits.
     for name in (*_HASHED, *(["ablation"] if "ablation" in tree.attrs else [])):
         digest.update(str(tree.attrs.get(name)).encode(errors="surrogatepass"))
     for node in sorted(tree.subtree, key=lambda node: node.path):

@@ -1,4 +1,4 @@
-"""Check what a saved fit says of itself: every setting is there, and is of its type."""
+"""Check that a saved fit has every setting, each of its type."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SETTINGS_OF_FITS: Mapping[str, tuple[type, ...]] = {
     "chains": _WHOLE, "seed": _WHOLE, "sampler": _TEXT, "path": _TEXT, "n_missing": _WHOLE,
     "dropped_words": _WHOLE, "notes": (list,),
 }  # fmt: skip
-"""Of which type each is, of a fit by :func:`valuebias.fit`."""
+"""Type of each setting of :func:`valuebias.fit`."""
 SETTINGS_OF_ABLATIONS: Mapping[str, tuple[type, ...]] = {
     "formula": _TEXT, "rope": (float, int), "unit": _TEXT, "framing": _TEXT, "notes": (list,),
     "category": _MAYBE,
 }  # fmt: skip
-"""The same of :func:`valuebias.fit_ablation`."""
+"""The same for :func:`valuebias.fit_ablation`."""
 
 
 def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
@@ -33,17 +33,17 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
     >>> parse_settings('{"seed": 1}', {"seed": (int,)})
     {'seed': 1}
     """
-    found = json.loads(text)
+    settings = json.loads(text)
     for name, types in wanted.items():
-        value = found.get(name, ...) if isinstance(found, dict) else ...
-        # Neither is True a number, nor is a list of anything a pair of categories.
+        value = settings.get(name, ...) if isinstance(settings, dict) else ...
+        # True is not a number, and not every list is a pair of categories.
         right = type(value) in types
         if right and isinstance(value, list) and name == "contrast":
             right = len(value) == 2 and all(isinstance(one, str) for one in value)
         if not right:
-            said = "is missing" if value is ... else f"is {shown(value)}"
+            state = "is missing" if value is ... else f"is {shown(value)}"
             raise ValueBiasError(
                 f"The saved fit is damaged, or an earlier version saved it: its setting {name!r} "
-                f"{said}. Copy it again, or fit again."
+                f"{state}. Copy it again, or fit again."
             )
-    return dict(found)
+    return dict(settings)

@@ -1,4 +1,4 @@
-"""How the headline would read under other prior scales."""
+"""The headline under other prior scales."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _HEAD = {"estimand": "kind", "name": "name", "framing": "framing", "category": "
 def prior_sensitivity(
     fit: Posterior, *, factors: tuple[float, ...], prob: float, progress: bool
 ) -> pd.DataFrame:
-    """Move each prior scale by itself, then all together; see :meth:`Fit.prior_sensitivity`."""
+    """Scale each prior alone, then all together; see :meth:`Fit.prior_sensitivity`."""
     for factor in factors:
         if not (isinstance(factor, float | int | np.number) and 0 < factor < np.inf):
             raise ValueBiasError(
                 f"factors must be positive numbers such as (0.5, 2.0), found {factor!r}."
             )
-    own = fit.contrasts(prob=prob)
-    half = own.attrs["rope"]
-    rows = {(ALL, 1.0): {**own.iloc[0], "pareto_k": np.nan, "refitted": False}}
-    asked = [(scale, factor) for scale in (ALL, *_scales(fit)) for factor in factors if factor != 1]
+    contrasts = fit.contrasts(prob=prob)
+    half = contrasts.attrs["rope"]
+    rows = {(ALL, 1.0): {**contrasts.iloc[0], "pareto_k": np.nan, "refitted": False}}
+    moves = [(scale, factor) for scale in (ALL, *_scales(fit)) for factor in factors if factor != 1]
     with progress_bar("prior scales", shown=progress) as advance:
-        for i, (scale, factor) in enumerate(asked):
+        for i, (scale, factor) in enumerate(moves):
             prior = fit.prior.scaled(factor, fit.problem.components, "" if scale == ALL else scale)
             rows[scale, float(factor)] = _row(fit, prior, prob, half)
             if advance is not None:
-                advance(i + 1, len(asked))
+                advance(i + 1, len(moves))
     table = pd.DataFrame.from_dict(rows, orient="index").infer_objects()
     table.index = pd.MultiIndex.from_tuples(rows, names=["scale", "factor"])
-    table.attrs |= own.attrs
+    table.attrs |= contrasts.attrs
     return table
 
 
@@ -52,22 +52,22 @@ def by_influence(table: pd.DataFrame) -> list[str]:
 
     By how far it moves either end of the interval, in widths of the interval.
     """
-    own, others = table.iloc[0], table.iloc[1:]
+    fitted, others = table.iloc[0], table.iloc[1:]
     ends = ["lower", "upper"]
-    moved = (others[ends] - own[ends].astype(float)).abs().max(axis=1)
+    moved = (others[ends] - fitted[ends].astype(float)).abs().max(axis=1)
     apart = moved.drop(index=ALL, level="scale", errors="ignore").groupby("scale").max()
     return [str(name) for name in apart.sort_values(ascending=False, kind="stable").index]
 
 
 def _scales(fit: Posterior) -> list[str]:
-    """Name the scales of a fit's prior: those of its components, then those of what is fixed."""
+    """Name the scales of a fit's prior: of its components, then of its fixed effects."""
     crossing = fit.problem.crossing
     fixed = ["mean"] + ["effect"] * (len(crossing.design.terms) > 1)
     return [*fit.problem.components.names, *fixed, *(["spread"] if crossing.space.kinds else [])]
 
 
 def _row(fit: Posterior, prior: Prior, prob: float, half: float) -> dict[str, Any]:
-    """Reweight the draws to another prior; fit again where the weights are not to be trusted."""
+    """Reweight the draws to another prior; fit again where the weights are unreliable."""
     draws = fit.contrast_draws.isel(estimand=0)
     values = draws.to_numpy().ravel()
     weighted = smoothed(fit.log_ratio_to(prior))

@@ -1,6 +1,6 @@
-"""Probabilities, regions and framings in words: the same everywhere, and no surer than the draws.
+"""Probabilities, regions and framings in words, the same everywhere and bounded by the draws.
 
-Tables of numbers stay numbers; this is for what is shown.
+Tables of numbers stay numbers; this module is for display.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UNDER = {
 
 
 def chance_bound(draws: float) -> float:
-    """Give the probability above which so many draws tell nothing.
+    """Give the largest probability that so many draws can show.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def chance(value: float, draws: float = 1000.0) -> str:
     >>> chance(0.9914, 4000), chance(1.0, 4000), chance(0.0, 400)
     ('0.991', '> 0.9995', '< 0.005')
     """
-    return _written(value, draws, scale=1, decimals=3, mark="")
+    return _format(value, draws, scale=1, decimals=3, mark="")
 
 
 def percent(value: float, draws: float = 1000.0) -> str:
@@ -66,10 +66,10 @@ def percent(value: float, draws: float = 1000.0) -> str:
     >>> percent(0.9914, 4000), percent(0.9995, 9000), percent(1.0, 4000), percent(0.0, 400)
     ('99.1%', '99.95%', '> 99.95%', '< 0.5%')
     """
-    return _written(value, draws, scale=100, decimals=1, mark="%")
+    return _format(value, draws, scale=100, decimals=1, mark="%")
 
 
-def _written(value: float, draws: float, *, scale: int, decimals: int, mark: str) -> str:
+def _format(value: float, draws: float, *, scale: int, decimals: int, mark: str) -> str:
     if not np.isfinite(value):
         return "–"
     bound = chance_bound(draws)
@@ -83,14 +83,14 @@ def _written(value: float, draws: float, *, scale: int, decimals: int, mark: str
 
 
 def effective_draws(table: pd.DataFrame, draws: float) -> list[float]:
-    """Give how many effective draws each row of a summary is of."""
+    """Give the number of effective draws of each row of a summary."""
     if "ess_bulk" not in table.columns:
         return [draws] * len(table)
     return [float(min(n, draws)) if np.isfinite(n) else draws for n in table["ess_bulk"]]
 
 
 def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
-    """Write a region of practical equivalence as it was given.
+    """Write a region of practical equivalence, exactly as given.
 
     Examples
     --------
@@ -103,13 +103,13 @@ def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
 
 
 def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
-    """Write a table of results as it is to be read, with no probability of 0 or 1.
+    """Write a table of results for reading, with no probability of 0 or 1.
 
     Parameters
     ----------
     table : DataFrame
-        Such as :meth:`valuebias.Fit.contrasts` or :meth:`valuebias.Fit.words` gives; it stays as it
-        is.
+        Such as :meth:`valuebias.Fit.contrasts` or :meth:`valuebias.Fit.words` returns; it is not
+        changed.
     digits : int, default 2
         Decimals of estimates.
 
@@ -117,10 +117,10 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     -------
     DataFrame
         Texts. Probabilities, in columns whose name starts with ``p_``, have three decimals, and a
-        bound beyond what the draws can tell: of *n* effective draws that all say one thing none
-        is written as more than ``1 - 1 / n``. R-hat has three decimals, effective sample sizes have
+        bound where the draws cannot show more: with *n* effective draws that all agree none is
+        written as more than ``1 - 1 / n``. R-hat has three decimals, effective sample sizes have
         none. Choose rows and columns of the result rather than of `table`, whose column
-        ``ess_bulk`` tells the number of effective draws.
+        ``ess_bulk`` holds the number of effective draws.
 
     Examples
     --------
@@ -135,22 +135,22 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     sizes = effective_draws(table, float(table.attrs.get("draws", 1000)))
     forms = dict.fromkeys(("mean", "median", "lower", "upper"), f"{{:+.{digits}f}}")
     forms |= {"rhat": "{:.3f}", "ess_bulk": "{:,.0f}", "ess_tail": "{:,.0f}"}
-    columns = {}
+    texts = {}
     for name in table.columns:
         values = table[name]
         if str(name).startswith("p_"):
-            columns[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
+            texts[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
         elif pd.api.types.is_float_dtype(values):
             whole = bool((values.dropna() % 1 == 0).all())
             form = forms.get(str(name), "{:,.0f}" if whole else f"{{:.{digits}f}}")
-            columns[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
+            texts[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
         else:
-            columns[name] = [str(x) for x in values]
-    return pd.DataFrame(columns, index=table.index, dtype=object)
+            texts[name] = [str(x) for x in values]
+    return pd.DataFrame(texts, index=table.index, dtype=object)
 
 
 def false_signs(words: pd.DataFrame, draws: float) -> str:
-    """Say how many of the words listed are expected to differ the other way.
+    """State how many of the listed words are expected to differ the other way.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def false_signs(words: pd.DataFrame, draws: float) -> str:
 
 
 def sampled_units(components: Iterable[str]) -> str:
-    """Say which units a difference between groups of models generalises over.
+    """Name the units over which a difference between groups of models generalises.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def sampled_units(components: Iterable[str]) -> str:
 
 
 def under(framing: str) -> str:
-    """Say under which prompts a quantity is.
+    """Name the prompts of a framing.
 
     Examples
     --------

@@ -25,7 +25,7 @@ SUFFIXES = (".html", ".md", ".tex", ".nc", ".csv")
 
 
 def write_report(
-    fit: Posterior | AblationPosterior, path: str | os.PathLike[str], *, progress: bool = False
+    fit: Posterior | AblationPosterior, path: str | os.PathLike[str], *, progress: bool = True
 ) -> Path:
     """Write a report of a fit, whole or not at all.
 
@@ -36,8 +36,8 @@ def write_report(
     path : path
         ``.html``: one self-contained page with figures. ``.md``: text and tables. ``.tex``: a
         document with booktabs tables. ``.nc``: the fit itself, as its method ``save`` writes it. No
-        suffix, ``.csv`` or a slash at the end: a folder with one CSV file a table.
-    progress : bool, default False
+        suffix, ``.csv`` or a slash at the end: a folder with one CSV file per table.
+    progress : bool, default True
         Show a progress bar on standard error; the report of a :class:`Fit` refits the model three
         times.
 
@@ -53,8 +53,8 @@ def write_report(
 
     Notes
     -----
-    What cannot be computed for the fit at hand is said so in its section. Texts that come from the
-    data are shown as they are and stay inert: no script, no formula and no command in them runs.
+    A section whose content cannot be computed for this fit says so. Texts that come from the data
+    are shown as they are and stay inert: no script, no formula and no command in them runs.
 
     Examples
     --------

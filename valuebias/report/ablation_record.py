@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 
-def limits_section(made: AblationReportInputs) -> Section:
+def limits_section(inputs: AblationReportInputs) -> Section:
     """Say what the data cannot say."""
-    items = [note.text[:1].upper() + note.text[1:] for note in made.fit.notes]
-    if made.fit.fit is not None and made.fit.fit.settings["n_missing"]:
+    items = [note.text[:1].upper() + note.text[1:] for note in inputs.fit.notes]
+    if inputs.fit.fit is not None and inputs.fit.fit.settings["n_missing"]:
         items.append(
-            f"{made.fit.fit.settings['n_missing']:,} cells of the crossing are missing; they are "
+            f"{inputs.fit.fit.settings['n_missing']:,} cells of the crossing are missing; they are "
             "taken to be missing for reasons that have nothing to do with their scores."
         )
     items.append(
@@ -38,56 +38,57 @@ def limits_section(made: AblationReportInputs) -> Section:
     )
     items.append(
         f"What else differs between runs is adjusted for only where the formula names it: "
-        f"{made.fit.formula}."
+        f"{inputs.fit.formula}."
     )
     return Section("limits", "What the data cannot say", items=tuple(items))
 
 
-def convergence_section(made: AblationReportInputs) -> Section:
-    """Tell whether the chains agree."""
-    fit = made.fit.fit
+def convergence_section(inputs: AblationReportInputs) -> Section:
+    """Report whether the chains agree."""
+    fit = inputs.fit.fit
     if fit is None:
         return Section(
             "convergence", "Convergence",
-            ("The draws are independent, not of a chain, so that there is nothing to converge.",),
+            ("The draws are independent, not from chains: there is no convergence to check.",),
         )  # fmt: skip
-    return convergence(fit, fit.diagnostics(), digits=made.digits, figures=made.figures)
+    return convergence(fit, fit.diagnostics(), digits=inputs.digits, figures=inputs.figures)
 
 
-def audit_section(made: AblationReportInputs) -> Section:
+def audit_section(inputs: AblationReportInputs) -> Section:
     """List what the data audit found."""
     from valuebias.analysis.auditing.audit import audit
 
-    if made.fit.fit is None:
+    if inputs.fit.fit is None:
         return Section("audit", "Data audit", missing="A table of medians has no scores to audit.")
-    return findings_section(audit(made.fit.fit.data))
+    return findings_section(audit(inputs.fit.fit.data))
 
 
-def methods_section(made: AblationReportInputs) -> Section:
+def methods_section(inputs: AblationReportInputs) -> Section:
     """Describe what was done, with the priors."""
-    ablation = made.fit
-    own = _curves_text(ablation)
+    ablation = inputs.fit
+    curves_text = _curves_text(ablation)
     if ablation.fit is None:
-        return Section("methods", "Methods", (_medians_text(ablation), own))
-    text = (*methods_text(ablation.fit, prediction=False), own)
+        return Section("methods", "Methods", (_medians_text(ablation), curves_text))
+    text = (*methods_text(ablation.fit, prediction=False), curves_text)
     return Section("methods", "Methods", text, tables=(prior_table(ablation.fit),))
 
 
-def provenance_section(made: AblationReportInputs) -> Section:
+def provenance_section(inputs: AblationReportInputs) -> Section:
     """List versions, seed, hashes and settings."""
-    fit = made.fit.fit
+    fit = inputs.fit.fit
     if fit is not None:
         return Section("provenance", "Provenance", tables=(provenance_table(fit),))
-    own = made.fit.provenance
-    rows = [("fit", "formula", made.fit.formula)]
-    rows += [("fit", key, str(value)) for key, value in own.items() if key != "packages"]
-    rows += [("fit", f"{name} version", str(v)) for name, v in own.get("packages", {}).items()]
+    provenance = inputs.fit.provenance
+    rows = [("fit", "formula", inputs.fit.formula)]
+    rows += [("fit", key, str(value)) for key, value in provenance.items() if key != "packages"]
+    versions = provenance.get("packages", {})
+    rows += [("fit", f"{name} version", str(version)) for name, version in versions.items()]
     return Section("provenance", "Provenance", tables=(listed(rows),))
 
 
-def reproduce_section(made: AblationReportInputs) -> Section:
-    """Give the code that makes the fit again."""
-    ablation = made.fit
+def reproduce_section(inputs: AblationReportInputs) -> Section:
+    """Give the code that repeats the fit."""
+    ablation = inputs.fit
     under = "" if ablation.framing == SIGNED else f"fit = fit.at_framing({ablation.framing!r})\n"
     straight = ablation.curves.by_pairs == "curve" and ablation.curves.levelled is None
     levelling = "    levelling=False,\n" if ablation.studied and straight else ""
@@ -114,7 +115,7 @@ def _call(ablation: AblationPosterior) -> str:
         for name in ("draws", "seed")
         if name in ablation.provenance
     )
-    # Who has the medians knows where they are from; the fit does not.
+    # The fit does not know where the medians came from.
     head = "fit = valuebias.fit_ablation_medians(\n    table,  # of median ranks\n"
     return head + formula + settings
 
@@ -130,22 +131,22 @@ def _medians_text(ablation: AblationPosterior) -> str:
 
 def _curves_text(ablation: AblationPosterior) -> str:
     levelling = (
-        "A gap may level off: from some number of pairs on, another for every source and every two "
+        "A gap may level off: from some number of pairs on, which differs by source and pair of "
         "families, it stays as it is. Whether that is in the range studied was judged by the leans "
-        "of the models, given the variances of the fit, with the SD of runs drawn anew; beyond the "
-        "range, with its width in doublings as the unit, the change stops after t with probability "
-        "t / (1 + t). "
+        "of the models, given the variances of the fit, with the SD of runs drawn again; beyond "
+        "the range, with its width in doublings as the unit, the change stops after t with "
+        "probability t / (1 + t). "
         if ablation.curves.levelled is not None
         else ""
     )
     return (
         "“Progress” is the share of its run that a checkpoint has behind it. Gaps are those of the "
         "curve at the end of training (progress 1), and other variables keep their distribution "
-        f"over the models at hand. {levelling}The change per doubling is that from the smallest to "
+        f"over the models of the study. {levelling}The change per doubling is from the smallest to "
         "the largest number of pairs of a source that both families were trained on. The gap "
         f"closes at the first number of pairs at which it lies within {rope_of(ablation)} of zero, "
-        "by draw; it was looked for up to 1,024 times the largest number, where a draw that has "
+        "by draw; it was searched for up to 1,024 times the largest number, where a draw that has "
         "not closed counts as not closing at all. Departures from the straight line are those of a "
-        "gap with an effect of its own at every number of pairs. "
+        "gap with a separate effect at every number of pairs. "
         "Extends Christian et al. (2026), section 4, which shows medians without intervals."
     )

@@ -41,13 +41,13 @@ _CHANCE = Column("p_direction", "P(direction)", percent)
 
 
 def _share(value: float) -> str:
-    """Write a share that was counted; unlike a probability it can be all."""
+    """Write a share that was counted; unlike a probability it can be 100 %."""
     return f"{value:.1%}"
 
 
-def glance_section(made: AblationReportInputs) -> Section:
+def glance_section(inputs: AblationReportInputs) -> Section:
     """Say what was trained, and how well."""
-    models, fit = made.models, made.fit
+    models, fit = inputs.models, inputs.fit
     last = models[models["progress"] == 1]
     key = ["family", "base", "source", "n_pairs"]
     grouped = last.assign(**{name: last[name].astype(str) for name in key[:3]}).groupby(key)
@@ -64,8 +64,8 @@ def glance_section(made: AblationReportInputs) -> Section:
         Column("seeds", "seeds", number(0)),
         *(Column(name, labels[name], forms[name]) for name in measured),
     )
-    told = "; accuracy and loss are on held-out pairs, means over seeds" if measured else ""
-    caption = f"Runs by base, source and number of pairs, at their last step{told}."
+    source = "; accuracy and loss are on held-out pairs, means over seeds" if measured else ""
+    caption = f"Runs by base, source and number of pairs, at their last step{source}."
     steps = models.groupby(["source", "n_pairs"])["step"].nunique().max()
     items = [
         _listed("Bases", models["base"]),
@@ -84,57 +84,57 @@ def glance_section(made: AblationReportInputs) -> Section:
                    tables=(Table("cells", caption, table, columns),))  # fmt: skip
 
 
-def gap_section(made: AblationReportInputs) -> Section:
+def gap_section(inputs: AblationReportInputs) -> Section:
     """Show the gaps at the end of training, with the figure."""
-    fit = made.fit
+    fit = inputs.fit
     table = fit.gaps(prob=PROB)
     ends = _with_support(table[np.isclose(table["progress"], 1.0)])
-    shown = with_interval(ends, made.digits)
+    rows = with_interval(ends, inputs.digits)
     columns = (
         *_WHERE,
         _PAIRS,
-        Column("n_models", "runs a family", number(0)),
+        Column("n_models", "runs per family", number(0)),
         _SUPPORT,
-        _mean(made, "gap"),
+        _mean(inputs, "gap"),
         interval_column(),
         _CHANCE,
         Column("p_rope", "P(in ROPE)", percent),
     )
     caption = (
-        f"The gap in lean ({_lean(made)}) at the end of training, as the curve gives it. P(in "
+        f"The gap in lean ({_lean(inputs)}) at the end of training, as the curve gives it. P(in "
         f"ROPE): probability of lying within {rope_of(fit)} of zero. Extrapolated: a family has no "
         "runs with so many pairs, and the number is what the curve says of it."
     )
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "ablation",
             plot_gaps(fit),
-            "The gap between every two families against the number of pairs of preferences, a "
-            "colour a source, with intervals, and drawn on beyond the numbers that both families "
+            "The gap between every two families against the number of preference pairs, one colour "
+            "per source, with intervals, and extrapolated beyond the numbers that both families "
             "were trained on. The table below has the numbers.",
             f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family "
-            "has no runs. Points: the runs at hand. Grey: the region of practical equivalence.",
+            "has no runs. Points: the runs. Grey: the region of practical equivalence.",
         )
     return Section("gaps", "Gaps between families",
-                   tables=(Table("gaps", caption, table, columns, shown),),
+                   tables=(Table("gaps", caption, table, columns, rows),),
                    picture=picture)  # fmt: skip
 
 
-def slope_section(made: AblationReportInputs) -> Section:
-    """Show the change of the gap for every doubling of the pairs."""
+def slope_section(inputs: AblationReportInputs) -> Section:
+    """Show the change of the gap per doubling of the pairs."""
     title = "Change per doubling of the pairs"
     try:
-        table = made.fit.slope(prob=PROB)
+        table = inputs.fit.slope(prob=PROB)
     except ValueBiasError as error:
         return Section("slope", title, missing=_sentence(error))
-    digits = made.digits + 1
+    digits = inputs.digits + 1
     columns = (
         *_WHERE,
         Column("smallest", "from", _PAIRS.form),
         Column("largest", "to", _PAIRS.form),
         _SUPPORT,
-        _mean(made, "change", digits),
+        _mean(inputs, "change", digits),
         interval_column(),
         Column("p_shrinks", "P(shrinks)", percent),
     )
@@ -147,19 +147,19 @@ def slope_section(made: AblationReportInputs) -> Section:
     ))  # fmt: skip
 
 
-def share_section(made: AblationReportInputs) -> Section:
+def share_section(inputs: AblationReportInputs) -> Section:
     """Show the share of the gap that is left at the largest number of pairs."""
     title = "Share of the gap that is left"
     try:
-        table = made.fit.share_remaining(prob=PROB)
+        table = inputs.fit.share_remaining(prob=PROB)
     except ValueBiasError as error:
         return Section("share", title, missing=_sentence(error))
     form = number(2)
-    said = [
+    intervals = [
         f"{form(row['lower'])} to {form(row['upper'])}" if np.isfinite(row["median"]) else "–"
         for row in table.to_dict("records")
     ]
-    shown = _with_support(table).assign(_interval=said)
+    rows = _with_support(table).assign(_interval=intervals)
     columns = (
         *_WHERE,
         Column("largest", "at", _PAIRS.form),
@@ -171,18 +171,18 @@ def share_section(made: AblationReportInputs) -> Section:
     )
     caption = "The gap at the largest number of pairs over that at the smallest; medians."
     return Section(
-        "share", title, tables=(Table("share_remaining", caption, table, columns, shown),)
+        "share", title, tables=(Table("share_remaining", caption, table, columns, rows),)
     )
 
 
-def closing_section(made: AblationReportInputs) -> Section:
+def closing_section(inputs: AblationReportInputs) -> Section:
     """Show where the gap closes, and which of it is extrapolated."""
     title = "Pairs at which the gap closes"
-    if not made.fit.studied:
+    if not inputs.fit.studied:
         return Section("closing", title, missing="No source has two numbers of pairs.")
-    table = made.fit.closing_point(prob=PROB)
+    table = inputs.fit.closing_point(prob=PROB)
     rows = table.to_dict("records")
-    shown = _with_support(table).assign(
+    displayed = _with_support(table).assign(
         _median=[_pairs(r["median"]) + _mark(r) for r in rows],
         _interval=[f"{_pairs(r['lower'])} to {_pairs(r['upper'])}" for r in rows],
     )
@@ -197,37 +197,37 @@ def closing_section(made: AblationReportInputs) -> Section:
         Column("_median", "median", right=True),
         interval_column(),
     )
-    half = rope_of(made.fit)
+    half = rope_of(inputs.fit)
     text = (
         f"A gap is closed where it lies within {half}. “Already”: at the smallest number of "
-        "pairs. “Later” and every number marked as extrapolated are the curve drawn on beyond the "
-        "largest number of pairs, for which no data speak. “Not at all”: not up to the horizon, "
-        "such as where the change has stopped before."
+        "pairs. “Later” and every number marked as extrapolated are the curve continued beyond the "
+        "largest number of pairs, for which there are no data. “Not at all”: not up to the "
+        "horizon, such as where the change has stopped before."
     )
     caption = "The number of pairs at which the gap enters the region of practical equivalence."
     return Section("closing", title, (text,),
-                   tables=(Table("closing", caption, table, columns, shown),))  # fmt: skip
+                   tables=(Table("closing", caption, table, columns, displayed),))  # fmt: skip
 
 
-def curve_section(made: AblationReportInputs) -> Section:
+def curve_section(inputs: AblationReportInputs) -> Section:
     """Show whether the line is straight, and where it levels off."""
-    title, fit = "The curve through the numbers of pairs", made.fit
+    title, fit = "The curve through the numbers of pairs", inputs.fit
     departures, levelling = fit.departures(prob=PROB), fit.levelling(prob=PROB)
     if departures.empty and levelling.empty:
         reason = "No source has two numbers of pairs, or the formula draws no curve through them."
         return Section("curve", title, missing=reason)
-    tables = [] if departures.empty else [_departures(made, departures)]
+    tables = [] if departures.empty else [_departures(inputs, departures)]
     if not levelling.empty:
         tables.append(_levelling(levelling))
     return Section("curve", title, tables=tuple(tables))
 
 
-def _departures(made: AblationReportInputs, table: pd.DataFrame) -> Table:
-    form = number(made.digits, signed=True)
+def _departures(inputs: AblationReportInputs, table: pd.DataFrame) -> Table:
+    form = number(inputs.digits, signed=True)
     columns = (
         *_WHERE,
         _PAIRS,
-        Column("gap", f"gap, free ({made.fit.unit})", form),
+        Column("gap", f"gap, free ({inputs.fit.unit})", form),
         Column("straight", "straight line", form),
         Column("mean", "departure", form),
         interval_column(),
@@ -239,12 +239,12 @@ def _departures(made: AblationReportInputs, table: pd.DataFrame) -> Table:
         "from the straight line through all of them. p: tail probability of so large a departure, "
         "over all numbers together, if the line were straight, or levelled off."
     )
-    return Table("departures", caption, table, columns, with_interval(table, made.digits))
+    return Table("departures", caption, table, columns, with_interval(table, inputs.digits))
 
 
 def _levelling(table: pd.DataFrame) -> Table:
     ends = table[["median", "lower", "upper"]].map(lambda n: _pairs(n, "never"))
-    shown = table.assign(_median=ends["median"], _interval=ends["lower"] + " to " + ends["upper"])
+    rows = table.assign(_median=ends["median"], _interval=ends["lower"] + " to " + ends["upper"])
     columns = (
         *_WHERE,
         Column("largest", "range up to", _PAIRS.form),
@@ -256,15 +256,15 @@ def _levelling(table: pd.DataFrame) -> Table:
     caption = (
         "The number of pairs from which the gap stays as it is. Beyond the range it is the prior's."
     )
-    return Table("levelling", caption, table, columns, shown)
+    return Table("levelling", caption, table, columns, rows)
 
 
-def framing_section(made: AblationReportInputs) -> Section:
+def framing_section(inputs: AblationReportInputs) -> Section:
     """Set the framings side by side."""
     title = "By framing"
-    table = made.fit.by_framing(prob=PROB)
+    table = inputs.fit.by_framing(prob=PROB)
     if table["framing"].nunique() < 3:  # signed, positive, negative
-        reason = "The prompts are of one framing, or not told apart."
+        reason = "The prompts have one framing, or their framings are not distinguished."
         return Section("framings", title, missing=reason)
     columns = (
         Column("framing", "framing"),
@@ -272,7 +272,7 @@ def framing_section(made: AblationReportInputs) -> Section:
         Column("name", "of"),
         Column("source", "source"),
         _PAIRS,
-        _mean(made, "mean"),
+        _mean(inputs, "mean"),
         interval_column(),
         _CHANCE,
     )
@@ -281,102 +281,100 @@ def framing_section(made: AblationReportInputs) -> Section:
         "changes its sign between them is a value, and is in the signed rows; what does not is a "
         "habit of scoring some words high whatever is asked, and is in the other two alone."
     )
-    caption = f"Leans and gaps ({made.fit.curves.category}) at the largest number of pairs."
+    caption = f"Leans and gaps ({inputs.fit.curves.category}) at the largest number of pairs."
     return Section("framings", title, (text,), tables=(
-        Table("framings", caption, table, columns, with_interval(table, made.digits)),
+        Table("framings", caption, table, columns, with_interval(table, inputs.digits)),
     ))  # fmt: skip
 
 
-def trajectory_section(made: AblationReportInputs) -> Section:
+def trajectory_section(inputs: AblationReportInputs) -> Section:
     """Show the leans over the steps of training."""
     title = "Trajectories"
-    table = made.fit.trajectories(prob=PROB)
-    if not made.has_checkpoints:
-        return Section(
-            "trajectories", title, missing="There is one checkpoint of every run, its last."
-        )
+    table = inputs.fit.trajectories(prob=PROB)
+    if not inputs.has_checkpoints:
+        return Section("trajectories", title, missing="Every run has one checkpoint, its last.")
     columns = (
         Column("estimand", "estimand"),
         Column("name", "of"),
         Column("source", "source"),
         _PAIRS,
         Column("step", "step", number(0)),
-        _mean(made, "mean"),
+        _mean(inputs, "mean"),
         interval_column(),
     )
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "trajectories",
-            plot_trajectories(made.fit),
-            "The lean of every family over the steps of training, a panel a source and number of "
-            "pairs. The table below has the numbers.",
-            f"Means of the checkpoints at hand with {PROB:.0%} intervals.",
+            plot_trajectories(inputs.fit),
+            "The lean of every family over the steps of training, one panel per source and number "
+            "of pairs. The table below has the numbers.",
+            f"Means of the checkpoints with {PROB:.0%} intervals.",
         )
-    caption = f"Leans and gaps ({_lean(made)}) of the checkpoints at hand."
+    caption = f"Leans and gaps ({_lean(inputs)}) of the checkpoints."
     return Section("trajectories", title, tables=(
-        Table("trajectories", caption, table, columns, with_interval(table, made.digits)),
+        Table("trajectories", caption, table, columns, with_interval(table, inputs.digits)),
     ), picture=picture)  # fmt: skip
 
 
-def mover_section(made: AblationReportInputs) -> Section:
+def mover_section(inputs: AblationReportInputs) -> Section:
     """Show the words that moved most."""
-    title, fit = "Words that moved most", made.fit
+    title, fit = "Words that moved most", inputs.fit
     try:
-        by = "n_pairs" if fit.studied or fit.fit is None or not made.has_checkpoints else "step"
+        by = "n_pairs" if fit.studied or fit.fit is None or not inputs.has_checkpoints else "step"
         table = fit.word_changes(n=_WORDS, by=by, prob=PROB)
     except ValueBiasError as error:
         return Section("word_changes", title, missing=_sentence(error))
-    form = number(made.digits, signed=True)
+    form = number(inputs.digits, signed=True)
     columns = (
         Column("family", "family"),
         Column("word", "word"),
         Column("categories", "category"),
         Column("before", "before", form),
         Column("after", "after", form),
-        _mean(made, "change"),
+        _mean(inputs, "change"),
         interval_column(),
         _CHANCE,
     )
     first = table.iloc[0]
     ends = f"{first['start']:,.4g} and {first['end']:,.4g}" if by == "step" else (
         f"{first['start']:,.0f} and {first['end']:,.0f}")  # fmt: skip
-    what = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
+    training = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "word_changes",
             plot_word_changes(fit, n=_WORDS, by=by),
-            "The words whose expected outcome moved most, a panel a family, with intervals, "
+            "The words whose expected outcome moved most, one panel per family, with intervals, "
             "coloured by category. The table below has the numbers.",
             f"Change of the expected outcome with {PROB:.0%} intervals, the largest first.",
         )
-    said = f", {lean_name(fit)}" if lean_name(fit) else ""
+    of_lean = f", {lean_name(fit)}" if lean_name(fit) else ""
     caption = (
-        f"The {_WORDS} words of each family that moved most between {ends} {what}; relative to the "
-        f"lexicon's mean{said}. Words chosen for their change are in part words of chance."
+        f"The {_WORDS} words of each family that moved most between {ends} {training}; relative to "
+        f"the lexicon's mean{of_lean}. Words chosen for their change are partly chosen by chance."
     )
     return Section("word_changes", title, tables=(
-        Table("word_changes", caption, table, columns, with_interval(table, made.digits)),
+        Table("word_changes", caption, table, columns, with_interval(table, inputs.digits)),
     ), picture=picture)  # fmt: skip
 
 
-def _lean(made: AblationReportInputs) -> str:
-    under = lean_name(made.fit)
-    return f"{made.fit.curves.category}{', ' if under else ''}{under}"
+def _lean(inputs: AblationReportInputs) -> str:
+    under = lean_name(inputs.fit)
+    return f"{inputs.fit.curves.category}{', ' if under else ''}{under}"
 
 
-def _mean(made: AblationReportInputs, what: str, digits: int | None = None) -> Column:
-    form = number(made.digits if digits is None else digits, signed=True)
-    return Column("mean", f"{what} ({made.fit.unit})", form)
+def _mean(inputs: AblationReportInputs, label: str, digits: int | None = None) -> Column:
+    form = number(inputs.digits if digits is None else digits, signed=True)
+    return Column("mean", f"{label} ({inputs.fit.unit})", form)
 
 
 def _is_number(models: pd.DataFrame, name: str) -> bool:
     return name in models.columns and pd.api.types.is_numeric_dtype(models[name])
 
 
-def _listed(what: str, values: pd.Series) -> str:
-    return f"{what}: " + ", ".join(sorted(set(values.astype(str))))
+def _listed(label: str, values: pd.Series) -> str:
+    return f"{label}: " + ", ".join(sorted(set(values.astype(str))))
 
 
 def _pairs(n: float, without: str = "not at all") -> str:
@@ -385,11 +383,11 @@ def _pairs(n: float, without: str = "not at all") -> str:
 
 def _with_support(table: pd.DataFrame) -> pd.DataFrame:
     """Say in words what runs each row rests on."""
-    said = [
+    supports = [
         f"{support} for {who}" if who else support
         for support, who in zip(table["support"], table["extrapolated_for"], strict=True)
     ]
-    return table.assign(_support=said)
+    return table.assign(_support=supports)
 
 
 def _mark(row: dict[Hashable, Any]) -> str:

@@ -54,29 +54,29 @@ class AblationReportInputs:
 def gather_ablation(
     fit: AblationPosterior, *, figures: bool, advance: Advance | None = None
 ) -> Content:
-    """Compute what a report of an ablation needs and put it into words."""
+    """Compute and word the content of an ablation's report."""
     gaps = fit.gaps(prob=PROB)
-    made = AblationReportInputs(fit, figures, _digits(float(gaps["sd"].iloc[0])))
+    inputs = AblationReportInputs(fit, figures, _digits(float(gaps["sd"].iloc[0])))
     writers = _writers()
     sections = []
     for done, write in enumerate(writers, 1):
-        sections.append(write(made))
+        sections.append(write(inputs))
         if advance is not None:
             advance(done, len(writers))
-    under = lean_name(fit)
-    said = under if under.startswith(SIGNED) else f"under {under}"
+    lean = lean_name(fit)
+    framing = lean if lean.startswith(SIGNED) else f"under {lean}"
     return Content(
         title=_title(fit, gaps["name"].iloc[0]),
         subtitle=" · ".join(
             (
-                f"{len(made.models)} checkpoints of {len(fit.curves.families)} families",
+                f"{len(inputs.models)} checkpoints of {len(fit.curves.families)} families",
                 f"formula {fit.formula}",
-                *([f"leans {said}"] if under else []),
+                *([f"leans {framing}"] if lean else []),
             )
         ),
         alarms=_alarms(fit),
         answer=str(fit.headline()),
-        reading=_reading(made),
+        reading=_reading(inputs),
         sections=tuple(sections),
         references=references(fit.fit, prediction=False),
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -85,7 +85,7 @@ def gather_ablation(
 
 
 def _writers() -> tuple[Callable[[AblationReportInputs], Section], ...]:
-    """Give the sections in the order of the report; here, since they import this module."""
+    """List the sections in the order of the report; imported late, as they import this module."""
     from valuebias.report import ablation_record as record
     from valuebias.report import ablation_results as results
 
@@ -115,7 +115,7 @@ def _digits(sd: float) -> int:
 def _title(fit: AblationPosterior, name: str) -> str:
     framed = lean_name(fit)
     under = f" under {framed}" if framed and not framed.startswith(SIGNED) else ""
-    return f"Gap in {fit.curves.category}{under} by pairs of preferences: {name}"
+    return f"Gap in {fit.curves.category}{under} by preference pairs: {name}"
 
 
 def _alarms(fit: AblationPosterior) -> tuple[str, ...]:
@@ -124,9 +124,9 @@ def _alarms(fit: AblationPosterior) -> tuple[str, ...]:
     return tuple(text[:1].upper() + text[1:] for text in fit.fit.diagnostics().messages)
 
 
-def _reading(made: AblationReportInputs) -> tuple[str, ...]:
-    """Say how the answer is to be read."""
-    fit = made.fit
+def _reading(inputs: AblationReportInputs) -> tuple[str, ...]:
+    """Explain how to read the answer."""
+    fit = inputs.fit
     first, second = fit.curves.categories
     other = second or "the other categories"
     names = {
@@ -145,7 +145,7 @@ def _reading(made: AblationReportInputs) -> tuple[str, ...]:
         f"({fit.unit}); a gap is the lean of one family less that of another."
         f"{names.get(lean_name(fit), '')}",
         "A gap at a number of pairs is that at the end of training on so many. A gap that goes to "
-        "zero means that the families come to agree, not that either comes to have no lean.",
+        "zero means that the families come to agree, not that either loses its lean.",
         f"Given the model and the data, a quantity lies in its interval with a probability of "
         f"{PROB:.0%}. Gaps within {rope_of(fit)} of zero are taken as too small to matter.",
     )

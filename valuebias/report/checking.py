@@ -50,13 +50,13 @@ def _share(value: float) -> str:
     return f"{value:.2f}" if value >= 0.01 else "< 0.01"
 
 
-def specs_section(made: ReportInputs) -> Section:
+def specs_section(inputs: ReportInputs) -> Section:
     """Set the paper's specification beside this one."""
-    title, found = "The paper's specification beside this one", made.comparison
-    if found.reason:
-        return Section("specs", title, missing=found.reason)
-    table = found.headline()
-    shown = with_interval(table.assign(spec=table["spec"].map(_SPECS)), 1)
+    title, comparison = "The paper's specification beside this one", inputs.comparison
+    if comparison.reason:
+        return Section("specs", title, missing=comparison.reason)
+    table = comparison.headline()
+    rows = with_interval(table.assign(spec=table["spec"].map(_SPECS)), 1)
     columns = (
         Column("spec", "specification"),
         Column("category", "categories"),
@@ -68,31 +68,31 @@ def specs_section(made: ReportInputs) -> Section:
     )
     name = str(table["name"].iloc[0])
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "specs",
-            specs.plot_specs(made.fit, found),
+            specs.plot_specs(inputs.fit, comparison),
             f"The difference in lean {name} as estimated by this model, by the paper's mixed model "
             "with random slopes, and by the paper's mixed model. The table below has the numbers.",
-            f"Difference in lean, {name}, {under(made.framing)}, in ranks, with {found.interval} "
-            "intervals. They differ because the paper's model takes the prompts, paraphrases of a "
-            "few questions, as independent replicates.",
+            f"Difference in lean, {name}, {under(inputs.framing)}, in ranks, with "
+            f"{comparison.interval} intervals. They differ because the paper's model takes the "
+            "prompts, paraphrases of a few questions, as independent replicates.",
         )
     caption = (
-        f"Difference in lean, {name}, {under(made.framing)}; positive towards the first category."
+        f"Difference in lean, {name}, {under(inputs.framing)}; positive towards the first category."
     )
     return Section(
         "specs",
         title,
-        _why(made, table),
-        items=tuple(str(message) for message in found.messages),
-        tables=(Table("specs", caption, found.table, columns, shown), *_paper_tables(made)),
+        _why(inputs, table),
+        items=tuple(str(message) for message in comparison.messages),
+        tables=(Table("specs", caption, comparison.table, columns, rows), *_paper_tables(inputs)),
         picture=picture,
     )
 
 
-def _why(made: ReportInputs, table: pd.DataFrame) -> tuple[str, ...]:
-    n_prompts, n_models = made.fit.data.sizes["prompt"], made.fit.data.sizes["model"]
+def _why(inputs: ReportInputs, table: pd.DataFrame) -> tuple[str, ...]:
+    n_prompts, n_models = inputs.fit.data.sizes["prompt"], inputs.fit.data.sizes["model"]
     paragraphs = [
         f"The paper's mixed model gives every model a random intercept and nothing else. The "
         f"{n_prompts} prompts are paraphrases of a few questions, and each of them then counts as "
@@ -100,7 +100,7 @@ def _why(made: ReportInputs, table: pd.DataFrame) -> tuple[str, ...]:
         f"paraphrase added, although there are no more than {n_models} models to learn from. With "
         "random slopes, the category × framing effects of the models may differ within a family, "
         "and the models become the replicates.",
-        f"This model does the same for {sampled_units(made.fit.problem.components.names)}, and "
+        f"This model does the same for {sampled_units(inputs.fit.problem.components.names)}, and "
         "also takes the words and prompts as samples. It estimates "
         "mean ranks of words, the paper's models the median rank of a category's words, so that "
         "the estimates themselves need not coincide.",
@@ -121,8 +121,8 @@ def _why(made: ReportInputs, table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(paragraphs)
 
 
-def _paper_tables(made: ReportInputs) -> tuple[Table, ...]:
-    paper = made.comparison.classical
+def _paper_tables(inputs: ReportInputs) -> tuple[Table, ...]:
+    paper = inputs.comparison.classical
     if paper is None:
         return ()
     medians = Table(
@@ -152,22 +152,22 @@ def _paper_tables(made: ReportInputs) -> tuple[Table, ...]:
             Column("p.bonferroni", "p (Bonferroni)", _p_value),
         ),
     )
-    return (medians, tests, _family_permutation(paper, under(made.framing)))
+    return (medians, tests, _family_permutation(paper, under(inputs.framing)))
 
 
 def _family_permutation(paper: Classical, framed: str) -> Table:
     table = paper.family_permutation
-    shown = table[table["framing"] == "signed"]
+    rows = table[table["framing"] == "signed"]
     # As in the table of specifications, not every pair of many categories.
-    if shown["category"].nunique() > _MOST_PAIRS:
+    if rows["category"].nunique() > _MOST_PAIRS:
         first = f"{paper.ranks.categories[0]} − "
-        shown = shown[shown["category"].str.startswith(first)]
+        rows = rows[rows["category"].str.startswith(first)]
     return Table(
         "family_permutation",
         "Family labels permuted over the models and, where models share them, over the bases: the "
         f"difference in mean lean, {framed}, against that of other ways to give the labels. Models "
         "of one base are alike, which makes the p over models too small. Least p: the smallest "
-        "that any of these labellings has.",
+        "p of any of these labellings.",
         table,
         (
             Column("unit", "over"),
@@ -182,13 +182,13 @@ def _family_permutation(paper: Classical, framed: str) -> Table:
             Column("p.min", "least p", _p_value),
             Column("remark", "remark"),
         ),
-        shown,
+        rows,
     )
 
 
-def predictive_section(made: ReportInputs) -> Section:
+def predictive_section(inputs: ReportInputs) -> Section:
     """Compare the data with replicates."""
-    check = made.check
+    check = inputs.check
     replicated = check["replicated"]
     table = pd.DataFrame(
         {
@@ -210,57 +210,55 @@ def predictive_section(made: ReportInputs) -> Section:
         Column("p", "p", _share),
     )
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "ppc",
-            ppc.plot_ppc(made.fit, check),
+            ppc.plot_ppc(inputs.fit, check),
             "Histograms of statistics of crossings simulated from the posterior, with the observed "
             "statistic. The table below has the numbers.",
             f"{check.sizes['sample']} crossings with new models, prompts and words, simulated from "
             "the posterior, against the data.",
         )
-    shown = with_interval(table, 3, signed=False)
+    rows = with_interval(table, 3, signed=False)
     caption = "Posterior predictive check; p is two-sided, small where the model misses the data."
     return Section(
         "ppc",
         "Posterior predictive check",
-        (_misfit(made, table),),
-        tables=(Table("ppc", caption, table, columns, shown),),
+        (_misfit(inputs, table),),
+        tables=(Table("ppc", caption, table, columns, rows),),
         picture=picture,
     )
 
 
-# What is wrong where a statistic of what the model takes for granted is missed.
+# What is wrong where the model misses a statistic of its own assumptions.
 _TAKEN = {
-    "closest models": "Some models are more alike than independent ones: where they stand on one "
-    "base, they count for less than they are taken for, and intervals are too narrow.",
+    "closest models": "Some models are more alike than independent ones: where they share a base, "
+    "they count for less than the model assumes, and intervals are too narrow.",
     "unequal words": "The words of one family's models differ more than those of another's, and "
-    "the spread of both is taken as one.",
+    "one spread is assumed for both.",
     "unequal leans": "The leans of one family's models differ more than those of another's, and "
-    "the spread of both is taken as one.",
-    "word covariate": "The estimate depends on a number of the words beside their category; where "
-    "the categories differ in it as well, adjust for it.",
+    "one spread is assumed for both.",
+    "word covariate": "The estimate depends on a property of the words besides their category; "
+    "where the categories differ in it as well, adjust for it.",
 }
 
 
-def _misfit(made: ReportInputs, table: pd.DataFrame) -> str:
+def _misfit(inputs: ReportInputs, table: pd.DataFrame) -> str:
     bad = table.loc[table["p"] < 0.05, "statistic"].tolist()
     if not bad:
         return "The model reproduces all statistics looked at."
     named = ", ".join(f"“{name}”" for name in bad)
     text = f"The model does not reproduce {named}."
     fixed = {"largest", "skewness", "excess kurtosis"} & set(bad)
-    if fixed and made.fit.settings["outcome"] != "raw":
+    if fixed and inputs.fit.settings["outcome"] != "raw":
         text += (
             " That is in the nature of the outcome: within a model and prompt its spread and its "
             "shape are the same by construction, and a Gaussian model cannot know it. Means, "
             "on which the contrasts rest, are little affected."
         )
-    taken = [said for name, said in _TAKEN.items() if name in bad]
-    if taken:
-        text += (
-            f" {' '.join(taken)} Where that is enough to matter, the notes on the answer say so."
-        )
+    explanations = [text_of for name, text_of in _TAKEN.items() if name in bad]
+    if explanations:
+        text += f" {' '.join(explanations)} Where that matters, the notes on the answer say so."
     if set(bad) - fixed - set(_TAKEN):
         text += (
             " Where a statistic of leans or of spreads is missed, the random effects do not "
@@ -269,27 +267,27 @@ def _misfit(made: ReportInputs, table: pd.DataFrame) -> str:
     return text
 
 
-def convergence_section(made: ReportInputs) -> Section:
-    """Tell whether the chains agree."""
-    return convergence(made.fit, made.diagnostics, digits=made.digits, figures=made.figures)
+def convergence_section(inputs: ReportInputs) -> Section:
+    """Report whether the chains agree."""
+    return convergence(inputs.fit, inputs.diagnostics, digits=inputs.digits, figures=inputs.figures)
 
 
-def convergence(fit: Posterior, found: Diagnostics, *, digits: int, figures: bool) -> Section:
-    """Tell whether the chains of a fit agree."""
-    said = (
+def convergence(fit: Posterior, diagnostics: Diagnostics, *, digits: int, figures: bool) -> Section:
+    """Report whether the chains of a fit agree."""
+    verdict = (
         "What the answer rests on has converged."
-        if found.converged
+        if diagnostics.converged
         else "What the answer rests on has not converged, see the top of this report."
     )
     numbers = (
-        f"{said} Over all contrasts: largest R-hat {found.max_rhat:.3f} (at most 1.01 wanted); "
-        f"smallest effective sample size {found.min_ess_bulk:,.0f} in the bulk and "
-        f"{found.min_ess_tail:,.0f} in the tails (at least 400 wanted). {found.divergences} of "
-        f"{found.transitions:,} transitions diverged (none wanted, more than one in a thousand "
-        "condemn the fit)."
+        f"{verdict} Over all contrasts: largest R-hat {diagnostics.max_rhat:.3f} (at most 1.01 "
+        f"wanted); smallest effective sample size {diagnostics.min_ess_bulk:,.0f} in the bulk and "
+        f"{diagnostics.min_ess_tail:,.0f} in the tails (at least 400 wanted). "
+        f"{diagnostics.divergences} of {diagnostics.transitions:,} transitions diverged (none "
+        "wanted; more than one in a thousand condemn the fit)."
     )
     paragraphs = [numbers]
-    if found.cautions:
+    if diagnostics.cautions:
         paragraphs.append("Not what the answer rests on, but less well known than it should be:")
     unit = describe(fit.settings["outcome"]).unit
     summary = fit.summary(prob=PROB).rename_axis("parameter").reset_index()
@@ -301,38 +299,38 @@ def convergence(fit: Posterior, found: Diagnostics, *, digits: int, figures: boo
         Column("ess_bulk", "ESS bulk", number(0)),
         Column("ess_tail", "ESS tail", number(0)),
     )
-    shown = with_interval(summary, digits, signed=False)
+    rows = with_interval(summary, digits, signed=False)
     picture = None
     if figures:
         picture = Picture(
             "trace",
             trace.plot_trace(fit),
-            "Trace plots and rank plots of the headline and all standard deviations, a colour a "
-            "chain. The table below has R-hat and effective sample sizes.",
+            "Trace plots and rank plots of the headline and all standard deviations, one colour "
+            "per chain. The table below has R-hat and effective sample sizes.",
             "Draws by iteration (left) and how evenly each chain's draws are ranked among all "
             "(right; 1, dashed, is even).",
         )
     caption = "Standard deviations, correlations and means."
-    diagnostics = found.table.rename_axis("parameter").reset_index()
+    diagnostics_table = diagnostics.table.rename_axis("parameter").reset_index()
     return Section(
         "convergence",
         "Convergence",
         tuple(paragraphs),
-        items=tuple(text[:1].upper() + text[1:] for text in found.cautions),
+        items=tuple(text[:1].upper() + text[1:] for text in diagnostics.cautions),
         tables=(
-            Table("summary", caption, summary, columns, shown),
-            Table("diagnostics", "", diagnostics, (), diagnostics.head(0)),
+            Table("summary", caption, summary, columns, rows),
+            Table("diagnostics", "", diagnostics_table, (), diagnostics_table.head(0)),
         ),
         picture=picture,
     )
 
 
-def sensitivity_section(made: ReportInputs) -> Section:
+def sensitivity_section(inputs: ReportInputs) -> Section:
     """Show the headline under other prior scales."""
-    whole = made.sensitivity
+    whole = inputs.sensitivity
     order = by_influence(whole)
     table = pd.concat([whole.loc[[name]] for name in (ALL, *order)])
-    digits = made.digits
+    digits = inputs.digits
     form = number(digits, signed=True)
     text = (
         "Each prior scale was halved and doubled by itself, and all together: the draws were "
@@ -341,7 +339,7 @@ def sensitivity_section(made: ReportInputs) -> Section:
         f"{form(table['mean'].min())} to {form(table['mean'].max())}; by itself, the scale of "
         f"{order[0]} moves its interval most: {_on_the_prior(whole)}"
     )
-    unit = describe(made.fit.settings["outcome"]).unit
+    unit = describe(inputs.fit.settings["outcome"]).unit
     columns = (
         Column("_scale", "prior"),
         Column("mean", f"mean ({unit})", form),
@@ -351,68 +349,68 @@ def sensitivity_section(made: ReportInputs) -> Section:
         Column("refitted", "fitted again", lambda again: "yes" if again else ""),
     )
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "sensitivity",
-            sensitivity.plot_sensitivity(made.fit, made.sensitivity),
+            sensitivity.plot_sensitivity(inputs.fit, inputs.sensitivity),
             "The headline estimate with its interval under halved and doubled prior scales: all of "
             "them together, then those that move it most by themselves. The table has all.",
             f"The headline under other prior scales, with {PROB:.0%} intervals.",
         )
     caption = "The headline under other prior scales, those that move it most first."
     names = [scale_name(entry) for entry in table.index]
-    shown = with_chance(with_interval(table, digits), made.effective, "p_direction")
-    shown, table = shown.assign(_scale=names), table.reset_index()
+    rows = with_chance(with_interval(table, digits), inputs.effective, "p_direction")
+    rows, table = rows.assign(_scale=names), table.reset_index()
     return Section("sensitivity", "Prior sensitivity", (text,),
-                   tables=(Table("prior_sensitivity", caption, table, columns, shown),),
+                   tables=(Table("prior_sensitivity", caption, table, columns, rows),),
                    picture=picture)  # fmt: skip
 
 
 def _on_the_prior(table: pd.DataFrame) -> str:
     """Say whether the prior matters, by the verdict and by the estimate."""
     if prior_flips(table):
-        return "the verdict hangs on the prior, see the answer."
-    own = table.iloc[0]
+        return "the verdict depends on the prior, see the answer."
+    headline = table.iloc[0]
     parts = ["mean", "lower", "upper"]
-    moved = (table[parts] - own[parts].astype(float)).abs().max(axis=1)
-    if moved.max() < 0.1 * (own["upper"] - own["lower"]):
+    moved = (table[parts] - headline[parts].astype(float)).abs().max(axis=1)
+    if moved.max() < 0.1 * (headline["upper"] - headline["lower"]):
         return "the prior hardly matters."
     most = moved.index.tolist()[int(moved.argmax())]
     return f"the prior matters, {scale_name(most)} most; say which was used."
 
 
-def loo_section(made: ReportInputs) -> Section:
-    """Tell how well single scores are predicted."""
-    found = made.loo
+def loo_section(inputs: ReportInputs) -> Section:
+    """Report how well single scores are predicted."""
+    loo = inputs.loo
     text = (
-        f"Leaving out each of the {found.n:,} scores in turn, the expected log predictive density "
-        f"is {number(0)(found.elpd)} nats (SE {number(0)(found.se)}), that is "
-        f"{number(3, signed=True)(found.elpd / found.n)} a score, with {number(0)(found.p_loo)} "
+        f"Leaving out each of the {loo.n:,} scores in turn, the expected log predictive density "
+        f"is {number(0)(loo.elpd)} nats (SE {number(0)(loo.se)}), that is "
+        f"{number(3, signed=True)(loo.elpd / loo.n)} per score, with {number(0)(loo.p_loo)} "
         f"effective parameters. The smallest relative effective size of the importance weights is "
-        f"{found.min_weight_ess:.2f} (near 1 is good). Compare it only with other models of the "
-        "same outcome. It is about one more score of these models and words; how well further "
-        "models, bases or words are predicted say fit.loo(by='base') and valuebias.compare."
+        f"{loo.min_weight_ess:.2f} (near 1 is good). Compare it only with other models of the "
+        "same outcome. It is about one more score of these models and words; for further "
+        "models, bases or words see fit.loo(by='base') and valuebias.compare."
     )
-    by_model = found.pointwise.mean(("prompt", "response")).to_series()
-    counts = found.pointwise.notnull().sum(("prompt", "response")).to_series()
+    by_model = loo.pointwise.mean(("prompt", "response")).to_series()
+    counts = loo.pointwise.notnull().sum(("prompt", "response")).to_series()
     table = pd.DataFrame({"model": by_model.index.astype(object), "elpd": by_model.to_numpy(),
                           "n": counts.to_numpy()})  # fmt: skip
     columns = (
         Column("model", "model"),
-        Column("elpd", "nats a score", number(3, signed=True)),
+        Column("elpd", "nats per score", number(3, signed=True)),
         Column("n", "scores", number(0)),
     )
-    total = pd.DataFrame([{"elpd": found.elpd, "se": found.se, "p_loo": found.p_loo, "n": found.n,
-                           "min_weight_ess": found.min_weight_ess}])  # fmt: skip
+    total = pd.DataFrame([{"elpd": loo.elpd, "se": loo.se, "p_loo": loo.p_loo, "n": loo.n,
+                           "min_weight_ess": loo.min_weight_ess}])  # fmt: skip
     caption = "Expected log predictive density by model; low: hard to predict."
     return Section("loo", "Leave-one-out prediction", (text,),
                    tables=(Table("loo_models", caption, table, columns),
                            Table("loo", "", total, (), total.head(0))))  # fmt: skip
 
 
-def audit_section(made: ReportInputs) -> Section:
+def audit_section(inputs: ReportInputs) -> Section:
     """List what the data audit found."""
-    return findings_section(made.audit)
+    return findings_section(inputs.audit)
 
 
 def findings_section(audit: Audit) -> Section:

@@ -1,4 +1,4 @@
-"""What a report says, apart from how it looks: sections of text, tables and figures."""
+"""The content of a report without its layout: sections of text, tables and figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Column", "Content", "Picture", "Reference", "Section", "Table", "num
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table as it is shown.
+    """One column of a displayed table.
 
     Attributes
     ----------
@@ -45,13 +45,13 @@ class Column:
         """Write one cell."""
         if self.form is None:
             return str(value)
-        shown = float(value)  # type: ignore[arg-type]
-        return self.form(shown) if np.isfinite(shown) else "–"
+        x = float(value)  # type: ignore[arg-type]
+        return self.form(x) if np.isfinite(x) else "–"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: all of it as numbers, and the part that is shown.
+    """A table: all of it as numbers, and the part that is displayed.
 
     Attributes
     ----------
@@ -74,8 +74,8 @@ class Table:
 
     def cells(self) -> list[list[str]]:
         """Write the rows that are shown."""
-        shown = self.frame if self.rows is None else self.rows
-        values = [shown[column.key].tolist() for column in self.columns]
+        rows = self.frame if self.rows is None else self.rows
+        values = [rows[column.key].tolist() for column in self.columns]
         return [
             [column.text(value) for column, value in zip(self.columns, row, strict=True)]
             for row in zip(*values, strict=True)
@@ -84,7 +84,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what to say about it.
+    """A figure with its texts.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Picture:
         Its kind; makes its parts' names on the page unique.
     figure : Figure
     alt : str
-        What a reader who cannot see it needs to know.
+        Description for readers who cannot see it.
     caption : str
     """
 
@@ -157,7 +157,7 @@ class Content:
     ----------
     title, subtitle : str
     alarms : tuple of str
-        What the sampler got wrong; empty where the fit converged.
+        Why the fit did not converge; empty where it did.
     answer : str
         The headline.
     reading : tuple of str
@@ -180,7 +180,7 @@ class Content:
 
 
 def number(digits: int, *, signed: bool = False) -> Callable[[float], str]:
-    """Make a function that writes numbers with a fixed count of decimals and a true minus sign.
+    """Make a function that writes numbers with fixed decimals and a true minus sign.
 
     Examples
     --------

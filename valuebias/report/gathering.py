@@ -39,7 +39,7 @@ _PARTS = 8  # of collect()
 
 
 def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> Content:
-    """Compute what a report needs and put it into words."""
+    """Compute and word the content of a report."""
     done, total = 0, _PARTS + len(_SECTIONS)
 
     def step() -> None:
@@ -48,21 +48,21 @@ def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> 
         if advance is not None:
             advance(done, total)
 
-    made = collect(fit, figures=figures, advance=step)
+    inputs = collect(fit, figures=figures, advance=step)
     sections = []
     for write in _SECTIONS:
-        sections.append(write(made))
+        sections.append(write(inputs))
         step()
     sizes = fit.data.sizes
     return Content(
-        title=_title(made),
+        title=_title(inputs),
         subtitle=(
             f"{sizes['model']} models · {sizes['prompt']} prompts · {sizes['response']} words · "
             f"formula {fit.settings['formula']} · outcome {fit.settings['outcome']}"
         ),
-        alarms=tuple(text[:1].upper() + text[1:] for text in made.diagnostics.messages),
-        answer=made.headline.text,
-        reading=results.reading(made),
+        alarms=tuple(text[:1].upper() + text[1:] for text in inputs.diagnostics.messages),
+        answer=inputs.headline.text,
+        reading=results.reading(inputs),
         sections=tuple(sections),
         references=references(fit),
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -70,7 +70,7 @@ def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> 
     )
 
 
-def _title(made: ReportInputs) -> str:
-    row = made.headline.row
+def _title(inputs: ReportInputs) -> str:
+    row = inputs.headline.row
     estimand = str(row["estimand"])
     return f"{estimand[0].upper()}{estimand[1:]} in {row['category']}: {row['name']}"

@@ -1,4 +1,4 @@
-"""The section that says on which models and bases the answer hangs."""
+"""The section on which models and bases the answer depends."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["influence_section"]
 _TITLE = "Influence of models and bases"
 
 
-def influence_section(made: ReportInputs) -> Section:
+def influence_section(inputs: ReportInputs) -> Section:
     """Show the headline without each model and each base."""
-    table = made.influence
+    table = inputs.influence
     if table is None:
-        return Section("influence", _TITLE, missing=made.no_influence)
-    unit = describe(made.fit.settings["outcome"]).unit
+        return Section("influence", _TITLE, missing=inputs.no_influence)
+    unit = describe(inputs.fit.settings["outcome"]).unit
     columns = (
         Column("unit", "without"),
         Column("name", "name"),
-        Column("mean", f"mean ({unit})", number(made.digits, signed=True)),
+        Column("mean", f"mean ({unit})", number(inputs.digits, signed=True)),
         interval_column(),
         chance_column("p_direction", "P(direction)"),
         Column("shift", "shift (SDs)", number(2, signed=True)),
         Column("remark", "remark"),
     )
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "influence",
-            influence.plot_influence(made.fit, table),
+            influence.plot_influence(inputs.fit, table),
             "The headline estimate with its interval, of all data and without each base and each "
             "model, those that move it most first. The table below has the numbers.",
             f"The headline without each base and each model, with {PROB:.0%} intervals.",
@@ -44,27 +44,27 @@ def influence_section(made: ReportInputs) -> Section:
         "The headline without each model and each base that models share; shift: by how many "
         "posterior SDs of the fit the mean moves."
     )
-    shown = with_chance(with_interval(table, made.digits), made.effective, "p_direction")
+    rows = with_chance(with_interval(table, inputs.digits), inputs.effective, "p_direction")
     texts = ["_interval", "_p_direction"]
-    shown[texts] = shown[texts].where(table["mean"].notna(), "–")
+    rows[texts] = rows[texts].where(table["mean"].notna(), "–")
     return Section(
         "influence",
         _TITLE,
-        (_text(made, table),),
-        tables=(Table("influence", caption, table, columns, shown),),
+        (_text(inputs, table),),
+        tables=(Table("influence", caption, table, columns, rows),),
         picture=picture,
     )
 
 
-def _text(made: ReportInputs, table: pd.DataFrame) -> str:
-    form = number(made.digits, signed=True)
-    own = form(table["mean"].iloc[0])
+def _text(inputs: ReportInputs, table: pd.DataFrame) -> str:
+    form = number(inputs.digits, signed=True)
+    estimate = form(table["mean"].iloc[0])
     parts = [
         "Each model, and each base that several models share, was left out and the model fitted "
         "again without it, with the same outcomes, priors and question."
     ]
     parts += [
-        f"Of the {row['unit']}s, {row['name']} moves the estimate most: from {own} "
+        f"Of the {row['unit']}s, {row['name']} moves the estimate most: from {estimate} "
         f"to {form(row['mean'])} without it, by {number(1)(abs(row['shift']))} of its posterior "
         "SD."
         for _, row in most_influential(table).iterrows()
@@ -83,12 +83,10 @@ def _on_the_verdict(others: pd.DataFrame, tried: int) -> str:
         return ""
     if others.empty:
         return (
-            "Whichever is left out, the verdict on the direction stays, give or take a hundredth "
-            "of its probability."
+            "Whichever is left out, the verdict on the direction stays, within a hundredth of its "
+            "probability."
         )
     named = [f"{row['unit']} {row['name']}" for _, row in others.iterrows()]
     if len(named) > 3:
-        return (
-            f"Without {len(named)} of these {tried} the verdict on the direction would be another."
-        )
-    return f"Without {' or without '.join(named)} the verdict on the direction would be another."
+        return f"Without {len(named)} of these {tried} the verdict on the direction would differ."
+    return f"Without {' or without '.join(named)} the verdict on the direction would differ."

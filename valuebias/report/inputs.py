@@ -30,7 +30,7 @@ PROB = 0.9
 """Probability of every interval in a report."""
 
 _MOST_UNITS = 24
-"""So many models and bases are left out for a report: each takes about half a second."""
+"""Largest number of models and bases to leave out: each takes about half a second."""
 
 Advance = Callable[[int, int], None]
 _T = TypeVar("_T")
@@ -80,15 +80,15 @@ class ReportInputs:
 
     @property
     def framing(self) -> str:
-        """The framing of the headline: signed, or that of all prompts where they are of one."""
+        """The framing of the headline: signed, or the only framing of the prompts."""
         return str(self.headline.row["framing"])
 
     @property
     def effective(self) -> float:
-        """Effective draws behind quantities that have no number of their own."""
+        """Effective draws of quantities whose own ESS is not computed."""
         draws = float(self.contrasts.attrs["draws"])
-        found = self.diagnostics.min_ess_bulk
-        return min(draws, found) if np.isfinite(found) else draws
+        smallest = self.diagnostics.min_ess_bulk
+        return min(draws, smallest) if np.isfinite(smallest) else draws
 
     @property
     def rope(self) -> str:
@@ -107,28 +107,28 @@ def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> Re
     """Compute everything, calling ``advance`` after each part."""
     from valuebias.analysis.auditing.audit import audit
 
-    def told(value: _T) -> _T:
+    def advanced(value: _T) -> _T:
         advance()
         return value
 
     words, no_words = _words(fit)
     no_influence = why_no_influence(fit)
-    sensitivity = told(fit.prior_sensitivity(prob=PROB, progress=False))
+    sensitivity = advanced(fit.prior_sensitivity(prob=PROB, progress=False))
     return ReportInputs(
         fit=fit,
         headline=make_headline(fit, sensitivity),
         contrasts=fit.contrasts(prob=PROB),
-        models=told(fit.models(prob=PROB)),
+        models=advanced(fit.models(prob=PROB)),
         words=words,
         no_words=no_words,
-        check=told(fit.ppc()),
-        diagnostics=told(fit.diagnostics()),
-        loo=told(fit.loo()),
-        audit=told(audit(fit.data)),
+        check=advanced(fit.ppc()),
+        diagnostics=advanced(fit.diagnostics()),
+        loo=advanced(fit.loo()),
+        audit=advanced(audit(fit.data)),
         sensitivity=sensitivity,
-        influence=told(None if no_influence else fit.influence(prob=PROB, progress=False)),
+        influence=advanced(None if no_influence else fit.influence(prob=PROB, progress=False)),
         no_influence=no_influence,
-        comparison=told(compare(fit)),
+        comparison=advanced(compare(fit)),
         figures=figures,
     )
 
@@ -141,12 +141,12 @@ def _words(fit: Posterior) -> tuple[pd.DataFrame | None, str]:
 
 
 def why_no_influence(fit: Posterior) -> str:
-    """Say so where leaving out each model would take minutes; empty where it does not."""
+    """Say why leaving out each model would take minutes; empty where it does not."""
     n = len(left_out_units(fit.data, fit.settings))
     if fit.settings["n_missing"]:
-        why = "Of an incomplete crossing each takes as long as the fit itself"
+        why = "In an incomplete crossing each takes as long as the fit itself"
     elif n > _MOST_UNITS:
         why = f"There are {n} models and bases to leave out"
     else:
         return ""
-    return f"{why}, so that it is done only where asked for: fit.influence()."
+    return f"{why}, so it is computed only on request: fit.influence()."

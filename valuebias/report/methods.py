@@ -1,4 +1,4 @@
-"""The methods in words, written from what was actually done, and the works they rest on."""
+"""The methods in words, written from the fit's settings, and the works they rest on."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ _WORKS = {
 def dataset_provenance(fit: Posterior) -> dict[str, Any]:
     """Read the provenance that the dataset carries; empty where it has none."""
     text = fit.data.attrs.get("provenance", "{}")
-    read = json.loads(text) if isinstance(text, str) else {}
-    return read if isinstance(read, dict) else {}
+    provenance = json.loads(text) if isinstance(text, str) else {}
+    return provenance if isinstance(provenance, dict) else {}
 
 
 def methods_text(fit: Posterior, *, prediction: bool = True) -> tuple[str, ...]:
@@ -122,8 +122,8 @@ def _data(fit: Posterior) -> str:
 
 def _read(fit: Posterior) -> str:
     """Name the tokens at which rewards were read, where that is not the end."""
-    said = read_before_end(model_table(fit.data))
-    return f" {said}" if said else ""
+    sentence = read_before_end(model_table(fit.data))
+    return f" {sentence}" if sentence else ""
 
 
 def _model(fit: Posterior) -> str:
@@ -150,14 +150,14 @@ def _model(fit: Posterior) -> str:
 
 
 def _shared(fit: Posterior) -> str:
-    """Say what models share, and that bases were not asked about where they were not."""
+    """Say what models share, and that bases were ignored where they were."""
     sizes = fit.problem.crossing.space.sizes
     if not sizes:
         bases = known_bases(model_table(fit.data))
         if fit.settings["base"] is not None or bases is None or len(set(bases)) == len(bases):
             return ""
         return (
-            "Models that share a base were taken as independent (base=None), so that nothing here "
+            "Models that share a base were taken as independent (base=None), so no result "
             "generalises beyond these bases. "
         )
     counted = " and ".join(f"{size} {describe_group(name)}" for name, size in sizes.items())
@@ -224,15 +224,15 @@ def _sampling(fit: Posterior) -> str:
 
 
 def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Reference, ...]:
-    """List the works cited, the data's and the lexicon's own among them."""
+    """List the works cited, among them those of the data and the lexicon."""
     if fit is None:
         return (_CHRISTIAN, _WORKS["okabe"])
     used = ["pymc", "nuts", *(["nutpie"] if fit.settings["sampler"] == "nutpie" else []),
             "rhat", "arviz", *(["loo"] if prediction else []), "lkj", "barr", "okabe"]  # fmt: skip
-    own = dataset_provenance(fit)
+    provenance = dataset_provenance(fit)
     cited = []
     for part in ("dataset", "lexicon", "prompts"):
-        entry = own.get(part)
+        entry = provenance.get(part)
         citation = entry.get("citation") if isinstance(entry, dict) else None
         if citation and "2601.20838" not in str(citation).split(";")[0]:
             cited.append(Reference(f"{part.capitalize()}: {citation}"))
@@ -240,7 +240,7 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
 
 
 def reproduce(fit: Posterior) -> str:
-    """Write the code that makes the fit again."""
+    """Write the code that repeats the fit."""
     return (
         "import valuebias\n\n"
         f"{load_line(fit)}"
@@ -252,15 +252,15 @@ def reproduce(fit: Posterior) -> str:
 
 def load_line(fit: Posterior) -> str:
     """Write the line that reads the data."""
-    own = dataset_provenance(fit).get("dataset")
-    name = own.get("name") if isinstance(own, dict) else None
+    dataset = dataset_provenance(fit).get("dataset")
+    name = dataset.get("name") if isinstance(dataset, dict) else None
     data = f"valuebias.datasets.load({name!r})" if name else 'valuebias.read("data.nc")'
     comment = "" if name else "  # the data of this report, see the provenance"
     return f"dataset = {data}{comment}\n"
 
 
 def fit_settings(fit: Posterior) -> str:
-    """Write the arguments after the formula, a line each."""
+    """Write the arguments after the formula, one per line."""
     spec = fit.settings
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
     usual = {"words": None, "base": "base", "spread": None}

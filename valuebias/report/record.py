@@ -1,4 +1,4 @@
-"""The sections that put on record how the numbers came about."""
+"""The sections on how the numbers were produced."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _SETTINGS = ("formula", "outcome", "contrast", "sampler", "chains", "draws", "tu
              "n_missing", "dropped_words")  # fmt: skip
 
 
-def methods_section(made: ReportInputs) -> Section:
+def methods_section(inputs: ReportInputs) -> Section:
     """Describe what was done, with the priors."""
-    return Section("methods", "Methods", methods_text(made.fit), tables=(prior_table(made.fit),))
+    fit = inputs.fit
+    return Section("methods", "Methods", methods_text(fit), tables=(prior_table(fit),))
 
 
 def prior_table(fit: Posterior) -> Table:
@@ -44,14 +45,14 @@ def prior_table(fit: Posterior) -> Table:
     return Table("priors", caption, fit.priors().reset_index(), columns)
 
 
-def provenance_section(made: ReportInputs) -> Section:
+def provenance_section(inputs: ReportInputs) -> Section:
     """List versions, seed, hashes and settings."""
-    return Section("provenance", "Provenance", tables=(provenance_table(made.fit),))
+    return Section("provenance", "Provenance", tables=(provenance_table(inputs.fit),))
 
 
 def provenance_table(fit: Posterior) -> Table:
     """List what went into a fit."""
-    own = dataset_provenance(fit)
+    data = dataset_provenance(fit)
     rows = [("fit", name, fit.settings.get(name)) for name in _SETTINGS]
     rows += [("fit", key, fit.provenance[key]) for key in ("date", "python", "platform")
              if key in fit.provenance]  # fmt: skip
@@ -62,11 +63,11 @@ def provenance_table(fit: Posterior) -> Table:
         ("data", "SHA-256 of the scores as fitted", hashlib.sha256(scores.tobytes()).hexdigest())
     )
     for part in ("dataset", "lexicon", "prompts"):
-        entry = own.get(part)
+        entry = data.get(part)
         if isinstance(entry, Mapping):
-            rows += [("data", f"{part} {key}", _said(value)) for key, value in entry.items()]
-    rows += [("data", key, _said(own[key])) for key in ("date", "simulated", "by") if key in own]
-    files = own.get("files")
+            rows += [("data", f"{part} {key}", _text(value)) for key, value in entry.items()]
+    rows += [("data", key, _text(data[key])) for key in ("date", "simulated", "by") if key in data]
+    files = data.get("files")
     for file in files if isinstance(files, list) else []:
         rows.append(("file", file.get("name"), f"SHA-256 {file.get('sha256')}"))
     rows = [row for row in rows if row[2] not in (None, "", "[]")]
@@ -74,21 +75,21 @@ def provenance_table(fit: Posterior) -> Table:
 
 
 def listed(rows: Sequence[tuple[str, object, object]]) -> Table:
-    """Make a table of what a value is of, what it is, and the value."""
+    """Make a table of values with what they describe."""
     table = pd.DataFrame(rows, columns=["of", "what", "value"])
-    table["value"] = table["value"].map(_said)
+    table["value"] = table["value"].map(_text)
     columns = (Column("of", "of"), Column("what", "what"), Column("value", "value"))
     return Table("provenance", "What went into the numbers.", table, columns)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(entry) for entry in value) or "[]"
     return str(value)
 
 
-def reproduce_section(made: ReportInputs) -> Section:
-    """Give the code that makes the fit again."""
+def reproduce_section(inputs: ReportInputs) -> Section:
+    """Give the code that repeats the fit."""
     return Section(
         "reproduce",
         "How to reproduce",
@@ -96,5 +97,5 @@ def reproduce_section(made: ReportInputs) -> Section:
             "With the versions listed above, the same seed gives the same draws; with others, the "
             "same answer within Monte-Carlo error.",
         ),
-        code=reproduce(made.fit),
+        code=reproduce(inputs.fit),
     )

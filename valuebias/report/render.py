@@ -24,7 +24,7 @@ __all__ = ["write_csv", "write_html", "write_markdown", "write_tex"]
 
 # Characters on a line of a LaTeX table, and in a column that is never broken.
 _LINE, _NARROW = 98, 18
-# Of matplotlib's own information only the drawing is wanted: the rest changes with every run.
+# Matplotlib's metadata change with every run.
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _READERS_COLOURS = {
     INK: "currentColor",
@@ -69,7 +69,7 @@ def write_tex(content: Content, path: Path) -> None:
 
 
 def write_csv(content: Content, path: Path) -> None:
-    """Write a folder with one CSV file a table, all rows and columns in full precision."""
+    """Write a folder with one CSV file per table, all rows and columns in full precision."""
     path.mkdir()
     answer = [("title", content.title), ("answer", content.answer)]
     answer += [("not converged", alarm) for alarm in content.alarms]
@@ -107,7 +107,7 @@ def _visible_or_markup(value: Any) -> Any:
 
 
 def _unless_markup(escaped: Callable[[object], str]) -> Callable[[Any], str]:
-    """Escape all values except those that are in the output's language already."""
+    """Escape all values except those already in the output's language."""
     return lambda value: str(value) if isinstance(value, Markup) else escaped(value)
 
 
@@ -120,14 +120,14 @@ def _fenced(code: str) -> Markup:
 
 
 def _typewriter(code: str) -> Markup:
-    """Set code in LaTeX line by line; a verbatim block could be closed by what is in it."""
+    """Set code in LaTeX line by line; the code itself could close a verbatim block."""
     lines = (tex(line).replace(" ", "~") for line in code.strip().split("\n"))
     body = "\\\\\n".join(rf"\texttt{{{line or '~'}}}" for line in lines)
     return Markup(body)  # noqa: S704 - not HTML
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Markup:
-    """Give the LaTeX columns: as wide as they need be, or in paragraphs where that is too wide."""
+    """Give the LaTeX columns: as wide as needed, or paragraphs where that is too wide."""
     longest = [
         max(len(column.label), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)
     ]
@@ -137,14 +137,14 @@ def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Markup
     ]
     room = _LINE - sum(n + 2 for n, is_wide in zip(longest, wide, strict=True) if not is_wide)
     needed = sum(n for n, is_wide in zip(longest, wide, strict=True) if is_wide)
-    made = []
+    formats = []
     for column, length, is_wide in zip(columns, longest, wide, strict=True):
         if not is_wide or needed <= room:
-            made.append("r" if column.numeric else "l")
+            formats.append("r" if column.numeric else "l")
         else:
             share = max(room * min(length / needed, 1.0), 12) / _LINE
-            made.append(rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}")
-    return Markup("".join(made))  # noqa: S704 - not HTML
+            formats.append(rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}")
+    return Markup("".join(formats))  # noqa: S704 - not HTML
 
 
 def _svg(picture: Picture) -> Markup:
@@ -162,7 +162,7 @@ def _svg(picture: Picture) -> Markup:
     drawn = re.sub(r"<!--.*?-->", "", drawn, flags=re.DOTALL)
     for ours, readers in _READERS_COLOURS.items():
         drawn = drawn.replace(ours, readers)
-    # Several figures on a page must not share names, and their style is for them alone.
+    # Figures on one page must not share names, and the style of each applies to it alone.
     drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{picture.name}-", drawn)
     drawn = drawn.replace(">*{", f">#figure-{picture.name} *{{")
     label = escape(visible(picture.alt))
@@ -170,6 +170,6 @@ def _svg(picture: Picture) -> Markup:
     wide = re.search(r'width="([\d.]+)pt"', drawn)
     width = float(wide[1]) if wide else 518.0
     drawn = re.sub(r' (width|height)="[\d.]+pt"', "", drawn, count=2)
-    shown = width / 72 * 110
-    opening += f' style="width: {shown:.0f}px; min-width: {0.7 * shown:.0f}px"'
+    pixels = width / 72 * 110
+    opening += f' style="width: {pixels:.0f}px; min-width: {0.7 * pixels:.0f}px"'
     return Markup(drawn.replace("<svg", opening, 1))  # noqa: S704 - made above, texts are outlines

@@ -55,7 +55,7 @@ def interval_column() -> Column:
 
 
 def with_chance(frame: pd.DataFrame, draws: float, *names: str) -> pd.DataFrame:
-    """Add probabilities as columns of text, each no surer than its effective draws."""
+    """Add probabilities as columns of text, each bounded by its effective draws."""
     sizes = effective_draws(frame, draws)
     texts = {
         f"_{name}": [percent(p, n) for p, n in zip(frame[name], sizes, strict=True)]
@@ -69,25 +69,25 @@ def chance_column(name: str, label: str) -> Column:
     return Column(f"_{name}", label, right=True)
 
 
-def reading(made: ReportInputs) -> tuple[str, ...]:
-    """Say how the answer is to be read."""
-    row, spec = made.headline.row, made.fit.settings
+def reading(inputs: ReportInputs) -> tuple[str, ...]:
+    """Explain how to read the answer."""
+    row, spec = inputs.headline.row, inputs.fit.settings
     kind = describe(spec["outcome"])
     first, other = row["over"], row["against"] or "the other categories"
-    turned = "" if kind.sign > 0 else " Ranks are turned round here: higher means a higher reward."
+    turned = "" if kind.sign > 0 else " Ranks are reversed here: higher means a higher reward."
     return (
         f"A model's lean is how much higher it rewards the words of {first} than those of {other}, "
-        f"in units of the outcome ({kind.units}). {_FRAMED[made.framing]}",
+        f"in units of the outcome ({kind.units}). {_FRAMED[inputs.framing]}",
         f"One unit: {kind.reading}{turned}",
         f"Given the model and the data, the quantity lies in the interval with a probability of "
-        f"{PROB:.0%}. It lies within {made.rope} of zero, which is taken as too small to matter, "
-        f"with a probability of {percent(float(row['p_rope']), made.effective)}.",
+        f"{PROB:.0%}. It lies within {inputs.rope} of zero, which is taken as too small to matter, "
+        f"with a probability of {percent(float(row['p_rope']), inputs.effective)}.",
     )
 
 
-def limits_section(made: ReportInputs) -> Section:
+def limits_section(inputs: ReportInputs) -> Section:
     """Say what the data cannot say."""
-    fit = made.fit
+    fit = inputs.fit
     # What qualifies the whole answer goes first, as in the headline.
     notes = sorted(fit.notes, key=lambda note: (not note.first, not note.headline))
     items = [note.text[:1].upper() + note.text[1:] for note in notes]
@@ -115,14 +115,14 @@ def limits_section(made: ReportInputs) -> Section:
 
 
 def _certain(table: pd.DataFrame) -> str:
-    """Say of how many words the sign is called certain."""
+    """Count the words whose sign is called certain."""
     n = int(table["certain"].sum())
     who = {0: "No word's sign is", 1: "One word's sign is"}.get(n, f"The signs of {n} words are")
-    return f"{who} certain, that is of a P(direction) of {CERTAIN:.1%} or more."
+    return f"{who} certain, with a P(direction) of {CERTAIN:.1%} or more."
 
 
 def _bases(fit: Posterior) -> str:
-    """Count the bases of each family, where models share some."""
+    """Count the bases of each family, where models share bases."""
     base = fit.problem.crossing.space.group("base")
     if base is None:
         return ""
@@ -132,18 +132,18 @@ def _bases(fit: Posterior) -> str:
     return f" They stand on {base.n_levels} bases: {listed}."
 
 
-def contrast_section(made: ReportInputs) -> Section:
+def contrast_section(inputs: ReportInputs) -> Section:
     """Show the estimands other than single models."""
-    table = made.contrasts
+    table = inputs.contrasts
     kind = table["estimand"]
-    # Single models and their groups are below; these words are looked at in the answer's framing.
-    aside = kind.isin(["model lean", *_group_leans(made)])
-    aside |= kind.str.endswith(", these words") & (table["framing"] != made.framing)
-    shown = table[~aside]
+    # Single models and their groups have their own tables; these words, the answer's framing.
+    aside = kind.isin(["model lean", *_group_leans(inputs)])
+    aside |= kind.str.endswith(", these words") & (table["framing"] != inputs.framing)
+    rows = table[~aside]
     several = table["category"].nunique() > 1
     if several:
-        shown = shown[shown["framing"] == made.framing]
-    digits, unit = made.digits, describe(made.fit.settings["outcome"]).unit
+        rows = rows[rows["framing"] == inputs.framing]
+    digits, unit = inputs.digits, describe(inputs.fit.settings["outcome"]).unit
     category = [Column("category", "categories")] if several else []
     columns = (
         Column("estimand", "estimand"),
@@ -155,30 +155,30 @@ def contrast_section(made: ReportInputs) -> Section:
         chance_column("p_direction", "P(direction)"),
         chance_column("p_rope", "P(in ROPE)"),
     )
-    what = "all contrasts of categories" if several else str(table["category"].iloc[0])
+    subject = "all contrasts of categories" if several else str(table["category"].iloc[0])
     caption = (
-        f"Posterior of the estimands, {what}. P(direction): probability of the sign of the "
+        f"Posterior of the estimands, {subject}. P(direction): probability of the sign of the "
         f"estimate; beyond what the draws can tell, a bound. P(in ROPE): probability of lying "
-        f"within {made.rope} of zero. “These words” holds for the words of this lexicon, the first "
-        "rows for words like them."
+        f"within {inputs.rope} of zero. “These words” holds for the words of this lexicon, the "
+        "first rows for words like them."
     )
-    shown = with_chance(with_interval(shown, digits), made.effective, "p_direction", "p_rope")
+    rows = with_chance(with_interval(rows, digits), inputs.effective, "p_direction", "p_rope")
     return Section(
         "contrasts",
         "Contrasts",
-        tables=(Table("contrasts", caption, table, columns, shown),),
+        tables=(Table("contrasts", caption, table, columns, rows),),
     )
 
 
-def forest_section(made: ReportInputs) -> Section:
+def forest_section(inputs: ReportInputs) -> Section:
     """Show the models by family."""
-    digits, unit = made.digits, describe(made.fit.settings["outcome"]).unit
-    table = made.models
+    digits, unit = inputs.digits, describe(inputs.fit.settings["outcome"]).unit
+    table = inputs.models
     order = ["category", "family", "mean"]
-    shown = table[table["framing"] == made.framing].sort_values(
+    rows = table[table["framing"] == inputs.framing].sort_values(
         order, ascending=[True, True, False]
     )
-    shown = with_chance(with_interval(shown, digits), made.effective, "p_direction")
+    rows = with_chance(with_interval(rows, digits), inputs.effective, "p_direction")
     several = table["category"].nunique() > 1
     columns = (
         *([Column("category", "categories")] if several else []),
@@ -189,41 +189,40 @@ def forest_section(made: ReportInputs) -> Section:
         chance_column("p_direction", "P(direction)"),
     )
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "forest",
-            forest.plot_forest(made.fit),
+            forest.plot_forest(inputs.fit),
             "Forest plot: the lean of every model with its interval, grouped by family, the mean "
             "of each family and the lean predicted for an unseen model of it. The table below has "
             "the numbers.",
-            f"Lean of every model, {under(made.framing)}, with {PROB:.0%} intervals. Diamonds: "
-            "means of the families. Dashed: what to expect of a model of the family that was not "
-            "seen.",
+            f"Lean of every model, {under(inputs.framing)}, with {PROB:.0%} intervals. Diamonds: "
+            "means of the families. Dashed: the prediction for an unseen model of the family.",
         )
     return Section(
         "models",
         "Models by family",
         tables=(
-            Table("models", f"Leans of the models, {under(made.framing)}.", table, columns, shown),
-            *_group_tables(made),
+            Table("models", f"Leans of the models, {under(inputs.framing)}.", table, columns, rows),
+            *_group_tables(inputs),
         ),
         picture=picture,
     )
 
 
-def _group_leans(made: ReportInputs) -> list[str]:
-    """Name the estimands that are leans of bases, or of what else models have in common."""
-    return [f"{group.name} lean" for group in made.fit.problem.crossing.space.groups]
+def _group_leans(inputs: ReportInputs) -> list[str]:
+    """Name the estimands that are leans of bases or other groups of models."""
+    return [f"{group.name} lean" for group in inputs.fit.problem.crossing.space.groups]
 
 
-def _group_tables(made: ReportInputs) -> list[Table]:
+def _group_tables(inputs: ReportInputs) -> list[Table]:
     """Show the leans of bases and other groups, in the framing of the answer."""
-    table, digits = made.contrasts, made.digits
-    kinds = _group_leans(made)
-    rows = table[table["estimand"].isin(kinds) & (table["framing"] == made.framing)]
+    table, digits = inputs.contrasts, inputs.digits
+    kinds = _group_leans(inputs)
+    rows = table[table["estimand"].isin(kinds) & (table["framing"] == inputs.framing)]
     if rows.empty:
         return []
-    unit = describe(made.fit.settings["outcome"]).unit
+    unit = describe(inputs.fit.settings["outcome"]).unit
     several = table["category"].nunique() > 1
     columns = (
         *([Column("category", "categories")] if several else []),
@@ -233,17 +232,17 @@ def _group_tables(made: ReportInputs) -> list[Table]:
         interval_column(),
         chance_column("p_direction", "P(direction)"),
     )
-    shown = with_chance(with_interval(rows, digits), made.effective, "p_direction")
-    caption = f"Leans of what models have in common, {under(made.framing)}."
-    return [Table("group_leans", caption, rows, columns, shown)]
+    displayed = with_chance(with_interval(rows, digits), inputs.effective, "p_direction")
+    caption = f"Leans of what models have in common, {under(inputs.framing)}."
+    return [Table("group_leans", caption, rows, columns, displayed)]
 
 
-def density_section(made: ReportInputs) -> Section:
+def density_section(inputs: ReportInputs) -> Section:
     """Show the posterior densities of family leans and differences."""
     title = "Family densities"
-    row = made.contrasts.iloc[0]
+    row = inputs.contrasts.iloc[0]
     if row["form"] != DIFFERENCE:
-        formula = made.fit.settings["formula"]
+        formula = inputs.fit.settings["formula"]
         missing = f"The formula {formula!r} compares no groups of models."
         return Section("densities", title, missing=missing)
     paragraphs = (
@@ -251,26 +250,26 @@ def density_section(made: ReportInputs) -> Section:
         "difference is better known than the overlap of their densities suggests.",
     )
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "families",
-            families.plot_families(made.fit),
+            families.plot_families(inputs.fit),
             "Posterior densities of the families' leans, and of the differences between families "
             "with the region of practical equivalence. The contrasts table has the numbers.",
             "Posterior densities with medians, 50% (thick) and 90% (thin) intervals. Band: the "
-            f"region of practical equivalence, {made.rope}.",
+            f"region of practical equivalence, {inputs.rope}.",
         )
     return Section("densities", title, paragraphs, picture=picture)
 
 
-def word_section(made: ReportInputs) -> Section:
+def word_section(inputs: ReportInputs) -> Section:
     """Show which words drive the difference."""
     title = "Words that drive the difference"
-    if made.words is None:
-        return Section("words", title, missing=made.no_words)
-    table, digits = made.words, made.digits
+    if inputs.words is None:
+        return Section("words", title, missing=inputs.no_words)
+    table, digits = inputs.words, inputs.digits
     name = str(table["name"].iloc[0])
-    unit = describe(made.fit.settings["outcome"]).unit
+    unit = describe(inputs.fit.settings["outcome"]).unit
     columns = (
         Column("word", "word"),
         Column("categories", "category"),
@@ -280,27 +279,27 @@ def word_section(made: ReportInputs) -> Section:
         Column("expected_false_signs", "false signs so far", number(2)),
     )
     listed = table.head(_SHOWN_WORDS)
-    shown = with_chance(with_interval(listed, digits), made.effective, "p_direction")
-    wrong = false_signs(listed, made.effective)
-    units = sampled_units(made.fit.problem.components.names)
+    displayed = with_chance(with_interval(listed, digits), inputs.effective, "p_direction")
+    wrong = false_signs(listed, inputs.effective)
+    units = sampled_units(inputs.fit.problem.components.names)
     picture = None
-    if made.figures:
+    if inputs.figures:
         picture = Picture(
             "words",
-            words.plot_words(made.fit),
+            words.plot_words(inputs.fit),
             f"The words with the largest differences {name}, each way, with intervals, coloured by "
             "category. The table below has the numbers.",
-            f"The largest differences {name} each way, {under(made.framing)}, relative to the "
+            f"The largest differences {name} each way, {under(inputs.framing)}, relative to the "
             f"lexicon's mean, with {PROB:.0%} intervals that generalise over {units}.",
         )
     caption = (
-        f"The {len(shown)} words of {len(table)} with the largest differences. An interval is for "
-        f"the difference between {name.replace(' − ', ' and ')} in the expected outcome of that "
-        f"word, and generalises over {units}. {wrong[:1].upper()}{wrong[1:]} (the sum of 1 − "
+        f"The {len(displayed)} words of {len(table)} with the largest differences. An interval is "
+        f"for the difference between {name.replace(' − ', ' and ')} in the expected outcome of "
+        f"that word, and generalises over {units}. {wrong[:1].upper()}{wrong[1:]} (the sum of 1 − "
         f"P(direction)); of all {len(table)} words, {table['expected_false_signs'].iloc[-1]:.1f}. "
         f"{_certain(table)} "
-        "Partial pooling allows for words having been picked for their size only as far as the "
-        "model of how words and models differ holds."
+        "Partial pooling corrects for picking the largest words only as far as the model of how "
+        "words and models differ holds."
     )
-    return Section("words", title, tables=(Table("words", caption, table, columns, shown),),
+    return Section("words", title, tables=(Table("words", caption, table, columns, displayed),),
                    picture=picture)  # fmt: skip

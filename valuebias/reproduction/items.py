@@ -1,4 +1,4 @@
-"""What of the paper is made, from which data, and how; and what is not, and why."""
+"""The items of the paper: how each is made from which data, or why it cannot be."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Item:
     title : str
         What it is in the paper.
     inputs : callable
-        Gives the hash of each file that it is made from; raises `Missing` where one is not at hand.
+        Returns the hash of each file that it is made from; raises `Missing` if one is absent.
     make : callable
-        Writes its files into a new folder; gives notes for the reader.
+        Writes its files into a new folder; returns notes for the reader.
     settings : tuple of str
         The settings that it depends on.
     """
@@ -59,9 +59,11 @@ def write_statistics(
     """Write the paper's analysis as text and as JSON."""
     from valuebias.analysis.classical.classical import classical
 
-    made = classical(scores, n_permutations=settings.n_permutations, seed=settings.seed)
-    (folder / f"{name}.txt").write_text(str(made), encoding="utf-8")
-    text = json.dumps(made.to_dict(), indent=1, allow_nan=False)
+    result = classical(
+        scores, n_permutations=settings.n_permutations, seed=settings.seed, progress=False
+    )
+    (folder / f"{name}.txt").write_text(str(result), encoding="utf-8")
+    text = json.dumps(result.to_dict(), indent=1, allow_nan=False)
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
@@ -115,23 +117,23 @@ def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.datasets import load
     from valuebias.fitting.fit import fit
 
-    made = fit(
+    fitted = fit(
         load("christian2026-big2"),
         draws=settings.draws,
         chains=settings.chains,
         seed=settings.seed,
         progress=False,
     )
-    made.save(folder / "fit.nc")
-    made.report(folder / "report.html")
-    made.plot("forest").savefig(folder / "forest.png", dpi=200, metadata={"Software": None})
-    headline = made.headline()
+    fitted.save(folder / "fit.nc")
+    fitted.report(folder / "report.html", progress=False)
+    fitted.plot("forest").savefig(folder / "forest.png", dpi=200, metadata={"Software": None})
+    headline = fitted.headline()
     (folder / "headline.txt").write_text(f"{headline.text}\n", encoding="utf-8")
     extends = (
         "Not in the paper: the same question with models as the sampling unit, beside the paper's "
         "analysis in the report."
     )
-    return [extends] if headline.converged else [extends, *made.diagnostics().messages]
+    return [extends] if headline.converged else [extends, *fitted.diagnostics().messages]
 
 
 def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
@@ -141,15 +143,15 @@ def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
     table = load("christian2026-training")
     table.to_csv(folder / "training-ranks.csv", index=False, lineterminator="\n")
-    made = fit_ablation_medians(table, seed=settings.seed)
-    save_figure(plot_trajectories(made), folder / "figure-4a")
-    save_figure(plot_gaps(made), folder / "figure-4b")
-    (folder / "headline.txt").write_text(f"{made.headline()}\n", encoding="utf-8")
+    fitted = fit_ablation_medians(table, seed=settings.seed)
+    save_figure(plot_trajectories(fitted), folder / "figure-4a")
+    save_figure(plot_gaps(fitted), folder / "figure-4b")
+    (folder / "headline.txt").write_text(f"{fitted.headline()}\n", encoding="utf-8")
     return ["Leans (agency − communion) with intervals, in ranks; the paper draws the medians."]
 
 
 def _absent(name: str, title: str, reason: str) -> Item:
-    """Describe what cannot be made from any data that the package knows of."""
+    """Describe an item that no data known to the package can make."""
 
     def inputs(sources: Sources) -> dict[str, str]:
         raise Missing(reason)
@@ -244,14 +246,14 @@ ITEMS: tuple[Item, ...] = (
     _absent(
         "figure-5",
         "Figures 5 and A6: words whose rank changes most in training",
-        "It needs the rewards of single words at every checkpoint. The data that this package "
-        "knows of have the median rank of each category only; see figure-4.",
+        "It needs the rewards of single words at every checkpoint. The data known to this package "
+        "have the median rank of each category only; see figure-4.",
     ),
     _absent(
         "figure-a3",
         "Figure A3: which implicit reward finds a known change",
-        "The authors fine-tuned models for it, whose log-probs are not among the data that "
-        "this package knows of. valuebias.validate_implicit(logprobs) asks the same question "
+        "The authors fine-tuned models for it, whose log-probs are not among the data known to "
+        "this package. valuebias.validate_implicit(logprobs) asks the same question "
         "of log-probs that are changed by a known amount.",
     ),
     _absent(
@@ -261,4 +263,4 @@ ITEMS: tuple[Item, ...] = (
         "valuebias score christian2026-rms --lexicon vocabulary --store rewards.zarr",
     ),
 )
-"""Everything, in the order in which it is made and shown."""
+"""All items, in the order in which they are made and shown."""

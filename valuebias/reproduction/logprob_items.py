@@ -1,4 +1,4 @@
-"""Figures 2 and 3 and Table 1, which are made from log-probs of language models."""
+"""Figures 2 and 3 and Table 1, made from log-probs of language models."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _WORDS = {"Freedom": "agency", "Love": "communion"}
 _TOKENS = 15
 _SHARED = (
     "The authors' list of what Llama 3 and Gemma 2 share has 85,524 texts, as transformers 4 "
-    "decodes tokens; as version 5 does, they share 85,571. Log-probs that are scored anew are of "
-    "the version that scores them."
+    "decodes tokens; as version 5 does, they share 85,571. New log-probs depend on the version "
+    "that scores them."
 )
 
 
@@ -63,18 +63,18 @@ def figure_2(
     nouns = aligned.isel(response=np.flatnonzero(member.any(axis=1)))
     save_figure(plot_logprobs(nouns), folder / name)
     counts = dict(zip(nouns["category"].to_numpy().tolist(), member.sum(axis=0), strict=True))
-    told = ", ".join(f"{int(n)} of {category}" for category, n in counts.items())
-    return nouns, [f"Nouns that are single tokens of both models: {told}."]
+    counted = ", ".join(f"{int(n)} of {category}" for category, n in counts.items())
+    return nouns, [f"Nouns that are single tokens of both models: {counted}."]
 
 
 def inputs_3(sources: Sources) -> dict[str, str]:
-    """Find the log-probs of those models of Figure 3 that are there, of both families."""
-    there = _there(sources)
-    for family, names in there.items():
+    """Find the available log-probs of the models of Figure 3, of both families."""
+    available = _available(sources)
+    for family, names in available.items():
         if not names:
-            # Names them all, and says how to get them.
+            # Raises an error that names them all, and how to get them.
             sources.hashes_of(_PAIRED[family])
-    return sources.logprobs().hashes([name for names in there.values() for name in names])
+    return sources.logprobs().hashes([name for names in available.values() for name in names])
 
 
 def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
@@ -82,8 +82,8 @@ def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     from valuebias.logprobs.alignment import align
     from valuebias.logprobs.pairs import implicit
 
-    there = _there(sources)
-    names = [name for family in there.values() for name in family]
+    available = _available(sources)
+    names = [name for family in available.values() for name in family]
     aligned = align(sources.logprobs().read(names, prompts=[_PROMPT]))
     spelt = np.array([_plain(str(text)) for text in aligned["response"].to_numpy()], dtype=object)
     parts = []
@@ -92,11 +92,13 @@ def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
         if not len(variants):
             raise ValueBiasError(f"The models have no token in common that reads {word!r}.")
         rewards = implicit(
-            aligned.isel(response=variants), numerator=there["Llama"], denominator=there["Gemma"]
+            aligned.isel(response=variants),
+            numerator=available["Llama"],
+            denominator=available["Gemma"],
         )
         # The authors score every variant, such as " Love" and "love", and average the scores.
         parts.append(rewards["score"].mean("response", dtype=np.float64).to_numpy())
-    made = build(
+    scores = build(
         np.stack(parts, axis=-1),
         models=model_table(rewards),
         prompts=prompt_table(rewards),
@@ -107,10 +109,10 @@ def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
         kind="implicit",
         units=str(rewards.attrs["units"]),
     )
-    save_figure(plot_chosen_words(made, list(_WORDS), framing="positive"), folder / "figure-3")
-    table = made["score"].isel(prompt=0).to_pandas()
-    table.insert(0, "numerator", made["numerator"].to_numpy())
-    table.insert(1, "denominator", made["denominator"].to_numpy())
+    save_figure(plot_chosen_words(scores, list(_WORDS), framing="positive"), folder / "figure-3")
+    table = scores["score"].isel(prompt=0).to_pandas()
+    table.insert(0, "numerator", scores["numerator"].to_numpy())
+    table.insert(1, "denominator", scores["denominator"].to_numpy())
     table.to_csv(folder / "figure-3.csv", index=False, lineterminator="\n")
     lacking = [name for family in _PAIRED.values() for name in family if name not in names]
     notes = [f"Llama − Gemma, mixture-weighted log-ratio, after the prompt {_PROMPT!r}."]
@@ -123,7 +125,7 @@ def figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
 
 def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    """Tabulate the tokens that the one model values most and least against the other."""
+    """Tabulate the tokens that one model values most and least relative to the other."""
     from valuebias.logprobs.alignment import align
     from valuebias.logprobs.pairs import implicit
     from valuebias.plots.tokens import token_table
@@ -131,14 +133,14 @@ def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     gemma, llama = INSTRUCT
     aligned = align(sources.logprobs().read(INSTRUCT, prompts=[_PROMPT]))
     rewards = implicit(aligned, numerator=llama, denominator=gemma)
-    # A small vocabulary has no thirty tokens to show.
-    shown = min(_TOKENS, rewards.sizes["response"] // 2)
-    if not shown:
+    # A small vocabulary may have fewer than thirty tokens.
+    n_tokens = min(_TOKENS, rewards.sizes["response"] // 2)
+    if not n_tokens:
         raise ValueBiasError(f"{llama!r} and {gemma!r} have one token in common; it takes two.")
-    made = token_table(rewards, n=shown)
-    (folder / "table-1.txt").write_text(f"{made.to_text()}\n", encoding="utf-8")
-    (folder / "table-1.tex").write_text(made.to_latex(), encoding="utf-8")
-    safe = made.table.assign(word=[neutralise(escape(word)) for word in made.table["word"]])
+    tokens = token_table(rewards, n=n_tokens)
+    (folder / "table-1.txt").write_text(f"{tokens.to_text()}\n", encoding="utf-8")
+    (folder / "table-1.tex").write_text(tokens.to_latex(), encoding="utf-8")
+    safe = tokens.table.assign(word=[neutralise(escape(word)) for word in tokens.table["word"]])
     safe.to_csv(folder / "table-1.csv", index=False, lineterminator="\n")
     return [
         f"{llama} − {gemma}, mixture-weighted log-ratio, after the prompt {_PROMPT!r}: the top is "
@@ -147,7 +149,7 @@ def table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
     ]
 
 
-def _there(sources: Sources) -> dict[str, list[str]]:
+def _available(sources: Sources) -> dict[str, list[str]]:
     known = sources.logprobs().models
     return {family: [n for n in names if n in known] for family, names in _PAIRED.items()}
 

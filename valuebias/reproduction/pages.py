@@ -1,4 +1,4 @@
-"""The two pages of a reproduction: one to look at, one to read in a terminal or on a forge."""
+"""The two pages of a reproduction: HTML for a browser, Markdown for a terminal or a forge."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A text that is shown as it is, and what it is called."""
+    """A text to show verbatim, with its name."""
 
     name: str
     text: str
@@ -56,7 +56,7 @@ def _html(folder: Path, entries: Sequence[Entry]) -> str:
     env = Environment(
         loader=PackageLoader("valuebias.reproduction", "templates"),
         autoescape=True,
-        finalize=_shown,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -69,7 +69,7 @@ def _html(folder: Path, entries: Sequence[Entry]) -> str:
         paper=_PAPER,
         style=style,
         version=versions().get("valuebias", "unknown version"),
-        there=[entry for entry in entries if entry.state == "made"],
+        present=[entry for entry in entries if entry.state == "made"],
         absent=by_reason(entries),
         pictures={entry.name: _pictures(folder, entry) for entry in entries},
         texts={entry.name: _texts(folder, entry) for entry in entries},
@@ -78,7 +78,7 @@ def _html(folder: Path, entries: Sequence[Entry]) -> str:
     )
 
 
-def _shown(value: Any) -> Any:
+def _visible(value: Any) -> Any:
     return value if isinstance(value, Markup) else visible(value)
 
 
@@ -91,14 +91,14 @@ def _pictures(folder: Path, entry: Entry) -> list[_Picture]:
 
 
 def _texts(folder: Path, entry: Entry) -> list[_Text]:
-    made = []
+    texts = []
     for name in entry.files:
         if name.endswith(".txt"):
             lines = (folder / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
-            # Line by line: the page's own filter would write the line breaks out.
+            # Line by line: the page's filter would escape line breaks.
             text = Markup("\n").join(visible(line) for line in lines)
-            made.append(_Text(Path(name).name, text))
-    return made
+            texts.append(_Text(Path(name).name, text))
+    return texts
 
 
 def _markdown(entries: Sequence[Entry]) -> str:

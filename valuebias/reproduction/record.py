@@ -1,4 +1,4 @@
-"""What a reproduction has written down of each item, and whether that still holds."""
+"""The record of each item of a reproduction, and whether it still holds."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ _STATES = ("made", "missing", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one item.
+    """The record of one item.
 
     Attributes
     ----------
     name, title : str
         Of the item.
     state : {"made", "missing", "failed"}
-        Whether it is there; cannot be made from the data at hand; could not be made from them.
+        Whether it exists; lacks data; or failed.
     reason : str
-        Why it is not there.
+        Why it does not exist.
     notes : list of str
-        What the reader should know.
+        Notes for the reader.
     files : dict of str to str
         File, from the reproduction's folder, to SHA-256.
     inputs : dict of str to str
         File that it was made from to SHA-256.
     settings : dict of str to int
-        Those that it depends on.
+        The settings that it depends on.
     packages : dict of str to str
-        Versions that it was made with.
+        Versions of the packages that made it.
     date : str
         When it was made.
     fingerprint : str
-        Of inputs, settings and version; empty where nothing was made.
+        Hash of inputs, settings and version; empty if nothing was made.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Entry:
     fingerprint: str = ""
 
     def is_intact(self, folder: Path) -> bool:
-        """Tell whether all files are there as they were written."""
+        """Whether all files exist as they were written."""
         return bool(self.files) and all(
             (folder / name).is_file() and sha256(folder / name) == expected
             for name, expected in self.files.items()
@@ -79,23 +79,23 @@ class Entry:
 
 
 def by_reason(entries: Iterable[Entry]) -> list[tuple[str, str, list[Entry]]]:
-    """Put together what is not there for one reason."""
-    made: dict[tuple[str, str], list[Entry]] = {}
+    """Group the items that were not made by reason."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         if entry.state != "made":
-            made.setdefault((entry.state, entry.reason), []).append(entry)
-    return [(state, reason, group) for (state, reason), group in made.items()]
+            groups.setdefault((entry.state, entry.reason), []).append(entry)
+    return [(state, reason, group) for (state, reason), group in groups.items()]
 
 
 def fingerprint(name: str, inputs: Mapping[str, str], settings: Mapping[str, int]) -> str:
-    """Give a hash of all that an item depends on, the package's version among it."""
+    """Hash everything that an item depends on, including the package's version."""
     whole = [name, versions().get("valuebias", ""), dict(inputs), dict(settings)]
     text = json.dumps(whole, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def read_record(folder: Path, paper: str) -> dict[str, Entry]:
-    """Read what was written down before."""
+    """Read the record of an earlier run."""
     path = folder / RECORD
     if not path.exists():
         return {}
@@ -104,45 +104,45 @@ def read_record(folder: Path, paper: str) -> dict[str, Entry]:
     stored = read_json(path, advice=advice, because=because)
     with reading(path, because=because, advice=advice):
         if stored.get(SUM, json_sum(stored)) != json_sum(stored):
-            raise ValueError("it does not say what was written")
-        found = str(stored["paper"]), str(stored["format"])
+            raise ValueError("its contents differ from what was written")
+        header = str(stored["paper"]), str(stored["format"])
         entries = {entry["name"]: _checked(Entry(**entry)) for entry in stored["items"]}
         if len(entries) < len(stored["items"]):
-            raise ValueError("an item stands twice")
-    if found != (paper, _FORMAT):
+            raise ValueError("an item occurs twice")
+    if header != (paper, _FORMAT):
         raise ValueBiasError(
-            f"{str(path)!r} is of {found[0][:60]!r} in the form {found[1][:60]!r}; expected "
+            f"{str(path)!r} is of {header[0][:60]!r} in the format {header[1][:60]!r}; expected "
             f"{paper!r} and {_FORMAT!r}. Choose another folder."
         )
     return entries
 
 
 def _checked(entry: Entry) -> Entry:
-    """Refuse an entry that is not of the form that is written, or names files elsewhere."""
+    """Check the types of an entry, and that its files lie in the folder."""
     texts = (entry.name, entry.title, entry.state, entry.reason, entry.date, entry.fingerprint)
     fine = all(isinstance(text, str) for text in (*texts, *entry.notes))
     for content in (entry.files, entry.inputs, entry.packages):
         fine = fine and all(isinstance(text, str) for pair in content.items() for text in pair)
     if not fine or entry.state not in _STATES or not isinstance(entry.notes, list):
-        raise TypeError("an item is not of the form that is written")
+        raise TypeError("an item has a field of another type")
     if not all(type(value) is int for value in entry.settings.values()):
-        raise TypeError("a setting is no whole number")
+        raise TypeError("a setting is not a whole number")
     for name in entry.files:
-        place = PurePosixPath(name)
-        if place.is_absolute() or ".." in place.parts or "\0" in name:
-            raise ValueError("a file lies elsewhere")
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\0" in name:
+            raise ValueError("a file is outside the folder")
     return entry
 
 
 def write_record(folder: Path, paper: str, entries: Mapping[str, Entry]) -> None:
-    """Write everything down that is known by now."""
+    """Write the record of all items so far."""
     items = [asdict(entry) for entry in entries.values()]
     whole: dict[str, Any] = {"format": _FORMAT, "paper": paper, "items": items}
     write_if_changed(folder / RECORD, json.dumps(sealed(whole), indent=1) + "\n")
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Write a text file whole, unless it says the same already."""
+    """Write a text file whole, unless it already has this content."""
     content = text.encode("utf-8")
     if path.is_file() and path.read_bytes() == content:
         return

@@ -31,15 +31,15 @@ PAPERS = ("christian2026",)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reproduction:
-    """What was made of a paper, and what was not.
+    """The result of a reproduction.
 
     Attributes
     ----------
     folder : pathlib.Path
-        Where it lies; ``index.html`` there shows it.
+        Its folder; ``index.html`` shows everything.
     table : pandas.DataFrame
-        One row an item: ``item``, ``title``, ``state`` ("made"; "kept" from an earlier run;
-        "missing", where data are not at hand; "failed"), ``files`` (a list of paths in the folder)
+        One row per item: ``item``, ``title``, ``state`` ("made"; "kept" from an earlier run;
+        "missing", if data are not available; "failed"), ``files`` (a list of paths in the folder)
         and ``reason`` (why there are none).
 
     Examples
@@ -54,7 +54,7 @@ class Reproduction:
 
     @property
     def complete(self) -> bool:
-        """Whether something is there, and nothing has failed; data may be missing."""
+        """Whether some items exist, and none failed; data may be missing."""
         states = set(self.table["state"])
         return bool(states & {"made", "kept"}) and "failed" not in states
 
@@ -70,21 +70,21 @@ def reproduce(
     n_permutations: int = 9999,
     progress: bool = True,
 ) -> Reproduction:
-    """Make the figures, tables and statistics of a paper, as far as the data at hand allow.
+    """Make the figures, tables and statistics of a paper, as far as the available data allow.
 
     Parameters
     ----------
     paper : {"christian2026"}
         Christian et al. (2026), Reward Models Inherit Value Biases from Pretraining.
     out : path
-        A folder, made if it is missing: a folder in it for each item, ``index.html``,
+        Output folder, created if missing: a folder for each item, ``index.html``,
         ``reproduction.md`` and ``reproduction.json``.
     logprobs : path, optional
         Log-probs of the paper's language models, for Figures 2 and 3 and Table 1: a folder of the
         authors' CSV files, ``"hf://datasets/<owner>/<name>@<commit>"``, or a ``.zarr`` store of
         whole vocabularies.
     draws, chains : int, default 1000 and 4
-        Posterior draws a chain, and chains, of the fit.
+        Posterior draws per chain, and chains, of the fit.
     seed : int, default 1
         Of the draws and the permutation tests.
     n_permutations : int, default 9999
@@ -101,14 +101,14 @@ def reproduce(
     ------
     ValueBiasError
         If there is no such paper, a setting is out of range, `out` cannot be written to or holds
-        something else, or there are no log-probs at the place that was given. What goes wrong with
-        one item does not stop the others: it is in the table.
+        something else, or there are no log-probs at the given path. An error in one item does not
+        stop the others: it is in the table.
 
     Notes
     -----
-    An item whose inputs, settings and version of valuebias have not changed is not made again, so a
-    run that was broken off goes on where it was. Released files are looked for in the folder that
-    the environment variable VALUEBIAS_DATA names, then in the cache, then on the network.
+    An item whose inputs, settings and version of valuebias have not changed is kept, so an
+    interrupted run continues where it stopped. Released files are looked up in the folder that the
+    environment variable VALUEBIAS_DATA names, then in the cache, then on the network.
 
     Source: Christian et al. (2026), arXiv:2601.20838, and its authors' scripts.
 
@@ -130,7 +130,7 @@ def reproduce(
     if not entries:
         probe(folder / RECORD, folder=False)
     states: dict[str, str] = {}
-    with progress_bar("reproduce", shown=progress) as advance, _told(folder, states):
+    with progress_bar("reproduce", shown=progress) as advance, _explain_stop(folder, states):
         for done, item in enumerate(ITEMS):
             if advance is not None:
                 advance(done, len(ITEMS))
@@ -138,20 +138,20 @@ def reproduce(
             entries[item.name] = now = _entry(item, before, sources, settings, folder)
             states[item.name] = "kept" if now is before and now.state == "made" else now.state
             write_record(folder, paper, entries)
-    shown = [entries[item.name] for item in ITEMS]
-    write_pages(folder, shown)
-    return Reproduction(folder, _table(shown, states))
+    ordered = [entries[item.name] for item in ITEMS]
+    write_pages(folder, ordered)
+    return Reproduction(folder, _table(ordered, states))
 
 
 @contextmanager
-def _told(folder: Path, states: dict[str, str]) -> Iterator[None]:
-    """Say of a run that is broken off what it has left behind."""
+def _explain_stop(folder: Path, states: dict[str, str]) -> Iterator[None]:
+    """Add to an interrupt what the run has finished."""
     try:
         yield
     except KeyboardInterrupt as stopped:
         stopped.add_note(
-            f"{len(states)} of {len(ITEMS)} items are done and lie in {str(folder)!r}. The same "
-            "call goes on from there."
+            f"{len(states)} of {len(ITEMS)} items are done, in {str(folder)!r}. The same call "
+            "continues from there."
         )
         raise
 
@@ -159,20 +159,20 @@ def _told(folder: Path, states: dict[str, str]) -> Iterator[None]:
 def _entry(
     item: Item, before: Entry | None, sources: Sources, settings: Settings, folder: Path
 ) -> Entry:
-    """Make an item, unless it is there or cannot be made; say which."""
-    wanted = settings.some(*item.settings)
+    """Make an item, unless it exists or cannot be made; record which."""
+    wanted = settings.subset(*item.settings)
     blank = Entry(item.name, item.title, "failed", settings=wanted)
     try:
         inputs = item.inputs(sources)
         mark = fingerprint(item.name, inputs, wanted)
         if before is not None and before.fingerprint == mark and before.is_intact(folder):
             return before
-        notes = _made(item, sources, settings, folder / item.name)
+        notes = _make(item, sources, settings, folder / item.name)
     except Missing as error:
         return _missing(blank, before, str(error), folder)
     except WriteError:
         raise
-    # Whatever goes wrong with one item: the others are made, and it is listed with its reason.
+    # Any error of one item is recorded as its reason; the others are still made.
     except Exception as error:  # noqa: BLE001
         kind = "" if isinstance(error, ValueBiasError) else f"{type(error).__name__}: "
         return replace(blank, reason=f"{kind}{error}")
@@ -189,11 +189,11 @@ def _entry(
     )
 
 
-def _made(item: Item, sources: Sources, settings: Settings, place: Path) -> list[str]:
-    """Make an item's folder, whole or not at all; give its notes, warnings among them."""
+def _make(item: Item, sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    """Make an item's folder, whole or not at all; return its notes, with warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ValueBiasWarning)
-        with atomic_path(place) as part:
+        with atomic_path(folder) as part:
             part.mkdir()
             notes = item.make(sources, settings, part)
     ours = [w for w in caught if issubclass(w.category, ValueBiasWarning)]
@@ -203,7 +203,7 @@ def _made(item: Item, sources: Sources, settings: Settings, place: Path) -> list
 
 
 def _missing(blank: Entry, before: Entry | None, reason: str, folder: Path) -> Entry:
-    """Keep what an earlier run made with the same settings from data that are gone now."""
+    """Keep what an earlier run made with the same settings from data that are now missing."""
     if before is None or not before.fingerprint or not before.is_intact(folder):
         return replace(blank, state="missing", reason=reason)
     if before.fingerprint == fingerprint(before.name, before.inputs, blank.settings):
@@ -211,8 +211,8 @@ def _missing(blank: Entry, before: Entry | None, reason: str, folder: Path) -> E
     return replace(
         blank,
         state="missing",
-        reason=f"{reason} What an earlier run made with other settings, or another version, still "
-        f"lies in {before.name}/.",
+        reason=f"{reason} What an earlier run made with other settings, or another version, is "
+        f"still in {before.name}/.",
     )
 
 

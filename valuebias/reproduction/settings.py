@@ -1,4 +1,4 @@
-"""What a reproduction may be asked to do differently."""
+"""Settings of a reproduction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Settings:
     Attributes
     ----------
     draws, chains : int
-        Posterior draws a chain, and chains.
+        Posterior draws per chain, and chains.
     seed : int
         Of the draws and of the permutation tests.
     n_permutations : int
@@ -26,7 +26,7 @@ class Settings:
 
     Examples
     --------
-    >>> Settings(draws=1000, chains=4, seed=1, n_permutations=9999).some("seed", "draws")
+    >>> Settings(draws=1000, chains=4, seed=1, n_permutations=9999).subset("seed", "draws")
     {'seed': 1, 'draws': 1000}
     """
 
@@ -36,7 +36,7 @@ class Settings:
     n_permutations: int
 
     def __post_init__(self) -> None:
-        """Refuse what is no number of anything."""
+        """Check that all are whole numbers in range."""
         for name, least in {"draws": 4, "chains": 1, "seed": 0, "n_permutations": 1}.items():
             value = getattr(self, name)
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -45,6 +45,6 @@ class Settings:
                     f"{name} is {value!r}; expected a whole number of {least} or more."
                 )
 
-    def some(self, *names: str) -> dict[str, int]:
-        """Give some of the numbers by name."""
+    def subset(self, *names: str) -> dict[str, int]:
+        """Select settings by name."""
         return {name: int(getattr(self, name)) for name in names}

@@ -1,4 +1,4 @@
-"""The data that a reproduction is made from: released scores, and log-probs that are given."""
+"""The data of a reproduction: released scores, and log-probs from the user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LANGUAGE_MODELS = "christian2026-lms"
 _DATASET = "Oxford-HIPlab/iclr2026-lm-logprobs"
 _HOW = (
     "Give the authors' as logprobs= (--logprobs): a folder of their CSV files, or "
-    f"hf://datasets/{_DATASET}@<commit> (about 2 GB; the commit stands at "
+    f"hf://datasets/{_DATASET}@<commit> (about 2 GB; the commit is listed at "
     f"https://huggingface.co/datasets/{_DATASET}/commits/main). Or score the models, which takes a "
     f"GPU, and give the store, made by: valuebias score {LANGUAGE_MODELS} --kind logprob --lexicon "
     "vocabulary --store logprobs.zarr"
@@ -32,7 +32,7 @@ _HOW = (
 
 
 class Missing(ValueBiasError):
-    """Data that an item needs are not at hand; the message says which, and how to get them.
+    """Data that an item needs are missing; the message says which, and how to get them.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class LogProbs:
     Raises
     ------
     ValueBiasError
-        If there is nothing of the kind, or it names no model of the paper.
+        If there are no log-probs, or none of a model of the paper.
     """
 
     def __init__(self, source: str | os.PathLike[str]) -> None:
@@ -84,23 +84,21 @@ class LogProbs:
 
     @property
     def models(self) -> frozenset[str]:
-        """The models there are log-probs of."""
+        """The models that have log-probs."""
         return frozenset(self._files_by_model) if self._tree is None else frozenset(self._groups)
 
     def hashes(self, models: Iterable[str]) -> dict[str, str]:
-        """Say by what each model's log-probs are known."""
-        made = {}
+        """Identify each model's log-probs by a hash or a commit."""
+        sums = {}
         for name in models:
             if self._tree is not None:
-                made[f"store: {name}"] = _digest(self._tree[self._groups[name]].to_dataset())
+                sums[f"store: {name}"] = _digest(self._tree[self._groups[name]].to_dataset())
                 continue
-            place = self._files_by_model[name]
-            made[place.name] = (
-                f"{place.repository}@{place.commit}"
-                if isinstance(place, HubFile)
-                else sha256(place)
+            file = self._files_by_model[name]
+            sums[file.name] = (
+                f"{file.repository}@{file.commit}" if isinstance(file, HubFile) else sha256(file)
             )
-        return made
+        return sums
 
     def read(self, models: Sequence[str], *, prompts: Sequence[str] | None = None) -> xr.DataTree:
         """Read some models' log-probs."""
@@ -121,46 +119,46 @@ class LogProbs:
 
 
 class Sources:
-    """All data of a reproduction, each found when it is asked for.
+    """All data of a reproduction, each looked up on demand.
 
     Parameters
     ----------
     logprobs : LogProbs, optional
-        Where log-probs are read from, if any were given.
+        Source of log-probs, if any.
     """
 
     def __init__(self, logprobs: LogProbs | None) -> None:
         self._logprobs = logprobs
 
     def released(self, *names: str) -> dict[str, str]:
-        """Find the files of datasets and lexicons."""
-        made = {}
+        """Hash the files of datasets and lexicons."""
+        hashes = {}
         for local in dict.fromkeys(local for name in names for local in _files(name)):
             try:
-                made[local] = sha256(fetch(released(local)))
+                hashes[local] = sha256(fetch(released(local)))
             except ValueBiasError as error:
-                if _is_here(local):
+                if _is_local(local):
                     raise
-                raise Missing(f"A released file is not here. {error}") from error
-        return made
+                raise Missing(f"A released file is missing. {error}") from error
+        return hashes
 
     def logprobs(self) -> LogProbs:
-        """Give the log-probs."""
+        """Return the log-probs, or raise `Missing`."""
         if self._logprobs is None:
-            raise Missing(f"It takes log-probs of language models, and none were given. {_HOW}")
+            raise Missing(f"It needs log-probs of language models, and none were given. {_HOW}")
         return self._logprobs
 
     def hashes_of(self, models: Sequence[str]) -> dict[str, str]:
-        """Find the log-probs of some models, all of them."""
+        """Identify the log-probs of some models, all of which must exist."""
         lacking = [name for name in models if name not in self.logprobs().models]
         if lacking:
             named = ", ".join(map(repr, lacking))
-            raise Missing(f"The log-probs that were given have none of {named}. {_HOW}")
+            raise Missing(f"The given log-probs have none of {named}. {_HOW}")
         return self.logprobs().hashes(models)
 
 
 def _files(name: str) -> list[str]:
-    """Name the released files of a dataset, with its lexicon's, or of a lexicon."""
+    """Name the released files of a dataset and its lexicon, or of a lexicon."""
     known = registry()
     if name in known["datasets"]:
         entry = known["datasets"][name]
@@ -168,16 +166,16 @@ def _files(name: str) -> list[str]:
     return [known["lexicons"][name]["file"]]
 
 
-def _is_here(local: str) -> bool:
-    given = os.environ.get("VALUEBIAS_DATA")
-    folders = [*([Path(given)] if given else []), cache_folder()]
+def _is_local(local: str) -> bool:
+    data_folder = os.environ.get("VALUEBIAS_DATA")
+    folders = [*([Path(data_folder)] if data_folder else []), cache_folder()]
     return any((folder / local).is_file() for folder in folders)
 
 
 def _digest(ds: xr.Dataset) -> str:
-    made = hashlib.sha256()
-    made.update(np.ascontiguousarray(ds["score"].to_numpy(), dtype=np.float32).data)
+    digest = hashlib.sha256()
+    digest.update(np.ascontiguousarray(ds["score"].to_numpy(), dtype=np.float32).data)
     for name in ("prompt", "response", "decoded"):
         texts = "\0".join(map(str, ds[name].to_numpy().tolist()))
-        made.update(texts.encode("utf-8", errors="surrogatepass"))
-    return made.hexdigest()
+        digest.update(texts.encode("utf-8", errors="surrogatepass"))
+    return digest.hexdigest()

@@ -116,13 +116,16 @@ def test_bonferroni_corrects_the_p_that_is_shown(big_difference):
     assert (made["p.bonferroni"] == 1).any()
 
 
-def test_progress_is_shown_on_request(three_families, capsys):
+def test_progress_is_shown_on_terminals_on_request(three_families, capsys, monkeypatch):
+    permutation_tests(three_families, n_permutations=9, seed=1, progress=True)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
     permutation_tests(three_families, n_permutations=9, seed=1)
     assert capsys.readouterr() == ("", "")
     permutation_tests(three_families, n_permutations=9, seed=1, progress=True)
     shown = capsys.readouterr()
     assert shown.out == ""  # standard output is for results
-    assert "Permutation tests" in shown.err
+    assert "permutation tests" in shown.err
 
 
 @pytest.mark.released_data

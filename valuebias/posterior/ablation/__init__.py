@@ -1,1 +1,1 @@
-"""What the draws of an ablation say: gaps, slopes, shares, closing points, trajectories, words."""
+"""Tables of an ablation: gaps, slopes, shares, closing points, trajectories, words."""

@@ -1,4 +1,4 @@
-"""What the curves of an ablation say: gaps, slopes, shares left, closing points, trajectories."""
+"""Estimates from the curves of an ablation: gaps, slopes, shares, closing points, trajectories."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LEVELLING = ["name", "category", "source", "smallest", "largest", "p_within", "
 
 
 class Estimates:
-    """What can be asked of draws of leans; the part of an ablation's fit that knows no words.
+    """Estimates from draws of leans; the part of an ablation's fit without words.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class Estimates:
 
     @property
     def studied(self) -> list[str]:
-        """Sources with two numbers of pairs, if the formula tells these apart."""
-        several = [s for s in self.curves.sources if len(self.curves.quantities(s)) > 1]
+        """Sources with two numbers of pairs, if the formula distinguishes these."""
+        several = [s for s in self.curves.sources if len(self.curves.n_pairs_of(s)) > 1]
         return several if self.curves.by_pairs else []
 
     def gaps(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
@@ -73,10 +73,10 @@ class Estimates:
         -------
         DataFrame
             Columns ``name`` (which families), ``category``, ``source``, ``n_pairs``, ``step``,
-            ``progress`` (share of the run that is done; 1 at its end), ``n_models`` (of the family
-            that has fewer there), ``support`` ("measured": both families have runs there,
+            ``progress`` (completed share of the run; 1 at its end), ``n_models`` (of the family
+            with fewer in that cell), ``support`` ("measured": both families have runs there,
             "interpolated": both have runs with fewer and with more pairs, "extrapolated": one has
-            not, and the number is what the curve says), ``extrapolated_for`` (which families),
+            not, and the number is that of the curve), ``extrapolated_for`` (which families),
             ``mean``, ``median``, ``sd``, ``lower``, ``upper``, ``p_direction``, ``p_rope``,
             ``rhat``, ``ess_bulk``, ``ess_tail``.
         """
@@ -95,7 +95,7 @@ class Estimates:
         )
 
     def slope(self, *, prob: float = 0.9) -> pd.DataFrame:
-        """Give the change of the gap for every doubling of the pairs, by source.
+        """Give the change of the gap per doubling of the pairs, by source.
 
         Parameters
         ----------
@@ -125,13 +125,13 @@ class Estimates:
             heads.append(self._head(name, source, stretch) | {"p_shrinks": shrinks})
             draws.append(change)
         head = pd.DataFrame(heads)
-        made = summarise(head, np.stack(draws, axis=-1), prob=prob, rope=0.0)
-        return made.drop(columns="p_rope")
+        table = summarise(head, np.stack(draws, axis=-1), prob=prob, rope=0.0)
+        return table.drop(columns="p_rope")
 
     def share_remaining(
         self, *, base_gap: BaseGap | None = None, prob: float = 0.9
     ) -> pd.DataFrame:
-        """Give the share of the gap that is left at the largest number of pairs, by source.
+        """Give the share of the gap that remains at the largest number of pairs, by source.
 
         Parameters
         ----------
@@ -145,32 +145,32 @@ class Estimates:
         -------
         DataFrame
             Columns ``name``, ``category``, ``source``, ``smallest``, ``largest``, ``support``,
-            ``extrapolated_for`` (as in :meth:`slope`), ``of`` (what the share is of),
-            ``base_lower`` and ``base_upper`` (interval of the gap that is divided by), ``median``,
+            ``extrapolated_for`` (as in :meth:`slope`), ``of`` (the gap that the share is of),
+            ``base_lower`` and ``base_upper`` (interval of that gap, the denominator), ``median``,
             ``lower``, ``upper`` (of the share), ``p_less`` (probability that less than the whole
-            is left, in size), ``why_not``.
+            remains, in size), ``why_not``.
 
         Raises
         ------
         ValueBiasError
             If no source has two numbers of pairs and there is no base gap, or the base gap names no
-            gap or is no finite number.
+            gap or is not a finite number.
 
         Notes
         -----
-        A ratio whose denominator may be zero has no usable interval. Where the interval of the gap
-        that is divided by holds zero, the share is NaN and ``why_not`` says so.
+        A ratio whose denominator may be zero has no usable interval. Where the interval of the
+        denominator contains zero, the share is NaN and ``why_not`` says so.
         """
         check_prob(prob)
         names = [f"{a} − {b}" for a, b in self.curves.pairs]
         n_draws = int(np.prod(self.curves.coefficient.shape[:2]))
-        given = None if base_gap is None else base_gaps(base_gap, names, n_draws)
+        of_bases = None if base_gap is None else base_gaps(base_gap, names, n_draws)
         rows = []
-        for name, source, stretch, first, last in self._ranges(all_sources=given is not None):
-            base = first.ravel() if given is None else given[name]
-            of = "the gap at the smallest" if given is None else "the bases' gap"
-            found = share_row(base, last.ravel(), prob=prob)
-            rows.append(self._head(name, source, stretch) | {"of": of} | found)
+        for name, source, stretch, first, last in self._ranges(all_sources=of_bases is not None):
+            base = first.ravel() if of_bases is None else of_bases[name]
+            of = "the gap at the smallest" if of_bases is None else "the bases' gap"
+            share = share_row(base, last.ravel(), prob=prob)
+            rows.append(self._head(name, source, stretch) | {"of": of} | share)
         return pd.DataFrame(rows)
 
     def closing_point(
@@ -186,7 +186,7 @@ class Estimates:
             Probability of the equal-tailed intervals.
         horizon : float, optional
             How far to look, as a multiple of the largest number of pairs; 1,024 if not given, or 1
-            where the formula gives every number of pairs a gap of its own, as ``C(n_pairs)`` does.
+            where the formula gives every number of pairs its own gap, as ``C(n_pairs)`` does.
 
         Returns
         -------
@@ -203,13 +203,13 @@ class Estimates:
         ------
         ValueBiasError
             If no source has two numbers of pairs, or `horizon` is less than 1, or more than 1 where
-            the formula says nothing of numbers of pairs that were not tried.
+            the formula cannot predict other numbers of pairs.
 
         Notes
         -----
-        The gap is that at the end of training. Where it may level off, it goes on beyond the
-        largest number of pairs for as long as the prior says, for which see :meth:`levelling`; no
-        data speak for it. With ``C(n_pairs)`` it is taken to be straight between two numbers.
+        The gap is that at the end of training. Where it may level off, only the prior determines
+        how far it changes beyond the largest number of pairs, see :meth:`levelling`. With
+        ``C(n_pairs)`` it is assumed to be straight between two numbers.
         """
         check_prob(prob)
         half, far = self._half(rope), self._horizon(horizon)
@@ -218,11 +218,11 @@ class Estimates:
             for source in self.studied:
                 stretch = stretch_of(self.curves, (a, b), source)
                 between = (stretch.smallest, stretch.largest * far)
-                at = self.curves.crossing_point((a, b), source, between=between, rope=half)
-                found = closing_row(
-                    at, smallest=stretch.smallest, largest=stretch.largest, prob=prob
+                points = self.curves.crossing_point((a, b), source, between=between, rope=half)
+                row = closing_row(
+                    points, smallest=stretch.smallest, largest=stretch.largest, prob=prob
                 )
-                rows.append(self._head(f"{a} − {b}", source, stretch) | {"rope": half} | found)
+                rows.append(self._head(f"{a} − {b}", source, stretch) | {"rope": half} | row)
         if not rows:
             raise ValueBiasError(self._unstudied())
         return pd.DataFrame(rows)
@@ -230,8 +230,8 @@ class Estimates:
     def departures(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Give how far the gap departs from a straight line over doublings of the pairs.
 
-        The check of the curve: a gap of its own at every number of pairs that both families were
-        trained on, against the straight line through all of them.
+        The check of the curve: a free gap at every number of pairs that both families were trained
+        on, against the straight line through all of them.
 
         Parameters
         ----------
@@ -244,20 +244,20 @@ class Estimates:
             Columns ``name``, ``category``, ``source``, ``n_pairs``, ``gap`` (free of any curve) and
             ``straight`` (the line there), posterior means; ``mean``, ``sd``, ``lower``, ``upper``
             of their difference; ``p_straight``, the tail probability of so large a departure, over
-            all numbers of pairs together, if the line were straight; ``p_levelling``, the same of
+            all numbers of pairs together, if the line were straight; ``p_levelling``, the same for
             the line that levels off where it fits best, NaN for fewer than four numbers. Only
             sources on which both families have three numbers of pairs, and only families with more
-            than one run of a kind: with a single seed of a single base, chance is not told from
-            curvature. No rows where there is nothing to tell.
+            than one run of a kind: with a single seed of a single base, chance cannot be
+            distinguished from curvature. No rows if there is none.
         """
         check_prob(prob)
         rows = []
         for a, b in self.curves.pairs:
             for source in self.curves.sources:
-                quantities, gap = self.curves.free_gaps((a, b), source)
-                if len(quantities) < 3 or self.curves.replicates((a, b)) < _REPLICATES:
+                n_pairs, gap = self.curves.free_gaps((a, b), source)
+                if len(n_pairs) < 3 or self.curves.replicates((a, b)) < _REPLICATES:
                     continue
-                table = departure_rows(quantities, gap, prob=prob)
+                table = departure_rows(n_pairs, gap, prob=prob)
                 table.insert(0, "name", f"{a} − {b}")
                 table.insert(1, "category", self.curves.category)
                 table.insert(2, "source", source)
@@ -265,7 +265,7 @@ class Estimates:
         return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=_DEPARTURES)
 
     def levelling(self, *, prob: float = 0.9) -> pd.DataFrame:
-        """Give where the gap levels off: from which number of pairs on it stays as it is.
+        """Give the number of pairs from which on the gap stays constant.
 
         Parameters
         ----------
@@ -287,13 +287,13 @@ class Estimates:
         if levelled is None:
             return pd.DataFrame(columns=_LEVELLING)
         rows: list[dict[str, object]] = []
-        for place, pair in enumerate(curves.pairs):
+        for k, pair in enumerate(curves.pairs):
             for source in self.studied:
                 studied = curves.telling(pair, source)
                 if len(studied) < 2:
                     continue
-                at = levelled.level[place, ..., curves.sources.index(source)].ravel()
-                ends = np.quantile(at, [tail, 0.5, 1 - tail], method="inverted_cdf")
+                level = levelled.level[k, ..., curves.sources.index(source)].ravel()
+                ends = np.quantile(level, [tail, 0.5, 1 - tail], method="inverted_cdf")
                 rows.append(
                     {
                         "name": " − ".join(pair),
@@ -301,7 +301,7 @@ class Estimates:
                         "source": source,
                         "smallest": studied[0],
                         "largest": studied[-1],
-                        "p_within": float((at < studied[-1]).mean()),
+                        "p_within": float((level < studied[-1]).mean()),
                         "prior_within": 1 - levels_of(studied).latest,
                         "median": float(ends[1]),
                         "lower": float(ends[0]),
@@ -311,7 +311,7 @@ class Estimates:
         return pd.DataFrame(rows, columns=_LEVELLING)
 
     def trajectories(self, *, prob: float = 0.9) -> pd.DataFrame:
-        """Give the leans of the families, and their gaps, at every checkpoint at hand.
+        """Give the leans of the families, and their gaps, at every checkpoint.
 
         Parameters
         ----------
@@ -323,9 +323,9 @@ class Estimates:
         DataFrame
             Columns ``estimand`` ("family lean", "family difference"), ``name``, ``category``,
             ``source``, ``n_pairs``, ``step``, ``progress``, and those of :meth:`gaps` from ``mean``
-            on. These are the means of the checkpoints themselves, whatever the formula, so that all
-            are measured: a gap is there where both families have runs. For what further runs would
-            do see :meth:`gaps`.
+            on. These are the means of the checkpoints themselves, whatever the formula, so all are
+            measured: there is a gap where both families have runs. For predictions of further runs
+            see :meth:`gaps`.
         """
         check_prob(prob)
         head, draws = self.curves.at_hand()
@@ -344,21 +344,21 @@ class Estimates:
             raise ValueBiasError(f"horizon must be a number of 1 or more, found {horizon!r}.")
         if points and far > 1:
             raise ValueBiasError(
-                f"the formula {self.formula!r} gives every number of pairs a gap of its own and "
-                "says nothing of others, so nothing can be said beyond the largest. Leave horizon= "
+                f"the formula {self.formula!r} gives every number of pairs its own gap and "
+                "predicts no others, so nothing can be said beyond the largest. Leave horizon= "
                 "out, or fit a formula with log2(n_pairs)."
             )
         return float(far)
 
     def _head(self, name: str, source: str, stretch: Stretch) -> dict[str, object]:
-        """Say which gap on which source a row is of, and over which range."""
+        """Make the columns with the gap, source and range of a row."""
         where = {"name": name, "category": self.curves.category, "source": source}
         return where | asdict(stretch)
 
     def _unstudied(self) -> str:
         return (
-            "no source of preferences was trained on with two numbers of pairs that the formula "
-            f"{self.formula!r} tells apart, so no change can be given. Look at gaps()."
+            "no source of preferences has runs with two numbers of pairs that the formula "
+            f"{self.formula!r} distinguishes, so no change can be estimated. See gaps()."
         )
 
     def _ranges(self, *, all_sources: bool = False) -> list[tuple[str, str, Stretch, Array, Array]]:
@@ -377,6 +377,6 @@ class Estimates:
 
 
 def check_prob(prob: float) -> None:
-    """Refuse what is no probability of an interval."""
+    """Check the probability of an interval."""
     if not (isinstance(prob, float | int | np.number) and 0 < prob < 1):
         raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {prob!r}.")

@@ -36,16 +36,16 @@ Array = NDArray[np.float64]
 Ablation = TypeVar("Ablation", bound="AblationPosterior")
 
 SIGNED = "signed"
-"""The framing of every fit as it is made: half the positive lean less the negative one."""
+"""The framing of every new fit: half the positive lean less the negative one."""
 
 
 def framings_of(fit: Posterior | None) -> tuple[str, ...]:
-    """List the framings that an ablation can be looked at under, "signed" first."""
+    """List the framings of an ablation, "signed" first."""
     return (SIGNED,) if fit is None else (SIGNED, *fit.problem.crossing.framings)
 
 
 def draw_fit_leans(fit: Posterior, *, levelling: bool) -> dict[str, LeanDraws]:
-    """Draw what the gaps of a fit depend on beyond its straight lines, under every framing."""
+    """Draw what the gaps of a fit depend on besides its straight lines, under every framing."""
     from valuebias.analysis.ablation.lean_model import lean_model
     from valuebias.analysis.estimands.contrasts import framing_contrasts
 
@@ -78,10 +78,10 @@ def lean_curves(fit: Posterior, leans: LeanDraws, framing: str = SIGNED) -> Curv
 
 
 def look(fit: Ablation, framing: str) -> Ablation:
-    """Look at an ablation under a framing; see :meth:`valuebias.AblationFit.at_framing`."""
+    """Select a framing of an ablation; see :meth:`valuebias.AblationFit.at_framing`."""
     known = framings_of(fit.fit)
     if framing not in known:
-        why = "" if fit.fit else " A table of medians does not tell framings apart."
+        why = "" if fit.fit else " A table of medians does not distinguish framings."
         raise ValueBiasError(
             f"framing is {framing!r}, which the fit lacks.{why} {did_you_mean(framing, known)}"
         )
@@ -105,13 +105,13 @@ def lean_name(fit: AblationPosterior) -> str:
     if fit.fit is None:
         return ""
     named = {framing: name for name, framing in _named(fit.fit).items()}
-    # Of prompts of one framing the lean is called after that, also where it was not asked for.
+    # With prompts of one framing the lean has its name, also if it was not selected.
     name = named.get(fit.framing, next(iter(named.values())))
     return under(name).removeprefix("under ")
 
 
 def _named(fit: Posterior | None) -> dict[str, str]:
-    """Give the framings by the names that estimands have; "signed" only where there are two."""
+    """Map the names of estimands to framings; "signed" only where there are two."""
     if fit is None:
         return {SIGNED: SIGNED}
     names = named_framings(fit.problem.crossing.framings)
@@ -119,13 +119,13 @@ def _named(fit: Posterior | None) -> dict[str, str]:
 
 
 def rope_of(fit: AblationPosterior) -> str:
-    """Write the region of practical equivalence of an ablation as it was given."""
+    """Write the region of practical equivalence of an ablation, as given."""
     if fit.fit is not None:
         return rope_in_words(fit.rope, fit.unit, fit.fit.problem.crossing.scale)
-    # Of medians the default is a share of an SD that is not kept.
+    # For medians the default is a share of an SD that is not stored.
     short = float(f"{fit.rope:.4g}")
-    said = rope_in_words(short, fit.unit)
-    return said if short == fit.rope else f"about {said}"
+    text = rope_in_words(short, fit.unit)
+    return text if short == fit.rope else f"about {text}"
 
 
 def compare_framings(fit: AblationPosterior, *, prob: float) -> pd.DataFrame:
@@ -138,18 +138,18 @@ def compare_framings(fit: AblationPosterior, *, prob: float) -> pd.DataFrame:
         draws: list[Array] = []
         for source in curves.sources:
             for pair in curves.pairs:
-                # The most that both were trained on, where there is such a number.
-                n_pairs = [*curves.quantities(source), *curves.shared(pair, source)][-1]
+                # The largest number that both were trained on, if any.
+                n_pairs = [*curves.n_pairs_of(source), *curves.shared(pair, source)][-1]
                 end = curves.ends(source, [n_pairs])
-                at = (curves.category, source, n_pairs, *support_of(curves, pair, end).iloc[0])
-                heads.append((name, "gap", " − ".join(pair), *at))
+                cell = (curves.category, source, n_pairs, *support_of(curves, pair, end).iloc[0])
+                heads.append((name, "gap", " − ".join(pair), *cell))
                 draws.append(curves.gap(pair, end)[..., 0])
             for family in curves.families:
-                own = curves.quantities(source, family)
-                if own:
-                    at = (curves.category, source, own[-1], "measured", "")
-                    heads.append((name, "family lean", family, *at))
-                    draws.append(curves.lean(family, source, own[-1]))
+                trained = curves.n_pairs_of(source, family)
+                if trained:
+                    cell = (curves.category, source, trained[-1], "measured", "")
+                    heads.append((name, "family lean", family, *cell))
+                    draws.append(curves.lean(family, source, trained[-1]))
         names = ["framing", "estimand", "name", "category", "source", "n_pairs", "support",
                  "extrapolated_for"]  # fmt: skip
         head = pd.DataFrame(heads, columns=names)

@@ -45,28 +45,28 @@ def _warning(fit: AblationPosterior) -> str:
 def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> tuple[pd.Series, str]:
     """Word the gap at the most pairs that both families were trained on."""
     curves = fit.curves
-    shared, own = curves.shared(pair, source), curves.quantities(source)
-    most = {family: [0.0, *curves.quantities(source, family)][-1] for family in pair}
-    at = shared[-1] if shared else max(own[-1], *most.values())
-    end = curves.ends(source, [at])
+    shared, known = curves.shared(pair, source), curves.n_pairs_of(source)
+    most = {family: [0.0, *curves.n_pairs_of(source, family)][-1] for family in pair}
+    n_pairs = shared[-1] if shared else max(known[-1], *most.values())
+    end = curves.ends(source, [n_pairs])
     row = summarise(end, curves.gap(pair, end), prob=0.9, rope=fit.rope).iloc[0]
     framed = lean_name(fit)
-    said = f", {framed}" if framed and not framed.startswith(SIGNED) else ""
-    what = f"the gap in lean ({curves.category}{said}) between {' and '.join(pair)}"
-    where = f"{_count(at)} pairs of {source}"
+    framing = f", {framed}" if framed and not framed.startswith(SIGNED) else ""
+    subject = f"the gap in lean ({curves.category}{framing}) between {' and '.join(pair)}"
+    where = f"{_count(n_pairs)} pairs of {source}"
     if not shared:
         support = support_of(curves, pair, end).iloc[0]
         who = support["extrapolated_for"]
         how = f"extrapolated for {who}" if who else "interpolated"
         return row, (
             f"{' and '.join(pair)} have no number of pairs of {source} in common: after {where}, "
-            f"{what} is {how}, at {_estimate(row, fit.unit)}."
+            f"{subject} is {how}, at {_estimate(row, fit.unit)}."
         )
-    if max(most.values()) == at:
-        return row, f"After {where}, {what} is {_estimate(row, fit.unit)}."
+    if max(most.values()) == n_pairs:
+        return row, f"After {where}, {subject} is {_estimate(row, fit.unit)}."
     more, less = sorted(pair, key=lambda family: -most[family])
     return row, (
-        f"After {where}, the most that both families were trained on, {what} is "
+        f"After {where}, the most that both families were trained on, {subject} is "
         f"{_estimate(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there the "
         f"gap is extrapolated for {less}, not measured."
     )
@@ -81,27 +81,27 @@ def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[
     was = summarise(first, fit.curves.gap(pair, first), prob=0.9, rope=fit.rope).iloc[0]
     measured = row["support"] == SUPPORT[0]
     how = "" if measured else f" ({row['support']})"
-    told = [
+    sentences = [
         f"At {_count(row['smallest'])} pairs it was {_estimate(was, fit.unit)}; up to "
         f"{_count(row['largest'])}{how} it changes by {_estimate(row, fit.unit)} for every "
         f"doubling, and shrinks with probability {_chance(fit, row['p_shrinks'])}."
     ]
     half = rope_of(fit)
     if end["p_inside"] > 0.5:
-        return [*told, f"It probably lies within {half} already at the smallest number of pairs."]
+        return [*sentences, f"It probably lies within {half} at the smallest number of pairs."]
     within = f"It enters {half} within that range with probability {_chance(fit, end['p_within'])}"
     if fit.curves.by_pairs == "points":
-        return [*told, f"{within}; of what comes after, the formula says nothing."]
-    told.append(
+        return [*sentences, f"{within}; beyond it, the formula predicts nothing."]
+    sentences.append(
         f"{within}, later (by extrapolation) with {_chance(fit, end['p_beyond'])}, and not at all "
         f"with {_chance(fit, end['p_not'])}."
     )
     levelling = fit.levelling()
-    here = (levelling["name"] == name) & (levelling["source"] == source)
-    return told + [
+    rows = (levelling["name"] == name) & (levelling["source"] == source)
+    return sentences + [
         f"That it has levelled off within the range studied has probability {_chance(fit, p)}; how "
-        "long it would go on beyond, no data tell."
-        for p in levelling.loc[here, "p_within"]
+        "long it would continue beyond, the data cannot show."
+        for p in levelling.loc[rows, "p_within"]
     ]
 
 

@@ -1,4 +1,4 @@
-"""What an ablation's reader must know: what its layout cannot tell, what contradicts its curves."""
+"""Notes on an ablation: what its layout cannot show, and what contradicts its curves."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ __all__ = ["ablation_notes"]
 
 _STRAIGHT = Note(
     "levelling left out",
-    "gaps are taken to change with the pairs as the formula says, however far: one that levels off "
-    "before it closes looks as if it closed. Leave levelling= out to let it level off.",
-    "That the gap does not level off is taken for granted.",
+    "gaps are assumed to change with the pairs as the formula says, however far: one that levels "
+    "off before it closes looks as if it closed. Leave levelling= out to let it level off.",
+    "The gap is assumed not to level off.",
 )
 
 
-def ablation_notes(made: AblationPosterior) -> list[Note]:
-    """List what an ablation's data cannot tell."""
-    models = made.curves.models
+def ablation_notes(fit: AblationPosterior) -> list[Note]:
+    """List what the data of an ablation cannot show."""
+    models = fit.curves.models
     slopes = None
-    if made.fit is not None and has_base_slopes(models) and made.curves.by_pairs:
+    if fit.fit is not None and has_base_slopes(models) and fit.curves.by_pairs:
         slopes = any(
             term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
-            for term in split_random(made.formula)[1]
+            for term in split_random(fit.formula)[1]
         )
-    notes = layout_notes(models, made.formula, base_slopes=slopes, both=_most_in_common(made))
-    if made.studied and made.curves.by_pairs == "curve" and made.curves.levelled is None:
+    notes = layout_notes(models, fit.formula, base_slopes=slopes, both=_most_in_common(fit))
+    if fit.studied and fit.curves.by_pairs == "curve" and fit.curves.levelled is None:
         notes.append(_STRAIGHT)
-    # Each number of pairs by itself is no curve that could be contradicted.
-    if made.curves.by_pairs == "curve":
-        notes += curve_notes(made.departures(), levelling=made.curves.levelled is not None)
+    # With a free gap at each number of pairs there is no curve to contradict.
+    if fit.curves.by_pairs == "curve":
+        notes += curve_notes(fit.departures(), levelling=fit.curves.levelled is not None)
     return notes
 
 
-def _most_in_common(made: AblationPosterior) -> dict[str, float]:
-    """Give the most pairs that two families have in common, by source where some have more."""
+def _most_in_common(fit: AblationPosterior) -> dict[str, float]:
+    """Find the largest number of pairs that two families share, by source where some have more."""
     out = {}
-    for source in made.curves.sources:
-        ends = {tuple(made.curves.quantities(source, family)) for family in made.curves.families}
+    for source in fit.curves.sources:
+        ends = {tuple(fit.curves.n_pairs_of(source, family)) for family in fit.curves.families}
         if len(ends) > 1:
-            shared = [made.curves.shared(pair, source) for pair in made.curves.pairs]
-            out[source] = max((own[-1] for own in shared if own), default=0.0)
+            shared = [fit.curves.shared(pair, source) for pair in fit.curves.pairs]
+            out[source] = max((n_pairs[-1] for n_pairs in shared if n_pairs), default=0.0)
     return out

@@ -1,4 +1,4 @@
-"""What an ablation's fit says of the gap between families and the pairs it was trained on."""
+"""The posterior of an ablation: the gap between families by the number of training pairs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["AblationPosterior"]
 
 
 class AblationPosterior(Estimates):
-    """What the draws of an ablation say, but for figures and pages.
+    """All tables of the draws of an ablation, but no figures or reports.
 
-    Its parts are those of :class:`valuebias.AblationFit`.
+    Its parameters are those of :class:`valuebias.AblationFit`.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class AblationPosterior(Estimates):
         super().__init__(curves, rope=rope, formula=formula)
         self.fit, self.unit, self.notes, self.framing = fit, unit, notes, framing
         self.leans = leans
-        given = fit.provenance if fit is not None else provenance
-        self.provenance: dict[str, Any] = dict(given or {})
+        record = fit.provenance if fit is not None else provenance
+        self.provenance: dict[str, Any] = dict(record or {})
 
     def __repr__(self) -> str:
         models = self.curves.models
@@ -49,19 +49,19 @@ class AblationPosterior(Estimates):
         )
 
     def at_framing(self, framing: str) -> Self:
-        """Look at the same fit under one framing of the prompts.
+        """Select one framing of the prompts, of the same fit.
 
         Parameters
         ----------
         framing : {"signed", "positive", "negative"}
             "positive" and "negative": the lean under these prompts, positive where the first
-            category is scored higher, whether the best or the worst is asked for. "signed": half
+            category is scored higher, whether they ask for the best or the worst. "signed": half
             the first less the second.
 
         Returns
         -------
         AblationFit
-            Whose numbers, headline and figures all speak of that framing; nothing is fitted again.
+            With numbers, headline and figures for that framing; nothing is fitted again.
 
         Raises
         ------
@@ -73,8 +73,8 @@ class AblationPosterior(Estimates):
     def by_framing(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Set the framings side by side, at every source's largest number of pairs.
 
-        A gap that has the same sign and size for the best and for the worst is a habit of scoring
-        some words high, not a value; signed by framing it is nothing.
+        A gap with the same sign and size for the best and for the worst is a habit of scoring some
+        words high, not a value; signed by framing it is zero.
 
         Parameters
         ----------
@@ -85,8 +85,8 @@ class AblationPosterior(Estimates):
         -------
         DataFrame
             Columns ``framing``, ``estimand`` ("gap", "family lean"), ``name``, ``category``,
-            ``source``, ``n_pairs``, and those of :meth:`gaps` from ``mean`` on. All framings of
-            the prompts, whichever the fit is looked at under; of medians "signed" alone.
+            ``source``, ``n_pairs``, and those of :meth:`gaps` from ``mean`` on. All framings of the
+            prompts, whichever is selected; for medians "signed" alone.
         """
         return compare_framings(self, prob=prob)
 
@@ -112,24 +112,24 @@ class AblationPosterior(Estimates):
             Of the pairs; the one with the most numbers of pairs if not given.
         between : pair of float, optional
             The two numbers of pairs, or the two shares of a run from 0 to 1. If not given the
-            smallest and the largest at hand: of numbers of pairs those that every family was
-            trained on, where there are two.
+            smallest and the largest: for numbers of pairs those that every family was trained on,
+            if there are two.
         prob : float, default 0.9
             Probability of the equal-tailed intervals.
 
         Returns
         -------
         DataFrame
-            Columns ``family``, ``word``, ``categories``, ``source``, ``start``, ``end`` (what the
-            word moved between), ``support`` (as in :meth:`gaps`, of the family alone, the weaker of
-            the two ends), ``before`` and ``after`` (expected outcome there, relative to the
-            lexicon's mean, under the fit's framing), ``mean``, ``sd``, ``lower``, ``upper`` (of the
+            Columns ``family``, ``word``, ``categories``, ``source``, ``start``, ``end`` (the two
+            ends), ``support`` (as in :meth:`gaps`, of the family alone, the weaker of the two
+            ends), ``before`` and ``after`` (expected outcome there, relative to the lexicon's
+            mean, under the fit's framing), ``mean``, ``sd``, ``lower``, ``upper`` (of the
             change) and ``p_direction``; in each family the largest change first.
 
         Raises
         ------
         ValueBiasError
-            If the fit is of medians, which know no words, or an argument is none of the above.
+            If the fit is of medians, which have no words, or an argument is invalid.
         """
         check_prob(prob)
         return most_moved(self, n=n, by=by, source=source, between=between, prob=prob)
@@ -163,16 +163,16 @@ class AblationPosterior(Estimates):
         Returns
         -------
         Headline
-            Text, the row of :meth:`gaps` it words, and whether the fit converged: about the first
-            two families and the source with the most numbers of pairs; a fit that
-            did not converge says so first, and what the data cannot tell last.
+            Text, its row of :meth:`gaps`, and whether the fit converged: about the first two
+            families and the source with the most numbers of pairs; first any failure to converge,
+            last what the data cannot show.
         """
         from valuebias.posterior.ablation.headline import ablation_headline
 
         return ablation_headline(self)
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Save the fit with all that its answers need; read it with :func:`valuebias.load`.
+        """Save the fit whole; read it with :func:`valuebias.load`.
 
         Parameters
         ----------
@@ -182,7 +182,7 @@ class AblationPosterior(Estimates):
         Returns
         -------
         pathlib.Path
-            Where it lies.
+            The path.
         """
         from valuebias.posterior.ablation.saved import save_ablation
 

@@ -1,4 +1,4 @@
-"""Save an ablation's fit, and put it together again."""
+"""Save the fit of an ablation, and read it."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Pat
             "design": pack_layout(Layout(ablation.curves.design), ablation.formula),
         }
         attrs = {"provenance": json.dumps(ablation.provenance)}
-    groups |= {f"{_LEANS}{framing}": _lean_group(own) for framing, own in ablation.leans.items()}
+    groups |= {f"{_LEANS}{framing}": _lean_group(lean) for framing, lean in ablation.leans.items()}
     return write_groups(groups, attrs | {"format": ABLATION, "ablation": json.dumps(about)}, path)
 
 
 def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -> AblationPosterior:
-    """Put an ablation's fit together from what :func:`save_ablation` wrote."""
+    """Make an ablation's fit from the groups that :func:`save_ablation` wrote."""
     about = parse_settings(attrs["ablation"], SETTINGS_OF_ABLATIONS)
     rest = {name: group for name, group in groups.items() if not name.startswith(_LEANS)}
     drawn = {name.removeprefix(_LEANS): groups[name] for name in groups if name not in rest}
@@ -68,22 +68,22 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
     fit = None if "curves" in rest else make_posterior(rest, attrs)
     design = fit.problem.crossing.design if fit is not None else _design(rest, about["formula"])
     leans = {framing: _leans(group, design) for framing, group in drawn.items()}
-    own = leans[about["framing"]]
+    current = leans[about["framing"]]
     if fit is not None:
-        curves = lean_curves(fit, own, about["framing"])
+        curves = lean_curves(fit, current, about["framing"])
     else:
         straight, model = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
-        curves = own.curves(design, straight, model, _categories(about))
+        curves = current.curves(design, straight, model, _categories(about))
     return AblationPosterior(curves, fit=fit, leans=leans, **settings)
 
 
 def _categories(about: Mapping[str, Any]) -> CategoryPair:
-    """Give the two that are compared; an earlier version saved their names as one text."""
+    """Return the two categories; an earlier version saved their names as one text."""
     return CategoryPair(*(about.get("categories") or about["category"].partition(" − ")[::2]))
 
 
 def _design(groups: Mapping[str, xr.Dataset], formula: str) -> ModelDesign:
-    """Give the design of medians; an earlier version did not save it."""
+    """Return the design of medians; an earlier version did not save it."""
     models = model_table(groups["models"])
     if "design" not in groups:
         return parse_formula(formula, models)
@@ -117,7 +117,7 @@ def _draws(curves: Curves) -> xr.Dataset:
 
 
 def _table_group(table: pd.DataFrame) -> xr.Dataset:
-    """Keep a table of models as coordinates, which are where texts may be any."""
+    """Store a table of models as coordinates, which may hold any text."""
     columns = {str(name): ("model", _plain(table[name].to_numpy())) for name in table.columns}
     return xr.Dataset(coords={**columns, "model": _plain(table.index.to_numpy())})
 

@@ -1,4 +1,4 @@
-"""What runs a statement on a gap rests on: measured, interpolated or extrapolated."""
+"""Whether runs support an estimate of a gap: measured, interpolated or extrapolated."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from valuebias.analysis.ablation.curves import Curves
 __all__ = ["SUPPORT", "Stretch", "stretch_of", "support_of"]
 
 SUPPORT = ("measured", "interpolated", "extrapolated")
-"""Both families have runs there; both have runs on either side; one has not."""
+"""Both families have runs there; both have runs on either side; one does not."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """The range of numbers of pairs, of one source, over which a gap's change is told.
+    """The range of numbers of pairs, of one source, over which a gap's change is estimated.
 
     Attributes
     ----------
     smallest, largest : float
-        The least and the most pairs that both families were trained on; where there are no two
-        such numbers, that either was.
+        The least and the most pairs that both families were trained on; without two such numbers,
+        that either was.
     support : str
         One of :data:`SUPPORT`, the weaker of the two ends.
     extrapolated_for : str
@@ -37,23 +37,23 @@ class Stretch:
 
     @property
     def doublings(self) -> float:
-        """How wide it is."""
+        """Its width in doublings."""
         return float(np.log2(self.largest / self.smallest))
 
 
 def stretch_of(curves: Curves, pair: tuple[str, str], source: str) -> Stretch:
     """Find the range of a gap on a source that has two numbers of pairs."""
-    told = curves.telling(pair, source)
-    if len(told) < 2:
-        told = curves.quantities(source)
-    ends = support_of(curves, pair, curves.ends(source, [told[0], told[-1]]))
+    n_pairs = curves.telling(pair, source)
+    if len(n_pairs) < 2:
+        n_pairs = curves.n_pairs_of(source)
+    ends = support_of(curves, pair, curves.ends(source, [n_pairs[0], n_pairs[-1]]))
     weaker = max(ends["support"], key=SUPPORT.index)
     named = {name for text in ends["extrapolated_for"] for name in text.split(", ") if name}
-    return Stretch(told[0], told[-1], weaker, ", ".join(sorted(named)))
+    return Stretch(n_pairs[0], n_pairs[-1], weaker, ", ".join(sorted(named)))
 
 
 def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -> pd.DataFrame:
-    """Say what runs the gap of families in every cell, or the lean of one, rests on."""
+    """Class the runs behind the gap of families, or the lean of one, in every cell."""
     rows = []
     for source, n, progress in cells[["source", "n_pairs", "progress"]].itertuples(index=False):
         ranks = [
@@ -65,14 +65,14 @@ def support_of(curves: Curves, families: tuple[str, ...], cells: pd.DataFrame) -
 
 
 def _rank(curves: Curves, family: str, source: str, n: float, progress: float) -> int:
-    """Place in :data:`SUPPORT` of one family's lean in a cell."""
+    """Index in :data:`SUPPORT` of one family's lean in a cell."""
     models = curves.models
-    own = models[
+    runs = models[
         (models["family"].astype(str) == family) & (models["source"].astype(str) == source)
     ]
-    pairs = own["n_pairs"].to_numpy(dtype=float)
-    done = own["progress"].to_numpy(dtype=float)
+    pairs = runs["n_pairs"].to_numpy(dtype=float)
+    done = runs["progress"].to_numpy(dtype=float)
     if (np.isclose(pairs, n) & np.isclose(done, progress, atol=0.02)).any():
         return 0
-    inside = len(own) and pairs.min() <= n <= pairs.max() and done.min() <= progress <= done.max()
+    inside = len(runs) and pairs.min() <= n <= pairs.max() and done.min() <= progress <= done.max()
     return 1 if inside else 2

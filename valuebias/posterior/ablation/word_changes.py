@@ -78,7 +78,7 @@ def most_moved(
 def _words_of(ablation: AblationPosterior) -> Posterior:
     if ablation.fit is None:
         raise ValueBiasError(
-            "a table of medians knows no words; word_changes() needs "
+            "a table of medians has no words; word_changes() needs "
             "valuebias.fit_ablation(dataset) of a dataset with scores by word."
         )
     return ablation.fit
@@ -87,14 +87,14 @@ def _words_of(ablation: AblationPosterior) -> Posterior:
 def _between(
     curves: Curves, by: str, source: str, between: tuple[float, float] | None
 ) -> tuple[float, float]:
-    """Check what the words move between."""
+    """Check or choose the two ends that the words move between."""
     name = _COORD[by]
-    there = curves.models[curves.models["source"].astype(str) == source]
-    known = sorted(set(there[name].astype(float)))
+    models = curves.models[curves.models["source"].astype(str) == source]
+    known = sorted(set(models[name].astype(float)))
     if by == "n_pairs":
-        # What every family was trained on, where there are two such numbers.
-        own = [set(curves.quantities(source, family)) for family in curves.families]
-        shared = sorted(set.intersection(*own))
+        # The numbers that every family was trained on, if there are two.
+        per_family = [set(curves.n_pairs_of(source, family)) for family in curves.families]
+        shared = sorted(set.intersection(*per_family))
         known = shared if len(shared) > 1 else known
     if not any(name in factor.expression for factor in curves.design.variables):
         raise ValueBiasError(
@@ -117,7 +117,7 @@ def _between(
 
 
 def _support(curves: Curves, family: str, cells: pd.DataFrame) -> str:
-    """Say what runs the words of a family rest on, the weaker of the two ends."""
+    """Class the runs behind the words of a family, by the weaker of the two ends."""
     return str(max(support_of(curves, (family,), cells)["support"], key=SUPPORT.index))
 
 
@@ -128,5 +128,5 @@ def _cells(
     if by == "n_pairs":
         first, last = (curves.ends(source, [value]) for value in values)
         return first, last
-    whole = curves.ends(source, curves.quantities(source))
+    whole = curves.ends(source, curves.n_pairs_of(source))
     return whole.assign(progress=values[0]), whole.assign(progress=values[1])
