@@ -21,7 +21,7 @@ from valuebias.backends.gguf.loading import load_gguf
 from valuebias.backends.heads import Head
 from valuebias.backends.layout import inputs
 from valuebias.backends.reach import reach
-from valuebias.errors import ValueBiasError, some
+from valuebias.errors import ValueBiasError, few
 
 __all__ = [
     "ADAPTER",
@@ -92,7 +92,7 @@ def load(
     if spare:
         raise ValueBiasError(
             f"{source.name}: the files have weights of layers for which the model, as config.json "
-            f"describes it, has no place ({some(spare, limit=3)}), and without which its numbers "
+            f"describes it, has no place ({few(spare, limit=3)}), and without which its numbers "
             "would be wrong. Compare config.json with the model as it was published: the number of "
             "layers, biases, experts."
         )

@@ -6,7 +6,7 @@ import difflib
 import reprlib
 from collections.abc import Iterable
 
-__all__ = ["ValueBiasError", "ValueBiasWarning", "did_you_mean", "shown", "some"]
+__all__ = ["ValueBiasError", "ValueBiasWarning", "did_you_mean", "few", "shown"]
 
 _LONGEST = 2_000
 _END = 500
@@ -134,11 +134,11 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(wanted, list(lowered), n=1, cutoff=0.6)
     hint = f"Did you mean {shown(lowered[close[0]])}? " if close else ""
     if len(names) > _NAMES:
-        return f"{hint}Known: {some(names, limit=_NAMES)}."
+        return f"{hint}Known: {few(names, limit=_NAMES)}."
     return f"{hint}Known: {', '.join(shown(entry) for entry in names)}."
 
 
-def some(names: Iterable[str], *, quote: bool = True, limit: int = 5) -> str:
+def few(names: Iterable[str], *, quote: bool = True, limit: int = 5) -> str:
     """List the first few names.
 
     Parameters
@@ -157,9 +157,9 @@ def some(names: Iterable[str], *, quote: bool = True, limit: int = 5) -> str:
 
     Examples
     --------
-    >>> some(["Gemma", "Llama"])
+    >>> few(["Gemma", "Llama"])
     "'Gemma' and 'Llama'"
-    >>> some("abc", quote=False, limit=2)
+    >>> few("abc", quote=False, limit=2)
     'a, b and 1 more'
     """
     known = list(names)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from valuebias.errors import some
+from valuebias.errors import few
 
 __all__ = ["doubtful_bases"]
 
@@ -25,7 +25,7 @@ def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
         yield (
             "warning",
             "model",
-            f"{len(lacking)} of {len(models)} models have no base: {some(lacking)}. Models that "
+            f"{len(lacking)} of {len(models)} models have no base: {few(lacking)}. Models that "
             "were trained from one checkpoint are not independent, and without it each counts as "
             "standing on its own. Give the checkpoints: "
             "dataset.assign_coords(base=('model', [...])), or the column 'base' of the models "
@@ -45,7 +45,7 @@ def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
         yield (
             "warning",
             f"base {str(base)!r}",
-            f"It {problem}: {some(names)}. A base is one checkpoint, size and version included, as "
+            f"It {problem}: {few(names)}. A base is one checkpoint, size and version included, as "
             "in 'google/gemma-2-2b-it'; models that merely share a family would be taken for "
             "models of one checkpoint.",
         )
@@ -59,7 +59,7 @@ def _spelled_alike(bases: pd.Series) -> Iterator[tuple[str, str, str]]:
             yield (
                 "warning",
                 f"base {alike.iloc[0]!r}",
-                f"{some(alike)} differ in capitals, spaces or punctuation only. Taken as they are "
+                f"{few(alike)} differ in capitals, spaces or punctuation only. Taken as they are "
                 "written, they are different bases; write one base in one way.",
             )
 

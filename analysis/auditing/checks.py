@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.auditing.bases import doubtful_bases
 from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.design.grouping import shared_models
-from valuebias.errors import some
+from valuebias.errors import few
 from valuebias.schema import model_table
 
 __all__ = ["CHECKS", "Data", "Finding"]
@@ -65,7 +65,7 @@ def _identical_models(data: Data) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "model",
-            f"{len(names)} models have the same score in every cell: {some(names)}. They are one "
+            f"{len(names)} models have the same score in every cell: {few(names)}. They are one "
             "model counted several times, or a file was copied; keep one.",
         )
 
@@ -81,7 +81,7 @@ def _identical_files(data: Data) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "source files",
-            f"{len(names)} source files are byte for byte the same: {some(names)}. What they are "
+            f"{len(names)} source files are byte for byte the same: {few(names)}. What they are "
             "said to hold cannot all be true.",
         )
 
@@ -90,7 +90,7 @@ def _repeated_words(data: Data) -> Iterator[Finding]:
     words = data.names("response")
     groups = list(_same(words, [word.strip().casefold() for word in words]))
     if groups:
-        listed = some([" = ".join(map(repr, group)) for group in groups], quote=False)
+        listed = few([" = ".join(map(repr, group)) for group in groups], quote=False)
         yield Finding(
             "warning",
             "response",
@@ -105,7 +105,7 @@ def _identical_texts(data: Data) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "prompt",
-            f"{len(names)} prompts have the same text: {some(names)}. They count as replicates "
+            f"{len(names)} prompts have the same text: {few(names)}. They count as replicates "
             "without being any.",
         )
 
@@ -117,7 +117,7 @@ def _identical_prompts(data: Data) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "prompt",
-            f"{len(names)} prompts have the same scores from every model: {some(names)}. One was "
+            f"{len(names)} prompts have the same scores from every model: {few(names)}. One was "
             "probably scored in place of another; keep one.",
         )
     known = [set(names) for names in everywhere]
@@ -129,7 +129,7 @@ def _identical_prompts(data: Data) -> Iterator[Finding]:
                 yield Finding(
                     "warning",
                     f"model {model!r}",
-                    f"{len(names)} prompts have the same scores: {some(names)}.",
+                    f"{len(names)} prompts have the same scores: {few(names)}.",
                 )
 
 
@@ -143,7 +143,7 @@ def _constant_columns(data: Data) -> Iterator[Finding]:
                 "problem" if len(names) == constant.shape[1] else "warning",
                 f"model {model!r}",
                 f"All words have the same score under {len(names)} of {constant.shape[1]} prompts: "
-                f"{some(names)}. Every rank there is the middle one and says nothing.",
+                f"{few(names)}. Every rank there is the middle one and says nothing.",
             )
 
 
@@ -165,7 +165,7 @@ def _missing_cells(data: Data) -> Iterator[Finding]:
             yield Finding(
                 "problem" if dim == "model" else "warning",
                 dim,
-                f"{len(gone)} of {len(names)} have no score at all: {some(gone)}. Leave them out.",
+                f"{len(gone)} of {len(names)} have no score at all: {few(gone)}. Leave them out.",
             )
         partly = np.flatnonzero((shares > 0) & (shares < 1))
         if partly.size and shares[partly].max() > 2 * share:
@@ -175,7 +175,7 @@ def _missing_cells(data: Data) -> Iterator[Finding]:
                 "warning" if shares[worst[0]] > _MUCH_MISSING else "note",
                 dim,
                 f"{partly.size} of {len(names)} have missing cells, most of them "
-                f"{some(worst_models, quote=False)}.",
+                f"{few(worst_models, quote=False)}.",
             )
 
 
@@ -191,7 +191,7 @@ def _outside_lexicon(data: Data) -> Iterator[Finding]:
             "note",
             "response",
             f"{len(outside)} of {data.inside.size} words are in no category and left out of every "
-            f"analysis: {some(outside)}.",
+            f"analysis: {few(outside)}.",
         )
 
 
@@ -204,7 +204,7 @@ def _several_categories(data: Data) -> Iterator[Finding]:
             "note",
             "response",
             f"{len(several)} words are in more than one category and count in each: "
-            f"{some(several)}.",
+            f"{few(several)}.",
         )
 
 
@@ -275,7 +275,7 @@ def _families(data: Data) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "family",
-            f"One model only in {some(alone)}: how models of the family differ is taken from the "
+            f"One model only in {few(alone)}: how models of the family differ is taken from the "
             "other families, and what is said of it rests on that model.",
         )
 

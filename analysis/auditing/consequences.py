@@ -14,7 +14,7 @@ from valuebias.analysis.design.grouping import (
 )
 from valuebias.analysis.design.unscored import unscored_notes
 from valuebias.analysis.notes import Note
-from valuebias.errors import some
+from valuebias.errors import few
 
 __all__ = ["consequences"]
 
@@ -180,7 +180,7 @@ def _lone_bases(crossing: Crossing) -> Note | None:
     lone = bases.first()[count == 1]
     if lone.empty or base.n_levels != count.sum():
         return None
-    named = some([f"{family} ({base})" for family, base in lone.items()], quote=False)
+    named = few([f"{family} ({base})" for family, base in lone.items()], quote=False)
     if len(lone) == len(count):
         return Note(
             "one base a family",
@@ -196,6 +196,6 @@ def _lone_bases(crossing: Crossing) -> Note | None:
         "one base of a family",
         f"there is one base only of {named}: what is the family's and what is its base's cannot be "
         "told apart there, and how much its bases differ is taken from the other families.",
-        f"There is one base only of {some(list(map(str, lone.index)), quote=False)}: how far "
+        f"There is one base only of {few(list(map(str, lone.index)), quote=False)}: how far "
         "others would differ is taken from the other families.",
     )

@@ -26,7 +26,7 @@ from valuebias.analysis.design.crossing import FRAMINGS
 from valuebias.analysis.design.grouping import PAIR_COORDS
 from valuebias.analysis.estimands.contrasts import CategoryPair, category_contrasts
 from valuebias.analysis.outcome import outcome
-from valuebias.errors import some
+from valuebias.errors import few
 
 __all__ = ["CHECKS", "look"]
 
@@ -109,11 +109,11 @@ def _models_alike(tables: _Tables) -> Iterator[Finding]:
         if of_group[0] and len(set(of_group)) == 1:
             continue  # the fit allows for what models of one base share
         said = sorted({base for base in of_group if base})
-        stated = f"their 'base' says {some(said)}" if said else "no 'base' is given"
+        stated = f"their 'base' says {few(said)}" if said else "no 'base' is given"
         yield Finding(
             "warning",
             f"family {str(tables.family[group.members[0]])!r}",
-            f"{some([str(names[i]) for i in group.members])} look like one base (residual "
+            f"{few([str(names[i]) for i in group.members])} look like one base (residual "
             f"correlation {group.correlation:.2f}; at most {group.expected:.2f} expected of "
             f"independent models), and {stated}. Models of one base do not count for as many: give "
             "them the same 'base'.",

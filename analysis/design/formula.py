@@ -21,7 +21,7 @@ from scipy import linalg
 
 from valuebias.analysis.design.expressions import State, compute
 from valuebias.analysis.design.grammar import FUNCTIONS, check_expression, check_formula
-from valuebias.errors import ValueBiasError, did_you_mean, some
+from valuebias.errors import ValueBiasError, did_you_mean, few
 
 __all__ = ["Factor", "ModelDesign", "Term", "learn_factor", "parse_formula"]
 
@@ -311,7 +311,7 @@ def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
         rows = models.index[np.flatnonzero(bad)]
         raise ValueBiasError(
             f"term {expression!r} is not finite for {len(rows)} of {len(models)} "
-            f"{_rows_of(models)}: {some(map(str, rows))}. Give these a value or leave the term "
+            f"{_rows_of(models)}: {few(map(str, rows))}. Give these a value or leave the term "
             "out."
         )
     scale = values.std(axis=0)
@@ -330,7 +330,7 @@ def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
     if column.isna().any() or (column.astype(str) == "").any():
         empty = list(column.index[column.isna() | (column.astype(str) == "")])
         raise ValueBiasError(
-            f"coordinate {expression!r} is empty for {some(map(str, empty))}; give it a value."
+            f"coordinate {expression!r} is empty for {few(map(str, empty))}; give it a value."
         )
     levels = tuple(sorted(set(column.astype(str))))
     if len(levels) < 2:

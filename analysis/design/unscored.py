@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.notes import Note
-from valuebias.errors import ValueBiasError, shown, some
+from valuebias.errors import ValueBiasError, few, shown
 
 __all__ = ["check_scored", "unscored_notes"]
 
@@ -64,7 +64,7 @@ def unscored_notes(crossing: Crossing) -> list[Note]:
             )
         silent |= members & ~(known | ~by_framing).all(axis=(1, 2))
     if silent.any():
-        names = some(crossing.models[silent].astype(str))
+        names = few(crossing.models[silent].astype(str))
         notes.append(
             Note(
                 "model without scores",
@@ -103,4 +103,4 @@ def _gaps(crossing: Crossing, known: NDArray[np.bool_]) -> Iterator[tuple[str, s
 
 
 def _categories(names: list[str] | NDArray[np.str_]) -> str:
-    return some([str(name) for name in names])
+    return few([str(name) for name in names])

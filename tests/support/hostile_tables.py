@@ -122,7 +122,7 @@ def _make_study(folder: Path) -> None:
 
 def _read_study(folder: Path) -> str:
     study = Study.read(folder / "study.yaml")
-    study.sides()
+    study.split()
     return stamp(study.runs(), repr(study))
 
 

@@ -247,12 +247,12 @@ def test_a_plan_counts_steps_and_checkpoints(folder: Path) -> None:
 
 def test_held_out_pairs_of_their_own(folder: Path) -> None:
     own = pairs(20).assign(prompt=[f"Other {i}?" for i in range(20)])
-    train, held_out = study(folder, held_out=own).sides()["plain"]
+    train, held_out = study(folder, held_out=own).split()["plain"]
     assert (len(train), len(held_out)) == (100, 20)
     with pytest.raises(
         ValueBiasError, match="'plain' and 'held out' share 20 pairs and 20 prompts"
     ):
-        study(folder, held_out=pairs(20)).sides()
+        study(folder, held_out=pairs(20)).split()
 
 
 def test_a_study_in_yaml_from_the_command_line(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(folder: Path, tmp_path
     source = valuebias.preferences(pairs(60, long=20), progress=False)
     settings = TrainingSettings(max_steps=1, log_checkpoints=0, max_length=60)
     asked = study(folder, sources={"some": source}, n_pairs=[40], training=settings)
-    train, held_out = asked.sides()["some"]
+    train, held_out = asked.split()["some"]
     drawn = train.subset(40, seed=0)
     long, measured = (sum("and trust" in c for c in p.pairs["chosen"]) for p in (drawn, held_out))
     assert long

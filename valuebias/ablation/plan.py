@@ -90,7 +90,7 @@ def _head_plan(study: Study) -> StudyPlan:
         "words": [Conversation.after(text, lexicon.words) for text in texts]
     }
     counts = {"words": len(texts)}
-    for name, (train, held_out) in study.splits().items():
+    for name, (train, held_out) in study.split().items():
         parts = [train.subset(max(study.n_pairs), seed=seed).pairs for seed in study.seeds]
         needed = pd.concat([held_out.pairs, *parts]).drop_duplicates("id")
         sample = needed.sample(min(_SAMPLE, len(needed)), random_state=0)

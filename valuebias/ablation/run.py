@@ -44,7 +44,7 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
     if study.tuning != "head":
         check_trainable(engine)
         train = train_checkpoints
-    sources = study.splits()
+    sources = study.split()
     prompts, lexicon = as_prompts(study.prompts), as_lexicon(study.lexicon)
     bases = [find_base(model) for model in study.models()]
     texts = [str(text) for text in prompts.table["text"]]
@@ -86,7 +86,7 @@ def _about(design: Design, bases: list[Base]) -> dict[str, Any]:
         "tuning": study.tuning,
         **settings,
         "held_out": study.held_out if isinstance(study.held_out, int | float) else "its own pairs",
-        "sources": {name: _source(*splits) for name, splits in design.sources.items()},
+        "sources": {name: _source(*split) for name, split in design.sources.items()},
         "bases": {
             base.name: {
                 "weights": base.resolved.source.weights_sha256,

@@ -200,7 +200,7 @@ class Study:
             for name, source in self.sources.items()
         }
 
-    def splits(self) -> dict[str, tuple[Preferences, Preferences]]:
+    def split(self) -> dict[str, tuple[Preferences, Preferences]]:
         """Read the sources, and split each into training and held-out pairs.
 
         Returns

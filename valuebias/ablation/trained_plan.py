@@ -45,7 +45,7 @@ class _Sampled:
 
 def trained_plan(study: Study) -> StudyPlan:
     """Compute the cost of a study with the tuning "lora" or "full"."""
-    splits = study.splits()
+    split = study.split()
     lexicon = as_lexicon(study.lexicon)
     texts = [str(text) for text in as_prompts(study.prompts).table["text"]]
     words = [Conversation.after(text, lexicon.words) for text in texts]
@@ -59,7 +59,7 @@ def trained_plan(study: Study) -> StudyPlan:
         base = Base(resolved, Tokenizer(resolved))
         rate = resolved.model_config.flop_per_token / speed
         scratch = max(scratch, resolved.model_config.n_params * 4e-9)
-        for reads, row in _rows(study, base, splits, words):
+        for reads, row in _rows(study, base, split, words):
             rows[base.name, reads] = row | {"seconds": row["tokens"] * row.pop("weight") * rate}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     order = ["conversations", "tokens", "steps", "too_long", "seconds", "megabytes"]
@@ -75,7 +75,7 @@ def trained_plan(study: Study) -> StudyPlan:
 def _rows(
     study: Study,
     base: Base,
-    splits: dict[str, tuple[Preferences, Preferences]],
+    split: dict[str, tuple[Preferences, Preferences]],
     words: list[Conversation],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     # The weight is the cost of a token in forward passes.
@@ -83,7 +83,7 @@ def _rows(
     tokens = PairTokens(base, settings.max_length)
     scored = {"conversations": 0.0, "tokens": 0.0}
     checkpoints = 0
-    for name, (train, held_out) in splits.items():
+    for name, (train, held_out) in split.items():
         sample, measured = _sampled(tokens, train), _sampled(tokens, held_out)
         row = dict.fromkeys(("conversations", "tokens", "steps", "too_long", "megabytes"), 0.0)
         n_checkpoints = 0

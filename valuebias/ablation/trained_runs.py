@@ -177,10 +177,10 @@ class RunTrainer:
 
     def _data(self) -> _Data:
         longest = self._tokens.longest
-        splits = {"pairs": self._subset, "held_out_pairs": self._held_out}
+        split = {"pairs": self._subset, "held_out_pairs": self._held_out}
         parts: list[TokenPairs] = []
         counts: dict[str, int] = {}
-        for key, part in splits.items():
+        for key, part in split.items():
             tokens = self._tokens.of(part)
             if not len(tokens):
                 raise ValueBiasError(

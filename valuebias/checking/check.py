@@ -13,7 +13,7 @@ from valuebias._core.atomic import restore
 from valuebias._core.foreign import check_file
 from valuebias._core.text import visible
 from valuebias.checking.pieces import LEAVES, Findings, is_zarr, look_at_folder, look_at_zarr
-from valuebias.errors import ValueBiasError, did_you_mean, some
+from valuebias.errors import ValueBiasError, did_you_mean, few
 
 __all__ = ["Check", "Piece", "check"]
 
@@ -107,7 +107,7 @@ class Check:
         whys = dict.fromkeys(why for _, why in self.unsummed)
         for why in whys:
             files = [visible(file) for file, because in self.unsummed if because == why]
-            lines.append(f"no checksums: {some(files, quote=False)}: {why}.")
+            lines.append(f"no checksums: {few(files, quote=False)}: {why}.")
         lines += self.notes
         some_ = self.n_files != 1
         lines.append(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from valuebias._core.foreign import describe_error
 from valuebias._core.tables import as_series, read_table, read_yaml
-from valuebias.errors import ValueBiasError, did_you_mean, shown, some
+from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 
 __all__ = ["Factorial", "PromptSet", "prompts"]
 
@@ -150,7 +150,7 @@ class Factorial:
         except (KeyError, ValueError) as error:
             raise ValueBiasError(
                 f"The template {shown(template)} cannot be filled ({describe_error(error)}). "
-                f"It may use {some(('{' + name + '}' for name in wording), quote=False)}."
+                f"It may use {few(('{' + name + '}' for name in wording), quote=False)}."
             ) from error
 
     def _framing(self, row: Mapping[str, str]) -> str:
@@ -389,7 +389,7 @@ def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
             )
             raise ValueBiasError(
                 f"The prompt set {name!r} has no column {column!r}; found "
-                f"{some(map(str, table.columns))}. Give each prompt a text and the framing "
+                f"{few(map(str, table.columns))}. Give each prompt a text and the framing "
                 f"'positive' or 'negative', as in {example or _example()}; or the same framing to "
                 "all: prompts=valuebias.prompts(..., framing='positive')."
             )

@@ -18,7 +18,7 @@ import pandas as pd
 from valuebias._core.folder_names import check_printable
 from valuebias._core.opening.yaml_text import parse_yaml
 from valuebias._core.tables import parse_csv, read_text, read_yaml
-from valuebias.errors import ValueBiasError, did_you_mean, shown, some
+from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 from valuebias.models.reading import READS
 from valuebias.schema.contract import STAGES, check_unique
 
@@ -353,7 +353,7 @@ def check_no_code(models: Iterable[Model], path: Path) -> None:
     wanting = [model.name for model in models if model.trust_remote_code]
     if wanting:
         raise ValueBiasError(
-            f"{os.fspath(path)!r} asks that the code which comes with {some(wanting)} be run "
+            f"{os.fspath(path)!r} asks that the code which comes with {few(wanting)} be run "
             "(trust_remote_code). A file cannot decide that. Read that code; if you trust it, give "
             "trust_remote_code=True beside the file, or --trust-remote-code on the command line."
         )

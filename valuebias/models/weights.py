@@ -13,7 +13,7 @@ from valuebias._core.atomic import atomic_path
 from valuebias._core.fetch import cache_folder
 from valuebias._core.foreign import read_json, reading
 from valuebias._core.provenance import sha256
-from valuebias.errors import ValueBiasError, some
+from valuebias.errors import ValueBiasError, few
 from valuebias.models.config import read_raw
 
 __all__ = [
@@ -56,7 +56,7 @@ def listed(folder: Path, name: str) -> list[str]:
     files = sorted(named_files)
     if not files or any(Path(file).name != file or "\0" in file for file in files):
         raise ValueBiasError(
-            f"The index of the weights of {name!r} names no proper file: {some(files)}. {advice}"
+            f"The index of the weights of {name!r} names no proper file: {few(files)}. {advice}"
         )
     return files
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from valuebias._core.disk import explain_os_errors, write_bytes
 from valuebias._core.sums import DamagedError, sum_of
 from valuebias._core.zarr_folder import marked, metadata_of, note
-from valuebias.errors import ValueBiasWarning, some
+from valuebias.errors import ValueBiasWarning, few
 from valuebias.scoring.request import Block, blocks
 
 __all__ = ["TOKENS", "ModelScores"]
@@ -62,7 +62,7 @@ class ModelScores:
         if damaged:
             warnings.warn(
                 f"{str(self.folder)!r} is damaged: {len(damaged)} of {len(self.blocks)} blocks of "
-                f"scores do not hold what was written ({some(damaged)}). They are computed again.",
+                f"scores do not hold what was written ({few(damaged)}). They are computed again.",
                 ValueBiasWarning,
                 stacklevel=4,
             )

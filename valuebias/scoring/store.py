@@ -41,7 +41,7 @@ from valuebias._core.zarr_folder import (
     note,
     open_checked,
 )
-from valuebias.errors import ValueBiasError, ValueBiasWarning, shown, some
+from valuebias.errors import ValueBiasError, ValueBiasWarning, few, shown
 from valuebias.io.files import escape_texts, unescape_texts
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA
@@ -342,7 +342,7 @@ def _damaged(folder: Path) -> list[str]:
 def _warn_damaged(path: Path, pieces: Sequence[str]) -> None:
     if pieces:
         warnings.warn(
-            f"{str(path)!r} is damaged: {some(pieces)} did not hold what was written. Made again.",
+            f"{str(path)!r} is damaged: {few(pieces)} did not hold what was written. Made again.",
             ValueBiasWarning,
             stacklevel=5,
         )
@@ -486,7 +486,7 @@ def _difference(recorded: Any, expected: Any) -> str:
         "new": [name for name in expected if name not in recorded],
         "gone": [name for name in recorded if name not in expected],
     }
-    said = "; ".join(f"{kind}: {some(names)}" for kind, names in kinds.items() if names)
+    said = "; ".join(f"{kind}: {few(names)}" for kind, names in kinds.items() if names)
     return f"of the files that its code is or may read, {said}"
 
 

@@ -26,7 +26,7 @@ from valuebias._core.provenance import record
 from valuebias._core.sums import DamagedError, folder_is_whole
 from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
-from valuebias.errors import ValueBiasError, ValueBiasWarning, some
+from valuebias.errors import ValueBiasError, ValueBiasWarning, few
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.logprobs.alignment import align
@@ -315,7 +315,7 @@ def _is_whole(folder: Path, so: str) -> bool:
     _, damaged = folder_is_whole(folder)
     if damaged:
         warnings.warn(
-            f"{str(folder)!r} is damaged: {some(damaged)} did not hold what was written. {so}",
+            f"{str(folder)!r} is damaged: {few(damaged)} did not hold what was written. {so}",
             ValueBiasWarning,
             stacklevel=4,
         )
