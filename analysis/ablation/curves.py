@@ -106,10 +106,10 @@ class Curves:
 
     def n_pairs_of(self, source: str, family: str | None = None) -> list[float]:
         """Numbers of pairs that runs on a source have, of a family or of any; ascending."""
-        there = self.models["source"].astype(str) == source
+        of_source = self.models["source"].astype(str) == source
         if family is not None:
-            there &= self.models["family"].astype(str) == family
-        return sorted(set(self.models.loc[there, "n_pairs"].astype(float)))
+            of_source &= self.models["family"].astype(str) == family
+        return sorted(set(self.models.loc[of_source, "n_pairs"].astype(float)))
 
     def shared(self, pair: tuple[str, str], source: str) -> list[float]:
         """Numbers of pairs on a source that both families have runs with, ascending."""
@@ -122,8 +122,10 @@ class Curves:
 
     def replicates(self, pair: tuple[str, str]) -> int:
         """How many runs two families have beyond one a cell, which tell chance from curvature."""
-        own = self.models[self.models["family"].astype(str).isin(pair)]
-        runs = own[["family", "base", "source", "n_pairs", "seed"]].astype(str).drop_duplicates()
+        of_pair = self.models[self.models["family"].astype(str).isin(pair)]
+        runs = (
+            of_pair[["family", "base", "source", "n_pairs", "seed"]].astype(str).drop_duplicates()
+        )
         return len(runs) - len(runs[["family", "source", "n_pairs"]].drop_duplicates())
 
     def lean(self, family: str, source: str, n_pairs: float) -> Array:
@@ -151,17 +153,17 @@ class Curves:
         for (source, progress), group in cells.groupby(["source", "progress"]):
             n = group["n_pairs"].to_numpy(dtype=float)
             level = levels[..., self.sources.index(str(source))]
-            told = self.telling(pair, str(source))
-            first = told[0] if told else n.min()
+            measured = self.telling(pair, str(source))
+            first = measured[0] if measured else n.min()
             points = np.unique([first, *level[level < n.max()], *n])
-            there = self.ends(str(source), points).assign(progress=float(str(progress)))
+            points_at = self.ends(str(source), points).assign(progress=float(str(progress)))
             # What both families have in common drops out, so that all may be taken at the level.
-            values = coefficient @ self._gap_rows(pair, there).T
+            values = coefficient @ self._gap_rows(pair, points_at).T
             at = np.searchsorted(points, np.minimum(n, level[..., None]))
             start = values[..., np.searchsorted(points, np.minimum(n, first))]
             change = np.take_along_axis(values, at, axis=-1) - start
-            if len(told) > 1:
-                change *= level_stretch(level, told[0], told[-1])[..., None]
+            if len(measured) > 1:
+                change *= level_stretch(level, measured[0], measured[-1])[..., None]
             out[..., group.index] = start + change
         return out
 
@@ -192,10 +194,10 @@ class Curves:
         models = self.models.reset_index(drop=True)
         for (source, n_pairs, step), group in models.groupby(["source", "n_pairs", "step"]):
             where = (self.category, source, n_pairs, step, group["progress"].mean())
-            own = group["family"].astype(str).to_numpy()
+            families = group["family"].astype(str).to_numpy()
             means = {
-                str(name): self.model[..., group.index[own == name]].mean(axis=-1)
-                for name in sorted(set(own))
+                str(name): self.model[..., group.index[families == name]].mean(axis=-1)
+                for name in sorted(set(families))
             }
             for name, lean in means.items():
                 heads.append(("family lean", name, *where))
@@ -274,8 +276,8 @@ def first_inside(gap: Array, x: Array, rope: float) -> Array:
     out[starts] = x[0]
     # A step may cross the whole band, hence the second condition.
     enters = (np.abs(gap[:, 1:]) <= rope) | (np.sign(gap[:, 1:]) != np.sign(gap[:, :-1]))
-    found = enters.any(axis=1) & ~starts
-    rows, place = np.flatnonzero(found), enters[found].argmax(axis=1)
+    reached = enters.any(axis=1) & ~starts
+    rows, place = np.flatnonzero(reached), enters[reached].argmax(axis=1)
     before, after = gap[rows, place], gap[rows, place + 1]
     share = (before - np.sign(before) * rope) / (before - after)
     out[rows] = x[place] + share * (x[place + 1] - x[place])

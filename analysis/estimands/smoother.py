@@ -187,8 +187,8 @@ class Smoother:
         ]
         sd = np.sqrt(variances)[..., None, None]
         over_all = np.full((n_models, n_models), 1 / n_models)
-        own = sd[:, 0] * (np.eye(n_models) - over_all) + sd[:, 1] * over_all
-        return np.reshape(means, (-1, *unit.shape)), own
+        between = sd[:, 0] * (np.eye(n_models) - over_all) + sd[:, 1] * over_all
+        return np.reshape(means, (-1, *unit.shape)), between
 
     def leverage(self) -> Array:
         """Diagonal of the smoother, the share of a cell in its own fit; (model, framing, word)."""
@@ -232,12 +232,12 @@ class Smoother:
         noise_axis = np.zeros((n_framings, n_models, words.shape[1]))
         step = max(1, _AT_A_TIME // (n_framings * n_models))
         for first in range(0, len(words), step):
-            some = slice(first, first + step)
+            part = slice(first, first + step)
             noise = None
             if rng is not None:
-                noise = rng.standard_normal(out[..., some].shape)
-                noise_axis += noise @ words[some]
-            out[..., some] = self._mean_block(0, None if y is None else y[..., some], noise)
+                noise = rng.standard_normal(out[..., part].shape)
+                noise_axis += noise @ words[part]
+            out[..., part] = self._mean_block(0, None if y is None else y[..., part], noise)
         y_axis = None if y is None else y @ words
         on_axes = np.empty_like(noise_axis)
         for j in range(words.shape[1]):

@@ -138,13 +138,13 @@ def _along_axes(posterior: Posterior) -> _Target:
     posteriori, and trajectories along the parameters grow long. Elsewhere NUTS learns the scales
     better than the mode tells them, whose curvature says little of an SD that may be zero.
     """
-    found = Hamiltonian.at_mode(posterior, start_point(posterior))
-    covariance = found.root @ found.root.T
+    kernel = Hamiltonian.at_mode(posterior, start_point(posterior))
+    covariance = kernel.root @ kernel.root.T
     sd = np.sqrt(np.diag(covariance))
     spread = np.linalg.eigvalsh(covariance / np.outer(sd, sd))
     if spread[-1] < _CORRELATED * spread[0]:
         return _Target(posterior)
-    return _Target(posterior, found.mode, found.root)
+    return _Target(posterior, kernel.mode, kernel.root)
 
 
 def _silent(done: int, total: int) -> None:

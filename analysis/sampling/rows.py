@@ -178,15 +178,15 @@ def _levels(  # type: ignore[no-untyped-def]
         gain[w] = ratio / (1.0 + gain[w] * ratio)
         by_word[w] *= gain[w]
     for m in range(n_models):
-        here, total = mask[m, p], 0.0
+        seen, total = mask[m, p], 0.0
         for w in range(n_words):
-            total += here[w] * by_word[w]
+            total += seen[w] * by_word[w]
         sums[m] -= total
     levels = inverse @ sums + shake
     for m in range(n_models):
-        level, here = levels[m], mask[m, p]
+        level, seen = levels[m], mask[m, p]
         for w in range(n_words):
-            common[w] += level * here[w]
+            common[w] += level * seen[w]
     for w in range(n_words):
         by_word[w] -= gain[w] * common[w]
     return levels
@@ -215,9 +215,9 @@ def _sum_up(  # type: ignore[no-untyped-def]
     """Take levels and what is common off one prompt's values and sum these into tables."""
     n_models, n_words = values.shape
     for m in range(n_models):
-        row, here, level, means = values[m], mask[m, p], levels[m], to_mean[f, m]
+        row, seen, level, means = values[m], mask[m, p], levels[m], to_mean[f, m]
         for w in range(n_words):
-            value = weight * (row[w] - here[w] * (level + common[w]))
+            value = weight * (row[w] - seen[w] * (level + common[w]))
             row[w] = value
             means[w] += per_prompt * value
         for j in range(len(basis)):
@@ -281,16 +281,16 @@ def gather_surprise(  # type: ignore[no-untyped-def]
     sd = 1.0 / np.sqrt(weight[f])
     spread = sd * np.sqrt(ratio[f])
     for m in range(n_models):
-        row, here = values[m], mask[m, p]
+        row, seen = values[m], mask[m, p]
         _leave(row, y[m, p], mean[f, m], axis[:, m, p], basis, per_prompt[f])
         if len(noise):
             for w in range(n_words):
                 row[w] -= spread * noise[w]
             for w in range(n_words):
-                if here[w]:
+                if seen[w]:
                     row[w] -= sd * noise[at]
                     at += 1
-        sums[m] = _add_up(row, here, by_word, gain)
+        sums[m] = _add_up(row, seen, by_word, gain)
     levels = _levels(mask, p, ratio[f], inverse[p], still, sums, by_word, gain)
     _sum_up(values, mask, p, f, levels, by_word, weight[f], basis, per_prompt[f], to_mean, to_axis)
 

@@ -58,7 +58,7 @@ def _multiply(  # type: ignore[no-untyped-def]
     blocks, framing, basis, sizes, flat, out
 ):  # pragma: no cover - compiled
     """Multiply a vector by blocks; models' own come out about the means of each framing."""
-    (means, own), n_words = blocks, sizes[3]
+    (means, by_model), n_words = blocks, sizes[3]
     (mean, axis), (to_mean, to_axis) = _tables(flat, sizes), _tables(out, sizes)
     n_means = sizes[0] * sizes[1]
     table, to_table = mean.reshape((n_means, n_words)), to_mean.reshape((n_means, n_words))
@@ -71,16 +71,16 @@ def _multiply(  # type: ignore[no-untyped-def]
             for w in range(n_words):
                 row[w] += value * direction[w]
         for f in range(sizes[0]):
-            here = np.dot(own[f, j], axis[j])
+            product = np.dot(by_model[f, j], axis[j])
             for m in range(sizes[1]):
                 total, n = 0.0, 0
                 for p in range(sizes[2]):
                     if framing[p] == f:
-                        total += here[m, p]
+                        total += product[m, p]
                         n += 1
                 for p in range(sizes[2]):
                     if framing[p] == f:
-                        to_axis[j, m, p] = here[m, p] - total / n
+                        to_axis[j, m, p] = product[m, p] - total / n
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
@@ -155,12 +155,14 @@ class System:
 
     def _gains_of(self, typical: Array) -> _Blocks:
         """Invert the precision as if ``typical`` (framing, model, model) were each word's."""
-        (means, own), n_framings = self._roots, len(typical)
+        (means, by_model), n_framings = self._roots, len(typical)
         size = means.shape[1]
         over_means = np.einsum("fmn,fg->fmgn", typical, np.eye(n_framings)).reshape(size, size)
         return (
             np.linalg.inv(np.eye(size) + means @ over_means @ means),
-            np.asarray(np.linalg.inv(np.eye(own.shape[2]) + own @ typical[:, None] @ own)),
+            np.asarray(
+                np.linalg.inv(np.eye(by_model.shape[2]) + by_model @ typical[:, None] @ by_model)
+            ),
         )
 
     def draw(

@@ -20,14 +20,14 @@ HOLDER = """
 import sys
 from pathlib import Path
 from valuebias._core.locks import only_one
-with only_one(Path(sys.argv[1]), what="the place", instead="another"):
+with only_one(Path(sys.argv[1]), noun="the place", instead="another"):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 def held(file: Path) -> None:
-    with only_one(file, what="'place'", instead="another one"):
+    with only_one(file, noun="'place'", instead="another one"):
         pass
 
 

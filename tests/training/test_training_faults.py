@@ -77,7 +77,7 @@ def test_two_runs_in_one_folder(folder: Path, tmp_path: Path) -> None:
 
     (tmp_path / ".lock").touch()
     with (
-        only_one(tmp_path / ".lock", what="it", instead="another"),
+        only_one(tmp_path / ".lock", noun="it", instead="another"),
         pytest.raises(ValueBiasError, match=r"Another process is writing to .*another folder"),
     ):
         study(folder).run(tmp_path, progress=False)

@@ -93,7 +93,7 @@ def clear_leftovers(folder: Path) -> None:
     with suppress(OSError):
         holders = [entry.name for entry in os.scandir(folder) if _HOLDER.fullmatch(entry.name)]
         for name in holders:
-            with suppress(OSError), _claimed(folder / name, made=False) as dead:
+            with suppress(OSError), _claimed(folder / name, fresh=False) as dead:
                 if dead:
                     _put_back(folder / name / _OLD, folder)
                     shutil.rmtree(folder / name, ignore_errors=True)
@@ -112,7 +112,7 @@ def _holder(parent: Path) -> Iterator[Path]:
     while True:
         holder = parent / f".valuebias-{uuid.uuid4().hex[:12]}.part"
         holder.mkdir()
-        with _claimed(holder, made=True) as mine:
+        with _claimed(holder, fresh=True) as mine:
             # Another one may have taken it for a leftover before it was locked.
             if not (mine and holder.exists()):
                 continue
@@ -124,7 +124,7 @@ def _holder(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _claimed(holder: Path, *, made: bool) -> Iterator[bool]:
+def _claimed(holder: Path, *, fresh: bool) -> Iterator[bool]:
     """Lock a folder; tell whether that went well, or it is as good as ours.
 
     Where nothing can be locked, that is what was just made, or is a day old.
@@ -132,7 +132,7 @@ def _claimed(holder: Path, *, made: bool) -> Iterator[bool]:
     try:
         import fcntl
     except ImportError:
-        yield made or _is_old(holder)
+        yield fresh or _is_old(holder)
         return
     handle = os.open(holder, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -143,7 +143,7 @@ def _claimed(holder: Path, *, made: bool) -> Iterator[bool]:
             mine = False
         except OSError:
             # Network file systems lock no folders.
-            mine = made or _is_old(holder)
+            mine = fresh or _is_old(holder)
         yield mine
     finally:
         os.close(handle)
@@ -165,9 +165,9 @@ def _make_parent(target: Path) -> None:
 
 def _check_alike(target: Path, *, folder: bool) -> None:
     if target.is_dir() != folder:
-        what = "folder" if target.is_dir() else "file"
+        noun = "folder" if target.is_dir() else "file"
         raise ValueBiasError(
-            f"{str(target)!r} is a {what} already and would be replaced by something else. "
+            f"{str(target)!r} is a {noun} already and would be replaced by something else. "
             "Remove it first or choose another path."
         )
 

@@ -53,7 +53,7 @@ def _escaped(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogatepass"))
 
 
-def check_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) -> None:
+def check_apart(names: Iterable[str], noun: str, *, beside: Iterable[str] = ()) -> None:
     """Raise a ValueBiasError if two names have one folder, here or on another system.
 
     Examples
@@ -72,14 +72,14 @@ def check_apart(names: Iterable[str], what: str, *, beside: Iterable[str] = ()) 
         other, taken = seen.get(_alike(folder), (None, None))
         if other is not None and other != name and not (taken == folder and folder in occupied):
             raise ValueBiasError(
-                f"The {what}s {shown(other)} and {shown(name)} would be kept in one folder, "
+                f"The {noun}s {shown(other)} and {shown(name)} would be kept in one folder, "
                 f"{shown(folder)}: names that differ in case or in '/' and '--' only are the same "
                 "to some systems. Rename one."
             )
         seen.setdefault(_alike(folder), (name, folder))
 
 
-def check_plain(names: Iterable[object], what: str) -> None:
+def check_plain(names: Iterable[object], noun: str) -> None:
     """Raise a ValueBiasError for a name that some format would lose, or take for its own.
 
     Examples
@@ -95,7 +95,7 @@ def check_plain(names: Iterable[object], what: str) -> None:
         fits = isinstance(name, str) and not _NO_VARIABLE.search(name)
         if not fits or len(str(name).encode()) > _LONGEST:
             raise ValueBiasError(
-                f"{what} has a variable or dim called {shown(name)}, which would be lost on the "
+                f"{noun} has a variable or dim called {shown(name)}, which would be lost on the "
                 "way to a file. Rename it, to a text without slashes and control characters, of "
                 f"at most {_LONGEST} bytes."
             )
@@ -106,11 +106,11 @@ def _alike(folder: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", folder).casefold())
 
 
-def check_printable(name: str, what: str) -> None:
+def check_printable(name: str, noun: str) -> None:
     """Raise a ValueBiasError for a name that no terminal, file or folder can show."""
     control = any(unicodedata.category(character) == "Cc" for character in name)
     if control or _HALF.search(name):
         held = "control characters" if control else "half a character (a lone surrogate)"
         raise ValueBiasError(
-            f"The {what} {shown(name)} holds {held}. Give it a name without, by name=."
+            f"The {noun} {shown(name)} holds {held}. Give it a name without, by name=."
         )

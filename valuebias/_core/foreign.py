@@ -49,7 +49,7 @@ def check_file(
 
 @contextmanager
 def reading(
-    what: object,
+    noun: object,
     *,
     advice: str,
     because: str = "it is damaged",
@@ -67,8 +67,8 @@ def reading(
     valuebias.errors.ValueBiasError: The table of 'm' cannot be read: it is damaged (IndexError:
     list index out of range). Write it again.
     """
-    if isinstance(what, os.PathLike):
-        check_file(what, kind=kind)
+    if isinstance(noun, os.PathLike):
+        check_file(noun, kind=kind)
     try:
         yield
     except ValueBiasError:
@@ -76,7 +76,7 @@ def reading(
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
-        name = repr(os.fspath(what)) if isinstance(what, os.PathLike) else str(what)
+        name = repr(os.fspath(noun)) if isinstance(noun, os.PathLike) else str(noun)
         raise kind(
             f"{name} cannot be {verb}: {_reason(error) or because} ({describe_error(error)}). "
             f"{advice}"
@@ -115,7 +115,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def parse_json(
-    text: str | bytes, what: object, *, advice: str, because: str = "it is damaged"
+    text: str | bytes, noun: object, *, advice: str, because: str = "it is damaged"
 ) -> Any:
     """Parse JSON in which no key stands twice: of two, libraries take one or the other.
 
@@ -127,20 +127,20 @@ def parse_json(
     valuebias.errors.ValueBiasError: The record cannot be read: it is damaged (ValueError: the key
     'a' stands twice). Make it again.
     """
-    with reading(what, advice=advice, because=because):
+    with reading(noun, advice=advice, because=because):
         whole = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         return json.loads(whole, object_pairs_hook=_once)
 
 
 def read_json(
-    path: Path, what: object = None, *, advice: str, because: str = "it is damaged"
+    path: Path, noun: object = None, *, advice: str, because: str = "it is damaged"
 ) -> Any:
     """Read a JSON file as :func:`parse_json` does."""
     check_file(path)
-    what = path if what is None else what
-    with reading(what, advice=advice):
+    noun = path if noun is None else noun
+    with reading(noun, advice=advice):
         content = path.read_bytes()
-    return parse_json(content, what, advice=advice, because=because)
+    return parse_json(content, noun, advice=advice, because=because)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def only_one(file: Path, *, what: str, instead: str) -> Iterator[None]:
+def only_one(file: Path, *, noun: str, instead: str) -> Iterator[None]:
     """Keep a place to this process while the block runs; the system ends that if it is killed.
 
     Notes
@@ -30,7 +30,7 @@ def only_one(file: Path, *, what: str, instead: str) -> Iterator[None]:
     """
     handle = _open(file)
     try:
-        while not (_lock(handle, what, instead) and _is_still(handle, file)):
+        while not (_lock(handle, noun, instead) and _is_still(handle, file)):
             # It was removed or replaced, with its folder, before it was locked.
             os.close(handle)
             handle = _open(file)
@@ -51,21 +51,21 @@ def _open(file: Path) -> int:
             return os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
 
-def _lock(handle: int, what: str, instead: str) -> bool:
+def _lock(handle: int, noun: str, instead: str) -> bool:
     try:
         import fcntl
     except ImportError:
-        _warn(what, "this system has no such locks")
+        _warn(noun, "this system has no such locks")
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
             raise ValueBiasError(
-                f"Another process is writing to {what}. Wait for it, or use {instead}."
+                f"Another process is writing to {noun}. Wait for it, or use {instead}."
             ) from error
         # Such as ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL, EBADF: network file systems differ.
-        _warn(what, error.strerror or str(error))
+        _warn(noun, error.strerror or str(error))
     return True
 
 
@@ -78,9 +78,9 @@ def _is_still(handle: int, file: Path) -> bool:
         return False
 
 
-def _warn(what: str, why: str) -> None:
+def _warn(noun: str, why: str) -> None:
     warnings.warn(
-        f"{what} cannot be locked ({why}): make sure that no other process writes to it meanwhile, "
+        f"{noun} cannot be locked ({why}): make sure that no other process writes to it meanwhile, "
         "or put it on a local disk.",
         ValueBiasWarning,
         stacklevel=5,

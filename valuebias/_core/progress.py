@@ -11,7 +11,7 @@ __all__ = ["progress_bar"]
 
 
 @contextmanager
-def progress_bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(noun: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
     """Show a bar while the block runs; yields ``advance(done, total)``, or None where not shown.
 
     Nothing is written where standard error is neither a terminal nor a notebook.
@@ -41,7 +41,7 @@ def progress_bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], Non
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(visible(what), total=None)
+        task = bar.add_task(visible(noun), total=None)
 
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)

@@ -498,14 +498,14 @@ def _own_sum(whole: Mapping[str, Any]) -> str:
     return json_sum({**whole, _OURS: ours})
 
 
-def same_as_recorded(record: Record, key: str, found: bytes | None) -> bool:
+def same_as_recorded(record: Record, key: str, content: bytes | None) -> bool:
     """Tell whether a file holds what the record says; what it does not name is as it may be."""
     if key in record.sums:
-        return found is not None and sum_of(found) == record.sums[key]
+        return content is not None and sum_of(content) == record.sums[key]
     if key not in record.metadata:
         return True
     try:
-        return found is not None and json.loads(found) == record.metadata[key]
+        return content is not None and json.loads(content) == record.metadata[key]
     except (ValueError, RecursionError):
         return False
 

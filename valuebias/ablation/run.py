@@ -54,7 +54,7 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
     with explain_os_errors(lock):
         out.mkdir(parents=True, exist_ok=True)
         lock.touch()
-    with only_one(lock, what=repr(str(out)), instead="another folder"):
+    with only_one(lock, noun=repr(str(out)), instead="another folder"):
         trained = [scores for base in bases for scores in train(design, base)]
         if not trained:
             first = next(iter(design.failures.items()))

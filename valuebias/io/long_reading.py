@@ -70,10 +70,10 @@ def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.
     return ds.assign_attrs(attrs)
 
 
-def check_kind(asked: str | None, found: object, name: str) -> None:
+def check_kind(wanted: str | None, stored: object, name: str) -> None:
     """Refuse scores of another kind than was asked for."""
-    if asked is not None and asked != found:
-        raise ValueBiasError(f"{name!r} holds scores of kind {found!r}, not {asked!r}.")
+    if wanted is not None and wanted != stored:
+        raise ValueBiasError(f"{name!r} holds scores of kind {stored!r}, not {wanted!r}.")
 
 
 class _Rows:

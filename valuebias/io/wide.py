@@ -237,9 +237,9 @@ def _model_of(path: Path, known: pd.DataFrame) -> str:
     raise _unknown(f"The model {tried[1 % len(tried)]!r} (of the file {path.name!r})", known)
 
 
-def _unknown(what: str, known: pd.DataFrame) -> ValueBiasError:
+def _unknown(noun: str, known: pd.DataFrame) -> ValueBiasError:
     return ValueBiasError(
-        f"{what} is unknown. Describe it: models=pandas.DataFrame({{'family': ['Gemma'], "
+        f"{noun} is unknown. Describe it: models=pandas.DataFrame({{'family': ['Gemma'], "
         "'base': ['google/gemma-2-2b-it'], 'stage': ['reward'], 'n_params': [2.6e9]}, "
         "index=['<org>/<name>']), "
         "or a CSV or YAML file with the columns model, family, base, stage and n_params. "
@@ -268,7 +268,7 @@ class _Sheet:
 
     def check_alike(self, first: _Sheet) -> None:
         """Demand the words and prompts of the first file."""
-        for what, mine, theirs in (
+        for noun, mine, theirs in (
             ("word", self.words, first.words),
             ("prompt", self.columns, first.columns),
         ):
@@ -278,7 +278,7 @@ class _Sheet:
                 if differing[0] in set(theirs):
                     has, lacks = lacks, has
                 raise ValueBiasError(
-                    f"{has!r} has the {what} {differing[0]!r}, which {lacks!r} lacks "
+                    f"{has!r} has the {noun} {differing[0]!r}, which {lacks!r} lacks "
                     f"({len(differing)} such). Read the files one by one and join them with "
                     "valuebias.schema.concat(..., join='outer')."
                 )

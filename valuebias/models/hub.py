@@ -198,7 +198,7 @@ def _snapshot(
             "in the local cache, and nothing may be downloaded."
         )
     return asked(
-        lambda: ask(local=False), repository, revision, what=f"The model {name!r}", or_local=True
+        lambda: ask(local=False), repository, revision, noun=f"The model {name!r}", or_local=True
     )
 
 
@@ -224,14 +224,14 @@ def _names_there(located: Checkpoint, name: str) -> list[str]:
             lambda: list_repo_files(repository, revision=commit),
             repository,
             commit,
-            what=f"The model {name!r}",
+            noun=f"The model {name!r}",
             or_local=True,
         )
     )
 
 
 def asked(
-    ask: Callable[[], T], repository: str, revision: str | None, *, what: str, or_local: bool
+    ask: Callable[[], T], repository: str, revision: str | None, *, noun: str, or_local: bool
 ) -> T:
     """Ask the hub, and say clearly what went wrong."""
     from huggingface_hub import errors
@@ -241,17 +241,17 @@ def asked(
         return ask()
     except errors.GatedRepoError as error:
         raise ValueBiasError(
-            f"{what}: the repository {repository!r} is gated. Accept its conditions on its page, "
+            f"{noun}: the repository {repository!r} is gated. Accept its conditions on its page, "
             "and log in: hf auth login."
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ValueBiasError(
-            f"{what}: the repository {repository!r} has no revision {revision!r}."
+            f"{noun}: the repository {repository!r} has no revision {revision!r}."
         ) from error
     except errors.RepositoryNotFoundError as error:
         not_local = f"{not_here} and" if or_local else ":"
         raise ValueBiasError(
-            f"{what} is not there: {repository!r}{not_local} the hub has no such repository, or it "
+            f"{noun} is not there: {repository!r}{not_local} the hub has no such repository, or it "
             "is private. Check its spelling, or log in: hf auth login."
         ) from error
     # What can go wrong on the way depends on the HTTP library, which the hub's has changed before.
@@ -259,13 +259,13 @@ def asked(
         absent = isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled)
         if absent and not isinstance(error.__cause__, errors.HfHubHTTPError):
             raise ValueBiasError(
-                f"{what}: {repository!r}{not_here} is not in the local cache, and the hub cannot "
+                f"{noun}: {repository!r}{not_here} is not in the local cache, and the hub cannot "
                 f"be reached ({type(error).__name__}). Without a network, give a local folder."
             ) from error
         answered = isinstance(error.__cause__ or error, errors.HfHubHTTPError)
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise ValueBiasError(
-            f"{what}: {repository!r} cannot be downloaded ({reason}). What has arrived is kept, so "
+            f"{noun}: {repository!r} cannot be downloaded ({reason}). What has arrived is kept, so "
             "try again once the cause is gone"
             f"{'.' if answered else ', or, without a network, give a local folder.'}"
         ) from error

@@ -140,7 +140,7 @@ def fetched(file: FileRef, *, download: bool) -> Path:
                 f"{str(file)!r} is not in the hub's local cache, and nothing may be downloaded. "
                 "Give download=True, or a local folder."
             ) from error
-    path = asked(ask_hub, file.repository, file.commit, what=_what(file), or_local=False)
+    path = asked(ask_hub, file.repository, file.commit, noun=_what(file), or_local=False)
     if path is None:
         raise ValueBiasError(
             f"The dataset {file.repository!r} has no file {file.name!r} at {file.commit}. "
@@ -218,12 +218,12 @@ def _names_there(repository: str, commit: str, *, download: bool) -> list[str]:
     _check_hub(f"hf://datasets/{repository}")
     from huggingface_hub import list_repo_files
 
-    what = f"The dataset {repository!r}"
+    noun = f"The dataset {repository!r}"
     names = asked(
         lambda: list_repo_files(repository, revision=commit, repo_type="dataset"),
         repository,
         commit,
-        what=what,
+        noun=noun,
         or_local=False,
     )
     with atomic_path(kept) as part:
@@ -235,12 +235,12 @@ def _what(file: HubFile) -> str:
     return f"The file {file.name!r} of the dataset {file.repository!r}"
 
 
-def _check_hub(what: str) -> None:
+def _check_hub(noun: str) -> None:
     try:
         import huggingface_hub  # noqa: F401
     except ImportError as error:
         raise ValueBiasError(
-            f"{what!r} is on the hub, and huggingface_hub is not installed. Run: "
+            f"{noun!r} is on the hub, and huggingface_hub is not installed. Run: "
             'pip install "valuebias[hub]".'
         ) from error
 

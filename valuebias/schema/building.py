@@ -309,7 +309,7 @@ def _count(value: Any) -> float:
         ) from error
 
 
-def _text(values: npt.NDArray[Any], what: str) -> npt.NDArray[np.str_]:
+def _text(values: npt.NDArray[Any], noun: str) -> npt.NDArray[np.str_]:
     # Fixed-width text: unlike pandas' own, it also holds words with a lone surrogate.
     listed = values.tolist()
     # Vocabularies are long, so all are looked through at once before anything is said of one.
@@ -317,9 +317,9 @@ def _text(values: npt.NDArray[Any], what: str) -> npt.NDArray[np.str_]:
         return np.array(listed, dtype="U") if listed else np.empty(0, dtype="U1")
     for value in listed:
         if not isinstance(value, str):
-            raise ValueBiasError(f"{what} is {value!r} ({type(value).__name__}); expected text.")
+            raise ValueBiasError(f"{noun} is {value!r} ({type(value).__name__}); expected text.")
         if "\0" in value:
-            raise ValueBiasError(f"{what} is {value!r}: NUL characters cannot be stored.")
+            raise ValueBiasError(f"{noun} is {value!r}: NUL characters cannot be stored.")
     return np.array(listed, dtype="U") if listed else np.empty(0, dtype="U1")
 
 

@@ -150,14 +150,14 @@ def coord_table(ds: xr.Dataset, dim: str) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(len(index))).set_axis(index, axis=0)
 
 
-def check_unique(names: list[str], what: str) -> None:
+def check_unique(names: list[str], noun: str) -> None:
     """Raise a ValueBiasError that names the first of `names` to occur more than once."""
     if len(set(names)) < len(names):
         seen: set[str] = set()
         for name in names:
             if name in seen:
                 raise ValueBiasError(
-                    f"The {what} {name!r} occurs {names.count(name)} times; expected once. "
+                    f"The {noun} {name!r} occurs {names.count(name)} times; expected once. "
                     "Remove the repeats, or rename them if they differ."
                 )
             seen.add(name)

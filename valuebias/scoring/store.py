@@ -221,7 +221,7 @@ def locked(path: Path, request: ScoringRequest, entries: Sequence[Entry]) -> Ite
     if restore(path) and not (path.is_dir() and _is_begun(path)):
         # Raises, unless it is ours.
         _recorded(path, request)
-    with only_one(path / _LOCK, what=repr(str(path)), instead="another store"):
+    with only_one(path / _LOCK, noun=repr(str(path)), instead="another store"):
         yield
 
 

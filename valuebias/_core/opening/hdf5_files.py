@@ -133,9 +133,9 @@ class _Checker:
         if not (text or number or dtype.kind == "S"):
             raise self.refusal(f"holds data of the type {shown(str(dtype))} in {where}")
 
-    def refusal(self, what: str) -> RefusedFileError:
+    def refusal(self, noun: str) -> RefusedFileError:
         return RefusedFileError(
-            f"{str(self.path)!r} {what}; valuebias opens no other netCDF files than of plain "
+            f"{str(self.path)!r} {noun}; valuebias opens no other netCDF files than of plain "
             "numbers and text, packed with HDF5's own filters, whole in one file. Where the data "
             "are yours, write them with valuebias.write."
         )

@@ -25,11 +25,11 @@ class RefusedFileError(ValueBiasError):
     """
 
 
-def check_size(declared: int, stored: int, what: str) -> None:
+def check_size(declared: int, stored: int, noun: str) -> None:
     """Refuse what declares far more bytes of memory than it has on disk, above 256 MB."""
     if declared > _FREE + MOST * stored:
         raise RefusedFileError(
-            f"{what} declares {_size(declared)} and holds {_size(stored)}: it is damaged, or made "
+            f"{noun} declares {_size(declared)} and holds {_size(stored)}: it is damaged, or made "
             "to exhaust memory, and is not opened. Get it again from where it was made."
         )
 

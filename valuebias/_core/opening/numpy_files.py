@@ -60,16 +60,16 @@ def _text_checked(values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def _check_header(handle: Any, size: int, what: str) -> None:
+def _check_header(handle: Any, size: int, noun: str) -> None:
     """Refuse objects, and arrays that are longer than what follows their header."""
     major = npy.read_magic(handle)[0]
     if major not in (1, 2, 3):
-        raise RefusedFileError(f"{what} has the format {major} of numpy's, of 1, 2 and 3.")
+        raise RefusedFileError(f"{noun} has the format {major} of numpy's, of 1, 2 and 3.")
     read = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
     shape, _, dtype = read(handle)
     if dtype.kind not in _KINDS:
         raise RefusedFileError(
-            f"{what} holds data of the type {shown(str(dtype))}; expected numbers or text. What is "
+            f"{noun} holds data of the type {shown(str(dtype))}; expected numbers or text. What is "
             "pickled can run any code when it is loaded, so valuebias never does."
         )
     n = 1
@@ -77,7 +77,7 @@ def _check_header(handle: Any, size: int, what: str) -> None:
         n *= int(length)
     if n * dtype.itemsize > size - handle.tell():
         raise RefusedFileError(
-            f"{what} says that it is of the shape {shown(shape)} and is only {size:,} bytes long: "
+            f"{noun} says that it is of the shape {shown(shape)} and is only {size:,} bytes long: "
             "it is damaged or truncated. Make it again."
         )
 

@@ -243,14 +243,14 @@ def _name(entry: Any) -> str:
     return str(name).removeprefix("numcodecs.")
 
 
-def _require(name: object, known: Sequence[str], what: str) -> None:
+def _require(name: object, known: Sequence[str], noun: str) -> None:
     if name not in known:
-        raise _refusal(what, name, ", ".join(known))
+        raise _refusal(noun, name, ", ".join(known))
 
 
-def _refusal(what: str, found: object, expected: str) -> RefusedFileError:
+def _refusal(noun: str, stored: object, expected: str) -> RefusedFileError:
     return RefusedFileError(
-        f"{what} {shown(found)}; valuebias opens no others than: {expected}. Others may run code "
+        f"{noun} {shown(stored)}; valuebias opens no others than: {expected}. Others may run code "
         "or fill memory. Where the data are yours, write them with valuebias.write."
     )
 
