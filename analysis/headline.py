@@ -12,25 +12,17 @@ __all__ = ["Headline"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Headline:
-    """The answer of a result; printed, it is its text.
+    """The answer of a result; printed, it is its text."""
 
-    Attributes
-    ----------
-    text : str
-        A few sentences. A fit that did not converge says so first; what qualifies the whole answer
-        comes before it, what qualifies it otherwise after it.
-    row : Series
-        The estimate in the text, a row of the result's table; empty if nothing was estimated.
-    converged : bool
-        Whether the estimate may be used; of a model without chains, whether it was estimated.
-    verdict : {"little doubt", "suggested", "open"} or None
-        How well the direction is known: with a probability of at least .975, of at least .9, or of
-        less. None where there is no such probability.
-    """
-
+    # A few sentences. A fit that did not converge says so first; what qualifies the whole answer
+    # comes before it, what qualifies it otherwise after it.
     text: str
+    # The estimate in the text, a row of the result's table; empty if nothing was estimated.
     row: pd.Series[Any]
+    # Whether the estimate may be used; of a model without chains, whether it was estimated.
     converged: bool
+    # How well the direction is known: with a probability of at least .975, of at least .9, or of
+    # less. None where there is no such probability.
     verdict: str | None = None
 
     def __str__(self) -> str:

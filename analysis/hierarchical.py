@@ -54,21 +54,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to sample.
-
-    Attributes
-    ----------
-    draws, tune, chains : int
-    seed : int
-    sampler : str
-        ``"nutpie"`` or ``"pymc"``.
-    """
+    """How to sample."""
 
     draws: int
     tune: int
     chains: int
     seed: int
-    sampler: str
+    sampler: str  # ``"nutpie"`` or ``"pymc"``
 
 
 @dataclass(frozen=True)

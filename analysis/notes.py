@@ -13,23 +13,13 @@ __all__ = ["Note", "as_notes", "as_records"]
 
 @dataclass(frozen=True)
 class Note:
-    """One thing that the data at hand cannot tell, or that makes a result less sure than it looks.
+    """One thing that the data cannot tell, or that makes a result less sure than it looks."""
 
-    Attributes
-    ----------
-    code : str
-        What kind of note it is, such as ``"one base a family"``; never shown.
-    text : str
-        A sentence or two for the list of notes.
-    headline : str
-        A sentence for the headline; empty where the note does not change how that is to be read.
-    first : bool
-        Whether that sentence goes before the answer, because it qualifies all of it.
-    """
-
-    code: str
-    text: str
+    code: str  # what kind of note it is, such as ``"one base a family"``; never shown
+    text: str  # a sentence or two for the list of notes
+    # A sentence for the headline; empty where the note does not change how that is to be read.
     headline: str = ""
+    # Whether that sentence goes before the answer, because it qualifies all of it.
     first: bool = False
 
 

@@ -28,37 +28,21 @@ _AT_A_TIME = 200_000  # scores
 class OutcomeKind:
     """One kind of outcome, and how to read its numbers.
 
-    Attributes
-    ----------
-    kind : str
-        The name `outcome` takes: ``"rank"``, ``"normal"``, ``"z"`` or ``"raw"``.
-    name : str
-        Its name in a sentence or on an axis.
-    units : str
-        What one unit is.
-    unit : str
-        The same in short, for an axis or a table.
-    sign : int
-        +1 if a higher number means a higher reward, −1 (ranks) if it means a lower one. Multiply a
-        contrast by it to have "more" mean "valued more".
-    reading : str
-        How to read it, in a sentence.
-    source : str
-        Where it comes from.
-
     Examples
     --------
     >>> describe("rank").sign
     -1
     """
 
-    kind: str
-    name: str
-    units: str
-    unit: str
+    kind: str  # the name `outcome` takes: ``"rank"``, ``"normal"``, ``"z"`` or ``"raw"``
+    name: str  # its name in a sentence or on an axis
+    units: str  # what one unit is
+    unit: str  # the same in short, for an axis or a table
+    # +1 if a higher number means a higher reward, −1 (ranks) if it means a lower one. Multiply a
+    # contrast by it to have "more" mean "valued more".
     sign: int
-    reading: str
-    source: str
+    reading: str  # how to read it, in a sentence
+    source: str  # where it comes from
 
 
 _KINDS: tuple[OutcomeKind, ...] = (

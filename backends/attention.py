@@ -33,15 +33,7 @@ _observed: set[int] | None = None
 
 
 class Tree:
-    """Who sees whom in a pack.
-
-    Parameters
-    ----------
-    position, end : torch.Tensor of int64, shape (T,)
-        As in a pack, with T a multiple of `BLOCK`.
-    trunk : torch.Tensor of int64, shape (P,)
-        Indices of the tokens that are seen from further away than `REACH`.
-    """
+    """Who sees whom in a pack."""
 
     def __init__(self, position: Tensor, end: Tensor, trunk: Tensor) -> None:
         self.position, self.end, self.trunk = position, end, trunk

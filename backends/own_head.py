@@ -20,15 +20,7 @@ __all__ = ["OwnHead", "path_of_body"]
 
 
 class OwnHead:
-    """Computes logits by a model's own code. Shares the model's weights; changes nothing in it.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        A causal language model of transformers, ready for inference.
-    path : str
-        Where its body is, as :func:`path_of_body` says.
-    """
+    """Computes logits by a model's own code. Shares the model's weights; changes nothing in it."""
 
     def __init__(self, model: nn.Module, path: str) -> None:
         self._forward = type(model).forward

@@ -23,27 +23,13 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """A pack, and where its results belong.
+    """A pack, and where its results belong."""
 
-    Attributes
-    ----------
-    pack : Pack
-        What a backend computes.
-    item : numpy.ndarray of int64, shape (n,)
-        Which of the given conversations ...
-    slot : numpy.ndarray of int64, shape (n,)
-        ... and which of its values (0 where it has one) ...
-    out : numpy.ndarray of int64, shape (n,)
-        ... is which entry of the result.
-    whole : int
-        How many tokens the same conversations have when nothing is shared.
-    """
-
-    pack: Pack
-    item: Integers
-    slot: Integers
-    out: Integers
-    whole: int
+    pack: Pack  # what a backend computes
+    item: Integers  # (n,): which of the given conversations ..
+    slot: Integers  # (n,): ... and which of its values (0 where it has one) ...
+    out: Integers  # (n,): ... is which entry of the result.
+    whole: int  # how many tokens the same conversations have when nothing is shared
 
 
 def pack_rewards(sequences: Sequence[Integers], *, batch_tokens: int) -> list[Packed]:

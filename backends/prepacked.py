@@ -93,15 +93,7 @@ def _alike(ours: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
 
 
 class Linear(nn.Module):
-    """A linear layer that takes the weights of another one away, reordered.
-
-    Parameters
-    ----------
-    layer : torch.nn.Linear
-        Loses its weights.
-    dtype : torch.dtype
-        Of the product.
-    """
+    """A linear layer that takes the weights of another one away, reordered."""
 
     def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
@@ -138,11 +130,6 @@ class Shared(nn.Module):
 
     For output embeddings, which are the input's too in many models: for few rows oneDNN multiplies
     by them in half the time, reordering included.
-
-    Parameters
-    ----------
-    layer : torch.nn.Linear
-        Keeps its weights.
     """
 
     def __init__(self, layer: nn.Linear) -> None:

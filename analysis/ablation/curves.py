@@ -26,52 +26,28 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Levelled:
-    """Draws of gaps that may level off, for every two families in the order of `Curves.pairs`.
+    """Draws of gaps that may level off, for every two families in the order of `Curves.pairs`."""
 
-    Attributes
-    ----------
-    coefficient : ndarray, shape (pair, chain, draw, column)
-        Effects of the design's columns on the lean.
-    level : ndarray, shape (pair, chain, draw, source)
-        Number of pairs of preferences from which the gap stays as it is, in the order of
-        `Curves.sources`; infinite for never.
-    lean : ndarray, shape (pair, chain, draw, cell)
-        Leans of the families' cells at the end of training.
-    """
-
-    coefficient: Array
+    coefficient: Array  # (pair, chain, draw, column): effects of the design's columns on the lean
+    # (pair, chain, draw, source): number of pairs of preferences from which the gap stays as it is,
+    # in the order of `Curves.sources`; infinite for never.
     level: Array
-    lean: Array
+    lean: Array  # (pair, chain, draw, cell): leans of the families' cells at the end of training
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Posterior draws of leans as functions of family, source, number of pairs and progress.
+    """Posterior draws of leans as functions of family, source, number of pairs and progress."""
 
-    Attributes
-    ----------
-    design : ModelDesign
-        The formula over the models at hand, which have the coordinate ``progress``.
-    coefficient : ndarray, shape (chain, draw, column)
-        Effects of the design's columns on the lean.
-    model : ndarray, shape (chain, draw, model)
-        Leans of the models at hand.
-    categories : CategoryPair
-        The two that the lean compares.
-    levelled : Levelled, optional
-        The same where gaps may level off.
-    cells : DataFrame, optional
-        Columns ``family``, ``source``, ``n_pairs``: those that were trained.
-    free : ndarray, shape (free draw, cell), optional
-        Leans at the end of training where every cell has one of its own.
-    """
-
+    # The formula over the models at hand, which have the coordinate ``progress``.
     design: ModelDesign
-    coefficient: Array
-    model: Array
-    categories: CategoryPair
-    levelled: Levelled | None = None
+    coefficient: Array  # (chain, draw, column): effects of the design's columns on the lean
+    model: Array  # (chain, draw, model): leans of the models at hand
+    categories: CategoryPair  # the two that the lean compares
+    levelled: Levelled | None = None  # the same where gaps may level off
+    # Columns ``family``, ``source``, ``n_pairs``: those that were trained.
     cells: pd.DataFrame | None = None
+    # (free draw, cell): leans at the end of training where every cell has one of its own.
     free: Array | None = None
 
     @property

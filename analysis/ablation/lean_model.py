@@ -36,39 +36,22 @@ _SMALL = 1e-8
 
 @dataclass(frozen=True)
 class LeanPart:
-    """One part of what makes leans depart from the formula.
+    """One part of what makes leans depart from the formula."""
 
-    Attributes
-    ----------
-    over_models : ndarray, shape (model, model)
-        Its covariance over models, up to its variance.
-    variance : ndarray, shape (draw,)
-    relative_sd : ndarray, shape (draw, framing), optional
-        Its SDs over the scale of their half-normal prior, where it is what runs of a kind differ
-        by: what a formula gets wrong is counted in there.
-    """
-
-    over_models: Array
-    variance: Array
+    over_models: Array  # (model, model): its covariance over models, up to its variance
+    variance: Array  # (draw,)
+    # (draw, framing): its SDs over the scale of their half-normal prior, where it is what runs of a
+    # kind differ by: what a formula gets wrong is counted in there.
     relative_sd: Array | None = None
 
 
 @dataclass(frozen=True)
 class LeanModel:
-    """Leans, and all their parts except the formula.
+    """Leans, and all their parts except the formula."""
 
-    Attributes
-    ----------
-    lean : ndarray, shape (draw or 1, model)
-        Measured leans; one per draw where the crossing is incomplete.
-    parts : tuple of LeanPart
-    scales : ndarray, shape (column,)
-        Prior SDs of the effects of the formula's columns on a lean.
-    """
-
-    lean: Array
+    lean: Array  # (draw or 1, model): measured leans; one per draw where the crossing is incomplete
     parts: tuple[LeanPart, ...]
-    scales: Array
+    scales: Array  # (column,): prior SDs of the effects of the formula's columns on a lean
 
     @property
     def n_draws(self) -> int:
@@ -151,21 +134,11 @@ class LeanModel:
 
 @dataclass(frozen=True)
 class Beside:
-    """Directions beside those of the columns, in which leans vary alike.
+    """Directions beside those of the columns, in which leans vary alike."""
 
-    Attributes
-    ----------
-    n : int
-        How many.
-    scatter : ndarray, shape (draw or 1,)
-        Sum over them of the squares of leans.
-    fixed, between_runs : ndarray, shape (draw,)
-        Variances, as in :class:`Leans`.
-    """
-
-    n: int
-    scatter: Array
-    fixed: Array
+    n: int  # how many
+    scatter: Array  # (draw or 1,): sum over them of the squares of leans
+    fixed: Array  # fixed, between_runs: (draw,): variances, as in :class:`Leans`
     between_runs: Array
 
     def log_density(self, squared_factors: Array) -> Array:
@@ -180,25 +153,16 @@ class Leans:
 
     Columns of a formula are given along the same directions, (draw, row, column), and how much runs
     of a kind differ as a factor of what was drawn, (draw,).
-
-    Attributes
-    ----------
-    lean : ndarray, shape (draw, row)
-    fixed, between_runs : ndarray, shape (draw, row, row)
-        Covariance: of all parts but one, and of what runs of a kind differ by.
-    beside : tuple of Beside
-        What other directions say of the variances.
-    relative_sd : ndarray, shape (draw, framing)
-        SDs of runs over the scale of their half-normal prior.
-    scales : ndarray, shape (column,)
     """
 
-    lean: Array
+    lean: Array  # (draw, row)
+    # fixed, between_runs: (draw, row, row): covariance: of all parts but one, and of what runs of a
+    # kind differ by.
     fixed: Array
     between_runs: Array
-    beside: tuple[Beside, ...]
-    relative_sd: Array
-    scales: Array
+    beside: tuple[Beside, ...]  # what other directions say of the variances
+    relative_sd: Array  # (draw, framing): SDs of runs over the scale of their half-normal prior
+    scales: Array  # (column,)
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property

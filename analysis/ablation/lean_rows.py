@@ -27,26 +27,18 @@ class PairRows:
 
     After the formula's columns there are columns of what the two families have in common, which is
     free at single numbers of pairs: it says nothing of the gap.
-
-    Attributes
-    ----------
-    models : ndarray of bool, shape (model,)
-        Which models are of the two.
-    levels : dict of str to Levels
-        By source, over the numbers of pairs that tell of the gap; none for sources with one.
-    columns : dict of str to ndarray, shape (level, model of the two, column)
-        By source, zero for models of others: the sum over sources is whole.
-    at_end : dict of str to ndarray, shape (level, cell, column)
-        By source: rows of cells at the end of training, zero for cells of other sources.
-    n_common : int
-        Number of columns after the formula's.
     """
 
-    models: NDArray[np.bool_]
+    models: NDArray[np.bool_]  # (model,): which models are of the two
+    # By source, over the numbers of pairs that tell of the gap; none for sources with one.
     levels: dict[str, Levels]
+    # (level, model of the two, column): by source, zero for models of others: the sum over sources
+    # is whole.
     columns: dict[str, Array]
+    # (level, cell, column): by source: rows of cells at the end of training, zero for cells of
+    # other sources.
     at_end: dict[str, Array]
-    n_common: int
+    n_common: int  # number of columns after the formula's
 
 
 def pair_rows(design: ModelDesign, pair: tuple[str, str]) -> PairRows:

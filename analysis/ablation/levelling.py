@@ -50,25 +50,17 @@ class LeanDraws:
 
     Every two families have draws of their own, in the order of their names; none where nothing may
     level off.
-
-    Attributes
-    ----------
-    coefficient : ndarray, shape (pair, draw, column)
-        Effects of the formula's columns on the lean.
-    level : ndarray, shape (pair, draw, source)
-        Number of pairs of preferences from which the gap stays as it is; infinite for never.
-    lean : ndarray, shape (pair, draw, cell)
-        Leans at the end of training, where the cell is of one of the two families.
-    cells : DataFrame
-        Columns ``family``, ``source`` and ``n_pairs``: those that were trained.
-    free : ndarray, shape (free draw, cell)
-        Leans at the end of training where every cell has one of its own.
     """
 
-    coefficient: Array
+    coefficient: Array  # (pair, draw, column): effects of the formula's columns on the lean
+    # (pair, draw, source): number of pairs of preferences from which the gap stays as it is;
+    # infinite for never.
     level: Array
+    # (pair, draw, cell): leans at the end of training, where the cell is of one of the two
+    # families.
     lean: Array
-    cells: pd.DataFrame
+    cells: pd.DataFrame  # columns ``family``, ``source`` and ``n_pairs``: those that were trained
+    # (free draw, cell): leans at the end of training where every cell has one of its own.
     free: Array
 
     def curves(

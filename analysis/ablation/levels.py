@@ -42,25 +42,15 @@ def level_stretch(level: Array, smallest: float, largest: float) -> Array:
 
 @dataclass(frozen=True)
 class Levels:
-    """Where the change on one source of preferences may stop.
+    """Where the change on one source of preferences may stop."""
 
-    Attributes
-    ----------
-    at : ndarray, shape (level,)
-        Logarithms to base 2 of numbers of pairs, ascending; the last is the largest number studied
-        and stands for not stopping before.
-    log_prior : ndarray, shape (level,)
-    start, width : float
-        Where the range studied begins, and how wide it is, in doublings.
-    latest : float
-        Prior probability that the change has not stopped before the last level.
-    """
-
+    # (level,): logarithms to base 2 of numbers of pairs, ascending; the last is the largest number
+    # studied and stands for not stopping before.
     at: Array
-    log_prior: Array
-    start: float
+    log_prior: Array  # (level,)
+    start: float  # start, width: where the range studied begins, and how wide it is, in doublings
     width: float
-    latest: float
+    latest: float  # prior probability that the change has not stopped before the last level
 
     @property
     def bends(self) -> list[Bend]:

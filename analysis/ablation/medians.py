@@ -28,27 +28,15 @@ _SCALE = 0.5
 
 @dataclass(frozen=True)
 class MedianDraws:
-    """Independent draws of the posterior.
+    """Independent draws of the posterior."""
 
-    Attributes
-    ----------
-    coefficient : ndarray, shape (draw, column)
-    lean : ndarray, shape (draw, row)
-        The lean of every row without its checkpoint's own deviation.
-    sd : DataFrame
-        Columns ``run`` and ``checkpoint``; one row per draw. Only ``run`` where every run has one
-        checkpoint.
-    measured : ndarray, shape (row,)
-        The leans as given.
-    unit : float
-        The standard deviation of a single outcome.
-    """
-
-    coefficient: Array
-    lean: Array
+    coefficient: Array  # (draw, column)
+    lean: Array  # (draw, row): the lean of every row without its checkpoint's own deviation
+    # Columns ``run`` and ``checkpoint``; one row per draw. Only ``run`` where every run has one
+    # checkpoint.
     sd: pd.DataFrame
-    measured: Array
-    unit: float
+    measured: Array  # (row,): the leans as given
+    unit: float  # the standard deviation of a single outcome
 
     def lean_model(self, design: ModelDesign) -> LeanModel:
         """Reduce the posterior to the leans given the variances."""

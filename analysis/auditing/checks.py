@@ -36,23 +36,12 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """The data that the checks read.
+    """The data that the checks read."""
 
-    Attributes
-    ----------
-    ds : xarray.Dataset
-        The dataset.
-    score : ndarray, shape (model, prompt, response)
-        Its scores.
-    inside : ndarray of bool, shape (response,)
-        Whether a word is in the lexicon.
-    lexical : ndarray, shape (model, prompt, response inside)
-        The scores of the lexicon's words.
-    """
-
-    ds: xr.Dataset
-    score: NDArray[np.float32]
-    inside: NDArray[np.bool_]
+    ds: xr.Dataset  # the dataset
+    score: NDArray[np.float32]  # (model, prompt, response): its scores
+    inside: NDArray[np.bool_]  # (response,): whether a word is in the lexicon
+    # (model, prompt, response inside): the scores of the lexicon's words.
     lexical: NDArray[np.float32]
 
     def names(self, dim: str) -> list[str]:

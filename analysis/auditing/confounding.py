@@ -28,33 +28,15 @@ _NOTHING = 1e-6
 
 @dataclass(frozen=True)
 class Imbalance:
-    """How a number of the words differs between the categories compared.
+    """How a number of the words differs between the categories compared."""
 
-    Attributes
-    ----------
-    name : str
-        Of the covariate.
-    term : str
-        What to write in a formula over words, such as ``"log(frequency)"``.
-    gap : float
-        Difference of the categories' means in SDs of the words within categories.
-    gap_p : float
-        Of the difference, two-sided; words are the sample.
-    slope : float
-        By how much an estimate changes for one SD of the number, categories held fixed.
-    slope_p : float
-        Of the slope, two-sided; words and models are samples.
-    shift : float
-        What adjusting for it adds to the contrast of categories in that estimate.
-    """
-
-    name: str
-    term: str
-    gap: float
-    gap_p: float
-    slope: float
-    slope_p: float
-    shift: float
+    name: str  # of the covariate
+    term: str  # what to write in a formula over words, such as ``"log(frequency)"``
+    gap: float  # difference of the categories' means in SDs of the words within categories
+    gap_p: float  # of the difference, two-sided; words are the sample
+    slope: float  # by how much an estimate changes for one SD of the number, categories held fixed
+    slope_p: float  # of the slope, two-sided; words and models are samples
+    shift: float  # what adjusting for it adds to the contrast of categories in that estimate
 
 
 def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
@@ -66,21 +48,11 @@ def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate as a weighted sum over units (models, or bases) of their tables of words.
+    """An estimate as a weighted sum over units (models, or bases) of their tables of words."""
 
-    Attributes
-    ----------
-    tables : ndarray, shape (unit, word)
-        NaN where unknown.
-    weights : ndarray, shape (unit,)
-        Such as 1 / n in one family and −1 / n in another.
-    kinds : ndarray of int, shape (unit,)
-        Units of one kind differ by chance.
-    """
-
-    tables: Array
-    weights: Array
-    kinds: NDArray[np.intp]
+    tables: Array  # (unit, word): NaN where unknown
+    weights: Array  # (unit,): such as 1 / n in one family and −1 / n in another
+    kinds: NDArray[np.intp]  # (unit,): units of one kind differ by chance
 
     @property
     def by_word(self) -> Array:

@@ -44,27 +44,14 @@ _LEAST_LEFT = 0.2
 
 @dataclass(frozen=True)
 class Units:
-    """The units taken as independent: models, or their bases.
+    """The units taken as independent: models, or their bases."""
 
-    Attributes
-    ----------
-    profiles : ndarray, shape (framing, model, word)
-        Mean outcomes, off the words' level and off their axes.
-    rows : ndarray, shape (model, column)
-        Design rows.
-    kinds : ndarray of int, shape (unit,)
-        Units of one kind are exchangeable.
-    members : tuple of tuple of int
-        Positions of each unit's models.
-    n_axes : int
-        How many axes the profiles are off, besides the level.
-    """
-
+    # (framing, model, word): mean outcomes, off the words' level and off their axes.
     profiles: Array
-    rows: Array
-    kinds: Labels
-    members: tuple[tuple[int, ...], ...]
-    n_axes: int
+    rows: Array  # (model, column): design rows
+    kinds: Labels  # (unit,): units of one kind are exchangeable
+    members: tuple[tuple[int, ...], ...]  # positions of each unit's models
+    n_axes: int  # how many axes the profiles are off, besides the level
 
     def linked(self, distances: Array) -> Array:
         """Mean distance between the models of every two units; zeros on the diagonal.
@@ -151,38 +138,21 @@ class Units:
 
 @dataclass(frozen=True)
 class Alike:
-    """Units that look like one.
+    """Units that look like one."""
 
-    Attributes
-    ----------
-    members : tuple of int
-        Positions of the units.
-    correlation : float
-        Residual correlation: 1 − their mean squared distance over that of unlike units of the kind.
-    expected : float
-        The largest that independent units would show in 99 cases of 100.
-    """
-
-    members: tuple[int, ...]
+    members: tuple[int, ...]  # positions of the units
+    # Residual correlation: 1 − their mean squared distance over that of unlike units of the kind.
     correlation: float
-    expected: float
+    expected: float  # the largest that independent units would show in 99 cases of 100
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Groups of alike units.
-
-    Attributes
-    ----------
-    units : Units
-    groups : tuple of Alike
-    clusters : ndarray of int, shape (unit,)
-        The same number for units of one group.
-    """
+    """Groups of alike units."""
 
     units: Units
     groups: tuple[Alike, ...]
-    clusters: Labels
+    clusters: Labels  # (unit,): the same number for units of one group
 
     def variance(self, kind: int) -> tuple[float, int]:
         """Variance of unlike units of a kind in a word, and how many of them there are."""

@@ -60,42 +60,21 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Structure:
-    """The parts of a crossing that the checks read, whatever its outcome.
-
-    Attributes
-    ----------
-    crossing : Crossing
-    kinds : ndarray of int, shape (model,)
-        The same number for models whose factors in the formula have the same levels.
-    names : tuple of str
-        Of the kinds.
-    labels : tuple of str
-        The unit that every model is of: models of a kind that share something in the fit are one.
-    noun : {"models", "bases", "groups"}
-        What the units are.
-    apart : bool
-        Whether models of a kind are taken as independent at all, and so may be compared.
-    spread : bool
-        Whether the fit has a spread for every family.
-    row : ndarray, shape (column,)
-        The combination of design columns that the headline is about.
-    on_axes : ndarray, shape (axis,)
-        The contrast of categories that it is about.
-    sign : ndarray, shape (framing,)
-    numbers : DataFrame, shape (word, covariate)
-        Numbers of the words that the fit does not adjust for.
-    """
+    """The parts of a crossing that the checks read, whatever its outcome."""
 
     crossing: Crossing
+    # (model,): the same number for models whose factors in the formula have the same levels.
     kinds: NDArray[np.intp]
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of the kinds
+    # The unit that every model is of: models of a kind that share something in the fit are one.
     labels: tuple[str, ...]
-    noun: str
-    apart: bool
-    spread: bool
-    row: Array
-    on_axes: Array
-    sign: Array
+    noun: str  # what the units are
+    apart: bool  # whether models of a kind are taken as independent at all, and so may be compared
+    spread: bool  # whether the fit has a spread for every family
+    row: Array  # (column,): the combination of design columns that the headline is about
+    on_axes: Array  # (axis,): the contrast of categories that it is about
+    sign: Array  # (framing,)
+    # (word, covariate): numbers of the words that the fit does not adjust for.
     numbers: pd.DataFrame
 
     def means(self, y: Array) -> Array:

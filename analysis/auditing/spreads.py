@@ -27,28 +27,14 @@ _LEAST_DF = 50.0
 
 @dataclass(frozen=True)
 class Unequal:
-    """Two kinds of units, the first of which varies more.
+    """Two kinds of units, the first of which varies more."""
 
-    Attributes
-    ----------
-    more, less : int
-        The kinds.
-    ratio : float
-        Ratio of their SDs.
-    expected : float
-        The largest of equal kinds in 99 cases of 100.
-    of : {"words", "leans"}
-        What varies.
-    widening : float
-        Factor for the standard error of an estimate; below one, that is too large.
-    """
-
-    more: int
+    more: int  # more, less: the kinds
     less: int
-    ratio: float
-    expected: float
-    of: str
-    widening: float
+    ratio: float  # ratio of their SDs
+    expected: float  # the largest of equal kinds in 99 cases of 100
+    of: str  # what varies
+    widening: float  # factor for the standard error of an estimate; below one, that is too large
 
 
 def unequal_kinds(likeness: Likeness, leans: Array, weights: Array) -> Unequal | None:

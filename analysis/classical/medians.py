@@ -20,34 +20,22 @@ __all__ = ["MedianRanks", "median_ranks"]
 
 @dataclass(frozen=True, eq=False)
 class MedianRanks:
-    """Median ranks as an array, with the names of its levels.
+    """Median ranks as an array, with the names of its levels."""
 
-    Attributes
-    ----------
-    values : ndarray, shape (model, prompt, category)
-        Median rank (1 = highest score) of the category's words; NaN where none was scored.
-    pooled : ndarray, shape (model, framing, category)
-        Median over the words *and* the prompts of a framing together.
-    models, prompts, categories, framings : tuple of str
-        Labels; framings that are present, positive first.
-    family, framing : tuple of str
-        Of each model; of each prompt.
-    families : tuple of str
-        Sorted, the reference level first, as R's ``factor`` orders them.
-    n_ranked : int
-        How many ranks there are: words, counted once for each category they are in.
-    """
-
+    # (model, prompt, category): median rank (1 = highest score) of the category's words; NaN where
+    # none was scored.
     values: NDArray[np.float64]
+    # (model, framing, category): median over the words *and* the prompts of a framing together.
     pooled: NDArray[np.float64]
+    # Models, prompts, categories, framings: labels; framings that are present, positive first.
     models: tuple[str, ...]
     prompts: tuple[str, ...]
     categories: tuple[str, ...]
     framings: tuple[str, ...]
-    family: tuple[str, ...]
+    family: tuple[str, ...]  # family, framing: of each model; of each prompt
     framing: tuple[str, ...]
-    families: tuple[str, ...]
-    n_ranked: int
+    families: tuple[str, ...]  # sorted, the reference level first, as R's ``factor`` orders them
+    n_ranked: int  # how many ranks there are: words, counted once for each category they are in
 
     def frame(self) -> pd.DataFrame:
         """Return the medians one per row."""

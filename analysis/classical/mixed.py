@@ -46,45 +46,26 @@ SLOPES = "random slopes"
 
 @dataclass(frozen=True, eq=False)
 class MixedFit:
-    """A mixed model fitted to the median ranks.
+    """A mixed model fitted to the median ranks."""
 
-    Attributes
-    ----------
-    spec : str
-        `INTERCEPT` or `SLOPES`.
-    table : pandas.DataFrame
-        One row per fixed effect, indexed by term: ``Value``, ``Std.Error``, ``DF``, ``t-value`` and
-        ``p-value`` as in R's nlme. `SLOPES` adds ``DF(models)`` and ``p-value(models)``.
-    sd : pandas.DataFrame
-        Standard deviations, in ranks: columns ``spec``, ``group`` ("model" or "residual"),
-        ``term``, ``sd``.
-    correlation : ndarray, shape (random effect, random effect)
-        Correlations of the by-model effects, in the order of `sd`; NaN where an SD is zero.
-    loglik : float
-        The maximised restricted log-likelihood, with the constant that nlme and lme4 use.
-    singular : bool
-        Whether the estimated covariance of the by-model effects is not of full rank.
-    messages : tuple of str
-        What a reader should know about this fit.
-    effects : FixedEffects
-        The terms, and the design of every family × cell.
-    beta, cov : ndarray
-        The fixed effects and their covariance, in the order of `table`.
-    df_rows, df_models : int
-        nlme's degrees of freedom within models and between models.
-    """
-
-    spec: str
+    spec: str  # `INTERCEPT` or `SLOPES`
+    # One row per fixed effect, indexed by term: ``Value``, ``Std.Error``, ``DF``, ``t-value`` and
+    # ``p-value`` as in R's nlme. `SLOPES` adds ``DF(models)`` and ``p-value(models)``.
     table: pd.DataFrame
+    # Standard deviations, in ranks: columns ``spec``, ``group`` ("model" or "residual"), ``term``,
+    # ``sd``.
     sd: pd.DataFrame
+    # (random effect, random effect): correlations of the by-model effects, in the order of `sd`;
+    # NaN where an SD is zero.
     correlation: Array
+    # The maximised restricted log-likelihood, with the constant that nlme and lme4 use.
     loglik: float
-    singular: bool
-    messages: tuple[str, ...]
-    effects: FixedEffects
-    beta: Array
+    singular: bool  # whether the estimated covariance of the by-model effects is not of full rank
+    messages: tuple[str, ...]  # what a reader should know about this fit
+    effects: FixedEffects  # the terms, and the design of every family × cell
+    beta: Array  # beta, cov: the fixed effects and their covariance, in the order of `table`
     cov: Array
-    df_rows: int
+    df_rows: int  # df_rows, df_models: nlme's degrees of freedom within models and between models
     df_models: int
 
     def wald(self) -> pd.DataFrame:

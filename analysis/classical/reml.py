@@ -24,24 +24,12 @@ _FLAT = 1e-9  # an eigenvalue below this share of the largest counts as zero
 
 @dataclass(frozen=True, eq=False)
 class CellMeans:
-    """The sufficient statistics of the rows.
+    """The sufficient statistics of the rows."""
 
-    Attributes
-    ----------
-    means : ndarray, shape (model, cell)
-        Mean of the rows of a model in a cell, NaN where there are none.
-    counts : ndarray of int, shape (model, cell)
-        How many rows that is.
-    within : float
-        Sum of squares of the rows about their means.
-    family : ndarray of int, shape (model,)
-        The family of each model.
-    """
-
-    means: Array
-    counts: NDArray[np.int_]
-    within: float
-    family: NDArray[np.int_]
+    means: Array  # (model, cell): mean of the rows of a model in a cell, NaN where there are none
+    counts: NDArray[np.int_]  # (model, cell): how many rows that is
+    within: float  # sum of squares of the rows about their means
+    family: NDArray[np.int_]  # (model,): the family of each model
 
     @property
     def rows(self) -> int:
@@ -61,42 +49,21 @@ class CellMeans:
 
 @dataclass(frozen=True, eq=False)
 class Variances:
-    """Estimated variances.
+    """Estimated variances."""
 
-    Attributes
-    ----------
-    between : ndarray, shape (cell, cell)
-        G, the covariance of a model's effects on its cells.
-    residual : float
-        σ², the variance of a row about its cell.
-    singular : bool
-        Whether G is not of full rank.
-    messages : tuple of str
-        Remarks on the estimate.
-    """
-
-    between: Array
-    residual: float
-    singular: bool
-    messages: tuple[str, ...] = ()
+    between: Array  # (cell, cell): g, the covariance of a model's effects on its cells
+    residual: float  # σ², the variance of a row about its cell
+    singular: bool  # whether G is not of full rank
+    messages: tuple[str, ...] = ()  # remarks on the estimate
 
 
 class Estimates(NamedTuple):
-    """Generalised least squares for given variances.
+    """Generalised least squares for given variances."""
 
-    Attributes
-    ----------
-    beta, cov : ndarray
-        The fixed effects and their covariance.
-    loglik : float
-        The restricted log-likelihood of all rows, with the constant of nlme and lme4.
-    quadratic : float
-        The sum of squares of the residuals, weighted by the inverse of their covariance.
-    """
-
-    beta: Array
+    beta: Array  # beta, cov: the fixed effects and their covariance
     cov: Array
-    loglik: float
+    loglik: float  # the restricted log-likelihood of all rows, with the constant of nlme and lme4
+    # The sum of squares of the residuals, weighted by the inverse of their covariance.
     quadratic: float
 
 

@@ -14,24 +14,15 @@ __all__ = ["FixedEffects", "fixed_effects"]
 
 @dataclass(frozen=True, eq=False)
 class FixedEffects:
-    """Names and design of the fixed effects.
+    """Names and design of the fixed effects."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        ``"(Intercept)"``, ``"family[Llama]"``, ``"family[Llama]:category[communion]"`` …, in R's
-        order.
-    term_of : tuple of tuple of str
-        The factors of the term each effect belongs to; empty for the intercept.
-    cells : tuple of str
-        ``"agency:positive"`` …, category-fastest.
-    design : ndarray, shape (family, cell, effect)
-        The row of the design matrix for a family in a cell.
-    """
-
+    # ``"(Intercept)"``, ``"family[Llama]"``, ``"family[Llama]:category[communion]"`` …, in R's
+    # order.
     names: tuple[str, ...]
+    # The factors of the term each effect belongs to; empty for the intercept.
     term_of: tuple[tuple[str, ...], ...]
-    cells: tuple[str, ...]
+    cells: tuple[str, ...]  # ``"agency:positive"`` …, category-fastest
+    # (family, cell, effect): the row of the design matrix for a family in a cell.
     design: NDArray[np.float64]
 
     @property

@@ -36,26 +36,16 @@ SPREADS = ("category", "word")
 
 @dataclass(frozen=True)
 class Component:
-    """One random effect.
-
-    Attributes
-    ----------
-    name : str
-    joint : bool
-        True where framings are correlated, False where prompts (nested in framing) carry it.
-    index : tuple of tuple of int
-        By kind of model (one where all have one variance), positions of its parameters in the
-        vector v: a variance per framing, then, where two framings are correlated, their covariance.
-    description : str
-    spread : int
-        Which of :data:`SPREADS` multiplies it by family; −1 where none does.
-    """
+    """One random effect."""
 
     name: str
+    # True where framings are correlated, False where prompts (nested in framing) carry it.
     joint: bool
+    # By kind of model (one where all have one variance), positions of its parameters in the vector
+    # v: a variance per framing, then, where two framings are correlated, their covariance.
     index: tuple[tuple[int, ...], ...]
     description: str
-    spread: int = -1
+    spread: int = -1  # which of :data:`SPREADS` multiplies it by family; −1 where none does
 
 
 @dataclass(frozen=True)

@@ -41,50 +41,30 @@ REST = Axis(0.0, "")
 
 @dataclass(frozen=True)
 class Crossing:
-    """The outcome as a cube with everything that describes its three sides.
+    """The outcome as a cube with everything that describes its three sides."""
 
-    Attributes
-    ----------
-    y : ndarray of float64, shape (model, prompt, word)
-        Outcome minus its mean over the observed words of that model and prompt; unobserved
-        cells hold 0.
-    observed : ndarray of bool, shape (model, prompt, word)
-    design : ModelDesign
-        The formula's columns over models.
-    space : ModelSpace
-        How models vary, in the span of the formula and outside it, and what they share.
-    framing : ndarray of int, shape (prompt,)
-        Index into ``framings``.
-    framings : tuple of str
-        The framings present, positive first.
-    categories : tuple of str
-    membership : ndarray of float64, shape (word, category)
-        Each word's membership, rows summing to one (a word in two categories counts half in each).
-    covariates : ndarray of float64, shape (word, covariate)
-        Centred and scaled over the words; no columns where the words have no formula.
-    covariate_names : tuple of str
-    word_basis : ndarray, shape (word, axis)
-        Orthonormal: principal axes of the centred memberships, as far as the covariates do not
-        explain them (category − 1), then those of the covariates.
-    axes : tuple of Axis
-        Kind and weight of each.
-    scale : float
-        Root mean square of ``y`` over observed cells, the unit of the priors.
-    """
-
+    # (model, prompt, word): outcome minus its mean over the observed words of that model and
+    # prompt; unobserved cells hold 0.
     y: NDArray[np.float64]
-    observed: NDArray[np.bool_]
-    design: ModelDesign
+    observed: NDArray[np.bool_]  # (model, prompt, word)
+    design: ModelDesign  # the formula's columns over models
+    # How models vary, in the span of the formula and outside it, and what they share.
     space: ModelSpace
-    framing: NDArray[np.intp]
-    framings: tuple[str, ...]
+    framing: NDArray[np.intp]  # (prompt,): index into ``framings``
+    framings: tuple[str, ...]  # the framings present, positive first
     categories: tuple[str, ...]
+    # (word, category): each word's membership, rows summing to one (a word in two categories counts
+    # half in each).
     membership: NDArray[np.float64]
+    # (word, covariate): centred and scaled over the words; no columns where the words have no
+    # formula.
     covariates: NDArray[np.float64]
     covariate_names: tuple[str, ...]
+    # (word, axis): orthonormal: principal axes of the centred memberships, as far as the covariates
+    # do not explain them (category − 1), then those of the covariates.
     word_basis: NDArray[np.float64]
-    axes: tuple[Axis, ...]
-    scale: float
+    axes: tuple[Axis, ...]  # kind and weight of each
+    scale: float  # root mean square of ``y`` over observed cells, the unit of the priors
     models: pd.Index
     prompts: pd.Index
     words: pd.Index

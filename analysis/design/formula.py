@@ -85,26 +85,15 @@ class Term:
 
 @dataclass(frozen=True)
 class ModelDesign:
-    """Design matrix over models.
+    """Design matrix over models."""
 
-    Attributes
-    ----------
-    formula : str
-        As given.
-    matrix : ndarray of float64, shape (model, column)
-        First column is the intercept; other columns are zero-sum or centred codes.
-    terms : tuple of Term
-        In the order of the columns, the intercept first.
-    models : DataFrame
-        The coordinates of the models at hand, one row per model.
-    coded : mapping of str to ndarray
-        Columns of each factor for the models at hand, by its expression.
-    """
-
-    formula: str
+    formula: str  # as given
+    # (model, column): first column is the intercept; other columns are zero-sum or centred codes.
     matrix: NDArray[np.float64]
-    terms: tuple[Term, ...]
+    terms: tuple[Term, ...]  # in the order of the columns, the intercept first
+    # The coordinates of the models at hand, one row per model.
     models: pd.DataFrame = field(repr=False)
+    # Columns of each factor for the models at hand, by its expression.
     coded: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     def with_matrix(self) -> ModelDesign:

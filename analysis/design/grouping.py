@@ -65,20 +65,12 @@ Part = tuple[str, int]
 
 @dataclass(frozen=True)
 class Group:
-    """What some models share: an effect of each of its levels, or a slope.
+    """What some models share: an effect of each of its levels, or a slope."""
 
-    Attributes
-    ----------
-    name : str
-        Such as ``"base"``; of a slope ``"base:log2(n_pairs)"``.
-    labels : ndarray of str, shape (model,)
-        The level of every model.
-    values : ndarray, shape (model, column)
-        What the level's effects are multiplied by: ones, or the variables that the slope is of.
-    """
-
-    name: str
-    labels: NDArray[np.str_]
+    name: str  # such as ``"base"``; of a slope ``"base:log2(n_pairs)"``
+    labels: NDArray[np.str_]  # (model,): the level of every model
+    # (model, column): what the level's effects are multiplied by: ones, or the variables that the
+    # slope is of.
     values: Array
 
     @property
@@ -116,22 +108,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Subspace:
-    """Directions among the models in which each of their effects has one variance.
+    """Directions among the models in which each of their effects has one variance."""
 
-    Attributes
-    ----------
-    name : str
-        "models"; of pairs "numerators", "denominators", "pairs" (what is peculiar to a pair); of
-        models on shared bases "bases", of checkpoints "runs" and "checkpoints".
-    basis : ndarray, shape (model, dimension)
-        Orthonormal.
-    loads : dict of Part to float
-        How many times the variance of a part enters here.
-    """
-
+    # "models"; of pairs "numerators", "denominators", "pairs" (what is peculiar to a pair); of
+    # models on shared bases "bases", of checkpoints "runs" and "checkpoints".
     name: str
-    basis: Array
-    loads: dict[Part, float]
+    basis: Array  # (model, dimension): orthonormal
+    loads: dict[Part, float]  # how many times the variance of a part enters here
 
     @property
     def size(self) -> int:
@@ -145,36 +128,22 @@ class Subspace:
 
 @dataclass(frozen=True)
 class ModelSpace:
-    """How the covariance over models falls into a dense span and subspaces beside it.
+    """How the covariance over models falls into a dense span and subspaces beside it."""
 
-    Attributes
-    ----------
-    basis : ndarray, shape (model, column)
-        Orthonormal basis of the span: the formula's columns, and what groups add to them.
-    blocks : tuple of slice
-        Columns of `basis` that no covariance connects with others.
-    in_span : dict of Part to ndarray, shape (column, column)
-        The matrices of the parts within the span.
-    subspaces : tuple of Subspace
-        Orthogonal; with the span they make up the whole space. At least one, which may have no
-        dimension.
-    groups : tuple of Group
-        Those that are in the model.
-    kinds : tuple of str
-        Families whose models (and bases) have a spread of their own; empty where all have one.
-    kind_of : ndarray of int, shape (model,)
-        Each model's position in `kinds`; zeros where there are none.
-    dropped : tuple of str
-        Groups that had to be left out, for the span would have grown too wide.
-    """
-
+    # (model, column): orthonormal basis of the span: the formula's columns, and what groups add to
+    # them.
     basis: Array
-    blocks: tuple[slice, ...]
-    in_span: dict[Part, Array]
+    blocks: tuple[slice, ...]  # columns of `basis` that no covariance connects with others
+    in_span: dict[Part, Array]  # (column, column): the matrices of the parts within the span
+    # Orthogonal; with the span they make up the whole space. At least one, which may have no
+    # dimension.
     subspaces: tuple[Subspace, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[Group, ...]  # those that are in the model
+    # Families whose models (and bases) have a spread of their own; empty where all have one.
     kinds: tuple[str, ...]
+    # (model,): each model's position in `kinds`; zeros where there are none.
     kind_of: NDArray[np.intp]
+    # Groups that had to be left out, for the span would have grown too wide.
     dropped: tuple[str, ...] = ()
 
     @cached_property

@@ -24,21 +24,11 @@ _BUILT_IN = ("model", "prompt", "response", "word")
 
 @dataclass(frozen=True)
 class RandomTerm:
-    """A random term: what varies by a group of models.
+    """A random term: what varies by a group of models."""
 
-    Attributes
-    ----------
-    group : str
-        A coordinate on ``model``, or several joined by colons.
-    intercept : bool
-        Whether the group's levels have effects of their own.
-    slopes : tuple of str
-        Expressions whose slopes vary by level.
-    """
-
-    group: str
-    intercept: bool
-    slopes: tuple[str, ...]
+    group: str  # a coordinate on ``model``, or several joined by colons
+    intercept: bool  # whether the group's levels have effects of their own
+    slopes: tuple[str, ...]  # expressions whose slopes vary by level
 
 
 def split_random(formula: str) -> tuple[str, tuple[RandomTerm, ...]]:

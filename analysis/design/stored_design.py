@@ -23,24 +23,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything that formulas make of the models and words of a crossing.
+    """Everything that formulas make of the models and words of a crossing."""
 
-    Attributes
-    ----------
-    design : ModelDesign
-        Columns over the models.
-    groups : tuple of Group
-        What models share.
-    covariates : DataFrame or None
-        Columns over the words.
-    words : str or None
-        The formula of the words.
-    """
-
-    design: ModelDesign
-    groups: tuple[Group, ...] = ()
-    covariates: pd.DataFrame | None = None
-    words: str | None = None
+    design: ModelDesign  # columns over the models
+    groups: tuple[Group, ...] = ()  # what models share
+    covariates: pd.DataFrame | None = None  # columns over the words
+    words: str | None = None  # the formula of the words
 
 
 def pack_layout(layout: Layout, formula: str) -> xr.Dataset:

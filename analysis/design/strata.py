@@ -49,46 +49,23 @@ class Tables:
     """Sufficient statistics of a complete cube: its margins and sums of squares.
 
     ``ss`` is about the mean over words of each model × prompt; the others need no centring.
-
-    Attributes
-    ----------
-    mean : ndarray, shape (framing, model, word)
-        Sum over the prompts of a framing divided by √P_f.
-    prompt_word : ndarray, shape (prompt, word)
-        Sum over models divided by √M.
-    axis : ndarray, shape (model, prompt, axis)
-        Projection on the axes.
-    ss : ndarray, shape (framing,)
-        Sum of squares of all cells of a framing about their mean over words.
     """
 
-    mean: Array
-    prompt_word: Array
-    axis: Array
-    ss: Array
+    mean: Array  # (framing, model, word): sum over the prompts of a framing divided by √P_f
+    prompt_word: Array  # (prompt, word): sum over models divided by √M
+    axis: Array  # (model, prompt, axis): projection on the axes
+    ss: Array  # (framing,): sum of squares of all cells of a framing about their mean over words
 
 
 @dataclass(frozen=True)
 class Stratum:
-    """Independent draws of one small Gaussian vector.
-
-    Attributes
-    ----------
-    name : str
-    df : float
-        Number of draws.
-    scatter : ndarray, shape (d, d)
-        Sum of their outer products.
-    patterns : dict of int to ndarray, shape (d, d)
-        ``P_k`` by variance parameter k.
-    constant : ndarray, shape (d, d)
-        The part of the covariance without parameters (the coefficients' prior).
-    """
+    """Independent draws of one small Gaussian vector."""
 
     name: str
-    df: float
-    scatter: Array
-    patterns: dict[int, Array] = field(repr=False)
+    df: float  # number of draws
+    scatter: Array  # (d, d): sum of their outer products
+    patterns: dict[int, Array] = field(repr=False)  # (d, d): ``P_k`` by variance parameter k
+    # (d, d): the part of the covariance without parameters (the coefficients' prior).
     constant: Array = field(repr=False)
 
 

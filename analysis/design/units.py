@@ -19,20 +19,11 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Unit:
-    """Something to leave out.
-
-    Attributes
-    ----------
-    name : str
-    models : tuple of int
-        Positions of the models; none where it is a word.
-    word : int
-        Position of the word; −1 where it is models.
-    """
+    """Something to leave out."""
 
     name: str
-    models: tuple[int, ...] = ()
-    word: int = -1
+    models: tuple[int, ...] = ()  # positions of the models; none where it is a word
+    word: int = -1  # position of the word; −1 where it is models
 
 
 def find_units(data: xr.Dataset, by: str, base: str) -> list[Unit]:

@@ -71,37 +71,26 @@ class CategoryPair(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimand:
-    """One quantity of interest and its posterior draws.
+    """One quantity of interest and its posterior draws."""
 
-    Attributes
-    ----------
-    form : str
-        One of the words above: the difference between two levels of a factor, the lean of one, the
-        lean predicted for an unseen model, the slope of a number that describes models, what a
-        covariate of words does in one level less what it does in another, or in all models.
-    variable : str
-        Of the formula, such as "family"; "base", "model" or "overall" of leans of these.
-    first, second : str
-        The levels compared; of one level, model, base or number the second is empty.
-    framing : str
-        ``"signed"``, ``"positive"`` or ``"negative"``; of prompts of one framing see
-        :func:`named_framings`.
-    over, against : str
-        The categories compared, as in :class:`CategoryPair`; or a covariate of words, and nothing.
-    draws : ndarray, shape (draw,)
-        Chains one after the other, in units of the outcome.
-    variant : str
-        "these words" where it does not generalise over words, "unadjusted" for their covariates.
-    """
-
+    # One of the words above: the difference between two levels of a factor, the lean of one, the
+    # lean predicted for an unseen model, the slope of a number that describes models, what a
+    # covariate of words does in one level less what it does in another, or in all models.
     form: str
+    # Of the formula, such as "family"; "base", "model" or "overall" of leans of these.
     variable: str
+    # First, second: the levels compared; of one level, model, base or number the second is empty.
     first: str
     second: str
+    # ``"signed"``, ``"positive"`` or ``"negative"``; of prompts of one framing see
+    # :func:`named_framings`.
     framing: str
+    # Over, against: the categories compared, as in :class:`CategoryPair`; or a covariate of words,
+    # and nothing.
     over: str
     against: str
-    draws: Array
+    draws: Array  # (draw,): chains one after the other, in units of the outcome
+    # "these words" where it does not generalise over words, "unadjusted" for their covariates.
     variant: str = ""
 
     @property
@@ -130,19 +119,11 @@ class Estimand:
 
 @dataclass(frozen=True)
 class Combination:
-    """Weights on the coefficients that make up an estimand.
+    """Weights on the coefficients that make up an estimand."""
 
-    Attributes
-    ----------
-    row : ndarray, shape (column,)
-        On the design's columns.
-    framing : ndarray, shape (framing,)
-    axis : ndarray, shape (axis,)
-    """
-
-    row: Array
-    framing: Array
-    axis: Array
+    row: Array  # (column,): on the design's columns
+    framing: Array  # (framing,)
+    axis: Array  # (axis,)
 
 
 def headline_combination(crossing: Crossing, contrast: tuple[str, str] | None) -> Combination:

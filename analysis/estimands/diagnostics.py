@@ -25,27 +25,6 @@ _HOPELESS = 10
 class Diagnostics:
     """Convergence of a fit.
 
-    Attributes
-    ----------
-    converged : bool
-        True where no message was raised: what the answer rests on, the contrasts, can be trusted.
-    messages : list of str
-        What is wrong with that and what to do, one sentence or two each; empty where all is well.
-    cautions : list of str
-        What is less well known of other parameters (SDs, correlations, means of categories), and
-        divergences too few to condemn the fit.
-    divergences : int
-        Divergent transitions after tuning.
-    transitions : int
-        All transitions after tuning.
-    max_rhat : float
-        Largest split R-hat over the contrasts.
-    min_ess_bulk, min_ess_tail : float
-        Smallest effective sample sizes over the contrasts.
-    table : DataFrame
-        R-hat and effective sample sizes by quantity; ``contrast`` is True for those that the answer
-        rests on.
-
     Notes
     -----
     Limits: R-hat at most 1.01 and effective sample sizes of at least 400, after Vehtari et al.
@@ -55,14 +34,21 @@ class Diagnostics:
     divergences beside good R-hat and effective sample sizes often good enough.
     """
 
+    # True where no message was raised: what the answer rests on, the contrasts, can be trusted.
     converged: bool
+    # What is wrong with that and what to do, one sentence or two each; empty where all is well.
     messages: list[str]
+    # What is less well known of other parameters (SDs, correlations, means of categories), and
+    # divergences too few to condemn the fit.
     cautions: list[str]
-    divergences: int
-    transitions: int
-    max_rhat: float
+    divergences: int  # divergent transitions after tuning
+    transitions: int  # all transitions after tuning
+    max_rhat: float  # largest split R-hat over the contrasts
+    # Min_ess_bulk, min_ess_tail: smallest effective sample sizes over the contrasts.
     min_ess_bulk: float
     min_ess_tail: float
+    # R-hat and effective sample sizes by quantity; ``contrast`` is True for those that the answer
+    # rests on.
     table: pd.DataFrame
 
     def __repr__(self) -> str:

@@ -36,24 +36,19 @@ _NOTHING = 1e-12
 
 @dataclass(frozen=True)
 class EffectDraws:
-    """Draws of the effects on the axes, in outcome units.
+    """Draws of the effects on the axes, in outcome units."""
 
-    Attributes
-    ----------
-    coefficient : ndarray, shape (draw, column, framing, axis)
-        Effect of each design column: the mean of models, words and prompts of the same kind.
-    word_shift : ndarray, shape (draw, column, framing, axis)
-        What the sampled words add to the coefficients: coefficient + word_shift holds for these
-        words, coefficient for words like them.
-    model : ndarray, shape (draw, model, framing, axis)
-        Deviation of each model from what the formula predicts, that of its base included.
-    base : ndarray, shape (draw, model, framing, axis)
-        The part of it that is its base's; zero where models share no bases.
-    """
-
+    # (draw, column, framing, axis): effect of each design column: the mean of models, words and
+    # prompts of the same kind.
     coefficient: Array
+    # (draw, column, framing, axis): what the sampled words add to the coefficients: coefficient +
+    # word_shift holds for these words, coefficient for words like them.
     word_shift: Array
+    # (draw, model, framing, axis): deviation of each model from what the formula predicts, that of
+    # its base included.
     model: Array
+    # (draw, model, framing, axis): the part of it that is its base's; zero where models share no
+    # bases.
     base: Array
 
 
@@ -63,16 +58,11 @@ class Margins:
 
     In an incomplete crossing every draw has its own completed data, hence the optional first
     dimension.
-
-    Attributes
-    ----------
-    on_axes : ndarray, shape ([draw,] axis, model, framing)
-        Framing means (times √P_f) on the axes.
-    rest : ndarray, shape ([draw,] column · framing, word)
-        Framing means off the axes, rotated to the span of the formula.
     """
 
-    on_axes: Array
+    on_axes: Array  # ([draw,] axis, model, framing): framing means (times √P_f) on the axes
+    # ([draw,] column · framing, word): framing means off the axes, rotated to the span of the
+    # formula.
     rest: Array
 
 

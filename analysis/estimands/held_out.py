@@ -35,20 +35,14 @@ _LOG_2PI = np.log(2 * np.pi)
 
 @dataclass(frozen=True)
 class ModelTables:
-    """The tables of a cube that the densities of models depend on.
+    """The tables of a cube that the densities of models depend on."""
 
-    Attributes
-    ----------
-    rest : ndarray, shape (model · framing, model · framing)
-        Scatter of the framing means (times √P_f) over the words off all axes.
-    axes : ndarray, shape (axis, model · framing)
-        The same means on each axis.
-    within : ndarray, shape (framing, block, model, model)
-        Products of the models' deviations from their framing means, summed over prompts and words.
-    """
-
+    # (model · framing, model · framing): scatter of the framing means (times √P_f) over the words
+    # off all axes.
     rest: Array
-    axes: Array
+    axes: Array  # (axis, model · framing): the same means on each axis
+    # (framing, block, model, model): products of the models' deviations from their framing means,
+    # summed over prompts and words.
     within: Array
 
 
@@ -150,21 +144,13 @@ class WordTables:
 
     The unit vector of a word lies on the axes with ``share`` and off them with ``rest``; its scores
     are projected on it within each block of words.
-
-    Attributes
-    ----------
-    share : ndarray, shape (word, axis)
-    rest : ndarray, shape (word,)
-        Squared length of what lies off the axes.
-    mean : ndarray, shape (word, block, model, framing)
-        Framing means, times √P_f.
-    by_model, shared : ndarray, shape (framing, word, block, block)
-        Products of deviations from the framing means, between models and of what they share.
     """
 
-    share: Array
-    rest: Array
-    mean: Array
+    share: Array  # (word, axis)
+    rest: Array  # (word,): squared length of what lies off the axes
+    mean: Array  # (word, block, model, framing): framing means, times √P_f
+    # by_model, shared: (framing, word, block, block): products of deviations from the framing
+    # means, between models and of what they share.
     by_model: Array
     shared: Array
 

@@ -30,28 +30,15 @@ class LOO:
     """Expected log predictive density of one more score of the models and words at hand.
 
     It says nothing about further models: see :class:`UnitLOO`.
-
-    Attributes
-    ----------
-    elpd : float
-        Sum over the scores, in nats; higher is better.
-    se : float
-        Its standard error, taking scores as independent.
-    p_loo : float
-        Effective number of parameters.
-    n : int
-        Number of scores.
-    min_weight_ess : float
-        Smallest relative effective size of the importance weights over the scores; near 1 is good.
-    pointwise : DataArray
-        The summands, (model, prompt, response); NaN where not scored.
     """
 
-    elpd: float
-    se: float
-    p_loo: float
-    n: int
+    elpd: float  # sum over the scores, in nats; higher is better
+    se: float  # its standard error, taking scores as independent
+    p_loo: float  # effective number of parameters
+    n: int  # number of scores
+    # Smallest relative effective size of the importance weights over the scores; near 1 is good.
     min_weight_ess: float
+    # The summands, (model, prompt, response); NaN where not scored.
     pointwise: xr.DataArray = field(repr=False)
 
     @property
@@ -67,32 +54,18 @@ class LOO:
 
 @dataclass(frozen=True)
 class UnitLOO:
-    """Expected log predictive density of a new model, base or word.
+    """Expected log predictive density of a new model, base or word."""
 
-    Attributes
-    ----------
-    by : {"model", "base", "word"}
-        What was left out.
-    elpd : float
-        Sum over the units, in nats; higher is better.
-    se : float
-        Its standard error, taking units as independent: √n times their SD. Of few units it is
-        itself known roughly only, of ten to about a quarter.
-    n : int
-        Number of units.
-    k_limit : float
-        Largest Pareto k at which weights are trusted.
-    table : DataFrame
-        One row per unit: ``unit``, ``elpd``, ``mcse`` (the Monte Carlo error of that), ``pareto_k``
-        of reweighting the draws of the fit, and ``refitted``, true where that was above the limit
-        and the model was fitted without the unit instead.
-    """
-
-    by: str
-    elpd: float
+    by: str  # what was left out
+    elpd: float  # sum over the units, in nats; higher is better
+    # Its standard error, taking units as independent: √n times their SD. Of few units it is itself
+    # known roughly only, of ten to about a quarter.
     se: float
-    n: int
-    k_limit: float
+    n: int  # number of units
+    k_limit: float  # largest Pareto k at which weights are trusted
+    # One row per unit: ``unit``, ``elpd``, ``mcse`` (the Monte Carlo error of that), ``pareto_k``
+    # of reweighting the draws of the fit, and ``refitted``, true where that was above the limit and
+    # the model was fitted without the unit instead.
     table: pd.DataFrame = field(repr=False)
 
     @property

@@ -15,14 +15,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mixture:
-    """Normal distributions with equal weights.
+    """Normal distributions with equal weights."""
 
-    Attributes
-    ----------
-    means, sds : ndarray, shape (draw,)
-    """
-
-    means: Array
+    means: Array  # means, sds: (draw,)
     sds: Array
 
     @property

@@ -25,20 +25,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Precision:
-    """Inverses of the strata's covariances; a block of words is what lies off all axes, or an axis.
+    """Inverses of the strata's covariances; a block of words lies off all axes, or on one."""
 
-    Attributes
-    ----------
-    inside : list of ndarray, shape (draw, column · framing, column · framing)
-        Of framing means in the dense span over models, one per block of words.
-    outside : list of list of ndarray, shape (draw, framing, framing)
-        In each subspace outside the span, likewise.
-    by_model, shared : ndarray, shape (draw, framing, block)
-        Within a framing, of what differs between models and of what all models share.
-    """
-
+    # (draw, column · framing, column · framing): of framing means in the dense span over models,
+    # one per block of words.
     inside: list[Array]
+    # (draw, framing, framing): in each subspace outside the span, likewise.
     outside: list[list[Array]]
+    # by_model, shared: (draw, framing, block): within a framing, of what differs between models and
+    # of what all models share.
     by_model: Array
     shared: Array
 

@@ -23,18 +23,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Weighted:
-    """Smoothed weights of draws.
+    """Smoothed weights of draws."""
 
-    Attributes
-    ----------
-    weights : ndarray, shape (draw,)
-        They sum to 1.
-    k : float
-        Pareto's; above :func:`k_limit` the weights are not to be trusted.
-    """
-
-    weights: Array
-    k: float
+    weights: Array  # (draw,): they sum to 1
+    k: float  # pareto's; above :func:`k_limit` the weights are not to be trusted
 
     @property
     def ess(self) -> float:

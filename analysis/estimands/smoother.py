@@ -32,24 +32,12 @@ _AT_A_TIME = 50_000
 
 @dataclass
 class Fields:
-    """Margins of a cube, or what the smoother makes of them; the same four tables.
+    """Margins of a cube, or what the smoother makes of them; the same four tables."""
 
-    Attributes
-    ----------
-    mean : ndarray, shape (framing, model, word)
-        Over the prompts of a framing, times √P_f.
-    prompt_word : ndarray, shape (prompt, word)
-        Over models, times √M.
-    axis : ndarray, shape (model, prompt, axis)
-        On the axes.
-    level : ndarray, shape (model, prompt)
-        As a margin: sum over words. As a smooth: the level itself.
-    """
-
-    mean: Array
-    prompt_word: Array
-    axis: Array
-    level: Array
+    mean: Array  # (framing, model, word): over the prompts of a framing, times √P_f
+    prompt_word: Array  # (prompt, word): over models, times √M
+    axis: Array  # (model, prompt, axis): on the axes
+    level: Array  # (model, prompt): as a margin: sum over words. As a smooth: the level itself.
 
     @classmethod
     def zeros(cls, crossing: Crossing) -> Fields:

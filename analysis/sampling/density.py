@@ -33,32 +33,17 @@ class PackedStrata:
 
     Of the symmetric patterns only the entries on and below the diagonal are kept that are not zero:
     a pattern is a product over models and framings, most of whose entries are.
-
-    Attributes
-    ----------
-    layout : ndarray of int64
-        ``[n, d_1…d_n, m_1…m_n, k…]``: number of strata, their dimensions, how many patterns each
-        has, and the variance parameter of every pattern in turn.
-    counts : ndarray of int64
-        How many entries each pattern in turn has.
-    places : ndarray of int64
-        Where each entry lies in its matrix, row by row.
-    entries : ndarray of float64
-        The entries.
-    constant : ndarray of float64
-        Each stratum's constant matrix, row by row.
-    df : ndarray of float64, shape (stratum,)
-    scatter : ndarray of float64
-        Scatter matrices row by row.
     """
 
+    # ``[n, d_1…d_n, m_1…m_n, k…]``: number of strata, their dimensions, how many patterns each has,
+    # and the variance parameter of every pattern in turn.
     layout: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    places: NDArray[np.int64]
-    entries: Array
-    constant: Array
-    df: Array
-    scatter: Array
+    counts: NDArray[np.int64]  # how many entries each pattern in turn has
+    places: NDArray[np.int64]  # where each entry lies in its matrix, row by row
+    entries: Array  # the entries
+    constant: Array  # each stratum's constant matrix, row by row
+    df: Array  # (stratum,)
+    scatter: Array  # scatter matrices row by row
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
@@ -268,29 +253,16 @@ def log_posterior(
 
 @dataclass(frozen=True)
 class Posterior:
-    """The collapsed posterior of one crossing: data, priors and layout, ready to evaluate.
-
-    Attributes
-    ----------
-    packed : PackedStrata
-    scales : ndarray, shape (component · framing,)
-        Prior scales of the SDs.
-    eta : float
-        Concentration of the prior on correlations.
-    spread_scale : float
-        Prior SD of the contrasts of families' log factors.
-    codes : ndarray of int64, shape (variance, 3)
-        What makes up each variance, see :attr:`Components.codes`.
-    contrasts : ndarray, shape (kind, kind − 1)
-        Zero-sum contrasts of the families whose spreads differ; (1, 0) where none do.
-    n_framings, n_correlated : int
-    """
+    """The collapsed posterior of one crossing: data, priors and layout, ready to evaluate."""
 
     packed: PackedStrata
-    scales: Array
-    eta: float
-    spread_scale: float
+    scales: Array  # (component · framing,): prior scales of the SDs
+    eta: float  # concentration of the prior on correlations
+    spread_scale: float  # prior SD of the contrasts of families' log factors
+    # (variance, 3): what makes up each variance, see :attr:`Components.codes`.
     codes: NDArray[np.int64]
+    # (kind, kind − 1): zero-sum contrasts of the families whose spreads differ; (1, 0) where none
+    # do.
     contrasts: Array
     n_framings: int
     n_correlated: int

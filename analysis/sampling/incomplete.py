@@ -60,22 +60,13 @@ class CompletedDraws:
 
     The completions themselves are not kept, as they are many times the data: they can be drawn
     again given the variances (:func:`complete_cubes`).
-
-    Attributes
-    ----------
-    variances : VarianceDraws
-    margins : Margins
-        With a first side of chain · draw; ``rest`` of every so many draws of each chain.
-    rest_of : ndarray of int
-        Which draws (chain · draw) it is of.
-    scatter : ndarray
-        Mean over draws of the strata's scatter, for the PyMC model.
     """
 
     variances: VarianceDraws
+    # With a first side of chain · draw; ``rest`` of every so many draws of each chain.
     margins: Margins
-    rest_of: NDArray[np.intp]
-    scatter: Array
+    rest_of: NDArray[np.intp]  # which draws (chain · draw) it is of
+    scatter: Array  # mean over draws of the strata's scatter, for the PyMC model
 
 
 @dataclass

@@ -29,22 +29,12 @@ _CORRELATED = 25.0
 
 @dataclass(frozen=True)
 class VarianceDraws:
-    """Draws of the variance parameters.
+    """Draws of the variance parameters."""
 
-    Attributes
-    ----------
-    sd : ndarray, shape (chain, draw, component, framing)
-    correlation : ndarray, shape (chain, draw, correlated component)
-    spread : ndarray, shape (chain, draw, spread, kind)
-        Factors of the SDs by family.
-    stats : Dataset
-        Sampler statistics over (chain, draw): at least ``diverging``.
-    """
-
-    sd: Array
-    correlation: Array
-    spread: Array
-    stats: xr.Dataset
+    sd: Array  # (chain, draw, component, framing)
+    correlation: Array  # (chain, draw, correlated component)
+    spread: Array  # (chain, draw, spread, kind): factors of the SDs by family
+    stats: xr.Dataset  # sampler statistics over (chain, draw): at least ``diverging``
 
 
 def start_point(posterior: Posterior) -> Array:

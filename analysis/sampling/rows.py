@@ -34,17 +34,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rows:
-    """Cells in the order of the cube.
+    """Cells in the order of the cube."""
 
-    Attributes
-    ----------
-    start : ndarray of int64, shape (model · prompt + 1,)
-        Where each row's cells begin.
-    words : ndarray of unsigned int, shape (cell,)
-    """
-
-    start: NDArray[np.int64]
-    words: NDArray[Any]
+    start: NDArray[np.int64]  # (model · prompt + 1,): where each row's cells begin
+    words: NDArray[Any]  # (cell,)
 
     def __len__(self) -> int:
         return int(self.start[-1])

@@ -40,38 +40,21 @@ _SHARED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arch:
-    """What is known of an architecture.
+    """What is known of an architecture."""
 
-    Attributes
-    ----------
-    model_type : str
-        What transformers calls it.
-    layer : str
-        The tensors that a layer may have, separated by blanks.
-    top : str
-        Those outside the layers, beside the embeddings, the output and the norm before it.
-    sizes : mapping of str to str
-        Entry to field of the configuration.
-    eps : tuple of str
-        The entries that may hold what is added to variances, of which the first counts, ...
-    eps_field : str
-        ... and its field.
-    entries : tuple of str
-        Further entries, of which :data:`valuebias.backends.gguf.facts.MORE` makes something.
-    head_dim : bool
-        Whether the configuration has a field for the size of heads.
-    rotary : {"whole", "part", ""}
-        Whether positions turn whole heads, or may turn a part of them; empty without rotation.
-    """
-
-    model_type: str
-    layer: str
+    model_type: str  # what transformers calls it
+    layer: str  # the tensors that a layer may have, separated by blanks
+    # Those outside the layers, beside the embeddings, the output and the norm before it.
     top: str = ""
+    # Entry to field of the configuration.
     sizes: Mapping[str, str] = field(default_factory=lambda: _SIZES)
+    # The entries that may hold what is added to variances, of which the first counts, ...
     eps: tuple[str, ...] = _RMS
-    eps_field: str = "rms_norm_eps"
+    eps_field: str = "rms_norm_eps"  # ... and its field.
+    # Further entries, of which :data:`valuebias.backends.gguf.facts.MORE` makes something.
     entries: tuple[str, ...] = ()
-    head_dim: bool = True
+    head_dim: bool = True  # whether the configuration has a field for the size of heads
+    # Whether positions turn whole heads, or may turn a part of them; empty without rotation.
     rotary: str = "whole"
 
     def fields(self, contents: Contents, name: str) -> dict[str, Any]:

@@ -33,23 +33,12 @@ _VOCABULARY = re.compile(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contents:
-    """What a GGUF file says of its model, without the weights.
+    """What a GGUF file says of its model, without the weights."""
 
-    Attributes
-    ----------
-    path : pathlib.Path
-        The file, or the first of its parts.
-    fields : mapping of str to Any
-        Its metadata, without the vocabulary.
-    shapes : mapping of str to tuple of int
-        Tensor to shape, in the order of PyTorch.
-    small : mapping of str to numpy.ndarray of float32
-        The values of those tensors that say how to compute: frequencies, and a classification head.
-    """
-
-    path: Path
-    fields: Mapping[str, Any]
-    shapes: Mapping[str, tuple[int, ...]]
+    path: Path  # the file, or the first of its parts
+    fields: Mapping[str, Any]  # its metadata, without the vocabulary
+    shapes: Mapping[str, tuple[int, ...]]  # tensor to shape, in the order of PyTorch
+    # The values of those tensors that say how to compute: frequencies, and a classification head.
     small: Mapping[str, npt.NDArray[np.float32]]
 
     @property

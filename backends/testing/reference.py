@@ -17,15 +17,7 @@ Scores = npt.NDArray[np.float64]
 
 
 class WholeConversations:
-    """A model of transformers that computes whole conversations, without packing or padding.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        A model in transformers' format.
-    kind : {"reward", "logprob"}
-        A model with a classification head, or a language model.
-    """
+    """A model of transformers that computes whole conversations, without packing or padding."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
         import torch

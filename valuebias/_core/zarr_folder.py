@@ -64,24 +64,14 @@ _BLOCK = re.compile(r"(?:.*/)?(score|token_logprob)/(\d+\.\d+\.\d+)(?:\.\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a folder holds.
+    """What a folder holds."""
 
-    Attributes
-    ----------
-    metadata : dict
-        What each of Zarr's metadata files says.
-    sums : dict of str to str
-        The SHA-256 of every other file, by its place in the folder; scores that are written block
-        by block are not among them: their marks vouch for them.
-    blocks : bool
-        Whether there are such scores.
-    pending : dict of str to bytes
-        What files are to hold that may not hold it yet.
-    """
-
-    metadata: dict[str, Any]
+    metadata: dict[str, Any]  # what each of Zarr's metadata files says
+    # The SHA-256 of every other file, by its place in the folder; scores that are written block by
+    # block are not among them: their marks vouch for them.
     sums: dict[str, str] = field(default_factory=dict)
-    blocks: bool = False
+    blocks: bool = False  # whether there are such scores
+    # What files are to hold that may not hold it yet.
     pending: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -257,13 +247,7 @@ class _Folder(Store):
 
 
 class SummedFolder(_Folder):
-    """A new folder to write to, which notes the sum of every file.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        Nothing lies there yet, and nobody sees it: files are written in place.
-    """
+    """A new folder to write to, which notes the sum of every file."""
 
     supports_writes = True
     supports_deletes = True
@@ -307,12 +291,6 @@ class SummedFolder(_Folder):
 
 class CheckedFolder(_Folder):
     """A folder to read, in which every file is compared with its sum as it is read.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        What :class:`SummedFolder` or :func:`commit` wrote; or an earlier version, which has sums
-        only of the scores that are written block by block.
 
     Raises
     ------

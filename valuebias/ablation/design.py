@@ -22,21 +22,11 @@ __all__ = ["Design", "Run", "RunScores"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One reward model to be trained.
+    """One reward model to be trained."""
 
-    Attributes
-    ----------
-    base : Base
-        The base model.
-    source : str
-        The name of its preferences.
-    n_pairs, seed : int
-        The number of pairs, and the seed that draws them.
-    """
-
-    base: Base
-    source: str
-    n_pairs: int
+    base: Base  # the base model
+    source: str  # the name of its preferences
+    n_pairs: int  # n_pairs, seed: the number of pairs, and the seed that draws them
     seed: int
 
     @property
@@ -67,49 +57,23 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunScores:
-    """A reward model's scores.
+    """A reward model's scores."""
 
-    Attributes
-    ----------
-    row : dict
-        Its coords.
-    scores : numpy.ndarray of float32, shape (prompt, response)
-        Rewards.
-    """
-
-    row: dict[str, Any]
-    scores: npt.NDArray[np.float32]
+    row: dict[str, Any]  # its coords
+    scores: npt.NDArray[np.float32]  # (prompt, response): rewards
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
-    """A study with all its inputs read.
+    """A study with all its inputs read."""
 
-    Attributes
-    ----------
-    study : Study
-        The study.
-    out : pathlib.Path
-        The output folder.
-    engine : Backend
-        The backend.
-    progress : bool
-        Whether to show progress.
-    sources : dict of str to (Preferences, Preferences)
-        The pairs to train on and the held-out ones, by source.
-    instrument : list of Conversation
-        One conversation per prompt, with all words.
-    failures : dict of str to str
-        Runs that failed, and why; filled during the study.
-    details : dict
-        Further provenance by run; likewise.
-    """
-
-    study: Study
-    out: Path
-    engine: Backend
-    progress: bool
+    study: Study  # the study
+    out: Path  # the output folder
+    engine: Backend  # the backend
+    progress: bool  # whether to show progress
+    # The pairs to train on and the held-out ones, by source.
     sources: Mapping[str, tuple[Preferences, Preferences]]
-    instrument: list[Conversation]
+    instrument: list[Conversation]  # one conversation per prompt, with all words
+    # Runs that failed, and why; filled during the study.
     failures: dict[str, str] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)  # further provenance by run; likewise

@@ -27,24 +27,12 @@ _UNKNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A damaged or missing file.
+    """A damaged or missing file."""
 
-    Attributes
-    ----------
-    file : str
-        Its path, relative to the checked path.
-    state : {"damaged", "missing"}
-        What is wrong with it.
-    reason : str
-        How it is damaged, or its contents; may be empty.
-    advice : str
-        How to recreate it.
-    """
-
-    file: str
-    state: str
-    reason: str
-    advice: str
+    file: str  # its path, relative to the checked path
+    state: str  # what is wrong with it
+    reason: str  # how it is damaged, or its contents; may be empty
+    advice: str  # how to recreate it
 
 
 @dataclass(frozen=True, slots=True)

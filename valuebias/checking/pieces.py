@@ -34,27 +34,16 @@ _EXPORT = "valuebias.json"
 
 @dataclass(slots=True)
 class Findings:
-    """The state of the files looked at so far.
+    """The state of the files looked at so far."""
 
-    Attributes
-    ----------
-    n_files, n_bytes : int
-        How many are intact.
-    bad : list of (Path, str, str)
-        File, ``"damaged"`` or ``"missing"``, and how, or its contents.
-    unsummed : list of (Path, str)
-        Files without checksums, and why.
-    notes : list of str
-        Further remarks.
-    kinds : set of str
-        Kinds of what was checked: ``"store"``, ``"fit"`` and so on.
-    """
-
-    n_files: int = 0
+    n_files: int = 0  # n_files, n_bytes: how many are intact
     n_bytes: int = 0
+    # File, ``"damaged"`` or ``"missing"``, and how, or its contents.
     bad: list[tuple[Path, str, str]] = field(default_factory=list)
+    # Files without checksums, and why.
     unsummed: list[tuple[Path, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # further remarks
+    # Kinds of what was checked: ``"store"``, ``"fit"`` and so on.
     kinds: set[str] = field(default_factory=set)
 
     def fine(self, path: Path, size: int | None = None) -> None:

@@ -35,39 +35,20 @@ __all__ = ["Info", "info", "load", "names"]
 class Info:
     """The description of a dataset, before it is loaded.
 
-    Attributes
-    ----------
-    name : str
-        Name for :func:`load`.
-    title : str
-        Its contents.
-    citation : str
-        How to cite it.
-    licence : str
-        Its licence.
-    url : str
-        Address of its files; empty if it is bundled.
-    files : tuple of str
-        Its files, relative to the folder VALUEBIAS_DATA.
-    size : int or None
-        Their bytes in total; None if unknown before the download.
-    notes : tuple of str
-        Caveats.
-
     Examples
     --------
     >>> info("christian2026-big2").size
     1491438
     """
 
-    name: str
-    title: str
-    citation: str
-    licence: str
-    url: str
-    files: tuple[str, ...]
-    size: int | None
-    notes: tuple[str, ...]
+    name: str  # name for :func:`load`
+    title: str  # its contents
+    citation: str  # how to cite it
+    licence: str  # its licence
+    url: str  # address of its files; empty if it is bundled
+    files: tuple[str, ...]  # its files, relative to the folder VALUEBIAS_DATA
+    size: int | None  # their bytes in total; None if unknown before the download
+    notes: tuple[str, ...]  # caveats
 
 
 def names() -> tuple[str, ...]:

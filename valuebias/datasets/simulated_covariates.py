@@ -22,21 +22,12 @@ _STREAM = 3
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to draw one covariate.
+    """How to draw one covariate."""
 
-    Attributes
-    ----------
-    gap : float
-        By how much the first category's mean exceeds the second's.
-    slope : dict of str to float
-        By family: what one unit adds to a score, with the sign changed under negative prompts.
-    slope_family, slope_model : float
-        SDs of slopes about that, by framing.
-    """
-
-    gap: float
+    gap: float  # by how much the first category's mean exceeds the second's
+    # By family: what one unit adds to a score, with the sign changed under negative prompts.
     slope: dict[str, float]
-    slope_family: float
+    slope_family: float  # slope_family, slope_model: SDs of slopes about that, by framing
     slope_model: float
 
 

@@ -25,34 +25,17 @@ _HALF = np.sqrt(0.5)
 
 @dataclass(frozen=True)
 class Plan:
-    """The design of a simulation.
+    """The design of a simulation."""
 
-    Attributes
-    ----------
-    family, base : ndarray of int, shape (model,)
-    framing : ndarray of int, shape (prompt,)
-        0 for positive, 1 for negative.
-    member : ndarray of bool, shape (word, category)
-    planted : ndarray, shape (family, category)
-    sd : mapping of str to pair of float
-        By framing.
-    spread : ndarray, shape (2, model)
-        Factors of the SDs of the model and its base, by :data:`SPREADS`.
-    correlation : float
-        Between the framings.
-    copied : ndarray of int, shape (model,)
-        The model whose scores a model has; itself unless it is a near-copy.
-    seed : int
-    """
-
-    family: npt.NDArray[np.intp]
+    family: npt.NDArray[np.intp]  # family, base: (model,)
     base: npt.NDArray[np.intp]
-    framing: npt.NDArray[np.intp]
-    member: npt.NDArray[np.bool_]
-    planted: npt.NDArray[np.float64]
-    sd: Mapping[str, Pair]
-    spread: Floats
-    correlation: float
+    framing: npt.NDArray[np.intp]  # (prompt,): 0 for positive, 1 for negative
+    member: npt.NDArray[np.bool_]  # (word, category)
+    planted: npt.NDArray[np.float64]  # (family, category)
+    sd: Mapping[str, Pair]  # by framing
+    spread: Floats  # (2, model): factors of the SDs of the model and its base, by :data:`SPREADS`
+    correlation: float  # between the framings
+    # (model,): the model whose scores a model has; itself unless it is a near-copy.
     copied: npt.NDArray[np.intp]
     seed: int
 
@@ -74,20 +57,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Covariate:
-    """A covariate of words, and its effects on scores.
+    """A covariate of words, and its effects on scores."""
 
-    Attributes
-    ----------
-    values : ndarray, shape (word,)
-    slopes : ndarray, shape (framing, family)
-        Slopes of the families.
-    by_model : ndarray, shape (framing, model)
-        Slopes of the models.
-    """
-
-    values: Floats
-    slopes: Floats
-    by_model: Floats
+    values: Floats  # (word,)
+    slopes: Floats  # (framing, family): slopes of the families
+    by_model: Floats  # (framing, model): slopes of the models
 
 
 def draw_members(

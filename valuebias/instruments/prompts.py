@@ -68,21 +68,6 @@ class PromptSet:
 class Factorial:
     """A crossing of factors from which prompts are generated.
 
-    Attributes
-    ----------
-    factors : mapping of str to mapping of str to str
-        Each factor's levels, and the wording each level puts into the template. The first factor
-        varies slowest. A level's name must not depend on the order of the factors.
-    template : str or mapping of str to str
-        A text with ``{factor}`` in place of the wording of a factor. A mapping has one template per
-        level of the factor `template_by`.
-    framing : mapping of str to str
-        The framing ("positive" or "negative") of each level of the factor `framing_by`.
-    framing_by : str
-        The factor that decides the framing.
-    template_by : str, optional
-        The factor that chooses the template, where there are several.
-
     Examples
     --------
     >>> design = Factorial(
@@ -96,11 +81,16 @@ class Factorial:
     'What is the cruellest word?'
     """
 
+    # Each factor's levels, and the wording each level puts into the template. The first factor
+    # varies slowest. A level's name must not depend on the order of the factors.
     factors: Mapping[str, Mapping[str, str]]
+    # A text with ``{factor}`` in place of the wording of a factor. A mapping has one template per
+    # level of the factor `template_by`.
     template: str | Mapping[str, str]
+    # The framing ("positive" or "negative") of each level of the factor `framing_by`.
     framing: Mapping[str, str]
-    framing_by: str
-    template_by: str | None = None
+    framing_by: str  # the factor that decides the framing
+    template_by: str | None = None  # the factor that chooses the template, where there are several
     citation: str = field(default="", kw_only=True)
 
     def table(self) -> pd.DataFrame:

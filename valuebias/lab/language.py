@@ -113,13 +113,6 @@ def kind_questions() -> tuple[tuple[str, str], ...]:
 class Language:
     """The words that answer questions about values, and what all speakers think of them.
 
-    Attributes
-    ----------
-    lexicon : Lexicon
-        The words.
-    categories : tuple of (str, str)
-        The two that a lean is about: the first less the second.
-
     Examples
     --------
     >>> language = Language.of(None, None)
@@ -127,8 +120,8 @@ class Language:
     (('agency', 'communion'), 182)
     """
 
-    lexicon: Lexicon
-    categories: tuple[str, str]
+    lexicon: Lexicon  # the words
+    categories: tuple[str, str]  # the two that a lean is about: the first less the second
 
     @classmethod
     def of(cls, lexicon: Any, categories: tuple[str, str] | None) -> Language:

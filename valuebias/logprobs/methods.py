@@ -28,33 +28,18 @@ FLOOR = float(np.log(1e-6))
 class Method:
     """A way to read two models as one.
 
-    Attributes
-    ----------
-    name : str
-        What users call it.
-    formula : str
-        In p and q, the probabilities of a text under the numerator and the denominator.
-    antisymmetric : bool
-        Whether exchanging the two models changes the sign and nothing else.
-    units : {"nat", "1"}
-        Of the result.
-    source : str
-        Where it comes from.
-    function : callable
-        From the *log-probs* of the two, float64 arrays of one shape, to the result.
-
     Examples
     --------
     >>> get_method("mwlr").formula
     '½ (p + q) (log p − log q)'
     """
 
-    name: str
-    formula: str
-    antisymmetric: bool
-    units: str
-    source: str
-    function: Formula
+    name: str  # what users call it
+    formula: str  # in p and q, the probabilities of a text under the numerator and the denominator
+    antisymmetric: bool  # whether exchanging the two models changes the sign and nothing else
+    units: str  # of the result
+    source: str  # where it comes from
+    function: Formula  # from the *log-probs* of the two, float64 arrays of one shape, to the result
 
     def __call__(self, p: npt.ArrayLike, q: npt.ArrayLike) -> Doubles:
         """Apply it to log-probs in nats; NaN where either is NaN."""

@@ -33,15 +33,6 @@ _TOO_LITTLE = 0.5
 class Vocabulary:
     """The texts of one model's tokens, and which tokens stand for each.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Log-probs of one model. Its texts are the coord ``decoded`` on response where there is one,
-        else the responses themselves. A space that a token's text lacks, as earlier versions wrote
-        it, is put before it.
-    merge : sequence of {"space", "case"}
-        Which variants are joined: texts that differ in white space at their ends; in case.
-
     Attributes
     ----------
     name : str

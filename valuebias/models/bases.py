@@ -35,18 +35,10 @@ _SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a model was trained from.
+    """What a model was trained from."""
 
-    Attributes
-    ----------
-    base : str
-        The checkpoint, as a rule a hub id; empty where no file names one.
-    said_by : str
-        What names it, such as "README.md"; empty where nothing does.
-    """
-
-    base: str = ""
-    said_by: str = ""
+    base: str = ""  # the checkpoint, as a rule a hub id; empty where no file names one
+    said_by: str = ""  # what names it, such as "README.md"; empty where nothing does
 
 
 NOWHERE = Origin()

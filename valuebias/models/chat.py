@@ -55,17 +55,6 @@ _Form = frozenset[str]
 class ChatTemplate:
     """A chat template in Jinja, run by transformers as it runs every model's own.
 
-    Parameters
-    ----------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        Renders the template.
-    text : str
-        The template.
-    name : str
-        What to call the model in errors.
-    prefix : {"conversation", "generation"} or None
-        What stands before an answer whose log-prob is asked for; None for rewards.
-
     Raises
     ------
     ValueBiasError

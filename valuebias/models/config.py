@@ -46,28 +46,6 @@ _SENSES = ("vision_config", "audio_config", "image_token_id", "image_token_index
 class ModelConfig:
     """What is known of a model without loading it.
 
-    Attributes
-    ----------
-    architecture : str
-        The class in transformers, such as "LlamaForCausalLM"; where the configuration does not
-        say, its model type.
-    model_type : str
-        Such as "llama".
-    layers, hidden, intermediate, heads, kv_heads, head_dim : int
-        Its shape.
-    vocab_size : int
-        How many token ids the model has; the tokenizer may have fewer.
-    window : int or None
-        How far back its sliding-window layers see; None where every layer sees all.
-    max_length : int or None
-        The longest conversation.
-    pad_token_id : int or None
-        The padding token of the configuration, of its text part where it has several.
-    labels : tuple of str
-        The labels of the classification head, by number.
-    n_params : float
-        Number of parameters.
-
     Examples
     --------
     >>> config = ModelConfig(architecture="LlamaForCausalLM", model_type="llama", layers=2,
@@ -77,20 +55,24 @@ class ModelConfig:
     (2304, 640)
     """
 
+    # The class in transformers, such as "LlamaForCausalLM"; where the configuration does not say,
+    # its model type.
     architecture: str
-    model_type: str
-    layers: int
+    model_type: str  # such as "llama"
+    layers: int  # layers, hidden, intermediate, heads, kv_heads, head_dim: its shape
     hidden: int
     intermediate: int
     heads: int
     kv_heads: int
     head_dim: int
-    vocab_size: int
+    vocab_size: int  # how many token ids the model has; the tokenizer may have fewer
+    # How far back its sliding-window layers see; None where every layer sees all.
     window: int | None
-    max_length: int | None
+    max_length: int | None  # the longest conversation
+    # The padding token of the configuration, of its text part where it has several.
     pad_token_id: int | None
-    labels: tuple[str, ...]
-    n_params: float
+    labels: tuple[str, ...]  # the labels of the classification head, by number
+    n_params: float  # number of parameters
 
     @property
     def flop_per_token(self) -> int:

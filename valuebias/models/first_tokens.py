@@ -31,21 +31,11 @@ _OBEDIENT = ("Llama", "CodeLlama", "Gemma", "Cohere", "GPTNeoX")
 
 @dataclass(frozen=True, slots=True)
 class FirstTokens:
-    """The tokens before every text that no chat template renders.
+    """The tokens before every text that no chat template renders."""
 
-    Attributes
-    ----------
-    ids : tuple of int
-        In their order; empty where a text begins with its own first token.
-    how : str
-        What decided that, to follow a comma.
-    bare : bool
-        Whether there is only a vocabulary, so that no file decided it.
-    """
-
-    ids: tuple[int, ...]
-    how: str
-    bare: bool = False
+    ids: tuple[int, ...]  # in their order; empty where a text begins with its own first token
+    how: str  # what decided that, to follow a comma
+    bare: bool = False  # whether there is only a vocabulary, so that no file decided it
 
     def before(self, ids: Sequence[int]) -> tuple[int, ...]:
         """Return the tokens to put before a text: those that it does not begin with."""
@@ -54,18 +44,10 @@ class FirstTokens:
 
 @dataclass(frozen=True, slots=True)
 class LastTokens:
-    """The tokens after every whole conversation that no chat template renders.
+    """The tokens after every whole conversation that no chat template renders."""
 
-    Attributes
-    ----------
-    ids : tuple of int
-        In their order; empty where a text ends with its own last token.
-    how : str
-        What decided that, to follow a comma.
-    """
-
-    ids: tuple[int, ...]
-    how: str
+    ids: tuple[int, ...]  # in their order; empty where a text ends with its own last token
+    how: str  # what decided that, to follow a comma
 
     def after(self, ids: Sequence[int]) -> tuple[int, ...]:
         """Return the tokens to put after a text: those that it does not end with."""
@@ -87,26 +69,15 @@ NO_TOKENS = FirstTokens((), "as the template writes its own")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a model's texts begin with.
+    """What a model's texts begin with."""
 
-    Attributes
-    ----------
-    tokens : tuple of str
-        Names and numbers of the special tokens that all of them begin with, if any.
-    how : str
-        What decided that, to follow a comma.
-    changed : tuple of str
-        The parts of the tokenizer's file that transformers would have changed.
-    stilled : tuple of str
-        The settings that would have cut texts at random, switched off.
-    end : str
-        The tokens that the tokenizer puts after every conversation and what decided that, if any.
-    """
-
+    # Names and numbers of the special tokens that all of them begin with, if any.
     tokens: tuple[str, ...]
-    how: str
+    how: str  # what decided that, to follow a comma
+    # The parts of the tokenizer's file that transformers would have changed.
     changed: tuple[str, ...] = ()
-    stilled: tuple[str, ...] = ()
+    stilled: tuple[str, ...] = ()  # the settings that would have cut texts at random, switched off
+    # The tokens that the tokenizer puts after every conversation and what decided that, if any.
     end: str = ""
 
     def __str__(self) -> str:

@@ -28,25 +28,14 @@ _NOT = ("original/*", "*.bin.index.json")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a model's files lie.
+    """Where a model's files lie."""
 
-    Attributes
-    ----------
-    folder : pathlib.Path
-        The folder.
-    file : str or None
-        The GGUF or ONNX file inside it that was asked for, or is the only one; of a GGUF file that
-        was split, the first part.
-    repository : str or None
-        The hub id, where it came from the hub.
-    commit : str or None
-        And the commit.
-    """
-
-    folder: Path
+    folder: Path  # the folder
+    # The GGUF or ONNX file inside it that was asked for, or is the only one; of a GGUF file that
+    # was split, the first part.
     file: str | None = None
-    repository: str | None = None
-    commit: str | None = None
+    repository: str | None = None  # the hub id, where it came from the hub
+    commit: str | None = None  # and the commit
 
 
 def is_commit(revision: str | None) -> bool:

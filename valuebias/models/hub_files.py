@@ -28,21 +28,11 @@ _FORM = "hf://datasets/<owner>/<name>@<revision>"
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file of a dataset on the hub, in a state that cannot change.
+    """A file of a dataset on the hub, in a state that cannot change."""
 
-    Attributes
-    ----------
-    repository : str
-        Owner and name of the dataset.
-    commit : str
-        40 hexadecimal digits.
-    name : str
-        The file's path in it.
-    """
-
-    repository: str
-    commit: str
-    name: str
+    repository: str  # owner and name of the dataset
+    commit: str  # 40 hexadecimal digits
+    name: str  # the file's path in it
 
     def __str__(self) -> str:
         """Give the reference that stands for the file."""

@@ -12,44 +12,22 @@ _BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 @dataclass(frozen=True, slots=True)
 class AnswerPosition:
-    """Where the answer stands in the text of a conversation.
+    """Where the answer stands in the text of a conversation."""
 
-    Attributes
-    ----------
-    before : str
-        All the text before the answer.
-    how : str
-        Whose text that is, for people.
-    generation : str, optional
-        What the model would be given to go on from, where that is another text.
-    """
-
-    before: str
-    how: str
+    before: str  # all the text before the answer
+    how: str  # whose text that is, for people
+    # What the model would be given to go on from, where that is another text.
     generation: str | None = None
 
 
 class Prefix(NamedTuple):
-    """Where an answer begins in the tokens of a conversation.
+    """Where an answer begins in the tokens of a conversation."""
 
-    Attributes
-    ----------
-    token_id : int
-        The last token before the answer.
-    token : str
-        Its text.
-    how : str
-        What makes it the last one, for people.
-    blanks : str
-        White space that the template has after it, which counts as the answer's.
-    remarkable : bool
-        Whether the generation prompt would give another one, or there are such blanks.
-    """
-
-    token_id: int
-    token: str
-    how: str
-    blanks: str
+    token_id: int  # the last token before the answer
+    token: str  # its text
+    how: str  # what makes it the last one, for people
+    blanks: str  # white space that the template has after it, which counts as the answer's
+    # Whether the generation prompt would give another one, or there are such blanks.
     remarkable: bool
 
 

@@ -30,20 +30,12 @@ OWN_CODE = "by its own code"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a model's reward is read.
+    """How a model's reward is read."""
 
-    Attributes
-    ----------
-    padding : int or None
-        The reward is read at the last token that is not this one; None = at the last of all.
-    said_by : str
-        What decided it, for people.
-    own_code : bool
-        Whether the model's own code reads it, wherever in the conversation that may be.
-    """
-
+    # The reward is read at the last token that is not this one; None = at the last of all.
     padding: int | None
-    said_by: str
+    said_by: str  # what decided it, for people
+    # Whether the model's own code reads it, wherever in the conversation that may be.
     own_code: bool = False
 
     def setting(self) -> str:
@@ -63,25 +55,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The token at which a model's reward is read, as found in its conversations.
+    """The token at which a model's reward is read, as found in its conversations."""
 
-    Attributes
-    ----------
-    position : str
-        ``"end of conversation"``, ``"end of answer"``, ``"by its own code"``, or how many tokens
-        before the end.
-    token : str
-        The token and its id; empty where it is the answer's own, or is not known.
-    said_by : str
-        What decided it.
-    exceptions : str
-        For which answers the position is another one; empty as a rule.
-    """
-
+    # ``"end of conversation"``, ``"end of answer"``, ``"by its own code"``, or how many tokens
+    # before the end.
     position: str
-    token: str
-    said_by: str
-    exceptions: str = ""
+    token: str  # the token and its id; empty where it is the answer's own, or is not known
+    said_by: str  # what decided it
+    exceptions: str = ""  # for which answers the position is another one; empty as a rule
 
     def __str__(self) -> str:
         """Describe it as the end of a sentence: "at ..."."""

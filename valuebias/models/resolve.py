@@ -42,35 +42,16 @@ _AUTO = {"reward": "AutoModelForSequenceClassification", "logprob": "AutoModelFo
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A model whose files lie on this machine.
+    """A model whose files lie on this machine."""
 
-    Attributes
-    ----------
-    source : valuebias.backends.base.Source
-        What a backend loads.
-    model : Model
-        The specification, its blanks filled in.
-    model_config : ModelConfig
-        What the configuration says.
-    tokenizer : pathlib.Path
-        The folder, or the GGUF file, that has the tokenizer.
-    commit : str or None
-        The commit of the hub's repository, where the model came from there.
-    base_said_by : str
-        What names the base: "the specification", a file, or nothing.
-    rule : Rule
-        Where the reward is read.
-    code : mapping of str to str, optional
-        Hashes of the files of the model's own code and of those it may read, where it may run.
-    """
-
-    source: Source
-    model: Model
-    model_config: ModelConfig
-    tokenizer: Path
-    commit: str | None = None
-    base_said_by: str = ""
-    rule: Rule = _LAST
+    source: Source  # what a backend loads
+    model: Model  # the specification, its blanks filled in
+    model_config: ModelConfig  # what the configuration says
+    tokenizer: Path  # the folder, or the GGUF file, that has the tokenizer
+    commit: str | None = None  # the commit of the hub's repository, where the model came from there
+    base_said_by: str = ""  # what names the base: "the specification", a file, or nothing
+    rule: Rule = _LAST  # where the reward is read
+    # Hashes of the files of the model's own code and of those it may read, where it may run.
     code: Mapping[str, str] | None = None
 
 

@@ -20,11 +20,6 @@ class TokenTexts:
     Decoders of SentencePiece vocabularies (Llama 2, Mistral 7B) drop the space that a text begins
     with, so that a token such as "▁love", decoded alone, loses the space that is its own. So tokens
     are decoded after another one, whose text is then taken off.
-
-    Parameters
-    ----------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The tokenizer; it is not changed, nor may it be while this is in use.
     """
 
     def __init__(self, tokenizer: Any) -> None:

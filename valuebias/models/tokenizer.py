@@ -49,13 +49,6 @@ _TAIL = 12
 class Tokenizer:
     """The tokenizer of a model together with its template.
 
-    Parameters
-    ----------
-    where : Resolved or path
-        A resolved model; or a folder with a tokenizer, or a GGUF file.
-    template : str, optional
-        As in :class:`valuebias.models.spec.Model`; by default the resolved model's, or "chat".
-
     Attributes
     ----------
     sha256 : str

@@ -49,26 +49,14 @@ _shared: OrderedDict[str, Loaded] = OrderedDict()
 
 @dataclass(frozen=True)
 class Loaded:
-    """A tokenizer, and where it came from.
+    """A tokenizer, and where it came from."""
 
-    Attributes
-    ----------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        Ready to use.
-    source : str
-        The name of the file that it was made of.
-    changed : tuple of str
-        The parts of the file that transformers would have changed.
-    is_vocabulary : bool
-        Whether that file only lists tokens, and does not say how texts are cut.
-    stilled : tuple of str
-        The settings that cut texts at random during training, switched off.
-    """
-
-    tokenizer: Any
-    source: str
-    changed: tuple[str, ...] = ()
+    tokenizer: Any  # ready to use
+    source: str  # the name of the file that it was made of
+    changed: tuple[str, ...] = ()  # the parts of the file that transformers would have changed
+    # Whether that file only lists tokens, and does not say how texts are cut.
     is_vocabulary: bool = False
+    # The settings that cut texts at random during training, switched off.
     stilled: tuple[str, ...] = ()
 
     @cached_property

@@ -38,15 +38,9 @@ _RANKED = {
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows from the top: each category, and below its name each of the groups.
+    """Rows from the top: each category, and below its name each of the groups."""
 
-    Attributes
-    ----------
-    categories, groups : tuple of str
-        Names, from the top.
-    """
-
-    categories: tuple[str, ...]
+    categories: tuple[str, ...]  # categories, groups: names, from the top
     groups: tuple[str, ...]
 
     @property
@@ -72,19 +66,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Panels:
-    """One panel per framing for the data, and one for the estimates of the fit.
+    """One panel per framing for the data, and one for the estimates of the fit."""
 
-    Attributes
-    ----------
-    data, fitted : list of Axes
-        In the order of the framings; `fitted` is empty without a fit.
-    below : Axes or None
-        Across the figure, for a table.
-    """
-
-    data: list[Axes]
+    data: list[Axes]  # data, fitted: in the order of the framings; `fitted` is empty without a fit
     fitted: list[Axes]
-    below: Axes | None
+    below: Axes | None  # across the figure, for a table
 
 
 def width(n: int, *, fitted: bool) -> float:

@@ -86,17 +86,12 @@ def _positions(ours: xr.Dataset, fitted: xr.Dataset, dim: str) -> NDArray[np.int
 
 @dataclass(frozen=True, eq=False)
 class CategoryMeans:
-    """Posterior draws of the means of categories.
+    """Posterior draws of the means of categories."""
 
-    Attributes
-    ----------
-    draws : ndarray, shape (name, framing, category, draw)
-        Relative to the mean of the categories, in units of the outcome, higher = higher reward.
-    names, framings, categories : tuple of str
-        Labels; the names are of families or of models.
-    """
-
+    # (name, framing, category, draw): relative to the mean of the categories, in units of the
+    # outcome, higher = higher reward.
     draws: Array = field(repr=False)
+    # Names, framings, categories: labels; the names are of families or of models.
     names: tuple[str, ...]
     framings: tuple[str, ...]
     categories: tuple[str, ...]

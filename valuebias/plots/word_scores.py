@@ -22,36 +22,18 @@ _COLOURS = 6  # how many are distinguishable
 
 @dataclass(frozen=True, eq=False)
 class WordScores:
-    """Means over prompts.
+    """Means over prompts."""
 
-    Attributes
-    ----------
-    means : ndarray, shape (framing, model, word)
-        Over the prompts of the framing after which the model scored the word; NaN if none.
-    framings : tuple of str
-        As shown.
-    columns : dict of str to int
-        Each word's column.
-    groups : tuple of str
-        For each model the name of its colour.
-    member : ndarray of bool, shape (word, category)
-        Membership.
-    names : tuple of str
-        Of the categories.
-    unit : str
-        What a dot is: "pair" or "model".
-    label : str
-        For the axis.
-    """
-
+    # (framing, model, word): over the prompts of the framing after which the model scored the word;
+    # NaN if none.
     means: Array = field(repr=False)
-    framings: tuple[str, ...]
-    columns: dict[str, int] = field(repr=False)
-    groups: tuple[str, ...]
-    member: NDArray[np.bool_] = field(repr=False)
-    names: tuple[str, ...]
-    unit: str
-    label: str
+    framings: tuple[str, ...]  # as shown
+    columns: dict[str, int] = field(repr=False)  # each word's column
+    groups: tuple[str, ...]  # for each model the name of its colour
+    member: NDArray[np.bool_] = field(repr=False)  # (word, category): membership
+    names: tuple[str, ...]  # of the categories
+    unit: str  # what a dot is: "pair" or "model"
+    label: str  # for the axis
 
     def of(self, word: str) -> Array:
         """Means of one word (framing, model)."""

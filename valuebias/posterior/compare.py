@@ -28,29 +28,16 @@ _MOST_PAIRS = 10
 
 @dataclass(frozen=True)
 class Comparison:
-    """Family differences in lean as three specifications estimate them.
+    """Family differences in lean as three specifications estimate them."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row per specification, pair of families and pair of categories, with :data:`COLUMNS`;
-        in ranks, positive towards the first category. ``t``, ``df`` and ``p`` are NaN for the
-        hierarchical model, which has none.
-    classical : Classical or None
-        The paper's analysis.
-    messages : tuple of str
-        Messages of the paper's analysis.
-    reason : str
-        Why there is nothing to compare; empty where there is.
-    interval : str
-        The probability of the intervals, in words.
-    """
-
+    # One row per specification, pair of families and pair of categories, with :data:`COLUMNS`; in
+    # ranks, positive towards the first category. ``t``, ``df`` and ``p`` are NaN for the
+    # hierarchical model, which has none.
     table: pd.DataFrame = field(repr=False)
-    classical: Classical | None = field(repr=False)
-    messages: tuple[str, ...]
-    reason: str
-    interval: str = f"{_PROB:.0%}"
+    classical: Classical | None = field(repr=False)  # the paper's analysis
+    messages: tuple[str, ...]  # messages of the paper's analysis
+    reason: str  # why there is nothing to compare; empty where there is
+    interval: str = f"{_PROB:.0%}"  # the probability of the intervals, in words
 
     def headline(self) -> pd.DataFrame:
         """Select the rows of the first pair of families."""

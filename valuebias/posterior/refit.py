@@ -26,24 +26,14 @@ _MOST_COMPLETED = 100
 
 @dataclass(frozen=True)
 class LeftOutFit:
-    """The variances' posterior without a unit.
+    """The variances' posterior without a unit."""
 
-    Attributes
-    ----------
-    problem : Problem
-        The reduced data, with parameters of the same meaning as in all data.
-    variances : VarianceDraws
-    chosen : ndarray of int
-        Draws (chain · draw) that results are computed from: spaced ones of an incomplete
-        crossing, whose outcome is completed for each.
-    seed : int
-        Of the fit.
-    """
-
-    problem: Problem
+    problem: Problem  # the reduced data, with parameters of the same meaning as in all data
     variances: VarianceDraws
+    # Draws (chain · draw) that results are computed from: spaced ones of an incomplete crossing,
+    # whose outcome is completed for each.
     chosen: NDArray[np.intp]
-    seed: int
+    seed: int  # of the fit
 
     @property
     def v(self) -> Array:

@@ -39,24 +39,12 @@ _BY_CHOICE = ("ties", "every", "length", "unique", "lexicon")
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The user's filters.
+    """The user's filters."""
 
-    Attributes
-    ----------
-    every : int
-        One of this many rows is kept, the first of them among the first.
-    max_chars : int or None
-        The longest prompt and answer together.
-    lexicon : str or None
-        The name of the lexicon whose words are looked for.
-    drop_leaks : bool
-        Whether pairs with such a word are dropped.
-    """
-
-    every: int
-    max_chars: int | None
-    lexicon: str | None
-    drop_leaks: bool
+    every: int  # one of this many rows is kept, the first of them among the first
+    max_chars: int | None  # the longest prompt and answer together
+    lexicon: str | None  # the name of the lexicon whose words are looked for
+    drop_leaks: bool  # whether pairs with such a word are dropped
 
     def steps(self, row_format: RowFormat) -> list[str]:
         """Name the steps that a source of some format goes through."""
@@ -72,21 +60,11 @@ class Filters:
 
 @dataclass(slots=True)
 class PreferenceFilter:
-    """Takes rows one after another; keeps pairs and counts what is dropped.
+    """Takes rows one after another; keeps pairs and counts what is dropped."""
 
-    Attributes
-    ----------
-    row_format : RowFormat
-        How a row is read.
-    filters : Filters
-        What is kept.
-    leakage : Leakage or None
-        Looks for the words of a lexicon.
-    """
-
-    row_format: RowFormat
-    filters: Filters
-    leakage: Leakage | None
+    row_format: RowFormat  # how a row is read
+    filters: Filters  # what is kept
+    leakage: Leakage | None  # looks for the words of a lexicon
     _n_read: int = 0
     _n_in_turn: int = 0
     _dropped: Counter[str] = field(default_factory=Counter)

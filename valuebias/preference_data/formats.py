@@ -20,38 +20,21 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two answers to one prompt.
+    """Two answers to one prompt."""
 
-    Attributes
-    ----------
-    prompt : tuple of dict
-        The messages before the answers, each with a role and a content.
-    chosen, rejected : str
-        The better answer and the worse.
-    """
-
-    prompt: tuple[Message, ...]
-    chosen: str
+    prompt: tuple[Message, ...]  # the messages before the answers, each with a role and a content
+    chosen: str  # chosen, rejected: the better answer and the worse
     rejected: str
 
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """How a row is read.
+    """How a row is read."""
 
-    Attributes
-    ----------
-    columns : tuple of str
-        The columns that are read.
-    has_ratings : bool
-        Whether the better answer is known by two ratings.
-    preferred : callable
-        Takes where a row is and the row; gives the better and the worse of the two cells, or the
-        name of the step that drops the row.
-    """
-
-    columns: tuple[str, ...]
-    has_ratings: bool
+    columns: tuple[str, ...]  # the columns that are read
+    has_ratings: bool  # whether the better answer is known by two ratings
+    # Takes where a row is and the row; gives the better and the worse of the two cells, or the name
+    # of the step that drops the row.
     preferred: Callable[[str, Mapping[str, Any]], tuple[Any, Any] | str]
 
     def pair(self, where: str, row: Mapping[str, Any], cells: tuple[Any, Any]) -> Pair | str:

@@ -34,13 +34,6 @@ def _letters() -> str:
 class Leakage:
     r"""Count the pairs in which a lexicon's words occur, by word and by side.
 
-    Parameters
-    ----------
-    lexicon : Lexicon
-        Its terms are looked for as whole words, whatever their case; one that ends in ``*`` stands
-        for every word that begins so. Terms of several words, or with a hyphen, are looked for as
-        they are.
-
     Notes
     -----
     A word is a run of letters with their marks, digits and underscores, composed (NFC) and

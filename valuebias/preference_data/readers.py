@@ -34,29 +34,15 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A source whose rows can be read one after another, more than once.
+    """A source whose rows can be read one after another, more than once."""
 
-    Attributes
-    ----------
-    name : str
-        What the source is called, unless it is given a name.
-    n : int
-        How many rows, or more where a file has blank lines.
-    columns : tuple of str
-        Their columns.
-    read : callable
-        Takes the columns wanted; gives an iterator of rows.
-    files : tuple of pathlib.Path
-        The files, on this machine, that they are read from.
-    details : dict
-        Where they come from, for a provenance record.
-    """
-
-    name: str
-    n: int
-    columns: tuple[str, ...]
+    name: str  # what the source is called, unless it is given a name
+    n: int  # how many rows, or more where a file has blank lines
+    columns: tuple[str, ...]  # their columns
+    # Takes the columns wanted; gives an iterator of rows.
     read: Callable[[Sequence[str]], Iterator[Row]]
-    files: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()  # the files, on this machine, that they are read from
+    # Where they come from, for a provenance record.
     details: dict[str, Any] = field(default_factory=dict)
 
 

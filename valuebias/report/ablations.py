@@ -25,20 +25,11 @@ __all__ = ["AblationReportInputs", "gather_ablation"]
 
 @dataclass(frozen=True)
 class AblationReportInputs:
-    """What the sections are written from.
-
-    Attributes
-    ----------
-    fit : AblationFit
-    figures : bool
-        Whether to draw.
-    digits : int
-        Decimals that give the SD of the first gap two figures.
-    """
+    """What the sections are written from."""
 
     fit: AblationPosterior
-    figures: bool
-    digits: int
+    figures: bool  # whether to draw
+    digits: int  # decimals that give the SD of the first gap two figures
 
     @property
     def models(self) -> pd.DataFrame:

@@ -17,24 +17,13 @@ __all__ = ["Column", "Content", "Picture", "Reference", "Section", "Table", "num
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a displayed table.
+    """One column of a displayed table."""
 
-    Attributes
-    ----------
-    key : str
-        The column of the frame.
-    label : str
-        Its heading.
-    form : callable, optional
-        Turns a number into text; None for a column of texts.
-    right : bool
-        Set texts to the right, as numbers always are.
-    """
-
-    key: str
-    label: str
+    key: str  # the column of the frame
+    label: str  # its heading
+    # Turns a number into text; None for a column of texts.
     form: Callable[[float], str] | None = None
-    right: bool = False
+    right: bool = False  # set texts to the right, as numbers always are
 
     @property
     def numeric(self) -> bool:
@@ -51,25 +40,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: all of it as numbers, and the part that is displayed.
+    """A table: all of it as numbers, and the part that is displayed."""
 
-    Attributes
-    ----------
-    name : str
-        Name of its CSV file.
-    caption : str
-    frame : DataFrame
-        Every column and row; goes to the CSV file.
-    columns : tuple of Column
-        What is shown.
-    rows : DataFrame, optional
-        The rows that are shown; all where it is None.
-    """
-
-    name: str
+    name: str  # name of its CSV file
     caption: str
-    frame: pd.DataFrame = field(repr=False)
-    columns: tuple[Column, ...]
+    frame: pd.DataFrame = field(repr=False)  # every column and row; goes to the CSV file
+    columns: tuple[Column, ...]  # what is shown
+    # The rows that are shown; all where it is None.
     rows: pd.DataFrame | None = field(default=None, repr=False)
 
     def cells(self) -> list[list[str]]:
@@ -84,98 +61,48 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its texts.
+    """A figure with its texts."""
 
-    Attributes
-    ----------
-    name : str
-        Its kind; makes its parts' names on the page unique.
-    figure : Figure
-    alt : str
-        Description for readers who cannot see it.
-    caption : str
-    """
-
-    name: str
+    name: str  # its kind; makes its parts' names on the page unique
     figure: Figure = field(repr=False)
-    alt: str
+    alt: str  # description for readers who cannot see it
     caption: str
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report.
+    """A section of the report."""
 
-    Attributes
-    ----------
-    key : str
-        Its anchor.
-    title : str
-    paragraphs : tuple of str
-        Plain text.
-    items : tuple of str
-        A list after the paragraphs.
-    tables : tuple of Table
-    picture : Picture, optional
-    code : str
-        Code to run, or empty.
-    missing : str
-        Why the section has no content; empty where it has.
-    """
-
-    key: str
+    key: str  # its anchor
     title: str
-    paragraphs: tuple[str, ...] = ()
-    items: tuple[str, ...] = ()
+    paragraphs: tuple[str, ...] = ()  # plain text
+    items: tuple[str, ...] = ()  # a list after the paragraphs
     tables: tuple[Table, ...] = ()
     picture: Picture | None = None
-    code: str = ""
-    missing: str = ""
+    code: str = ""  # code to run, or empty
+    missing: str = ""  # why the section has no content; empty where it has
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A work cited.
+    """A work cited."""
 
-    Attributes
-    ----------
-    text : str
-        The citation.
-    url : str
-        Where it is, or empty.
-    """
-
-    text: str
-    url: str = ""
+    text: str  # the citation
+    url: str = ""  # where it is, or empty
 
 
 @dataclass(frozen=True)
 class Content:
-    """A report.
-
-    Attributes
-    ----------
-    title, subtitle : str
-    alarms : tuple of str
-        Why the fit did not converge; empty where it did.
-    answer : str
-        The headline.
-    reading : tuple of str
-        How to read it.
-    sections : tuple of Section
-    references : tuple of Reference
-    date, version : str
-        When the report was made, and by which version.
-    """
+    """A report."""
 
     title: str
     subtitle: str
-    alarms: tuple[str, ...]
-    answer: str
-    reading: tuple[str, ...]
+    alarms: tuple[str, ...]  # why the fit did not converge; empty where it did
+    answer: str  # the headline
+    reading: tuple[str, ...]  # how to read it
     sections: tuple[Section, ...]
     references: tuple[Reference, ...]
-    date: str
+    date: str  # date, version: when the report was made, and by which version
     version: str
 
 

@@ -38,45 +38,25 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the sections are written from.
-
-    Attributes
-    ----------
-    fit : Fit
-    headline : Headline
-    contrasts, models : DataFrame
-    words : DataFrame or None
-        None where the formula compares no groups; `no_words` then says so.
-    no_words : str
-    comparison : Comparison
-    check : Dataset
-        The posterior predictive check.
-    diagnostics : Diagnostics
-    sensitivity : DataFrame
-    influence : DataFrame or None
-        None where it takes too long; `no_influence` then says so.
-    no_influence : str
-    loo : LOO
-    audit : Audit
-    figures : bool
-        Whether to draw.
-    """
+    """What the sections are written from."""
 
     fit: Posterior
     headline: Headline
     contrasts: pd.DataFrame = field(repr=False)
     models: pd.DataFrame = field(repr=False)
+    # None where the formula compares no groups; `no_words` then says so.
     words: pd.DataFrame | None = field(repr=False)
     no_words: str
     comparison: Comparison = field(repr=False)
-    check: xr.Dataset = field(repr=False)
+    check: xr.Dataset = field(repr=False)  # the posterior predictive check
     diagnostics: Diagnostics
     sensitivity: pd.DataFrame = field(repr=False)
+    # None where it takes too long; `no_influence` then says so.
     influence: pd.DataFrame | None = field(repr=False)
     no_influence: str
     loo: LOO
     audit: Audit = field(repr=False)
-    figures: bool
+    figures: bool  # whether to draw
 
     @property
     def framing(self) -> str:

@@ -30,27 +30,15 @@ _R = (
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One figure, table or analysis.
+    """One figure, table or analysis."""
 
-    Attributes
-    ----------
-    name : str
-        Also the name of its folder.
-    title : str
-        What it is in the paper.
-    inputs : callable
-        Returns the hash of each file that it is made from; raises `Missing` if one is absent.
-    make : callable
-        Writes its files into a new folder; returns notes for the reader.
-    settings : tuple of str
-        The settings that it depends on.
-    """
-
-    name: str
-    title: str
+    name: str  # also the name of its folder
+    title: str  # what it is in the paper
+    # Returns the hash of each file that it is made from; raises `Missing` if one is absent.
     inputs: Callable[[Sources], dict[str, str]]
+    # Writes its files into a new folder; returns notes for the reader.
     make: Callable[[Sources, Settings, Path], list[str]]
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()  # the settings that it depends on
 
 
 def write_statistics(

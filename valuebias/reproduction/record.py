@@ -32,43 +32,20 @@ _STATES = ("made", "missing", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The record of one item.
+    """The record of one item."""
 
-    Attributes
-    ----------
-    name, title : str
-        Of the item.
-    state : {"made", "missing", "failed"}
-        Whether it exists; lacks data; or failed.
-    reason : str
-        Why it does not exist.
-    notes : list of str
-        Notes for the reader.
-    files : dict of str to str
-        File, from the reproduction's folder, to SHA-256.
-    inputs : dict of str to str
-        File that it was made from to SHA-256.
-    settings : dict of str to int
-        The settings that it depends on.
-    packages : dict of str to str
-        Versions of the packages that made it.
-    date : str
-        When it was made.
-    fingerprint : str
-        Hash of inputs, settings and version; empty if nothing was made.
-    """
-
-    name: str
+    name: str  # name, title: of the item
     title: str
-    state: str
-    reason: str = ""
-    notes: list[str] = field(default_factory=list)
+    state: str  # whether it exists; lacks data; or failed
+    reason: str = ""  # why it does not exist
+    notes: list[str] = field(default_factory=list)  # notes for the reader
+    # File, from the reproduction's folder, to SHA-256.
     files: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, int] = field(default_factory=dict)
-    packages: dict[str, str] = field(default_factory=dict)
-    date: str = ""
-    fingerprint: str = ""
+    inputs: dict[str, str] = field(default_factory=dict)  # file that it was made from to SHA-256
+    settings: dict[str, int] = field(default_factory=dict)  # the settings that it depends on
+    packages: dict[str, str] = field(default_factory=dict)  # versions of the packages that made it
+    date: str = ""  # when it was made
+    fingerprint: str = ""  # hash of inputs, settings and version; empty if nothing was made
 
     def is_intact(self, folder: Path) -> bool:
         """Whether all files exist as they were written."""

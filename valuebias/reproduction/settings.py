@@ -15,25 +15,16 @@ __all__ = ["Settings"]
 class Settings:
     """Numbers that the items depend on, each item on some of them.
 
-    Attributes
-    ----------
-    draws, chains : int
-        Posterior draws per chain, and chains.
-    seed : int
-        Of the draws and of the permutation tests.
-    n_permutations : int
-        Shuffles of each permutation test.
-
     Examples
     --------
     >>> Settings(draws=1000, chains=4, seed=1, n_permutations=9999).subset("seed", "draws")
     {'seed': 1, 'draws': 1000}
     """
 
-    draws: int
+    draws: int  # draws, chains: posterior draws per chain, and chains
     chains: int
-    seed: int
-    n_permutations: int
+    seed: int  # of the draws and of the permutation tests
+    n_permutations: int  # shuffles of each permutation test
 
     def __post_init__(self) -> None:
         """Check that all are whole numbers in range."""

@@ -44,12 +44,6 @@ class Missing(ValueBiasError):
 class LogProbs:
     """Log-probs of the paper's language models: CSV files here or on the hub, or a store.
 
-    Parameters
-    ----------
-    source : str or path-like
-        A folder or a file, ``hf://datasets/<owner>/<name>@<commit>``, or a ``.zarr`` store of
-        whole vocabularies.
-
     Raises
     ------
     ValueBiasError
@@ -119,13 +113,7 @@ class LogProbs:
 
 
 class Sources:
-    """All data of a reproduction, each looked up on demand.
-
-    Parameters
-    ----------
-    logprobs : LogProbs, optional
-        Source of log-probs, if any.
-    """
+    """All data of a reproduction, each looked up on demand."""
 
     def __init__(self, logprobs: LogProbs | None) -> None:
         self._logprobs = logprobs

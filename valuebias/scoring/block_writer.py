@@ -25,19 +25,7 @@ _ADVICE = {
 
 
 class BlockWriter:
-    """Finishes the blocks of one model.
-
-    Parameters
-    ----------
-    request : ScoringRequest
-        What is asked.
-    model : PreparedModel
-        Of whom.
-    shelf : ModelScores or Held
-        Where the scores go.
-    vocabulary : pandas.DataFrame
-        The model's tokens, where they are the responses.
-    """
+    """Finishes the blocks of one model."""
 
     def __init__(
         self,

@@ -29,38 +29,17 @@ NO_TOKENS = pd.DataFrame({"token_id": np.empty(0, dtype=np.int64), "token": [], 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """The conversations of a block.
+    """The conversations of a block."""
 
-    Attributes
-    ----------
-    block : Block
-        Which.
-    sequences : list of numpy.ndarray of int64
-        Token ids, prompt by prompt; without those of earlier blocks.
-    first : numpy.ndarray of int64, optional
-        For log-probs of words: where the word's tokens begin in each.
-    source : numpy.ndarray of int64, shape (response,), optional
-        Where conversations repeat: which response each one's score is that of.
-    """
-
-    block: Block
-    sequences: list[Integers]
-    first: Integers | None = None
+    block: Block  # which
+    sequences: list[Integers]  # token ids, prompt by prompt; without those of earlier blocks
+    first: Integers | None = None  # for log-probs of words: where the word's tokens begin in each
+    # (response,): where conversations repeat: which response each one's score is that of.
     source: Integers | None = None
 
 
 class Conversations:
-    """The conversations of one model, tokenised block by block.
-
-    Parameters
-    ----------
-    request : ScoringRequest
-        What is asked.
-    tokenizer : Tokenizer
-        The model's.
-    vocabulary : pandas.DataFrame
-        Its tokens, where they are the responses.
-    """
+    """The conversations of one model, tokenised block by block."""
 
     def __init__(
         self, request: ScoringRequest, tokenizer: Tokenizer, vocabulary: pd.DataFrame
@@ -147,21 +126,7 @@ def pack(batch: Batch, kind: str, batch_tokens: int) -> list[Packed]:
 
 
 class Runner:
-    """Runs a loaded model, in smaller packs where its device has too little memory.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        The model.
-    name : str
-        What to call it.
-    kind : {"reward", "logprob"}
-        What is measured.
-    batch_tokens : int, optional
-        How many tokens a pack may have; by default what the model thinks best.
-    width : int, optional
-        How many numbers a head of the caller's own gives for a conversation; one if not given.
-    """
+    """Runs a loaded model, in smaller packs where its device has too little memory."""
 
     def __init__(
         self,

@@ -52,15 +52,7 @@ class Keeper(Protocol):
 
 
 class OnDisk:
-    """A store.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Of a folder whose name ends in ``.zarr``.
-    request : ScoringRequest
-        What is to be scored.
-    """
+    """A store."""
 
     def __init__(self, path: Path, request: ScoringRequest) -> None:
         self._path, self._request = path, request
@@ -95,15 +87,7 @@ class OnDisk:
 
 
 class Held:
-    """One model's place in memory.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Prompts and responses of a block.
-    n_prompts, n_responses : int
-        How many there are.
-    """
+    """One model's place in memory."""
 
     lasting = False
 
@@ -130,13 +114,7 @@ class Held:
 
 
 class InMemory:
-    """The scores of a run for which no store is asked.
-
-    Parameters
-    ----------
-    request : ScoringRequest
-        What is to be scored.
-    """
+    """The scores of a run for which no store is asked."""
 
     def __init__(self, request: ScoringRequest) -> None:
         self._request = request

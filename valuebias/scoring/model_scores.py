@@ -31,15 +31,7 @@ TOKENS = 8
 
 
 class ModelScores:
-    """One model's place in a store.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The Zarr group.
-    row : int
-        The model's index along the dim model.
-    """
+    """One model's place in a store."""
 
     lasting = True
     """Whether what is finished is there for a later run."""

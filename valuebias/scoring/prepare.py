@@ -42,18 +42,10 @@ class Tokenizers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedModel:
-    """A model that is ready to be scored.
+    """A model that is ready to be scored."""
 
-    Attributes
-    ----------
-    resolved : Resolved
-        Where its files are, and what its configuration says.
-    entry : Entry
-        What a store says of it.
-    """
-
-    resolved: Resolved
-    entry: Entry
+    resolved: Resolved  # where its files are, and what its configuration says
+    entry: Entry  # what a store says of it
     tokenizers: Tokenizers = field(repr=False)
 
     @property

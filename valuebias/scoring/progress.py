@@ -13,17 +13,7 @@ __all__ = ["ScoringProgress", "scoring_progress"]
 
 
 class ScoringProgress:
-    """Counts finished work; shows it where there is a bar.
-
-    Parameters
-    ----------
-    bar : rich.progress.Progress, optional
-        Where to show it.
-    n_models : int
-        How many models there are.
-    work : float
-        The whole work: pairs times parameters, to which time is proportional.
-    """
+    """Counts finished work; shows it where there is a bar."""
 
     def __init__(self, bar: Any, *, n_models: int, work: float) -> None:
         self._bar = bar

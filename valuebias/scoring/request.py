@@ -38,33 +38,16 @@ Words = str | PathLike[str] | Lexicon | pd.DataFrame | Mapping[str, Sequence[str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringRequest:
-    """What is to be scored.
+    """What is to be scored."""
 
-    Attributes
-    ----------
-    models : tuple of Model
-        As they were specified.
-    prompts : PromptSet
-        What is asked.
-    lexicon : Lexicon or None
-        Whose categories the words have, where they have any.
-    words : tuple of str or None
-        The answers; None = every token of each model's vocabulary.
-    kind : {"reward", "logprob"}
-        What is measured.
-    pooling : {"sum", "mean"}
-        How the log-probs of a word's tokens become its score.
-    tokens_as : {"text", "ids"}
-        Whether a token of the vocabulary is scored as the text it stands for, or its id is put into
-        the conversation as it is.
-    """
-
-    models: tuple[Model, ...]
-    prompts: PromptSet
-    lexicon: Lexicon | None
-    words: tuple[str, ...] | None
-    kind: Kind
-    pooling: str
+    models: tuple[Model, ...]  # as they were specified
+    prompts: PromptSet  # what is asked
+    lexicon: Lexicon | None  # whose categories the words have, where they have any
+    words: tuple[str, ...] | None  # the answers; None = every token of each model's vocabulary
+    kind: Kind  # what is measured
+    pooling: str  # how the log-probs of a word's tokens become its score
+    # Whether a token of the vocabulary is scored as the text it stands for, or its id is put into
+    # the conversation as it is.
     tokens_as: str
 
     @property
@@ -91,21 +74,11 @@ class ScoringRequest:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of one model's scores: what is computed and stored in one go.
+    """A part of one model's scores: what is computed and stored in one go."""
 
-    Attributes
-    ----------
-    index : tuple of int
-        Which block, by prompt and by response.
-    prompts : slice
-        Which prompts.
-    responses : slice
-        Which responses.
-    """
-
-    index: tuple[int, int]
-    prompts: slice
-    responses: slice
+    index: tuple[int, int]  # which block, by prompt and by response
+    prompts: slice  # which prompts
+    responses: slice  # which responses
 
     @property
     def pairs(self) -> int:

@@ -74,35 +74,16 @@ _LOCK = ".zgroup"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What a store says of a model.
+    """What a store says of a model."""
 
-    Attributes
-    ----------
-    name : str
-        Its label.
-    source : str
-        Where it came from.
-    coords : dict
-        Its coords: family, base, stage, n_params and so on.
-    settings : dict
-        What its scores depend on: revision, hashes, head and so on.
-    stated : tuple of str
-        Which coords the user gave; the others are what its files say.
-    base_said_by : str
-        What names its base.
-    read_said_by : str
-        What decided at which token its rewards are read.
-    n_tokens : tuple of int, optional
-        How many tokens each word has; None where the responses are tokens.
-    """
-
-    name: str
-    source: str
-    coords: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    stated: tuple[str, ...] = ()
-    base_said_by: str = ""
-    read_said_by: str = ""
+    name: str  # its label
+    source: str  # where it came from
+    coords: Mapping[str, Any]  # its coords: family, base, stage, n_params and so on
+    settings: Mapping[str, Any]  # what its scores depend on: revision, hashes, head and so on
+    stated: tuple[str, ...] = ()  # which coords the user gave; the others are what its files say
+    base_said_by: str = ""  # what names its base
+    read_said_by: str = ""  # what decided at which token its rewards are read
+    # How many tokens each word has; None where the responses are tokens.
     n_tokens: tuple[int, ...] | None = None
 
 

@@ -37,18 +37,10 @@ _BLOCK = 512
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A prompt and the answers to it.
+    """A prompt and the answers to it."""
 
-    Attributes
-    ----------
-    prompt : str
-        The messages before the answer, as JSON.
-    answers : tuple of str
-        What the assistant may say.
-    """
-
-    prompt: str
-    answers: tuple[str, ...]
+    prompt: str  # the messages before the answer, as JSON
+    answers: tuple[str, ...]  # what the assistant may say
 
     @classmethod
     def after(cls, text: str, answers: Sequence[str]) -> Conversation:
@@ -62,18 +54,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A frozen base model, ready to give features.
+    """A frozen base model, ready to give features."""
 
-    Attributes
-    ----------
-    resolved : Resolved
-        Its files and what they say.
-    tokenizer : Tokenizer
-        Its own, with its template.
-    """
-
-    resolved: Resolved
-    tokenizer: Tokenizer
+    resolved: Resolved  # its files and what they say
+    tokenizer: Tokenizer  # its own, with its template
 
     @property
     def name(self) -> str:

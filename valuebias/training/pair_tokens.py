@@ -19,13 +19,6 @@ Integers = npt.NDArray[np.int64]
 class PairTokens:
     """Tokenises pairs, each once.
 
-    Parameters
-    ----------
-    base : Base
-        Whose tokenizer and template: ids are those that scoring the conversations would use.
-    max_length : int
-        Longer conversations are left out with their pair.
-
     Attributes
     ----------
     longest : int

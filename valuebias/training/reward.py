@@ -26,14 +26,9 @@ Checkpoint = Callable[[int, Any], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenPairs:
-    """Pairs of conversations as token ids.
+    """Pairs of conversations as token ids."""
 
-    Attributes
-    ----------
-    chosen, rejected : list of numpy.ndarray of int64
-        One conversation a pair; the reward is read at its last token.
-    """
-
+    # Chosen, rejected: one conversation a pair; the reward is read at its last token.
     chosen: list[Integers]
     rejected: list[Integers]
 

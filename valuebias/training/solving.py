@@ -29,20 +29,12 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is minimised, by pair and over standardised weights.
+    """What is minimised, by pair and over standardised weights."""
 
-    Attributes
-    ----------
-    differences : ndarray, shape (n, d)
-        Features of chosen less those of rejected answers, each feature with mean square 1.
-    penalty : ndarray, shape (d,)
-        Of the square of each weight; half of it, over n, is added.
-    centring : ndarray of shape (d, d), or None
-        Half the curvature of the term that pulls the two rewards' sum to zero.
-    """
-
+    # (n, d): features of chosen less those of rejected answers, each feature with mean square 1.
     differences: Floats
-    penalty: Floats
+    penalty: Floats  # (d,): of the square of each weight; half of it, over n, is added
+    # (d, d): half the curvature of the term that pulls the two rewards' sum to zero.
     centring: Floats | None
 
     @property
@@ -104,21 +96,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """The optimum.
+    """The optimum."""
 
-    Attributes
-    ----------
-    weights : ndarray, shape (d,)
-        Standardised.
-    n_iterations : int
-        Of L-BFGS, and Newton steps.
-    gradient_norm : float
-        Euclidean, of the objective by pair.
-    """
-
-    weights: Floats
-    n_iterations: int
-    gradient_norm: float
+    weights: Floats  # (d,): standardised
+    n_iterations: int  # of L-BFGS, and Newton steps
+    gradient_norm: float  # euclidean, of the objective by pair
 
 
 def solve(problem: Problem, start: Floats) -> Solution:

@@ -31,28 +31,16 @@ _COORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A fine-tuned model and the one it was tuned from, after the prompts that were held out.
+    """A fine-tuned model and the one it was tuned from, after the prompts that were held out."""
 
-    Attributes
-    ----------
-    name : str
-        The fine-tuned model.
-    seed : int
-        Its seed.
-    prompts : list of str
-        Those that were held out.
-    p, q : numpy.ndarray of float64, shape (prompt, word)
-        Log-probs of the fine-tuned and of the untouched model, of the words that both have.
-    raised : numpy.ndarray of bool, shape (word,)
-        What was raised.
-    """
-
-    name: str
-    seed: int
-    prompts: list[str]
+    name: str  # the fine-tuned model
+    seed: int  # its seed
+    prompts: list[str]  # those that were held out
+    # p, q: (prompt, word): log-probs of the fine-tuned and of the untouched model, of the words
+    # that both have.
     p: Doubles
     q: Doubles
-    raised: npt.NDArray[np.bool_]
+    raised: npt.NDArray[np.bool_]  # (word,): what was raised
 
 
 def pairs(injected: xr.Dataset) -> Iterator[Pair]:

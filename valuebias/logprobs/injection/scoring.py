@@ -22,27 +22,13 @@ __all__ = ["Subject", "find_subject"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The model that is fine-tuned, and how it is scored before and after.
+    """The model that is fine-tuned, and how it is scored before and after."""
 
-    Attributes
-    ----------
-    resolved : Resolved
-        The model, its files on this machine.
-    tokenizer : Tokenizer
-        Its own, with its template.
-    prompts : PromptSet
-        After which words are raised, and all is scored.
-    backend : Backend
-        What scores.
-    progress : bool
-        Whether to show progress.
-    """
-
-    resolved: Resolved
-    tokenizer: Tokenizer
-    prompts: PromptSet
-    backend: Backend
-    progress: bool
+    resolved: Resolved  # the model, its files on this machine
+    tokenizer: Tokenizer  # its own, with its template
+    prompts: PromptSet  # after which words are raised, and all is scored
+    backend: Backend  # what scores
+    progress: bool  # whether to show progress
 
     @property
     def texts(self) -> list[str]:

@@ -21,19 +21,7 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 class Candidates:
-    """The words that could be raised.
-
-    Parameters
-    ----------
-    logprobs : xarray.Dataset
-        The untouched model's, of its whole vocabulary, with ``token_id`` and ``decoded``.
-    tokenizer : Tokenizer
-        The model's, with its template.
-    prompts : sequence of str
-        Their texts.
-    name : str
-        What to call the model in errors.
-    """
+    """The words that could be raised."""
 
     def __init__(
         self, logprobs: xr.Dataset, tokenizer: Tokenizer, prompts: Sequence[str], name: str

@@ -34,15 +34,6 @@ _LEVELLING = ["name", "category", "source", "smallest", "largest", "p_within", "
 class Estimates:
     """Estimates from draws of leans; the part of an ablation's fit without words.
 
-    Parameters
-    ----------
-    curves : Curves
-        Draws of the leans.
-    rope : float
-        Half-width of the region of practical equivalence around zero.
-    formula : str
-        Over the models.
-
     Examples
     --------
     >>> from valuebias import AblationFit

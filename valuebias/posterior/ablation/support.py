@@ -17,22 +17,14 @@ SUPPORT = ("measured", "interpolated", "extrapolated")
 
 @dataclass(frozen=True)
 class Stretch:
-    """The range of numbers of pairs, of one source, over which a gap's change is estimated.
+    """The range of numbers of pairs, of one source, over which a gap's change is estimated."""
 
-    Attributes
-    ----------
-    smallest, largest : float
-        The least and the most pairs that both families were trained on; without two such numbers,
-        that either was.
-    support : str
-        One of :data:`SUPPORT`, the weaker of the two ends.
-    extrapolated_for : str
-        Names of the families that have no runs at one of the ends, joined by commas.
-    """
-
+    # Smallest, largest: the least and the most pairs that both families were trained on; without
+    # two such numbers, that either was.
     smallest: float
     largest: float
-    support: str
+    support: str  # one of :data:`SUPPORT`, the weaker of the two ends
+    # Names of the families that have no runs at one of the ends, joined by commas.
     extrapolated_for: str
 
     @property
