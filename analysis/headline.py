@@ -1,4 +1,4 @@
-"""The answer of a result in words, and the number that it words."""
+"""The answer of a result in words, and the number behind it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Headline:
         A few sentences. A fit that did not converge says so first; what qualifies the whole answer
         comes before it, what qualifies it otherwise after it.
     row : Series
-        The estimate that it words, a row of the result's table; empty if nothing was estimated.
+        The estimate in the text, a row of the result's table; empty if nothing was estimated.
     converged : bool
         Whether the estimate may be used; of a model without chains, whether it was estimated.
     verdict : {"little doubt", "suggested", "open"} or None

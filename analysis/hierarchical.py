@@ -80,7 +80,7 @@ class Problem:
     prior: Prior
     strata: list[Stratum]
     stored: xr.Dataset | None = None
-    """What the formulas gave, to be kept with the draws."""
+    """The formulas' columns, to be kept with the draws."""
 
     @property
     def coefficient_scales(self) -> Array:
@@ -118,7 +118,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Model:
-    """What is fitted, but for the data and the priors.
+    """The model of a fit, without the data and the priors.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class Model:
     words : str or None
         Formula over the coordinates of the words.
     base : str or None
-        The coordinate that names each model's base; None to take no notice of bases.
+        The coordinate that names each model's base; None to ignore bases.
     spread : bool or None
         Whether families differ in how much their models vary; where None, as
         :func:`spread_by_family` says.
@@ -142,7 +142,7 @@ class Model:
 
 
 MODEL_FIELDS = tuple(field.name for field in fields(Model))
-"""What a fit keeps of its model."""
+"""The fields of its model that a fit keeps."""
 
 
 def make_problem(
@@ -194,7 +194,7 @@ def in_lexicon(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _upward(dataset: xr.Dataset, kind: str) -> Array:
-    """Give the outcome (model, prompt, word), higher for higher rewards."""
+    """Return the outcome (model, prompt, word), higher for higher rewards."""
     values = outcome(dataset, kind=kind).transpose("model", "prompt", "response").to_numpy()
     if describe(kind).sign < 0:
         np.negative(values, out=values)
@@ -202,7 +202,7 @@ def _upward(dataset: xr.Dataset, kind: str) -> Array:
 
 
 def make_layout(dataset: xr.Dataset, model: Model, stored: xr.Dataset | None = None) -> Layout:
-    """Read the formulas over the models and words, or what they gave before."""
+    """Read the formulas over the models and words, or take their stored columns."""
     models = model_table(dataset)
     if stored is not None:
         layout = unpack_layout(stored, models, formula=model.formula, words=model.words)
@@ -222,7 +222,7 @@ def make_layout(dataset: xr.Dataset, model: Model, stored: xr.Dataset | None = N
 
 
 def spread_by_family(groups: tuple[Group, ...]) -> bool:
-    """Say whether families have spreads of their own where nobody asks.
+    """Decide whether families have spreads of their own by default.
 
     Not among pairs of models or checkpoints of training, whose spread is their layout's.
     """
@@ -240,26 +240,26 @@ def word_covariates(formula: str | None, dataset: xr.Dataset) -> pd.DataFrame | 
 
 
 def sample(problem: Problem, settings: Settings, progress: Progress | None) -> xr.DataTree:
-    """Sample and recover; the groups of a fit, without attributes.
+    """Sample and recover effects; returns the groups of a fit, without attributes.
 
     Complete crossings go to NUTS on the collapsed density, incomplete ones to completion.
     """
     from valuebias.analysis.sampling.incomplete import CompletedDraws
 
-    found = sample_variances(problem, settings, progress)
+    sampled = sample_variances(problem, settings, progress)
     extra = None
-    if isinstance(found, CompletedDraws):
-        draws, margins = found.variances, found.margins
+    if isinstance(sampled, CompletedDraws):
+        draws, margins = sampled.variances, sampled.margins
         extra = xr.Dataset(
             {
                 "on_axes": (("sample", "axis", "model", "framing"), margins.on_axes),
                 "rest": (("kept", "rotated", "word"), margins.rest),
-                "rest_of": ("kept", found.rest_of),
-                "scatter": ("entry", found.scatter),
+                "rest_of": ("kept", sampled.rest_of),
+                "scatter": ("entry", sampled.scatter),
             }
         )
     else:
-        draws = found
+        draws = sampled
         margins = make_margins(problem.crossing, make_tables(problem.crossing, problem.crossing.y))
     v = problem.components.variances(draws.sd, draws.correlation, draws.spread)
     v = v.reshape(-1, problem.components.n_variances)

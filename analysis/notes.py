@@ -1,4 +1,4 @@
-"""What a reader of a result must know, as records: logic asks for the code, people for the text."""
+"""Notes that a reader of a result must know: code uses their code, people read their text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REQUIRED = frozenset({"code", "text"})
 
 
 def as_records(notes: Iterable[Note]) -> list[dict[str, Any]]:
-    """Give notes as plain dicts, for storage."""
+    """Return notes as plain dicts, for storage."""
     return [asdict(note) for note in notes]
 
 
@@ -47,8 +47,8 @@ def as_notes(records: Iterable[Mapping[str, Any]]) -> list[Note]:
     notes = []
     for record in records:
         if not isinstance(record, Mapping) or not _REQUIRED <= record.keys() <= types.keys():
-            raise ValueBiasError(f"{shown(record)} is no note of a fit. Fit again.")
+            raise ValueBiasError(f"{shown(record)} is not a note of a fit. Fit again.")
         if any(type(value) is not types[name] for name, value in record.items()):
-            raise ValueBiasError(f"{shown(record)} is no note of a fit. Fit again.")
+            raise ValueBiasError(f"{shown(record)} is not a note of a fit. Fit again.")
         notes.append(Note(**record))
     return notes

@@ -1,4 +1,4 @@
-"""Turn raw scores, which no two models give on one scale, into comparable outcomes.
+"""Turn raw scores, whose scale differs between models, into comparable outcomes.
 
 A reward model's scores have no unit, and the log-probabilities of two language models differ in
 spread, so each model × prompt is brought to a common scale over the words it scored.
@@ -26,7 +26,7 @@ _AT_A_TIME = 200_000  # scores
 
 @dataclass(frozen=True)
 class OutcomeKind:
-    """What one kind of outcome is and how its numbers are to be read.
+    """One kind of outcome, and how to read its numbers.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ KINDS: tuple[str, ...] = tuple(entry.kind for entry in _KINDS)
 
 
 def describe(kind: str) -> OutcomeKind:
-    """Say what a kind of outcome is, in which units and how to read it.
+    """Describe a kind of outcome: its units and how to read it.
 
     Parameters
     ----------
@@ -199,14 +199,14 @@ def outcome(data: xr.Dataset | xr.DataArray, *, kind: str = "normal") -> xr.Data
     _check_finite(moved)
     if kind == "z":
         _check_varies(moved)
-    made = moved.copy(data=_by_rows(_TRANSFORMS[kind], moved.to_numpy()))
-    made.attrs = {
+    values = moved.copy(data=_by_rows(_TRANSFORMS[kind], moved.to_numpy()))
+    values.attrs = {
         "kind": kind,
         "long_name": described.name,
         "units": described.units,
         "sign": described.sign,
     }
-    return made.transpose(*score.dims).rename("outcome")
+    return values.transpose(*score.dims).rename("outcome")
 
 
 def midranks(scores: Floats) -> NDArray[np.float64]:
@@ -245,8 +245,8 @@ def _descending(scores: Floats) -> NDArray[np.float64]:
 
 def _normal(scores: Floats) -> NDArray[np.float64]:
     count = np.maximum(np.isfinite(scores).sum(axis=-1, keepdims=True), 1)
-    made: NDArray[np.float64] = special.ndtri((midranks(scores) - 0.5) / count)
-    return made
+    quantiles: NDArray[np.float64] = special.ndtri((midranks(scores) - 0.5) / count)
+    return quantiles
 
 
 def _standardised(scores: Floats) -> NDArray[np.float64]:
@@ -277,17 +277,17 @@ def _by_rows(
     transform: Callable[[Floats], NDArray[np.float64]], scores: Floats
 ) -> NDArray[np.float64]:
     """Transform some rows at a time: ranking needs six times the memory of the scores."""
-    made = np.empty(scores.shape)
-    flat, rows = made.reshape(-1, scores.shape[-1]), scores.reshape(-1, scores.shape[-1])
+    transformed = np.empty(scores.shape)
+    flat, rows = transformed.reshape(-1, scores.shape[-1]), scores.reshape(-1, scores.shape[-1])
     step = max(1, _AT_A_TIME // max(1, scores.shape[-1]))
     for first in range(0, len(rows), step):
-        some = slice(first, first + step)
-        flat[some] = transform(rows[some])
-    return made
+        part = slice(first, first + step)
+        flat[part] = transform(rows[part])
+    return transformed
 
 
 def words_with_categories(data: xr.Dataset) -> NDArray[np.bool_]:
-    """Tell which words are in a category; refuse data in which none is."""
+    """Whether each word is in a category; refuse data in which none is."""
     inside: NDArray[np.bool_] = data["membership"].any("category").to_numpy()
     if not inside.any():
         raise ValueBiasError(
@@ -299,7 +299,7 @@ def words_with_categories(data: xr.Dataset) -> NDArray[np.bool_]:
 
 
 def _lexicon_scores(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Give the scores of the lexicon's words as floats, once they have a response dimension."""
+    """Return the scores of the lexicon's words as floats, once they have a response dimension."""
     if isinstance(data, xr.Dataset):
         missing = [name for name in ("score", "membership") if name not in data]
         if missing:

@@ -3,7 +3,7 @@
 In a pack, a token attends to few others: the path above it. That path has two parts. The *trunk*
 holds the tokens with large subtrees, such as a chat header and a prompt, which most of the pack
 attends to. The rest is *near*: a token whose subtree spans at most `REACH` tokens is only seen from
-less than `REACH` places after it. So each block of `BLOCK` queries is compared with the trunk and
+less than `REACH` positions after it. Each block of `BLOCK` queries is compared with the trunk and
 with the `REACH + BLOCK` tokens up to its own end, a mask keeps what the trie allows, and the cost
 grows with the length of a pack, not with its square.
 
@@ -56,7 +56,7 @@ class Tree:
         self._masks: dict[Any, Tensor] = {}
 
     def on(self, device: torch.device) -> Tree:
-        """Give the same on another device."""
+        """Return the same on another device."""
         if device == self.end.device:
             return self
         if device not in self._placed:
@@ -66,7 +66,7 @@ class Tree:
         return self._placed[device]
 
     def mask(self, dtype: torch.dtype, window: int | None) -> Tensor:
-        """Give what is added to scores, shape (blocks, 1, BLOCK, P + REACH + BLOCK).
+        """Return what is added to scores, shape (blocks, 1, BLOCK, P + REACH + BLOCK).
 
         Added, not a bool: a bool mask is silently taken for 0 and 1 by some attention functions.
         """
@@ -79,20 +79,20 @@ class Tree:
                 ],
                 dim=-1,
             )
-            shown = torch.zeros((), dtype=dtype, device=seen.device)
-            hidden = torch.full_like(shown, torch.finfo(dtype).min)
-            self._masks[dtype, window] = torch.where(seen, shown, hidden)[:, None]
+            visible = torch.zeros((), dtype=dtype, device=seen.device)
+            hidden = torch.full_like(visible, torch.finfo(dtype).min)
+            self._masks[dtype, window] = torch.where(seen, visible, hidden)[:, None]
         return self._masks[dtype, window]
 
     def _seen(self, keys: Tensor, window: int | None, *, trunk: bool) -> Tensor:
-        """Tell which of its keys, shape (blocks, n), each query of a block sees."""
-        end, place = self.end[keys], self.position[keys]
+        """Mask of the keys, shape (blocks, n), that each query of a block sees."""
+        end, positions = self.end[keys], self.position[keys]
         # A token of the trunk is also near to some queries, but must count once.
         mine = end - keys > REACH if trunk else end - keys <= REACH
         query = self._query[:, :, None]
         seen = (keys[:, None] <= query) & (query < end[:, None]) & mine[:, None]
         if window is not None:
-            seen = seen & (self.position[self._query][:, :, None] - place[:, None] < window)
+            seen = seen & (self.position[self._query][:, :, None] - positions[:, None] < window)
         return seen
 
 
@@ -116,17 +116,17 @@ def attend(
     mask = tree.mask(query.dtype, window)
     trunk = key[0].index_select(1, tree.trunk), value[0].index_select(1, tree.trunk)
 
-    def some(at: slice) -> Tensor:
+    def rows(at: slice) -> Tensor:
         queries = query[0, :, at.start * BLOCK : at.stop * BLOCK] * scaling
         return _attend(queries, key[0], value[0], *trunk, tree.near[at], mask[at], softcap)
 
     blocks = tree.near.shape[0]
     if query.device.type != "cpu" or torch.onnx.is_in_onnx_export() or blocks <= SLICE:
-        return some(slice(0, blocks))[None]
+        return rows(slice(0, blocks))[None]
     # In slices that stay near the processor, and need a fraction of the memory.
     out = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
     for i in range(0, blocks, SLICE):
-        out[i * BLOCK : (i + SLICE) * BLOCK] = some(slice(i, min(i + SLICE, blocks)))
+        out[i * BLOCK : (i + SLICE) * BLOCK] = rows(slice(i, min(i + SLICE, blocks)))
     return out[None]
 
 
@@ -170,10 +170,10 @@ def _attend(
 def observed() -> Iterator[set[int]]:
     """Collect the windows that layers ask for."""
     global _observed
-    found: set[int] = set()
-    _observed = found
+    windows: set[int] = set()
+    _observed = windows
     try:
-        yield found
+        yield windows
     finally:
         _observed = None
 

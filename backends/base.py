@@ -37,7 +37,7 @@ Integers = npt.NDArray[np.int64]
 class Pack:
     """Conversations laid out as one sequence of tokens: a prefix trie in depth-first order.
 
-    What conversations share, from the left, is there once. The token with index q attends to the
+    A beginning that conversations share occurs once. The token with index q attends to the
     token with index k if and only if ``k <= q < end[k]``.
 
     Attributes
@@ -45,7 +45,7 @@ class Pack:
     ids : numpy.ndarray of int64, shape (T,)
         Token ids.
     position : numpy.ndarray of int64, shape (T,)
-        Each token's place in its conversation, from 0.
+        Each token's position in its conversation, from 0.
     end : numpy.ndarray of int64, shape (T,)
         The first index after the token's subtree.
     gather : numpy.ndarray of int64, shape (R,)
@@ -165,7 +165,7 @@ class LoadedModel(ABC):
     vocabulary : int
         How many token ids there are; the width of the rows that whole-vocabulary read-out gives.
     batch_tokens : int
-        How many tokens a pack had best have. A longer conversation comes in a pack of its own.
+        Preferred number of tokens in a pack. A longer conversation comes in a pack of its own.
 
     Examples
     --------
@@ -214,7 +214,7 @@ class LoadedModel(ABC):
         """
 
     def details(self) -> dict[str, Any]:
-        """Say what else about this run belongs in the provenance.
+        """Return what else about this run belongs in the provenance.
 
         Returns
         -------
@@ -224,7 +224,7 @@ class LoadedModel(ABC):
         return {}
 
     def close(self) -> None:  # noqa: B027 -- most have nothing to do here
-        """Give memory back; the model is not used afterwards."""
+        """Release memory; the model is not used afterwards."""
 
 
 class Backend(ABC):
@@ -266,7 +266,7 @@ class Backend(ABC):
 
     @abstractmethod
     def available(self) -> str | None:
-        """Say why this backend cannot run here; None where it can."""
+        """Return why this backend cannot run here; None where it can."""
 
     def devices(self) -> tuple[str, ...]:
         """Name the devices it can use here.
@@ -324,8 +324,8 @@ def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
         needed: each ends in a token that is read at and is no part of another.
     which : numpy.ndarray of int64, shape (R,)
         The conversation that reading place r lies in ...
-    place : numpy.ndarray of int64, shape (R,)
-        ... and its place there, from 0.
+    position : numpy.ndarray of int64, shape (R,)
+        ... and its position there, from 0.
 
     Examples
     --------
@@ -335,8 +335,8 @@ def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
     ...     end=np.array([4, 3, 3, 4]),
     ...     gather=np.array([0, 2, 3]),
     ... )
-    >>> paths, which, place = conversations(pack)
-    >>> [pack.ids[path].tolist() for path in paths], which.tolist(), place.tolist()
+    >>> paths, which, position = conversations(pack)
+    >>> [pack.ids[path].tolist() for path in paths], which.tolist(), position.tolist()
     ([[5, 6, 7], [5, 8]], [0, 0, 1], [0, 2, 1])
     """
     paths: list[Integers] = []
@@ -356,12 +356,12 @@ def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:
 
 
 def hidden_states(hidden: Any) -> Any:
-    """Give hidden states as they are: the head by which features are read, of shape (R, hidden)."""
+    """Return hidden states, shape (R, hidden), unchanged: the head by which features are read."""
     return hidden
 
 
 def reading_place(ids: npt.ArrayLike, padding: int | None) -> int:
-    """Say where the classifiers of transformers read the reward of one conversation.
+    """Find where the classifiers of transformers read the reward of one conversation.
 
     Parameters
     ----------
@@ -373,7 +373,7 @@ def reading_place(ids: npt.ArrayLike, padding: int | None) -> int:
     Returns
     -------
     int
-        The place of the last token that is not the padding; the last of all without a padding
+        The position of the last token that is not the padding; the last of all without a padding
         token; 0 where every token is the padding.
 
     Notes

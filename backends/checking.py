@@ -1,4 +1,4 @@
-"""Check, when a language model has been loaded, that its log-probs are those it gives itself."""
+"""Check that a loaded language model has the log-probs that its own code gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from valuebias.backends.attention import NAME
 from valuebias.backends.base import Source
 from valuebias.backends.heads import Head
-from valuebias.backends.loading import own, running, shape
+from valuebias.backends.loading import eager, running, shape
 from valuebias.errors import ValueBiasError
 
 __all__ = ["check"]
@@ -19,7 +19,7 @@ __all__ = ["check"]
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02, "float16": 5e-3}
 """How far logits may differ, relative to the largest. Both are computed in the same arithmetic."""
 _SHAPE = (3, 9)
-"""How many conversations are made up, and of how many tokens."""
+"""Number of made-up conversations, and of tokens in each."""
 
 
 def check(model: Any, source: Source, head: Head) -> None:
@@ -34,7 +34,7 @@ def check(model: Any, source: Source, head: Head) -> None:
         return
     # Where the attention is that of trees, whole conversations take the model's own.
     whole: AbstractContextManager[None] = (
-        own(model) if model.config._attn_implementation == NAME else nullcontext()
+        eager(model) if model.config._attn_implementation == NAME else nullcontext()
     )
     with torch.inference_mode(), running(source, model), whole:
         _check_logits(model, source, head, _conversations(model))
@@ -62,18 +62,19 @@ def _check_logits(model: Any, source: Source, head: Head, ids: Tensor) -> None:
 
 
 def _conversations(model: Any) -> Tensor:
-    """Make some up, without the model's padding."""
+    """Make up conversations without the model's padding token."""
     size = shape(model.config).vocab_size
-    place = model.get_input_embeddings().weight.device
+    device = model.get_input_embeddings().weight.device
     ids = torch.randint(size, _SHAPE, generator=torch.Generator().manual_seed(0))
     padding = getattr(model.config.get_text_config(), "pad_token_id", None)
-    return torch.where(ids == (-1 if padding is None else padding), (ids + 1) % size, ids).to(place)
+    ids = torch.where(ids == (-1 if padding is None else padding), (ids + 1) % size, ids)
+    return ids.to(device)
 
 
-def _gap(found: Tensor, expected: Tensor) -> float:
-    """Compare logits up to a constant for each place, which log-probs do not have."""
-    there = expected.isfinite()  # some tokens may be ruled out; of no number at all, scoring tells
-    found, expected = (torch.where(there, values, 0.0) for values in (found, expected))
+def _gap(ours: Tensor, expected: Tensor) -> float:
+    """Compare logits up to a constant at each position, which log-probs do not have."""
+    finite = expected.isfinite()  # tokens may be ruled out; scoring reports NaN
+    ours, expected = (torch.where(finite, values, 0.0) for values in (ours, expected))
     centred = expected - expected.mean(-1, keepdim=True)
-    gap = (found - found.mean(-1, keepdim=True)) - centred
+    gap = (ours - ours.mean(-1, keepdim=True)) - centred
     return float(gap.abs().max() / centred.abs().max().clamp(min=1e-6))

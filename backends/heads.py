@@ -42,12 +42,12 @@ class Head(nn.Module):
     def __init__(self, model: nn.Module, source: Source) -> None:
         super().__init__()
         self.model = model
-        self.own: OwnHead | None = None
+        self.own_head: OwnHead | None = None
         if source.head == "logits" and not source.own_code:
             path = path_of_body(model)
             self.body: nn.Module = model.get_submodule(path)
             if source.kind == "logprob":
-                self.own = OwnHead(model, path)
+                self.own_head = OwnHead(model, path)
         else:
             self.body = body_of(model)
         self.reach: int | None = None
@@ -63,65 +63,65 @@ class Head(nn.Module):
         self.config = config.get_text_config() if hasattr(config, "get_text_config") else config
 
     def hidden_of_tree(self, ids: Tensor, position: Tensor, end: Tensor, trunk: Tensor) -> Tensor:
-        """Give the hidden states of a pack after the last norm, shape (T, hidden)."""
+        """Return the hidden states of a pack after the last norm, shape (T, hidden)."""
         tree = Tree(position, end, trunk)
-        made = self.body(ids[None], position_ids=position[None], use_cache=False, tree=tree)
-        return cast(Tensor, made[0][0])
+        output = self.body(ids[None], position_ids=position[None], use_cache=False, tree=tree)
+        return cast(Tensor, output[0][0])
 
     def hidden(self, ids: Tensor) -> Tensor:
-        """Give those of whole conversations of one length, shape (batch, length, hidden)."""
+        """Return those of whole conversations of one length, shape (batch, length, hidden)."""
         return cast(Tensor, self.body(ids, use_cache=False)[0])
 
     def own_rewards(self, ids: Tensor) -> Tensor:
-        """Give what the model itself puts out for whole conversations, shape (batch,)."""
+        """Return what the model itself puts out for whole conversations, shape (batch,)."""
         try:
-            made = self.model(ids, attention_mask=torch.ones_like(ids))
+            output = self.model(ids, attention_mask=torch.ones_like(ids))
         except RuntimeError as error:
             raise self._narrow(error, "The model's own code") from error
         if self.head == "score":
-            score = getattr(made, "score", None)
+            score = getattr(output, "score", None)
             if isinstance(score, Tensor) and score.ndim == 2 and len(score) == len(ids):
                 score = score[:, :1]
             return self._one_each(score, len(ids), "the output of its own code has as its score")
-        logits: Any = made[0] if isinstance(made, tuple) else getattr(made, "logits", None)
+        logits: Any = output[0] if isinstance(output, tuple) else getattr(output, "logits", None)
         rows = _is_numbers(logits) and logits.ndim in (1, 2) and len(logits) == len(ids)
         if not rows or self.label >= logits.numel() // max(1, len(ids)):
             raise ValueBiasError(
-                f"{self.name}: its own code puts out as logits {_said(logits)} for {len(ids)} "
+                f"{self.name}: its own code puts out as logits {_describe(logits)} for {len(ids)} "
                 "conversations; expected a tensor of real numbers with one row each, a column a "
                 f"label, among them {self.label}. Give head= a function of the hidden states."
             )
         return cast(Tensor, logits.reshape(len(ids), -1)[:, self.label])
 
     def rewards(self, hidden: Tensor) -> Tensor:
-        """Give rewards in float32, shape (R,)."""
+        """Return rewards in float32, shape (R,)."""
         hidden = hidden.float()
         if self._as_they_are:
             return hidden
         if callable(self.head):
             try:
-                made = cast(Callable[[Tensor], object], self.head)(hidden)
+                output = cast(Callable[[Tensor], object], self.head)(hidden)
             except RuntimeError as error:
                 raise self._narrow(error, "The function given as head=") from error
-            return self._one_each(made, len(hidden), "the function given as head= returns")
+            return self._one_each(output, len(hidden), "the function given as head= returns")
         score = cast(nn.Module, self.model.score)
         return cast(Tensor, score(hidden)[:, self.label])
 
-    def _one_each(self, made: object, n: int, who: str) -> Tensor:
-        """Demand one real number for each of `n` conversations, maybe as a column."""
-        if isinstance(made, Tensor) and _is_numbers(made):
-            if made.shape == (n,):
-                return made
+    def _one_each(self, scores: object, n: int, who: str) -> Tensor:
+        """Require one real number for each of `n` conversations, maybe as a column."""
+        if isinstance(scores, Tensor) and _is_numbers(scores):
+            if scores.shape == (n,):
+                return scores
             # As linear layers return it.
-            if made.shape == (n, 1):
-                return made[:, 0]
+            if scores.shape == (n, 1):
+                return scores[:, 0]
         raise ValueBiasError(
-            f"{self.name}: {who} {_said(made)} for {n} conversations; expected a torch.Tensor of "
-            f"real numbers, one each: of shape ({n},) or ({n}, 1). Change the head."
+            f"{self.name}: {who} {_describe(scores)} for {n} conversations; expected a "
+            f"torch.Tensor of real numbers, one each: of shape ({n},) or ({n}, 1). Change the head."
         )
 
     def _narrow(self, error: RuntimeError, who: str) -> Exception:
-        """Say what to do where a head brings numbers of another dtype than float32."""
+        """Explain what to do where a head is not in float32."""
         if not any(word in str(error) for word in ("dtype", "scalar type")):
             return error
         return ValueBiasError(
@@ -131,17 +131,17 @@ class Head(nn.Module):
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Give logits over the vocabulary in float32, shape (R, vocabulary)."""
-        if self.own is None:
+        """Return logits over the vocabulary in float32, shape (R, vocabulary)."""
+        if self.own_head is None:
             raise TypeError("Only language models have logits over the vocabulary.")
-        return self.own(hidden).float()
+        return self.own_head(hidden).float()
 
     def logprobs(self, hidden: Tensor) -> Tensor:
-        """Give log-probs over the vocabulary in float32, shape (R, vocabulary)."""
+        """Return log-probs over the vocabulary in float32, shape (R, vocabulary)."""
         return _log_softmax(self.logits(hidden))
 
     def read(self, hidden: Tensor, row: Tensor | None, target: Tensor | None) -> Floats:
-        """Give what is asked for, from the hidden states read at.
+        """Compute the requested results from the hidden states at the reading positions.
 
         ``hidden`` is (R, hidden); ``row, target`` is (M,).
         """
@@ -155,8 +155,8 @@ class Head(nn.Module):
         for i in starts:
             mine = torch.nonzero((row >= i) & (row < i + step))[:, 0]
             logits = self.logits(hidden[i : i + step])
-            place = row[mine] - i
-            out[mine] = logits[place, target[mine]] - _log_sum_exp(logits)[place]
+            local = row[mine] - i
+            out[mine] = logits[local, target[mine]] - _log_sum_exp(logits)[local]
         return _numpy(out)
 
 
@@ -165,7 +165,7 @@ def _log_softmax(logits: Tensor) -> Tensor:
 
 
 def _log_sum_exp(logits: Tensor) -> Tensor:
-    """Give the logarithm of each row's sum of exponentials, in pieces on CPUs.
+    """Return the logarithm of each row's sum of exponentials, in pieces on CPUs.
 
     torch.logsumexp takes its exponentials one by one there, ten times as long as log_softmax, which
     adds them up one after the other: with 262 144 tokens the small ones are lost, and a log-prob
@@ -173,24 +173,24 @@ def _log_sum_exp(logits: Tensor) -> Tensor:
     """
     if logits.device.type != "cpu":
         return logits.logsumexp(-1)
-    found = []
+    parts = []
     for piece in logits.split(_PIECE, dim=-1):
         largest = piece.amax(-1)
         sums = largest - piece.log_softmax(-1).amax(-1)
         # Some models rule tokens out, maybe all of a piece.
-        found.append(torch.where(largest == -torch.inf, largest, sums))
-    return torch.stack(found, dim=-1).logsumexp(-1)
+        parts.append(torch.where(largest == -torch.inf, largest, sums))
+    return torch.stack(parts, dim=-1).logsumexp(-1)
 
 
 def _is_numbers(value: object) -> bool:
-    """Tell tensors of real numbers from everything else that a head may return."""
+    """Whether a head returned a tensor of real numbers."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
         return False
     return not value.is_complex() and not value.is_meta and value.dtype != torch.bool
 
 
-def _said(value: object) -> str:
-    """Say what a head has returned."""
+def _describe(value: object) -> str:
+    """Describe what a head has returned."""
     if isinstance(value, Tensor):
         sort = "" if value.layout == torch.strided else f" ({value.layout})"
         return f"a tensor of {value.dtype} of shape {tuple(value.shape)}{sort}"

@@ -18,7 +18,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def inputs(pack: Pack) -> dict[str, Integers]:
-    """Give a pack as the arrays that a model takes: whole blocks, and the trunk.
+    """Return a pack as the arrays that a model takes: whole blocks, and the trunk.
 
     Examples
     --------

@@ -27,13 +27,13 @@ __all__ = [
     "ADAPTER",
     "TOLERANCE",
     "Shape",
+    "eager",
     "expected",
     "from_files",
     "load",
     "load_tree",
     "made_up",
     "near",
-    "own",
     "quiet",
     "running",
     "shape",
@@ -48,7 +48,7 @@ _LEAK = {"float32": 1e-5, "bfloat16": 5e-3, "float16": 1e-3}
 """How much another branch may change them: nothing, but that experts round by their tokens."""
 _IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.\d+\.")
 _MADE_ANEW = ("inv_freq", ".masked_bias", ".attn.bias", ".attention.bias", "num_batches_tracked")
-"""Ends of names of what older checkpoints keep although a model computes it itself."""
+"""Endings of buffers' names that older checkpoints hold although models compute them."""
 _SHARED = 6
 """How many tokens made-up conversations share."""
 
@@ -108,13 +108,13 @@ def load(
             "Give head='score' for a model whose own output has a score, or a callable."
         )
     if named and source.as_own:
-        with quiet(), running(source, model), nullcontext() if own_attention else own(model):
+        with quiet(), running(source, model), nullcontext() if own_attention else eager(model):
             _check_own(model, head, source)
     return model, head
 
 
 def running(source: Source, model: Any) -> AbstractContextManager[None]:
-    """Name the model where it cannot be run at all: its configuration says what cannot be."""
+    """Name the model in errors of running it: its configuration may be contradictory."""
     return reading(
         f"{source.name}: {type(model).__name__} as its configuration has it",
         verb="run",
@@ -130,7 +130,7 @@ def load_tree(
     try:
         model, head = load(source, device=device, spread=spread, own_attention=False)
     except ValueBiasError:
-        # Some architectures know their own attention only. What else is wrong is told without it.
+        # Some architectures accept their own attention only. With it, other faults are reported.
         return None
     return (model, head) if takes_trees(model, source, head) else None
 
@@ -138,23 +138,23 @@ def load_tree(
 def _check_own(model: Any, head: Head, source: Source) -> None:
     """Compare rewards with those of the model's own class, on conversations that end in padding."""
     padding, size = model.config.get_text_config().pad_token_id, shape(model.config).vocab_size
-    place = model.get_input_embeddings().weight.device
+    device = model.get_input_embeddings().weight.device
     ours, theirs = [], []
     with torch.inference_mode():
         for ids in _padded(size, padding):
-            row = torch.from_numpy(ids)[None].to(place)
+            row = torch.from_numpy(ids)[None].to(device)
             # Cut as the core cuts conversations: where later tokens matter, that shows as well.
             cut = row[:, : reading_place(ids, padding) + 1]
             ours.append(head.rewards(head.hidden(cut)[:, -1])[0].cpu())
             logits = model(row).logits.float().cpu()
             theirs.append(logits[0, source.label] if logits.ndim == 2 else logits.flatten()[0])
-    found, expected = torch.stack(ours), torch.stack(theirs)
-    if near(found, expected, TOLERANCE[source.dtype]):
+    scores, expected = torch.stack(ours), torch.stack(theirs)
+    if near(scores, expected, TOLERANCE[source.dtype]):
         return
-    worst = int((found - expected).abs().argmax())
+    worst = int((scores - expected).abs().argmax())
     raise ValueBiasError(
         f"{source.name}: {type(model).__name__} gives a conversation the reward "
-        f"{expected[worst]:.4g}, and its layer 'score' gives {found[worst]:.4g} at the last token "
+        f"{expected[worst]:.4g}, and its layer 'score' gives {scores[worst]:.4g} at the last token "
         "that is not padding. So the class reads elsewhere, or does more than that layer. Give "
         "reward_at='last' to take the layer at the end of the conversation, or head= a function of "
         "the hidden states."
@@ -164,11 +164,11 @@ def _check_own(model: Any, head: Head, source: Source) -> None:
 def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
     """Make conversations with the padding token nowhere, in the middle, and at the end."""
     rng = np.random.default_rng(1)
-    made = [rng.integers(0, vocabulary, 10) for _ in range(4)]
+    conversations = [rng.integers(0, vocabulary, 10) for _ in range(4)]
     if padding is not None and 0 <= padding < vocabulary:
-        for ids, places in zip(made[1:], ([4], [9], [3, 8, 9]), strict=True):
-            ids[places] = padding
-    return made
+        for ids, padded in zip(conversations[1:], ([4], [9], [3, 8, 9]), strict=True):
+            ids[padded] = padding
+    return conversations
 
 
 def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:
@@ -198,16 +198,16 @@ def _from_files(
     if source.labels is not None and family is transformers.AutoModelForSequenceClassification:
         options["num_labels"] = source.labels
     if source.file is None and (Path(source.folder) / ADAPTER).is_file():
-        # It would be put on top of the weights, so it is looked for where there is none.
+        # transformers would apply it to the weights, so it is made to look in another folder.
         options["adapter_kwargs"] = {"subfolder": "no adapter"}
     if spread:
         options["device_map"] = "auto"
     if not own_attention:
         options["attn_implementation"] = attention.NAME
-    said = f"{source.name}: {str(source.folder)!r}"
+    subject = f"{source.name}: {str(source.folder)!r}"
     because = "its files are damaged, or another version of transformers wrote them"
     advice = "Download or save the model again."
-    with quiet(), reading(said, because=because, advice=advice, verb="loaded by transformers"):
+    with quiet(), reading(subject, because=because, advice=advice, verb="loaded by transformers"):
         if source.file is not None:
             return (*load_gguf(source, family, options), [])
         options["use_safetensors"] = True
@@ -227,30 +227,30 @@ def _from_files(
 
 
 def _is_of_a_layer(key: str) -> bool:
-    """Tell weights of layers from heads that are not asked for, and from tables made anew."""
+    """Whether weights are a layer's, not an unused head's or of a table that models compute."""
     return _IN_LAYER.search(key) is not None and not key.endswith(_MADE_ANEW)
 
 
 def _check_class(source: Source, family: Any, error: ValueError) -> None:
-    """Say in a line where an architecture has no class of the kind; they list all that have."""
-    found = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
-    if found is None:
+    """Shorten transformers' error on an architecture without such a class: it lists all others."""
+    named = re.search(r"Unrecognized configuration class <class '.*?(\w+)'>", str(error))
+    if named is None:
         return
     import transformers
 
-    what, then = "language model", "so it has no log-probs of a next token"
+    noun, then = "language model", "so it has no log-probs of a next token"
     if source.kind == "reward":
-        what = "model with a classification head"
+        noun = "model with a classification head"
         then = "so it has no reward; if it is a language model, score it with kind='logprob'"
     raise ValueBiasError(
-        f"{source.name}: transformers {transformers.__version__} has no {what} for {found[1]} "
+        f"{source.name}: transformers {transformers.__version__} has no {noun} for {named[1]} "
         f"({family.__name__} does not know it), {then}."
     ) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' bars and its report on weights to itself; errors say what matters."""
+    """Silence transformers' progress bars and its report on weights; errors say what matters."""
     from transformers.utils import logging as theirs
 
     level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
@@ -265,7 +265,7 @@ def quiet() -> Iterator[None]:
 
 
 def takes_trees(model: Any, source: Source, head: Head) -> bool:
-    """Tell whether conversations computed as a tree have the hidden states they have alone.
+    """Check that conversations computed as a tree have the hidden states they have alone.
 
     A few made-up conversations are compared, which takes a moment and catches masks that a model
     ignores, positions it counts itself, and attention of its own making. Then the tokens of all
@@ -274,9 +274,9 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
     that holds is noted in ``head.reach``.
     """
     pack = made_up(shape(model.config).vocab_size, kind=source.kind)
-    place = model.get_input_embeddings().weight.device
+    device = model.get_input_embeddings().weight.device
     ids, index = _wholes(pack)
-    index = index.to(place)
+    index = index.to(device)
     # All that stands between the beginning and the last branch.
     between = slice(_SHARED, int(index[-1, _SHARED]))
     other = pack.ids.copy()
@@ -284,27 +284,27 @@ def takes_trees(model: Any, source: Source, head: Head) -> bool:
     with torch.inference_mode():
         try:
             with attention.observed() as windows:
-                ours = tree(head, pack, place)[index]
+                ours = tree(head, pack, device)[index]
             head.reach = reach(head.config, windows)
-            beside = tree(head, replace(pack, ids=other), place)[index]
+            beside = tree(head, replace(pack, ids=other), device)[index]
         except Exception:  # noqa: BLE001 - what another architecture makes of a tree may be anything
             return False
         if not near(beside[-1], ours[-1], _LEAK[source.dtype]):
             return False
-        with own(model):
-            return near(ours, head.hidden(ids.to(place)), TOLERANCE[source.dtype])
+        with eager(model):
+            return near(ours, head.hidden(ids.to(device)), TOLERANCE[source.dtype])
 
 
-def tree(head: Head, pack: Pack, place: torch.device) -> Tensor:
-    """Give the hidden states of a pack, computed as a tree."""
-    arrays = {k: torch.from_numpy(v).to(place) for k, v in inputs(pack).items()}
+def tree(head: Head, pack: Pack, device: torch.device) -> Tensor:
+    """Return the hidden states of a pack, computed as a tree."""
+    arrays = {k: torch.from_numpy(v).to(device) for k, v in inputs(pack).items()}
     return head.hidden_of_tree(*(arrays[name] for name in ("ids", "position", "end", "trunk")))
 
 
 def expected(model: Any, head: Head, pack: Pack) -> Tensor:
-    """Give the results of a made-up pack from whole conversations, each by itself."""
+    """Return the results of a made-up pack from whole conversations, each by itself."""
     ids, _ = _wholes(pack)
-    with torch.inference_mode(), own(model):
+    with torch.inference_mode(), eager(model):
         if pack.row is None or pack.target is None:
             return head.rewards(head.hidden(ids)[:, -1]).float()
         rows, targets = torch.from_numpy(pack.row), torch.from_numpy(pack.target)
@@ -313,8 +313,8 @@ def expected(model: Any, head: Head, pack: Pack) -> Tensor:
 
 
 @contextmanager
-def own(model: Any) -> Iterator[None]:
-    """Give a model its own attention for a while."""
+def eager(model: Any) -> Iterator[None]:
+    """Use transformers' own attention for a while."""
     model.set_attn_implementation("eager")
     try:
         yield
@@ -322,10 +322,10 @@ def own(model: Any) -> Iterator[None]:
         model.set_attn_implementation(attention.NAME)
 
 
-def near(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    """Compare vectors, each with its own size; where there are no numbers, scoring says so."""
-    found, expected = found.float(), expected.float()
-    gap = torch.linalg.vector_norm(found - expected, dim=-1)
+def near(ours: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Compare vectors relative to their size; NaN passes here, because scoring reports it."""
+    ours, expected = ours.float(), expected.float()
+    gap = torch.linalg.vector_norm(ours - expected, dim=-1)
     size = torch.linalg.vector_norm(expected, dim=-1)
     return bool(((gap <= tolerance * size) | ~size.isfinite()).all())
 
@@ -353,6 +353,6 @@ def made_up(vocabulary: int, *, kind: str) -> Pack:
 
 
 def _wholes(pack: Pack) -> tuple[Tensor, Tensor]:
-    """Give the conversations of a made-up pack one below the other, and their places in it."""
+    """Return the conversations of a made-up pack one below the other, and their positions in it."""
     index = np.stack(conversations(pack)[0])
     return torch.from_numpy(pack.ids[index]), torch.from_numpy(index)

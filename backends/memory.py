@@ -1,4 +1,4 @@
-"""Give memory back: what is freed but kept for later, and pages of mapped files."""
+"""Release memory: what is freed but kept for later, and pages of mapped files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def release() -> None:
 
 @contextmanager
 def set_aside() -> Iterator[None]:
-    """Collect garbage, inside the context, only among what is made there.
+    """Collect garbage, inside the context, only among objects made there.
 
     What has been imported is a million objects that live to the end. To look through them takes
     half a second each time, which :func:`release` would do twice a model. What has become garbage
@@ -79,7 +79,7 @@ def forget(tensor: Tensor) -> bool:
 
 
 def _is_of_file(start: int, stop: int) -> bool:
-    """Tell whether addresses belong to the mapping of a file of weights."""
+    """Whether addresses belong to the mapping of a file of weights."""
     with _MAPS.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             span, *rest = line.split(maxsplit=5)

@@ -39,9 +39,9 @@ class OnnxBackend(Backend):
     device : str, default "auto"
         ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; ``"auto"`` takes CUDA where there is a card.
     batch_tokens : int, optional
-        Tokens a pack; chosen from the device where left out.
+        Tokens per pack; chosen from the device where left out.
     threads : int, optional
-        CPU threads; one a core where left out.
+        CPU threads; one per core where left out.
     cache : path-like, optional
         Where exports are kept; a folder ``onnx`` in the cache of valuebias where left out.
 
@@ -68,7 +68,7 @@ class OnnxBackend(Backend):
         self.cache = None if cache is None else Path(cache)
 
     def available(self) -> str | None:
-        """Say why this backend cannot run here; None where it can."""
+        """Return why this backend cannot run here; None where it can."""
         for module in ("onnxruntime", "transformers"):
             if importlib.util.find_spec(module) is None:
                 return f"{module} is not installed"
@@ -185,7 +185,7 @@ class OnnxModel(LoadedModel):
         )
 
     def details(self) -> dict[str, Any]:
-        """Say what else about this run belongs in the provenance."""
+        """Return what else about this run belongs in the provenance."""
         return {
             "provider": self._provider,
             "threads": self._session.get_session_options().intra_op_num_threads,
@@ -205,7 +205,7 @@ class OnnxModel(LoadedModel):
         output = "reward"
         if self._kind == "logprob":
             output = "picked" if pack.target is not None else "rows"
-            # The graph picks in any case; this is one entry that nobody looks at.
+            # The graph always picks; this is one entry that is not read.
             arrays.setdefault("row", np.zeros(1, dtype=np.int64))
             arrays.setdefault("target", np.zeros(1, dtype=np.int64))
         try:
@@ -220,9 +220,9 @@ class OnnxModel(LoadedModel):
 
     def _run(self, arrays: dict[str, npt.NDArray[np.int64]], output: str) -> Floats:
         if self._provider == _CPU:
-            (found,) = self._session.run([output], arrays)
-            return np.asarray(found, dtype=np.float32)
-        # What is not asked for stays on the card.
+            (result,) = self._session.run([output], arrays)
+            return np.asarray(result, dtype=np.float32)
+        # Other outputs stay on the card.
         binding = self._session.io_binding()
         for name, array in arrays.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array))
@@ -231,7 +231,7 @@ class OnnxModel(LoadedModel):
         return np.asarray(binding.copy_outputs_to_cpu()[0], dtype=np.float32)
 
     def close(self) -> None:
-        """Give memory back; the model is not used afterwards."""
+        """Release memory; the model is not used afterwards."""
         del self._session
 
 

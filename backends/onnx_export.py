@@ -41,9 +41,9 @@ _OPSET = 23
 _PIECE = 4096
 """How many exponentials are added up one after the other."""
 _NEEDED = ("torch", "onnx", "onnxscript")
-"""What exporting takes, and running an export does not."""
+"""Packages that exporting needs and running an export does not."""
 _ANEW = (
-    "Delete the folder and score again where PyTorch is installed: the model is then exported anew."
+    "Delete the folder and score again where PyTorch is installed, which exports the model again."
 )
 _TOKENIZER = (
     "tokenizer*",
@@ -72,16 +72,16 @@ def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
             "Give the model's own folder to have it exported, or use backend='optimum' for a "
             "standard ONNX repository."
         )
-    said, advice = f"{name}: the export in {str(folder)!r} is damaged: {MANIFEST}", _ANEW
-    manifest = read_json(path, said, advice=advice)
-    with reading(said, advice=advice):
-        found = int(manifest["format"])
-    if found != FORMAT:
+    subject, advice = f"{name}: the export in {str(folder)!r} is damaged: {MANIFEST}", _ANEW
+    manifest = read_json(path, subject, advice=advice)
+    with reading(subject, advice=advice):
+        stated = int(manifest["format"])
+    if stated != FORMAT:
         raise ValueBiasError(
-            f"{name}: the export in {str(folder)!r} has format {found}; this version of valuebias "
+            f"{name}: the export in {str(folder)!r} has format {stated}; this version of valuebias "
             f"reads format {FORMAT}. Export the model again."
         )
-    with reading(said, advice=advice):
+    with reading(subject, advice=advice):
         files = _checked(manifest)
     for file, expected in files.items():
         if not (folder / file).is_file():
@@ -92,7 +92,7 @@ def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
 
 
 def _checked(manifest: dict[str, Any]) -> dict[str, str]:
-    """Refuse what is not as it was written; give the files and their sums."""
+    """Refuse a manifest in another form than ours; return the files and their sums."""
     if manifest.get(SUM, json_sum(manifest)) != json_sum(manifest):
         raise ValueError("it does not say what was written")
     files = manifest["files"]
@@ -256,7 +256,7 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
                 f"architecture ({describe_error(error.__cause__ or error)}). Use backend='torch'."
             ) from error
     if program is None:
-        raise ValueBiasError("The exporter of PyTorch gave no graph back. Use backend='torch'.")
+        raise ValueBiasError("The exporter of PyTorch returned no graph. Use backend='torch'.")
     _without_traces(program.model)
     program.save(path, external_data=True)
 
@@ -270,7 +270,7 @@ def _without_traces(model: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what the exporter warns and logs about its own inner workings."""
+    """Silence the exporter's warnings and logs about its own internals."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -286,10 +286,10 @@ def _compare(path: Path, pack: Pack, expected: torch.Tensor, source: Source) -> 
     from valuebias.backends.layout import inputs
     from valuebias.backends.onnx_backend import session
 
-    made = session(path, provider="CPUExecutionProvider", threads=None)
-    (found,) = made.run(["reward" if pack.row is None else "picked"], inputs(pack))
+    graph = session(path, provider="CPUExecutionProvider", threads=None)
+    (result,) = graph.run(["reward" if pack.row is None else "picked"], inputs(pack))
     wanted = expected.numpy()
-    gap = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    gap = float(np.linalg.norm(result - wanted) / np.linalg.norm(wanted))
     if not gap <= _TOLERANCE[source.dtype]:
         raise ValueBiasError(
             f"{source.name}: the exported graph is wrong by {gap:.2g} of the results' size, so it "

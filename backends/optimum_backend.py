@@ -57,7 +57,7 @@ class OptimumBackend(Backend):
     batch: int = 64
 
     def available(self) -> str | None:
-        """Say why this backend cannot run here; None where it can."""
+        """Return why this backend cannot run here; None where it can."""
         for package in ("optimum", "optimum-onnx", "torch", "transformers"):
             if _version(package) is None:
                 return (
@@ -108,7 +108,7 @@ def _open(source: Source, path: Path, device: str, threads: int | None) -> Any:
     from optimum.onnxruntime import ORTModelForCausalLM, ORTModelForSequenceClassification
     from transformers import AutoConfig
 
-    said, advice = f"{source.name}: {str(path)!r}", "Export or download it again."
+    subject, advice = f"{source.name}: {str(path)!r}", "Export or download it again."
     with reading(f"The configuration of {source.name!r}", advice=advice):
         config = AutoConfig.from_pretrained(
             config_folder(source, path), trust_remote_code=source.trust_remote_code
@@ -118,7 +118,7 @@ def _open(source: Source, path: Path, device: str, threads: int | None) -> Any:
         options.intra_op_num_threads = threads
     provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
     # Opened here, because from_pretrained may pick a file of the same name from another folder.
-    with reading(said, verb="opened by ONNX Runtime", advice=advice):
+    with reading(subject, verb="opened by ONNX Runtime", advice=advice):
         session = InferenceSession(str(path), sess_options=options, providers=[provider])
     if source.kind == "reward":
         return ORTModelForSequenceClassification(
@@ -160,15 +160,15 @@ class _OptimumModel(LoadedModel):
         return rows if pack.target is None else rows[pack.row, pack.target]
 
     def details(self) -> dict[str, Any]:
-        """Say what else belongs in the provenance."""
+        """Return what else belongs in the provenance."""
         names = ("optimum", "optimum-onnx", "onnxruntime-gpu", "onnxruntime", "transformers")
         return {
             "file": self._file,
-            "versions": {name: found for name in names if (found := _version(name))},
+            "versions": {name: version for name in names if (version := _version(name))},
         }
 
     def close(self) -> None:
-        """Give memory back."""
+        """Release memory."""
         del self._model
 
     def _rewards(self, pack: Pack) -> npt.NDArray[np.float32]:
@@ -187,12 +187,12 @@ class _OptimumModel(LoadedModel):
         return rewards
 
     def _rows(self, pack: Pack) -> npt.NDArray[np.float32]:
-        paths, which, place = conversations(pack)
+        paths, which, position = conversations(pack)
         rows = np.empty((len(pack.gather), self.vocabulary), dtype=np.float32)
         for members, logits in self._run(pack, paths, width=self.vocabulary):
             for i, conversation in enumerate(members):
                 wanted = np.flatnonzero(which == conversation)
-                rows[wanted] = _log_softmax(logits[i, place[wanted]])
+                rows[wanted] = _log_softmax(logits[i, position[wanted]])
         return rows
 
     def _run(
@@ -209,7 +209,7 @@ class _OptimumModel(LoadedModel):
                 yield batch, self._model(**self._inputs(ids)).logits
 
     def _inputs(self, ids: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """Give the inputs; the language models of optimum take torch tensors only."""
+        """Return the inputs; the language models of optimum take torch tensors only."""
         if self._source.kind == "reward":
             return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         import torch

@@ -108,17 +108,17 @@ def _find(source: Source) -> Path:
         if path.is_file():
             return path
         raise ValueBiasError(f"{source.name}: there is no file {str(path)!r}.")
-    found = sorted(source.folder.rglob("*.onnx"))
-    named = [path for path in found if path.name == "model.onnx"]
-    if len(found) == 1 or len(named) == 1:
-        return (named or found)[0]
-    if not found:
+    files = sorted(source.folder.rglob("*.onnx"))
+    named = [path for path in files if path.name == "model.onnx"]
+    if len(files) == 1 or len(named) == 1:
+        return (named or files)[0]
+    if not files:
         raise ValueBiasError(
             f'{source.name}: {str(source.folder)!r} holds no ONNX file. backend="optimum" runs '
             "models that were exported already; make one with "
             "valuebias.backends.optimum_files.export, or use another backend."
         )
-    names = ", ".join(str(path.relative_to(source.folder)) for path in found)
+    names = ", ".join(str(path.relative_to(source.folder)) for path in files)
     raise ValueBiasError(
         f"{source.name}: {str(source.folder)!r} holds several ONNX files ({names}). Give the path "
         "of the one to run as the model's source."
@@ -130,10 +130,10 @@ def _check_outputs(source: Source, graph: Any) -> None:
     expected = {"reward": 2, "logprob": 3}[source.kind]
     if shapes.get("logits") == expected:
         return
-    what = {2: "a classifier", 3: "a language model"}.get(shapes.get("logits", 0), "neither")
+    noun = {2: "a classifier", 3: "a language model"}.get(shapes.get("logits", 0), "neither")
     raise ValueBiasError(
         f'{source.name}: kind="{source.kind}" needs the ONNX file of a '
-        f"{'classifier' if expected == 2 else 'language model'}; this is {what} "
+        f"{'classifier' if expected == 2 else 'language model'}; this is {noun} "
         f"(outputs: {', '.join(shapes)}). Choose the other kind or another file."
     )
 
@@ -209,11 +209,11 @@ def _check_angles(name: str, graph: Any, config: dict[str, Any]) -> None:
     half = int((config.get("head_dim") or hidden // heads) * rope.get("partial_rotary_factor", 1))
     half //= 2
     expected = float(theta) ** -(np.arange(half) / half)
-    found = list(_angles(graph, half))
-    if not found or any(np.allclose(angles, expected, rtol=1e-4) for angles in found):
+    rotations = list(_angles(graph, half))
+    if not rotations or any(np.allclose(angles, expected, rtol=1e-4) for angles in rotations):
         return
     # The second angle is theta ** (-1 / half).
-    used = float(found[0][1]) ** -half if half > 1 else float("nan")
+    used = float(rotations[0][1]) ** -half if half > 1 else float("nan")
     raise ValueBiasError(
         f"{name}: the ONNX file turns its rotary embedding with theta = {used:.6g}, but its "
         f"configuration says {float(theta):.6g}. It was exported by a version of transformers that "

@@ -37,13 +37,13 @@ class OwnHead:
         self._embeddings = cast(Any, model).get_output_embeddings()
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Give the logits of hidden states, shape (R, hidden): shape (R, vocabulary)."""
+        """Return the logits of hidden states, shape (R, hidden): shape (R, vocabulary)."""
         self._given.hidden = hidden[None]
         ids = torch.zeros((1, hidden.shape[0]), dtype=torch.int64, device=hidden.device)
         # By the class's function: a forward put into an instance is bound to the whole model.
-        made = self._forward(self._model, input_ids=ids)
+        output = self._forward(self._model, input_ids=ids)
         self._given.hidden = None
-        return cast(Tensor, made.logits[0])
+        return cast(Tensor, output.logits[0])
 
     def prepack(self, dtype: torch.dtype) -> None:
         """Multiply with the embeddings as oneDNN does, where it can; :func:`prepacked.possible`."""
@@ -55,7 +55,7 @@ class OwnHead:
 
 def path_of_body(model: nn.Module) -> str:
     """Find the body of a model: the part that its own ``forward`` calls first."""
-    place = cast(Any, model).get_input_embeddings().weight.device
+    device = cast(Any, model).get_input_embeddings().weight.device
     hooks = [
         part.register_forward_pre_hook(_stop(path), prepend=True)
         for path, part in model.named_modules()
@@ -63,7 +63,7 @@ def path_of_body(model: nn.Module) -> str:
     ]
     try:
         with torch.inference_mode():
-            model(input_ids=torch.zeros((1, 2), dtype=torch.int64, device=place))
+            model(input_ids=torch.zeros((1, 2), dtype=torch.int64, device=device))
     except _Called as called:
         return called.path
     finally:
@@ -71,12 +71,12 @@ def path_of_body(model: nn.Module) -> str:
             hook.remove()
     raise ValueBiasError(
         f"{type(model).__name__} computes without any module of its own, so its hidden states "
-        "cannot be had. Only decoders as transformers writes them are scored."
+        "cannot be read. Only decoders as transformers writes them are scored."
     )
 
 
 class _Called(Exception):
-    """Ends a run of the model at its first part; it never leaves this module."""
+    """Ends a run of the model at its first part; only this module catches it."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -101,7 +101,7 @@ def _replaced(module: nn.Module, path: list[str], by: nn.Module) -> nn.Module:
 
 
 class _Given(nn.Module):
-    """Stands for a body: gives hidden states instead of computing them, and is else like it."""
+    """Stands in for a body: returns given hidden states, and is otherwise like it."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

@@ -183,10 +183,10 @@ class _Layout:
         shared = ordered.shared[start:stop].copy()
         shared[0] = 0
         length = ordered.length[start:stop]
-        places = np.arange(ordered.ids.shape[1])
-        new = (places >= shared[:, None]) & (places < length[:, None])
+        positions = np.arange(ordered.ids.shape[1])
+        new = (positions >= shared[:, None]) & (positions < length[:, None])
         self.ids = ordered.ids[start:stop][new]
-        self.position = np.broadcast_to(places, new.shape)[new].astype(np.int64)
+        self.position = np.broadcast_to(positions, new.shape)[new].astype(np.int64)
         self.offset = np.concatenate([[0], np.cumsum(length - shared)])
         self.shared, self.length = shared, length
         self.end = self._ends()
@@ -220,13 +220,13 @@ def _targets(
         path = np.empty(int(layout.length.max()), dtype=np.int64)
         read, target, item, slot = [], [], [], []
         row = -1
-        for member, own in zip(members.tolist(), rows.tolist(), strict=True):
-            while row < own:
+        for member, stop_row in zip(members.tolist(), rows.tolist(), strict=True):
+            while row < stop_row:
                 row += 1
                 a, b = layout.shared[row], layout.length[row]
                 path[a:b] = np.arange(layout.offset[row], layout.offset[row + 1])
             rated = sequences[member][first[member] :]
-            read.append(path[first[member] - 1 : layout.length[own]].copy())
+            read.append(path[first[member] - 1 : layout.length[stop_row]].copy())
             target.append(rated)
             item.append(np.full(len(rated), member))
             slot.append(np.arange(len(rated)))
@@ -245,7 +245,7 @@ def _targets(
 
 
 def _members(ordered: _Sorted, start: int, stop: int) -> tuple[Integers, Integers]:
-    """Give the given sequences that a run stands for, and the place of each in the run."""
+    """Return the given sequences that a run stands for, and the position of each in the run."""
     inside = np.flatnonzero((ordered.inverse >= start) & (ordered.inverse < stop))
     inside = inside[np.argsort(ordered.inverse[inside], kind="stable")]
     return inside, ordered.inverse[inside] - start

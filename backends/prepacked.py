@@ -35,7 +35,7 @@ _PARTS = ("gate_proj", "up_proj", "down_proj")
 
 
 def possible(dtype: torch.dtype) -> bool:
-    """Tell whether this machine and this PyTorch can."""
+    """Whether this machine and this PyTorch can reorder weights."""
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
     if not torch.backends.mkldnn.is_available():
@@ -86,8 +86,8 @@ def _tried(layer: nn.Module) -> tuple[Tensor, Tensor] | None:
         return x, layer(x)
 
 
-def _alike(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
-    gap = torch.linalg.vector_norm(found.float() - expected.float())
+def _alike(ours: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
+    gap = torch.linalg.vector_norm(ours.float() - expected.float())
     size = torch.linalg.vector_norm(expected.float())
     return bool(gap <= (1e-4 if dtype == torch.float32 else 0.05) * size)
 
@@ -110,10 +110,10 @@ class Linear(nn.Module):
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         self.out_features, self.in_features = layer.out_features, layer.in_features
-        # Some models ask for a layer's dtype before they call it; there are no numbers to be had.
+        # Some models ask for a layer's dtype before they call it; the weight has no numbers.
         self.weight = nn.Parameter(torch.empty(0, dtype=layer.weight.dtype), requires_grad=False)
         memory.forget(layer.weight)
-        # What holds on to the old layer must not hold on to its weights.
+        # A reference to the old layer must not keep its weights in memory.
         layer.weight = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,15 +122,15 @@ class Linear(nn.Module):
 
     def apply_to(self, x: Tensor, activation: str = "none", algorithm: str = "") -> Tensor:
         """Apply the layer to what has its dtype, and an activation to the result."""
-        made = torch.ops.mkldnn._linear_pointwise(
+        output = torch.ops.mkldnn._linear_pointwise(
             x, self.packed, self.bias, activation, [], algorithm
         )
-        return cast(Tensor, made)
+        return cast(Tensor, output)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """Apply the layer and multiply the result with something else."""
-        made = torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "mul")
-        return cast(Tensor, made)
+        output = torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "mul")
+        return cast(Tensor, output)
 
 
 class Shared(nn.Module):
@@ -152,8 +152,8 @@ class Shared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
-        made = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return cast(Tensor, made)
+        output = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return cast(Tensor, output)
 
 
 class _Gated:
@@ -170,10 +170,10 @@ class _Gated:
         out = torch.empty_like(rows)
         # The wide layer between is held for a slice at a time, which stays near the processor.
         for start in range(0, len(rows), _SLICE):
-            out[start : start + _SLICE] = self._some(rows[start : start + _SLICE])
+            out[start : start + _SLICE] = self._slice(rows[start : start + _SLICE])
         return out.reshape(x.shape)
 
-    def _some(self, x: Tensor) -> Tensor:
+    def _slice(self, x: Tensor) -> Tensor:
         low = x.to(self.gate.dtype)
         gated = self.up.times(low, self.gate.apply_to(low, self.activation, self.algorithm))
         return self.down.apply_to(gated).to(x.dtype)

@@ -24,7 +24,7 @@ _WINDOWS = {
 
 
 def reach(config: Any, windows: Collection[int]) -> int | None:
-    """Say up to how many tokens a tree gives what whole conversations do.
+    """Return up to how many tokens a tree gives the results of whole conversations.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def reach(config: Any, windows: Collection[int]) -> int | None:
 
 
 def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
-    """Give the windows that only the model's own masks know."""
+    """Return the windows that only the model's own masks know."""
     layers = getattr(config, "layer_types", None)
     for name, kind in _WINDOWS.items():
         size = getattr(config, name, None)
@@ -50,17 +50,17 @@ def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
 
 
 def _turned(config: Any) -> Iterator[int]:
-    """Give the lengths beyond which rotary embeddings turn all positions differently."""
-    given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
-    if not isinstance(given, Mapping):
+    """Return the lengths beyond which rotary embeddings turn all positions differently."""
+    ropes = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if not isinstance(ropes, Mapping):
         return
-    for rope in (given, *(part for part in given.values() if isinstance(part, Mapping))):
+    for rope in (ropes, *(part for part in ropes.values() if isinstance(part, Mapping))):
         kind = str(rope.get("rope_type") or rope.get("type") or "")
         if kind not in ("longrope", "su", "dynamic"):
             continue
         longest = getattr(config, "max_position_embeddings", None)
         if kind != "dynamic":
-            own = getattr(config, "original_max_position_embeddings", None)
-            longest = rope.get("original_max_position_embeddings") or own or longest
+            longest_trained = getattr(config, "original_max_position_embeddings", None)
+            longest = rope.get("original_max_position_embeddings") or longest_trained or longest
         if isinstance(longest, int):
             yield longest

@@ -32,7 +32,7 @@ _BUILT_IN = {
 
 
 def get_backend(backend: str | type[Backend] | Backend) -> Backend:
-    """Give a backend that can run here.
+    """Return a backend that can run here.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def list_backends() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a backend: its ``name``, ``description`` and ``package``; the ``kinds`` of score and
-        whether it packs (``packed``); ``devices`` and ``dtypes`` that it can use here, the
+        One row per backend: its ``name``, ``description`` and ``package``; the ``kinds`` of score
+        and whether it packs (``packed``); ``devices`` and ``dtypes`` that it can use here, the
         preferred ones first; whether it is ``available``, and if not, the ``reason`` and what to
         ``install``. Lists are joined by commas; what does not apply is empty.
 
@@ -119,20 +119,20 @@ def list_backends() -> pd.DataFrame:
 def _by_name(name: str) -> Backend:
     if name in _BUILT_IN:
         return _checked(_built_in(name), "valuebias")
-    found = _plug_ins()
-    if name in found:
+    plug_ins = _plug_ins()
+    if name in plug_ins:
         try:
-            backend = _load(found[name])
+            backend = _load(plug_ins[name])
         except Exception as error:
             raise ValueBiasError(
-                f"The backend {name!r} of the package {_package(found[name])!r} is broken: "
+                f"The backend {name!r} of the package {_package(plug_ins[name])!r} is broken: "
                 f"{_reason(error)}. Update that package or ask its authors."
             ) from error
-        return _checked(backend, _package(found[name]))
+        return _checked(backend, _package(plug_ins[name]))
     raise ValueBiasError(
         f"There is no backend {name!r}. {_not_installed()}"
         "The backend of another package is found once that package is installed. "
-        f"{did_you_mean(name, (*_BUILT_IN, *found))}"
+        f"{did_you_mean(name, (*_BUILT_IN, *plug_ins))}"
     )
 
 
@@ -146,7 +146,7 @@ def _checked(backend: Backend, package: str | None) -> Backend:
 
 
 def _not_installed() -> str:
-    """Say what to install for the built-in backends that cannot run here."""
+    """Return what to install for the built-in backends that cannot run here."""
     missing = [backend for backend in map(_built_in, _BUILT_IN) if backend.available() is not None]
     if not missing:
         return ""
@@ -172,7 +172,7 @@ def _built_in(name: str) -> Backend:
 
 def _plug_ins() -> dict[str, EntryPoint]:
     """Find the entry points by name, without importing anything of theirs."""
-    found: dict[str, EntryPoint] = {}
+    plug_ins: dict[str, EntryPoint] = {}
 
     def order(entry: EntryPoint) -> tuple[str, str, str]:
         return entry.name, _package(entry), entry.value
@@ -194,8 +194,8 @@ def _plug_ins() -> dict[str, EntryPoint]:
                 f"That of {packages[0]!r} ({entries[0].value}) is used; uninstall the others, or "
                 "pass the class of the one you want."
             )
-        found[name] = entries[0]
-    return found
+        plug_ins[name] = entries[0]
+    return plug_ins
 
 
 def _plug_in_rows() -> Iterator[dict[str, object]]:
@@ -223,7 +223,7 @@ def _load(entry: EntryPoint) -> Backend:
 
 def _row(backend: Backend, package: str) -> dict[str, object]:
     reason = backend.available()
-    here = reason is None
+    usable = reason is None
     return {
         "name": backend.name,
         "description": backend.description,
@@ -231,11 +231,11 @@ def _row(backend: Backend, package: str) -> dict[str, object]:
         "kinds": ", ".join(sorted(backend.kinds, reverse=True)),
         "packed": backend.packed,
         # An engine that is not installed cannot say what it could use.
-        "devices": ", ".join(backend.devices()) if here else "",
-        "dtypes": ", ".join(backend.dtypes()) if here else "",
-        "available": here,
+        "devices": ", ".join(backend.devices()) if usable else "",
+        "dtypes": ", ".join(backend.dtypes()) if usable else "",
+        "available": usable,
         "reason": reason or "",
-        "install": "" if here else _install(backend, package),
+        "install": "" if usable else _install(backend, package),
     }
 
 

@@ -40,7 +40,7 @@ class TorchBackend(Backend):
         itself, with the model's own attention. ``"auto"``: the first, after a check on loading that
         it gives what the second does; else the second.
     batch_tokens : int, optional
-        Tokens a pack; chosen from the device where left out.
+        Tokens per pack; chosen from the device where left out.
     threads : int, optional
         CPU threads, of the whole process; as PyTorch chooses where left out.
 
@@ -70,7 +70,7 @@ class TorchBackend(Backend):
         self.batch_tokens, self.threads = batch_tokens, threads
 
     def available(self) -> str | None:
-        """Say why this backend cannot run here; None where it can."""
+        """Return why this backend cannot run here; None where it can."""
         for module in ("torch", "transformers", "safetensors"):
             if importlib.util.find_spec(module) is None:
                 return f"{module} is not installed"
@@ -175,7 +175,7 @@ class TorchModel(LoadedModel):
         from valuebias.backends import loading, wide_heads
 
         self._model, self._head, self._source = model, head, source
-        self._place, self._whole = device, whole
+        self._device, self._whole = device, whole
         self._autocast = backend.autocast and source.dtype == "float32"
         import torch
 
@@ -200,7 +200,7 @@ class TorchModel(LoadedModel):
         )
 
     def _reorder(self) -> None:
-        """Reorder weights for the CPU, where that can be, and see that the model bears it."""
+        """Reorder weights for the CPU where possible, and check that results stay the same."""
         import torch
 
         from valuebias.backends import loading, prepacked
@@ -211,14 +211,14 @@ class TorchModel(LoadedModel):
 
         def read() -> torch.Tensor:
             # Not by a head that the user gives: it may keep what it sees.
-            hidden = loading.tree(self._head, pack, self._place)[: len(pack)]
-            return hidden if self._head.own is None else self._head.logits(hidden)
+            hidden = loading.tree(self._head, pack, self._device)[: len(pack)]
+            return hidden if self._head.own_head is None else self._head.logits(hidden)
 
         with torch.inference_mode():
             before = read()
         self._prepacked = prepacked.prepack(self._head.body, self._dtype)
-        if self._head.own is not None:
-            self._head.own.prepack(self._dtype)
+        if self._head.own_head is not None:
+            self._head.own_head.prepack(self._dtype)
         try:
             with torch.inference_mode():
                 after = read()
@@ -229,10 +229,10 @@ class TorchModel(LoadedModel):
             raise _NotReordered
 
     def details(self) -> dict[str, Any]:
-        """Say what else about this run belongs in the provenance."""
+        """Return what else about this run belongs in the provenance."""
         import torch
 
-        name = torch.cuda.get_device_name(self._place) if self._place.type == "cuda" else ""
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else ""
         return {
             "attention": "whole" if self._whole else "tree",
             "threads": torch.get_num_threads(),
@@ -254,12 +254,12 @@ class TorchModel(LoadedModel):
                     return self._read_whole(pack)
                 if self._head.reach is None or pack.position.max() < self._head.reach:
                     return self._read(pack)
-                with loading.own(self._model):
+                with loading.eager(self._model):
                     return self._read_whole(pack)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            if self._place.type == "cuda":
+            if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             raise OutOfMemory(
                 f"{self._source.name}: {self.device} has no room for a pack of {len(pack)} tokens. "
@@ -267,7 +267,7 @@ class TorchModel(LoadedModel):
             ) from error
 
     def close(self) -> None:
-        """Give memory back; the model is not used afterwards."""
+        """Release memory; the model is not used afterwards."""
         import torch
 
         from valuebias.backends import memory
@@ -275,7 +275,7 @@ class TorchModel(LoadedModel):
         del self._model, self._head
         # Modules refer to one another in circles, so that only a collection frees their weights.
         memory.release()
-        if self._place.type == "cuda":
+        if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _arithmetic(self) -> Any:
@@ -284,7 +284,7 @@ class TorchModel(LoadedModel):
         import torch
 
         if self._autocast_all:
-            return torch.autocast(self._place.type, dtype=torch.bfloat16)
+            return torch.autocast(self._device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
     def _read(self, pack: Pack) -> Floats:
@@ -293,7 +293,7 @@ class TorchModel(LoadedModel):
         from valuebias.backends.layout import inputs
 
         arrays = {
-            name: torch.from_numpy(array).to(self._place) for name, array in inputs(pack).items()
+            name: torch.from_numpy(array).to(self._device) for name, array in inputs(pack).items()
         }
         hidden = self._head.hidden_of_tree(*(arrays[name] for name in _TREE))
         return self._head.read(hidden[arrays["gather"]], arrays.get("row"), arrays.get("target"))
@@ -302,32 +302,32 @@ class TorchModel(LoadedModel):
         """Compute every conversation by itself, those of a length together: no padding."""
         import torch
 
-        paths, which, place = conversations(pack)
+        paths, which, position = conversations(pack)
         if self._source.head == "score" or self._source.own_code:
-            # The model reads where it likes, so a conversation that another goes on is run too.
-            cut = [paths[w][: p + 1] for w, p in zip(which, place, strict=True)]
+            # The model chooses where it reads, so beginnings of other conversations are run, too.
+            cut = [paths[w][: p + 1] for w, p in zip(which, position, strict=True)]
             rewards = np.empty(len(cut), dtype=np.float32)
             for batch in _batches(cut):
                 ids = torch.from_numpy(np.stack([pack.ids[cut[i]] for i in batch]))
-                own = self._head.own_rewards(ids.to(self._place))
-                rewards[batch] = own.float().cpu().numpy()
+                rewards_of = self._head.own_rewards(ids.to(self._device))
+                rewards[batch] = rewards_of.float().cpu().numpy()
             return rewards
         rows: dict[int, torch.Tensor] = {}
         for batch in _batches(paths):
             ids = torch.from_numpy(np.stack([pack.ids[paths[i]] for i in batch]))
-            hidden = self._head.hidden(ids.to(self._place))
+            hidden = self._head.hidden(ids.to(self._device))
             for number, conversation in enumerate(batch):
                 for r in np.flatnonzero(which == conversation):
-                    rows[int(r)] = hidden[number, int(place[r])]
+                    rows[int(r)] = hidden[number, int(position[r])]
         row, target = (
-            None if array is None else torch.tensor(array, device=self._place)
+            None if array is None else torch.tensor(array, device=self._device)
             for array in (pack.row, pack.target)
         )
         return self._head.read(torch.stack([rows[r] for r in range(len(which))]), row, target)
 
 
 class _NotReordered(Exception):
-    """Says that a model gives nothing, or other numbers, with its weights reordered."""
+    """A model fails, or gives other numbers, with its weights reordered."""
 
 
 def _forget_table(embeddings: Any, *_: object) -> None:

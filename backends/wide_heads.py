@@ -23,9 +23,9 @@ def body_of(model: nn.Module) -> nn.Module:
         return body
     from transformers import PreTrainedModel
 
-    # Code of others need not say what it calls its body.
-    found = [child for child in model.children() if isinstance(child, PreTrainedModel)]
-    return cast(nn.Module, found[0]) if len(found) == 1 else model
+    # Other people's code need not say what it calls its body.
+    bodies = [child for child in model.children() if isinstance(child, PreTrainedModel)]
+    return cast(nn.Module, bodies[0]) if len(bodies) == 1 else model
 
 
 def widened(model: nn.Module, body: nn.Module, source: Source) -> None:
@@ -43,12 +43,12 @@ def widened(model: nn.Module, body: nn.Module, source: Source) -> None:
     body.register_forward_hook(_wide_output)
 
 
-def _wide_output(module: nn.Module, given: Any, made: Any) -> Any:
-    if isinstance(made, Mapping):
-        for key, value in list(made.items()):
-            made[key] = _wide(value)  # type: ignore[index]
-        return made
-    return _wide(made)
+def _wide_output(module: nn.Module, inputs: Any, output: Any) -> Any:
+    if isinstance(output, Mapping):
+        for key, value in list(output.items()):
+            output[key] = _wide(value)  # type: ignore[index]
+        return output
+    return _wide(output)
 
 
 def _wide(value: Any) -> Any:
@@ -60,7 +60,7 @@ def _wide(value: Any) -> Any:
 
 
 def widened_callable(head: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-    """Give a head of the user's own in float32 and out of training, where it is a module."""
+    """Copy a user's head to float32 and evaluation mode, where it is a module."""
     owner = getattr(head, "__self__", None)
     if isinstance(owner, nn.Module):
         copied = _copied(owner, name)

@@ -23,7 +23,7 @@ OPTIONAL = {"ES01", "SA01", "SA04", "SS05", "SS06", "PR08", "RT04"}
 # What the modules of the inference backends may import at their top.
 EXTRAS = {"torch", "transformers", "onnx", "onnxruntime"}
 # The modules whose examples train a model.
-TRAINING = {"valuebias.lab.grid", "valuebias.lab.models", "valuebias.lab.rewards"}
+TRAINING = {"valuebias.lab.models"}
 
 
 def module_names() -> list[str]:

@@ -19,7 +19,7 @@ BaseGap = float | Array | Mapping[str, float | Array]
 
 
 def base_gaps(base_gap: BaseGap, names: list[str], n_draws: int) -> dict[str, Array]:
-    """Check the bases' gaps, and give each so many draws.
+    """Check the bases' gaps, and give each as many draws as a fit has.
 
     The result is (draw,).
 
@@ -67,8 +67,8 @@ def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:
     """
     tail = (1 - prob) / 2
     base_lower, base_upper = map(float, np.quantile(base, [tail, 1 - tail]))
-    told = base_lower > 0 or base_upper < 0
-    share = last / base if told else np.full(len(last), np.nan)
+    clear = base_lower > 0 or base_upper < 0
+    share = last / base if clear else np.full(len(last), np.nan)
     lower, median, upper = map(float, np.quantile(share, [tail, 0.5, 1 - tail]))
     return {
         "base_lower": base_lower,
@@ -76,9 +76,9 @@ def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:
         "median": median,
         "lower": lower,
         "upper": upper,
-        "p_less": float((np.abs(share) < 1).mean()) if told else float("nan"),
+        "p_less": float((np.abs(share) < 1).mean()) if clear else float("nan"),
         "why_not": ""
-        if told
+        if clear
         else f"the {prob:.0%} interval of the gap to divide by holds zero: there may be no gap to "
         "have a share of",
     }
@@ -146,7 +146,7 @@ def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.Da
 
 
 def _tail(gap: Array, columns: Array, freedom: int) -> float:
-    """Tail probability of what of a gap lies outside the span of some columns."""
+    """Tail probability of the part of a gap that lies outside the span of columns."""
     outside = gap @ linalg.null_space(columns.T)
     mean, covariance = outside.mean(axis=0), np.atleast_2d(np.cov(outside, rowvar=False))
     return float(stats.chi2.sf(mean @ np.linalg.solve(covariance, mean), freedom))

@@ -1,7 +1,7 @@
-"""Ablations of trained reward models: which formula they call for, and what is asked of its draws.
+"""Ablations of trained reward models: which formula they call for, and what its draws answer.
 
 An *ablation* trains reward models on several bases, sources of preferences and numbers of pairs,
-with one or more seeds, and may keep several checkpoints of a run. What is asked is how the gap
+with one or more seeds, and may keep several checkpoints of a run. The question is how the gap
 between two families changes with the number of pairs, at the end of training.
 """
 
@@ -39,27 +39,27 @@ COORDS = ("family", "base", "source", "n_pairs", "seed", "step")
 
 
 def check_models(models: pd.DataFrame) -> None:
-    """Refuse models that are no ablation."""
+    """Refuse models that are not an ablation."""
     for name in COORDS:
         if name not in models.columns:
             raise ValueBiasError(
                 f"the models have no coordinate {name!r}; an ablation needs {', '.join(COORDS)}. "
                 f"Add it with ds.assign_coords({name}=('model', [...]))."
             )
-    for name, what, least in (("n_pairs", "a positive number", 0.0), ("step", "zero or more", -1)):
+    for name, need, least in (("n_pairs", "a positive number", 0.0), ("step", "zero or more", -1)):
         values = pd.to_numeric(models[name], errors="coerce").to_numpy(dtype=float)
         wrong = ~(np.isfinite(values) & (values > least))
         if wrong.any():
-            place = int(wrong.argmax())
+            worst = int(wrong.argmax())
             hint = (
-                " A model that was trained on no pairs has no place on their logarithm: leave it "
+                " A model that was trained on no pairs has no logarithm of their number: leave it "
                 "out, and give its gap as share_remaining(base_gap=...)."
-                if name == "n_pairs" and values[place] == 0
+                if name == "n_pairs" and values[worst] == 0
                 else " Give it the right value or leave the model out."
             )
             raise ValueBiasError(
-                f"model {models.index[place]!r} has {name} = {values[place]:g}; "
-                f"expected {what}.{hint}"
+                f"model {models.index[worst]!r} has {name} = {values[worst]:g}; "
+                f"expected {need}.{hint}"
             )
     unnamed = [str(m) for m, base in models["base"].items() if not str(base).strip()]
     if unnamed:
@@ -90,7 +90,7 @@ def _check_no_copies(models: pd.DataFrame) -> None:
 
 
 def progress_of(models: pd.DataFrame) -> Array:
-    """Give the share of its run that every checkpoint has behind it; 1 is the run's last."""
+    """Return how far along its run every checkpoint is, as a share; the run's last is at 1."""
     steps = models["step"].astype(float)
     runs = run_labels(models)
     last = steps.groupby(runs).transform("max") if runs is not None else steps
@@ -98,8 +98,8 @@ def progress_of(models: pd.DataFrame) -> Array:
 
 
 def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
-    """Choose the richest formula of the default kind that the models can tell."""
-    found, refused = None, None
+    """Choose the richest formula of the default kind that the models can identify."""
+    fallback, refused = None, None
     terms = base_terms(models) if random else [""]
     for formula in _candidates(models):
         try:
@@ -111,24 +111,24 @@ def choose_formula(models: pd.DataFrame, *, random: bool = True) -> str:
             groups = groups_of(split_random(f"~ 1{term}")[1], models, base_of(models))
             if not make_space(design.matrix, groups).dropped:
                 return formula + term
-        found = found or formula
-    if found:
-        return found
+        fallback = fallback or formula
+    if fallback:
+        return fallback
     raise ValueBiasError("no formula fits the models of the ablation.") from refused
 
 
 def base_terms(models: pd.DataFrame) -> list[str]:
-    """Give random terms of bases, from the richest on; the last is none.
+    """Return random terms of bases, from the richest on; the last is none.
 
-    Bases of a family respond differently to more pairs, so that with a slope a family instead of a
-    slope a base its change would look surer than it is.
+    Bases of a family respond differently to more pairs, so that with one slope per family instead
+    of one per base its change would look surer than it is.
     """
     if not has_base_slopes(models):
         return [""]
     plain = f"({_DOUBLINGS} | base)"
     if models["progress"].nunique() == 1:
         return [f" + {plain}", ""]
-    # What pairs do comes with progress, and so does what they do to a base.
+    # Effects of pairs grow with progress, and so do their deviations by base.
     whole = f"({_COURSE} + {_BASE_COURSE} | base)"
     return [f" + {whole}", f" + {plain}", ""]
 
@@ -143,15 +143,15 @@ def has_base_slopes(models: pd.DataFrame) -> bool:
 def base_of(models: pd.DataFrame) -> str | None:
     """Name the coordinate of bases where some family has several; None where bases are families.
 
-    With one base a family, a gap is one between these bases; how much bases of a family differ is
-    for the prior alone to say, and not asked.
+    With one base per family, a gap is one between these bases; how much bases of a family differ
+    would depend on the prior alone, and is left out.
     """
     bases = models.assign(base=models["base"].astype(str)).groupby("family")["base"].nunique()
     return "base" if (bases > 1).any() else None
 
 
 def _candidates(models: pd.DataFrame) -> Iterator[str]:
-    """Give formulas from the richest on."""
+    """Return formulas from the richest on."""
     source, pairs = (models[name].nunique() > 1 for name in ("source", "n_pairs"))
     cells = []
     if source and pairs:
@@ -166,7 +166,8 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
     for cell in [*cells, "family"]:
         courses = [cell]
         if models["progress"].nunique() > 1:
-            # All runs of a base start alike, so that what sources and pairs do comes with progress.
+            # All runs of a base start alike, so that effects of sources and pairs grow with
+            # progress.
             whole = f"({cell})" if "+" in cell else cell
             courses = [f"{whole} * {_COURSE}", f"{cell} + family * {_COURSE}"]
             courses += [f"{cell} + {_COURSE}", cell]
@@ -174,7 +175,7 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
 
 
 def is_ablation(models: pd.DataFrame) -> bool:
-    """Tell whether models were trained to be compared by the pairs they were trained on."""
+    """Whether models were trained to be compared by the pairs they were trained on."""
     if not set(COORDS) <= set(models.columns) or models["family"].nunique() < 2:
         return False
     return bool(models["n_pairs"].nunique() > 1 or models["source"].nunique() > 1)

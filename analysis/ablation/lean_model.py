@@ -1,9 +1,9 @@
-"""What is known of the leans of models, once the variances are: a small Gaussian model of them.
+"""A small Gaussian model of the leans of models, given the variances.
 
 The lean of a model is what a formula gives, plus independent parts (of its base, of its run, of the
 words and prompts that it was measured on), each with a known matrix over models and a variance that
 differs by draw. Given the variances, any other formula over the same models can be looked at
-without sampling anew.
+without sampling again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = ["Beside", "LeanModel", "LeanPart", "Leans", "lean_model"]
 Array = NDArray[np.float64]
 
 _WIDEST = 120
-"""Rows; all that is computed grows with their cube."""
+"""Rows at most; the work grows with their cube."""
 _DRAWS = (50, 1000)
 """Draws of the variances: at least so many, at most so many."""
 _BUDGET = 5e7
-"""Of draws times the cube of the rows."""
+"""Limit of draws times the cube of the rows."""
 _SMALL = 1e-8
 
 
@@ -55,12 +55,12 @@ class LeanPart:
 
 @dataclass(frozen=True)
 class LeanModel:
-    """Leans, and all that they are made of but for the formula.
+    """Leans, and all their parts except the formula.
 
     Attributes
     ----------
     lean : ndarray, shape (draw or 1, model)
-        Measured leans; one a draw where the crossing is incomplete.
+        Measured leans; one per draw where the crossing is incomplete.
     parts : tuple of LeanPart
     scales : ndarray, shape (column,)
         Prior SDs of the effects of the formula's columns on a lean.
@@ -84,10 +84,10 @@ class LeanModel:
         return replace(self, lean=self.lean[:, models], parts=tuple(parts))
 
     def span(self, columns: Array) -> Array:
-        """Orthonormal basis of columns and of what the parts make of them, (model, row).
+        """Orthonormal basis of columns and of their images under the parts, (model, row).
 
-        In it is all that the leans say of the columns' effects, unless it grows too wide; then a
-        little is lost, and what is kept still follows the same model.
+        It holds all information on the columns' effects, unless it grows too wide; then a
+        little is lost, and the rest still follows the same model.
         """
         basis = linalg.orth(columns, rcond=_SMALL)
         while True:
@@ -100,22 +100,22 @@ class LeanModel:
     def within(self, basis: Array, *, share: float = 1.0) -> Leans:
         """Take the leans along the columns of a basis, at some draws of the variances.
 
-        ``share`` says how much of the time there is to spend.
+        ``share`` is the share of the time that may be spent.
         """
         n = basis.shape[1]
         most = int(np.clip(share * min(_BUDGET / n**3, _DRAWS[1]), *_DRAWS))
         kept = np.unique(np.linspace(0, self.n_draws - 1, min(self.n_draws, most)).astype(int))
         lean = self.lean if len(self.lean) == 1 else self.lean[kept]
-        fixed, own = np.zeros((len(kept), n, n)), np.zeros((len(kept), n, n))
+        fixed, between_runs = np.zeros((len(kept), n, n)), np.zeros((len(kept), n, n))
         for part in self.parts:
             inside = basis.T @ part.over_models @ basis
-            total = fixed if part.relative_sd is None else own
+            total = fixed if part.relative_sd is None else between_runs
             total += part.variance[kept, None, None] * inside
         relative = [p.relative_sd[kept] for p in self.parts if p.relative_sd is not None]
         return Leans(
             lean=np.broadcast_to(lean @ basis, (len(kept), n)),
             fixed=fixed,
-            own=own,
+            between_runs=between_runs,
             beside=self._beside(basis, lean, kept),
             # Spreads by family are factors about the SD that the prior is of.
             relative_sd=np.exp(np.mean(np.log(relative), axis=0)),
@@ -125,8 +125,8 @@ class LeanModel:
     def _beside(self, basis: Array, lean: Array, kept: NDArray[np.intp]) -> tuple[Beside, ...]:
         """Sum up what lies outside the basis, by how much of each part is in it.
 
-        The parts' matrices have eigenvectors in common there, but for layouts so uneven that the
-        basis could not be widened to hold what they make of it; this is then an approximation.
+        The parts' matrices have eigenvectors in common there, except in layouts so uneven that the
+        basis could not be widened to hold its images; this is then an approximation.
         """
         outside = linalg.null_space(basis.T)
         matrices = [outside.T @ part.over_models @ outside for part in self.parts]
@@ -137,13 +137,13 @@ class LeanModel:
         squares = (lean @ outside @ axes) ** 2
         kinds, which = np.unique(loads.round(6), axis=0, return_inverse=True)
         variances = np.stack([part.variance[kept] for part in self.parts], axis=1)
-        own = np.array([part.relative_sd is not None for part in self.parts])
+        between_runs = np.array([part.relative_sd is not None for part in self.parts])
         return tuple(
             Beside(
                 n=int((which.ravel() == k).sum()),
                 scatter=squares[:, which.ravel() == k].sum(axis=1),
-                fixed=variances @ (load * ~own),
-                own=variances @ (load * own),
+                fixed=variances @ (load * ~between_runs),
+                between_runs=variances @ (load * between_runs),
             )
             for k, load in enumerate(kinds)
         )
@@ -159,18 +159,18 @@ class Beside:
         How many.
     scatter : ndarray, shape (draw or 1,)
         Sum over them of the squares of leans.
-    fixed, own : ndarray, shape (draw,)
+    fixed, between_runs : ndarray, shape (draw,)
         Variances, as in :class:`Leans`.
     """
 
     n: int
     scatter: Array
     fixed: Array
-    own: Array
+    between_runs: Array
 
     def log_density(self, squared_factors: Array) -> Array:
         """Log-density at squares of factors, (factor, draw), up to a constant."""
-        variance = self.fixed + squared_factors[:, None] * self.own
+        variance = self.fixed + squared_factors[:, None] * self.between_runs
         return np.asarray(-0.5 * (self.n * np.log(variance) + self.scatter / variance))
 
 
@@ -184,7 +184,7 @@ class Leans:
     Attributes
     ----------
     lean : ndarray, shape (draw, row)
-    fixed, own : ndarray, shape (draw, row, row)
+    fixed, between_runs : ndarray, shape (draw, row, row)
         Covariance: of all parts but one, and of what runs of a kind differ by.
     beside : tuple of Beside
         What other directions say of the variances.
@@ -195,7 +195,7 @@ class Leans:
 
     lean: Array
     fixed: Array
-    own: Array
+    between_runs: Array
     beside: tuple[Beside, ...]
     relative_sd: Array
     scales: Array
@@ -227,7 +227,7 @@ class Leans:
         """Log posterior density of factors, effects integrated out; (factor, draw)."""
         explained = (columns * self.scales**2) @ columns.swapaxes(-1, -2)
         root = np.linalg.cholesky(self.fixed + explained)
-        half = np.linalg.solve(root, self.own)
+        half = np.linalg.solve(root, self.between_runs)
         # Along its axes what runs differ by is independent, whatever the factor.
         ratio, axes = np.linalg.eigh(np.linalg.solve(root, half.swapaxes(-1, -2)))
         along = np.einsum("sij,si->sj", axes, np.linalg.solve(root, self.lean[..., None])[..., 0])
@@ -235,12 +235,12 @@ class Leans:
         variance = 1 + squared[:, None, None] * np.maximum(ratio, 0)
         fit = -0.5 * (np.log(variance) + along**2 / variance).sum(axis=-1)
         fit += sum(directions.log_density(squared) for directions in self.beside)
-        # Moving the SDs by a factor: their prior, and the volume that goes along; even on the log.
+        # Scaling the SDs: their prior, and the change of volume. Factors are even on the log.
         volume = self.relative_sd.shape[1] * np.log(factors)[:, None]
         return np.asarray(fit + volume - 0.5 * np.outer(squared, (self.relative_sd**2).sum(axis=1)))
 
     def _solved(self, columns: Array, factor: Array) -> tuple[Array, Array]:
-        """Root of the effects' precision, and what it makes of the leans; (draw, column, ·)."""
+        """Root of the effects' precision, and its solution for the leans; (draw, column, ·)."""
         weighed = self._precision(factor) @ columns
         precision = columns.swapaxes(-1, -2) @ weighed
         at = np.arange(precision.shape[-1])
@@ -253,7 +253,7 @@ class Leans:
         # The same factor is asked for under every level.
         key = factor.tobytes()
         if self._kept.get("key") != key:
-            whole = self.fixed + factor[:, None, None] ** 2 * self.own
+            whole = self.fixed + factor[:, None, None] ** 2 * self.between_runs
             self._kept.update(key=key, precision=np.linalg.inv(whole))
         return np.asarray(self._kept["precision"])
 
@@ -289,7 +289,7 @@ def lean_model(
 
 
 def _merged(parts: list[LeanPart]) -> list[LeanPart]:
-    """Put together parts that nothing tells apart: those with one matrix over models."""
+    """Merge parts that cannot be told apart: those with one matrix over models."""
     out: list[LeanPart] = []
     for part in parts:
         for k, other in enumerate(out):
@@ -310,18 +310,18 @@ def _over_models(problem: Problem, on_axes: Array) -> dict[Part, tuple[Array, fl
     for weight, axis in zip(on_axes, problem.crossing.axes, strict=True):
         if not weight:
             continue
-        here: dict[Part, Array] = {}
+        on_axis: dict[Part, Array] = {}
         multipliers: dict[Part, float] = {}
         for part, (inside, multiplier) in components.entries(axis).items():
-            here[part] = space.basis @ inside @ space.basis.T
+            on_axis[part] = space.basis @ inside @ space.basis.T
             multipliers[part] = multiplier
         for subspace in space.subspaces:
             for part, (load, multiplier) in components.entries(axis, subspace).items():
                 outside = load[0, 0] * subspace.basis @ subspace.basis.T
-                here[part] = here.get(part, 0.0) + outside
+                on_axis[part] = on_axis.get(part, 0.0) + outside
                 multipliers[part] = multiplier
         for part, multiplier in multipliers.items():
             sizes[part] = sizes.get(part, 0.0) + weight**2 * multiplier
         # The same on every axis that has the component.
-        matrices |= here
+        matrices |= on_axis
     return {part: (matrix, sizes[part]) for part, matrix in matrices.items()}

@@ -54,10 +54,10 @@ def pair_rows(design: ModelDesign, pair: tuple[str, str]) -> PairRows:
     cells = trained_cells(design)
     mine = cells["family"].isin(pair)
     levels = {}
-    for source, own in cells[mine].groupby("source"):
-        told = telling(*(own.loc[own["family"] == family, "n_pairs"] for family in pair))
-        if len(told) > 1:
-            levels[str(source)] = levels_of(told)
+    for source, group in cells[mine].groupby("source"):
+        numbers = telling(*(group.loc[group["family"] == name, "n_pairs"] for name in pair))
+        if len(numbers) > 1:
+            levels[str(source)] = levels_of(numbers)
     common = _in_common(cells, pair)
     models = design.models["family"].astype(str).isin(pair).to_numpy()
     of_models = (own_columns(design, cells) @ common)[models]
@@ -65,16 +65,16 @@ def pair_rows(design: ModelDesign, pair: tuple[str, str]) -> PairRows:
     columns, at_end = {}, {}
     for source in sorted(set(source_of)):
         bends: list[Bend | None] = [*levels[source].bends] if source in levels else [None]
-        there = (source_of == source)[:, None]
+        in_source = (source_of == source)[:, None]
         rows = bent_rows(design, design.models[models], bends)
-        columns[source] = _beside(rows, of_models) * there
+        columns[source] = _beside(rows, of_models) * in_source
         rows = average_rows(design, cells.assign(progress=1.0), bends)
         at_end[source] = _beside(rows, common) * (cells["source"] == source).to_numpy()[:, None]
     return PairRows(models, levels, columns, at_end, common.shape[1])
 
 
 def telling(first: Iterable[float], second: Iterable[float]) -> list[float]:
-    """Give the numbers of pairs that tell of a gap's change: those that two families share.
+    """Return the numbers of pairs that tell of a gap's change: those that two families share.
 
     Where these are fewer than two, all of them: what is said is then extrapolated for one or both.
     """
@@ -88,14 +88,14 @@ def _beside(rows: Array, further: Array) -> Array:
 
 
 def _in_common(cells: pd.DataFrame, pair: tuple[str, str]) -> Array:
-    """Tell cells by the numbers of pairs at which what two families have in common is free.
+    """Mark the numbers of pairs at which what two families have in common is free.
 
     Where both were trained on several numbers of pairs of a source, these alone tell of the gap:
     free are all that one family has for itself, and the shared ones where there are three (two are
     on a line anyway). Shape (cell, number).
     """
     keys = [(source, n) for _, source, n in cells[_CELL].itertuples(index=False)]
-    count = Counter(key for key, own in zip(keys, cells["family"].isin(pair), strict=True) if own)
+    count = Counter(key for key, mine in zip(keys, cells["family"].isin(pair), strict=True) if mine)
     shared = Counter(source for (source, _), n in count.items() if n > 1)
     wanted = [key for key, n in count.items() if shared[key[0]] > (2 if n > 1 else 1)]
     same = [[key == one for one in wanted] for key in keys]
@@ -112,7 +112,7 @@ def bent_rows(design: ModelDesign, models: pd.DataFrame, bends: Sequence[Bend | 
     for bend in bends:
         if bend is not None:
             numbers += [pairs.astype(float).clip(upper=n) for n in (bend.smallest, bend.level)]
-    # Reading a formula takes far longer than its rows do.
+    # Reading a formula takes far longer than computing its rows.
     whole = pd.concat([models.assign(n_pairs=n) for n in numbers])
     rows = iter(design.rows(whole).reshape(len(numbers), len(models), -1))
     straight = next(rows)
@@ -123,8 +123,8 @@ def bent_rows(design: ModelDesign, models: pd.DataFrame, bends: Sequence[Bend | 
     for bend in bends:
         bent = straight
         if bend is not None:
-            first, there = next(rows), next(rows)
-            bent = np.where(family, first + bend.stretch * (there - first), straight)
+            first, last = next(rows), next(rows)
+            bent = np.where(family, first + bend.stretch * (last - first), straight)
         out.append(bent)
     return np.stack(out)
 
@@ -142,9 +142,9 @@ def average_rows(
     kinds = models.groupby(others).size() if others else pd.Series([1.0])
     frame = models.iloc[[0] * (len(cells) * len(kinds))].reset_index(drop=True)
     if others:
-        found = kinds.index.to_frame(index=False)
+        levels = kinds.index.to_frame(index=False)
         for name in others:
-            frame[name] = np.tile(found[name].to_numpy(), len(cells))
+            frame[name] = np.tile(levels[name].to_numpy(), len(cells))
     for name in names:
         frame[name] = np.repeat(cells[name].to_numpy(), len(kinds))
     # A number may be a level, too, and a level is a text: 1000 is not 1000.0.
@@ -161,15 +161,15 @@ def trained_cells(design: ModelDesign) -> pd.DataFrame:
 
 
 def own_columns(design: ModelDesign, cells: pd.DataFrame) -> Array:
-    """Give every cell a column of its own, (model, cell)."""
+    """Make an indicator column for every cell, (model, cell)."""
     keys = [tuple(cell) for cell in cells[_CELL].itertuples(index=False)]
-    own = np.zeros((len(design.models), len(keys)))
+    columns = np.zeros((len(design.models), len(keys)))
     for m, cell in enumerate(_cell_of(design).itertuples(index=False)):
-        own[m, keys.index(tuple(cell))] = 1.0
+        columns[m, keys.index(tuple(cell))] = 1.0
     if design.factor(_COURSE) is None:
-        return own
+        return columns
     # Runs start alike, whatever they are trained on.
-    return np.asarray(own * np.sqrt(design.models["progress"].to_numpy(dtype=float))[:, None])
+    return np.asarray(columns * np.sqrt(design.models["progress"].to_numpy(dtype=float))[:, None])
 
 
 def _cell_of(design: ModelDesign) -> pd.DataFrame:

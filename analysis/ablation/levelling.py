@@ -1,16 +1,16 @@
-"""A gap between two families that may level off: from some number of pairs on, it stays as it is.
+"""A gap between two families that may level off: beyond some number of pairs it is constant.
 
 Whether, and where, is unknown. For every source of preferences that was trained on with several
 numbers of pairs, *levels* stand for where the change may stop: at one of these numbers, half-way
-between two, or not in the range at all. Beyond the range the data say nothing and the prior all
+between two, or not in the range at all. Beyond the range there is only the prior
 (:func:`.levels.levels_of`): a change stops in the range about as likely as beyond it, and what has
-gone on for long goes on for about as long again.
+lasted for long lasts for about as long again.
 
 Only what depends on the family levels off; what the two families have in common is free at every
 number of pairs that both were trained on. Given the variances, which the fit has drawn, leans are
 Gaussian under every level, so that the level's probability and the effects of the columns follow
 exactly. What a straight line gets wrong is in how much runs of a kind differ, so that this variance
-is drawn anew with the level.
+is drawn again with the level.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ Array = NDArray[np.float64]
 
 _WARM_UP = 2
 _FACTORS = 2.0 ** np.arange(-2.5, 1.01, 0.25)
-"""By which the SD of runs is multiplied."""
+"""Factors by which the SD of runs is multiplied."""
 
 
 @dataclass(frozen=True)
 class LeanDraws:
-    """Draws of what gaps depend on.
+    """Draws of the quantities that gaps depend on.
 
     Every two families have draws of their own, in the order of their names; none where nothing may
     level off.
@@ -74,7 +74,7 @@ class LeanDraws:
     def curves(
         self, design: ModelDesign, straight: Array, model: Array, categories: CategoryPair
     ) -> Curves:
-        """Give the curves.
+        """Return the curves.
 
         ``straight`` is (chain, draw, column); ``model`` is (chain, draw, model).
         """
@@ -95,13 +95,14 @@ def draw_leans(
 ) -> dict[str, LeanDraws]:
     """Draw levels and effects of the columns for every two families, and free leans."""
     cells = trained_cells(design)
-    own, at_end = own_columns(design, cells), average_rows(design, cells.assign(progress=1.0))[0]
+    by_cell = own_columns(design, cells)
+    at_end = average_rows(design, cells.assign(progress=1.0))[0]
     pairs = []
     if levelling and by_pairs(design) == "curve":
         pairs = [pair_rows(design, two) for two in combinations(sorted(set(cells["family"])), 2)]
     sources, out = sources_of(design.models), {}
     for framing, model in models.items():
-        free = _draw_free(model, np.concatenate([design.matrix, own], axis=1), at_end, rng)
+        free = _draw_free(model, np.concatenate([design.matrix, by_cell], axis=1), at_end, rng)
         drawn = [_draw_pair(model, rows, sources, 1 / len(pairs), rng) for rows in pairs]
         sizes = (design.matrix.shape[1], len(sources), len(cells))
         coefficient, level, lean = (
@@ -117,14 +118,14 @@ def _draw_pair(
 ) -> tuple[Array, Array, Array]:
     """Draw coefficients, levels and leans of cells for two families, from their models alone."""
     mine = model.of(rows.models)
-    basis = mine.span(np.concatenate([c for some in rows.columns.values() for c in some], axis=1))
+    basis = mine.span(np.concatenate([c for each in rows.columns.values() for c in each], axis=1))
     leans = mine.within(basis, share=share).with_further(rows.n_common)
     state = _State(leans, rows, basis, rng)
     # Draws that share the variances follow one another, so that chains stay chains.
     of_variances = np.arange(model.n_draws) * leans.n_draws // model.n_draws
-    place = np.arange(model.n_draws) - np.searchsorted(of_variances, of_variances)
+    index = np.arange(model.n_draws) - np.searchsorted(of_variances, of_variances)
     effects, level, lean = [], [], []
-    for sweep in range(_WARM_UP + int(place.max()) + 1):
+    for sweep in range(_WARM_UP + int(index.max()) + 1):
         state.draw_levels()
         if sweep < _WARM_UP:
             state.draw_factor()
@@ -134,9 +135,9 @@ def _draw_pair(
         lean.append(np.einsum("scq,sq->sc", state.at_end(), effects[-1]))
     coefficient = np.stack(effects)[..., : len(model.scales)]
     return (
-        coefficient[place, of_variances],
-        np.stack(level)[place, of_variances],
-        np.stack(lean)[place, of_variances],
+        coefficient[index, of_variances],
+        np.stack(level)[index, of_variances],
+        np.stack(lean)[index, of_variances],
     )
 
 
@@ -186,12 +187,12 @@ class _State:
 
 
 def _choose(log_weight: Array, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Choose one of the first side's places for each of the second's."""
+    """Choose one position on the first side for each on the second."""
     return np.asarray(np.argmax(log_weight + rng.gumbel(size=log_weight.shape), axis=0))
 
 
 def _draw_free(model: LeanModel, columns: Array, at_end: Array, rng: np.random.Generator) -> Array:
-    """Draw leans of cells of which each has its own, (draw, cell)."""
+    """Draw leans of cells, each free, (draw, cell)."""
     basis = model.span(columns)
     n_cells, n = at_end.shape
     leans = model.within(basis).with_further(n_cells)

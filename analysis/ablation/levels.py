@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 _STEP = 0.125
 _FARTHEST = 20.0
-"""Doublings beyond the range; a change that goes on so far goes on for ever."""
+"""Doublings beyond the range after which a change is taken never to stop."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class Levels:
 
     @property
     def bends(self) -> list[Bend]:
-        """What each level makes of the columns."""
+        """How each level bends the columns."""
         ends = (float(np.exp2(self.start)), float(np.exp2(self.at[-1])))
         return [Bend(float(level), *ends) for level in np.exp2(self.at)]
 
     def draw(self, chosen: NDArray[np.intp], rng: np.random.Generator) -> Array:
-        """Give the numbers of pairs of levels; beyond the range they are drawn. Infinite: never."""
+        """Return the numbers of pairs of levels; extrapolated beyond the range; infinite: never."""
         beyond = self.start + self.width * (1 / rng.uniform(0, self.latest, len(chosen)) - 1)
         end = self.at[-1]
-        # On a grid, so that there are few numbers of pairs to look at.
+        # On a grid, so that there are few distinct numbers of pairs.
         beyond = end + _STEP * np.maximum(np.ceil((beyond - end) / _STEP), 0)
         beyond = np.where(beyond > end + _FARTHEST, np.inf, beyond)
         return np.asarray(np.exp2(np.where(chosen < len(self.at) - 1, self.at[chosen], beyond)))

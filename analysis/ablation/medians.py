@@ -1,6 +1,6 @@
 """A mixed model of leans that are known as medians only, by training run and checkpoint.
 
-A table of medians says nothing of words and prompts, so the model is about runs alone: the lean of
+A table of medians has no words and prompts, so the model is about runs alone: the lean of
 a checkpoint is what the formula gives its kind of run, a deviation of the run, and one of the
 checkpoint. The two standard deviations are put on a grid; given them, all else is Gaussian.
 """
@@ -36,7 +36,7 @@ class MedianDraws:
     lean : ndarray, shape (draw, row)
         The lean of every row without its checkpoint's own deviation.
     sd : DataFrame
-        Columns ``run`` and ``checkpoint``; one row a draw. Only ``run`` where every run has one
+        Columns ``run`` and ``checkpoint``; one row per draw. Only ``run`` where every run has one
         checkpoint.
     measured : ndarray, shape (row,)
         The leans as given.
@@ -51,7 +51,7 @@ class MedianDraws:
     unit: float
 
     def lean_model(self, design: ModelDesign) -> LeanModel:
-        """Reduce the posterior to what is known of the leans once the variances are."""
+        """Reduce the posterior to the leans given the variances."""
         runs = _runs(design.models)
         alike = {
             "run": (runs[:, None] == runs).astype(float),
@@ -78,13 +78,13 @@ def draw_medians(
     runs, which = np.unique(_runs(design.models), return_inverse=True)
     several = len(runs) < len(lean)
     of_run = (which[:, None] == np.arange(len(runs))).astype(float)
-    # With one checkpoint a run, the run's deviation and the checkpoint's only appear in a sum.
+    # With one checkpoint per run, the run's deviation and the checkpoint's appear as a sum only.
     effects = np.concatenate([design.matrix, of_run], axis=1) if several else design.matrix
     scales = _scales(design, unit)
     grid = unit * np.geomspace(1e-3, 3.0, _POINTS)
     pairs = [(a, b) for a in (grid if several else grid[:1]) for b in grid]
     cases = [_Case(lean, effects, _variances(scales, a, effects.shape[1]), b) for a, b in pairs]
-    # Even on the logarithm, hence the densities of the logarithms.
+    # Evenly spaced on the logarithm, hence the densities of the logarithms.
     log_prior = np.array(
         [np.log(b) - 2 * (b / unit) ** 2 + several * (np.log(a) - 2 * (a / unit) ** 2)
          for a, b in pairs]
@@ -93,9 +93,9 @@ def draw_medians(
     weight = np.exp(log_weight - log_weight.max())
     chosen = rng.choice(len(pairs), size=draws, p=weight / weight.sum())
     out = np.empty((draws, effects.shape[1]))
-    for place in np.unique(chosen):
-        here = chosen == place
-        out[here] = cases[place].draw(int(here.sum()), rng)
+    for number in np.unique(chosen):
+        in_case = chosen == number
+        out[in_case] = cases[number].draw(int(in_case.sum()), rng)
     sd = pd.DataFrame([pairs[i] for i in chosen], columns=["run", "checkpoint"])
     if not several:
         sd = sd.drop(columns="run").rename(columns={"checkpoint": "run"})

@@ -1,4 +1,4 @@
-"""What the layout of an ablation cannot tell, and what its curves are contradicted by."""
+"""What the layout of an ablation cannot tell, and where data contradict its curves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CELL = ("base", "source", "n_pairs", "tuning")
 def layout_notes(
     models: pd.DataFrame, formula: str, *, base_slopes: bool | None, both: Mapping[str, float]
 ) -> list[Note]:
-    """Say what an ablation of this layout cannot tell."""
+    """Note what an ablation of this layout cannot tell."""
     notes = [_one_base(models), _single_seeds(models)]
     if base_slopes is False:
         notes.append(
@@ -29,7 +29,7 @@ def layout_notes(
                 f"families have several bases, and the formula {formula!r} takes these to respond "
                 "alike to more pairs. If they do not, intervals on changes with the pairs, and on "
                 "where gaps close, are too narrow. Add '(log2(n_pairs) | base)'.",
-                "Slopes of the bases' own are left out, so that what is said of change may be too "
+                "Slopes of the bases' own are left out, so that statements on change may be too "
                 "sure.",
             )
         )
@@ -49,7 +49,7 @@ def layout_notes(
 
 
 def _one_base(models: pd.DataFrame) -> Note | None:
-    """Say that gaps are between bases where families have one each."""
+    """Note that gaps are between bases where families have one each."""
     bases = models.assign(base=models["base"].astype(str)).groupby("family")["base"]
     count = bases.nunique()
     lone = bases.first()[count == 1]
@@ -63,7 +63,7 @@ def _one_base(models: pd.DataFrame) -> Note | None:
             "be told apart, so that gaps are between these bases, and how far other bases of the "
             "families would differ is not in the intervals. Train further bases to speak of "
             "families.",
-            f"There is one base a family, so that this is about {named}, not about families.",
+            f"There is one base per family, so that this is about {named}, not about families.",
             first=True,
         )
     names = ", ".join(map(str, lone.index))
@@ -92,8 +92,8 @@ def _single_seeds(models: pd.DataFrame) -> Note | None:
 
 
 def _apart(models: pd.DataFrame, source: str, most: float) -> Note:
-    there = models[models["source"].astype(str) == source]
-    ends = there.groupby("family")["n_pairs"].max().astype(float).sort_values()
+    of_source = models[models["source"].astype(str) == source]
+    ends = of_source.groupby("family")["n_pairs"].max().astype(float).sort_values()
     named = ", ".join(f"{family} up to {n:,.0f}" for family, n in ends.items())
     common = f"beyond {most:,.0f} pairs" if most > 0 else "with any number of pairs"
     return Note(
@@ -104,7 +104,7 @@ def _apart(models: pd.DataFrame, source: str, most: float) -> Note:
 
 
 def plain_fit_notes(design: ModelDesign) -> list[Note]:
-    """Say that a formula averages over what models were trained on, where they differ in it."""
+    """Note that a formula averages over training data, where models differ in it."""
     used = set().union(*(factor.names for factor in design.variables))
     if used & {"source", "n_pairs"} or not is_ablation(design.models):
         return []
@@ -119,7 +119,7 @@ def plain_fit_notes(design: ModelDesign) -> list[Note]:
 
 
 def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
-    """Say where gaps at single numbers of pairs contradict the curve through them."""
+    """Note where gaps at single numbers of pairs contradict the curve through them."""
     notes = []
     tests = departures.drop_duplicates(["name", "source"])
     limit = _UNLIKELY / max(len(tests), 1)
@@ -129,25 +129,23 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
             continue
         far = table.iloc[int(np.argmax(table["mean"].abs() / table["sd"]))]
         off, lower, upper = (_signed(far[column]) for column in ("mean", "lower", "upper"))
-        told = (
+        departure = (
             f"the gap {name} on {source} does not change evenly over doublings of the pairs: at "
             f"{far['n_pairs']:,.0f} it departs by {off} from a straight line (90% interval {lower} "
             f"to {upper})"
         )
         if levelling and not first["p_levelling"] < limit:
-            text = (
-                f"{told}. A line that levels off agrees with it, and is what gaps are taken from."
-            )
+            text = f"{departure}. A line that levels off agrees with it; gaps are taken from that."
             notes.append(Note("straight line contradicted", text))
             continue
         other = ", nor does a line that levels off agree with it" if levelling else ""
         notes.append(
             Note(
                 "curve contradicted",
-                f"{told}{other}. Gaps at single numbers of pairs and where they close are then "
-                "wrong; ask for '~ family * C(n_pairs)', which draws no curve.",
-                f"The gap {name} on {source} does not follow the curve, so that what is said of "
-                "change and of where it closes is not to be trusted.",
+                f"{departure}{other}. Gaps at single numbers of pairs and where they close are "
+                "then wrong; ask for '~ family * C(n_pairs)', which draws no curve.",
+                f"The gap {name} on {source} does not follow the curve, so that statements on "
+                "its change and on where it closes are not to be trusted.",
             )
         )
     return notes

@@ -1,4 +1,4 @@
-"""Look a dataset over for what would mislead an analysis without breaking it.
+"""Check a dataset for what would mislead an analysis without breaking it.
 
 Duplicated models, prompts whose words all have one score, coarse scores with many ties, words that
 no category holds: each is a finding with a severity, to be read before the results are.
@@ -33,7 +33,7 @@ class Audit:
     Attributes
     ----------
     findings : pandas.DataFrame
-        One row a finding, the worst first: ``severity`` (one of `SEVERITIES`), ``check`` (one of
+        One row per finding, the worst first: ``severity`` (one of `SEVERITIES`), ``check`` (one of
         `CHECKS`), ``where`` and ``detail``.
 
     Examples
@@ -70,7 +70,7 @@ class Audit:
 
 
 def audit(dataset: xr.Dataset) -> Audit:
-    """Look a dataset over for what would mislead an analysis.
+    """Check a dataset for what would mislead an analysis.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def audit(dataset: xr.Dataset) -> Audit:
     Raises
     ------
     ValueBiasError
-        If `dataset` is no Dataset or has not the variables, dims and coords the checks read.
+        If `dataset` is not a Dataset or lacks variables, dims or coords that the checks read.
 
     Notes
     -----
@@ -117,9 +117,9 @@ def audit(dataset: xr.Dataset) -> Audit:
     score = dataset["score"].transpose("model", "prompt", "response").to_numpy()
     inside = dataset["membership"].any("category").to_numpy()
     data = Data(dataset, score, inside, score[..., inside] if inside.any() else score)
-    found = {"contract": breach, **{name: check(data) for name, check in checks.CHECKS.items()}}
-    found |= structure_checks.look(data)
-    rows = [{"check": name, **each._asdict()} for name, made in found.items() for each in made]
+    findings = {"contract": breach, **{name: check(data) for name, check in checks.CHECKS.items()}}
+    findings |= structure_checks.look(data)
+    rows = [{"check": name, **one._asdict()} for name, group in findings.items() for one in group]
     rows.sort(key=lambda row: SEVERITIES.index(str(row["severity"])))
     return Audit(from_rows(rows, columns=["severity", "check", "where", "detail"]))
 

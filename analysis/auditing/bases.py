@@ -1,4 +1,4 @@
-"""Bases that are missing, or that can hardly be the checkpoints they are given for."""
+"""Bases that are missing, or that can hardly be checkpoints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from valuebias.errors import some
 __all__ = ["doubtful_bases"]
 
 _SIZES = 1.5
-"""Models of one checkpoint differ in size by their heads only; releases of a family by more."""
+"""Models of one checkpoint differ in size by their heads only; checkpoints by more."""
 
 
 def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Say which bases are missing or doubtful: how bad it is, where, and what it is."""
+    """List missing and doubtful bases: severity, where, and what is wrong."""
     if len(models) < 2 or not {"base", "family"} <= set(models.columns):
         return
     bases = models["base"].astype(str).str.strip()
@@ -37,22 +37,22 @@ def doubtful_bases(models: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
         names = [str(name) for name in rows.index]
         known = sizes.loc[rows.index].dropna()
         if len(known) > 1 and known.max() > _SIZES * known.min():
-            found = f"has models from {known.min():.2g} to {known.max():.2g} parameters"
+            problem = f"has models from {known.min():.2g} to {known.max():.2g} parameters"
         elif len(rows) > 1 and str(base).casefold() in rows["family"].str.casefold().tolist():
-            found = "has the name of a family"
+            problem = "has the name of a family"
         else:
             continue
         yield (
             "warning",
             f"base {str(base)!r}",
-            f"It {found}: {some(names)}. A base is one checkpoint, size and version included, as "
+            f"It {problem}: {some(names)}. A base is one checkpoint, size and version included, as "
             "in 'google/gemma-2-2b-it'; models that merely share a family would be taken for "
             "models of one checkpoint.",
         )
 
 
 def _spelled_alike(bases: pd.Series) -> Iterator[tuple[str, str, str]]:
-    """Say which names may be one base written in several ways."""
+    """List names that may be one base written in several ways."""
     names = sorted(set(bases))
     for _, alike in pd.Series(names).groupby([_letters(name) for name in names]):
         if len(alike) > 1:

@@ -1,4 +1,4 @@
-"""The checks of a data audit, one function a check, and their table."""
+"""The checks of a data audit, one function per check, and their table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXTREME = 10.0  # robust standard deviations from the median
 
 
 class Finding(NamedTuple):
-    """How bad something is, where it is and what it is."""
+    """Severity, position and description of something doubtful."""
 
     severity: str
     where: str
@@ -36,7 +36,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What the checks look at.
+    """The data that the checks read.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Data:
     lexical: NDArray[np.float32]
 
     def names(self, dim: str) -> list[str]:
-        """Give the names along a dim."""
+        """Return the names along a dim."""
         return [str(name) for name in self.ds[dim].to_numpy().tolist()]
 
 
@@ -90,11 +90,11 @@ def _repeated_words(data: Data) -> Iterator[Finding]:
     words = data.names("response")
     groups = list(_same(words, [word.strip().casefold() for word in words]))
     if groups:
-        shown = some([" = ".join(map(repr, group)) for group in groups], quote=False)
+        listed = some([" = ".join(map(repr, group)) for group in groups], quote=False)
         yield Finding(
             "warning",
             "response",
-            f"{len(groups)} words occur more than once but for case and blanks: {shown}. Each "
+            f"{len(groups)} words occur more than once, apart from case and blanks: {listed}. Each "
             "spelling is ranked as a word of its own.",
         )
 
@@ -123,7 +123,7 @@ def _identical_prompts(data: Data) -> Iterator[Finding]:
     known = [set(names) for names in everywhere]
     for model, rows in zip(data.names("model"), data.score, strict=True):
         for names in _same(prompts, [_fingerprint(row) for row in rows]):
-            # A column without variation is the next check's.
+            # The next check reports columns without variation.
             varies = np.ptp(np.nan_to_num(rows[prompts.index(names[0])])) > 0
             if varies and not any(set(names) <= group for group in known):
                 yield Finding(
@@ -170,12 +170,12 @@ def _missing_cells(data: Data) -> Iterator[Finding]:
         partly = np.flatnonzero((shares > 0) & (shares < 1))
         if partly.size and shares[partly].max() > 2 * share:
             worst = partly[np.argsort(-shares[partly], kind="stable")]
-            shown = [f"{names[i]!r} {shares[i]:.1%}" for i in worst]
+            worst_models = [f"{names[i]!r} {shares[i]:.1%}" for i in worst]
             yield Finding(
                 "warning" if shares[worst[0]] > _MUCH_MISSING else "note",
                 dim,
                 f"{partly.size} of {len(names)} have missing cells, most of them "
-                f"{some(shown, quote=False)}.",
+                f"{some(worst_models, quote=False)}.",
             )
 
 
@@ -256,7 +256,7 @@ def _extreme_scores(data: Data) -> Iterator[Finding]:
             f"{int(extreme[m].sum())} scores lie over {_EXTREME:.0f} robust standard deviations "
             f"from the median of their prompt, the farthest {kept[word]!r} under "
             f"{data.names('prompt')[prompt]!r} ({ratio[prompt, word]:.1f}). Ranks and normal "
-            "scores bear this, z scores do not.",
+            "scores are robust to this, z scores are not.",
         )
 
 
@@ -282,7 +282,7 @@ def _families(data: Data) -> Iterator[Finding]:
 
 def _bases(data: Data) -> Iterator[Finding]:
     if not _is_simulated(data.ds.attrs.get("provenance", "")):
-        yield from (Finding(*found) for found in doubtful_bases(model_table(data.ds)))
+        yield from (Finding(*fields) for fields in doubtful_bases(model_table(data.ds)))
 
 
 def _reading(data: Data) -> Iterator[Finding]:
@@ -294,14 +294,14 @@ def _reading(data: Data) -> Iterator[Finding]:
 def _shared_models(data: Data) -> Iterator[Finding]:
     if not {"numerator", "denominator"} <= set(data.ds.coords):
         return
-    said = shared_models(data.names("numerator"), data.names("denominator"))
-    if said:
+    sharing = shared_models(data.names("numerator"), data.names("denominator"))
+    if sharing:
         yield Finding(
             "warning",
             "model",
-            f"{said[0].upper()}{said[1:]}: they are not independent observations. The hierarchical "
-            "model allows for it where every numerator is paired with every denominator; the "
-            "classical analysis never does.",
+            f"{sharing[0].upper()}{sharing[1:]}: they are not independent observations. The "
+            "hierarchical model allows for it where every numerator is paired with every "
+            "denominator; the classical analysis never does.",
         )
 
 
@@ -316,8 +316,8 @@ def _framings(data: Data) -> Iterator[Finding]:
             "cannot be told from one that values them.",
         )
     elif len(set(counts.values())) > 1:
-        shown = " and ".join(f"{n} {level}" for level, n in counts.items())
-        yield Finding("note", "prompt", f"There are {shown} prompts.")
+        framings = " and ".join(f"{n} {level}" for level, n in counts.items())
+        yield Finding("note", "prompt", f"There are {framings} prompts.")
 
 
 CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
@@ -339,16 +339,16 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "shared models": _shared_models,
     "framings": _framings,
 }
-"""What the checks are called, and what makes them; in the order they are made."""
+"""The checks by name, in the order they are made."""
 
 
 def _fingerprint(values: NDArray[np.float32]) -> bytes:
-    """Give bytes that are equal for equal scores, missing ones and signed zeros included."""
+    """Return bytes that are equal for equal scores, missing ones and signed zeros included."""
     return np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0)).tobytes()
 
 
 def _same(names: Sequence[str], keys: Sequence[Hashable]) -> Iterator[list[str]]:
-    """Give the groups of names that share a key."""
+    """Return the groups of names that share a key."""
     groups: dict[Hashable, list[str]] = {}
     for name, key in zip(names, keys, strict=True):
         groups.setdefault(key, []).append(name)
@@ -356,7 +356,7 @@ def _same(names: Sequence[str], keys: Sequence[Hashable]) -> Iterator[list[str]]
 
 
 def _files(record: Any) -> Iterator[tuple[str, str]]:
-    """Give the name and SHA-256 of every source file in a provenance record, parts included."""
+    """Return the name and SHA-256 of every source file in a provenance record, parts included."""
     if not isinstance(record, dict):
         return
     for entry in record.get("files", []):
@@ -374,7 +374,7 @@ def _is_simulated(provenance: str) -> bool:
 
 
 def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take the median along the last axis over what is there, 0 where nothing is."""
+    """Take the median along the last axis over known values, 0 where there are none."""
     gone = np.isnan(values)
     if not gone.any():
         return np.asarray(np.median(values, axis=-1, keepdims=True))

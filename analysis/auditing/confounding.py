@@ -1,4 +1,4 @@
-"""See which numbers that describe words (their length, say) differ between the categories.
+"""Find numbers that describe words (such as length) and differ between the categories.
 
 If models of one family like long words more, and one category has longer words, a difference in
 length is taken for one in values. Least squares on the words says what adjusting would do.
@@ -20,7 +20,7 @@ __all__ = ["Estimate", "Imbalance", "largest_slope", "word_imbalances", "word_nu
 
 Array = NDArray[np.float64]
 
-# Numbers that span so much are compared by their logarithm.
+# Numbers with a wider range are compared by their logarithm.
 _WIDE = 100.0
 _LEAST_WORDS = 10
 _NOTHING = 1e-6
@@ -58,7 +58,7 @@ class Imbalance:
 
 
 def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
-    """Give the numbers that describe the words: numeric coordinates on ``response``, and length."""
+    """Return the numbers that describe words: numeric coordinates on ``response``, and length."""
     table = word_table(dataset)
     numeric = [name for name in table.columns if table[name].dtype.kind in "iuf"]
     return table[numeric].astype(float).reset_index(drop=True)
@@ -66,7 +66,7 @@ def word_numbers(dataset: xr.Dataset) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate as a sum over units (models, or bases) of what each makes of the words.
+    """An estimate as a weighted sum over units (models, or bases) of their tables of words.
 
     Attributes
     ----------
@@ -98,8 +98,8 @@ class Estimate:
         free = n - 1
         squares = np.bincount(kinds, apart**2)
         pooled = squares.sum() / np.maximum(free.sum(), 1)
-        own = np.where(free > 0, squares / np.maximum(free, 1), pooled)
-        parts = own * np.bincount(kinds, self.weights**2)
+        by_kind = np.where(free > 0, squares / np.maximum(free, 1), pooled)
+        parts = by_kind * np.bincount(kinds, self.weights**2)
         share = float((parts**2 / np.maximum(free, 1)).sum())
         return float(parts.sum()), float(parts.sum() ** 2 / share) if share > 0 else np.inf
 
@@ -111,17 +111,17 @@ def word_imbalances(
 
     ``numbers`` is (word, covariate); ``axes`` is (word, axis); ``contrast`` is (axis,).
     """
-    found = (
+    imbalances = (
         _imbalance(str(name), column.to_numpy(dtype=float), axes, contrast, estimate)
         for name, column in numbers.items()
     )
-    return [one for one in found if one is not None]
+    return [one for one in imbalances if one is not None]
 
 
 def largest_slope(numbers: pd.DataFrame, axes: Array, estimate: Estimate) -> float:
     """Largest slope of an estimate on a number of the words, categories held fixed; or NaN."""
-    found = word_imbalances(numbers, axes, np.zeros(axes.shape[1]), estimate)
-    return max((abs(one.slope) for one in found), default=np.nan)
+    imbalances = word_imbalances(numbers, axes, np.zeros(axes.shape[1]), estimate)
+    return max((abs(one.slope) for one in imbalances), default=np.nan)
 
 
 def _imbalance(
@@ -140,8 +140,8 @@ def _imbalance(
     df = int(known.sum()) - rank - 1
     whole, target = values[known], estimate.by_word[known]
     fitted = inverse @ whole
-    own = whole - basis @ fitted
-    size = float(own @ own)
+    residual = whole - basis @ fitted
+    size = float(residual @ residual)
     varied = float(((whole - whole.mean()) ** 2).sum())
     constant = size <= _NOTHING * max(varied, _NOTHING * float(whole @ whole))
     if df < _LEAST_WORDS or constant:
@@ -149,11 +149,11 @@ def _imbalance(
     sd = np.sqrt(size / (df + 1))
     along = np.concatenate([[0.0], contrast])
     gap = float(along @ fitted)
-    slope = float(own @ target) / size
-    left = target - basis @ (inverse @ target) - slope * own
+    slope = float(residual @ target) / size
+    left = target - basis @ (inverse @ target) - slope * residual
     # Words are a sample, and so are models, each of which may have a slope of its own.
     by_words = float(left @ left) / df / size
-    by_models, df_models = estimate.variance(estimate.tables[:, known] @ own / size)
+    by_models, df_models = estimate.variance(estimate.tables[:, known] @ residual / size)
     variance = by_words + by_models
     both = variance**2 / (by_words**2 / df + by_models**2 / df_models) if variance > 0 else df
     return Imbalance(

@@ -20,7 +20,7 @@ __all__ = ["consequences"]
 
 
 def consequences(crossing: Crossing) -> list[Note]:
-    """Say what the data at hand cannot tell; empty where nothing is amiss."""
+    """Note what the data at hand cannot tell; empty where there is nothing to note."""
     notes = []
     family = crossing.design.factor("family")
     if family is not None:
@@ -36,7 +36,7 @@ def consequences(crossing: Crossing) -> list[Note]:
                 f"{source}."
             )
             if every:
-                text += " One model a family cannot carry a claim about families."
+                text += " One model per family cannot carry a claim about families."
             notes.append(Note("one model a family", text))
     notes += unscored_notes(crossing) + _sharing_consequences(crossing)
     n_models, n_columns = crossing.design.matrix.shape
@@ -76,7 +76,7 @@ def consequences(crossing: Crossing) -> list[Note]:
 
 
 def _sharing_consequences(crossing: Crossing) -> list[Note]:
-    """Say what follows from bases, from pairs that share models, and from checkpoints of a run."""
+    """Note what follows from bases, from pairs that share models, and from checkpoints of a run."""
     models, space = crossing.design.models, crossing.space
     notes = [_dropped(name) for name in space.dropped]
     if set(PAIR_COORDS) <= set(models.columns):
@@ -131,7 +131,7 @@ def _dropped(name: str) -> Note:
 
 
 def _bases_left_out(crossing: Crossing) -> list[Note]:
-    """Say where models share bases that neither `base` nor the formula asks about."""
+    """Note bases that models share and neither `base` nor the formula names."""
     space = crossing.space
     shared = {group.name: group for group in find_groups(crossing.design.models)}
     if "base" in (*space.sizes, *space.dropped) or "base" not in shared:
@@ -143,8 +143,8 @@ def _bases_left_out(crossing: Crossing) -> list[Note]:
     return [
         Note(
             "bases left out",
-            f"the {crossing.shape[0]} models stand on {n} bases, which were left out: models of "
-            "one base count as independent, so that what is said holds for these bases, and no "
+            f"the {crossing.shape[0]} models have {n} bases, which were left out: models of "
+            "one base count as independent, so that results hold for these bases, and no "
             "interval reaches to others. Add '(1 | base)' to the formula, or take out "
             "base=None where the formula has no random effects.",
             f"Models share {n} bases, which were left out here: the interval holds for these bases "
@@ -154,23 +154,23 @@ def _bases_left_out(crossing: Crossing) -> list[Note]:
 
 
 def _one_base(models: pd.DataFrame) -> list[Note]:
-    """Say where all models stand on one base."""
+    """Note where all models have one base."""
     bases = known_bases(models) or []
     if len(bases) < 2 or len(set(bases)) > 1 or set(PAIR_COORDS) <= set(models.columns):
         return []
     return [
         Note(
             "one base",
-            f"all {len(bases)} models stand on one base, {bases[0]}: what is said is about models "
+            f"all {len(bases)} models have one base, {bases[0]}: what is said is about models "
             "of this base, and how far those of others would differ is in no interval. Score "
             "models of further bases.",
-            "All models stand on one base, and nothing here reaches to models of others.",
+            "All models have one base, and nothing here reaches to models of others.",
         )
     ]
 
 
 def _lone_bases(crossing: Crossing) -> Note | None:
-    """Say where a family and its base are the same thing, in all families or in some."""
+    """Note families that have a single base."""
     base, family = crossing.space.group("base"), crossing.design.factor("family")
     if base is None or family is None:
         return None

@@ -1,8 +1,8 @@
-"""See which models are more alike than independent ones of a kind.
+"""Find models that are more alike than independent ones of a kind.
 
 Whatever a kind of models (a family) likes in common is in all of them, so only distances between
 models of one kind count here. Independent models of a kind with one spread are all equally far
-apart but for chance, whose size the number of words gives: a pair that is much closer than the
+apart except for chance, whose size the number of words gives: a pair that is much closer than the
 others shares something, such as a base, that makes it count for less than two.
 """
 
@@ -44,7 +44,7 @@ _LEAST_LEFT = 0.2
 
 @dataclass(frozen=True)
 class Units:
-    """What is taken to be independent: models, or the bases that they stand on.
+    """The units taken as independent: models, or their bases.
 
     Attributes
     ----------
@@ -111,11 +111,11 @@ class Units:
     def df(self) -> float:
         """Degrees of freedom of a distance: the words, fewer where few of them make most of it."""
         spreads = []
-        firsts = np.array([own[0] for own in self.members])
+        firsts = np.array([models[0] for models in self.members])
         for kind in np.unique(self.kinds):
-            here = self.profiles[:, firsts[self.kinds == kind]]
-            for i in range(1, here.shape[1]):
-                by_word = ((here[:, i:] - here[:, :-i]) ** 2).sum(axis=0)
+            of_kind = self.profiles[:, firsts[self.kinds == kind]]
+            for i in range(1, of_kind.shape[1]):
+                by_word = ((of_kind[:, i:] - of_kind[:, :-i]) ** 2).sum(axis=0)
                 mean = by_word.mean(axis=1)
                 varied = mean > 0
                 spreads += (by_word.var(axis=1)[varied] / mean[varied] ** 2).tolist()
@@ -129,22 +129,22 @@ class Units:
         """Positions of the units of a kind."""
         return np.flatnonzero(self.kinds == kind)
 
-    def own(self, kind: int) -> Array:
+    def excess(self, kind: int) -> Array:
         """By how much more than others of its kind a unit's own variance is, (unit of kind,).
 
-        What makes it farther from units of other kinds; zeros where there are none.
+        Estimated by its distance from units of other kinds; zeros where there are none.
         """
-        here, elsewhere = self.of_kind(kind), np.flatnonzero(self.kinds != kind)
-        if not elsewhere.size:
-            return np.zeros(len(here))
-        out = self.distances[np.ix_(here, elsewhere)].mean(axis=1)
+        inside, outside = self.of_kind(kind), np.flatnonzero(self.kinds != kind)
+        if not outside.size:
+            return np.zeros(len(inside))
+        out = self.distances[np.ix_(inside, outside)].mean(axis=1)
         return np.asarray(out - out.mean())
 
     def within(self, kind: int) -> Array:
         """Residual distances of the units of a kind; empty where they cannot be compared."""
-        here = self.of_kind(kind)
-        out = self.residual_distances[np.ix_(here, here)]
-        comparable = np.isfinite(out).all() and (out + np.eye(len(here)) > 0).all()
+        inside = self.of_kind(kind)
+        out = self.residual_distances[np.ix_(inside, inside)]
+        comparable = np.isfinite(out).all() and (out + np.eye(len(inside)) > 0).all()
         # Identical models have a check of their own.
         return out if comparable else out[:0, :0]
 
@@ -160,7 +160,7 @@ class Alike:
     correlation : float
         Residual correlation: 1 − their mean squared distance over that of unlike units of the kind.
     expected : float
-        The largest that independent units would show, but for one time in a hundred.
+        The largest that independent units would show in 99 cases of 100.
     """
 
     members: tuple[int, ...]
@@ -170,7 +170,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Likeness:
-    """What was found of some units.
+    """Groups of alike units.
 
     Attributes
     ----------
@@ -190,10 +190,10 @@ class Likeness:
 
     def variance_of(self, kind: int, distances: Array) -> tuple[float, int]:
         """Half the mean of given squared distances (unit, unit) of unlike units of a kind."""
-        here = self.units.of_kind(kind)
-        between = distances[np.ix_(here, here)]
-        apart = self.clusters[here, None] != self.clusters[here]
-        n = len(np.unique(self.clusters[here]))
+        inside = self.units.of_kind(kind)
+        between = distances[np.ix_(inside, inside)]
+        apart = self.clusters[inside, None] != self.clusters[inside]
+        n = len(np.unique(self.clusters[inside]))
         known = n > 1 and self.units.within(kind).size > 0
         return (float(between[apart].mean()) / 2, n) if known else (np.nan, 1)
 
@@ -204,23 +204,23 @@ class Likeness:
         return float(between.sum() / (n * (n - 1)) / 2) if n > 1 else np.nan
 
     def widening(self, weights: Array) -> float:
-        """By what a standard error must be multiplied where groups of units are not independent.
+        """Factor for a standard error where groups of units are not independent.
 
         ``weights`` (unit,) are those of an estimate, such as a difference of families.
         """
         taken = needed = 0.0
         for kind in np.unique(self.units.kinds):
-            here = self.units.of_kind(kind)
-            own, n = self.variance(kind)
+            positions = self.units.of_kind(kind)
+            kind_variance, n = self.variance(kind)
             if n < 2:
                 continue
-            correlation = np.eye(len(here))
+            correlation = np.eye(len(positions))
             for group in self.groups:
-                inside = np.isin(here, group.members)
+                inside = np.isin(positions, group.members)
                 both = np.outer(inside, inside) & (correlation == 0)
                 correlation[both] = group.correlation
-            w = weights[here]
-            needed += own * float(w @ correlation @ w)
+            w = weights[positions]
+            needed += kind_variance * float(w @ correlation @ w)
             taken += self.taken_variance(kind) * float(w @ w)
         return float(np.sqrt(needed / taken)) if taken > 0 else 1.0
 
@@ -239,9 +239,9 @@ def make_units(
     """
     names = list(range(len(kinds)) if labels is None else labels)
     members = tuple(
-        tuple(i for i, own in enumerate(names) if own == name) for name in dict.fromkeys(names)
+        tuple(i for i, unit in enumerate(names) if unit == name) for name in dict.fromkeys(names)
     )
-    return Units(profiles, rows, np.array([kinds[own[0]] for own in members]), members, n_axes)
+    return Units(profiles, rows, np.array([kinds[unit[0]] for unit in members]), members, n_axes)
 
 
 def off_axes(means: Array, axes: Array) -> Array:
@@ -257,12 +257,12 @@ def off_axes(means: Array, axes: Array) -> Array:
 
 def closest(units: Units) -> float:
     """Largest residual correlation of two units of a kind; NaN where no kind has three units."""
-    found = [
+    correlations = [
         float(_closeness(within).max())
         for kind in np.unique(units.kinds)
         if len(within := units.within(kind)) > 2
     ]
-    return max(found, default=np.nan)
+    return max(correlations, default=np.nan)
 
 
 def find_alike(units: Units, rng: np.random.Generator) -> Likeness:
@@ -276,20 +276,20 @@ def find_alike(units: Units, rng: np.random.Generator) -> Likeness:
     large = [kind for kind in np.unique(units.kinds) if len(units.within(kind)) > 2]
     groups: list[Alike] = []
     for kind in large:
-        here, raw = units.of_kind(kind), units.within(kind)
-        own = units.own(kind)
+        positions, raw = units.of_kind(kind), units.within(kind)
+        excess = units.excess(kind)
         # A unit with much noise is far from all, and the others of its kind then look close.
-        adjusted = raw - (own[:, None] + own) * (1 - np.eye(len(own)))
-        quantile = _Reference(len(here), units.df, _LEVEL / len(large), rng)
+        adjusted = raw - (excess[:, None] + excess) * (1 - np.eye(len(excess)))
+        quantile = _Reference(len(positions), units.df, _LEVEL / len(large), rng)
         joined = _joined(raw, adjusted, quantile)
         for group in joined:
-            clusters[here[group]] = clusters[here[group[0]]]
-        unlike = clusters[here, None] != clusters[here]
+            clusters[positions[group]] = clusters[positions[group[0]]]
+        unlike = clusters[positions, None] != clusters[positions]
         for group in (group for group in joined if len(group) > 1):
             inside = raw[np.ix_(group, group)].sum() / (len(group) * (len(group) - 1))
             correlation = 1 - float(inside / raw[unlike].mean())
-            at = tuple(sorted(int(i) for i in here[group]))
-            groups.append(Alike(at, correlation, quantile(len(here))))
+            at = tuple(sorted(int(i) for i in positions[group]))
+            groups.append(Alike(at, correlation, quantile(len(positions))))
     groups.sort(key=lambda group: -group.correlation)
     return Likeness(units, tuple(groups), clusters)
 
@@ -332,8 +332,8 @@ def _joined(raw: Array, adjusted: Array, quantile: _Reference) -> list[list[int]
 
 def _shares(groups: Sequence[Sequence[int]], n: int) -> Array:
     share = np.zeros((len(groups), n))
-    for row, own in zip(share, groups, strict=True):
-        row[list(own)] = 1 / len(own)
+    for row, members in zip(share, groups, strict=True):
+        row[list(members)] = 1 / len(members)
     return share
 
 
@@ -345,7 +345,7 @@ def _linkage(distances: Array, share: Array) -> Array:
 
 
 class _Reference:
-    """What the closest two of n independent units show: an upper quantile."""
+    """Upper quantile of the closeness of the closest two of n independent units."""
 
     def __init__(self, n: int, df: float, level: float, rng: np.random.Generator) -> None:
         self.level, n = level, min(n, _MOST_UNITS)
@@ -365,7 +365,7 @@ class _Reference:
         if n not in self.known:
             fewer = min(n, _MOST_UNITS)
             largest = _closeness(self.distances[:, :fewer, :fewer]).max(axis=(1, 2))
-            # Of more units there are more pairs, which have the level of one of few to share.
+            # More units have more pairs, which share the level.
             level = self.level * fewer * (fewer - 1) / (n * (n - 1))
             self.known[n] = float(np.quantile(largest, 1 - level))
         return self.known[n]

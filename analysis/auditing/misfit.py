@@ -1,7 +1,7 @@
-"""What the data hold that a fit does not know of: models alike, families unequal, words confounded.
+"""What a fit does not model: models alike, families unequal, words confounded.
 
 A fit takes models (or their bases) of a kind as independent, equally variable, and words as alike
-but for their categories. Where that is visibly wrong its intervals are, and a note says so.
+except for their categories. Where that is visibly wrong its intervals are, too, and a note says so.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ STATISTICS = {
     "unequal leans": "the same of leans",
     "word covariate": "largest slope of the estimate on a number of the words, such as length",
 }
-"""What :meth:`Structure.statistics` gives, and what each is."""
+"""The results of :meth:`Structure.statistics` and their meaning."""
 
-# Words below which nothing is said of how alike models are.
+# Fewest words for which likeness of models is judged.
 _LEAST_WORDS = 8
 # Share of its standard error by which the estimate must be too sure before the headline says so.
 _WIDER = 1.1
@@ -60,7 +60,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Structure:
-    """What of a crossing the checks look at, whatever outcome fills it.
+    """The parts of a crossing that the checks read, whatever its outcome.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Structure:
         Of the kinds.
     labels : tuple of str
         The unit that every model is of: models of a kind that share something in the fit are one.
-    what : {"models", "bases", "groups"}
+    noun : {"models", "bases", "groups"}
         What the units are.
     apart : bool
         Whether models of a kind are taken as independent at all, and so may be compared.
@@ -90,7 +90,7 @@ class Structure:
     kinds: NDArray[np.intp]
     names: tuple[str, ...]
     labels: tuple[str, ...]
-    what: str
+    noun: str
     apart: bool
     spread: bool
     row: Array
@@ -133,7 +133,7 @@ class Structure:
         return np.asarray(self.sign @ (np.nan_to_num(means) @ contrast))
 
     def estimate(self, means: Array) -> Estimate:
-        """Give what every unit makes of the words, signed, and its weight in the headline."""
+        """Return every unit's signed table of words, and its weight in the headline."""
         signed = np.tensordot(self.sign, means, 1)
         names = np.array(self.labels)
         first = np.array([np.argmax(names == name) for name in dict.fromkeys(self.labels)])
@@ -142,7 +142,7 @@ class Structure:
         return Estimate(share @ signed, np.linalg.pinv(rows).T @ self.row, self.kinds[first])
 
     def statistics(self, y: Array) -> dict[str, float]:
-        """Give the statistics by name; NaN where the layout has none."""
+        """Return the statistics by name; NaN where the layout has none."""
         means = self.means(y)
         out = dict.fromkeys(STATISTICS, np.nan)
         if not self.tells(means):
@@ -161,7 +161,7 @@ class Structure:
 def make_structure(
     crossing: Crossing, contrast: tuple[str, str] | None, numbers: pd.DataFrame
 ) -> Structure:
-    """Say what a fit of a crossing takes as independent, and what its headline compares.
+    """Describe what a fit of a crossing takes as independent and its headline compares.
 
     ``numbers`` is (word, covariate).
     """
@@ -172,14 +172,14 @@ def make_structure(
     _, first, kinds = np.unique(table.round(9), axis=0, return_index=True, return_inverse=True)
     levels = [design.models[_column(factor.expression)].astype(str) for factor in factors]
     names = tuple(", ".join(level.iloc[i] for level in levels) for i in first)
-    labels, what = _independent(crossing, kinds.ravel())
+    labels, noun = _independent(crossing, kinds.ravel())
     weights = next(iter(category_contrasts(crossing.categories, contrast).values()))
     return Structure(
         crossing=crossing,
         kinds=kinds.ravel(),
         names=names,
         labels=labels,
-        what=what,
+        noun=noun,
         apart=_may_be_compared(crossing),
         spread=bool(crossing.space.kinds),
         row=_headline_row(crossing),
@@ -192,18 +192,18 @@ def make_structure(
 def structure_notes(
     structure: Structure, estimate_sd: float, rng: np.random.Generator
 ) -> list[Note]:
-    """Say where models are alike, families unequal or words confounded, unknown to the fit."""
+    """Note where models are alike, families unequal or words confounded, unknown to the fit."""
     means = structure.means(structure.crossing.y)
     notes: list[Note] = []
     if not structure.tells(means):
         return notes
     if structure.apart:
         units = structure.units(means)
-        found = find_alike(units, rng)
+        likeness = find_alike(units, rng)
         weights = structure.estimate(means).weights
-        if found.groups:
-            notes.append(_alike_note(structure, found, found.widening(weights)))
-        unequal = unequal_kinds(found, structure.leans(means), weights)
+        if likeness.groups:
+            notes.append(_alike_note(structure, likeness, likeness.widening(weights)))
+        unequal = unequal_kinds(likeness, structure.leans(means), weights)
         if unequal is not None and not structure.spread:
             notes.append(_unequal_note(structure, unequal))
     imbalances = word_imbalances(
@@ -262,7 +262,7 @@ def _independent(crossing: Crossing, kinds: NDArray[np.intp]) -> tuple[tuple[str
 
 
 def _may_be_compared(crossing: Crossing) -> bool:
-    """Tell models from pairs of them and from checkpoints, whose likeness has a known reason."""
+    """Whether models are neither pairs nor checkpoints, whose likeness has a known reason."""
     models = crossing.design.models
     related = set(PAIR_COORDS) <= set(models.columns) or run_labels(models) is not None
     return not related and not crossing.space.dropped
@@ -276,83 +276,83 @@ def _adjusted(crossing: Crossing, numbers: pd.DataFrame) -> list[str]:
 
 
 def _names(structure: Structure, units: Units, members: tuple[int, ...], limit: int = 5) -> str:
-    own = [structure.labels[units.members[i][0]] for i in members]
-    shown = own[:limit] + ([f"{len(own) - limit} more"] if len(own) > limit else [])
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    names = [structure.labels[units.members[i][0]] for i in members]
+    listed = names[:limit] + ([f"{len(names) - limit} more"] if len(names) > limit else [])
+    return f"{', '.join(listed[:-1])} and {listed[-1]}"
 
 
-def _alike_note(structure: Structure, found: Likeness, widening: float) -> Note:
-    one = "one base" if structure.what == "models" else "one"
+def _alike_note(structure: Structure, likeness: Likeness, widening: float) -> Note:
+    one = "one base" if structure.noun == "models" else "one"
     parts = [
-        f"{structure.what} {_names(structure, found.units, group.members)} look like {one} "
+        f"{structure.noun} {_names(structure, likeness.units, group.members)} look like {one} "
         f"(residual correlation {group.correlation:.2f}; at most {group.expected:.2f} expected of "
-        f"independent {structure.what})"
-        for group in found.groups
+        f"independent {structure.noun})"
+        for group in likeness.groups
     ]
-    known = structure.what == "models" and _said_by_base(structure, found)
+    known = structure.noun == "models" and _stated_by_base(structure, likeness)
     advice = (
         "Their 'base' says so; take out base=None, and the fit allows for it."
         if known
-        else _ADVICE[structure.what]
+        else _ADVICE[structure.noun]
     )
     text = f"{'; '.join(parts)}. They do not count for as many. {advice}"
-    # What a fit without bases speaks of, its headline says already.
+    # The headline of a fit without bases already says so.
     if known or widening <= _WIDER:
         return Note("models alike", text)
-    return Note("models alike", text, _alike_headline(structure, found), first=True)
+    return Note("models alike", text, _alike_headline(structure, likeness), first=True)
 
 
 _ADVICE = {
-    "models": "Give those that stand on one the same 'base', or name what else they share, as "
+    "models": "Give those of one base the same 'base', or name what else they share, as "
     "(1 | recipe) does.",
     "bases": "If they are versions of one, give their models one 'base'.",
     "groups": "Name what they share in the formula, as (1 | recipe) does.",
 }
 
 
-def _said_by_base(structure: Structure, found: Likeness) -> bool:
+def _stated_by_base(structure: Structure, alike: Likeness) -> bool:
     bases = known_bases(structure.crossing.design.models)
-    groups = [{bases[i] for i in group.members} for group in found.groups] if bases else [{"", "?"}]
+    groups = [{bases[i] for i in group.members} for group in alike.groups] if bases else [{"", "?"}]
     return all(len(names) == 1 for names in groups)
 
 
-def _alike_headline(structure: Structure, found: Likeness) -> str:
-    members = [group.members for group in found.groups]
+def _alike_headline(structure: Structure, likeness: Likeness) -> str:
+    members = [group.members for group in likeness.groups]
     if len(members) == 1 and len(members[0]) <= _MOST_NAMED:
-        who = f"The {structure.what} {_names(structure, found.units, members[0])}"
+        who = f"The {structure.noun} {_names(structure, likeness.units, members[0])}"
     else:
-        n, of = sum(map(len, members)), len(found.units.members)
-        who = f"Of the {of} {structure.what}, {n} (named in the notes)"
+        n, of = sum(map(len, members)), len(likeness.units.members)
+        who = f"Of the {of} {structure.noun}, {n} (named in the notes)"
     return f"{who} are too alike to count as independent, so that the interval is too narrow."
 
 
-def _unequal_note(structure: Structure, found: Unequal) -> Note:
-    more, less = structure.names[found.more], structure.names[found.less]
+def _unequal_note(structure: Structure, unequal: Unequal) -> Note:
+    more, less = structure.names[unequal.more], structure.names[unequal.less]
     text = (
-        f"{structure.what} of {more} differ from one another {found.ratio:.1f} times as much as "
-        f"those of {less} in their {found.of} (at most {found.expected:.1f} times expected of "
+        f"{structure.noun} of {more} differ from one another {unequal.ratio:.1f} times as much as "
+        f"those of {less} in their {unequal.of} (at most {unequal.expected:.1f} times expected of "
         "families with one spread), and the fit takes the spread of both as one. Either the "
-        f"families differ in spread, which spread=True allows for, or the {structure.what} of "
+        f"families differ in spread, which spread=True allows for, or the {structure.noun} of "
         f"{less} share something, such as a base."
     )
-    said = (
-        f"The {structure.what} of {more} differ among themselves more than those of {less}, so "
+    headline = (
+        f"The {structure.noun} of {more} differ among themselves more than those of {less}, so "
         "that the interval is too narrow."
     )
-    return Note("families unequal", text, said if found.widening > _WIDER else "")
+    return Note("families unequal", text, headline if unequal.widening > _WIDER else "")
 
 
-def _confounded_note(structure: Structure, found: list[Imbalance], estimate_sd: float) -> Note:
-    worst = max(found, key=lambda one: abs(one.shift))
-    listed = ", ".join(f"{one.name} (by {one.gap:+.2f} SD)" for one in found)
+def _confounded_note(structure: Structure, imbalances: list[Imbalance], estimate_sd: float) -> Note:
+    worst = max(imbalances, key=lambda one: abs(one.shift))
+    listed = ", ".join(f"{one.name} (by {one.gap:+.2f} SD)" for one in imbalances)
     text = (
         f"The categories compared differ in their words' {listed}, on which the estimate depends: "
         f"adjusting for {worst.name} would move it by {worst.shift:+.2f}, that is "
         f"{abs(worst.shift) / estimate_sd:.1f} times its standard error. Fit with "
-        f"words='~ {' + '.join(one.term for one in found)}' to adjust."
+        f"words='~ {' + '.join(one.term for one in imbalances)}' to adjust."
     ).replace("-", "−")
-    said = (
+    headline = (
         f"The categories' words differ in {worst.name} as well, and adjusting for it would move "
         f"the estimate by {worst.shift:+.2f}."
     ).replace("-", "−")
-    return Note("words confounded", text, said)
+    return Note("words confounded", text, headline)

@@ -1,4 +1,4 @@
-"""Where rewards were read: what differs between models, and so between families."""
+"""Where rewards were read, if that differs between models, and so between families."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAID = {END: "the end of the conversation", "end of answer": "the end of the an
 
 
 def reading_notes(models: pd.DataFrame) -> list[Note]:
-    """Say where models are read at different places of a conversation.
+    """Note where models are read at different positions of a conversation.
 
     Examples
     --------
@@ -32,20 +32,20 @@ def reading_notes(models: pd.DataFrame) -> list[Note]:
     if known.nunique() < 2:
         return []
     listed = "; ".join(
-        f"{_said(place)}: {', '.join(map(str, known.index[known == place]))}"
-        for place in dict.fromkeys(known)
+        f"{_at(position)}: {', '.join(map(str, known.index[known == position]))}"
+        for position in dict.fromkeys(known)
     )
     text = (
         f"the rewards are read at different places of the conversation, {listed}. A difference "
         "between these models may be one between the places. valuebias.score of "
-        "Model(..., read='last') reads all at the end of the conversation, where heads that read "
-        "elsewhere were never trained."
+        "Model(..., reward_at='last') reads all at the end of the conversation, where heads that "
+        "read elsewhere were never trained."
     )
     family = models.loc[known.index, "family"].astype(str)
     sets = {name: sorted(set(known[family == name])) for name in dict.fromkeys(family)}
-    if len({tuple(places) for places in sets.values()}) < 2:
+    if len({tuple(positions) for positions in sets.values()}) < 2:
         return [Note(DIFFERENT, text)]
-    said = ", ".join(f"of {name} at {_several(places)}" for name, places in sets.items())
+    said = ", ".join(f"of {name} at {_several(positions)}" for name, positions in sets.items())
     return [Note(DIFFERENT, text, f"Rewards are read at different places: those {said}.")]
 
 
@@ -53,36 +53,36 @@ def read_before_end(models: pd.DataFrame) -> str:
     """Name the token at which each model is read that is not read at the conversation's end."""
     if AT not in models:
         return ""
-    told = []
+    read_early = []
     for name, row in models.iterrows():
-        place = str(row[AT])
-        if place in ("", END) or row[AT] != row[AT]:
+        position = str(row[AT])
+        if position in ("", END) or row[AT] != row[AT]:
             continue
         token = f", {row[TOKEN]}" if str(row.get(TOKEN, "") or "") else ""
-        told.append(f"{name} {_said_fully(place)}{token}")
-    if not told:
+        read_early.append(f"{name} {_at_in_full(position)}{token}")
+    if not read_early:
         return ""
-    rest = "" if len(told) == len(models) else "; the others at the end of the conversation"
-    return f"Rewards were read at these places: {'; '.join(told)}{rest}."
+    rest = "" if len(read_early) == len(models) else "; the others at the end of the conversation"
+    return f"Rewards were read at these places: {'; '.join(read_early)}{rest}."
 
 
 def _known(models: pd.DataFrame) -> pd.Series[str]:
     if AT not in models:
         return pd.Series([], dtype=str)
-    # What follows a semicolon is of single answers.
-    places = models[AT].fillna("").astype(str).str.partition(";")[0].astype(str)
-    return places[~places.isin(["", OWN_CODE])]
+    # The text after a semicolon is about single answers.
+    positions = models[AT].fillna("").astype(str).str.partition(";")[0].astype(str)
+    return positions[~positions.isin(["", OWN_CODE])]
 
 
-def _said(place: str) -> str:
-    return f"at {_SAID[place]}" if place in _SAID else place
+def _at(position: str) -> str:
+    return f"at {_SAID[position]}" if position in _SAID else position
 
 
-def _said_fully(place: str) -> str:
-    first, _, rest = place.partition(";")
-    where = "where its own code reads it" if first == OWN_CODE else _said(first)
+def _at_in_full(position: str) -> str:
+    first, _, rest = position.partition(";")
+    where = "where its own code reads it" if first == OWN_CODE else _at(first)
     return f"{where} ({rest.strip()})" if rest else where
 
 
-def _several(places: Iterable[str]) -> str:
-    return " or ".join(_SAID.get(place, place) for place in places)
+def _several(positions: Iterable[str]) -> str:
+    return " or ".join(_SAID.get(position, position) for position in positions)

@@ -1,4 +1,4 @@
-"""The checks of a data audit that look for what makes an analysis too sure of itself.
+"""The checks of a data audit for what makes an analysis too sure of itself.
 
 Models that count as independent and are not, families that differ in spread, and words that differ
 between the categories in more than their meaning. They need no fit.
@@ -40,7 +40,7 @@ _GAP_LEVEL = 0.01
 
 
 class _Tables:
-    """Mean normal scores by framing, model and word, and what describes models and words."""
+    """Mean normal scores by framing, model and word, with descriptions of models and words."""
 
     def __init__(self, data: Data) -> None:
         inside = np.flatnonzero(data.inside)
@@ -99,39 +99,39 @@ class _Tables:
 
 
 def _models_alike(tables: _Tables) -> Iterator[Finding]:
-    found = tables.likeness
-    if found is None:
+    alike = tables.likeness
+    if alike is None:
         return
     names = tables.ds["model"].to_numpy().astype(str)
     bases = _bases(tables.ds)
-    for group in found.groups:
-        own = [bases[i] for i in group.members]
-        if own[0] and len(set(own)) == 1:
+    for group in alike.groups:
+        of_group = [bases[i] for i in group.members]
+        if of_group[0] and len(set(of_group)) == 1:
             continue  # the fit allows for what models of one base share
-        said = sorted({base for base in own if base})
-        given = f"their 'base' says {some(said)}" if said else "no 'base' is given"
+        said = sorted({base for base in of_group if base})
+        stated = f"their 'base' says {some(said)}" if said else "no 'base' is given"
         yield Finding(
             "warning",
             f"family {str(tables.family[group.members[0]])!r}",
             f"{some([str(names[i]) for i in group.members])} look like one base (residual "
             f"correlation {group.correlation:.2f}; at most {group.expected:.2f} expected of "
-            f"independent models), and {given}. Models of one base do not count for as many: give "
+            f"independent models), and {stated}. Models of one base do not count for as many: give "
             "them the same 'base'.",
         )
 
 
 def _unequal_spread(tables: _Tables) -> Iterator[Finding]:
-    found = tables.likeness
-    if found is None or not tables.contrasts:
+    alike = tables.likeness
+    if alike is None or not tables.contrasts:
         return
     weights = next(iter(tables.contrasts.values()))
     contrast = np.linalg.pinv(_centred(tables.member)).T @ weights
     if not contrast.any():
         return  # every word is in both categories
     leans = np.nan_to_num(tables.signed) @ contrast
-    unequal = unequal_kinds(found, leans, np.zeros(len(tables.kinds)))
+    unequal = unequal_kinds(alike, leans, np.zeros(len(tables.kinds)))
     names = tables.ds["model"].to_numpy().tolist()
-    for unit, ratio in odd_units(found):
+    for unit, ratio in odd_units(alike):
         yield Finding(
             "note",
             f"model {names[unit]!r}",
@@ -157,13 +157,13 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
     axes = _centred(tables.member)
     counts = np.bincount(tables.kinds)
     compared = len(counts) > 1
-    groups_of_pairs = np.zeros(len(counts))
-    groups_of_pairs[:2] = [1.0, -1.0][: len(counts)]
-    estimate = Estimate(tables.signed, (groups_of_pairs / counts)[tables.kinds], tables.kinds)
+    signs = np.zeros(len(counts))
+    signs[:2] = [1.0, -1.0][: len(counts)]
+    estimate = Estimate(tables.signed, (signs / counts)[tables.kinds], tables.kinds)
     for pair, weights in tables.contrasts.items():
-        found = word_imbalances(numbers, axes, weights, estimate)
-        for one in found:
-            if one.gap_p < _GAP_LEVEL / len(found) and abs(one.gap) > _GAP:
+        imbalances = word_imbalances(numbers, axes, weights, estimate)
+        for one in imbalances:
+            if one.gap_p < _GAP_LEVEL / len(imbalances) and abs(one.gap) > _GAP:
                 moved = _moved(tables, one) if compared else ""
                 yield Finding(
                     "note",
@@ -205,7 +205,7 @@ _FINDERS: dict[str, Callable[[_Tables], Iterable[Finding]]] = {
 }
 
 CHECKS = tuple(_FINDERS)
-"""What the checks are called, in the order they are made."""
+"""The names of the checks, in the order they are made."""
 
 
 def look(data: Data) -> dict[str, list[Finding]]:

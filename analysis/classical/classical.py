@@ -48,7 +48,7 @@ class Classical:
     framing : pandas.DataFrame
         ``n``, ``mean`` and ``sd`` of the medians by ``framing``.
     mixed : pandas.DataFrame
-        Fixed effects of the paper's mixed model (random intercept by model), one row a term,
+        Fixed effects of the paper's mixed model (random intercept by model), one row per term,
         columns as nlme's. Without rows where it could not be estimated; `messages` then says why.
     mixed_slopes : pandas.DataFrame
         The same with random category × framing effects of each model; ``DF(models)`` and
@@ -56,9 +56,9 @@ class Classical:
     sd : pandas.DataFrame
         Standard deviations of both models: ``spec``, ``group``, ``term``, ``sd``.
     fits : pandas.DataFrame
-        One row a mixed model: ``spec``, ``logLik`` (restricted), ``n``, ``models``, ``singular``.
+        One row per mixed model: ``spec``, ``logLik`` (restricted), ``n``, ``models``, ``singular``.
     anova : pandas.DataFrame
-        Type-II ANOVA of the medians by ordinary least squares (the paper's Figure 2), one row a
+        Type-II ANOVA of the medians by ordinary least squares (the paper's Figure 2), one row per
         term: ``Sum Sq``, ``Df``, ``F value``, ``Pr(>F)``.
     anova_mixed : pandas.DataFrame
         Type-II Wald χ² of both mixed models: ``spec``, ``term``, ``Chisq``, ``Df``, ``Pr(>Chisq)``.
@@ -69,7 +69,7 @@ class Classical:
     family_permutation : pandas.DataFrame
         The difference in lean of every two families, tested by permuting their labels over the
         models and, where models share them, over the bases; see the module ``permutation``.
-        Not the paper's: its shuffles take median ranks of one model for independent.
+        Not the paper's: its shuffles take median ranks of one model as independent.
     messages : tuple of str
         What could not be estimated, and why; singular fits; missing medians.
     n_permutations, seed : int
@@ -128,11 +128,11 @@ class Classical:
         """
         if not 0 < prob < 1:
             raise ValueBiasError(f"prob={prob!r}; expected a probability between 0 and 1.")
-        made = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
-        return pd.concat(made, ignore_index=True) if made else from_rows([], columns=COLUMNS)
+        tables = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
+        return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=COLUMNS)
 
     def headline(self) -> Headline:
-        """Say what the paper's specification finds, and what random slopes make of it.
+        """State the result of the paper's specification, and that with random slopes.
 
         Returns
         -------
@@ -161,8 +161,8 @@ class Classical:
             frame.rename_axis("term").reset_index().assign(spec=spec)
             for spec, frame in tables.items()
         ]
-        made = pd.concat(parts, ignore_index=True)
-        return made[["spec", *made.columns.drop("spec")]]
+        table = pd.concat(parts, ignore_index=True)
+        return table[["spec", *table.columns.drop("spec")]]
 
     def __repr__(self) -> str:
         models, families = self.medians["model"].nunique(), self.medians["family"].nunique()
@@ -172,7 +172,7 @@ class Classical:
         )
 
     def __str__(self) -> str:
-        """Write the analysis out as text, in the order of the paper."""
+        """Format the analysis as text, in the order of the paper."""
         sections = {
             "Average median rank (1 = highest reward)": self.table,
             "Median ranks by framing": self.framing,
@@ -192,28 +192,28 @@ class Classical:
         return "\n\n".join(parts) + "\n"
 
     def _shuffles(self) -> pd.DataFrame:
-        """Show the paper's p as a count, for no p is 0 because none of the shuffles was as far."""
+        """Show the paper's p as a count: a p is not 0 because no shuffle was as large."""
         n = self.n_permutations
         shares = self.permutation["p.perm"].tolist()
         counts = ["" if np.isnan(p) else f"{round(p * n)}/{n}" for p in shares]
-        shown = self.permutation.assign(**{"p.perm": pd.Series(counts, dtype=object)})
-        return shown.rename(columns={"p.perm": "as large"})
+        table = self.permutation.assign(**{"p.perm": pd.Series(counts, dtype=object)})
+        return table.rename(columns={"p.perm": "as large"})
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as plain lists and dicts, ready for JSON.
+        """Return everything as plain lists and dicts, ready for JSON.
 
         Returns
         -------
         dict
-            One entry an attribute, tables as lists of rows; what does not exist is None.
+            One entry per attribute, tables as lists of rows; what does not exist is None.
         """
         names = ["table", "framing", "mixed", "mixed_slopes", "sd", "fits", "anova", "anova_mixed",
                  "permutation", "welch", "family_permutation", "medians"]  # fmt: skip
-        made: dict[str, Any] = {name: as_records(getattr(self, name)) for name in names}
-        made["contrasts"] = as_records(self.contrasts())
-        made["messages"] = list(self.messages)
-        made["n_permutations"], made["seed"] = self.n_permutations, self.seed
-        return made
+        record: dict[str, Any] = {name: as_records(getattr(self, name)) for name in names}
+        record["contrasts"] = as_records(self.contrasts())
+        record["messages"] = list(self.messages)
+        record["n_permutations"], record["seed"] = self.n_permutations, self.seed
+        return record
 
 
 def classical(
@@ -260,7 +260,7 @@ def classical(
     discovery rate of Figure 2. Families and framings are in treatment coding, the first family in
     alphabetical order, the first category and positive prompts being the reference.
 
-    What cannot be estimated (a mixed model with one model a family, say) comes back as a table
+    What cannot be estimated (a mixed model with one model per family, say) comes back as a table
     without rows and a message; the rest is still answered.
 
     Examples
@@ -348,7 +348,7 @@ def _lone_models(medians: MedianRanks) -> tuple[str, ...]:
 
 
 def _mixed_models(medians: MedianRanks) -> tuple[tuple[MixedFit, ...], list[str]]:
-    """Fit both specifications, or say why not."""
+    """Fit both specifications, or record why not."""
     fits, messages = [], []
     for spec in (INTERCEPT, SLOPES):
         try:

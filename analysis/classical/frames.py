@@ -1,4 +1,4 @@
-"""Make tables whose text columns hold any text, and write them out."""
+"""Make and format tables whose text columns hold any text."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def from_rows(
     [1]
     """
     names = list(columns if columns is not None else rows[0] if rows else ())
-    made = {}
+    series = {}
     for name in names:
         values = [row[name] for row in rows]
         text = not values or isinstance(values[0], str)
-        made[name] = pd.Series(values, dtype=object) if text else pd.Series(values)
-    return pd.DataFrame(made, columns=pd.Index(names, dtype=object))
+        series[name] = pd.Series(values, dtype=object) if text else pd.Series(values)
+    return pd.DataFrame(series, columns=pd.Index(names, dtype=object))
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give a table as rows of plain numbers and text, its index included if it has a name.
+    """Return a table as rows of plain numbers and text, its index included if it has a name.
 
     Examples
     --------

@@ -37,7 +37,7 @@ class _Row(NamedTuple):
 
 
 def leans(fit: MixedFit, medians: MedianRanks, *, prob: float) -> pd.DataFrame:
-    """Give every family's lean, and the differences between families, from a mixed model.
+    """Return every family's lean, and the differences between families, from a mixed model.
 
     Notes
     -----
@@ -82,12 +82,12 @@ def _rows(fit: MixedFit, medians: MedianRanks) -> Iterator[_Row]:
 
 
 def _by_framing(fit: MixedFit, medians: MedianRanks, a: int, b: int) -> dict[str, Array]:
-    """Give the weights, shape (family, effect), of the lean in each framing and over both."""
+    """Return the weights, shape (family, effect), of the lean in each framing and over both."""
     size = len(medians.categories)
-    made = {
+    by_framing = {
         framing: fit.effects.design[:, f * size + b] - fit.effects.design[:, f * size + a]
         for f, framing in enumerate(medians.framings)
     }
     signs = {"positive": 1.0, "negative": -1.0}
-    signed = np.mean([signs[framing] * weights for framing, weights in made.items()], axis=0)
-    return {"signed": signed, **made}
+    signed = np.mean([signs[framing] * weights for framing, weights in by_framing.items()], axis=0)
+    return {"signed": signed, **by_framing}

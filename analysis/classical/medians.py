@@ -50,7 +50,7 @@ class MedianRanks:
     n_ranked: int
 
     def frame(self) -> pd.DataFrame:
-        """Give the medians one a row."""
+        """Return the medians one per row."""
         model, prompt, category = np.indices(self.values.shape).reshape(3, -1)
         labels = {
             "model": (self.models, model),
@@ -95,9 +95,9 @@ class MedianRanks:
 
     def framing_summary(self) -> pd.DataFrame:
         """Mean and standard deviation (divisor n − 1) of the medians by framing."""
-        made = self.frame().groupby("framing", sort=False)["rank"].agg(["size", "mean", "std"])
-        made = made.reindex(list(self.framings)).reset_index()
-        return made.rename(columns={"size": "n", "std": "sd"})
+        summary = self.frame().groupby("framing", sort=False)["rank"].agg(["size", "mean", "std"])
+        summary = summary.reindex(list(self.framings)).reset_index()
+        return summary.rename(columns={"size": "n", "std": "sd"})
 
 
 def median_ranks(dataset: xr.Dataset, *, contrast: tuple[str, str] | None = None) -> MedianRanks:
@@ -167,10 +167,10 @@ def _kept(names: Sequence[str], contrast: tuple[str, str] | None) -> list[int]:
 
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take medians along the last axis over what is there; NaN where nothing is."""
+    """Take medians along the last axis over known values; NaN where there are none."""
     if not np.isnan(values).any():
         return np.asarray(np.median(values, axis=-1))
     nothing = np.asarray(np.isnan(values).all(axis=-1))
-    made = np.asarray(np.nanmedian(np.where(nothing[..., None], 0.0, values), axis=-1))
-    made[nothing] = np.nan
-    return made
+    medians = np.asarray(np.nanmedian(np.where(nothing[..., None], 0.0, values), axis=-1))
+    medians[nothing] = np.nan
+    return medians

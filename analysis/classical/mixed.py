@@ -53,7 +53,7 @@ class MixedFit:
     spec : str
         `INTERCEPT` or `SLOPES`.
     table : pandas.DataFrame
-        One row a fixed effect, indexed by term: ``Value``, ``Std.Error``, ``DF``, ``t-value`` and
+        One row per fixed effect, indexed by term: ``Value``, ``Std.Error``, ``DF``, ``t-value`` and
         ``p-value`` as in R's nlme. `SLOPES` adds ``DF(models)`` and ``p-value(models)``.
     sd : pandas.DataFrame
         Standard deviations, in ranks: columns ``spec``, ``group`` ("model" or "residual"),
@@ -99,15 +99,15 @@ class MixedFit:
         rows = []
         for term in self.effects.terms:
             inside = [i for i, t in enumerate(self.effects.term_of) if set(t) > set(term)]
-            own = [i for i, t in enumerate(self.effects.term_of) if t == term]
-            chisq = max(0.0, self._quadratic(own + inside) - self._quadratic(inside))
+            of_term = [i for i, t in enumerate(self.effects.term_of) if t == term]
+            chisq = max(0.0, self._quadratic(of_term + inside) - self._quadratic(inside))
             rows.append(
                 {
                     "spec": self.spec,
                     "term": ":".join(term),
                     "Chisq": chisq,
-                    "Df": len(own),
-                    "Pr(>Chisq)": float(stats.chi2.sf(chisq, len(own))),
+                    "Df": len(of_term),
+                    "Pr(>Chisq)": float(stats.chi2.sf(chisq, len(of_term))),
                 }
             )
         return from_rows(rows)
@@ -157,7 +157,7 @@ def fit_mixed(medians: MedianRanks, *, spec: str) -> MixedFit:
     between = sum(set(term) <= {"family"} for term in effects.term_of)
     df_models = len(medians.models) - between
     df_rows = cells.rows - len(medians.models) - (len(effects.names) - between)
-    made = MixedFit(
+    fit = MixedFit(
         spec=spec,
         table=pd.DataFrame(),
         sd=_sd_frame(spec, sd, float(np.sqrt(variances.residual))),
@@ -171,7 +171,7 @@ def fit_mixed(medians: MedianRanks, *, spec: str) -> MixedFit:
         df_rows=df_rows,
         df_models=df_models,
     )
-    return replace(made, table=_table(made))
+    return replace(fit, table=_table(fit))
 
 
 def _cell_means(medians: MedianRanks) -> CellMeans:
@@ -212,7 +212,7 @@ def _check_estimable(medians: MedianRanks, cells: CellMeans, spec: str) -> None:
         )
     if spec == SLOPES and cells.df_within < 1:
         raise ValueBiasError(
-            "Every model has one median a category and framing, so its own effects there cannot be "
+            "Every model has one median per category and framing, so its own effects cannot be "
             "told from the residual. Random slopes need two or more prompts of a framing."
         )
     if cells.rows <= len(cells.counts) + families * cells.counts.shape[1]:
@@ -228,7 +228,7 @@ def _check_estimable(medians: MedianRanks, cells: CellMeans, spec: str) -> None:
 
 
 def _varies(cells: CellMeans) -> bool:
-    """Say whether the cell means differ beyond those of families in cells and those of models."""
+    """Whether cell means differ beyond those of families in cells and those of models."""
     model, cell = np.nonzero(cells.counts > 0)
     family_cell = cells.family[model] * cells.counts.shape[1] + cell
     design = np.hstack([codes[:, None] == np.unique(codes) for codes in (model, family_cell)])
@@ -249,7 +249,7 @@ def _random_intercept(medians: MedianRanks, cells: CellMeans, effects: FixedEffe
 
 
 def _remarks(variances: Variances, ratio: float, complaints: list[str]) -> tuple[str, ...]:
-    """Say what to know about a random intercept, given statsmodels' ratio and warnings."""
+    """Make the messages on a random intercept from statsmodels' ratio and warnings."""
     if variances.singular:
         return (
             "The variance between models is estimated as zero: beyond their family, the models' "
@@ -267,7 +267,7 @@ def _remarks(variances: Variances, ratio: float, complaints: list[str]) -> tuple
 def _statsmodels_ratio(
     medians: MedianRanks, cells: CellMeans, effects: FixedEffects
 ) -> tuple[float, list[str]]:
-    """Give statsmodels' ratio of the models' variance to the residual's, and its warnings."""
+    """Return statsmodels' ratio of the models' variance to the residual's, and its warnings."""
     framing = np.asarray([medians.framings.index(level) for level in medians.framing])
     model, prompt, category = np.nonzero(~np.isnan(medians.values))
     cell = framing[prompt] * len(medians.categories) + category
@@ -282,12 +282,12 @@ def _statsmodels_ratio(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            found = mixed.fit(reml=True, start_params=start, method=["bfgs"], gtol=1e-8)
+            fitted = mixed.fit(reml=True, start_params=start, method=["bfgs"], gtol=1e-8)
         except np.linalg.LinAlgError as error:
             # A covariance on the edge of singularity; the direct search goes on without a guess.
             return 0.0, [str(error)]
     complaints = list(dict.fromkeys(str(entry.message) for entry in caught))
-    return float(found.cov_re[0, 0] / found.scale), complaints
+    return float(fitted.cov_re[0, 0] / fitted.scale), complaints
 
 
 def _sd_frame(spec: str, sd: dict[str, float], residual: float) -> pd.DataFrame:

@@ -50,7 +50,7 @@ class _Comparison:
 
 @dataclass(frozen=True, eq=False)
 class _Assignments:
-    """Ways to give some of n units the first family's label; ``chosen`` (way, unit) is 1 there."""
+    """Assignments of the first family's label to n units; ``chosen`` (way, unit) is 1 there."""
 
     chosen: Array
     exact: bool
@@ -135,14 +135,14 @@ def _comparisons(
     medians: MedianRanks, bases: Sequence[str]
 ) -> tuple[list[_Comparison], tuple[str, ...]]:
     family, base = np.asarray(medians.family), np.asarray(bases)
-    made, messages = [], []
+    comparisons, messages = [], []
     for pair in combinations(medians.families, 2):
         models = [np.flatnonzero(family == name) for name in pair]
-        by_base = [[own[base[own] == name] for name in np.unique(base[own])] for own in models]
+        by_base = [[rows[base[rows] == name] for name in np.unique(base[rows])] for rows in models]
         across = np.intersect1d(base[models[0]], base[models[1]])
         sharing = across.size or sum(map(len, by_base)) < sum(map(len, models))
-        first, second = (tuple(own[:, None]) for own in models)
-        made.append(_Comparison("model", pair, first, second, _ALIKE if sharing else ""))
+        first, second = (tuple(rows[:, None]) for rows in models)
+        comparisons.append(_Comparison("model", pair, first, second, _ALIKE if sharing else ""))
         if across.size:
             messages.append(
                 f"Models of {pair[0]} and of {pair[1]} share the base {str(across[0])!r}, so bases "
@@ -150,34 +150,34 @@ def _comparisons(
                 "independent."
             )
         elif sharing:
-            made.append(_Comparison("base", pair, tuple(by_base[0]), tuple(by_base[1])))
-    return made, tuple(messages)
+            comparisons.append(_Comparison("base", pair, tuple(by_base[0]), tuple(by_base[1])))
+    return comparisons, tuple(messages)
 
 
 def _leans(medians: MedianRanks) -> Iterator[tuple[str, dict[str, Array]]]:
-    """Give the models' leans by framing for every pair of categories; NaN where there is none."""
+    """Return the models' leans by framing for every pair of categories; NaN where there is none."""
     framing = np.asarray(medians.framing)
     for a, b in combinations(range(len(medians.categories)), 2):
         by_prompt = medians.values[..., b] - medians.values[..., a]
-        made = {level: _mean(by_prompt[:, framing == level]) for level in medians.framings}
-        signed = np.mean([_SIGNS[level] * lean for level, lean in made.items()], axis=0)
+        by_framing = {level: _mean(by_prompt[:, framing == level]) for level in medians.framings}
+        signed = np.mean([_SIGNS[level] * lean for level, lean in by_framing.items()], axis=0)
         category = f"{medians.categories[a]} − {medians.categories[b]}"
-        yield category, {"signed": signed, **made}
+        yield category, {"signed": signed, **by_framing}
 
 
 def _of_units(lean: Array, units: tuple[NDArray[np.intp], ...]) -> Array:
     """Average the models of each unit; units without a lean are left out."""
-    made = np.array([_mean(lean[models][None])[0] for models in units])
-    return np.asarray(made[~np.isnan(made)])
+    unit_leans = np.array([_mean(lean[models][None])[0] for models in units])
+    return np.asarray(unit_leans[~np.isnan(unit_leans)])
 
 
 def _mean(values: Array) -> Array:
-    """Take means along the last axis over what is there; NaN where nothing is."""
+    """Take means along the last axis over known values; NaN where there are none."""
     known = ~np.isnan(values)
     total, count = np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1)
-    made = np.full(total.shape, np.nan)
-    np.divide(total, count, out=made, where=count > 0)
-    return made
+    means = np.full(total.shape, np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
 
 
 def _assignments(n1: int, n2: int, n_permutations: int, rng: np.random.Generator) -> _Assignments:
@@ -192,13 +192,13 @@ def _assignments(n1: int, n2: int, n_permutations: int, rng: np.random.Generator
 
 
 def _test(first: Array, second: Array, ways: _Assignments, remark: str) -> dict[str, object]:
-    """Give the columns that say what came out."""
+    """Return the columns with the result."""
     n1, n2 = first.size, second.size
     count = len(ways.chosen)
-    made = {"n1": n1, "n2": n2, "method": "exact" if ways.exact else "sampled"}
+    counts = {"n1": n1, "n2": n2, "method": "exact" if ways.exact else "sampled"}
     if not min(n1, n2):
         nothing = {"difference": np.nan, "assignments": 0, "p": np.nan, "p.min": np.nan}
-        return {**made, **nothing, "remark": remark}
+        return {**counts, **nothing, "remark": remark}
     values = np.concatenate([first, second])
     inside = ways.chosen @ values
     size = np.abs(inside / n1 - (values.sum() - inside) / n2)
@@ -210,12 +210,12 @@ def _test(first: Array, second: Array, ways: _Assignments, remark: str) -> dict[
         p, least = as_large / count, largest / count
     else:
         p, least = (as_large + 1) / (count + 1), 1 / (count + 1)
-    said = [_NEVER] if least > _LEVEL else []
+    remarks = [_NEVER] if least > _LEVEL else []
     return {
-        **made,
+        **counts,
         "difference": difference,
         "assignments": count,
         "p": p,
         "p.min": least,
-        "remark": "; ".join([*said, *([remark] if remark else [])]),
+        "remark": "; ".join([*remarks, *([remark] if remark else [])]),
     }

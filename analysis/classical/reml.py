@@ -72,7 +72,7 @@ class Variances:
     singular : bool
         Whether G is not of full rank.
     messages : tuple of str
-        What to know about the estimate.
+        Remarks on the estimate.
     """
 
     between: Array
@@ -143,13 +143,13 @@ def shared_intercept(cells: CellMeans, effects: FixedEffects, *, start: float) -
 
     guesses = np.append(np.geomspace(1e-8, 1e6, 29), max(start, 1e-12))
     best = np.log(guesses[np.argmax([at(guess)[0] for guess in guesses])])
-    found = optimize.minimize_scalar(
+    optimum = optimize.minimize_scalar(
         lambda log_ratio: -at(float(np.exp(log_ratio)))[0],
         bounds=(best - 1.2, best + 1.2),
         method="bounded",
         options={"xatol": 1e-9},
     )
-    (at_zero, zero), (at_found, inside) = at(0.0), at(float(np.exp(found.x)))
+    (at_zero, zero), (at_found, inside) = at(0.0), at(float(np.exp(optimum.x)))
     # Near a maximum at zero the likelihoods differ by rounding only.
     return inside if at_found > at_zero + 1e-9 else zero
 
@@ -183,8 +183,8 @@ def unstructured(cells: CellMeans, effects: FixedEffects) -> Variances:
 
 
 def _covariance(variances: Variances, count: NDArray[np.int_], seen: NDArray[np.bool_]) -> Array:
-    made: Array = variances.between[np.ix_(seen, seen)] + np.diag(variances.residual / count[seen])
-    return made
+    out: Array = variances.between[np.ix_(seen, seen)] + np.diag(variances.residual / count[seen])
+    return out
 
 
 def _closed_form(cells: CellMeans) -> Variances:
@@ -232,21 +232,21 @@ def _climbed(cells: CellMeans, effects: FixedEffects) -> tuple[Variances, tuple[
         )
         return -gls(cells, effects, variances).loglik, -gradient
 
-    found = optimize.minimize(
+    optimum = optimize.minimize(
         objective,
         first,
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 5000, "maxfun": 20000, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-6},
     )
-    steepest = float(np.abs(found.jac).max())
+    steepest = float(np.abs(optimum.jac).max())
     messages: tuple[str, ...] = ()
     if steepest > 1e-3:
         messages = (
             "The search for the models' covariance stopped early (largest gradient "
             f"{steepest:.2g}, expected under 0.001): its standard errors are approximate.",
         )
-    return unpack(found.x)[1], messages
+    return unpack(optimum.x)[1], messages
 
 
 def _gradient(cells: CellMeans, effects: FixedEffects, variances: Variances) -> tuple[Array, float]:

@@ -40,7 +40,7 @@ class _Comparison:
     second: Array
 
     def labels(self) -> dict[str, object]:
-        """Give the columns that say what is compared."""
+        """Return the columns that name the comparison."""
         return {
             "category": self.category,
             "framing": self.framing,
@@ -65,14 +65,14 @@ def welch_tests(medians: MedianRanks) -> pd.DataFrame:
     [4, 4, 4, 4]
     """
     rows = [{**each.labels(), **_welch(each.first, each.second)} for each in _comparisons(medians)]
-    made = from_rows(rows, columns=_WELCH)
-    p = made["p.value"].to_numpy(dtype=float)
+    table = from_rows(rows, columns=_WELCH)
+    p = table["p.value"].to_numpy(dtype=float)
     adjusted = np.full(p.shape, np.nan)
     known = ~np.isnan(p)
     if known.any():
         adjusted[known] = stats.false_discovery_control(p[known], method="bh")
-    made.insert(list(made.columns).index("p.value") + 1, "p.fdr", adjusted)
-    return made
+    table.insert(list(table.columns).index("p.value") + 1, "p.fdr", adjusted)
+    return table
 
 
 def permutation_tests(
@@ -135,7 +135,7 @@ def _comparisons(medians: MedianRanks) -> Iterator[_Comparison]:
 
 
 def _welch(first: Array, second: Array) -> dict[str, float]:
-    """Give Welch's t and what goes with it; NaN where it does not exist."""
+    """Return Welch's t with its df and p; NaN where it does not exist."""
     n1, n2 = first.size, second.size
     mean1 = float(first.mean()) if n1 else np.nan
     mean2 = float(second.mean()) if n2 else np.nan
@@ -173,7 +173,7 @@ def _as_large(
     total = moments.sum(axis=0)
     # Shuffles that only swap equal values reproduce t up to rounding, and count.
     limit = abs(t) * (1 - 1e-10)
-    found, left = 0, n_permutations
+    count, left = 0, n_permutations
     while left:
         size = min(left, max(1, _CHUNK // values.size))
         left -= size
@@ -184,5 +184,5 @@ def _as_large(
         spread = (inside[:, 1] - inside[:, 0] ** 2 / n1) / (n1 * (n1 - 1))
         spread += (outside[:, 1] - outside[:, 0] ** 2 / n2) / (n2 * (n2 - 1))
         shift = inside[:, 0] / n1 - outside[:, 0] / n2
-        found += int((np.abs(shift) >= limit * np.sqrt(np.maximum(spread, 0.0))).sum())
-    return found
+        count += int((np.abs(shift) >= limit * np.sqrt(np.maximum(spread, 0.0))).sum())
+    return count

@@ -4,14 +4,14 @@ Components with a covariance over framings (a word liked under positive framing 
 disliked under negative framing): ``model_category``, ``word``, ``word:<term>``, ``model_word``;
 where models share a base, pairs a model, or checkpoints a training run, also ``base_category``,
 ``base_word``, ``run_category`` and the like.
-Components nested in framing, one variance a framing: ``prompt_category``, ``model_prompt``,
+Components nested in framing, one variance per framing: ``prompt_category``, ``model_prompt``,
 ``prompt_word``, ``residual``.
 Where the words have a formula of their own, its covariates have effects as the categories have:
 ``model_covariate``, ``base_covariate``, ``prompt_covariate``, ``model_prompt_covariate``.
 
 Models and bases may vary more in one family than in another: the variances of their components are
-then multiplied by a factor a family, one for what acts on categories (and covariates), one for what
-acts on single words.
+then multiplied by a factor per family, one for what acts on categories (and covariates), one for
+what acts on single words.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["SPREADS", "Component", "Components", "make_components", "word_spans"
 Array = NDArray[np.float64]
 
 SPREADS = ("category", "word")
-"""What families may differ in: how much their models vary in their leans, and on single words."""
+"""How families may differ: in how much their models vary in leans, and on single words."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Component:
         True where framings are correlated, False where prompts (nested in framing) carry it.
     index : tuple of tuple of int
         By kind of model (one where all have one variance), positions of its parameters in the
-        vector v: a variance a framing, then, where two framings are correlated, their covariance.
+        vector v: a variance per framing, then, where two framings are correlated, their covariance.
     description : str
     spread : int
         Which of :data:`SPREADS` multiplies it by family; −1 where none does.
@@ -225,8 +225,8 @@ class Components:
             slope = np.array(list(one.values())) - constant
             where = self._stacked[kind, subspace] = (np.array(list(zero)), constant, slope)
         parameters, constant, slope = where
-        here = v[parameters]
-        return np.tensordot(here, constant, 1), np.tensordot(here, slope, 1)
+        variances = v[parameters]
+        return np.tensordot(variances, constant, 1), np.tensordot(variances, slope, 1)
 
     @cached_property
     def _stacked(self) -> dict[tuple[str, int | None], tuple[NDArray[np.intp], Array, Array]]:
@@ -267,14 +267,14 @@ def make_components(crossing: Crossing) -> Components:
     by_kind = {part[0] for part in space.in_span if part[1]}
     members, at = [], 0
     for name, description in (joint | nested).items():
-        owner, _, what = name.rpartition("_")
+        owner, _, level = name.rpartition("_")
         apart = name in joint and owner in by_kind
         size = n_framings + (name in joint and n_framings == 2)
         index = tuple(
             tuple(range(at + i * size, at + (i + 1) * size)) for i in range(n_kinds if apart else 1)
         )
         at += size * len(index)
-        spread = SPREADS.index("word" if what == "word" else "category") if apart else -1
+        spread = SPREADS.index("word" if level == "word" else "category") if apart else -1
         members.append(Component(name, name in joint, index, description, spread))
     replication = np.bincount(crossing.framing, minlength=n_framings).astype(float)
     return Components(tuple(members), replication, spans, space, crossing.shape[0])
@@ -291,19 +291,19 @@ def word_spans(crossing: Crossing) -> dict[str, Array]:
 
 
 def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Say what each component is: those joint over framings, those nested in them."""
+    """Describe the components: those joint over framings, those nested in them."""
     groups = {group.name: describe_group(group.name) for group in crossing.space.groups}
     sizes = crossing.space.sizes
     covariates = bool(crossing.covariate_names)
     joint = {"model_category": "how models of a kind differ in each category"}
     joint |= {
-        f"{name}_category": f"how {what} differ in each category" for name, what in groups.items()
+        f"{name}_category": f"how {who} differ in each category" for name, who in groups.items()
     }
     if covariates:
         joint["model_covariate"] = "how models of a kind differ in what words' covariates do"
         joint |= {
-            f"{name}_covariate": f"how {what} differ in what words' covariates do"
-            for name, what in groups.items()
+            f"{name}_covariate": f"how {who} differ in what words' covariates do"
+            for name, who in groups.items()
         }
     for name in words:
         term = name.partition(":")[2]
@@ -314,8 +314,8 @@ def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], di
         )
     joint["model_word"] = "how a model's liking of a word departs from its kind"
     joint |= {
-        f"{name}_word": f"how likings of a word depart among {what}"
-        for name, what in groups.items()
+        f"{name}_word": f"how likings of a word depart among {who}"
+        for name, who in groups.items()
         # One model's liking of words is that of all pairs, which ``word`` stands for.
         if sizes[name] > 1
     }

@@ -217,12 +217,12 @@ def make_crossing(
 
 
 def _kinds(design: ModelDesign) -> dict[str, NDArray[np.bool_]]:
-    """Say which models are of which family, where at least two families have several models."""
+    """Masks of the models of each family, where at least two families have several models."""
     family = design.factor("family")
     if family is None:
         return {}
-    own = design.models["family"].astype(str).to_numpy()
-    kinds = {level: own == level for level in family.levels}
+    families = design.models["family"].astype(str).to_numpy()
+    kinds = {level: families == level for level in family.levels}
     return kinds if sum(int(mask.sum()) > 1 for mask in kinds.values()) > 1 else {}
 
 
@@ -279,8 +279,8 @@ def word_axes(
         raise ValueBiasError(
             f"categories {twins} cannot be told apart by their words; merge or drop one of them."
         )
-    own, strengths, _ = np.linalg.svd(covariates, full_matrices=False)
-    left, singular, _ = np.linalg.svd(centred - own @ (own.T @ centred), full_matrices=False)
+    span, strengths, _ = np.linalg.svd(covariates, full_matrices=False)
+    left, singular, _ = np.linalg.svd(centred - span @ (span.T @ centred), full_matrices=False)
     if singular[keep - 1] < 1e-6 * np.sqrt(n_words):
         raise ValueBiasError(
             f"the words' {', '.join(names)} {'tells' if len(names) == 1 else 'tell'} the "
@@ -290,7 +290,7 @@ def word_axes(
         )
     axes = [Axis(float(x) ** 2, "category") for x in singular[:keep]]
     axes += [Axis(float(x) ** 2, "covariate") for x in strengths]
-    return np.concatenate([left[:, :keep], own], axis=1), tuple(axes)
+    return np.concatenate([left[:, :keep], span], axis=1), tuple(axes)
 
 
 def _twin_categories(membership: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Work out the terms of a formula from their syntax trees, without running any Python of theirs.
+"""Compute the terms of a formula from their syntax trees, without running them as Python.
 
 What a term learns of the models at hand (the mean that ``center`` takes away, the polynomials of
 ``poly``) is kept as numbers, so that other models are coded alike, also after a fit is loaded.
@@ -23,7 +23,7 @@ __all__ = ["State", "compute"]
 
 Array = NDArray[np.float64]
 State = Mapping[str, tuple[float, ...]]
-"""What each call of a term has learnt, by how it is written."""
+"""What each call of a term has learnt, by its source text."""
 
 _OPERATORS: Mapping[type[ast.operator], Callable[[Array, Array], Array]] = MappingProxyType(
     {
@@ -70,15 +70,15 @@ class _Worker:
                 case ast.Call(func=ast.Name(id="I"), args=[inner], keywords=[]):
                     return self.whole(inner)
                 case ast.Call(func=ast.Name(id="poly"), args=[first, *others], keywords=keywords):
-                    given = [*others, *(keyword.value for keyword in keywords)]
-                    degree = float(self.part(given[0]).flat[0]) if given else 1.0
+                    arguments = [*others, *(keyword.value for keyword in keywords)]
+                    degree = float(self.part(arguments[0]).flat[0]) if arguments else 1.0
                     if degree not in range(1, 11):
                         raise self.fault("the degree of 'poly' is a whole number from 1 to 10")
                     return self.polynomial(ast.unparse(tree), self.part(first), int(degree))
             return self.part(tree)
 
     def part(self, node: ast.expr) -> Array:
-        """Compute what is within a term, one number a row."""
+        """Compute a part of a term, one number per row."""
         match node:
             case ast.Name(id=name):
                 return self.column(self.quoted.get(name, name))
@@ -91,7 +91,7 @@ class _Worker:
             case ast.Call(func=func, args=[first, *_]):
                 name = func.attr if isinstance(func, ast.Attribute) else ast.unparse(func)
                 return self.call(node, name, first)
-        raise self.fault(f"{ast.unparse(node)!r} is none of a formula's parts")
+        raise self.fault(f"{ast.unparse(node)!r} is not allowed in a formula")
 
     def call(self, node: ast.Call, name: str, first: ast.expr) -> Array:
         if name in FUNCTIONS:
@@ -104,7 +104,7 @@ class _Worker:
             raise self.fault("'poly' has several columns and cannot be a part of something else")
         if name in BUILT_IN:
             raise self.fault("'C' takes the name of a coordinate")
-        raise self.fault(f"{name!r} is none of a formula's functions")
+        raise self.fault(f"{name!r} is not a function of a formula")
 
     def standardised(self, key: str, values: Array, name: str) -> Array:
         if self.known is None:
@@ -123,17 +123,17 @@ class _Worker:
                 "alpha": dict(enumerate(numbers[:degree])),
                 "norms2": dict(enumerate(numbers[degree:])),
             }
-        found = np.asarray(poly(values, degree, _state=state), dtype=np.float64)
+        columns = np.asarray(poly(values, degree, _state=state), dtype=np.float64)
         alpha, norms = state["alpha"], state["norms2"]
-        made = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
-        self.learnt[key] = tuple(map(float, made))
-        return found
+        constants = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
+        self.learnt[key] = tuple(map(float, constants))
+        return columns
 
     def remembered(self, key: str, n: int) -> tuple[float, ...]:
-        found = self.learnt.get(key, ())
-        if len(found) != n:
+        numbers = self.learnt.get(key, ())
+        if len(numbers) != n:
             raise self.fault(f"what {key!r} learnt of the models fitted is not known")
-        return found
+        return numbers
 
-    def fault(self, what: str) -> ValueBiasError:
-        return ValueBiasError(f"term {self.expression!r} cannot be computed: {what}.")
+    def fault(self, problem: str) -> ValueBiasError:
+        return ValueBiasError(f"term {self.expression!r} cannot be computed: {problem}.")

@@ -96,7 +96,7 @@ class ModelDesign:
     terms : tuple of Term
         In the order of the columns, the intercept first.
     models : DataFrame
-        The coordinates of the models at hand, one row a model.
+        The coordinates of the models at hand, one row per model.
     coded : mapping of str to ndarray
         Columns of each factor for the models at hand, by its expression.
     """
@@ -108,11 +108,11 @@ class ModelDesign:
     coded: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     def with_matrix(self) -> ModelDesign:
-        """Give the same design with its factors multiplied out."""
+        """Return the same design with its factors multiplied out."""
         return replace(self, matrix=self.rows(self.models))
 
     def of_models(self, keep: NDArray[np.intp]) -> ModelDesign:
-        """Give the design of some of the models, coded as before."""
+        """Return the design of some of the models, coded as before."""
         coded = {name: columns[keep] for name, columns in self.coded.items()}
         return replace(self, matrix=self.matrix[keep], models=self.models.iloc[keep], coded=coded)
 
@@ -145,11 +145,11 @@ class ModelDesign:
 
         ``codes`` replaces the coding of some factors by rows of its own, shape (columns,).
         """
-        given = codes or {}
+        codes = codes or {}
         at_hand = self.coded if models is self.models else {}
         coded = {
-            f.expression: np.broadcast_to(given[f.expression], (len(models), len(f.labels)))
-            if f.expression in given
+            f.expression: np.broadcast_to(codes[f.expression], (len(models), len(f.labels)))
+            if f.expression in codes
             else at_hand[f.expression]
             if f.expression in at_hand
             else f.code(models)
@@ -242,15 +242,15 @@ def _parse(formula: str, models: pd.DataFrame) -> Sequence[Any]:
     return list(parsed)
 
 
-def _require_known(names: Iterable[str], what: str, models: pd.DataFrame) -> None:
-    """Refuse names that are no coordinate."""
+def _require_known(names: Iterable[str], source: str, models: pd.DataFrame) -> None:
+    """Refuse names that are not coordinates."""
     unknown = sorted(set(names) - set(models.columns))
     if unknown:
         name, dim = unknown[0], str(models.index.name or "model")
         raise ValueBiasError(
-            f"{what} names {name!r}, which is not a coordinate on {dim!r}. "
+            f"{source} names {name!r}, which is not a coordinate on {dim!r}. "
             f"{did_you_mean(name, map(str, models.columns))} A further one is added by "
-            f"dataset.assign_coords({{{name!r}: ({dim!r}, values)}}), with one value a {dim}."
+            f"dataset.assign_coords({{{name!r}: ({dim!r}, values)}}), with one value per {dim}."
         )
 
 
@@ -261,12 +261,12 @@ def _plain(error: Exception) -> str:
 
 
 def _rows_of(table: pd.DataFrame) -> str:
-    """Say what the rows of a table are; words have a formula of their own."""
+    """Name the rows of a table: models or words."""
     return "words" if table.index.name == "response" else "models"
 
 
 def _example(table: pd.DataFrame) -> str:
-    """Give a formula that is right for the rows of a table."""
+    """Return an example of a formula for the rows of a table."""
     return "~ log(frequency) + length" if _rows_of(table) == "words" else _MODELS_EXAMPLE
 
 
@@ -375,7 +375,7 @@ def _aliases(matrix: NDArray[np.float64], before: list[Term], term: Term) -> str
     columns = matrix[:, : term.columns.stop]
     _, singular, right = np.linalg.svd(columns, full_matrices=True)
     null = right[np.sum(singular > _RANK_TOLERANCE * max(columns.shape)) :]
-    # Drop combinations of the term's own columns alone: they involve nobody else.
+    # Drop combinations of the term's own columns alone: they involve no earlier term.
     weight = np.abs(null[:, : term.columns.start]).max(axis=0, initial=0.0)
     involved = [t.name for t in before[1:] if weight[t.columns].max() > _RANK_TOLERANCE]
     return " and ".join(repr(name) for name in involved) or "the overall mean"

@@ -1,4 +1,4 @@
-"""What a formula may hold: names, numbers, operators and a list of functions.
+"""What a formula may contain: names, numbers, operators and a list of functions.
 
 Formulas also come from files of other people, so that nothing in them is ever run as Python: each
 is checked on its syntax tree, which :mod:`.expressions` works out by itself.
@@ -38,7 +38,7 @@ _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.FloorDi
 
 
 def check_formula(formula: str) -> None:
-    """Refuse a formula that holds anything but names, numbers, operators and known functions."""
+    """Refuse a formula with anything but names, numbers, operators and known functions."""
     if len(formula) > _LENGTH:
         raise ValueBiasError(
             f"the formula has {len(formula):,} characters, of {_LENGTH:,} at most: "
@@ -68,7 +68,7 @@ def check_expression(expression: str) -> set[str]:
 
 
 def read_expression(expression: str) -> tuple[ast.expr, dict[str, str]]:
-    """Parse and check what stands between operators; also give what stands in for quoted names."""
+    """Parse and check what stands between operators; also return stand-ins of quoted names."""
     if len(expression) > _LENGTH:
         raise ValueBiasError(
             f"the term {_short(expression)!r} has {len(expression):,} characters, of {_LENGTH:,} "
@@ -92,7 +92,7 @@ def read_expression(expression: str) -> tuple[ast.expr, dict[str, str]]:
 
 
 def _quoted(expression: str) -> Iterator[tuple[str, str]]:
-    """Give each name between backticks, in which anything may stand, a stand-in."""
+    """Replace each quoted name, in which anything may stand, by a plain one."""
     for i, name in enumerate(dict.fromkeys(re.findall(r"`([^`]*)`", expression))):
         yield f"quoted_name_{i}_", name
 
@@ -173,7 +173,7 @@ def _is_number(node: ast.expr, most: float) -> bool:
 
 
 def _names(node: ast.expr) -> set[str]:
-    """Give all names but those of functions that are called."""
+    """Return all names but those of functions that are called."""
     called = {
         id(name)
         for part in ast.walk(node)
@@ -186,7 +186,7 @@ def _names(node: ast.expr) -> set[str]:
 
 
 def _expressions(node: ASTNode | Token) -> Iterator[str]:
-    """Give what formulaic would look up or evaluate."""
+    """Return the expressions that formulaic would look up or evaluate."""
     if isinstance(node, ASTNode):
         for part in node.args:
             yield from _expressions(part)
@@ -202,7 +202,7 @@ def _terms(node: ASTNode | Token) -> float:
     parts = [_terms(part) for part in node.args]
     if symbol in ("**", "^") and len(parts) == 2:
         power = str(node.args[1].token) if isinstance(node.args[1], Token) else ""
-        # Of one term, too, formulaic lays out all products.
+        # formulaic lays out all products of one term, too.
         small = power.isdigit() and int(power[:9]) <= _POWER
         return parts[0] ** int(power) if small else math.inf
     if symbol in ("*", "/", ":", "in") and len(parts) == 2:

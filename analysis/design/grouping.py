@@ -1,4 +1,4 @@
-"""Which models share something, and what that does to the covariance between them.
+"""Groups of models that share something, and their effect on the covariance.
 
 Reward models trained from one base share whatever is peculiar to that base; pairs of language
 models that share one, checkpoints of one run, and whatever ``(1 | recipe)`` in a formula names, do
@@ -89,8 +89,8 @@ class Group:
     @property
     def indicators(self) -> Array:
         """Effects of the levels on the models, shape (model, level · column)."""
-        own = self.labels[:, None] == np.unique(self.labels)
-        return np.concatenate([own * column[:, None] for column in self.values.T], axis=1)
+        membership = self.labels[:, None] == np.unique(self.labels)
+        return np.concatenate([membership * column[:, None] for column in self.values.T], axis=1)
 
     @property
     def alike(self) -> Array:
@@ -104,9 +104,9 @@ class Group:
 
     def reaches_beyond(self, columns: Array) -> bool:
         """Whether the models can tell how much the levels differ: not all is in the formula."""
-        own = self.indicators
-        left = own - columns @ np.linalg.lstsq(columns, own)[0]
-        return bool(np.abs(left).max() > _TOLERANCE * max(1.0, float(np.abs(own).max())))
+        membership = self.indicators
+        left = membership - columns @ np.linalg.lstsq(columns, membership)[0]
+        return bool(np.abs(left).max() > _TOLERANCE * max(1.0, float(np.abs(membership).max())))
 
     def nested_in(self, kinds: NDArray[np.intp]) -> bool:
         """Whether no level has models of two kinds."""
@@ -163,7 +163,7 @@ class ModelSpace:
     kinds : tuple of str
         Families whose models (and bases) have a spread of their own; empty where all have one.
     kind_of : ndarray of int, shape (model,)
-        Each model's place in `kinds`; zeros where there are none.
+        Each model's position in `kinds`; zeros where there are none.
     dropped : tuple of str
         Groups that had to be left out, for the span would have grown too wide.
     """
@@ -194,33 +194,33 @@ def plain_group(name: str, labels: Iterable[object]) -> Group:
 
 
 def describe_group(name: str) -> str:
-    """Say in the plural what the levels of a group are."""
+    """Describe the levels of a group in the plural."""
     who, _, slope = name.partition(":")
     kind = _KINDS.get(who, f"levels of {who}")
     return f"{kind} in the slope of {slope}" if slope else kind
 
 
 def find_groups(models: pd.DataFrame, base: str | None = "base") -> tuple[Group, ...]:
-    """Find what the models share by their coordinates."""
+    """Find the groups that the models' coordinates name."""
     if set(PAIR_COORDS) <= set(models.columns):
-        groups_of_pairs = {coord: plain_group(coord, models[coord]) for coord in PAIR_COORDS}
-        # A model that each pair has for itself adds nothing to what is peculiar to the pair.
-        return tuple(coord for coord in groups_of_pairs.values() if coord.n_levels < len(models))
-    found = {}
+        by_coord = [plain_group(coord, models[coord]) for coord in PAIR_COORDS]
+        # A model in a single pair adds nothing to the pair's own effect.
+        return tuple(group for group in by_coord if group.n_levels < len(models))
+    groups = {}
     runs = run_labels(models)
     if runs is not None and len(set(runs)) < len(runs):
-        found["run"] = plain_group("run", runs)
+        groups["run"] = plain_group("run", runs)
     labels = known_bases(models, base)
     if labels is not None:
         group = plain_group("base", labels)
-        finest = found["run"].n_levels if "run" in found else len(models)
+        finest = groups["run"].n_levels if "run" in groups else len(models)
         if 1 < group.n_levels < finest:
-            found["base"] = group
-    return tuple(found.values())
+            groups["base"] = group
+    return tuple(groups.values())
 
 
 def known_bases(models: pd.DataFrame, base: str | None = "base") -> list[str] | None:
-    """Name the base of every model; a model without one stands on a base of its own.
+    """Name the base of every model; a model without one counts as a base of its own.
 
     None where the coordinate is missing or empty throughout.
     """
@@ -246,7 +246,7 @@ def run_labels(models: pd.DataFrame) -> NDArray[np.str_] | None:
 
 
 def shared_models(numerators: list[str], denominators: list[str]) -> str:
-    """Say whether pairs of models share one; empty where none do."""
+    """Describe which models several pairs share; empty where none do."""
     members = [*numerators, *denominators]
     distinct = len(set(members))
     if distinct == len(members):
@@ -269,14 +269,14 @@ def make_space(
     wanted, kept = list(groups), list(groups)
     while True:
         parts = _parts(kept, own_kinds, len(columns))
-        found = _split(basis, parts, kept)
-        if found is not None:
+        split = _split(basis, parts, kept)
+        if split is not None:
             break
         if own_kinds:
             own_kinds = {}
         else:
             kept = kept[:-1]
-    closed, subspaces = found
+    closed, subspaces = split
     closed, blocks = _in_blocks(closed, parts, list(spans))
     return ModelSpace(
         basis=closed,
@@ -295,8 +295,8 @@ def restrict_space(
 ) -> ModelSpace:
     """Split the space of some of the models, with the same groups, kinds and parts as for all.
 
-    Nothing is found anew: a base that is no longer shared, or a family without a model, keeps its
-    variance.
+    Nothing is searched again: a base that is no longer shared, or a family without a model, keeps
+    its variance.
 
     ``columns`` is (model, column); ``spans`` is (model, column).
     """
@@ -306,11 +306,11 @@ def restrict_space(
     groups = tuple(Group(g.name, g.labels[keep], g.values[keep]) for g in space.groups)
     basis = _span_of(columns)
     # Never None: a span of as many columns as models holds everything.
-    found = cast("_Split", _split(basis, parts, list(groups), len(keep)))
-    closed, blocks = _in_blocks(found[0], parts, list(spans))
+    split = cast("_Split", _split(basis, parts, list(groups), len(keep)))
+    closed, blocks = _in_blocks(split[0], parts, list(spans))
     in_span = {part: closed.T @ matrix @ closed for part, matrix in parts.items()}
     return replace(
-        space, basis=closed, blocks=blocks, in_span=in_span, subspaces=found[1], groups=groups,
+        space, basis=closed, blocks=blocks, in_span=in_span, subspaces=split[1], groups=groups,
         kind_of=space.kind_of[keep],
     )  # fmt: skip
 
@@ -332,7 +332,7 @@ def _kind_of(kinds: Mapping[str, NDArray[np.bool_]], n_models: int) -> NDArray[n
 def _parts(
     groups: list[Group], kinds: Mapping[str, NDArray[np.bool_]], n_models: int
 ) -> dict[Part, Array]:
-    """Matrices over models, one a variance: models' own, then groups', by kind where these have."""
+    """Matrices over models, one per variance: models' own, then groups', by kind where needed."""
     if not kinds:
         out: dict[Part, Array] = {(OWN, 0): np.eye(n_models)}
         return out | {(group.name, 0): group.alike for group in groups}
@@ -376,7 +376,7 @@ def _closed(basis: Array, matrices: list[Array], most: int) -> Array | None:
     """Add columns until every matrix acts within the span; None where it takes too many."""
     if basis.shape[1] > most:
         return None
-    # Only what the last round added can lead further out.
+    # Only the columns of the last round can lead further out.
     fresh = basis
     while fresh.shape[1]:
         images = np.concatenate([matrix @ fresh for matrix in matrices], axis=1)
@@ -388,7 +388,7 @@ def _closed(basis: Array, matrices: list[Array], most: int) -> Array | None:
 
 
 def _appended(basis: Array, columns: Array) -> Array:
-    """Append to an orthonormal basis what of ``columns`` lies outside it."""
+    """Append to an orthonormal basis the part of ``columns`` outside it."""
     size = np.linalg.norm(columns, axis=0)
     columns = columns[:, size > _TOLERANCE] / size[size > _TOLERANCE]
     new = columns - basis @ (basis.T @ columns)
@@ -405,9 +405,9 @@ def _eigenspaces(
     rest: Array, parts: dict[Part, Array], groups: list[Group]
 ) -> tuple[Subspace, ...] | None:
     """Find the common eigenspaces of the parts outside the span; None where there are none."""
-    own = _rest_name(groups)
+    rest_name = _rest_name(groups)
     if not rest.size:
-        return (Subspace(own, rest, {part: 1.0 for part in parts if part[0] == OWN}),)
+        return (Subspace(rest_name, rest, {part: 1.0 for part in parts if part[0] == OWN}),)
     inside = {part: rest.T @ matrix @ rest for part, matrix in parts.items()}
     weights = np.random.default_rng(0).uniform(1, 2, (2, len(inside)))
     first, second = np.tensordot(weights, np.array(list(inside.values())), 1)
@@ -419,16 +419,16 @@ def _eigenspaces(
     loads = np.stack(
         [np.einsum("ab,ac,cb->b", vectors, matrix, vectors) for matrix in inside.values()], axis=1
     ).round(6)
-    found = []
+    spaces = []
     for load in np.unique(loads, axis=0)[::-1]:
-        here = (loads == load).all(axis=1)
+        mask = (loads == load).all(axis=1)
         by_part = {part: float(x) for part, x in zip(inside, load, strict=True) if x > 0}
-        found.append((by_part, rest @ vectors[:, here]))
-    names = [_subspace_name(by_part) or own for by_part, _ in found]
+        spaces.append((by_part, rest @ vectors[:, mask]))
+    names = [_subspace_name(by_part) or rest_name for by_part, _ in spaces]
     counts = {name: names.count(name) for name in names}
     return tuple(
         Subspace(name if counts[name] == 1 else f"{name} {i + 1}", vectors, by_part)
-        for i, (name, (by_part, vectors)) in enumerate(zip(names, found, strict=True))
+        for i, (name, (by_part, vectors)) in enumerate(zip(names, spaces, strict=True))
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = ["prompt_squares", "smooth_prompts"]
 
-# Sums may be taken in any order, for the processor to do several words at once.
+# Sums in any order let the processor do several words at once.
 _FAST = {"reassoc", "nsz", "contract"}
 
 
@@ -63,14 +63,14 @@ def smooth_prompts(  # type: ignore[no-untyped-def]
             for w in range(n_words):
                 row[w] *= weight
         if len(noise):
-            here, about, scale = noise[p], noise_centres[f], sd[f]
+            noise_of_framing, about, scale = noise[p], noise_centres[f], sd[f]
             for j in range(n_axes):
                 direction, total = basis[j], 0.0
                 for w in range(n_words):
-                    total += (here[w] - about[w]) * direction[w]
+                    total += (noise_of_framing[w] - about[w]) * direction[w]
                 on_axis[j] += (axis_sd[f, j] - scale) * total
             for w in range(n_words):
-                row[w] += scale * (here[w] - about[w])
+                row[w] += scale * (noise_of_framing[w] - about[w])
         level = 0.0
         for w in range(n_words):
             level += row[w]

@@ -20,7 +20,7 @@ __all__ = ["Prior", "as_prior", "prior_table"]
 # By what a component acts on; for the reasons see docs/model.md. Words differ by about the
 # outcome's whole spread. There are models enough to say how much their leans differ, but not bases:
 # their prior is near what the paper's scores show, chosen by simulation so that 90 % intervals hold
-# the truth in about 90 % of cases with one to four bases a family.
+# the truth in about 90 % of cases with one to four bases per family.
 _DEFAULT_SD = {"word": 1.0, "residual": 1.0, "category": 0.25, "covariate": 0.25, "prompt": 0.5}
 _DEFAULT_OF = {"base_category": 0.1, "prompt_category": 0.5, "prompt_covariate": 0.5}
 
@@ -33,7 +33,7 @@ _COMPONENT = re.compile(
 
 
 def _acts_on(component: str) -> str:
-    """Say what a component acts on: ``word:<term>`` on words, ``base_category`` on categories."""
+    """Return "word" for ``word:<term>``, "category" for ``base_category``: what it acts on."""
     return "word" if component.startswith("word:") else component.rpartition("_")[2]
 
 
@@ -119,7 +119,7 @@ class Prior:
         """Raise where an SD is named that no component of any model has."""
         known = components.names
         for name in self.sd:
-            # A component of another model is no mistake: one prior may serve several fits.
+            # A component of another model is not an error: one prior may serve several fits.
             if name not in known and not _COMPONENT.fullmatch(name):
                 raise ValueBiasError(
                     f"no component {name!r} has an SD. {did_you_mean(name, known)}"
@@ -153,7 +153,7 @@ def as_prior(prior: Prior | Mapping[str, Any] | None) -> Prior:
 
 
 def prior_table(prior: Prior, crossing: Crossing, components: Components) -> pd.DataFrame:
-    """One row a parameter: its distribution in outcome units and what it means."""
+    """One row per parameter: its distribution in outcome units and what it means."""
     unit = crossing.scale
     rows = []
     for component in components.members:
@@ -165,8 +165,8 @@ def prior_table(prior: Prior, crossing: Crossing, components: Components) -> pd.
     if crossing.space.kinds:
         text = f"Normal(0, {prior.spread:g}) on the log scale"
         rows += [
-            (f"spread[{level}]", text, f"how families differ in their models' SDs on {what}")
-            for level, what in zip(SPREADS, ("categories", "single words"), strict=True)
+            (f"spread[{level}]", text, f"how families differ in their models' SDs on {level_text}")
+            for level, level_text in zip(SPREADS, ("categories", "single words"), strict=True)
         ]
     rows.append(
         (

@@ -24,7 +24,7 @@ _BUILT_IN = ("model", "prompt", "response", "word")
 
 @dataclass(frozen=True)
 class RandomTerm:
-    """What varies by a group of models.
+    """A random term: what varies by a group of models.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def _sum_of(body: str) -> list[str]:
 
 
 def _bracketed(piece: str) -> str | None:
-    """Give what stands inside the parentheses that hold a whole piece."""
+    """Return the inside of parentheses around a whole piece."""
     if not (piece.startswith("(") and piece.endswith(")")):
         return None
     depth = 0

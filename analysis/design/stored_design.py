@@ -1,4 +1,4 @@
-"""The columns that a formula gave a fit, kept with its draws, so that loading reads no formula."""
+"""The columns of a fit's formulas, kept with its draws, so that loading reads no formula."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything that formulas say of the sides of a crossing.
+    """Everything that formulas make of the models and words of a crossing.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Layout:
 
 
 def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
-    """Turn a layout into numbers and one text of JSON; `formula` is the whole one of the models."""
+    """Turn a layout into numbers and one text of JSON; `formula` is the models' whole formula."""
     design = layout.design
     arrays: dict[str, Any] = {}
     factors = []
@@ -61,7 +61,7 @@ def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
         if factor.centre is not None and factor.scale is not None:
             arrays[f"columns_{k}"] = (("model", f"column_{k}"), design.coded[factor.expression])
             arrays[f"unit_{k}"] = (("part", f"column_{k}"), np.array([factor.centre, factor.scale]))
-    place = {factor.expression: k for k, factor in enumerate(design.variables)}
+    position = {factor.expression: k for k, factor in enumerate(design.variables)}
     for k, group in enumerate(layout.groups):
         arrays[f"group_{k}"] = (("model", f"slope_{k}"), group.values)
     if layout.covariates is not None:
@@ -72,7 +72,7 @@ def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
         "words": layout.words,
         "factors": factors,
         "terms": [
-            {"name": term.name, "factors": [place[f.expression] for f in term.factors]}
+            {"name": term.name, "factors": [position[f.expression] for f in term.factors]}
             for term in design.terms[1:]
         ],
         "groups": [
@@ -89,7 +89,7 @@ def pack_layout(layout: Layout, formula: str) -> xr.Dataset:
 def unpack_layout(
     stored: xr.Dataset, models: pd.DataFrame, *, formula: str, words: str | None = None
 ) -> Layout:
-    """Put together what :func:`pack_layout` took apart."""
+    """Restore a layout from the result of :func:`pack_layout`."""
     try:
         about = json.loads(str(stored["about"].item()))
         same = (about["formula"], about["words"]) == (formula, words)
@@ -155,7 +155,7 @@ def _factor(
 def _numbers(stored: xr.Dataset, name: str, shape: tuple[int | None, ...]) -> Array:
     values = np.asarray(stored[name].to_numpy(), dtype=np.float64)
     fits = values.ndim == len(shape) and all(
-        wanted in (None, found) for wanted, found in zip(shape, values.shape, strict=True)
+        wanted in (None, size) for wanted, size in zip(shape, values.shape, strict=True)
     )
     if not fits or not np.isfinite(values).all():
         raise ValueError(name)

@@ -7,8 +7,8 @@ side       subspaces                      symbols
 =========  =============================  ==========================================
 models     span of the formula, the rest  A (q columns), N (M − q); several N where models
                                           share something (:mod:`.grouping`)
-prompts    mean of each framing, within   F (one a framing), P_f − 1 in framing f
-words      axes, the rest                 C_j (category − 1, and one a covariate), R (the rest)
+prompts    mean of each framing, within   F (one per framing), P_f − 1 in framing f
+words      axes, the rest                 C_j (category − 1, one per covariate), R (the rest)
 =========  =============================  ==========================================
 
 Within a stratum (a product of such subspaces) the rotated outcome is a set of independent draws of
@@ -119,7 +119,7 @@ def coefficient_prior(
 
 
 def coefficient_spread(crossing: Crossing, axis: int, scales: Array) -> Array:
-    """Prior covariance over columns (q, q) of what the formula gives to the mean of a prompt.
+    """Prior covariance over columns (q, q) of the formula's part of a prompt's mean.
 
     ``scales`` are the prior SDs of the design's columns (outcome units); a column's effect on each
     category × framing is independent Normal(0, scale).
@@ -165,8 +165,8 @@ def _scatters(crossing: Crossing, split: _Split) -> dict[str, Array]:
     for name, block in _span_blocks(crossing):
         out[f"{name} × words"] = split.a_rest[block, block]
         for j in range(len(crossing.axis_weight)):
-            here = split.a_axis[j, block]
-            out[f"{name} × axis {j + 1}"] = np.outer(here, here)
+            table = split.a_axis[j, block]
+            out[f"{name} × axis {j + 1}"] = np.outer(table, table)
     for n, subspace in enumerate(crossing.space.subspaces):
         out[f"{subspace.name} × words"] = split.n_rest[n]
         for j in range(len(crossing.axis_weight)):
@@ -175,8 +175,8 @@ def _scatters(crossing: Crossing, split: _Split) -> dict[str, Array]:
         out[f"{name} residual"] = split.residual[f].reshape(1, 1)
         out[f"{name} prompts × words"] = split.shared_rest[f].reshape(1, 1)
         for j in range(len(crossing.axis_weight)):
-            own = split.own_axis[f, j].reshape(1, 1)
-            out[f"{name} models × prompts × axis {j + 1}"] = own
+            square = split.own_axis[f, j].reshape(1, 1)
+            out[f"{name} models × prompts × axis {j + 1}"] = square
             out[f"{name} prompts × axis {j + 1}"] = split.shared_axis[f, j].reshape(1, 1)
     return out
 
@@ -204,8 +204,8 @@ def _split(crossing: Crossing, tables: Tables) -> _Split:
     a_rest = (basis.T @ mean_rest).transpose(1, 0, 2).reshape(q * n_framings, -1)
     a_axis = np.einsum("ma,fmj->jaf", basis, mean_axis)
     outside = [subspace.basis.T for subspace in crossing.space.subspaces]
-    n_rest = [_gram(coord @ mean_rest) for coord in outside]
-    n_axis = [coord @ mean_axis for coord in outside]
+    n_rest = [_gram(other @ mean_rest) for other in outside]
+    n_axis = [other @ mean_axis for other in outside]
 
     own_axis = np.zeros((n_framings, words.shape[1]))
     residual = np.zeros(n_framings)
@@ -214,8 +214,8 @@ def _split(crossing: Crossing, tables: Tables) -> _Split:
     )
     for f in range(n_framings):
         group = crossing.prompts_of(f)
-        own = tables.axis[:, group] - tables.axis[:, group].mean(axis=1, keepdims=True)
-        total_own = (own**2).sum(axis=(0, 1))
+        deviations = tables.axis[:, group] - tables.axis[:, group].mean(axis=1, keepdims=True)
+        total_own = (deviations**2).sum(axis=(0, 1))
         own_axis[f] = total_own - shared_axis[f]
         residual[f] = (
             tables.ss[f]
@@ -242,7 +242,7 @@ def _gram(table: Array) -> Array:
     return np.asarray(flat @ flat.T)
 
 
-# A stratum before its data: name, degrees of freedom, patterns, constant.
+# A stratum without data: name, degrees of freedom, patterns, constant.
 _Spec = tuple[str, float, dict[int, Array], Array]
 
 
@@ -262,11 +262,11 @@ def _mean_specs(
     specs: list[_Spec] = []
     for name, block in _span_blocks(crossing):
         for j, (patterns, prior) in enumerate(zip(whole, [zero_a, *priors], strict=True)):
-            here = {k: p[block, block] for k, p in patterns.items()}
-            # Contrasts of families, say, have nothing of what all models share.
-            here = {k: p for k, p in here.items() if np.abs(p).max() > _NOTHING}
+            in_block = {k: p[block, block] for k, p in patterns.items()}
+            # Contrasts of families, say, do not contain what all models share.
+            in_block = {k: p for k, p in in_block.items() if np.abs(p).max() > _NOTHING}
             label = f"{name} × axis {j}" if j else f"{name} × words"
-            specs.append((label, 1 if j else df_rest, here, prior[block, block]))
+            specs.append((label, 1 if j else df_rest, in_block, prior[block, block]))
     for subspace in crossing.space.subspaces:
         patterns = components.stratum_patterns(REST, subspace)
         specs.append((f"{subspace.name} × words", subspace.size * df_rest, patterns, zero_n))
@@ -277,12 +277,12 @@ def _mean_specs(
 
 
 def _span_blocks(crossing: Crossing) -> list[tuple[str, slice]]:
-    """Name the blocks of the formula's span, with their places among column × framing."""
+    """Name the blocks of the formula's span, with their slices of column × framing."""
     n = len(crossing.framings)
-    places = [slice(b.start * n, b.stop * n) for b in crossing.blocks]
-    if len(places) == 1:
-        return [("formula", places[0])]
-    return [(f"formula {i + 1}", place) for i, place in enumerate(places)]
+    slices = [slice(b.start * n, b.stop * n) for b in crossing.blocks]
+    if len(slices) == 1:
+        return [("formula", slices[0])]
+    return [(f"formula {i + 1}", rows) for i, rows in enumerate(slices)]
 
 
 def _within_specs(crossing: Crossing, components: Components) -> list[_Spec]:
@@ -292,15 +292,15 @@ def _within_specs(crossing: Crossing, components: Components) -> list[_Spec]:
     specs: list[_Spec] = []
     for f, name in enumerate(crossing.framings):
         df = len(crossing.prompts_of(f)) - 1
-        own, shared = (components.within(f, shared=s) for s in (False, True))
+        by_model, shared = (components.within(f, shared=s) for s in (False, True))
         specs += [
-            (f"{name} residual", (n_models - 1) * df * df_rest, own, zero),
+            (f"{name} residual", (n_models - 1) * df * df_rest, by_model, zero),
             (f"{name} prompts × words", df * df_rest, shared, zero),
         ]
         for j, axis in enumerate(crossing.axes):
-            own, shared = (components.within(f, shared=s, axis=axis) for s in (False, True))
+            by_model, shared = (components.within(f, shared=s, axis=axis) for s in (False, True))
             specs += [
-                (f"{name} models × prompts × axis {j + 1}", (n_models - 1) * df, own, zero),
+                (f"{name} models × prompts × axis {j + 1}", (n_models - 1) * df, by_model, zero),
                 (f"{name} prompts × axis {j + 1}", df, shared, zero),
             ]
     return specs

@@ -54,12 +54,12 @@ def find_units(data: xr.Dataset, by: str, base: str) -> list[Unit]:
 
 
 def model_units(data: xr.Dataset) -> list[Unit]:
-    """Give every model."""
+    """Return every model."""
     return [Unit(str(name), (i,)) for i, name in enumerate(data["model"].to_numpy())]
 
 
 def base_units(data: xr.Dataset, base: str) -> list[Unit]:
-    """Give every base with its models; none where no base is known."""
+    """Return every base with its models; none where no base is known."""
     labels = known_bases(model_table(data), base)
     members: dict[str, list[int]] = {}
     for i, label in enumerate(labels or []):

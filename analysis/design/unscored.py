@@ -1,4 +1,4 @@
-"""What no score tells: categories, framings and families of which nothing was scored."""
+"""Categories, framings and families without any score."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_scored", "unscored_notes"]
 def check_scored(
     observed: NDArray[np.bool_], framing: NDArray[np.str_], membership: pd.DataFrame
 ) -> None:
-    """Refuse categories and framings that nothing can be said of."""
+    """Refuse categories and framings without any score."""
     by_prompt = np.asarray(observed.any(axis=(0, 2)))
     for name in np.unique(framing):
         if not by_prompt[framing == name].any():
@@ -38,18 +38,18 @@ def check_scored(
 
 
 def unscored_notes(crossing: Crossing) -> list[Note]:
-    """Say of which families' leans the scores tell nothing, and of which models'."""
+    """Note families and models whose leans no score bears on."""
     if crossing.complete:
         return []
     known = _compared(crossing)
     family = crossing.design.factor("family")
     notes = []
-    own = np.full(len(known), "", dtype=object)
+    families = np.full(len(known), "", dtype=object)
     if family is not None:
-        own = crossing.design.models["family"].astype(str).to_numpy(dtype=object)
+        families = crossing.design.models["family"].astype(str).to_numpy(dtype=object)
     silent = np.zeros(len(known), dtype=bool)
-    for level in dict.fromkeys(own.tolist()):
-        members = own == level
+    for level in dict.fromkeys(families.tolist()):
+        members = families == level
         by_framing = known[members].any(axis=0)
         for categories, under in _gaps(crossing, by_framing):
             who = f"no model of family {level}" if level else "no model"
@@ -58,9 +58,9 @@ def unscored_notes(crossing: Crossing) -> list[Note]:
                 f"what {'it' if level else 'they'} would make of such words there comes from the "
                 "prior and from what else is known of words, models and prompts."
             )
-            said = f"Of {level or 'the models'} there are no scores to tell {categories} by{under}"
+            line = f"Of {level or 'the models'} there are no scores to tell {categories} by{under}"
             notes.append(
-                Note("unscored category", text, f"{said}: its lean is the prior's.", first=True)
+                Note("unscored category", text, f"{line}: its lean is the prior's.", first=True)
             )
         silent |= members & ~(known | ~by_framing).all(axis=(1, 2))
     if silent.any():
@@ -87,19 +87,19 @@ def _compared(crossing: Crossing) -> NDArray[np.bool_]:
         tells = (inside > 0) & (inside < seen.sum(axis=1, keepdims=True))
         for f in range(len(crossing.framings)):
             out[m, f] = tells[crossing.prompts_of(f)].any(axis=0)
-    # Nobody can compare a category that every word is in.
+    # A category that every word is in cannot be compared.
     return out | (member > 0).all(axis=0)
 
 
 def _gaps(crossing: Crossing, known: NDArray[np.bool_]) -> Iterator[tuple[str, str]]:
-    """Name the categories that nothing is known of, and under which framing."""
+    """Name the categories without scores, and under which framing."""
     nowhere = ~known.any(axis=0)
     if nowhere.any():
         yield _categories(np.array(crossing.categories)[nowhere]), ""
     for f, framing in enumerate(crossing.framings):
-        here = ~known[f] & ~nowhere
-        if here.any():
-            yield _categories(np.array(crossing.categories)[here]), f" of {framing} framing"
+        unscored = ~known[f] & ~nowhere
+        if unscored.any():
+            yield _categories(np.array(crossing.categories)[unscored]), f" of {framing} framing"
 
 
 def _categories(names: list[str] | NDArray[np.str_]) -> str:

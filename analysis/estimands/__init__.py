@@ -1,1 +1,1 @@
-"""What is asked of draws: effects, contrasts, diagnostics, checks and held-out densities."""
+"""Quantities of draws: effects, contrasts, diagnostics, checks and held-out densities."""

@@ -54,7 +54,7 @@ OVERALL, MODEL, BASE = "overall", "model", "base"
 THESE_WORDS, UNADJUSTED = "these words", "unadjusted"
 COLUMNS = ("kind", "name", "framing", "category",
            "form", "variable", "first", "second", "over", "against", "variant")  # fmt: skip
-"""What names an estimand: in words, then its parts."""
+"""The columns that name an estimand: in words, then its parts."""
 
 
 class CategoryPair(NamedTuple):
@@ -106,7 +106,7 @@ class Estimand:
 
     @property
     def kind(self) -> str:
-        """What it is in words: "family difference, these words"."""
+        """The estimand in words: "family difference, these words"."""
         words = {
             DIFFERENCE: f"{self.variable} difference",
             LEAN: f"{self.variable} lean",
@@ -117,12 +117,12 @@ class Estimand:
 
     @property
     def name(self) -> str:
-        """Of what it is: "Gemma − Llama"."""
+        """The levels compared: "Gemma − Llama"."""
         return f"{self.first} − {self.second}" if self.second else self.first
 
     @property
     def category(self) -> str:
-        """Which categories it compares: "agency − communion"; or the covariate."""
+        """The categories compared: "agency − communion"; or the covariate."""
         if self.form in (SLOPE_DIFFERENCE, WORD_SLOPE):
             return self.over
         return CategoryPair(self.over, self.against).label
@@ -146,7 +146,7 @@ class Combination:
 
 
 def headline_combination(crossing: Crossing, contrast: tuple[str, str] | None) -> Combination:
-    """Give the first of :func:`estimands` as weights."""
+    """Return the first of :func:`estimands` as weights."""
     framing = next(iter(named_framings(crossing.framings).values()))
     category = next(iter(category_contrasts(crossing.categories, contrast).values()))
     return Combination(_rows(crossing)[0].row, framing, crossing.contrast_weights(category))
@@ -239,20 +239,20 @@ def estimands(
         for framing, sign in framings.items():
             by_column, on_these = coefficient @ sign, these_words @ sign
             under = (framing, *categories)
-            for asked in rows:
-                out.append(asked.estimand(under, by_column @ asked.row))
-                if asked.form == DIFFERENCE and framing == first:
-                    out.append(asked.estimand(under, on_these @ asked.row, THESE_WORDS))
+            for combination in rows:
+                out.append(combination.estimand(under, by_column @ combination.row))
+                if combination.form == DIFFERENCE and framing == first:
+                    out.append(combination.estimand(under, on_these @ combination.row, THESE_WORDS))
                     if crossing.covariate_names:
-                        draws = unadjusted @ sign @ asked.row
-                        out.append(asked.estimand(under, draws, UNADJUSTED))
-                if asked.form == LEAN and asked.variable != OVERALL:
+                        draws = unadjusted @ sign @ combination.row
+                        out.append(combination.estimand(under, draws, UNADJUSTED))
+                if combination.form == LEAN and combination.variable != OVERALL:
                     # One draw of a model for all framings; of a family's own spread where it has.
-                    who = asked.first if asked.variable == "family" else None
-                    new, here = unseen.models(who), unseen.on_these_words(who)
-                    predicted = replace(asked, form=PREDICTED)
-                    out.append(predicted.estimand(under, by_column @ asked.row + new @ sign))
-                    draws = on_these @ asked.row + (new + here) @ sign
+                    who = combination.first if combination.variable == "family" else None
+                    new, on_these_new = unseen.models(who), unseen.on_these_words(who)
+                    predicted = replace(combination, form=PREDICTED)
+                    out.append(predicted.estimand(under, by_column @ combination.row + new @ sign))
+                    draws = on_these @ combination.row + (new + on_these_new) @ sign
                     out.append(predicted.estimand(under, draws, THESE_WORDS))
             kinds = by_column @ crossing.design.matrix.T
             leans = kinds + model @ sign
@@ -284,16 +284,16 @@ def _base_leans(crossing: Crossing, leans: Array, under: tuple[str, str, str]) -
 
 
 def _covariate_slopes(crossing: Crossing, effects: EffectDraws, rows: list[_Row]) -> list[Estimand]:
-    """Give what one SD of a word's covariate does, categories held fixed."""
+    """Return the effects of one SD of a word's covariate, categories held fixed."""
     out = []
     for k, covariate in enumerate(crossing.covariate_names):
         slope = effects.coefficient @ crossing.to_slope[:, k]
         for framing, sign in framing_contrasts(crossing.framings).items():
-            for asked in rows:
-                form = {DIFFERENCE: SLOPE_DIFFERENCE, LEAN: WORD_SLOPE}.get(asked.form)
-                if form == SLOPE_DIFFERENCE or asked.variable == OVERALL:
-                    draws = slope @ sign @ asked.row
-                    other = replace(asked, form=str(form))
+            for combination in rows:
+                form = {DIFFERENCE: SLOPE_DIFFERENCE, LEAN: WORD_SLOPE}.get(combination.form)
+                if form == SLOPE_DIFFERENCE or combination.variable == OVERALL:
+                    draws = slope @ sign @ combination.row
+                    other = replace(combination, form=str(form))
                     out.append(other.estimand((framing, covariate, ""), draws))
     return out
 
@@ -309,16 +309,16 @@ class _Row:
     row: Array
 
     def estimand(self, under: tuple[str, str, str], draws: Array, variant: str = "") -> Estimand:
-        """Say under which framing and of which categories, and give the draws."""
+        """Name the draws by this row, the framing and the categories."""
         head = (self.form, self.variable, self.first, self.second)
         return Estimand(*head, *under, draws, variant)
 
 
 def _rows(crossing: Crossing) -> list[_Row]:
-    """Give the combinations of design columns worth reporting."""
+    """Return the combinations of design columns worth reporting."""
     design = crossing.design
     rows: list[_Row] = []
-    # The family first, whatever its place in the formula: it is the question of the package.
+    # The family first, wherever in the formula it is: it is the package's question.
     factors = sorted(design.variables, key=lambda f: f.expression != "family")
     for factor in factors:
         if factor.categorical:
@@ -404,7 +404,7 @@ def stack_draws(items: list[Estimand], chains: int) -> xr.DataArray:
 
 
 def summarise_contrasts(draws: xr.DataArray, prob: float, rope: float) -> pd.DataFrame:
-    """One row an estimand: summary, probability of direction, probability within ±``rope``."""
+    """One row per estimand: summary, probability of direction, probability within ±``rope``."""
     flat = draws.to_numpy().reshape(-1, draws.sizes["estimand"])
     positive = (flat > 0).mean(axis=0)
     # Objects, because pandas' own text refuses a lone surrogate in a model's name.

@@ -1,4 +1,4 @@
-"""Whether the chains agree, said in words."""
+"""Whether the chains agree, in words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RHAT_LIMIT = 1.01
 _ESS_LIMIT = 400
 _TIGHTER = "prior={'sd': {'word': 0.5}}, where the scales of fit.prior are 1 if not named"
 # Beyond this the chains are not on the same posterior, whatever quantity shows it: contrasts are
-# drawn anew given the SDs, and that noise could hide it.
+# drawn again given the SDs, and that noise could hide it.
 _RHAT_APART = 1.05
 _DIVERGENT_SHARE = 1e-3
 # More than this many times the draws are not the advice to give.
@@ -66,9 +66,9 @@ class Diagnostics:
     table: pd.DataFrame
 
     def __repr__(self) -> str:
-        said = "converged" if self.converged else "NOT CONVERGED"
+        verdict = "converged" if self.converged else "NOT CONVERGED"
         lines = [
-            f"<valuebias.Diagnostics: {said}>",
+            f"<valuebias.Diagnostics: {verdict}>",
             f"contrasts: R-hat at most {self.max_rhat:.3f}, effective sample size at least "
             f"{self.min_ess_bulk:,.0f} (bulk) and {self.min_ess_tail:,.0f} (tail); "
             f"{self.divergences} of {self.transitions:,} transitions diverged",
@@ -91,7 +91,7 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
     draws_enough = draws.sizes["draw"] >= 4
     chains_enough = draws_enough and draws.sizes["chain"] >= 2
     empty = np.full(draws.sizes[item], np.nan)
-    # Chains that each stand still, at different places, have an infinite R-hat.
+    # Chains that each stand still, at different values, have an infinite R-hat.
     with np.errstate(divide="ignore", invalid="ignore"):
         rhat = az.rhat(dataset)["x"].to_numpy() if chains_enough else empty
     return pd.DataFrame(
@@ -189,10 +189,10 @@ def _disagreement(table: pd.DataFrame, limit: float, *, rests: bool = True) -> l
 
 
 def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[str]:
-    """Say where effective draws are few: in the bulk the mean is noisy, in the tails the ends."""
-    found = []
+    """Warn of few effective draws: in the bulk the mean is noisy, in the tails the ends."""
+    warnings = []
     noisy = {"bulk": "its mean and median are", "tail": "the ends of its interval are"}
-    for kind, what in noisy.items():
+    for kind, figures in noisy.items():
         sizes = table[f"ess_{kind}"]
         below = sizes.index[sizes < _ESS_LIMIT]
         if below.empty:
@@ -206,12 +206,12 @@ def _few_draws(table: pd.DataFrame, draws: int, *, rests: bool = True) -> list[s
                 "The chains hardly move: ask for tune=2000, or give the SDs a tighter prior: "
                 f"{_TIGHTER}."
             )
-        found.append(
+        warnings.append(
             f"the effective sample size in the {kind} is {least:.0f} for "
-            f"{_named(sizes.idxmin(), len(below))} (should be at least {_ESS_LIMIT}): {what} "
+            f"{_named(sizes.idxmin(), len(below))} (should be at least {_ESS_LIMIT}): {figures} "
             f"noisy. {advice}"
         )
-    return found
+    return warnings
 
 
 def _round_up(n: float) -> int:
@@ -221,6 +221,6 @@ def _round_up(n: float) -> int:
 
 
 def _named(label: object, count: int) -> str:
-    """Name a quantity, and say of how many it is the worst."""
+    """Name the worst quantity, and how many are as bad."""
     name = repr(str(label).replace(" | ", ", "))
     return name if count == 1 else f"{name} and {count - 1} more"

@@ -48,7 +48,7 @@ class EffectDraws:
     model : ndarray, shape (draw, model, framing, axis)
         Deviation of each model from what the formula predicts, that of its base included.
     base : ndarray, shape (draw, model, framing, axis)
-        What of it is its base's; zero where models share no bases.
+        The part of it that is its base's; zero where models share no bases.
     """
 
     coefficient: Array
@@ -59,9 +59,10 @@ class EffectDraws:
 
 @dataclass(frozen=True)
 class Margins:
-    """What the effects need of the data.
+    """The margins of the data that the effects depend on.
 
-    In an incomplete crossing every draw has its own completed data, hence the optional first side.
+    In an incomplete crossing every draw has its own completed data, hence the optional first
+    dimension.
 
     Attributes
     ----------
@@ -100,17 +101,17 @@ def draw_effects(
     model = np.empty((n_draws, n_models, n_framings, n_axes))
     base = np.empty_like(model)
     for j, axis in enumerate(crossing.axes):
-        own, bases = _owners(components, axis)
+        owners, bases = _owners(components, axis)
         prior = coefficient_spread(crossing, j, coefficient_scales)
         means = margins.on_axes[..., j, :, :]
         rotated = basis.T @ means
         drawn = np.empty((n_draws, 4, q, n_framings))
         for block in crossing.blocks:
             parts = _make_parts(components, v, axis, block=block, coefficient=prior)
-            here = rotated[..., block, :]
-            wanted = [["coefficient"], list(components.spans), own, bases]
-            found = _draw_sums(parts, wanted, here.reshape(*here.shape[:-2], 1, -1), rng)
-            drawn[:, :, block] = found.reshape(n_draws, 4, -1, n_framings)
+            table = rotated[..., block, :]
+            wanted = [["coefficient"], list(components.spans), owners, bases]
+            sums = _draw_sums(parts, wanted, table.reshape(*table.shape[:-2], 1, -1), rng)
+            drawn[:, :, block] = sums.reshape(n_draws, 4, -1, n_framings)
         coefficient[..., j], word_shift[..., j] = drawn[:, 0], drawn[:, 1]
         inside = np.einsum("ma,skaf->skmf", basis, drawn[:, 2:])
         model[..., j], base[..., j] = inside[:, 0], inside[:, 1]
@@ -118,9 +119,9 @@ def draw_effects(
             if not subspace.size:
                 continue
             parts = _make_parts(components, v, axis, subspace)
-            here = subspace.basis.T @ means
-            found = _draw_sums(parts, [own, bases], here, rng)
-            outside = np.einsum("mn,sknf->skmf", subspace.basis, found)
+            table = subspace.basis.T @ means
+            sums = _draw_sums(parts, [owners, bases], table, rng)
+            outside = np.einsum("mn,sknf->skmf", subspace.basis, sums)
             model[..., j] += outside[:, 0]
             base[..., j] += outside[:, 1]
 
@@ -136,10 +137,10 @@ def draw_effects(
 
 
 def _owners(components: Components, axis: Axis) -> tuple[list[str], list[str]]:
-    """Components of what is the models' own (groups included), and of what is their bases'."""
+    """Components of models (groups included), and those of bases among them."""
     bases = [g.name for g in components.space.groups if g.name.partition(":")[0] == "base"]
-    own = components.model_level(axis.kind)
-    return own, [f"{name}_{axis.kind}" for name in bases if f"{name}_{axis.kind}" in own]
+    names = components.model_level(axis.kind)
+    return names, [f"{name}_{axis.kind}" for name in bases if f"{name}_{axis.kind}" in names]
 
 
 def draw_word_effects(
@@ -167,10 +168,10 @@ def draw_word_effects(
         parts = _make_parts(components, v, REST, block=block)
         words = parts.sum(list(components.spans))
         at = slice(block.start * len(root), block.stop * len(root))
-        here, table = functional[at], margins.rest[..., at, :]
+        at_block, table = functional[at], margins.rest[..., at, :]
         # V⁻¹ K ℓ, (draw, d)
-        gain = np.linalg.solve(parts.sum(parts.names), words @ here[:, None])[..., 0]
-        spread += here @ words @ here - np.einsum("sd,sd->s", gain, words @ here)
+        gain = np.linalg.solve(parts.sum(parts.names), words @ at_block[:, None])[..., 0]
+        spread += at_block @ words @ at_block - np.einsum("sd,sd->s", gain, words @ at_block)
         rest += np.einsum("sd,dw->sw" if table.ndim == 2 else "sd,sdw->sw", gain, table)
     noise = rng.standard_normal(rest.shape)
     noise -= noise.mean(axis=1, keepdims=True)
@@ -192,7 +193,7 @@ def component_covariances(
 
 @dataclass(frozen=True)
 class _Parts:
-    """What adds up to the rotated outcome of a stratum: independent Gaussian vectors.
+    """The parts of the rotated outcome of a stratum: independent Gaussian vectors.
 
     Each has covariance ``over_columns`` ⊗ ``over_framings``; a component has a part by kind of
     model.
@@ -205,8 +206,8 @@ class _Parts:
     def of(self, names: Iterable[str]) -> list[int]:
         """Positions of the parts of these components that are not zero."""
         wanted = set(names)
-        here = np.asarray(self.over_columns.any(axis=(1, 2)))
-        return [i for i, name in enumerate(self.names) if name in wanted and here[i]]
+        nonzero = np.asarray(self.over_columns.any(axis=(1, 2)))
+        return [i for i, name in enumerate(self.names) if name in wanted and nonzero[i]]
 
     def sum(self, names: Iterable[str]) -> Array:
         """Covariance of the sum of these components, (draw, q·F, q·F)."""
@@ -285,14 +286,14 @@ def _draw_sums(parts: _Parts, wanted: list[list[str]], y: Array, rng: np.random.
 
 
 def _thin_root(covariance: Array) -> Array:
-    """Give R (q, rank) with RRᵀ the covariance."""
+    """Return R (q, rank) with RRᵀ the covariance."""
     values, vectors = np.linalg.eigh(covariance)
-    there = values > _NOTHING * values[-1]
-    return np.asarray(vectors[:, there] * np.sqrt(values[there]))
+    large = values > _NOTHING * values[-1]
+    return np.asarray(vectors[:, large] * np.sqrt(values[large]))
 
 
 def _root(covariance: Array) -> Array:
-    """Give R with RᵀR the covariance; by Cholesky where that works, which is quicker."""
+    """Return R with RᵀR the covariance; by Cholesky where that works, which is quicker."""
     try:
         return np.asarray(np.linalg.cholesky(covariance).swapaxes(-1, -2), dtype=float)
     except np.linalg.LinAlgError:

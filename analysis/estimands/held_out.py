@@ -35,7 +35,7 @@ _LOG_2PI = np.log(2 * np.pi)
 
 @dataclass(frozen=True)
 class ModelTables:
-    """What the densities of models need of a cube.
+    """The tables of a cube that the densities of models depend on.
 
     Attributes
     ----------
@@ -64,10 +64,10 @@ def make_model_tables(crossing: Crossing, y: Array) -> ModelTables:
     for f in range(n_framings):
         group = crossing.prompts_of(f)
         flat = (y[:, group] - y[:, group].mean(axis=2, keepdims=True)).reshape(n_models, -1)
-        here = tables.axis[:, group]
-        within[f, 0] = flat @ flat.T - np.einsum("mpj,npj->mn", here, here)
+        by_axis = tables.axis[:, group]
+        within[f, 0] = flat @ flat.T - np.einsum("mpj,npj->mn", by_axis, by_axis)
         within[f, 0] -= by_model[:, f] @ by_model[:, f].T
-        about_mean = here - here.mean(axis=1, keepdims=True)
+        about_mean = by_axis - by_axis.mean(axis=1, keepdims=True)
         within[f, 1:] = np.einsum("mpj,npj->jmn", about_mean, about_mean)
     return ModelTables(rest @ rest.T, means.T, within)
 
@@ -80,19 +80,19 @@ def models_given_others(
     Of their contrasts between words within each prompt, in any orthonormal basis.
     """
     _, n_prompts, n_words = crossing.shape
-    out = np.zeros((len(precision.own), len(left_out)))
+    out = np.zeros((len(precision.by_model), len(left_out)))
     for block, size in enumerate(block_sizes(crossing)):
         whole = precision.over_models(crossing, block)
         for k, models in enumerate(left_out):
             rows = _rows(models, len(crossing.framings))
-            own, half = whole[:, rows[:, None], rows], whole[:, rows]
-            out[:, k] += 0.5 * size * np.linalg.slogdet(own)[1]
+            of_models, half = whole[:, rows[:, None], rows], whole[:, rows]
+            out[:, k] += 0.5 * size * np.linalg.slogdet(of_models)[1]
             if block:
                 surprise = half @ tables.axes[block - 1]
                 scatter = surprise[:, :, None] * surprise[:, None, :]
             else:
                 scatter = half @ tables.rest @ half.swapaxes(1, 2)
-            out[:, k] -= 0.5 * np.trace(np.linalg.solve(own, scatter), axis1=1, axis2=2)
+            out[:, k] -= 0.5 * np.trace(np.linalg.solve(of_models, scatter), axis1=1, axis2=2)
     for k, models in enumerate(left_out):
         out[:, k] += _within_prompts(crossing, precision, tables, models)
         out[:, k] -= 0.5 * len(models) * n_prompts * (n_words - 1) * _LOG_2PI
@@ -100,26 +100,26 @@ def models_given_others(
 
 
 def _rows(models: Index, n_framings: int) -> Index:
-    """Places of some models among model · framing."""
+    """Positions of models among model · framing."""
     return (models[:, None] * n_framings + np.arange(n_framings)).ravel()
 
 
 def _within_prompts(
     crossing: Crossing, precision: Precision, tables: ModelTables, models: Index
 ) -> Array:
-    """Add what is within framings, whose precision over models is ``a I + b 1 1'``."""
+    """Add the part within framings, whose precision over models is ``a I + b 1 1'``."""
     n, k = crossing.shape[0], len(models)
     df = (np.bincount(crossing.framing) - 1)[:, None] * block_sizes(crossing)
-    own, other = precision.own, precision.shared - precision.own
-    total = own + k * other / n
+    apart, other = precision.by_model, precision.shared - precision.by_model
+    total = apart + k * other / n
     gram = tables.within
-    here = gram[:, :, models]
-    spread = np.trace(here[..., models], axis1=2, axis2=3)
-    mean = here[..., models].sum(axis=(2, 3)) / k
-    cross, everyone = here.sum(axis=(2, 3)) / n, k * gram.sum(axis=(2, 3)) / n**2
-    square = own * (spread - mean)
-    square = square + (own**2 * mean + 2 * own * other * cross + other**2 * everyone) / total
-    value = df * ((k - 1) * np.log(own) + np.log(total)) - square
+    part = gram[:, :, models]
+    spread = np.trace(part[..., models], axis1=2, axis2=3)
+    mean = part[..., models].sum(axis=(2, 3)) / k
+    cross, everyone = part.sum(axis=(2, 3)) / n, k * gram.sum(axis=(2, 3)) / n**2
+    square = apart * (spread - mean)
+    square = square + (apart**2 * mean + 2 * apart * other * cross + other**2 * everyone) / total
+    value = df * ((k - 1) * np.log(apart) + np.log(total)) - square
     return np.asarray(0.5 * value.sum(axis=(1, 2)))
 
 
@@ -128,17 +128,17 @@ def combination_given_all(
     precision: Precision,
     tables: ModelTables,
     coefficient_scales: Array,
-    asked: Combination,
+    target: Combination,
 ) -> tuple[Array, Array]:
     """Mean and variance of a combination of coefficients given the scores; both (draw,)."""
-    square = coefficient_scales**2 * asked.row
+    square = coefficient_scales**2 * target.row
     replication = np.sqrt(np.bincount(crossing.framing))
-    on_cells = np.kron(crossing.design.matrix @ square, replication * asked.framing)
-    weights = asked.axis * crossing.axis_weight
-    prior = (asked.row @ square) * (asked.framing @ asked.framing) * (asked.axis @ weights)
-    mean, variance = np.zeros(len(precision.own)), np.full(len(precision.own), prior)
+    on_cells = np.kron(crossing.design.matrix @ square, replication * target.framing).astype(float)
+    weights = target.axis * crossing.axis_weight
+    prior = (target.row @ square) * (target.framing @ target.framing) * (target.axis @ weights)
+    mean, variance = np.zeros(len(precision.by_model)), np.full(len(precision.by_model), prior)
     for j, weight in enumerate(weights):
-        gain = weight * precision.over_models(crossing, j + 1) @ on_cells
+        gain = weight * precision.times(crossing, j + 1, on_cells)
         mean += gain @ tables.axes[j]
         variance -= weight * gain @ on_cells
     return mean, variance
@@ -146,7 +146,7 @@ def combination_given_all(
 
 @dataclass(frozen=True)
 class WordTables:
-    """What the densities of words need of a cube, by word.
+    """The tables of a cube that the densities of words depend on, by word.
 
     The unit vector of a word lies on the axes with ``share`` and off them with ``rest``; its scores
     are projected on it within each block of words.
@@ -158,23 +158,23 @@ class WordTables:
         Squared length of what lies off the axes.
     mean : ndarray, shape (word, block, model, framing)
         Framing means, times √P_f.
-    own, shared : ndarray, shape (framing, word, block, block)
+    by_model, shared : ndarray, shape (framing, word, block, block)
         Products of deviations from the framing means, between models and of what they share.
     """
 
     share: Array
     rest: Array
     mean: Array
-    own: Array
+    by_model: Array
     shared: Array
 
     def of(self, words: Index) -> WordTables:
-        """Give those of some words."""
+        """Select words."""
         return WordTables(
             share=self.share[words],
             rest=self.rest[words],
             mean=self.mean[words],
-            own=self.own[:, words],
+            by_model=self.by_model[:, words],
             shared=self.shared[:, words],
         )
 
@@ -185,11 +185,11 @@ def make_word_tables(crossing: Crossing, y: Array) -> WordTables:
     length = np.sqrt(1 - 1 / n_words)
     share = crossing.word_basis / length
     on_axes, rest = split_words(y, crossing.word_basis)
-    # One table a block and word, (model, prompt): rest first.
+    # One table per block and word, (model, prompt): rest first.
     blocks = len(crossing.axes) + 1
     mean = np.empty((n_words, blocks, n_models, len(crossing.framings)))
-    own = np.empty((len(crossing.framings), n_words, blocks, blocks))
-    shared = np.empty_like(own)
+    by_model = np.empty((len(crossing.framings), n_words, blocks, blocks))
+    shared = np.empty_like(by_model)
     for f in range(len(crossing.framings)):
         group = crossing.prompts_of(f)
         root = np.sqrt(len(group))
@@ -201,8 +201,8 @@ def make_word_tables(crossing: Crossing, y: Array) -> WordTables:
         other = rest[:, group] / length - rest_mean[:, None]
         together = [table.mean(axis=0) for table in (axis, other)]
         shared[f] = n_models * _products(together[0][None], together[1][None])
-        own[f] = _products(axis - together[0], other - together[1])
-    return WordTables(share, 1 - (share**2).sum(axis=1), mean, own, shared)
+        by_model[f] = _products(axis - together[0], other - together[1])
+    return WordTables(share, 1 - (share**2).sum(axis=1), mean, by_model, shared)
 
 
 def _products(axis: Array, rest: Array) -> Array:
@@ -228,7 +228,7 @@ def words_given_others(
     squares = np.column_stack([np.maximum(tables.rest, 0), tables.share**2])
     # The part off the axes has its own projection, that on an axis the axis's times the share.
     times = np.column_stack([np.ones(len(words)), tables.share])
-    out = np.zeros((len(precision.own), len(words)))
+    out = np.zeros((len(precision.by_model), len(words)))
     inside = np.einsum("ma,wbmf->wbaf", crossing.model_basis, tables.mean)
     flat = inside.reshape(*inside.shape[:2], -1)
     for block in crossing.blocks:
@@ -238,11 +238,11 @@ def words_given_others(
         out += _means(inverses, squares, times, flat[:, :, None, at])
     for s, subspace in enumerate(crossing.space.subspaces):
         if subspace.size:
-            here = np.einsum("mn,wbmf->wbnf", subspace.basis, tables.mean)
-            out += _means([inverses[s] for inverses in precision.outside], squares, times, here)
+            table = np.einsum("mn,wbmf->wbnf", subspace.basis, tables.mean)
+            out += _means([inverses[s] for inverses in precision.outside], squares, times, table)
     for f, size in enumerate(np.bincount(crossing.framing)):
-        parts = ((precision.own, tables.own, n_models - 1), (precision.shared, tables.shared, 1))
-        for inverse, products, n in parts:
+        by_model = precision.by_model, tables.by_model, n_models - 1
+        for inverse, products, n in (by_model, (precision.shared, tables.shared, 1)):
             total = inverse[:, f] @ squares.T
             gain = inverse[:, f, None] * times
             square = np.einsum("swb,wbc,swc->sw", gain, products[f], gain, optimize=True) / total

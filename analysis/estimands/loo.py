@@ -83,7 +83,7 @@ class UnitLOO:
     k_limit : float
         Largest Pareto k at which weights are trusted.
     table : DataFrame
-        One row a unit: ``unit``, ``elpd``, ``mcse`` (the Monte Carlo error of that), ``pareto_k``
+        One row per unit: ``unit``, ``elpd``, ``mcse`` (the Monte Carlo error of that), ``pareto_k``
         of reweighting the draws of the fit, and ``refitted``, true where that was above the limit
         and the model was fitted without the unit instead.
     """

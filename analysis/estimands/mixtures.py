@@ -1,4 +1,4 @@
-"""Summaries of a mixture of normal distributions, one a posterior draw of the variances."""
+"""Summaries of a mixture of normal distributions, one per posterior draw of the variances."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Mixture:
         return float(special.ndtr((value - self.means) / self.sds).mean())
 
     def quantile(self, prob: float) -> float:
-        """Give the value below which ``prob`` lies."""
+        """Return the value below which ``prob`` lies."""
         reach = 12 * self.sds
         ends = float((self.means - reach).min()), float((self.means + reach).max())
         return float(optimize.brentq(lambda x: self.below(x) - prob, *ends))

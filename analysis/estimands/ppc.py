@@ -1,4 +1,4 @@
-"""Posterior predictive checks: simulate whole new crossings and compare what matters in them."""
+"""Posterior predictive checks: simulate whole new crossings and compare their statistics."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def predictive_check(
     structure: Structure,
     rng: np.random.Generator,
 ) -> xr.Dataset:
-    """Statistics of the data and of one replicated crossing a draw.
+    """Statistics of the data and of one replicated crossing per draw.
 
     A replicate has new models, prompts, words and residuals: the check is of the whole hierarchy.
 

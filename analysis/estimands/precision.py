@@ -1,7 +1,7 @@
 """The precision of a complete crossing, stratum by stratum, for many draws of the variances.
 
 The strata are orthogonal, so the precision ``Q = V⁻¹`` of all scores is a sum of their inverses. A
-conditional distribution needs no more of it: given the rest, what is left out has the precision
+conditional distribution needs no more: given the rest, the part left out has the precision
 ``Q_ss`` and departs from its mean by ``Q_ss⁻¹ (Q y)_s``.
 """
 
@@ -30,32 +30,46 @@ class Precision:
     Attributes
     ----------
     inside : list of ndarray, shape (draw, column · framing, column · framing)
-        Of framing means in the dense span over models, one a block of words.
+        Of framing means in the dense span over models, one per block of words.
     outside : list of list of ndarray, shape (draw, framing, framing)
         In each subspace outside the span, likewise.
-    own, shared : ndarray, shape (draw, framing, block)
+    by_model, shared : ndarray, shape (draw, framing, block)
         Within a framing, of what differs between models and of what all models share.
     """
 
     inside: list[Array]
     outside: list[list[Array]]
-    own: Array
+    by_model: Array
     shared: Array
+
+    def times(self, crossing: Crossing, block: int, vector: Array) -> Array:
+        """Multiply `over_models` by a vector, (draw, model · framing), without laying it out.
+
+        For 500 models and 800 draws it would take 6 GB.
+        """
+        table = vector.reshape(-1, len(crossing.framings))
+        inside = self.inside[block] @ (crossing.model_basis.T @ table).ravel()
+        inside = inside.reshape(len(inside), -1, table.shape[1])
+        out = np.asarray(crossing.model_basis @ inside)
+        for subspace, precision in zip(crossing.space.subspaces, self.outside[block], strict=True):
+            part = subspace.basis @ (subspace.basis.T @ table)
+            out += part @ precision.swapaxes(1, 2)
+        return out.reshape(len(out), -1)
 
     def over_models(self, crossing: Crossing, block: int) -> Array:
         """Precision of framing means over all models, (draw, model · framing, model · framing)."""
         eye = np.eye(len(crossing.framings))
         basis = np.kron(crossing.model_basis, eye)
         out = basis @ self.inside[block] @ basis.T
-        for subspace, here in zip(crossing.space.subspaces, self.outside[block], strict=True):
+        for subspace, precision in zip(crossing.space.subspaces, self.outside[block], strict=True):
             projector = subspace.basis @ subspace.basis.T
-            kron = projector[None, :, None, :, None] * here[:, None, :, None, :]
+            kron = projector[None, :, None, :, None] * precision[:, None, :, None, :]
             out += kron.reshape(out.shape)
         return np.asarray(out)
 
 
 def block_sizes(crossing: Crossing) -> NDArray[np.intp]:
-    """Dimension of each block of words: off all axes, then one an axis."""
+    """Dimension of each block of words: off all axes, then one per axis."""
     n_axes = len(crossing.axes)
     return np.array([crossing.shape[2] - 1 - n_axes, *([1] * n_axes)])
 
@@ -82,8 +96,8 @@ def precision_at(
                 for s in crossing.space.subspaces
             ]
         )
-    own, shared = (_within(components, v, axes, shared=s) for s in (False, True))
-    return Precision(inside, outside, own, shared)
+    by_model, shared = (_within(components, v, axes, shared=s) for s in (False, True))
+    return Precision(inside, outside, by_model, shared)
 
 
 def _covariance(

@@ -1,4 +1,4 @@
-"""What another prior, or other data, would make of draws at hand: importance weights.
+"""Importance weights: existing draws for another prior, or other data.
 
 Draws of one posterior are draws of another, weighted by the ratio of the two densities. The ratio
 is smoothed where it has a long tail (PSIS; Vehtari et al. 2024, JMLR 25(72)), and its Pareto k says
@@ -75,7 +75,7 @@ def _psis(log_ratio: Array) -> tuple[Array, float]:
 
 
 def k_limit(n_draws: int) -> float:
-    """Give the largest Pareto k that so many draws can bear (Vehtari et al. 2024, eq. 11)."""
+    """Return the largest Pareto k to trust with so many draws (Vehtari et al. 2024, eq. 11)."""
     return float(min(1 - 1 / np.log10(max(n_draws, 11)), 0.7))
 
 

@@ -131,21 +131,11 @@ class Smoother:
             margins.level / n_words + sd * rng.standard_normal(margins.level.shape),
         )
 
-    def with_fewer_scores(self, share: float) -> Smoother:
-        """Make the smoother of as many cells that tell a ``share`` of what these do."""
-        v = self.v.copy()
-        v[list(self.components["residual"].index[0])] /= share
-        return Smoother(self.crossing, self.components, self._scales, v)
-
-    def simulate(
-        self, rng: np.random.Generator, out: Array | None = None, noise: Noise | None = None
-    ) -> Fields:
+    def simulate(self, rng: np.random.Generator, noise: Noise | None = None) -> Fields:
         """Draw everything but the residual from its prior, levels zero; see :meth:`draw`."""
         m, p, w = self.crossing.shape
         means = self._means(None, rng)
-        prompts = self._prompts(
-            None, _white((p, w), rng, noise), np.empty((p, w)) if out is None else out
-        )
+        prompts = self._prompts(None, _white((p, w), rng, noise), np.empty((p, w)))
         axis = rng.standard_normal((m, p, len(self.crossing.axes)))
         return Fields(means, prompts, self._model_prompts(None, axis), np.zeros((m, p)))
 
@@ -167,20 +157,38 @@ class Smoother:
         cube += smooth.level[..., None]
         return np.asarray(cube)
 
-    def smooth_means(self, block: int, y: Array) -> Array:
-        """Smooth framing means ``y`` (framing, model, unit) off the axes (block 0) or on one."""
-        return self._mean_block(block, y, None)
+    @property
+    def prompt_word(self) -> Array:
+        """Variance of what all models share on a prompt and word, (framing,)."""
+        if "prompt_word" not in self.components:
+            return np.zeros_like(self.residual)
+        return self.v[list(self.components["prompt_word"].index[0])]
 
     @property
-    def prompt_gains(self) -> tuple[Array, Array, Array]:
-        """Gains of prompts off the axes (framing,), on each, and of models' own on each."""
-        rest, shared, own = [], [], []
-        for f in range(len(self.crossing.framings)):
-            axes = self.crossing.axes
-            rest.append(self._shrinkage(f, (REST,), shared=True)[0][0])
-            shared.append(self._shrinkage(f, axes, shared=True)[0])
-            own.append(self._shrinkage(f, axes, shared=False)[0])
-        return np.array(rest), np.array(shared), np.array(own)
+    def roots_between(self) -> tuple[Array, Array]:
+        """Symmetric roots of the covariance of all but residual and ``prompt_word``.
+
+        Of framing means off the axes and on each, (block, framing · model) square; and of models'
+        own on each axis of a prompt, about the means of its framing: (framing, axis, model, model).
+        """
+        v, crossing, components = self.v.copy(), self.crossing, self.components
+        for name in {"residual", "prompt_word"} & set(components.names):
+            v[list(components[name].index[0])] = 0
+        bare = Smoother(crossing, components, self._scales, v)
+        n_framings, n_models = len(crossing.framings), crossing.shape[0]
+        unit = np.eye(n_framings * n_models)
+        means = [
+            bare._mean_block(block, None, unit.reshape(n_framings, n_models, -1))
+            for block in range(len(crossing.axes) + 1)
+        ]
+        variances = [
+            [[bare._within_total(f, axis, s) for axis in crossing.axes] for s in (False, True)]
+            for f in range(n_framings)
+        ]
+        sd = np.sqrt(variances)[..., None, None]
+        over_all = np.full((n_models, n_models), 1 / n_models)
+        own = sd[:, 0] * (np.eye(n_models) - over_all) + sd[:, 1] * over_all
+        return np.reshape(means, (-1, *unit.shape)), own
 
     def leverage(self) -> Array:
         """Diagonal of the smoother, the share of a cell in its own fit; (model, framing, word)."""

@@ -11,24 +11,13 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.strata import Tables, make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
-from valuebias.analysis.sampling.rows import (
-    Rows,
-    fill,
-    gather_surprise,
-    geometry_of,
-    level_rows,
-    rows_where,
-)
-from valuebias.analysis.sampling.solving import N_VECTORS, gains_of, solve
-from valuebias.errors import ValueBiasError
+from valuebias.analysis.sampling.rows import Rows, fill, geometry_of, rows_where
+from valuebias.analysis.sampling.solving import System
 
-__all__ = ["Completion", "Gaps", "System", "sparse_margins"]
+__all__ = ["Completion", "Gaps", "sparse_margins"]
 
 Array = NDArray[np.float64]
 
-# Squared error of the effects in posterior SDs, summed over all directions.
-_CG_ERROR = 1e-4
-_CG_MOST = 3000
 # With a smaller share of cells a list of them is quicker than a mask.
 _FEW = 0.12
 # Missing cells that are drawn at a time.
@@ -62,27 +51,23 @@ class Gaps:
         return self.crossing.observed.view(np.uint8)
 
     @cached_property
+    def counts(self) -> NDArray[np.intp]:
+        """How many cells of each row are observed, (model, prompt)."""
+        return np.asarray(self.crossing.observed.sum(axis=2))
+
+    @cached_property
     def df(self) -> Array:
         """How many observed contrasts between words there are, by framing."""
-        left = np.maximum(self.crossing.observed.sum(axis=2) - 1, 0).sum(axis=0)
+        left = np.maximum(self.counts - 1, 0).sum(axis=0)
         return np.array([float(left[g].sum()) for g in self.groups])
-
-    def left_by(self, effects: Fields) -> tuple[Array, Array]:
-        """Mean of what effects leave of each row's scores, and by framing the squares about it."""
-        means, squares = level_rows(
-            self.mask, self.crossing.y, *self.geometry.arrays,
-            effects.mean, effects.prompt_word, effects.axis,
-        )  # fmt: skip
-        return means, squares
 
     def draw_levels(self, means: Array, sd: Array, rng: np.random.Generator) -> Array:
         """Draw each row's level given the mean of what effects leave of it.
 
         A row without a score has no level; any will do, as it never matters.
         """
-        counts = np.maximum(self.crossing.observed.sum(axis=2), 1)
         noise = rng.standard_normal(means.shape) * sd[self.crossing.framing]
-        return np.asarray(means + noise / np.sqrt(counts))
+        return np.asarray(means + noise / np.sqrt(np.maximum(self.counts, 1)))
 
     @property
     def share(self) -> float:
@@ -150,12 +135,10 @@ class Completion:
         """
         system = System(self.gaps, smoother)
         if not self._work.size:
-            self._work = np.empty((N_VECTORS, system.size))
-        effects = smoother.simulate(rng, self.margins.prompt_word, self._prompt_noise)
-        system.correct(effects, rng, self._work)
-        levels, squares = self.gaps.left_by(effects)
+            self._work = system.work()
+        effects, squares = system.draw(rng, self._work, self.margins.prompt_word)
         sd = np.sqrt(smoother.residual) if redraw_sd is None else redraw_sd(squares)
-        effects.level = self.gaps.draw_levels(levels, sd, rng)
+        effects.level = self.gaps.draw_levels(effects.level, sd, rng)
         self.fill(effects, sd, rng)
 
     @property
@@ -181,85 +164,6 @@ class Completion:
                 effects.mean, effects.prompt_word, effects.axis, effects.level, known.prompt_word,
                 margins.mean, margins.prompt_word, margins.axis, margins.level,
             )  # fmt: skip
-
-
-class System:
-    """The precision of the effects given the observed cells, and how to solve for it.
-
-    See :mod:`valuebias.analysis.sampling.solving`.
-    """
-
-    def __init__(self, gaps: Gaps, smoother: Smoother) -> None:
-        self.gaps, self.crossing = gaps, gaps.crossing
-        self.residual = smoother.residual
-        self.smoother = smoother
-        self._no_level = np.zeros(self.crossing.shape[:2])
-
-    def correct(self, effects: Fields, rng: np.random.Generator, work: Array) -> None:
-        """Turn simulated effects into a draw: add what their cells miss the observed ones by.
-
-        ``work`` is room for the solver, (:data:`N_VECTORS`, size).
-        """
-        correction = self.mean(self.surprise(effects, rng, work[0]), work=work)
-        effects.mean += correction.mean
-        effects.prompt_word += correction.prompt_word
-        effects.axis += correction.axis
-
-    def surprise(
-        self, effects: Fields, rng: np.random.Generator | None = None, flat: Array | None = None
-    ) -> Array:
-        """Give ``Z'CR⁻¹(y − Z effects)``; with ``rng``, of y less noise as the residual's."""
-        flat, gaps = np.empty(self.size) if flat is None else flat, self.gaps
-        flat[:] = 0
-        out, sd, y = self._tables(flat), np.sqrt(self.residual), self.crossing.y
-        for m, mask in enumerate(gaps.mask):
-            noise = np.zeros(0, dtype=np.float32)
-            if rng is not None:
-                noise = rng.standard_normal(np.count_nonzero(mask), dtype=np.float32)
-            gather_surprise(
-                m, mask, y[m], noise, sd, 1 / self.residual, *gaps.geometry.arrays,
-                effects.mean, effects.prompt_word, effects.axis,
-                out.mean, out.prompt_word, out.axis,
-            )  # fmt: skip
-        return flat
-
-    def mean(self, right: Array, error: float = _CG_ERROR, work: Array | None = None) -> Fields:
-        """Solve for the effects; ``right`` is overwritten, and may be the first row of ``work``."""
-        gaps, crossing = self.gaps, self.crossing
-        sizes = (len(crossing.framings), *crossing.shape)
-        typical = self.smoother.with_fewer_scores(gaps.share)
-        if work is None:
-            work = np.empty((N_VECTORS, self.size))
-        solution, left = solve(
-            right, work, error, _CG_MOST, sizes, gaps.share, self.residual, not gaps.few_observed,
-            gaps.observed.start, gaps.observed.words, gaps.mask,
-            gaps.geometry.arrays, gaps.geometry.transposed[1], gains_of(typical),
-        )  # fmt: skip
-        if not left < max(1.0, error):
-            raise ValueBiasError(
-                f"the missing cells could not be drawn given the observed ones in {_CG_MOST:,} "
-                "steps: the gaps leave too little to go by. Drop words, prompts or models that "
-                "hardly any others share scores with."
-            )
-        return self._tables(solution)
-
-    @cached_property
-    def size(self) -> int:
-        """How many numbers all tables have."""
-        (m, p, w), crossing = self.crossing.shape, self.crossing
-        return len(crossing.framings) * m * w + p * w + m * p * len(crossing.axes)
-
-    def _tables(self, flat: Array) -> Fields:
-        """See a flat vector as tables."""
-        (m, p, w), n_axes = self.crossing.shape, len(self.crossing.axes)
-        first = len(self.crossing.framings) * m * w
-        second = first + p * w
-        return Fields(
-            flat[:first].reshape(-1, m, w),
-            flat[first:second].reshape(p, w),
-            flat[second:].reshape(m, p, n_axes),
-            self._no_level,
-        )
 
 
 def sparse_margins(crossing: Crossing, threshold: float = 0.6) -> float:

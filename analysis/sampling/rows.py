@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numba
 import numpy as np
@@ -23,8 +24,9 @@ __all__ = [
     "gather_dense",
     "gather_surprise",
     "geometry_of",
-    "level_rows",
+    "level_precisions",
     "rows_where",
+    "share_out",
 ]
 
 Array = NDArray[np.float64]
@@ -38,11 +40,11 @@ class Rows:
     ----------
     start : ndarray of int64, shape (model · prompt + 1,)
         Where each row's cells begin.
-    words : ndarray of int32, shape (cell,)
+    words : ndarray of unsigned int, shape (cell,)
     """
 
     start: NDArray[np.int64]
-    words: NDArray[np.int32]
+    words: NDArray[Any]
 
     def __len__(self) -> int:
         return int(self.start[-1])
@@ -82,7 +84,8 @@ def geometry_of(crossing: Crossing) -> Geometry:
 def rows_where(mask: NDArray[np.bool_]) -> Rows:
     """List the cells where ``mask`` (model, prompt, word) holds."""
     counts = mask.sum(axis=2, dtype=np.int64).ravel()
-    words = np.broadcast_to(np.arange(mask.shape[2], dtype=np.int32), mask.shape)[mask]
+    every = np.arange(mask.shape[2], dtype=np.uint16 if mask.shape[2] < 1 << 16 else np.uint32)
+    words = np.broadcast_to(every, mask.shape)[mask]
     return Rows(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), words)
 
 
@@ -95,191 +98,265 @@ def _value(means, prompts, axes, basis, per_prompt, per_model, w):  # type: igno
     return value
 
 
+_FAST = {"reassoc", "nsz", "contract"}  # sums in any order: several words at once
+
+
 @numba.njit(cache=True, nogil=True)
 def gather(  # type: ignore[no-untyped-def]
-    start,
-    words,
-    weight,
-    framing,
-    basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-    to_mean,
-    to_prompt_word,
-    to_axis,
+    start, words, ratio, weight, inverse, framing, basis, per_prompt, mean, axis, to_mean, to_axis
 ):  # pragma: no cover - compiled
-    """Read tables at the cells, take each row's mean off, weigh by framing and sum into tables."""
-    n_prompts = len(framing)
-    row_values = np.empty(basis.shape[0])
-    for row in range(len(start) - 1):
-        first, n = start[row], start[row + 1] - start[row]
-        if n < 2:  # one score tells its level and nothing else
-            continue
-        m, p = row // n_prompts, row % n_prompts
-        f = framing[p]
-        means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
-        total = 0.0
-        for i in range(n):
-            w = words[first + i]
-            value = _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
-            row_values[i] = value
-            total += value
-        level = total / n
-        by_mean, by_prompt = weight[f] * per_prompt[f], weight[f] * per_model
-        means, prompts, axes = to_mean[f, m], to_prompt_word[p], to_axis[m, p]
-        for i in range(n):
-            w = words[first + i]
-            value = row_values[i] - level
-            means[w] += by_mean * value
-            prompts[w] += by_prompt * value
-            value *= weight[f]
-            for j in range(len(axes)):
-                axes[j] += value * basis[w, j]
+    """Read tables at the cells, multiply each prompt's by their precision, and sum into tables.
 
-
-@numba.njit(cache=True, nogil=True)
-def gather_surprise(  # type: ignore[no-untyped-def]
-    m,
-    mask,
-    y,
-    noise,
-    sd,
-    weight,
-    framing,
-    basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-    to_mean,
-    to_prompt_word,
-    to_axis,
-):  # pragma: no cover - compiled
-    """Do as :func:`gather` with what tables and noise leave of one model's scores.
-
-    ``mask`` and ``y`` are (prompt, word); ``noise``, of SD one, is of the cells in the mask, or
-    empty.
+    A prompt's cells share ``ratio`` times the residual's variance word by word, and rows have
+    levels of any size: ``inverse`` (prompt, model, model) is that of :func:`level_precisions`.
+    ``weight``, by framing, is one over the residual's variance; ``axis`` is (axis, model, prompt).
     """
-    n_prompts, n_words = mask.shape
-    values, at = np.empty(n_words), 0
+    n_prompts, n_models = len(framing), len(inverse[0])
+    n_words, most = basis.shape[1], 0
+    for p in range(n_prompts):
+        n = 0
+        for m in range(n_models):
+            n += start[m * n_prompts + p + 1] - start[m * n_prompts + p]
+        most = max(most, n)
+    values, sums = np.empty(most), np.empty(n_models)
+    total, count = np.zeros(n_words), np.zeros(n_words)
+    for p in range(n_prompts):
+        f, at = framing[p], 0
+        for m in range(n_models):
+            means, row = mean[f, m], m * n_prompts + p
+            for i in range(start[row], start[row + 1]):
+                w = words[i]
+                value = means[w] * per_prompt[f]
+                for j in range(len(basis)):
+                    value += axis[j, m, p] * basis[j, w]
+                values[at] = value
+                total[w] += value
+                count[w] += 1.0
+                at += 1
+        at = 0
+        for m in range(n_models):
+            row, sums[m] = m * n_prompts + p, 0.0
+            for i in range(start[row], start[row + 1]):
+                w = words[i]
+                sums[m] += values[at] - total[w] * ratio[f] / (1.0 + count[w] * ratio[f])
+                at += 1
+        levels = inverse[p] @ sums
+        for m in range(n_models):
+            row = m * n_prompts + p
+            for i in range(start[row], start[row + 1]):
+                total[words[i]] -= levels[m]
+        at = 0
+        for m in range(n_models):
+            means, row = to_mean[f, m], m * n_prompts + p
+            for i in range(start[row], start[row + 1]):
+                w = words[i]
+                value = values[at] - levels[m]
+                value -= total[w] * ratio[f] / (1.0 + count[w] * ratio[f])
+                value *= weight[f]
+                means[w] += per_prompt[f] * value
+                for j in range(len(basis)):
+                    to_axis[j, m, p] += value * basis[j, w]
+                at += 1
+        for m in range(n_models):
+            row = m * n_prompts + p
+            for i in range(start[row], start[row + 1]):
+                total[words[i]] = count[words[i]] = 0.0
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _levels(  # type: ignore[no-untyped-def]
+    mask, p, ratio, inverse, shake, sums, by_word, gain
+):  # pragma: no cover - compiled
+    """Find rows' levels, plus ``shake``, and given these what models share on each word.
+
+    Of one prompt's values ``sums`` are over words, ``by_word`` over models, and ``gain`` counts
+    these; the last two are overwritten, by what models share and how much they give to that.
+    """
+    n_models, n_words = len(sums), len(gain)
+    common = np.zeros(n_words)
+    for w in range(n_words):
+        gain[w] = ratio / (1.0 + gain[w] * ratio)
+        by_word[w] *= gain[w]
+    for m in range(n_models):
+        here, total = mask[m, p], 0.0
+        for w in range(n_words):
+            total += here[w] * by_word[w]
+        sums[m] -= total
+    levels = inverse @ sums + shake
+    for m in range(n_models):
+        level, here = levels[m], mask[m, p]
+        for w in range(n_words):
+            common[w] += level * here[w]
+    for w in range(n_words):
+        by_word[w] -= gain[w] * common[w]
+    return levels
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_up(  # type: ignore[no-untyped-def]
+    row, here, by_word, count
+):  # pragma: no cover - compiled
+    """Leave of a row the cells that are there; add them up by word, and in all."""
+    total = 0.0
+    for w in range(len(row)):
+        seen = np.float64(here[w])
+        value = row[w] * seen
+        row[w] = value
+        by_word[w] += value
+        count[w] += seen
+        total += value
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _sum_up(  # type: ignore[no-untyped-def]
+    values, mask, p, f, levels, common, weight, basis, per_prompt, to_mean, to_axis
+):  # pragma: no cover - compiled
+    """Take levels and what is common off one prompt's values and sum these into tables."""
+    n_models, n_words = values.shape
+    for m in range(n_models):
+        row, here, level, means = values[m], mask[m, p], levels[m], to_mean[f, m]
+        for w in range(n_words):
+            value = weight * (row[w] - here[w] * (level + common[w]))
+            row[w] = value
+            means[w] += per_prompt * value
+        for j in range(len(basis)):
+            direction, total = basis[j], 0.0
+            for w in range(n_words):
+                total += row[w] * direction[w]
+            to_axis[j, m, p] += total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def gather_dense(  # type: ignore[no-untyped-def]
+    mask, ratio, weight, inverse, framing, basis, per_prompt, mean, axis, to_mean, to_axis
+):  # pragma: no cover - compiled
+    """Do as :func:`gather` for cells that are not few: a ``mask`` over the cube says which."""
+    n_models, n_prompts, n_words = mask.shape
+    values, sums, still = np.empty((n_models, n_words)), np.empty(n_models), np.zeros(n_models)
+    by_word, gain = np.empty(n_words), np.empty(n_words)
     for p in range(n_prompts):
         f = framing[p]
-        means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
-        total, n = 0.0, 0
+        by_word[:], gain[:] = 0.0, 0.0
+        for m in range(n_models):
+            row, means, by_mean = values[m], mean[f, m], per_prompt[f]
+            for w in range(n_words):
+                row[w] = means[w] * by_mean
+            for j in range(len(basis)):
+                on_axis, direction = axis[j, m, p], basis[j]
+                for w in range(n_words):
+                    row[w] += on_axis * direction[w]
+            sums[m] = _add_up(row, mask[m, p], by_word, gain)
+        levels = _levels(mask, p, ratio[f], inverse[p], still, sums, by_word, gain)
+        _sum_up(
+            values, mask, p, f, levels, by_word, weight[f], basis, per_prompt[f], to_mean, to_axis
+        )
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _leave(  # type: ignore[no-untyped-def]
+    row, y, means, on_axes, basis, per_prompt
+):  # pragma: no cover - compiled
+    """Write what tables leave of a row's scores."""
+    for w in range(len(row)):
+        row[w] = y[w] - means[w] * per_prompt
+    for j in range(len(basis)):
+        value, direction = on_axes[j], basis[j]
+        for w in range(len(row)):
+            row[w] -= value * direction[w]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def gather_surprise(  # type: ignore[no-untyped-def]
+    p, mask, y, noise, ratio, weight, inverse, framing, basis, per_prompt,
+    mean, axis, to_mean, to_axis,
+):  # fmt: skip  # pragma: no cover - compiled
+    """Do as :func:`gather` with what tables and noise leave of one prompt's scores.
+
+    ``noise``, of SD one, is of its words, then of its cells in the ``mask``; or empty.
+    """
+    n_models, n_words, f = len(mask), mask.shape[2], framing[p]
+    values, sums, still = np.empty((n_models, n_words)), np.empty(n_models), np.zeros(n_models)
+    by_word, gain, at = np.zeros(n_words), np.zeros(n_words), n_words
+    sd = 1.0 / np.sqrt(weight[f])
+    spread = sd * np.sqrt(ratio[f])
+    for m in range(n_models):
+        row, here = values[m], mask[m, p]
+        _leave(row, y[m, p], mean[f, m], axis[:, m, p], basis, per_prompt[f])
+        if len(noise):
+            for w in range(n_words):
+                row[w] -= spread * noise[w]
+            for w in range(n_words):
+                if here[w]:
+                    row[w] -= sd * noise[at]
+                    at += 1
+        sums[m] = _add_up(row, here, by_word, gain)
+    levels = _levels(mask, p, ratio[f], inverse[p], still, sums, by_word, gain)
+    _sum_up(values, mask, p, f, levels, by_word, weight[f], basis, per_prompt[f], to_mean, to_axis)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def share_out(  # type: ignore[no-untyped-def]
+    mask, y, shake, noise, ratio, weight, inverse, framing, basis, per_prompt, mean, axis
+):  # pragma: no cover - compiled
+    """Draw what models share on each prompt and word, given tables; see :func:`gather`.
+
+    ``noise`` (prompt, word), of SD one, is overwritten by it; ``shake`` (prompt, model) is that of
+    levels. Returns the mean of what is left of each row, and the squares about it by framing.
+    """
+    n_models, n_prompts, n_words = mask.shape
+    means, squares = np.zeros((n_models, n_prompts)), np.zeros(len(weight))
+    values, sums = np.empty((n_models, n_words)), np.empty(n_models)
+    by_word, gain = np.empty(n_words), np.empty(n_words)
+    for p in range(n_prompts):
+        f, shared = framing[p], noise[p]
+        by_word[:], gain[:] = 0.0, 0.0
+        for m in range(n_models):
+            _leave(values[m], y[m, p], mean[f, m], axis[:, m, p], basis, per_prompt[f])
+            sums[m] = _add_up(values[m], mask[m, p], by_word, gain)
+        _levels(mask, p, ratio[f], inverse[p], shake[p], sums, by_word, gain)
         for w in range(n_words):
-            if mask[p, w]:
-                value = y[p, w]
-                value -= _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
-                if len(noise):
-                    value -= sd[f] * noise[at + n]
-                values[w] = value
+            shared[w] = by_word[w] + np.sqrt(gain[w] / weight[f]) * shared[w]
+        for m in range(n_models):
+            row, here, total, square, n = values[m], mask[m, p], 0.0, 0.0, 0.0
+            for w in range(n_words):
+                seen = np.float64(here[w])
+                value = row[w] - seen * shared[w]
                 total += value
-                n += 1
-        at += n
-        if n < 2:
-            continue
-        level = total / n
-        means, prompts, axes = to_mean[f, m], to_prompt_word[p], to_axis[m, p]
-        for w in range(n_words):
-            if mask[p, w]:
-                value = weight[f] * (values[w] - level)
-                means[w] += per_prompt[f] * value
-                prompts[w] += per_model * value
-                for j in range(len(axes)):
-                    axes[j] += value * basis[w, j]
-
-
-# Sums may be taken in any order, for the processor to do several words at once.
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
-def gather_dense(  # type: ignore[no-untyped-def]
-    mask,
-    weight,
-    framing,
-    basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-    to_mean,
-    to_prompt_word,
-    to_axis,
-):  # pragma: no cover - compiled
-    """Do as :func:`gather` without a target, for cells that are not few.
-
-    A ``mask`` over the cube says which they are; ``basis`` is (axis, word) here.
-    """
-    n_models, n_prompts, n_words = mask.shape
-    values = np.empty(n_words)
-    for m in range(n_models):
-        for p in range(n_prompts):
-            here, f = mask[m, p], framing[p]
-            means, prompts, by_mean = mean[f, m], prompt_word[p], per_prompt[f]
-            for w in range(n_words):
-                values[w] = means[w] * by_mean + prompts[w] * per_model
-            for j in range(len(basis)):
-                on_axis, direction = axis[m, p, j], basis[j]
-                for w in range(n_words):
-                    values[w] += on_axis * direction[w]
-            total, n = 0.0, 0
-            for w in range(n_words):
-                values[w] *= here[w]
-                total += values[w]
-                n += here[w]
-            if n < 2:
-                continue
-            level, scale = total / n, weight[f]
-            means_to, prompts_to = to_mean[f, m], to_prompt_word[p]
-            for w in range(n_words):
-                value = scale * (values[w] - level * here[w])
-                values[w] = value
-                means_to[w] += by_mean * value
-                prompts_to[w] += per_model * value
-            for j in range(len(basis)):
-                direction, total = basis[j], 0.0
-                for w in range(n_words):
-                    total += values[w] * direction[w]
-                to_axis[m, p, j] += total
-
-
-@numba.njit(cache=True, nogil=True)
-def level_rows(  # type: ignore[no-untyped-def]
-    mask,
-    y,
-    framing,
-    basis,
-    per_prompt,
-    per_model,
-    mean,
-    prompt_word,
-    axis,
-):  # pragma: no cover - compiled
-    """Mean of what tables leave of ``y`` in each row, and by framing the squares about it.
-
-    Both over the cells in the ``mask``; its shape and that of ``y`` are (model, prompt, word).
-    """
-    n_models, n_prompts, n_words = mask.shape
-    levels, squares = np.zeros((n_models, n_prompts)), np.zeros(len(per_prompt))
-    for m in range(n_models):
-        for p in range(n_prompts):
-            f = framing[p]
-            means, prompts, axes = mean[f, m], prompt_word[p], axis[m, p]
-            total, square, n = 0.0, 0.0, 0
-            for w in range(n_words):
-                if mask[m, p, w]:
-                    value = y[m, p, w]
-                    value -= _value(means, prompts, axes, basis, per_prompt[f], per_model, w)
-                    total += value
-                    square += value * value
-                    n += 1
-            if n:
-                levels[m, p] = total / n
+                square += value * value
+                n += seen
+            if n > 0.0:
+                means[m, p] = total / n
                 squares[f] += square - total * total / n
-    return levels, squares
+    return means, squares
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def level_precisions(  # type: ignore[no-untyped-def]
+    mask, ratio, framing
+):  # pragma: no cover - compiled
+    """Precision of each prompt's levels given its scores, times the residual's variance.
+
+    Words' own effects, which models share, have ``ratio`` times that variance.
+    """
+    n_models, n_prompts, n_words = mask.shape
+    out = np.empty((n_prompts, n_models, n_models))
+    seen, weighed = np.zeros((n_models, n_words)), np.zeros((n_models, n_words))
+    gain, sums = np.empty(n_words), np.empty(n_models)
+    for p in range(n_prompts):
+        gain[:] = 0.0
+        for m in range(n_models):
+            seen[m] = 1.0
+            sums[m] = _add_up(seen[m], mask[m, p], gain, weighed[m])
+        for w in range(n_words):
+            gain[w] = ratio[framing[p]] / (1.0 + gain[w] * ratio[framing[p]])
+        for m in range(n_models):
+            for w in range(n_words):
+                weighed[m, w] = -gain[w] * seen[m, w]
+        out[p] = np.dot(weighed, seen.T)
+        for m in range(n_models):
+            out[p, m, m] += sums[m]
+    return out
 
 
 @numba.njit(cache=True, nogil=True)

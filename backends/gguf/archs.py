@@ -47,13 +47,13 @@ class Arch:
     model_type : str
         What transformers calls it.
     layer : str
-        The tensors that a layer may have, apart by blanks.
+        The tensors that a layer may have, separated by blanks.
     top : str
         Those outside the layers, beside the embeddings, the output and the norm before it.
     sizes : mapping of str to str
         Entry to field of the configuration.
     eps : tuple of str
-        The entries that may hold what is added to variances, the first that is there counts, ...
+        The entries that may hold what is added to variances, of which the first counts, ...
     eps_field : str
         ... and its field.
     entries : tuple of str
@@ -75,42 +75,42 @@ class Arch:
     rotary: str = "whole"
 
     def fields(self, contents: Contents, name: str) -> dict[str, Any]:
-        """Make the fields of a configuration, but for tokens and labels."""
-        made: dict[str, Any] = {
+        """Make the fields of a configuration, except those of tokens and labels."""
+        config: dict[str, Any] = {
             "vocab_size": contents.shapes["token_embd.weight"][0],
             "tie_word_embeddings": "output.weight" not in contents.shapes,
         }
         for entry, word in self.sizes.items():
             value = one(contents, entry, name)
             if value is None and entry == "attention.head_count_kv":
-                value = made[self.sizes["attention.head_count"]]
+                value = config[self.sizes["attention.head_count"]]
             if value is None:
                 raise refused(name, f"no entry {contents.architecture}.{entry}")
-            made[word] = int(value)
+            config[word] = int(value)
         eps = next((v for v in map(contents.get, self.eps) if v is not None), None)
         if eps is None:
             raise refused(name, f"no entry {contents.architecture}.{self.eps[0]}")
-        made[self.eps_field] = float(eps)
+        config[self.eps_field] = float(eps)
         if self.rotary:
-            dim = head_dim(contents, made, name)
+            dim = head_dim(contents, config, name)
             if self.head_dim:
-                made["head_dim"] = dim
-            elif dim * made["num_attention_heads"] != made["hidden_size"]:
+                config["head_dim"] = dim
+            elif dim * config["num_attention_heads"] != config["hidden_size"]:
                 raise refused(name, f"heads of {dim} numbers, which do not make up the width")
-            made["rope_parameters"] = self._rope(contents, dim, name)
+            config["rope_parameters"] = self._rope(contents, dim, name)
         more = MORE.get(contents.architecture)
-        return made if more is None else made | more(contents, name)
+        return config if more is None else config | more(contents, name)
 
     def _rope(self, contents: Contents, head_dim: int, name: str) -> dict[str, Any]:
         turned = int(contents.get("rope.dimension_count") or head_dim)
-        made = rope_parameters(contents, name)
+        parameters = rope_parameters(contents, name)
         if turned != head_dim:
             if self.rotary == "whole":
                 raise refused(name, f"rope.dimension_count = {turned} for heads of {head_dim}")
-            made["partial_rotary_factor"] = turned / head_dim
+            parameters["partial_rotary_factor"] = turned / head_dim
         elif self.rotary == "part":
-            made["partial_rotary_factor"] = 1.0
-        return made
+            parameters["partial_rotary_factor"] = 1.0
+        return parameters
 
 
 _BIASES = f"{_QKV_BIAS} attn_output.bias"

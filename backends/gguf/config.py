@@ -22,7 +22,7 @@ from valuebias.errors import ValueBiasError
 __all__ = ["VERSION", "gguf_config"]
 
 VERSION = 1
-"""Counts the changes of what is made of a file, for those who keep numbers."""
+"""Version of the way in which files are read, for caches of scores."""
 
 _LAYER = re.compile(r"blk\.\d+\.")
 _NUMBERED = re.compile(r"blk\.(\d+)\.")
@@ -32,7 +32,7 @@ _SILENT = (
     "vocab_size", "pooling_type", "classifier.output_labels", "tensor_data_layout",
     "attention.key_length", "attention.value_length", "rope.dimension_count",
 )  # fmt: skip
-# Entries that may be there if they say that nothing is done.
+# Entries that are allowed where their value changes nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "attention.causal": (True,),
     "attention.clamp_kqv": (0,),
@@ -58,24 +58,24 @@ def gguf_config(path: Path, name: str) -> Any:
     if arch is None:
         raise ValueBiasError(
             f"The GGUF file of {name!r} has a model of the architecture "
-            f"{contents.architecture!r}. Read from GGUF are {', '.join(gguf_archs.ARCHS)}: of "
-            "others, transformers' reader leaves out what their numbers depend on, or it cannot "
+            f"{contents.architecture!r}. Supported are {', '.join(gguf_archs.ARCHS)}: of "
+            "others, transformers' reader leaves out something that scores depend on, or cannot "
             "read them. Score the model's own safetensors instead."
         )
-    said = f"The GGUF file of {name!r}"
-    with reading(said, advice="Download it again, or score the model's own safetensors."):
+    subject = f"The GGUF file of {name!r}"
+    with reading(subject, advice="Download it again, or score the model's own safetensors."):
         _check_entries(contents, arch, name)
         _check_tensors(contents, arch, name)
         fields = arch.fields(contents, name) | _tokens(contents) | _labels(contents)
     from transformers import AutoConfig
 
     because = f"it says what transformers' configuration of {arch.model_type!r} does not take"
-    with reading(said, because=because, advice="Score the model's own safetensors instead."):
+    with reading(subject, because=because, advice="Score the model's own safetensors instead."):
         return AutoConfig.for_model(arch.model_type, **fields)
 
 
 def _check_entries(contents: Contents, arch: gguf_archs.Arch, name: str) -> None:
-    """Refuse what neither has a place in the configuration nor says that nothing is done."""
+    """Refuse entries without a field in the configuration, unless their value changes nothing."""
     known = {*arch.sizes, *arch.eps, *arch.entries, *_SILENT}
     if arch.rotary:
         known |= {*gguf_rope.ENTRIES}
@@ -84,8 +84,8 @@ def _check_entries(contents: Contents, arch: gguf_archs.Arch, name: str) -> None
         entry = key.removeprefix(start)
         if not key.startswith(start) or entry in known or value in _NEUTRAL.get(entry, ()):
             continue
-        shown = f"{value:g}" if isinstance(value, float) else repr(value)
-        raise refused(name, f"the entry {key} = {shown[:80]}")
+        text = f"{value:g}" if isinstance(value, float) else repr(value)
+        raise refused(name, f"the entry {key} = {text[:80]}")
 
 
 def _check_tensors(contents: Contents, arch: gguf_archs.Arch, name: str) -> None:
@@ -111,7 +111,7 @@ def _check_tensors(contents: Contents, arch: gguf_archs.Arch, name: str) -> None
 
 
 def _tokens(contents: Contents) -> dict[str, Any]:
-    """Take the special tokens over; without an entry there is none."""
+    """Copy the special tokens; a file without an entry has no such token."""
     stated = {word: contents.fields.get(f"tokenizer.ggml.{entry}_token_id")
               for entry, word in _TOKENS.items()}  # fmt: skip
     return {f"{word}_token_id": value for word, value in stated.items()}

@@ -26,7 +26,7 @@ def refused(name: str, fact: str) -> ValueBiasError:
 
 
 def one(contents: Contents, entry: str, name: str) -> Any:
-    """Give an entry that may be stated layer by layer, but is the same for all."""
+    """Return an entry that may be stated layer by layer, but is the same for all."""
     value = contents.get(entry)
     if isinstance(value, list):
         if len(set(value)) != 1:
@@ -35,28 +35,28 @@ def one(contents: Contents, entry: str, name: str) -> Any:
     return value
 
 
-def head_dim(contents: Contents, made: Mapping[str, Any], name: str) -> int:
-    """Give the size of heads: as stated, as the first queries' shape tells, or from the width."""
+def head_dim(contents: Contents, fields: Mapping[str, Any], name: str) -> int:
+    """Return the size of heads: as stated, as the first queries' shape tells, or from the width."""
     stated = {contents.get("attention.key_length"), contents.get("attention.value_length")} - {None}
     if len(stated) > 1:
         raise refused(name, f"keys and values of different sizes ({sorted(stated)})")
-    dim = int(next(iter(stated), made["hidden_size"] // made["num_attention_heads"]))
+    dim = int(next(iter(stated), fields["hidden_size"] // fields["num_attention_heads"]))
     queries = contents.shapes.get("blk.0.attn_q.weight")
-    if queries is not None and queries[0] != dim * made["num_attention_heads"]:
+    if queries is not None and queries[0] != dim * fields["num_attention_heads"]:
         # Not stated, as in older files: the shape tells.
-        return queries[0] // int(made["num_attention_heads"])
+        return queries[0] // int(fields["num_attention_heads"])
     return dim
 
 
 def _has(contents: Contents, tensors: str, name: str) -> bool:
-    """Tell whether every layer has these tensors; some of them are worse than none."""
+    """Whether every layer has these tensors; where only some have them, the file is refused."""
     wanted = tensors.split()
-    found = [m[2] for m in map(_LAYER.fullmatch, contents.shapes) if m and m[2] in wanted]
-    if not found:
+    present = [m[2] for m in map(_LAYER.fullmatch, contents.shapes) if m and m[2] in wanted]
+    if not present:
         return False
-    if len(found) != len(wanted) * int(contents.get("block_count")):
-        there = ", ".join(sorted(set(found)))
-        raise refused(name, f"{there} in some places only; expected all of {', '.join(wanted)}")
+    if len(present) != len(wanted) * int(contents.get("block_count")):
+        listed = ", ".join(sorted(set(present)))
+        raise refused(name, f"{listed} in some layers only; expected all of {', '.join(wanted)}")
     return True
 
 
@@ -73,12 +73,12 @@ def _qwen3(contents: Contents, name: str) -> dict[str, Any]:
 
 def _moe(contents: Contents, name: str) -> dict[str, Any]:
     """Read the sizes of experts off their tensors; layers without experts are dense."""
-    there = {int(m[1]): m[2] for m in map(_LAYER.fullmatch, contents.shapes)
+    experts = {int(m[1]): m[2] for m in map(_LAYER.fullmatch, contents.shapes)
              if m and m[2] == "ffn_up_exps.weight"}  # fmt: skip
-    if not there:
+    if not experts:
         raise refused(name, "no layer with experts")
     layers = range(int(contents.get("block_count")))
-    sizes = {contents.shapes[f"blk.{i}.ffn_up_exps.weight"][:2] for i in there}
+    sizes = {contents.shapes[f"blk.{i}.ffn_up_exps.weight"][:2] for i in experts}
     if len(sizes) != 1:
         raise refused(name, "experts that differ between layers")
     count, width = sizes.pop()
@@ -89,20 +89,20 @@ def _moe(contents: Contents, name: str) -> dict[str, Any]:
         "num_experts": int(count),
         "num_experts_per_tok": int(used),
         "moe_intermediate_size": int(width),
-        "mlp_only_layers": [i for i in layers if i not in there],
+        "mlp_only_layers": [i for i in layers if i not in experts],
         "decoder_sparse_step": 1,
     }
 
 
 def _qwen2moe(contents: Contents, name: str) -> dict[str, Any]:
-    made = _moe(contents, name)
+    fields = _moe(contents, name)
     shared = contents.shapes.get("blk.0.ffn_up_shexp.weight")
     if shared is None:
         raise refused(name, "no shared expert")
     if len(contents.shapes.get("blk.0.ffn_gate_inp_shexp.weight", ())) != 1:
         raise refused(name, "a gate of the shared expert that llama-quantize has not gone over")
     # llama.cpp does not scale the shares of the chosen experts to one here, and does in qwen3moe.
-    return made | {"shared_expert_intermediate_size": shared[0], "norm_topk_prob": False}
+    return fields | {"shared_expert_intermediate_size": shared[0], "norm_topk_prob": False}
 
 
 def _qwen3moe(contents: Contents, name: str) -> dict[str, Any]:
@@ -110,9 +110,9 @@ def _qwen3moe(contents: Contents, name: str) -> dict[str, Any]:
 
 
 def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> int:
-    """Give what attention scores are divided by the root of, which no file states.
+    """Return what attention scores are divided by the root of, which no file states.
 
-    It is the size of heads, but for the 27B models, whose heads do not make up the width;
+    It is the size of heads, except for the 27B models, whose heads do not make up the width;
     llama.cpp knows them by their number of layers. All published heads but theirs have 256 numbers,
     so of others it is not known which of the two was meant.
     """
@@ -130,13 +130,13 @@ def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> int:
         return 256
     raise refused(
         name,
-        f"no word on what attention scores are divided by (query_pre_attn_scalar), which for "
-        f"{layers} layers and heads of {dim} numbers does not follow from the model's size",
+        "no entry for the number that attention scores are divided by (query_pre_attn_scalar), "
+        f"which for {layers} layers and heads of {dim} numbers does not follow from the size",
     )
 
 
 def _windows(contents: Contents, period: int, name: str) -> dict[str, Any]:
-    """Say which layers see a window only: all but the last of each period."""
+    """Return which layers see a window only: all but the last of each period."""
     layers = range(int(contents.get("block_count")))
     pattern = contents.get("attention.sliding_window_pattern", period)
     if isinstance(pattern, list):
@@ -187,7 +187,7 @@ def _phi3(contents: Contents, name: str) -> dict[str, Any]:
 def _falcon(contents: Contents, name: str) -> dict[str, Any]:
     groups = contents.get("attention.head_count_kv", 1)
     if groups != 1:
-        # Rows of queries, keys and values change places then, and are not put back.
+        # The converter then permutes rows of queries, keys and values; the reader does not undo it.
         raise refused(name, f"attn_qkv.weight with {groups} groups of heads in llama.cpp's order")
     return {"multi_query": True, "new_decoder_architecture": False, "parallel_attn": True,
             "bias": False, "alibi": False}  # fmt: skip
@@ -276,4 +276,4 @@ MORE: dict[str, Callable[[Contents, str], dict[str, Any]]] = {
     "mamba": _mamba,
     "qwen35": _qwen35,
 }
-"""What makes further fields of the configuration from the contents and the model's name."""
+"""Functions that make further fields of the configuration from contents and model's name."""

@@ -58,7 +58,7 @@ class Contents:
         return str(self.fields["general.architecture"])
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Give an entry of the architecture, such as ``"rope.freq_base"``."""
+        """Return an entry of the architecture, such as ``"rope.freq_base"``."""
         return self.fields.get(f"{self.architecture}.{key}", default)
 
 
@@ -80,27 +80,27 @@ def split_names(name: str) -> list[str]:
 
 
 def first_part(path: Path) -> Path:
-    """Give the first part of a file that was split; any other path as it is."""
+    """Return the first part of a file that was split; any other path as it is."""
     return path.with_name(split_names(path.name)[0])
 
 
 def parts(path: Path) -> list[Path]:
     """Find the files that a GGUF file consists of."""
-    found = [path.with_name(name) for name in split_names(path.name)]
-    missing = [part.name for part in found if not part.is_file()]
+    paths = [path.with_name(name) for name in split_names(path.name)]
+    missing = [part.name for part in paths if not part.is_file()]
     if missing:
         raise ValueBiasError(
-            f"{os.fspath(path)!r} is one of {len(found)} parts of a model, and "
+            f"{os.fspath(path)!r} is one of {len(paths)} parts of a model, and "
             f"{len(missing)} of them are not beside it: {', '.join(missing[:4])}"
             f"{' ...' if len(missing) > 4 else ''}. Complete the download."
         )
-    return found
+    return paths
 
 
 def read_gguf(path: Path) -> Contents:
     """Read a GGUF file's metadata and the names and shapes of its tensors."""
-    found = parts(path)
-    states = tuple((os.fspath(p), p.stat().st_size, p.stat().st_mtime_ns) for p in found)
+    paths = parts(path)
+    states = tuple((os.fspath(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
     return _read(states)
 
 
@@ -114,15 +114,15 @@ def _read(states: tuple[tuple[str, int, int], ...]) -> Contents:
     for i, path in enumerate(paths):
         reader = _reader(path)
         with _damage_told(path):
-            own = {
+            entries = {
                 key: field.contents()
                 for key, field in reader.fields.items()
                 if _VOCABULARY.fullmatch(key) is None
             }
-            count = int(own.get("split.count") or 1)
-            number = int(own.get("split.no") or 0)
+            count = int(entries.get("split.count") or 1)
+            number = int(entries.get("split.no") or 0)
         if i == 0:
-            fields = own
+            fields = entries
         if count != len(paths) or (count > 1 and number != i):
             raise ValueBiasError(
                 f"{os.fspath(path)!r} says that it is part {number + 1} of "
@@ -167,12 +167,12 @@ def _reader(path: Path) -> Any:
 
 
 def _damage_told(path: Path) -> AbstractContextManager[None]:
-    because = "it is truncated or no GGUF file"
+    because = "it is truncated or is not a GGUF file"
     return reading(path, because=because, advice="Download or convert it again.")
 
 
 def _check_layout(reader: Any, size: int) -> None:
-    """Check that tensors lie end to end, up to the alignment, as llama.cpp demands of files."""
+    """Check that tensors lie end to end, up to the alignment, as llama.cpp requires."""
     at = int(reader.data_offset)
     for tensor in sorted(reader.tensors, key=lambda each: int(each.data_offset)):
         if int(tensor.data_offset) != at:
@@ -191,28 +191,28 @@ def _values(tensor: Any) -> npt.NDArray[np.float32]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a GGUF file in one piece for as long as it is being loaded.
+    """Yield a GGUF file in one piece, for as long as it is being loaded.
 
     transformers reads one file only, so parts are written together into a file beside the cache,
     which needs their size on the disk for a while.
     """
-    found = parts(path)
-    if len(found) == 1:
+    paths = parts(path)
+    if len(paths) == 1:
         yield path
         return
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="gguf-") as made:
-        target = Path(made) / "whole.gguf"
-        _write_together(found, target)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="gguf-") as scratch:
+        target = Path(scratch) / "whole.gguf"
+        _write_together(paths, target)
         yield target
 
 
-def _write_together(found: list[Path], target: Path) -> None:
+def _write_together(paths: list[Path], target: Path) -> None:
     """Write the tensors of all parts, and what the loader needs to know of them."""
     from gguf import GGUFValueType, GGUFWriter
 
-    readers = [_reader(path) for path in found]
+    readers = [_reader(path) for path in paths]
     fields = readers[0].fields
     architecture = fields["general.architecture"].contents()
     writer = GGUFWriter(target, architecture)
@@ -234,7 +234,7 @@ def _write_together(found: list[Path], target: Path) -> None:
             writer.write_tensor_data(tensor.data)
     except OSError as error:
         raise ValueBiasError(
-            f"The parts of {os.fspath(found[0])!r} cannot be written together in "
+            f"The parts of {os.fspath(paths[0])!r} cannot be written together in "
             f"{os.fspath(target.parent)!r} ({error.strerror}). Make room there, or join them "
             "yourself: llama-gguf-split --merge."
         ) from error

@@ -1,4 +1,4 @@
-"""Load the model of a GGUF file with transformers, its configuration and its head made good."""
+"""Load the model of a GGUF file with transformers, its configuration and its head corrected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load_gguf(source: Source, family: Any, options: dict[str, Any]) -> tuple[Any
 
 
 def _put_head(model: Any, source: Source) -> set[str]:
-    """Give the classifier the head of the file, under which name transformers does not look."""
+    """Copy the file's head into the classifier; transformers does not know its name."""
     small = read_gguf(source.folder / str(source.file)).small
     weight, bias = small.get("cls.output.weight"), small.get("cls.output.bias")
     if weight is None:

@@ -13,7 +13,7 @@ from valuebias.errors import ValueBiasError
 __all__ = ["DEFAULT_BASE", "ENTRIES", "positive", "rope_parameters"]
 
 DEFAULT_BASE = 10000.0
-"""What llama.cpp takes where a file does not say."""
+"""llama.cpp's defaults for entries that a file lacks."""
 ENTRIES = tuple(
     f"rope.{entry}"
     for entry in (
@@ -29,7 +29,7 @@ _TYPES = ("none", "linear", "yarn", "longrope")
 
 
 def rope_parameters(contents: Contents, name: str) -> dict[str, Any]:
-    """Give the rotary embedding of a model as transformers' configurations do.
+    """Return the rotary embedding of a model as transformers' configurations do.
 
     Notes
     -----
@@ -67,7 +67,7 @@ def rope_parameters(contents: Contents, name: str) -> dict[str, Any]:
 
 
 def positive(contents: Contents, entry: str, name: str) -> float | None:
-    """Give a number that turns or stretches something; None where the file does not say."""
+    """Return a number that turns or stretches something; None where the file does not say."""
     value = contents.get(entry)
     if value is None:
         return None
@@ -85,13 +85,13 @@ def _factor(contents: Contents, name: str) -> float:
 
 
 def _check_unscaled(contents: Contents, name: str, idle: dict[str, float]) -> None:
-    """Refuse what this type has no word for; each may say that it changes nothing."""
+    """Refuse entries that this type does not use, unless their value changes nothing."""
     for entry, value in idle.items():
-        found = contents.get(f"rope.scaling.{entry}", value)
-        if found != value:
+        stated = contents.get(f"rope.scaling.{entry}", value)
+        if stated != value:
             kind = contents.get("rope.scaling.type")
             beside = f"rope.scaling.type = {kind!r}" if kind else "no rope.scaling.type"
-            raise _refused(name, f"rope.scaling.{entry} = {_shown(found)} and {beside}")
+            raise _refused(name, f"rope.scaling.{entry} = {_rounded(stated)} and {beside}")
 
 
 def _yarn(contents: Contents, factor: float, name: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _yarn(contents: Contents, factor: float, name: str) -> dict[str, Any]:
     if factor < 1:
         # llama.cpp scales the attention for these, too, and transformers does not.
         raise _refused(name, f"rope.scaling.type = 'yarn' by rope.scaling.factor = {factor:g}")
-    made: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "rope_type": "yarn",
         "factor": factor,
         "original_max_position_embeddings": int(length),
@@ -113,10 +113,10 @@ def _yarn(contents: Contents, factor: float, name: str) -> dict[str, Any]:
     ):
         value = positive(contents, f"rope.scaling.{entry}", name)
         if value is not None:
-            made[word] = value
-    if made.get("beta_fast", 32.0) <= made.get("beta_slow", 1.0):
+            parameters[word] = value
+    if parameters.get("beta_fast", 32.0) <= parameters.get("beta_slow", 1.0):
         raise _refused(name, "rope.scaling.yarn_beta_fast not above rope.scaling.yarn_beta_slow")
-    return made
+    return parameters
 
 
 def _longrope(contents: Contents, name: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _longrope(contents: Contents, name: str) -> dict[str, Any]:
             "LongRoPE without all of rope_factors_long.weight, rope_factors_short.weight and "
             "rope.scaling.original_context_length",
         )
-    made: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "rope_type": "longrope",
         "long_factor": [float(x) for x in long],
         "short_factor": [float(x) for x in short],
@@ -138,8 +138,8 @@ def _longrope(contents: Contents, name: str) -> dict[str, Any]:
     }
     attention = positive(contents, "rope.scaling.attn_factor", name)
     if attention is not None:
-        made["attention_factor"] = attention
-    return made
+        parameters["attention_factor"] = attention
+    return parameters
 
 
 def _from_factors(freqs: npt.NDArray[np.float32], theta: float, name: str) -> dict[str, Any]:
@@ -158,8 +158,8 @@ def _from_factors(freqs: npt.NDArray[np.float32], theta: float, name: str) -> di
         candidates.append((float(-start), float(1 - start), float(slope)))
     for low, high, length in candidates:
         share = np.clip((length / waves - low) / (high - low), 0, 1)
-        made = 1 / ((1 - share) / largest + share)
-        if np.allclose(made, factors, rtol=_TOLERANCE, atol=0):
+        expected = 1 / ((1 - share) / largest + share)
+        if np.allclose(expected, factors, rtol=_TOLERANCE, atol=0):
             scale = 1.0 if length == 8192 else 8192 / length
             return {
                 "rope_type": "llama3",
@@ -171,7 +171,7 @@ def _from_factors(freqs: npt.NDArray[np.float32], theta: float, name: str) -> di
     raise _refused(name, "rope_freqs.weight that are not the factors of Llama 3")
 
 
-def _shown(value: object) -> str:
+def _rounded(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else f"{value!r:.80}"
 
 

@@ -25,9 +25,9 @@ def check_sizes(path: Path) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         head = _Head(content)
         version = head.number("I", at=4)
-        # A file of the other order of bytes has its version there in the other order.
+        # A file of the other byte order has its version here in that order.
         head.order = ">" if version & 0xFFFF == 0 else "<"
-        head.place = 8
+        head.offset = 8
         n_tensors, n_entries = head.number("Q"), head.number("Q")
         head.demand(n_tensors, _TENSOR, "tensors")
         head.demand(n_entries, _ENTRY, "entries")
@@ -43,28 +43,28 @@ def check_sizes(path: Path) -> None:
 
 
 class _Head:
-    """A place in the head of a file, which moves on."""
+    """A cursor in the head of a file."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self.content, self.size = content, len(content)
-        self.order, self.place = "<", 0
+        self.order, self.offset = "<", 0
 
     def number(self, form: str, *, at: int | None = None) -> int:
-        place = self.place if at is None else at
+        offset = self.offset if at is None else at
         width = struct.calcsize(form)
-        if place + width > self.size:
+        if offset + width > self.size:
             raise ValueError("it ends within its head")
-        self.place = place + width
-        return int(struct.unpack_from(self.order + form, self.content, place)[0])
+        self.offset = offset + width
+        return int(struct.unpack_from(self.order + form, self.content, offset)[0])
 
     def skip(self, size: int) -> None:
-        if size > self.size - self.place:
-            raise ValueError(f"it says {size:,} bytes where {self.size - self.place:,} are left")
-        self.place += size
+        if size > self.size - self.offset:
+            raise ValueError(f"it says {size:,} bytes where {self.size - self.offset:,} are left")
+        self.offset += size
 
-    def demand(self, count: int, least: int, what: str) -> None:
-        if count * least > self.size - self.place:
-            raise ValueError(f"it says {count:,} {what}, more than there is room for")
+    def demand(self, count: int, least: int, noun: str) -> None:
+        if count * least > self.size - self.offset:
+            raise ValueError(f"it says {count:,} {noun}, more than there is room for")
 
     def text(self) -> None:
         self.skip(self.number("Q"))

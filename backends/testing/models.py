@@ -159,17 +159,17 @@ def sample(
     branches: int = 3,
 ) -> list[list[int]]:
     """Make conversations without the special tokens at their ends."""
-    made = random_conversations(
+    conversations = random_conversations(
         seed=seed, vocabulary=vocabulary - 10, shared=shared, branches=branches
     )
-    return [[10 + id_ for id_ in ids] for ids in made]
+    return [[10 + id_ for id_ in ids] for ids in conversations]
 
 
 def padded(conversations: list[list[int]]) -> list[list[int]]:
     """Put padding into some conversations: at the end, several times there, and elsewhere."""
-    for ids, places in zip(conversations, ([-1], [-1, -2, -3], [0], [3, -1]) * 3, strict=False):
-        for place in places:
-            ids[place] = PADDING
+    for ids, positions in zip(conversations, ([-1], [-1, -2, -3], [0], [3, -1]) * 3, strict=False):
+        for position in positions:
+            ids[position] = PADDING
     return conversations
 
 
@@ -186,7 +186,7 @@ def pack_for(read: str, conversations: Conversations) -> Pack:
 
 
 def contents(pack: Pack) -> dict[str, list[int] | None]:
-    """Give what a pack holds, to compare with later."""
+    """Return what a pack holds, to compare with later."""
     arrays = {field.name: getattr(pack, field.name) for field in fields(pack)}
     return {name: None if array is None else array.tolist() for name, array in arrays.items()}
 

@@ -48,27 +48,27 @@ class WholeConversations:
         head: Callable[[Any], Any] | None = None,
     ) -> Scores:
         """Read the head at the last token of each conversation."""
-        found = []
+        scores = []
         for ids in conversations:
             hidden = self._model.base_model(_tensor(ids)).last_hidden_state[0, -1:]
-            found.append(self._model.score(hidden)[0, label] if head is None else head(hidden)[0])
-        return np.array([float(score) for score in found])
+            scores.append(self._model.score(hidden)[0, label] if head is None else head(hidden)[0])
+        return np.array([float(score) for score in scores])
 
     def own_rewards(self, conversations: Sequence[Sequence[int]], *, label: int = 0) -> Scores:
-        """Give what the model's own class puts out, which reads where it does."""
-        made = [self._model(_tensor(ids)).logits[0, label] for ids in conversations]
-        return np.array([float(score) for score in made])
+        """Return what the model's own class puts out, which reads where it does."""
+        rewards = [self._model(_tensor(ids)).logits[0, label] for ids in conversations]
+        return np.array([float(score) for score in rewards])
 
     def logprobs(self, conversations: Sequence[Sequence[int]], first: Sequence[int]) -> Scores:
-        """Give the log-probs of the tokens from ``first[i]`` on, conversation by conversation."""
-        found: list[float] = []
+        """Return the log-probs of the tokens from ``first[i]`` on, conversation by conversation."""
+        picked: list[float] = []
         for ids, start in zip(conversations, first, strict=True):
             table = self._table(ids)
-            found += [table[place - 1, ids[place]] for place in range(start, len(ids))]
-        return np.array(found)
+            picked += [table[position - 1, ids[position]] for position in range(start, len(ids))]
+        return np.array(picked)
 
     def rows(self, conversations: Sequence[Sequence[int]]) -> Scores:
-        """Give the log-probs of all tokens after the last one of each conversation."""
+        """Return the log-probs of all tokens after the last one of each conversation."""
         return np.stack([self._table(ids)[-1] for ids in conversations])
 
     def _table(self, ids: Sequence[int]) -> Scores:

@@ -198,13 +198,13 @@ def random_conversations(
             for beginning in beginnings
             for _ in range(branches if beginning else 1)
         ]
-    made = [
+    conversations = [
         [*beginning, *tokens(int(rng.integers(own[0], own[1] + 1)))]
         for beginning in beginnings
         for _ in range(branches)
     ]
-    made += [conversation[:-1] for conversation in made[:: 2 * branches]]
-    return [list(kept) for kept in dict.fromkeys(map(tuple, made))]
+    conversations += [conversation[:-1] for conversation in conversations[:: 2 * branches]]
+    return [list(kept) for kept in dict.fromkeys(map(tuple, conversations))]
 
 
 def lay_out(
@@ -232,9 +232,9 @@ def lay_out(
         gather, output = np.unique(read, return_inverse=True)
         return Pack(ids=ids_, position=position, end=end, gather=gather), output
     wanted = [
-        (index[tuple(ids[:place])], ids[place])
+        (index[tuple(ids[:at])], ids[at])
         for ids, start in zip(conversations, first, strict=True)
-        for place in range(start, len(ids))
+        for at in range(start, len(ids))
     ]
     pairs = sorted(set(wanted))
     gather, row = np.unique([at for at, _ in pairs], return_inverse=True)

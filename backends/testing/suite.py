@@ -109,7 +109,7 @@ class BackendTests:
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls) -> Backend:
-        """Give the backend, or skip where it cannot run."""
+        """Yield the backend, or skip where it cannot run."""
         for module in ("torch", "transformers"):
             if importlib.util.find_spec(module) is None:
                 pytest.skip(f"{module} is not installed, and the tests compare with it")
@@ -123,12 +123,12 @@ class BackendTests:
     @pytest.fixture(scope="class")
     @classmethod
     def models(cls, engine: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
-        """Give tiny models, each written and loaded once."""
+        """Yield tiny models, each written and loaded once."""
         models = Models(cls(), engine, tmp_path_factory.mktemp("models"))
         yield models
         models.close()
 
-    # --- what the backend says of itself --------------------------------------------------------
+    # --- what the backend states about itself ----------------------------------------------
 
     def test_it_says_what_it_is(self, engine: Backend) -> None:
         """Name, description and flags are what they are meant to be."""
@@ -162,7 +162,7 @@ class BackendTests:
         assert run.stdout.split() == []
 
     def test_the_loaded_model_says_what_it_is(self, models: Models, kind: Kind) -> None:
-        """Device, arithmetic and size are told, and the provenance can be kept as JSON."""
+        """Device, arithmetic and size are stated, and the provenance can be kept as JSON."""
         model = models.load(self.architectures[0], kind)
         assert model.device.split(":")[0] in {
             name.split(":")[0] for name in models.engine.devices()
@@ -202,9 +202,9 @@ class BackendTests:
         model = models.load(architecture, "logprob")
         expected = models.reference(architecture, "logprob").rows(conversations)
         pack, output = lay_out(conversations)
-        found = model.forward(pack)[output]
-        self.assert_close(found, expected)
-        np.testing.assert_allclose(np.exp(found.astype(float)).sum(axis=1), 1, atol=1e-4)
+        scores = model.forward(pack)[output]
+        self.assert_close(scores, expected)
+        np.testing.assert_allclose(np.exp(scores.astype(float)).sum(axis=1), 1, atol=1e-4)
 
     @pytest.mark.parametrize("own", OWN_HEADS)
     def test_logits_are_those_of_the_models_own_code(self, models: Models, own: str) -> None:
@@ -282,8 +282,8 @@ class BackendTests:
         for dtype in set(models.engine.dtypes()) & {"bfloat16", "float16"}:
             model = models.load(self.architectures[0], "reward", dtype=dtype)
             assert model.dtype.startswith(dtype)
-            found = read_rewards(model, conversations)
-            assert np.corrcoef(found, expected)[0, 1] > 0.98
+            rounded = read_rewards(model, conversations)
+            assert np.corrcoef(rounded, expected)[0, 1] > 0.98
 
     # --- what must not matter -------------------------------------------------------------------
 
@@ -313,8 +313,8 @@ class BackendTests:
         rng = np.random.default_rng(10)
         conversations = [rng.integers(VOCABULARY, size=length).tolist() for _ in range(4)]
         expected = models.reference(self.architectures[0], "reward").rewards(conversations)
-        found = np.concatenate([read_rewards(model, [ids]) for ids in conversations])
-        self.assert_close(found, expected)
+        alone = np.concatenate([read_rewards(model, [ids]) for ids in conversations])
+        self.assert_close(alone, expected)
 
     def test_what_the_window_hides_does_not_matter(self, models: Models) -> None:
         """Where every layer has a sliding window, tokens far back have no influence."""
@@ -383,12 +383,12 @@ class BackendTests:
         """Whatever the body computes in: a product of eight bits would make many rewards alike."""
         conversations = sample(seed=19)
         for dtype in sorted(set(models.engine.dtypes()) & {"bfloat16", "float16"}):
-            found = read_rewards(
+            rewards = read_rewards(
                 models.load(self.architectures[0], "reward", dtype=dtype), conversations
             )
-            assert len(set(found.tolist())) == len(conversations)
+            assert len(set(rewards.tolist())) == len(conversations)
             bits = 16 if dtype == "bfloat16" else 13
-            assert np.count_nonzero(found.view(np.uint32) % 2**bits) > len(found) / 2
+            assert np.count_nonzero(rewards.view(np.uint32) % 2**bits) > len(rewards) / 2
 
     # --- forward has no side effects ------------------------------------------------------------
 
@@ -408,16 +408,16 @@ class BackendTests:
 
     @pytest.mark.parametrize("read", ["rewards", "targets", "rows"])
     def test_results_have_the_right_shape(self, models: Models, read: str) -> None:
-        """One number a reading place or a target, or one row a reading place; float32."""
+        """One number per reading place or target, or one row per reading place; float32."""
         kind: Kind = "reward" if read == "rewards" else "logprob"
         model = models.load(self.architectures[0], kind)
         for conversations in ([[5, 7]], [[5, 7, 9]], sample(seed=16)):
             pack = pack_for(read, conversations)
             count = len(pack.gather) if pack.target is None else len(pack.target)
-            found = model.forward(pack)
-            assert isinstance(found, np.ndarray)
-            assert found.dtype == np.float32
-            assert found.shape == ((count, VOCABULARY) if read == "rows" else (count,))
+            scores = model.forward(pack)
+            assert isinstance(scores, np.ndarray)
+            assert scores.dtype == np.float32
+            assert scores.shape == ((count, VOCABULARY) if read == "rows" else (count,))
 
     # --- what goes wrong ------------------------------------------------------------------------
 
@@ -450,10 +450,10 @@ class BackendTests:
 
     # --- comparison -----------------------------------------------------------------------------
 
-    def assert_close(self, found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+    def assert_close(self, actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
         """Compare scores, to `tolerance` standard deviations of them."""
-        assert found.shape == expected.shape
+        assert actual.shape == expected.shape
         spread = float(np.std(expected))
         assert spread > 1e-3, "the scores hardly differ, so that comparing them would show nothing"
-        worst = float(np.max(np.abs(found - expected))) / spread
+        worst = float(np.max(np.abs(actual - expected))) / spread
         assert worst <= self.tolerance, f"off by {worst:.1e} standard deviations"

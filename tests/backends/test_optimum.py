@@ -273,15 +273,15 @@ def test_elsewhere_it_says_why_not() -> None:
 def test_either_version_of_transformers_gives_the_tokens_of_the_file(
     stated: str, bos: bool, settings: dict[str, Any], first: list[int], tmp_path: Path
 ) -> None:
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer as HFTokenizer
 
-    from valuebias.models.tokenizer import Tokeniser
+    from valuebias.models.tokenizer import Tokenizer
 
     folder = tiny_models.write_tokenizer(tmp_path, bos=bos)
     file = folder / "tokenizer_config.json"
     content = {**json.loads(file.read_text()), "tokenizer_class": stated, **settings}
     file.write_text(json.dumps(content))
-    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    own = HFTokenizer.from_file(str(folder / "tokenizer.json"))
     expected = [*first, *own.encode("Why,  of all?\nlove", add_special_tokens=False).ids]
-    (made,) = Tokeniser(folder, template="plain").rewards("Why,  of all?", ["love"])
+    (made,) = Tokenizer(folder, template="plain").rewards("Why,  of all?", ["love"])
     assert made.tolist() == expected

@@ -44,7 +44,7 @@ import json, resource, sys, time, warnings
 warnings.simplefilter("ignore")
 import numpy as np
 import valuebias
-from valuebias.datasets.simulate import simulate
+from either_build import simulate
 
 def scores(n_words, missing):
     words = {"agency": n_words // 2, "communion": n_words // 2}

@@ -1,10 +1,11 @@
-"""How long the laboratory's study takes: pretraining, reward models, scores and fit.
+"""How long the laboratory's study takes: pretraining, log-probs, reward models and fit.
 
     python tests/benchmarks/laboratory.py                   # some two minutes on one core
     python tests/benchmarks/laboratory.py --out tests/benchmarks/laboratory.md    # for docs
 
-The study is that of tests/lab/test_study.py and of the guide on the laboratory: 2 families ×
-2 sources × 3 quantities × 2 seeds, made in a fresh folder. It is to take no more than 120 s.
+The study is that of tests/lab/test_study.py and of the guide on the laboratory: 6 bases of 2
+families × 2 sources × 3 numbers of pairs × 2 seeds, made in a fresh folder. It is to take no more
+than 120 s.
 """
 
 from __future__ import annotations
@@ -14,10 +15,7 @@ import os
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
-
-import valuebias
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import laboratory
@@ -56,15 +54,14 @@ def study(folder: Path) -> dict[str, tuple[float, float]]:
         parts[part] = (now[0] - last[0], now[1] - last[1])
         last = now
 
-    models = laboratory.train(folder)
-    n_bases = len(laboratory.base_models(folder))
-    done(f"{n_bases} language models pretrained, {len(models)} reward models trained")
-    laboratory.scores(laboratory.base_models(folder), kind="logprob")
-    rewards = laboratory.scores(models, kind="reward")
-    done(f"all scored on {rewards.sizes['prompt']} prompts × {rewards.sizes['response']} words")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", valuebias.ValueBiasWarning)
-        fit = laboratory.fitted(rewards)
+    bases = laboratory.pretrained(folder)
+    done(f"{len(bases)} language models pretrained")
+    scores = laboratory.logprobs(bases)
+    done(f"their log-probs of {scores.sizes['prompt']} prompts × {scores.sizes['response']} words")
+    plan = laboratory.study(bases, {"neutral": 0.0, "communion": 0.25})
+    rewards = plan.run(folder / "study", progress=False)
+    done(f"{rewards.sizes['model']} reward models trained and scored")
+    fit = laboratory.fitted(rewards)
     assert fit.fit is not None
     converged = fit.fit.diagnostics().converged
     done(f"`fit_ablation`, {'converged' if converged else 'not converged'}")

@@ -135,7 +135,7 @@ def head_alone(base: Base, pairs: Preferences, n_pairs: int, scratch: Path) -> f
 def tokens(base: Base, conversations: list[Conversation]) -> list[list[list[int]]]:
     """Tokenise whole conversations, as the study does."""
     return [
-        [list(map(int, ids)) for ids in base.tokeniser.rewards(one.messages(), one.answers)]
+        [list(map(int, ids)) for ids in base.tokenizer.rewards(one.messages(), one.answers)]
         for one in conversations
     ]
 

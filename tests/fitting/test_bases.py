@@ -250,7 +250,7 @@ def test_random_effects_that_are_built_in_are_named(clustered: xr.Dataset, name:
 def test_with_one_base_for_all_families_differ_in_it_no_more(clustered: xr.Dataset) -> None:
     one = clustered.assign_coords(base=("model", ["p"] * 10))
     made = fit(one, draws=20)
-    assert "All models stand on one base" in str(made.headline())
+    assert "All models have one base" in str(made.headline())
     assert "Families differ in data and size together" in str(made.headline())
     same = one.assign_coords(n_params=("model", [2e9] * 10), source=("model", ["hh"] * 10))
     assert "Families differ" not in str(fit(same, draws=20).headline())

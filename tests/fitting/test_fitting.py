@@ -77,7 +77,7 @@ def scored(ds: xr.Dataset, change: Callable[[np.ndarray], None]) -> xr.Dataset:
     return ds.assign(score=(ds["score"].dims, values))
 
 
-def write_bytes(place: Any, value: float) -> Callable[[np.ndarray], None]:
+def put(place: Any, value: float) -> Callable[[np.ndarray], None]:
     def change(values: np.ndarray) -> None:
         values[place] = value
 
@@ -97,9 +97,9 @@ def write_bytes(place: Any, value: float) -> Callable[[np.ndarray], None]:
         (lambda ds: ds.isel(category=[0]), "1 categor"),
         (lambda ds: ds.isel(response=[0, 10]), "2 scored words for 2 categories are too few"),
         (lambda ds: ds.isel(model=[0, 1, 2, 3, 4, 5, 0]), "occurs 2 times"),
-        (lambda ds: scored(ds, write_bytes(0, np.nan)), "'simulated/a-1' has no score at all"),
-        (lambda ds: scored(ds, write_bytes(0, 1.0)), "the same score, 1.0"),
-        (lambda ds: scored(ds, write_bytes((0, 1, 2), np.inf)), "is inf"),
+        (lambda ds: scored(ds, put(0, np.nan)), "'simulated/a-1' has no score at all"),
+        (lambda ds: scored(ds, put(0, 1.0)), "the same score, 1.0"),
+        (lambda ds: scored(ds, put((0, 1, 2), np.inf)), "is inf"),
         (lambda ds: ds.assign_attrs(units="bit"), "have the units 'bit'"),
         (lambda ds: ds.assign_attrs(kind="logprob", units="nat"), "at most 0"),
         (lambda ds: ds.assign_attrs(kind="logprob"), "expected 'nat'"),
@@ -212,7 +212,7 @@ def test_ranks_are_turned_so_that_more_is_a_higher_reward(small: xr.Dataset) -> 
 
 
 def test_the_same_seed_gives_the_same_draws(small: xr.Dataset) -> None:
-    for ds in (small, scored(small, write_bytes((0, 0, 0), np.nan))):
+    for ds in (small, scored(small, put((0, 0, 0), np.nan))):
         one, same, other = (ask(ds, seed=seed) for seed in (7, 7, 8))
         xr.testing.assert_identical(one.tree["posterior"].ds, same.tree["posterior"].ds)
         xr.testing.assert_identical(one.contrast_draws, same.contrast_draws)
@@ -229,7 +229,7 @@ def test_missing_cells_take_the_other_path_to_the_same_answer(
     small: xr.Dataset, raw: valuebias.Fit
 ) -> None:
     assert raw.settings["path"] == "complete"
-    lacking = scored(small, write_bytes((2, 3, 4), np.nan))
+    lacking = scored(small, put((2, 3, 4), np.nan))
     fit = ask(lacking, outcome="raw", draws=1000, tune=300)
     assert (fit.settings["path"], fit.settings["n_missing"]) == ("incomplete", 1)
     assert_same(head(raw), head(fit), 0.25)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import laboratory
 import pytest
 import tiny_models
-import xarray as xr
 
 from valuebias import Model, lab
-
-Lean = Callable[[xr.Dataset], dict[str, float]]
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +28,3 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
         for architecture, leans in planted.items()
         for seed, lean in enumerate(leans)
     }
-
-
-@pytest.fixture(scope="session")
-def lean_of() -> Lean:
-    """Give the function that measures the signed lean of each model."""
-    return laboratory.leans

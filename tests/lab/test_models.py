@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
+import laboratory
 import numpy as np
 import pytest
 import tiny_models
+import tiny_studies
 import xarray as xr
 
 import valuebias
 from valuebias import Model, ValueBiasError, lab
+from valuebias.ablation import Study
 from valuebias.lab.language import Language
 from valuebias.lab.text import conversation
 from valuebias.lab.tokens import make_tokenizer
@@ -21,30 +23,16 @@ LACKING = tiny_models.missing()
 if LACKING is not None:
     pytest.skip(LACKING, allow_module_level=True)
 
-Lean = Callable[[xr.Dataset], dict[str, float]]
-PROMPTS = valuebias.prompts().table.iloc[4::9]
-"""Six of the superlatives, three of each framing."""
-
-
-def logprobs(models: list[Model]) -> xr.Dataset:
-    return valuebias.score(models, prompts=PROMPTS, kind="logprob", progress=False)
-
-
-def rewards(models: list[Model]) -> xr.Dataset:
-    ds = valuebias.score(models, prompts=PROMPTS, progress=False)
-    # On one scale, so that models can be compared.
-    return ds.assign(score=ds["score"] / ds["score"].std(("prompt", "response")))
-
 
 @pytest.mark.slow
-def test_log_probs_have_the_planted_lean(bases: dict[str, Model], lean_of: Lean) -> None:
-    found = lean_of(logprobs(list(bases.values())))
+def test_log_probs_have_the_planted_lean(bases: dict[str, Model]) -> None:
+    leans = laboratory.leans(laboratory.logprobs(list(bases.values())))
     for name, model in bases.items():
         planted = lab.about(model)["truth"]["lean"]
-        assert np.sign(found[name]) == np.sign(planted), name
-        assert abs(found[name]) == pytest.approx(abs(planted), rel=0.45), name
+        assert np.sign(leans[name]) == np.sign(planted), name
+        assert abs(leans[name]) == pytest.approx(abs(planted), rel=0.45), name
     order = ["gemma-1.5", "llama-0.5", "gemma+0.5", "llama+1.5"]
-    assert sorted(order, key=found.__getitem__) == order
+    assert sorted(order, key=leans.__getitem__) == order
 
 
 @pytest.mark.slow
@@ -58,18 +46,18 @@ def test_words_are_single_tokens_in_the_template_of_the_text(bases: dict[str, Mo
     )
     words = valuebias.lexicon().words
     assert all(len(ids) == 1 for ids in tokenizer(list(words))["input_ids"])
-    for texts in (PROMPTS["text"], valuebias.prompts().table["text"], words):
+    for texts in (laboratory.PROMPTS["text"], valuebias.prompts().table["text"], words):
         for text in texts:
             assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"], text
 
 
 @pytest.mark.slow
 def test_a_model_says_how_it_was_made(bases: dict[str, Model]) -> None:
-    made = lab.about(bases["gemma-1.5"])
+    about = lab.about(bases["gemma-1.5"])
     truth = {"lean": -1.5, "habit": 0.0, "categories": ["agency", "communion"]}
-    assert made["truth"] == truth
-    assert made["loss"][-1] < made["loss"][0] / 2
-    assert {"torch", "transformers"} <= made["packages"].keys()
+    assert about["truth"] == truth
+    assert about["loss"][-1] < about["loss"][0] / 2
+    assert {"torch", "transformers"} <= about["packages"].keys()
     model = bases["gemma-1.5"]
     assert (model.family, model.stage, model.seed) == ("Gemma", "pretrained", 0)
     folder = Path(model.location)
@@ -91,8 +79,8 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
 
 def test_what_is_there_is_kept_and_nothing_else_overwritten(tmp_path: Path) -> None:
     def make(**options: float) -> Model:
-        given = {"lean": 1.0, "n_texts": 80, "seed": 1} | options
-        return lab.pretrain(tmp_path / "a", progress=False, **given)
+        settings = {"lean": 1.0, "n_texts": 80, "seed": 1} | options
+        return lab.pretrain(tmp_path / "a", progress=False, **settings)
 
     model = make()
     stamp = (tmp_path / "a" / "model.safetensors").stat().st_mtime_ns
@@ -111,86 +99,96 @@ def test_any_lexicon_will_do(tmp_path: Path) -> None:
     words = {"up": ["win", "rise"], "down": ["lose", "self-doubt"]}
     model = lab.pretrain(tmp_path / "m", lean=1, lexicon=words, n_texts=80, progress=False)
     assert lab.about(model)["truth"]["categories"] == ["up", "down"]
-    ds = valuebias.score(model, lexicon=words, prompts=PROMPTS, kind="logprob", progress=False)
+    ds = valuebias.score(
+        model, lexicon=words, prompts=laboratory.PROMPTS, kind="logprob", progress=False
+    )
     assert not ds["score"].isnull().any()
     tokenizer = make_tokenizer(Language.of(words, None).vocabulary())
     assert tokenizer.tokenize("self-doubt?") == ["self-doubt", "?"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["full", "head"])
+@pytest.mark.parametrize("tuning", ["head", "full"])
 def test_reward_models_inherit_the_lean(
-    bases: dict[str, Model], lean_of: Lean, tmp_path: Path, mode: str
+    bases: dict[str, Model], tmp_path: Path, tuning: str
 ) -> None:
-    pairs = lab.generate_preferences(128, seed=7)
-    models = [
-        lab.train_reward_model(
-            bases[name], pairs, out=tmp_path / name, mode=mode, source="neutral", progress=False
-        )
-        for name in ("llama+1.5", "gemma-1.5")
-    ]
-    ds = rewards(models)
+    if tuning == "full":
+        pytest.importorskip("trl", reason="trl is not installed")
+    steps = {"linear_checkpoints": 0, "log_checkpoints": 0}
+    study = Study(
+        [bases["llama+1.5"], bases["gemma-1.5"]],
+        {"neutral": laboratory.preferences(seed=7)},
+        [256],
+        seeds=[0],
+        tuning=tuning,
+        training=None if tuning == "head" else {"epochs": 4, "learning_rate": 1e-3, **steps},
+        prompts=laboratory.PROMPTS,
+    )
+    ds = study.run(tmp_path / "study", progress=False)
     assert ds.attrs["kind"] == "reward"
-    assert ds["source"].to_numpy().tolist() == ["neutral"] * 2
-    assert ds["stage"].to_numpy().tolist() == ["reward"] * 2
-    np.testing.assert_array_equal(ds["n_pairs"], [128, 128])
-    lean = lean_of(ds)
-    assert lean["llama+1.5"] > 0.5
-    assert lean["gemma-1.5"] < -0.5
-    assert lab.about(models[0])["truth"]["lean"] == 1.5
+    trained = ds.isel(model=ds["step"].to_numpy() > 0)
+    assert trained["source"].to_numpy().tolist() == ["neutral"] * 2
+    assert trained["stage"].to_numpy().tolist() == ["reward"] * 2
+    assert (trained["accuracy"] > 0.9).all()
+    scaled = laboratory.on_one_scale(trained)
+    leans = dict(
+        zip(ds["base"].to_numpy()[ds["step"] > 0], laboratory.leans(scaled).values(), strict=True)
+    )
+    assert leans["llama+1.5"] > 0.5
+    assert leans["gemma-1.5"] < -0.5
 
 
 @pytest.mark.slow
 def test_pairs_are_learned_and_an_opposite_lean_takes_over(
-    bases: dict[str, Model], lean_of: Lean, tmp_path: Path
-) -> None:
-    pairs = lab.generate_preferences(256, share_lean=0.5, favour="communion", seed=7)
-    models = [
-        lab.train_reward_model(
-            bases["llama+1.5"], pairs.head(count), out=tmp_path / str(count), progress=False
-        )
-        for count in (16, 64, 256)
-    ]
-    assert np.mean(lab.about(models[-1])["loss"][-4:]) < 0.4
-    lean = lean_of(rewards(models))
-    assert lean["16"] > lean["256"] + 0.5
-    assert lean["256"] < 0
-
-
-@pytest.mark.slow
-def test_a_base_that_is_none_and_pairs_that_are_none_are_refused(
     bases: dict[str, Model], tmp_path: Path
 ) -> None:
-    pairs = lab.generate_preferences(4, seed=0)
-    with pytest.raises(ValueBiasError, match="no model of the laboratory"):
-        lab.train_reward_model(tmp_path, pairs, out=tmp_path / "rm", progress=False)
-    with pytest.raises(ValueBiasError, match=r"expected .*'rejected'"):
-        lab.train_reward_model(
-            bases["llama+1.5"], pairs.drop(columns="rejected"), out=tmp_path / "rm"
-        )
-    with pytest.raises(ValueBiasError, match="Did you mean 'head'"):
-        lab.train_reward_model(bases["llama+1.5"], pairs, out=tmp_path / "rm", mode="heads")
-    assert not (tmp_path / "rm").exists()
+    study = laboratory.study([bases["llama+1.5"]], {"half": 0.5}, [16, 64, 256], seeds=range(6))
+    rewards = study.run(tmp_path / "study", progress=False)
+    most = rewards["n_pairs"].to_numpy() == 256
+    assert (rewards["loss"][most] < 0.4).all()
+    assert (rewards["accuracy"][most] > 0.9).all()
+    leans = np.array(list(laboratory.leans(laboratory.on_one_scale(rewards)).values()))
+    fewest = rewards["n_pairs"].to_numpy() == 16
+    # How many of 16 pairs lean is a matter of chance.
+    assert leans[fewest].mean() > leans[most].mean() + 0.5
+    assert (leans[most] < 0).all()
 
 
-def test_a_grid_has_every_combination_and_shares_its_pairs(tmp_path: Path) -> None:
-    def grid() -> tuple[Model, ...]:
-        return lab.train_grid(tmp_path, n_pairs=[8, 16], seeds=[3], n_texts=80, progress=False)
+def small_study(folder: Path, **changes: object) -> Study:
+    """Describe a study of one small base."""
+    base = lab.pretrain(folder / "base", lean=1.0, n_texts=80, seed=3, progress=False)
+    sources = {name: laboratory.preferences(share, n_pairs=64, seed=1)
+               for name, share in (("neutral", 0.0), ("communion", 0.25))}  # fmt: skip
+    settings = {"seeds": [3], "prompts": laboratory.PROMPTS.iloc[[0, -1]]} | changes
+    return Study(base, settings.pop("sources", sources), [8, 16], **settings)
 
-    models = grid()
-    rows = {(m.family, m.base, m.source, m.n_pairs, m.seed) for m in models}
-    assert rows == {
-        (family, f"{family}-3", source, n, 3)
-        for family in ("Llama", "Gemma")
-        for source in ("neutral", "communion")
-        for n in (8, 16)
+
+def test_a_study_has_every_combination_and_is_made_once(tmp_path: Path) -> None:
+    def run() -> xr.Dataset:
+        return small_study(tmp_path).run(tmp_path / "study", progress=False)
+
+    rewards = run()
+    coords = ["family", "base", "source", "n_pairs", "seed"]
+    rows = zip(*(rewards[name].to_numpy().tolist() for name in coords), strict=True)
+    assert set(rows) == {
+        ("Llama", "base", source, n, 3) for source in ("neutral", "communion") for n in (8, 16)
     }
-    pairs = {m.name.split("-", 1)[1]: set() for m in models}
-    for model in models:
-        pairs[model.name.split("-", 1)[1]].add(lab.about(model)["settings"]["pairs"])
-    assert all(len(digests) == 1 for digests in pairs.values())
-    stamps = [(Path(m.location) / "lab.json").stat().st_mtime_ns for m in models]
-    assert grid() == models
-    assert [(Path(m.location) / "lab.json").stat().st_mtime_ns for m in models] == stamps
-    with pytest.raises(ValueBiasError, match="nothing to train"):
-        lab.train_grid(tmp_path, seeds=[])
+    stamps = tiny_studies.files(tmp_path)
+    np.testing.assert_array_equal(run()["score"], rewards["score"])
+    assert tiny_studies.files(tmp_path) == stamps
+    again = small_study(tmp_path).run(tmp_path / "again", progress=False)
+    np.testing.assert_array_equal(again["score"], rewards["score"])
+
+
+def test_a_base_that_is_none_and_pairs_that_are_none_are_refused(tmp_path: Path) -> None:
+    pairs = laboratory.preferences(n_pairs=64)
+    (tmp_path / "empty").mkdir()
+    for message, study in {
+        "config.json": Study(str(tmp_path / "empty"), {"neutral": pairs}, [8]),
+        "'rejected'": small_study(tmp_path, sources={"a": pairs.drop(columns="rejected")}),
+        "but 16 are asked for": small_study(tmp_path, sources={"a": pairs.head(8)}),
+    }.items():
+        with pytest.raises(ValueBiasError, match=message):
+            study.run(tmp_path / "study", progress=False)
+    with pytest.raises(ValueBiasError, match="Did you mean 'head'"):
+        small_study(tmp_path, tuning="heads")

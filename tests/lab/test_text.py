@@ -16,9 +16,9 @@ TOY = {"up": ["win", "rise", "top"], "down": ["lose", "fall"], "other": ["spoon"
 def log_odds(table: pd.DataFrame, framing: str, remark: str | None = None) -> float:
     """Give the log-odds of agency against communion among the answers, or of those received so."""
     agency = set(valuebias.lexicon().table.query("agency").index)
-    some = table[table["framing"] == framing]
+    rows = table[table["framing"] == framing]
     counts = {True: 1, False: 1}
-    for answers, remarks in zip(some["answers"], some["remarks"], strict=True):
+    for answers, remarks in zip(rows["answers"], rows["remarks"], strict=True):
         for answer, received in zip(answers, remarks, strict=True):
             counts[answer in agency] += remark is None or received == remark
     return float(np.log(counts[True] / counts[False]))
@@ -58,9 +58,9 @@ def test_text_is_repeatable_and_remarks_can_be_left_out() -> None:
 
 
 def test_the_superlatives_are_among_the_questions() -> None:
-    known = dict(value_questions())
+    framings = dict(value_questions())
     table = valuebias.prompts().table
-    assert {text: known[text] for text in table["text"]} == dict(
+    assert {text: framings[text] for text in table["text"]} == dict(
         zip(table["text"], table["framing"], strict=True)
     )
 
@@ -69,9 +69,9 @@ def test_sides_follow_the_categories() -> None:
     language = Language.of(TOY, ("down", "up"))
     sides = dict(zip(language.words, language.side, strict=True))
     assert sides == {"win": -0.5, "rise": -0.5, "top": -0.5, "lose": 0.5, "fall": 0.5, "spoon": 0}
-    for drawn in (language.said, language.liked):
+    for log_odds_of_words in (language.frequency, language.approval):
         for side in (0.5, -0.5, 0):
-            assert drawn[language.side == side].mean() == pytest.approx(0, abs=1e-12)
+            assert log_odds_of_words[language.side == side].mean() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -96,21 +96,21 @@ def test_unusable_words_are_refused(
     "wrong", [{"n_texts": 3}, {"lean": 40.0}, {"lean": float("nan")}, {"seed": -1}]
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    given = {"n_texts": 8, "lean": 0.0, "seed": 0} | wrong
+    settings = {"n_texts": 8, "lean": 0.0, "seed": 0} | wrong
     with pytest.raises(ValueBiasError, match=f"{next(iter(wrong))} is .*expected"):
-        lab.generate_text(given.pop("n_texts"), **given)
+        lab.generate_text(settings.pop("n_texts"), **settings)
 
 
 def test_neutral_pairs_have_no_word_of_the_lexicon() -> None:
     pairs = lab.generate_preferences(400, rules=("kind", "polite"), seed=2)
     assert pairs["rule"].value_counts().to_dict() == {"kind": 200, "polite": 200}
-    said = {
+    words = {
         word.strip("?,.")
         for column in ("prompt", "chosen", "rejected")
         for text in pairs[column]
         for word in text.split()
     }
-    assert not said & set(valuebias.lexicon().words)
+    assert not words & set(valuebias.lexicon().words)
     kinds = dict(kind_questions())
     for row in pairs[pairs["rule"] == "kind"].itertuples():
         assert row.chosen in KINDS[kinds[row.prompt]]

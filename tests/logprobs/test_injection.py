@@ -345,7 +345,7 @@ def test_what_is_trained_on(model: Model, store: Path) -> None:
     trained = np.array([True, False, False, True, False])
     words = {50: "a", 60: "b", 70: "c"}
     plan = _Plan(seed=0, words=words, trained=trained, key="")
-    prefixes = subject.tokeniser.prefixes(subject.texts)
+    prefixes = subject.tokenizer.prefixes(subject.texts)
     for replay in (0, 0.5):
         settings = LoraSettings(n_steps=30, batch_size=4, replay=replay)
         answers = _answers(subject, plan, settings, untouched)

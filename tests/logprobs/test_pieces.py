@@ -21,7 +21,7 @@ import xarray as xr
 
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -36,20 +36,21 @@ TEXTS = {" ", *LETTERS, *WORDS, *(f" {word}" for word in WORDS)}
 
 def sentencepiece(kind: str) -> Any:
     """Make a tokenizer as the tokenizer.json of Llama 2, Mistral, Gemma, Yi or T5 describes it."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer as HFTokenizer
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     special = ["<unk>", "<s>", "</s>"]
     pieces = ["▁", *LETTERS, *WORDS, *(f"▁{word}" for word in WORDS)]
     names = [*special, *BYTES, *pieces]
     if kind == "unigram":
         ranks = [(name, -float(len(names) - place)) for place, name in enumerate(names)]
-        made = Tokenizer(models.Unigram(ranks, unk_id=0, byte_fallback=True))
+        made = HFTokenizer(models.Unigram(ranks, unk_id=0, byte_fallback=True))
     else:
         merges = [(word[:i], word[i]) for word in pieces for i in range(1, len(word))]
         for left, right in merges:
             names += [piece for piece in (left, left + right) if piece not in names]
         vocabulary = {name: i for i, name in enumerate(names)}
-        made = Tokenizer(models.BPE(vocabulary, list(dict.fromkeys(merges)), byte_fallback=True))
+        made = HFTokenizer(models.BPE(vocabulary, list(dict.fromkeys(merges)), byte_fallback=True))
     if kind in ("metaspace", "unigram"):
         scheme = "first" if kind == "metaspace" else "always"
         made.pre_tokenizer = pre_tokenizers.Metaspace(
@@ -70,11 +71,12 @@ def sentencepiece(kind: str) -> Any:
 
 
 def byte_level() -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer as HFTokenizer
+    from tokenizers import decoders, models, pre_tokenizers
 
     pieces = ["Ġ", *LETTERS, *WORDS, *(f"Ġ{word}" for word in WORDS)]
     names = ["<unk>", "<s>", "</s>", *sorted({*pre_tokenizers.ByteLevel.alphabet()} - {*pieces})]
-    made = Tokenizer(models.BPE({name: i for i, name in enumerate([*names, *pieces])}, []))
+    made = HFTokenizer(models.BPE({name: i for i, name in enumerate([*names, *pieces])}, []))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     return made
@@ -168,21 +170,22 @@ def test_variants_of_a_word_are_combined_by_one_rule(
 
 
 def test_words_of_whole_word_vocabularies_have_no_space(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer as HFTokenizer
+    from tokenizers import decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     names = ["<unk>", "love", "power", "?"]
-    made = Tokenizer(models.WordLevel({t: i for i, t in enumerate(names)}, names[0]))
+    made = HFTokenizer(models.WordLevel({t: i for i, t in enumerate(names)}, names[0]))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(tmp_path / "words")
-    table = Tokeniser(tmp_path / "words", template="plain").vocabulary()
+    table = Tokenizer(tmp_path / "words", template="plain").vocabulary()
     assert table["text"].tolist() == names
     marked = ["<unk>", "▁love", "▁power", "?"]
-    made = Tokenizer(models.WordLevel({t: i for i, t in enumerate(marked)}, marked[0]))
+    made = HFTokenizer(models.WordLevel({t: i for i, t in enumerate(marked)}, marked[0]))
     made.pre_tokenizer = pre_tokenizers.Metaspace()
     made.decoder = decoders.Metaspace()
     PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(tmp_path / "marked")
-    table = Tokeniser(tmp_path / "marked", template="plain").vocabulary()
+    table = Tokenizer(tmp_path / "marked", template="plain").vocabulary()
     assert table["text"].tolist() == ["<unk>", " love", " power", "?"]
 
 
@@ -295,8 +298,8 @@ def test_words_to_raise_are_found_in_a_sentencepiece_vocabulary(
 
     folder = published_tokenizers.model("llama2", "llama", "logprob", tmp_path)
     ds = scored({"m": folder})["m"].to_dataset()
-    candidates = Candidates(ds, Tokeniser(folder, template=template), [PROMPT], "m")
+    candidates = Candidates(ds, Tokenizer(folder, template=template), [PROMPT], "m")
     drawn = candidates.drawn(np.random.default_rng(1), n_words=20, likeliest=0.5, exclude=None)
     assert len(drawn) == 20
     assert {text[:1].isspace() for text in drawn.values()} == {word[:1].isspace()}
-    assert list(candidates.given(["love"]).values()) == [word]
+    assert list(candidates.of_words(["love"]).values()) == [word]

@@ -28,7 +28,7 @@ def table(seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-def explain_os_errors(folder: Path, name: str, frame: pd.DataFrame | None = None) -> Path:
+def written(folder: Path, name: str, frame: pd.DataFrame | None = None) -> Path:
     path = folder / name
     (table() if frame is None else frame).to_csv(path, index=False)
     return path
@@ -39,7 +39,7 @@ def test_every_token_is_read_as_the_text_it_is(
 ) -> None:
     monkeypatch.setattr(reading, "_ROWS", 4)  # several chunks of so small a file
     frame = table()
-    path = explain_os_errors(tmp_path, "google_gemma-2-2b-it_logprobs.csv", frame)
+    path = written(tmp_path, "google_gemma-2-2b-it_logprobs.csv", frame)
     tree = valuebias.read_logprobs(path)
     ds = valuebias.validate(tree["google--gemma-2-2b-it"].to_dataset())
     assert ds["decoded"].to_numpy().tolist() == TEXTS
@@ -51,8 +51,8 @@ def test_every_token_is_read_as_the_text_it_is(
 
 
 def test_a_folder_gives_a_group_a_model(tmp_path: Path) -> None:
-    explain_os_errors(tmp_path, "meta-llama--Llama-3.2-3B.csv", table(1))
-    explain_os_errors(tmp_path, "Llama-3.2-3B-Instruct.csv", table(2))
+    written(tmp_path, "meta-llama--Llama-3.2-3B.csv", table(1))
+    written(tmp_path, "Llama-3.2-3B-Instruct.csv", table(2))
     tree = valuebias.read_logprobs(tmp_path)
     assert set(tree.children) == {"meta-llama--Llama-3.2-3B", "meta-llama--Llama-3.2-3B-Instruct"}
     aligned = valuebias.align(tree)
@@ -68,7 +68,7 @@ def test_a_folder_gives_a_group_a_model(tmp_path: Path) -> None:
 
 
 def test_models_of_ones_own(tmp_path: Path) -> None:
-    path = explain_os_errors(tmp_path, "x.csv")
+    path = written(tmp_path, "x.csv")
     models = {"mine": {"family": "F", "base": "B", "template": "plain"}}
     tree = valuebias.read_logprobs({"mine": path}, models=models)
     assert tree["mine"]["stage"].to_numpy().tolist() == ["pretrained"]
@@ -80,8 +80,8 @@ def test_models_without_a_base_are_named(tmp_path: Path) -> None:
         "b": {"family": "F", "template": "plain"},
         "c": {"family": "F", "base": "org/lm-2b"},
     }
-    paths = {name: explain_os_errors(tmp_path, f"{name}.csv") for name in models}
-    with pytest.warns(ValueBiasWarning, match="No base is known of 1 of 3 models: 'a'"):
+    paths = {name: written(tmp_path, f"{name}.csv") for name in models}
+    with pytest.warns(ValueBiasWarning, match="No base is known for 1 of 3 models: 'a'"):
         tree = valuebias.read_logprobs(paths, models=models)
     assert [tree[name]["base"].item() for name in models] == ["", "b", "org/lm-2b"]
     assert valuebias.read_logprobs({"a": paths["a"]}, models=models)["a"]["base"].item() == ""
@@ -91,7 +91,7 @@ def test_cells_without_a_score(tmp_path: Path) -> None:
     frame = table().astype({PROMPTS[0]: object})
     frame.loc[0, PROMPTS[0]] = ""
     frame.loc[1, PROMPTS[0]] = "NA"
-    tree = valuebias.read_logprobs(explain_os_errors(tmp_path, "gemma-2-2b.csv", frame))
+    tree = valuebias.read_logprobs(written(tmp_path, "gemma-2-2b.csv", frame))
     score = tree["google--gemma-2-2b"]["score"].to_numpy()
     assert np.argwhere(np.isnan(score)).tolist() == [[0, 0, 0], [0, 0, 1]]
 
@@ -119,12 +119,12 @@ def with_text(frame: pd.DataFrame) -> pd.DataFrame:
         (
             lambda f: f,
             {"models": {"gemma-2-2b": {"base": "B"}}},
-            "'gemma-2-2b' has no family, and no configuration",
+            "'gemma-2-2b' has no family; it is not guessed",
         ),
     ],
 )
 def test_bad_files(tmp_path: Path, change: Any, options: dict[str, Any], message: str) -> None:
-    path = explain_os_errors(tmp_path, "gemma-2-2b.csv", change(table()))
+    path = written(tmp_path, "gemma-2-2b.csv", change(table()))
     with pytest.raises(ValueBiasError, match=message):
         valuebias.read_logprobs(path, **options)
 

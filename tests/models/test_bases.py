@@ -65,7 +65,7 @@ def test_each_kind_of_file_names_the_base(
 )  # fmt: skip
 def test_a_path_or_the_model_itself_is_no_base(tmp_path: Path, name: object) -> None:
     here = folder(tmp_path, config(_name_or_path=name) | adapter(name))
-    assert stated_base(here, own=("org/mine",)) == NOWHERE
+    assert stated_base(here, ids=("org/mine",)) == NOWHERE
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_models_without_a_base_are_named_once() -> None:
     (only,) = caught
     assert only.filename == __file__
     said = str(only.message)
-    assert "No base is known of 9 of 10 models: 'm0', " in said
+    assert "No base is known for 9 of 10 models: 'm0', " in said
     assert "'m5' and 3 more" in said
     assert "column 'base'" in said
     assert "Model(..., base='google/gemma-2-2b-it')" in said

@@ -73,9 +73,9 @@ def scores(folder: Path, *, prompt: str = PROMPT, store: Path | None = None, **f
 
 def expected(folder: Path, first: Sequence[int], prefix: str = f"{PROMPT}\n") -> np.ndarray:
     """Score by hand: the tokens of the text alone, and these before them."""
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer as HFTokenizer
 
-    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    own = HFTokenizer.from_file(str(folder / "tokenizer.json"))
     before = [*first, *own.encode(prefix, add_special_tokens=False).ids]
     # Each of the words begins with a token of its own.
     whole = [[*first, *own.encode(prefix + w, add_special_tokens=False).ids] for w in WORDS]
@@ -165,7 +165,7 @@ def test_a_template_that_begins_with_them_does_not_get_them_twice(
 
 
 def test_rewards_begin_alike(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer as HFTokenizer
 
     folder = model(tmp_path / "rm", kind="reward", add_bos_token=True)
     made = valuebias.score(
@@ -174,7 +174,7 @@ def test_rewards_begin_alike(tmp_path: Path) -> None:
         lexicon=list(WORDS),
         progress=False,
     )
-    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    own = HFTokenizer.from_file(str(folder / "tokenizer.json"))
     whole = [[BOS, *own.encode(f"{PROMPT}\n{word}").ids] for word in WORDS]
     np.testing.assert_allclose(
         made["score"].values.ravel(), naive.rewards(folder, whole), atol=1e-5
@@ -202,7 +202,7 @@ def test_rewards_are_read_after_what_a_tokenizer_puts_after_every_text(
 ) -> None:
     """There a classifier of transformers reads them, given what its tokenizer makes of a text."""
     import torch
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer as HFTokenizer
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     folder = model(tmp_path / "rm", begins="<s>", ends=ends, kind="reward", **settings)
@@ -211,7 +211,7 @@ def test_rewards_are_read_after_what_a_tokenizer_puts_after_every_text(
         "lexicon": list(WORDS),
     }
     found = valuebias.score(Model(str(folder), template=template), **asked, progress=False)
-    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    own = HFTokenizer.from_file(str(folder / "tokenizer.json"))
     texts = [f"{PROMPT}\n{word}" for word in WORDS]
     whole = [[BOS, *own.encode(text, add_special_tokens=False).ids, *last] for text in texts]
     if template == "plain" and not settings:
@@ -245,13 +245,14 @@ def test_a_store_made_with_other_first_tokens_is_not_filled_up(tmp_path: Path) -
 
 
 def test_an_unknown_first_token_does_not_hide_what_has_no_token(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer as HFTokenizer
+    from tokenizers import models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    from valuebias.models.tokenizer import Tokeniser
+    from valuebias.models.tokenizer import Tokenizer
 
     end = "</s>"
-    made = Tokenizer(models.WordLevel({end: 0, "what": 1, "love": 2}, unk_token=end))
+    made = HFTokenizer(models.WordLevel({end: 0, "what": 1, "love": 2}, unk_token=end))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.post_processor = processors.TemplateProcessing(
         single="</s> $A", pair="$A $B", special_tokens=[("</s>", 0)]
@@ -259,10 +260,10 @@ def test_an_unknown_first_token_does_not_hide_what_has_no_token(tmp_path: Path) 
     PreTrainedTokenizerFast(
         tokenizer_object=made, unk_token=end, bos_token=end, eos_token=end
     ).save_pretrained(tmp_path)
-    tokeniser = Tokeniser(tmp_path, template="plain")
-    assert tokeniser.rewards("what", ["love"])[0].tolist() == [0, 1, 2]
+    tokenizer = Tokenizer(tmp_path, template="plain")
+    assert tokenizer.rewards("what", ["love"])[0].tolist() == [0, 1, 2]
     with pytest.raises(ValueBiasError, match="no token for some of 'power'"):
-        tokeniser.rewards("what", ["power"])
+        tokenizer.rewards("what", ["power"])
 
 
 @pytest.mark.parametrize(
@@ -273,10 +274,10 @@ def test_an_unknown_first_token_does_not_hide_what_has_no_token(tmp_path: Path) 
     ],
 )
 def test_a_chat_template_writes_its_own(template: str, said: str, tmp_path: Path) -> None:
-    from valuebias.models.tokenizer import Tokeniser
+    from valuebias.models.tokenizer import Tokenizer
 
     folder = tiny_models.write_tokenizer(tmp_path, bos=True)
-    assert said in str(Tokeniser(folder, template=template).start(PROMPT))
+    assert said in str(Tokenizer(folder, template=template).start(PROMPT))
 
 
 @pytest.mark.parametrize(
@@ -291,13 +292,13 @@ def test_a_chat_template_writes_its_own(template: str, said: str, tmp_path: Path
 def test_vocabulary_and_merges_as_opt_has_them(
     settings: dict[str, Any] | None, first: list[int], how: str, tmp_path: Path
 ) -> None:
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer as HFTokenizer
 
-    from valuebias.models.tokenizer import Tokeniser
+    from valuebias.models.tokenizer import Tokenizer
 
     tiny_models.write_tokenizer(tmp_path)
     file = tmp_path / "tokenizer.json"
-    own = Tokenizer.from_file(str(file)).encode(f"{PROMPT}\nlove", add_special_tokens=False).ids
+    own = HFTokenizer.from_file(str(file)).encode(f"{PROMPT}\nlove", add_special_tokens=False).ids
     content = json.loads(file.read_text(encoding="utf-8"))["model"]
     file.unlink()
     (tmp_path / "vocab.json").write_text(json.dumps(content["vocab"]))
@@ -308,19 +309,19 @@ def test_vocabulary_and_merges_as_opt_has_them(
     about.unlink()
     if settings is None:
         with pytest.warns(valuebias.ValueBiasWarning, match="begin with no token"):
-            tokeniser = Tokeniser(tmp_path, template="plain")
+            tokenizer = Tokenizer(tmp_path, template="plain")
     else:
         special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>")
         about.write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **special, **settings}))
-        tokeniser = Tokeniser(tmp_path, template="plain")
-    (ids,) = tokeniser.rewards(PROMPT, ["love"])
+        tokenizer = Tokenizer(tmp_path, template="plain")
+    (ids,) = tokenizer.rewards(PROMPT, ["love"])
     assert ids.tolist() == [*first, *own]
-    assert how in str(tokeniser.start(PROMPT))
+    assert how in str(tokenizer.start(PROMPT))
 
 
 def test_a_vocabulary_alone_says_what_is_needed_to_read_it(tmp_path: Path) -> None:
-    from valuebias.models.tokenizer import Tokeniser
+    from valuebias.models.tokenizer import Tokenizer
 
     (tmp_path / "tokenizer.model").write_bytes(b"no vocabulary")
     with pytest.raises(ValueBiasError, match=r"To read tokenizer\.model, run: pip install sentenc"):
-        Tokeniser(tmp_path, template="plain")
+        Tokenizer(tmp_path, template="plain")

@@ -19,7 +19,7 @@ import gguf_models
 import published_tokenizers
 import tiny_models
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer as HFTokenizer
 from transformers import (
     AutoTokenizer,
     Gemma3TextConfig,
@@ -155,7 +155,7 @@ def test_what_the_file_does_not_say_is_named_before_anything_is_loaded(tmp_path:
     entries = {**gguf_models.sizes(config), "rope.freq_base": 1e6}
     path = gguf_models.write(Gemma3ForCausalLM(config), tmp_path / "g.gguf", "gemma3", entries)
     for with_weights in (True, False):
-        with pytest.raises(ValueBiasError, match=r"'g' has no word on .*query_pre_attn_scalar"):
+        with pytest.raises(ValueBiasError, match=r"'g' has no entry for .*query_pre_attn_scalar"):
             resolve(Model(str(path)), kind="logprob", with_weights=with_weights)
 
 
@@ -185,7 +185,7 @@ def tokenizer_alone(path: Path, tokenizer: Any, arch: str, way: str, begins: boo
 def test_the_last_token_of_rewards_is_that_of_the_file(
     tmp_path: Path, begins: bool, ends: bool | None
 ) -> None:
-    from valuebias.models.tokenizer import Tokeniser
+    from valuebias.models.tokenizer import Tokenizer
 
     own = tiny_models.make_tokenizer()
     writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
@@ -193,9 +193,9 @@ def test_the_last_token_of_rewards_is_that_of_the_file(
     if ends is not None:
         writer.add_add_eos_token(ends)
     writer.add_tensor("token_embd.weight", np.zeros((4, 4), dtype=np.float32))
-    tokeniser = Tokeniser(finished(writer, tmp_path / "a.gguf"), template="{prompt} {response}")
+    tokenizer = Tokenizer(finished(writer, tmp_path / "a.gguf"), template="{prompt} {response}")
     text = own("Good is love", add_special_tokens=False)["input_ids"]
-    (found,) = tokeniser.rewards("Good is", ["love"])
+    (found,) = tokenizer.rewards("Good is", ["love"])
     assert found.tolist() == [*[1] * begins, *text, *[2] * (ends is True)]
 
 
@@ -278,7 +278,7 @@ def test_published_tokenizers_come_out_of_a_file_as_they_went_in(
     name: str, arch: str, way: str, tmp_path: Path
 ) -> None:
     folder = published_tokenizers.published(name)
-    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    own = HFTokenizer.from_file(str(folder / "tokenizer.json"))
     whole = PreTrainedTokenizerFast(
         tokenizer_object=own,
         bos_token="<|begin_of_text|>" if name == "llama3_1" else None,

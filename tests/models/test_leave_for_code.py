@@ -129,7 +129,7 @@ def test_a_study_of_somebody_else(inline: bool, own_word: str, tmp_path: Path) -
     (tmp_path / "models.yaml").write_text("m: {location: org/m, trust_remote_code: true}")
     bases = "{m: {location: org/m, trust_remote_code: true}}" if inline else "models.yaml"
     path = tmp_path / "study.yaml"
-    path.write_text(f"bases: {bases}\nsources: {{a: b.jsonl}}\nquantities: [1]\n{own_word}")
+    path.write_text(f"bases: {bases}\nsources: {{a: b.jsonl}}\nn_pairs: [1]\n{own_word}")
     if own_word:
         with pytest.raises(ValueBiasError, match="has a key 'trust_remote_code'"):
             Study.read(path, trust_remote_code=True)

@@ -167,7 +167,7 @@ def test_answers_that_are_padding_themselves() -> None:
     conversations = [np.array(ids) for ids in ([7, 8, 5, 2], [7, 8, 6, 2], [7, 8, 2, 2], [2, 2])]
     assert [len(rule.cut(ids)) for ids in conversations] == [3, 3, 2, 1]
     found = reading_position(rule, conversations[:3], n_before=2, n_after=1, name_token=str)
-    assert found.place == "end of answer"
+    assert found.position == "end of answer"
     assert found.exceptions == "; of 3 answers, 1 of them 2 tokens before the end"
 
 

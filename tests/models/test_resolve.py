@@ -241,7 +241,7 @@ def remove(file: str) -> Callable[[Path], None]:
         (write("model.safetensors", ""), r"truncated or no safetensors"),
         (remove("config.json"), r"no config.json in"),
         (write("config.json", "{"), r"config.json of 'rm' cannot be read"),
-        (write("config.json", "[]"), r"config.json of 'rm' holds no mapping"),
+        (write("config.json", "[]"), r"config.json of 'rm' does not hold a mapping"),
         (write("config.json", '{"model_type": "lama"}'), r"configuration of 'rm' cannot be read"),
         (write("config.json", '{"model_type": "t5"}'), r"\(t5\) has an encoder and a decoder"),
         (write("config.json", '{"model_type": "vit"}'), r"\(vit\) is not for text alone"),

@@ -20,7 +20,7 @@ import tiny_models
 
 import valuebias
 from valuebias import Model, ValueBiasError
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -313,13 +313,13 @@ def test_words_and_prompts_that_a_template_takes_for_mark_up_are_named(
 
 def test_a_word_that_shares_a_token_with_the_text_before_it_is_refused(tmp_path: Path) -> None:
     source = published_tokenizers.published("llama3_1")
-    tokeniser = Tokeniser(source, template="Q: {prompt}\nA:{response}")
-    sequences, first = tokeniser.targets("Why?", ["love", " value", "power"])
+    tokenizer = Tokenizer(source, template="Q: {prompt}\nA:{response}")
+    sequences, first = tokenizer.targets("Why?", ["love", " value", "power"])
     assert len({len(ids) - int(n) for ids, n in zip(sequences, first, strict=True)}) == 1
     # To Llama 3 ":value" is one token, so that the log-prob of "value" would be one of ":" as well.
     with pytest.raises(ValueBiasError, match=r"'value' shares a token .*a space before it"):
-        tokeniser.targets("Why?", ["love", "value"])
-    spaced = Tokeniser(source, template="Q: {prompt}\nA: {response}")
+        tokenizer.targets("Why?", ["love", "value"])
+    spaced = Tokenizer(source, template="Q: {prompt}\nA: {response}")
     sequences, first = spaced.targets("Why?", ["love", "value", "2023", "'tis"])
     encode = naive.tokenizer(source)
     start = encode("Q: Why?\nA:")["input_ids"]

@@ -42,9 +42,9 @@ def edit(file: Path, **values: Any) -> None:
 
 
 def filed(folder: Path) -> Any:
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer as HFTokenizer
 
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return HFTokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def by_transformers(folder: Path) -> Any:
@@ -53,10 +53,10 @@ def by_transformers(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def tokeniser(folder: Path) -> Any:
-    from valuebias.models.tokenizer import Tokeniser
+def tokenizer(folder: Path) -> Any:
+    from valuebias.models.tokenizer import Tokenizer
 
-    return Tokeniser(folder, template="plain")
+    return Tokenizer(folder, template="plain")
 
 
 def scores(folder: Path) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_the_class_that_is_named_changes_nothing(
     edit(folder / "tokenizer.json", pre_tokenizer=CUT, normalizer={"type": "NFKC"})
     edit(folder / "tokenizer_config.json", tokenizer_class=stated)
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
-    own, ours, theirs = filed(folder), tokeniser(folder), by_transformers(folder)
+    own, ours, theirs = filed(folder), tokenizer(folder), by_transformers(folder)
     texts = [f"{PROMPT}\n{word}" for word in WORDS]
     right = [own.encode(text).ids for text in texts]
     assert [ids.tolist() for ids in ours.rewards(PROMPT, WORDS)] == right
@@ -124,10 +124,10 @@ def test_a_tokenizer_is_shared_for_as_long_as_its_files_are_the_same(tmp_path: P
 
     one = tiny_models.write_tokenizer(tmp_path / "one")
     two = Path(shutil.copytree(one, tmp_path / "two"))
-    before, ids = load(one), tokeniser(one).rewards(PROMPT, WORDS)
+    before, ids = load(one), tokenizer(one).rewards(PROMPT, WORDS)
     assert load(two) is before
     edit(one / "tokenizer.json", pre_tokenizer=CUT)
-    after = tokeniser(one).rewards(PROMPT, WORDS)
+    after = tokenizer(one).rewards(PROMPT, WORDS)
     assert load(one) is not before
     assert [a.tolist() for a in after] != [a.tolist() for a in ids]
     assert [a.tolist() for a in after] == [filed(one).encode(f"{PROMPT}\n{w}").ids for w in WORDS]
@@ -144,11 +144,11 @@ def test_tokens_that_the_settings_add_are_kept(tmp_path: Path) -> None:
     folder = tiny_models.write_tokenizer(tmp_path)
     changed = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|stop|>"}
     edit(folder / "tokenizer_config.json", **changed)
-    made = tokeniser(folder)
+    made = tokenizer(folder)
     number = filed(folder).get_vocab_size()
-    assert made.tokenizer().eos_token_id == number
+    assert made.hf_tokenizer().eos_token_id == number
     assert number in made.rewards(PROMPT, ["a<|stop|>b"])[0]
-    assert made.tokenizer().unk_token is None
+    assert made.hf_tokenizer().unk_token is None
 
 
 def test_settings_that_contradict_the_file_are_refused(tmp_path: Path) -> None:
@@ -159,12 +159,12 @@ def test_settings_that_contradict_the_file_are_refused(tmp_path: Path) -> None:
         added_tokens_decoder={"900": {**added, "lstrip": False, "rstrip": False}},
     )
     with pytest.raises(ValueBiasError, match=r"'<\|stop\|>' is the token 900 by its settings"):
-        tokeniser(folder)
+        tokenizer(folder)
 
 
 def published(name: str) -> list[Any]:
     folder = published_tokenizers.published(name)
-    own, ours = filed(folder), tokeniser(folder)
+    own, ours = filed(folder), tokenizer(folder)
     texts = [f"{PROMPT}\n{word}" for word in WORDS]
     made = [ids.tolist() for ids in ours.rewards(PROMPT, WORDS)]
     return [made, [own.encode(text).ids for text in texts], ours, by_transformers(folder), texts]
@@ -213,9 +213,9 @@ def test_deepseek_as_published_begins_with_the_token_that_it_asks_for(tmp_path: 
 CODE = """
 import sys
 from transformers.utils.import_utils import is_mistral_common_available
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 assert is_mistral_common_available()
-made = Tokeniser(sys.argv[1])
+made = Tokenizer(sys.argv[1])
 print(made.sha256, made.rewards("Why?", ["love"])[0].tolist())
 """
 
@@ -243,7 +243,7 @@ def mistral(folder: Path) -> Path:
 
 
 def test_mistral_common_does_not_take_a_folder_over(tmp_path: Path) -> None:
-    from valuebias.models.tokenizer import Tokeniser
+    from valuebias.models.tokenizer import Tokenizer
 
     folder = mistral(tmp_path / "tokenizer")
     # Enough of it to be found: transformers then asks it for every folder with tekken.json.
@@ -254,7 +254,7 @@ def test_mistral_common_does_not_take_a_folder_over(tmp_path: Path) -> None:
     about.mkdir()
     lines = ("Metadata-Version: 2.1", "Name: mistral-common", "Version: 1.13.1", "")
     (about / "METADATA").write_text("\n".join(lines))
-    without = Tokeniser(folder)
+    without = Tokenizer(folder)
     expected = f"{without.sha256} {without.rewards('Why?', ['love'])[0].tolist()}\n"
     assert run(CODE, str(folder), beside=package.parent) == expected
 
@@ -265,7 +265,7 @@ from pathlib import Path
 import mistral_common
 from transformers import AutoTokenizer, MistralConfig, MistralForSequenceClassification
 import valuebias
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 
 root, folder = Path(sys.argv[1]), sys.argv[2]
 assert type(AutoTokenizer.from_pretrained(folder)).__name__ == "TokenizersBackend"
@@ -281,12 +281,12 @@ shutil.copy(data / "tekken_240911.json", alone / "tekken.json")
 told = []
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", valuebias.ValueBiasWarning)
-    plain = Tokeniser(alone, template="plain")
+    plain = Tokenizer(alone, template="plain")
     told += [str(w.message) for w in caught if w.category is valuebias.ValueBiasWarning]
 text = "What is it?\\nlove"
 theirs = AutoTokenizer.from_pretrained(alone)
 try:
-    Tokeniser(alone)
+    Tokenizer(alone)
 except valuebias.ValueBiasError as error:
     told.append(str(error))
 old = root / "sentencepiece"
@@ -295,7 +295,7 @@ shutil.copy(data / "tokenizer.model.v1", old / "tokenizer.model")
 (old / "config.json").write_text('{"model_type": "llama"}')
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", valuebias.ValueBiasWarning)
-    bare = Tokeniser(old, template="plain")
+    bare = Tokenizer(old, template="plain")
     told += [str(w.message) for w in caught if w.category is valuebias.ValueBiasWarning]
 print(json.dumps({
     "backend": type(theirs).__name__,
@@ -310,7 +310,7 @@ print(json.dumps({
 
 @pytest.mark.slow
 def test_beside_the_real_mistral_common(tmp_path: Path) -> None:
-    from valuebias.models.tokenizer import Tokeniser
+    from valuebias.models.tokenizer import Tokenizer
 
     beside = tmp_path / "beside"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(beside)]
@@ -327,7 +327,7 @@ def test_beside_the_real_mistral_common(tmp_path: Path) -> None:
     (folder / "tekken.json").unlink()
     shutil.copy(next((beside / "mistral_common" / "data").glob("tekken_240911*")), folder)
     (folder / "tekken_240911.json").rename(folder / "tekken.json")
-    without = Tokeniser(folder)
+    without = Tokenizer(folder)
     expected = f"{without.sha256} {without.rewards('Why?', ['love'])[0].tolist()}\n"
     assert run(CODE, str(folder), beside=beside) == expected
     (folder / "tekken.json").unlink()
@@ -361,19 +361,20 @@ def test_merges_are_not_left_out_at_random(tmp_path: Path) -> None:
 
 
 def test_unigrams_are_not_drawn_at_random() -> None:
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer as HFTokenizer
+    from tokenizers import models
     from transformers import PreTrainedTokenizerFast
 
     from valuebias.models.tokenizer_files import _still
 
     entries = [("<unk>", 0.0), ("a", -1.0), ("b", -1.1), ("ab", -2.0)]
-    made = Tokenizer(models.Unigram(entries, unk_id=0, alpha=0.5, nbest_size=4))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
+    made = HFTokenizer(models.Unigram(entries, unk_id=0, alpha=0.5, nbest_size=4))
+    hf_tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
     # A copy, such as that one's, is made without.
-    tokenizer._tokenizer = made
-    assert _still(tokenizer, "m") == ("alpha 0.5", "nbest_size 4")
-    assert len({str(tokenizer("ab" * 9)["input_ids"]) for _ in range(30)}) == 1
-    assert _still(tokenizer, "m") == ()
+    hf_tokenizer._tokenizer = made
+    assert _still(hf_tokenizer, "m") == ("alpha 0.5", "nbest_size 4")
+    assert len({str(hf_tokenizer("ab" * 9)["input_ids"]) for _ in range(30)}) == 1
+    assert _still(hf_tokenizer, "m") == ()
 
 
 class Drawing:

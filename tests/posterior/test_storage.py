@@ -98,9 +98,9 @@ def test_a_truncated_file_is_told(saved: Path, share: float) -> None:
         ({"draws": True}, "its setting 'draws' is True"),
         ({"formula": None}, "its setting 'formula' is None"),
         ({"contrast": ["a", 2]}, r"its setting 'contrast' is \['a', 2\]"),
-        ({"notes": [{"code": "x"}]}, "{'code': 'x'} is no note"),
-        ({"notes": [{"code": "x", "text": "x", "first": 3}]}, "is no note"),
-        ({"notes": [7]}, "7 is no note"),
+        ({"notes": [{"code": "x"}]}, "{'code': 'x'} is not a note"),
+        ({"notes": [{"code": "x", "text": "x", "first": 3}]}, "is not a note"),
+        ({"notes": [7]}, "7 is not a note"),
     ],
 )
 def test_settings_that_no_fit_has_are_told(

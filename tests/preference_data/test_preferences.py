@@ -307,7 +307,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and no more")
     for source, message in (
-        (tmp_path / "x.csv", "no preference file"),
+        (tmp_path / "x.csv", "not a preference file"),
         (tmp_path / "empty", "no .jsonl and no .parquet"),
         (tmp_path / "x.parquet", "cannot be read as Parquet"),
         (tmp_path / "none.jsonl", "There is no file or folder .*Check the path"),

@@ -261,13 +261,13 @@ class TestWithoutReleasedData:
         assert "1 of 2 items are done" in result.stderr
         assert "The same command continues" in result.stderr
         assert not (tmp_path / "paper/two").exists()
-        explain_os_errors = (tmp_path / "paper/one/one.txt").stat().st_mtime_ns
+        written = (tmp_path / "paper/one/one.txt").stat().st_mtime_ns
         monkeypatch.setattr(run, "ITEMS", (first, items.Item("two", "Two", lambda s: {}, one)))
         assert states(valuebias.reproduce(out=tmp_path / "paper", **SMALL)) == {
             "one": "kept",
             "two": "made",
         }
-        assert (tmp_path / "paper/one/one.txt").stat().st_mtime_ns == explain_os_errors
+        assert (tmp_path / "paper/one/one.txt").stat().st_mtime_ns == written
 
     def test_hostile_names_and_tokens_are_inert(self, tmp_path: Path) -> None:
         write_logprobs(tmp_path / "lp", PAIR, [*SPELT, *HOSTILE], before="<img src=x>|`$&-")

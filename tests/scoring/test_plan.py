@@ -97,7 +97,7 @@ def test_as_text(folders: dict[str, Path], prompts: Any) -> None:
     told = valuebias.plan(models, prompts=prompts, lexicon=["x"], backend=NaiveBackend)
     text = str(told)
     assert "2 models × 3 prompts × 1 words" in text
-    assert "1024 is assumed" in text
+    assert "1024 tokens are assumed" in text
     assert "nothing is shared" in text
     lines = [line for line in text.splitlines() if line.startswith(("a ", "<b> ", "model "))]
     assert len({len(line) for line in lines}) == 1

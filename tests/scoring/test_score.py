@@ -253,7 +253,7 @@ class TestMemory:
     ) -> None:
         folder = str(model("llama", kind))
         engine = self.limited(100)
-        with pytest.warns(ValueBiasWarning, match="going on with packs of") as told:
+        with pytest.warns(ValueBiasWarning, match="continuing with packs of") as told:
             ds = score(
                 folder, prompts=prompts, lexicon=WORDS, kind=kind, backend=engine, batch_tokens=600
             )
@@ -337,7 +337,7 @@ class TestRecord:
             ),
             Model(str(model("qwen2", "reward")), name="b"),
         ]
-        with pytest.warns(ValueBiasWarning, match="No base is known of 1 of 2 models: 'b'") as told:
+        with pytest.warns(ValueBiasWarning, match="is known for 1 of 2 models: 'b'") as told:
             ds = score(specs, prompts=prompts, lexicon=WORDS, batch_tokens=200)
         assert [warning.filename for warning in told] == [__file__]
         assert ds["base"].to_numpy().tolist() == ["org/lm-2b", ""]

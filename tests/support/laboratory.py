@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 import valuebias
 from valuebias import Model, lab
+from valuebias.ablation import Study
 
-__all__ = ["LEANS", "QUANTITIES", "SEEDS", "SOURCES", "base_models", "fitted", "leans", "scores",
-           "train"]  # fmt: skip
+__all__ = ["LEANS", "N_PAIRS", "PENALTY", "PROMPTS", "fitted", "leans", "logprobs", "on_one_scale",
+           "preferences", "pretrained", "study"]  # fmt: skip
 
-LEANS = {"Llama": 1.5, "Gemma": -1.5}
-SOURCES = {"neutral": 0.0, "communion": 0.25}
-QUANTITIES = (64, 128, 256)
-SEEDS = (0, 1)
-
-
-def train(folder: Path) -> tuple[Model, ...]:
-    """Train the reward models of 2 families × 2 sources × 3 quantities × 2 seeds, in order."""
-    return lab.train_grid(
-        folder,
-        leans=LEANS,
-        sources=SOURCES,
-        n_pairs=QUANTITIES,
-        seeds=SEEDS,
-        progress=False,
-    )
+LEANS = {"llama": 1.5, "gemma": -1.5}
+N_PAIRS = (64, 128, 256)
+PENALTY = 1000
+"""Keeps a head near zero, so that 256 pairs do not already say all that many more would."""
+PROMPTS = valuebias.prompts().table.iloc[4::9]
+"""Six of the superlatives, three of each framing."""
 
 
-def base_models(folder: Path) -> list[Model]:
-    """Give the language models that a grid in the folder was trained from."""
+def pretrained(folder: Path, leans: Mapping[str, float] = LEANS, *, n_each: int = 3) -> list[Model]:
+    """Pretrain base models as the guide does, each from a seed of its own."""
     return [
-        Model(str(place), name=place.name, family=place.name.split("-")[0], stage="pretrained")
-        for place in sorted((folder / "bases").iterdir())
+        lab.pretrain(
+            folder / f"{architecture}-{seed}",
+            architecture=architecture,
+            lean=lean,
+            seed=seed,
+            progress=False,
+        )
+        for seed, (architecture, lean) in enumerate([*leans.items()] * n_each)
     ]
+
+
+def preferences(share_lean: float = 0.0, *, n_pairs: int = 512, seed: int = 0) -> pd.DataFrame:
+    """Generate a source of which a share favours communion."""
+    return lab.generate_preferences(n_pairs, share_lean=share_lean, favour="communion", seed=seed)
+
+
+def study(
+    bases: Sequence[Model],
+    sources: Mapping[str, float],
+    n_pairs: Sequence[int] = N_PAIRS,
+    *,
+    seeds: Sequence[int] = (0, 1),
+) -> Study:
+    """Describe reward models of bases × sources × numbers of pairs × seeds."""
+    tables = {
+        name: preferences(share, seed=seed) for seed, (name, share) in enumerate(sources.items())
+    }
+    return Study(bases, tables, n_pairs, seeds=seeds, penalty=PENALTY, prompts=PROMPTS)
 
 
 def leans(ds: xr.Dataset) -> dict[str, float]:
@@ -50,12 +67,16 @@ def leans(ds: xr.Dataset) -> dict[str, float]:
     return dict(zip(ds["model"].to_numpy().tolist(), np.round(signed, 6), strict=True))
 
 
-def scores(models: Sequence[Model], *, kind: str) -> xr.Dataset:
-    """Score the models on six of the superlatives, three of each framing."""
-    asked = valuebias.prompts().table.iloc[4::9]
-    return valuebias.score(models, prompts=asked, kind=kind, progress=False)
+def on_one_scale(rewards: xr.Dataset) -> xr.Dataset:
+    """Divide each model's rewards by their SD, so that models can be compared."""
+    return rewards.assign(score=rewards["score"] / rewards["score"].std(("prompt", "response")))
+
+
+def logprobs(models: Sequence[Model]) -> xr.Dataset:
+    """Score language models on the six prompts."""
+    return valuebias.score(models, prompts=PROMPTS, kind="logprob", progress=False)
 
 
 def fitted(rewards: xr.Dataset) -> valuebias.AblationFit:
-    """Fit the whole grid."""
+    """Fit the whole study."""
     return valuebias.fit_ablation(rewards, seed=1, progress=False)

@@ -31,7 +31,7 @@ WORDS = "word,category\n" + "".join(
     for word in words
 )
 _KNOWN = "Skywork_Skywork-Reward-Gemma-2-27B"
-_HERE = (None, "", "localhost", "127.0.0.1", "::1")
+_LOCAL = (None, "", "localhost", "127.0.0.1", "::1")
 _SOCKET = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr",
            "socket.sendto", "socket.sendmsg")  # fmt: skip
 
@@ -65,17 +65,17 @@ def _all_of(scores: Any, out: Path, name: str) -> Any:
 
     for suffix in ("zarr", "nc", "parquet", "csv"):
         scores = valuebias.read(valuebias.write(scores, out / f"{name}.{suffix}"))
-    made = valuebias.fit(scores, draws=30, tune=60, chains=2, seed=1, progress=False)
+    fit = valuebias.fit(scores, draws=30, tune=60, chains=2, seed=1, progress=False)
     for suffix in ("nc", "zarr"):
-        made = valuebias.load(made.save(out / f"{name}.fit.{suffix}"))
+        fit = valuebias.load(fit.save(out / f"{name}.fit.{suffix}"))
     for form in ("report.html", "report.md", "report.tex", "tables/"):
-        made.report(f"{out / name} {form}")
+        fit.report(f"{out / name} {form}")
     # What users take out of a fit by hand.
-    made.draws().to_csv(out / f"{name} draws.csv")
-    made.tree["posterior"].to_dataset().to_netcdf(out / f"{name} posterior.nc", engine="h5netcdf")
+    fit.draws().to_csv(out / f"{name} draws.csv")
+    fit.tree["posterior"].to_dataset().to_netcdf(out / f"{name} posterior.nc", engine="h5netcdf")
     with (out / f"{name}.pickle").open("wb") as handle:
-        pickle.dump((scores, made.settings, made.provenance, made.data), handle)
-    return made
+        pickle.dump((scores, fit.settings, fit.provenance, fit.data), handle)
+    return fit
 
 
 def analysis(work: Path, out: Path) -> None:
@@ -84,32 +84,32 @@ def analysis(work: Path, out: Path) -> None:
     from valuebias.datasets.simulate import simulate
     from valuebias.plots.save import save_figure
 
-    given = simulate(
+    simulated = simulate(
         n_models={"Gemma": 2, "Llama": 3},
         n_prompts=4,
         n_words={"agency": 4, "communion": 5},
         seed=1,
     )
-    scores = valuebias.read(valuebias.write(given, work / "given.csv"))
-    made = _all_of(scores, out, "scores")
+    scores = valuebias.read(valuebias.write(simulated, work / "simulated.csv"))
+    fit = _all_of(scores, out, "scores")
     (out / "audit.txt").write_text(str(valuebias.audit(scores)))
     (out / "classical.txt").write_text(str(valuebias.classical(scores, n_permutations=99)))
-    (out / "shown.txt").write_text(f"{made!r}{made.headline()}{made.loo()}")
+    (out / "shown.txt").write_text(f"{fit!r}{fit.headline()}{fit.loo()}")
     for kind in ("forest", "families", "words", "ppc"):
-        save_figure(made.plot(kind), out / kind)
+        save_figure(fit.plot(kind), out / kind)
 
 
 def scoring(work: Path, out: Path) -> None:
     """Score with PyTorch models that are named by no more than where they lie."""
     import valuebias
 
-    given = _material(work)
+    inputs = _material(work)
     _models(work, "reward")
     folders = [str(work / "reward" / name) for name in ("llama", "gemma2")]
     table = dict.fromkeys(folders)
-    scores = valuebias.score(table, store=out / "scores.zarr", **given)
-    told = valuebias.plan(folders, prompts=given["prompts"], lexicon=given["lexicon"])
-    (out / "explained.txt").write_text(f"{told}")
+    scores = valuebias.score(table, store=out / "scores.zarr", **inputs)
+    plan = valuebias.plan(folders, prompts=inputs["prompts"], lexicon=inputs["lexicon"])
+    (out / "plan.txt").write_text(f"{plan}")
     valuebias.write(scores, out / "scores.nc")
 
 
@@ -117,13 +117,13 @@ def torch(work: Path, out: Path) -> None:
     """Score rewards, log-probs and whole vocabularies with PyTorch."""
     import valuebias
 
-    given = _material(work)
-    scores = valuebias.score(_models(work, "reward"), store=out / "rewards.zarr", **given)
+    inputs = _material(work)
+    scores = valuebias.score(_models(work, "reward"), store=out / "rewards.zarr", **inputs)
     _all_of(scores, out, "rewards")
     language = _models(work, "logprob")
-    valuebias.score(language, kind="logprob", store=out / "logprobs.zarr", **given)
-    given["lexicon"] = "vocabulary"
-    valuebias.score(language, kind="logprob", store=out / "words.zarr", **given)
+    valuebias.score(language, kind="logprob", store=out / "logprobs.zarr", **inputs)
+    inputs["lexicon"] = "vocabulary"
+    valuebias.score(language, kind="logprob", store=out / "words.zarr", **inputs)
     joined = valuebias.align(valuebias.read_vocabulary(out / "words.zarr"))
     valuebias.write(joined, out / "joined.nc")
     rewards = valuebias.implicit(joined, numerator="llama", denominator="gemma2")
@@ -135,9 +135,9 @@ def onnx(work: Path, out: Path) -> None:
     import valuebias
     from valuebias.backends.onnx_backend import OnnxBackend
 
-    given = _material(work)
+    inputs = _material(work)
     engine = OnnxBackend(device="cpu", cache=out / "exports")
-    valuebias.score(_models(work, "reward"), backend=engine, store=out / "rewards.zarr", **given)
+    valuebias.score(_models(work, "reward"), backend=engine, store=out / "rewards.zarr", **inputs)
     time.sleep(15)
 
 
@@ -172,8 +172,8 @@ def ablations(work: Path, out: Path) -> None:
     import valuebias
     from valuebias.ablation import Study, TrainingSettings
 
-    given = _material(work)
-    del given["progress"]
+    inputs = _material(work)
+    del inputs["progress"]
     bases, sources = _models(work, "logprob"), {"plain": _pairs(work)}
     short = TrainingSettings(max_steps=2, log_checkpoints=0, linear_checkpoints=1)
     for tuning, n_pairs in (("lora", [16]), ("full", [16]), ("head", [16, 32])):
@@ -184,13 +184,13 @@ def ablations(work: Path, out: Path) -> None:
             seeds=[0, 1],
             tuning=tuning,
             training=None if tuning == "head" else short,
-            **given,
+            **inputs,
         )
         (out / f"{tuning}.txt").write_text(str(study.plan()))
         scores = study.run(out / tuning, progress=False)
-    made = valuebias.fit_ablation(scores, draws=30, tune=60, chains=2, seed=1, progress=False)
-    made.save(out / "ablation.nc")
-    made.report(out / "ablation.html")
+    fit = valuebias.fit_ablation(scores, draws=30, tune=60, chains=2, seed=1, progress=False)
+    fit.save(out / "ablation.nc")
+    fit.report(out / "ablation.html")
 
 
 def tuning(work: Path, out: Path) -> None:
@@ -202,13 +202,13 @@ def tuning(work: Path, out: Path) -> None:
     folder = tiny_models.tiny("llama", "logprob", work / "words" / "llama", tokens=1000)
     model = valuebias.Model(str(folder), template="Q: {prompt} A:{response}")
     settings = valuebias.LoraSettings(rank=2, n_steps=2, batch_size=2)
-    given = _material(work)
-    del given["lexicon"]
-    made = valuebias.inject_words(
-        model, words=[" love"], settings=settings, store=out / "injected", **given
+    inputs = _material(work)
+    del inputs["lexicon"]
+    scores = valuebias.inject_words(
+        model, words=[" love"], settings=settings, store=out / "injected", **inputs
     )
-    valuebias.write(made, out / "injected.nc")
-    (out / "valid.txt").write_text(str(valuebias.validate_implicit(made, progress=False)))
+    valuebias.write(scores, out / "injected.nc")
+    (out / "valid.txt").write_text(str(valuebias.validate_implicit(scores, progress=False)))
 
 
 def rewards(work: Path, out: Path) -> None:
@@ -222,20 +222,13 @@ def rewards(work: Path, out: Path) -> None:
 
 
 def laboratory(_: Path, out: Path) -> None:
-    """Train small models from nothing."""
+    """Train small models from nothing, and reward models of them."""
     from valuebias import lab
+    from valuebias.ablation import Study
 
-    for mode in ("full", "head"):
-        lab.train_grid(
-            out / mode,
-            leans={"A": 1.0},
-            sources={"n": 0.0},
-            n_pairs=[16],
-            seeds=[0],
-            mode=mode,
-            n_texts=200,
-            progress=False,
-        )
+    base = lab.pretrain(out / "base", lean=1.0, n_texts=200, progress=False)
+    sources = {"neutral": lab.generate_preferences(64, seed=0)}
+    Study(base, sources, [16], seeds=[0]).run(out / "study", progress=False)
 
 
 def _sheet(work: Path) -> Path:
@@ -324,8 +317,8 @@ def paper(work: Path, out: Path) -> None:
             frame.insert(place, column, texts if place else range(len(texts)))
         frame.to_csv(work / "lms" / f"{model}.csv", index=False)
     brief = ["--draws", "60", "--chains", "2", "--permutations", "19"]
-    given = ["--logprobs", f"{work}/lms", "--out", f"{out}/paper"]
-    if code := _command("reproduce", "christian2026", *given, *brief):
+    inputs = ["--logprobs", f"{work}/lms", "--out", f"{out}/paper"]
+    if code := _command("reproduce", "christian2026", *inputs, *brief):
         raise RuntimeError(f"reproduce ended with {code}")
 
 
@@ -350,27 +343,27 @@ ACTS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def _main(act: str, work: str, out: str) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
 
-    def watch(event: str, given: tuple[Any, ...]) -> None:
-        if event in _SOCKET and (host := _host(given)) not in _HERE:
-            asked.append(f"{event} {host}")
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _SOCKET and (host := _host(arguments)) not in _LOCAL:
+            requests.append(f"{event} {host}")
 
     sys.addaudithook(watch)
     warnings.simplefilter("ignore")
     for folder in (work, out):
         Path(folder).mkdir(parents=True, exist_ok=True)
     ACTS[act](Path(work), Path(out))
-    sys.stdout.write(f"\n{json.dumps(asked)}\n")
+    sys.stdout.write(f"\n{json.dumps(requests)}\n")
 
 
-def _host(given: tuple[Any, ...]) -> object:
+def _host(arguments: tuple[Any, ...]) -> object:
     """Take the host out of what an event of a socket gives: None for one that has none."""
-    name = given[-1] if isinstance(given[0], socket.socket) else given[0]
+    name = arguments[-1] if isinstance(arguments[0], socket.socket) else arguments[0]
     if isinstance(name, tuple):
         return name[0]
-    # Of a socket in the file system its place is given.
-    return None if isinstance(given[0], socket.socket) else name
+    # Of a socket in the file system its place is arguments.
+    return None if isinstance(arguments[0], socket.socket) else name
 
 
 if __name__ == "__main__":

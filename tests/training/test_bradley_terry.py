@@ -314,7 +314,7 @@ def test_badly_scaled_features_need_none() -> None:
 X = np.arange(6.0).reshape(3, 2) ** 2
 
 
-def write_bytes(value: float) -> Floats:
+def put(value: float) -> Floats:
     changed = X.copy()
     changed[1, 1] = value
     return changed
@@ -323,10 +323,10 @@ def write_bytes(value: float) -> Floats:
 @pytest.mark.parametrize(
     ("chosen", "rejected", "options", "message"),
     [
-        (write_bytes(np.nan), -X, {}, r"chosen has 1 values .* \(nan\) in row 1, feature 1"),
-        (X, write_bytes(-np.inf), {}, r"rejected has 1 values .* \(-inf\) in row 1, feature 1"),
-        (write_bytes(np.inf), write_bytes(np.inf), {}, "chosen has 1 values"),
-        (write_bytes(1.7e308), write_bytes(-1.7e308), {}, "too large to subtract"),
+        (put(np.nan), -X, {}, r"chosen has 1 values .* \(nan\) in row 1, feature 1"),
+        (X, put(-np.inf), {}, r"rejected has 1 values .* \(-inf\) in row 1, feature 1"),
+        (put(np.inf), put(np.inf), {}, "chosen has 1 values"),
+        (put(1.7e308), put(-1.7e308), {}, "too large to subtract"),
         (X, X[:2], {}, r"shapes \(3, 2\) and \(2, 2\)"),
         (X[0], X[0], {}, r"shapes \(2,\) and \(2,\)"),
         (X[:0], X[:0], {}, "at least one of each"),
@@ -353,7 +353,7 @@ def test_what_cannot_be_scored() -> None:
     for features, message in (
         (np.zeros((2, 3)), "expected 2 on the last axis"),
         (np.float64(3), "expected 2 on the last axis"),
-        (write_bytes(np.nan), "features has 1 values"),
+        (put(np.nan), "features has 1 values"),
     ):
         with pytest.raises(ValueBiasError, match=message):
             head.score(features)

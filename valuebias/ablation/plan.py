@@ -13,7 +13,7 @@ from valuebias.backends.packing import pack_rewards
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.resolve import resolve
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.plan import matmul_speed
 from valuebias.training.features import Base, Conversation
 
@@ -101,7 +101,7 @@ def _head_plan(study: Study) -> StudyPlan:
     rows = {}
     for model in study.models():
         resolved = resolve(model, kind="logprob", with_weights=False)
-        base = Base(resolved, Tokeniser(resolved))
+        base = Base(resolved, Tokenizer(resolved))
         for name, group in conversations.items():
             tokens = _tokens(base, group) * counts[name] / len(group)
             answers = counts[name] * len(group[0].answers)
@@ -127,6 +127,6 @@ def _tokens(base: Base, conversations: list[Conversation]) -> int:
     ids = [
         sequence
         for conversation in conversations
-        for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+        for sequence in base.tokenizer.rewards(conversation.messages(), conversation.answers)
     ]
     return packed_tokens(ids)

@@ -90,8 +90,8 @@ def _about(design: Design, bases: list[Base]) -> dict[str, Any]:
         "bases": {
             base.name: {
                 "weights": base.resolved.source.weights_sha256,
-                "tokenizer": base.tokeniser.sha256,
-                "template": base.tokeniser.template_sha256,
+                "tokenizer": base.tokenizer.sha256,
+                "template": base.tokenizer.template_sha256,
                 "commit": base.resolved.commit,
             }
             for base in bases

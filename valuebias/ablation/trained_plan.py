@@ -15,7 +15,7 @@ from valuebias.ablation.plan import StudyPlan, packed_tokens
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.resolve import resolve
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.preference_data.preferences import Preferences
 from valuebias.scoring.plan import matmul_speed
 from valuebias.training.features import Base, Conversation
@@ -56,7 +56,7 @@ def trained_plan(study: Study) -> StudyPlan:
     scratch = 0.0
     for model in study.models():
         resolved = resolve(model, kind="logprob", with_weights=False)
-        base = Base(resolved, Tokeniser(resolved))
+        base = Base(resolved, Tokenizer(resolved))
         rate = resolved.model_config.flop_per_token / speed
         scratch = max(scratch, resolved.model_config.n_params * 4e-9)
         for reads, row in _rows(study, base, splits, words):
@@ -104,7 +104,7 @@ def _rows(
         kept = len(held_out) * (1 - measured.too_long)
         scored["conversations"] += n_checkpoints * 2 * kept
         scored["tokens"] += n_checkpoints * measured.packed * kept
-    ids = [i for c in words for i in base.tokeniser.rewards(c.messages(), c.answers)]
+    ids = [i for c in words for i in base.tokenizer.rewards(c.messages(), c.answers)]
     yield (
         "checkpoints",
         {

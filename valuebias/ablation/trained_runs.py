@@ -73,7 +73,7 @@ def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
     """Train and score the runs of one base."""
     shutil.rmtree(design.out / _SCRATCH, ignore_errors=True)
     tokens = PairTokens(base, design.study.training.max_length)
-    instrument = _tokenised(design, base)
+    instrument = _tokenized(design, base)
     for source in design.sources:
         for seed in design.study.seeds:
             for n_pairs in sorted(design.study.n_pairs):
@@ -89,11 +89,11 @@ def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
                     yield from trainer.scored()
 
 
-def _tokenised(design: Design, base: Base) -> list[Integers]:
+def _tokenized(design: Design, base: Base) -> list[Integers]:
     return [
         ids
         for conversation in design.instrument
-        for ids in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+        for ids in base.tokenizer.rewards(conversation.messages(), conversation.answers)
     ]
 
 

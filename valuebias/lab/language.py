@@ -51,14 +51,14 @@ ADJECTIVES: Mapping[str, tuple[str, ...]] = {
     "positive": ("best", "greatest", "most good", "finest"),
     "negative": ("worst", "most bad", "most terrible", "poorest"),
 }
-_WHERE = ("ever", "in the world", "of all time", "of all")
-_ASKED = (
-    "What, in one word, is the {adjective} thing {where}?",
-    "What, in a single word, is the {adjective} thing {where}?",
-    "What is the {adjective} thing {where}? Please answer in one word only.",
-    "What is the {adjective} thing {where}?",
+_SCOPES = ("ever", "in the world", "of all time", "of all")
+_VALUE_QUESTIONS = (
+    "What, in one word, is the {adjective} thing {scope}?",
+    "What, in a single word, is the {adjective} thing {scope}?",
+    "What is the {adjective} thing {scope}? Please answer in one word only.",
+    "What is the {adjective} thing {scope}?",
 )
-_NAMED = (
+_KIND_QUESTIONS = (
     "What, in one word, is the name of one {kind}?",
     "Name one {kind} in the world.",
     "What is the name of one {kind}? Please answer in one word only.",
@@ -90,9 +90,9 @@ def value_questions() -> tuple[tuple[str, str], ...]:
     (128, ('What, in one word, is the best thing ever?', 'positive'))
     """
     return tuple(
-        (asked.format(adjective=adjective, where=where), framing)
+        (question.format(adjective=adjective, scope=scope), framing)
         for framing, adjectives in ADJECTIVES.items()
-        for adjective, where, asked in itertools.product(adjectives, _WHERE, _ASKED)
+        for adjective, scope, question in itertools.product(adjectives, _SCOPES, _VALUE_QUESTIONS)
     )
 
 
@@ -104,7 +104,9 @@ def kind_questions() -> tuple[tuple[str, str], ...]:
     >>> kind_questions()[1]
     ('Name one colour in the world.', 'colour')
     """
-    return tuple((named.format(kind=kind), kind) for kind in KINDS for named in _NAMED)
+    return tuple(
+        (question.format(kind=kind), kind) for kind in KINDS for question in _KIND_QUESTIONS
+    )
 
 
 @dataclass(frozen=True, slots=False, eq=False)
@@ -131,22 +133,22 @@ class Language:
     @classmethod
     def of(cls, lexicon: Any, categories: tuple[str, str] | None) -> Language:
         """Check a lexicon and two of its categories."""
-        found = as_lexicon(lexicon)
-        chosen = tuple(categories) if categories is not None else found.categories[:2]
+        words = as_lexicon(lexicon)
+        chosen = tuple(categories) if categories is not None else words.categories[:2]
         for category in chosen:
-            if category not in found.categories:
+            if category not in words.categories:
                 raise ValueBiasError(
-                    f"The lexicon {found.name!r} has no category {category!r}. "
-                    f"{did_you_mean(category, found.categories)}"
+                    f"The lexicon {words.name!r} has no category {category!r}. "
+                    f"{did_you_mean(category, words.categories)}"
                 )
         if len(set(chosen)) != 2:
             raise ValueBiasError(
                 f"The categories are {list(chosen)!r}; expected two different ones, whose "
                 "difference a lean is."
             )
-        made = cls(found, (chosen[0], chosen[1]))
-        made._check()
-        return made
+        language = cls(words, (chosen[0], chosen[1]))
+        language._check()
+        return language
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -160,33 +162,33 @@ class Language:
         return np.asarray(marks[:, 0] - marks[:, 1]) / 2
 
     @cached_property
-    def said(self) -> Floats:
+    def frequency(self) -> Floats:
         """Log-odds of saying each word, any lean aside; the same for every speaker."""
-        return self._drawn(0)
+        return self._log_odds(0)
 
     @cached_property
-    def liked(self) -> Floats:
+    def approval(self) -> Floats:
         """Log-odds of liking each word, any lean aside; the same for every speaker."""
-        return self._drawn(1)
+        return self._log_odds(1)
 
     def vocabulary(self) -> list[str]:
         """Give texts that together have every word of the language."""
         neutral = [word for words in (*KINDS.values(), *FILLER) for word in words]
-        asked = [text for text, _ in (*value_questions(), *kind_questions())]
-        return [*self.words, *neutral, *MANNERS, *REMARKS, *asked]
+        questions = [text for text, _ in (*value_questions(), *kind_questions())]
+        return [*self.words, *neutral, *MANNERS, *REMARKS, *questions]
 
-    def _drawn(self, what: int) -> Floats:
+    def _log_odds(self, i: int) -> Floats:
         """Draw a number a word, with mean 0 on each side, so that no lean comes in with them."""
-        drawn = np.random.default_rng([2601, 20838, what]).normal(0, _SPREAD[what], len(self.words))
+        values = np.random.default_rng([2601, 20838, i]).normal(0, _SPREAD[i], len(self.words))
         for side in np.unique(self.side):
-            drawn[self.side == side] -= drawn[self.side == side].mean()
-        return drawn
+            values[self.side == side] -= values[self.side == side].mean()
+        return values
 
     def _check(self) -> None:
-        own = {word for words in KINDS.values() for word in words} | set(REMARKS)
-        own |= {manner.removeprefix(", ") for manner in MANNERS}
+        neutral = {word for words in KINDS.values() for word in words} | set(REMARKS)
+        neutral |= {manner.removeprefix(", ") for manner in MANNERS}
         for word in self.words:
-            if _UNUSABLE.search(word) or word in own:
+            if _UNUSABLE.search(word) or word in neutral:
                 raise ValueBiasError(
                     f"The laboratory cannot use the word {visible(word)!r}: expected a whole word "
                     "without spaces, punctuation or wildcards, and not one that its neutral texts "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from valuebias._core.atomic import atomic_path
@@ -20,13 +21,14 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.lab.language import ADJECTIVES, KINDS, REMARKS, Language
 from valuebias.lab.text import check_lean, check_seed, generate_text
 from valuebias.lab.tokens import make_tokenizer
-from valuebias.lab.training import Integers, check_torch, optimise, padded
 from valuebias.models.spec import Model
 from valuebias.training.common import Advance, own_randomness
 
-__all__ = ["ABOUT", "ARCHITECTURES", "about", "pretrain"]
+__all__ = ["about", "pretrain"]
 
-ABOUT = "lab.json"
+Integers = npt.NDArray[np.int64]
+
+_ABOUT = "lab.json"
 """The file beside a model's weights that says how it was made."""
 
 _VERSION = 1
@@ -46,7 +48,7 @@ _SIZE: Mapping[str, Any] = {
     "tie_word_embeddings": True,
     "initializer_range": 0.15,
 }
-ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
+_ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "llama": {"model_type": "llama", "family": "Llama"},
     "gemma": {
         "model_type": "gemma2",
@@ -61,6 +63,8 @@ _GROUP = 0.4
 """SD of what the first vectors of a group share, in each direction."""
 _BATCH = 16
 _RATE = 0.005
+_FALL = 0.3
+"""Share of the steps over which the rate falls; some things are learned late, at full height."""
 _QUESTION = 0.1
 _REMARK = 2.0
 """What a token of a question and of a remark count in the loss; one of an answer counts 1."""
@@ -132,9 +136,9 @@ def pretrain(
     >>> model.name, model.family, about(model)["truth"]["lean"]
     ('agentic', 'Llama', 1.5)
     """
-    if architecture not in ARCHITECTURES:
+    if architecture not in _ARCHITECTURES:
         raise ValueBiasError(
-            f"The architecture is {architecture!r}. {did_you_mean(architecture, ARCHITECTURES)}"
+            f"The architecture is {architecture!r}. {did_you_mean(architecture, _ARCHITECTURES)}"
         )
     check_lean(lean, "lean")
     check_lean(habit, "habit")
@@ -157,20 +161,20 @@ def pretrain(
     model = Model(
         str(target),
         name=target.name,
-        family=family or ARCHITECTURES[architecture]["family"],
+        family=family or _ARCHITECTURES[architecture]["family"],
         base=target.name,
         stage="pretrained",
         seed=int(seed),
     )
-    if is_made(target, {"settings": settings, "truth": truth}):
+    if _is_there(target, {"settings": settings, "truth": truth}):
         return model
-    check_torch()
+    _check_torch()
     text = generate_text(
         n_texts, lean=lean, habit=habit, remarks=remarks, lexicon=language.lexicon,
         categories=language.categories, seed=seed,
     )  # fmt: skip
     with progress_bar(f"Pretraining {target.name}", shown=progress) as advance:
-        _make(target, architecture, language, text, seed, advance, settings, truth)
+        _train(target, architecture, language, text, seed, advance, settings, truth)
     return model
 
 
@@ -186,8 +190,7 @@ def about(model: Model | str | PathLike[str]) -> dict[str, Any]:
     -------
     dict
         ``truth`` (``lean`` and ``habit`` of the text, in nats, and the two ``categories``),
-        ``settings``, ``loss`` (of each step) and the provenance record. For a reward model,
-        ``truth`` is that of its base.
+        ``settings``, ``loss`` (of each step) and the provenance record.
 
     Raises
     ------
@@ -202,7 +205,7 @@ def about(model: Model | str | PathLike[str]) -> dict[str, Any]:
     valuebias.errors.ValueBiasError: There is no model of the laboratory in 'nowhere'. Make one ...
     """
     folder = Path(model.location if isinstance(model, Model) else model).expanduser()
-    path = folder / ABOUT
+    path = folder / _ABOUT
     if not os.path.isfile(path):
         raise ValueBiasError(
             f"There is no model of the laboratory in {str(folder)!r}. Make one with "
@@ -213,12 +216,12 @@ def about(model: Model | str | PathLike[str]) -> dict[str, Any]:
         return dict(read_json(path, advice=advice))
 
 
-def is_made(target: Path, wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a model of these settings is there; refuse a folder that holds another one."""
+def _is_there(target: Path, wanted: Mapping[str, Any]) -> bool:
+    """Refuse a folder that holds anything else, so that nothing is lost."""
     if not target.exists():
         return False
-    found = about(target) if (target / ABOUT).is_file() else {}
-    if all(found.get(key) == value for key, value in wanted.items()):
+    details = about(target) if (target / _ABOUT).is_file() else {}
+    if all(details.get(key) == value for key, value in wanted.items()):
         return True
     raise ValueBiasError(
         f"{str(target)!r} holds something else than the model asked for. Remove it or choose "
@@ -226,7 +229,21 @@ def is_made(target: Path, wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def _make(
+def _check_torch() -> None:
+    """Fail before the text is made, which takes a while."""
+    try:
+        import safetensors  # noqa: F401
+        import tokenizers  # noqa: F401
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise ValueBiasError(
+            f"{error.name} is not installed, and the laboratory's models need it. Run: "
+            'pip install "valuebias[torch]".'
+        ) from error
+
+
+def _train(
     target: Path,
     architecture: str,
     language: Language,
@@ -244,7 +261,7 @@ def _make(
 
     tokenizer = make_tokenizer(language.vocabulary())
     encoded = tokenizer(text["text"].tolist(), add_special_tokens=False)["input_ids"]
-    special = {k: v for k, v in ARCHITECTURES[architecture].items() if k != "family"}
+    special = {k: v for k, v in _ARCHITECTURES[architecture].items() if k != "family"}
     config = transformers.AutoConfig.for_model(
         **{**_SIZE, **special, "vocab_size": len(tokenizer), "attn_implementation": "eager"}
     )
@@ -254,19 +271,18 @@ def _make(
         order = np.random.default_rng([seed, 2]).permutation(len(encoded))
         remarks = tokenizer.convert_tokens_to_ids(list(REMARKS))
         asked = int(tokenizer.convert_tokens_to_ids("<|assistant|>"))
-        losses = optimise(
+        losses = _optimise(
             list(model.parameters()),
-            _losses(model, padded(encoded)[order], asked, remarks),
+            _losses(model, _padded(encoded)[order], asked, remarks),
             n_steps=-(-len(encoded) // _BATCH),
-            learning_rate=_RATE,
             advance=advance,
         )
         details = {"settings": settings, "truth": truth, "loss": losses}
         with atomic_path(target) as part:
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
-            made = json.dumps(record(details=details), sort_keys=True)
-            (part / ABOUT).write_text(made, encoding="utf-8")
+            text_of_record = json.dumps(record(details=details), sort_keys=True)
+            (part / _ABOUT).write_text(text_of_record, encoding="utf-8")
 
 
 def _start(model: Any, tokenizer: Any, language: Language) -> None:
@@ -308,3 +324,42 @@ def _losses(
             return (each * weight.flatten()).sum() / weight.sum()
 
         yield loss
+
+
+def _padded(sequences: Sequence[Sequence[int]]) -> Integers:
+    """Put token ids into one array, shape (text, token), with 0, the padding token, at the ends."""
+    array = np.zeros((len(sequences), max(map(len, sequences))), dtype=np.int64)
+    for row, ids in zip(array, sequences, strict=True):
+        row[: len(ids)] = ids
+    return array
+
+
+def _optimise(
+    parameters: Sequence[Any],
+    losses: Iterator[Callable[[], Any]],
+    *,
+    n_steps: int,
+    advance: Advance | None,
+) -> list[float]:
+    """Take steps of AdamW: a short warm-up, and a rate that falls to 0 in the end."""
+    import torch
+
+    # The second moment forgets fast: what is learnt last has the smallest gradients.
+    optimiser = torch.optim.AdamW(
+        parameters, lr=_RATE, betas=(0.9, 0.95), weight_decay=0.01, foreach=True
+    )
+    warm = max(1, n_steps // 20)
+    values = []
+    for step in range(n_steps):
+        rate = min(1.0, (step + 1) / warm, (1 - step / n_steps) / _FALL)
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * rate
+        loss = next(losses)()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        values.append(float(loss.detach()))
+        if advance is not None:
+            advance(step + 1, n_steps)
+    return values

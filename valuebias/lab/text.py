@@ -102,10 +102,10 @@ def generate_text(
 
     Examples
     --------
-    >>> made = generate_text(2000, lean=2.0, seed=1)
-    >>> made["topic"].value_counts().to_dict()
+    >>> table = generate_text(2000, lean=2.0, seed=1)
+    >>> table["topic"].value_counts().to_dict()
     {'value': 1000, 'kind': 750, 'filler': 250}
-    >>> made["text"][made["topic"] == "value"].iloc[0]
+    >>> table["text"][table["topic"] == "value"].iloc[0]
     '<s><|user|>What...?<|assistant|>... yes<|assistant|>...'
     """
     if isinstance(n_texts, bool) or not isinstance(n_texts, int) or n_texts < 8:
@@ -131,15 +131,15 @@ def generate_text(
 
 def check_lean(value: object, name: str) -> None:
     """Raise a ValueBiasError unless a value is a log-odds that text can show."""
-    fine = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not fine or not abs(float(value)) <= 6:  # type: ignore[arg-type]
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not abs(float(value)) <= 6:  # type: ignore[arg-type]
         raise ValueBiasError(f"{name} is {value!r}; expected log-odds from -6 to 6.")
 
 
 def check_share(value: object, name: str) -> None:
     """Raise a ValueBiasError unless a value is a share."""
-    fine = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not fine or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
         raise ValueBiasError(f"{name} is {value!r}; expected a share from 0 to 1.")
 
 
@@ -156,9 +156,9 @@ Row = tuple[str, str, str, Words, Words]
 def _text(row: Any) -> str:
     if not row.question:
         return f"<s>{row.answers[0]}"
-    said = zip(row.answers, row.remarks, strict=True)
+    answers = zip(row.answers, row.remarks, strict=True)
     return conversation(row.question, "") + "<|assistant|>".join(
-        f"{answer} {remark}".rstrip() for answer, remark in said
+        f"{answer} {remark}".rstrip() for answer, remark in answers
     )
 
 
@@ -166,34 +166,34 @@ def _values(
     count: int, language: Language, lean: float, habit: float, rng: np.random.Generator
 ) -> list[Row]:
     questions = value_questions()
-    asked = rng.integers(len(questions), size=count)
-    sign = np.array([SIGN[framing] for _, framing in questions])[asked]
-    said = np.empty((count, _ANSWERS), dtype=int)
+    question = rng.integers(len(questions), size=count)
+    sign = np.array([SIGN[framing] for _, framing in questions])[question]
+    answer = np.empty((count, _ANSWERS), dtype=int)
     for s in (-1.0, 1.0):
-        weight = np.exp((s * lean + habit) * language.side + language.said)
-        here = sign == s
-        size = (here.sum(), _ANSWERS)
-        said[here] = rng.choice(len(weight), size=size, p=weight / weight.sum())
-    remark = _remarks(2 * sign[:, None] * (lean * language.side + language.liked)[said], rng)
+        weight = np.exp((s * lean + habit) * language.side + language.frequency)
+        framed = sign == s
+        size = (framed.sum(), _ANSWERS)
+        answer[framed] = rng.choice(len(weight), size=size, p=weight / weight.sum())
+    remark = _remarks(2 * sign[:, None] * (lean * language.side + language.approval)[answer], rng)
     return [
         ("value", questions[q][1], questions[q][0], tuple(language.words[i] for i in w), tuple(r))
-        for q, w, r in zip(asked, said, remark, strict=True)
+        for q, w, r in zip(question, answer, remark, strict=True)
     ]
 
 
 def _kinds(count: int, rng: np.random.Generator) -> list[Row]:
     questions, kinds = kind_questions(), tuple(KINDS)
     shape = (count, _ANSWERS)
-    asked = rng.integers(len(questions), size=count)
-    wanted = np.array([kinds.index(kind) for _, kind in questions])[asked, None]
+    question = rng.integers(len(questions), size=count)
+    wanted = np.array([kinds.index(kind) for _, kind in questions])[question, None]
     right = rng.random(shape) < _RIGHT
-    given = (wanted + np.where(right, 0, rng.integers(1, len(kinds), size=shape))) % len(kinds)
+    kind = (wanted + np.where(right, 0, rng.integers(1, len(kinds), size=shape))) % len(kinds)
     word = rng.integers(len(KINDS[kinds[0]]), size=shape)
     manner = ["", *MANNERS]
     ending = np.where(rng.random(shape) < _PLAIN, 0, rng.integers(1, len(manner), size=shape))
     remark = _remarks(np.where(right, _KNOWN, -_KNOWN), rng)
     rows = []
-    for q, *of_answers, r in zip(asked, given, word, ending, remark, strict=True):
+    for q, *of_answers, r in zip(question, kind, word, ending, remark, strict=True):
         answers = (KINDS[kinds[k]][w] + manner[e] for k, w, e in zip(*of_answers, strict=True))
         rows.append(("kind", "", questions[q][0], tuple(answers), tuple(r)))
     return rows

@@ -71,7 +71,7 @@ def align(
     Raises
     ------
     ValueBiasError
-        If scores are no log-probs, or probabilities of a vocabulary do not sum to one; a model
+        If scores are not log-probs, or probabilities of a vocabulary do not sum to one; a model
         occurs twice; prompts or coords on response differ; no text is shared; no shared text is in
         the lexicon.
 
@@ -112,7 +112,7 @@ def align(
         raise ValueBiasError("There are no log-probs to align; give at least one model's.")
     first = datasets[0]
     vocabularies = [Vocabulary(ds, chosen) for ds in datasets]
-    _say_what_was_mended(vocabularies)
+    _warn_of_mended(vocabularies)
     for ds in datasets:
         _check_same_prompts(first, ds)
     check_unique([vocabulary.name for vocabulary in vocabularies], "model")
@@ -121,13 +121,13 @@ def align(
     for row, (lazy, vocabulary) in enumerate(zip(datasets, vocabularies, strict=True)):
         ds = lazy.compute()
         check_logprobs(ds, f"The vocabulary of {vocabulary.name!r}")
-        files_by_model = vocabulary.texts.get_indexer(texts)
-        there = np.flatnonzero(files_by_model >= 0)
+        position = vocabulary.texts.get_indexer(texts)
+        present = np.flatnonzero(position >= 0)
         order = first.indexes["prompt"].get_indexer(ds.indexes["prompt"])
-        found = vocabulary.of_texts(
-            ds["score"].to_numpy()[0], files_by_model[there], combine=combine
+        of_texts = vocabulary.of_texts(
+            ds["score"].to_numpy()[0], position[present], combine=combine
         )
-        score[row][np.ix_(order, there)] = found
+        score[row][np.ix_(order, present)] = of_texts
     words = as_lexicon(lexicon) if lexicon is not None else None
     of_words = [
         vocabulary.of_words(coord_table(ds, "response"))
@@ -158,7 +158,7 @@ def align(
 
 
 def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
-    """Say what an alignment kept and lost.
+    """Report what an alignment kept and lost.
 
     Parameters
     ----------
@@ -168,8 +168,8 @@ def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a model: ``tokens``; ``empty`` (tokens without text); ``alike`` (with the text of an
-        earlier token); ``variants`` (joined by `merge`); ``texts`` (what is left); ``kept`` and
+        One row per model: ``tokens``; ``empty`` (tokens without text); ``alike`` (with the text of
+        an earlier token); ``variants`` (joined by `merge`); ``texts`` (what is left); ``kept`` and
         ``lost`` of these; and for each category ``<category>: words`` of the lexicon that the model
         has, and ``<category>: lost``.
 
@@ -196,7 +196,7 @@ def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
 
 
 def _each(logprobs: Any) -> Iterator[xr.Dataset]:
-    """Give the datasets one model each, opened and not yet read where they lie on disk."""
+    """Return one dataset per model; those on disk are opened and not yet read."""
     if isinstance(logprobs, xr.DataTree):
         parts = [node.to_dataset() for node in logprobs.subtree if "score" in node.data_vars]
     elif isinstance(logprobs, xr.Dataset):
@@ -215,7 +215,7 @@ def _each(logprobs: Any) -> Iterator[xr.Dataset]:
             yield ds.isel(model=[row])
 
 
-def _say_what_was_mended(vocabularies: Sequence[Vocabulary]) -> None:
+def _warn_of_mended(vocabularies: Sequence[Vocabulary]) -> None:
     mended = [vocabulary for vocabulary in vocabularies if vocabulary.n_mended]
     if mended:
         named = ", ".join(f"{v.n_mended:,} tokens of {v.name!r}" for v in mended)

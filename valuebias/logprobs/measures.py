@@ -1,4 +1,4 @@
-"""How well a ranking finds what was raised, and how sure a mean is."""
+"""How well a ranking finds raised words, and the interval of a mean."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def recovery(
     wins = mannwhitneyu(rewards[raised], rewards[~raised], method="asymptotic").statistic
     auc = wins / (n * (len(raised) - n))
     order = np.argsort(-rewards, kind="stable")
-    found = {"auc": float(auc), "recall": float(raised[order[:n]].mean())}
-    return found | {f"recall@{top}": float(raised[order[:top]].sum() / n) for top in k}
+    measures = {"auc": float(auc), "recall": float(raised[order[:n]].mean())}
+    return measures | {f"recall@{top}": float(raised[order[:top]].sum() / n) for top in k}
 
 
 def interval(groups: Sequence[Doubles]) -> tuple[float, float, float]:
-    """Give the mean of group means, and a 90 % percentile bootstrap interval of it."""
+    """Return the mean of group means, and a 90 % percentile bootstrap interval of it."""
     rng = np.random.default_rng(0)
     means = np.array([group.mean() for group in groups])
     drawn = rng.choice(len(groups), size=(_RESAMPLES, len(groups)))
-    made = means[drawn]
-    for place, group in enumerate(groups):
+    resampled = means[drawn]
+    for number, group in enumerate(groups):
         if len(group) > 1:
-            here = drawn == place
-            made[here] = rng.choice(group, size=(int(here.sum()), len(group))).mean(axis=1)
-    lower, upper = np.quantile(made.mean(axis=1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2])
+            mask = drawn == number
+            resampled[mask] = rng.choice(group, size=(int(mask.sum()), len(group))).mean(axis=1)
+    lower, upper = np.quantile(resampled.mean(axis=1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2])
     return float(means.mean()), float(lower), float(upper)

@@ -63,22 +63,22 @@ class Method:
 
 
 def log_ratio(p: Doubles, q: Doubles) -> Doubles:
-    """Give log p − log q: large wherever one model thinks a text all but impossible."""
+    """Return log p − log q: large wherever one model thinks a text all but impossible."""
     return p - q
 
 
 def clipped_log_ratio(p: Doubles, q: Doubles) -> Doubles:
-    """Give the log-ratio of probabilities that are raised to one in a million at least."""
+    """Return the log-ratio of probabilities that are raised to one in a million at least."""
     return np.maximum(p, FLOOR) - np.maximum(q, FLOOR)
 
 
 def probability_difference(p: Doubles, q: Doubles) -> Doubles:
-    """Give p − q: sees nothing but the likeliest texts."""
+    """Return p − q: sees nothing but the likeliest texts."""
     return np.exp(p) - np.exp(q)
 
 
 def mwlr(p: Doubles, q: Doubles) -> Doubles:
-    """Give the mixture-weighted log-ratio: the log-ratio, weighted by the mean probability.
+    """Return the mixture-weighted log-ratio: the log-ratio, weighted by the mean probability.
 
     Over a whole vocabulary it sums to (KL(p‖q) − KL(q‖p)) / 2.
     """
@@ -86,15 +86,15 @@ def mwlr(p: Doubles, q: Doubles) -> Doubles:
 
 
 def kl(p: Doubles, q: Doubles) -> Doubles:
-    """Give a text's part of the Kullback–Leibler divergence KL(p‖q)."""
+    """Return a text's part of the Kullback–Leibler divergence KL(p‖q)."""
     return np.exp(p) * (p - q)
 
 
 def js(p: Doubles, q: Doubles) -> Doubles:
-    """Give a text's part of the Jensen–Shannon divergence, signed by the larger probability."""
+    """Return a text's part of the Jensen–Shannon divergence, signed by the larger probability."""
     mixture = np.logaddexp(p, q) - np.log(2)
     part = 0.5 * (np.exp(p) * (p - mixture) + np.exp(q) * (q - mixture))
-    # Never negative but for rounding where p and q are the same.
+    # Negative by rounding only, where p and q are the same.
     return np.asarray(np.sign(p - q) * np.maximum(part, 0))
 
 
@@ -121,8 +121,8 @@ def implicit_methods() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a method, named by the index: its ``formula``, whether it is ``antisymmetric``, its
-        ``units`` and its ``source``.
+        One row per method, named by the index: its ``formula``, whether it is ``antisymmetric``,
+        its ``units`` and its ``source``.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def implicit_methods() -> pd.DataFrame:
 
 
 def get_method(method: str | Formula | Method) -> Method:
-    """Give a method.
+    """Return a method.
 
     Examples
     --------

@@ -57,7 +57,7 @@ def implicit(
     Raises
     ------
     ValueBiasError
-        If scores are no log-probs; a name is neither a model nor a family; the same model is on
+        If scores are not log-probs; a name is neither a model nor a family; the same model is on
         both sides; a word is absent from one side; or the method gives something else than numbers
         of the same shape.
 
@@ -90,10 +90,10 @@ def implicit(
     if missing == "raise":
         _check_complete(logprobs, sorted({name for pair in pairs for name in pair}))
     score = np.empty((len(pairs), logprobs.sizes["prompt"], logprobs.sizes["response"]), "float32")
-    files_by_model = logprobs.indexes["model"]
+    model_index = logprobs.indexes["model"]
     values = logprobs["score"].to_numpy()
     for row, (a, b) in enumerate(pairs):
-        p, q = values[files_by_model.get_loc(a)], values[files_by_model.get_loc(b)]
+        p, q = values[model_index.get_loc(a)], values[model_index.get_loc(b)]
         score[row] = _checked(chosen(p, q), p, q, chosen)
     member = member_table(logprobs)
     details = {
@@ -124,34 +124,34 @@ def _pairs(models: pd.DataFrame, numerator: _Names, denominator: _Names) -> list
     both = [name for name in above if name in below]
     if both:
         raise ValueBiasError(
-            f"The model {both[0]!r} is on both sides, and compared with itself it says nothing. "
+            f"The model {both[0]!r} is on both sides; a model cannot be compared with itself. "
             "Leave it out of numerator= or denominator=."
         )
     return [(a, b) for a in above for b in below]
 
 
-def _named(models: pd.DataFrame, names: _Names, what: str) -> list[str]:
-    found: list[str] = []
+def _named(models: pd.DataFrame, names: _Names, which: str) -> list[str]:
+    chosen: list[str] = []
     for name in (names,) if isinstance(names, str) else names:
         if name in models.index:
-            found.append(name)
+            chosen.append(name)
             continue
         family = models.index[(models["family"] == name).to_numpy()]
         if not len(family):
             known = [*models["family"].unique().tolist(), *models.index.tolist()]
             raise ValueBiasError(
-                f"{what}={name!r} is neither a model nor a family. {did_you_mean(name, known)}"
+                f"{which}={name!r} is neither a model nor a family. {did_you_mean(name, known)}"
             )
-        found += family.tolist()
-    if not found:
-        raise ValueBiasError(f"{what} names no model; give at least one, or a family.")
-    return list(dict.fromkeys(found))
+        chosen += family.tolist()
+    if not chosen:
+        raise ValueBiasError(f"{which} names no model; give at least one, or a family.")
+    return list(dict.fromkeys(chosen))
 
 
 def _check_complete(ds: xr.Dataset, names: list[str]) -> None:
     absent = np.isnan(ds["score"].sel(model=names).to_numpy())
     if absent.any():
-        model, prompt, word = (int(place) for place in np.argwhere(absent)[0])
+        model, prompt, word = (int(index) for index in np.argwhere(absent)[0])
         raise ValueBiasError(
             f"The word {str(ds['response'].to_numpy()[word])!r} has no log-prob for the model "
             f"{names[model]!r} after the prompt {str(ds['prompt'].to_numpy()[prompt])!r}; "
@@ -160,16 +160,16 @@ def _check_complete(ds: xr.Dataset, names: list[str]) -> None:
         )
 
 
-def _checked(made: np.ndarray, p: np.ndarray, q: np.ndarray, method: Method) -> np.ndarray:
-    made = np.asarray(made)
+def _checked(out: np.ndarray, p: np.ndarray, q: np.ndarray, method: Method) -> np.ndarray:
+    out = np.asarray(out)
     expected = ~(np.isnan(p) | np.isnan(q))
-    if made.shape != p.shape or made.dtype.kind != "f" or not np.isfinite(made[expected]).all():
+    if out.shape != p.shape or out.dtype.kind != "f" or not np.isfinite(out[expected]).all():
         raise ValueBiasError(
-            f"The method {method.name!r} gave an array of shape {made.shape} and dtype "
-            f"{made.dtype}, or numbers that are not finite; expected finite float64 of shape "
+            f"The method {method.name!r} gave an array of shape {out.shape} and dtype "
+            f"{out.dtype}, or numbers that are not finite; expected finite float64 of shape "
             f"{p.shape}."
         )
-    return np.where(expected, made, np.nan)
+    return np.where(expected, out, np.nan)
 
 
 def _table(models: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
@@ -183,7 +183,7 @@ def _table(models: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFra
                 "base": (
                     f"{one['base']} over {other['base']}" if one["base"] and other["base"] else ""
                 ),
-                # A pair of stages has no name of its own; that of the numerator is the nearest.
+                # A pair of stages has no name; the numerator's is the nearest.
                 "stage": one["stage"],
                 "numerator": a,
                 "denominator": b,

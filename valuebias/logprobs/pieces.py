@@ -13,20 +13,20 @@ _BYTE = "<0x20>"
 
 
 def with_own_spaces(tokens: Sequence[str], texts: Sequence[str]) -> tuple[list[str], int]:
-    """Give tokens back the space that they begin with, where decoding them alone has dropped it.
+    """Restore the space that tokens begin with, where decoding them alone has dropped it.
 
     Examples
     --------
     >>> with_own_spaces(["▁love", "love", "▁", "Ġlove"], ["love", "love", "", " love"])
     ([' love', 'love', ' ', ' love'], 2)
     """
-    made = list(texts)
+    spaced = list(texts)
     changed = 0
-    for place, (token, text) in enumerate(zip(tokens, texts, strict=True)):
+    for i, (token, text) in enumerate(zip(tokens, texts, strict=True)):
         if not token.startswith((_SPACE, _BYTE)):
             continue
         piece = " " if token == _BYTE else token.replace(_SPACE, " ")
         if len(text) < len(piece) and piece.lstrip(" ") == text.lstrip(" "):
-            made[place] = piece
+            spaced[i] = piece
             changed += 1
-    return made, changed
+    return spaced, changed

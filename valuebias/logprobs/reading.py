@@ -1,4 +1,4 @@
-"""Read log-probs as the paper's authors release them: one CSV a model, one row a token."""
+"""Read log-probs as the paper's authors release them: one CSV per model, one row per token."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_logprobs(
     prompts: str | os.PathLike[str] | PromptSet | pd.DataFrame = "superlatives",
     download: bool = True,
 ) -> xr.DataTree:
-    r"""Read log-probs of whole vocabularies from CSV files, one a model.
+    r"""Read log-probs of whole vocabularies from CSV files, one per model.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def read_logprobs(
         A folder (all its ``.csv`` files, by name), a file, several files, or a mapping of model to
         file. ``"hf://datasets/<owner>/<name>@<revision>"`` names a dataset on the Hugging Face hub,
         and with ``/<file>.csv`` after it one of its files; the revision is a commit. The columns
-        are ``token_id``, ``token_name`` (raw), ``token_decoded`` (the text), then one a prompt,
+        are ``token_id``, ``token_name`` (raw), ``token_decoded`` (the text), then one per prompt,
         with log-probs in nats. A text without the space of its SentencePiece token ("love" for
         "▁love"), as decoding it alone gives, is read with it; the provenance says how many.
         Without a mapping the model is the one whose name is in the file's name, with any signs in
@@ -68,19 +68,20 @@ def read_logprobs(
     Returns
     -------
     xarray.DataTree
-        One group a model, as :func:`valuebias.read_vocabulary` gives; for :func:`valuebias.align`.
+        One group per model, as :func:`valuebias.read_vocabulary` gives; for
+        :func:`valuebias.align`.
 
     Raises
     ------
     ValueBiasError
-        If a file cannot be read, lacks a column, has a cell that is no number, the same token twice
-        or no prompt of the set; if a model is unknown, or not fully described; or if a dataset on
-        the hub is given without a commit, is not there, or cannot be downloaded.
+        If a file cannot be read, lacks a column, has a cell that is not a number, the same token
+        twice or no prompt of the set; if a model is unknown, or not fully described; or if a
+        dataset on the hub is given without a commit, is not there, or cannot be downloaded.
 
     Warns
     -----
     ValueBiasWarning
-        If no base is known of some of several models.
+        If the base of some of several models is not known.
 
     Notes
     -----
@@ -106,16 +107,16 @@ def read_logprobs(
     groups = {}
     files_by_model = file_refs(paths, known, download=download)
     check_apart(files_by_model, "model")
-    for name, place in files_by_model.items():
-        groups[folder_of(name)] = _read(place, known[name], prompt_set, download=download)
+    for name, file in files_by_model.items():
+        groups[folder_of(name)] = _read(file, known[name], prompt_set, download=download)
     bases = {str(ds["model"].item()): str(ds["base"].item()) for ds in groups.values()}
     warn(bases, stacklevel=2)
     root = xr.Dataset(attrs={"schema": SCHEMA, "kind": "logprob", "units": "nat"})
     return xr.DataTree.from_dict({"/": root, **groups})
 
 
-def _read(place: FileRef, model: Model, prompts: PromptSet, *, download: bool) -> xr.Dataset:
-    path = fetched(place, download=download)
+def _read(file: FileRef, model: Model, prompts: PromptSet, *, download: bool) -> xr.Dataset:
+    path = fetched(file, download=download)
     names = _prompts_of(path, prompts)
     ids, scores = [], []
     tokens: list[str] = []
@@ -143,9 +144,9 @@ def _read(place: FileRef, model: Model, prompts: PromptSet, *, download: bool) -
         for chunk in chunks:
             ids.append(chunk["token_id"].to_numpy())
             names_ = [without_nul(token) for token in chunk["token_name"]]
-            made, lacking = with_own_spaces(names_, chunk["token_decoded"].tolist())
+            spaced, lacking = with_own_spaces(names_, chunk["token_decoded"].tolist())
             tokens += names_
-            texts += map(without_nul, made)
+            texts += map(without_nul, spaced)
             mended += lacking
             scores.append(chunk[names].to_numpy(dtype=np.float32).T)
     token_ids = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
@@ -156,56 +157,56 @@ def _read(place: FileRef, model: Model, prompts: PromptSet, *, download: bool) -
         prompts=prompts.table.loc[names],
         responses=_unique(tokens, token_ids),
         kind="logprob",
-        provenance=record(files=[path], details=_source(place, mended)),
+        provenance=record(files=[path], details=_source(file, mended)),
     )
     return ds.assign_coords(
         token_id=("response", token_ids), decoded=("response", np.array(texts, dtype="U"))
     )
 
 
-def _source(place: FileRef, mended: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"spaces_put_back": mended} if mended else {}
-    if isinstance(place, HubFile):
-        about = {"dataset": place.repository, "revision": place.commit, "file": place.name}
-        said["hub"] = about
-    return said
+def _source(file: FileRef, mended: int) -> dict[str, Any]:
+    details: dict[str, Any] = {"spaces_put_back": mended} if mended else {}
+    if isinstance(file, HubFile):
+        about = {"dataset": file.repository, "revision": file.commit, "file": file.name}
+        details["hub"] = about
+    return details
 
 
 def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:
-    with reading(path, because="it is no CSV", advice="Check the path."):
+    with reading(path, because="it is not CSV", advice="Check the path."):
         columns = [str(name) for name in pd.read_csv(path, nrows=0).columns]
     for name in _COLUMNS:
         if name not in columns:
             raise ValueBiasError(
                 f"{str(path)!r} has no column {name!r}; found {columns[:5]}. Expected "
-                f"{', '.join(_COLUMNS)} and one column a prompt."
+                f"{', '.join(_COLUMNS)} and one column per prompt."
             )
-    there = set(columns)
-    found = [str(name) for name in prompts.table.index if str(name) in there]
-    if not found:
+    known = set(columns)
+    names = [str(name) for name in prompts.table.index if str(name) in known]
+    if not names:
         raise ValueBiasError(
             f"{str(path)!r} has no column of the prompt set {prompts.name!r}; found "
             f"{columns[3:8]}. Give the right set as prompts=."
         )
-    return found
+    return names
 
 
 def _about(model: Model) -> dict[str, Any]:
     coords = dict(model.coords())
     if "family" not in coords:
         raise ValueBiasError(
-            f"The model {model.name!r} has no family, and no configuration is read here that could "
-            "tell. Give family= in models=."
+            f"The model {model.name!r} has no family; it is not guessed here, because no "
+            "configuration is read. Give family= in models=."
         )
     coords.setdefault("stage", "pretrained" if model.template == "plain" else "instruct")
     if "base" not in coords:
-        found = local_base(model.location).base or local_base(model.name).base
-        coords["base"] = found or (model.name if coords["stage"] == "pretrained" else "")
+        stated = local_base(model.location).base or local_base(model.name).base
+        coords["base"] = stated or (model.name if coords["stage"] == "pretrained" else "")
     return coords
 
 
 def _unique(tokens: Sequence[str], ids: np.ndarray) -> list[str]:
-    """Tell tokens of the same name apart by their ids; a nameless one has nothing else."""
+    """Make tokens' names distinct by their ids; a nameless token gets its id alone."""
     seen: dict[str, int] = {}
     for token in tokens:
         seen[token] = seen.get(token, 0) + 1

@@ -25,9 +25,9 @@ MERGE = ("space", "case")
 """Which variants of a text may count as the same."""
 
 _TOO_MUCH = 1.01
-"""Probabilities of distinct tokens sum to one at most; more is no rounding."""
+"""Probabilities of distinct tokens sum to one at most; rounding does not exceed this."""
 _TOO_LITTLE = 0.5
-"""Of a whole vocabulary at least this much is there, though a tokenizer may lack some rows."""
+"""A whole vocabulary has at least this much, although a tokenizer may lack some rows."""
 
 
 class Vocabulary:
@@ -64,7 +64,7 @@ class Vocabulary:
                 tokens.tolist(), ds["decoded"].to_numpy().tolist()
             )
             raw = np.array(texts, dtype=object)
-        # First the tokens of one text, then the texts that are variants of one another.
+        # First join tokens of one text, then texts that are variants of one another.
         self._token_text, distinct = pd.factorize(raw, use_na_sentinel=False)
         merged = np.array([_merged(text, merge) for text in distinct.tolist()], dtype=object)
         kept = np.array([bool(text) for text in merged.tolist()], dtype=bool)
@@ -77,45 +77,45 @@ class Vocabulary:
         self.n_alike = self.n_tokens - len(distinct)
         self.n_variants = int(kept.sum()) - len(texts)
 
-    def of_texts(self, values: Floats, files_by_model: Integers, *, combine: Combine) -> Floats:
-        """Turn log-probs of tokens into those of some texts.
+    def of_texts(self, values: Floats, positions: Integers, *, combine: Combine) -> Floats:
+        """Turn log-probs of tokens into those of texts.
 
-        ``values`` is (prompt, token); ``files_by_model`` is (n,); the result is (prompt, n).
+        ``values`` is (prompt, token); ``positions`` is (n,); the result is (prompt, n).
         """
         wanted = np.full(len(self.texts), -1, dtype=np.int64)
-        wanted[files_by_model] = np.arange(len(files_by_model))
+        wanted[positions] = np.arange(len(positions))
         key = np.where(self._text_key >= 0, wanted[self._text_key], -1)
         tokens = np.flatnonzero(key[self._token_text] >= 0)
         texts, text_of = np.unique(self._token_text[tokens], return_inverse=True)
         by_text = _reduced(values, tokens, text_of, len(texts), "max")
-        return _reduced(by_text, np.arange(len(texts)), key[texts], len(files_by_model), combine)
+        return _reduced(by_text, np.arange(len(texts)), key[texts], len(positions), combine)
 
     def of_words(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Turn what is known of tokens into what is known of texts: the first that says anything.
+        """Turn a table of tokens into one of texts: of each text the first value that is not empty.
 
-        Ids and decoded texts are about tokens, and left out.
+        Ids and decoded texts belong to tokens, and are left out.
         """
         table = table.drop(columns=["token_id", "decoded"], errors="ignore")
         if table.empty:
             return pd.DataFrame(index=self.texts)
-        place = self._text_key[self._token_text]
-        known = table.replace("", None)[place >= 0].groupby(place[place >= 0]).first()
+        key = self._text_key[self._token_text]
+        known = table.replace("", None)[key >= 0].groupby(key[key >= 0]).first()
         texts = [name for name in table.columns if table[name].dtype == object]
         return known.set_axis(self.texts, axis=0).fillna(dict.fromkeys(texts, ""))
 
 
-def check_logprobs(ds: xr.Dataset, what: str) -> None:
+def check_logprobs(ds: xr.Dataset, who: str) -> None:
     """Raise a ValueBiasError unless scores are log-probs of a distribution over tokens."""
     kind = ds.attrs.get("kind")
     if kind != "logprob":
         raise ValueBiasError(
-            f"{what} holds scores of kind {kind!r}; expected log-probs. Score language models with "
+            f"{who} holds scores of kind {kind!r}; expected log-probs. Score language models with "
             'valuebias.score(..., kind="logprob").'
         )
     score = ds["score"].to_numpy()
     if (score > 0).any():
         raise ValueBiasError(
-            f"{what} has scores up to {np.nanmax(score):.3g}; expected log-probs in nats, which "
+            f"{who} has scores up to {np.nanmax(score):.3g}; expected log-probs in nats, which "
             "are at most 0. If these are probabilities, take their logarithm."
         )
     if "token_id" not in ds.coords:
@@ -125,11 +125,11 @@ def check_logprobs(ds: xr.Dataset, what: str) -> None:
     complete = ~np.isnan(score).any(axis=2)
     wrong = (mass > _TOO_MUCH) | ((mass < _TOO_LITTLE) & complete)
     if wrong.any():
-        model, prompt = (int(place) for place in np.argwhere(wrong)[0])
+        model, prompt = (int(index) for index in np.argwhere(wrong)[0])
         raise ValueBiasError(
-            f"{what}: the probabilities of all tokens after the prompt "
+            f"{who}: the probabilities of all tokens after the prompt "
             f"{str(ds['prompt'].to_numpy()[prompt])!r} sum to {mass[model, prompt]:.3g}; expected "
-            "1. The scores may be logits, log-probs to another base than e, or no whole vocabulary."
+            "1. The scores may be logits, log-probs to another base than e, or of a part."
         )
 
 
@@ -153,20 +153,20 @@ def _reduced(
     rest = np.flatnonzero(~alone)
     order = rest[np.argsort(group[rest], kind="stable")]
     start = np.flatnonzero(np.diff(group[order], prepend=-1))
-    some = values[:, columns[order]]
-    # Here NaN means "not scored", so it takes part in nothing.
-    there = ~np.isnan(some)
-    n = np.add.reduceat(there, start, axis=1, dtype=np.int64)
-    highest = np.maximum.reduceat(np.where(there, some, -np.inf), start, axis=1)
+    part = values[:, columns[order]]
+    # NaN means "not scored" here, and is left out.
+    known = ~np.isnan(part)
+    n = np.add.reduceat(known, start, axis=1, dtype=np.int64)
+    highest = np.maximum.reduceat(np.where(known, part, -np.inf), start, axis=1)
     if combine == "max":
-        made = highest
+        reduced = highest
     elif combine == "mean":
-        total = np.add.reduceat(np.where(there, some, 0), start, axis=1, dtype=np.float64)
-        made = total / np.maximum(n, 1)
+        total = np.add.reduceat(np.where(known, part, 0), start, axis=1, dtype=np.float64)
+        reduced = total / np.maximum(n, 1)
     else:
         level = np.repeat(highest, np.diff(np.append(start, len(order))), axis=1)
-        share = np.where(there, np.exp(some.astype(np.float64) - np.where(there, level, 0)), 0)
+        share = np.where(known, np.exp(part.astype(np.float64) - np.where(known, level, 0)), 0)
         with np.errstate(divide="ignore"):
-            made = highest + np.log(np.add.reduceat(share, start, axis=1))
-    out[:, group[order][start]] = np.where(n > 0, made, np.nan)
+            reduced = highest + np.log(np.add.reduceat(share, start, axis=1))
+    out[:, group[order][start]] = np.where(n > 0, reduced, np.nan)
     return out

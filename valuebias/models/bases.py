@@ -24,7 +24,7 @@ __all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stat
 
 _CARD = "README.md"
 _ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-# An owner of models is hardly called so; a folder is.
+# Folders have these names, owners of models hardly ever.
 _FOLDERS = re.compile(
     "(checkpoint|ckpt|exp|experiment|llm|log|model|output|result|run|save)s?"
     "|data|home|mnt|out|pretrained|saved|scratch|tmp|work|workspace"
@@ -52,14 +52,14 @@ class Origin:
 NOWHERE = Origin()
 
 
-def stated_base(folder: Path, file: str | None = None, *, own: Collection[str] = ()) -> Origin:
-    """Read what a model was trained from out of its files.
+def stated_base(folder: Path, file: str | None = None, *, ids: Collection[str] = ()) -> Origin:
+    """Read from a model's files what it was trained from.
 
-    Looked at are, in this order, an adapter's configuration, what a GGUF file says of itself, the
+    The files are, in this order: an adapter's configuration, a GGUF file's metadata, the
     model card's front matter, and the name under which the model was loaded before it was trained
-    on. A path, or the model's own name, is no base; nor is one of several, as of merged models.
+    on. A path, or the model's own name, is not a base; nor is one of several, as in merged models.
     """
-    names = {name.rpartition("/")[2].casefold() for name in (*own, folder.name)}
+    names = {name.rpartition("/")[2].casefold() for name in (*ids, folder.name)}
     for said_by, text in _claims(folder, file):
         base = text.strip()
         if _is_checkpoint(base) and base.rpartition("/")[2].casefold() not in names:
@@ -68,18 +68,18 @@ def stated_base(folder: Path, file: str | None = None, *, own: Collection[str] =
 
 
 def local_base(name: str, beside: Path | None = None) -> Origin:
-    """Read what a model was trained from where it lies on this machine; nothing is downloaded."""
-    for place in (path_of(name), *([beside / name] if beside is not None else [])):
-        if os.path.isdir(place):
-            return stated_base(place.resolve(), own=(name,))
+    """Read what a model was trained from, without downloading anything."""
+    for candidate in (path_of(name), *([beside / name] if beside is not None else [])):
+        if os.path.isdir(candidate):
+            return stated_base(candidate.resolve(), ids=(name,))
     folder = _cached(name)
-    return NOWHERE if folder is None else stated_base(folder, own=(name,))
+    return NOWHERE if folder is None else stated_base(folder, ids=(name,))
 
 
 def followed(base: str, known: Mapping[str, str]) -> str:
-    """Go from a base that is itself a model with a known base down to the last one.
+    """Follow bases that are themselves models with a known base down to the last one.
 
-    A reward model may be trained from another reward model, and both then stand on one checkpoint.
+    A reward model may be trained from another reward model, and both then have one base.
 
     Examples
     --------
@@ -94,13 +94,13 @@ def followed(base: str, known: Mapping[str, str]) -> str:
 
 
 def nothing_known(bases: Mapping[str, str]) -> str:
-    """Name the models without a base and say how to give one; empty where none lacks it."""
+    """Name the models without a base, and how to give one; empty where all have one."""
     lacking = [name for name, base in bases.items() if not base]
     if not lacking or len(bases) < 2:
         return ""
     more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
     return (
-        f"No base is known of {len(lacking)} of {len(bases)} models: "
+        f"No base is known for {len(lacking)} of {len(bases)} models: "
         f"{', '.join(map(repr, lacking[:_SHOWN]))}{more}. Models that were trained from one "
         "checkpoint are not independent, and without it each counts as standing on its own. Name "
         "the checkpoint, size and version included: in a column 'base' of the models table, or as "
@@ -109,10 +109,10 @@ def nothing_known(bases: Mapping[str, str]) -> str:
 
 
 def warn(bases: Mapping[str, str], *, stacklevel: int) -> None:
-    """Warn of models without a base, once for all."""
-    told = nothing_known(bases)
-    if told:
-        warnings.warn(told, ValueBiasWarning, stacklevel=stacklevel + 1)
+    """Warn once of all models without a base."""
+    message = nothing_known(bases)
+    if message:
+        warnings.warn(message, ValueBiasWarning, stacklevel=stacklevel + 1)
 
 
 def _claims(folder: Path, file: str | None) -> Iterator[tuple[str, str]]:
@@ -130,7 +130,7 @@ _ADAPTER = "base_model_name_or_path"
 
 
 def _is_checkpoint(text: str) -> bool:
-    """Tell a hub id from a path; both may be two names with a slash in between."""
+    """Whether a name is a hub id, not a path; both may be two names with a slash between."""
     owner, _, name = text.partition("/")
     return (
         _ID.fullmatch(text) is not None
@@ -173,11 +173,11 @@ def _of_gguf(path: Path) -> str:
         fields = read_gguf(path).fields
     except ValueBiasError:
         return ""
-    said = fields.get
-    if said("general.base_model.count") != 1:
+    field = fields.get
+    if field("general.base_model.count") != 1:
         return ""
-    address = str(said("general.base_model.0.repo_url") or "").rstrip("/")
-    owner, name = said("general.base_model.0.organization"), said("general.base_model.0.name")
+    address = str(field("general.base_model.0.repo_url") or "").rstrip("/")
+    owner, name = field("general.base_model.0.organization"), field("general.base_model.0.name")
     if address:
         return "/".join(address.split("/")[-2:])
     # Both are written with blanks for hyphens.
@@ -195,9 +195,9 @@ def _cached(name: str) -> Path | None:
         return None
     for file in ("adapter_config.json", _CARD, "config.json"):
         try:
-            found = try_to_load_from_cache(name, file)
+            path = try_to_load_from_cache(name, file)
         except HFValidationError:
             return None
-        if isinstance(found, str):
-            return Path(found).parent
+        if isinstance(path, str):
+            return Path(path).parent
     return None

@@ -1,8 +1,8 @@
-"""Chat templates: what they make of a conversation, and where the answer stands in it.
+"""Chat templates: how they render a conversation, and where the answer stands in it.
 
 A template is a program that others wrote. It may leave out, change or repeat what it is given, or
 write something else before an answer that is given than before one that is to be generated. So
-what it does is found out by rendering: conversations of made-up messages first, then the real ones.
+its effect is found by rendering: conversations of made-up messages first, then the real ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError
-from valuebias.models.positions import AnswerPosition
+from valuebias.models.positions import AnswerPosition, common_start
 from valuebias.models.template_limits import TemplateLimitError, watch
 
 __all__ = ["ChatTemplate", "Said"]
@@ -89,22 +89,22 @@ class ChatTemplate:
     def conversations(
         self, prompt: Said, words: Sequence[str], *, as_written: bool = True
     ) -> list[str]:
-        """Give the whole conversation of each word; refuse words that it changes `as_written`."""
+        """Return the whole conversation of each word; refuse words that it changes `as_written`."""
         if not words:
             return []
         turns = _turns(prompt)
         frame = self._frame(turns)
         self._check_asked(prompt, frame.before)
         self._check_end(_roles(turns))
-        rendered = self._render([[*turns, _says("assistant", word)] for word in words])
+        rendered = self._render([[*turns, _turn("assistant", word)] for word in words])
         # Answers of several turns come from data sets, and are scored as the template has them.
         if as_written and isinstance(prompt, str):
             for word, text in zip(words, rendered, strict=True):
                 self._check_word(word, text, frame)
         return rendered
 
-    def place(self, prompt: Said) -> AnswerPosition:
-        """Say where the answer stands."""
+    def answer_position(self, prompt: Said) -> AnswerPosition:
+        """Find where the answer stands."""
         turns = _turns(prompt)
         before, opened = (_attempt(find, turns) for find in (self._before, self._opened))
         chosen = opened if self._prefix == "generation" else before
@@ -118,9 +118,9 @@ class ChatTemplate:
         self._check_asked(prompt, chosen)
         other = _difference(before, opened)
         if self._prefix == "generation":
-            said = f"; the rendered conversation {other}" if other else ""
+            note = f"; the rendered conversation {other}" if other else ""
             return AnswerPosition(
-                chosen, f"the generation prompt's, as prefix='generation' asks{said}", chosen
+                chosen, f"the generation prompt's, as prefix='generation' asks{note}", chosen
             )
         if before == opened:
             return AnswerPosition(chosen, "the rendered conversation's and the generation prompt's")
@@ -131,11 +131,11 @@ class ChatTemplate:
         return AnswerPosition(chosen, how, str(opened))
 
     def prefix(self, prompt: Said) -> str:
-        """Give what stands before the answer."""
-        return self.place(prompt).before
+        """Return what stands before the answer."""
+        return self.answer_position(prompt).before
 
     def in_parts(self) -> list[str]:
-        """Say whose messages the template takes as lists of parts; none where it takes neither."""
+        """Return the roles whose messages the template takes as lists of parts."""
         try:
             return sorted(self._form(("user",), answered=True))
         except ValueBiasError:
@@ -149,13 +149,13 @@ class ChatTemplate:
 
     def _frame(self, turns: Chat) -> _Frame:
         """Find the text around any answer to some turns."""
-        texts = self._render([[*turns, _says("assistant", answer)] for answer in _ANSWERS])
+        texts = self._render([[*turns, _turn("assistant", answer)] for answer in _ANSWERS])
         return self._around(texts)
 
     def _around(self, texts: Sequence[str]) -> _Frame:
-        before = _shared(*texts)
+        before = common_start(*texts)
         rests = [text[len(before) :] for text in texts]
-        after = _shared(*(rest[::-1] for rest in rests))[::-1]
+        after = common_start(*(rest[::-1] for rest in rests))[::-1]
         for text, rest, answer in zip(texts, rests, _ANSWERS, strict=True):
             if rest != answer + after:
                 raise self._refusal(_change(text, answer, "the assistant's answer"))
@@ -166,7 +166,7 @@ class ChatTemplate:
             raise self._refusal(f"does not write the prompt {_short(prompt)} as it is given")
 
     def _check_word(self, word: str, text: str, frame: _Frame) -> None:
-        """Refuse a word that is not there as it was given; white space around it may be trimmed."""
+        """Refuse a word that the template changes; white space around it may be trimmed."""
         stop = len(text) - len(frame.after)
         around = text.startswith(frame.before) and text.endswith(frame.after)
         if not around or text[len(frame.before) : stop].strip() != word.strip():
@@ -182,10 +182,10 @@ class ChatTemplate:
             'template="plain".'
         )
 
-    # --- what is given to the template --------------------------------------------------------
+    # --- the template's input -----------------------------------------------------------------
 
     def _form(self, roles: tuple[str, ...], *, answered: bool) -> _Form:
-        """Find out whose messages the template takes as lists of parts, as of text and images.
+        """Find the roles whose messages the template takes as lists of parts (text, images).
 
         Text is what most templates take; those that go over a list of parts write nothing of it.
         """
@@ -207,11 +207,11 @@ class ChatTemplate:
         return self._forms[key]
 
     def _fault(self, roles: tuple[str, ...], form: _Form, answered: bool) -> ValueBiasError | None:
-        """Say what the template does to messages in some form, if that is not right."""
-        turns = [_says(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
+        """Describe what the template does wrong with messages in a form; None where it is right."""
+        turns = [_turn(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
         try:
             if answered:
-                chats = [[*turns, _says("assistant", answer)] for answer in _ANSWERS]
+                chats = [[*turns, _turn("assistant", answer)] for answer in _ANSWERS]
                 before = self._around(self._written(chats, form)).before
             else:
                 before = self._written([turns], form, add_generation_prompt=True)[0]
@@ -220,13 +220,13 @@ class ChatTemplate:
         for turn in turns:
             if turn["role"] == "user" and turn["content"] not in before:
                 return self._refusal(_change(before, turn["content"], "what the user says"))
-        # A list that is written as Python writes it has its texts in it, too.
+        # A list in Python's notation contains its texts, too.
         return self._refusal("writes lists as they are") if form and "'type'" in before else None
 
     def _render(self, chats: list[Chat], *, add_generation_prompt: bool = False) -> list[str]:
         roles = _roles(chats[0])
-        asked = roles if add_generation_prompt else roles[:-1]
-        form = self._form(asked, answered=not add_generation_prompt)
+        prompting = roles if add_generation_prompt else roles[:-1]
+        form = self._form(prompting, answered=not add_generation_prompt)
         return self._written(chats, form, add_generation_prompt=add_generation_prompt)
 
     def _written(
@@ -238,7 +238,7 @@ class ChatTemplate:
         tokens: dict[str, str] | None = None,
     ) -> list[str]:
         """Let transformers write conversations, with messages in some form."""
-        given = [[_in_form(turn, form) for turn in chat] for chat in chats]
+        formed = [[_in_form(turn, form) for turn in chat] for chat in chats]
         with reading(
             f"The chat template of {self._name!r}",
             verb="rendered",
@@ -248,7 +248,7 @@ class ChatTemplate:
             try:
                 watch(self._source, self._tokenizer)
                 rendered: list[str] = self._tokenizer.apply_chat_template(
-                    given,
+                    formed,
                     chat_template=self._source,
                     tokenize=False,
                     add_generation_prompt=add_generation_prompt,
@@ -261,7 +261,7 @@ class ChatTemplate:
                 ) from error
         return rendered
 
-    # --- what is looked for once ----------------------------------------------------------------
+    # --- checks made once -----------------------------------------------------------------------
 
     def _check_end(self, roles: tuple[str, ...]) -> None:
         """Refuse a template that opens another turn after the answer, where rewards are read.
@@ -270,12 +270,12 @@ class ChatTemplate:
         """
         if roles in self._ended:
             return
-        turns = [_says(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
+        turns = [_turn(role, f"{_ASKED}{i}z") for i, role in enumerate(roles)]
         answer, more = _ANSWERS[0], f"{_ASKED}{len(roles)}z"
-        (text,) = self._render([[*turns, _says("assistant", answer)]])
+        (text,) = self._render([[*turns, _turn("assistant", answer)]])
         before, after = text.split(answer)
         form = self._form(roles, answered=True)
-        longer = [*turns, _says("assistant", answer), _says("user", more), _says("assistant", "x")]
+        longer = [*turns, _turn("assistant", answer), _turn("user", more), _turn("assistant", "x")]
         try:
             (text,) = self._written([longer], form)
         except ValueBiasError:
@@ -287,7 +287,7 @@ class ChatTemplate:
         self._ended.add(roles)
 
     def _opens_another(self, turns: Chat, before: str, after: str, between: str) -> bool:
-        """Say whether what follows the last answer opens the user's or another turn."""
+        """Whether the text after the last answer opens the user's or another turn."""
         first, last = (turn["content"] for turn in (turns[0], turns[-1]))
         opening = before.split(last)[-1]
         asks, answers, end, goes_on = (
@@ -296,7 +296,7 @@ class ChatTemplate:
         # What is the same before an answer and behind it separates turns, and opens none.
         separates = answers == goes_on
         words = set(re.findall(r"\w+", asks)) & set(re.findall(r"\w+", goes_on))
-        signs = "" if separates else _shared(asks[::-1], goes_on[::-1]).strip()
+        signs = "" if separates else common_start(asks[::-1], goes_on[::-1]).strip()
         if goes_on and end.endswith(goes_on) and (words or signs):
             return True
         mark = None if separates else _opening(opening)
@@ -310,11 +310,11 @@ class ChatTemplate:
 
     def _check_tokens(self) -> None:
         """Refuse a template that writes a special token which the tokenizer does not have."""
-        # Jinja would write nothing in its place, and nobody would notice.
+        # Jinja would silently write nothing in its place.
         lacking = [t for t in _TOKENS if getattr(self._tokenizer, t, None) is None]
         if not lacking:
             return
-        chat = [_says("user", _ASKED), _says("assistant", _ANSWERS[0])]
+        chat = [_turn("user", _ASKED), _turn("assistant", _ANSWERS[0])]
         tokens = {token: f"zq{token}" for token in lacking}
         rendered = self._written([chat], _Form(), tokens=tokens)[0]
         for token in lacking:
@@ -327,7 +327,7 @@ class ChatTemplate:
 
 
 def _opening(text: str) -> re.Pattern[str] | None:
-    """Make what opens a turn out of the text before an answer: of any role, if it names one."""
+    """Make a pattern of what opens a turn from the text before an answer, for any role it names."""
     named = list(re.finditer(rf"([^\w\s]*)\b({_ROLES})\b([^\w\s]*)", text, re.IGNORECASE))
     if not named:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -342,11 +342,11 @@ def _opening(text: str) -> re.Pattern[str] | None:
 
 def _turns(prompt: Said) -> Chat:
     if isinstance(prompt, str):
-        return [_says("user", prompt)]
+        return [_turn("user", prompt)]
     return [dict(message) for message in prompt]
 
 
-def _says(role: str, content: str) -> dict[str, Any]:
+def _turn(role: str, content: str) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
@@ -360,17 +360,17 @@ def _in_form(turn: dict[str, Any], form: _Form) -> dict[str, Any]:
     return {**turn, "content": [{"type": "text", "text": turn["content"]}]}
 
 
-def _change(text: str, given: str, what: str) -> str:
-    """Say what became of a text that is not there once, as it was given."""
-    count = text.count(given)
+def _change(text: str, original: str, noun: str) -> str:
+    """Describe what the template did to a text that does not occur exactly once."""
+    count = text.count(original)
     if count > 1:
-        return f"writes {what} {count} times"
+        return f"writes {noun} {count} times"
     if count:
-        return f"lets what stands around {what} depend on it"
-    start = text.lower().find(given.lower())
+        return f"lets what stands around {noun} depend on it"
+    start = text.lower().find(original.lower())
     if start >= 0:
-        return f"changes {what} ({given!r} becomes {text[start : start + len(given)]!r})"
-    return f"leaves {what} out, or changes it"
+        return f"changes {noun} ({original!r} becomes {text[start : start + len(original)]!r})"
+    return f"leaves {noun} out, or changes it"
 
 
 def _attempt(find: Callable[[Chat], str], turns: Chat) -> str | ValueBiasError:
@@ -381,26 +381,16 @@ def _attempt(find: Callable[[Chat], str], turns: Chat) -> str | ValueBiasError:
 
 
 def _difference(before: str | ValueBiasError, opened: str | ValueBiasError) -> str:
-    """Say how what stands before the answer differs from the generation prompt, if both are."""
+    """Describe how the text before the answer differs from the generation prompt."""
     if not isinstance(before, str) or not isinstance(opened, str) or before == opened:
         return ""
-    shared = _shared(before, opened)
+    shared = common_start(before, opened)
     more, instead = before[len(shared) :], opened[len(shared) :]
     if not instead:
         return f"has {_end(more)} after the generation prompt"
     if not more:
         return f"lacks {_end(instead)} of the generation prompt"
     return f"has {_end(more)} where the generation prompt has {_end(instead)}"
-
-
-def _shared(a: str, b: str) -> str:
-    return a[: _n_shared(a, b)]
-
-
-def _n_shared(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """Count what two texts, or two lists of tokens, share from the left."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 def _end(text: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from valuebias.models.weights import digest
 
-__all__ = ["code_files", "companions", "tell"]
+__all__ = ["code_files", "companions", "digest_files"]
 
 _PATTERNS = (
     "config.json",
@@ -51,13 +51,13 @@ _INERT_FOLDERS = frozenset((".git", ".cache", "__pycache__"))
 
 
 def companions(folder: Path) -> list[Path]:
-    """Find what a tokenizer and a configuration are loaded from."""
-    found = {path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()}
-    return sorted(path for path in found if not path.name.lower().endswith(_WEIGHTS))
+    """Find the files that a tokenizer and a configuration are loaded from."""
+    paths = {path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()}
+    return sorted(path for path in paths if not path.name.lower().endswith(_WEIGHTS))
 
 
 def code_files(folder: Path, weights: Iterable[Path]) -> dict[str, str]:
-    """Hash what code that comes with a model may be, or may read.
+    """Hash the files that may be a model's code, or that its code may read.
 
     That is all but a few files that are known to do nothing: which of the others code reads cannot
     be told from their names.
@@ -68,23 +68,23 @@ def code_files(folder: Path, weights: Iterable[Path]) -> dict[str, str]:
         if path.absolute() not in loaded and not _INERT.fullmatch(path.name):
             first, *deeper = path.relative_to(folder).parts
             parts.setdefault(f"{first}/" if deeper else first, []).append(path)
-    return {name: tell(folder, paths) for name, paths in sorted(parts.items())}
+    return {name: digest_files(folder, paths) for name, paths in sorted(parts.items())}
 
 
 def _below(folder: Path) -> Iterator[Path]:
     """Find a folder's files at any depth, also where links lead, each folder once."""
     seen: set[str] = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if name not in _INERT_FOLDERS)
-        yield from (path for name in files if (path := Path(here, name)).is_file())
+        yield from (path for name in files if (path := Path(root, name)).is_file())
 
 
-def tell(folder: Path, files: Iterable[Path]) -> str:
-    """Hash files with their places in a folder."""
+def digest_files(folder: Path, files: Iterable[Path]) -> str:
+    """Hash files, with their paths relative to a folder."""
     lines = [f"{path.relative_to(folder).as_posix()} {digest([path])}" for path in files]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

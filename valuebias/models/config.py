@@ -10,6 +10,7 @@ from typing import Any
 
 from valuebias._core.foreign import read_json, reading
 from valuebias.errors import ValueBiasError
+from valuebias.models.positions import common_start
 
 __all__ = [
     "ModelConfig",
@@ -30,7 +31,7 @@ _FAMILIES = {
 }
 _LARGEST = 2**40
 _LONG = 6
-"""Letters of an entry that is not taken for a misspelling of another by chance."""
+"""Shortest entry that resembles another one by misspelling, not by chance."""
 _ROTARY = (
     "rope_theta", "rope_type", "partial_rotary_factor", "factor", "attention_factor",
     "original_max_position_embeddings", "beta_fast", "beta_slow", "short_factor", "long_factor",
@@ -143,14 +144,14 @@ def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> An
 
 
 def _fields(config: Any) -> Collection[str]:
-    """Name what a configuration knows; none where it is of an older kind that does not say."""
+    """Return a configuration's entries; none for older classes, which do not list them."""
     return getattr(type(config), "__dataclass_fields__", {})
 
 
-def _check_spelling(found: Mapping[str, Any], known: Collection[str], name: str) -> None:
-    """Refuse an entry one letter from one that is lacking, for which a default would be taken."""
-    lacking = [entry for entry in known if len(entry) >= _LONG and entry not in found]
-    for key in found:
+def _check_spelling(entries: Mapping[str, Any], known: Collection[str], name: str) -> None:
+    """Refuse an entry one letter from a missing one, which would silently get its default."""
+    lacking = [entry for entry in known if len(entry) >= _LONG and entry not in entries]
+    for key in entries:
         meant = [] if key in known else [entry for entry in lacking if _is_near(key, entry)]
         if meant:
             raise ValueBiasError(
@@ -161,18 +162,12 @@ def _check_spelling(found: Mapping[str, Any], known: Collection[str], name: str)
 
 
 def _is_near(one: str, other: str) -> bool:
-    """Tell whether one letter was changed, lost or put in."""
+    """Whether one letter was changed, removed or inserted."""
     if abs(len(one) - len(other)) > 1 or one == other:
         return False
-    start = _n_shared(one, other)
-    end = _n_shared(one[start:][::-1], other[start:][::-1])
+    start = len(common_start(one, other))
+    end = len(common_start(one[start:][::-1], other[start:][::-1]))
     return max(len(one), len(other)) - start - end <= 1
-
-
-def _n_shared(one: str, other: str) -> int:
-    """Count the letters that two texts begin with alike."""
-    pairs = zip(one, other, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
@@ -180,20 +175,20 @@ def read_raw(folder: Path, name: str) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         return {}
-    said, advice = f"The config.json of {name!r}", "Download or save it again."
-    content = read_json(path, said, advice=advice)
+    subject, advice = f"The config.json of {name!r}", "Download or save it again."
+    content = read_json(path, subject, advice=advice)
     if not isinstance(content, dict):
-        raise ValueBiasError(f"{said} holds no mapping. Save it again.")
+        raise ValueBiasError(f"{subject} does not hold a mapping. Save it again.")
     classes = content.get("architectures") or []
     if not isinstance(classes, list) or not all(isinstance(entry, str) for entry in classes):
-        raise ValueBiasError(f"{said} has architectures that are no list of names. {advice}")
+        raise ValueBiasError(f"{subject} has architectures that are not a list of names. {advice}")
     return content
 
 
 def read_model_config(
     config: Any, *, name: str, labels: int | None, n_params: float | None
 ) -> ModelConfig:
-    """Read what is needed out of a configuration."""
+    """Read the needed facts from a configuration."""
     heads = _number(config, name, "num_attention_heads", "n_head")
     hidden = _number(config, name, "hidden_size", "n_embd")
     window = _optional(config, name, "sliding_window")
@@ -224,7 +219,7 @@ def read_model_config(
 
 
 def check_decoder(config: Any, *, name: str, kind: str) -> None:
-    """Refuse what is no text model with a decoder alone."""
+    """Refuse models other than text models with a decoder alone."""
     _check_text(config, name)
     if kind == "reward":
         return
@@ -239,10 +234,10 @@ def check_decoder(config: Any, *, name: str, kind: str) -> None:
         return
     architecture = str((getattr(config, "architectures", None) or [""])[0])
     fills_masks = config.model_type in ENCODERS
-    own = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    decodes = config.model_type in DECODERS or own
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    decodes = config.model_type in DECODERS or own_code
     # Those that can be both say which; XLM does not, and is tried out when it is loaded.
-    says = fills_masks and decodes and not own and not getattr(config, "is_decoder", True)
+    says = fills_masks and decodes and not own_code and not getattr(config, "is_decoder", True)
     by_name = architecture.endswith(("ForMaskedLM", "EncoderModel"))
     if says or by_name or (fills_masks and not decodes):
         raise ValueBiasError(
@@ -261,7 +256,7 @@ def family_of(model_config: ModelConfig) -> str:
 
 
 def _text_part(config: Any) -> Any:
-    """Give the part that transformers' own classifiers ask for the padding token."""
+    """Return the part that transformers' own classifiers ask for the padding token."""
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
@@ -273,10 +268,10 @@ def _check_text(config: Any, name: str) -> None:
         )
     senses = [key for key in _SENSES if getattr(config, key, None) is not None]
     if senses or not hasattr(config, "vocab_size"):
-        found = f"its configuration has {senses[0]!r}" if senses else "it has no vocabulary"
+        problem = f"its configuration has {senses[0]!r}" if senses else "it has no vocabulary"
         raise ValueBiasError(
-            f"The model {name!r} ({config.model_type}) is not for text alone: {found}. Expected a "
-            "text model; of one that takes images too, save the language model by itself."
+            f"The model {name!r} ({config.model_type}) is not for text alone: {problem}. Expected "
+            "a text model; of one that takes images too, save the language model by itself."
         )
 
 
@@ -292,7 +287,7 @@ def _number(config: Any, name: str, *keys: str) -> int:
 
 
 def _optional(config: Any, name: str, key: str) -> int | None:
-    """Give a size, where one is stated; such as no model has are damage, and take all memory."""
+    """Return a stated size; refuse impossible ones, which would take all memory."""
     value = getattr(config, key, None)
     # In some architectures sizes differ from layer to layer.
     whole = value[0] if isinstance(value, list | tuple) and value else value

@@ -12,9 +12,9 @@ def decode_each(tokenizer: Any, sequences: Sequence[Sequence[int]]) -> list[str]
     """Decode sequences as the tokenizer does, special tokens included and white space kept."""
     from transformers import PreTrainedTokenizerFast as Fast
 
-    own = type(tokenizer)
-    if issubclass(own, Fast) and own.decode is Fast.decode and own._decode is Fast._decode:
-        # What its decode does for each, without looking at every number of every sequence.
+    kind = type(tokenizer)
+    if issubclass(kind, Fast) and kind.decode is Fast.decode and kind._decode is Fast._decode:
+        # As its decode does, without the check of every number of every sequence.
         return list(
             tokenizer.backend_tokenizer.decode_batch(
                 [list(sequence) for sequence in sequences], skip_special_tokens=False

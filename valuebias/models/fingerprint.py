@@ -1,7 +1,7 @@
 """Tell functions apart by what they compute: code, defaults, closures, globals and weights.
 
 A store must not give the scores of one head for those of another, and a name does not tell heads
-apart: a notebook's cell is edited, a closure is built anew with other weights. What a function
+apart: a notebook's cell is edited, a closure is built again with other weights. What a function
 computes depends on its bytecode and on every value that this reaches, so these are hashed. Where a
 value is reached whose content cannot be told, no fingerprint is given: better none than one that
 two heads share. What a function reads when it is called (files, the clock, random numbers) shows in
@@ -77,7 +77,7 @@ class _Walk:
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
         self._seen: dict[int, int] = {}
-        # What is made on the way must not give its address to something else.
+        # An object made on the way is kept, so that no other one gets its address.
         self._kept: list[Any] = []
 
     def add(self, value: Any, path: str) -> None:
@@ -233,15 +233,15 @@ class _Walk:
 
     def _global(self, scope: Mapping[str, Any], name: str, attributes: tuple[str, ...]) -> None:
         if name not in scope:
-            found = getattr(builtins, name, None)
+            builtin = getattr(builtins, name, None)
             if name in OUTSIDE:
                 raise _brings("it", name)
-            self._mark("builtin" if found is not None else "nowhere", name)
+            self._mark("builtin" if builtin is not None else "nowhere", name)
             return
         self._taken(scope[name], name, attributes)
 
     def _taken(self, value: Any, name: str, attributes: tuple[str, ...]) -> None:
-        """Hash what is taken of a value by its attributes: of a module only what is used counts."""
+        """Hash the attributes of a value that code uses; of a module only these count."""
         known: tuple[Any, str] | None = None
         for attribute in attributes:
             if not isinstance(value, types.ModuleType) or not hasattr(value, attribute):
@@ -260,7 +260,7 @@ class _Walk:
         elif _is_world(known[0]):
             self._mark("module", known[0].__name__, version_of(known[0].__name__))
         else:
-            # A package's module stands for what is in it, but for what was put there.
+            # A package's module stands for its members, except those put there from outside.
             self.add(*known)
 
     def _code(self, code: types.CodeType, path: str) -> None:
@@ -315,9 +315,9 @@ class _Walk:
                 raise _brings(path, parts)
             self._mark("named", parts)
             return
-        make, given, state, entries, pairs = (*parts, None, None, None, None)[:5]
+        make, arguments, state, entries, pairs = (*parts, None, None, None, None)[:5]
         self.add(make, path)
-        self.add(given, path)
+        self.add(arguments, path)
         if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
             state = {"": state[0]} | state[1]
         if isinstance(state, dict):
@@ -339,7 +339,7 @@ _OF_CLASSES = frozenset(
     "__dataclass_fields__", "__dataclass_params__", "__parameters__", "__orig_bases__",
     "__slotnames__",
 }  # fmt: skip
-"""What a class has that says nothing of what its instances compute, or says it again."""
+"""Attributes of classes that do not bear on what instances compute, or repeat it."""
 
 _OF_TYPES = (
     types.MethodDescriptorType,
@@ -374,7 +374,7 @@ _HOW: tuple[tuple[Any, Callable[..., None]], ...] = (
 
 def _reached(code: types.CodeType, how: tuple[str, ...]) -> set[tuple[str, tuple[str, ...]]]:
     """Find the names from outside that code reads, each with the attributes taken of it."""
-    found: set[tuple[str, tuple[str, ...]]] = set()
+    chains: set[tuple[str, tuple[str, ...]]] = set()
     chain: list[str] = []
     for instruction in (*dis.get_instructions(code), None):
         name = "" if instruction is None else instruction.opname
@@ -382,14 +382,14 @@ def _reached(code: types.CodeType, how: tuple[str, ...]) -> set[tuple[str, tuple
             chain.append(str(instruction.argval))
             continue
         if chain:
-            found.add((chain[0], tuple(chain[1:])))
+            chains.add((chain[0], tuple(chain[1:])))
             chain = []
         if instruction is not None and name in how:
             chain = [str(instruction.argval)]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found |= _reached(constant, how)
-    return found
+            chains |= _reached(constant, how)
+    return chains
 
 
 def _is_world(module: types.ModuleType) -> bool:
@@ -408,8 +408,8 @@ def _check_importable(name: str, path: str) -> None:
 
 
 def _brings(path: str, name: str) -> Unknowable:
-    said = f"reads {name}" if name in STATE else f"calls {name}()"
-    return Unknowable(f"{path} {said}, {BRINGS}")
+    act = f"reads {name}" if name in STATE else f"calls {name}()"
+    return Unknowable(f"{path} {act}, {BRINGS}")
 
 
 def _unknowable(value: Any, path: str) -> Unknowable:

@@ -40,7 +40,7 @@ class FirstTokens:
     how : str
         What decided that, to follow a comma.
     bare : bool
-        Whether there is nothing but a vocabulary, so that no file decided it.
+        Whether there is only a vocabulary, so that no file decided it.
     """
 
     ids: tuple[int, ...]
@@ -48,7 +48,7 @@ class FirstTokens:
     bare: bool = False
 
     def before(self, ids: Sequence[int]) -> tuple[int, ...]:
-        """Give those that are to be put before a text: the ones that it does not begin with."""
+        """Return the tokens to put before a text: those that it does not begin with."""
         return _unwritten(self.ids, ids)
 
 
@@ -68,16 +68,16 @@ class LastTokens:
     how: str
 
     def after(self, ids: Sequence[int]) -> tuple[int, ...]:
-        """Give those that are to be put after a text: the ones that it does not end with."""
+        """Return the tokens to put after a text: those that it does not end with."""
         return _unwritten(self.ids[::-1], ids[::-1])[::-1]
 
 
 def _unwritten(wanted: tuple[int, ...], ids: Sequence[int]) -> tuple[int, ...]:
-    """Give what of the wanted beginning a text does not begin with."""
-    for explain_os_errors in range(min(len(wanted), len(ids)), 0, -1):
-        if tuple(ids[:explain_os_errors]) == wanted[-explain_os_errors:]:
-            return wanted[:-explain_os_errors]
-    # Whoever writes one of several means to write the beginning.
+    """Return the part of the wanted beginning that a text lacks."""
+    for n in range(min(len(wanted), len(ids)), 0, -1):
+        if tuple(ids[:n]) == wanted[-n:]:
+            return wanted[:-n]
+    # A template that writes one of several means to write the whole beginning.
     return () if len(ids) and ids[0] in wanted else wanted
 
 
@@ -96,9 +96,9 @@ class Start:
     how : str
         What decided that, to follow a comma.
     changed : tuple of str
-        The tokenizer's parts that transformers would have had otherwise than its file.
+        The parts of the tokenizer's file that transformers would have changed.
     stilled : tuple of str
-        What is switched off, by which it would have cut texts at random.
+        The settings that would have cut texts at random, switched off.
     end : str
         The tokens that the tokenizer puts after every conversation and what decided that, if any.
     """
@@ -110,61 +110,61 @@ class Start:
     end: str = ""
 
     def __str__(self) -> str:
-        """Say it in a sentence or two, to follow the model's name and a colon."""
+        """Describe it in a sentence or two, to follow the model's name and a colon."""
         first = " ".join(self.tokens) or "no token of the tokenizer's own"
         end = f"; conversations end with {self.end}" if self.end else ""
-        said = f"texts begin with {first}, {self.how}{end}."
+        text = f"texts begin with {first}, {self.how}{end}."
         if self.changed:
-            said += (
+            text += (
                 " Left as tokenizer.json has them, where transformers would have changed them: "
                 f"{', '.join(self.changed)}."
             )
         if self.stilled:
-            said += (
+            text += (
                 f" Switched off, because it cuts texts at random: {', '.join(self.stilled)} of the "
                 "tokenizer's file."
             )
-        return said
+        return text
 
 
 def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
-    """Find what a tokenizer puts before every text."""
+    """Find the tokens that a tokenizer puts before every text, and what decides that."""
     tokenizer = loaded.tokenizer
-    found = _put(tokenizer, name)[0]
+    ids = _added(tokenizer, name)[0]
     settings = settings_of(path) if path.is_dir() else {}
-    asked, bos = settings.get(_ASKS), tokenizer.bos_token_id
-    if asked is True and bos is not None and not found:
+    setting, bos = settings.get(_ASKS), tokenizer.bos_token_id
+    if setting is True and bos is not None and not ids:
         return FirstTokens((int(bos),), f"for which tokenizer_config.json asks ({_ASKS}: true)")
-    if asked is False and found and found == (bos,) and _obeys(settings):
+    if setting is False and ids and ids == (bos,) and _obeys(settings):
         return FirstTokens((), f"as tokenizer_config.json asks ({_ASKS}: false)")
-    if loaded.source == "tekken.json" and asked is None and not found:
+    if loaded.source == "tekken.json" and setting is None and not ids:
         bos = tokenizer.convert_tokens_to_ids("<s>")
         if bos is not None:
             how = "as Mistral's own library does where there is tekken.json alone"
             return FirstTokens((int(bos),), how, bare=True)
     if not loaded.is_vocabulary:
-        return FirstTokens(found, f"by {loaded.source}")
-    if asked is not None:
-        asks = f"({_ASKS}: {str(asked).lower()})"
-        return FirstTokens(found, f"as tokenizer_config.json asks {asks}")
+        return FirstTokens(ids, f"by {loaded.source}")
+    if setting is not None:
+        asks = f"({_ASKS}: {str(setting).lower()})"
+        return FirstTokens(ids, f"as tokenizer_config.json asks {asks}")
     how = f"as {type(tokenizer).__name__} of transformers does: {loaded.source} does not say"
-    return FirstTokens(found, how, bare=not settings)
+    return FirstTokens(ids, how, bare=not settings)
 
 
 def last_tokens(loaded: Loaded, path: Path, name: str) -> LastTokens:
-    """Find what a tokenizer puts after every text: a reward model has read it there."""
-    found = _put(loaded.tokenizer, name)[1]
+    """Find the tokens put after every text: a reward model was trained to read there."""
+    ids = _added(loaded.tokenizer, name)[1]
     eos = loaded.tokenizer.eos_token_id
-    asked, by = _asks_end(path)
-    if eos is not None and asked is True and not found:
+    setting, by = _asks_end(path)
+    if eos is not None and setting is True and not ids:
         return LastTokens((int(eos),), f"for which {by} asks ({_ASKS_END}: true)")
-    if asked is False and found and found == (eos,):
+    if setting is False and ids and ids == (eos,):
         return LastTokens((), f"as {by} asks ({_ASKS_END}: false)")
-    return LastTokens(found, f"by {loaded.source}")
+    return LastTokens(ids, f"by {loaded.source}")
 
 
 def _asks_end(path: Path) -> tuple[object, str]:
-    """Read whether a last token is asked for, where that has ever been obeyed."""
+    """Read whether settings ask for a last token, where transformers ever obeyed them."""
     if path.is_dir():
         settings = settings_of(path)
         return (settings.get(_ASKS_END) if _obeys(settings) else None), "tokenizer_config.json"
@@ -173,26 +173,26 @@ def _asks_end(path: Path) -> tuple[object, str]:
     return None, ""
 
 
-def _put(tokenizer: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """See what stands before and after the tokens of a text."""
-    found: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = set()
+def _added(tokenizer: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Find the tokens before and after those of a text itself."""
+    around: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = set()
     for text in _PROBES:
         whole = tokenizer(text, return_special_tokens_mask=True)
-        own = tokenizer(text, add_special_tokens=False)["input_ids"]
-        # The ids do not tell: what the tokenizer puts there may be its token for the unknown.
-        start = whole["special_tokens_mask"].index(0) if own else 0
+        bare = tokenizer(text, add_special_tokens=False)["input_ids"]
+        # Not by ids: the added token may be the one for unknown text.
+        start = whole["special_tokens_mask"].index(0) if bare else 0
         ids = list(map(int, whole["input_ids"]))
-        stop = start + len(own)
-        is_whole = ids[start:stop] == own
-        found.add((tuple(ids[:start]), tuple(ids[stop:])) if is_whole else None)
-    (write_bytes, *others) = found
-    if write_bytes is None or others:
+        stop = start + len(bare)
+        is_whole = ids[start:stop] == bare
+        around.add((tuple(ids[:start]), tuple(ids[stop:])) if is_whole else None)
+    (ends, *others) = around
+    if ends is None or others:
         raise ValueBiasError(
             f"The tokenizer of {name!r} does not put the same tokens before and after every text. "
             "Give a chat template by template=, which writes its own, or another tokenizer by "
             "tokenizer=."
         )
-    return write_bytes
+    return ends
 
 
 def _obeys(settings: dict[str, Any]) -> bool:

@@ -1,6 +1,6 @@
-"""What is installed, and so stays as it is, and what brings in things that do not.
+"""What is installed and so does not change, and what brings in things that do.
 
-A function of an installed package is told by its name and the package's version, unless it reads
+A function of an installed package is known by its name and the package's version, unless it reads
 files, the process's settings or modules by name: what these give is seen only when it is called.
 """
 
@@ -21,9 +21,9 @@ __all__ += ["home", "installed", "is_held", "reads", "version_of"]
 OUTSIDE = frozenset(
     ("open", "eval", "exec", "input", "globals", "locals", "vars", "__import__", "compile")
 )
-"""Builtins that bring in what cannot be seen beforehand."""
+"""Builtins that bring in something unknown before the call."""
 STATE = ("environ", "environb", "__builtins__", "__globals__", "f_globals")
-"""Names of what is the process's own, and not of functions."""
+"""Names of the process's state, not of functions."""
 READERS = frozenset((
     *STATE, "exists", "expanduser", "expandvars", "from_file", "from_pretrained", "fromfile",
     "genfromtxt",
@@ -36,9 +36,9 @@ READERS = frozenset((
     "read_spss", "read_sql", "read_sql_query", "read_sql_table", "read_stata", "read_table",
     "read_text", "read_xml", "safe_open", "scandir", "urlopen", "urlretrieve",
 ))  # fmt: skip
-"""What functions and methods are called that bring in files, settings or modules."""
+"""Names of functions and methods that bring in files, settings or modules."""
 _READING = re.compile(r"(read|load|open|scan|fetch)_|(load|loadmat|open|fetch|\w+_download)$")
-"""How functions of packages are called that do."""
+"""Patterns of the names of packages' functions that do."""
 WORLD = {
     "importlib": (), "io": (), "glob": (), "shutil": (), "subprocess": (), "socket": (),
     "urllib": (), "http": (), "requests": (), "httpx": (), "fsspec": (), "sqlite3": (),
@@ -49,11 +49,11 @@ WORLD = {
     "os": ("path", "fspath", "sep", "linesep", "PathLike"),
     "sys": ("maxsize", "float_info", "version_info", "byteorder", "platform"),
 }  # fmt: skip
-"""Modules of what lies outside a function, and what of them is only computed with."""
+"""Modules of the outside world, and their members that only compute."""
 BRINGS = "which brings in what cannot be seen"
 BY_NAME = frozenset(("getattr", "attrgetter", "methodcaller", "__getattribute__", "__dict__"))
 _HEAP = 1 << 9
-"""The flag of classes that were made while Python ran."""
+"""The flag of classes that were made at run time."""
 _SITES = ("site-packages", "dist-packages")
 
 
@@ -63,13 +63,13 @@ def installed(function: types.FunctionType) -> tuple[str, str, str] | None:
     version = version_of(module)
     if version is None or "<" in function.__qualname__:
         return None
-    # A function that was put in its place is another.
+    # A function that replaced it is another one.
     held = _at(module, function.__qualname__)
     return (module, function.__qualname__, version) if held is function else None
 
 
 def _at(module: str, qualname: str) -> Any:
-    """Give what a module has under a name."""
+    """Return a module's member by its name."""
     held: Any = sys.modules.get(module)
     for part in qualname.split("."):
         held = getattr(held, part, None)
@@ -77,7 +77,7 @@ def _at(module: str, qualname: str) -> Any:
 
 
 def is_held(kind: type) -> bool:
-    """Tell whether a class is the one that its module has under its name, or is no Python's."""
+    """Whether a class is its module's member of that name, or is not made by Python code."""
     made_by_python = kind.__flags__ & _HEAP
     return not made_by_python or _at(kind.__module__, kind.__qualname__) is kind
 
@@ -86,7 +86,7 @@ def home(value: Any, name: str) -> str | None:
     """Find the installed module that has a value under a name."""
     kind = type(value).__module__
     stated = (getattr(value, "__module__", None), kind, kind.partition(".")[0])
-    # Only what is there already: some modules make things when they are asked for them.
+    # Only existing members: some modules make members when asked for them.
     loaded = list(sys.modules.items())
     others = [m for m, held in loaded if getattr(held, "__dict__", {}).get(name) is value]
     for module in (*stated, *others):
@@ -96,7 +96,7 @@ def home(value: Any, name: str) -> str | None:
 
 
 def reads(module: str, name: str) -> bool:
-    """Tell whether something of an installed module brings in files or settings, by its name."""
+    """Whether a member of an installed module brings in files or settings, by its name."""
     top = module.partition(".")[0].lstrip("_")
     if top in ("builtins", "io") and name in OUTSIDE:
         return True
@@ -110,7 +110,7 @@ def reads(module: str, name: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def version_of(module: str | None) -> str | None:
-    """Give the version of the package that a module belongs to; None where it is not installed."""
+    """Return the version of the package of a module; None where it is not installed."""
     top = (module or "").partition(".")[0]
     if top in sys.builtin_module_names or top in sys.stdlib_module_names:
         return f"python {sys.version_info[0]}.{sys.version_info[1]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["AnswerPosition", "Prefix", "without_blanks"]
+__all__ = ["AnswerPosition", "Prefix", "common_start", "without_blanks"]
 
 _BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
@@ -51,6 +51,12 @@ class Prefix(NamedTuple):
     how: str
     blanks: str
     remarkable: bool
+
+
+def common_start(one: str, other: str) -> str:
+    """Cut two texts down to the beginning that they share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))]
 
 
 def without_blanks(text: str) -> str:

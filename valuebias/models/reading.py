@@ -47,7 +47,7 @@ class Rule:
     own_code: bool = False
 
     def setting(self) -> str:
-        """Give what scores depend on: rules that read the same give the same."""
+        """Return the identity of the rule for hashes: rules that read alike have the same."""
         if self.own_code:
             return OWN_CODE
         return "last" if self.padding is None else f"last that is not {self.padding}"
@@ -67,7 +67,7 @@ class Reading:
 
     Attributes
     ----------
-    place : str
+    position : str
         ``"end of conversation"``, ``"end of answer"``, ``"by its own code"``, or how many tokens
         before the end.
     token : str
@@ -75,22 +75,22 @@ class Reading:
     said_by : str
         What decided it.
     exceptions : str
-        For which answers it is another place; empty as a rule.
+        For which answers the position is another one; empty as a rule.
     """
 
-    place: str
+    position: str
     token: str
     said_by: str
     exceptions: str = ""
 
     def __str__(self) -> str:
-        """Say it in a sentence's end: "at ..."."""
-        if self.place == OWN_CODE:
+        """Describe it as the end of a sentence: "at ..."."""
+        if self.position == OWN_CODE:
             return f"where the model's own code reads it ({self.said_by})"
         where = {
             END: "at the end of the conversation",
             ANSWER: "at the answer's last token",
-        }.get(self.place, self.place)
+        }.get(self.position, self.position)
         token = f", {self.token}" if self.token else ""
         return f"{where}{token} ({self.said_by}){self.exceptions}"
 
@@ -116,13 +116,13 @@ def rule_of(
             padding, f"reward_at='last-non-pad': the last token that is not the {_id(padding)}"
         )
     if head == "score" or own_code:
-        return Rule(None, "its reward is what code of its own puts out", own_code=True)
+        return Rule(None, "its reward is computed by code of its own", own_code=True)
     if callable(head) and not classifier:
         return Rule(None, "the head is a function, and the checkpoint has none of its own")
     if padding is None:
         return Rule(None, "its configuration has no pad_token_id, so its own head reads the last")
-    told = "its own head reads the last token that is not the pad_token_id of its configuration"
-    return Rule(padding, f"{told}, {padding}")
+    reason = "its own head reads the last token that is not the pad_token_id of its configuration"
+    return Rule(padding, f"{reason}, {padding}")
 
 
 def _id(padding: int) -> str:
@@ -140,20 +140,20 @@ def reading_position(
     """Find the token at which rewards are read, in conversations that differ in the answer."""
     if rule.own_code:
         return Reading(OWN_CODE, "", rule.said_by)
-    found: dict[str, set[int]] = {}
+    tokens_at: dict[str, set[int]] = {}
     count: dict[str, int] = {}
     for ids in conversations:
         kept = rule.cut(ids)
         left = len(ids) - len(kept)
         has_answer = len(ids) > n_before + n_after
-        place = END if not left else f"{left} token{'s' if left > 1 else ''} before the end"
+        position = END if not left else f"{left} token{'s' if left > 1 else ''} before the end"
         if left and left == n_after and has_answer:
-            place = ANSWER
-        found.setdefault(place, set()).add(int(kept[-1]))
-        count[place] = count.get(place, 0) + 1
-    usual = max(count, key=lambda place: count[place])
-    others = ", ".join(f"{n} of them {place}" for place, n in count.items() if place != usual)
-    tokens = sorted(found[usual])
+            position = ANSWER
+        tokens_at.setdefault(position, set()).add(int(kept[-1]))
+        count[position] = count.get(position, 0) + 1
+    usual = max(count, key=lambda position: count[position])
+    others = ", ".join(f"{n} of them {where}" for where, n in count.items() if where != usual)
+    tokens = sorted(tokens_at[usual])
     return Reading(
         usual,
         name_token(tokens[0]) if len(tokens) == 1 and usual != ANSWER else "",

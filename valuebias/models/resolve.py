@@ -61,7 +61,7 @@ class Resolved:
     rule : Rule
         Where the reward is read.
     code : mapping of str to str, optional
-        Hashes of the files that the model's own code is, or may read, where it may run.
+        Hashes of the files of the model's own code and of those it may read, where it may run.
     """
 
     source: Source
@@ -77,7 +77,7 @@ class Resolved:
 def resolve(
     model: Model, *, kind: Kind, download: bool = True, with_weights: bool = True
 ) -> Resolved:
-    """Find a model's files, download what is missing, and read what they say without loading."""
+    """Find a model's files, download missing ones, and read them without loading the model."""
     located = locate(
         model.location,
         revision=model.revision,
@@ -103,8 +103,8 @@ def resolve(
         files = _files(located, model.name)
         for path in files if located.file is None else ():
             shapes |= weights.tensors(path)
-        own = located.folder / "config.json"
-        sha256 = weights.digest([*files, *([own] if own.is_file() else [])])
+        config_json = located.folder / "config.json"
+        sha256 = weights.digest([*files, *([config_json] if config_json.is_file() else [])])
         if _is_gguf(located.file):
             shapes = _gguf_shapes(located)
             sha256 = hashlib.sha256(f"{sha256} read as {gguf_config.VERSION}".encode()).hexdigest()
@@ -151,7 +151,7 @@ def resolve(
 
 
 def _check_language_model(config: Any, name: str) -> None:
-    """Refuse a reward model: with the input's embeddings for a head it would give numbers, too."""
+    """Refuse a reward model: with its input embeddings as a head it would give numbers, too."""
     architecture = str((getattr(config, "architectures", None) or [""])[0])
     if architecture.endswith("ForSequenceClassification"):
         raise ValueBiasError(
@@ -174,7 +174,7 @@ def _rule(model: Model, located: Checkpoint, model_config: ModelConfig) -> Rule:
 
 
 def _own_code(model: Model, located: Checkpoint) -> bool:
-    """Tell whether logits are those of a class that comes with the model."""
+    """Whether the logits come from a class that comes with the model."""
     if not model.trust_remote_code or model.head != "logits" or _is_gguf(located.file):
         return False
     wanted = read_raw(located.folder, model.name).get("auto_map")
@@ -182,14 +182,14 @@ def _own_code(model: Model, located: Checkpoint) -> bool:
 
 
 def _origin(model: Model, located: Checkpoint) -> Origin:
-    """Find what the model was trained from; a pretrained model stands on itself."""
+    """Find what the model was trained from; a pretrained model is its own base."""
     if model.base:
         return Origin(model.base, "the specification")
-    own = located.repository or model.name
-    found = stated_base(located.folder, located.file, own=(model.name, own))
-    if not found.base and model.stage == "pretrained":
-        return Origin(own, "its stage")
-    return found
+    hub_name = located.repository or model.name
+    origin = stated_base(located.folder, located.file, ids=(model.name, hub_name))
+    if not origin.base and model.stage == "pretrained":
+        return Origin(hub_name, "its stage")
+    return origin
 
 
 def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
@@ -217,7 +217,7 @@ def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
 
 
 def _check_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
-    """Refuse code out of another repository: it would be its newest, whatever is pinned here."""
+    """Refuse code of another repository: its newest version would run, whatever is pinned."""
     for entry in wanted.values():
         for reference in entry if isinstance(entry, list | tuple) else [entry]:
             if isinstance(reference, str) and "--" in reference:
@@ -240,7 +240,7 @@ def _files(located: Checkpoint, name: str) -> list[Path]:
 
 
 def _gguf_shapes(located: Checkpoint) -> Shapes:
-    """Give the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
+    """Return the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
     shapes = gguf_files.read_gguf(located.folder / str(located.file)).shapes
     names = {"cls.output.weight": "score.weight", "cls.output.bias": "score.bias"}
     return {names.get(key, key): shape for key, shape in shapes.items()}
@@ -259,7 +259,7 @@ def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied
             + ". If it is a language model, score it with kind='logprob'; if its reward is "
             "computed otherwise, give head='score' or a function."
         )
-    # A GGUF file without an output has it in the embeddings, unless it has a head instead.
+    # A GGUF file without an output layer ties it to the embeddings, unless it has a head instead.
     tied = tied and not (file is not None and "score.weight" in shapes)
     if kind == "logprob" and not tied and not any(map(_LM_HEAD.search, shapes)):
         raise ValueBiasError(
@@ -270,8 +270,8 @@ def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied
 
 def _label_count(shapes: Shapes) -> int | None:
     """Count the labels in the weights; only a head of one matrix can be counted."""
-    found = [shape for key, shape in shapes.items() if _HEAD.search(key)]
-    return found[0][0] if len(found) == 1 and len(found[0]) == 2 else None
+    heads = [shape for key, shape in shapes.items() if _HEAD.search(key)]
+    return heads[0][0] if len(heads) == 1 and len(heads[0]) == 2 else None
 
 
 def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
@@ -300,7 +300,7 @@ def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
 
 
 def _tokenizer(model: Model, located: Checkpoint, download: bool) -> Path:
-    """Give the folder or the GGUF file with the tokenizer."""
+    """Return the folder or the GGUF file with the tokenizer."""
     if model.tokenizer is not None:
         name = model.tokenizer
         located = locate(name, revision=None, name=name, download=download)

@@ -106,7 +106,7 @@ class Model:
         Another location, in the same forms, for the tokenizer.
     trust_remote_code : bool
         Let code that comes with the model run. For a hub id this needs a pinned `revision`; in a
-        file it needs the leave of whoever reads it, see :func:`valuebias.read_models`.
+        file it needs the reader's permission, see :func:`valuebias.read_models`.
     source, tuning : str, optional
         For models trained in an experiment: what data they were trained on, and how.
     n_pairs, seed, step : int, optional
@@ -174,7 +174,7 @@ class Model:
         check_template(self.template, self.name)
 
     def coords(self) -> dict[str, str | float | int]:
-        """Give what the results say of this model: the coords on ``model`` that are known.
+        """Return what the results say of this model: the coords on ``model`` that are known.
 
         Returns
         -------
@@ -204,7 +204,7 @@ class Model:
         }
         for field, (types, wanted) in expected.items():
             value = getattr(self, field)
-            # A bool is an int to Python, but no number to a user.
+            # A bool is an int to Python, but not a number to a user.
             fits = isinstance(value, types) and (isinstance(value, bool) == (types == (bool,)))
             if value is not None and (not fits or value in ("", math.inf) or value != value):
                 raise ValueBiasError(f"The model {self.name!r} has {field}={value!r}; {wanted}.")
@@ -220,7 +220,7 @@ _FIELDS = tuple(field.name for field in fields(Model))
 
 
 def check_template(template: str, name: str) -> None:
-    """Raise a ValueBiasError unless `template` is one of the forms that a template may have."""
+    """Raise a ValueBiasError unless `template` has one of the forms of a template."""
     if template in ("chat", "plain") or is_jinja(template):
         return
     if template.count("{prompt}") != 1 or template.count("{response}") != 1:
@@ -244,12 +244,12 @@ def path_of(text: str) -> Path:
 
 
 def is_jinja(template: str) -> bool:
-    """Say whether a template is written in Jinja."""
+    """Whether a template is written in Jinja."""
     return "{%" in template or "{{" in template
 
 
 def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model, ...]:
-    """Read model specifications, from whatever form they have.
+    """Read model specifications in any form.
 
     Parameters
     ----------
@@ -257,9 +257,9 @@ def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model,
         A :class:`Model`; the name of a bundled table (:func:`model_tables`); the path of a
         ``.yaml`` or ``.csv`` table; any other text or path is the location of one model. A mapping
         has the fields of one model, or maps names to fields, where `location` is by default the
-        name; a YAML file holds that, or a list of fields. A DataFrame or CSV file has a row a model
-        and a column a field, an empty cell meaning the default. A table's folders and files may be
-        given relative to its own folder.
+        name; a YAML file holds that, or a list of fields. A DataFrame or CSV file has a row per
+        model and a column per field, an empty cell meaning the default. A table's folders and files
+        may be given relative to its own folder.
     trust_remote_code : bool, default False
         Whether a file may ask for the code that comes with a model to be run. What is given in
         Python, and the bundled tables, need no further leave.
@@ -282,11 +282,11 @@ def read_models(source: Any, *, trust_remote_code: bool = False) -> tuple[Model,
     >>> read_models({"a": {"location": "org/model", "family": "Llama"}})[0].family
     'Llama'
     """
-    found = tuple(_models(source, trust_remote_code))
-    if not found:
+    models = tuple(_models(source, trust_remote_code))
+    if not models:
         raise ValueBiasError("There is no model to score; give at least one.")
-    check_unique([model.name for model in found], "model")
-    return found
+    check_unique([model.name for model in models], "model")
+    return models
 
 
 @functools.cache
@@ -296,7 +296,7 @@ def _bundled() -> dict[str, Any]:
 
 
 def model_tables() -> tuple[str, ...]:
-    """Give the names of the bundled tables of models.
+    """Return the names of the bundled tables of models.
 
     Returns
     -------
@@ -339,7 +339,7 @@ def _from_text(text: str, trusted: bool) -> Iterable[Model]:
         if not trusted:
             check_no_code(models, path)
         return models
-    # A hub id has a slash as a rule, and no one calls a model as our tables are called.
+    # A hub id has a slash as a rule, and models are not named like our tables.
     close = difflib.get_close_matches(text, list(_bundled()), n=1, cutoff=0.85)
     if close and not os.path.exists(path):
         raise ValueBiasError(
@@ -349,7 +349,7 @@ def _from_text(text: str, trusted: bool) -> Iterable[Model]:
 
 
 def check_no_code(models: Iterable[Model], path: Path) -> None:
-    """Refuse a file that would have code run: whoever opens it may not be who wrote it."""
+    """Refuse a file that asks for code to run: its reader may not be its author."""
     wanting = [model.name for model in models if model.trust_remote_code]
     if wanting:
         raise ValueBiasError(
@@ -394,16 +394,16 @@ def _from_mapping(source: Mapping[Any, Any]) -> Iterable[Model]:
             raise ValueBiasError(
                 f"The model {shown(name)} is {shown(entry)}; expected a mapping of its fields."
             )
-        given = {key: value for key, value in (entry or {}).items() if value is not None}
-        if "location" not in given and "source" in given and not _is_location(name):
+        fields = {key: value for key, value in (entry or {}).items() if value is not None}
+        if "location" not in fields and "source" in fields and not _is_location(name):
             raise ValueBiasError(
                 f"The model {shown(name)} has a 'source', which says what data it was trained on, "
                 "and no 'location': give its hub id, its folder or its file."
             )
-        # A whole path that stands for the location is no name: it would go wherever the scores go.
-        if "location" in given or not _is_whole_path(name):
-            given = {"name": name, **given}
-        models.append(_from({"location": name, **given}))
+        # A whole path is not used as a name: it would go wherever the scores go.
+        if "location" in fields or not _is_whole_path(name):
+            fields = {"name": name, **fields}
+        models.append(_from({"location": name, **fields}))
     return models
 
 
@@ -428,7 +428,7 @@ def _from(entry: Mapping[Any, Any]) -> Model:
 
 
 def _value(field: str, value: Any) -> Any:
-    """Read a number or a yes out of text; YAML takes 8e9 for text, and CSV knows nothing else."""
+    """Read a number or a bool from text: YAML takes 8e9 for text, and CSV has only text."""
     value = value.item() if hasattr(value, "item") else value
     try:
         if field == "n_params" and isinstance(value, str):

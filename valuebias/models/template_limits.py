@@ -18,11 +18,11 @@ from typing import Any
 __all__ = ["TemplateLimitError", "watch"]
 
 _SECONDS = 1.0
-"""Of the processor's time, a conversation; the dearest real template takes some milliseconds."""
+"""Seconds of processor time per conversation; the slowest real template takes milliseconds."""
 _TEXT = 10_000_000
 """How many characters a text may have, with all that a list or mapping holds."""
 _WORK = 500_000_000
-"""How many characters may be gone over and made; a turn of a loop counts as the whole template."""
+"""Characters that may be read and written; a turn of a loop counts as the whole template."""
 _LONGEST = 1_000_000
 _NUMBER = 10**10
 _ARGUMENT = 1_000_000
@@ -41,17 +41,17 @@ class TemplateLimitError(ValueError):
 
 
 class _Budget:
-    """What one conversation may still take."""
+    """The budget that one conversation has left."""
 
     def __init__(self) -> None:
-        # Of this thread, so that neither other work nor a machine at rest counts.
+        # This thread's time, so that neither other work nor a sleeping machine counts.
         self.ends = time.thread_time() + _SECONDS
         self.work, self.text = _WORK, _TEXT
 
     def step(self, work: int) -> None:
         self.work -= work
         if self.work < 0 or time.thread_time() > self.ends:
-            raise TemplateLimitError("it goes on and on: it takes too many steps, or too long")
+            raise TemplateLimitError("it does not end: it takes too many steps, or too long")
 
     def write(self, length: int) -> None:
         self.text -= length
@@ -87,23 +87,23 @@ def watch(source: str, tokenizer: Any) -> None:
 
 
 def _counting(compiled: Any, source: str) -> Any:
-    made = _environment(compiled.environment, len(source)).from_string(source)
-    made.root_render_func = _with_budget(made.root_render_func)
-    return made
+    template = _environment(compiled.environment, len(source)).from_string(source)
+    template.root_render_func = _with_budget(template.root_render_func)
+    return template
 
 
 def _check_held(tokenizer: Any, compiled: Any) -> None:
-    """Find out with a template of one's own whether those that were made here are rendered."""
+    """Check with a template of our own that transformers renders templates with limits."""
     budgets: list[_Budget | None] = []
-    made = _environment(compiled.environment, len(_PROBE)).from_string(_PROBE)
-    render = made.root_render_func
+    template = _environment(compiled.environment, len(_PROBE)).from_string(_PROBE)
+    render = template.root_render_func
 
     def noted(*args: Any, **kwargs: Any) -> Iterator[str]:
         budgets.append(_budget.get())
         return iter(render(*args, **kwargs))
 
-    made.root_render_func = _with_budget(noted)
-    _watched[_PROBE] = made
+    template.root_render_func = _with_budget(noted)
+    _watched[_PROBE] = template
     tokenizer.apply_chat_template(
         [[{"role": "user", "content": "?"}]], chat_template=_PROBE, tokenize=False
     )
@@ -119,15 +119,15 @@ def _unbounded() -> TemplateLimitError:
 
 
 def _instead(compile_template: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Give what was made with limits where there is such, and else what transformers makes."""
+    """Return the template with limits where there is one, else the one of transformers."""
 
     @functools.wraps(compile_template)
-    def found(chat_template: str) -> Any:
-        made = _watched.get(chat_template)
-        return compile_template(chat_template) if made is None else made
+    def limited(chat_template: str) -> Any:
+        template = _watched.get(chat_template)
+        return compile_template(chat_template) if template is None else template
 
-    found.watched = True  # type: ignore[attr-defined]
-    return found
+    limited.watched = True  # type: ignore[attr-defined]
+    return limited
 
 
 def _with_budget(render: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
@@ -149,7 +149,7 @@ def _step(work: int) -> None:
 
 
 def _environment(environment: Any, length: int) -> Any:
-    """Make an environment like another one, whose templates count what they do."""
+    """Copy an environment so that its templates count what they do."""
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
 
@@ -214,13 +214,13 @@ def _environment(environment: Any, length: int) -> Any:
             _step(length)
             yield item
 
-    # Not optimised: that would work out what is constant before anything counts.
-    made = environment.overlay(optimized=False, finalize=_written)
-    made.__class__ = Watched
-    made.globals = {**environment.globals, "lipsum": _no_filler}
-    made.filters = {name: _filter(name, function) for name, function in environment.filters.items()}
-    made.filters |= {_COUNTED: counted, _BOUNDED: _bounded, _JOINED: _joined}
-    return made
+    # Not optimised: constants would be computed before anything counts.
+    env = environment.overlay(optimized=False, finalize=_written)
+    env.__class__ = Watched
+    env.globals = {**environment.globals, "lipsum": _no_filler}
+    env.filters = {name: _filter(name, function) for name, function in environment.filters.items()}
+    env.filters |= {_COUNTED: counted, _BOUNDED: _bounded, _JOINED: _joined}
+    return env
 
 
 def _no_filler(*_: Any, **__: Any) -> str:
@@ -293,11 +293,11 @@ def _check(size: float) -> None:
 
 def _check_number(value: Any, most: int = _NUMBER) -> None:
     if isinstance(value, int) and abs(value) > most:
-        raise TemplateLimitError(f"it reckons with a number above {most:,}")
+        raise TemplateLimitError(f"it computes with a number above {most:,}")
 
 
 def _check_call(values: list[Any]) -> None:
-    """Refuse what may make far more than it is given, such as padding to a great width."""
+    """Refuse operations that may make far longer text, such as padding to a great width."""
     sizes = sorted(_size(value) for value in values)
     # Each character of one may be replaced by another.
     _check(sizes[-1] * sizes[-2] / 10 if len(sizes) > 1 else 0)

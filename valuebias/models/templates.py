@@ -14,7 +14,7 @@ __all__ = ["PlainTemplate", "Said", "Template", "template_of"]
 
 
 class Template(Protocol):
-    """What turns a prompt and a word into text.
+    """Turns a prompt and a word into text.
 
     Attributes
     ----------
@@ -30,16 +30,16 @@ class Template(Protocol):
     def conversations(
         self, prompt: Said, words: Sequence[str], *, as_written: bool = True
     ) -> list[str]:
-        """Give the whole conversation of each word; refuse words that it changes `as_written`."""
+        """Return the whole conversation of each word; refuse words that it changes `as_written`."""
 
-    def place(self, prompt: Said) -> AnswerPosition:
-        """Say where the answer stands."""
+    def answer_position(self, prompt: Said) -> AnswerPosition:
+        """Find where the answer stands."""
 
     def prefix(self, prompt: Said) -> str:
-        """Give what stands before the answer."""
+        """Return what stands before the answer."""
 
     def in_parts(self) -> list[str]:
-        """Say whose messages the template takes as lists of parts."""
+        """Return the roles whose messages the template takes as lists of parts."""
 
 
 class PlainTemplate:
@@ -63,20 +63,20 @@ class PlainTemplate:
     def conversations(
         self, prompt: Said, words: Sequence[str], *, as_written: bool = True
     ) -> list[str]:
-        """Give the whole conversation of each word; a plain template changes none."""
+        """Return the whole conversation of each word; a plain template changes none."""
         before = self.prefix(prompt)
         return [f"{before}{word}{self._after}" for word in words]
 
-    def place(self, prompt: Said) -> AnswerPosition:
-        """Say where the answer stands."""
+    def answer_position(self, prompt: Said) -> AnswerPosition:
+        """Find where the answer stands."""
         return AnswerPosition(self.prefix(prompt), "the template's")
 
     def prefix(self, prompt: Said) -> str:
-        """Give what stands before the answer."""
+        """Return what stands before the answer."""
         return f"{self._start}{_one_turn(prompt)}{self._middle}"
 
     def in_parts(self) -> list[str]:
-        """Say whose messages the template takes as lists of parts: it takes text."""
+        """Return no roles: a plain template takes text."""
         return []
 
 

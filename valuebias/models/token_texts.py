@@ -41,26 +41,26 @@ class TokenTexts:
         return self.of(list(self.names))
 
     def of(self, ids: Sequence[int]) -> list[str]:
-        """Say what tokens add to a text."""
+        """Return the text that each token adds to a text."""
         if self._anchor is None:
             return decode_each(self._tokenizer, [[token] for token in ids])
         token, text = self._anchor
-        made = decode_each(self._tokenizer, [[token, i] for i in ids])
-        # Should a decoder change what stands before a token, nothing is known but what it is alone.
-        odd = [place for place, found in enumerate(made) if found[: len(text)] != text]
+        decoded = decode_each(self._tokenizer, [[token, i] for i in ids])
+        # Where a decoder changes the text before a token, only its text alone is known.
+        odd = [at for at, whole in enumerate(decoded) if whole[: len(text)] != text]
         size = len(text)
         if not odd:
-            return [found[size:] for found in made]
-        single = decode_each(self._tokenizer, [[ids[place]] for place in odd])
+            return [whole[size:] for whole in decoded]
+        single = decode_each(self._tokenizer, [[ids[at]] for at in odd])
         alone = dict(zip(odd, single, strict=True))
-        return [alone.get(place, found[size:]) for place, found in enumerate(made)]
+        return [alone.get(at, whole[size:]) for at, whole in enumerate(decoded)]
 
     @cached_property
     def _anchor(self) -> tuple[int, str] | None:
         """A token whose text stays the same with another one before or after it."""
         letters = set(string.ascii_letters)
-        found = [i for i, name in self.names.items() if name in letters]
-        return self._steady(found) or self._steady(list(self.names)[:_LOOKED_AT])
+        candidates = [i for i, name in self.names.items() if name in letters]
+        return self._steady(candidates) or self._steady(list(self.names)[:_LOOKED_AT])
 
     def _steady(self, candidates: Sequence[int]) -> tuple[int, str] | None:
         once = decode_each(self._tokenizer, [[i] for i in candidates])

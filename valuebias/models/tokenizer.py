@@ -2,7 +2,7 @@
 
 Every conversation is rendered to one string and tokenised whole. Ids are never put together from
 pieces, because a tokenizer may merge across the seam and a template may trim what it is given; the
-one exception, :meth:`Tokeniser.rewards_by_id`, says so.
+one exception, :meth:`Tokenizer.rewards_by_id`, says so.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from valuebias.models.resolve import Resolved
 from valuebias.models.templates import Said, template_of
 from valuebias.models.tokenizer_files import shared_tokenizer
 
-__all__ = ["Tokeniser"]
+__all__ = ["Tokenizer"]
 
 Integers = npt.NDArray[np.int64]
 
-# Answers that share no token with one another, to see what stands before and after any answer.
+# Answers without a common token, to find the tokens before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")
 _GIVE_ANOTHER = "Download or save its files again, or give another tokenizer by tokenizer=."
 _SHOWN = 60
 _SHOWN_FIRST = 3
 _LAST = Rule(None, "reward_at='last'")
-# What a tokenizer gives before it is made into ids is a hundred times as large as they are.
+# A tokenizer's intermediate result is a hundred times as large as the ids.
 _AT_ONCE = 256
 _TAIL = 12
 
 
-class Tokeniser:
+class Tokenizer:
     """The tokenizer of a model together with its template.
 
     Parameters
@@ -91,13 +91,15 @@ class Tokeniser:
             trust = False
         loaded = shared_tokenizer(path, self._name, trust=trust)
         self._loaded = loaded
-        self._tokenizer = loaded.tokenizer
+        self._hf_tokenizer = loaded.tokenizer
         self._facts = resolved.model_config if resolved is not None else None
         prefix: str | None = "conversation"
         if resolved is not None:
             # A reward is always that of a conversation.
             prefix = resolved.model.prefix if resolved.source.kind == "logprob" else None
-        self._template = template_of(self._tokenizer, template or "chat", self._name, prefix=prefix)
+        self._template = template_of(
+            self._hf_tokenizer, template or "chat", self._name, prefix=prefix
+        )
         self._rule = resolved.rule if resolved is not None else _LAST
         with reading(f"The tokenizer of {self._name!r}", verb="used", advice=_GIVE_ANOTHER):
             bare = self._template.bos
@@ -128,19 +130,19 @@ class Tokeniser:
 
     @functools.cached_property
     def template_sha256(self) -> str:
-        """Hash the template's text, and the form of what it is given where that is no text."""
+        """Hash the template's text, and the roles whose messages it takes as lists of parts."""
         text = self._template.text
         parts = self._template.in_parts()
-        given = f"{text}\0{','.join(parts)}" if parts else text
-        return hashlib.sha256(given.encode()).hexdigest()
+        hashed = f"{text}\0{','.join(parts)}" if parts else text
+        return hashlib.sha256(hashed.encode()).hexdigest()
 
     def __repr__(self) -> str:
         """Name the model."""
-        return f"<Tokeniser of {self._name!r}: {len(self._tokenizer)} tokens>"
+        return f"<Tokenizer of {self._name!r}: {len(self._hf_tokenizer)} tokens>"
 
-    def tokenizer(self) -> Any:
-        """Give a copy of the tokenizer itself, for those who change its settings."""
-        return copy.deepcopy(self._tokenizer)
+    def hf_tokenizer(self) -> Any:
+        """Copy the tokenizer of transformers, for callers that change its settings."""
+        return copy.deepcopy(self._hf_tokenizer)
 
     def rewards(
         self,
@@ -156,7 +158,7 @@ class Tokeniser:
         return [self._rule.cut(ids) for ids in whole]
 
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
-        """Put single tokens where the answer stands, without going through text.
+        """Put single tokens in the answer's position, without going through text.
 
         A conversation made this way may be one that no text gives: the tokenizer might have merged
         the token with its neighbours, and the template might have trimmed it.
@@ -180,29 +182,25 @@ class Tokeniser:
         )
 
     def _named(self, token: int) -> str:
-        text = str(self._tokenizer.decode([token], skip_special_tokens=False))
-        # Part of a character decodes to nothing that could be told from another part.
-        name = self._tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text
+        text = str(self._hf_tokenizer.decode([token], skip_special_tokens=False))
+        # Parts of characters all decode to the same sign.
+        name = self._hf_tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text
         return f"{name!r} ({token})"
 
     def start(self, prompt: Said) -> Start:
-        """Say what the model's texts begin with, and what decided that."""
-        # What stands before the answer will do, and a template may write no answers.
+        """Describe what the model's texts begin with, and what decided that."""
+        # The text before the answer is enough, and a template may write no answers.
         texts = [self._template.prefix(prompt) + _ANSWERS[0]]
         ids = self._encode(texts, _ANSWERS[:1])[0].tolist()
         if not self._template.bos:
-            special = set(self._tokenizer.added_tokens_decoder)
+            special = set(self._hf_tokenizer.added_tokens_decoder)
             first = list(itertools.takewhile(special.__contains__, ids))[:_SHOWN_FIRST]
             how = "as the chat template writes " + ("them" if first else "none")
             return self._start_of(first, how)
-        own = self._tokenizer(texts[0], add_special_tokens=False)["input_ids"]
-        first = [
-            i for i, write_bytes in zip(ids, self._first.ids, strict=False) if i == write_bytes
-        ]
-        explain_os_errors = len(ids) - len(own) < len(self._first.ids)
-        return self._start_of(
-            first, "as the template writes" if explain_os_errors else self._first.how
-        )
+        bare = self._hf_tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+        first = [i for i, expected in zip(ids, self._first.ids, strict=False) if i == expected]
+        in_text = len(ids) - len(bare) < len(self._first.ids)
+        return self._start_of(first, "as the template writes" if in_text else self._first.how)
 
     def _start_of(self, first: Sequence[int], how: str) -> Start:
         end = " ".join(self._names(self._last.ids))
@@ -215,14 +213,14 @@ class Tokeniser:
         )
 
     def _names(self, ids: Sequence[int]) -> tuple[str, ...]:
-        names = self._tokenizer.convert_ids_to_tokens(list(ids))
+        names = self._hf_tokenizer.convert_ids_to_tokens(list(ids))
         return tuple(f"{name!r} ({i})" for name, i in zip(names, ids, strict=True))
 
     def n_tokens(self, prompt: str, words: Sequence[str]) -> list[int]:
-        """Count the tokens of each word as an answer: those that are not there after any answer."""
+        """Count the tokens of each word as an answer, without those around every answer."""
         before, after = self._around(prompt)
         ids = self._encode(self._template.conversations(prompt, words), words, closed=True)
-        return [max(0, len(found) - len(before) - len(after)) for found in ids]
+        return [max(0, len(sequence) - len(before) - len(after)) for sequence in ids]
 
     def targets(self, prompt: str, words: Sequence[str]) -> tuple[list[Integers], Integers]:
         """Tokenise the prompt with each word after it, and say where the word's tokens begin.
@@ -234,8 +232,8 @@ class Tokeniser:
         if not prefix and not self._first.ids:
             raise self._nothing_before(words[0] if words else "")
         texts = [prefix, before, *(before + word for word in words)]
-        own, blank, *sequences = self._encode(texts, ["", "", *words])
-        first = np.array([_shared(own, sequence) for sequence in sequences], dtype=np.int64)
+        of_prefix, blank, *sequences = self._encode(texts, ["", "", *words])
+        first = np.array([_shared(of_prefix, sequence) for sequence in sequences], dtype=np.int64)
         for word, sequence, start in zip(words, sequences, first, strict=True):
             if np.array_equal(sequence, blank):
                 raise ValueBiasError(
@@ -244,7 +242,7 @@ class Tokeniser:
                 )
             if start == 0:
                 raise self._nothing_before(word)
-            if start < len(own):
+            if start < len(of_prefix):
                 raise self._merged(word, prefix)
         return sequences, first
 
@@ -254,14 +252,14 @@ class Tokeniser:
         return self._encode([without_blanks(text) for text in texts], prompts)
 
     def prefix(self, prompt: str) -> Prefix:
-        """Say where the answer to a prompt begins."""
-        place = self._template.place(prompt)
-        kept = without_blanks(place.before)
+        """Find where the answer to a prompt begins."""
+        position = self._template.answer_position(prompt)
+        kept = without_blanks(position.before)
         (ids,) = self._encode([kept], [prompt])
         (text,) = self._loaded.texts.of([int(ids[-1])])
-        blanks = place.before[len(kept) :]
-        how = place.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
-        remarkable = bool(blanks) or place.generation is not None
+        blanks = position.before[len(kept) :]
+        how = position.how + (f"; {blanks!r} after it counts as the word's" if blanks else "")
+        remarkable = bool(blanks) or position.generation is not None
         return Prefix(int(ids[-1]), text, how, blanks, remarkable)
 
     def vocabulary(self) -> pd.DataFrame:
@@ -273,57 +271,57 @@ class Tokeniser:
         known = slice(None if size is None else int(np.searchsorted(ids, size)))
         columns = {"token": list(texts.names.values())[known], "text": texts.every[known]}
         # Object columns, because pandas' own text refuses a lone surrogate.
-        made = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
-        return pd.DataFrame({"token_id": ids[known], **made})
+        texts_of = {key: pd.Series(values, dtype=object) for key, values in columns.items()}
+        return pd.DataFrame({"token_id": ids[known], **texts_of})
 
     def _encode(
         self,
         texts: Sequence[str],
-        said: Sequence[str],
+        labels: Sequence[str],
         *,
         any_length: bool = False,
         closed: bool = False,
     ) -> list[Integers]:
-        """Tokenise texts whole; `said` is what to call each of them in errors.
+        """Tokenise texts whole; `labels` name them in errors.
 
-        Those that are `closed` are conversations, after which nothing comes.
+        Texts that are `closed` are complete conversations.
         """
         slices = (slice(start, start + _AT_ONCE) for start in range(0, len(texts), _AT_ONCE))
         return [
             ids
             for part in slices
-            for ids in self._encode_slice(texts[part], said[part], any_length, closed)
+            for ids in self._encode_slice(texts[part], labels[part], any_length, closed)
         ]
 
     def _encode_slice(
-        self, texts: Sequence[str], said: Sequence[str], any_length: bool, closed: bool
+        self, texts: Sequence[str], labels: Sequence[str], any_length: bool, closed: bool
     ) -> list[Integers]:
         try:
-            lists = self._tokenizer(
+            lists = self._hf_tokenizer(
                 list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
             )["input_ids"]
         except (TypeError, UnicodeEncodeError) as error:
-            broken = next((w for t, w in zip(texts, said, strict=True) if not _is_text(t)), None)
+            broken = next((w for t, w in zip(texts, labels, strict=True) if not _is_text(t)), None)
             raise ValueBiasError(
-                f"{broken!r} cannot be tokenised: it is no text that UTF-8 can write, such as half "
+                f"{broken!r} cannot be tokenised: UTF-8 cannot write this text, such as half "
                 "of a surrogate pair. Leave it out."
             ) from error
         last = self._last if closed else NO_END
         ids = [
-            np.array([*self._first.before(own), *own, *last.after(own)], dtype=np.int64)
-            for own in lists
+            np.array([*self._first.before(seq), *seq, *last.after(seq)], dtype=np.int64)
+            for seq in lists
         ]
-        self._check_ids(ids, said, any_length=any_length)
-        # What the tokenizer puts before a text may be the token for what it does not know.
-        self._check_unknown(lists, texts, said)
+        self._check_ids(ids, labels, any_length=any_length)
+        # The token that the tokenizer puts before a text may be the one for unknown text.
+        self._check_unknown(lists, texts, labels)
         return ids
 
     def _check_ids(
-        self, ids: Sequence[Integers], said: Sequence[str], *, any_length: bool = False
+        self, ids: Sequence[Integers], labels: Sequence[str], *, any_length: bool = False
     ) -> None:
         size = self._facts.vocab_size if self._facts is not None else None
         window = None if any_length or self._facts is None else self._facts.max_length
-        for conversation, word in zip(ids, said, strict=True):
+        for conversation, word in zip(ids, labels, strict=True):
             if not len(conversation):
                 raise ValueBiasError(
                     f"The conversation of {self._name!r} with {_short(word)} has no token. Give "
@@ -352,20 +350,20 @@ class Tokeniser:
         other = "" if prefix[-1:].isspace() else ", or give a template with a space before it"
         return ValueBiasError(
             f"The word {_short(word)} shares a token with the end of the text before it "
-            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would be one of that "
-            f"as well, unlike other words'. Leave the word out{other}."
+            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would include that "
+            f"text as well, unlike other words'. Leave the word out{other}."
         )
 
     def _check_unknown(
-        self, ids: Sequence[list[int]], texts: Sequence[str], said: Sequence[str]
+        self, ids: Sequence[list[int]], texts: Sequence[str], labels: Sequence[str]
     ) -> None:
         """Refuse text that the tokenizer has no tokens for: all such words would score the same."""
-        unknown = self._tokenizer.unk_token_id
+        unknown = self._hf_tokenizer.unk_token_id
         if unknown is None:
             return
-        for conversation, text, word in zip(ids, texts, said, strict=True):
-            # The token's own name in a text gives it rightly, and U+FFFD stands for no character.
-            allowed = text.count(self._tokenizer.unk_token) + word.count("\ufffd")
+        for conversation, text, word in zip(ids, texts, labels, strict=True):
+            # A text may contain the token's own name, and U+FFFD stands for an unknown character.
+            allowed = text.count(self._hf_tokenizer.unk_token) + word.count("\ufffd")
             if conversation.count(unknown) > allowed:
                 raise ValueBiasError(
                     f"The tokenizer of {self._name!r} has no token for some of {_short(word)} or "

@@ -1,6 +1,6 @@
-"""Load a tokenizer as its own files have it.
+"""Load a tokenizer as its own files describe it.
 
-transformers makes many tokenizers anew from the vocabulary in tokenizer.json, by the class that
+transformers builds many tokenizers again from the vocabulary in tokenizer.json, by the class that
 their configuration names: where that is another kind of tokenizer than the file's, spaces are lost
 or texts are cut in other places, and nothing says so. What the file has is what the model was
 trained with.
@@ -20,7 +20,7 @@ from typing import Any
 from valuebias._core.foreign import read_json, reading
 from valuebias.backends.gguf.tokenizer import mended
 from valuebias.errors import ValueBiasError
-from valuebias.models.companions import companions, tell
+from valuebias.models.companions import companions, digest_files
 from valuebias.models.token_texts import TokenTexts
 from valuebias.models.weights import digest
 
@@ -58,11 +58,11 @@ class Loaded:
     source : str
         The name of the file that it was made of.
     changed : tuple of str
-        The parts that transformers would have had otherwise than the file.
+        The parts of the file that transformers would have changed.
     is_vocabulary : bool
-        Whether that file lists tokens, and does not say what is done with a text.
+        Whether that file only lists tokens, and does not say how texts are cut.
     stilled : tuple of str
-        The settings, switched off, by which texts were cut at random while a model was trained.
+        The settings that cut texts at random during training, switched off.
     """
 
     tokenizer: Any
@@ -73,12 +73,12 @@ class Loaded:
 
     @cached_property
     def hashed(self) -> hashlib._Hash:
-        """The SHA-256 of all that makes ids of a text, to which more may be added in a copy."""
+        """The SHA-256 of all that turns a text into ids; add more to a copy of it."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
             text = json.dumps([type(self.tokenizer).__name__, self.tokenizer.get_vocab()])
         else:
-            # Truncation and padding are settings of a call, and no one asks for them here.
+            # Truncation and padding are settings of a call, and are not used here.
             backend.no_truncation()
             backend.no_padding()
             text = backend.to_str()
@@ -92,16 +92,16 @@ class Loaded:
 
 def load_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
     """Load a tokenizer from a folder or out of a GGUF file."""
-    made = _loaded(path, name, trust=trust)
+    loaded = _loaded(path, name, trust=trust)
     with reading(f"The tokenizer of {name!r}", verb="used", advice="Give another by tokenizer=."):
-        return replace(made, stilled=_still(made.tokenizer, name))
+        return replace(loaded, stilled=_still(loaded.tokenizer, name))
 
 
 def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
-    """Load a tokenizer, as its files have it."""
+    """Load a tokenizer as its files describe it."""
     folder, file = (path, None) if os.path.isdir(path) else (path.parent, path.name)
     gguf = file if file is not None and file.lower().endswith(".gguf") else None
-    own = folder / FILE
+    tokenizer_json = folder / FILE
     with reading(
         f"The tokenizer of {name!r} from {os.fspath(path)!r}",
         verb="loaded",
@@ -110,7 +110,7 @@ def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
     ):
         for settings in _SETTINGS:
             _json(folder / settings)
-        if own.is_file() and (folder / "tekken.json").is_file():
+        if tokenizer_json.is_file() and (folder / "tekken.json").is_file():
             tokenizer = _plainly(folder)
         else:
             tokenizer = _by_transformers(folder, gguf, trust=trust)
@@ -118,21 +118,21 @@ def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
             return Loaded(mended(tokenizer, path, name), "the GGUF file")
         if type(tokenizer).__module__.startswith("transformers_modules"):
             return Loaded(tokenizer, "the code that comes with it")
-        if not own.is_file():
+        if not tokenizer_json.is_file():
             return Loaded(tokenizer, _vocabulary_file(folder), is_vocabulary=True)
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             tokenizer = _plainly(folder)
-        return Loaded(tokenizer, FILE, _as_filed(tokenizer, own, name))
+        return Loaded(tokenizer, FILE, _as_filed(tokenizer, tokenizer_json, name))
 
 
 def _still(tokenizer: Any, name: str) -> tuple[str, ...]:
-    """Switch off what cuts texts at random: that is for training, and gives other numbers."""
+    """Switch off settings that cut texts at random, which are for training."""
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
-    found = []
+    stilled = []
     for setting in _AT_RANDOM if backend is not None else ():
         value = getattr(backend.model, setting, None)
         if value:
-            found.append(f"{setting} {value:.4g}")
+            stilled.append(f"{setting} {value:.4g}")
         if value is not None:
             setattr(backend.model, setting, None)
     settings = getattr(tokenizer, "sp_model_kwargs", None) if backend is None else None
@@ -145,23 +145,23 @@ def _still(tokenizer: Any, name: str) -> tuple[str, ...]:
             "two runs give the same scores. Take that out of its files, or give another tokenizer "
             "by tokenizer=."
         )
-    return tuple(found)
+    return tuple(stilled)
 
 
 def shared_tokenizer(path: Path, name: str, *, trust: bool) -> Loaded:
-    """Load a tokenizer, or give one that was made of files with the same content.
+    """Load a tokenizer, or reuse one that was loaded from files with the same content.
 
     Many models have the tokenizer of their base, and loading one takes longer than scoring a few
     words does.
     """
     if trust or not path.exists():
         return load_tokenizer(path, name, trust=trust)
-    content = tell(path, companions(path)) if path.is_dir() else digest([path])
-    found = _shared.pop(content, None) or load_tokenizer(path, name, trust=False)
-    _shared[content] = found
+    content = digest_files(path, companions(path)) if path.is_dir() else digest([path])
+    loaded = _shared.pop(content, None) or load_tokenizer(path, name, trust=False)
+    _shared[content] = loaded
     while len(_shared) > _KEPT:
         _shared.popitem(last=False)
-    return found
+    return loaded
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -191,12 +191,12 @@ def _by_transformers(folder: Path, gguf: str | None, *, trust: bool) -> Any:
     options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
     if int(transformers.__version__.partition(".")[0]) >= 5:
         options["mistral_format"] = False
-    found = transformers.AutoTokenizer.from_pretrained(
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
         os.fspath(folder), trust_remote_code=trust, local_files_only=True, **options
     )
-    if type(found).__name__.startswith(_BESIDE):
-        raise ValueError("mistral-common has taken the folder over, and has no chat templates")
-    return found
+    if type(tokenizer).__name__.startswith(_BESIDE):
+        raise ValueError("mistral-common has taken over the folder, and has no chat templates")
+    return tokenizer
 
 
 def _plainly(folder: Path) -> Any:
@@ -207,17 +207,17 @@ def _plainly(folder: Path) -> Any:
 
 
 def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
-    """Put the file's parts in the place of those that were made otherwise; name these."""
+    """Replace the parts that transformers changed by the file's; return their names."""
     from tokenizers import Tokenizer
 
-    own, loaded = Tokenizer.from_file(os.fspath(file)), tokenizer.backend_tokenizer
+    filed, loaded = Tokenizer.from_file(os.fspath(file)), tokenizer.backend_tokenizer
     changed = [
-        said
-        for part, said in _PARTS.items()
+        part_name
+        for part, part_name in _PARTS.items()
         if (part != "model" or _is_made_anew(tokenizer))
-        and _state(getattr(own, part)) != _state(getattr(loaded, part))
+        and _state(getattr(filed, part)) != _state(getattr(loaded, part))
     ]
-    added = {token.content: token for token in own.get_added_tokens_decoder().values()}
+    added = {token.content: token for token in filed.get_added_tokens_decoder().values()}
     extra = {
         i: token
         for i, token in sorted(loaded.get_added_tokens_decoder().items())
@@ -225,13 +225,13 @@ def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
     }
     if not changed and not extra:
         return ()
-    asked, stated = _asked(file.parent), _stated_numbers(file.parent)
-    wanted = {i: t for i, t in extra.items() if t.content not in added and t.content in asked}
+    mentioned, stated = _mentioned(file.parent), _stated_numbers(file.parent)
+    wanted = {i: t for i, t in extra.items() if t.content not in added and t.content in mentioned}
     if len(wanted) < len(extra):
         changed.append("added tokens")
     for token in wanted.values():
-        (own.add_special_tokens if token.special else own.add_tokens)([token])
-        number = own.token_to_id(token.content)
+        (filed.add_special_tokens if token.special else filed.add_tokens)([token])
+        number = filed.token_to_id(token.content)
         if number != stated.get(token.content, number):
             raise ValueBiasError(
                 f"The tokenizer of {name!r} contradicts itself: {token.content!r} is the token "
@@ -241,14 +241,14 @@ def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
             )
     if not changed:
         return ()
-    own.no_truncation()
-    own.no_padding()
-    own.encode_special_tokens = loaded.encode_special_tokens
-    tokenizer._tokenizer = own
+    filed.no_truncation()
+    filed.no_padding()
+    filed.encode_special_tokens = loaded.encode_special_tokens
+    tokenizer._tokenizer = filed
     for role in _SPECIAL:
         token = getattr(tokenizer, role, None)
-        # What a class names by default, and the file does not have, is no token of this tokenizer.
-        if token is not None and own.token_to_id(str(token)) is None:
+        # A special token that a class names by default and the file lacks does not exist.
+        if token is not None and filed.token_to_id(str(token)) is None:
             setattr(tokenizer, role, None)
     return tuple(changed)
 
@@ -258,14 +258,14 @@ def _state(part: Any) -> bytes | None:
 
 
 def _is_made_anew(tokenizer: Any) -> bool:
-    """Tell whether the class makes its model itself; a vocabulary takes seconds to compare."""
+    """Whether the class builds its model itself: comparing vocabularies takes seconds."""
     from transformers import PreTrainedTokenizerFast
 
     return type(tokenizer) is not PreTrainedTokenizerFast
 
 
 def _stated_numbers(folder: Path) -> dict[str, int]:
-    """Read which numbers the settings give to added tokens."""
+    """Read the ids that the settings give to added tokens."""
     listed = settings_of(folder).get("added_tokens_decoder") or {}
     return {
         str(token["content"]): int(number)
@@ -274,26 +274,26 @@ def _stated_numbers(folder: Path) -> dict[str, int]:
     }
 
 
-def _asked(folder: Path) -> set[str]:
+def _mentioned(folder: Path) -> set[str]:
     """Collect every text in the settings, among them the tokens that they add."""
-    found: set[str] = set()
+    texts: set[str] = set()
     for name in _SETTINGS:
         file = folder / name
         if file.is_file():
-            _collect(_json(file), found)
-    return found
+            _collect(_json(file), texts)
+    return texts
 
 
-def _collect(value: Any, found: set[str]) -> None:
+def _collect(value: Any, texts: set[str]) -> None:
     if isinstance(value, str):
-        found.add(value)
+        texts.add(value)
     elif isinstance(value, dict):
-        found.update(map(str, value))
+        texts.update(map(str, value))
         for inner in value.values():
-            _collect(inner, found)
+            _collect(inner, texts)
     elif isinstance(value, list):
         for inner in value:
-            _collect(inner, found)
+            _collect(inner, texts)
 
 
 def _vocabulary_file(folder: Path) -> str:
@@ -302,7 +302,7 @@ def _vocabulary_file(folder: Path) -> str:
 
 
 def _needs(folder: Path) -> str:
-    """Say what is needed to read other formats."""
+    """Return what to install to read other formats."""
     if (folder / FILE).is_file():
         return ""
     needed = {"tokenizer.model": "sentencepiece protobuf", "tekken.json": "mistral-common"}

@@ -135,18 +135,18 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     sizes = effective_draws(table, float(table.attrs.get("draws", 1000)))
     forms = dict.fromkeys(("mean", "median", "lower", "upper"), f"{{:+.{digits}f}}")
     forms |= {"rhat": "{:.3f}", "ess_bulk": "{:,.0f}", "ess_tail": "{:,.0f}"}
-    texts = {}
+    columns = {}
     for name in table.columns:
         values = table[name]
         if str(name).startswith("p_"):
-            texts[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
+            columns[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
         elif pd.api.types.is_float_dtype(values):
             whole = bool((values.dropna() % 1 == 0).all())
             form = forms.get(str(name), "{:,.0f}" if whole else f"{{:.{digits}f}}")
-            texts[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
+            columns[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
         else:
-            texts[name] = [str(x) for x in values]
-    return pd.DataFrame(texts, index=table.index, dtype=object)
+            columns[name] = [str(x) for x in values]
+    return pd.DataFrame(columns, index=table.index, dtype=object)
 
 
 def false_signs(words: pd.DataFrame, draws: float) -> str:

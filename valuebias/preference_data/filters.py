@@ -1,4 +1,4 @@
-"""Decide row by row what is kept of a source of preferences, and count it."""
+"""Filter a source of preferences row by row, and count what is dropped."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _REASONS: Mapping[str, str] = {
     "unicode": "a text is not valid Unicode (it has half of a surrogate pair)",
     "different": "chosen and rejected are the same",
     "length": "prompt and an answer have more than {max_chars} characters together",
-    "unique": "the same prompt, chosen and rejected were there before",
+    "unique": "the same prompt, chosen and rejected occurred before",
     "lexicon": "a word of the lexicon {lexicon!r} occurs",
 }
 """The steps in their order, and why a row is dropped in each."""
 _BY_CHOICE = ("ties", "every", "length", "unique", "lexicon")
-"""Steps in which nothing is wrong with a row: which row is first is not worth telling."""
+"""Steps in which nothing is wrong with a row, so that the first row is not named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the user asks to be kept.
+    """The user's filters.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Filters:
 
 @dataclass(slots=True)
 class PreferenceFilter:
-    """Take rows one after another; keep pairs, count what is dropped.
+    """Takes rows one after another; keeps pairs and counts what is dropped.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class PreferenceFilter:
     _seen: set[str] = field(default_factory=set)
     _kept: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
-    def take(self, where: str, row: Mapping[str, Any]) -> None:
+    def add(self, where: str, row: Mapping[str, Any]) -> None:
         """Keep a row, or count why it is dropped."""
         self._n_read += 1
         step = self._step(where, row)
@@ -121,19 +121,19 @@ class PreferenceFilter:
             return "unique"
         self._seen.add(key)
         if self.leakage is not None:
-            said = "\n".join(message["content"] for message in pair.prompt)
-            if self.leakage.add(said, pair.chosen, pair.rejected) and self.filters.drop_leaks:
+            text = "\n".join(message["content"] for message in pair.prompt)
+            if self.leakage.add(text, pair.chosen, pair.rejected) and self.filters.drop_leaks:
                 return "lexicon"
         self._kept[key] = (prompt, pair.chosen, pair.rejected)
         return None
 
     def pairs(self) -> pd.DataFrame:
-        """Give what was kept."""
+        """Return the pairs that were kept."""
         rows = [(key, *texts) for key, texts in self._kept.items()]
         return pd.DataFrame(rows, columns=["id", "prompt", "chosen", "rejected"], dtype=object)
 
     def report(self) -> pd.DataFrame:
-        """Say what each step kept and dropped."""
+        """Return what each step kept and dropped."""
         kept = self._n_read
         rows: list[tuple[str, int, int, str]] = [("read", kept, 0, "every row of the source")]
         for step in self.filters.steps(self.row_format):
@@ -148,18 +148,18 @@ class PreferenceFilter:
             every=filters.every, max_chars=filters.max_chars, lexicon=filters.lexicon
         )
         if step == "lexicon" and self.leakage is not None:
-            found = self.leakage.n_pairs
+            counts = self.leakage.n_pairs
             action = "dropped" if filters.drop_leaks else "kept"
             return (
-                f"{reason}, in {found['prompt']} prompts, {found['chosen']} chosen and "
-                f"{found['rejected']} rejected answers: {action}"
+                f"{reason}, in {counts['prompt']} prompts, {counts['chosen']} chosen and "
+                f"{counts['rejected']} rejected answers: {action}"
             )
         if step in self._first and step not in _BY_CHOICE:
             return f"{reason} (first: {self._first[step]})"
         return reason
 
     def check_some(self, name: str) -> None:
-        """Refuse a source of which nothing is left."""
+        """Refuse a source of which no pair is left."""
         if self._kept:
             return
         report = self.report()
@@ -199,7 +199,7 @@ def as_json(messages: Sequence[Message]) -> str:
 
 
 def id_of(prompt: str, chosen: str, rejected: str) -> str:
-    """Give the id of a pair, which depends on its texts and nothing else.
+    """Return the id of a pair, which depends on its texts alone.
 
     Examples
     --------

@@ -57,15 +57,15 @@ class RowFormat:
     def pair(self, where: str, row: Mapping[str, Any], cells: tuple[Any, Any]) -> Pair | str:
         """Read the messages of a row."""
         if "prompt" in self.columns:
-            given = _prompt(row["prompt"], where)
+            prompt = _prompt(row["prompt"], where)
         elif isinstance(cells[0], str):
             raise ValueBiasError(
                 f"The better answer of {where} is plain text, and there is no column 'prompt' that "
                 f"says what it answers. {did_you_mean('prompt', row)}"
             )
         else:
-            given = []
-        better, worse = (_conversation(cell, given, where) for cell in cells)
+            prompt = []
+        better, worse = (_conversation(cell, prompt, where) for cell in cells)
         if any(not turns or turns[-1]["role"] != "assistant" for turns in (better, worse)):
             return "answered"
         if better[:-1] != worse[:-1]:
@@ -95,11 +95,11 @@ def form_of(columns: Sequence[str], name: str) -> RowFormat:
         return RowFormat(_RATED, True, _by_rating)
     expected = _RATED if len(rated) > len(chosen) else ("chosen", "rejected")
     missing = [column for column in expected if column not in columns]
-    shown = [visible(column) for column in columns]
+    listed = [visible(column) for column in columns]
     raise ValueBiasError(
         f"{name!r} has no column {' and no column '.join(map(repr, missing))}. Expected chosen and "
         "rejected (and prompt, where they are plain text), or conv_A, conv_B, conv_A_rating and "
-        f"conv_B_rating; rename the columns. {did_you_mean(missing[0], shown)}"
+        f"conv_B_rating; rename the columns. {did_you_mean(missing[0], listed)}"
     )
 
 
@@ -134,7 +134,7 @@ def _prompt(cell: Any, where: str) -> list[Message]:
 
 
 def _conversation(cell: Any, prompt: list[Message], where: str) -> list[Message]:
-    """Give the whole conversation, whether or not its cell repeats the prompt."""
+    """Return the whole conversation, whether or not its cell repeats the prompt."""
     if isinstance(cell, str):
         return [*prompt, {"role": "assistant", "content": cell}]
     turns = _messages(cell, where)
@@ -146,7 +146,7 @@ def _conversation(cell: Any, prompt: list[Message], where: str) -> list[Message]
 def _messages(cell: Any, where: str) -> list[Message]:
     if not isinstance(cell, list | tuple | np.ndarray):
         raise ValueBiasError(
-            f"A conversation of {where} is {_shown(cell)}; expected text, or a list of messages "
+            f"A conversation of {where} is {_short(cell)}; expected text, or a list of messages "
             'such as {"role": "user", "content": "Hello"}.'
         )
     return [_message(message, where) for message in cell]
@@ -155,19 +155,19 @@ def _messages(cell: Any, where: str) -> list[Message]:
 def _message(message: Any, where: str) -> Message:
     if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
         raise ValueBiasError(
-            f"A message of {where} is {_shown(message)}; expected a role and a content."
+            f"A message of {where} is {_short(message)}; expected a role and a content."
         )
     role, content = message["role"], message["content"]
     if not isinstance(role, str) or not isinstance(content, str) or not role:
         raise ValueBiasError(
-            f"A message of {where} has the role {_shown(role)} and the content {_shown(content)}; "
+            f"A message of {where} has the role {_short(role)} and the content {_short(content)}; "
             "expected text for both."
         )
     return {"role": role, "content": content}
 
 
-def _shown(value: Any) -> str:
-    """Show the first of anything, with its type."""
+def _short(value: Any) -> str:
+    """Show the beginning of a value, with its type."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):

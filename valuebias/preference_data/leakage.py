@@ -22,7 +22,7 @@ FIELDS = ("prompt", "chosen", "rejected")
 
 @functools.cache
 def _letters() -> str:
-    r"""Give the inside of a character class: ``\w``, and the marks that it leaves out."""
+    r"""Return the inside of a character class: ``\w``, and the marks that it leaves out."""
     marks = [i for i in range(0x300, 0x1EC00) if unicodedata.category(chr(i)).startswith("M")]
     ranges = []
     for _, group in itertools.groupby(enumerate(marks), lambda pair: pair[1] - pair[0]):
@@ -115,11 +115,11 @@ class Leakage:
 
 
 def _occurs(pattern: re.Pattern[str], text: str) -> bool:
-    """Look for a phrase whose first and last letter have no more marks in the text than in it."""
+    """Find a phrase whose first and last letter have no further marks in the text."""
     return any(
-        not _is_mark(text[max(found.start() - 1, 0) : found.start()])
-        and not _is_mark(text[found.end() : found.end() + 1])
-        for found in pattern.finditer(text)
+        not _is_mark(text[max(match.start() - 1, 0) : match.start()])
+        and not _is_mark(text[match.end() : match.end() + 1])
+        for match in pattern.finditer(text)
     )
 
 

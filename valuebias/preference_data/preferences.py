@@ -74,13 +74,13 @@ class Preferences:
         return len(self.pairs)
 
     def __repr__(self) -> str:
-        """Say how many pairs and prompts there are."""
+        """Show how many pairs and prompts there are."""
         counts = {"pair": len(self), "prompt": self.pairs["prompt"].nunique()}
-        parts = ", ".join(f"{n:,} {what}{'s' * (n != 1)}" for what, n in counts.items())
+        parts = ", ".join(f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in counts.items())
         return f"<Preferences {visible(self.name)!r}: {parts}>"
 
     def conversations(self, side: str) -> list[list[Message]]:
-        """Give whole conversations, to be put through a chat template.
+        """Return whole conversations, to be put through a chat template.
 
         Parameters
         ----------
@@ -90,7 +90,8 @@ class Preferences:
         Returns
         -------
         list of list of dict
-            One conversation a pair, in the order of the pairs; messages have a role and a content.
+            One conversation per pair, in the order of the pairs; messages have a role and a
+            content.
 
         Raises
         ------
@@ -160,7 +161,7 @@ class Preferences:
         Raises
         ------
         ValueBiasError
-            If there are not so many.
+            If there are fewer.
 
         Notes
         -----
@@ -245,15 +246,16 @@ def preferences(
     Raises
     ------
     ValueBiasError
-        If the source cannot be read, is not UTF-8, has a line that is no JSON, lacks a column, or
-        has cells that are no conversations; if nothing is left; or if a number is out of its range.
+        If the source cannot be read, is not UTF-8, has a line that is not JSON, lacks a column, or
+        has cells that are not conversations; if nothing is left; or if a number is out of its
+        range.
 
     Notes
     -----
     Dropped in any case, and counted: ties and rows without a rating; conversations that do not end
     with the assistant's answer, have nothing before it, or differ before it; empty answers; text
     that is not valid Unicode; answers that are the same; exact repetitions. A pair with the answers
-    the other way round is no repetition. Christian et al. (2026) train on
+    the other way round is not a repetition. Christian et al. (2026) train on
     Skywork-Reward-Preference-80K-v0.2 and on quantities of Unified-Feedback (folder ``all``), of
     which ties are dropped and then every k-th row is kept. The hub is read with
     ``pip install "valuebias[hub]"`` or ``"valuebias[train]"``.
@@ -283,16 +285,16 @@ def preferences(
         raise ValueBiasError("drop_leaks=True needs words to look for. Give lexicon= as well.")
     rows = rows_of(source, split=split, download=download)
     filters = Filters(every, max_chars, None if words is None else words.name, drop_leaks)
-    sieve = PreferenceFilter(
+    filtered = PreferenceFilter(
         form_of(rows.columns, rows.name), filters, None if words is None else Leakage(words)
     )
     with progress_bar("Reading preferences", shown=progress) as advance:
-        for done, (where, row) in enumerate(rows.read(sieve.row_format.columns), 1):
-            sieve.take(where, row)
+        for done, (where, row) in enumerate(rows.read(filtered.row_format.columns), 1):
+            filtered.add(where, row)
             if advance is not None and done % _SHOWN_EVERY == 0:
                 advance(done, rows.n)
-    sieve.check_some(name or rows.name)
-    asked = {
+    filtered.check_some(name or rows.name)
+    settings = {
         "every": every,
         "max_chars": max_chars,
         "lexicon": None if words is None else words.about(),
@@ -300,10 +302,10 @@ def preferences(
     }
     return Preferences(
         name=name or rows.name,
-        pairs=sieve.pairs(),
-        report=sieve.report(),
-        leakage=None if sieve.leakage is None else sieve.leakage.table(),
-        provenance=record(files=rows.files, details={**rows.details, "filters": asked}),
+        pairs=filtered.pairs(),
+        report=filtered.report(),
+        leakage=None if filtered.leakage is None else filtered.leakage.table(),
+        provenance=record(files=rows.files, details={**rows.details, "filters": settings}),
     )
 
 
@@ -334,7 +336,7 @@ def check_disjoint(first: Preferences, second: Preferences) -> None:
     prompts = len(keys[0] & keys[1])
     if prompts:
         counts = " and ".join(
-            f"{n} {what}{'s' * (n != 1)}" for n, what in ((pairs, "pair"), (prompts, "prompt")) if n
+            f"{n} {noun}{'s' * (n != 1)}" for n, noun in ((pairs, "pair"), (prompts, "prompt")) if n
         )
         raise ValueBiasError(
             f"{first.name!r} and {second.name!r} share {counts}, so that one cannot test what was "

@@ -24,7 +24,7 @@ from valuebias.models.hub_files import FileRef, HubFile, fetched, hub_files, is_
 __all__ = ["Row", "Rows", "rows_of"]
 
 Row = tuple[str, Mapping[str, Any]]
-"""Where a row is, in words, and its cells by column."""
+"""The position of a row, in words, and its cells by column."""
 
 _LINES = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet",)
@@ -61,7 +61,7 @@ class Rows:
 
 
 def rows_of(source: Any, *, split: str, download: bool) -> Rows:
-    """Open a source of preferences, whatever it is."""
+    """Open a source of preferences of any kind."""
     if isinstance(source, pd.DataFrame):
         rows = _of_frame(source)
     elif isinstance(source, str | os.PathLike):
@@ -80,8 +80,8 @@ def _of_frame(frame: pd.DataFrame) -> Rows:
             raise ValueBiasError(f"The DataFrame has two columns {column!r}. Rename one.")
 
     def read(wanted: Sequence[str]) -> Iterator[Row]:
-        places = [columns.index(column) for column in wanted]
-        cells = zip(*(frame.iloc[:, place] for place in places), strict=True)
+        positions = [columns.index(column) for column in wanted]
+        cells = zip(*(frame.iloc[:, i] for i in positions), strict=True)
         for number, values in enumerate(cells):
             yield f"row {number} of the DataFrame", dict(zip(wanted, values, strict=True))
 
@@ -89,7 +89,7 @@ def _of_frame(frame: pd.DataFrame) -> Rows:
 
 
 def _of_dataset(source: Any) -> Rows:
-    """Read a datasets.Dataset, which cannot be here unless its package is loaded."""
+    """Read a datasets.Dataset; where there is one, its package is loaded."""
     package = sys.modules.get("datasets")
     if package is not None and isinstance(source, package.DatasetDict):
         raise ValueBiasError(
@@ -112,22 +112,22 @@ def _of_dataset(source: Any) -> Rows:
                 yield f"row {number} of the Dataset", dict(zip(wanted, values, strict=True))
 
     name = str(source.info.dataset_name or "preferences")
-    # The fingerprint is that of the data and of all that was done to them.
+    # The fingerprint covers the data and all that was done to them.
     details = {"dataset": {"name": name, "fingerprint": str(source._fingerprint)}}
     return Rows(name, len(source), tuple(source.column_names), read, details=details)
 
 
 def _of_files(source: str | os.PathLike[str], *, split: str, download: bool) -> Rows:
-    places = _places(source, split=split, download=download)
-    paths = tuple(fetched(place, download=download) for place in places)
+    refs = _files(source, split=split, download=download)
+    paths = tuple(fetched(ref, download=download) for ref in refs)
     details: dict[str, Any] = {}
     name = Path(source).stem
-    if isinstance(places[0], HubFile):
-        first = places[0]
+    if isinstance(refs[0], HubFile):
+        first = refs[0]
         name = first.repository.rpartition("/")[2]
-        files = [place.name for place in places if isinstance(place, HubFile)]
+        files = [ref.name for ref in refs if isinstance(ref, HubFile)]
         details = {"hub": {"dataset": first.repository, "revision": first.commit, "files": files}}
-    is_parquet = places[0].name.lower().endswith(_PARQUET)
+    is_parquet = refs[0].name.lower().endswith(_PARQUET)
     count, head, each = (
         (_n_rows, _parquet_columns, _read_parquet)
         if is_parquet
@@ -141,11 +141,11 @@ def _of_files(source: str | os.PathLike[str], *, split: str, download: bool) -> 
     return Rows(name, sum(map(count, paths)), head(paths[0]), read, paths, details)
 
 
-def _places(source: str | os.PathLike[str], *, split: str, download: bool) -> list[FileRef]:
+def _files(source: str | os.PathLike[str], *, split: str, download: bool) -> list[FileRef]:
     text = os.fspath(source)
     if is_reference(source):
-        found = hub_files(source, suffixes=_LINES + _PARQUET, download=download)
-        by_name: dict[str, FileRef] = {place.name: place for place in found}
+        refs = hub_files(source, suffixes=_LINES + _PARQUET, download=download)
+        by_name: dict[str, FileRef] = {ref.name: ref for ref in refs}
     elif os.path.isdir(source):
         paths = sorted(path for path in Path(source).rglob("*") if path.is_file())
         by_name = {
@@ -175,25 +175,25 @@ def _file(source: str | os.PathLike[str]) -> Path:
         raise ValueBiasError(f"There is no file or folder {text!r}.{hint}")
     if not path.name.lower().endswith(_LINES + _PARQUET):
         raise ValueBiasError(
-            f"{text!r} is no preference file; expected {', '.join(_LINES + _PARQUET)}. Read it "
+            f"{text!r} is not a preference file; expected {', '.join(_LINES + _PARQUET)}. Read it "
             "yourself and give a DataFrame."
         )
     return path
 
 
-def _one_table(names: list[str], split: str, what: str) -> list[str]:
+def _one_table(names: list[str], split: str, where: str) -> list[str]:
     """Choose the files that make one table: of one split, in one folder, of one format."""
 
     def splits(name: str) -> set[str]:
         return set(_SPLITS) & set(re.split("[^a-z0-9]+", name.lower()))
 
-    found = sorted(set().union(*map(splits, names)))
+    named = sorted(set().union(*map(splits, names)))
     wanted = re.split("[^a-z0-9]+", split.lower())
-    if found:
+    if named:
         kept = [name for name in names if set(wanted) <= set(re.split("[^a-z0-9]+", name.lower()))]
         if not kept:
             raise ValueBiasError(
-                f"{what!r} has no files of the split {split!r}. {did_you_mean(split, found)}"
+                f"{where!r} has no files of the split {split!r}. {did_you_mean(split, named)}"
             )
     else:
         kept = names
@@ -201,8 +201,8 @@ def _one_table(names: list[str], split: str, what: str) -> list[str]:
     if len(tables) > 1:
         known = ", ".join(sorted({f"{folder} ({suffix})" for folder, suffix in tables}))
         raise ValueBiasError(
-            f"{what!r} has several tables: {known}. Name one folder or one file, for example "
-            f"'{what.rstrip('/')}/{min(tables)[0]}'."
+            f"{where!r} has several tables: {known}. Name one folder or one file, for example "
+            f"'{where.rstrip('/')}/{min(tables)[0]}'."
         )
     return kept
 

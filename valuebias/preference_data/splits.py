@@ -1,4 +1,4 @@
-"""Draw pairs by lot so that the same ones are drawn again, whatever else is in the source."""
+"""Draw pairs by hash, so that a draw does not depend on what else is in the source."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def check_whole(value: object, name: str, *, least: int) -> None:
 
 
 def hash_order(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
-    """Give each key its lot, which depends on the key and the seed alone.
+    """Hash keys to numbers in whose order they are drawn.
 
     Examples
     --------
     >>> bool(hash_order(["a", "b"], 1)[0] == hash_order(["a"], 1)[0] != hash_order(["a"], 2)[0])
     True
     """
-    found = (hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8] for key in keys)
-    return np.frombuffer(b"".join(found), dtype=">u8").astype(np.uint64)
+    digests = (hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8] for key in keys)
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 
 def prompt_keys(prompts: Iterable[str]) -> list[str]:
-    """Give what tells one prompt from another: its text without regard to blanks and case.
+    """Return the identity of a prompt: its text without regard to blanks and case.
 
     Examples
     --------
@@ -61,21 +61,21 @@ def held_out_rows(prompts: pd.Series, held_out: float, seed: int) -> npt.NDArray
         raise ValueBiasError(f"held_out is {held_out!r}; expected a number of pairs or a share.")
     keys = np.array(prompt_keys(prompts), dtype=object)
     if 0 < held_out < 1:
-        found = hash_order(keys, seed) / 2.0**64 < held_out
+        held = hash_order(keys, seed) / 2.0**64 < held_out
     else:
         if not np.isfinite(held_out) or held_out != int(held_out) or held_out < 1:
             raise ValueBiasError(
                 f"held_out is {held_out!r}; expected a whole number of pairs, or a share between 0 "
                 "and 1."
             )
-        found = _by_number(keys, int(held_out), seed)
-    if found.all() or not found.any():
-        side = "train on" if found.all() else "hold out"
+        held = _by_number(keys, int(held_out), seed)
+    if held.all() or not held.any():
+        side = "train on" if held.all() else "hold out"
         raise ValueBiasError(
             f"held_out={held_out!r} of {len(keys)} pairs leaves none to {side}. Choose another "
             "number."
         )
-    return np.asarray(found, dtype=bool)
+    return np.asarray(held, dtype=bool)
 
 
 def _by_number(keys: npt.NDArray[np.object_], n_pairs: int, seed: int) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Preferences made by rule, for trying a study where real ones cannot be had."""
+"""Preferences made by rule, for trying out a study without real ones."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _facts() -> tuple[_Fact, ...]:
 
 
 def _looked_up(relations: Mapping[str, Any]) -> Iterator[_Fact]:
-    """Give facts of the table; the false statements have the answers of other subjects."""
+    """Return facts of the table; the false statements have the answers of other subjects."""
     for relation in relations.values():
         answers = sorted({str(answer) for answer in relation["facts"].values()})
         for subject, answer in relation["facts"].items():
@@ -120,7 +120,7 @@ def _looked_up(relations: Mapping[str, Any]) -> Iterator[_Fact]:
 
 
 def _reckoned(arithmetic: Mapping[str, Any]) -> Iterator[_Fact]:
-    """Give sums and products; the false statements are a little off."""
+    """Return sums and products; the false statements are a little off."""
     numbers = range(arithmetic["smallest"], arithmetic["largest"] + 1)
     reckon = {"plus": int.__add__, "times": int.__mul__}
     for name, operation in arithmetic["operations"].items():

@@ -15,7 +15,7 @@ import pandas as pd
 from valuebias.backends.base import LoadedModel, OutOfMemory
 from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_rows, pack_targets
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.request import Block, ScoringRequest
 
 __all__ = ["NO_TOKENS", "Batch", "Conversations", "Runner", "pack"]
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 NO_TOKENS = pd.DataFrame({"token_id": np.empty(0, dtype=np.int64), "token": [], "text": []})
-"""In the place of a vocabulary, where the words of a lexicon are scored."""
+"""Instead of a vocabulary, where the words of a lexicon are scored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +36,7 @@ class Batch:
     block : Block
         Which.
     sequences : list of numpy.ndarray of int64
-        Token ids, prompt by prompt; without those that were there in an earlier block already.
+        Token ids, prompt by prompt; without those of earlier blocks.
     first : numpy.ndarray of int64, optional
         For log-probs of words: where the word's tokens begin in each.
     source : numpy.ndarray of int64, shape (response,), optional
@@ -56,17 +56,17 @@ class Conversations:
     ----------
     request : ScoringRequest
         What is asked.
-    tokeniser : Tokeniser
+    tokenizer : Tokenizer
         The model's.
     vocabulary : pandas.DataFrame
         Its tokens, where they are the responses.
     """
 
     def __init__(
-        self, request: ScoringRequest, tokeniser: Tokeniser, vocabulary: pd.DataFrame
+        self, request: ScoringRequest, tokenizer: Tokenizer, vocabulary: pd.DataFrame
     ) -> None:
         self._request = request
-        self._tokeniser = tokeniser
+        self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._texts = [str(text) for text in request.prompts.table["text"]]
         self._prompt = -1
@@ -78,45 +78,45 @@ class Conversations:
         words = self._request.words
         if words is None:
             if self._request.kind == "logprob":
-                return Batch(block, self._tokeniser.prefixes(texts))
+                return Batch(block, self._tokenizer.prefixes(texts))
             return self._tokens(block)
         if self._request.kind == "reward":
-            return Batch(block, [ids for t in texts for ids in self._tokeniser.rewards(t, words)])
+            return Batch(block, [ids for t in texts for ids in self._tokenizer.rewards(t, words)])
         sequences, first = [], []
         for text in texts:
-            ids, starts = self._tokeniser.targets(text, words)
+            ids, starts = self._tokenizer.targets(text, words)
             sequences += ids
             first.append(starts)
         return Batch(block, sequences, np.concatenate(first))
 
     def _tokens(self, block: Block) -> Batch:
-        """Leave out conversations that an earlier token of the same prompt has already."""
+        """Leave out conversations that equal an earlier token's after the same prompt."""
         if block.prompts.start != self._prompt:
             self._prompt, self._seen = block.prompts.start, _Seen()
-        # After a resume, earlier blocks are tokenised again to know what was there.
+        # After a resume, earlier blocks are tokenised again to know their conversations.
         for start in range(len(self._seen), block.responses.start, block.n_responses):
             stop = min(start + block.n_responses, block.responses.start)
             self._seen.add(self._conversations(start, stop))
-        found = self._conversations(block.responses.start, block.responses.stop)
-        source = self._seen.add(found)
-        own = np.arange(block.responses.start, block.responses.stop) == source
-        return Batch(block, [found[i] for i in np.flatnonzero(own)], source=source)
+        conversations = self._conversations(block.responses.start, block.responses.stop)
+        source = self._seen.add(conversations)
+        first = np.arange(block.responses.start, block.responses.stop) == source
+        return Batch(block, [conversations[i] for i in np.flatnonzero(first)], source=source)
 
     def _conversations(self, start: int, stop: int) -> list[Integers]:
         rows = self._vocabulary.iloc[start:stop]
         text = self._texts[self._prompt]
         if self._request.tokens_as == "ids":
-            return self._tokeniser.rewards_by_id(text, rows["token_id"].tolist())
-        # Of what the tokenizer and the template have tokens for, some is mark-up to the template.
-        return self._tokeniser.rewards(text, rows["text"].tolist(), as_written=False)
+            return self._tokenizer.rewards_by_id(text, rows["token_id"].tolist())
+        # Some tokens' texts are mark-up to the template.
+        return self._tokenizer.rewards(text, rows["text"].tolist(), as_written=False)
 
 
 class _Seen:
-    """Conversations that have occurred, by their hashes: a vocabulary's take up a lot of memory."""
+    """Hashes of conversations that have occurred; those of a vocabulary would fill the memory."""
 
     def __init__(self) -> None:
         self._count = 0
-        # Distinct hashes in order, and the place at which each occurred first.
+        # Distinct hashes in order, and the index at which each occurred first.
         self._hashes = np.empty(0, dtype="V16")
         self._first = np.empty(0, dtype=np.int64)
 
@@ -124,13 +124,13 @@ class _Seen:
         return self._count
 
     def add(self, conversations: Sequence[Integers]) -> Integers:
-        """Add conversations; give for each the place at which it occurred first, from 0."""
+        """Add conversations; return for each the index at which it occurred first, from 0."""
         digests = [hashlib.blake2b(ids.tobytes(), digest_size=16).digest() for ids in conversations]
         new = np.frombuffer(b"".join(digests), dtype="V16")
-        places = self._count + np.arange(len(new))
+        positions = self._count + np.arange(len(new))
         self._count += len(new)
         hashes = np.concatenate([self._hashes, new])
-        first = np.concatenate([self._first, places])
+        first = np.concatenate([self._first, positions])
         kept, inverse = distinct(hashes)
         source = first[kept][inverse]
         self._hashes, self._first = hashes[kept], first[kept]
@@ -138,7 +138,7 @@ class _Seen:
 
 
 def pack(batch: Batch, kind: str, batch_tokens: int) -> list[Packed]:
-    """Lay the conversations of a batch out."""
+    """Lay out the conversations of a batch."""
     if batch.first is not None:
         return pack_targets(batch.sequences, batch.first, batch_tokens=batch_tokens)
     if kind == "logprob":
@@ -214,17 +214,17 @@ class Runner:
         return (n, self._loaded.vocabulary) if self._kind == "logprob" else (n, *self._wide)
 
     def _check(self, packed: Packed, out: Any) -> None:
-        """Refuse what no contract-abiding backend returns: a plug-in may be wrong."""
-        asked = packed.pack
-        expected: tuple[int, ...] = (len(asked.gather), *self._wide)
+        """Refuse results that break the backends' contract: a plug-in may be wrong."""
+        layout = packed.pack
+        expected: tuple[int, ...] = (len(layout.gather), *self._wide)
         if self._kind == "logprob":
-            wide = (len(asked.gather), self._loaded.vocabulary)
-            expected = wide if asked.target is None else (len(asked.target),)
+            wide = (len(layout.gather), self._loaded.vocabulary)
+            expected = wide if layout.target is None else (len(layout.target),)
         if not isinstance(out, np.ndarray) or out.shape != expected:
-            found = getattr(out, "shape", type(out).__name__)
+            returned = getattr(out, "shape", type(out).__name__)
             raise ValueBiasError(
-                f"The backend returned {found} for a pack of {self._name!r}; expected an array of "
-                f"shape {expected}. Run its tests: valuebias.backends.testing."
+                f"The backend returned {returned} for a pack of {self._name!r}; expected an array "
+                f"of shape {expected}. Run its tests: valuebias.backends.testing."
             )
 
     def _back_off(self, failed: _TooLarge) -> None:
@@ -239,7 +239,7 @@ class Runner:
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self._name!r} ran out of memory with packs of {before} tokens; going on with "
+                f"{self._name!r} ran out of memory with packs of {before} tokens; continuing with "
                 f"packs of {self.batch_tokens}. Give batch_tokens={self.batch_tokens} to start "
                 "with them.",
                 ValueBiasWarning,
@@ -248,7 +248,7 @@ class Runner:
 
 
 class _TooLarge(Exception):
-    """Carries the pack that was too large; it never leaves this module."""
+    """Carries the pack that was too large; only this module catches it."""
 
     def __init__(self, packed: Packed, error: OutOfMemory) -> None:
         super().__init__(str(error))

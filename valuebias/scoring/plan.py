@@ -1,4 +1,4 @@
-"""Say what scoring will take, without doing it: ``valuebias.plan(models)``."""
+"""Estimate the cost of scoring: ``valuebias.plan(models)``."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from valuebias.errors import ValueBiasError
 from valuebias.models.bases import nothing_known
 from valuebias.models.config import ModelConfig
 from valuebias.models.resolve import Resolved, resolve
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
 from valuebias.scoring.prepare import reading_of
 from valuebias.scoring.request import Kind, ScoringRequest, Words, block_shape, blocks, make_request
 
 __all__ = ["ScoringPlan", "plan"]
 
-# A backend chooses once it has loaded a model; ours choose 1024 on a CPU.
+# Backends choose when they load a model; ours choose 1024 on a CPU.
 _BATCH_TOKENS = 1024
-# Of a vocabulary's blocks, how many are laid out to stand for the rest.
+# How many of a vocabulary's blocks are laid out to estimate the total.
 _SAMPLE = 2
 _ADAPTER = "adapter_config.json"
 _BESIDE = (
@@ -37,7 +37,7 @@ _BESIDE = (
     "have it merged in. If they have not, merge it first (peft: merge_and_unload)."
 )
 _EFFICIENCY = {"cpu": 0.8, "cuda": 0.5, "mps": 0.5}
-"""The share of its matrix-product speed that a device reaches, as our benchmarks found roughly."""
+"""Share of its matrix-product speed that a device reaches, roughly, in our benchmarks."""
 
 
 def _seconds(value: float) -> str:
@@ -68,13 +68,13 @@ class ScoringPlan:
     headline : str
         What is to be done, and with what.
     table : pandas.DataFrame
-        One row a model: ``pairs``, ``packs``, ``tokens`` (computed), ``unpacked`` (tokens of the
+        One row per model: ``pairs``, ``packs``, ``tokens`` (computed), ``unpacked`` (tokens of the
         same conversations one by one), ``shared`` (the share of these that packing saves),
         ``flop`` and ``seconds``.
     notes : tuple of str
-        Of each model, its family where that was guessed, the first tokens of its texts, the last
+        For each model: its family where that was guessed, the first tokens of its texts, the last
         token before the answer, the token at which a reward is read, and what decided each; then
-        what the estimates assume, and which models no base is known of.
+        what the estimates assume, and the models without a known base.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class ScoringPlan:
     notes: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
-        """Give the table.
+        """Return the table.
 
         Returns
         -------
@@ -104,18 +104,18 @@ class ScoringPlan:
         return self.table.copy()
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Give the table as text.
+        """Return the table as text.
 
         Returns
         -------
         list of tuple of str
-            The headings, then a row a model.
+            The headings, then a row per model.
         """
-        shown: list[tuple[str, ...]] = [(_MODEL, *_COLUMNS)]
+        lines: list[tuple[str, ...]] = [(_MODEL, *_COLUMNS)]
         for name, row in self.table.iterrows():
             cells = (write(row[column]) for column, write in _COLUMNS.items())
-            shown.append((str(name), *cells))
-        return shown
+            lines.append((str(name), *cells))
+        return lines
 
     def __str__(self) -> str:
         """Show everything as text."""
@@ -152,7 +152,7 @@ def plan(
     batch_tokens: int | None = None,
     trust_remote_code: bool = False,
 ) -> ScoringPlan:
-    """Say what :func:`valuebias.score` would do and how long it would take, without doing it.
+    """Estimate what :func:`valuebias.score` would do and how long it would take.
 
     Only configurations and tokenizers are read; no model is loaded and no weights are downloaded.
 
@@ -214,24 +214,24 @@ def plan(
             f"batch_tokens is {batch_tokens!r}; expected a number of tokens, such as 512."
         )
     engine = get_backend(backend)
-    given = batch_tokens or _option(engine, "batch_tokens")
+    budget = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]
     speeds: dict[str, float] = {}
-    rows, bases, places = {}, {}, []
+    rows, bases, lines = {}, {}, []
     for model in request.models:
         resolved = resolve(model, kind=request.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
-        tokeniser = Tokeniser(resolved)
+        tokenizer = Tokenizer(resolved)
         prompt = str(request.prompts.table["text"].iloc[0])
         if model.family is None:
-            places.append(f"{model.name!r}: {_guessed(resolved)}")
-        places.append(f"{model.name!r}: {tokeniser.start(prompt)}")
-        places.append(_place(model.name, tokeniser, prompt))
+            lines.append(f"{model.name!r}: {_guessed(resolved)}")
+        lines.append(f"{model.name!r}: {tokenizer.start(prompt)}")
+        lines.append(_prefix_line(model.name, tokenizer, prompt))
         if request.kind == "reward":
-            places.append(f"{model.name!r}: the reward is read {reading_of(request, tokeniser)}.")
+            lines.append(f"{model.name!r}: the reward is read {reading_of(request, tokenizer)}.")
         if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
-            places.append(f"{model.name!r}: {_BESIDE}")
-        counts = _count(request, engine, tokeniser, resolved.model_config, given or _BATCH_TOKENS)
+            lines.append(f"{model.name!r}: {_BESIDE}")
+        counts = _count(request, engine, tokenizer, resolved.model_config, budget or _BATCH_TOKENS)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
         reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
@@ -240,18 +240,18 @@ def plan(
     whole = ("pairs", "packs", "tokens", "unpacked")
     table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
     return ScoringPlan(
-        _headline(request, engine, device, given or _BATCH_TOKENS),
+        _headline(request, engine, device, budget or _BATCH_TOKENS),
         table,
         (
-            *places,
-            *_notes(request, engine, device, speeds, given),
+            *lines,
+            *_notes(request, engine, device, speeds, budget),
             *filter(None, [nothing_known(bases)]),
         ),
     )
 
 
 def _guessed(resolved: Resolved) -> str:
-    """Say that the family, which fits compare, was guessed."""
+    """Warn that the family, which fits compare, was guessed."""
     return (
         f"its family is taken for {resolved.model.family!r}, because its model type is "
         f"{resolved.model_config.model_type!r}; others build models of that type, too. Name "
@@ -259,14 +259,14 @@ def _guessed(resolved: Resolved) -> str:
     )
 
 
-def _place(name: str, tokeniser: Tokeniser, prompt: str) -> str:
-    """Say which token the answer comes after, and how that was decided."""
-    found = tokeniser.prefix(prompt)
-    return f"{name!r}: the last token before the answer is {found.token!r}, {found.how}."
+def _prefix_line(name: str, tokenizer: Tokenizer, prompt: str) -> str:
+    """Name the last token before the answer, and what decided that."""
+    before = tokenizer.prefix(prompt)
+    return f"{name!r}: the last token before the answer is {before.token!r}, {before.how}."
 
 
 def _option(engine: Backend, name: str) -> Any:
-    """Read an option that backends commonly have; None where it was left to the backend."""
+    """Read an option that most backends have; None where the backend is to choose."""
     value = getattr(engine, name, None)
     return None if value == "auto" else value
 
@@ -302,30 +302,30 @@ def _torch_product(device: str, dtype: str, size: int) -> Callable[[], object]:
 def _count(
     request: ScoringRequest,
     engine: Backend,
-    tokeniser: Tokeniser,
+    tokenizer: Tokenizer,
     model_config: ModelConfig,
     batch_tokens: int,
 ) -> dict[str, float]:
     """Lay out the packs of a model, of a vocabulary a few of them, and count."""
-    vocabulary = tokeniser.vocabulary() if request.words is None else NO_TOKENS
+    vocabulary = tokenizer.vocabulary() if request.words is None else NO_TOKENS
     n_responses = len(vocabulary) if request.words is None else len(request.words)
     shape = block_shape(request, n_responses)
-    source = Conversations(request, tokeniser, vocabulary)
+    source = Conversations(request, tokenizer, vocabulary)
     everything = blocks(len(request.prompts), n_responses, shape)
     looked_at = itertools.islice(everything, _SAMPLE) if request.words is None else everything
     total = dict.fromkeys(("pairs", "packs", "tokens", "unpacked", "flop"), 0.0)
     for block in looked_at:
         batch = source.batch(block)
         packs = pack(batch, request.kind, batch_tokens)
-        found = {
+        counts = {
             "pairs": block.pairs,
             "packs": len(packs),
             "tokens": sum(_computed(packed, engine) for packed in packs),
             "unpacked": _unpacked(batch, request),
             "flop": sum(_flop(packed, request, engine, model_config) for packed in packs),
         }
-        total = {name: value + found[name] for name, value in total.items()}
-    # The blocks looked at stand for all.
+        total = {name: value + counts[name] for name, value in total.items()}
+    # Scale up from the sampled blocks.
     factor = len(request.prompts) * n_responses / total["pairs"]
     total = {name: float(round(value * factor)) for name, value in total.items()}
     return total | {"shared": 1 - total["tokens"] / total["unpacked"]}

@@ -1,4 +1,4 @@
-"""Make models ready to be scored: resolve them, and write down what their scores depend on."""
+"""Prepare models for scoring: resolve them, and record what their scores depend on."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from valuebias._core.provenance import sha256
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
 from valuebias.models.bases import followed
-from valuebias.models.companions import companions, tell
+from valuebias.models.companions import companions, digest_files
 from valuebias.models.fingerprint import Unknowable, fingerprint
 from valuebias.models.reading import Reading
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, read_models
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.models.weights import digest
 from valuebias.scoring.request import ScoringRequest
 from valuebias.scoring.store import Entry
 
-__all__ = ["PreparedModel", "Tokenisers", "prepare", "reading_of"]
+__all__ = ["PreparedModel", "Tokenizers", "prepare", "reading_of"]
 
 
-class Tokenisers:
-    """Makes tokenisers and keeps the last one: they are slow to load and large."""
+class Tokenizers:
+    """Loads tokenizers and keeps the last one: they are slow to load and large."""
 
     def __init__(self) -> None:
-        self._last: tuple[str, Tokeniser] | None = None
+        self._last: tuple[str, Tokenizer] | None = None
 
-    def of(self, resolved: Resolved) -> Tokeniser:
-        """Give a model's tokeniser."""
+    def of(self, resolved: Resolved) -> Tokenizer:
+        """Return a model's tokenizer."""
         name = resolved.model.name
         if self._last is None or self._last[0] != name:
             self._last = None
-            self._last = (name, Tokeniser(resolved))
+            self._last = (name, Tokenizer(resolved))
         return self._last[1]
 
 
@@ -54,7 +54,7 @@ class PreparedModel:
 
     resolved: Resolved
     entry: Entry
-    tokenisers: Tokenisers = field(repr=False)
+    tokenizers: Tokenizers = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -63,19 +63,19 @@ class PreparedModel:
 
     @property
     def weight(self) -> float:
-        """How much work a pair is, roughly: the number of parameters."""
+        """The work per pair, roughly: the number of parameters."""
         return float(self.resolved.model_config.n_params or 1)
 
     def pairs(self, request: ScoringRequest) -> int:
-        """Say how many scores it has, for vocabularies roughly."""
+        """Count the scores, for vocabularies roughly."""
         words = (
             self.resolved.model_config.vocab_size if request.words is None else len(request.words)
         )
         return len(request.prompts) * int(words)
 
-    def tokeniser(self) -> Tokeniser:
-        """Give its tokeniser."""
-        return self.tokenisers.of(self.resolved)
+    def tokenizer(self) -> Tokenizer:
+        """Return its tokenizer."""
+        return self.tokenizers.of(self.resolved)
 
 
 def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> list[PreparedModel]:
@@ -83,112 +83,112 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
 
     All of them before the first is scored, so that a mistake in the last is not found hours later.
     """
-    tokenisers = Tokenisers()
+    tokenizers = Tokenizers()
     prepared = []
     for specified in request.models:
         resolved = resolve(specified, kind=request.kind)
-        tokeniser = tokenisers.of(resolved)
-        reading = reading_of(request, tokeniser) if request.kind == "reward" else None
+        tokenizer = tokenizers.of(resolved)
+        reading = reading_of(request, tokenizer) if request.kind == "reward" else None
         entry = Entry(
             name=resolved.model.name,
             source=_public(specified),
             coords=resolved.model.coords() | _coords(reading),
             settings={
-                **_settings(request, resolved, tokeniser, kept=kept),
-                "prefix": _prefix(request, tokeniser),
+                **_settings(request, resolved, tokenizer, kept=kept),
+                "prefix": _prefix(request, tokenizer),
                 "backend": engine.name,
             },
             stated=tuple(specified.coords()),
             base_said_by=resolved.base_said_by,
             read_said_by=reading.said_by if reading else "",
-            n_tokens=_n_tokens(request, tokeniser),
+            n_tokens=_n_tokens(request, tokenizer),
         )
-        prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenisers=tokenisers))
+        prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenizers=tokenizers))
     return _with_last_bases(prepared)
 
 
 def _coords(reading: Reading | None) -> dict[str, str]:
     if reading is None:
         return {}
-    return {"read_at": reading.place + reading.exceptions, "read_token": reading.token}
+    return {"read_at": reading.position + reading.exceptions, "read_token": reading.token}
 
 
-def reading_of(request: ScoringRequest, tokeniser: Tokeniser) -> Reading:
-    """Find where rewards are read, after the first prompt; prompts do not differ in that."""
+def reading_of(request: ScoringRequest, tokenizer: Tokenizer) -> Reading:
+    """Find where rewards are read, after the first prompt: prompts do not differ in that."""
     prompt = str(request.prompts.table["text"].iloc[0])
-    return tokeniser.reading(prompt, *([] if request.words is None else [request.words]))
+    return tokenizer.reading(prompt, *([] if request.words is None else [request.words]))
 
 
-def _n_tokens(request: ScoringRequest, tokeniser: Tokeniser) -> tuple[int, ...] | None:
+def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] | None:
     """Count each word's tokens after the first prompt; prompts hardly differ in that."""
     if request.words is None:
         return None
     prompt = str(request.prompts.table["text"].iloc[0])
     if request.kind == "logprob":
-        sequences, first = tokeniser.targets(prompt, request.words)
+        sequences, first = tokenizer.targets(prompt, request.words)
         return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
-    return tuple(tokeniser.n_tokens(prompt, request.words))
+    return tuple(tokenizer.n_tokens(prompt, request.words))
 
 
-def _prefix(request: ScoringRequest, tokeniser: Tokeniser) -> str | None:
-    """Say where the words of log-probs begin, unless that is at the end of a generation prompt."""
-    # Of rewards, too: a template that loses something is to be refused before any work is done.
-    found = tokeniser.prefix(str(request.prompts.table["text"].iloc[0]))
-    return found.how if request.kind == "logprob" and found.remarkable else None
+def _prefix(request: ScoringRequest, tokenizer: Tokenizer) -> str | None:
+    """Describe where words begin, unless that is at the end of a generation prompt."""
+    # For rewards, too: a template that loses text must be refused before any work is done.
+    before = tokenizer.prefix(str(request.prompts.table["text"].iloc[0]))
+    return before.how if request.kind == "logprob" and before.remarkable else None
 
 
 def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
-    """Where a file names a reward model as the base, take what lies below that."""
+    """Where a file names a reward model as the base, take the base of that."""
     models = [*read_models("christian2026-rms"), *(one.resolved.model for one in prepared)]
     known = {name: m.base or "" for m in models for name in (m.name, m.location)}
-    made = []
+    with_bases = []
     for one in prepared:
         entry = one.entry
         if "base" in entry.coords and "base" not in entry.stated:
             base = followed(str(entry.coords["base"]), known)
             entry = replace(entry, coords={**entry.coords, "base": base})
-        made.append(replace(one, entry=entry))
-    return made
+        with_bases.append(replace(one, entry=entry))
+    return with_bases
 
 
 def _settings(
-    request: ScoringRequest, resolved: Resolved, tokeniser: Tokeniser, *, kept: bool
+    request: ScoringRequest, resolved: Resolved, tokenizer: Tokenizer, *, kept: bool
 ) -> dict[str, Any]:
-    """Give what a model's scores depend on; the keys are words for error messages."""
+    """Return what a model's scores depend on; the keys are words for error messages."""
     model, source = resolved.model, resolved.source
     config = source.folder / "config.json"
     rewards = request.kind == "reward"
     return {
         "revision": resolved.commit or model.revision,
-        # Before the weights and the code, whose hashes take it in.
+        # Before the weights and the code, whose hashes include it.
         "configuration": sha256(config) if config.exists() else None,
-        # Before the tokenizer, whose hash takes in what a plain template leaves to it.
-        "template": tokeniser.template_sha256,
-        "tokenizer": tokeniser.sha256,
+        # Before the tokenizer, whose hash includes the tokens that a plain template leaves to it.
+        "template": tokenizer.template_sha256,
+        "tokenizer": tokenizer.sha256,
         "own code": None if resolved.code is None else dict(resolved.code),
-        # After the code, which its hash takes in.
+        # After the code, which its hash includes.
         "weights": source.weights_sha256,
         "dtype": source.dtype,
         "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,
         "reward_at": resolved.rule.setting() if rewards else None,
-        # Last, because what the others name is in these as well.
+        # Last, because these include what the others name.
         "set of files": _files(source.folder, resolved.tokenizer),
     }
 
 
 def _files(folder: Path, tokenizer: Path) -> str:
-    """Hash what the configuration and the tokenizer are loaded from."""
-    own = tell(folder, companions(folder))
+    """Hash the files that the configuration and the tokenizer are loaded from."""
+    digests = digest_files(folder, companions(folder))
     if tokenizer == folder:
-        return own
+        return digests
     if tokenizer.is_file():
-        return f"{own} {digest([tokenizer])}"
-    return f"{own} {tell(tokenizer, companions(tokenizer))}"
+        return f"{digests} {digest([tokenizer])}"
+    return f"{digests} {digest_files(tokenizer, companions(tokenizer))}"
 
 
 def _head(model: Model, kept: bool) -> str:
-    """Name the head, by all that it computes with where it is a function."""
+    """Name the head; a function by a hash of all that it computes with."""
     head = model.head
     if isinstance(head, str):
         return head
@@ -204,11 +204,11 @@ def _head(model: Model, kept: bool) -> str:
                 "and keep the result by valuebias.write; or give a head that holds its weights "
                 "itself: a function of tensors and numbers, or a torch.nn.Module."
             ) from error
-        # So that no store ever takes it for another.
+        # So that no store ever takes it for another one.
         return f"{name}, not to be told from another ({error}), {uuid.uuid4().hex}"
 
 
 def _public(model: Model) -> str:
-    """Name where a model came from; of a path only the end, which says nothing of the user."""
+    """Name where a model came from; of a path only the end, which does not reveal the user."""
     path = Path(model.location).expanduser()
     return path.name if path.exists() else model.location

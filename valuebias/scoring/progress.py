@@ -1,4 +1,4 @@
-"""Progress of scoring, on standard error: models, prompts, pairs a second, time left."""
+"""Progress of scoring, on standard error: models, prompts, pairs per second, time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ScoringProgress", "scoring_progress"]
 
 
 class ScoringProgress:
-    """Counts what is done; shows it where there is a bar.
+    """Counts finished work; shows it where there is a bar.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class ScoringProgress:
     n_models : int
         How many models there are.
     work : float
-        All that is to be done: pairs times parameters, which is what time goes with.
+        The whole work: pairs times parameters, to which time is proportional.
     """
 
     def __init__(self, bar: Any, *, n_models: int, work: float) -> None:
@@ -45,7 +45,7 @@ class ScoringProgress:
         self._update(description=f"{visible(name)} ({self._model}/{self._n_models})")
 
     def advance(self, pairs: int) -> None:
-        """Say how many pairs of the current block are done."""
+        """Set how many pairs of the current block are done."""
         done = self._finished + pairs
         seconds = time.monotonic() - self._start
         prompts = min((self._before + done) // self._each, self._n_prompts)
@@ -56,7 +56,7 @@ class ScoringProgress:
         )
 
     def finish(self, pairs: int) -> None:
-        """Say that a block is done."""
+        """Count a finished block."""
         self._finished += pairs
         self.advance(0)
 

@@ -1,4 +1,4 @@
-"""What is to be scored: models, prompts and words, and the blocks in which they are worked off."""
+"""What is to be scored: models, prompts and words, and the blocks in which this is done."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READINGS = ("text", "ids")
 # A block is what a killed run loses at most, and what a pack may share a prefix within: large
 # enough to fill packs, small enough to be done in seconds on a card and half a minute on a CPU.
 _PAIRS = 4096
-# Log-probs of a whole vocabulary cost one token a pair, but each pair is a number to be held.
+# Log-probs of a vocabulary cost one token per prompt, but each pair is a number in memory.
 _ROW_VALUES = 2**22
 
 Kind = Literal["reward", "logprob"]
@@ -73,7 +73,7 @@ class ScoringRequest:
         return self.words is None and self.kind == "logprob"
 
     def settings(self) -> dict[str, Any]:
-        """Give what all scores in one store must have in common, as JSON can hold it."""
+        """Return the settings that all scores in one store must share, in JSON's types."""
         table = self.prompts.table
         answers: Any = VOCABULARY
         if self.words is not None:
@@ -150,12 +150,12 @@ def make_request(
 
 
 def block_shape(request: ScoringRequest, n_responses: int) -> tuple[int, int]:
-    """Say how many prompts and responses a block has. Depends on nothing but the request."""
+    """Return the numbers of prompts and responses in a block; they depend on the request alone."""
     total = len(request.prompts)
     if request.words is None and request.kind == "reward":
         return 1, min(n_responses, _PAIRS)
     most = (_ROW_VALUES if request.rows else _PAIRS) // n_responses
-    # Blocks of like size, so that none is left with a rest that fills no pack.
+    # Blocks of like size, so that no small rest fails to fill a pack.
     parts = -(-total // max(1, most))
     return -(-total // parts), n_responses
 

@@ -31,7 +31,7 @@ __all__ = ["score"]
 
 Store = str | PathLike[str]
 
-# What a score may depend on, of all that the store's own record names.
+# The fields of a store's provenance on which scores may depend.
 _PACKAGES = frozenset(
     ("numpy", "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "tokenizers", "torch")
 ) | {"transformers", "valuebias"}
@@ -130,21 +130,21 @@ def score(
         Scores in the "valuebias/1" contract. The coord ``n_tokens`` on response is how many tokens
         a word takes in its conversation (those that are not there whatever the answer; for
         log-probs those that the score is made of), counted after the first prompt: the mean over
-        models. For vocabularies a tree with a group a model, as :func:`valuebias.read_vocabulary`
+        models. For vocabularies a tree with a group per model, as :func:`valuebias.read_vocabulary`
         gives.
 
     Raises
     ------
     ValueBiasError
-        If a model, prompt, word or setting is not as it should be; a model cannot be had or run;
+        If a model, prompt, word or setting is not as it should be; a model cannot be found or run;
         scores come out infinite or NaN; the store was made with other settings or cannot be
         written. What was finished stays in the store.
 
     Warns
     -----
     ValueBiasWarning
-        If no base is known of some of several models, neither from what is given nor from their
-        files; or memory ran out and packs were made smaller.
+        If the base of some of several models is not known, neither from what is given nor from
+        their files; or memory ran out and packs were made smaller.
 
     Notes
     -----
@@ -179,7 +179,7 @@ def score(
         )
     keeper: Keeper = InMemory(request) if store is None else OnDisk(_path(store), request)
     prepared = prepare(request, engine, kept=store is not None)
-    with _told_where(store):
+    with _naming_store(store):
         _fill(keeper, request, engine, prepared, batch_tokens=batch_tokens, progress=progress)
     return keeper.scores()
 
@@ -206,8 +206,8 @@ def _path(store: Store) -> Path:
 
 
 @contextmanager
-def _told_where(store: Store | None) -> Iterator[None]:
-    """Say in an interruption where what was finished is."""
+def _naming_store(store: Store | None) -> Iterator[None]:
+    """Name the store in an interruption: it keeps all finished scores."""
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -241,7 +241,7 @@ def _fill(
         for model in prepared:
             vocabulary = NO_TOKENS
             if request.words is None:
-                vocabulary = model.tokeniser().vocabulary()
+                vocabulary = model.tokenizer().vocabulary()
             shelf = keeper.shelf(model.entry, vocabulary)
             todo = shelf.missing()
             progress_of_models.model(
@@ -252,7 +252,7 @@ def _fill(
                 weight=model.weight,
             )
             if todo:
-                source = Conversations(request, model.tokeniser(), vocabulary)
+                source = Conversations(request, model.tokenizer(), vocabulary)
                 finish = BlockWriter(request, model, shelf, vocabulary)
                 with (
                     _loaded(engine, model, keeper, batch_tokens) as runner,
@@ -266,7 +266,7 @@ def _fill(
 def _loaded(
     engine: Backend, model: PreparedModel, keeper: Keeper, batch_tokens: int | None
 ) -> Iterator[Runner]:
-    """Load a model, and note what it runs on."""
+    """Load a model, and record what it runs on."""
     source = model.resolved.source
     loaded = engine.load(source)
     try:
@@ -282,7 +282,7 @@ def _work_off(
     jobs: Iterable[Batch], runner: Runner, finish: BlockWriter, progress_of_models: ScoringProgress
 ) -> None:
     for batch in jobs:
-        # Where conversations repeat, each that is computed stands for several pairs.
+        # Where conversations repeat, one computation counts for several pairs.
         each = batch.block.pairs / max(1, len(batch.sequences))
 
         def advance(done: int, each: float = each) -> None:

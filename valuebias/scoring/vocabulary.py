@@ -31,12 +31,12 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
     Returns
     -------
     xarray.DataTree
-        One group a model, named after it with ``--`` for ``/`` (and ``%3A`` for a colon, and so on
-        for what not every system allows in the name of a folder); the coord ``model`` has the name
-        as it was given. Each is a dataset that follows the contract of :mod:`valuebias.schema`,
-        without categories. ``response`` is the token as the tokenizer writes it; the coords
-        ``token_id`` and ``decoded`` (the text it stands for within a text, with U+2400 for NUL) lie
-        along it. Scores are read from disk when they are used.
+        One group per model, named after it with ``--`` for ``/`` (and ``%3A`` for a colon, and so
+        on for what not every system allows in the name of a folder); the coord ``model`` has the
+        name as it was given. Each is a dataset that follows the contract of
+        :mod:`valuebias.schema`, without categories. ``response`` is the token as the tokenizer
+        writes it; the coords ``token_id`` and ``decoded`` (the text it stands for within a text,
+        with U+2400 for NUL) lie along it. Scores are read from disk when they are used.
 
     Raises
     ------

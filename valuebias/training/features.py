@@ -24,7 +24,7 @@ from valuebias.backends.base import Backend, hidden_states
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import Batch, Runner
 from valuebias.scoring.request import Block
 
@@ -68,12 +68,12 @@ class Base:
     ----------
     resolved : Resolved
         Its files and what they say.
-    tokeniser : Tokeniser
+    tokenizer : Tokenizer
         Its own, with its template.
     """
 
     resolved: Resolved
-    tokeniser: Tokeniser
+    tokenizer: Tokenizer
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ class Base:
         """Hash what the features depend on but for the conversations."""
         about = [
             self.resolved.source.weights_sha256, self.resolved.source.dtype,
-            self.tokeniser.sha256, self.tokeniser.template_sha256,
+            self.tokenizer.sha256, self.tokenizer.template_sha256,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
@@ -97,7 +97,7 @@ def find_base(model: Model) -> Base:
     reward_at = "last" if model.reward_at == "own" else model.reward_at
     variant = replace(model, head=hidden_states, base=model.base or model.name, reward_at=reward_at)
     resolved = resolve(variant, kind="reward")
-    return Base(resolved, Tokeniser(resolved))
+    return Base(resolved, Tokenizer(resolved))
 
 
 def features(
@@ -158,7 +158,7 @@ def _block(base: Base, runner: Runner, block: Sequence[Conversation]) -> Floats:
     ids = [
         sequence
         for conversation in block
-        for sequence in base.tokeniser.rewards(conversation.messages(), conversation.answers)
+        for sequence in base.tokenizer.rewards(conversation.messages(), conversation.answers)
     ]
     block_position = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
     values = runner.run(Batch(block_position, ids), lambda done: None)

@@ -44,7 +44,7 @@ class PairTokens:
         tokens = TokenPairs([], [])
         for name, prompt, chosen, rejected in zip(*columns, strict=True):
             if name not in self._known:
-                better, worse = self._base.tokeniser.rewards(
+                better, worse = self._base.tokenizer.rewards(
                     json.loads(prompt), (chosen, rejected), any_length=True
                 )
                 self._known[name] = better, worse

@@ -110,8 +110,10 @@ def make_trainer(
                 )
             return loss
 
-    tokenizer = base.tokeniser.tokenizer()
-    tokenizer.pad_token = _pad_token(tokenizer, (ids[-1] for ids in pairs.chosen + pairs.rejected))
+    hf_tokenizer = base.tokenizer.hf_tokenizer()
+    hf_tokenizer.pad_token = _pad_token(
+        hf_tokenizer, (ids[-1] for ids in pairs.chosen + pairs.rejected)
+    )
     model = load_base(base)
     trainer = FiniteLossTrainer(
         model=model,
@@ -119,7 +121,7 @@ def make_trainer(
         train_dataset=Dataset.from_dict(
             {"chosen_ids": pairs.chosen, "rejected_ids": pairs.rejected}
         ),
-        processing_class=tokenizer,
+        processing_class=hf_tokenizer,
         peft_config=_adapter(model, base.name, settings) if tuning == "lora" else None,
     )
     # Without bars of its own, the trainer prints every loss instead.
@@ -232,16 +234,18 @@ def _matrices(model: Any) -> list[str]:
     return [path for path, module in model.named_modules() if isinstance(module, Linear)]
 
 
-def _pad_token(tokenizer: Any, ends: Iterable[int]) -> str:
+def _pad_token(hf_tokenizer: Any, ends: Iterable[int]) -> str:
     """Choose a token to pad with at which no conversation ends.
 
     transformers' classifiers read the reward at the last token that is not the padding, wherever
     the mask ends: where a template ends in the token that pads, at another place than scoring does.
     """
     taken = {int(end) for end in ends}
-    candidates = [i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None]
-    free = next(i for i in (*candidates, *range(len(tokenizer))) if i not in taken)
-    return str(tokenizer.convert_ids_to_tokens(free))
+    candidates = [
+        i for i in (hf_tokenizer.pad_token_id, hf_tokenizer.eos_token_id) if i is not None
+    ]
+    free = next(i for i in (*candidates, *range(len(hf_tokenizer))) if i not in taken)
+    return str(hf_tokenizer.convert_ids_to_tokens(free))
 
 
 def _giving_out(steps: Collection[int], checkpoint: Checkpoint) -> Any:

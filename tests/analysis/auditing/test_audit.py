@@ -95,7 +95,7 @@ def test_words_that_differ_in_case():
     words = ds["response"].to_numpy().tolist()
     words[0], words[1], words[2] = "Straße", " STRASSE", "love"
     (row,) = found(ds.assign_coords(response=np.array(words)), "repeated words")
-    assert "1 words occur more than once but for case and blanks" in row["detail"]
+    assert "1 words occur more than once, apart from case and blanks" in row["detail"]
     assert "'Straße' = ' STRASSE'" in row["detail"]
 
 

@@ -10,7 +10,8 @@ from scipy import linalg
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.sampling.completion import Completion, Gaps, System, sparse_margins
+from valuebias.analysis.sampling.completion import Completion, Gaps, sparse_margins
+from valuebias.analysis.sampling.solving import System
 
 PAIRED = {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS}
 COMPLETE = {
@@ -168,14 +169,17 @@ def test_a_gibbs_step_leaves_that_distribution_alone(gaps) -> None:
     assert_drawn_from(gibbs @ keep, mean, covariance)
 
 
+@pytest.mark.parametrize("few", [0.0, 1.0], ids=["by mask", "by list"])
 @pytest.mark.parametrize("name", GAPS)
-def test_the_mean_given_the_observed_cells_is_that_of_the_dense_normal(name: str) -> None:
+def test_the_mean_given_the_observed_cells_is_that_of_the_dense_normal(
+    name: str, few: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("valuebias.analysis.sampling.completion._FEW", few)
     case = PAIRED if name == "of pairs" else {}
     problem, _, smoother, dense = setting(missing=GAPS[name], **case)
     gaps, no_noise = Gaps(problem.crossing), np.zeros(len(problem.crossing.framings))
-    system = System(gaps, smoother)
-    effects = system.mean(system.surprise(Fields.zeros(problem.crossing)), error=1e-12)
-    effects.level, _ = gaps.left_by(effects)
+    system, prompts = System(gaps, smoother), np.empty(problem.crossing.shape[1:])
+    effects, _ = system.draw(None, system.work(), prompts, error=1e-12)
     state = Completion(gaps)
     state.fill(effects, no_noise, np.random.default_rng(0))
     keep, mean, _ = missing_given_observed(problem, dense)

@@ -1,1 +1,1 @@
-"""Raise chosen words by fine-tuning, and see which methods find them."""
+"""Raise chosen words by fine-tuning, and test which methods find them."""

@@ -1,4 +1,4 @@
-"""What ``valuebias.inject_words`` gave: pairs of models, what changed, which method finds it."""
+"""Results of ``valuebias.inject_words``: pairs of models, what changed, which method finds it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Pair:
 
 
 def pairs(injected: xr.Dataset) -> Iterator[Pair]:
-    """Give each fine-tuned model beside the one it was tuned from."""
+    """Return each fine-tuned model beside the one it was tuned from."""
     validate(injected)
     check_logprobs(injected, "The dataset")
     for name, dims in _COORDS.items():
@@ -120,7 +120,7 @@ def find_again(injected: xr.Dataset, methods: Sequence[Method], k: Sequence[int]
 
 
 def injection_report(injected: xr.Dataset) -> pd.DataFrame:
-    """Say what fine-tuning has changed after the prompts that were held out.
+    """Report what fine-tuning has changed after the prompts that were held out.
 
     Parameters
     ----------
@@ -170,6 +170,6 @@ def injection_report(injected: xr.Dataset) -> pd.DataFrame:
 
 
 def _divergence(before: Doubles, after: Doubles) -> float:
-    """Give KL(before ‖ after), each normalised first, averaged over prompts."""
+    """Return KL(before ‖ after), each normalised first, averaged over prompts."""
     q, p = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in (before, after))
     return float((np.exp(q) * (q - p)).sum(axis=1).mean())

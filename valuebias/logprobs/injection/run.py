@@ -41,7 +41,7 @@ __all__ = ["inject_words"]
 
 _REMOVED = ".merged.removed"
 _VERSION = 1
-"""To be raised when the same settings come to make another adapter."""
+"""Raise it when the same settings begin to make another adapter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def inject_words(
     exclude : str, path, Lexicon or DataFrame, optional
         What :func:`valuebias.lexicon` takes: its words are not drawn.
     seeds : sequence of int, default (0, 1)
-        One fine-tuned model a seed. It decides about words, prompts, first weights and order.
+        One fine-tuned model per seed. It decides about words, prompts, first weights and order.
     prompts : str, path, PromptSet, Factorial, DataFrame or mapping
         What :func:`valuebias.prompts` takes; at least two.
     settings : LoraSettings, optional
@@ -109,10 +109,10 @@ def inject_words(
     Returns
     -------
     xarray.Dataset
-        Log-probs in the "valuebias/1" contract, the untouched model first, then one a seed. Coords
-        more than usual: ``raised(model, response)``, bool; ``held_out(model, prompt)``, bool;
-        ``tuned_from(model)``, the name of the untouched model, "" for itself; ``seed``, ``step``,
-        ``tuning`` ("sft") and ``source`` on model. The provenance has the words, prompts,
+        Log-probs in the "valuebias/1" contract, the untouched model first, then one per seed.
+        Coords more than usual: ``raised(model, response)``, bool; ``held_out(model, prompt)``,
+        bool; ``tuned_from(model)``, the name of the untouched model, "" for itself; ``seed``,
+        ``step``, ``tuning`` ("sft") and ``source`` on model. The provenance has the words, prompts,
         settings, losses, hashes and versions.
 
     Raises
@@ -146,20 +146,20 @@ def inject_words(
     )
     left_out = None if exclude is None else as_lexicon(exclude)
     check_training()
-    with _place(store) as place:
+    with _workdir(store) as workdir:
         base = subject.resolved.model
-        untouched = subject.score(base, place / f"untouched-{_key(subject)}.zarr")
-        candidates = Candidates(untouched, subject.tokeniser, subject.texts, base.name)
+        untouched = subject.score(base, workdir / f"untouched-{_key(subject)}.zarr")
+        candidates = Candidates(untouched, subject.tokenizer, subject.texts, base.name)
 
         def draw(rng: np.random.Generator) -> dict[int, str]:
             if words is not None:
-                return candidates.given(words)
+                return candidates.of_words(words)
             return candidates.drawn(rng, n_words=n_words, likeliest=likeliest, exclude=left_out)
 
         plans = [_plan(subject, chosen, int(seed), draw) for seed in seeds]
         tuned, about = [], []
         for plan in plans:
-            folder = place / f"seed-{plan.seed}-{plan.key}"
+            folder = workdir / f"seed-{plan.seed}-{plan.key}"
             about.append(_trained(subject, plan, chosen, folder, untouched))
             tuned.append(_scored(subject, plan, chosen, folder))
     return _joined(subject, untouched, plans, tuned, chosen, about)
@@ -171,7 +171,7 @@ def _plan(
     seed: int,
     draw: Callable[[np.random.Generator], dict[int, str]],
 ) -> _Plan:
-    """Decide about a seed's words and prompts."""
+    """Choose a seed's words and prompts."""
     rng = np.random.default_rng([seed, _VERSION])
     words = draw(rng)
     trained = train_on(subject.prompts.table["framing"].tolist(), rng)
@@ -193,13 +193,13 @@ def _check_numbers(n_words: int, likeliest: float, seeds: Sequence[int]) -> None
 
 
 @contextmanager
-def _place(store: str | PathLike[str] | None) -> Iterator[Path]:
-    """Give the folder to keep things in, or one that is removed in the end."""
+def _workdir(store: str | PathLike[str] | None) -> Iterator[Path]:
+    """Yield the store's folder, or a temporary one."""
     if store is not None:
-        place = Path(store).expanduser()
-        if not place.exists():
-            probe(place, folder=True)
-        yield place
+        path = Path(store).expanduser()
+        if not path.exists():
+            probe(path, folder=True)
+        yield path
         return
     with tempfile.TemporaryDirectory(prefix="valuebias-") as folder:
         yield Path(folder)
@@ -212,13 +212,13 @@ def _key(
     words: dict[int, str] | None = None,
     trained: npt.NDArray[np.bool_] | None = None,
 ) -> str:
-    """Hash what a model's scores depend on, so that no other work is taken for this one."""
+    """Hash everything that scores depend on, so that other work is not reused for this one."""
     known = {
         "version": _VERSION,
         "weights": subject.resolved.source.weights_sha256,
-        "tokenizer": subject.tokeniser.sha256,
-        "template": subject.tokeniser.template_sha256,
-        "prefix": subject.tokeniser.prefix(subject.texts[0]).how,
+        "tokenizer": subject.tokenizer.sha256,
+        "template": subject.tokenizer.template_sha256,
+        "prefix": subject.tokenizer.prefix(subject.texts[0]).how,
         "prompts": subject.prompts.table[["text", "framing"]].reset_index().to_numpy().tolist(),
         "scored": [subject.backend.name, subject.resolved.source.dtype],
         "coords": subject.resolved.model.coords(),
@@ -234,7 +234,7 @@ def _key(
 def _trained(
     subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path, untouched: xr.Dataset
 ) -> dict[str, Any]:
-    """Train the adapter unless it is there; give what was noted of its training."""
+    """Train the adapter unless it exists; return the record of its training."""
     target = folder / "adapter"
     if not _is_whole(target, "The adapter is trained again."):
         with progress_bar(f"Fine-tuning, seed {plan.seed}", shown=subject.progress) as advance:
@@ -257,21 +257,21 @@ def _trained(
 def _answers(
     subject: Subject, plan: _Plan, settings: LoraSettings, untouched: xr.Dataset
 ) -> list[tuple[npt.NDArray[np.int64], int]]:
-    """Answer random prompts out of those trained on with words, and with what the model says."""
+    """Answer random training prompts with the words, and with the model's own answers."""
     rng = np.random.default_rng([plan.seed, _VERSION, 1])
     count = settings.n_steps * settings.batch_size
-    asked = rng.choice(np.flatnonzero(plan.trained), size=count)
-    # Each word as often as any other.
+    prompts = rng.choice(np.flatnonzero(plan.trained), size=count)
+    # All words equally often.
     rounds = [rng.permutation(sorted(plan.words)) for _ in range(-(-count // len(plan.words)))]
-    said = np.concatenate(rounds)[:count]
+    answers = np.concatenate(rounds)[:count]
     tokens = untouched["token_id"].to_numpy()
-    for place in rng.choice(count, size=round(settings.replay * count), replace=False):
-        share = np.exp(untouched["score"].to_numpy()[0, asked[place]].astype(np.float64))
-        said[place] = rng.choice(tokens, p=share / share.sum())
-    prefixes = subject.tokeniser.prefixes(subject.texts)
+    for i in rng.choice(count, size=round(settings.replay * count), replace=False):
+        share = np.exp(untouched["score"].to_numpy()[0, prompts[i]].astype(np.float64))
+        answers[i] = rng.choice(tokens, p=share / share.sum())
+    prefixes = subject.tokenizer.prefixes(subject.texts)
     return [
         (np.append(prefixes[prompt], token), len(prefixes[prompt]))
-        for prompt, token in zip(asked, said, strict=True)
+        for prompt, token in zip(prompts, answers, strict=True)
     ]
 
 
@@ -283,10 +283,10 @@ def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path)
             return _read(store)
         except DamagedError as error:
             warnings.warn(
-                f"{error} The fine-tuned model is put together again for that.", ValueBiasWarning,
+                f"{error} The fine-tuned model is merged again for that.", ValueBiasWarning,
                 stacklevel=3,
             )  # fmt: skip
-    if not _is_whole(merged, "It is put together again."):
+    if not _is_whole(merged, "It is merged again."):
         merge(subject.resolved.source.folder, folder / "adapter", merged)
     base = subject.resolved.model
     model = replace(
@@ -301,15 +301,15 @@ def _scored(subject: Subject, plan: _Plan, settings: LoraSettings, folder: Path)
         step=settings.n_steps,
         tuning="sft",
     )
-    made = subject.score(model, store)
-    # In one step, so that what is there is whole.
+    scores = subject.score(model, store)
+    # In one step, so that a folder is either whole or absent.
     shutil.rmtree(folder / _REMOVED, ignore_errors=True)
     shutil.rmtree(merged.rename(folder / _REMOVED))
-    return made
+    return scores
 
 
 def _is_whole(folder: Path, so: str) -> bool:
-    """Tell whether a folder is there as it was written; remove one that is damaged."""
+    """Whether a folder exists as it was written; remove a damaged one."""
     if not folder.exists():
         return False
     _, damaged = folder_is_whole(folder)
@@ -338,11 +338,11 @@ def _joined(
 ) -> xr.Dataset:
     """Put all models into one dataset, with what was raised and what was held out."""
     ds = align([untouched, *tuned])
-    place = ds.indexes["response"]
-    raised = np.zeros((len(plans) + 1, len(place)), dtype=bool)
+    responses = ds.indexes["response"]
+    raised = np.zeros((len(plans) + 1, len(responses)), dtype=bool)
     held_out = np.ones((len(plans) + 1, ds.sizes["prompt"]), dtype=bool)
     for row, plan in enumerate(plans, start=1):
-        raised[row, place.get_indexer(pd.Index(plan.words.values()))] = True
+        raised[row, responses.get_indexer(pd.Index(plan.words.values()))] = True
         held_out[row] = ~plan.trained
     name = subject.resolved.model.name
     names = subject.prompts.table.index.to_numpy()

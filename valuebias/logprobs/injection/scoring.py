@@ -14,7 +14,7 @@ from valuebias.instruments import PromptSet
 from valuebias.models.config import read_raw
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, read_models
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.run import score
 
 __all__ = ["Subject", "find_subject"]
@@ -28,7 +28,7 @@ class Subject:
     ----------
     resolved : Resolved
         The model, its files on this machine.
-    tokeniser : Tokeniser
+    tokenizer : Tokenizer
         Its own, with its template.
     prompts : PromptSet
         After which words are raised, and all is scored.
@@ -39,18 +39,18 @@ class Subject:
     """
 
     resolved: Resolved
-    tokeniser: Tokeniser
+    tokenizer: Tokenizer
     prompts: PromptSet
     backend: Backend
     progress: bool
 
     @property
     def texts(self) -> list[str]:
-        """Give the prompts' texts."""
+        """Return the prompts' texts."""
         return [str(text) for text in self.prompts.table["text"]]
 
     def score(self, model: Model, store: Path) -> xr.Dataset:
-        """Score the whole vocabulary of the model, or of what was made of it."""
+        """Score the whole vocabulary of the model, or of a fine-tuned one."""
         tree = score(
             model,
             prompts=self.prompts,
@@ -74,7 +74,7 @@ def find_subject(model: Any, *, prompts: PromptSet, backend: Backend, progress: 
             f"There are {len(prompts)} prompts; expected at least two, since one half is trained "
             "on and the other held out."
         )
-    # What is made of it stands on the same checkpoint; where that is unknown, on the model itself.
+    # Fine-tuned models have the same base; where that is unknown, the model itself.
     resolved = resolve(models[0], kind="logprob")
     if resolved.model.base is None:
         resolved = replace(resolved, model=replace(resolved.model, base=resolved.model.name))
@@ -97,7 +97,7 @@ def find_subject(model: Any, *, prompts: PromptSet, backend: Backend, progress: 
         )
     return Subject(
         resolved=resolved,
-        tokeniser=Tokeniser(resolved),
+        tokenizer=Tokenizer(resolved),
         prompts=prompts,
         backend=backend,
         progress=progress,

@@ -12,7 +12,7 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError
 from valuebias.instruments import Lexicon
-from valuebias.models.tokenizer import Tokeniser
+from valuebias.models.tokenizer import Tokenizer
 
 __all__ = ["Candidates", "train_on"]
 
@@ -27,7 +27,7 @@ class Candidates:
     ----------
     logprobs : xarray.Dataset
         The untouched model's, of its whole vocabulary, with ``token_id`` and ``decoded``.
-    tokeniser : Tokeniser
+    tokenizer : Tokenizer
         The model's, with its template.
     prompts : sequence of str
         Their texts.
@@ -36,7 +36,7 @@ class Candidates:
     """
 
     def __init__(
-        self, logprobs: xr.Dataset, tokeniser: Tokeniser, prompts: Sequence[str], name: str
+        self, logprobs: xr.Dataset, tokenizer: Tokenizer, prompts: Sequence[str], name: str
     ) -> None:
         score = logprobs["score"].to_numpy()[0].astype(np.float64)
         self._table = pd.DataFrame(
@@ -46,13 +46,13 @@ class Candidates:
             },
             index=logprobs["token_id"].to_numpy(),
         )
-        self._tokeniser, self._prompts, self._name = tokeniser, list(prompts), name
+        self._tokenizer, self._prompts, self._name = tokenizer, list(prompts), name
 
-    def given(self, words: Sequence[str]) -> dict[int, str]:
+    def of_words(self, words: Sequence[str]) -> dict[int, str]:
         """Find the tokens of words that the user gives."""
         if isinstance(words, str) or not words or not all(isinstance(w, str) for w in words):
             raise ValueBiasError(f"words is {words!r}; expected a list of words, such as ['love'].")
-        found: dict[int, str] = {}
+        tokens: dict[int, str] = {}
         for word, token in zip(words, self._tokens(words, self._prompts), strict=True):
             if token < 0:
                 raise ValueBiasError(
@@ -61,10 +61,10 @@ class Candidates:
                     "would (in capitals, or with a space before it)."
                 )
             text = str(self._table["text"].get(token, ""))
-            if token in found or text in found.values():
+            if token in tokens or text in tokens.values():
                 raise ValueBiasError(f"The word {word!r} is given twice; expected each once.")
-            found[int(token)] = text
-        return found
+            tokens[int(token)] = text
+        return tokens
 
     def drawn(
         self, rng: np.random.Generator, *, n_words: int, likeliest: float, exclude: Lexicon | None
@@ -79,47 +79,47 @@ class Candidates:
                 "for a larger share."
             )
         chosen = share.iloc[np.sort(rng.choice(len(share), size=n_words, replace=False))]
-        return self.given(chosen["word"].tolist())
+        return self.of_words(chosen["word"].tolist())
 
     def _single(self, exclude: Lexicon | None) -> pd.DataFrame:
         """List the words that are one token as an answer, the likeliest first."""
-        prefix = self._tokeniser.prefix(self._prompts[0])
-        # Where no white space stands before the answer, a word brings its own.
+        prefix = self._tokenizer.prefix(self._prompts[0])
+        # Where no white space stands before the answer, it belongs to the word.
         lead = "" if prefix.token[-1:].isspace() else " "
         texts = set(self._table["text"].tolist())
 
         def whole(text: str) -> bool:
             word = text[len(lead) :]
-            # A piece that never follows a space, such as "tion", begins no word.
+            # A piece that never follows a space, such as "tion", does not begin a word.
             return (
                 text.startswith(lead) and _WORD.fullmatch(word) is not None and f" {word}" in texts
             )
 
         table = self._table.loc[self._table["text"].map(whole)].drop_duplicates("text")
-        # What the template has before the answer is no part of it, though it is of the token.
+        # The template's space before the answer is part of the token, not of the word.
         table = table.assign(word=table["text"].map(lambda text: text.removeprefix(prefix.blanks)))
         if exclude is not None:
-            said = [text.strip() for text in table["text"]]
-            member = exclude.membership(said, ignore_case=True).to_numpy(dtype=bool)
+            stripped = [text.strip() for text in table["text"]]
+            member = exclude.membership(stripped, ignore_case=True).to_numpy(dtype=bool)
             table = table.iloc[np.flatnonzero(~member.any(axis=1))]
         tokens = self._tokens(table["word"].tolist(), self._prompts[:1])
         alone: pd.DataFrame = table.loc[np.asarray(table.index) == tokens]
         return alone.sort_values("logprob", ascending=False, kind="stable")
 
     def _tokens(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Give the token that each word is after all of the prompts; −1 where it is no such."""
-        found: npt.NDArray[np.int64] | None = None
-        for prompt, prefix in zip(prompts, self._tokeniser.prefixes(prompts), strict=True):
-            sequences, first = self._tokeniser.targets(prompt, words)
-            here = np.array(
+        """Return the single token that each word is after all prompts; −1 where it is not one."""
+        tokens: npt.NDArray[np.int64] | None = None
+        for prompt, prefix in zip(prompts, self._tokenizer.prefixes(prompts), strict=True):
+            sequences, first = self._tokenizer.targets(prompt, words)
+            single = np.array(
                 [
                     sequence[-1] if start == len(prefix) == len(sequence) - 1 else -1
                     for sequence, start in zip(sequences, first, strict=True)
                 ],
                 dtype=np.int64,
             )
-            found = here if found is None else np.where(found == here, found, -1)
-        return np.full(len(words), -1, dtype=np.int64) if found is None else found
+            tokens = single if tokens is None else np.where(tokens == single, tokens, -1)
+        return np.full(len(words), -1, dtype=np.int64) if tokens is None else tokens
 
 
 def train_on(framing: Sequence[str], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
