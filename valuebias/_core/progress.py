@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from valuebias._core.text import visible
 
-__all__ = ["progress_bar"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["progress_bar", "seen_console"]
+
+
+def seen_console() -> Console | None:
+    """Return standard error where someone sees it change: in a terminal or a notebook."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console if console.is_terminal or console.is_jupyter else None
 
 
 @contextmanager
@@ -19,10 +31,8 @@ def progress_bar(noun: str, *, shown: bool) -> Iterator[Callable[[int, int], Non
     if not shown:
         yield None
         return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    console = seen_console()
+    if console is None:
         yield None
         return
     from rich.progress import (

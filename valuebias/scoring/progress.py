@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from valuebias._core.progress import seen_console
 from valuebias._core.text import visible
 
 __all__ = ["ScoringProgress", "scoring_progress"]
@@ -62,10 +63,10 @@ class ScoringProgress:
 @contextmanager
 def scoring_progress(*, shown: bool, n_models: int, work: float) -> Iterator[ScoringProgress]:
     """Show progress while models are scored."""
-    if not shown:
+    console = seen_console() if shown else None
+    if console is None:
         yield ScoringProgress(None, n_models=n_models, work=work)
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -75,5 +76,5 @@ def scoring_progress(*, shown: bool, n_models: int, work: float) -> Iterator[Sco
         TextColumn("{task.fields[speed]}", markup=False),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         yield ScoringProgress(bar, n_models=n_models, work=work)
