@@ -23,9 +23,9 @@ from .errors import ValueBiasError as ValueBiasError
 from .errors import ValueBiasWarning as ValueBiasWarning
 from .fitting.ablation import fit_ablation as fit_ablation
 from .fitting.ablation import fit_ablation_medians as fit_ablation_medians
+from .fitting.ablation_result import AblationFit as AblationFit
 from .fitting.fit import fit as fit
 from .fitting.load import load as load
-from .fitting.result import AblationFit as AblationFit
 from .fitting.result import Fit as Fit
 from .instruments import Factorial as Factorial
 from .instruments import Lexicon as Lexicon

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from valuebias.analysis.estimands.diagnostics import Diagnostics
+    from valuebias.fitting.ablation_result import AblationFit
     from valuebias.fitting.fit import Fit
-    from valuebias.fitting.result import AblationFit
 
 __all__ = ["calls_for_ablation", "print_result", "result_record"]
 
@@ -56,7 +56,7 @@ def calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
 def result_record(result: Fit | AblationFit) -> dict[str, Any]:
     """Collect what ``--json`` writes of a result."""
     from valuebias.analysis.notes import as_records
-    from valuebias.fitting.result import AblationFit
+    from valuebias.fitting.ablation_result import AblationFit
 
     diagnostics = _diagnostics(result)
     record = {
@@ -77,7 +77,7 @@ def result_record(result: Fit | AblationFit) -> dict[str, Any]:
 
 def print_result(result: Fit | AblationFit) -> None:
     """Print the main table of a result, after any failure to converge."""
-    from valuebias.fitting.result import AblationFit
+    from valuebias.fitting.ablation_result import AblationFit
 
     diagnostics = _diagnostics(result)
     if not diagnostics.converged:

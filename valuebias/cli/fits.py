@@ -15,7 +15,8 @@ from valuebias.cli.output import is_terminal, print_json, stage
 from valuebias.cli.sources import check_writable, load_data
 
 if TYPE_CHECKING:
-    from valuebias.fitting.result import AblationFit, Fit
+    from valuebias.fitting.ablation_result import AblationFit
+    from valuebias.fitting.result import Fit
 
 __all__ = ["classical", "demo", "fit", "report"]
 

@@ -14,8 +14,8 @@ import xarray as xr
 from valuebias._core.provenance import record
 from valuebias.analysis.notes import Note
 from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.fitting.ablation_result import AblationFit
 from valuebias.fitting.fit import fit as fit_scores
-from valuebias.fitting.result import AblationFit
 from valuebias.posterior.ablation.framings import SIGNED, draw_fit_leans, lean_curves
 from valuebias.posterior.ablation.limits import ablation_notes
 from valuebias.schema import model_table, validate

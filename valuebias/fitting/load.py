@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from os import PathLike
 
-from valuebias.fitting.result import AblationFit, Fit
+from valuebias.fitting.ablation_result import AblationFit
+from valuebias.fitting.result import Fit
 from valuebias.posterior.ablation.result import AblationPosterior
 from valuebias.posterior.saved import load_saved
 

@@ -62,9 +62,9 @@ def plot(fit: Posterior | AblationPosterior, kind: str | None = None) -> Figure:
     >>> figure.axes[0].get_xlabel()
     'lean, agency − communion, signed by framing (SD)'
     """
-    from valuebias.posterior.ablation.result import AblationPosterior
+    from valuebias.posterior.posterior import Posterior
 
-    kinds = ABLATION_KINDS if isinstance(fit, AblationPosterior) else KINDS
+    kinds = KINDS if isinstance(fit, Posterior) else ABLATION_KINDS
     name = kinds[0] if kind is None else kind
     if name not in kinds:
         raise ValueBiasError(f"There is no figure {name!r}. {did_you_mean(name, kinds)}")
