@@ -118,6 +118,8 @@ def _load_head(path: Path) -> Head | None:
     try:
         return Head.load(path)
     except ValueBiasError as error:
-        message = f"{str(path)!r} is damaged, and this head is fitted again: {error}"
+        message = (
+            f"{str(path)!r} is damaged, or of an earlier version: the head is fitted again: {error}"
+        )
         warnings.warn(message, ValueBiasWarning, stacklevel=3)
         return None

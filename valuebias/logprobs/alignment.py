@@ -169,7 +169,7 @@ def alignment_report(ds: xr.Dataset) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per model: ``tokens``; ``empty`` (tokens without text); ``alike`` (with the text of
-        an earlier token); ``variants`` (joined by `merge`); ``texts`` (noun is left); ``kept`` and
+        an earlier token); ``variants`` (joined by `merge`); ``texts`` (what is left); ``kept`` and
         ``lost`` of these; and for each category ``<category>: words`` of the lexicon that the model
         has, and ``<category>: lost``.
 

@@ -35,7 +35,7 @@ def plot(fit: Posterior | AblationPosterior, kind: str | None = None) -> Figure:
     kind : str, optional
         Of a fit ``"forest"``, ``"families"``, ``"words"``, ``"ppc"``, ``"trace"``,
         ``"sensitivity"``, ``"influence"`` or ``"specs"``; of an ablation ``"gaps"``,
-        ``"trajectories"`` or ``"word_changes"``: noun :func:`plot_forest` and the others draw. The
+        ``"trajectories"`` or ``"word_changes"``: what :func:`plot_forest` and the others draw. The
         first of them if not given.
 
     Returns

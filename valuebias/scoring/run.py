@@ -233,7 +233,7 @@ def _fill(
     with (
         keeper.opened(entries),
         memory.set_aside(),
-        scoring_progress(shown=progress, n_models=len(prepared), work=total) as progress_of_models,
+        scoring_progress(shown=progress, n_models=len(prepared), work=total) as models_progress,
     ):
         known = {model.name: model.entry.coords.get("base", "") for model in prepared}
         known |= {entry["name"]: entry["coords"].get("base", "") for entry in keeper.stored()}
@@ -244,7 +244,7 @@ def _fill(
                 vocabulary = model.tokenizer().vocabulary()
             shelf = keeper.shelf(model.entry, vocabulary)
             todo = shelf.missing()
-            progress_of_models.model(
+            models_progress.model(
                 model.name,
                 pairs=shelf.n_prompts * shelf.n_responses,
                 todo=sum(block.pairs for block in todo),
@@ -256,10 +256,10 @@ def _fill(
                 finish = BlockWriter(request, model, shelf, vocabulary)
                 with (
                     _loaded(engine, model, keeper, batch_tokens) as runner,
-                    closing(_jobs(source, todo)) as jobs,
+                    closing(_batches(source, todo)) as batches,
                 ):
-                    _work_off(jobs, runner, finish, progress_of_models)
-            progress_of_models.end()
+                    _work_off(batches, runner, finish, models_progress)
+            models_progress.end()
 
 
 @contextmanager
@@ -279,21 +279,21 @@ def _loaded(
 
 
 def _work_off(
-    jobs: Iterable[Batch], runner: Runner, finish: BlockWriter, progress_of_models: ScoringProgress
+    batches: Iterable[Batch], runner: Runner, finish: BlockWriter, models_progress: ScoringProgress
 ) -> None:
-    for batch in jobs:
+    for batch in batches:
         # Where conversations repeat, one computation counts for several pairs.
         each = batch.block.pairs / max(1, len(batch.sequences))
 
         def advance(done: int, each: float = each) -> None:
-            progress_of_models.advance(int(done * each))
+            models_progress.advance(int(done * each))
 
         finish(batch, runner.run(batch, advance))
-        progress_of_models.finish(batch.block.pairs)
+        models_progress.finish(batch.block.pairs)
         memory.trim()
 
 
-def _jobs(source: Conversations, todo: Sequence[Block]) -> Generator[Batch]:
+def _batches(source: Conversations, todo: Sequence[Block]) -> Generator[Batch]:
     """Tokenise each block while the one before it is computed."""
     with ThreadPoolExecutor(max_workers=1) as executor:
         waiting = executor.submit(source.batch, todo[0])
