@@ -133,7 +133,8 @@ def combination_given_all(
     """Mean and variance of a combination of coefficients given the scores; both (draw,)."""
     square = coefficient_scales**2 * asked.row
     replication = np.sqrt(np.bincount(crossing.framing))
-    on_cells = np.kron(crossing.design.matrix @ square, replication * asked.framing)
+    by_framing = np.asarray(replication * asked.framing, dtype=float)
+    on_cells = np.kron(crossing.design.matrix @ square, by_framing)
     weights = asked.axis * crossing.axis_weight
     prior = (asked.row @ square) * (asked.framing @ asked.framing) * (asked.axis @ weights)
     mean, variance = np.zeros(len(precision.own)), np.full(len(precision.own), prior)
