@@ -141,7 +141,8 @@ QUICK = (
 
 @pytest.mark.parametrize("shape", QUICK)
 def test_a_shape_goes_the_whole_way(shape: str, tmp_path: Path) -> None:
-    go_through(SMALL[shape](), tmp_path, forms=(".html",), kinds=KINDS[:5])
+    # The page draws the same figures; one more shows that what is not to be had is refused.
+    go_through(SMALL[shape](), tmp_path, forms=(".html",), kinds=("words",))
 
 
 @pytest.mark.slow

@@ -75,6 +75,17 @@ def test_models_have_the_dense_density_given_the_others(problem: Problem) -> Non
         np.testing.assert_allclose(ours, expected, atol=1e-8)
 
 
+def test_a_product_with_the_precision_needs_no_matrix(problem: Problem) -> None:
+    # The matrix laid out is held to the dense normal by the densities above.
+    crossing, precision = problem.crossing, precision_of(problem)
+    rng = np.random.default_rng(7)
+    for block in range(len(crossing.axes) + 1):
+        whole = precision.over_models(crossing, block)
+        vector = rng.standard_normal(whole.shape[-1])
+        found = precision.times(crossing, block, vector)
+        np.testing.assert_allclose(found, whole @ vector, rtol=1e-10, atol=1e-10)
+
+
 def test_words_have_the_dense_density_given_the_others(problem: Problem) -> None:
     # Without a word there is one free direction less in each row: the word less the mean of all,
     # scaled to length one, in which the word itself has the weight √(1 − 1/n).
