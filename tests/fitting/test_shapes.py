@@ -96,7 +96,8 @@ LARGE: dict[str, Callable[[], xr.Dataset]] = {
     "twelve families of two": lambda: scores(24, 4, (4, 4), families=12),
     "bases": lambda: scores(8, 4, (4, 4), families=2, bases=True),
     "forty categories": lambda: scores(4, 4, (2,) * 40, families=2),
-    "500 models": lambda: scores(500, 2, (4, 4), families=5),
+    # With one prompt per framing the figure of influence alone, 500 fits, takes 40 minutes.
+    "500 models": lambda: scores(500, 4, (4, 4), families=5),
     "a word that nobody scored": lambda: without(scores(4, 4, (4, 4), families=2), ALL, ALL, 0),
     "a prompt that nobody answered": lambda: without(scores(4, 4, (4, 4), families=2), ALL, 0, ALL),
     "a category that one framing lacks": lambda: without(
