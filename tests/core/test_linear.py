@@ -92,7 +92,7 @@ def words(folder: Path, n: int) -> Callable[[], Any]:
 
 def models(folder: Path, n: int) -> Callable[[], Any]:
     rows = [[name, f"org/{name}", "F"] for name in numbered(n, "m")]
-    path = lines(folder / "models.csv", [["name", "source", "family"], *rows])
+    path = lines(folder / "models.csv", [["name", "location", "family"], *rows])
     return lambda: valuebias.read_models(path)
 
 

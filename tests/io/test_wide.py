@@ -142,7 +142,7 @@ def test_a_base_is_what_is_given_or_what_files_say_or_asked_for(tmp_path: Path) 
     table = pd.DataFrame({"family": "F", "stage": {n: stages.get(n, "reward") for n in names}})
     table["base"] = ["org/lm-7b-it", "", "", "", ""]
     table.to_csv(tmp_path / "models.csv", index_label="model")
-    with pytest.warns(ValueBiasWarning, match="base is known of 1 of 5 models: 'unknown'") as told:
+    with pytest.warns(ValueBiasWarning, match="base is known for 1 of 5 models: 'unknown'") as told:
         ds = read_scores(paths, models=tmp_path / "models.csv")
     assert [warning.filename for warning in told] == [__file__]
     assert ds["base"].values.tolist() == [

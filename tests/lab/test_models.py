@@ -186,7 +186,7 @@ def test_a_base_that_is_none_and_pairs_that_are_none_are_refused(tmp_path: Path)
     for message, study in {
         "config.json": Study(str(tmp_path / "empty"), {"neutral": pairs}, [8]),
         "'rejected'": small_study(tmp_path, sources={"a": pairs.drop(columns="rejected")}),
-        "but 16 are asked for": small_study(tmp_path, sources={"a": pairs.head(8)}),
+        "but 16 are needed": small_study(tmp_path, sources={"a": pairs.head(8)}),
     }.items():
         with pytest.raises(ValueBiasError, match=message):
             study.run(tmp_path / "study", progress=False)

@@ -129,7 +129,7 @@ def test_only_pytorch_trains(folder: Path, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"training": {"target_modules": ["c_attn"]}}, "no matrix 'c_attn', .* it has .*q_proj"),
-        ({"n_pairs": [1000]}, "'plain' has .* pairs to train on .* 1000 are asked for"),
+        ({"n_pairs": [1000]}, "'plain' has .* pairs to train on .* 1000 are needed"),
     ],
 )
 def test_what_a_run_refuses(
