@@ -61,8 +61,13 @@ def _psis(log_ratio: Array) -> tuple[Array, float]:
 
         log_weights, k = psislw(log_ratio)
     else:
-        # It takes log-likelihoods, whose weights are their inverses.
-        log_weights, k = array_stats.psislw(-log_ratio)
+        try:
+            # It takes log-likelihoods, whose weights are their inverses.
+            log_weights, k = array_stats.psislw(-log_ratio)
+        except ValueError:
+            # The largest weights are those of one draw again and again, where a chain stood still.
+            # Before ArviZ 1 this is an infinite k, as here: such weights are not to be trusted.
+            return log_ratio, np.inf
     return np.asarray(log_weights, dtype=float), float(np.asarray(k))
 
 
