@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from valuebias.fitting.result import Fit
+from valuebias.fitting.result import Fit, Reported
 from valuebias.posterior.ablation.result import AblationPosterior
 
 if TYPE_CHECKING:
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["AblationFit"]
 
 
-class AblationFit(AblationPosterior):
+class AblationFit(Reported, AblationPosterior):
     """A fitted ablation; made by :func:`valuebias.fit_ablation`, not by hand.
 
     Every gap is a difference of two families' leans in units of the outcome, and unless a step is
@@ -93,23 +91,3 @@ class AblationFit(AblationPosterior):
         from valuebias import plots
 
         return plots.plot(self, kind)
-
-    def report(self, path: str | PathLike[str], *, progress: bool = True) -> Path:
-        """Write a report.
-
-        Parameters
-        ----------
-        path : path
-            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
-            itself), or a folder for CSV files. Written whole or not at all.
-        progress : bool, default True
-            Show a progress bar on standard error.
-
-        Returns
-        -------
-        pathlib.Path
-            The path.
-        """
-        from valuebias import report
-
-        return report.write_report(self, path, progress=progress)

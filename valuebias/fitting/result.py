@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.posterior import Posterior
@@ -12,10 +12,38 @@ from valuebias.posterior.posterior import Posterior
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Fit"]
+    from valuebias.posterior.ablation.result import AblationPosterior
+
+__all__ = ["Fit", "Reported"]
 
 
-class Fit(Posterior):
+class Reported:
+    """What the results of ``fit`` and ``fit_ablation`` share."""
+
+    def report(self, path: str | PathLike[str], *, progress: bool = True) -> Path:
+        """Write a report.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
+            itself), or a folder for CSV files. Written whole or not at all.
+        progress : bool, default True
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        pathlib.Path
+            The path.
+        """
+        from valuebias import report
+
+        return report.write_report(
+            cast("Posterior | AblationPosterior", self), path, progress=progress
+        )
+
+
+class Fit(Reported, Posterior):
     """A fitted hierarchical model; made by :func:`valuebias.fit`, not by hand.
 
     Everything of :class:`valuebias.posterior.posterior.Posterior`, plus plots, reports and
@@ -72,26 +100,6 @@ class Fit(Posterior):
         from valuebias import plots
 
         return plots.plot(self, kind)
-
-    def report(self, path: str | PathLike[str], *, progress: bool = True) -> Path:
-        """Write a report.
-
-        Parameters
-        ----------
-        path : path
-            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
-            itself), or a folder for CSV files. Written whole or not at all.
-        progress : bool, default True
-            Show a progress bar on standard error.
-
-        Returns
-        -------
-        pathlib.Path
-            The path.
-        """
-        from valuebias import report
-
-        return report.write_report(self, path, progress=progress)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Fit:
