@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from valuebias.backends.layout import BLOCK, REACH
+from valuebias.backends.packing import BLOCK, REACH
 
 __all__ = ["NAME", "Tree", "attend", "observed", "register"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -10,13 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from valuebias.backends import prepacked
 from valuebias.backends.attention import Tree
 from valuebias.backends.base import Source, hidden_states
-from valuebias.backends.own_head import OwnHead, path_of_body
-from valuebias.backends.wide_heads import body_of, widened, widened_callable
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Head"]
+__all__ = ["Head", "autocast_inside"]
 
 Floats = npt.NDArray[np.float32]
 _LOGITS = 2**24
@@ -202,3 +203,188 @@ def _describe(value: object) -> str:
 
 def _numpy(values: Tensor) -> Floats:
     return cast(Floats, values.float().cpu().numpy())
+
+
+class OwnHead:
+    """Computes logits by a model's own code, with hidden states put in the place of its body.
+
+    What comes after the body differs: factors, soft caps, a dense layer and a norm before the
+    embeddings. So no list of them is kept. Shares the model's weights; changes nothing in it.
+    """
+
+    def __init__(self, model: nn.Module, path: str) -> None:
+        self._forward = type(model).forward
+        self._given = _Given(model.get_submodule(path))
+        self._model = _replaced(model, path.split("."), self._given)
+        self._embeddings = cast(Any, model).get_output_embeddings()
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Return the logits of hidden states, shape (R, hidden): shape (R, vocabulary)."""
+        self._given.hidden = hidden[None]
+        ids = torch.zeros((1, hidden.shape[0]), dtype=torch.int64, device=hidden.device)
+        # By the class's function: a forward put into an instance is bound to the whole model.
+        output = self._forward(self._model, input_ids=ids)
+        self._given.hidden = None
+        return cast(Tensor, output.logits[0])
+
+    def prepack(self, dtype: torch.dtype) -> None:
+        """Multiply with the embeddings as oneDNN does, where it can; :func:`prepacked.possible`."""
+        layer = self._embeddings
+        paths = [name for name, part in self._model.named_modules() if part is layer]
+        if type(layer) is nn.Linear and layer.weight.dtype == dtype and len(paths) == 1:
+            self._model = _replaced(self._model, paths[0].split("."), prepacked.Shared(layer))
+
+
+def path_of_body(model: nn.Module) -> str:
+    """Find the body of a model: the part that its own ``forward`` calls first."""
+    device = cast(Any, model).get_input_embeddings().weight.device
+    hooks = [
+        part.register_forward_pre_hook(_stop(path), prepend=True)
+        for path, part in model.named_modules()
+        if path
+    ]
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros((1, 2), dtype=torch.int64, device=device))
+    except _Called as called:
+        return called.path
+    finally:
+        for hook in hooks:
+            hook.remove()
+    raise ValueBiasError(
+        f"{type(model).__name__} computes without any module of its own, so its hidden states "
+        "cannot be read. Only decoders as transformers writes them are scored."
+    )
+
+
+class _Called(Exception):
+    """Ends a run of the model at its first part; only this module catches it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+def _stop(path: str) -> Any:
+    def hook(*_: object) -> None:
+        raise _Called(path)
+
+    return hook
+
+
+def _replaced(module: nn.Module, path: list[str], by: nn.Module) -> nn.Module:
+    """Copy a module, but none of its weights, with the part at a path replaced."""
+    shallow = copy.copy(module)
+    name, *rest = path
+    part = module.get_submodule(name)
+    parts = {**module._modules, name: _replaced(part, rest, by) if rest else by}
+    object.__setattr__(shallow, "_modules", parts)
+    return shallow
+
+
+class _Given(nn.Module):
+    """Stands in for a body: returns given hidden states, and is otherwise like it."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        # Not a part of this one, or its weights would count twice.
+        object.__setattr__(self, "_body", body)
+        self.hidden: Tensor | None = None
+
+    def forward(self, *_: object, **__: object) -> _Output:
+        return _Output(last_hidden_state=self.hidden)
+
+    def __getattr__(self, name: str) -> Any:
+        # Some models keep what their head needs, such as a factor, in the body.
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_body"], name)
+
+
+class _Output(dict[str, Any]):
+    """What bodies put out, with hidden states and nothing else."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return (self["last_hidden_state"],)[key] if isinstance(key, int | slice) else self.get(key)
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """Find the decoder inside a model; the model itself where it is nothing else."""
+    body: nn.Module = getattr(model, "base_model", model)
+    if body is not model:
+        return body
+    from transformers import PreTrainedModel
+
+    # Other people's code need not say what it calls its body.
+    bodies = [child for child in model.children() if isinstance(child, PreTrainedModel)]
+    return cast(nn.Module, bodies[0]) if len(bodies) == 1 else model
+
+
+def widened(model: nn.Module, body: nn.Module, source: Source) -> None:
+    """Bring what lies around the body to float32, and what comes out of the body."""
+    if body is model and not callable(source.head) and source.dtype != "float32":
+        raise ValueBiasError(
+            f"{source.name}: the body of {type(model).__name__} cannot be told from its head, "
+            f"which is to compute in float32 and not in {source.dtype}, where many words would get "
+            "one reward. Give the model dtype='float32'."
+        )
+    inside = {id(tensor) for tensor in (*body.parameters(), *body.buffers())}
+    for tensor in (*model.parameters(), *model.buffers()):
+        if id(tensor) not in inside and tensor.is_floating_point():
+            tensor.data = tensor.data.float()
+    body.register_forward_hook(_wide_output)
+
+
+def _wide_output(module: nn.Module, inputs: Any, output: Any) -> Any:
+    if isinstance(output, Mapping):
+        for key, value in list(output.items()):
+            output[key] = _wide(value)  # type: ignore[index]
+        return output
+    return _wide(output)
+
+
+def _wide(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() else value
+    if type(value) in (tuple, list):
+        return type(value)(_wide(entry) for entry in value)
+    return value
+
+
+def widened_callable(head: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+    """Copy a user's head to float32 and evaluation mode, where it is a module."""
+    owner = getattr(head, "__self__", None)
+    if isinstance(owner, nn.Module):
+        copied = _copied(owner, name)
+        return head if copied is owner else MethodType(cast(Any, head).__func__, copied)
+    return _copied(head, name) if isinstance(head, nn.Module) else head
+
+
+def _copied(module: nn.Module, name: str) -> nn.Module:
+    tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+    trains = any(part.training for part in module.modules())
+    if not trains and all(tensor.dtype == torch.float32 for tensor in tensors):
+        return module
+    try:
+        return copy.deepcopy(module).float().eval()
+    except (RuntimeError, TypeError) as error:
+        raise ValueBiasError(
+            f"{name}: the head {type(module).__name__} is to compute in float32 and out of "
+            f"training, and cannot be copied to be brought there ({error}). Call "
+            "head.float().eval() before."
+        ) from error
+
+
+def autocast_inside(body: nn.Module, device: str) -> None:
+    """Multiply in bfloat16 inside a body, and nowhere else."""
+    forward = body.forward
+
+    def inside(*args: Any, **options: Any) -> Any:
+        with torch.autocast(device, dtype=torch.bfloat16):
+            return forward(*args, **options)
+
+    body.forward = inside

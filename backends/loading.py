@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from valuebias._core.foreign import reading
 from valuebias.backends import attention
 from valuebias.backends.base import Pack, Source, conversations, reading_place
-from valuebias.backends.gguf.loading import load_gguf
+from valuebias.backends.gguf.config import gguf_config
+from valuebias.backends.gguf.files import read_gguf, whole
 from valuebias.backends.heads import Head
-from valuebias.backends.layout import inputs
-from valuebias.backends.reach import reach
+from valuebias.backends.packing import inputs
 from valuebias.errors import ValueBiasError, few
 
 __all__ = [
@@ -51,6 +51,15 @@ _MADE_ANEW = ("inv_freq", ".masked_bias", ".attn.bias", ".attention.bias", "num_
 """Endings of buffers' names that older checkpoints hold although models compute them."""
 _SHARED = 6
 """How many tokens made-up conversations share."""
+# What configurations call how far back a token sees, and the layers that it is about.
+_WINDOWS = {
+    "sliding_window": "sliding_attention",
+    "sliding_window_size": "sliding_attention",
+    "window_size": "sliding_attention",
+    "local_attention": "sliding_attention",
+    "attention_window_size": "sliding_attention",
+    "attention_chunk_size": "chunked_attention",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ def load(
 ) -> tuple[nn.Module, Head]:
     """Load a model for inference."""
     attention.register()
-    model, missing, spare = _from_files(source, spread=spread, own_attention=own_attention)
+    model, missing, spare = from_files(source, spread=spread, own_attention=own_attention)
     if missing:
         absent = sorted(missing)
         raise ValueBiasError(
@@ -171,13 +180,7 @@ def _padded(vocabulary: int, padding: int | None) -> list[np.ndarray[Any, np.dty
     return conversations
 
 
-def from_files(source: Source, *, spread: bool, own_attention: bool) -> tuple[Any, set[str]]:
-    """Load a model of transformers as its files have it."""
-    model, missing, _ = _from_files(source, spread=spread, own_attention=own_attention)
-    return model, missing
-
-
-def _from_files(
+def from_files(
     source: Source, *, spread: bool, own_attention: bool
 ) -> tuple[Any, set[str], list[str]]:
     """Load a model; name the weights that it lacks, and those of layers that it does not take."""
@@ -356,3 +359,87 @@ def _wholes(pack: Pack) -> tuple[Tensor, Tensor]:
     """Return the conversations of a made-up pack one below the other, and their positions in it."""
     index = np.stack(conversations(pack)[0])
     return torch.from_numpy(pack.ids[index]), torch.from_numpy(index)
+
+
+def load_gguf(source: Source, family: Any, options: dict[str, Any]) -> tuple[Any, set[str]]:
+    """Load a model from a GGUF file, or from all its parts."""
+    import transformers
+
+    path = source.folder / str(source.file)
+    config = gguf_config(path, source.name)
+    labels = options.pop("num_labels", None)
+    if labels is not None and labels != config.num_labels:
+        config.num_labels = labels
+    quantised = getattr(transformers, "GgufConfig", None)
+    with whole(path) as file:
+        if quantised is not None:
+            # Plain weights, where this transformers would leave them in blocks.
+            options["quantization_config"] = quantised(gguf_file=file.name, dequantize=True)
+        model, info = family.from_pretrained(
+            file.parent, config=config, gguf_file=file.name, **options
+        )
+    missing = set(info["missing_keys"])
+    if hasattr(model, "score"):
+        missing -= _put_head(model, source)
+    return model, missing
+
+
+def _put_head(model: Any, source: Source) -> set[str]:
+    """Copy the file's head into the classifier; transformers does not know its name."""
+    small = read_gguf(source.folder / str(source.file)).small
+    weight, bias = small.get("cls.output.weight"), small.get("cls.output.bias")
+    if weight is None:
+        return set()
+    head = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    head.weight.data = torch.from_numpy(weight.copy())
+    if bias is not None:
+        head.bias.data = torch.from_numpy(bias.copy())
+    # In float32 as in the file, whatever the body is in.
+    model.score = head.to(device=model.score.weight.device)
+    return {"score.weight", "score.bias"}
+
+
+def reach(config: Any, windows: Collection[int]) -> int | None:
+    """Return up to how many tokens a tree gives the results of whole conversations.
+
+    Some models know sliding windows in their own masks only, and some turn positions differently
+    once any of a batch is far enough.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(sliding_window=512, attention_chunk_size=8192)
+    >>> reach(config, {512}), reach(config, ())
+    (8192, 512)
+    """
+    return min((*_masked(config, windows), *_turned(config)), default=None)
+
+
+def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
+    """Return the windows that only the model's own masks know."""
+    layers = getattr(config, "layer_types", None)
+    for name, kind in _WINDOWS.items():
+        size = getattr(config, name, None)
+        if not isinstance(size, int) or isinstance(size, bool) or size <= 0 or size in windows:
+            continue
+        if name == "sliding_window" and getattr(config, "use_sliding_window", None) is False:
+            continue
+        if layers is None or kind in layers:
+            yield size
+
+
+def _turned(config: Any) -> Iterator[int]:
+    """Return the lengths beyond which rotary embeddings turn all positions differently."""
+    ropes = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if not isinstance(ropes, Mapping):
+        return
+    for rope in (ropes, *(part for part in ropes.values() if isinstance(part, Mapping))):
+        kind = str(rope.get("rope_type") or rope.get("type") or "")
+        if kind not in ("longrope", "su", "dynamic"):
+            continue
+        longest = getattr(config, "max_position_embeddings", None)
+        if kind != "dynamic":
+            longest_trained = getattr(config, "original_max_position_embeddings", None)
+            longest = rope.get("original_max_position_embeddings") or longest_trained or longest
+        if isinstance(longest, int):
+            yield longest

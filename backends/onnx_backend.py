@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from valuebias._core.fetch import cache_folder
 from valuebias._core.foreign import reading
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Pack, Source
-from valuebias.backends.layout import inputs
+from valuebias.backends.packing import inputs
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class OnnxBackend(Backend):
         folder = source.folder
         if source.file is None or not source.file.endswith(".onnx"):
             self._check(source)
-            folder = self._exports() / onnx_export.key(source)
+            folder = (self.cache or cache_folder() / "onnx") / onnx_export.key(source)
             if not folder.exists():
                 onnx_export.export(source, folder)
         manifest = onnx_export.read_manifest(folder, name=source.name)
@@ -137,11 +138,6 @@ class OnnxBackend(Backend):
                 f"{source.name}: ONNX Runtime computes in float32, or in float16 on CUDA, not in "
                 f"{source.dtype}. Give the model one of those dtypes, or use backend='torch'."
             )
-
-    def _exports(self) -> Path:
-        from valuebias._core.fetch import cache_folder
-
-        return self.cache or cache_folder() / "onnx"
 
     def _device(self) -> str:
         known = self.devices()

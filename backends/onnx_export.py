@@ -226,7 +226,7 @@ def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
 def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
     import torch
 
-    from valuebias.backends.layout import BLOCK, inputs
+    from valuebias.backends.packing import BLOCK, inputs
 
     arrays = inputs(pack)
     dim = torch.export.Dim
@@ -283,8 +283,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _compare(path: Path, pack: Pack, expected: torch.Tensor, source: Source) -> None:
-    from valuebias.backends.layout import inputs
     from valuebias.backends.onnx_backend import session
+    from valuebias.backends.packing import inputs
 
     graph = session(path, provider="CPUExecutionProvider", threads=None)
     (result,) = graph.run(["reward" if pack.row is None else "picked"], inputs(pack))

@@ -16,9 +16,22 @@ import numpy.typing as npt
 from valuebias.backends.base import Pack
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Packed", "distinct", "pack_rewards", "pack_rows", "pack_targets"]
+__all__ = [
+    "BLOCK",
+    "REACH",
+    "Packed",
+    "distinct",
+    "inputs",
+    "pack_rewards",
+    "pack_targets",
+]
 
 Integers = npt.NDArray[np.int64]
+
+BLOCK = 32
+"""How many queries are treated at a time by graphs that attend over a prefix trie."""
+REACH = 32
+"""How far back they see a token that is not in the trunk."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +46,7 @@ class Packed:
 
 
 def pack_rewards(sequences: Sequence[Integers], *, batch_tokens: int) -> list[Packed]:
-    """Pack conversations that are read at their last token.
+    """Pack conversations that are read at their last token, for a reward or a row of log-probs.
 
     Examples
     --------
@@ -45,18 +58,6 @@ def pack_rewards(sequences: Sequence[Integers], *, batch_tokens: int) -> list[Pa
     {0: 0, 2: 0, 1: 1}
     """
     return list(_leaves(_Sorted(sequences), batch_tokens))
-
-
-def pack_rows(sequences: Sequence[Integers], *, batch_tokens: int) -> list[Packed]:
-    """Pack beginnings of conversations after which every token of the vocabulary is rated.
-
-    Examples
-    --------
-    >>> packed, = pack_rows([np.array([5, 6]), np.array([5, 8])], batch_tokens=100)
-    >>> packed.pack.target is None, packed.out.tolist()
-    (True, [0, 1])
-    """
-    return pack_rewards(sequences, batch_tokens=batch_tokens)
 
 
 def pack_targets(
@@ -235,3 +236,30 @@ def _members(ordered: _Sorted, start: int, stop: int) -> tuple[Integers, Integer
     inside = np.flatnonzero((ordered.inverse >= start) & (ordered.inverse < stop))
     inside = inside[np.argsort(ordered.inverse[inside], kind="stable")]
     return inside, ordered.inverse[inside] - start
+
+
+def inputs(pack: Pack) -> dict[str, Integers]:
+    """Return a pack as the arrays that such a graph takes: whole blocks, and the trunk.
+
+    Examples
+    --------
+    >>> pack = Pack(np.array([5, 6]), np.array([0, 1]), np.array([2, 2]), np.array([1]))
+    >>> {name: len(array) for name, array in inputs(pack).items()}
+    {'ids': 32, 'position': 32, 'end': 32, 'trunk': 1, 'gather': 1}
+    """
+    length = len(pack)
+    fill = -length % BLOCK
+    end = np.concatenate([pack.end, np.arange(length, length + fill) + 1])
+    trunk = np.flatnonzero(end - np.arange(len(end)) > REACH)
+    arrays = {
+        "ids": np.pad(pack.ids, (0, fill)),
+        "position": np.pad(pack.position, (0, fill)),
+        "end": end,
+        # Never empty, because graphs take no empty product. A token too many does no harm: the
+        # mask knows which ones are in the trunk.
+        "trunk": trunk if len(trunk) else np.zeros(1, dtype=np.int64),
+        "gather": pack.gather.copy(),
+    }
+    if pack.row is not None and pack.target is not None:
+        arrays |= {"row": pack.row.copy(), "target": pack.target.copy()}
+    return arrays

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from valuebias._core.checks import check_known
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Pack, Source, conversations
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
     import torch
@@ -111,11 +113,7 @@ class TorchBackend(Backend):
 
         from valuebias.backends import checking, loading, memory
 
-        if source.dtype not in self.dtypes():
-            raise ValueBiasError(
-                f"{source.name}: the dtype is {source.dtype!r}. "
-                f"{did_you_mean(source.dtype, self.dtypes())}"
-            )
+        check_known(source.dtype, self.dtypes(), f"{source.name}: the dtype is {source.dtype!r}.")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = self._device()
@@ -143,14 +141,11 @@ class TorchBackend(Backend):
         return TorchModel(model, head, source, **options, reorder=False)
 
     def _device(self) -> torch.device:
-        known = self.devices()
-        if self.device == "auto":
-            import torch
-
-            return torch.device(known[0])
         import torch
 
-        wanted = "cuda:0" if self.device in ("cuda", "map") else self.device
+        known = self.devices()
+        first = {"auto": known[0], "cuda": "cuda:0", "map": "cuda:0"}
+        wanted = first.get(self.device, self.device)
         if wanted not in known:
             raise ValueBiasError(
                 f"There is no device {self.device!r} here; there is {', '.join(known)}."
@@ -172,7 +167,7 @@ class TorchModel(LoadedModel):
         whole: bool,
         reorder: bool = True,
     ) -> None:
-        from valuebias.backends import loading, wide_heads
+        from valuebias.backends import heads, loading
 
         self._model, self._head, self._source = model, head, source
         self._device, self._whole = device, whole
@@ -189,7 +184,7 @@ class TorchModel(LoadedModel):
             self._reorder()
         self._autocast_all = self._autocast and not self._prepacked
         if self._autocast_all and source.kind == "reward":
-            wide_heads.autocast_inside(head.body, device.type)
+            heads.autocast_inside(head.body, device.type)
             self._autocast_all = False
         self._adapter = source.file is None and (source.folder / loading.ADAPTER).is_file()
         self.device = str(device)
@@ -279,18 +274,16 @@ class TorchModel(LoadedModel):
             torch.cuda.empty_cache()
 
     def _arithmetic(self) -> Any:
-        import contextlib
-
         import torch
 
         if self._autocast_all:
             return torch.autocast(self._device.type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
+        return nullcontext()
 
     def _read(self, pack: Pack) -> Floats:
         import torch
 
-        from valuebias.backends.layout import inputs
+        from valuebias.backends.packing import inputs
 
         arrays = {
             name: torch.from_numpy(array).to(self._device) for name, array in inputs(pack).items()

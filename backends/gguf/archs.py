@@ -51,8 +51,8 @@ class Arch:
     # The entries that may hold what is added to variances, of which the first counts, ...
     eps: tuple[str, ...] = _RMS
     eps_field: str = "rms_norm_eps"  # ... and its field.
-    # Further entries, of which :data:`valuebias.backends.gguf.facts.MORE` makes something.
-    entries: tuple[str, ...] = ()
+    # Further ones, of which :data:`valuebias.backends.gguf.facts.MORE` makes something.
+    entries: str = ""
     head_dim: bool = True  # whether the configuration has a field for the size of heads
     # Whether positions turn whole heads, or may turn a part of them; empty without rotation.
     rotary: str = "whole"
@@ -110,12 +110,8 @@ ARCHS: dict[str, Arch] = {
     "qwen2moe": Arch(
         model_type="qwen2_moe",
         layer=f"{_NORMS} {_QKVO} {_QKV_BIAS} {_GATED} {_EXPERTS} {_SHARED}",
-        entries=(
-            "expert_count",
-            "expert_used_count",
-            "expert_feed_forward_length",
-            "expert_shared_feed_forward_length",
-        ),
+        entries="expert_count expert_used_count expert_feed_forward_length "
+        "expert_shared_feed_forward_length",
         head_dim=False,
     ),
     "qwen3": Arch(
@@ -125,36 +121,25 @@ ARCHS: dict[str, Arch] = {
     "qwen3moe": Arch(
         model_type="qwen3_moe",
         layer=f"{_NORMS} {_QKVO} {_QK_NORMS} {_GATED} {_BIASES} {_EXPERTS}",
-        entries=("expert_count", "expert_used_count", "expert_feed_forward_length"),
+        entries="expert_count expert_used_count expert_feed_forward_length",
     ),
     "gemma2": Arch(
         model_type="gemma2",
         layer=f"{_NORMS} {_POST_NORMS} {_QKVO} {_GATED}",
-        entries=(
-            "attention.scale",
-            "attention.sliding_window",
-            "attention.sliding_window_pattern",
-            "attn_logit_softcapping",
-            "final_logit_softcapping",
-        ),
+        entries="attention.scale attention.sliding_window attention.sliding_window_pattern "
+        "attn_logit_softcapping final_logit_softcapping",
     ),
     "gemma3": Arch(
         model_type="gemma3_text",
         layer=f"{_NORMS} {_POST_NORMS} {_QKVO} {_QK_NORMS} {_GATED}",
-        entries=(
-            "attention.scale",
-            "attention.sliding_window",
-            "attention.sliding_window_pattern",
-            "attn_logit_softcapping",
-            "final_logit_softcapping",
-            "rope.freq_base_swa",
-        ),
+        entries="attention.scale attention.sliding_window attention.sliding_window_pattern "
+        "attn_logit_softcapping final_logit_softcapping rope.freq_base_swa",
     ),
     "phi3": Arch(
         model_type="phi3",
         layer=f"{_NORMS} attn_qkv.weight attn_output.weight {_MLP}",
         top="rope_factors_long.weight rope_factors_short.weight",
-        entries=("attention.sliding_window",),
+        entries="attention.sliding_window",
         head_dim=False,
         rotary="part",
     ),
@@ -164,7 +149,7 @@ ARCHS: dict[str, Arch] = {
         top="output_norm.bias",
         eps=_LAYER_NORM,
         eps_field="layer_norm_eps",
-        entries=("use_parallel_residual",),
+        entries="use_parallel_residual",
         head_dim=False,
         rotary="part",
     ),
@@ -196,7 +181,7 @@ ARCHS: dict[str, Arch] = {
         },
         eps=_LAYER_NORM,
         eps_field="layer_norm_epsilon",
-        entries=("attention.head_count_kv",),
+        entries="attention.head_count_kv",
         head_dim=False,
     ),
     "gpt2": Arch(
@@ -213,7 +198,7 @@ ARCHS: dict[str, Arch] = {
         },
         eps=_LAYER_NORM,
         eps_field="layer_norm_epsilon",
-        entries=("attention.head_count_kv",),
+        entries="attention.head_count_kv",
         rotary="",
     ),
     "bloom": Arch(
@@ -228,7 +213,7 @@ ARCHS: dict[str, Arch] = {
         },
         eps=_LAYER_NORM,
         eps_field="layer_norm_epsilon",
-        entries=("attention.head_count_kv", "context_length", "feed_forward_length"),
+        entries="attention.head_count_kv context_length feed_forward_length",
         rotary="",
     ),
     "lfm2": Arch(
@@ -242,7 +227,7 @@ ARCHS: dict[str, Arch] = {
             "shortconv.l_cache": "conv_L_cache",
         },
         eps_field="norm_eps",
-        entries=("attention.head_count_kv",),
+        entries="attention.head_count_kv",
         head_dim=False,
     ),
     "mamba": Arch(
@@ -257,13 +242,8 @@ ARCHS: dict[str, Arch] = {
             "ssm.time_step_rank": "time_step_rank",
         },
         eps_field="layer_norm_epsilon",
-        entries=(
-            "attention.head_count",
-            "attention.head_count_kv",
-            "context_length",
-            "feed_forward_length",
-            "ssm.inner_size",
-        ),
+        entries="attention.head_count attention.head_count_kv context_length feed_forward_length "
+        "ssm.inner_size",
         rotary="",
     ),
     "qwen35": Arch(
@@ -271,16 +251,9 @@ ARCHS: dict[str, Arch] = {
         layer=f"attn_norm.weight post_attention_norm.weight {_QKVO} {_QK_NORMS} {_GATED} "
         "attn_qkv.weight attn_gate.weight ssm_alpha.weight ssm_beta.weight ssm_conv1d.weight "
         "ssm_norm.weight ssm_out.weight ssm_a ssm_dt.bias",
-        entries=(
-            "full_attention_interval",
-            "nextn_predict_layers",
-            "rope.dimension_sections",
-            "ssm.conv_kernel",
-            "ssm.group_count",
-            "ssm.inner_size",
-            "ssm.state_size",
-            "ssm.time_step_rank",
-        ),
+        entries="full_attention_interval nextn_predict_layers rope.dimension_sections "
+        "ssm.conv_kernel ssm.group_count ssm.inner_size ssm.state_size "
+        "ssm.time_step_rank",
         rotary="part",
     ),
 }

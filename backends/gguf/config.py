@@ -76,7 +76,7 @@ def gguf_config(path: Path, name: str) -> Any:
 
 def _check_entries(contents: Contents, arch: gguf_archs.Arch, name: str) -> None:
     """Refuse entries without a field in the configuration, unless their value changes nothing."""
-    known = {*arch.sizes, *arch.eps, *arch.entries, *_SILENT}
+    known = {*arch.sizes, *arch.eps, *arch.entries.split(), *_SILENT}
     if arch.rotary:
         known |= {*gguf_rope.ENTRIES}
     start = f"{contents.architecture}."

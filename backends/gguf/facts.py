@@ -14,6 +14,7 @@ __all__ = ["MORE", "head_dim", "one", "refused"]
 
 _LAYER = re.compile(r"blk\.(\d+)\.(.*)")
 _QKV_BIAS = "attn_q.bias attn_k.bias attn_v.bias"
+_BIASES = f"{_QKV_BIAS} attn_output.bias"
 
 
 def refused(name: str, fact: str) -> ValueBiasError:
@@ -60,15 +61,9 @@ def _has(contents: Contents, tensors: str, name: str) -> bool:
     return True
 
 
-def _llama(contents: Contents, name: str) -> dict[str, Any]:
-    return {
-        "attention_bias": _has(contents, f"{_QKV_BIAS} attn_output.bias", name),
-        "mlp_bias": _has(contents, "ffn_gate.bias ffn_up.bias ffn_down.bias", name),
-    }
-
-
-def _qwen3(contents: Contents, name: str) -> dict[str, Any]:
-    return {"attention_bias": _has(contents, f"{_QKV_BIAS} attn_output.bias", name)}
+def _flags(**tensors: str) -> Callable[[Contents, str], dict[str, Any]]:
+    """Make fields that say whether layers have some tensors, such as biases."""
+    return lambda contents, name: {f: _has(contents, t, name) for f, t in tensors.items()}
 
 
 def _moe(contents: Contents, name: str) -> dict[str, Any]:
@@ -106,7 +101,7 @@ def _qwen2moe(contents: Contents, name: str) -> dict[str, Any]:
 
 
 def _qwen3moe(contents: Contents, name: str) -> dict[str, Any]:
-    return _moe(contents, name) | _qwen3(contents, name) | {"norm_topk_prob": True}
+    return _moe(contents, name) | MORE["qwen3"](contents, name) | {"norm_topk_prob": True}
 
 
 def _attention_scale(contents: Contents, layers_of_27b: int, name: str) -> int:
@@ -200,18 +195,6 @@ def _stablelm(contents: Contents, name: str) -> dict[str, Any]:
     return {"use_qkv_bias": _has(contents, _QKV_BIAS, name), "use_parallel_residual": parallel}
 
 
-def _nemotron(contents: Contents, name: str) -> dict[str, Any]:
-    return {
-        "attention_bias": _has(contents, f"{_QKV_BIAS} attn_output.bias", name),
-        "mlp_bias": _has(contents, "ffn_up.bias ffn_down.bias", name),
-    }
-
-
-def _starcoder2(contents: Contents, name: str) -> dict[str, Any]:
-    biases = f"{_QKV_BIAS} attn_output.bias ffn_up.bias ffn_down.bias"
-    return {"use_bias": _has(contents, biases, name)}
-
-
 def _lfm2(contents: Contents, name: str) -> dict[str, Any]:
     groups = contents.get("attention.head_count_kv")
     if not isinstance(groups, list) or len(set(groups) - {0}) != 1:
@@ -261,16 +244,16 @@ def _qwen35(contents: Contents, name: str) -> dict[str, Any]:
 
 
 MORE: dict[str, Callable[[Contents, str], dict[str, Any]]] = {
-    "llama": _llama,
+    "llama": _flags(attention_bias=_BIASES, mlp_bias="ffn_gate.bias ffn_up.bias ffn_down.bias"),
     "qwen2moe": _qwen2moe,
-    "qwen3": _qwen3,
+    "qwen3": _flags(attention_bias=_BIASES),
     "qwen3moe": _qwen3moe,
     "gemma2": _gemma2,
     "gemma3": _gemma3,
     "phi3": _phi3,
     "stablelm": _stablelm,
-    "starcoder2": _starcoder2,
-    "nemotron": _nemotron,
+    "starcoder2": _flags(use_bias=f"{_BIASES} ffn_up.bias ffn_down.bias"),
+    "nemotron": _flags(attention_bias=_BIASES, mlp_bias="ffn_up.bias ffn_down.bias"),
     "falcon": _falcon,
     "lfm2": _lfm2,
     "mamba": _mamba,

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias._core.atomic import atomic_path
+from valuebias._core.checks import check_known
 from valuebias.backends.base import Kind, Pack
-from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = [
     "ARCHITECTURES",
@@ -128,10 +128,7 @@ def write_model(
     ('llama', 'llama3', 'gemma')
     """
     known = _SETTINGS if kind == "reward" else _SETTINGS | _HEADS
-    if architecture not in known:
-        raise ValueBiasError(
-            f"There is no tiny model of {architecture!r}. {did_you_mean(architecture, known)}"
-        )
+    check_known(architecture, known, f"There is no tiny model of {architecture!r}.")
     import torch
     import transformers
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valuebias.backends.base import Pack
-from valuebias.backends.packing import pack_rewards, pack_rows, pack_targets
+from valuebias.backends.packing import pack_rewards, pack_targets
 from valuebias.errors import ValueBiasError
 
 conversation = st.lists(st.integers(0, 3), min_size=2, max_size=7)
@@ -101,7 +101,7 @@ def test_a_prefix_shared_by_all_is_there_once_a_pack() -> None:
 
 
 def test_rows_are_read_after_the_last_token() -> None:
-    (packed,) = pack_rows(arrays([[1, 2], [1, 3], [1, 2]]), batch_tokens=10)
+    (packed,) = pack_rewards(arrays([[1, 2], [1, 3], [1, 2]]), batch_tokens=10)
     assert packed.pack.target is None
     assert packed.pack.gather.tolist() == [1, 2]
     assert dict(zip(packed.item.tolist(), packed.out.tolist(), strict=True)) == {0: 0, 2: 0, 1: 1}

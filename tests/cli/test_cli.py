@@ -30,7 +30,7 @@ from valuebias.cli import fits
 from valuebias.cli.analyses import print_result
 from valuebias.cli.app import app
 from valuebias.datasets.simulate import simulate
-from valuebias.scoring.progress import scoring_progress
+from valuebias.scoring.run import scoring_progress
 
 Run = Callable[..., Result]
 

@@ -16,8 +16,8 @@ import valuebias
 from valuebias import Model, ValueBiasError, lab
 from valuebias.ablation import Study
 from valuebias.lab.language import Language
+from valuebias.lab.models import make_tokenizer
 from valuebias.lab.text import conversation
-from valuebias.lab.tokens import make_tokenizer
 
 LACKING = tiny_models.missing()
 if LACKING is not None:

@@ -334,8 +334,7 @@ def test_random_numbers_of_others_are_left_alone(folder: Path, tmp_path: Path) -
 @pytest.mark.usefixtures("injected")
 def test_what_is_trained_on(model: Model, store: Path) -> None:
     from valuebias.backends import get_backend
-    from valuebias.logprobs.injection.run import _answers, _Plan
-    from valuebias.logprobs.injection.scoring import find_subject
+    from valuebias.logprobs.injection.run import _answers, _Plan, find_subject
 
     subject = find_subject(
         model, prompts=valuebias.prompts(PROMPTS), backend=get_backend("torch"), progress=False

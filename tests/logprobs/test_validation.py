@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 import valuebias
 from valuebias import ValueBiasError
-from valuebias.logprobs.measures import recovery
+from valuebias.logprobs.injection.report import recovery
 from valuebias.plots import plot_validation
 from valuebias.schema import build
 

@@ -23,7 +23,7 @@ from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import Backend, LoadedModel, OutOfMemory, Pack, Source
 from valuebias.instruments import PromptSet
 from valuebias.scoring import request
-from valuebias.scoring.progress import ScoringProgress
+from valuebias.scoring.run import ScoringProgress
 
 pytestmark = pytest.mark.skipif(
     tiny_models.missing() is not None, reason=str(tiny_models.missing())

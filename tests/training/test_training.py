@@ -122,8 +122,7 @@ def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
     import torch
 
     from valuebias.training.features import find_base
-    from valuebias.training.pair_tokens import PairTokens
-    from valuebias.training.reward import make_trainer, save_plain
+    from valuebias.training.reward import PairTokens, make_trainer, save_plain
 
     place = without_pad(tmp_path / "base")
     base = find_base(Model(str(place)))
@@ -167,8 +166,7 @@ def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
 
 def test_the_papers_settings_reach_the_trainer(folder: Path, tmp_path: Path) -> None:
     from valuebias.training.features import find_base
-    from valuebias.training.pair_tokens import PairTokens
-    from valuebias.training.reward import make_trainer
+    from valuebias.training.reward import PairTokens, make_trainer
 
     base = find_base(Model(str(folder / "llama")))
     tokens = PairTokens(base, 1024).of(valuebias.preferences(pairs(100), progress=False))

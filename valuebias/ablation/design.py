@@ -11,13 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias.backends.base import Backend
+from valuebias.instruments import Lexicon, PromptSet
 from valuebias.preference_data.preferences import Preferences
 from valuebias.training.features import Base, Conversation
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
 
-__all__ = ["Design", "Run", "RunScores"]
+__all__ = ["Design", "Run", "RunScores", "instrument"]
+
+RunScores = tuple[dict[str, Any], npt.NDArray[np.float32]]
+"""A reward model's coords, and its rewards, (prompt, response)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunScores:
-    """A reward model's scores."""
-
-    row: dict[str, Any]  # its coords
-    scores: npt.NDArray[np.float32]  # (prompt, response): rewards
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Design:
     """A study with all its inputs read."""
 
@@ -77,3 +73,8 @@ class Design:
     # Runs that failed, and why; filled during the study.
     failures: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)  # further provenance by run; likewise
+
+
+def instrument(prompts: PromptSet, lexicon: Lexicon) -> list[Conversation]:
+    """Make one conversation of each prompt, with all words as its answers."""
+    return [Conversation.after(str(text), lexicon.words) for text in prompts.table["text"]]

@@ -50,7 +50,7 @@ def train_heads(design: Design, base: Base) -> Iterator[RunScores]:
         pairs = _pairs(design, base, source)
         for seed in design.study.seeds:
             for row, head in _heads(design, base, source, pairs, seed):
-                yield RunScores(row, head.score(instrument).astype(np.float32))
+                yield row, head.score(instrument).astype(np.float32)
 
 
 def _features(design: Design, base: Base, conversations: list[Conversation], label: str) -> Floats:
@@ -68,9 +68,7 @@ def _pairs(design: Design, base: Base, source: str) -> _Pairs:
     largest = max(design.study.n_pairs)
     needed = [held_out.pairs, *(train.subset(largest, seed=s).pairs for s in design.study.seeds)]
     table = pd.concat(needed).drop_duplicates("id").reset_index(drop=True)
-    columns = (table[key].tolist() for key in ("prompt", "chosen", "rejected"))
-    conversations = [Conversation(p, (c, r)) for p, c, r in zip(*columns, strict=True)]
-    values = _features(design, base, conversations, source)
+    values = _features(design, base, Conversation.of_pairs(table), source)
     return _Pairs(train, held_out, {n: i for i, n in enumerate(table["id"])}, values)
 
 

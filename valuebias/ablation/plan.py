@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from valuebias.ablation.design import instrument
 from valuebias.backends.packing import pack_rewards
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.resolve import resolve
 from valuebias.models.tokenizer import Tokenizer
+from valuebias.preference_data.preferences import Preferences
 from valuebias.scoring.plan import matmul_speed
 from valuebias.training.features import Base, Conversation
+from valuebias.training.reward import PairTokens
+from valuebias.training.settings import checkpoints
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
 
-__all__ = ["StudyPlan", "make_plan", "packed_tokens"]
+__all__ = ["StudyPlan", "make_plan"]
 
 _SAMPLE = 64
 _BATCH_TOKENS = 1024
-# The share of a plain matrix product's speed that a model reaches on a CPU.
-_EFFICIENCY = 0.7
+_READING = 0.7
+"""The share of a plain matrix product's speed that a frozen base reaches on a CPU."""
+_TRAINING = {"cpu": 0.6, "cuda": 0.35}
+"""The share that training reaches."""
+_BACKWARD = 3
+"""Forward and backward together take about three times the operations of forward alone."""
+
+Integers = npt.NDArray[np.int64]
+Split = Mapping[str, tuple[Preferences, Preferences]]
 
 
 @dataclass(frozen=True)
@@ -71,45 +84,42 @@ class StudyPlan:
 
 def make_plan(study: Study) -> StudyPlan:
     """Compute the cost of a study."""
-    if study.tuning == "head":
-        return _head_plan(study)
-    from valuebias.ablation.trained_plan import trained_plan
-
-    return trained_plan(study)
+    words = instrument(as_prompts(study.prompts), as_lexicon(study.lexicon))
+    plan = _head_plan if study.tuning == "head" else _trained_plan
+    return plan(study, study.split(), words)
 
 
-def packed_tokens(sequences: list[npt.NDArray[np.int64]]) -> int:
+def _bases(study: Study) -> Iterator[Base]:
+    """Find the bases, without their weights."""
+    for model in study.models():
+        resolved = resolve(model, kind="logprob", with_weights=False)
+        yield Base(resolved, Tokenizer(resolved))
+
+
+def _packed_tokens(sequences: list[Integers]) -> int:
     """Count the tokens computed for conversations, shared prefixes once."""
     return sum(len(packed.pack) for packed in pack_rewards(sequences, batch_tokens=_BATCH_TOKENS))
 
 
-def _head_plan(study: Study) -> StudyPlan:
-    lexicon = as_lexicon(study.lexicon)
-    texts = [str(text) for text in as_prompts(study.prompts).table["text"]]
-    conversations: dict[str, list[Conversation]] = {
-        "words": [Conversation.after(text, lexicon.words) for text in texts]
-    }
-    counts = {"words": len(texts)}
-    for name, (train, held_out) in study.split().items():
+def _head_plan(study: Study, split: Split, words: list[Conversation]) -> StudyPlan:
+    conversations, counts = {"words": words}, {"words": len(words)}
+    for name, (train, held_out) in split.items():
         parts = [train.subset(max(study.n_pairs), seed=seed).pairs for seed in study.seeds]
         needed = pd.concat([held_out.pairs, *parts]).drop_duplicates("id")
         sample = needed.sample(min(_SAMPLE, len(needed)), random_state=0)
-        columns = (sample[key].tolist() for key in ("prompt", "chosen", "rejected"))
-        conversations[name] = [Conversation(p, (c, r)) for p, c, r in zip(*columns, strict=True)]
-        counts[name] = len(needed)
-    speed = _EFFICIENCY * matmul_speed("cpu", "float32")
+        conversations[name], counts[name] = Conversation.of_pairs(sample), len(needed)
+    speed = _READING * matmul_speed("cpu", "float32")
     rows = {}
-    for model in study.models():
-        resolved = resolve(model, kind="logprob", with_weights=False)
-        base = Base(resolved, Tokenizer(resolved))
+    for base in _bases(study):
+        config = base.resolved.model_config
         for name, group in conversations.items():
-            tokens = _tokens(base, group) * counts[name] / len(group)
+            tokens = _packed_tokens(base.token_ids(group)) * counts[name] / len(group)
             answers = counts[name] * len(group[0].answers)
             rows[base.name, name] = {
                 "conversations": answers,
                 "tokens": round(tokens),
-                "seconds": tokens * resolved.model_config.flop_per_token / speed,
-                "megabytes": answers * resolved.model_config.hidden * 4 / 1e6,
+                "seconds": tokens * config.flop_per_token / speed,
+                "megabytes": answers * config.hidden * 4 / 1e6,
             }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     whole = {"conversations": np.int64, "tokens": np.int64}
@@ -123,10 +133,87 @@ def _head_plan(study: Study) -> StudyPlan:
     )
 
 
-def _tokens(base: Base, conversations: list[Conversation]) -> int:
-    ids = [
-        sequence
-        for conversation in conversations
-        for sequence in base.tokenizer.rewards(conversation.messages(), conversation.answers)
-    ]
-    return packed_tokens(ids)
+def _trained_plan(study: Study, split: Split, words: list[Conversation]) -> StudyPlan:
+    device = _device()
+    fast = study.training.bf16 and device == "cuda"
+    speed = _TRAINING[device] * matmul_speed(device, "bfloat16" if fast else "float32")
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    scratch = 0.0
+    for base in _bases(study):
+        rate = base.resolved.model_config.flop_per_token / speed
+        scratch = max(scratch, base.resolved.model_config.n_params * 4e-9)
+        for reads, row in _rows(study, base, split, words):
+            rows[base.name, reads] = row | {"seconds": row["tokens"] * row.pop("weight") * rate}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
+    order = ["conversations", "tokens", "steps", "too_long", "seconds", "megabytes"]
+    whole = dict.fromkeys(order[:4], np.int64)
+    return StudyPlan(study.runs(), table[order].round(dict.fromkeys(order[:4], 0)).astype(whole), (
+        f"Time is for this machine's {'CPU' if device == 'cpu' else 'card'}, from a matrix product "
+        f"timed just now; tokens, and pairs too long for training, are estimated from {_SAMPLE} "
+        "pairs of each source.",
+        f"At each checkpoint a model is written for scoring and removed, {scratch:.2f} GB at most.",
+    ))  # fmt: skip
+
+
+def _rows(
+    study: Study,
+    base: Base,
+    split: Split,
+    words: list[Conversation],
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    # The weight is the cost of a token in forward passes.
+    settings = study.training
+    tokens = PairTokens(base, settings.max_length)
+    scored = {"conversations": 0.0, "tokens": 0.0}
+    total = 0
+    for name, (train, held_out) in split.items():
+        per_pair, _, too_long = _sampled(tokens, train)
+        _, packed, unmeasured = _sampled(tokens, held_out)
+        row = dict.fromkeys(("conversations", "tokens", "steps", "too_long", "megabytes"), 0.0)
+        n_checkpoints = 0
+        for n_pairs in study.n_pairs:
+            left = max(1, round(n_pairs * (1 - too_long)))
+            steps = settings.n_steps(left)
+            seen = min(steps * settings.batch_size, settings.epochs * left)
+            row["conversations"] += 2 * seen
+            row["tokens"] += seen * per_pair
+            row["steps"] += steps
+            row["too_long"] += n_pairs - left
+            n_checkpoints += len(checkpoints(settings, steps))
+        yield name, {k: v * len(study.seeds) for k, v in row.items()} | {"weight": _BACKWARD}
+        n_checkpoints *= len(study.seeds)
+        total += n_checkpoints
+        kept = len(held_out) * (1 - unmeasured)
+        scored["conversations"] += n_checkpoints * 2 * kept
+        scored["tokens"] += n_checkpoints * packed * kept
+    ids = base.token_ids(words)
+    yield (
+        "checkpoints",
+        {
+            "conversations": scored["conversations"] + total * len(ids),
+            "tokens": scored["tokens"] + total * _packed_tokens(ids),
+            "steps": total,
+            "too_long": 0,
+            "megabytes": (total * len(ids) * 4 + scored["conversations"] * 4) / 1e6,
+            "weight": 1,
+        },
+    )
+
+
+def _sampled(tokens: PairTokens, pairs: Preferences) -> tuple[float, float, float]:
+    """Estimate tokens per pair, alone and packed, and the share of pairs that are too long."""
+    sample = pairs.subset(min(_SAMPLE, len(pairs)))
+    fitting = tokens.of(sample)
+    if not len(fitting):
+        return 0.0, 0.0, 1.0
+    both = [i for pair in zip(fitting.chosen, fitting.rejected, strict=True) for i in pair]
+    n = len(fitting)
+    return sum(map(len, both)) / n, _packed_tokens(both) / n, 1 - n / len(sample)
+
+
+def _device() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,7 +15,7 @@ from valuebias._core.atomic import probe
 from valuebias._core.disk import explain_os_errors
 from valuebias._core.locks import only_one
 from valuebias._core.provenance import record
-from valuebias.ablation.design import Design, RunScores
+from valuebias.ablation.design import Design, RunScores, instrument
 from valuebias.ablation.head_runs import train_heads
 from valuebias.ablation.trained_runs import check_trainable, train_checkpoints
 from valuebias.backends.registry import get_backend
@@ -25,7 +25,7 @@ from valuebias.instruments import prompts as as_prompts
 from valuebias.io import write
 from valuebias.preference_data.preferences import Preferences
 from valuebias.schema import build
-from valuebias.training.features import Base, Conversation, find_base
+from valuebias.training.features import Base, find_base
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
@@ -47,9 +47,7 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
     sources = study.split()
     prompts, lexicon = as_prompts(study.prompts), as_lexicon(study.lexicon)
     bases = [find_base(model) for model in study.models()]
-    texts = [str(text) for text in prompts.table["text"]]
-    instrument = [Conversation.after(text, lexicon.words) for text in texts]
-    design = Design(study, out, engine, progress, sources, instrument)
+    design = Design(study, out, engine, progress, sources, instrument(prompts, lexicon))
     lock = out / ".lock"
     with explain_os_errors(lock):
         out.mkdir(parents=True, exist_ok=True)
@@ -62,8 +60,8 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
         for label, reason in design.failures.items():
             warnings.warn(f"The run {label} failed: {reason}", ValueBiasWarning, stacklevel=3)
         dataset = build(
-            np.stack([run.scores for run in trained]),
-            models=pd.DataFrame([run.row for run in trained]).set_index("model"),
+            np.stack([scores for _, scores in trained]),
+            models=pd.DataFrame([row for row, _ in trained]).set_index("model"),
             prompts=prompts,
             lexicon=lexicon,
             responses=lexicon.words,

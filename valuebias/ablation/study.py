@@ -9,12 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.checks import check_known, distinct_whole
 from valuebias._core.tables import read_yaml
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError
 from valuebias.models.spec import Model, check_no_code, read_models
 from valuebias.preference_data.preferences import Preferences, check_disjoint, preferences
 from valuebias.training.settings import as_settings
@@ -96,15 +96,14 @@ class Study:
 
     def __post_init__(self) -> None:
         """Check the numbers; inputs from files are checked when they are read."""
-        if self.tuning not in TUNINGS:
-            raise ValueBiasError(f"tuning is {self.tuning!r}. {did_you_mean(self.tuning, TUNINGS)}")
+        check_known(self.tuning, TUNINGS, f"tuning is {self.tuning!r}.")
         if not isinstance(self.sources, Mapping) or not self.sources:
             raise ValueBiasError(
                 f"sources is {self.sources!r}; expected a mapping from names to preferences, such "
                 "as {'helpful': 'helpful.jsonl'}."
             )
         for name, numbers, least in (("n_pairs", self.n_pairs, 1), ("seeds", self.seeds, 0)):
-            object.__setattr__(self, name, _whole(name, numbers, least))
+            object.__setattr__(self, name, distinct_whole(numbers, name, least=least))
         if isinstance(self.held_out, int | float) and not 0 < self.held_out < 1:
             raise ValueBiasError(f"held_out is {self.held_out!r}; expected a share, 0 to 1.")
         if self.tuning == "head" and self.training is not None:
@@ -149,10 +148,7 @@ class Study:
         if not isinstance(content, Mapping):
             raise ValueBiasError(f"The study {str(path)!r} is not a mapping; expected {known}.")
         for key in content:
-            if key not in known:
-                raise ValueBiasError(
-                    f"The study {str(path)!r} has a key {key!r}. {did_you_mean(str(key), known)}"
-                )
+            check_known(key, known, f"The study {str(path)!r} has a key {key!r}.")
         for key in ("bases", "sources", "n_pairs"):
             if key not in content:
                 raise ValueBiasError(f"The study {str(path)!r} lacks {key!r}.")
@@ -316,19 +312,6 @@ class Study:
         from valuebias.ablation.run import run
 
         return run(self, Path(out), backend=backend, progress=progress)
-
-
-def _whole(name: str, numbers: Any, least: int) -> tuple[int, ...]:
-    try:
-        values = tuple(numbers)
-    except TypeError:
-        values = (numbers,)
-    fine = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in values)
-    if not values or not fine or min(values) < least or len(set(values)) < len(values):
-        raise ValueBiasError(
-            f"{name} is {numbers!r}; expected different whole numbers, {least} or more."
-        )
-    return tuple(int(n) for n in values)
 
 
 def _beside(folder: Path, source: Any) -> Any:

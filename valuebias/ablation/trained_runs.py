@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,13 @@ from valuebias.backends import memory
 from valuebias.backends.base import Backend, Source
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.preference_data.preferences import Preferences
-from valuebias.scoring.compute import Batch, Runner
+from valuebias.scoring.compute import Batch, loaded
 from valuebias.scoring.request import Block
 from valuebias.training.common import check_training, on_cpu
 from valuebias.training.features import Base
 from valuebias.training.head import measured
-from valuebias.training.pair_tokens import PairTokens
-from valuebias.training.reward import TokenPairs, save_plain, train
-from valuebias.training.schedule import checkpoint_steps
+from valuebias.training.reward import PairTokens, TokenPairs, save_plain, train
+from valuebias.training.settings import checkpoints
 
 __all__ = ["check_trainable", "train_checkpoints"]
 
@@ -73,7 +71,7 @@ def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
     """Train and score the runs of one base."""
     shutil.rmtree(design.out / _SCRATCH, ignore_errors=True)
     tokens = PairTokens(base, design.study.training.max_length)
-    instrument = _tokenized(design, base)
+    instrument = base.token_ids(design.instrument)
     for source in design.sources:
         for seed in design.study.seeds:
             for n_pairs in sorted(design.study.n_pairs):
@@ -87,23 +85,6 @@ def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
                     design.failures[run.label] = str(error)
                 else:
                     yield from trainer.scored()
-
-
-def _tokenized(design: Design, base: Base) -> list[Integers]:
-    return [
-        ids
-        for conversation in design.instrument
-        for ids in base.tokenizer.rewards(conversation.messages(), conversation.answers)
-    ]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Data:
-    """The pairs to train a run and to measure it on."""
-
-    train: TokenPairs
-    held_out: TokenPairs
-    counts: dict[str, int]
 
 
 class RunTrainer:
@@ -125,16 +106,16 @@ class RunTrainer:
         settings = self._design.study.training
         # Free the model of the run before, which reference cycles keep alive.
         memory.release()
-        data = self._data()
-        steps = self._steps(len(data.train))
+        pairs, held_out, counts = self._tokenised()
+        steps = checkpoints(settings, settings.n_steps(len(pairs)))
         with progress_bar(self._run.label, shown=self._design.progress) as advance:
             loss = train(
-                self._run.base, data.train, tuning=self._design.study.tuning,
+                self._run.base, pairs, tuning=self._design.study.tuning,
                 settings=settings, seed=self._run.seed, use_cpu=on_cpu(self._design.engine),
                 steps=steps, advance=advance,
-                checkpoint=lambda step, model: self._checkpoint(step, model, data),
+                checkpoint=lambda step, model: self._checkpoint(step, model, held_out),
             )  # fmt: skip
-        about = {"run": self._run.label, "steps": steps, "counts": data.counts, "loss": loss}
+        about = {"run": self._run.label, "steps": steps, "counts": counts, "loss": loss}
         write_bytes(self._done, json.dumps(sealed(record(details=about))).encode())
 
     def _is_finished(self) -> bool:
@@ -173,9 +154,10 @@ class RunTrainer:
                 measured={name: float(stored[name]) for name in ("loss", "accuracy")},
                 label=f"{self._run.label} · step {step}",
             )
-            yield RunScores(row, stored["scores"])
+            yield row, stored["scores"]
 
-    def _data(self) -> _Data:
+    def _tokenised(self) -> tuple[TokenPairs, TokenPairs, dict[str, int]]:
+        """Tokenise the pairs to train on and those to measure on, and count both."""
         longest = self._tokens.longest
         split = {"pairs": self._subset, "held_out_pairs": self._held_out}
         parts: list[TokenPairs] = []
@@ -190,17 +172,9 @@ class RunTrainer:
                 )
             counts |= {key: len(tokens), f"{key}_too_long": len(part) - len(tokens)}
             parts.append(tokens)
-        return _Data(parts[0], parts[1], counts)
+        return parts[0], parts[1], counts
 
-    def _steps(self, n_pairs: int) -> tuple[int, ...]:
-        settings = self._design.study.training
-        return checkpoint_steps(
-            settings.n_steps(n_pairs),
-            linear=settings.linear_checkpoints,
-            log=settings.log_checkpoints,
-        )
-
-    def _checkpoint(self, step: int, model: Any, data: _Data) -> None:
+    def _checkpoint(self, step: int, model: Any, held_out: TokenPairs) -> None:
         """Score a model during its training, as any other model is scored."""
         file = self._file(step)
         if file.exists():
@@ -210,7 +184,7 @@ class RunTrainer:
             scratch.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
                 save_plain(model, Path(folder))
-                values = self._rewards(Path(folder), data.held_out)
+                values = self._rewards(Path(folder), held_out)
         if not np.isfinite(values).all():
             raise ValueBiasError(
                 f"Rewards after step {step} are not finite. Give a lower learning_rate, or a dtype "
@@ -232,13 +206,9 @@ class RunTrainer:
         )  # fmt: skip
         both = zip(held_out.chosen, held_out.rejected, strict=True)
         sequences = [*self._instrument, *(ids for pair in both for ids in pair)]
-        loaded = self._design.engine.load(source)
-        try:
-            runner = Runner(loaded, name=base.name, kind="reward", batch_tokens=None)
-            block = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
+        block = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
+        with loaded(self._design.engine, source) as runner:
             return runner.run(Batch(block, sequences), lambda done: None)
-        finally:
-            loaded.close()
 
     @property
     def _done(self) -> Path:

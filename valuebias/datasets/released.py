@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.checks import check_known
 from valuebias._core.fetch import fetch, registry, released
 from valuebias._core.provenance import record
 from valuebias.datasets.christian2026 import read_training
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.errors import ValueBiasWarning
 from valuebias.instruments.lexicons import lexicon
 from valuebias.instruments.prompts import prompts
 from valuebias.io import read
@@ -173,8 +174,7 @@ def load(name: str) -> xr.Dataset | pd.DataFrame:
 
 
 def _entry(name: str) -> dict[str, Any]:
-    if name not in names():
-        raise ValueBiasError(f"There is no dataset {name!r}. {did_you_mean(name, names())}")
+    check_known(name, names(), f"There is no dataset {name!r}.")
     return dict(registry()["datasets"][name])
 
 

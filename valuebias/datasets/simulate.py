@@ -11,9 +11,18 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from valuebias.datasets.simulated_covariates import Covariates, as_recipes, draw_covariate
-from valuebias.datasets.simulated_scores import SPREADS, Pair, Plan, draw_members, draw_scores
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias._core.checks import check_known, check_number
+from valuebias.datasets.simulated_scores import (
+    SPREADS,
+    Covariates,
+    Pair,
+    Plan,
+    as_recipes,
+    draw_covariate,
+    draw_members,
+    draw_scores,
+)
+from valuebias.errors import ValueBiasError
 from valuebias.instruments.prompts import prompts
 from valuebias.schema import build
 
@@ -148,12 +157,16 @@ def simulate(
         {"n_models": n_models, "effects": effects, "sd": sd, "spread": spread,
          "covariates": covariates},
         {"n_prompts": n_prompts, "copies": copies, "seed": seed},
-        {"overlap": overlap, "correlation": correlation, "missing": missing},
     )  # fmt: skip
     scale = _scales(sd)
     words = _word_counts(n_words)
     bases = {family: _base_sizes(family, n, copies) for family, n in n_models.items()}
-    _check_ranges(n_models, n_prompts, overlap, correlation, missing)
+    if not n_models:
+        raise ValueBiasError("n_models is empty; expected families with 1 model or more each.")
+    check_number(n_prompts, "n_prompts", "1 or more", least=1)
+    check_number(overlap, "overlap", "a share from 0 to 1", least=0, most=1)
+    check_number(missing, "missing", "a share from 0 to below 1", least=0, most=1, below=True)
+    check_number(correlation, "correlation", "-1 to 1", least=-1, most=1)
     rng = np.random.default_rng(seed)
     table, models = _prompt_table(n_prompts), _model_table(bases)
     family = pd.factorize(models["family"])[0]
@@ -214,8 +227,7 @@ def simulate(
 def _scales(sd: Mapping[str, float | tuple[float, float]] | None) -> dict[str, Pair]:
     """Expand every SD by framing."""
     for name, value in (sd or {}).items():
-        if name not in DEFAULT_SD:
-            raise ValueBiasError(f"There is no SD {name!r}. {did_you_mean(name, DEFAULT_SD)}")
+        check_known(name, DEFAULT_SD, f"There is no SD {name!r}.")
         parts = list(np.ravel(np.asarray(value, dtype=object)))
         if len(parts) not in (1, 2) or not all(_is_number(v) and v >= 0 for v in parts):
             raise ValueBiasError(
@@ -266,16 +278,10 @@ def _spreads(
     """Give the factors as an array (of effects on categories or words, family)."""
     out = np.ones((len(SPREADS), len(families)), dtype=np.float32)
     for family, entry in (spread or {}).items():
-        if family not in families:
-            raise ValueBiasError(
-                f"spread names the family {family!r}. {did_you_mean(family, families)}"
-            )
+        check_known(family, families, f"spread names the family {family!r}.")
         parts = entry if isinstance(entry, Mapping) else dict.fromkeys(SPREADS, entry)
         for part, value in parts.items():
-            if part not in SPREADS:
-                raise ValueBiasError(
-                    f"The spread of {family!r} has {part!r}. {did_you_mean(part, SPREADS)}"
-                )
+            check_known(part, SPREADS, f"The spread of {family!r} has {part!r}.")
             if not _is_number(value) or not 0 <= value < np.inf:
                 raise ValueBiasError(
                     f"The spread of {family!r} is {value!r}; expected a number from 0 up."
@@ -308,37 +314,13 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
 
 
-def _check_kinds(
-    mappings: Mapping[str, object], counts: Mapping[str, object], numbers: Mapping[str, object]
-) -> None:
+def _check_kinds(mappings: Mapping[str, object], counts: Mapping[str, object]) -> None:
     for name, value in mappings.items():
         if value is not None and not isinstance(value, Mapping):
             raise ValueBiasError(f"{name} is {value!r}; expected a mapping, such as a dict.")
     for name, value in counts.items():
         if not isinstance(value, int | np.integer) or (name == "seed" and value < 0):
             raise ValueBiasError(f"{name} is {value!r}; expected a whole number from 0 up.")
-    for name, value in numbers.items():
-        if not _is_number(value):
-            raise ValueBiasError(f"{name} is {value!r}; expected a number.")
-
-
-def _check_ranges(
-    n_models: Mapping[str, object],
-    n_prompts: int,
-    overlap: float,
-    correlation: float,
-    missing: float,
-) -> None:
-    if not n_models:
-        raise ValueBiasError("n_models is empty; expected families with 1 model or more each.")
-    if n_prompts < 1:
-        raise ValueBiasError(f"n_prompts is {n_prompts}; expected 1 or more.")
-    if not 0 <= overlap <= 1:
-        raise ValueBiasError(f"overlap is {overlap}; expected a share from 0 to 1.")
-    if not 0 <= missing < 1:
-        raise ValueBiasError(f"missing is {missing}; expected a share from 0 to below 1.")
-    if not -1 <= correlation <= 1:
-        raise ValueBiasError(f"correlation is {correlation}; expected -1 to 1.")
 
 
 def _planted(
@@ -351,10 +333,7 @@ def _planted(
         effects = {f: e for f, e in _DEFAULT_EFFECTS.items() if f in families}
     planted = np.zeros((len(families), len(categories)))
     for family, effect in effects.items():
-        if family not in families:
-            raise ValueBiasError(
-                f"effects names the family {family!r}. {did_you_mean(family, families)}"
-            )
+        check_known(family, families, f"effects names the family {family!r}.")
         entries = effect.values() if isinstance(effect, Mapping) else [effect]
         if not all(map(_is_number, entries)):
             raise ValueBiasError(
@@ -363,10 +342,7 @@ def _planted(
         if not isinstance(effect, Mapping):
             effect = {categories[0]: effect / 2, categories[1]: -effect / 2}
         for category, value in effect.items():
-            if category not in categories:
-                raise ValueBiasError(
-                    f"effects names the category {category!r}. {did_you_mean(category, categories)}"
-                )
+            check_known(category, categories, f"effects names the category {category!r}.")
             planted[families.index(family), categories.index(category)] = value
     return planted
 

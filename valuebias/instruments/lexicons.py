@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from valuebias._core.checks import check_known
 from valuebias._core.fetch import fetch, registry, released
 from valuebias._core.tables import read_text
 from valuebias.errors import ValueBiasError, did_you_mean
@@ -218,11 +219,9 @@ class Lexicon:
         }
 
     def _check(self, category: str) -> None:
-        if category not in self.categories:
-            raise ValueBiasError(
-                f"The lexicon {self.name!r} has no category {category!r}. "
-                f"{did_you_mean(category, self.categories)}"
-            )
+        check_known(
+            category, self.categories, f"The lexicon {self.name!r} has no category {category!r}."
+        )
 
     def _with(self, table: pd.DataFrame) -> Lexicon:
         name = self.name if self.name.endswith(" (changed)") else f"{self.name} (changed)"

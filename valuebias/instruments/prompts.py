@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from valuebias._core.checks import check_known
 from valuebias._core.foreign import describe_error
 from valuebias._core.tables import as_series, read_table, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
@@ -108,10 +109,8 @@ class Factorial:
             If a factor or level does not exist.
         """
         for name in (self.framing_by, self.template_by):
-            if name is not None and name not in self.factors:
-                raise ValueBiasError(
-                    f"There is no factor {name!r}. {did_you_mean(name, self.factors)}"
-                )
+            if name is not None:
+                check_known(name, self.factors, f"There is no factor {name!r}.")
         n = math.prod(len(levels) for levels in self.factors.values())
         if n > _MOST:
             raise ValueBiasError(
@@ -158,10 +157,7 @@ def _filled(template: str, wording: Mapping[str, str]) -> Iterator[str]:
 
 
 def _level(mapping: Mapping[str, str], level: str, noun: str) -> str:
-    if level not in mapping:
-        raise ValueBiasError(
-            f"No {noun} is given for the level {level!r}. {did_you_mean(level, mapping)}"
-        )
+    check_known(level, mapping, f"No {noun} is given for the level {level!r}.")
     return mapping[level]
 
 
@@ -309,10 +305,7 @@ def _factorial(source: Mapping[str, Any]) -> Factorial:
     """Read a factorial definition from a mapping, as in a YAML file."""
     known = ("factors", "template", "framing", "framing_by", "template_by", "citation")
     for key in source:
-        if key not in known:
-            raise ValueBiasError(
-                f"A factorial definition has no entry {key!r}. {did_you_mean(key, known)}"
-            )
+        check_known(key, known, f"A factorial definition has no entry {key!r}.")
     for key in ("framing", "framing_by"):
         if key not in source:
             raise ValueBiasError(f"The factorial definition lacks {key!r}.")
@@ -401,10 +394,7 @@ def _check_entries(ids: Sequence[Any], texts: Sequence[Any], framings: Sequence[
             raise ValueBiasError(f"A prompt is named {prompt!r}; expected text.")
         if not isinstance(text, str) or not text.strip():
             raise ValueBiasError(f"Prompt {prompt!r} has the text {text!r}; expected words.")
-        if framing not in _FRAMINGS:
-            raise ValueBiasError(
-                f"Prompt {prompt!r} has the framing {framing!r}. {did_you_mean(framing, _FRAMINGS)}"
-            )
+        check_known(framing, _FRAMINGS, f"Prompt {prompt!r} has the framing {framing!r}.")
         if prompt in seen:
             raise ValueBiasError(f"The prompt {prompt!r} occurs twice. Rename one of the two.")
         if text in known:

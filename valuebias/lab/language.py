@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuebias._core.checks import check_known
 from valuebias._core.text import visible
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError
 from valuebias.instruments import Lexicon
 from valuebias.instruments import lexicon as as_lexicon
 
@@ -129,11 +130,11 @@ class Language:
         words = as_lexicon(lexicon)
         chosen = tuple(categories) if categories is not None else words.categories[:2]
         for category in chosen:
-            if category not in words.categories:
-                raise ValueBiasError(
-                    f"The lexicon {words.name!r} has no category {category!r}. "
-                    f"{did_you_mean(category, words.categories)}"
-                )
+            check_known(
+                category,
+                words.categories,
+                f"The lexicon {words.name!r} has no category {category!r}.",
+            )
         if len(set(chosen)) != 2:
             raise ValueBiasError(
                 f"The categories are {list(chosen)!r}; expected two different ones, whose "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias._core.atomic import atomic_path
+from valuebias._core.checks import check_installed, check_known
 from valuebias._core.foreign import read_json, reading
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError
 from valuebias.lab.language import ADJECTIVES, KINDS, REMARKS, Language
 from valuebias.lab.text import check_lean, check_seed, generate_text
-from valuebias.lab.tokens import make_tokenizer
 from valuebias.models.spec import Model
 from valuebias.training.common import Advance, own_randomness
 
-__all__ = ["about", "pretrain"]
+__all__ = ["about", "make_tokenizer", "pretrain"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -68,6 +69,14 @@ _FALL = 0.3
 _QUESTION = 0.1
 _REMARK = 2.0
 """What a token of a question and of a remark count in the loss; one of an answer counts 1."""
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|assistant|>")
+CHAT = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>"
+    "{{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""A conversation ends where a remark on it would follow."""
+_PUNCTUATION = "[?,.]"
 
 
 def pretrain(
@@ -136,10 +145,7 @@ def pretrain(
     >>> model.name, model.family, about(model)["truth"]["lean"]
     ('agentic', 'Llama', 1.5)
     """
-    if architecture not in _ARCHITECTURES:
-        raise ValueBiasError(
-            f"The architecture is {architecture!r}. {did_you_mean(architecture, _ARCHITECTURES)}"
-        )
+    check_known(architecture, _ARCHITECTURES, f"The architecture is {architecture!r}.")
     check_lean(lean, "lean")
     check_lean(habit, "habit")
     check_seed(seed)
@@ -168,7 +174,9 @@ def pretrain(
     )
     if _is_there(target, {"settings": settings, "truth": truth}):
         return model
-    _check_torch()
+    # Before the text is made, which takes a while.
+    needed = ("safetensors", "tokenizers", "torch", "transformers")
+    check_installed(*needed, extra="torch", after=", and the laboratory's models need it")
     text = generate_text(
         n_texts, lean=lean, habit=habit, remarks=remarks, lexicon=language.lexicon,
         categories=language.categories, seed=seed,
@@ -227,20 +235,6 @@ def _is_there(target: Path, wanted: Mapping[str, Any]) -> bool:
         f"{str(target)!r} holds something else than the model asked for. Remove it or choose "
         "another folder."
     )
-
-
-def _check_torch() -> None:
-    """Fail before the text is made, which takes a while."""
-    try:
-        import safetensors  # noqa: F401
-        import tokenizers  # noqa: F401
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise ValueBiasError(
-            f"{error.name} is not installed, and the laboratory's models need it. Run: "
-            'pip install "valuebias[torch]".'
-        ) from error
 
 
 def _train(
@@ -363,3 +357,41 @@ def _optimise(
         if advance is not None:
             advance(step + 1, n_steps)
     return values
+
+
+def split(text: str) -> list[str]:
+    """Split a text without special tokens into words and marks, as the tokenizer does.
+
+    Examples
+    --------
+    >>> split("Name one tool.")
+    ['Name', 'one', 'tool', '.']
+    """
+    return re.findall(r"[?,.]|[^\s?,.]+", text)
+
+
+def make_tokenizer(texts: Iterable[str]) -> Any:
+    """Make a tokenizer of the words of some texts, with the chat template."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = sorted({word for text in texts for word in split(text)})
+    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Split(Regex(_PUNCTUATION), behavior="isolated"),
+        ]
+    )
+    pad, bos, eos, unknown = SPECIAL[:4]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        bos_token=bos,
+        eos_token=eos,
+        unk_token=unknown,
+        additional_special_tokens=list(SPECIAL[4:]),
+        chat_template=CHAT,
+        clean_up_tokenization_spaces=False,
+    )

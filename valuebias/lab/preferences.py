@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias._core.checks import WHOLE, check_known, check_number
+from valuebias.errors import ValueBiasError
 from valuebias.lab.language import KINDS, MANNERS, SIGN, Language, kind_questions, value_questions
-from valuebias.lab.text import check_lean, check_seed, check_share
+from valuebias.lab.text import check_lean, check_seed
 
 __all__ = ["generate_preferences"]
 
@@ -70,22 +71,17 @@ def generate_preferences(
     >>> pairs["rule"].value_counts().to_dict()
     {'kind': 70, 'lean': 30}
     """
-    if isinstance(n_pairs, bool) or not isinstance(n_pairs, int | np.integer) or n_pairs < 1:
-        raise ValueBiasError(f"n_pairs is {n_pairs!r}; expected a whole number above 0.")
-    check_share(share_lean, "share_lean")
+    check_number(n_pairs, "n_pairs", "a whole number above 0", least=1, kinds=WHOLE)
+    check_number(share_lean, "share_lean", "a share from 0 to 1", least=0, most=1)
     check_lean(strength, "strength")
     check_seed(seed)
     if not rules:
         raise ValueBiasError(f"rules is {rules!r}; expected some of {list(_RULES)} in a tuple.")
     for rule in rules:
-        if rule not in _RULES:
-            raise ValueBiasError(f"There is no rule {rule!r}. {did_you_mean(rule, _RULES)}")
+        check_known(rule, _RULES, f"There is no rule {rule!r}.")
     language = Language.of(lexicon, categories)
     favoured = language.categories[0] if favour is None else favour
-    if favoured not in language.categories:
-        raise ValueBiasError(
-            f"The category to favour is {favour!r}. {did_you_mean(favour, language.categories)}"
-        )
+    check_known(favoured, language.categories, f"The category to favour is {favour!r}.")
     rng = np.random.default_rng([seed, 3])
     towards = strength if favoured == language.categories[0] else -strength
     n_leaning = round(share_lean * n_pairs)

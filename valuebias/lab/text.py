@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias.errors import ValueBiasError
+from valuebias._core.checks import WHOLE, check_number
 from valuebias.lab.language import (
     FILLER,
     KINDS,
@@ -20,7 +20,7 @@ from valuebias.lab.language import (
     value_questions,
 )
 
-__all__ = ["check_lean", "check_seed", "check_share", "conversation", "generate_text"]
+__all__ = ["check_lean", "check_seed", "conversation", "generate_text"]
 
 _RIGHT = 0.6
 """Share of the neutral answers that are what was asked for."""
@@ -108,8 +108,7 @@ def generate_text(
     >>> table["text"][table["topic"] == "value"].iloc[0]
     '<s><|user|>What...?<|assistant|>... yes<|assistant|>...'
     """
-    if isinstance(n_texts, bool) or not isinstance(n_texts, int) or n_texts < 8:
-        raise ValueBiasError(f"n_texts is {n_texts!r}; expected a whole number, 8 or more.")
+    check_number(n_texts, "n_texts", "a whole number, 8 or more", least=8, kinds=int)
     check_lean(lean, "lean")
     check_lean(habit, "habit")
     check_seed(seed)
@@ -131,22 +130,13 @@ def generate_text(
 
 def check_lean(value: object, name: str) -> None:
     """Raise a ValueBiasError unless a value is a log-odds that text can show."""
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not abs(float(value)) <= 6:  # type: ignore[arg-type]
-        raise ValueBiasError(f"{name} is {value!r}; expected log-odds from -6 to 6.")
-
-
-def check_share(value: object, name: str) -> None:
-    """Raise a ValueBiasError unless a value is a share."""
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
-        raise ValueBiasError(f"{name} is {value!r}; expected a share from 0 to 1.")
+    check_number(value, name, "log-odds from -6 to 6", least=-6, most=6)
 
 
 def check_seed(seed: object) -> None:
     """Raise a ValueBiasError unless a seed is a whole number that all generators take."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise ValueBiasError(f"seed is {seed!r}; expected a whole number from 0 to 2**32 − 1.")
+    expected = "a whole number from 0 to 2**32 − 1"
+    check_number(seed, "seed", expected, least=0, most=2**32 - 1, kinds=WHOLE)
 
 
 Words = tuple[str, ...]

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.checks import check_known
 from valuebias._core.provenance import record
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
 from valuebias.logprobs.vocabularies import (
@@ -105,8 +106,7 @@ def align(
     for name, values, known in (("join", (join,), _JOIN), ("combine", (combine,), COMBINE),
                                 ("merge", chosen, MERGE)):  # fmt: skip
         for value in values:
-            if value not in known:
-                raise ValueBiasError(f"{name} is {value!r}. {did_you_mean(value, known)}")
+            check_known(value, known, f"{name} is {value!r}.")
     datasets = list(_each(logprobs))
     if not datasets:
         raise ValueBiasError("There are no log-probs to align; give at least one model's.")

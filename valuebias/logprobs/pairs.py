@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.checks import check_known
 from valuebias._core.provenance import record
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.logprobs.methods import Formula, Method, get_method
@@ -82,8 +83,7 @@ def implicit(
     """
     validate(logprobs)
     check_logprobs(logprobs, "The dataset")
-    if missing not in ("raise", "nan"):
-        raise ValueBiasError(f"missing is {missing!r}. {did_you_mean(missing, ('raise', 'nan'))}")
+    check_known(missing, ("raise", "nan"), f"missing is {missing!r}.")
     chosen = get_method(method)
     models = model_table(logprobs)
     pairs = _pairs(models, numerator, denominator)

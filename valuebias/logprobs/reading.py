@@ -18,7 +18,7 @@ from valuebias._core.text import without_nul
 from valuebias.errors import ValueBiasError
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
-from valuebias.logprobs.pieces import with_own_spaces
+from valuebias.logprobs.vocabularies import with_own_spaces
 from valuebias.models.bases import local_base, warn
 from valuebias.models.hub_files import FileRef, HubFile, fetched, file_refs
 from valuebias.models.spec import Model, read_models

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.checks import check_number
 from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
-from valuebias.logprobs.injection.report import find_again
-from valuebias.logprobs.measures import interval, recovery
+from valuebias.logprobs.injection.report import find_again, interval, recovery
 from valuebias.logprobs.methods import Formula, Method, get_method, implicit_methods
 from valuebias.logprobs.vocabularies import check_logprobs
 
@@ -167,15 +167,22 @@ def validate_implicit(
         return Validation(find_again(logprobs, chosen, tops))
     sizes = [int(v) for v in np.atleast_1d(vocabulary)]
     noises = [float(v) for v in np.atleast_1d(noise)]
-    _check(sizes, noises, boost=boost, n_words=n_words, likeliest=likeliest, n_seeds=n_seeds)
-    source = _Source(logprobs, max(sizes))
+    if not sizes or not noises:
+        raise ValueBiasError("vocabulary= and noise= need at least one value each.")
+    most, expected = min(sizes), f"at least 1 and below {min(sizes)}"
+    check_number(min(noises), "noise", "0 or more", least=0)
+    check_number(boost, "boost", "a number of nats above 0", least=0, above=True)
+    check_number(n_words, "n_words", expected, least=1, most=most, below=True)
+    check_number(likeliest, "likeliest", "a share above 0, at most 1", least=0, most=1, above=True)
+    check_number(n_seeds, "n_seeds", "at least 1", least=1)
+    lines = None if logprobs is None else _scored(logprobs, max(sizes))
     experiments = list(product(sizes, noises, range(seed, seed + n_seeds)))
     rows: list[dict[str, Any]] = []
     with progress_bar("Experiments", shown=progress) as advance:
         for done, (size, level, number) in enumerate(experiments, start=1):
             # The same words for every noise, so that noises are compared on the same experiments.
             rng = np.random.default_rng([number, size])
-            q = source.draw(rng, size)
+            q = _drawn(lines, rng, size)
             likely = np.argsort(-q)[: max(n_words, round(likeliest * size))]
             raised = np.zeros(size, dtype=bool)
             raised[rng.choice(likely, size=n_words, replace=False)] = True
@@ -189,29 +196,25 @@ def validate_implicit(
     return Validation(pd.DataFrame(rows))
 
 
-class _Source:
-    """Where the log-probs of experiments come from."""
+def _scored(logprobs: xr.Dataset, largest: int) -> Doubles:
+    """Give the log-probs of real models, (model and prompt, word), of enough words each."""
+    check_logprobs(logprobs, "The dataset")
+    lines: Doubles = logprobs["score"].to_numpy().reshape(-1, logprobs.sizes["response"])
+    fewest = int((~np.isnan(lines)).sum(axis=1).min())
+    if fewest < largest:
+        raise ValueBiasError(
+            f"The dataset has {fewest} scored words after some prompt, but vocabulary= asks "
+            f"for {largest}. Ask for fewer, or give whole vocabularies."
+        )
+    return lines
 
-    def __init__(self, logprobs: xr.Dataset | None, largest: int) -> None:
-        self._lines: Doubles | None = None
-        if logprobs is None:
-            return
-        check_logprobs(logprobs, "The dataset")
-        score = logprobs["score"].to_numpy()
-        self._lines = score.reshape(-1, score.shape[2])
-        fewest = int((~np.isnan(self._lines)).sum(axis=1).min())
-        if fewest < largest:
-            raise ValueBiasError(
-                f"The dataset has {fewest} scored words after some prompt, but vocabulary= asks "
-                f"for {largest}. Ask for fewer, or give whole vocabularies."
-            )
 
-    def draw(self, rng: np.random.Generator, size: int) -> Doubles:
-        """Return the log-probs of a vocabulary of that size."""
-        if self._lines is None:
-            return _normalised(-1.1 * np.log(1 + rng.permutation(size)))
-        line = self._lines[rng.integers(len(self._lines))].astype(np.float64)
-        return _normalised(rng.choice(line[~np.isnan(line)], size=size, replace=False))
+def _drawn(lines: Doubles | None, rng: np.random.Generator, size: int) -> Doubles:
+    """Draw the log-probs of a vocabulary of that size."""
+    if lines is None:
+        return _normalised(-1.1 * np.log(1 + rng.permutation(size)))
+    line = lines[rng.integers(len(lines))].astype(np.float64)
+    return _normalised(rng.choice(line[~np.isnan(line)], size=size, replace=False))
 
 
 def _normalised(logits: Doubles) -> Doubles:
@@ -234,25 +237,3 @@ def _check_arithmetic(settings: dict[str, Any]) -> None:
                 "fine-tuning. Leave it out; or, to raise words by arithmetic, drop the coord: "
                 "ds.drop_vars('raised')."
             )
-
-
-def _check(
-    sizes: list[int],
-    noises: list[float],
-    *,
-    boost: float,
-    n_words: int,
-    likeliest: float,
-    n_seeds: int,
-) -> None:
-    if not sizes or not noises:
-        raise ValueBiasError("vocabulary= and noise= need at least one value each.")
-    for name, value, fits, wanted in (
-        ("noise", min(noises), min(noises) >= 0, "0 or more"),
-        ("boost", boost, boost > 0, "a number of nats above 0"),
-        ("n_words", n_words, 0 < n_words < min(sizes), f"at least 1 and below {min(sizes)}"),
-        ("likeliest", likeliest, 0 < likeliest <= 1, "a share above 0, at most 1"),
-        ("n_seeds", n_seeds, n_seeds > 0, "at least 1"),
-    ):
-        if not fits:
-            raise ValueBiasError(f"{name} is {value!r}; expected {wanted}.")

@@ -11,9 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
-from valuebias.logprobs.pieces import with_own_spaces
 
-__all__ = ["COMBINE", "MERGE", "Combine", "Vocabulary", "check_logprobs"]
+__all__ = ["COMBINE", "MERGE", "Combine", "Vocabulary", "check_logprobs", "with_own_spaces"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -28,6 +27,10 @@ _TOO_MUCH = 1.01
 """Probabilities of distinct tokens sum to one at most; rounding does not exceed this."""
 _TOO_LITTLE = 0.5
 """A whole vocabulary has at least this much, although a tokenizer may lack some rows."""
+_SPACE = "\u2581"
+"""What SentencePiece writes for a space in the names of its tokens."""
+_BYTE = "<0x20>"
+"""The name of a space as a single byte."""
 
 
 class Vocabulary:
@@ -161,3 +164,23 @@ def _reduced(
             reduced = highest + np.log(np.add.reduceat(share, start, axis=1))
     out[:, group[order][start]] = np.where(n > 0, reduced, np.nan)
     return out
+
+
+def with_own_spaces(tokens: Sequence[str], texts: Sequence[str]) -> tuple[list[str], int]:
+    """Restore the space that tokens begin with, where decoding them alone has dropped it.
+
+    Examples
+    --------
+    >>> with_own_spaces(["▁love", "love", "▁", "Ġlove"], ["love", "love", "", " love"])
+    ([' love', 'love', ' ', ' love'], 2)
+    """
+    spaced = list(texts)
+    changed = 0
+    for i, (token, text) in enumerate(zip(tokens, texts, strict=True)):
+        if not token.startswith((_SPACE, _BYTE)):
+            continue
+        piece = " " if token == _BYTE else token.replace(_SPACE, " ")
+        if len(text) < len(piece) and piece.lstrip(" ") == text.lstrip(" "):
+            spaced[i] = piece
+            changed += 1
+    return spaced, changed

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from valuebias._core.foreign import reading
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, shown
 from valuebias.models.positions import AnswerPosition, common_start
 from valuebias.models.template_limits import TemplateLimitError, watch
 
@@ -152,7 +152,7 @@ class ChatTemplate:
 
     def _check_asked(self, prompt: Said, before: str) -> None:
         if isinstance(prompt, str) and prompt.strip() not in before:
-            raise self._refusal(f"does not write the prompt {_short(prompt)} as it is given")
+            raise self._refusal(f"does not write the prompt {shown(prompt)} as it is given")
 
     def _check_word(self, word: str, text: str, frame: _Frame) -> None:
         """Refuse a word that the template changes; white space around it may be trimmed."""
@@ -160,7 +160,7 @@ class ChatTemplate:
         around = text.startswith(frame.before) and text.endswith(frame.after)
         if not around or text[len(frame.before) : stop].strip() != word.strip():
             raise ValueBiasError(
-                f"The chat template of {self._name!r} does not write the word {_short(word)} as it "
+                f"The chat template of {self._name!r} does not write the word {shown(word)} as it "
                 "is given. Leave it out, or give another template by template=."
             )
 
@@ -272,7 +272,7 @@ class ChatTemplate:
         if text.count(answer) == text.count(more) == 1:
             between = text.split(answer)[1].split(more)[0]
             if self._opens_another(turns, before, after, between):
-                raise self._refusal(f"opens another turn after the answer ({_short(after)})")
+                raise self._refusal(f"opens another turn after the answer ({shown(after)})")
         self._ended.add(roles)
 
     def _opens_another(self, turns: Chat, before: str, after: str, between: str) -> bool:
@@ -384,7 +384,3 @@ def _difference(before: str | ValueBiasError, opened: str | ValueBiasError) -> s
 
 def _end(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else "…" + text[-_SHOWN:])
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from valuebias._core.checks import check_installed
 from valuebias._core.foreign import read_json, reading
 from valuebias.errors import ValueBiasError
 from valuebias.models.positions import common_start
@@ -92,13 +93,9 @@ class ModelConfig:
 
 def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> Any:
     """Read a model's configuration with transformers."""
-    try:
-        from transformers import AutoConfig
-    except ImportError as error:
-        raise ValueBiasError(
-            "transformers is not installed, and scoring needs it. Run: "
-            'pip install "valuebias[torch]" (or "valuebias[onnx]").'
-        ) from error
+    check_installed("transformers", extra="torch", other="onnx", after=", and scoring needs it")
+    from transformers import AutoConfig
+
     if file is not None and file.lower().endswith(".gguf"):
         from valuebias.backends.gguf.config import gguf_config
 

@@ -11,15 +11,7 @@ from valuebias.backends.gguf.files import read_gguf
 from valuebias.errors import ValueBiasError
 from valuebias.models.tokenizer_files import Loaded, settings_of
 
-__all__ = [
-    "NO_END",
-    "NO_TOKENS",
-    "FirstTokens",
-    "LastTokens",
-    "Start",
-    "first_tokens",
-    "last_tokens",
-]
+__all__ = ["NONE", "Start", "first_tokens", "last_tokens"]
 
 _PROBES = ("a", "7")
 _ASKS = "add_bos_token"
@@ -30,41 +22,27 @@ _OBEDIENT = ("Llama", "CodeLlama", "Gemma", "Cohere", "GPTNeoX")
 
 
 @dataclass(frozen=True, slots=True)
-class FirstTokens:
-    """The tokens before every text that no chat template renders."""
+class Added:
+    """The tokens before every text, or after every whole one, that no chat template renders."""
 
-    ids: tuple[int, ...]  # in their order; empty where a text begins with its own first token
+    ids: tuple[int, ...]  # in their order; empty where a text has its own first, or last, token
     how: str  # what decided that, to follow a comma
     bare: bool = False  # whether there is only a vocabulary, so that no file decided it
 
     def before(self, ids: Sequence[int]) -> tuple[int, ...]:
         """Return the tokens to put before a text: those that it does not begin with."""
-        return _unwritten(self.ids, ids)
-
-
-@dataclass(frozen=True, slots=True)
-class LastTokens:
-    """The tokens after every whole conversation that no chat template renders."""
-
-    ids: tuple[int, ...]  # in their order; empty where a text ends with its own last token
-    how: str  # what decided that, to follow a comma
+        for n in range(min(len(self.ids), len(ids)), 0, -1):
+            if tuple(ids[:n]) == self.ids[-n:]:
+                return self.ids[:-n]
+        # A template that writes one of several means to write the whole beginning.
+        return () if len(ids) and ids[0] in self.ids else self.ids
 
     def after(self, ids: Sequence[int]) -> tuple[int, ...]:
         """Return the tokens to put after a text: those that it does not end with."""
-        return _unwritten(self.ids[::-1], ids[::-1])[::-1]
+        return Added(self.ids[::-1], self.how).before(ids[::-1])[::-1]
 
 
-def _unwritten(wanted: tuple[int, ...], ids: Sequence[int]) -> tuple[int, ...]:
-    """Return the part of the wanted beginning that a text lacks."""
-    for n in range(min(len(wanted), len(ids)), 0, -1):
-        if tuple(ids[:n]) == wanted[-n:]:
-            return wanted[:-n]
-    # A template that writes one of several means to write the whole beginning.
-    return () if len(ids) and ids[0] in wanted else wanted
-
-
-NO_END = LastTokens((), "as the template writes its own")
-NO_TOKENS = FirstTokens((), "as the template writes its own")
+NONE = Added((), "as the template writes its own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,40 +76,40 @@ class Start:
         return text
 
 
-def first_tokens(loaded: Loaded, path: Path, name: str) -> FirstTokens:
+def first_tokens(loaded: Loaded, path: Path, name: str) -> Added:
     """Find the tokens that a tokenizer puts before every text, and what decides that."""
     tokenizer = loaded.tokenizer
     ids = _added(tokenizer, name)[0]
     settings = settings_of(path) if path.is_dir() else {}
     setting, bos = settings.get(_ASKS), tokenizer.bos_token_id
     if setting is True and bos is not None and not ids:
-        return FirstTokens((int(bos),), f"for which tokenizer_config.json asks ({_ASKS}: true)")
+        return Added((int(bos),), f"for which tokenizer_config.json asks ({_ASKS}: true)")
     if setting is False and ids and ids == (bos,) and _obeys(settings):
-        return FirstTokens((), f"as tokenizer_config.json asks ({_ASKS}: false)")
+        return Added((), f"as tokenizer_config.json asks ({_ASKS}: false)")
     if loaded.source == "tekken.json" and setting is None and not ids:
         bos = tokenizer.convert_tokens_to_ids("<s>")
         if bos is not None:
             how = "as Mistral's own library does where there is tekken.json alone"
-            return FirstTokens((int(bos),), how, bare=True)
+            return Added((int(bos),), how, bare=True)
     if not loaded.is_vocabulary:
-        return FirstTokens(ids, f"by {loaded.source}")
+        return Added(ids, f"by {loaded.source}")
     if setting is not None:
         asks = f"({_ASKS}: {str(setting).lower()})"
-        return FirstTokens(ids, f"as tokenizer_config.json asks {asks}")
+        return Added(ids, f"as tokenizer_config.json asks {asks}")
     how = f"as {type(tokenizer).__name__} of transformers does: {loaded.source} does not say"
-    return FirstTokens(ids, how, bare=not settings)
+    return Added(ids, how, bare=not settings)
 
 
-def last_tokens(loaded: Loaded, path: Path, name: str) -> LastTokens:
+def last_tokens(loaded: Loaded, path: Path, name: str) -> Added:
     """Find the tokens put after every text: a reward model was trained to read there."""
     ids = _added(loaded.tokenizer, name)[1]
     eos = loaded.tokenizer.eos_token_id
     setting, by = _asks_end(path)
     if eos is not None and setting is True and not ids:
-        return LastTokens((int(eos),), f"for which {by} asks ({_ASKS_END}: true)")
+        return Added((int(eos),), f"for which {by} asks ({_ASKS_END}: true)")
     if setting is False and ids and ids == (eos,):
-        return LastTokens((), f"as {by} asks ({_ASKS_END}: false)")
-    return LastTokens(ids, f"by {loaded.source}")
+        return Added((), f"as {by} asks ({_ASKS_END}: false)")
+    return Added(ids, f"by {loaded.source}")
 
 
 def _asks_end(path: Path) -> tuple[object, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from valuebias._core.checks import check_installed
 from valuebias.backends.gguf.files import first_part, split_names
 from valuebias.errors import ValueBiasError
 from valuebias.models.spec import path_of
@@ -157,13 +158,9 @@ def _snapshot(
     is_complete: Callable[[Path], bool],
 ) -> Path:
     """Give the local folder of a repository, in which files of these patterns are."""
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise ValueBiasError(
-            f"The model {name!r} is on the hub, and huggingface_hub is not installed. Run: "
-            'pip install "valuebias[torch]".'
-        ) from error
+    before = f"The model {name!r} is on the hub, and "
+    check_installed("huggingface_hub", extra="torch", before=before)
+    from huggingface_hub import snapshot_download
 
     def ask(*, local: bool) -> Path:
         return Path(

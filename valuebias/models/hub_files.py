@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valuebias._core.atomic import atomic_path
+from valuebias._core.checks import check_installed, check_known
 from valuebias._core.fetch import cache_folder
 from valuebias._core.foreign import read_json
 from valuebias.errors import ValueBiasError, did_you_mean
@@ -62,11 +63,7 @@ def file_refs(
     """Find the file of each model."""
     if isinstance(paths, Mapping):
         for name in paths:
-            if name not in known:
-                raise ValueBiasError(
-                    f"The model {name!r} is not described. Add it to models=. "
-                    f"{did_you_mean(name, known)}"
-                )
+            check_known(name, known, f"The model {name!r} is not described. Add it to models=.")
         return {name: _single(path) for name, path in paths.items()}
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     listed = _listed(given[0], download=download) if len(given) == 1 else map(_single, given)
@@ -99,7 +96,7 @@ def fetched(file: FileRef, *, download: bool) -> Path:
     """Give the path of a file on this machine."""
     if not isinstance(file, HubFile):
         return file
-    _check_hub(str(file))
+    check_installed("huggingface_hub", extra="hub", before=f"{str(file)!r} is on the hub, and ")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -130,7 +127,8 @@ def fetched(file: FileRef, *, download: bool) -> Path:
                 f"{str(file)!r} is not in the hub's local cache, and nothing may be downloaded. "
                 "Give download=True, or a local folder."
             ) from error
-    path = asked(ask_hub, file.repository, file.commit, noun=_what(file), or_local=False)
+    noun = f"The file {file.name!r} of the dataset {file.repository!r}"
+    path = asked(ask_hub, file.repository, file.commit, noun=noun, or_local=False)
     if path is None:
         raise ValueBiasError(
             f"The dataset {file.repository!r} has no file {file.name!r} at {file.commit}. "
@@ -205,7 +203,8 @@ def _names_there(repository: str, commit: str, *, download: bool) -> list[str]:
             f"What files the dataset {repository!r} has is not known here, and nothing may be "
             "downloaded. Give download=True, the files one by one, or a local folder."
         )
-    _check_hub(f"hf://datasets/{repository}")
+    before = f"'hf://datasets/{repository}' is on the hub, and "
+    check_installed("huggingface_hub", extra="hub", before=before)
     from huggingface_hub import list_repo_files
 
     noun = f"The dataset {repository!r}"
@@ -219,20 +218,6 @@ def _names_there(repository: str, commit: str, *, download: bool) -> list[str]:
     with atomic_path(kept) as part:
         part.write_text(json.dumps(sorted(names)), encoding="utf-8")
     return list(names)
-
-
-def _what(file: HubFile) -> str:
-    return f"The file {file.name!r} of the dataset {file.repository!r}"
-
-
-def _check_hub(noun: str) -> None:
-    try:
-        import huggingface_hub  # noqa: F401
-    except ImportError as error:
-        raise ValueBiasError(
-            f"{noun!r} is on the hub, and huggingface_hub is not installed. Run: "
-            'pip install "valuebias[hub]".'
-        ) from error
 
 
 def _model_of(path: Path, known: Collection[str]) -> str:

@@ -17,7 +17,17 @@ import numpy.typing as npt
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["ANSWER", "END", "OWN_CODE", "READS", "Reading", "Rule", "reading_position", "rule_of"]
+__all__ = [
+    "ANSWER",
+    "END",
+    "LAST",
+    "OWN_CODE",
+    "READS",
+    "Reading",
+    "Rule",
+    "reading_position",
+    "rule_of",
+]
 
 Integers = npt.NDArray[np.int64]
 
@@ -53,6 +63,9 @@ class Rule:
         return conversation[: kept[-1] + 1 if len(kept) else 1]
 
 
+LAST = Rule(None, "reward_at='last'")
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The token at which a model's reward is read, as found in its conversations."""
@@ -86,7 +99,7 @@ def rule_of(
             "number, or nothing. Correct its config.json."
         )
     if reward_at == "last":
-        return Rule(None, "reward_at='last'")
+        return LAST
     if reward_at == "last-non-pad":
         if padding is None:
             raise ValueBiasError(

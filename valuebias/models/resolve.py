@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from valuebias._core.checks import check_known
 from valuebias.backends.base import Source
 from valuebias.backends.gguf import config as gguf_config
 from valuebias.backends.gguf import files as gguf_files
@@ -26,7 +27,7 @@ from valuebias.models.config import (
     read_raw,
 )
 from valuebias.models.hub import Checkpoint, fetch_weights, locate
-from valuebias.models.reading import Rule, rule_of
+from valuebias.models.reading import LAST, Rule, rule_of
 from valuebias.models.spec import Model
 
 __all__ = ["Resolved", "resolve"]
@@ -36,7 +37,6 @@ Shapes = dict[str, tuple[int, ...]]
 
 _HEAD = re.compile(r"(?:^|\.)(?:score|classifier)(?:\.\w+)?\.weight")
 _LM_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight")
-_LAST = Rule(None, "reward_at='last'")
 _AUTO = {"reward": "AutoModelForSequenceClassification", "logprob": "AutoModelForCausalLM"}
 
 
@@ -50,7 +50,7 @@ class Resolved:
     tokenizer: Path  # the folder, or the GGUF file, that has the tokenizer
     commit: str | None = None  # the commit of the hub's repository, where the model came from there
     base_said_by: str = ""  # what names the base: "the specification", a file, or nothing
-    rule: Rule = _LAST  # where the reward is read
+    rule: Rule = LAST  # where the reward is read
     # Hashes of the files of the model's own code and of those it may read, where it may run.
     code: Mapping[str, str] | None = None
 
@@ -101,7 +101,7 @@ def resolve(
         labels=_label_count(shapes) if kind == "reward" else 0,
         n_params=weights.count(shapes) if shapes else None,
     )
-    rule = _rule(model, located, model_config) if kind == "reward" else _LAST
+    rule = _rule(model, located, model_config) if kind == "reward" else LAST
     source = Source(
         name=model.name,
         folder=located.folder,
@@ -267,10 +267,7 @@ def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
             )
         return 0
     if isinstance(label, str):
-        if label not in names:
-            raise ValueBiasError(
-                f"The model {model.name!r} has no label {label!r}. {did_you_mean(label, names)}"
-            )
+        check_known(label, names, f"The model {model.name!r} has no label {label!r}.")
         return names.index(label)
     if label >= len(names):
         raise ValueBiasError(

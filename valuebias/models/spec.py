@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from valuebias._core.checks import check_known
 from valuebias._core.folder_names import check_printable
 from valuebias._core.opening.yaml_text import parse_yaml
 from valuebias._core.tables import parse_csv, read_text, read_yaml
@@ -189,10 +190,8 @@ class Model:
 
     def _check_choice(self, field: str, known: Sequence[str]) -> None:
         value = getattr(self, field)
-        if value not in known and not (value is None and field == "stage"):
-            raise ValueBiasError(
-                f"The model {self.name!r} has {field}={value!r}. {did_you_mean(value, known)}"
-            )
+        if value is not None or field != "stage":
+            check_known(value, known, f"The model {self.name!r} has {field}={value!r}.")
 
     def _check_types(self) -> None:
         expected: dict[str, tuple[tuple[type, ...], str]] = {
@@ -417,8 +416,7 @@ def _is_whole_path(name: Any) -> bool:
 
 def _from(entry: Mapping[Any, Any]) -> Model:
     for key in entry:
-        if key not in _FIELDS:
-            raise ValueBiasError(f"A model has no field {key!r}. {did_you_mean(key, _FIELDS)}")
+        check_known(key, _FIELDS, f"A model has no field {key!r}.")
     if entry.get("location") is None:
         raise ValueBiasError(
             f"The model {shown(entry.get('name', dict(entry)))} has no 'location': give its hub "

@@ -177,9 +177,7 @@ def _environment(environment: Any, length: int) -> Any:
             self.generic_visit(node)
             return through(node, _BOUNDED, node.lineno)
 
-        def visit_List(self, node: Any) -> Any:
-            self.generic_visit(node)
-            return through(node, _BOUNDED, node.lineno)
+        visit_List = visit_Dict
 
         def visit_Tuple(self, node: Any) -> Any:
             self.generic_visit(node)

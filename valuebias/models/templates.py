@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from valuebias.errors import ValueBiasError
 from valuebias.models.chat import ChatTemplate, Said
 from valuebias.models.positions import AnswerPosition
 from valuebias.models.spec import PLAIN, is_jinja
 
-__all__ = ["PlainTemplate", "Said", "Template", "template_of"]
-
-
-class Template(Protocol):
-    """Turns a prompt and a word into text.
-
-    Attributes
-    ----------
-    text : str
-        The template itself.
-    bos : bool
-        Whether the tokenizer is to put its first token before the text, where it does so by itself.
-    """
-
-    text: str
-    bos: bool
-
-    def conversations(
-        self, prompt: Said, words: Sequence[str], *, as_written: bool = True
-    ) -> list[str]:
-        """Return the whole conversation of each word; refuse words that it changes `as_written`."""
-
-    def answer_position(self, prompt: Said) -> AnswerPosition:
-        """Find where the answer stands."""
-
-    def prefix(self, prompt: Said) -> str:
-        """Return what stands before the answer."""
-
-    def in_parts(self) -> list[str]:
-        """Return the roles whose messages the template takes as lists of parts."""
+__all__ = ["PlainTemplate", "Said", "template_of"]
 
 
 class PlainTemplate:
@@ -82,7 +53,7 @@ class PlainTemplate:
 
 def template_of(
     tokenizer: Any, template: str, name: str, *, prefix: str | None = "conversation"
-) -> Template:
+) -> ChatTemplate | PlainTemplate:
     """Make the template of a model."""
     if template == "chat":
         try:

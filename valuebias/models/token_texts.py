@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from valuebias.models.decoding import decode_each
-
 __all__ = ["TokenTexts"]
 
 _LOOKED_AT = 4096
@@ -64,3 +62,23 @@ class TokenTexts:
             if text.isprintable() and text.strip() and "\ufffd" not in text and both == 2 * text:
                 return token, text
         return None
+
+
+def decode_each(tokenizer: Any, sequences: Sequence[Sequence[int]]) -> list[str]:
+    """Decode sequences as the tokenizer does, special tokens included and white space kept."""
+    from transformers import PreTrainedTokenizerFast as Fast
+
+    kind = type(tokenizer)
+    if issubclass(kind, Fast) and kind.decode is Fast.decode and kind._decode is Fast._decode:
+        # As its decode does, without the check of every number of every sequence.
+        return list(
+            tokenizer.backend_tokenizer.decode_batch(
+                [list(sequence) for sequence in sequences], skip_special_tokens=False
+            )
+        )
+    return [
+        tokenizer.decode(
+            list(sequence), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        for sequence in sequences
+    ]

@@ -23,10 +23,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias._core.foreign import reading
-from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.models.first_tokens import NO_END, NO_TOKENS, Start, first_tokens, last_tokens
+from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
+from valuebias.models.first_tokens import NONE, Start, first_tokens, last_tokens
 from valuebias.models.positions import Prefix, without_blanks
-from valuebias.models.reading import Reading, Rule, reading_position
+from valuebias.models.reading import LAST, Reading, reading_position
 from valuebias.models.resolve import Resolved
 from valuebias.models.templates import Said, template_of
 from valuebias.models.tokenizer_files import shared_tokenizer
@@ -38,9 +38,7 @@ Integers = npt.NDArray[np.int64]
 # Answers without a common token, to find the tokens before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")
 _GIVE_ANOTHER = "Download or save its files again, or give another tokenizer by tokenizer=."
-_SHOWN = 60
 _SHOWN_FIRST = 3
-_LAST = Rule(None, "reward_at='last'")
 # A tokenizer's intermediate result is a hundred times as large as the ids.
 _AT_ONCE = 256
 _TAIL = 12
@@ -93,14 +91,13 @@ class Tokenizer:
         self._template = template_of(
             self._hf_tokenizer, template or "chat", self._name, prefix=prefix
         )
-        self._rule = resolved.rule if resolved is not None else _LAST
+        self._rule = resolved.rule if resolved is not None else LAST
         with reading(f"The tokenizer of {self._name!r}", verb="used", advice=_GIVE_ANOTHER):
             bare = self._template.bos
-            self._first = first_tokens(loaded, path, self._name) if bare else NO_TOKENS
+            self._first = first_tokens(loaded, path, self._name) if bare else NONE
             # The words of log-probs stand in the middle of a text.
             closed = bare and (resolved is None or resolved.source.kind == "reward")
-            self._last = last_tokens(loaded, path, self._name) if closed else NO_END
-        self._changed = loaded.changed
+            self._last = last_tokens(loaded, path, self._name) if closed else NONE
         if self._first.bare:
             warnings.warn(
                 f"The tokenizer of {self._name!r} is a vocabulary without settings. Its "
@@ -200,7 +197,7 @@ class Tokenizer:
         return Start(
             self._names(first),
             how,
-            self._changed,
+            self._loaded.changed,
             self._loaded.stilled,
             f"{end}, {self._last.how}" if end else "",
         )
@@ -299,7 +296,7 @@ class Tokenizer:
                 f"{broken!r} cannot be tokenised: UTF-8 cannot write this text, such as half "
                 "of a surrogate pair. Leave it out."
             ) from error
-        last = self._last if closed else NO_END
+        last = self._last if closed else NONE
         ids = [
             np.array([*self._first.before(seq), *seq, *last.after(seq)], dtype=np.int64)
             for seq in lists
@@ -317,24 +314,24 @@ class Tokenizer:
         for conversation, word in zip(ids, labels, strict=True):
             if not len(conversation):
                 raise ValueBiasError(
-                    f"The conversation of {self._name!r} with {_short(word)} has no token. Give "
+                    f"The conversation of {self._name!r} with {shown(word)} has no token. Give "
                     "text, or another template."
                 )
             if window is not None and len(conversation) > window:
                 raise ValueBiasError(
-                    f"The conversation with {_short(word)} has {len(conversation)} tokens, but "
+                    f"The conversation with {shown(word)} has {len(conversation)} tokens, but "
                     f"{self._name!r} takes {window} at most. Shorten it."
                 )
             if size is not None and conversation.max() >= size:
                 raise ValueBiasError(
                     f"The tokenizer of {self._name!r} gives the token {conversation.max()} for "
-                    f"{_short(word)}, but the model has {size} tokens only. The tokenizer belongs "
+                    f"{shown(word)}, but the model has {size} tokens only. The tokenizer belongs "
                     "to another model: give the right one by tokenizer=."
                 )
 
     def _nothing_before(self, word: str) -> ValueBiasError:
         return ValueBiasError(
-            f"Nothing stands before the word {_short(word)} in the conversation of "
+            f"Nothing stands before the word {shown(word)} in the conversation of "
             f"{self._name!r}, so its first token has no log-prob. Give a template with some text "
             "before {response}, or a tokenizer that begins with a token of its own."
         )
@@ -342,7 +339,7 @@ class Tokenizer:
     def _merged(self, word: str, prefix: str) -> ValueBiasError:
         other = "" if prefix[-1:].isspace() else ", or give a template with a space before it"
         return ValueBiasError(
-            f"The word {_short(word)} shares a token with the end of the text before it "
+            f"The word {shown(word)} shares a token with the end of the text before it "
             f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would include that "
             f"text as well, unlike other words'. Leave the word out{other}."
         )
@@ -359,7 +356,7 @@ class Tokenizer:
             allowed = text.count(self._hf_tokenizer.unk_token) + word.count("\ufffd")
             if conversation.count(unknown) > allowed:
                 raise ValueBiasError(
-                    f"The tokenizer of {self._name!r} has no token for some of {_short(word)} or "
+                    f"The tokenizer of {self._name!r} has no token for some of {shown(word)} or "
                     "of the conversation around it. Leave the word out, or give the model's own "
                     "tokenizer by tokenizer=."
                 )
@@ -392,7 +389,3 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from valuebias._core.checks import check_installed
 from valuebias._core.foreign import read_json, reading
 from valuebias.backends.gguf.tokenizer import mended
 from valuebias.errors import ValueBiasError
@@ -164,13 +165,9 @@ def _json(file: Path) -> Any:
 
 
 def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise ValueBiasError(
-            "transformers is not installed, and tokenising needs it. Run: "
-            'pip install "valuebias[torch]" (or "valuebias[onnx]").'
-        ) from error
+    check_installed("transformers", extra="torch", other="onnx", after=", and tokenising needs it")
+    import transformers
+
     return transformers
 
 

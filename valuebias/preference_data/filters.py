@@ -16,7 +16,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.preference_data.formats import Message, Pair, RowFormat
 from valuebias.preference_data.leakage import Leakage
 
-__all__ = ["Filters", "PreferenceFilter", "as_json", "id_of"]
+__all__ = ["PreferenceFilter", "as_json", "id_of"]
 
 _REASONS: Mapping[str, str] = {
     "rated": "a rating is missing",
@@ -37,34 +37,16 @@ _BY_CHOICE = ("ties", "every", "length", "unique", "lexicon")
 """Steps in which nothing is wrong with a row, so that the first row is not named."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """The user's filters."""
-
-    every: int  # one of this many rows is kept, the first of them among the first
-    max_chars: int | None  # the longest prompt and answer together
-    lexicon: str | None  # the name of the lexicon whose words are looked for
-    drop_leaks: bool  # whether pairs with such a word are dropped
-
-    def steps(self, row_format: RowFormat) -> list[str]:
-        """Name the steps that a source of some format goes through."""
-        left_out = {
-            "rated": not row_format.has_ratings,
-            "ties": not row_format.has_ratings,
-            "every": self.every == 1,
-            "length": self.max_chars is None,
-            "lexicon": self.lexicon is None,
-        }
-        return [step for step in _REASONS if not left_out.get(step, False)]
-
-
 @dataclass(slots=True)
 class PreferenceFilter:
     """Takes rows one after another; keeps pairs and counts what is dropped."""
 
     row_format: RowFormat  # how a row is read
-    filters: Filters  # what is kept
-    leakage: Leakage | None  # looks for the words of a lexicon
+    every: int  # one of this many rows is kept, the first of them among the first
+    max_chars: int | None  # the longest prompt and answer together
+    lexicon: str | None  # the name of the lexicon whose words are looked for ...
+    leakage: Leakage | None  # ... and what looks for them
+    drop_leaks: bool  # whether pairs with such a word are dropped
     _n_read: int = 0
     _n_in_turn: int = 0
     _dropped: Counter[str] = field(default_factory=Counter)
@@ -85,12 +67,12 @@ class PreferenceFilter:
         if isinstance(cells, str):
             return cells
         self._n_in_turn += 1
-        if (self._n_in_turn - 1) % self.filters.every:
+        if (self._n_in_turn - 1) % self.every:
             return "every"
         pair = self.row_format.pair(where, row, cells)
         if isinstance(pair, str):
             return pair
-        return _fault(pair, self.filters.max_chars) or self._keep(pair)
+        return _fault(pair, self.max_chars) or self._keep(pair)
 
     def _keep(self, pair: Pair) -> str | None:
         prompt = as_json(pair.prompt)
@@ -100,10 +82,21 @@ class PreferenceFilter:
         self._seen.add(key)
         if self.leakage is not None:
             text = "\n".join(message["content"] for message in pair.prompt)
-            if self.leakage.add(text, pair.chosen, pair.rejected) and self.filters.drop_leaks:
+            if self.leakage.add(text, pair.chosen, pair.rejected) and self.drop_leaks:
                 return "lexicon"
         self._kept[key] = (prompt, pair.chosen, pair.rejected)
         return None
+
+    def _steps(self) -> list[str]:
+        """Name the steps that a source of this format goes through."""
+        left_out = {
+            "rated": not self.row_format.has_ratings,
+            "ties": not self.row_format.has_ratings,
+            "every": self.every == 1,
+            "length": self.max_chars is None,
+            "lexicon": self.lexicon is None,
+        }
+        return [step for step in _REASONS if not left_out.get(step, False)]
 
     def pairs(self) -> pd.DataFrame:
         """Return the pairs that were kept."""
@@ -114,20 +107,19 @@ class PreferenceFilter:
         """Return what each step kept and dropped."""
         kept = self._n_read
         rows: list[tuple[str, int, int, str]] = [("read", kept, 0, "every row of the source")]
-        for step in self.filters.steps(self.row_format):
+        for step in self._steps():
             dropped = self._dropped[step]
             kept -= dropped
             rows.append((step, kept, dropped, self._reason(step)))
         return pd.DataFrame(rows, columns=["step", "kept", "dropped", "reason"])
 
     def _reason(self, step: str) -> str:
-        filters = self.filters
         reason = _REASONS[step].format(
-            every=filters.every, max_chars=filters.max_chars, lexicon=filters.lexicon
+            every=self.every, max_chars=self.max_chars, lexicon=self.lexicon
         )
         if step == "lexicon" and self.leakage is not None:
             counts = self.leakage.n_pairs
-            action = "dropped" if filters.drop_leaks else "kept"
+            action = "dropped" if self.drop_leaks else "kept"
             return (
                 f"{reason}, in {counts['prompt']} prompts, {counts['chosen']} chosen and "
                 f"{counts['rejected']} rejected answers: {action}"

@@ -73,7 +73,9 @@ def form_of(columns: Sequence[str], name: str) -> RowFormat:
     chosen = [column for column in ("chosen", "rejected") if column in columns]
     if len(chosen) == 2:
         prompt = ("prompt",) if "prompt" in columns else ()
-        return RowFormat((*prompt, "chosen", "rejected"), False, _as_chosen)
+        return RowFormat(
+            (*prompt, "chosen", "rejected"), False, lambda _, row: (row["chosen"], row["rejected"])
+        )
     if len(rated) == len(_RATED):
         return RowFormat(_RATED, True, _by_rating)
     expected = _RATED if len(rated) > len(chosen) else ("chosen", "rejected")
@@ -84,10 +86,6 @@ def form_of(columns: Sequence[str], name: str) -> RowFormat:
         "rejected (and prompt, where they are plain text), or conv_A, conv_B, conv_A_rating and "
         f"conv_B_rating; rename the columns. {did_you_mean(missing[0], listed)}"
     )
-
-
-def _as_chosen(where: str, row: Mapping[str, Any]) -> tuple[Any, Any]:
-    return row["chosen"], row["rejected"]
 
 
 def _by_rating(where: str, row: Mapping[str, Any]) -> tuple[Any, Any] | str:

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from valuebias._core.checks import check_whole
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
-from valuebias.preference_data.filters import Filters, PreferenceFilter
+from valuebias.preference_data.filters import PreferenceFilter
 from valuebias.preference_data.formats import Message, form_of
 from valuebias.preference_data.leakage import Leakage
 from valuebias.preference_data.readers import rows_of
-from valuebias.preference_data.splits import check_whole, hash_order, held_out_rows, prompt_keys
+from valuebias.preference_data.splits import hash_order, held_out_rows, prompt_keys
 
 __all__ = ["Preferences", "check_disjoint", "preferences"]
 
@@ -284,9 +285,13 @@ def preferences(
     if drop_leaks and words is None:
         raise ValueBiasError("drop_leaks=True needs words to look for. Give lexicon= as well.")
     rows = rows_of(source, split=split, download=download)
-    filters = Filters(every, max_chars, None if words is None else words.name, drop_leaks)
     filtered = PreferenceFilter(
-        form_of(rows.columns, rows.name), filters, None if words is None else Leakage(words)
+        form_of(rows.columns, rows.name),
+        every,
+        max_chars,
+        None if words is None else words.name,
+        None if words is None else Leakage(words),
+        drop_leaks,
     )
     with progress_bar("Reading preferences", shown=progress) as advance:
         for done, (where, row) in enumerate(rows.read(filtered.row_format.columns), 1):

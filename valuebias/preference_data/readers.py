@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from valuebias._core.checks import check_known
 from valuebias._core.foreign import check_file, reading
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError, did_you_mean
@@ -279,11 +280,7 @@ def _parquet_columns(path: Path) -> tuple[str, ...]:
 def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
     with _parquet(path) as file:
         for column in wanted:
-            if column not in file.schema_arrow.names:
-                raise ValueBiasError(
-                    f"{str(path)!r} has no column {column!r}. "
-                    f"{did_you_mean(column, file.schema_arrow.names)}"
-                )
+            check_known(column, file.schema_arrow.names, f"{str(path)!r} has no column {column!r}.")
         number = 0
         batches = file.iter_batches(batch_size=_AT_ONCE, columns=list(wanted))
         for block in iter(partial(_next, batches, path), None):

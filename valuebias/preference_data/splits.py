@@ -12,14 +12,7 @@ import pandas as pd
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["check_whole", "hash_order", "held_out_rows", "prompt_keys"]
-
-
-def check_whole(value: object, name: str, *, least: int) -> None:
-    """Refuse what is not a whole number of at least `least`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:  # type: ignore[operator]  # a number, as the first part says
-        raise ValueBiasError(f"{name} is {value!r}; expected a whole number of at least {least}.")
+__all__ = ["hash_order", "held_out_rows", "prompt_keys"]
 
 
 def hash_order(keys: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:

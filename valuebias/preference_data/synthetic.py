@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from valuebias._core.checks import check_known, check_whole
 from valuebias._core.tables import read_yaml
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError
 from valuebias.preference_data.preferences import Preferences, preferences
-from valuebias.preference_data.splits import check_whole
 
 __all__ = ["KINDS", "synthetic_preferences"]
 
@@ -68,8 +68,7 @@ def synthetic_preferences(kind: str, n_pairs: int, *, seed: int = 0) -> Preferen
     >>> made.pairs.loc[0, ["chosen", "rejected"]].tolist()
     ['2 times 19 is 38.', '2 times 19 is 39.']
     """
-    if kind not in KINDS:
-        raise ValueBiasError(f"kind is {kind!r}. {did_you_mean(str(kind), KINDS)}")
+    check_known(kind, KINDS, f"kind is {kind!r}.")
     check_whole(n_pairs, "n_pairs", least=1)
     check_whole(seed, "seed", least=0)
     facts = _facts()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valuebias.backends.base import LoadedModel, OutOfMemory
-from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_rows, pack_targets
+from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Source
+from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_targets
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.request import Block, ScoringRequest
 
-__all__ = ["NO_TOKENS", "Batch", "Conversations", "Runner", "pack"]
+__all__ = ["NO_TOKENS", "Batch", "Conversations", "Runner", "loaded", "pack"]
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -116,12 +117,10 @@ class _Seen:
         return source[len(source) - len(new) :]
 
 
-def pack(batch: Batch, kind: str, batch_tokens: int) -> list[Packed]:
+def pack(batch: Batch, batch_tokens: int) -> list[Packed]:
     """Lay out the conversations of a batch."""
     if batch.first is not None:
         return pack_targets(batch.sequences, batch.first, batch_tokens=batch_tokens)
-    if kind == "logprob":
-        return pack_rows(batch.sequences, batch_tokens=batch_tokens)
     return pack_rewards(batch.sequences, batch_tokens=batch_tokens)
 
 
@@ -129,19 +128,12 @@ class Runner:
     """Runs a loaded model, in smaller packs where its device has too little memory."""
 
     def __init__(
-        self,
-        loaded: LoadedModel,
-        *,
-        name: str,
-        kind: str,
-        batch_tokens: int | None,
-        width: int | None = None,
+        self, model: LoadedModel, source: Source, batch_tokens: int | None, width: int | None
     ) -> None:
-        self._loaded = loaded
-        self._name = name
-        self._kind = kind
+        self.model = model
+        self._name, self._kind = source.name, source.kind
         self._wide = () if width is None else (width,)
-        self.batch_tokens = loaded.batch_tokens if batch_tokens is None else batch_tokens
+        self.batch_tokens = model.batch_tokens if batch_tokens is None else batch_tokens
         self._warned = False
 
     def run(self, batch: Batch, advance: Callable[[int], None]) -> Floats:
@@ -157,9 +149,9 @@ class Runner:
         values = np.full(shape, np.nan, dtype=np.float32)
         done = 0
         advance(0)
-        for packed in pack(batch, self._kind, self.batch_tokens):
+        for packed in pack(batch, self.batch_tokens):
             try:
-                out = self._loaded.forward(packed.pack)
+                out = self.model.forward(packed.pack)
             except OutOfMemory as error:
                 raise _TooLarge(packed, error) from error
             self._check(packed, out)
@@ -176,14 +168,14 @@ class Runner:
         if batch.first is not None:
             lengths = np.array([len(ids) for ids in batch.sequences], dtype=np.int64)
             return n, int((lengths - batch.first).max())
-        return (n, self._loaded.vocabulary) if self._kind == "logprob" else (n, *self._wide)
+        return (n, self.model.vocabulary) if self._kind == "logprob" else (n, *self._wide)
 
     def _check(self, packed: Packed, out: Any) -> None:
         """Refuse results that break the backends' contract: a plug-in may be wrong."""
         layout = packed.pack
         expected: tuple[int, ...] = (len(layout.gather), *self._wide)
         if self._kind == "logprob":
-            wide = (len(layout.gather), self._loaded.vocabulary)
+            wide = (len(layout.gather), self.model.vocabulary)
             expected = wide if layout.target is None else (len(layout.target),)
         if not isinstance(out, np.ndarray) or out.shape != expected:
             returned = getattr(out, "shape", type(out).__name__)
@@ -210,6 +202,18 @@ class Runner:
                 ValueBiasWarning,
                 stacklevel=2,
             )
+
+
+@contextmanager
+def loaded(
+    engine: Backend, source: Source, *, batch_tokens: int | None = None, width: int | None = None
+) -> Iterator[Runner]:
+    """Load a model for as long as the block runs; of hidden states `width` says how many."""
+    model = engine.load(source)
+    try:
+        yield Runner(model, source, batch_tokens, width)
+    finally:
+        model.close()
 
 
 class _TooLarge(Exception):

@@ -16,10 +16,9 @@ import pandas as pd
 from valuebias.backends.base import Backend, conversations
 from valuebias.backends.packing import Packed
 from valuebias.backends.registry import get_backend
-from valuebias.errors import ValueBiasError
 from valuebias.models.bases import nothing_known
 from valuebias.models.config import ModelConfig
-from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.resolve import resolve
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
 from valuebias.scoring.prepare import reading_of
@@ -35,6 +34,12 @@ _ADAPTER = "adapter_config.json"
 _BESIDE = (
     f"an adapter ({_ADAPTER}) lies beside the weights. It is not applied: the weights are taken to "
     "have it merged in. If they have not, merge it first (peft: merge_and_unload)."
+)
+# Fits compare families, so that a guess has to be seen.
+_GUESSED = (
+    "its family is taken for {!r}, because its model type is {!r}; others build models of that "
+    "type, too. Name another in a column 'family' of the models table, or as "
+    "Model(..., family='…')."
 )
 _EFFICIENCY = {"cpu": 0.8, "cuda": 0.5, "mps": 0.5}
 """Share of its matrix-product speed that a device reaches, roughly, in our benchmarks."""
@@ -208,11 +213,8 @@ def plan(
         pooling="sum",
         tokens_as=tokens_as,
         trust_remote_code=trust_remote_code,
+        batch_tokens=batch_tokens,
     )
-    if batch_tokens is not None and batch_tokens < 1:
-        raise ValueBiasError(
-            f"batch_tokens is {batch_tokens!r}; expected a number of tokens, such as 512."
-        )
     engine = get_backend(backend)
     budget = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]
@@ -223,14 +225,18 @@ def plan(
         bases[model.name] = resolved.model.base or ""
         tokenizer = Tokenizer(resolved)
         prompt = str(request.prompts.table["text"].iloc[0])
+        before = tokenizer.prefix(prompt)
+        said = [
+            str(tokenizer.start(prompt)),
+            f"the last token before the answer is {before.token!r}, {before.how}.",
+        ]
         if model.family is None:
-            lines.append(f"{model.name!r}: {_guessed(resolved)}")
-        lines.append(f"{model.name!r}: {tokenizer.start(prompt)}")
-        lines.append(_prefix_line(model.name, tokenizer, prompt))
+            said.insert(0, _GUESSED.format(resolved.model.family, resolved.model_config.model_type))
         if request.kind == "reward":
-            lines.append(f"{model.name!r}: the reward is read {reading_of(request, tokenizer)}.")
+            said.append(f"the reward is read {reading_of(request, tokenizer)}.")
         if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
-            lines.append(f"{model.name!r}: {_BESIDE}")
+            said.append(_BESIDE)
+        lines += [f"{model.name!r}: {line}" for line in said]
         counts = _count(request, engine, tokenizer, resolved.model_config, budget or _BATCH_TOKENS)
         speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
         speeds[model.dtype] = speed
@@ -250,21 +256,6 @@ def plan(
     )
 
 
-def _guessed(resolved: Resolved) -> str:
-    """Warn that the family, which fits compare, was guessed."""
-    return (
-        f"its family is taken for {resolved.model.family!r}, because its model type is "
-        f"{resolved.model_config.model_type!r}; others build models of that type, too. Name "
-        "another in a column 'family' of the models table, or as Model(..., family='…')."
-    )
-
-
-def _prefix_line(name: str, tokenizer: Tokenizer, prompt: str) -> str:
-    """Name the last token before the answer, and what decided that."""
-    before = tokenizer.prefix(prompt)
-    return f"{name!r}: the last token before the answer is {before.token!r}, {before.how}."
-
-
 def _option(engine: Backend, name: str) -> Any:
     """Read an option that most backends have; None where the backend is to choose."""
     value = getattr(engine, name, None)
@@ -274,29 +265,19 @@ def _option(engine: Backend, name: str) -> Any:
 def matmul_speed(device: str, dtype: str) -> float:
     """Measure how fast a device multiplies matrices, in a fraction of a second."""
     size = 1024 if device == "cpu" else 8192
-    multiply = _numpy_product(size)
+    matrix: Any = np.ones((size, size), dtype=np.float32)
     if importlib.util.find_spec("torch") is not None:
-        multiply = _torch_product(device, dtype, size)
+        import torch
+
+        matrix = torch.ones(size, size, dtype=getattr(torch, dtype), device=device)
     best = 0.0
-    multiply()
+    (matrix @ matrix)[0, 0].item()
     for _ in range(5):
         start = time.perf_counter()
-        multiply()
+        # Reading one number waits for the device.
+        (matrix @ matrix)[0, 0].item()
         best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
-
-
-def _numpy_product(size: int) -> Callable[[], object]:
-    matrix = np.ones((size, size), dtype=np.float32)
-    return lambda: matrix @ matrix
-
-
-def _torch_product(device: str, dtype: str, size: int) -> Callable[[], object]:
-    import torch
-
-    matrix = torch.ones(size, size, dtype=getattr(torch, dtype), device=device)
-    # Reading one number waits for the device.
-    return lambda: (matrix @ matrix)[0, 0].item()
 
 
 def _count(
@@ -316,7 +297,7 @@ def _count(
     total = dict.fromkeys(("pairs", "packs", "tokens", "unpacked", "flop"), 0.0)
     for block in looked_at:
         batch = source.batch(block)
-        packs = pack(batch, request.kind, batch_tokens)
+        packs = pack(batch, batch_tokens)
         counts = {
             "pairs": block.pairs,
             "packs": len(packs),

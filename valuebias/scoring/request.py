@@ -12,7 +12,8 @@ from typing import Any, Literal, cast
 
 import pandas as pd
 
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias._core.checks import WHOLE, check_known, check_number
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import Lexicon, PromptSet
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
@@ -100,6 +101,7 @@ def make_request(
     pooling: str,
     tokens_as: str,
     trust_remote_code: bool = False,
+    batch_tokens: int | None = None,
 ) -> ScoringRequest:
     """Read what the user gave; see :func:`valuebias.score` for what that may be."""
     measured = [name for name in KINDS if name != "implicit"]
@@ -108,9 +110,11 @@ def make_request(
         ("pooling", pooling, POOLINGS),
         ("tokens_as", tokens_as, READINGS),
     ):
-        if value not in known:
-            raise ValueBiasError(f"{name} is {value!r}. {did_you_mean(value, known)}")
+        check_known(value, known, f"{name} is {value!r}.")
     chosen, words = _answers(lexicon)
+    if batch_tokens is not None:
+        expected = "a number of tokens, such as 512"
+        check_number(batch_tokens, "batch_tokens", expected, least=1, kinds=WHOLE)
     return ScoringRequest(
         models=read_models(models, trust_remote_code=trust_remote_code),
         prompts=as_prompts(prompts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -10,24 +11,23 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
 
-import numpy as np
 import xarray as xr
 
 from valuebias._core.atomic import probe
+from valuebias._core.progress import seen_console
 from valuebias._core.provenance import versions
+from valuebias._core.text import visible
 from valuebias.backends import memory
-from valuebias.backends.base import Backend, LoadedModel
+from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
 from valuebias.models import bases
-from valuebias.scoring.block_writer import BlockWriter
-from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner
-from valuebias.scoring.keeping import InMemory, Keeper, OnDisk
+from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
+from valuebias.scoring.keeping import BlockWriter, InMemory, OnDisk
 from valuebias.scoring.prepare import PreparedModel, prepare
-from valuebias.scoring.progress import ScoringProgress, scoring_progress
 from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_request
 
-__all__ = ["score"]
+__all__ = ["ScoringProgress", "score", "scoring_progress"]
 
 Store = str | PathLike[str]
 
@@ -169,28 +169,19 @@ def score(
         pooling=pooling,
         tokens_as=tokens_as,
         trust_remote_code=trust_remote_code,
+        batch_tokens=batch_tokens,
     )
-    _check_batch_tokens(batch_tokens)
     engine = get_backend(backend)
     if kind not in engine.kinds:
         raise ValueBiasError(
             f"The backend {engine.name!r} does not compute {kind!r} scores, only "
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
-    keeper: Keeper = InMemory(request) if store is None else OnDisk(_path(store), request)
+    keeper = InMemory(request) if store is None else OnDisk(_path(store), request)
     prepared = prepare(request, engine, kept=store is not None)
     with _naming_store(store):
         _fill(keeper, request, engine, prepared, batch_tokens=batch_tokens, progress=progress)
     return keeper.scores()
-
-
-def _check_batch_tokens(batch_tokens: int | None) -> None:
-    if batch_tokens is not None and (
-        not isinstance(batch_tokens, int | np.integer) or batch_tokens < 1
-    ):
-        raise ValueBiasError(
-            f"batch_tokens is {batch_tokens!r}; expected a number of tokens, such as 512."
-        )
 
 
 def _path(store: Store) -> Path:
@@ -219,7 +210,7 @@ def _naming_store(store: Store | None) -> Iterator[None]:
 
 
 def _fill(
-    keeper: Keeper,
+    keeper: InMemory | OnDisk,
     request: ScoringRequest,
     engine: Backend,
     prepared: Sequence[PreparedModel],
@@ -255,27 +246,13 @@ def _fill(
                 source = Conversations(request, model.tokenizer(), vocabulary)
                 finish = BlockWriter(request, model, shelf, vocabulary)
                 with (
-                    _loaded(engine, model, keeper, batch_tokens) as runner,
+                    loaded(engine, model.resolved.source, batch_tokens=batch_tokens) as runner,
                     closing(_batches(source, todo)) as batches,
                 ):
+                    keeper.note_run(model.name, _run_record(runner))
+                    memory.release()
                     _work_off(batches, runner, finish, models_progress)
             models_progress.end()
-
-
-@contextmanager
-def _loaded(
-    engine: Backend, model: PreparedModel, keeper: Keeper, batch_tokens: int | None
-) -> Iterator[Runner]:
-    """Load a model, and record what it runs on."""
-    source = model.resolved.source
-    loaded = engine.load(source)
-    try:
-        runner = Runner(loaded, name=model.name, kind=source.kind, batch_tokens=batch_tokens)
-        keeper.note_run(model.name, _run_record(loaded, runner.batch_tokens))
-        memory.release()
-        yield runner
-    finally:
-        loaded.close()
 
 
 def _work_off(
@@ -304,13 +281,80 @@ def _batches(source: Conversations, todo: Sequence[Block]) -> Generator[Batch]:
         yield waiting.result()
 
 
-def _run_record(loaded: LoadedModel, batch_tokens: int) -> dict[str, Any]:
+def _run_record(runner: Runner) -> dict[str, Any]:
     return {
-        "device": loaded.device,
-        "dtype": loaded.dtype,
-        "batch_tokens": batch_tokens,
-        "details": loaded.details(),
+        "device": runner.model.device,
+        "dtype": runner.model.dtype,
+        "batch_tokens": runner.batch_tokens,
+        "details": runner.model.details(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: v for name, v in versions().items() if name in _PACKAGES},
     }
+
+
+class ScoringProgress:
+    """Counts finished work; shows it where there is a bar."""
+
+    def __init__(self, bar: Any, *, n_models: int, work: float) -> None:
+        self._bar = bar
+        self._n_models = n_models
+        self._model = 0
+        self._done = 0.0
+        self._task = None
+        if bar is not None:
+            self._task = bar.add_task("", total=max(work, 1.0), prompts="", speed="")
+
+    def model(self, name: str, *, pairs: int, todo: int, n_prompts: int, weight: float) -> None:
+        """Start a model."""
+        self._model += 1
+        self._pairs, self._before, self._weight = pairs, pairs - todo, weight
+        self._each = max(1, pairs // n_prompts)
+        self._n_prompts = n_prompts
+        self._finished = 0
+        self._start = time.monotonic()
+        self._update(description=f"{visible(name)} ({self._model}/{self._n_models})")
+
+    def advance(self, pairs: int) -> None:
+        """Set how many pairs of the current block are done."""
+        done = self._finished + pairs
+        seconds = time.monotonic() - self._start
+        prompts = min((self._before + done) // self._each, self._n_prompts)
+        self._update(
+            completed=self._done + done * self._weight,
+            prompts=f"{prompts}/{self._n_prompts} prompts",
+            speed=f"{done / seconds:,.0f} pairs/s" if seconds > 0.5 else "",
+        )
+
+    def finish(self, pairs: int) -> None:
+        """Count a finished block."""
+        self._finished += pairs
+        self.advance(0)
+
+    def end(self) -> None:
+        """End a model."""
+        self._done += self._finished * self._weight
+
+    def _update(self, **fields: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, **fields)
+
+
+@contextmanager
+def scoring_progress(*, shown: bool, n_models: int, work: float) -> Iterator[ScoringProgress]:
+    """Show progress while models are scored."""
+    console = seen_console() if shown else None
+    if console is None:
+        yield ScoringProgress(None, n_models=n_models, work=work)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[prompts]}", markup=False),
+        TextColumn("{task.fields[speed]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield ScoringProgress(bar, n_models=n_models, work=work)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuebias._core.checks import check_number, check_whole
 from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
-from valuebias.preference_data.splits import check_whole
 from valuebias.training.head import Head, both_sides, check_finite, measured, numbers
 from valuebias.training.solving import Problem, check_bounded, solve
 
@@ -103,7 +103,13 @@ def fit_head(
     if not active.all():
         differences, scale = differences[:, active], scale[active]
     strength = _strength(penalty, len(scale), standardise=standardise)
-    _check_number(center_rewards_coefficient, "center_rewards_coefficient")
+    check_number(
+        center_rewards_coefficient,
+        "center_rewards_coefficient",
+        "a number of at least 0",
+        least=0,
+        below=True,
+    )
     if not strength and not center_rewards_coefficient and len(differences) <= len(scale):
         raise ValueBiasError(
             f"{len(differences)} pairs of {len(scale)} features are separable, or have no single "
@@ -243,12 +249,6 @@ def _centring(
     return total * (coefficient / len(first))
 
 
-def _check_number(value: object, name: str) -> None:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not 0 <= value < np.inf:  # type: ignore[operator]  # a number by then
-        raise ValueBiasError(f"{name} is {value!r}; expected a number of at least 0.")
-
-
 def _strength(penalty: float | None, n_features: int, *, standardise: bool) -> float:
     if penalty is None:
         if not standardise:
@@ -257,7 +257,7 @@ def _strength(penalty: float | None, n_features: int, *, standardise: bool) -> f
                 "standardise=False."
             )
         return float(n_features)
-    _check_number(penalty, "penalty")
+    check_number(penalty, "penalty", "a number of at least 0", least=0, below=True)
     return float(penalty)
 
 

@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from valuebias._core.checks import check_installed
 from valuebias.backends.base import Backend
-from valuebias.errors import ValueBiasError
 
-__all__ = ["Advance", "check_training", "on_cpu", "own_randomness", "reporting", "without_futures"]
+__all__ = [
+    "ARGUMENTS",
+    "Advance",
+    "apart",
+    "check_training",
+    "losses",
+    "on_cpu",
+    "own_randomness",
+    "reporting",
+    "without_futures",
+]
 
 Advance = Callable[[int, int], None]
+
+ARGUMENTS: Mapping[str, Any] = {
+    # Off; the word False is deprecated, and TRL's own default is on.
+    "gradient_checkpointing": None,
+    "max_length": None,
+    "dataloader_pin_memory": False,
+    "logging_steps": 1,
+    "report_to": "none",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+}
+"""Arguments of all trainers: nothing is cut, written or sent, and every loss is kept."""
 
 
 def check_training() -> None:
     """Raise a ValueBiasError unless what training needs is installed."""
-    try:
-        import datasets  # noqa: F401
-        import peft  # noqa: F401
-        import trl  # noqa: F401
-    except ImportError as error:
-        raise ValueBiasError(
-            f"{error.name} is not installed, and fine-tuning needs it. Run: "
-            'pip install "valuebias[train]".'
-        ) from error
+    needs = ", and fine-tuning needs it"
+    check_installed("datasets", "peft", "trl", extra="train", after=needs)
 
 
 def on_cpu(backend: Backend) -> bool:
@@ -59,6 +76,21 @@ def own_randomness(seed: int) -> Iterator[None]:
         finally:
             random.setstate(before)
             np.random.set_state(old)  # noqa: NPY002
+
+
+@contextmanager
+def apart(seed: int) -> Iterator[Path]:
+    """Train without noise, with randomness of its own; gives a folder for what trainers leave."""
+    from valuebias.backends.loading import quiet
+
+    scratch = tempfile.TemporaryDirectory(prefix="valuebias-")
+    with quiet(), without_futures(), own_randomness(seed), scratch as folder:
+        yield Path(folder)
+
+
+def losses(trainer: Any) -> list[float]:
+    """Give the loss of each step."""
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
 def reporting(advance: Advance) -> Any:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from valuebias._core.atomic import atomic_path
 from valuebias._core.sums import DamagedError, array_bytes, read_array
@@ -25,12 +25,13 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model
 from valuebias.models.tokenizer import Tokenizer
-from valuebias.scoring.compute import Batch, Runner
+from valuebias.scoring.compute import Batch, Runner, loaded
 from valuebias.scoring.request import Block
 
 __all__ = ["Base", "Conversation", "features", "find_base"]
 
 Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 _BLOCK = 512
 """How many prompts are computed and written at a time."""
 
@@ -46,6 +47,12 @@ class Conversation:
     def after(cls, text: str, answers: Sequence[str]) -> Conversation:
         """Make one of a single turn, in which the user says ``text``."""
         return cls(json.dumps([{"role": "user", "content": text}]), tuple(answers))
+
+    @classmethod
+    def of_pairs(cls, pairs: pd.DataFrame) -> list[Conversation]:
+        """Make one of each pair of preferences: the chosen answer, then the rejected one."""
+        columns = (pairs[key].tolist() for key in ("prompt", "chosen", "rejected"))
+        return [cls(p, (c, r)) for p, c, r in zip(*columns, strict=True)]
 
     def messages(self) -> list[dict[str, str]]:
         """Give the messages before the answer."""
@@ -63,6 +70,10 @@ class Base:
     def name(self) -> str:
         """Its label."""
         return self.resolved.model.name
+
+    def token_ids(self, conversations: Iterable[Conversation]) -> list[Integers]:
+        """Tokenise each conversation with each of its answers."""
+        return [i for c in conversations for i in self.tokenizer.rewards(c.messages(), c.answers)]
 
     @property
     def sha256(self) -> str:
@@ -102,7 +113,8 @@ def features(
     missing = {file: block for file, block in zip(files, blocks, strict=True) if file not in kept}
     done = len(conversations) - sum(map(len, missing.values()))
     if missing:
-        with _loaded(base, backend) as runner:
+        width = base.resolved.model_config.hidden
+        with loaded(backend, base.resolved.source, width=width) as runner:
             for file, block in missing.items():
                 if advance is not None:
                     advance(done, len(conversations))
@@ -128,24 +140,9 @@ def _kept(file: Path) -> Floats | None:
         return None
 
 
-@contextmanager
-def _loaded(base: Base, backend: Backend) -> Iterator[Runner]:
-    model = backend.load(base.resolved.source)
-    width = base.resolved.model_config.hidden
-    try:
-        yield Runner(model, name=base.name, kind="reward", batch_tokens=None, width=width)
-    finally:
-        model.close()
-
-
 def _block(base: Base, runner: Runner, block: Sequence[Conversation]) -> Floats:
-    ids = [
-        sequence
-        for conversation in block
-        for sequence in base.tokenizer.rewards(conversation.messages(), conversation.answers)
-    ]
     block_position = Block((0, 0), slice(0, len(block)), slice(0, len(block[0].answers)))
-    values = runner.run(Batch(block_position, ids), lambda done: None)
+    values = runner.run(Batch(block_position, base.token_ids(block)), lambda done: None)
     if not np.isfinite(values).all():
         bad = int(np.argmin(np.isfinite(values).all(axis=1)))
         answer = block[bad // len(block[0].answers)].answers[bad % len(block[0].answers)]

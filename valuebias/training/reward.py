@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias.errors import ValueBiasError
-from valuebias.training.common import Advance, own_randomness, reporting, without_futures
+from valuebias.preference_data.preferences import Preferences
+from valuebias.training.common import ARGUMENTS, Advance, apart, losses, own_randomness, reporting
 from valuebias.training.features import Base
 from valuebias.training.settings import TrainingSettings
 
-__all__ = ["TokenPairs", "load_base", "make_trainer", "save_plain", "train"]
+__all__ = ["PairTokens", "TokenPairs", "load_base", "make_trainer", "save_plain", "train"]
 
 Integers = npt.NDArray[np.int64]
 Checkpoint = Callable[[int, Any], None]
@@ -52,18 +53,10 @@ def train(
     """Train a reward model, and give it out at its checkpoints."""
     import torch
 
-    from valuebias.backends.loading import quiet
-
-    with (
-        quiet(),
-        without_futures(),
-        own_randomness(seed),
-        tempfile.TemporaryDirectory(prefix="valuebias-") as scratch,
-    ):
+    with apart(seed) as scratch:
         trainer = make_trainer(
-            base, pairs, Path(scratch), tuning=tuning, settings=settings, seed=seed,
-            use_cpu=use_cpu,
-        )  # fmt: skip
+            base, pairs, scratch, tuning=tuning, settings=settings, seed=seed, use_cpu=use_cpu
+        )
         trainer.add_callback(_giving_out(set(steps), checkpoint))
         if advance is not None:
             trainer.add_callback(reporting(advance))
@@ -74,7 +67,7 @@ def train(
                 f"Memory ran out while {base.name!r} was trained with micro_batch="
                 f"{settings.at_once}. Give a smaller micro_batch or max_length."
             ) from error
-        return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        return losses(trainer)
 
 
 def make_trainer(
@@ -88,9 +81,10 @@ def make_trainer(
     use_cpu: bool,
 ) -> Any:
     """Make the trainer with its model; see :func:`train`."""
+    import torch
     from datasets import Dataset
     from transformers import PrinterCallback
-    from trl import RewardTrainer
+    from trl import RewardConfig, RewardTrainer
 
     class FiniteLossTrainer(RewardTrainer):  # type: ignore[misc]  # untyped
         """Stops at once where the loss is no number."""
@@ -110,9 +104,29 @@ def make_trainer(
         hf_tokenizer, (ids[-1] for ids in pairs.chosen + pairs.rejected)
     )
     model = load_base(base)
+    n_steps = settings.n_steps(len(pairs))
+    arguments = RewardConfig(
+        output_dir=str(scratch),
+        max_steps=n_steps,
+        per_device_train_batch_size=settings.at_once,
+        gradient_accumulation_steps=settings.batch_size // settings.at_once,
+        optim="adamw_torch",
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=round(settings.warmup * n_steps),
+        seed=seed,
+        bf16=settings.bf16 and not use_cpu and torch.cuda.is_bf16_supported(),
+        use_cpu=use_cpu,
+        # LoRA's own dropout would be switched off with it; decoders of today have no other.
+        disable_dropout=tuning == "full",
+        center_rewards_coefficient=settings.center_rewards_coefficient or None,
+        logging_nan_inf_filter=False,
+        **ARGUMENTS,
+    )
     trainer = FiniteLossTrainer(
         model=model,
-        args=_arguments(scratch, len(pairs), tuning, settings, seed, use_cpu=use_cpu),
+        args=arguments,
         train_dataset=Dataset.from_dict(
             {"chosen_ids": pairs.chosen, "rejected_ids": pairs.rejected}
         ),
@@ -136,7 +150,7 @@ def load_base(base: Base) -> Any:
             "safetensors, which can be trained. Convert it, or train with tuning='head'."
         )
     source = replace(base.resolved.source, head="logits", label=0, labels=1, dtype="float32")
-    model, missing = from_files(source, spread=False, own_attention=True)
+    model, missing, _ = from_files(source, spread=False, own_attention=True)
     absent = sorted(name for name in missing if not name.startswith("score."))
     if absent or not hasattr(model, "score"):
         fault = f"its files lack {absent[0]!r}" if absent else "its classifier has no head 'score'"
@@ -159,47 +173,6 @@ def save_plain(model: Any, folder: Path) -> None:
         if number is None:
             raise
         raise OSError(int(number[1]), str(error), str(folder)) from error
-
-
-def _arguments(
-    scratch: Path,
-    n_pairs: int,
-    tuning: str,
-    settings: TrainingSettings,
-    seed: int,
-    *,
-    use_cpu: bool,
-) -> Any:
-    import torch
-    from trl import RewardConfig
-
-    n_steps = settings.n_steps(n_pairs)
-    return RewardConfig(
-        output_dir=str(scratch),
-        max_steps=n_steps,
-        per_device_train_batch_size=settings.at_once,
-        gradient_accumulation_steps=settings.batch_size // settings.at_once,
-        optim="adamw_torch",
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=round(settings.warmup * n_steps),
-        seed=seed,
-        bf16=settings.bf16 and not use_cpu and torch.cuda.is_bf16_supported(),
-        use_cpu=use_cpu,
-        # LoRA's own dropout would be switched off with it; decoders of today have no other.
-        disable_dropout=tuning == "full",
-        center_rewards_coefficient=settings.center_rewards_coefficient or None,
-        # Off; the word False is deprecated, and TRL's own default is on.
-        gradient_checkpointing=None,
-        max_length=None,
-        dataloader_pin_memory=False,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-    )
 
 
 def _adapter(model: Any, name: str, settings: TrainingSettings) -> Any:
@@ -258,3 +231,35 @@ def _giving_out(steps: Collection[int], checkpoint: Checkpoint) -> Any:
                     checkpoint(state.global_step, given["model"])
 
     return CheckpointCallback()
+
+
+class PairTokens:
+    """Tokenises pairs, each once.
+
+    Attributes
+    ----------
+    longest : int
+        The most tokens that a conversation may have: `max_length`, or what the base takes if that
+        is less.
+    """
+
+    def __init__(self, base: Base, max_length: int) -> None:
+        self._base = base
+        self.longest = min(max_length, base.resolved.model_config.max_length or max_length)
+        self._known: dict[str, tuple[Integers, Integers]] = {}
+
+    def of(self, pairs: Preferences) -> TokenPairs:
+        """Tokenise pairs."""
+        columns = (pairs.pairs[key].tolist() for key in ("id", "prompt", "chosen", "rejected"))
+        tokens = TokenPairs([], [])
+        for name, prompt, chosen, rejected in zip(*columns, strict=True):
+            if name not in self._known:
+                better, worse = self._base.tokenizer.rewards(
+                    json.loads(prompt), (chosen, rejected), any_length=True
+                )
+                self._known[name] = better, worse
+            better, worse = self._known[name]
+            if max(len(better), len(worse)) <= self.longest:
+                tokens.chosen.append(better)
+                tokens.rejected.append(worse)
+        return tokens

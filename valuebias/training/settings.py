@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.preference_data.splits import check_whole
+import numpy as np
 
-__all__ = ["TrainingSettings", "as_settings"]
+from valuebias._core.checks import check_known, check_number, check_whole
+from valuebias.errors import ValueBiasError
+
+__all__ = ["TrainingSettings", "as_settings", "checkpoint_steps", "checkpoints"]
 
 _SCHEDULES = ("cosine", "linear", "constant")
 _ADAPTER = ("rank", "alpha", "dropout", "target_modules")
@@ -100,16 +102,13 @@ class TrainingSettings:
                 check_whole(getattr(self, name), name, least=1)
         for name in ("linear_checkpoints", "log_checkpoints"):
             check_whole(getattr(self, name), name, least=0)
-        self._check("dropout", "a share, 0 or more and below 1", 0, 1, below=True)
-        self._check("warmup", "a share, 0 to 1", 0, 1)
-        self._check("learning_rate", "a number above 0, at most 1", 0, 1, above=True)
-        self._check("epochs", "a number above 0", 0, math.inf, above=True, below=True)
-        self._check("weight_decay", "a number, 0 or more", 0, math.inf, below=True)
-        self._check("center_rewards_coefficient", "a number, 0 or more", 0, math.inf, below=True)
-        if self.schedule not in _SCHEDULES:
-            raise ValueBiasError(
-                f"schedule is {self.schedule!r}. {did_you_mean(str(self.schedule), _SCHEDULES)}"
-            )
+        self._check("dropout", "a share, 0 or more and below 1", 1, below=True)
+        self._check("warmup", "a share, 0 to 1", 1)
+        self._check("learning_rate", "a number above 0, at most 1", 1, above=True)
+        self._check("epochs", "a number above 0", above=True, below=True)
+        self._check("weight_decay", "a number, 0 or more", below=True)
+        self._check("center_rewards_coefficient", "a number, 0 or more", below=True)
+        check_known(self.schedule, _SCHEDULES, f"schedule is {self.schedule!r}.")
         if not isinstance(self.bf16, bool):
             raise ValueBiasError(f"bf16 is {self.bf16!r}; expected True or False.")
         object.__setattr__(self, "target_modules", _names(self.target_modules))
@@ -158,27 +157,12 @@ class TrainingSettings:
         settings = asdict(self) | {"target_modules": list(self.target_modules)}
         return {k: v for k, v in settings.items() if tuning == "lora" or k not in _ADAPTER}
 
-    def _check(
-        self,
-        name: str,
-        expected: str,
-        least: float,
-        most: float,
-        *,
-        above: bool = False,
-        below: bool = False,
-    ) -> None:
+    def _check(self, name: str, expected: str, most: float = math.inf, **ends: bool) -> None:
         value = getattr(self, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if (
-            not number
-            or not least <= value <= most
-            or (above and value == least)
-            or (below and value == most)
-        ):
-            # YAML reads 1e-5 as text; only 1.0e-5 is a number.
-            hint = " Write it as 1.0e-5 in YAML." if isinstance(value, str) else ""
-            raise ValueBiasError(f"{name} is {value!r}; expected {expected}.{hint}")
+        # YAML reads 1e-5 as text; only 1.0e-5 is a number.
+        hint = ". Write it as 1.0e-5 in YAML" if isinstance(value, str) else ""
+        kinds = int | float
+        check_number(value, name, f"{expected}{hint}", least=0, most=most, kinds=kinds, **ends)
 
 
 _PRESETS: Mapping[str, Callable[[], TrainingSettings]] = {"paper": TrainingSettings}
@@ -197,8 +181,7 @@ def as_settings(given: TrainingSettings | str | Mapping[str, Any] | None) -> Tra
     if isinstance(given, TrainingSettings):
         return given
     if isinstance(given, str):
-        if given not in _PRESETS:
-            raise ValueBiasError(f"training is {given!r}. {did_you_mean(given, _PRESETS)}")
+        check_known(given, _PRESETS, f"training is {given!r}.")
         return _PRESETS[given]()
     if not isinstance(given, Mapping):
         raise ValueBiasError(
@@ -206,8 +189,7 @@ def as_settings(given: TrainingSettings | str | Mapping[str, Any] | None) -> Tra
         )
     known = [field.name for field in fields(TrainingSettings)]
     for key in given:
-        if key not in known:
-            raise ValueBiasError(f"training has {key!r}. {did_you_mean(str(key), known)}")
+        check_known(key, known, f"training has {key!r}.")
     return TrainingSettings(**given)
 
 
@@ -218,3 +200,53 @@ def _names(given: Any) -> tuple[str, ...]:
             f"target_modules is {given!r}; expected names of matrices, such as ['q_proj']."
         )
     return names
+
+
+def checkpoints(settings: TrainingSettings, n_steps: int) -> tuple[int, ...]:
+    """Choose the steps of a run after which a model is scored, as settings say."""
+    linear, log = settings.linear_checkpoints, settings.log_checkpoints
+    return checkpoint_steps(n_steps, linear=linear, log=log)
+
+
+def checkpoint_steps(n_steps: int, *, linear: int = 10, log: int = 10) -> tuple[int, ...]:
+    """Choose the steps of a run after which the model is scored.
+
+    Parameters
+    ----------
+    n_steps : int
+        How many steps the run has.
+    linear : int, default 10
+        How many equal parts to cut the run into; 0 for none.
+    log : int, default 10
+        How many steps from the first to the last whose ratios are equal; 0 for none.
+
+    Returns
+    -------
+    tuple of int
+        Ascending and different. Step 0, before any training, and the last step are always there.
+        Where steps are few, several coincide, and there are fewer than asked for.
+
+    Raises
+    ------
+    ValueBiasError
+        If a number is not whole or is negative, or there is no step.
+
+    Notes
+    -----
+    Most change comes early in a run, where the second kind is dense; the first kind follows the
+    rest. Christian et al. (2026), too, follow the lean over checkpoints.
+
+    Examples
+    --------
+    >>> checkpoint_steps(100, linear=4, log=5)
+    (0, 1, 3, 10, 25, 32, 50, 75, 100)
+    >>> checkpoint_steps(2)
+    (0, 1, 2)
+    """
+    check_whole(n_steps, "n_steps", least=1)
+    check_whole(linear, "linear", least=0)
+    check_whole(log, "log", least=0)
+    even = np.linspace(0, n_steps, linear + 1) if linear else np.empty(0)
+    ratios = np.geomspace(1, n_steps, log) if log else np.empty(0)
+    steps = {0, n_steps, *(round(float(step)) for step in (*even, *ratios))}
+    return tuple(sorted(steps))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias._core.atomic import atomic_path
+from valuebias._core.checks import check_number
 from valuebias._core.provenance import record
 from valuebias._core.sums import seal_folder
-from valuebias.errors import ValueBiasError
-from valuebias.training.common import Advance, own_randomness, reporting, without_futures
+from valuebias.training.common import ARGUMENTS, Advance, apart, losses, reporting, without_futures
 
 __all__ = ["LoraSettings", "merge", "train"]
 
@@ -68,17 +67,14 @@ class LoraSettings:
     def __post_init__(self) -> None:
         """Check every number."""
         for name in ("rank", "n_steps", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueBiasError(f"{name} is {value!r}; expected a whole number above 0.")
-        rate = self.learning_rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
-            raise ValueBiasError(
-                f"learning_rate is {rate!r}; expected a number above 0 and below 1."
-            )
-        share = self.replay
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
-            raise ValueBiasError(f"replay is {share!r}; expected a share, 0 or more, below 1.")
+            check_number(getattr(self, name), name, "a whole number above 0", least=1, kinds=int)
+        expected = "a number above 0 and below 1"
+        rate, share, kinds = self.learning_rate, self.replay, int | float
+        check_number(
+            rate, "learning_rate", expected, least=0, most=1, above=True, below=True, kinds=kinds
+        )
+        expected = "a share, 0 or more, below 1"
+        check_number(share, "replay", expected, least=0, most=1, below=True, kinds=kinds)
 
 
 def train(
@@ -94,19 +90,43 @@ def train(
     advance: Advance | None,
 ) -> None:
     """Train an adapter and write it, whole or not at all."""
-    from valuebias.backends.loading import quiet
+    with apart(seed) as scratch:
+        from datasets import Dataset
+        from peft import LoraConfig
+        from transformers import AutoTokenizer, PrinterCallback
+        from trl import SFTConfig, SFTTrainer
 
-    with (
-        quiet(),
-        without_futures(),
-        own_randomness(seed),
-        tempfile.TemporaryDirectory(prefix="valuebias-") as scratch,
-    ):
-        trainer = _trainer(folder, tokenizer, answers, Path(scratch), settings=settings,
-                           seed=seed, on_cpu=on_cpu, advance=advance)  # fmt: skip
+        arguments = SFTConfig(
+            output_dir=str(scratch),
+            max_steps=settings.n_steps,
+            per_device_train_batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="linear",
+            seed=seed,
+            bf16=False,
+            use_cpu=on_cpu,
+            # The tokens and their labels are here already.
+            dataset_kwargs={"skip_prepare_dataset": True},
+            **ARGUMENTS,
+        )
+        trainer = SFTTrainer(
+            model=_model(folder),
+            args=arguments,
+            train_dataset=Dataset.from_list([_example(ids, first) for ids, first in answers]),
+            processing_class=AutoTokenizer.from_pretrained(tokenizer, local_files_only=True),
+            peft_config=LoraConfig(
+                r=settings.rank,
+                lora_alpha=2 * settings.rank,
+                lora_dropout=0.0,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+            ),
+            callbacks=[reporting(advance)] if advance is not None else [],
+        )
+        # Without bars of its own, the trainer prints every loss instead.
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        about = record(details={"loss": losses, "settings": asdict(settings), "seed": seed})
+        details = {"loss": losses(trainer), "settings": asdict(settings), "seed": seed}
         # Else where the model lies on this machine would be kept with it; so it is in the card.
         for adapter in trainer.model.peft_config.values():
             adapter.base_model_name_or_path = name
@@ -114,7 +134,8 @@ def train(
             # Told not to look whether the vocabulary has grown, which would ask the hub.
             trainer.model.save_pretrained(part, save_embedding_layers=False)
             (part / "README.md").unlink(missing_ok=True)
-            (part / "training.json").write_text(json.dumps(about), encoding="utf-8")
+            about = json.dumps(record(details=details))
+            (part / "training.json").write_text(about, encoding="utf-8")
             seal_folder(part)
 
 
@@ -138,61 +159,6 @@ def _model(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
     )
-
-
-def _trainer(
-    folder: Path,
-    tokenizer: Path,
-    answers: Sequence[tuple[Integers, int]],
-    scratch: Path,
-    *,
-    settings: LoraSettings,
-    seed: int,
-    on_cpu: bool,
-    advance: Advance | None,
-) -> Any:
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoTokenizer, PrinterCallback
-    from trl import SFTConfig, SFTTrainer
-
-    arguments = SFTConfig(
-        output_dir=str(scratch),
-        max_steps=settings.n_steps,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
-        seed=seed,
-        bf16=False,
-        use_cpu=on_cpu,
-        # Off; the word False is deprecated, and TRL's own default is on.
-        gradient_checkpointing=None,
-        max_length=None,
-        # The tokens and their labels are here already.
-        dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_pin_memory=False,
-        logging_steps=1,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-    )
-    trainer = SFTTrainer(
-        model=_model(folder),
-        args=arguments,
-        train_dataset=Dataset.from_list([_example(ids, first) for ids, first in answers]),
-        processing_class=AutoTokenizer.from_pretrained(tokenizer, local_files_only=True),
-        peft_config=LoraConfig(
-            r=settings.rank,
-            lora_alpha=2 * settings.rank,
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
-        callbacks=[reporting(advance)] if advance is not None else [],
-    )
-    # Without bars of its own, the trainer prints every loss instead.
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _example(ids: Integers, first: int) -> dict[str, list[int]]:

@@ -12,12 +12,11 @@ import pandas as pd
 import xarray as xr
 
 from valuebias.errors import ValueBiasError
-from valuebias.logprobs.measures import recovery
 from valuebias.logprobs.methods import Method
 from valuebias.logprobs.vocabularies import check_logprobs
 from valuebias.schema import validate
 
-__all__ = ["Pair", "find_again", "injection_report", "pairs"]
+__all__ = ["Pair", "find_again", "injection_report", "interval", "pairs", "recovery"]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -27,6 +26,8 @@ _COORDS = {
     "tuned_from": ("model",),
     "seed": ("model",),
 }
+_INTERVAL = 0.9
+_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,3 +162,34 @@ def _divergence(before: Doubles, after: Doubles) -> float:
     """Return KL(before ‖ after), each normalised first, averaged over prompts."""
     q, p = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in (before, after))
     return float((np.exp(q) * (q - p)).sum(axis=1).mean())
+
+
+def recovery(
+    rewards: Doubles, raised: npt.NDArray[np.bool_], k: Sequence[int] = ()
+) -> dict[str, float]:
+    """Measure how well rewards find raised words.
+
+    ``rewards`` is (word,); ``raised`` is (word,).
+    """
+    from scipy.stats import mannwhitneyu
+
+    n = int(raised.sum())
+    wins = mannwhitneyu(rewards[raised], rewards[~raised], method="asymptotic").statistic
+    auc = wins / (n * (len(raised) - n))
+    order = np.argsort(-rewards, kind="stable")
+    measures = {"auc": float(auc), "recall": float(raised[order[:n]].mean())}
+    return measures | {f"recall@{top}": float(raised[order[:top]].sum() / n) for top in k}
+
+
+def interval(groups: Sequence[Doubles]) -> tuple[float, float, float]:
+    """Return the mean of group means, and a 90 % percentile bootstrap interval of it."""
+    rng = np.random.default_rng(0)
+    means = np.array([group.mean() for group in groups])
+    drawn = rng.choice(len(groups), size=(_RESAMPLES, len(groups)))
+    resampled = means[drawn]
+    for number, group in enumerate(groups):
+        if len(group) > 1:
+            mask = drawn == number
+            resampled[mask] = rng.choice(group, size=(int(mask.sum()), len(group))).mean(axis=1)
+    lower, upper = np.quantile(resampled.mean(axis=1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2])
+    return float(means.mean()), float(lower), float(upper)

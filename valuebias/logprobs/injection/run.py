@@ -20,6 +20,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias._core.atomic import probe
+from valuebias._core.checks import WHOLE, check_number, distinct_whole
 from valuebias._core.foreign import read_json, reading
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
@@ -27,17 +28,22 @@ from valuebias._core.sums import DamagedError, folder_is_whole
 from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning, few
+from valuebias.instruments import PromptSet
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.logprobs.alignment import align
-from valuebias.logprobs.injection.scoring import Subject, find_subject
 from valuebias.logprobs.injection.words import Candidates, train_on
+from valuebias.models.config import read_raw
+from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.spec import Model, read_models
+from valuebias.models.tokenizer import Tokenizer
 from valuebias.schema import validate
+from valuebias.scoring.run import score
 from valuebias.scoring.vocabulary import read_vocabulary
 from valuebias.training.common import check_training, on_cpu
 from valuebias.training.sft import LoraSettings, merge, train
 
-__all__ = ["inject_words"]
+__all__ = ["find_subject", "inject_words"]
 
 _REMOVED = ".merged.removed"
 _VERSION = 1
@@ -137,7 +143,10 @@ def inject_words(
     ...
     valuebias.errors.ValueBiasError: seeds is [1, 1]; expected different whole numbers, 0 or more...
     """
-    _check_numbers(n_words, likeliest, seeds)
+    seeds = distinct_whole(seeds, "seeds", least=0)
+    check_number(n_words, "n_words", "a whole number above 0", least=1, kinds=WHOLE)
+    expected = "a share above 0, at most 1"
+    check_number(likeliest, "likeliest", expected, least=0, most=1, above=True)
     chosen = settings if settings is not None else LoraSettings()
     if not isinstance(chosen, LoraSettings):
         raise ValueBiasError(f"settings is {chosen!r}; expected valuebias.LoraSettings(...).")
@@ -156,7 +165,7 @@ def inject_words(
                 return candidates.of_words(words)
             return candidates.drawn(rng, n_words=n_words, likeliest=likeliest, exclude=left_out)
 
-        plans = [_plan(subject, chosen, int(seed), draw) for seed in seeds]
+        plans = [_plan(subject, chosen, seed, draw) for seed in seeds]
         tuned, about = [], []
         for plan in plans:
             folder = workdir / f"seed-{plan.seed}-{plan.key}"
@@ -177,19 +186,6 @@ def _plan(
     trained = train_on(subject.prompts.table["framing"].tolist(), rng)
     key = _key(subject, settings, seed, words, trained)
     return _Plan(seed=seed, words=words, trained=trained, key=key)
-
-
-def _check_numbers(n_words: int, likeliest: float, seeds: Sequence[int]) -> None:
-    listed = list(seeds)
-    fine = all(isinstance(s, int | np.integer) and not isinstance(s, bool) for s in listed)
-    if not listed or not fine or len(set(listed)) < len(listed) or min(listed) < 0:
-        raise ValueBiasError(
-            f"seeds is {listed!r}; expected different whole numbers, 0 or more, at least one."
-        )
-    if isinstance(n_words, bool) or not isinstance(n_words, int | np.integer) or n_words < 1:
-        raise ValueBiasError(f"n_words is {n_words!r}; expected a whole number above 0.")
-    if not 0 < likeliest <= 1:
-        raise ValueBiasError(f"likeliest is {likeliest!r}; expected a share above 0, at most 1.")
 
 
 @contextmanager
@@ -373,4 +369,74 @@ def _joined(
             held_out=(("model", "prompt"), held_out),
             tuned_from=("model", np.array(["", *[name] * len(plans)], dtype="U")),
         )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The model that is fine-tuned, and how it is scored before and after."""
+
+    resolved: Resolved  # the model, its files on this machine
+    tokenizer: Tokenizer  # its own, with its template
+    prompts: PromptSet  # after which words are raised, and all is scored
+    backend: Backend  # what scores
+    progress: bool  # whether to show progress
+
+    @property
+    def texts(self) -> list[str]:
+        """Return the prompts' texts."""
+        return [str(text) for text in self.prompts.table["text"]]
+
+    def score(self, model: Model, store: Path) -> xr.Dataset:
+        """Score the whole vocabulary of the model, or of a fine-tuned one."""
+        tree = score(
+            model,
+            prompts=self.prompts,
+            lexicon="vocabulary",
+            kind="logprob",
+            backend=self.backend,
+            store=store,
+            progress=self.progress,
+        )
+        (node,) = tree.children.values()
+        return node.to_dataset().load()
+
+
+def find_subject(model: Any, *, prompts: PromptSet, backend: Backend, progress: bool) -> Subject:
+    """Find the model, and refuse what cannot be fine-tuned."""
+    models = read_models(model)
+    if len(models) > 1:
+        raise ValueBiasError(f"There are {len(models)} models; expected one to be fine-tuned.")
+    if len(prompts) < 2:
+        raise ValueBiasError(
+            f"There are {len(prompts)} prompts; expected at least two, since one half is trained "
+            "on and the other held out."
+        )
+    # Fine-tuned models have the same base; where that is unknown, the model itself.
+    resolved = resolve(models[0], kind="logprob")
+    if resolved.model.base is None:
+        resolved = replace(resolved, model=replace(resolved.model, base=resolved.model.name))
+    name, source = resolved.model.name, resolved.source
+    if source.file is not None or not resolved.tokenizer.is_dir():
+        raise ValueBiasError(
+            f"The model {name!r}, or its tokenizer, is one file; only a folder or a hub id with "
+            "weights as safetensors can be fine-tuned."
+        )
+    architectures = [str(a) for a in read_raw(source.folder, name).get("architectures") or []]
+    if any(architecture.endswith("ForSequenceClassification") for architecture in architectures):
+        raise ValueBiasError(
+            f"The model {name!r} is a reward model ({architectures[0]}); expected a language "
+            "model, such as the one that it was trained from."
+        )
+    if source.trust_remote_code:
+        raise ValueBiasError(
+            f"The model {name!r} has trust_remote_code=True; models with code of their own are not "
+            "fine-tuned here."
+        )
+    return Subject(
+        resolved=resolved,
+        tokenizer=Tokenizer(resolved),
+        prompts=prompts,
+        backend=backend,
+        progress=progress,
     )
