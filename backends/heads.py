@@ -8,10 +8,10 @@ from types import MethodType
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from valuebias._core.arrays import Floats
 from valuebias.backends import prepacked
 from valuebias.backends.attention import Tree
 from valuebias.backends.base import Source, hidden_states
@@ -19,7 +19,6 @@ from valuebias.errors import ValueBiasError
 
 __all__ = ["Head", "autocast_inside"]
 
-Floats = npt.NDArray[np.float32]
 _LOGITS = 2**24
 """How many logits are held at a time: 64 MB in float32."""
 _PIECE = 4096

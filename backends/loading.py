@@ -1,4 +1,4 @@
-"""Load a model of transformers, and check that its conversations can be computed as a tree."""
+"""Load a model of transformers, and check how its conversations can be computed."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ __all__ = [
     "ADAPTER",
     "TOLERANCE",
     "Shape",
+    "check",
     "eager",
     "expected",
     "from_files",
@@ -60,6 +61,10 @@ _WINDOWS = {
     "attention_window_size": "sliding_attention",
     "attention_chunk_size": "chunked_attention",
 }
+_LOGITS_APART = {"float32": 1e-4, "bfloat16": 0.02, "float16": 5e-3}
+"""How far logits may differ, relative to the largest. Both are computed in the same arithmetic."""
+_MADE_UP = (3, 9)
+"""Number of made-up conversations, and of tokens in each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +230,10 @@ def from_files(
             f"{str(source.folder)!r} ({ADAPTER}) on top of the weights beside it. Move the files "
             "that begin with 'adapter_' to another folder, to score the weights as they are."
         )
-    spare = sorted(key for key in info["unexpected_keys"] if _is_of_a_layer(key))
+    # A layer's weights, not an unused head's or of a table that models compute.
+    unexpected = (key for key in info["unexpected_keys"] if not key.endswith(_MADE_ANEW))
+    spare = sorted(filter(_IN_LAYER.search, unexpected))
     return model, set(info["missing_keys"]), spare
-
-
-def _is_of_a_layer(key: str) -> bool:
-    """Whether weights are a layer's, not an unused head's or of a table that models compute."""
-    return _IN_LAYER.search(key) is not None and not key.endswith(_MADE_ANEW)
 
 
 def _check_class(source: Source, family: Any, error: ValueError) -> None:
@@ -443,3 +445,58 @@ def _turned(config: Any) -> Iterator[int]:
             longest = rope.get("original_max_position_embeddings") or longest_trained or longest
         if isinstance(longest, int):
             yield longest
+
+
+def check(model: Any, source: Source, head: Head) -> None:
+    """Refuse a language model whose own logits are not those that are read here.
+
+    Made-up conversations are computed by its own ``forward``, and as the scorer reads them, so that
+    nothing that a model does to its logits is lost silently. Then the last token is changed, which
+    changes nothing before it in a decoder.
+    """
+    if source.kind == "reward":  # compared with the model's own class by :func:`load`
+        return
+    apart = _LOGITS_APART[source.dtype]
+    own_attention = model.config._attn_implementation != attention.NAME
+    with (
+        torch.inference_mode(),
+        running(source, model),
+        nullcontext() if own_attention else eager(model),
+    ):
+        ids = _conversations(model)
+        plain = model(input_ids=ids).logits.float()
+        changed = ids.clone()
+        changed[:, -1] = ids[:, -2]
+        after = model(input_ids=changed).logits.float()
+        if _gap(after[:, :-1], plain[:, :-1]) > apart:
+            raise ValueBiasError(
+                f"{source.name}: {type(model).__name__} is an encoder as it is configured: its "
+                "tokens see those that come after them, so it has no log-probs of a next token. "
+                "Expected a decoder alone, such as Llama, Gemma, Qwen or Mistral."
+            )
+        gap = _gap(head.logits(head.hidden(ids).flatten(0, 1)).reshape(plain.shape), plain)
+    if not gap <= apart:
+        raise ValueBiasError(
+            f"{source.name}: {type(model).__name__} itself gives other logits than are read from "
+            f"its hidden states (off by {gap:.2g} of their size), so it is not scored. Please "
+            "report this architecture."
+        )
+
+
+def _conversations(model: Any) -> Tensor:
+    """Make up conversations without the model's padding token."""
+    size = shape(model.config).vocab_size
+    device = model.get_input_embeddings().weight.device
+    ids = torch.randint(size, _MADE_UP, generator=torch.Generator().manual_seed(0))
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
+    ids = torch.where(ids == (-1 if padding is None else padding), (ids + 1) % size, ids)
+    return ids.to(device)
+
+
+def _gap(ours: Tensor, expected: Tensor) -> float:
+    """Compare logits up to a constant at each position, which log-probs do not have."""
+    finite = expected.isfinite()  # tokens may be ruled out; scoring reports NaN
+    ours, expected = (torch.where(finite, values, 0.0) for values in (ours, expected))
+    centred = expected - expected.mean(-1, keepdim=True)
+    gap = (ours - ours.mean(-1, keepdim=True)) - centred
+    return float(gap.abs().max() / centred.abs().max().clamp(min=1e-6))

@@ -238,7 +238,10 @@ def session(
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _cores()
+    # Those this process may use, where the system says.
+    allowed = getattr(os, "sched_getaffinity", None)
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    options.intra_op_num_threads = threads or cores
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -251,12 +254,6 @@ def session(
         advice='Export it again, or upgrade: pip install --upgrade "valuebias[onnx]"',
     ):
         return onnxruntime.InferenceSession(path, options, providers=[*providers, _CPU])
-
-
-def _cores() -> int:
-    # Those this process may use, where the system says.
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _cards() -> int:

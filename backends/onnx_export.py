@@ -125,7 +125,7 @@ def export(source: Source, folder: Path) -> None:
         )
     import torch
 
-    from valuebias.backends import checking, loading
+    from valuebias.backends import loading
 
     cpu = torch.device("cpu")
     model, head = loading.load(source, device=cpu, spread=False, own_attention=False)
@@ -134,7 +134,7 @@ def export(source: Source, folder: Path) -> None:
             f"{source.name}: this architecture cannot be computed as a tree, so it cannot be "
             "exported. Use backend='torch', which computes it conversation by conversation."
         )
-    checking.check(model, source, head)
+    loading.check(model, source, head)
     pack = loading.made_up(loading.shape(model.config).vocab_size, kind=source.kind)
     with atomic_path(folder) as part:
         part.mkdir()
@@ -257,15 +257,12 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
             ) from error
     if program is None:
         raise ValueBiasError("The exporter of PyTorch returned no graph. Use backend='torch'.")
-    _without_traces(program.model)
-    program.save(path, external_data=True)
-
-
-def _without_traces(model: Any) -> None:
-    """Forget which line of which file made each node: the files' paths name who exported."""
-    for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        for node in graph.all_nodes():
+    # Which line of which file made each node is forgotten: the paths name who exported.
+    model = program.model
+    for part in (model.graph, *(function.graph for function in model.functions.values())):
+        for node in part.all_nodes():
             node.metadata_props.clear()
+    program.save(path, external_data=True)
 
 
 @contextmanager

@@ -145,9 +145,18 @@ class _OptimumModel(LoadedModel):
         self._batch = batch
         self._padding = model.config.get_text_config().pad_token_id
         self._file = Path(model.path).name
-        self._check_dtype()
+        if self.dtype != source.dtype:
+            raise ValueBiasError(
+                f"{source.name}: the ONNX file computes in {self.dtype}, but "
+                f"dtype={source.dtype!r} was asked for. Ask for {self.dtype!r}, or bring a "
+                "file that was exported in the other one."
+            )
         if source.kind == "reward":
-            self._check_label()
+            if source.label >= model.config.num_labels:
+                raise ValueBiasError(
+                    f"{source.name}: found label={source.label}, but the ONNX file has "
+                    f"{model.config.num_labels}, counted from 0."
+                )
             self._check_reading()
         else:
             self._check_decoder()
@@ -217,14 +226,6 @@ class _OptimumModel(LoadedModel):
         tensor = torch.from_numpy(ids)
         return {"input_ids": tensor, "attention_mask": torch.ones_like(tensor), "use_cache": False}
 
-    def _check_dtype(self) -> None:
-        if self.dtype != self._source.dtype:
-            raise ValueBiasError(
-                f"{self._source.name}: the ONNX file computes in {self.dtype}, but "
-                f"dtype={self._source.dtype!r} was asked for. Ask for {self.dtype!r}, or bring a "
-                "file that was exported in the other one."
-            )
-
     def _check_decoder(self) -> None:
         """Refuse files in which a token changes what is predicted before it: encoders."""
         ids = np.random.default_rng(0).integers(self.vocabulary, size=(2, 8))
@@ -236,14 +237,6 @@ class _OptimumModel(LoadedModel):
                 f"{self._source.name}: its ONNX file is of an encoder: tokens see those that come "
                 "after them, so it has no log-probs of a next token. Expected a decoder alone, "
                 "such as Llama, Gemma, Qwen or Mistral."
-            )
-
-    def _check_label(self) -> None:
-        labels = self._model.config.num_labels
-        if self._source.label >= labels:
-            raise ValueBiasError(
-                f"{self._source.name}: found label={self._source.label}, but the ONNX file has "
-                f"{labels}, counted from 0."
             )
 
     def _check_reading(self) -> None:

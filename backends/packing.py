@@ -57,7 +57,14 @@ def pack_rewards(sequences: Sequence[Integers], *, batch_tokens: int) -> list[Pa
     >>> dict(zip(packed.item.tolist(), packed.out.tolist(), strict=True))
     {0: 0, 2: 0, 1: 1}
     """
-    return list(_leaves(_Sorted(sequences), batch_tokens))
+    ordered, packs = _Sorted(sequences), []
+    for start, stop in ordered.cuts(batch_tokens):
+        layout = _Layout(ordered, start, stop)
+        pack = Pack(layout.ids, layout.position, layout.end, layout.offset[1:] - 1)
+        item, row = _members(ordered, start, stop)
+        whole = int(ordered.length[ordered.inverse[item]].sum())
+        packs.append(Packed(pack, item, np.zeros_like(item), row, whole))
+    return packs
 
 
 def pack_targets(
@@ -187,15 +194,6 @@ class _Layout:
             end[self.offset[row] : self.offset[row + 1]] = following[a:b]
             following[a:] = self.offset[row]
         return end
-
-
-def _leaves(ordered: _Sorted, batch_tokens: int) -> Iterator[Packed]:
-    for start, stop in ordered.cuts(batch_tokens):
-        layout = _Layout(ordered, start, stop)
-        pack = Pack(layout.ids, layout.position, layout.end, layout.offset[1:] - 1)
-        item, row = _members(ordered, start, stop)
-        whole = int(ordered.length[ordered.inverse[item]].sum())
-        yield Packed(pack, item, np.zeros_like(item), row, whole)
 
 
 def _targets(

@@ -157,10 +157,7 @@ class _Gated:
         out = torch.empty_like(rows)
         # The wide layer between is held for a slice at a time, which stays near the processor.
         for start in range(0, len(rows), _SLICE):
-            out[start : start + _SLICE] = self._slice(rows[start : start + _SLICE])
+            low = rows[start : start + _SLICE].to(self.gate.dtype)
+            gated = self.up.times(low, self.gate.apply_to(low, self.activation, self.algorithm))
+            out[start : start + _SLICE] = self.down.apply_to(gated).to(x.dtype)
         return out.reshape(x.shape)
-
-    def _slice(self, x: Tensor) -> Tensor:
-        low = x.to(self.gate.dtype)
-        gated = self.up.times(low, self.gate.apply_to(low, self.activation, self.algorithm))
-        return self.down.apply_to(gated).to(x.dtype)

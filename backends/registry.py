@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
 
@@ -112,8 +111,16 @@ def list_backends() -> pd.DataFrame:
     >>> list_backends().set_index("name").loc[["torch", "onnx", "optimum"], "package"].tolist()
     ['valuebias', 'valuebias', 'valuebias']
     """
-    built_in = [_row(_built_in(name), "valuebias") for name in _BUILT_IN]
-    return pd.DataFrame([*built_in, *_plug_in_rows()])
+    rows = [_row(_built_in(name), "valuebias") for name in _BUILT_IN]
+    for name, entry in _plug_ins().items():
+        try:
+            rows.append(_row(_load(entry), _package(entry)))
+        except Exception as error:  # noqa: BLE001 - one broken package must not hide the others
+            _warn(
+                f"The backend {name!r} of the package {_package(entry)!r} is broken and left out: "
+                f"{_reason(error)}."
+            )
+    return pd.DataFrame(rows)
 
 
 def _by_name(name: str) -> Backend:
@@ -129,8 +136,11 @@ def _by_name(name: str) -> Backend:
                 f"{_reason(error)}. Update that package or ask its authors."
             ) from error
         return _checked(backend, _package(plug_ins[name]))
+    missing = [backend for backend in map(_built_in, _BUILT_IN) if backend.available() is not None]
+    commands = [f"{backend.name!r} ({_install(backend, 'valuebias')})" for backend in missing]
+    lacking = f"Not installed here: {', '.join(commands)}. " if missing else ""
     raise ValueBiasError(
-        f"There is no backend {name!r}. {_not_installed()}"
+        f"There is no backend {name!r}. {lacking}"
         "The backend of another package is found once that package is installed. "
         f"{did_you_mean(name, (*_BUILT_IN, *plug_ins))}"
     )
@@ -143,15 +153,6 @@ def _checked(backend: Backend, package: str | None) -> Backend:
     command = _install(backend, package)
     advice = f" Install what it needs with: {command}" if command else ""
     raise ValueBiasError(f"The backend {backend.name!r} cannot run here: {reason}.{advice}")
-
-
-def _not_installed() -> str:
-    """Return what to install for the built-in backends that cannot run here."""
-    missing = [backend for backend in map(_built_in, _BUILT_IN) if backend.available() is not None]
-    if not missing:
-        return ""
-    commands = [f"{backend.name!r} ({_install(backend, 'valuebias')})" for backend in missing]
-    return f"Not installed here: {', '.join(commands)}. "
 
 
 def _install(backend: Backend, package: str | None) -> str:
@@ -196,17 +197,6 @@ def _plug_ins() -> dict[str, EntryPoint]:
             )
         plug_ins[name] = entries[0]
     return plug_ins
-
-
-def _plug_in_rows() -> Iterator[dict[str, object]]:
-    for name, entry in _plug_ins().items():
-        try:
-            yield _row(_load(entry), _package(entry))
-        except Exception as error:  # noqa: BLE001 - one broken package must not hide the others
-            _warn(
-                f"The backend {name!r} of the package {_package(entry)!r} is broken and left out: "
-                f"{_reason(error)}."
-            )
 
 
 def _load(entry: EntryPoint) -> Backend:

@@ -111,7 +111,7 @@ class TorchBackend(Backend):
         """
         import torch
 
-        from valuebias.backends import checking, loading, memory
+        from valuebias.backends import loading, memory
 
         check_known(source.dtype, self.dtypes(), f"{source.name}: the dtype is {source.dtype!r}.")
         if self.threads is not None:
@@ -129,7 +129,7 @@ class TorchBackend(Backend):
         model, head = loaded or loading.load(
             source, device=device, spread=spread, own_attention=True
         )
-        checking.check(model, source, head)
+        loading.check(model, source, head)
         options: dict[str, Any] = {"backend": self, "device": device, "whole": whole}
         try:
             return TorchModel(model, head, source, **options)
@@ -243,8 +243,11 @@ class TorchModel(LoadedModel):
 
         from valuebias.backends import loading
 
+        arithmetic: Any = nullcontext()
+        if self._autocast_all:
+            arithmetic = torch.autocast(self._device.type, dtype=torch.bfloat16)
         try:
-            with torch.inference_mode(), self._arithmetic():
+            with torch.inference_mode(), arithmetic:
                 if self._whole:
                     return self._read_whole(pack)
                 if self._head.reach is None or pack.position.max() < self._head.reach:
@@ -272,13 +275,6 @@ class TorchModel(LoadedModel):
         memory.release()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _arithmetic(self) -> Any:
-        import torch
-
-        if self._autocast_all:
-            return torch.autocast(self._device.type, dtype=torch.bfloat16)
-        return nullcontext()
 
     def _read(self, pack: Pack) -> Floats:
         import torch

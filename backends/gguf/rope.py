@@ -91,7 +91,8 @@ def _check_unscaled(contents: Contents, name: str, idle: dict[str, float]) -> No
         if stated != value:
             kind = contents.get("rope.scaling.type")
             beside = f"rope.scaling.type = {kind!r}" if kind else "no rope.scaling.type"
-            raise _refused(name, f"rope.scaling.{entry} = {_rounded(stated)} and {beside}")
+            text = f"{stated:g}" if isinstance(stated, float) else f"{stated!r:.80}"
+            raise _refused(name, f"rope.scaling.{entry} = {text} and {beside}")
 
 
 def _yarn(contents: Contents, factor: float, name: str) -> dict[str, Any]:
@@ -169,10 +170,6 @@ def _from_factors(freqs: npt.NDArray[np.float32], theta: float, name: str) -> di
                 "original_max_position_embeddings": 8192,
             }
     raise _refused(name, "rope_freqs.weight that are not the factors of Llama 3")
-
-
-def _rounded(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else f"{value!r:.80}"
 
 
 def _refused(name: str, fact: str) -> ValueBiasError:

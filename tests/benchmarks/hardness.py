@@ -66,7 +66,7 @@ MODULES = ("torch", "transformers", "zarr", "h5netcdf", "pymc", "nutpie", "gguf"
            "transformers.convert_slow_tokenizer", "transformers.models.llama.modeling_llama",
            "valuebias.fitting.ablation", "valuebias.backends.torch_backend",
            "valuebias.checking.check", "valuebias.fitting.fit", "valuebias.scoring.run",
-           "valuebias.scoring.vocabulary", "valuebias.posterior.saved")  # fmt: skip
+           "valuebias.scoring.keeping", "valuebias.posterior.saved")  # fmt: skip
 SIZES = (0, 100, 1000, 4096, 20_000)
 """Beyond which a file must not grow, or the process dies in the middle of writing it."""
 _PIECES = {"flips": 1000}

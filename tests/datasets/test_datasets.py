@@ -17,7 +17,7 @@ import valuebias.data
 from valuebias import datasets
 from valuebias._core.provenance import sha256
 from valuebias.ablation import synthetic_preferences
-from valuebias.datasets.christian2026 import read_training
+from valuebias.datasets.released import read_training
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon
 from valuebias.preference_data.synthetic import KINDS

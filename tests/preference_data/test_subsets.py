@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from valuebias import Preferences, ValueBiasError, preferences
 from valuebias.ablation import check_disjoint
-from valuebias.preference_data.splits import prompt_keys
+from valuebias.preference_data.preferences import prompt_keys
 
 
 def read(source: pd.DataFrame) -> Preferences:

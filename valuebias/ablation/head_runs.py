@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from valuebias._core.arrays import Floats
 from valuebias._core.disk import WriteError, explain_os_errors
 from valuebias._core.progress import progress_bar
 from valuebias.ablation.design import Design, Run, RunScores
@@ -23,7 +23,6 @@ from valuebias.training.features import Base, Conversation, features
 
 __all__ = ["train_heads"]
 
-Floats = npt.NDArray[np.float32]
 _VERSION = 1
 """Increase when the same settings give another head."""
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from valuebias._core.arrays import Integers
 from valuebias.ablation.design import instrument
 from valuebias.backends.packing import pack_rewards
 from valuebias.instruments import lexicon as as_lexicon
@@ -37,7 +37,6 @@ _TRAINING = {"cpu": 0.6, "cuda": 0.35}
 _BACKWARD = 3
 """Forward and backward together take about three times the operations of forward alone."""
 
-Integers = npt.NDArray[np.int64]
 Split = Mapping[str, tuple[Preferences, Preferences]]
 
 

@@ -210,7 +210,10 @@ class Study:
             If a source cannot be read, has fewer training pairs than the largest of `n_pairs`, or
             shares a prompt with the held-out pairs.
         """
-        share, common = self.held_out, self._own_held_out()
+        share, common = self.held_out, None
+        if not isinstance(share, int | float):
+            is_read = isinstance(share, Preferences)
+            common = share if is_read else preferences(share, name="held out")
         out = {}
         for name, source in self.preferences().items():
             train, held_out = source.split(held_out=share) if common is None else (source, common)
@@ -223,13 +226,6 @@ class Study:
                 )
             out[name] = train, held_out
         return out
-
-    def _own_held_out(self) -> Preferences | None:
-        if isinstance(self.held_out, int | float):
-            return None
-        if isinstance(self.held_out, Preferences):
-            return self.held_out
-        return preferences(self.held_out, name="held out")
 
     def runs(self) -> pd.DataFrame:
         """List the reward models to be trained.

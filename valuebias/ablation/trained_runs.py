@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from valuebias._core.arrays import Floats, Integers
 from valuebias._core.disk import WriteError, explain_os_errors, write_bytes
 from valuebias._core.opening.numpy_files import load_arrays
 from valuebias._core.progress import progress_bar
@@ -40,8 +40,6 @@ from valuebias.training.settings import checkpoints
 
 __all__ = ["check_trainable", "train_checkpoints"]
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 _VERSION = 1
 """Increase when the same settings give another result."""
 _SCRATCH = ".scratch"

@@ -153,11 +153,13 @@ def simulate(
     >>> ds["base"].values[:4].tolist()
     ['Gemma 1', 'Gemma 1', 'Gemma 1', 'Gemma 2']
     """
-    _check_kinds(
-        {"n_models": n_models, "effects": effects, "sd": sd, "spread": spread,
-         "covariates": covariates},
-        {"n_prompts": n_prompts, "copies": copies, "seed": seed},
-    )  # fmt: skip
+    for name, given in (("n_models", n_models), ("effects", effects), ("sd", sd),
+                        ("spread", spread), ("covariates", covariates)):  # fmt: skip
+        if given is not None and not isinstance(given, Mapping):
+            raise ValueBiasError(f"{name} is {given!r}; expected a mapping, such as a dict.")
+    for name, value in (("n_prompts", n_prompts), ("copies", copies), ("seed", seed)):
+        if not isinstance(value, int | np.integer) or (name == "seed" and value < 0):
+            raise ValueBiasError(f"{name} is {value!r}; expected a whole number from 0 up.")
     scale = _scales(sd)
     words = _word_counts(n_words)
     bases = {family: _base_sizes(family, n, copies) for family, n in n_models.items()}
@@ -312,15 +314,6 @@ def _word_counts(n_words: int | Mapping[str, int]) -> dict[str, int]:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
-
-
-def _check_kinds(mappings: Mapping[str, object], counts: Mapping[str, object]) -> None:
-    for name, value in mappings.items():
-        if value is not None and not isinstance(value, Mapping):
-            raise ValueBiasError(f"{name} is {value!r}; expected a mapping, such as a dict.")
-    for name, value in counts.items():
-        if not isinstance(value, int | np.integer) or (name == "seed" and value < 0):
-            raise ValueBiasError(f"{name} is {value!r}; expected a whole number from 0 up.")
 
 
 def _planted(

@@ -121,15 +121,10 @@ def draw_scores(plan: Plan, covariates: Sequence[Covariate], rng: np.random.Gene
     score += by_word[framing].swapaxes(0, 1)
     score += nested("prompt_word", n_prompts, n_words)
     score += nested("residual", *score.shape)
-    return _with_copies(plan, score)
-
-
-def _with_copies(plan: Plan, score: Floats) -> Floats:
-    copies = np.flatnonzero(plan.copied != np.arange(plan.copied.size))
+    copies = np.flatnonzero(plan.copied != np.arange(n_models))
     if copies.size:
         noise = plan.stream(_COPIES).standard_normal(score[copies].shape, dtype=np.float32)
-        noise *= plan.by_prompt("copy")
-        score[copies] = score[plan.copied[copies]] + noise
+        score[copies] = score[plan.copied[copies]] + plan.by_prompt("copy") * noise
     return score
 
 

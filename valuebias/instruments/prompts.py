@@ -121,7 +121,8 @@ class Factorial:
         rows = []
         for levels in itertools.product(*self.factors.values()):
             row = dict(zip(names, levels, strict=True))
-            rows.append({"text": self._text(row), "framing": self._framing(row), **row})
+            framing = _level(self.framing, row[self.framing_by], "framing")
+            rows.append({"text": self._text(row), "framing": framing, **row})
         index = ["_".join(row[name] for name in names) for row in rows]
         return _object_table(rows, index)
 
@@ -141,9 +142,6 @@ class Factorial:
                 f"The template {shown(template)} cannot be filled ({describe_error(error)}). "
                 f"It may use {few(('{' + name + '}' for name in wording), quote=False)}."
             ) from error
-
-    def _framing(self, row: Mapping[str, str]) -> str:
-        return _level(self.framing, row[self.framing_by], "framing")
 
 
 def _filled(template: str, wording: Mapping[str, str]) -> Iterator[str]:

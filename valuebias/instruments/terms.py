@@ -63,15 +63,11 @@ def continues(word: str, stem: str) -> bool:
     rest = len(stem)
     while rest < len(word) and (word[rest] == "\u034f" or _SELECTORS.match(word[rest])):
         rest += 1  # They only select how the letter is drawn; a mark may follow.
-    return rest == len(word) or not _changes_letter(word[rest])
-
-
-def _changes_letter(mark: str) -> bool:
-    return (
-        unicodedata.combining(mark) in _CHANGES_LETTER
-        or unicodedata.category(mark) == "Me"
-        or mark in _VOICED
-    )
+    if rest == len(word):
+        return True
+    mark = word[rest]
+    changes = unicodedata.combining(mark) in _CHANGES_LETTER or mark in _VOICED
+    return not changes and unicodedata.category(mark) != "Me"
 
 
 def warn_unmatchable(terms: Iterable[str], name: str, *, stacklevel: int) -> None:

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from valuebias._core.arrays import Doubles
 from valuebias._core.checks import check_known
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
@@ -29,8 +29,6 @@ __all__ = [
     "kind_questions",
     "value_questions",
 ]
-
-Floats = npt.NDArray[np.float64]
 
 SIGN: Mapping[str, float] = {"positive": 1.0, "negative": -1.0}
 
@@ -150,18 +148,18 @@ class Language:
         return self.lexicon.words
 
     @cached_property
-    def side(self) -> Floats:
+    def side(self) -> Doubles:
         """½ for words of the first category, −½ for those of the second, 0 for others and both."""
         marks = self.lexicon.table[list(self.categories)].to_numpy(dtype=float)
         return np.asarray(marks[:, 0] - marks[:, 1]) / 2
 
     @cached_property
-    def frequency(self) -> Floats:
+    def frequency(self) -> Doubles:
         """Log-odds of saying each word, any lean aside; the same for every speaker."""
         return self._log_odds(0)
 
     @cached_property
-    def approval(self) -> Floats:
+    def approval(self) -> Doubles:
         """Log-odds of liking each word, any lean aside; the same for every speaker."""
         return self._log_odds(1)
 
@@ -171,7 +169,7 @@ class Language:
         questions = [text for text, _ in (*value_questions(), *kind_questions())]
         return [*self.words, *neutral, *MANNERS, *REMARKS, *questions]
 
-    def _log_odds(self, i: int) -> Floats:
+    def _log_odds(self, i: int) -> Doubles:
         """Draw a number a word, with mean 0 on each side, so that no lean comes in with them."""
         values = np.random.default_rng([2601, 20838, i]).normal(0, _SPREAD[i], len(self.words))
         for side in np.unique(self.side):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from valuebias._core.arrays import Integers
 from valuebias._core.atomic import atomic_path
 from valuebias._core.checks import check_installed, check_known
 from valuebias._core.foreign import read_json, reading
@@ -26,8 +26,6 @@ from valuebias.models.spec import Model
 from valuebias.training.common import Advance, own_randomness
 
 __all__ = ["about", "make_tokenizer", "pretrain"]
-
-Integers = npt.NDArray[np.int64]
 
 _ABOUT = "lab.json"
 """The file beside a model's weights that says how it was made."""

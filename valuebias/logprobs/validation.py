@@ -9,10 +9,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.arrays import Doubles
 from valuebias._core.checks import check_number
 from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
@@ -21,8 +21,6 @@ from valuebias.logprobs.methods import Formula, Method, get_method, implicit_met
 from valuebias.logprobs.vocabularies import check_logprobs
 
 __all__ = ["Validation", "validate_implicit"]
-
-Doubles = npt.NDArray[np.float64]
 
 _GROUP = ["source", "vocabulary", "noise"]
 
@@ -159,7 +157,9 @@ def validate_implicit(
     chosen = [get_method(m) for m in (implicit_methods().index if methods is None else methods)]
     if not chosen:
         raise ValueBiasError("There is no method to validate; give at least one.")
-    tops = _tops(k)
+    tops = [int(top) for top in np.atleast_1d(np.asarray(k, dtype=np.int64))]
+    if tops and min(tops) < 1:
+        raise ValueBiasError(f"k is {k!r}; expected numbers of words, at least 1.")
     if logprobs is not None and "raised" in logprobs.coords:
         settings = {"boost": boost, "n_words": n_words, "likeliest": likeliest, "noise": noise,
                  "vocabulary": vocabulary, "n_seeds": n_seeds, "seed": seed}  # fmt: skip
@@ -219,13 +219,6 @@ def _drawn(lines: Doubles | None, rng: np.random.Generator, size: int) -> Double
 
 def _normalised(logits: Doubles) -> Doubles:
     return np.asarray(logits - np.logaddexp.reduce(logits))
-
-
-def _tops(k: int | Sequence[int]) -> list[int]:
-    tops = [int(top) for top in np.atleast_1d(np.asarray(k, dtype=np.int64))]
-    if tops and min(tops) < 1:
-        raise ValueBiasError(f"k is {k!r}; expected numbers of words, at least 1.")
-    return tops
 
 
 def _check_arithmetic(settings: dict[str, Any]) -> None:

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.arrays import Floats, Integers
 from valuebias.errors import ValueBiasError
 
 __all__ = ["COMBINE", "MERGE", "Combine", "Vocabulary", "check_logprobs", "with_own_spaces"]
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 Combine = Literal["max", "mean", "logsumexp"]
 
 COMBINE = ("max", "mean", "logsumexp")

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError, shown
-from valuebias.models.positions import AnswerPosition, common_start
+from valuebias.models.reading import AnswerPosition, common_start
+from valuebias.models.spec import PLAIN, is_jinja
 from valuebias.models.template_limits import TemplateLimitError, watch
 
-__all__ = ["ChatTemplate", "Said"]
+__all__ = ["ChatTemplate", "Said", "template_of"]
 
 Said = str | Sequence[Mapping[str, str]]
 """What stands before an answer: what the user says, or the messages of several turns."""
@@ -41,15 +42,13 @@ _ASKED = "zqPrompt Zq"
 _ANSWERS = ("zqAnswer Zq", "Other 7y")
 _SHOWN = 60
 _ROLES = "system|developer|user|human|assistant|model|bot|ai|gpt|tool|function|ipython|observation"
+_Form = frozenset[str]
+"""Whose messages are given as lists of parts, and not as text."""
 
 
 class _Frame(NamedTuple):
     before: str
     after: str
-
-
-_Form = frozenset[str]
-"""Whose messages are given as lists of parts, and not as text."""
 
 
 class ChatTemplate:
@@ -384,3 +383,78 @@ def _difference(before: str | ValueBiasError, opened: str | ValueBiasError) -> s
 
 def _end(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else "…" + text[-_SHOWN:])
+
+
+class PlainTemplate:
+    """A text in which the prompt and the response are replaced.
+
+    Examples
+    --------
+    >>> template = PlainTemplate("Q: {prompt} A: {response}.")
+    >>> template.conversations("What is good?", ["love"]), template.prefix("Which?")
+    (['Q: What is good? A: love.'], 'Q: Which? A: ')
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.bos = True
+        # Split, not filled in by str.format: braces in prompts, words and template stay what they
+        # are, and so does "{response}" in a prompt.
+        self._before, self._after = text.split("{response}")
+        self._start, self._middle = self._before.split("{prompt}")
+
+    def conversations(
+        self, prompt: Said, words: Sequence[str], *, as_written: bool = True
+    ) -> list[str]:
+        """Return the whole conversation of each word; a plain template changes none."""
+        before = self.prefix(prompt)
+        return [f"{before}{word}{self._after}" for word in words]
+
+    def answer_position(self, prompt: Said) -> AnswerPosition:
+        """Find where the answer stands."""
+        return AnswerPosition(self.prefix(prompt), "the template's")
+
+    def prefix(self, prompt: Said) -> str:
+        """Return what stands before the answer."""
+        return f"{self._start}{_one_turn(prompt)}{self._middle}"
+
+    def in_parts(self) -> list[str]:
+        """Return no roles: a plain template takes text."""
+        return []
+
+
+def template_of(
+    tokenizer: Any, template: str, name: str, *, prefix: str | None = "conversation"
+) -> ChatTemplate | PlainTemplate:
+    """Make the template of a model."""
+    if template == "chat":
+        try:
+            text = str(tokenizer.get_chat_template())
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueBiasError(
+                f"The tokenizer of {name!r} has no chat template (or several and no default). For "
+                'a pretrained model give template="plain"; else give the template itself, in '
+                "Jinja, by template=."
+            ) from error
+        return ChatTemplate(tokenizer, text, name, prefix=prefix)
+    if is_jinja(template):
+        return ChatTemplate(tokenizer, template, name, prefix=prefix)
+    if prefix == "generation":
+        raise ValueBiasError(
+            f"The model {name!r} has prefix='generation' and a template without a generation "
+            "prompt. Leave prefix out, or give a chat template by template=."
+        )
+    return PlainTemplate(PLAIN if template == "plain" else template)
+
+
+def _one_turn(prompt: Said) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    roles = [message["role"] for message in prompt]
+    if roles != ["user"]:
+        raise ValueBiasError(
+            f"A conversation has the messages {roles} before its answer, and a plain template has "
+            "room for one of the user only. Give a chat template in Jinja by template=, or keep "
+            "conversations of a single turn."
+        )
+    return str(prompt[0]["content"])

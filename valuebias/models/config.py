@@ -11,7 +11,7 @@ from typing import Any
 from valuebias._core.checks import check_installed
 from valuebias._core.foreign import read_json, reading
 from valuebias.errors import ValueBiasError
-from valuebias.models.positions import common_start
+from valuebias.models.reading import common_start
 
 __all__ = [
     "ModelConfig",
@@ -115,16 +115,13 @@ def read_config(folder: Path, file: str | None, *, trust: bool, name: str) -> An
         config = AutoConfig.from_pretrained(
             os.fspath(folder), trust_remote_code=trust, local_files_only=True
         )
-    _check_spelling(raw, {*_fields(config), *config.attribute_map}, name)
+    # Older classes do not list their entries.
+    listed = getattr(type(config), "__dataclass_fields__", {})
+    _check_spelling(raw, {*listed, *config.attribute_map}, name)
     for entry in ("rope_parameters", "rope_scaling"):
         if isinstance(raw.get(entry), dict):
             _check_spelling(raw[entry], _ROTARY, name)
     return config
-
-
-def _fields(config: Any) -> Collection[str]:
-    """Return a configuration's entries; none for older classes, which do not list them."""
-    return getattr(type(config), "__dataclass_fields__", {})
 
 
 def _check_spelling(entries: Mapping[str, Any], known: Collection[str], name: str) -> None:
@@ -172,6 +169,8 @@ def read_model_config(
     hidden = _number(config, name, "hidden_size", "n_embd")
     window = _optional(config, name, "sliding_window")
     longest = _optional(config, name, "max_position_embeddings")
+    # The part that transformers' own classifiers ask for the padding token.
+    text_part = config.get_text_config() if hasattr(config, "get_text_config") else config
     model_config = ModelConfig(
         architecture=(getattr(config, "architectures", None) or [config.model_type])[0],
         model_type=config.model_type,
@@ -186,7 +185,7 @@ def read_model_config(
         # Qwen states a window and then does not use it.
         window=window if window and getattr(config, "use_sliding_window", True) else None,
         max_length=longest or None,
-        pad_token_id=getattr(_text_part(config), "pad_token_id", None),
+        pad_token_id=getattr(text_part, "pad_token_id", None),
         labels=_labels(config, labels),
         n_params=float(n_params or 0),
     )
@@ -232,11 +231,6 @@ def family_of(model_config: ModelConfig) -> str:
         if model_config.model_type.startswith(start):
             return family
     return model_config.model_type.partition("_")[0].capitalize()
-
-
-def _text_part(config: Any) -> Any:
-    """Return the part that transformers' own classifiers ask for the padding token."""
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _check_text(config: Any, name: str) -> None:

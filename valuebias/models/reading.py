@@ -1,4 +1,4 @@
-"""Where a reward is read: the rule for a model, and the token that it comes to.
+"""Where an answer stands in a conversation, and at which token its reward is read.
 
 A reward model is trained to be right at one token of a conversation, and is read there. Which one
 that is its own head decides: transformers' classifiers take the last token that is not the padding
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from valuebias._core.arrays import Integers
 from valuebias.errors import ValueBiasError
 
 __all__ = [
@@ -23,19 +23,22 @@ __all__ = [
     "LAST",
     "OWN_CODE",
     "READS",
+    "AnswerPosition",
+    "Prefix",
     "Reading",
     "Rule",
+    "common_start",
     "reading_position",
     "rule_of",
+    "without_blanks",
 ]
-
-Integers = npt.NDArray[np.int64]
 
 READS = ("own", "last", "last-non-pad")
 """What a model's ``reward_at`` may be."""
 END = "end of conversation"
 ANSWER = "end of answer"
 OWN_CODE = "by its own code"
+_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +157,44 @@ def reading_position(
         rule.said_by,
         f"; of {len(conversations)} answers, {others}" if others else "",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPosition:
+    """Where the answer stands in the text of a conversation."""
+
+    before: str  # all the text before the answer
+    how: str  # whose text that is, for people
+    # What the model would be given to go on from, where that is another text.
+    generation: str | None = None
+
+
+class Prefix(NamedTuple):
+    """Where an answer begins in the tokens of a conversation."""
+
+    token_id: int  # the last token before the answer
+    token: str  # its text
+    how: str  # what makes it the last one, for people
+    blanks: str  # white space that the template has after it, which counts as the answer's
+    # Whether the generation prompt would give another one, or there are such blanks.
+    remarkable: bool
+
+
+def common_start(one: str, other: str) -> str:
+    """Cut two texts down to the beginning that they share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))]
+
+
+def without_blanks(text: str) -> str:
+    """Cut white space off the end of a text, line breaks apart.
+
+    Examples
+    --------
+    >>> without_blanks("Q: Why? A: ")
+    'Q: Why? A:'
+    """
+    stop = len(text)
+    while stop and text[stop - 1].isspace() and text[stop - 1] not in _BREAKS:
+        stop -= 1
+    return text[:stop]

@@ -17,7 +17,6 @@ from valuebias.backends.gguf import files as gguf_files
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.models import weights
 from valuebias.models.bases import Origin, stated_base
-from valuebias.models.companions import code_files
 from valuebias.models.config import (
     ModelConfig,
     check_decoder,
@@ -29,6 +28,7 @@ from valuebias.models.config import (
 from valuebias.models.hub import Checkpoint, fetch_weights, locate
 from valuebias.models.reading import LAST, Rule, rule_of
 from valuebias.models.spec import Model
+from valuebias.models.weights import code_files
 
 __all__ = ["Resolved", "resolve"]
 
@@ -95,10 +95,13 @@ def resolve(
         tied = bool(getattr(config, "tie_word_embeddings", False))
         if not (kind == "reward" and _own_code(model, located)):
             _check_head(model, shapes, located.file, kind, tied)
+    # Only a head of one matrix tells how many labels there are.
+    heads = [shape for key, shape in shapes.items() if _HEAD.search(key)]
+    n_labels = heads[0][0] if len(heads) == 1 and len(heads[0]) == 2 else None
     model_config = read_model_config(
         config,
         name=model.name,
-        labels=_label_count(shapes) if kind == "reward" else 0,
+        labels=n_labels if kind == "reward" else 0,
         n_params=weights.count(shapes) if shapes else None,
     )
     rule = _rule(model, located, model_config) if kind == "reward" else LAST
@@ -247,12 +250,6 @@ def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied
             f"The weights of {model.name!r} have no language-model head (lm_head.weight), so there "
             "are no log-probs. If it is a reward model, score it with kind='reward'."
         )
-
-
-def _label_count(shapes: Shapes) -> int | None:
-    """Count the labels in the weights; only a head of one matrix can be counted."""
-    heads = [shape for key, shape in shapes.items() if _HEAD.search(key)]
-    return heads[0][0] if len(heads) == 1 and len(heads[0]) == 2 else None
 
 
 def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:

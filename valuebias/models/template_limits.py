@@ -78,18 +78,15 @@ def watch(source: str, tokenizer: Any) -> None:
     if compile_template is None:
         raise _unbounded()
     if source not in _watched:
-        _watched[source] = _counting(compile_template(""), source)
+        environment = _environment(compile_template("").environment, len(source))
+        template = environment.from_string(source)
+        template.root_render_func = _with_budget(template.root_render_func)
+        _watched[source] = template
     if not hasattr(compile_template, "watched"):
         chat_template_utils._compile_jinja_template = _instead(compile_template)
     if type(tokenizer) not in _held:
         _check_held(tokenizer, compile_template(""))
         _held.add(type(tokenizer))
-
-
-def _counting(compiled: Any, source: str) -> Any:
-    template = _environment(compiled.environment, len(source)).from_string(source)
-    template.root_render_func = _with_budget(template.root_render_func)
-    return template
 
 
 def _check_held(tokenizer: Any, compiled: Any) -> None:

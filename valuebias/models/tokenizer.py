@@ -19,21 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from valuebias._core.arrays import Integers
 from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
+from valuebias.models.chat import Said, template_of
 from valuebias.models.first_tokens import NONE, Start, first_tokens, last_tokens
-from valuebias.models.positions import Prefix, without_blanks
-from valuebias.models.reading import LAST, Reading, reading_position
+from valuebias.models.reading import LAST, Prefix, Reading, reading_position, without_blanks
 from valuebias.models.resolve import Resolved
-from valuebias.models.templates import Said, template_of
 from valuebias.models.tokenizer_files import shared_tokenizer
 
 __all__ = ["Tokenizer"]
-
-Integers = npt.NDArray[np.int64]
 
 # Answers without a common token, to find the tokens before and after any answer.
 _ANSWERS = ("a", "7", "Z", "u")

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import string
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +23,7 @@ from valuebias._core.checks import check_installed
 from valuebias._core.foreign import read_json, reading
 from valuebias.backends.gguf.tokenizer import mended
 from valuebias.errors import ValueBiasError
-from valuebias.models.companions import companions, digest_files
-from valuebias.models.token_texts import TokenTexts
-from valuebias.models.weights import digest
+from valuebias.models.weights import companions, digest, digest_files
 
 __all__ = ["Loaded", "load_tokenizer", "settings_of", "shared_tokenizer"]
 
@@ -46,6 +46,7 @@ _TRIES = 3
 # A pair is what is compared most often; a large vocabulary takes some 200 MB.
 _KEPT = 2
 _shared: OrderedDict[str, Loaded] = OrderedDict()
+_LOOKED_AT = 4096
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def _loaded(path: Path, name: str, *, trust: bool) -> Loaded:
         if type(tokenizer).__module__.startswith("transformers_modules"):
             return Loaded(tokenizer, "the code that comes with it")
         if not tokenizer_json.is_file():
-            return Loaded(tokenizer, _vocabulary_file(folder), is_vocabulary=True)
+            names = ("tokenizer.model", "tekken.json", "spiece.model", "vocab.json", "vocab.txt")
+            source = next((n for n in names if (folder / n).is_file()), "its vocabulary")
+            return Loaded(tokenizer, source, is_vocabulary=True)
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             tokenizer = _plainly(folder)
         return Loaded(tokenizer, FILE, _as_filed(tokenizer, tokenizer_json, name))
@@ -194,12 +197,15 @@ def _plainly(folder: Path) -> Any:
 def _as_filed(tokenizer: Any, file: Path, name: str) -> tuple[str, ...]:
     """Replace the parts that transformers changed by the file's; return their names."""
     from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
     filed, loaded = Tokenizer.from_file(os.fspath(file)), tokenizer.backend_tokenizer
+    # Only then is a model compared, since comparing vocabularies takes seconds.
+    is_made_anew = type(tokenizer) is not PreTrainedTokenizerFast
     changed = [
         part_name
         for part, part_name in _PARTS.items()
-        if (part != "model" or _is_made_anew(tokenizer))
+        if (part != "model" or is_made_anew)
         and _state(getattr(filed, part)) != _state(getattr(loaded, part))
     ]
     added = {token.content: token for token in filed.get_added_tokens_decoder().values()}
@@ -242,13 +248,6 @@ def _state(part: Any) -> bytes | None:
     return None if part is None else bytes(part.__getstate__())
 
 
-def _is_made_anew(tokenizer: Any) -> bool:
-    """Whether the class builds its model itself: comparing vocabularies takes seconds."""
-    from transformers import PreTrainedTokenizerFast
-
-    return type(tokenizer) is not PreTrainedTokenizerFast
-
-
 def _stated_numbers(folder: Path) -> dict[str, int]:
     """Read the ids that the settings give to added tokens."""
     listed = settings_of(folder).get("added_tokens_decoder") or {}
@@ -281,11 +280,6 @@ def _collect(value: Any, texts: set[str]) -> None:
             _collect(inner, texts)
 
 
-def _vocabulary_file(folder: Path) -> str:
-    names = ("tokenizer.model", "tekken.json", "spiece.model", "vocab.json", "vocab.txt")
-    return next((name for name in names if (folder / name).is_file()), "its vocabulary")
-
-
 def _needs(folder: Path) -> str:
     """Return what to install to read other formats."""
     if (folder / FILE).is_file():
@@ -295,3 +289,75 @@ def _needs(folder: Path) -> str:
         if (folder / file).is_file():
             return f" (To read {file}, run: pip install {packages})"
     return ""
+
+
+class TokenTexts:
+    """What each token of a tokenizer adds to a text.
+
+    Decoders of SentencePiece vocabularies (Llama 2, Mistral 7B) drop the space that a text begins
+    with, so that a token such as "▁love", decoded alone, loses the space that is its own. So tokens
+    are decoded after another one, whose text is then taken off.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """The raw name of each token, in the order of their numbers."""
+        return dict(sorted((i, name) for name, i in self._tokenizer.get_vocab().items()))
+
+    @cached_property
+    def every(self) -> list[str]:
+        """The text of each of them, in the same order."""
+        return self.of(list(self.names))
+
+    def of(self, ids: Sequence[int]) -> list[str]:
+        """Return the text that each token adds to a text."""
+        if self._anchor is None:
+            return decode_each(self._tokenizer, [[token] for token in ids])
+        token, text = self._anchor
+        decoded = decode_each(self._tokenizer, [[token, i] for i in ids])
+        # Where a decoder changes the text before a token, only its text alone is known.
+        odd = [at for at, whole in enumerate(decoded) if whole[: len(text)] != text]
+        size = len(text)
+        if not odd:
+            return [whole[size:] for whole in decoded]
+        single = decode_each(self._tokenizer, [[ids[at]] for at in odd])
+        alone = dict(zip(odd, single, strict=True))
+        return [alone.get(at, whole[size:]) for at, whole in enumerate(decoded)]
+
+    @cached_property
+    def _anchor(self) -> tuple[int, str] | None:
+        """A token whose text stays the same with another one before or after it."""
+        letters = set(string.ascii_letters)
+        candidates = [i for i, name in self.names.items() if name in letters]
+        return self._steady(candidates) or self._steady(list(self.names)[:_LOOKED_AT])
+
+    def _steady(self, candidates: Sequence[int]) -> tuple[int, str] | None:
+        once = decode_each(self._tokenizer, [[i] for i in candidates])
+        twice = decode_each(self._tokenizer, [[i, i] for i in candidates])
+        for token, text, both in zip(candidates, once, twice, strict=True):
+            if text.isprintable() and text.strip() and "\ufffd" not in text and both == 2 * text:
+                return token, text
+        return None
+
+
+def decode_each(tokenizer: Any, sequences: Sequence[Sequence[int]]) -> list[str]:
+    """Decode sequences as the tokenizer does, special tokens included and white space kept."""
+    from transformers import PreTrainedTokenizerFast as Fast
+
+    kind = type(tokenizer)
+    if issubclass(kind, Fast) and kind.decode is Fast.decode and kind._decode is Fast._decode:
+        # As its decode does, without the check of every number of every sequence.
+        return list(
+            tokenizer.backend_tokenizer.decode_batch(
+                [list(sequence) for sequence in sequences], skip_special_tokens=False
+            )
+        )
+    return [
+        tokenizer.decode(
+            list(sequence), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        for sequence in sequences
+    ]

@@ -1,4 +1,4 @@
-"""Weight files: which there are, what is in them, and their hash, without loading any."""
+"""A model's files: which there are, what is in them, and their hashes, without loading any."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from valuebias._core.atomic import atomic_path
@@ -20,8 +20,11 @@ __all__ = [
     "INDEX",
     "SINGLE",
     "check_has",
+    "code_files",
+    "companions",
     "count",
     "digest",
+    "digest_files",
     "listed",
     "tensors",
     "weight_files",
@@ -33,6 +36,36 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SMALL = 1 << 23
 _AGAIN = "Download or save the model again."
+_PATTERNS = (
+    "config.json",
+    "configuration*.json",
+    "modules.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tekken.json",
+    "tokenizer*",
+    "*tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "*.spm",
+    "*.bpe",
+    "*.tiktoken",
+    "*.index.json",
+    "chat_template*",
+    "additional_chat_templates/*",
+)
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".onnx_data", ".data", ".h5")
+_INERT = re.compile(
+    r"readme\.md|license(\.txt|\.md)?|notice(\.txt|\.md)?|\.git(attributes|ignore)|\.ds_store"
+    r"|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state(_\d+)?\.pth|events\.out\.tfevents\..*"
+    r"|flax_model\.msgpack|tf_model\.h5|rust_model\.ot",
+    re.IGNORECASE,
+)
+"""Files that no model's code reads: prose, what training goes on from, other libraries' weights."""
+_INERT_FOLDERS = frozenset((".git", ".cache", "__pycache__"))
 
 
 def listed(folder: Path, name: str) -> list[str]:
@@ -167,3 +200,43 @@ def _one(path: Path) -> str:
     with atomic_path(kept) as part:
         part.write_text(digest, encoding="ascii")
     return digest
+
+
+def companions(folder: Path) -> list[Path]:
+    """Find the files that a tokenizer and a configuration are loaded from."""
+    paths = {path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()}
+    return sorted(path for path in paths if not path.name.lower().endswith(_WEIGHTS))
+
+
+def code_files(folder: Path, weights: Iterable[Path]) -> dict[str, str]:
+    """Hash the files that may be a model's code, or that its code may read.
+
+    That is all but a few files that are known to do nothing: which of the others code reads cannot
+    be told from their names.
+    """
+    loaded = {path.absolute() for path in weights}
+    parts: dict[str, list[Path]] = {}
+    for path in _below(folder):
+        if path.absolute() not in loaded and not _INERT.fullmatch(path.name):
+            first, *deeper = path.relative_to(folder).parts
+            parts.setdefault(f"{first}/" if deeper else first, []).append(path)
+    return {name: digest_files(folder, paths) for name, paths in sorted(parts.items())}
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Find a folder's files at any depth, also where links lead, each folder once."""
+    seen: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name not in _INERT_FOLDERS)
+        yield from (path for name in files if (path := Path(root, name)).is_file())
+
+
+def digest_files(folder: Path, files: Iterable[Path]) -> str:
+    """Hash files, with their paths relative to a folder."""
+    lines = [f"{path.relative_to(folder).as_posix()} {digest([path])}" for path in files]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -115,17 +114,14 @@ def _of_files(source: str | os.PathLike[str], *, split: str, download: bool) -> 
         files = [ref.name for ref in refs if isinstance(ref, HubFile)]
         details = {"hub": {"dataset": first.repository, "revision": first.commit, "files": files}}
     is_parquet = refs[0].name.lower().endswith(_PARQUET)
-    count, head, each = (
-        (_n_rows, _parquet_columns, _read_parquet)
-        if is_parquet
-        else (_n_lines, _line_columns, _read_lines)
-    )
+    head, each = (_parquet_head, _read_parquet) if is_parquet else (_lines_head, _read_lines)
+    heads = [head(path) for path in paths]
 
     def read(wanted: Sequence[str]) -> Iterator[Row]:
         for path in paths:
             yield from each(path, wanted)
 
-    return Rows(name, sum(map(count, paths)), head(paths[0]), read, paths, details)
+    return Rows(name, sum(n for n, _ in heads), heads[0][1], read, paths, details)
 
 
 def _files(source: str | os.PathLike[str], *, split: str, download: bool) -> list[FileRef]:
@@ -194,19 +190,15 @@ def _one_table(names: list[str], split: str, where: str) -> list[str]:
     return kept
 
 
-def _n_lines(path: Path) -> int:
+def _lines_head(path: Path) -> tuple[int, tuple[str, ...]]:
+    """Count the lines of a file, and name the columns of the first."""
     count, last = 0, b"\n"
     with _opened(path) as handle:
         while block := handle.read(2**20):
             count += block.count(b"\n")
             last = block
-    return count + (not last.endswith(b"\n"))
-
-
-def _line_columns(path: Path) -> tuple[str, ...]:
-    for _, row in _lines(path):
-        return tuple(row)
-    return ()
+    first = next((tuple(row) for _, row in _lines(path)), ())
+    return count + (not last.endswith(b"\n")), first
 
 
 def _read_lines(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
@@ -267,14 +259,10 @@ def _damage_told(path: Path) -> AbstractContextManager[None]:
     return reading(path, verb="read as Parquet", because=because, advice="Get it again.")
 
 
-def _n_rows(path: Path) -> int:
+def _parquet_head(path: Path) -> tuple[int, tuple[str, ...]]:
+    """Count the rows of a file, and name its columns."""
     with _parquet(path) as file, _damage_told(path):
-        return int(file.metadata.num_rows)
-
-
-def _parquet_columns(path: Path) -> tuple[str, ...]:
-    with _parquet(path) as file, _damage_told(path):
-        return tuple(file.schema_arrow.names)
+        return int(file.metadata.num_rows), tuple(file.schema_arrow.names)
 
 
 def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
@@ -283,16 +271,15 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
             check_known(column, file.schema_arrow.names, f"{str(path)!r} has no column {column!r}.")
         number = 0
         batches = file.iter_batches(batch_size=_AT_ONCE, columns=list(wanted))
-        for block in iter(partial(_next, batches, path), None):
-            for row in block:
+        while True:
+            with _damage_told(path):
+                batch = next(batches, None)
+                rows = [] if batch is None else batch.to_pylist()
+            if batch is None:
+                return
+            for row in rows:
                 yield f"row {number} of {path.name!r}", row
                 number += 1
-
-
-def _next(batches: Iterator[Any], path: Path) -> list[Any] | None:
-    with _damage_told(path):
-        batch = next(batches, None)
-        return None if batch is None else batch.to_pylist()
 
 
 def _start(where: str) -> str:

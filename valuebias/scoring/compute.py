@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from valuebias._core.arrays import Floats, Integers
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Source
 from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_targets
 from valuebias.errors import ValueBiasError, ValueBiasWarning
@@ -20,9 +20,6 @@ from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.request import Block, ScoringRequest
 
 __all__ = ["NO_TOKENS", "Batch", "Conversations", "Runner", "loaded", "pack"]
-
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 
 NO_TOKENS = pd.DataFrame({"token_id": np.empty(0, dtype=np.int64), "token": [], "text": []})
 """Instead of a vocabulary, where the words of a lexicon are scored."""

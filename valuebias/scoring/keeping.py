@@ -140,7 +140,16 @@ class InMemory:
     def scores(self) -> xr.Dataset | xr.DataTree:
         """Give all scores."""
         if self._request.words is None:
-            return self._tree()
+            groups = {}
+            for name, about in self._models.items():
+                details = self._root | {"models": [about]}
+                groups[folder_of(name)] = store.laid_out_group(
+                    self._request, details, self._vocabularies[name], self._held[name].scores[None]
+                )
+            attrs = store.root_attrs(self._request, self._root | {"groups": list(groups)})
+            return xr.DataTree.from_dict(
+                {"/": xr.Dataset(attrs=attrs), **{name: groups[name] for name in sorted(groups)}}
+            )
         details = self._root | {"models": list(self._models.values())}
         values = np.stack([held.scores for held in self._held.values()])
         ds = store.laid_out(self._request, details, self._request.words, values)
@@ -149,18 +158,6 @@ class InMemory:
             tokens = np.stack([_widened(held.tokens, width) for held in self._held.values()])
             ds = ds.assign(token_logprob=((*DIMS, "token"), tokens))
         return validate(ds)
-
-    def _tree(self) -> xr.DataTree:
-        groups = {}
-        for name, about in self._models.items():
-            details = self._root | {"models": [about]}
-            groups[folder_of(name)] = store.laid_out_group(
-                self._request, details, self._vocabularies[name], self._held[name].scores[None]
-            )
-        attrs = store.root_attrs(self._request, self._root | {"groups": list(groups)})
-        return xr.DataTree.from_dict(
-            {"/": xr.Dataset(attrs=attrs), **{name: groups[name] for name in sorted(groups)}}
-        )
 
 
 def _widened(tokens: Floats, width: int) -> Floats:
@@ -195,12 +192,15 @@ class BlockWriter:
         block = batch.block
         shape = (block.prompts.stop - block.prompts.start, block.n_responses)
         if self._request.rows:
-            scores = values if self._are_all(values.shape[1]) else values[:, self._tokens]
+            # As a rule the responses are the outputs of the model, one by one.
+            are_all = np.array_equal(self._tokens, np.arange(values.shape[1]))
+            scores = values if are_all else values[:, self._tokens]
             self._check(block, scores)
             # A log-prob of 0 may come out as 1e-8. In place: a block may have millions.
             self._shelf.keep(block, np.minimum(scores, 0, out=scores))
         elif batch.first is not None:
-            own_tokens = _own_tokens(batch.sequences, batch.first, values.shape[1])
+            lengths = np.array([len(ids) for ids in batch.sequences], dtype=np.int64)
+            own_tokens = np.arange(values.shape[1]) < (lengths - batch.first)[:, None]
             # The padding is NaN as well, but belongs to no word.
             wrong = ~(np.isfinite(values) | ~own_tokens).all(axis=1)
             self._check(block, np.where(wrong, np.nan, 0).reshape(shape))
@@ -212,10 +212,6 @@ class BlockWriter:
                 values = self._repeated(block, batch.source, values)
             self._check(block, values.reshape(shape))
             self._shelf.keep(block, values.reshape(shape))
-
-    def _are_all(self, n_outputs: int) -> bool:
-        """Tell whether the responses are the outputs of the model, one by one."""
-        return np.array_equal(self._tokens, np.arange(n_outputs))
 
     def _repeated(self, block: Block, source: Integers, values: Floats) -> Floats:
         """Give each token the score of its conversation, wherever that occurred first."""
@@ -260,9 +256,3 @@ def pooled(tokens: Floats, pooling: str) -> Floats:
     if pooling == "mean":
         total /= known.sum(axis=1)
     return np.asarray(total, dtype=np.float32)
-
-
-def _own_tokens(sequences: list[Integers], first: Integers, width: int) -> npt.NDArray[np.bool_]:
-    """Tell which of the places for log-probs a word fills."""
-    lengths = np.array([len(ids) for ids in sequences], dtype=np.int64) - first
-    return np.asarray(np.arange(width) < lengths[:, None])

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from valuebias._core.arrays import Floats
 from valuebias._core.disk import explain_os_errors, write_bytes
 from valuebias._core.sums import DamagedError, sum_of
 from valuebias._core.zarr_folder import marked, metadata_of, note
@@ -23,8 +23,6 @@ from valuebias.errors import ValueBiasWarning, few
 from valuebias.scoring.request import Block, blocks
 
 __all__ = ["TOKENS", "ModelScores"]
-
-Floats = npt.NDArray[np.float32]
 
 TOKENS = 8
 """How many of a word's tokens lie in one chunk of ``token_logprob``."""

@@ -6,15 +6,14 @@ import html
 import importlib.util
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from valuebias.backends.base import Backend, conversations
-from valuebias.backends.packing import Packed
+from valuebias.backends.base import Backend, Pack, conversations
 from valuebias.backends.registry import get_backend
 from valuebias.models.bases import nothing_known
 from valuebias.models.config import ModelConfig
@@ -218,6 +217,7 @@ def plan(
     engine = get_backend(backend)
     budget = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]
+    efficiency = _EFFICIENCY.get(device.partition(":")[0], 0.5)
     speeds: dict[str, float] = {}
     rows, bases, lines = {}, {}, []
     for model in request.models:
@@ -238,22 +238,31 @@ def plan(
             said.append(_BESIDE)
         lines += [f"{model.name!r}: {line}" for line in said]
         counts = _count(request, engine, tokenizer, resolved.model_config, budget or _BATCH_TOKENS)
-        speed = speeds.setdefault(model.dtype, 0.0) or matmul_speed(device, model.dtype)
-        speeds[model.dtype] = speed
-        reached = speed * _EFFICIENCY.get(device.partition(":")[0], 0.5)
+        if model.dtype not in speeds:
+            speeds[model.dtype] = matmul_speed(device, model.dtype)
+        reached = speeds[model.dtype] * efficiency
         rows[model.name] = counts | {"seconds": counts["flop"] / reached}
     table = pd.DataFrame.from_dict(rows, orient="index")
     whole = ("pairs", "packs", "tokens", "unpacked")
     table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
-    return ScoringPlan(
-        _headline(request, engine, device, budget or _BATCH_TOKENS),
-        table,
-        (
-            *lines,
-            *_notes(request, engine, device, speeds, budget),
-            *filter(None, [nothing_known(bases)]),
-        ),
+    measured = ", ".join(f"{speed / 1e9:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
+    lines.append(
+        f"Time: assumes {efficiency:.0%} of the speed of matrix products that was just measured "
+        f"({measured}), and leaves out downloads and loading."
     )
+    if budget is None:
+        lines.append(f"Packs: a backend chooses their size; {_BATCH_TOKENS} tokens are assumed.")
+    if request.words is None:
+        lines.append(
+            f"Counts: estimated from the first {_SAMPLE} blocks of each model's vocabulary."
+        )
+    if not engine.packed:
+        lines.append(
+            f"The backend {engine.name!r} computes each conversation whole; nothing is shared."
+        )
+    lines += filter(None, [nothing_known(bases)])
+    headline = _headline(request, engine, device, budget or _BATCH_TOKENS)
+    return ScoringPlan(headline, table, tuple(lines))
 
 
 def _option(engine: Backend, name: str) -> Any:
@@ -297,13 +306,17 @@ def _count(
     total = dict.fromkeys(("pairs", "packs", "tokens", "unpacked", "flop"), 0.0)
     for block in looked_at:
         batch = source.batch(block)
-        packs = pack(batch, batch_tokens)
+        packs = [packed.pack for packed in pack(batch, batch_tokens)]
+        work = [_work(each, engine) for each in packs]
+        tokens, pairs = sum(n for n, _ in work), sum(n for _, n in work)
+        rows = sum(len(each.gather) for each in packs) if request.kind == "logprob" else 0
+        flop = model_config.flop_per_token * tokens + model_config.attention_flop(pairs)
         counts = {
             "pairs": block.pairs,
             "packs": len(packs),
-            "tokens": sum(_computed(packed, engine) for packed in packs),
+            "tokens": tokens,
             "unpacked": _unpacked(batch, request),
-            "flop": sum(_flop(packed, request, engine, model_config) for packed in packs),
+            "flop": flop + model_config.vocabulary_flop(rows),
         }
         total = {name: value + counts[name] for name, value in total.items()}
     # Scale up from the sampled blocks.
@@ -312,34 +325,21 @@ def _count(
     return total | {"shared": 1 - total["tokens"] / total["unpacked"]}
 
 
-def _computed(packed: Packed, engine: Backend) -> int:
+def _work(pack_: Pack, engine: Backend) -> tuple[int, int]:
+    """Count the tokens that are computed, and the pairs of a token and one that it sees."""
     if engine.packed:
-        return len(packed.pack)
-    return sum(len(path) for path in conversations(packed.pack)[0])
+        return len(pack_), int((pack_.end - np.arange(len(pack_))).sum())
+    lengths = [len(path) for path in conversations(pack_)[0]]
+    return sum(lengths), sum(length * (length + 1) // 2 for length in lengths)
 
 
 def _unpacked(batch: Batch, request: ScoringRequest) -> int:
     length = sum(map(len, batch.sequences))
-    repeats = 1.0
-    if batch.source is not None:
-        repeats = len(batch.source) / max(1, len(batch.sequences))
+    n = len(batch.sequences)
+    repeats = 1.0 if batch.source is None else len(batch.source) / max(1, n)
     # Of a word's last token nothing is read.
-    unread = len(batch.sequences) if request.kind == "logprob" and batch.first is not None else 0
+    unread = n if request.kind == "logprob" and batch.first is not None else 0
     return int((length - unread) * repeats)
-
-
-def _flop(
-    packed: Packed, request: ScoringRequest, engine: Backend, model_config: ModelConfig
-) -> float:
-    pack_ = packed.pack
-    if engine.packed:
-        tokens, pairs = len(pack_), int((pack_.end - np.arange(len(pack_))).sum())
-    else:
-        lengths = [len(path) for path in conversations(pack_)[0]]
-        tokens, pairs = sum(lengths), sum(length * (length + 1) // 2 for length in lengths)
-    rows = len(pack_.gather) if request.kind == "logprob" else 0
-    arithmetic = model_config.flop_per_token * tokens + model_config.attention_flop(pairs)
-    return float(arithmetic + model_config.vocabulary_flop(rows))
 
 
 def _headline(request: ScoringRequest, engine: Backend, device: str, batch_tokens: int) -> str:
@@ -349,24 +349,3 @@ def _headline(request: ScoringRequest, engine: Backend, device: str, batch_token
         f"{request.kind} scores of {models} × {len(request.prompts)} prompts × {words}, by the "
         f"backend {engine.name!r} on {device}, in packs of up to {batch_tokens} tokens"
     )
-
-
-def _notes(
-    request: ScoringRequest,
-    engine: Backend,
-    device: str,
-    speeds: dict[str, float],
-    batch_tokens: int | None,
-) -> Iterator[str]:
-    share = _EFFICIENCY.get(device.partition(":")[0], 0.5)
-    measured = ", ".join(f"{speed / 1e9:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
-    yield (
-        f"Time: assumes {share:.0%} of the speed of matrix products that was just measured "
-        f"({measured}), and leaves out downloads and loading."
-    )
-    if batch_tokens is None:
-        yield f"Packs: a backend chooses their size; {_BATCH_TOKENS} tokens are assumed."
-    if request.words is None:
-        yield f"Counts: estimated from the first {_SAMPLE} blocks of each model's vocabulary."
-    if not engine.packed:
-        yield f"The backend {engine.name!r} computes each conversation whole; nothing is shared."

@@ -12,13 +12,12 @@ from valuebias._core.provenance import sha256
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
 from valuebias.models.bases import followed
-from valuebias.models.companions import companions, digest_files
 from valuebias.models.fingerprint import Unknowable, fingerprint
 from valuebias.models.reading import Reading
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, read_models
 from valuebias.models.tokenizer import Tokenizer
-from valuebias.models.weights import digest
+from valuebias.models.weights import companions, digest, digest_files
 from valuebias.scoring.request import ScoringRequest
 from valuebias.scoring.store import Entry
 
@@ -80,11 +79,17 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     for specified in request.models:
         resolved = resolve(specified, kind=request.kind)
         tokenizer = tokenizers.of(resolved)
+        path = Path(specified.location).expanduser()
         reading = reading_of(request, tokenizer) if request.kind == "reward" else None
+        coords = resolved.model.coords()
+        if reading is not None:
+            coords["read_at"] = reading.position + reading.exceptions
+            coords["read_token"] = reading.token
         entry = Entry(
             name=resolved.model.name,
-            source=_public(specified),
-            coords=resolved.model.coords() | _coords(reading),
+            # Of a path only the end, which does not reveal the user.
+            source=path.name if path.exists() else specified.location,
+            coords=coords,
             settings={
                 **_settings(request, resolved, tokenizer, kept=kept),
                 "prefix": _prefix(request, tokenizer),
@@ -97,12 +102,6 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
         )
         prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenizers=tokenizers))
     return _with_last_bases(prepared)
-
-
-def _coords(reading: Reading | None) -> dict[str, str]:
-    if reading is None:
-        return {}
-    return {"read_at": reading.position + reading.exceptions, "read_token": reading.token}
 
 
 def reading_of(request: ScoringRequest, tokenizer: Tokenizer) -> Reading:
@@ -198,9 +197,3 @@ def _head(model: Model, kept: bool) -> str:
             ) from error
         # So that no store ever takes it for another one.
         return f"{name}, not to be told from another ({error}), {uuid.uuid4().hex}"
-
-
-def _public(model: Model) -> str:
-    """Name where a model came from; of a path only the end, which does not reveal the user."""
-    path = Path(model.location).expanduser()
-    return path.name if path.exists() else model.location

@@ -24,8 +24,6 @@ __all__ = ["VOCABULARY", "Block", "ScoringRequest", "block_shape", "blocks", "ma
 
 VOCABULARY = "vocabulary"
 """The lexicon that stands for every token of a model's vocabulary."""
-POOLINGS = ("sum", "mean")
-READINGS = ("text", "ids")
 
 # A block is what a killed run loses at most, and what a pack may share a prefix within: large
 # enough to fill packs, small enough to be done in seconds on a card and half a minute on a CPU.
@@ -107,8 +105,8 @@ def make_request(
     measured = [name for name in KINDS if name != "implicit"]
     for name, value, known in (
         ("kind", kind, measured),
-        ("pooling", pooling, POOLINGS),
-        ("tokens_as", tokens_as, READINGS),
+        ("pooling", pooling, ("sum", "mean")),
+        ("tokens_as", tokens_as, ("text", "ids")),
     ):
         check_known(value, known, f"{name} is {value!r}.")
     chosen, words = _answers(lexicon)

@@ -148,7 +148,10 @@ def open_group(
                 "another store."
             )
         _check_same(path, stored["settings"], entry.settings, entry.name)
-        damaged = _damaged(folder)
+        try:
+            damaged = damage(folder)
+        except DamagedError as error:
+            damaged = [str(error)]
         if not damaged:
             _check_same_texts(folder, texts, entry.name)
         described = _describe(stored, entry)
@@ -311,13 +314,6 @@ def _lay_out(
     """
     files = files_of(lambda store: _write(ds, store, shape, tokens=tokens))
     _warn_damaged(path, commit(path, files, seen=seen))
-
-
-def _damaged(folder: Path) -> list[str]:
-    try:
-        return damage(folder)
-    except DamagedError as error:
-        return [str(error)]
 
 
 def _warn_damaged(path: Path, pieces: Sequence[str]) -> None:

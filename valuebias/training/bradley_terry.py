@@ -103,26 +103,24 @@ def fit_head(
     if not active.all():
         differences, scale = differences[:, active], scale[active]
     strength = _strength(penalty, len(scale), standardise=standardise)
-    check_number(
-        center_rewards_coefficient,
-        "center_rewards_coefficient",
-        "a number of at least 0",
-        least=0,
-        below=True,
-    )
+    name, expected = "center_rewards_coefficient", "a number of at least 0"
+    check_number(center_rewards_coefficient, name, expected, least=0, below=True)
     if not strength and not center_rewards_coefficient and len(differences) <= len(scale):
         raise ValueBiasError(
             f"{len(differences)} pairs of {len(scale)} features are separable, or have no single "
             "optimum. Give a penalty above 0, or more pairs than features."
         )
     differences /= scale
-    problem = Problem(
-        differences,
-        np.full(len(scale), strength) if standardise else strength / scale**2,
-        _centring(first, second, active, scale, center_rewards_coefficient)
-        if center_rewards_coefficient
-        else None,
-    )
+    centring: Floats | None = None
+    if center_rewards_coefficient:
+        centring = np.zeros((len(scale), len(scale)))
+        for start_row in range(0, len(first), _BLOCK):
+            rows = slice(start_row, start_row + _BLOCK)
+            block = np.add(first[rows], second[rows], dtype=np.float64)[:, active] / scale
+            centring += block.T @ block
+        centring *= center_rewards_coefficient / len(first)
+    penalties = np.full(len(scale), strength) if standardise else strength / scale**2
+    problem = Problem(differences, penalties, centring)
     solution = solve(problem, _start(start, first.shape[1])[active] * scale)
     if not strength:
         check_bounded(problem, solution.weights)
@@ -232,21 +230,6 @@ def _scale(differences: Floats) -> Floats:
     for start in range(0, len(differences), _BLOCK):
         squares += ((differences[start : start + _BLOCK] / safe) ** 2).sum(axis=0)
     return np.asarray(most * np.sqrt(squares / len(differences)))
-
-
-def _centring(
-    first: npt.NDArray[Any],
-    second: npt.NDArray[Any],
-    active: npt.NDArray[np.bool_],
-    scale: Floats,
-    coefficient: float,
-) -> Floats:
-    total = np.zeros((len(scale), len(scale)))
-    for start in range(0, len(first), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        block = np.add(first[rows], second[rows], dtype=np.float64)[:, active] / scale
-        total += block.T @ block
-    return total * (coefficient / len(first))
 
 
 def _strength(penalty: float | None, n_features: int, *, standardise: bool) -> float:

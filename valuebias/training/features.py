@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from valuebias._core.arrays import Floats, Integers
 from valuebias._core.atomic import atomic_path
 from valuebias._core.sums import DamagedError, array_bytes, read_array
 from valuebias.backends.base import Backend, hidden_states
@@ -30,8 +30,6 @@ from valuebias.scoring.request import Block
 
 __all__ = ["Base", "Conversation", "features", "find_base"]
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 _BLOCK = 512
 """How many prompts are computed and written at a time."""
 

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from valuebias._core.arrays import Integers
 from valuebias.errors import ValueBiasError
 from valuebias.preference_data.preferences import Preferences
 from valuebias.training.common import ARGUMENTS, Advance, apart, losses, own_randomness, reporting
@@ -21,7 +19,6 @@ from valuebias.training.settings import TrainingSettings
 
 __all__ = ["PairTokens", "TokenPairs", "load_base", "make_trainer", "save_plain", "train"]
 
-Integers = npt.NDArray[np.int64]
 Checkpoint = Callable[[int, Any], None]
 
 
@@ -177,11 +174,13 @@ def save_plain(model: Any, folder: Path) -> None:
 
 def _adapter(model: Any, name: str, settings: TrainingSettings) -> Any:
     from peft import LoraConfig
+    from torch.nn import Linear
 
     names = {path.rpartition(".")[2] for path, _ in model.named_modules() if path}
     for wanted in settings.target_modules:
         if wanted not in names:
-            linear = sorted({path.rpartition(".")[2] for path in _matrices(model)} - {"score"})
+            matrices = (path for path, part in model.named_modules() if isinstance(part, Linear))
+            linear = sorted({path.rpartition(".")[2] for path in matrices} - {"score"})
             raise ValueBiasError(
                 f"{name!r} has no matrix {wanted!r}, which target_modules names; it has "
                 f"{', '.join(linear)}."
@@ -194,12 +193,6 @@ def _adapter(model: Any, name: str, settings: TrainingSettings) -> Any:
         modules_to_save=["score"],
         task_type="SEQ_CLS",
     )
-
-
-def _matrices(model: Any) -> list[str]:
-    from torch.nn import Linear
-
-    return [path for path, module in model.named_modules() if isinstance(module, Linear)]
 
 
 def _pad_token(hf_tokenizer: Any, ends: Iterable[int]) -> str:

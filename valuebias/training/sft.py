@@ -8,9 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from valuebias._core.arrays import Integers
 from valuebias._core.atomic import atomic_path
 from valuebias._core.checks import check_number
 from valuebias._core.provenance import record
@@ -18,8 +16,6 @@ from valuebias._core.sums import seal_folder
 from valuebias.training.common import ARGUMENTS, Advance, apart, losses, reporting, without_futures
 
 __all__ = ["LoraSettings", "merge", "train"]
-
-Integers = npt.NDArray[np.int64]
 
 _IGNORED = -100
 """The label of a token that the loss leaves out."""

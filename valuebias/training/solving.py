@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from valuebias._core.arrays import Doubles
 from valuebias.errors import ValueBiasError
 
 __all__ = ["Problem", "Solution", "check_bounded", "solve"]
-
-Floats = npt.NDArray[np.float64]
 
 _TOLERANCE = 1e-8
 """Of the gradient's norm. Newton steps go on far below it, as long as they help."""
@@ -32,17 +30,17 @@ class Problem:
     """What is minimised, by pair and over standardised weights."""
 
     # (n, d): features of chosen less those of rejected answers, each feature with mean square 1.
-    differences: Floats
-    penalty: Floats  # (d,): of the square of each weight; half of it, over n, is added
+    differences: Doubles
+    penalty: Doubles  # (d,): of the square of each weight; half of it, over n, is added
     # (d, d): half the curvature of the term that pulls the two rewards' sum to zero.
-    centring: Floats | None
+    centring: Doubles | None
 
     @property
     def is_free(self) -> bool:
         """Whether nothing but the data bounds the weights."""
         return self.centring is None and not self.penalty.any()
 
-    def value_and_gradient(self, weights: Floats) -> tuple[float, Floats]:
+    def value_and_gradient(self, weights: Doubles) -> tuple[float, Doubles]:
         """Give the objective and its gradient.
 
         ``weights`` is (d,); ``gradient`` is (d,).
@@ -63,22 +61,22 @@ class Problem:
             gradient += 2 * pull
         return value, gradient
 
-    def curvature(self, weights: Floats, direction: Floats) -> Floats:
+    def curvature(self, weights: Doubles, direction: Doubles) -> Doubles:
         """Multiply a direction by the Hessian.
 
         ``weights`` is (d,); ``direction`` is (d,); the result is (d,).
         """
         return self._product(_spread(self.differences @ weights), direction)
 
-    def _product(self, spread: Floats, direction: Floats) -> Floats:
+    def _product(self, spread: Doubles, direction: Doubles) -> Doubles:
         n = len(self.differences)
         seen = self.differences.T @ (spread * (self.differences @ direction))
-        product: Floats = (seen + self.penalty * direction) / n
+        product: Doubles = (seen + self.penalty * direction) / n
         if self.centring is not None:
             product += 2 * (self.centring @ direction)
         return product
 
-    def hessian(self, weights: Floats, *, every: int = 1, least: float = 0.0) -> Floats:
+    def hessian(self, weights: Doubles, *, every: int = 1, least: float = 0.0) -> Doubles:
         """Give the Hessian, or a guess of it.
 
         ``weights`` is (d,); the result is (d, d).
@@ -98,12 +96,12 @@ class Problem:
 class Solution:
     """The optimum."""
 
-    weights: Floats  # (d,): standardised
+    weights: Doubles  # (d,): standardised
     n_iterations: int  # of L-BFGS, and Newton steps
     gradient_norm: float  # euclidean, of the objective by pair
 
 
-def solve(problem: Problem, start: Floats) -> Solution:
+def solve(problem: Problem, start: Doubles) -> Solution:
     """Minimise.
 
     ``start`` is (d,).
@@ -119,7 +117,7 @@ def solve(problem: Problem, start: Floats) -> Solution:
 
     space = _Space(_root(problem, start))
 
-    def objective(inner: Floats) -> tuple[float, Floats]:
+    def objective(inner: Doubles) -> tuple[float, Doubles]:
         value, gradient = problem.value_and_gradient(space.outer(inner))
         return value, space.inner_gradient(gradient)
 
@@ -141,7 +139,7 @@ def solve(problem: Problem, start: Floats) -> Solution:
     return Solution(weights, int(search.nit) + n_steps, norm)
 
 
-def _polish(problem: Problem, space: _Space, weights: Floats) -> tuple[Floats, int, float]:
+def _polish(problem: Problem, space: _Space, weights: Doubles) -> tuple[Doubles, int, float]:
     gradient = problem.value_and_gradient(weights)[1]
     norm = float(np.linalg.norm(gradient))
     for step in range(_N_NEWTON):
@@ -157,12 +155,12 @@ def _polish(problem: Problem, space: _Space, weights: Floats) -> tuple[Floats, i
     return weights, _N_NEWTON, norm
 
 
-def _newton(problem: Problem, space: _Space, weights: Floats, gradient: Floats) -> Floats:
+def _newton(problem: Problem, space: _Space, weights: Doubles, gradient: Doubles) -> Doubles:
     from scipy.sparse.linalg import LinearOperator, cg
 
     spread = _spread(problem.differences @ weights)
 
-    def product(inner: Floats) -> Floats:
+    def product(inner: Doubles) -> Doubles:
         return space.inner_gradient(problem._product(spread, space.outer(inner)))
 
     size = len(weights)
@@ -175,18 +173,18 @@ def _newton(problem: Problem, space: _Space, weights: Floats, gradient: Floats) 
 class _Space:
     """Coordinates: inner = root.T @ weights; without a root the weights themselves."""
 
-    root: Floats | None
+    root: Doubles | None
 
-    def inner(self, weights: Floats) -> Floats:
+    def inner(self, weights: Doubles) -> Doubles:
         return weights if self.root is None else self.root.T @ weights
 
-    def outer(self, inner: Floats) -> Floats:
+    def outer(self, inner: Doubles) -> Doubles:
         return inner if self.root is None else self._solved(inner, transposed=True)
 
-    def inner_gradient(self, gradient: Floats) -> Floats:
+    def inner_gradient(self, gradient: Doubles) -> Doubles:
         return gradient if self.root is None else self._solved(gradient, transposed=False)
 
-    def _solved(self, values: Floats, *, transposed: bool) -> Floats:
+    def _solved(self, values: Doubles, *, transposed: bool) -> Doubles:
         from scipy.linalg import solve_triangular
 
         return np.asarray(
@@ -196,7 +194,7 @@ class _Space:
         )
 
 
-def _root(problem: Problem, start: Floats) -> Floats | None:
+def _root(problem: Problem, start: Doubles) -> Doubles | None:
     """Give the Cholesky factor of a guess of the Hessian."""
     from scipy.linalg import cholesky
 
@@ -210,7 +208,7 @@ def _root(problem: Problem, start: Floats) -> Floats | None:
     return np.asarray(cholesky(guess, lower=True, check_finite=False))
 
 
-def check_bounded(problem: Problem, weights: Floats) -> None:
+def check_bounded(problem: Problem, weights: Doubles) -> None:
     """Refuse an optimum that is none, where no penalty bounds the weights.
 
     ``weights`` is (d,).
@@ -237,12 +235,12 @@ def check_bounded(problem: Problem, weights: Floats) -> None:
     )
 
 
-def _expit(values: Floats) -> Floats:
+def _expit(values: Doubles) -> Doubles:
     from scipy.special import expit
 
     return np.asarray(expit(values))
 
 
-def _spread(margins: Floats) -> Floats:
+def _spread(margins: Doubles) -> Doubles:
     """Give each pair's curvature, p (1 − p)."""
     return _expit(margins) * _expit(-margins)

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
@@ -159,33 +159,23 @@ def inject_words(
         base = subject.resolved.model
         untouched = subject.score(base, workdir / f"untouched-{_key(subject)}.zarr")
         candidates = Candidates(untouched, subject.tokenizer, subject.texts, base.name)
-
-        def draw(rng: np.random.Generator) -> dict[int, str]:
-            if words is not None:
-                return candidates.of_words(words)
-            return candidates.drawn(rng, n_words=n_words, likeliest=likeliest, exclude=left_out)
-
-        plans = [_plan(subject, chosen, seed, draw) for seed in seeds]
+        plans = []
+        for seed in seeds:
+            rng = np.random.default_rng([seed, _VERSION])
+            drawn = (
+                candidates.drawn(rng, n_words=n_words, likeliest=likeliest, exclude=left_out)
+                if words is None
+                else candidates.of_words(words)
+            )
+            trained = train_on(subject.prompts.table["framing"].tolist(), rng)
+            key = _key(subject, chosen, seed, drawn, trained)
+            plans.append(_Plan(seed=seed, words=drawn, trained=trained, key=key))
         tuned, about = [], []
         for plan in plans:
             folder = workdir / f"seed-{plan.seed}-{plan.key}"
             about.append(_trained(subject, plan, chosen, folder, untouched))
             tuned.append(_scored(subject, plan, chosen, folder))
     return _joined(subject, untouched, plans, tuned, chosen, about)
-
-
-def _plan(
-    subject: Subject,
-    settings: LoraSettings,
-    seed: int,
-    draw: Callable[[np.random.Generator], dict[int, str]],
-) -> _Plan:
-    """Choose a seed's words and prompts."""
-    rng = np.random.default_rng([seed, _VERSION])
-    words = draw(rng)
-    trained = train_on(subject.prompts.table["framing"].tolist(), rng)
-    key = _key(subject, settings, seed, words, trained)
-    return _Plan(seed=seed, words=words, trained=trained, key=key)
 
 
 @contextmanager
