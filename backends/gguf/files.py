@@ -126,13 +126,16 @@ def _read(states: tuple[tuple[str, int, int], ...]) -> Contents:
                 f"{count}; expected part {i + 1} of {len(paths)}, as its name says. Give the parts "
                 "the names that they had: ...-00001-of-0000N.gguf."
             )
+        from gguf import dequantize
+
         with _damage_told(path):
             for tensor in reader.tensors:
                 if tensor.name in shapes:
                     raise ValueError(f"the tensor {tensor.name[:60]!r} stands in two parts")
                 shapes[tensor.name] = tuple(int(n) for n in reversed(tensor.shape))
                 if _SMALL.fullmatch(tensor.name):
-                    small[tensor.name] = _values(tensor)
+                    values = dequantize(tensor.data, tensor.tensor_type)
+                    small[tensor.name] = np.array(values, dtype=np.float32)
     total = fields.get("split.tensors.count")
     if "general.architecture" not in fields or (total is not None and total != len(shapes)):
         raise ValueBiasError(
@@ -175,12 +178,6 @@ def _check_layout(reader: Any, size: int) -> None:
         if end > size:
             raise ValueError(f"{tensor.name[:60]!r} ends beyond the file")
         at = end + -end % int(reader.alignment)
-
-
-def _values(tensor: Any) -> npt.NDArray[np.float32]:
-    from gguf import dequantize
-
-    return np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
 
 
 @contextmanager

@@ -151,25 +151,21 @@ def _read(file: FileRef, model: Model, prompts: PromptSet, *, download: bool) ->
             scores.append(chunk[names].to_numpy(dtype=np.float32).T)
     token_ids = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
     check_unique([str(token) for token in token_ids.tolist()], f"token id of {path.name!r}")
+    details: dict[str, Any] = {"spaces_put_back": mended} if mended else {}
+    if isinstance(file, HubFile):
+        about = {"dataset": file.repository, "revision": file.commit, "file": file.name}
+        details["hub"] = about
     ds = build(
         np.concatenate(scores, axis=1)[None] if scores else np.empty((1, len(names), 0)),
         models=pd.DataFrame([_about(model)], index=[model.name]),
         prompts=prompts.table.loc[names],
         responses=_unique(tokens, token_ids),
         kind="logprob",
-        provenance=record(files=[path], details=_source(file, mended)),
+        provenance=record(files=[path], details=details),
     )
     return ds.assign_coords(
         token_id=("response", token_ids), decoded=("response", np.array(texts, dtype="U"))
     )
-
-
-def _source(file: FileRef, mended: int) -> dict[str, Any]:
-    details: dict[str, Any] = {"spaces_put_back": mended} if mended else {}
-    if isinstance(file, HubFile):
-        about = {"dataset": file.repository, "revision": file.commit, "file": file.name}
-        details["hub"] = about
-    return details
 
 
 def _prompts_of(path: Path, prompts: PromptSet) -> list[str]:

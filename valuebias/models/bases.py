@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from valuebias._core.foreign import read_json, reading
 from valuebias._core.opening.yaml_text import LONGEST, parse_yaml
@@ -108,14 +107,14 @@ def warn(bases: Mapping[str, str], *, stacklevel: int) -> None:
 
 
 def _claims(folder: Path, file: str | None) -> Iterator[tuple[str, str]]:
-    yield "adapter_config.json", _text(_json(folder, "adapter_config.json"), _ADAPTER)
+    yield "adapter_config.json", _stated(folder / "adapter_config.json", _ADAPTER)
     if file is not None and file.lower().endswith(".gguf"):
         yield "the GGUF file", _of_gguf(folder / file)
         yield _CARD, _of_card(folder / _CARD)
         return
     yield _CARD, _of_card(folder / _CARD)
-    yield "config.json", _text(_json(folder, "config.json"), _ADAPTER)
-    yield "config.json", _text(_json(folder, "config.json"), "_name_or_path")
+    yield "config.json", _stated(folder / "config.json", _ADAPTER)
+    yield "config.json", _stated(folder / "config.json", "_name_or_path")
 
 
 _ADAPTER = "base_model_name_or_path"
@@ -131,17 +130,13 @@ def _is_checkpoint(text: str) -> bool:
     )
 
 
-def _json(folder: Path, name: str) -> Mapping[str, Any]:
+def _stated(file: Path, key: str) -> str:
     # Whether a configuration is sound is checked where it is needed.
     try:
-        content = read_json(folder / name, advice="")
+        content = read_json(file, advice="")
     except ValueBiasError:
-        return {}
-    return content if isinstance(content, Mapping) else {}
-
-
-def _text(content: Mapping[str, Any], key: str) -> str:
-    value = content.get(key)
+        return ""
+    value = content.get(key) if isinstance(content, Mapping) else None
     return value if isinstance(value, str) else ""
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, shown
 from valuebias.models.outside import (
     BRINGS,
     BY_NAME,
@@ -125,7 +125,7 @@ class _Walk:
         self._mark("dict", len(value))
         for key, entry in value.items():
             self.add(key, path)
-            self.add(entry, f"{path}[{_short(key)}]")
+            self.add(entry, f"{path}[{shown(key, longest=30)}]")
 
     def _set(self, value: Any, path: str) -> None:
         # Their order depends on the process.
@@ -415,8 +415,3 @@ def _brings(path: str, name: str) -> Unknowable:
 def _unknowable(value: Any, path: str) -> Unknowable:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     return Unknowable(f"{path} is a {kind}, whose content cannot be told")
-
-
-def _short(key: Any) -> str:
-    text = repr(key)
-    return text if len(text) <= 30 else f"{text[:30]}…"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -101,9 +103,13 @@ def fetch_weights(located: Checkpoint, *, name: str, download: bool) -> Checkpoi
     if is_complete(located.folder):
         return located
     if download and wanted == [SINGLE]:
-        names = _names_there(located, name)
+        from huggingface_hub import list_repo_files
+
+        repository, commit, noun = located.repository, located.commit, f"The model {name!r}"
+        listing = partial(list_repo_files, repository, revision=commit)
+        names = sorted(asked(listing, repository, commit, noun=noun, or_local=True))
         if SINGLE not in names:
-            check_has(names, f"hub: {located.repository}", name)
+            check_has(names, f"hub: {repository}", name)
     _snapshot(
         located.repository,
         located.commit,
@@ -160,7 +166,7 @@ def _snapshot(
     """Give the local folder of a repository, in which files of these patterns are."""
     before = f"The model {name!r} is on the hub, and "
     check_installed("huggingface_hub", extra="torch", before=before)
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import errors, snapshot_download
 
     def ask(*, local: bool) -> Path:
         return Path(
@@ -175,9 +181,13 @@ def _snapshot(
 
     # The cache first: what has been downloaded once needs no network and does not change. But
     # what lies there may be the rest of a download that was broken off.
-    folder = _cached(lambda: ask(local=True), repository)
-    if folder is not None and is_complete(folder):
-        return folder
+    with suppress(errors.LocalEntryNotFoundError):
+        try:
+            folder = ask(local=True)
+        except errors.HFValidationError as error:
+            raise ValueBiasError(f"{repository!r} is no hub id: {error}.") from error
+        if is_complete(folder):
+            return folder
     if not download:
         raise ValueBiasError(
             f"The model {name!r} ({repository!r}, revision {revision or 'main'!r}) is not complete "
@@ -185,34 +195,6 @@ def _snapshot(
         )
     return asked(
         lambda: ask(local=False), repository, revision, noun=f"The model {name!r}", or_local=True
-    )
-
-
-def _cached(ask: Callable[[], Path], repository: str) -> Path | None:
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return ask()
-    except LocalEntryNotFoundError:
-        return None
-    except HFValidationError as error:
-        raise ValueBiasError(f"{repository!r} is no hub id: {error}.") from error
-
-
-def _names_there(located: Checkpoint, name: str) -> list[str]:
-    """List the files of a repository."""
-    from huggingface_hub import list_repo_files
-
-    repository = str(located.repository)
-    commit = located.commit
-    return sorted(
-        asked(
-            lambda: list_repo_files(repository, revision=commit),
-            repository,
-            commit,
-            noun=f"The model {name!r}",
-            or_local=True,
-        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -102,7 +103,7 @@ def resolve(
         config,
         name=model.name,
         labels=n_labels if kind == "reward" else 0,
-        n_params=weights.count(shapes) if shapes else None,
+        n_params=float(sum(map(math.prod, shapes.values()))) if shapes else None,
     )
     rule = _rule(model, located, model_config) if kind == "reward" else LAST
     source = Source(

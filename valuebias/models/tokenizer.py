@@ -23,6 +23,7 @@ import pandas as pd
 
 from valuebias._core.arrays import Integers
 from valuebias._core.foreign import reading
+from valuebias._core.text import has_surrogate
 from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
 from valuebias.models.chat import Said, template_of
 from valuebias.models.first_tokens import NONE, Start, first_tokens, last_tokens
@@ -230,7 +231,14 @@ class Tokenizer:
             if start == 0:
                 raise self._nothing_before(word)
             if start < len(of_prefix):
-                raise self._merged(word, prefix)
+                other = (
+                    "" if prefix[-1:].isspace() else ", or give a template with a space before it"
+                )
+                raise ValueBiasError(
+                    f"The word {shown(word)} shares a token with the end of the text before it "
+                    f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would include "
+                    f"that text as well, unlike other words'. Leave the word out{other}."
+                )
         return sequences, first
 
     def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
@@ -288,7 +296,7 @@ class Tokenizer:
                 list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
             )["input_ids"]
         except (TypeError, UnicodeEncodeError) as error:
-            broken = next((w for t, w in zip(texts, labels, strict=True) if not _is_text(t)), None)
+            broken = next((w for t, w in zip(texts, labels, strict=True) if has_surrogate(t)), None)
             raise ValueBiasError(
                 f"{broken!r} cannot be tokenised: UTF-8 cannot write this text, such as half "
                 "of a surrogate pair. Leave it out."
@@ -333,14 +341,6 @@ class Tokenizer:
             "before {response}, or a tokenizer that begins with a token of its own."
         )
 
-    def _merged(self, word: str, prefix: str) -> ValueBiasError:
-        other = "" if prefix[-1:].isspace() else ", or give a template with a space before it"
-        return ValueBiasError(
-            f"The word {shown(word)} shares a token with the end of the text before it "
-            f"({prefix[-_TAIL:]!r}) to {self._name!r}, so that its log-prob would include that "
-            f"text as well, unlike other words'. Leave the word out{other}."
-        )
-
     def _check_unknown(
         self, ids: Sequence[list[int]], texts: Sequence[str], labels: Sequence[str]
     ) -> None:
@@ -378,11 +378,3 @@ def _shared(a: Integers, b: Integers) -> int:
     size = min(len(a), len(b))
     differ = np.flatnonzero(a[:size] != b[:size])
     return int(differ[0]) if len(differ) else size
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +21,6 @@ __all__ = [
     "check_has",
     "code_files",
     "companions",
-    "count",
     "digest",
     "digest_files",
     "listed",
@@ -157,11 +155,6 @@ def tensors(path: Path) -> dict[str, tuple[int, ...]]:
         safe_open(path, framework="np") as file,
     ):
         return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-
-
-def count(shapes: dict[str, tuple[int, ...]]) -> float:
-    """Count the parameters of tensors."""
-    return float(sum(math.prod(shape) for shape in shapes.values()))
 
 
 def digest(paths: Sequence[Path]) -> str:

@@ -121,19 +121,21 @@ def fit_head(
         centring *= center_rewards_coefficient / len(first)
     penalties = np.full(len(scale), strength) if standardise else strength / scale**2
     problem = Problem(differences, penalties, centring)
-    solution = solve(problem, _start(start, first.shape[1])[active] * scale)
+    solved, n_iterations, gradient_norm = solve(
+        problem, _start(start, first.shape[1])[active] * scale
+    )
     if not strength:
-        check_bounded(problem, solution.weights)
+        check_bounded(problem, solved)
     weights = np.zeros(first.shape[1])
-    weights[active] = solution.weights / scale
-    loss, accuracy = measured(differences @ solution.weights)
+    weights[active] = solved / scale
+    loss, accuracy = measured(differences @ solved)
     return Head(
         weights=weights,
         loss=loss,
         accuracy=accuracy,
         n_pairs=len(first),
-        n_iterations=solution.n_iterations,
-        gradient_norm=solution.gradient_norm,
+        n_iterations=n_iterations,
+        gradient_norm=gradient_norm,
         penalty=strength,
         center_rewards_coefficient=float(center_rewards_coefficient),
         standardised=standardise,

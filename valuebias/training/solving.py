@@ -9,7 +9,7 @@ import numpy as np
 from valuebias._core.arrays import Doubles
 from valuebias.errors import ValueBiasError
 
-__all__ = ["Problem", "Solution", "check_bounded", "solve"]
+__all__ = ["Problem", "check_bounded", "solve"]
 
 _TOLERANCE = 1e-8
 """Of the gradient's norm. Newton steps go on far below it, as long as they help."""
@@ -92,19 +92,10 @@ class Problem:
         return matrix if self.centring is None else matrix + 2 * self.centring
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """The optimum."""
+def solve(problem: Problem, start: Doubles) -> tuple[Doubles, int, float]:
+    """Give the best weights, the number of iterations and steps, and the norm of the gradient.
 
-    weights: Doubles  # (d,): standardised
-    n_iterations: int  # of L-BFGS, and Newton steps
-    gradient_norm: float  # euclidean, of the objective by pair
-
-
-def solve(problem: Problem, start: Doubles) -> Solution:
-    """Minimise.
-
-    ``start`` is (d,).
+    ``start`` is (d,); so are the weights, which are standardised.
 
     Notes
     -----
@@ -136,7 +127,7 @@ def solve(problem: Problem, start: Doubles) -> Solution:
             f"{norm:.2g}, expected at most {_TOLERANCE:g}. The pairs are separable or nearly so, "
             f"or features are collinear. {hint}."
         )
-    return Solution(weights, int(search.nit) + n_steps, norm)
+    return weights, int(search.nit) + n_steps, norm
 
 
 def _polish(problem: Problem, space: _Space, weights: Doubles) -> tuple[Doubles, int, float]:
