@@ -31,6 +31,7 @@ from valuebias.io.wide import read_scores
 from valuebias.schema import build
 
 __all__ = ["Info", "info", "load", "names", "read_training"]
+
 _COLUMNS = ("model_id", "Category", "checkpoint", "base_model", "sum_value")
 _BASES: Mapping[str, str] = {
     "Gemma": "google/gemma-2b-it",
@@ -40,6 +41,17 @@ _BASES: Mapping[str, str] = {
 _BASES_OF_GRM: Mapping[str, str] = {
     "Gemma": "google/gemma-2-2b-it",
     "Llama": "meta-llama/Llama-3.2-3B-Instruct",
+}
+# File to source of the preferences and number of pairs. Pairs as in the paper; the last checkpoint
+# (16 pairs per step, 2 epochs) agrees within 2 %.
+_RUNS: Mapping[str, tuple[str, float]] = {
+    "rank_results_uf_13.csv": ("unified-feedback", 13_000),
+    "rank_results_uf_27.csv": ("unified-feedback", 27_000),
+    "rank_results_uf_54.csv": ("unified-feedback", 53_000),
+    "rank_results_uf_100.csv": ("unified-feedback", 106_000),
+    "rank_results_sky_80k.csv": ("skywork", 77_000),
+    # Two released models by other authors. The file says 85k pairs, the paper 550k and 632k.
+    "rank_results_grm_80k.csv": ("grm", np.nan),
 }
 
 
@@ -226,26 +238,6 @@ def _simulated(name: str, entry: dict[str, Any]) -> xr.Dataset:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What a file name stands for: the source of the preferences, and the number of pairs."""
-
-    source: str
-    n_pairs: float
-
-
-# Pairs as in the paper; the last checkpoint (16 pairs per step, 2 epochs) agrees within 2 %.
-_RUNS: Mapping[str, _Run] = {
-    "rank_results_uf_13.csv": _Run("unified-feedback", 13_000),
-    "rank_results_uf_27.csv": _Run("unified-feedback", 27_000),
-    "rank_results_uf_54.csv": _Run("unified-feedback", 53_000),
-    "rank_results_uf_100.csv": _Run("unified-feedback", 106_000),
-    "rank_results_sky_80k.csv": _Run("skywork", 77_000),
-    # Two released models by other authors. The file says 85k pairs, the paper 550k and 632k.
-    "rank_results_grm_80k.csv": _Run("grm", np.nan),
-}
-
-
 def read_training(paths: list[Path]) -> tuple[pd.DataFrame, list[str]]:
     """Read and clean ``rank_results_*.csv``."""
     faults: list[str] = []
@@ -265,7 +257,7 @@ def _without_copies(paths: list[Path], faults: list[str]) -> list[Path]:
     kept = []
     for same in by_hash.values():
         # The checkpoints go up to step 3314, so 'uf_13' is a copy of 'uf_27', not the reverse.
-        last = max(same, key=lambda path: _run(path).n_pairs)
+        last = max(same, key=lambda path: _run(path)[1])
         kept.append(last)
         faults.extend(
             f"{copy.name} is byte-identical to {last.name}: it is left out. "
@@ -276,14 +268,14 @@ def _without_copies(paths: list[Path], faults: list[str]) -> list[Path]:
     return kept
 
 
-def _run(path: Path) -> _Run:
+def _run(path: Path) -> tuple[str, float]:
     if path.name not in _RUNS:
         raise ValueBiasError(f"{path.name!r} is not one of the released files: {', '.join(_RUNS)}.")
     return _RUNS[path.name]
 
 
 def _cleaned(path: Path, faults: list[str]) -> pd.DataFrame:
-    run = _run(path)
+    source, n_pairs = _run(path)
     header, rows = parse_csv(read_text(path), str(path))
     for column in _COLUMNS:
         if column not in header:
@@ -296,11 +288,11 @@ def _cleaned(path: Path, faults: list[str]) -> pd.DataFrame:
         )
     pairs = zip(distinct["base_model"], distinct["model_id"], strict=True)
     family = [_family(base_model, model) for base_model, model in pairs]
-    bases = _BASES_OF_GRM if run.source == "grm" else _BASES
+    bases = _BASES_OF_GRM if source == "grm" else _BASES
     return pd.DataFrame(
         {
-            "source": run.source,
-            "n_pairs": run.n_pairs,
+            "source": source,
+            "n_pairs": n_pairs,
             "base": [bases[name] for name in family],
             "family": family,
             "category": distinct["Category"].str.lower(),

@@ -133,10 +133,16 @@ class ScoringPlan:
 
     def _repr_html_(self) -> str:
         """Show everything in a notebook."""
-        head, *body = self.rows()
-        table = pd.DataFrame(body, columns=list(head)).to_html(index=False)
-        above, *below = (f"<p>{html.escape(text)}</p>" for text in (self.headline, *self.notes))
-        return "".join((above, table, *below))
+        head, *body = [[html.escape(cell) for cell in row] for row in self.rows()]
+        lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in body]
+        return (
+            f"<p>{html.escape(self.headline)}</p><table><thead><tr>"
+            + "".join(f"<th>{cell}</th>" for cell in head)
+            + "</tr></thead><tbody>"
+            + "".join(f"<tr>{line}</tr>" for line in lines)
+            + "</tbody></table>"
+            + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        )
 
 
 def plan(
