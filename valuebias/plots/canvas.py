@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 __all__ = [
     "FAINT",
@@ -24,13 +25,14 @@ __all__ = [
     "PAPER",
     "blank_figure",
     "colours",
+    "drawn",
     "half_eye",
     "interval",
+    "lean_axes",
     "legend",
+    "mark",
     "styled",
     "tidy_axes",
-    "towards",
-    "zero_line",
 ]
 
 Array = NDArray[np.float64]
@@ -104,23 +106,30 @@ def blank_figure(width: float, height: float, *, constrained: bool = True) -> Fi
     return figure
 
 
+@contextmanager
+def drawn(width: float, height: float) -> Iterator[Figure]:
+    """Draw a figure of a size in inches in the style of the package, and lay it out at the end."""
+    with styled():
+        figure = blank_figure(width, height)
+        yield figure
+        figure.draw_without_rendering()
+
+
 def colours(names: Iterable[str]) -> dict[str, str]:
     """Give each name a colour, in order; colours repeat after six."""
     return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(dict.fromkeys(names))}
 
 
-def tidy_axes(axes: Axes, *, grid: bool = True) -> None:
-    """Put faint vertical lines behind the marks."""
+def tidy_axes(axes: Axes, *, grid: Literal["x", "y"] | None = "x", zero: bool = False) -> None:
+    """Put faint lines behind the marks, at the ticks of one axis, and a darker one at its zero."""
     axes.set_axisbelow(True)
     if grid:
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
+        axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+    if zero:
+        line = axes.axvline if grid == "x" else axes.axhline
+        line(0, color=GREY, linewidth=1.0, zorder=1)
     axes.tick_params(axis="x", length=3)
     axes.tick_params(axis="y", length=0)
-
-
-def zero_line(axes: Axes) -> None:
-    """Mark zero."""
-    axes.axvline(0, color=GREY, linewidth=1.0, zorder=1)
 
 
 def interval(
@@ -166,13 +175,23 @@ def half_eye(axes: Axes, y: float, draws: Array, colour: str) -> None:
               markeredgecolor=PAPER, markeredgewidth=0.7, zorder=4)  # fmt: skip
 
 
-def towards(axes: Axes, first: str, second: str, *, narrow: bool = False) -> None:
-    """Label which category each side favours; an empty second one means all others."""
+def lean_axes(axes: Axes, first: str, second: str, *, narrow: bool = False) -> None:
+    """Mark zero and the category that each side favours; an empty second one means all others."""
+    tidy_axes(axes, zero=True)
     room, word = (12, "") if narrow else (22, "towards ")
     left, right = drawable(second or "others", room), drawable(first, room)
     note = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8, "color": GREY}
     axes.text(0, 1.01, f"← {word}{left}", ha="left", **note)  # type: ignore[arg-type]
     axes.text(1, 1.01, f"{word}{right} →", ha="right", **note)  # type: ignore[arg-type]
+
+
+def mark(
+    colour: str, marker: str = "o", *, size: float = 5, width: float = 0.0, **style: Any
+) -> Line2D:
+    """Make a mark for a legend, on a line of some width."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, marker=marker, markersize=size, linewidth=width, **style)
 
 
 def legend(

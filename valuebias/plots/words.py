@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.plots.canvas import (
-    GREY,
-    INTERVAL,
-    blank_figure,
-    colours,
-    interval,
-    legend,
-    styled,
-    tidy_axes,
-    zero_line,
-)
+from valuebias.plots.canvas import GREY, INTERVAL, colours, drawn, interval, legend, mark, tidy_axes
 from valuebias.plots.labels import drawable
 from valuebias.posterior.wording import false_signs, sampled_units, under
 
@@ -66,8 +56,7 @@ def plot_words(fit: Posterior) -> Figure:
     }
     n_rows = max(1, *(len(rows) for rows in sides.values()))
     unit = describe(fit.settings["outcome"]).unit
-    with styled():
-        figure = blank_figure(7.2, 1.35 + 0.2 * n_rows)
+    with drawn(7.2, 1.35 + 0.2 * n_rows) as figure:
         panels = figure.subplots(1, 2)
         for axes, (title, rows) in zip(panels, sides.items(), strict=True):
             _panel(axes, rows, palette)
@@ -77,8 +66,8 @@ def plot_words(fit: Posterior) -> Figure:
         _same_reach(panels[0], panels[1])
         note = _note(fit, pd.concat(sides.values()))
         figure.suptitle(note, size=7.5, color=GREY, fontweight="normal")
-        _legend(figure, palette, table)
-        figure.draw_without_rendering()
+        present = [name for name in palette if name in set(table["_colour"])]
+        legend(figure, [mark(palette[name], width=1.5) for name in present], present)
     return figure
 
 
@@ -98,8 +87,7 @@ def _palette(fit: Posterior, table: pd.DataFrame) -> dict[str, str]:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, palette: dict[str, str]) -> None:
-    tidy_axes(axes)
-    zero_line(axes)
+    tidy_axes(axes, zero=True)
     for i, (_, row) in enumerate(rows.iterrows()):
         colour = palette.get(row["_colour"], GREY)
         interval(axes, -i, row["mean"], (row["lower"], row["upper"]), colour=colour, size=5)
@@ -114,11 +102,3 @@ def _same_reach(left: Axes, right: Axes) -> None:
     inner = max(left.get_xlim()[1], -right.get_xlim()[0])
     left.set_xlim(-reach, inner)
     right.set_xlim(-inner, reach)
-
-
-def _legend(figure: Figure, palette: dict[str, str], table: pd.DataFrame) -> None:
-    from matplotlib.lines import Line2D
-
-    present = [name for name in palette if name in set(table["_colour"])]
-    handles = [Line2D([], [], color=palette[name], marker="o", markersize=5) for name in present]
-    legend(figure, handles, present)
