@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from valuebias.posterior.ablation.framings import SIGNED, rope_of
 from valuebias.report.checking import convergence, findings_section
-from valuebias.report.content import Section
+from valuebias.report.content import Section, sentence
+from valuebias.report.inputs import AblationReportInputs
 from valuebias.report.methods import fit_settings, load_line, methods_text
-from valuebias.report.record import listed, prior_table, provenance_table
+from valuebias.report.record import listed, prior_table, provenance_table, reproduction
 
 if TYPE_CHECKING:
     from valuebias.posterior.ablation.result import AblationPosterior
-    from valuebias.report.ablations import AblationReportInputs
 
 __all__ = [
     "audit_section",
@@ -26,7 +26,7 @@ __all__ = [
 
 def limits_section(inputs: AblationReportInputs) -> Section:
     """Say what the data cannot say."""
-    items = [note.text[:1].upper() + note.text[1:] for note in inputs.fit.notes]
+    items = [sentence(note.text) for note in inputs.fit.notes]
     if inputs.fit.fit is not None and inputs.fit.fit.settings["n_missing"]:
         items.append(
             f"{inputs.fit.fit.settings['n_missing']:,} cells of the crossing are missing; they are "
@@ -51,7 +51,7 @@ def convergence_section(inputs: AblationReportInputs) -> Section:
             "convergence", "Convergence",
             ("The draws are independent, not from chains: there is no convergence to check.",),
         )  # fmt: skip
-    return convergence(fit, fit.diagnostics(), digits=inputs.digits, figures=inputs.figures)
+    return convergence(inputs, fit, fit.diagnostics())
 
 
 def audit_section(inputs: AblationReportInputs) -> Section:
@@ -92,15 +92,8 @@ def reproduce_section(inputs: AblationReportInputs) -> Section:
     under = "" if ablation.framing == SIGNED else f"fit = fit.at_framing({ablation.framing!r})\n"
     straight = ablation.curves.by_pairs == "curve" and ablation.curves.levelled is None
     levelling = "    levelling=False,\n" if ablation.studied and straight else ""
-    code = (
-        f"import valuebias\n\n{_call(ablation)}    rope={ablation.rope!r},\n{levelling})\n{under}"
-        'fit.report("report.html")\n'
-    )
-    text = (
-        "With the versions listed above, the same seed gives the same draws; with others, the same "
-        "answer within Monte-Carlo error."
-    )
-    return Section("reproduce", "How to reproduce", (text,), code=code)
+    code = f"{_call(ablation)}    rope={ablation.rope!r},\n{levelling})\n{under}"
+    return reproduction(f'import valuebias\n\n{code}fit.report("report.html")\n')
 
 
 def _call(ablation: AblationPosterior) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,9 @@ from valuebias.plots.trajectories import plot_trajectories
 from valuebias.plots.word_changes import plot_word_changes
 from valuebias.posterior.ablation.framings import lean_name, rope_of
 from valuebias.posterior.wording import chance, percent
-from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.inputs import PROB
+from valuebias.report.content import Column, Section, Table, number, sentence
+from valuebias.report.inputs import PROB, AblationReportInputs
 from valuebias.report.results import interval_column, with_interval
-
-if TYPE_CHECKING:
-    from valuebias.report.ablations import AblationReportInputs
 
 __all__ = [
     "closing_section",
@@ -86,8 +83,7 @@ def glance_section(inputs: AblationReportInputs) -> Section:
 
 def gap_section(inputs: AblationReportInputs) -> Section:
     """Show the gaps at the end of training, with the figure."""
-    fit = inputs.fit
-    table = fit.gaps(prob=PROB)
+    fit, table = inputs.fit, inputs.estimates
     ends = _with_support(table[np.isclose(table["progress"], 1.0)])
     rows = with_interval(ends, inputs.digits)
     columns = (
@@ -105,20 +101,17 @@ def gap_section(inputs: AblationReportInputs) -> Section:
         f"ROPE): probability of lying within {rope_of(fit)} of zero. Extrapolated: a family has no "
         "runs with so many pairs, and the number is what the curve says of it."
     )
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "ablation",
-            plot_gaps(fit),
-            "The gap between every two families against the number of preference pairs, one colour "
-            "per source, with intervals, and extrapolated beyond the numbers that both families "
-            "were trained on. The table below has the numbers.",
-            f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family "
-            "has no runs. Points: the runs. Grey: the region of practical equivalence.",
-        )
-    return Section("gaps", "Gaps between families",
-                   tables=(Table("gaps", caption, table, columns, rows),),
-                   picture=picture)  # fmt: skip
+    picture = inputs.picture(
+        "ablation",
+        lambda: plot_gaps(fit),
+        "The gap between every two families against the number of preference pairs, one colour per "
+        "source, with intervals, and extrapolated beyond the numbers that both families were "
+        "trained on. The table below has the numbers.",
+        f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family has no "
+        "runs. Points: the runs. Grey: the region of practical equivalence.",
+    )
+    shown = Table("gaps", caption, table, columns, rows)
+    return Section("gaps", "Gaps between families", tables=(shown,), picture=picture)
 
 
 def slope_section(inputs: AblationReportInputs) -> Section:
@@ -127,7 +120,7 @@ def slope_section(inputs: AblationReportInputs) -> Section:
     try:
         table = inputs.fit.slope(prob=PROB)
     except ValueBiasError as error:
-        return Section("slope", title, missing=_sentence(error))
+        return Section("slope", title, missing=sentence(error))
     digits = inputs.digits + 1
     columns = (
         *_WHERE,
@@ -153,7 +146,7 @@ def share_section(inputs: AblationReportInputs) -> Section:
     try:
         table = inputs.fit.share_remaining(prob=PROB)
     except ValueBiasError as error:
-        return Section("share", title, missing=_sentence(error))
+        return Section("share", title, missing=sentence(error))
     form = number(2)
     intervals = [
         f"{form(row['lower'])} to {form(row['upper'])}" if np.isfinite(row["median"]) else "–"
@@ -302,15 +295,13 @@ def trajectory_section(inputs: AblationReportInputs) -> Section:
         _mean(inputs, "mean"),
         interval_column(),
     )
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "trajectories",
-            plot_trajectories(inputs.fit),
-            "The lean of every family over the steps of training, one panel per source and number "
-            "of pairs. The table below has the numbers.",
-            f"Means of the checkpoints with {PROB:.0%} intervals.",
-        )
+    picture = inputs.picture(
+        "trajectories",
+        lambda: plot_trajectories(inputs.fit),
+        "The lean of every family over the steps of training, one panel per source and number of "
+        "pairs. The table below has the numbers.",
+        f"Means of the checkpoints with {PROB:.0%} intervals.",
+    )
     caption = f"Leans and gaps ({_lean(inputs)}) of the checkpoints."
     return Section("trajectories", title, tables=(
         Table("trajectories", caption, table, columns, with_interval(table, inputs.digits)),
@@ -324,7 +315,7 @@ def mover_section(inputs: AblationReportInputs) -> Section:
         by = "n_pairs" if fit.studied or fit.fit is None or not inputs.has_checkpoints else "step"
         table = fit.word_changes(n=_WORDS, by=by, prob=PROB)
     except ValueBiasError as error:
-        return Section("word_changes", title, missing=_sentence(error))
+        return Section("word_changes", title, missing=sentence(error))
     form = number(inputs.digits, signed=True)
     columns = (
         Column("family", "family"),
@@ -340,15 +331,13 @@ def mover_section(inputs: AblationReportInputs) -> Section:
     ends = f"{first['start']:,.4g} and {first['end']:,.4g}" if by == "step" else (
         f"{first['start']:,.0f} and {first['end']:,.0f}")  # fmt: skip
     training = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "word_changes",
-            plot_word_changes(fit, n=_WORDS, by=by),
-            "The words whose expected outcome moved most, one panel per family, with intervals, "
-            "coloured by category. The table below has the numbers.",
-            f"Change of the expected outcome with {PROB:.0%} intervals, the largest first.",
-        )
+    picture = inputs.picture(
+        "word_changes",
+        lambda: plot_word_changes(fit, n=_WORDS, by=by),
+        "The words whose expected outcome moved most, one panel per family, with intervals, "
+        "coloured by category. The table below has the numbers.",
+        f"Change of the expected outcome with {PROB:.0%} intervals, the largest first.",
+    )
     of_lean = f", {lean_name(fit)}" if lean_name(fit) else ""
     caption = (
         f"The {_WORDS} words of each family that moved most between {ends} {training}; relative to "
@@ -392,8 +381,3 @@ def _with_support(table: pd.DataFrame) -> pd.DataFrame:
 
 def _mark(row: dict[Hashable, Any]) -> str:
     return " (extrapolated)" if row["extrapolated"] and np.isfinite(row["median"]) else ""
-
-
-def _sentence(error: ValueBiasError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
