@@ -7,6 +7,7 @@ not, stands beside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -314,37 +315,24 @@ def _check_numbers(n_permutations: int, seed: int) -> None:
             raise ValueBiasError(f"{name}={value!r}; expected a whole number from {least} up.")
 
 
-def _remarks(medians: MedianRanks) -> tuple[str, ...]:
-    return (*_gaps(medians), *_lone_family(medians), *_lone_models(medians))
-
-
-def _gaps(medians: MedianRanks) -> tuple[str, ...]:
+def _remarks(medians: MedianRanks) -> Iterator[str]:
     gaps = int(np.isnan(medians.values).sum())
-    if not gaps:
-        return ()
-    return (
-        f"{gaps} of {medians.values.size} median ranks do not exist, because no word of the "
-        "category was scored for that model and prompt; the rest is analysed.",
-    )
-
-
-def _lone_family(medians: MedianRanks) -> tuple[str, ...]:
-    if len(medians.families) > 1:
-        return ()
-    return (
-        f"All {len(medians.models)} models are of the family {medians.families[0]!r}, so there are "
-        "no families to compare and no tests of their difference.",
-    )
-
-
-def _lone_models(medians: MedianRanks) -> tuple[str, ...]:
+    if gaps:
+        yield (
+            f"{gaps} of {medians.values.size} median ranks do not exist, because no word of the "
+            "category was scored for that model and prompt; the rest is analysed."
+        )
+    if len(medians.families) == 1:
+        yield (
+            f"All {len(medians.models)} models are of the family {medians.families[0]!r}, so there "
+            "are no families to compare and no tests of their difference."
+        )
     alone = [name for name in medians.families if medians.family.count(name) == 1]
-    if not alone:
-        return ()
-    return (
-        f"One model only in {', '.join(alone)}: nothing is seen of how models of such a family "
-        "differ, and what is said of the family rests on that model.",
-    )
+    if alone:
+        yield (
+            f"One model only in {', '.join(alone)}: nothing is seen of how models of such a family "
+            "differ, and what is said of the family rests on that model."
+        )
 
 
 def _mixed_models(medians: MedianRanks) -> tuple[tuple[MixedFit, ...], list[str]]:
@@ -383,17 +371,10 @@ def _type_two(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
 
 
 def _fit_frame(fits: tuple[MixedFit, ...], medians: MedianRanks) -> pd.DataFrame:
-    rows = [
-        {
-            "spec": fit.spec,
-            "logLik": fit.loglik,
-            "n": int((~np.isnan(medians.values)).sum()),
-            "models": len(medians.models),
-            "singular": fit.singular,
-        }
-        for fit in fits
-    ]
-    return from_rows(rows, columns=["spec", "logLik", "n", "models", "singular"])
+    columns = ["spec", "logLik", "n", "models", "singular"]
+    size = int((~np.isnan(medians.values)).sum()), len(medians.models)
+    rows = [(fit.spec, fit.loglik, *size, fit.singular) for fit in fits]
+    return from_rows([dict(zip(columns, row, strict=True)) for row in rows], columns=columns)
 
 
 def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

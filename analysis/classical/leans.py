@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,14 +27,6 @@ COLUMNS = ("spec", "estimand", "name", "framing", "category", "estimate", "se", 
 Array = NDArray[np.float64]
 
 
-class _Row(NamedTuple):
-    estimand: str
-    name: str
-    framing: str
-    category: str
-    weights: Array
-
-
 def leans(fit: MixedFit, medians: MedianRanks, *, prob: float) -> pd.DataFrame:
     """Return every family's lean, and the differences between families, from a mixed model.
 
@@ -48,13 +39,13 @@ def leans(fit: MixedFit, medians: MedianRanks, *, prob: float) -> pd.DataFrame:
     rows = []
     df = fit.df_models if fit.spec == SLOPES else fit.df_rows
     quantile = stats.t.ppf(0.5 + prob / 2, df)
-    for row in _rows(fit, medians):
-        estimate = float(row.weights @ fit.beta)
-        se = float(np.sqrt(row.weights @ fit.cov @ row.weights))
+    for labels, weights in _rows(fit, medians):
+        estimate = float(weights @ fit.beta)
+        se = float(np.sqrt(weights @ fit.cov @ weights))
         rows.append(
             {
                 "spec": fit.spec,
-                **{name: getattr(row, name) for name in row._fields[:-1]},
+                **dict(zip(COLUMNS[1:5], labels, strict=True)),
                 "estimate": estimate,
                 "se": se,
                 "df": df,
@@ -67,7 +58,8 @@ def leans(fit: MixedFit, medians: MedianRanks, *, prob: float) -> pd.DataFrame:
     return from_rows(rows, columns=COLUMNS)
 
 
-def _rows(fit: MixedFit, medians: MedianRanks) -> Iterator[_Row]:
+def _rows(fit: MixedFit, medians: MedianRanks) -> Iterator[tuple[tuple[str, ...], Array]]:
+    """Give the estimand, name, framing and categories of each row, and its weights on effects."""
     families, categories = medians.families, medians.categories
     for a, b in combinations(range(len(categories)), 2):
         category = f"{categories[a]} − {categories[b]}"
@@ -75,10 +67,11 @@ def _rows(fit: MixedFit, medians: MedianRanks) -> Iterator[_Row]:
         for g, h in combinations(range(len(families)), 2):
             for framing, weights in by_framing.items():
                 name = f"{families[g]} − {families[h]}"
-                yield _Row("family difference", name, framing, category, weights[g] - weights[h])
+                labels = ("family difference", name, framing, category)
+                yield labels, weights[g] - weights[h]
         for g, family in enumerate(families):
             for framing, weights in by_framing.items():
-                yield _Row("family lean", family, framing, category, weights[g])
+                yield ("family lean", family, framing, category), weights[g]
 
 
 def _by_framing(fit: MixedFit, medians: MedianRanks, a: int, b: int) -> dict[str, Array]:

@@ -104,15 +104,10 @@ class Crossing:
         """Weights of the axes, (axis,)."""
         return np.array([axis.weight for axis in self.axes])
 
-    @property
-    def n_category_axes(self) -> int:
-        """How many of the axes are of categories; they come first."""
-        return len(self.categories) - 1
-
     @cached_property
     def to_category(self) -> NDArray[np.float64]:
         """Effects of the categories (zero-sum) by coordinate on each axis; (axis, category)."""
-        n = self.n_category_axes
+        n = len(self.categories) - 1
         members = self.membership - self.membership.mean(axis=0)
         out = np.zeros((len(self.axes), len(self.categories)))
         # The covariates' part of the memberships lies on the covariates' axes.

@@ -252,7 +252,12 @@ class Sampler:
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:
-                self._record(out, i, x, accept, diverged, state, target)
+                margins = make_margins(self.crossing, state.tables)
+                out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
+                out.on_axes[i] = margins.on_axes
+                if i % out.thin == 0:
+                    out.rest[i // out.thin] = margins.rest
+                out.scatter += target.packed.scatter
             counter.step()
         out.scatter /= draws
         states.put(state)
@@ -261,23 +266,6 @@ class Sampler:
     def _target(self, state: Completion) -> Posterior:
         scatter = make_scatter(self.crossing, state.tables, self.strata)
         return replace(self.posterior, packed=replace(self.posterior.packed, scatter=scatter))
-
-    def _record(
-        self,
-        out: _Chain,
-        i: int,
-        x: Array,
-        accept: float,
-        diverged: bool,
-        state: Completion,
-        target: Posterior,
-    ) -> None:
-        margins = make_margins(self.crossing, state.tables)
-        out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
-        out.on_axes[i] = margins.on_axes
-        if i % out.thin == 0:
-            out.rest[i // out.thin] = margins.rest
-        out.scatter += target.packed.scatter
 
     def impute(
         self, state: Completion, x: Array, rng: np.random.Generator
