@@ -154,8 +154,8 @@ def _scatters(crossing: Crossing, tables: Tables) -> dict[str, Array]:
         flat = (subspace.basis.T @ mean_rest).reshape(n_framings, -1)
         out[f"{subspace.name} × words"] = flat @ flat.T
         outside = subspace.basis.T @ mean_axis
-        for j in range(n_axes):
-            out[f"{subspace.name} × axis {j + 1}"] = outside[..., j] @ outside[..., j].T
+        for j, square in enumerate(np.einsum("fnj,gnj->jfg", outside, outside), start=1):
+            out[f"{subspace.name} × axis {j}"] = square
     shared_rest, shared_axis = prompt_squares(
         tables.prompt_word, crossing.framing, np.ascontiguousarray(words.T), n_framings
     )
@@ -163,7 +163,7 @@ def _scatters(crossing: Crossing, tables: Tables) -> dict[str, Array]:
         own = tables.axis[:, crossing.prompts_of(f)]
         on_axis = ((own - own.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1))
         residual = tables.ss[f] - (mean_axis[f] ** 2).sum() - np.vdot(mean_rest[f], mean_rest[f])
-        residual -= shared_rest[f] + on_axis.sum()
+        residual = residual - shared_rest[f] - on_axis.sum()
         out[f"{name} residual"] = residual.reshape(1, 1)
         out[f"{name} prompts × words"] = shared_rest[f].reshape(1, 1)
         for j, (total, shared) in enumerate(zip(on_axis, shared_axis[f], strict=True), start=1):

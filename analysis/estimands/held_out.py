@@ -75,12 +75,11 @@ def models_given_others(
     """
     _, n_prompts, n_words = crossing.shape
     out = np.zeros((len(precision.by_model), len(left_out)))
+    framings = np.arange(len(crossing.framings))
     for block, size in enumerate(block_sizes(crossing)):
         whole = precision.over_models(crossing, block)
         for k, models in enumerate(left_out):
-            rows = (
-                models[:, None] * len(crossing.framings) + range(len(crossing.framings))
-            ).ravel()
+            rows = (models[:, None] * len(framings) + framings).ravel()
             of_models, half = whole[:, rows[:, None], rows], whole[:, rows]
             out[:, k] += 0.5 * size * np.linalg.slogdet(of_models)[1]
             if block:
