@@ -56,20 +56,11 @@ class _Tables:
     @cached_property
     def means(self) -> Array:
         """Mean over the prompts of a framing, (framing, model, word); NaN where there is none."""
-        values = outcome(xr.DataArray(self.score, dims=("model", "prompt", "response"))).to_numpy()
-        known = np.isfinite(values)
-        level = np.nansum(values, axis=2, keepdims=True) / np.maximum(
-            known.sum(axis=2, keepdims=True), 1
-        )
-        filled = np.where(known, values - level, 0.0)
+        values = outcome(xr.DataArray(self.score, dims=("model", "prompt", "response")))
+        centred = values - values.mean("response")
         framing = self.ds["framing"].to_numpy().astype(str)
-        tables = []
-        for name in (name for name in FRAMINGS if (framing == name).any()):
-            at = framing == name
-            count = known[:, at].sum(axis=1)
-            sums = filled[:, at].sum(axis=1)
-            tables.append(np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0))
-        return np.stack(tables)
+        groups = [np.flatnonzero(framing == name) for name in FRAMINGS]
+        return np.stack([centred[:, group].mean("prompt") for group in groups if group.size])
 
     @cached_property
     def signed(self) -> Array:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from valuebias.analysis.classical.frames import as_records, as_text, from_rows
-from valuebias.analysis.classical.leans import COLUMNS, leans
 from valuebias.analysis.classical.medians import MedianRanks, median_ranks
 from valuebias.analysis.classical.mixed import INTERCEPT, SLOPES, MixedFit, fit_mixed
 from valuebias.analysis.classical.permutation import bases_of, family_permutations
@@ -29,6 +31,10 @@ from valuebias.schema import validate
 
 __all__ = ["Classical", "classical"]
 
+Array = NDArray[np.float64]
+
+_LEANS = ["spec", "estimand", "name", "framing", "category", "estimate", "se", "df", "t", "p",
+          "lower", "upper"]  # fmt: skip
 _FIT_COLUMNS = ["Value", "Std.Error", "DF", "t-value", "p-value"]
 
 
@@ -129,8 +135,8 @@ class Classical:
         """
         if not 0 < prob < 1:
             raise ValueBiasError(f"prob={prob!r}; expected a probability between 0 and 1.")
-        tables = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
-        return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=COLUMNS)
+        tables = [_leans(fit, self.ranks, prob=prob) for fit in self._fits]
+        return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=_LEANS)
 
     def headline(self) -> Headline:
         """State the result of the paper's specification, and that with random slopes.
@@ -396,3 +402,62 @@ def _sentence(row: pd.Series[Any], ranks: MedianRanks) -> str:
         f"With {article}{row['spec']} by model, {more} models lean {abs(row['estimate']):.1f} "
         f"median ranks more towards {first} against {second} than {less} models {test}"
     )
+
+
+def _leans(fit: MixedFit, medians: MedianRanks, *, prob: float) -> pd.DataFrame:
+    """Return every family's lean, and the differences between families, from a mixed model.
+
+    Notes
+    -----
+    In one framing a lean is the median rank of the second category less that of the first, so that
+    positive means that the first category has the *higher reward*. "Signed" averages the lean under
+    positive prompts and minus the lean under negative ones.
+    """
+    rows = []
+    df = fit.df_models if fit.spec == SLOPES else fit.df_rows
+    quantile = stats.t.ppf(0.5 + prob / 2, df)
+    for labels, weights in _rows(fit, medians):
+        estimate = float(weights @ fit.beta)
+        se = float(np.sqrt(weights @ fit.cov @ weights))
+        rows.append(
+            {
+                "spec": fit.spec,
+                **dict(zip(_LEANS[1:5], labels, strict=True)),
+                "estimate": estimate,
+                "se": se,
+                "df": df,
+                "t": estimate / se,
+                "p": float(2 * stats.t.sf(abs(estimate / se), df)),
+                "lower": estimate - quantile * se,
+                "upper": estimate + quantile * se,
+            }
+        )
+    return from_rows(rows, columns=_LEANS)
+
+
+def _rows(fit: MixedFit, medians: MedianRanks) -> Iterator[tuple[tuple[str, ...], Array]]:
+    """Give the estimand, name, framing and categories of each row, and its weights on effects."""
+    families, categories = medians.families, medians.categories
+    for a, b in combinations(range(len(categories)), 2):
+        category = f"{categories[a]} − {categories[b]}"
+        by_framing = _by_framing(fit, medians, a, b)
+        for g, h in combinations(range(len(families)), 2):
+            for framing, weights in by_framing.items():
+                name = f"{families[g]} − {families[h]}"
+                labels = ("family difference", name, framing, category)
+                yield labels, weights[g] - weights[h]
+        for g, family in enumerate(families):
+            for framing, weights in by_framing.items():
+                yield ("family lean", family, framing, category), weights[g]
+
+
+def _by_framing(fit: MixedFit, medians: MedianRanks, a: int, b: int) -> dict[str, Array]:
+    """Return the weights, shape (family, effect), of the lean in each framing and over both."""
+    size = len(medians.categories)
+    by_framing = {
+        framing: fit.effects.design[:, f * size + b] - fit.effects.design[:, f * size + a]
+        for f, framing in enumerate(medians.framings)
+    }
+    signs = {"positive": 1.0, "negative": -1.0}
+    signed = np.mean([signs[framing] * weights for framing, weights in by_framing.items()], axis=0)
+    return {"signed": signed, **by_framing}

@@ -28,10 +28,7 @@ def progress_bar(noun: str, *, shown: bool) -> Iterator[Callable[[int, int], Non
 
     Nothing is written where standard error is neither a terminal nor a notebook.
     """
-    if not shown:
-        yield None
-        return
-    console = seen_console()
+    console = seen_console() if shown else None
     if console is None:
         yield None
         return

@@ -283,9 +283,12 @@ def _word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> _WordScores:
         label = f"{noun}: {describe('normal').name} ({describe('normal').unit})"
     score = score.transpose("model", "prompt", "response")
     of = rewards["framing"].to_numpy()
-    means = np.stack([_mean(score.isel(prompt=np.flatnonzero(of == f))) for f in framings])
+    means = [
+        score.isel(prompt=np.flatnonzero(of == f)).mean("prompt", dtype=np.float64).to_numpy()
+        for f in framings
+    ]
     return _WordScores(
-        means=means,
+        means=np.stack(means),
         framings=framings,
         columns={word: i for i, word in enumerate(rewards["response"].to_numpy().tolist())},
         groups=_groups(rewards),
@@ -317,14 +320,6 @@ def _default_words(scores: _WordScores, *, n: int) -> dict[str, str | None]:
             "Name words=, or give complete scores."
         )
     return chosen
-
-
-def _mean(score: xr.DataArray) -> Array:
-    values = score.to_numpy()
-    known = ~np.isnan(values)
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _groups(rewards: xr.Dataset) -> tuple[str, ...]:

@@ -171,12 +171,10 @@ def _draw_panel(
                      colour=palette[group], marker="D", size=6)  # fmt: skip
         if len(draws) == 2:
             above = float((draws[0] > draws[1]).mean())
-            bracket(axes, rows.y(c, 0), rows.y(c, 1), _percent(max(above, 1 - above)))
-
-
-def _percent(p: float) -> str:
-    """Write a probability in short; never as 100%, which no sample can show."""
-    return "> 99%" if p > 0.995 else f"{p:.0%}"
+            p = max(above, 1 - above)
+            # Never 100%, which no sample can show.
+            text = "> 99%" if p > 0.995 else f"{p:.0%}"
+            bracket(axes, rows.y(c, 0), rows.y(c, 1), text)
 
 
 def word_label(fit: Posterior) -> str:

@@ -47,7 +47,10 @@ def plot_words(fit: Posterior) -> Figure:
     """
     table = fit.words(prob=INTERVAL)
     table["_colour"] = [_SEVERAL if "," in c else c for c in table["categories"]]
-    palette = _palette(fit, table)
+    # Families have the first colours in other figures; categories start from the third.
+    names = [str(c) for c in fit.data["category"].to_numpy()]
+    shifted = colours(["", " ", *names])
+    palette = {name: shifted[name] for name in names} | {_SEVERAL: GREY}
     first, second = table.attrs["pair"]
     ordered = table.sort_values("mean")
     sides = {
@@ -77,13 +80,6 @@ def _note(fit: Posterior, rows: pd.DataFrame) -> str:
     units = sampled_units(fit.problem.components.names)
     wrong = false_signs(rows, fit.contrast_draws[..., 0].size)
     return f"{under(framing)}; intervals generalise over {units}; {wrong}"
-
-
-def _palette(fit: Posterior, table: pd.DataFrame) -> dict[str, str]:
-    # Families have the first colours in other figures; categories start from the third.
-    names = [str(c) for c in fit.data["category"].to_numpy()]
-    shifted = colours(["", " ", *names])
-    return {name: shifted[name] for name in names} | {_SEVERAL: GREY}
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, palette: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
-from valuebias.report import ablation_record, ablation_results, checking, record, results
+from valuebias.report import ablation_results, checking, record, results
 from valuebias.report.content import Content, Section, sentence
 from valuebias.report.inputs import PROB, AblationReportInputs, Advance, ReportInputs, collect
 from valuebias.report.methods import references
@@ -40,7 +40,7 @@ _SECTIONS = (
 )
 _ABLATION_SECTIONS = (
     ablation_results.glance_section,
-    ablation_record.limits_section,
+    ablation_results.limits_section,
     ablation_results.gap_section,
     ablation_results.slope_section,
     ablation_results.share_section,
@@ -49,11 +49,11 @@ _ABLATION_SECTIONS = (
     ablation_results.framing_section,
     ablation_results.trajectory_section,
     ablation_results.mover_section,
-    ablation_record.convergence_section,
-    ablation_record.audit_section,
-    ablation_record.methods_section,
-    ablation_record.provenance_section,
-    ablation_record.reproduce_section,
+    ablation_results.convergence_section,
+    ablation_results.audit_section,
+    ablation_results.methods_section,
+    ablation_results.provenance_section,
+    ablation_results.reproduce_section,
 )
 _PARTS = 8  # of collect()
 

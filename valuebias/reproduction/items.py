@@ -169,18 +169,6 @@ def _absent(name: str, title: str, reason: str) -> Item:
     return Item(name, title, inputs, make)
 
 
-def _logprob_item(
-    name: str,
-    title: str,
-    models: Sequence[str],
-    make: Callable[[Sources, Settings, Path], list[str]],
-) -> Item:
-    def inputs(sources: Sources) -> dict[str, str]:
-        return sources.hashes_of(models)
-
-    return Item(name, title, inputs, make)
-
-
 def _figure_2(name: str, title: str, models: Sequence[str]) -> Item:
     """Draw the median log-prob ranks of the Big Two nouns for two models."""
 
@@ -328,10 +316,10 @@ ITEMS: tuple[Item, ...] = (
         _inputs_3,
         _figure_3,
     ),
-    _logprob_item(
+    Item(
         "table-1",
         "Table 1: tokens with the highest and lowest implicit reward",
-        _INSTRUCT,
+        lambda sources: sources.hashes_of(_INSTRUCT),
         _table_1,
     ),
     Item(
