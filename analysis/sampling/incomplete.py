@@ -248,7 +248,9 @@ class Sampler:
             if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
                 # The first completions are crude: look again for the mode and its curvature.
                 kernel = Hamiltonian.at_mode(target, x, kernel.step)
-            x, accept, diverged = self.move(kernel, target, x, rng)
+            # Step 2: the variances given the completed cube.
+            x = kernel.jumps(target, x, rng)
+            x, accept, diverged = kernel.moves(target, x, rng, _MOVES)
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:
@@ -293,12 +295,6 @@ class Sampler:
 
         state.redraw_exactly(smoother, rng, redraw_sd)
         return x, self._target(state)
-
-    def move(
-        self, kernel: Hamiltonian, target: Posterior, x: Array, rng: np.random.Generator
-    ) -> tuple[Array, float, bool]:
-        """Step 2: the variances given the completed cube; acceptance, and whether any diverged."""
-        return kernel.moves(target, kernel.jumps(target, x, rng), rng, _MOVES)
 
     def _redraw_residual(
         self, x: Array, sd: Array, squares: Array, rng: np.random.Generator

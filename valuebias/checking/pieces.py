@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -258,9 +259,8 @@ def _models(folder: Path) -> tuple[list[str], int]:
     try:
         header = metadata_of(folder, "score/.zarray")
         names = [str(entry["name"]) for entry in provenance_of(folder)["models"]]
-        n_blocks = 1
-        for size, chunk in zip(header["shape"], header["chunks"], strict=True):
-            n_blocks *= -(-int(size) // int(chunk))
+        pairs = zip(header["shape"], header["chunks"], strict=True)
+        n_blocks = math.prod(-(-int(size) // int(chunk)) for size, chunk in pairs)
     except (ValueBiasError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return [], 0
     return names, n_blocks

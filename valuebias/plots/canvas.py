@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 __all__ = [
     "FAINT",
@@ -85,21 +90,24 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in the style of the package, whatever the user's settings."""
-    import matplotlib as mpl
-
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
 
 
+class ShownFigure(Figure):
+    """A figure made without pyplot, of which notebooks otherwise show only the repr."""
+
+    def _repr_png_(self) -> bytes:
+        """Render the figure for IPython."""
+        picture = io.BytesIO()
+        self.savefig(picture, format="png", dpi=110)
+        return picture.getvalue()
+
+
 def blank_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
     """Make an empty figure of a size in inches, laid out by constraints or by hand."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    from valuebias.plots.notebook import ShownFigure
-
     layout = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.06) if constrained else None
     figure = ShownFigure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
@@ -135,8 +143,7 @@ def tidy_axes(axes: Axes, *, grid: Literal["x", "y"] | None = "x", zero: bool = 
 def interval(
     axes: Axes,
     y: float,
-    centre: float,
-    ends: tuple[float, float],
+    row: Mapping[str, float] | pd.Series,
     *,
     colour: str,
     marker: str = "o",
@@ -145,11 +152,12 @@ def interval(
     dashed: bool = False,
     width: float = 1.6,
 ) -> None:
-    """Draw a point estimate with its interval."""
+    """Draw the mean of a row with its interval."""
     style = (0, (2, 1.4)) if dashed else "-"
+    ends = (row["lower"], row["upper"])
     axes.plot(ends, [y, y], color=colour, linewidth=width, linestyle=style,
               solid_capstyle="round", zorder=2)  # fmt: skip
-    axes.plot([centre], [y], marker=marker, markersize=size, color=colour, zorder=3,
+    axes.plot([row["mean"]], [y], marker=marker, markersize=size, color=colour, zorder=3,
               markerfacecolor=PAPER if hollow else colour,
               markeredgecolor=colour if hollow else PAPER,
               markeredgewidth=1.2 if hollow else 0.6)  # fmt: skip
@@ -189,8 +197,6 @@ def mark(
     colour: str, marker: str = "o", *, size: float = 5, width: float = 0.0, **style: Any
 ) -> Line2D:
     """Make a mark for a legend, on a line of some width."""
-    from matplotlib.lines import Line2D
-
     return Line2D([], [], color=colour, marker=marker, markersize=size, linewidth=width, **style)
 
 

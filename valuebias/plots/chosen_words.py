@@ -251,8 +251,7 @@ def _posterior(
         tidy_axes(axes, zero=True)
         table = word_means(fit, list(positions), framing=framing)
         for _, row in table.iterrows():
-            interval(axes, positions[row["word"]], row["mean"], (row["lower"], row["upper"]),
-                     colour=INK, marker="D", size=5.5)  # fmt: skip
+            interval(axes, positions[row["word"]], row, colour=INK, marker="D", size=5.5)
         for word in set(positions) - set(table["word"]):
             axes.annotate("outside the lexicon", (0, positions[word]), xytext=(4, 0), va="center",
                           textcoords="offset points", color=GREY, fontsize=8)  # fmt: skip

@@ -132,9 +132,9 @@ def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame) -> None:
         post = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]
         mean = row.kind in ("mean", "overall")
         interval(
-            axes, row.y, post["mean"], (post["lower"], post["upper"]), colour=row.colour,
-            marker="D" if mean else "o", size=7 if mean else 5.5, width=3.0 if mean else 1.6,
-            hollow=row.kind == "unseen", dashed=row.kind == "unseen",
+            axes, row.y, post, colour=row.colour, marker="D" if mean else "o",
+            size=7 if mean else 5.5, width=3.0 if mean else 1.6, hollow=row.kind == "unseen",
+            dashed=row.kind == "unseen",
         )  # fmt: skip
     axes.set_ylim(rows[-1].y - 0.8, rows[0].y + 0.8)
 

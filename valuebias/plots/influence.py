@@ -78,8 +78,7 @@ def _row(axes: Axes, y: float, row: pd.Series) -> None:
                   ha="center", va="center", fontsize=8, color=GREY)  # fmt: skip
         return
     of_fit = row["unit"] == "fit"
-    interval(axes, y, row["mean"], (row["lower"], row["upper"]),
-             colour=INK if of_fit else GREY, size=7 if of_fit else 5.5)  # fmt: skip
+    interval(axes, y, row, colour=INK if of_fit else GREY, size=7 if of_fit else 5.5)
 
 
 def _label(row: pd.Series) -> str:

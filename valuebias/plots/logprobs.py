@@ -181,7 +181,8 @@ def _prompts(axes: Axes, ranks: pd.Series[float], y: float, colour: str) -> None
     if n > 1:
         half = float(stats.t.ppf((1 + INTERVAL) / 2, n - 1) * ranks.std() / np.sqrt(n))
     if n:
-        interval(axes, y, mean, (mean - half, mean + half), colour=colour, size=6, width=2.4)
+        row = {"mean": mean, "lower": mean - half, "upper": mean + half}
+        interval(axes, y, row, colour=colour, size=6, width=2.4)
 
 
 def _posterior(

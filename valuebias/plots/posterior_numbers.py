@@ -166,9 +166,7 @@ def _draw_panel(
         draws = [means.of(names[group], framing, category) for group in rows.groups]
         table = _summary(np.stack(draws, axis=-1))
         for g, group in enumerate(rows.groups):
-            row = table.iloc[g]
-            interval(axes, rows.y(c, g), row["mean"], (row["lower"], row["upper"]),
-                     colour=palette[group], marker="D", size=6)  # fmt: skip
+            interval(axes, rows.y(c, g), table.iloc[g], colour=palette[group], marker="D", size=6)
         if len(draws) == 2:
             above = float((draws[0] > draws[1]).mean())
             p = max(above, 1 - above)

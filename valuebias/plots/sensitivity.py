@@ -60,8 +60,8 @@ def plot_sensitivity(
         axes = figure.subplots()
         lean_axes(axes, *headline[["over", "against"]])
         for i, (_, row) in enumerate(rows.iterrows()):
-            interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
-                     colour=INK if of_fit[i] else GREY, size=7 if of_fit[i] else 5.5)  # fmt: skip
+            colour, size = (INK, 7) if of_fit[i] else (GREY, 5.5)
+            interval(axes, -i, row, colour=colour, size=size)
         labels = [drawable(scale_name(entry)) for entry in rows.index]
         axes.set_yticks([-i for i in range(len(rows))], labels)
         axes.set_ylim(-len(rows) + 0.4, 0.6)

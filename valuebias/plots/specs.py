@@ -87,7 +87,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, units: str) -> None:
     for i, (_, row) in enumerate(rows.iterrows()):
         colour = _COLOURS.get(row["spec"], GREY)
         centre, low, high = row["estimate"], row["lower"], row["upper"]
-        interval(axes, -i, centre, (low, high), colour=colour, size=7, width=2.4)
+        interval(axes, -i, row.rename({"estimate": "mean"}), colour=colour, size=7, width=2.4)
         numbers = f"{centre:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
         axes.text(centre, -i + 0.2, numbers, ha="center", va="bottom", fontsize=7.5, color=colour)
     labels = [_LABELS[str(spec)].format(units=units) for spec in rows["spec"]]

@@ -102,8 +102,7 @@ def _number(value: float) -> str:
 
 def _panel(axes: Axes, table: pd.DataFrame, palette: dict[str, str]) -> None:
     tidy_axes(axes, zero=True)
-    for i, row in enumerate(table.to_dict("records")):
-        interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
-                 colour=palette[row["categories"]])  # fmt: skip
+    for i, (_, row) in enumerate(table.iterrows()):
+        interval(axes, -i, row, colour=palette[row["categories"]])
     axes.set_yticks([-i for i in range(len(table))], [drawable(w, 18) for w in table["word"]])
     axes.set_ylim(-len(table) + 0.4, 0.6)

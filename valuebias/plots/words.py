@@ -86,7 +86,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, palette: dict[str, str]) -> None:
     tidy_axes(axes, zero=True)
     for i, (_, row) in enumerate(rows.iterrows()):
         colour = palette.get(row["_colour"], GREY)
-        interval(axes, -i, row["mean"], (row["lower"], row["upper"]), colour=colour, size=5)
+        interval(axes, -i, row, colour=colour, size=5)
     axes.set_yticks([-i for i in range(len(rows))], [drawable(w, 20) for w in rows["word"]])
     for label, kind in zip(axes.get_yticklabels(), rows["_colour"], strict=True):
         label.set_color(palette.get(kind, GREY))

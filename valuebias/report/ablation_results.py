@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -49,11 +48,6 @@ _SUPPORT = Column("_support", "rests on")
 _CHANCE = Column("p_direction", "P(direction)", percent)
 
 
-def _share(value: float) -> str:
-    """Write a share that was counted; unlike a probability it can be 100 %."""
-    return f"{value:.1%}"
-
-
 def glance_section(inputs: AblationReportInputs) -> Section:
     """Say what was trained, and how well."""
     models, fit = inputs.models, inputs.fit
@@ -65,7 +59,8 @@ def glance_section(inputs: AblationReportInputs) -> Section:
     for name in measured:
         frame[name] = grouped[name].mean()
     table = frame.reset_index()
-    forms = {"accuracy": _share, "loss": number(3)}
+    # A share that was counted, unlike a probability, can be 100 %.
+    forms = {"accuracy": "{:.1%}".format, "loss": number(3)}
     labels = {"accuracy": "accuracy", "loss": "loss (nats)"}
     columns = (
         *(Column(name, name) for name in key[:3]),
@@ -187,8 +182,9 @@ def closing_section(inputs: AblationReportInputs) -> Section:
         return Section("closing", title, missing="No source has two numbers of pairs.")
     table = inputs.fit.closing_point(prob=PROB)
     rows = table.to_dict("records")
+    far = table["extrapolated"] & np.isfinite(table["median"])
     displayed = _with_support(table).assign(
-        _median=[_pairs(r["median"]) + _mark(r) for r in rows],
+        _median=table["median"].map(_pairs) + np.where(far, " (extrapolated)", ""),
         _interval=[f"{_pairs(r['lower'])} to {_pairs(r['upper'])}" for r in rows],
     )
     columns = (
@@ -461,10 +457,6 @@ def _with_support(table: pd.DataFrame) -> pd.DataFrame:
         for support, who in zip(table["support"], table["extrapolated_for"], strict=True)
     ]
     return table.assign(_support=supports)
-
-
-def _mark(row: dict[Hashable, Any]) -> str:
-    return " (extrapolated)" if row["extrapolated"] and np.isfinite(row["median"]) else ""
 
 
 def _call(ablation: AblationPosterior) -> str:

@@ -60,12 +60,7 @@ _PARTS = 8  # of collect()
 
 def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> Content:
     """Compute and word the content of a report."""
-    total, parts = _PARTS + len(_SECTIONS), count(1)
-
-    def step() -> None:
-        if advance is not None:
-            advance(next(parts), total)
-
+    step = _stepper(advance, _PARTS + len(_SECTIONS))
     inputs = collect(fit, figures=figures, advance=step)
     sections = _written(_SECTIONS, inputs, step)
     row, sizes = inputs.headline.row, fit.data.sizes
@@ -89,12 +84,6 @@ def gather_ablation(
     """Compute and word the content of an ablation's report."""
     gaps = fit.gaps(prob=PROB)
     inputs = AblationReportInputs(fit=fit, estimates=gaps, figures=figures)
-    parts = count(1)
-
-    def step() -> None:
-        if advance is not None:
-            advance(next(parts), len(_ABLATION_SECTIONS))
-
     lean = lean_name(fit)
     framing = lean if lean.startswith(SIGNED) else f"under {lean}"
     under = f" {framing}" if lean and not lean.startswith(SIGNED) else ""
@@ -109,9 +98,15 @@ def gather_ablation(
         alarms=tuple(map(sentence, fit.fit.diagnostics().messages if fit.fit is not None else ())),
         answer=str(fit.headline()),
         reading=_reading(inputs),
-        sections=_written(_ABLATION_SECTIONS, inputs, step),
+        sections=_written(_ABLATION_SECTIONS, inputs, _stepper(advance, len(_ABLATION_SECTIONS))),
         references=references(fit.fit, prediction=False),
     )
+
+
+def _stepper(advance: Advance | None, total: int) -> Callable[[], None]:
+    """Make what is called after each part."""
+    done = count(1)
+    return lambda: advance(next(done), total) if advance is not None else None
 
 
 def _written(
