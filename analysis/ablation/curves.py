@@ -200,10 +200,7 @@ class Curves:
         return np.asarray(np.exp2(first_inside(gap, np.log2(grid), rope)))
 
     def free_gaps(self, pair: tuple[str, str], source: str) -> tuple[list[float], Array]:
-        """Draws of the gap at the end of training that no curve ties together.
-
-        ``gap`` is (free draw, quantity).
-        """
+        """Draws of the gap at the end of training that no curve ties together, by quantity."""
         if self.free is None:
             raise ValueBiasError("these curves have no free leans.")
         quantities = self.shared(pair, source)

@@ -130,10 +130,7 @@ class Crossing:
         return np.asarray(self.to_category @ weights)
 
     def unadjusted_weights(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn weights on categories into weights on the axes, covariates left as they are.
-
-        The difference of the categories' means, whatever makes it.
-        """
+        """Weigh the axes as the difference of the categories' means is, whatever makes it."""
         members = self.membership - self.membership.mean(axis=0)
         return np.asarray(self.word_basis.T @ (np.linalg.pinv(members).T @ weights))
 

@@ -266,8 +266,6 @@ def restrict_space(
 
     Nothing is searched again: a base that is no longer shared, or a family without a model, keeps
     its variance.
-
-    ``columns`` is (model, column); ``spans`` is (model, column).
     """
     masks = {kind: space.kind_of == k for k, kind in enumerate(space.kinds)}
     whole = _parts(list(space.groups), masks, len(space.kind_of))

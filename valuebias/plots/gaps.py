@@ -146,10 +146,7 @@ def _lines(
     colour: str,
     ahead: float,
 ) -> bool:
-    """Draw the curve's gap, solid where both families have runs on either side, else dashed.
-
-    Returns whether any of it is solid.
-    """
+    """Draw the gap, solid where both families have runs on either side; tell if any of it is."""
     curves = fit.curves
     studied = curves.n_pairs_of(source)
     if curves.by_pairs == "points":
