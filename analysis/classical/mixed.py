@@ -69,7 +69,7 @@ class MixedFit:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The fixed effects by term, as in R's nlme; for `SLOPES` also with p values over models."""
+        """The fixed effects by term, as in R's nlme; for `SLOPES` also p values over models."""
         error = np.sqrt(np.diag(self.cov))
         only_family = [set(term) == {"family"} for term in self.effects.term_of]
         df = np.where(only_family, self.df_models, self.df_rows)
