@@ -79,7 +79,9 @@ def plot_forest(fit: Posterior) -> Figure:
 
 def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     """Lay the rows out from the top: each group's models, its mean, an unseen model of it."""
-    factor = _grouping(table, models)
+    # A factor of the formula, or else the family.
+    factors = dict.fromkeys(table.loc[table["form"] == LEAN, "variable"])
+    factor = next((factor for factor in factors if factor in models.columns), "family")
     category = models["category"].iloc[0]
     first = models[models["category"] == category].copy()
     first["_group"] = first[factor].astype(str)
@@ -104,12 +106,6 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     if not leans and _is_lean(table, OVERALL).any():
         rows.append(_Row(y, "all models: mean", "overall", "all models", GREY))
     return rows
-
-
-def _grouping(table: pd.DataFrame, models: pd.DataFrame) -> str:
-    """Name the column of the models to group by: a factor of the formula, or else the family."""
-    factors = dict.fromkeys(table.loc[table["form"] == LEAN, "variable"])
-    return next((factor for factor in factors if factor in models.columns), "family")
 
 
 def _is_lean(table: pd.DataFrame, factor: str) -> pd.Series[bool]:

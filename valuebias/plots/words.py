@@ -67,19 +67,14 @@ def plot_words(fit: Posterior) -> Figure:
             axes.set_xlabel(f"difference ({unit}), {INTERVAL:.0%} interval")
             axes.set_ylim(-n_rows + 0.3, 0.7)
         _same_reach(panels[0], panels[1])
-        note = _note(fit, pd.concat(sides.values()))
+        units = sampled_units(fit.problem.components.names)
+        wrong = false_signs(pd.concat(sides.values()), fit.contrast_draws[..., 0].size)
+        framing = under(str(fit.contrast_draws["framing"].to_numpy()[0]))
+        note = f"{framing}; intervals generalise over {units}; {wrong}"
         figure.suptitle(note, size=7.5, color=GREY, fontweight="normal")
         present = [name for name in palette if name in set(table["_colour"])]
         legend(figure, [mark(palette[name], width=1.5) for name in present], present)
     return figure
-
-
-def _note(fit: Posterior, rows: pd.DataFrame) -> str:
-    """State what the intervals generalise over, and the expected number of wrong signs."""
-    framing = str(fit.contrast_draws["framing"].to_numpy()[0])
-    units = sampled_units(fit.problem.components.names)
-    wrong = false_signs(rows, fit.contrast_draws[..., 0].size)
-    return f"{under(framing)}; intervals generalise over {units}; {wrong}"
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, palette: dict[str, str]) -> None:

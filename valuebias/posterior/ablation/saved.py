@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from valuebias.analysis.ablation.lean_rows import trained_cells
@@ -44,8 +43,11 @@ def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Pat
     if ablation.fit is not None:
         groups, attrs = fit_groups(ablation.fit)
     else:
+        # As coordinates, which may hold any text.
+        models = ablation.curves.models
+        columns = {str(name): ("model", _plain(models[name].to_numpy())) for name in models.columns}
         groups = {
-            "models": _table_group(ablation.curves.models),
+            "models": xr.Dataset(coords={**columns, "model": _plain(models.index.to_numpy())}),
             "curves": xr.Dataset(
                 {
                     "coefficient": ((*_DRAWS, "column"), ablation.curves.coefficient),
@@ -106,12 +108,6 @@ def _lean_group(leans: LeanDraws) -> xr.Dataset:
             "free": (("free_sample", "cell"), leans.free),
         }
     )
-
-
-def _table_group(table: pd.DataFrame) -> xr.Dataset:
-    """Store a table of models as coordinates, which may hold any text."""
-    columns = {str(name): ("model", _plain(table[name].to_numpy())) for name in table.columns}
-    return xr.Dataset(coords={**columns, "model": _plain(table.index.to_numpy())})
 
 
 def _plain(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
