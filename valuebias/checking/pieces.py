@@ -112,8 +112,8 @@ def look_at_zarr(folder: Path, findings: Findings) -> None:
     with findings.damage_noted(folder):
         # Rejects what must not be opened: a pipe, a folder that links to itself.
         check_zarr(folder, lazily=LAZY)
-    plain = all(path.is_dir() or path.is_file() for path in folder.rglob("*"))
-    if len(findings.bad) > before and not plain:
+    refused = len(findings.bad) > before
+    if refused and not all(path.is_dir() or path.is_file() for path in folder.rglob("*")):
         return
     if (folder / RECORD).exists() or (folder / "score").is_dir():
         look: Callable[[Path, Findings], None] = _look_at_group
