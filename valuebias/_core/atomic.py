@@ -95,7 +95,9 @@ def clear_leftovers(folder: Path) -> None:
         for name in holders:
             with suppress(OSError), _claimed(folder / name, fresh=False) as dead:
                 if dead:
-                    for entry in (folder / name / _OLD).glob("*"):
+                    aside = folder / name / _OLD
+                    # Not glob(), which passes over a folder that cannot be listed.
+                    for entry in aside.iterdir() if aside.is_dir() else ():
                         if not (folder / entry.name).exists():
                             entry.rename(folder / entry.name)
                     shutil.rmtree(folder / name, ignore_errors=True)
