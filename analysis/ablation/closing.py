@@ -19,9 +19,7 @@ BaseGap = float | Array | Mapping[str, float | Array]
 
 
 def base_gaps(base_gap: BaseGap, names: list[str], n_draws: int) -> dict[str, Array]:
-    """Check the bases' gaps, and give each as many draws as a fit has.
-
-    The result is (draw,).
+    """Check the bases' gaps, and give each as many draws as a fit has, (draw,).
 
     Examples
     --------
@@ -54,9 +52,7 @@ def base_gaps(base_gap: BaseGap, names: list[str], n_draws: int) -> dict[str, Ar
 
 
 def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:
-    """Summarise the share of a gap that is left.
-
-    ``base, last`` is (draw,).
+    """Summarise the share of a gap that is left; ``base`` and ``last`` are (draw,).
 
     Examples
     --------
@@ -85,9 +81,7 @@ def share_row(base: Array, last: Array, *, prob: float) -> dict[str, object]:
 
 
 def closing_row(at: Array, *, smallest: float, largest: float, prob: float) -> dict[str, object]:
-    """Summarise the number of pairs at which a gap closes.
-
-    ``at`` is (draw,).
+    """Summarise the numbers of pairs ``at`` which a gap closes, (draw,).
 
     Examples
     --------
@@ -114,10 +108,7 @@ def closing_row(at: Array, *, smallest: float, largest: float, prob: float) -> d
 
 
 def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.DataFrame:
-    """Summarise how far a gap departs from a straight line over doublings of the pairs.
-
-    ``gap`` is (draw, quantity).
-    """
+    """Summarise how far a gap (draw, quantity) departs from a straight line over doublings."""
     x = np.log2(np.asarray(quantities, dtype=float))
     line = np.stack([np.ones_like(x), x], axis=1)
     straight = gap @ (line @ np.linalg.pinv(line)).T

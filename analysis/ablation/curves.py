@@ -99,9 +99,8 @@ class Curves:
     def replicates(self, pair: tuple[str, str]) -> int:
         """How many runs two families have beyond one a cell, which tell chance from curvature."""
         of_pair = self.models[self.models["family"].astype(str).isin(pair)]
-        runs = (
-            of_pair[["family", "base", "source", "n_pairs", "seed"]].astype(str).drop_duplicates()
-        )
+        names = ["family", "base", "source", "n_pairs", "seed"]
+        runs = of_pair[names].astype(str).drop_duplicates()
         return len(runs) - len(runs[["family", "source", "n_pairs"]].drop_duplicates())
 
     def lean(self, family: str, source: str, n_pairs: float) -> Array:
@@ -201,10 +200,7 @@ class Curves:
         return np.asarray(np.exp2(first_inside(gap, np.log2(grid), rope)))
 
     def free_gaps(self, pair: tuple[str, str], source: str) -> tuple[list[float], Array]:
-        """Draws of the gap at the end of training that no curve ties together.
-
-        ``gap`` is (free draw, quantity).
-        """
+        """Draws of the gap at the end of training that no curve ties together, by quantity."""
         if self.free is None:
             raise ValueBiasError("these curves have no free leans.")
         quantities = self.shared(pair, source)
@@ -230,11 +226,8 @@ def by_pairs(design: ModelDesign) -> Literal["", "curve", "points"]:
     factors = [f for f in design.variables if "n_pairs" in f.names]
     if not factors:
         return ""
-    return (
-        "points"
-        if any(f.categorical or f.expression.startswith("C(") for f in factors)
-        else "curve"
-    )
+    apart = any(f.categorical or f.expression.startswith("C(") for f in factors)
+    return "points" if apart else "curve"
 
 
 def first_inside(gap: Array, x: Array, rope: float) -> Array:

@@ -74,10 +74,6 @@ def check_models(models: pd.DataFrame) -> None:
             f"all models are of the family {families[0]!r}; a gap is between two families, so add "
             "models of another."
         )
-    _check_no_copies(models)
-
-
-def _check_no_copies(models: pd.DataFrame) -> None:
     key = pd.Series(run_labels(models)) + " | " + models["step"].astype(str).to_numpy()
     again = key.duplicated(keep=False).to_numpy()
     if again.any():

@@ -95,10 +95,7 @@ def _in_common(cells: pd.DataFrame, pair: tuple[str, str]) -> Array:
 
 
 def bent_rows(design: ModelDesign, models: pd.DataFrame, bends: Sequence[Bend | None]) -> Array:
-    """Design rows of models, in which what depends on the family may level off.
-
-    Shape (bend, model, column).
-    """
+    """Design rows (bend, model, column), in which what depends on the family may level off."""
     pairs = models["n_pairs"]
     numbers = [pairs]
     for bend in bends:

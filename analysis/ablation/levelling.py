@@ -66,10 +66,7 @@ class LeanDraws:
     def curves(
         self, design: ModelDesign, straight: Array, model: Array, categories: CategoryPair
     ) -> Curves:
-        """Return the curves.
-
-        ``straight`` is (chain, draw, column); ``model`` is (chain, draw, model).
-        """
+        """Return the curves of effects (chain, draw, column) and leans (chain, draw, model)."""
         levelled = None
         if len(self.level):
             arrays = (self.coefficient, self.level, self.lean)

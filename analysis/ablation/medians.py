@@ -59,10 +59,7 @@ class MedianDraws:
 def draw_medians(
     lean: Array, design: ModelDesign, *, unit: float, draws: int, rng: np.random.Generator
 ) -> MedianDraws:
-    """Draw from the posterior.
-
-    ``lean`` is (row,).
-    """
+    """Draw from the posterior of leans (row,)."""
     runs, which = np.unique(_runs(design.models), return_inverse=True)
     several = len(runs) < len(lean)
     of_run = (which[:, None] == np.arange(len(runs))).astype(float)

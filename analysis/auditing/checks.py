@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.auditing.bases import doubtful_bases
 from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.design.grouping import shared_models
 from valuebias.errors import few
@@ -24,6 +24,8 @@ _MANY_TIES = 0.5
 _SOME_TIES = 0.1
 _MUCH_MISSING = 0.1
 _EXTREME = 10.0  # robust standard deviations from the median
+# Models of one checkpoint differ in size by their heads only; checkpoints by more.
+_SIZES = 1.5
 
 
 class Finding(NamedTuple):
@@ -44,6 +46,15 @@ class Data:
     # (model, prompt, response inside): the scores of the lexicon's words.
     lexical: NDArray[np.float32]
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the scores are from; empty where unreadable, which is the contract's to say."""
+        try:
+            record = json.loads(self.ds.attrs.get("provenance", "{}"))
+        except (TypeError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
     def names(self, dim: str) -> list[str]:
         """Return the names along a dim."""
         return [str(name) for name in self.ds[dim].to_numpy().tolist()]
@@ -60,12 +71,8 @@ def _identical_models(data: Data) -> Iterator[Finding]:
 
 
 def _identical_files(data: Data) -> Iterator[Finding]:
-    try:
-        record = json.loads(data.ds.attrs.get("provenance", "{}"))
-    except (TypeError, ValueError):
-        return  # the contract check says so
     # The same file may be recorded by several parts; only differing names make two files.
-    files = list(dict.fromkeys(_files(record)))
+    files = list(dict.fromkeys(_files(data.provenance)))
     for names in _same([name for name, _ in files], [digest for _, digest in files]):
         yield Finding(
             "problem",
@@ -270,8 +277,58 @@ def _families(data: Data) -> Iterator[Finding]:
 
 
 def _bases(data: Data) -> Iterator[Finding]:
-    if not _is_simulated(data.ds.attrs.get("provenance", "")):
-        yield from (Finding(*fields) for fields in doubtful_bases(model_table(data.ds)))
+    """List missing bases, and those that can hardly be checkpoints."""
+    models = model_table(data.ds)
+    named = {"base", "family"} <= set(models.columns)
+    if len(models) < 2 or not named or data.provenance.get("simulated"):
+        return
+    bases = models["base"].astype(str).str.strip()
+    lacking = [str(name) for name in models.index[bases == ""]]
+    if lacking:
+        yield Finding(
+            "warning",
+            "model",
+            f"{len(lacking)} of {len(models)} models have no base: {few(lacking)}. Models that "
+            "were trained from one checkpoint are not independent, and without it each counts as "
+            "standing on its own. Give the checkpoints: "
+            "dataset.assign_coords(base=('model', [...])), or the column 'base' of the models "
+            "table.",
+        )
+    yield from _spelled_alike(bases[bases != ""])
+    sizes = pd.to_numeric(models.get("n_params", pd.Series(np.nan, models.index)), errors="coerce")
+    for base, rows in models[bases != ""].groupby(bases[bases != ""], sort=True):
+        names = [str(name) for name in rows.index]
+        known = sizes.loc[rows.index].dropna()
+        if len(known) > 1 and known.max() > _SIZES * known.min():
+            problem = f"has models from {known.min():.2g} to {known.max():.2g} parameters"
+        elif len(rows) > 1 and str(base).casefold() in rows["family"].str.casefold().tolist():
+            problem = "has the name of a family"
+        else:
+            continue
+        yield Finding(
+            "warning",
+            f"base {str(base)!r}",
+            f"It {problem}: {few(names)}. A base is one checkpoint, size and version included, as "
+            "in 'google/gemma-2-2b-it'; models that merely share a family would be taken for "
+            "models of one checkpoint.",
+        )
+
+
+def _spelled_alike(bases: pd.Series) -> Iterator[Finding]:
+    """List names that may be one base written in several ways."""
+    names = sorted(set(bases))
+    for _, alike in pd.Series(names).groupby([_letters(name) for name in names]):
+        if len(alike) > 1:
+            yield Finding(
+                "warning",
+                f"base {alike.iloc[0]!r}",
+                f"{few(alike)} differ in capitals, spaces or punctuation only. Taken as they are "
+                "written, they are different bases; write one base in one way.",
+            )
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _reading(data: Data) -> Iterator[Finding]:
@@ -353,13 +410,6 @@ def _files(record: Any) -> Iterator[tuple[str, str]]:
             yield str(entry["name"]), str(entry["sha256"])
     for part in record.get("parts", []):
         yield from _files(part)
-
-
-def _is_simulated(provenance: str) -> bool:
-    try:
-        return bool(json.loads(provenance).get("simulated"))
-    except (TypeError, ValueError, AttributeError):
-        return False
 
 
 def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:

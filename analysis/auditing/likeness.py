@@ -54,10 +54,7 @@ class Units:
     n_axes: int  # how many axes the profiles are off, besides the level
 
     def linked(self, distances: Array) -> Array:
-        """Mean distance between the models of every two units; zeros on the diagonal.
-
-        It is that of two single models, however many models a unit has.
-        """
+        """Mean distance between single models of every two units; zeros on the diagonal."""
         return _linkage(distances, self._share)
 
     @cached_property
@@ -203,10 +200,7 @@ def make_units(
     *,
     n_axes: int = 0,
 ) -> Units:
-    """Make units of models, or of groups of them that ``labels`` (model,) names.
-
-    ``kinds`` (model,) are those of models.
-    """
+    """Make units of models of some ``kinds``, or of groups of them that ``labels`` names."""
     names = list(range(len(kinds)) if labels is None else labels)
     members = tuple(
         tuple(i for i, unit in enumerate(names) if unit == name) for name in dict.fromkeys(names)

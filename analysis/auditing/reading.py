@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pandas as pd
 
 from valuebias.analysis.notes import Note
@@ -45,7 +43,10 @@ def reading_notes(models: pd.DataFrame) -> list[Note]:
     sets = {name: sorted(set(known[family == name])) for name in dict.fromkeys(family)}
     if len({tuple(positions) for positions in sets.values()}) < 2:
         return [Note(DIFFERENT, text)]
-    said = ", ".join(f"of {name} at {_several(positions)}" for name, positions in sets.items())
+    said = ", ".join(
+        f"of {name} at {' or '.join(_SAID.get(position, position) for position in positions)}"
+        for name, positions in sets.items()
+    )
     return [Note(DIFFERENT, text, f"Rewards are read at different places: those {said}.")]
 
 
@@ -82,7 +83,3 @@ def _at_in_full(position: str) -> str:
     first, _, rest = position.partition(";")
     where = "where its own code reads it" if first == OWN_CODE else _at(first)
     return f"{where} ({rest.strip()})" if rest else where
-
-
-def _several(positions: Iterable[str]) -> str:
-    return " or ".join(_SAID.get(position, position) for position in positions)

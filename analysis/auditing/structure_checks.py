@@ -14,12 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.auditing.checks import Data, Finding
-from valuebias.analysis.auditing.confounding import (
-    Estimate,
-    Imbalance,
-    word_imbalances,
-    word_numbers,
-)
+from valuebias.analysis.auditing.confounding import Estimate, word_imbalances, word_numbers
 from valuebias.analysis.auditing.likeness import Likeness, find_alike, make_units, off_axes
 from valuebias.analysis.auditing.spreads import odd_units, unequal_kinds
 from valuebias.analysis.design.crossing import FRAMINGS
@@ -56,20 +51,11 @@ class _Tables:
     @cached_property
     def means(self) -> Array:
         """Mean over the prompts of a framing, (framing, model, word); NaN where there is none."""
-        values = outcome(xr.DataArray(self.score, dims=("model", "prompt", "response"))).to_numpy()
-        known = np.isfinite(values)
-        level = np.nansum(values, axis=2, keepdims=True) / np.maximum(
-            known.sum(axis=2, keepdims=True), 1
-        )
-        filled = np.where(known, values - level, 0.0)
+        values = outcome(xr.DataArray(self.score, dims=("model", "prompt", "response")))
+        centred = values - values.mean("response")
         framing = self.ds["framing"].to_numpy().astype(str)
-        tables = []
-        for name in (name for name in FRAMINGS if (framing == name).any()):
-            at = framing == name
-            count = known[:, at].sum(axis=1)
-            sums = filled[:, at].sum(axis=1)
-            tables.append(np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0))
-        return np.stack(tables)
+        groups = [np.flatnonzero(framing == name) for name in FRAMINGS]
+        return np.stack([centred[:, group].mean("prompt") for group in groups if group.size])
 
     @cached_property
     def signed(self) -> Array:
@@ -156,7 +142,6 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
         return
     axes = _centred(tables.member)
     counts = np.bincount(tables.kinds)
-    compared = len(counts) > 1
     signs = np.zeros(len(counts))
     signs[:2] = [1.0, -1.0][: len(counts)]
     estimate = Estimate(tables.signed, (signs / counts)[tables.kinds], tables.kinds)
@@ -164,7 +149,13 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
         imbalances = word_imbalances(numbers, axes, weights, estimate)
         for one in imbalances:
             if one.gap_p < _GAP_LEVEL / len(imbalances) and abs(one.gap) > _GAP:
-                moved = _moved(tables, one) if compared else ""
+                moved = ""
+                if len(counts) > 1:
+                    first, second = (str(name) for name in tables.families[:2])
+                    moved = (
+                        f"Adjusting for it would move the difference between {first!r} and "
+                        f"{second!r} by {_signed(one.shift)} SD. "
+                    )
                 yield Finding(
                     "note",
                     "response",
@@ -172,14 +163,6 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
                     f"{one.name!r} (standardised difference {_signed(one.gap)}). "
                     f"{moved}Fit with words='~ {one.term}' to adjust for it.",
                 )
-
-
-def _moved(tables: _Tables, one: Imbalance) -> str:
-    first, second = (str(name) for name in tables.families[:2])
-    return (
-        f"Adjusting for it would move the difference between {first!r} and {second!r} by "
-        f"{_signed(one.shift)} SD. "
-    )
 
 
 def _signed(value: float) -> str:

@@ -7,17 +7,20 @@ not, stands beside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from valuebias.analysis.classical.frames import as_records, as_text, from_rows
-from valuebias.analysis.classical.leans import COLUMNS, leans
 from valuebias.analysis.classical.medians import MedianRanks, median_ranks
 from valuebias.analysis.classical.mixed import INTERCEPT, SLOPES, MixedFit, fit_mixed
 from valuebias.analysis.classical.permutation import bases_of, family_permutations
@@ -28,6 +31,10 @@ from valuebias.schema import validate
 
 __all__ = ["Classical", "classical"]
 
+Array = NDArray[np.float64]
+
+_LEANS = ["spec", "estimand", "name", "framing", "category", "estimate", "se", "df", "t", "p",
+          "lower", "upper"]  # fmt: skip
 _FIT_COLUMNS = ["Value", "Std.Error", "DF", "t-value", "p-value"]
 
 
@@ -128,8 +135,8 @@ class Classical:
         """
         if not 0 < prob < 1:
             raise ValueBiasError(f"prob={prob!r}; expected a probability between 0 and 1.")
-        tables = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
-        return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=COLUMNS)
+        tables = [_leans(fit, self.ranks, prob=prob) for fit in self._fits]
+        return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=_LEANS)
 
     def headline(self) -> Headline:
         """State the result of the paper's specification, and that with random slopes.
@@ -314,37 +321,24 @@ def _check_numbers(n_permutations: int, seed: int) -> None:
             raise ValueBiasError(f"{name}={value!r}; expected a whole number from {least} up.")
 
 
-def _remarks(medians: MedianRanks) -> tuple[str, ...]:
-    return (*_gaps(medians), *_lone_family(medians), *_lone_models(medians))
-
-
-def _gaps(medians: MedianRanks) -> tuple[str, ...]:
+def _remarks(medians: MedianRanks) -> Iterator[str]:
     gaps = int(np.isnan(medians.values).sum())
-    if not gaps:
-        return ()
-    return (
-        f"{gaps} of {medians.values.size} median ranks do not exist, because no word of the "
-        "category was scored for that model and prompt; the rest is analysed.",
-    )
-
-
-def _lone_family(medians: MedianRanks) -> tuple[str, ...]:
-    if len(medians.families) > 1:
-        return ()
-    return (
-        f"All {len(medians.models)} models are of the family {medians.families[0]!r}, so there are "
-        "no families to compare and no tests of their difference.",
-    )
-
-
-def _lone_models(medians: MedianRanks) -> tuple[str, ...]:
+    if gaps:
+        yield (
+            f"{gaps} of {medians.values.size} median ranks do not exist, because no word of the "
+            "category was scored for that model and prompt; the rest is analysed."
+        )
+    if len(medians.families) == 1:
+        yield (
+            f"All {len(medians.models)} models are of the family {medians.families[0]!r}, so there "
+            "are no families to compare and no tests of their difference."
+        )
     alone = [name for name in medians.families if medians.family.count(name) == 1]
-    if not alone:
-        return ()
-    return (
-        f"One model only in {', '.join(alone)}: nothing is seen of how models of such a family "
-        "differ, and what is said of the family rests on that model.",
-    )
+    if alone:
+        yield (
+            f"One model only in {', '.join(alone)}: nothing is seen of how models of such a family "
+            "differ, and what is said of the family rests on that model."
+        )
 
 
 def _mixed_models(medians: MedianRanks) -> tuple[tuple[MixedFit, ...], list[str]]:
@@ -383,17 +377,10 @@ def _type_two(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
 
 
 def _fit_frame(fits: tuple[MixedFit, ...], medians: MedianRanks) -> pd.DataFrame:
-    rows = [
-        {
-            "spec": fit.spec,
-            "logLik": fit.loglik,
-            "n": int((~np.isnan(medians.values)).sum()),
-            "models": len(medians.models),
-            "singular": fit.singular,
-        }
-        for fit in fits
-    ]
-    return from_rows(rows, columns=["spec", "logLik", "n", "models", "singular"])
+    columns = ["spec", "logLik", "n", "models", "singular"]
+    size = int((~np.isnan(medians.values)).sum()), len(medians.models)
+    rows = [(fit.spec, fit.loglik, *size, fit.singular) for fit in fits]
+    return from_rows([dict(zip(columns, row, strict=True)) for row in rows], columns=columns)
 
 
 def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -415,3 +402,62 @@ def _sentence(row: pd.Series[Any], ranks: MedianRanks) -> str:
         f"With {article}{row['spec']} by model, {more} models lean {abs(row['estimate']):.1f} "
         f"median ranks more towards {first} against {second} than {less} models {test}"
     )
+
+
+def _leans(fit: MixedFit, medians: MedianRanks, *, prob: float) -> pd.DataFrame:
+    """Return every family's lean, and the differences between families, from a mixed model.
+
+    Notes
+    -----
+    In one framing a lean is the median rank of the second category less that of the first, so that
+    positive means that the first category has the *higher reward*. "Signed" averages the lean under
+    positive prompts and minus the lean under negative ones.
+    """
+    rows = []
+    df = fit.df_models if fit.spec == SLOPES else fit.df_rows
+    quantile = stats.t.ppf(0.5 + prob / 2, df)
+    for labels, weights in _rows(fit, medians):
+        estimate = float(weights @ fit.beta)
+        se = float(np.sqrt(weights @ fit.cov @ weights))
+        rows.append(
+            {
+                "spec": fit.spec,
+                **dict(zip(_LEANS[1:5], labels, strict=True)),
+                "estimate": estimate,
+                "se": se,
+                "df": df,
+                "t": estimate / se,
+                "p": float(2 * stats.t.sf(abs(estimate / se), df)),
+                "lower": estimate - quantile * se,
+                "upper": estimate + quantile * se,
+            }
+        )
+    return from_rows(rows, columns=_LEANS)
+
+
+def _rows(fit: MixedFit, medians: MedianRanks) -> Iterator[tuple[tuple[str, ...], Array]]:
+    """Give the estimand, name, framing and categories of each row, and its weights on effects."""
+    families, categories = medians.families, medians.categories
+    for a, b in combinations(range(len(categories)), 2):
+        category = f"{categories[a]} − {categories[b]}"
+        by_framing = _by_framing(fit, medians, a, b)
+        for g, h in combinations(range(len(families)), 2):
+            for framing, weights in by_framing.items():
+                name = f"{families[g]} − {families[h]}"
+                labels = ("family difference", name, framing, category)
+                yield labels, weights[g] - weights[h]
+        for g, family in enumerate(families):
+            for framing, weights in by_framing.items():
+                yield ("family lean", family, framing, category), weights[g]
+
+
+def _by_framing(fit: MixedFit, medians: MedianRanks, a: int, b: int) -> dict[str, Array]:
+    """Return the weights, shape (family, effect), of the lean in each framing and over both."""
+    size = len(medians.categories)
+    by_framing = {
+        framing: fit.effects.design[:, f * size + b] - fit.effects.design[:, f * size + a]
+        for f, framing in enumerate(medians.framings)
+    }
+    signs = {"positive": 1.0, "negative": -1.0}
+    signed = np.mean([signs[framing] * weights for framing, weights in by_framing.items()], axis=0)
+    return {"signed": signed, **by_framing}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -23,12 +24,13 @@ from valuebias.analysis.classical.frames import from_rows
 from valuebias.analysis.classical.medians import MedianRanks
 from valuebias.analysis.classical.reml import (
     CellMeans,
+    FixedEffects,
     Variances,
+    fixed_effects,
     gls,
     shared_intercept,
     unstructured,
 )
-from valuebias.analysis.classical.terms import FixedEffects, fixed_effects
 from valuebias.errors import ValueBiasError
 
 __all__ = ["INTERCEPT", "SLOPES", "MixedFit", "fit_mixed"]
@@ -49,9 +51,6 @@ class MixedFit:
     """A mixed model fitted to the median ranks."""
 
     spec: str  # `INTERCEPT` or `SLOPES`
-    # One row per fixed effect, indexed by term: ``Value``, ``Std.Error``, ``DF``, ``t-value`` and
-    # ``p-value`` as in R's nlme. `SLOPES` adds ``DF(models)`` and ``p-value(models)``.
-    table: pd.DataFrame
     # Standard deviations, in ranks: columns ``spec``, ``group`` ("model" or "residual"), ``term``,
     # ``sd``.
     sd: pd.DataFrame
@@ -67,6 +66,28 @@ class MixedFit:
     cov: Array
     df_rows: int  # df_rows, df_models: nlme's degrees of freedom within models and between models
     df_models: int
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The fixed effects by term, as in R's nlme; for `SLOPES` also p values over models."""
+        error = np.sqrt(np.diag(self.cov))
+        only_family = [set(term) == {"family"} for term in self.effects.term_of]
+        df = np.where(only_family, self.df_models, self.df_rows)
+        t = self.beta / error
+        table = pd.DataFrame(
+            {
+                "Value": self.beta,
+                "Std.Error": error,
+                "DF": df,
+                "t-value": t,
+                "p-value": 2 * stats.t.sf(np.abs(t), df),
+            },
+            index=pd.Index(self.effects.names, name="term", dtype=object),
+        )
+        if self.spec == SLOPES:
+            table["DF(models)"] = self.df_models
+            table["p-value(models)"] = 2 * stats.t.sf(np.abs(t), self.df_models)
+        return table
 
     def wald(self) -> pd.DataFrame:
         """Test each term by type-II Wald χ², as R's ``car::Anova`` does for mixed models.
@@ -138,10 +159,12 @@ def fit_mixed(medians: MedianRanks, *, spec: str) -> MixedFit:
     between = sum(set(term) <= {"family"} for term in effects.term_of)
     df_models = len(medians.models) - between
     df_rows = cells.rows - len(medians.models) - (len(effects.names) - between)
-    fit = MixedFit(
+    rows = [{"spec": spec, "group": "model", "term": t, "sd": v} for t, v in sd.items()]
+    residual = float(np.sqrt(variances.residual))
+    rows.append({"spec": spec, "group": "residual", "term": "", "sd": residual})
+    return MixedFit(
         spec=spec,
-        table=pd.DataFrame(),
-        sd=_sd_frame(spec, sd, float(np.sqrt(variances.residual))),
+        sd=from_rows(rows),
         correlation=correlation,
         loglik=loglik,
         singular=variances.singular,
@@ -152,7 +175,6 @@ def fit_mixed(medians: MedianRanks, *, spec: str) -> MixedFit:
         df_rows=df_rows,
         df_models=df_models,
     )
-    return replace(fit, table=_table(fit))
 
 
 def _cell_means(medians: MedianRanks) -> CellMeans:
@@ -269,30 +291,3 @@ def _statsmodels_ratio(
             return 0.0, [str(error)]
     complaints = list(dict.fromkeys(str(entry.message) for entry in caught))
     return float(fitted.cov_re[0, 0] / fitted.scale), complaints
-
-
-def _sd_frame(spec: str, sd: dict[str, float], residual: float) -> pd.DataFrame:
-    rows = [{"spec": spec, "group": "model", "term": t, "sd": v} for t, v in sd.items()]
-    rows.append({"spec": spec, "group": "residual", "term": "", "sd": residual})
-    return from_rows(rows)
-
-
-def _table(fit: MixedFit) -> pd.DataFrame:
-    error = np.sqrt(np.diag(fit.cov))
-    only_family = [set(term) == {"family"} for term in fit.effects.term_of]
-    df = np.where(only_family, fit.df_models, fit.df_rows)
-    t = fit.beta / error
-    table = pd.DataFrame(
-        {
-            "Value": fit.beta,
-            "Std.Error": error,
-            "DF": df,
-            "t-value": t,
-            "p-value": 2 * stats.t.sf(np.abs(t), df),
-        },
-        index=pd.Index(fit.effects.names, name="term", dtype=object),
-    )
-    if fit.spec == SLOPES:
-        table["DF(models)"] = fit.df_models
-        table["p-value(models)"] = 2 * stats.t.sf(np.abs(t), fit.df_models)
-    return table

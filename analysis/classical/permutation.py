@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.classical.frames import from_rows
 from valuebias.analysis.classical.medians import MedianRanks
 from valuebias.analysis.design.grouping import known_bases
+from valuebias.schema import model_table
 
 __all__ = ["bases_of", "family_permutations"]
 
@@ -48,14 +49,6 @@ class _Comparison:
     remark: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class _Assignments:
-    """Assignments of the first family's label to n units; ``chosen`` (way, unit) is 1 there."""
-
-    chosen: Array
-    exact: bool
-
-
 def bases_of(dataset: xr.Dataset) -> list[str]:
     """Name the base of every model; a model of which none is known has one to itself.
 
@@ -66,13 +59,8 @@ def bases_of(dataset: xr.Dataset) -> list[str]:
     >>> bases_of(ds.assign_coords(base=("model", ["A 7B", "A 7B"])))
     ['A 7B', 'A 7B']
     """
-    models = pd.Index(dataset["model"].to_numpy().tolist(), dtype=object)
-    columns = {
-        name: pd.Series(dataset[name].to_numpy().tolist(), index=models, dtype=object)
-        for name in ("base",)
-        if name in dataset.coords
-    }
-    return known_bases(pd.DataFrame(columns, index=models)) or [str(name) for name in models]
+    models = model_table(dataset)
+    return known_bases(models) or [str(name) for name in models.index]
 
 
 def family_permutations(
@@ -109,7 +97,7 @@ def family_permutations(
     """
     comparisons, messages = _comparisons(medians, bases)
     rng = np.random.default_rng(seed)
-    seen: dict[tuple[int, int], _Assignments] = {}
+    seen: dict[tuple[int, int], tuple[Array, bool]] = {}
     rows = []
     for category, leans in _leans(medians):
         for each in comparisons:
@@ -180,7 +168,10 @@ def _mean(values: Array) -> Array:
     return means
 
 
-def _assignments(n1: int, n2: int, n_permutations: int, rng: np.random.Generator) -> _Assignments:
+def _assignments(
+    n1: int, n2: int, n_permutations: int, rng: np.random.Generator
+) -> tuple[Array, bool]:
+    """Mark the units that have the first family's label, (way, unit); whether these are all."""
     n, exact = n1 + n2, comb(n1 + n2, n1) <= _MOST_EXACT
     if exact:
         at = np.array(list(combinations(range(n), n1)), dtype=np.intp).reshape(comb(n, n1), n1)
@@ -188,25 +179,25 @@ def _assignments(n1: int, n2: int, n_permutations: int, rng: np.random.Generator
         at = rng.random((n_permutations, n)).argsort(axis=1)[:, :n1]
     chosen = np.zeros((len(at), n))
     np.put_along_axis(chosen, at, 1.0, axis=1)
-    return _Assignments(chosen, exact)
+    return chosen, exact
 
 
-def _test(first: Array, second: Array, ways: _Assignments, remark: str) -> dict[str, object]:
+def _test(first: Array, second: Array, ways: tuple[Array, bool], remark: str) -> dict[str, object]:
     """Return the columns with the result."""
-    n1, n2 = first.size, second.size
-    count = len(ways.chosen)
-    counts = {"n1": n1, "n2": n2, "method": "exact" if ways.exact else "sampled"}
+    (chosen, exact), n1, n2 = ways, first.size, second.size
+    count = len(chosen)
+    counts = {"n1": n1, "n2": n2, "method": "exact" if exact else "sampled"}
     if not min(n1, n2):
         nothing = {"difference": np.nan, "assignments": 0, "p": np.nan, "p.min": np.nan}
         return {**counts, **nothing, "remark": remark}
     values = np.concatenate([first, second])
-    inside = ways.chosen @ values
+    inside = chosen @ values
     size = np.abs(inside / n1 - (values.sum() - inside) / n2)
     difference = float(first.mean() - second.mean())
     slack = _ROUNDING * float(np.abs(values).max())
     as_large = int((size >= abs(difference) - slack).sum())
     largest = int((size >= size.max() - slack).sum())
-    if ways.exact:
+    if exact:
         p, least = as_large / count, largest / count
     else:
         p, least = (as_large + 1) / (count + 1), 1 / (count + 1)

@@ -7,8 +7,8 @@ the medians of one model under many prompts resemble each other, so these p valu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,26 +29,6 @@ _PERMUTATION = [*_LABELS, "t", "p.perm", "p.plus1", "p.bonferroni"]
 _CHUNK = 2_000_000  # labels drawn at a time: 16 MB of random keys
 
 
-@dataclass(frozen=True, eq=False)
-class _Comparison:
-    """The median ranks of two families in one cell."""
-
-    category: str
-    framing: str
-    families: tuple[str, str]
-    first: Array
-    second: Array
-
-    def labels(self) -> dict[str, object]:
-        """Return the columns that name the comparison."""
-        return {
-            "category": self.category,
-            "framing": self.framing,
-            "family1": self.families[0],
-            "family2": self.families[1],
-        }
-
-
 def welch_tests(medians: MedianRanks) -> pd.DataFrame:
     """Compare every two families in every category × framing by Welch's t.
 
@@ -64,7 +44,7 @@ def welch_tests(medians: MedianRanks) -> pd.DataFrame:
     >>> welch_tests(median_ranks(ds))["n1"].tolist()
     [4, 4, 4, 4]
     """
-    rows = [{**each.labels(), **_welch(each.first, each.second)} for each in _comparisons(medians)]
+    rows = [labels | _welch(first, second) for labels, first, second in _comparisons(medians)]
     table = from_rows(rows, columns=_WELCH)
     p = table["p.value"].to_numpy(dtype=float)
     adjusted = np.full(p.shape, np.nan)
@@ -105,23 +85,24 @@ def permutation_tests(
     streams = np.random.SeedSequence(seed)
     todo = list(_comparisons(medians))
     with progress_bar("permutation tests", shown=progress) as advance:
-        for each, stream in zip(todo, streams.spawn(len(todo)), strict=True):
-            t = float(_welch(each.first, each.second)["t"])
+        for (labels, first, second), stream in zip(todo, streams.spawn(len(todo)), strict=True):
+            t = _welch(first, second)["t"]
             p = plus1 = bonferroni = np.nan
             if np.isfinite(t):
                 generator = np.random.default_rng(stream)
-                as_large = _as_large(each.first, each.second, t, n_permutations, generator)
+                as_large = _as_large(first, second, t, n_permutations, generator)
                 p, plus1 = as_large / n_permutations, (as_large + 1) / (n_permutations + 1)
                 bonferroni = min(1.0, plus1 * len(todo))
             rows.append(
-                {**each.labels(), "t": t, "p.perm": p, "p.plus1": plus1, "p.bonferroni": bonferroni}
+                labels | {"t": t, "p.perm": p, "p.plus1": plus1, "p.bonferroni": bonferroni}
             )
             if advance is not None:
                 advance(len(rows), len(todo))
     return from_rows(rows, columns=_PERMUTATION)
 
 
-def _comparisons(medians: MedianRanks) -> Iterator[_Comparison]:
+def _comparisons(medians: MedianRanks) -> Iterator[tuple[dict[str, Any], Array, Array]]:
+    """Give the labels and the median ranks of every two families in every cell."""
     family = np.asarray(medians.family)
     framing = np.asarray(medians.framing)
     for level in medians.framings:
@@ -129,12 +110,11 @@ def _comparisons(medians: MedianRanks) -> Iterator[_Comparison]:
         for c, category in enumerate(medians.categories):
             for pair in combinations(medians.families, 2):
                 first, second = (block[family == name][..., c].reshape(-1) for name in pair)
-                yield _Comparison(
-                    category, level, pair, first[~np.isnan(first)], second[~np.isnan(second)]
-                )
+                labels: dict[str, Any] = dict(zip(_LABELS, (category, level, *pair), strict=True))
+                yield labels, first[~np.isnan(first)], second[~np.isnan(second)]
 
 
-def _welch(first: Array, second: Array) -> dict[str, float]:
+def _welch(first: Array, second: Array) -> dict[str, Any]:
     """Return Welch's t with its df and p; NaN where it does not exist."""
     n1, n2 = first.size, second.size
     mean1 = float(first.mean()) if n1 else np.nan
@@ -149,17 +129,8 @@ def _welch(first: Array, second: Array) -> dict[str, float]:
             p = float(2 * stats.t.sf(abs(t), df))
             pooled = ((n1 - 1) * variance1 + (n2 - 1) * variance2) / (n1 + n2 - 2)
             d = (mean1 - mean2) / np.sqrt(pooled)
-    return {
-        "n1": n1,
-        "n2": n2,
-        "mean1": mean1,
-        "mean2": mean2,
-        "difference": mean1 - mean2,
-        "t": t,
-        "df": df,
-        "p.value": p,
-        "cohen.d": d,
-    }
+    values = (n1, n2, mean1, mean2, mean1 - mean2, float(t), df, p, d)
+    return dict(zip(_WELCH[len(_LABELS) :], values, strict=True))
 
 
 def _as_large(

@@ -285,16 +285,14 @@ def _described(crossing: Crossing, words: list[str]) -> tuple[dict[str, str], di
     groups = {group.name: describe_group(group.name) for group in crossing.space.groups}
     sizes = crossing.space.sizes
     covariates = bool(crossing.covariate_names)
-    joint = {"model_category": "how models of a kind differ in each category"}
-    joint |= {
-        f"{name}_category": f"how {who} differ in each category" for name, who in groups.items()
-    }
+    acts_on = {"category": "each category"}
     if covariates:
-        joint["model_covariate"] = "how models of a kind differ in what words' covariates do"
-        joint |= {
-            f"{name}_covariate": f"how {who} differ in what words' covariates do"
-            for name, who in groups.items()
-        }
+        acts_on["covariate"] = "what words' covariates do"
+    joint = {
+        f"{name}_{kind}": f"how {who} differ in {what}"
+        for kind, what in acts_on.items()
+        for name, who in {"model": "models of a kind", **groups}.items()
+    }
     for name in words:
         term = name.partition(":")[2]
         joint[name] = (
@@ -332,6 +330,6 @@ def _redundant(crossing: Crossing) -> list[str]:
     """
     n_models, n_columns = crossing.design.matrix.shape
     names = ["model_word"] if n_models == n_columns else []
-    return names + (
-        ["model_prompt", "model_prompt_covariate", "prompt_word"] if n_models == 1 else []
-    )
+    if n_models == 1:
+        names += ["model_prompt", "model_prompt_covariate", "prompt_word"]
+    return names

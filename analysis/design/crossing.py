@@ -104,15 +104,10 @@ class Crossing:
         """Weights of the axes, (axis,)."""
         return np.array([axis.weight for axis in self.axes])
 
-    @property
-    def n_category_axes(self) -> int:
-        """How many of the axes are of categories; they come first."""
-        return len(self.categories) - 1
-
     @cached_property
     def to_category(self) -> NDArray[np.float64]:
         """Effects of the categories (zero-sum) by coordinate on each axis; (axis, category)."""
-        n = self.n_category_axes
+        n = len(self.categories) - 1
         members = self.membership - self.membership.mean(axis=0)
         out = np.zeros((len(self.axes), len(self.categories)))
         # The covariates' part of the memberships lies on the covariates' axes.
@@ -135,10 +130,7 @@ class Crossing:
         return np.asarray(self.to_category @ weights)
 
     def unadjusted_weights(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn weights on categories into weights on the axes, covariates left as they are.
-
-        The difference of the categories' means, whatever makes it.
-        """
+        """Weigh the axes as the difference of the categories' means is, whatever makes it."""
         members = self.membership - self.membership.mean(axis=0)
         return np.asarray(self.word_basis.T @ (np.linalg.pinv(members).T @ weights))
 

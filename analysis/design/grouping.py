@@ -196,10 +196,10 @@ def known_bases(models: pd.DataFrame, base: str | None = "base") -> list[str] | 
     if base is None or base not in models.columns:
         return None
     named = [str(value).strip() for value in models[base]]
-    if not any(name not in ("", "nan", "None") for name in named):
+    if set(named) <= {"", "nan", "None"}:
         return None
     return [
-        name if name not in ("", "nan", "None") else f"(base of {model})"
+        f"(base of {model})" if name in ("", "nan", "None") else name
         for model, name in zip(models.index, named, strict=True)
     ]
 
@@ -266,8 +266,6 @@ def restrict_space(
 
     Nothing is searched again: a base that is no longer shared, or a family without a model, keeps
     its variance.
-
-    ``columns`` is (model, column); ``spans`` is (model, column).
     """
     masks = {kind: space.kind_of == k for k, kind in enumerate(space.kinds)}
     whole = _parts(list(space.groups), masks, len(space.kind_of))
@@ -334,7 +332,8 @@ def _split(
         closed = _closed(basis, list(parts.values()), most)
         if closed is None:
             return None
-        rest = _outside(closed)
+        n_models, n_columns = closed.shape
+        rest = linalg.null_space(closed.T) if n_models > n_columns else closed[:, :0]
         subspaces = _eigenspaces(rest, parts, groups)
         if subspaces is not None or not conflicting:
             return None if subspaces is None else (closed, subspaces)
@@ -366,15 +365,14 @@ def _appended(basis: Array, columns: Array) -> Array:
     return np.concatenate([basis, np.linalg.qr(extra - basis @ (basis.T @ extra))[0]], axis=1)
 
 
-def _outside(basis: Array) -> Array:
-    return linalg.null_space(basis.T) if basis.shape[0] > basis.shape[1] else basis[:, :0]
-
-
 def _eigenspaces(
     rest: Array, parts: dict[Part, Array], groups: list[Group]
 ) -> tuple[Subspace, ...] | None:
     """Find the common eigenspaces of the parts outside the span; None where there are none."""
-    rest_name = _rest_name(groups)
+    names = {group.name for group in groups}
+    rest_name = "checkpoints" if "run" in names else "models"
+    if names & set(PAIR_COORDS):
+        rest_name = "pairs"
     if not rest.size:
         return (Subspace(rest_name, rest, {part: 1.0 for part in parts if part[0] == OWN}),)
     inside = {part: rest.T @ matrix @ rest for part, matrix in parts.items()}
@@ -394,23 +392,14 @@ def _eigenspaces(
         mask = (loads == load).all(axis=1)
         by_part = {part: float(x) for part, x in zip(inside, load, strict=True) if x > 0}
         spaces.append((by_part, rest @ vectors[:, mask]))
-    names = [_subspace_name(by_part) or rest_name for by_part, _ in spaces]
-    counts = {name: names.count(name) for name in names}
+    called = [
+        " and ".join(dict.fromkeys(f"{name}s" for name, _ in by_part if name != OWN)) or rest_name
+        for by_part, _ in spaces
+    ]
     return tuple(
-        Subspace(name if counts[name] == 1 else f"{name} {i + 1}", vectors, by_part)
-        for i, (name, (by_part, vectors)) in enumerate(zip(names, spaces, strict=True))
+        Subspace(name if called.count(name) == 1 else f"{name} {i + 1}", vectors, by_part)
+        for i, (name, (by_part, vectors)) in enumerate(zip(called, spaces, strict=True))
     )
-
-
-def _rest_name(groups: list[Group]) -> str:
-    names = {group.name for group in groups}
-    if names & set(PAIR_COORDS):
-        return "pairs"
-    return "checkpoints" if "run" in names else "models"
-
-
-def _subspace_name(loads: dict[Part, float]) -> str:
-    return " and ".join(dict.fromkeys(f"{name}s" for name, _ in loads if name != OWN))
 
 
 def _in_blocks(

@@ -168,19 +168,9 @@ def prior_table(prior: Prior, crossing: Crossing, components: Components) -> pd.
             (f"spread[{level}]", text, f"how families differ in their models' SDs on {level_text}")
             for level, level_text in zip(SPREADS, ("categories", "single words"), strict=True)
         ]
-    rows.append(
-        (
-            "mean",
-            f"Normal(0, {prior.mean * unit:.3g})",
-            "each category × framing, zero-sum families",
-        )
-    )
+    text = f"Normal(0, {prior.mean * unit:.3g})"
+    rows.append(("mean", text, "each category × framing, zero-sum families"))
     if len(crossing.design.terms) > 1:
-        rows.append(
-            (
-                "effect",
-                f"Normal(0, {prior.effect * unit:.3g})",
-                "each column of the formula, likewise",
-            )
-        )
+        text = f"Normal(0, {prior.effect * unit:.3g})"
+        rows.append(("effect", text, "each column of the formula, likewise"))
     return pd.DataFrame(rows, columns=["parameter", "prior", "meaning"]).set_index("parameter")

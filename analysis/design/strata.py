@@ -109,7 +109,7 @@ def make_strata(
     crossing: Crossing, components: Components, tables: Tables, coefficient_scales: Array
 ) -> list[Stratum]:
     """All strata with at least one degree of freedom, in a fixed order."""
-    scatters = _scatters(crossing, _split(crossing, tables))
+    scatters = _scatters(crossing, tables)
     specs = _mean_specs(crossing, components, coefficient_scales)
     specs += _within_specs(crossing, components)
     return [
@@ -133,90 +133,43 @@ def make_scatter(crossing: Crossing, tables: Tables, strata: list[Stratum]) -> A
     What changes between two completions of the same incomplete crossing; the strata's patterns and
     degrees of freedom stay.
     """
-    scatters = _scatters(crossing, _split(crossing, tables))
+    scatters = _scatters(crossing, tables)
     return np.concatenate([np.ravel(scatters[s.name]) for s in strata])
 
 
-def _scatters(crossing: Crossing, split: _Split) -> dict[str, Array]:
+def _scatters(crossing: Crossing, tables: Tables) -> dict[str, Array]:
+    """Rotate tables to the subspaces, and sum up the outer products of each stratum."""
+    basis, words = crossing.model_basis, crossing.word_basis
+    n_framings, n_axes = len(crossing.framings), words.shape[1]
+    mean_axis, mean_rest = split_words(tables.mean, words)
+    rest = (basis.T @ mean_rest).transpose(1, 0, 2).reshape(basis.shape[1] * n_framings, -1)
+    rest = rest @ rest.T
+    on_axes = np.einsum("ma,fmj->jaf", basis, mean_axis).reshape(n_axes, -1)
     out = {}
     for name, block in _span_blocks(crossing):
-        out[f"{name} × words"] = split.a_rest[block, block]
-        for j in range(len(crossing.axis_weight)):
-            table = split.a_axis[j, block]
-            out[f"{name} × axis {j + 1}"] = np.outer(table, table)
-    for n, subspace in enumerate(crossing.space.subspaces):
-        out[f"{subspace.name} × words"] = split.n_rest[n]
-        for j in range(len(crossing.axis_weight)):
-            out[f"{subspace.name} × axis {j + 1}"] = split.n_axis[n, j]
-    for f, name in enumerate(crossing.framings):
-        out[f"{name} residual"] = split.residual[f].reshape(1, 1)
-        out[f"{name} prompts × words"] = split.shared_rest[f].reshape(1, 1)
-        for j in range(len(crossing.axis_weight)):
-            square = split.own_axis[f, j].reshape(1, 1)
-            out[f"{name} models × prompts × axis {j + 1}"] = square
-            out[f"{name} prompts × axis {j + 1}"] = split.shared_axis[f, j].reshape(1, 1)
-    return out
-
-
-@dataclass(frozen=True)
-class _Split:
-    """Tables rotated to the subspaces."""
-
-    a_rest: Array  # (q·F, q·F) scatter over R
-    a_axis: Array  # (axis, q·F)
-    n_rest: Array  # (subspace, F, F) scatter
-    n_axis: Array  # (subspace, axis, F, F) scatter
-    shared_rest: Array  # (F,) model mean, within framing, R
-    shared_axis: Array  # (F, axis)
-    own_axis: Array  # (F, axis) deviations of models
-    residual: Array  # (F,)
-
-
-def _split(crossing: Crossing, tables: Tables) -> _Split:
-    basis, words = crossing.model_basis, crossing.word_basis
-    n_framings = len(crossing.framings)
-    q = basis.shape[1]
-
-    mean_axis, mean_rest = split_words(tables.mean, words)
-    a_rest = (basis.T @ mean_rest).transpose(1, 0, 2).reshape(q * n_framings, -1)
-    a_axis = np.einsum("ma,fmj->jaf", basis, mean_axis)
-    outside = [subspace.basis.T for subspace in crossing.space.subspaces]
-    n_rest = [_gram(other @ mean_rest) for other in outside]
-    n_axis = [other @ mean_axis for other in outside]
-
-    own_axis = np.zeros((n_framings, words.shape[1]))
-    residual = np.zeros(n_framings)
+        out[f"{name} × words"] = rest[block, block]
+        for j, table in enumerate(on_axes, start=1):
+            out[f"{name} × axis {j}"] = np.outer(table[block], table[block])
+    for subspace in crossing.space.subspaces:
+        flat = (subspace.basis.T @ mean_rest).reshape(n_framings, -1)
+        out[f"{subspace.name} × words"] = flat @ flat.T
+        outside = subspace.basis.T @ mean_axis
+        for j, square in enumerate(np.einsum("fnj,gnj->jfg", outside, outside), start=1):
+            out[f"{subspace.name} × axis {j}"] = square
     shared_rest, shared_axis = prompt_squares(
         tables.prompt_word, crossing.framing, np.ascontiguousarray(words.T), n_framings
     )
-    for f in range(n_framings):
-        group = crossing.prompts_of(f)
-        deviations = tables.axis[:, group] - tables.axis[:, group].mean(axis=1, keepdims=True)
-        total_own = (deviations**2).sum(axis=(0, 1))
-        own_axis[f] = total_own - shared_axis[f]
-        residual[f] = (
-            tables.ss[f]
-            - (mean_axis[f] ** 2).sum()
-            - np.vdot(mean_rest[f], mean_rest[f])
-            - shared_rest[f]
-            - total_own.sum()
-        )
-    return _Split(
-        a_rest=a_rest @ a_rest.T,
-        a_axis=a_axis.reshape(len(a_axis), -1),
-        n_rest=np.stack(n_rest),
-        n_axis=np.stack([np.einsum("fnj,gnj->jfg", one, one) for one in n_axis]),
-        shared_rest=shared_rest,
-        shared_axis=shared_axis,
-        own_axis=own_axis,
-        residual=residual,
-    )
-
-
-def _gram(table: Array) -> Array:
-    """Products of framings, summed over the others; (framing, framing)."""
-    flat = table.reshape(len(table), -1)
-    return np.asarray(flat @ flat.T)
+    for f, name in enumerate(crossing.framings):
+        own = tables.axis[:, crossing.prompts_of(f)]
+        on_axis = ((own - own.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1))
+        residual = tables.ss[f] - (mean_axis[f] ** 2).sum() - np.vdot(mean_rest[f], mean_rest[f])
+        residual = residual - shared_rest[f] - on_axis.sum()
+        out[f"{name} residual"] = residual.reshape(1, 1)
+        out[f"{name} prompts × words"] = shared_rest[f].reshape(1, 1)
+        for j, (total, shared) in enumerate(zip(on_axis, shared_axis[f], strict=True), start=1):
+            out[f"{name} models × prompts × axis {j}"] = (total - shared).reshape(1, 1)
+            out[f"{name} prompts × axis {j}"] = shared.reshape(1, 1)
+    return out
 
 
 # A stratum without data: name, degrees of freedom, patterns, constant.

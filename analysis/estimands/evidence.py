@@ -24,10 +24,7 @@ _TOLERANCE = 1e-10
 def log_integral(
     log_density: Callable[[Array], Array], draws: Array, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Estimate the log of the integral of a density, and the standard error of that.
-
-    ``draws`` is (chain, draw, dimension).
-    """
+    """Estimate a density's log integral and its standard error; draws (chain, draw, dimension)."""
     # Not every other draw: the proposal would be too near the neighbours of what shaped it, which
     # makes the integral too small by a quarter of a nat.
     half = draws.shape[1] // 2

@@ -75,10 +75,11 @@ def models_given_others(
     """
     _, n_prompts, n_words = crossing.shape
     out = np.zeros((len(precision.by_model), len(left_out)))
+    framings = np.arange(len(crossing.framings))
     for block, size in enumerate(block_sizes(crossing)):
         whole = precision.over_models(crossing, block)
         for k, models in enumerate(left_out):
-            rows = _rows(models, len(crossing.framings))
+            rows = (models[:, None] * len(framings) + framings).ravel()
             of_models, half = whole[:, rows[:, None], rows], whole[:, rows]
             out[:, k] += 0.5 * size * np.linalg.slogdet(of_models)[1]
             if block:
@@ -91,11 +92,6 @@ def models_given_others(
         out[:, k] += _within_prompts(crossing, precision, tables, models)
         out[:, k] -= 0.5 * len(models) * n_prompts * (n_words - 1) * _LOG_2PI
     return out
-
-
-def _rows(models: Index, n_framings: int) -> Index:
-    """Positions of models among model · framing."""
-    return (models[:, None] * n_framings + np.arange(n_framings)).ravel()
 
 
 def _within_prompts(

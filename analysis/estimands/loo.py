@@ -80,10 +80,7 @@ class UnitLOO:
 
 
 def loo(smoothers: list[Smoother], cubes: Iterable[Array]) -> LOO:
-    """Accumulate over draws of the variances.
-
-    ``cubes`` is (model, prompt, word).
-    """
+    """Accumulate over draws of the variances, each with a cube (model, prompt, word)."""
     crossing = smoothers[0].crossing
     shape = crossing.shape
     # Running log-sums over draws of 1/p, 1/p² and the in-sample density.

@@ -30,15 +30,13 @@ CHECKS = {
 
 def predictive_check(
     smoothers: list[Smoother],
-    coefficients: Array,
+    coefficients: Array,  # (draw, column, framing, axis)
     structure: Structure,
     rng: np.random.Generator,
 ) -> xr.Dataset:
     """Statistics of the data and of one replicated crossing per draw.
 
     A replicate has new models, prompts, words and residuals: the check is of the whole hierarchy.
-
-    ``coefficients`` is (draw, column, framing, axis).
     """
     crossing = smoothers[0].crossing
     observed = _statistics(crossing, crossing.y, structure)

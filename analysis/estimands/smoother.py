@@ -280,13 +280,14 @@ class Smoother:
         for axis, prior in zip([REST, *self.crossing.axes], priors, strict=True):
             totals = [constant + axis.weight * slope for constant, slope in parts[axis.kind]]
             totals[0] = totals[0] + prior
-            inside, *outside = (_Matrices(total, self._residual_of(total)) for total in totals)
+            # Vectors are over framings, or over columns and framings.
+            n = len(self.residual)
+            inside, *outside = (
+                _Matrices(total, np.diag(np.tile(self.residual, len(total) // n)))
+                for total in totals
+            )
             out.append((inside, outside))
         return out
-
-    def _residual_of(self, total: Array) -> Array:
-        """Covariance that is the residual's, of a vector over (column ·) framing."""
-        return np.diag(np.tile(self.residual, len(total) // len(self.residual)))
 
     def _prompts(self, y: Array | None, noise: Noise | None, out: Array) -> Array:
         """Smooth what a prompt adds for all models, about its framing's mean; (prompt, word).

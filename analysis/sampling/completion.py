@@ -120,7 +120,8 @@ class Completion:
         neighbours in a margin are missing too: see :meth:`redraw_exactly`.
         """
         prompts = self.margins.prompt_word
-        effects = smoother.draw(self.margins, rng, prompts, self._prompt_noise)
+        noise = self._noise[: prompts.size].reshape(prompts.shape)
+        effects = smoother.draw(self.margins, rng, prompts, noise)
         self.fill(effects, np.sqrt(smoother.residual), rng)
 
     def redraw_exactly(
@@ -140,11 +141,6 @@ class Completion:
         sd = np.sqrt(smoother.residual) if redraw_sd is None else redraw_sd(squares)
         effects.level = self.gaps.draw_levels(effects.level, sd, rng)
         self.fill(effects, sd, rng)
-
-    @property
-    def _prompt_noise(self) -> NDArray[np.float32]:
-        prompts = self.margins.prompt_word
-        return self._noise[: prompts.size].reshape(prompts.shape)
 
     def fill(self, effects: Fields, sd: Array, rng: np.random.Generator) -> None:
         """Draw the missing cells given effects, levels and residual SDs (framing,).

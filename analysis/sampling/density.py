@@ -1,7 +1,7 @@
 """The collapsed density: one compiled value-and-gradient for any dataset.
 
 The strata reach the kernel as flat arrays, so it is compiled once and cached on disk. PyTensor sees
-it as one Op (:mod:`.op`); a graph of the strata would take minutes to compile.
+it as one Op (:mod:`.pymc_model`); a graph of the strata would take minutes to compile.
 """
 
 from __future__ import annotations

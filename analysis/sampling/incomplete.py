@@ -248,11 +248,18 @@ class Sampler:
             if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
                 # The first completions are crude: look again for the mode and its curvature.
                 kernel = Hamiltonian.at_mode(target, x, kernel.step)
-            x, accept, diverged = self.move(kernel, target, x, rng)
+            # Step 2: the variances given the completed cube.
+            x = kernel.jumps(target, x, rng)
+            x, accept, diverged = kernel.moves(target, x, rng, _MOVES)
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:
-                self._record(out, i, x, accept, diverged, state, target)
+                margins = make_margins(self.crossing, state.tables)
+                out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
+                out.on_axes[i] = margins.on_axes
+                if i % out.thin == 0:
+                    out.rest[i // out.thin] = margins.rest
+                out.scatter += target.packed.scatter
             counter.step()
         out.scatter /= draws
         states.put(state)
@@ -261,23 +268,6 @@ class Sampler:
     def _target(self, state: Completion) -> Posterior:
         scatter = make_scatter(self.crossing, state.tables, self.strata)
         return replace(self.posterior, packed=replace(self.posterior.packed, scatter=scatter))
-
-    def _record(
-        self,
-        out: _Chain,
-        i: int,
-        x: Array,
-        accept: float,
-        diverged: bool,
-        state: Completion,
-        target: Posterior,
-    ) -> None:
-        margins = make_margins(self.crossing, state.tables)
-        out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
-        out.on_axes[i] = margins.on_axes
-        if i % out.thin == 0:
-            out.rest[i // out.thin] = margins.rest
-        out.scatter += target.packed.scatter
 
     def impute(
         self, state: Completion, x: Array, rng: np.random.Generator
@@ -305,12 +295,6 @@ class Sampler:
 
         state.redraw_exactly(smoother, rng, redraw_sd)
         return x, self._target(state)
-
-    def move(
-        self, kernel: Hamiltonian, target: Posterior, x: Array, rng: np.random.Generator
-    ) -> tuple[Array, float, bool]:
-        """Step 2: the variances given the completed cube; acceptance, and whether any diverged."""
-        return kernel.moves(target, kernel.jumps(target, x, rng), rng, _MOVES)
 
     def _redraw_residual(
         self, x: Array, sd: Array, squares: Array, rng: np.random.Generator

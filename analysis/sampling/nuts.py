@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,6 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.sampling.density import Posterior
 from valuebias.analysis.sampling.hamiltonian import Hamiltonian
-from valuebias.analysis.sampling.interrupts import interrupts_deferred
 from valuebias.analysis.sampling.native import native_model
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def sample_nuts(
     """Run nutpie's NUTS on the compiled density, along axes that suit it."""
     import nutpie
 
-    with interrupts_deferred():
+    with _interrupts_deferred():
         target = _along_axes(posterior)
         compiled = native_model(posterior, target.start, target.mode, target.axes)
     sampler = nutpie.sample(
@@ -71,7 +73,7 @@ def sample_nuts(
         # A blocking sampler would swallow an interrupt and return unfinished chains.
         blocking=False,
     )
-    trace = _follow(sampler, progress or _silent, chains * (draws + tune))
+    trace = _follow(sampler, progress, chains * (draws + tune))
     constrained = posterior.constrain(np.asarray(trace["posterior"]["x"]))
     return VarianceDraws(*constrained, _numeric_stats(trace["sample_stats"]))
 
@@ -137,8 +139,24 @@ def _along_axes(posterior: Posterior) -> _Target:
     return _Target(posterior, kernel.mode, kernel.root)
 
 
-def _silent(done: int, total: int) -> None:
-    pass
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold an interrupt back until the block has ended, then deliver it.
+
+    For numba's compiler: it calls back into Python through C, where an exception is printed and
+    dropped. Outside the main thread, which alone gets interrupts, nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[Any, ...]] = []
+    before = signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held and callable(before):
+        before(*held[0])
 
 
 def _follow(sampler: Any, progress: Callable[[int, int], None] | None, total: int) -> Any:

@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 from valuebias.analysis.design.components import SPREADS, Components
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.priors import Prior
-from valuebias.analysis.sampling.density import PackedStrata
-
-if TYPE_CHECKING:
-    import pymc as pm
+from valuebias.analysis.sampling.density import PackedStrata, log_likelihood
 
 __all__ = ["build_model"]
+
+
+class _CollapsedLogLikelihood(Op):
+    """The density for PyTensor: ``(v, *arrays of the packed strata) -> (value, gradient)``."""
+
+    __props__ = ()
+
+    def make_node(self, *inputs: Any) -> Apply[Any]:
+        """Check the inputs and name the outputs."""
+        tensors = [pt.as_tensor_variable(i) for i in inputs]
+        return Apply(self, tensors, [pt.dscalar("value"), pt.dvector("gradient")])
+
+    def perform(self, node: Any, inputs: Any, output_storage: Any) -> None:
+        """Compute both outputs in Python."""
+        value, gradient = log_likelihood(*inputs)
+        output_storage[0][0] = np.asarray(value)
+        output_storage[1][0] = gradient
+
+    def connection_pattern(self, node: Any) -> list[list[bool]]:
+        """Say which outputs depend on which inputs."""
+        # Only v is differentiated, and only through the value.
+        return [[True, True]] + [[False, False]] * (len(node.inputs) - 1)
+
+    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
+        """Propagate the gradient of the value back to v."""
+        return [output_gradients[0] * outputs[1]] + [DisconnectedType()() for _ in inputs[1:]]
+
+    def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> list[Any]:
+        """Do as :meth:`pullback`, under its name before PyTensor 3."""
+        return self.pullback(inputs, outputs, output_gradients)
+
+
+@register_funcify_default_op_cache_key(_CollapsedLogLikelihood)
+def _funcify(op: _CollapsedLogLikelihood, **_: Any) -> Any:
+    from pytensor.link.numba.dispatch import basic
+
+    @basic.numba_njit
+    def collapsed(v, layout, counts, places, entries, constant, df, scatter):  # type: ignore[no-untyped-def]
+        value, gradient = log_likelihood(v, layout, counts, places, entries, constant, df, scatter)
+        return np.asarray(value), gradient
+
+    return collapsed
 
 
 def build_model(
@@ -27,11 +72,6 @@ def build_model(
     of the SDs. Coefficients and random effects are drawn afterwards from their exact conditional
     distribution.
     """
-    import pymc as pm
-    import pytensor.tensor as pt
-
-    from valuebias.analysis.sampling.op import CollapsedLogLikelihood
-
     contrasts = components.spread_contrasts
     coords = {
         "component": components.names,
@@ -63,6 +103,6 @@ def build_model(
             logs = (shift[:, None, :] * contrasts).sum(axis=-1)
             spread = pm.Deterministic("spread", pt.exp(logs), dims=("level", "kind"))
             v = pt.set_subtensor(v[scaled], v[scaled] * spread.ravel()[entry[scaled]] ** 2)
-        outputs = CollapsedLogLikelihood().make_node(v, *packed.arrays).outputs
+        outputs = _CollapsedLogLikelihood().make_node(v, *packed.arrays).outputs
         pm.Potential("collapsed", outputs[0])
     return model

@@ -16,8 +16,8 @@ import valuebias
 from valuebias import AblationFit
 from valuebias._core.text import visible
 from valuebias.plots import plot_gaps
-from valuebias.report.ablations import gather_ablation
 from valuebias.report.content import Content
+from valuebias.report.gathering import gather_ablation
 
 SECTIONS = ["glance", "limits", "gaps", "slope", "share", "closing", "curve", "framings",
             "trajectories", "word_changes", "convergence", "audit", "methods", "provenance",

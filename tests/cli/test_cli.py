@@ -27,8 +27,8 @@ from valuebias import AblationFit
 from valuebias._core.progress import progress_bar
 from valuebias._core.text import visible
 from valuebias.cli import fits
-from valuebias.cli.analyses import print_result
 from valuebias.cli.app import app
+from valuebias.cli.fits import print_result
 from valuebias.datasets.simulate import simulate
 from valuebias.scoring.run import scoring_progress
 

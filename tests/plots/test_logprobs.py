@@ -16,7 +16,7 @@ import valuebias
 from valuebias import ValueBiasError
 from valuebias.datasets.simulate import simulate
 from valuebias.fitting.result import Fit
-from valuebias.plots.anova import anova_cells
+from valuebias.plots.logprobs import anova_cells
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,7 @@ from valuebias import ValueBiasError
 from valuebias._core.provenance import sha256
 from valuebias.cli.app import app
 from valuebias.reproduction import items, run
-from valuebias.reproduction.settings import Settings
-from valuebias.reproduction.sources import Missing, Sources
+from valuebias.reproduction.sources import Missing, Settings, Sources
 
 PROMPTS = list(valuebias.prompts().table.index)
 PAIR = ("google/gemma-2-2b-it", "meta-llama/Llama-3.2-3B-Instruct")

@@ -95,15 +95,12 @@ def clear_leftovers(folder: Path) -> None:
         for name in holders:
             with suppress(OSError), _claimed(folder / name, fresh=False) as dead:
                 if dead:
-                    _put_back(folder / name / _OLD, folder)
+                    aside = folder / name / _OLD
+                    # Not glob(), which passes over a folder that cannot be listed.
+                    for entry in aside.iterdir() if aside.is_dir() else ():
+                        if not (folder / entry.name).exists():
+                            entry.rename(folder / entry.name)
                     shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _put_back(aside: Path, folder: Path) -> None:
-    if aside.is_dir():
-        for entry in aside.iterdir():
-            if not (folder / entry.name).exists():
-                entry.rename(folder / entry.name)
 
 
 @contextmanager

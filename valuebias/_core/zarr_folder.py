@@ -79,10 +79,6 @@ class Record:
         """The attributes of the folder."""
         return dict(self.metadata.get(".zattrs", {}))
 
-    def with_metadata(self, name: str, content: Any) -> Record:
-        """Give a record in which one of Zarr's metadata files says something else."""
-        return replace(self, metadata={**self.metadata, name: content})
-
     def to_bytes(self) -> bytes:
         """Give the content of ``.zmetadata``."""
         ours: dict[str, Any] = {"format": _FORMAT, "blocks": self.blocks, "sums": self.sums}
@@ -187,10 +183,7 @@ class _Folder(Store):
 
     def read(self, key: str) -> bytes | None:
         """Read a file; None where there is none."""
-        try:
-            return (self.root / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
+        return _content(self.root / key)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -407,11 +400,7 @@ def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> li
         present = _content(folder / key)
         if present != content:
             changed[key] = content
-            if (
-                before is not None
-                and not before.pending
-                and not same_as_recorded(before, key, present)
-            ):
+            if before and not (before.pending or same_as_recorded(before, key, present)):
                 damaged.append(key)
     pending = {key: content for key, content in changed.items() if key in sums}
     after = Record(metadata, sums, blocks=True)
@@ -419,26 +408,23 @@ def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> li
     if changes and seen:
         write_bytes(folder / RECORD, replace(after, pending=pending).to_bytes())
     for key, content in changed.items():
-        _place(folder, key, content)
+        if key == ".zgroup":
+            # In place, because the lock is on it.
+            with explain_os_errors(folder / key):
+                (folder / key).write_bytes(content)
+        else:
+            write_bytes(folder / key, content)
     if changes and (pending or not seen):
         write_bytes(folder / RECORD, after.to_bytes())
     return damaged
-
-
-def _place(folder: Path, key: str, content: bytes) -> None:
-    """Write a file of a folder; that on which its lock is, in place."""
-    if key == ".zgroup":
-        with explain_os_errors(folder / key):
-            (folder / key).write_bytes(content)
-    else:
-        write_bytes(folder / key, content)
 
 
 def note(folder: Path, name: str, content: Mapping[str, Any]) -> None:
     """Let one of Zarr's metadata files of a locked folder say something else."""
     record = read_record(folder)
     if record is not None:
-        write_bytes(folder / RECORD, record.with_metadata(name, dict(content)).to_bytes())
+        metadata = {**record.metadata, name: dict(content)}
+        write_bytes(folder / RECORD, replace(record, metadata=metadata).to_bytes())
     # As Zarr writes it, so that a store is the same whether or not it was interrupted.
     write_bytes(folder / name, json.dumps(content, indent=2).encode())
 
@@ -446,13 +432,11 @@ def note(folder: Path, name: str, content: Mapping[str, Any]) -> None:
 def open_checked(folder: Path) -> xr.Dataset:
     """Open a group; what is read of it later is checked then."""
     store: Any = CheckedFolder(folder)
+    whole = store.consolidated
+    # Of a folder that others made the format is not known.
+    form = 2 if whole else None
     return xr.open_dataset(
-        store,
-        engine="zarr",
-        consolidated=store.consolidated,
-        # Of a folder that others made it is not known.
-        zarr_format=2 if store.consolidated else None,
-        decode_times=False,
+        store, engine="zarr", consolidated=whole, zarr_format=form, decode_times=False
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,29 +164,29 @@ def check(path: str | os.PathLike[str]) -> Check:
             f"{_UNKNOWN}."
         )
     context = _context(root)
-    pieces = [
-        Piece(_from(file, root), state, reason, _advice(file, root, context, findings))
-        for file, state, reason in findings.bad
-    ]
-    unsummed = [(_from(file, root), why) for file, why in findings.unsummed]
-    counts, notes = (findings.n_files, findings.n_bytes), tuple(findings.notes)
-    return Check(str(root), *counts, tuple(pieces), tuple(unsummed), notes)
+    return Check(
+        path=str(root),
+        n_files=findings.n_files,
+        n_bytes=findings.n_bytes,
+        pieces=tuple(
+            Piece(_from(file, root), state, reason, _advice(file, root, context, findings))
+            for file, state, reason in findings.bad
+        ),
+        unsummed=tuple((_from(file, root), why) for file, why in findings.unsummed),
+        notes=tuple(findings.notes),
+    )
 
 
 def _look_in(folder: Path, findings: Findings, *, depth: int) -> None:
     if is_zarr(folder):
         look_at_zarr(folder, findings)
     elif not look_at_folder(folder, findings):
-        for entry in _entries(folder):
+        # Hidden are the parts that a killed process leaves, which nothing reads.
+        for entry in sorted(one for one in folder.iterdir() if not one.name.startswith(".")):
             if entry.is_dir() and not entry.is_symlink() and depth < _DEPTH:
                 _look_in(entry, findings, depth=depth + 1)
             elif entry.is_file() and entry.suffix.lower() in LEAVES:
                 LEAVES[entry.suffix.lower()](entry, findings, explicit=False)
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    """List visible entries; a killed process leaves hidden parts, which nothing reads."""
-    yield from sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
 def _from(file: Path, root: Path) -> str:

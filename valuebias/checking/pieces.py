@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from valuebias.errors import ValueBiasError
 
 __all__ = ["LEAVES", "Findings", "is_zarr", "look_at_folder", "look_at_zarr"]
 
-OLDER = "it was written by an earlier version, which wrote no checksums"
+_OLDER = "it was written by an earlier version, which wrote no checksums"
 _OWN = "valuebias did not write it, or an earlier version did, which wrote no checksums"
 _AGAIN = "Copy it again, or make it again."
 _EXPORT = "valuebias.json"
@@ -50,6 +51,13 @@ class Findings:
         """Count an intact file."""
         self.n_files += 1
         self.n_bytes += path.stat().st_size if size is None else size
+
+    def vouched(self, path: Path, summed: object, why: str) -> None:
+        """Count a file that is as its sums say, if it has some."""
+        if summed:
+            self.fine(path)
+        else:
+            self.unsummed.append((path, why))
 
     def compare(self, path: Path, known: str, of: str = "") -> None:
         """Compare a file with its sum."""
@@ -104,19 +112,21 @@ def look_at_zarr(folder: Path, findings: Findings) -> None:
     with findings.damage_noted(folder):
         # Rejects what must not be opened: a pipe, a folder that links to itself.
         check_zarr(folder, lazily=LAZY)
-    if len(findings.bad) > before and not _only_damaged(folder):
+    refused = len(findings.bad) > before
+    if refused and not all(path.is_dir() or path.is_file() for path in folder.rglob("*")):
         return
     if (folder / RECORD).exists() or (folder / "score").is_dir():
-        del findings.bad[before:]
-        _look_at_group(folder, findings)
+        look: Callable[[Path, Findings], None] = _look_at_group
     elif _is_fit(folder):
-        del findings.bad[before:]
-        _look_at_fit(folder, findings)
+        look = _look_at_fit
     elif _holds_groups(folder):
-        del findings.bad[before:]
-        _look_at_vocabularies(folder, findings)
+        look = _look_at_vocabularies
     else:
         findings.unsummed.append((folder, _OWN))
+        return
+    # What is damaged is named file by file.
+    del findings.bad[before:]
+    look(folder, findings)
 
 
 def _is_fit(folder: Path) -> bool:
@@ -127,11 +137,6 @@ def _is_fit(folder: Path) -> bool:
         return _kind(metadata_of(folder, ".zattrs")) == "fit"
     except (OSError, ValueError, TypeError, RecursionError):
         return False
-
-
-def _only_damaged(folder: Path) -> bool:
-    """Whether a folder holds only files and folders."""
-    return all(path.is_dir() or path.is_file() for path in folder.rglob("*"))
 
 
 def _holds_groups(folder: Path) -> bool:
@@ -158,7 +163,7 @@ def _look_at_vocabularies(folder: Path, findings: Findings) -> None:
         except (ValueError, RecursionError):
             attrs, right = {}, False
         if right and name == ".zattrs" and SUM not in attrs:
-            findings.unsummed.append((folder / name, OLDER))
+            findings.unsummed.append((folder / name, _OLDER))
         else:
             findings.tell(folder / name, right, len(content))
     try:
@@ -254,9 +259,8 @@ def _models(folder: Path) -> tuple[list[str], int]:
     try:
         header = metadata_of(folder, "score/.zarray")
         names = [str(entry["name"]) for entry in provenance_of(folder)["models"]]
-        n_blocks = 1
-        for size, chunk in zip(header["shape"], header["chunks"], strict=True):
-            n_blocks *= -(-int(size) // int(chunk))
+        pairs = zip(header["shape"], header["chunks"], strict=True)
+        n_blocks = math.prod(-(-int(size) // int(chunk)) for size, chunk in pairs)
     except (ValueBiasError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return [], 0
     return names, n_blocks
@@ -298,10 +302,7 @@ def _look_at_netcdf(path: Path, findings: Findings, *, explicit: bool) -> None:
         findings.kinds.add("dataset")
         with findings.damage_noted(path):
             read(path)
-            if SUM_OF_CONTENT in names:
-                findings.fine(path)
-            else:
-                findings.unsummed.append((path, OLDER))
+            findings.vouched(path, SUM_OF_CONTENT in names, _OLDER)
     elif explicit:
         findings.unsummed.append((path, _OWN))
 
@@ -315,10 +316,7 @@ def _look_at_parquet(path: Path, findings: Findings, *, explicit: bool) -> None:
         description = described_by(path)
         if description is not None:
             read(path)
-            if "sum" in description:
-                findings.fine(path)
-            else:
-                findings.unsummed.append((path, OLDER))
+            findings.vouched(path, "sum" in description, _OLDER)
         elif explicit:
             findings.unsummed.append((path, _OWN))
         findings.kinds.add("dataset")
@@ -346,10 +344,7 @@ def _look_at_array(path: Path, findings: Findings, *, explicit: bool) -> None:
         return
     findings.kinds.add("study")
     with findings.damage_noted(path):
-        if read_array(path)[1]:
-            findings.fine(path)
-        else:
-            findings.unsummed.append((path, _OWN))
+        findings.vouched(path, read_array(path)[1], _OWN)
 
 
 def _look_at_archive(path: Path, findings: Findings, *, explicit: bool) -> None:
@@ -362,10 +357,7 @@ def _look_at_archive(path: Path, findings: Findings, *, explicit: bool) -> None:
         whole = archive_is_whole(path, archive.comment)
         if whole is False or archive.testzip() is not None:
             raise ValueError("it does not hold what was written")
-        if whole:
-            findings.fine(path)
-        else:
-            findings.unsummed.append((path, f"{OLDER} but of single arrays"))
+        findings.vouched(path, whole, f"{_OLDER} but of single arrays")
 
 
 def _look_at_json(path: Path, findings: Findings, *, explicit: bool) -> None:
@@ -378,10 +370,7 @@ def _look_at_json(path: Path, findings: Findings, *, explicit: bool) -> None:
     elif path.name == "done.json" and path.parent.parent.name == "runs":
         findings.kinds.add("study")
         with findings.damage_noted(path):
-            if SUM in read_json(path):
-                findings.fine(path)
-            else:
-                findings.unsummed.append((path, OLDER))
+            findings.vouched(path, SUM in read_json(path), _OLDER)
     elif explicit:
         raise ValueBiasError(f"{str(path)!r} is not a file that valuebias checks.")
 

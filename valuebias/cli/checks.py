@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from valuebias._core.text import visible
-from valuebias.cli.output import print_json, stage
+from valuebias.cli.output import AsJson, print_json, stage
 
 __all__ = ["check"]
 
@@ -23,7 +23,7 @@ def check(
             "exported models.",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare every file that valuebias wrote with its checksum; changes nothing.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from valuebias._core.text import visible
-from valuebias.cli.output import print_fields, print_json, print_table, stage
+from valuebias.cli.output import AsJson, print_fields, print_json, print_table, stage
 from valuebias.cli.sources import check_writable, load_data
 from valuebias.errors import ValueBiasError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "lexicons", "prompts"]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Write CSV, for scripts.")]
 Out = Annotated[Path, typer.Option(help="Output file: .nc, .zarr, .parquet or .csv.")]
 

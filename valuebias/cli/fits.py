@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from valuebias._core.disk import WriteError
 from valuebias._core.text import visible
-from valuebias.cli.analyses import calls_for_ablation, print_result, result_record
-from valuebias.cli.output import is_terminal, print_json, stage
+from valuebias.cli.output import is_terminal, print_json, print_table, stage
 from valuebias.cli.sources import check_writable, load_data
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from valuebias.analysis.estimands.diagnostics import Diagnostics
     from valuebias.fitting.ablation_result import AblationFit
     from valuebias.fitting.result import Fit
 
-__all__ = ["classical", "demo", "fit", "report"]
+__all__ = ["classical", "demo", "fit", "print_result", "report"]
 
 Outcome = Literal["normal", "rank", "z", "raw"]
 Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
@@ -34,6 +38,11 @@ Data = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for scripts.")]
 
 _FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
+_COLUMNS = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
+_RIGHT = ("p_direction",)
+_ABLATION_COLUMNS = [
+    "estimand", "name", "source", "n_pairs", "support", "mean", "lower", "upper", "p_direction",
+]  # fmt: skip
 
 
 def demo(
@@ -156,7 +165,7 @@ def fit(
         "progress": is_terminal(),
     }  # fmt: skip
     result: Fit | AblationFit
-    if calls_for_ablation(dataset, ablation):
+    if _calls_for_ablation(dataset, ablation):
         if model != {"words": None, "spread": None, "base": "base"}:
             raise typer.BadParameter(
                 "--words, --base, --no-base and --spread do not apply to an ablation, whose design "
@@ -256,8 +265,101 @@ def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:
         write_report(result, report_path, progress=is_terminal())
 
 
+def _calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
+    """Decide whether scores are fitted as an ablation, with a message on standard error."""
+    from valuebias.analysis.ablation.layout import check_models, is_ablation
+    from valuebias.errors import ValueBiasError
+    from valuebias.schema import model_table
+
+    if wanted is not None:
+        return wanted
+    models = model_table(dataset)
+    if not is_ablation(models):
+        return False
+    try:
+        check_models(models)
+    except ValueBiasError as error:
+        _message(
+            "The models are of several sources or numbers of pairs, but cannot be fitted as an "
+            f"ablation: {error} Fitted as models of their families."
+        )
+        return False
+    _message(
+        "The models are of several sources or numbers of pairs: fitted as an ablation. "
+        "--no-ablation fits them as models of their families."
+    )
+    return True
+
+
 def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict[str, Any]:
-    return {
-        **result_record(result),
-        "files": {name: str(path) for name, path in files.items() if path is not None},
+    """Collect what ``--json`` writes of a result."""
+    from valuebias.analysis.notes import as_records
+    from valuebias.fitting.ablation_result import AblationFit
+
+    diagnostics = _diagnostics(result)
+    record: dict[str, Any] = {
+        "headline": str(result.headline()),
+        "converged": diagnostics.converged,
+        "messages": list(diagnostics.messages),
+        "cautions": list(diagnostics.cautions),
     }
+    tables = {}
+    if not isinstance(result, AblationFit):
+        tables["contrasts"] = result.contrasts()
+    else:
+        record["notes"] = as_records(result.notes)
+        tables |= {"gaps": result.gaps(), "by_framing": result.by_framing()}
+        if result.studied:
+            tables |= {"slope": result.slope(), "closing": result.closing_point()}
+            tables |= {"departures": result.departures(), "levelling": result.levelling()}
+    record |= {name: table.to_dict(orient="records") for name, table in tables.items()}
+    return record | {"files": {name: str(path) for name, path in files.items() if path}}
+
+
+def print_result(result: Fit | AblationFit) -> None:
+    """Print the main table of a result, after any failure to converge."""
+    from valuebias.fitting.ablation_result import AblationFit
+
+    diagnostics = _diagnostics(result)
+    if not diagnostics.converged:
+        typer.secho("NOT CONVERGED: do not use these numbers.", fg=typer.colors.RED, bold=True)
+        for message in diagnostics.messages:
+            typer.echo(visible(message))
+    for caution in diagnostics.cautions:
+        typer.echo(visible(f"Caution: {caution}"))
+    if isinstance(result, AblationFit):
+        table = _with_chances(result.summary(), diagnostics.transitions)[_ABLATION_COLUMNS]
+        table["n_pairs"] = [f"{n:,.0f}" if math.isfinite(n) else "–" for n in table["n_pairs"]]
+        rows = table.itertuples(index=False)
+        title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
+        print_table(_ABLATION_COLUMNS, rows, title=title, right=_RIGHT)
+        return
+    from valuebias.analysis.estimands.contrasts import DIFFERENCE, SLOPE
+
+    contrasts = result.contrasts()
+    kind = contrasts["estimand"]
+    compared = contrasts["form"].isin((DIFFERENCE, SLOPE)) & (contrasts["variant"] == "")
+    displayed = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
+    rows = _with_chances(displayed, contrasts.attrs["draws"])[_COLUMNS].itertuples(index=False)
+    print_table(_COLUMNS, rows, title="Contrasts, with 90% intervals", right=_RIGHT)
+
+
+def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:
+    """Write the probabilities of direction, each bounded by its effective draws."""
+    from valuebias.posterior.wording import chance, effective_draws
+
+    sizes = effective_draws(table, draws)
+    chances = [chance(p, n) for p, n in zip(table["p_direction"], sizes, strict=True)]
+    return table.assign(p_direction=chances)
+
+
+def _diagnostics(result: Fit | AblationFit) -> Diagnostics:
+    """Judge the chains; the commands fit no table of medians, which has none."""
+    from valuebias.fitting.result import Fit
+
+    fitted = result if isinstance(result, Fit) else cast("Fit", result.fit)
+    return fitted.diagnostics()
+
+
+def _message(message: str) -> None:
+    typer.echo(visible(message), err=True)

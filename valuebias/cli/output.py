@@ -7,13 +7,14 @@ import math
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from valuebias._core.text import visible
 
 __all__ = [
+    "AsJson",
     "complain",
     "explained_stop",
     "is_terminal",
@@ -23,8 +24,7 @@ __all__ = [
     "stage",
 ]
 
-# Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
-_JOINERS = {"\u200c", "\u200d"}
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 _PIPE_WIDTH = 120
 _INTERRUPTED = 130
 

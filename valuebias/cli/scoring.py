@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from valuebias._core.text import visible
-from valuebias.cli.output import explained_stop, is_terminal, print_json, print_table
+from valuebias.cli.output import AsJson, explained_stop, is_terminal, print_json, print_table
 from valuebias.cli.sources import check_writable
 from valuebias.errors import ValueBiasError
 
@@ -57,7 +57,6 @@ Trust = Annotated[
         help="Allow a table of models to run the code that comes with a model.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 
 
 def score(
@@ -175,18 +174,10 @@ def backends(as_json: AsJson = False) -> None:
     if as_json:
         print_json(table.to_dict(orient="records"))
         return
-    rows = []
-    for backend in table.to_dict(orient="records"):
-        available = "yes" if backend["available"] else f"no: {backend['reason']}"
-        advice = f" ({backend['install']})" if backend["install"] else ""
-        rows.append(
-            (
-                backend["name"],
-                backend["description"],
-                backend["kinds"],
-                backend["devices"],
-                backend["dtypes"],
-                available + advice,
-            )
-        )
-    print_table(["name", "what", "scores", "devices", "dtypes", "available"], rows)
+    rows = table.to_dict(orient="records")
+    for row in rows:
+        available = "yes" if row["available"] else f"no: {row['reason']}"
+        row["available"] = available + (f" ({row['install']})" if row["install"] else "")
+    names = ["name", "description", "kinds", "devices", "dtypes", "available"]
+    heads = ["name", "what", "scores", "devices", "dtypes", "available"]
+    print_table(heads, [[row[name] for name in names] for row in rows])

@@ -12,12 +12,26 @@ import pandas as pd
 import xarray as xr
 
 from valuebias._core.provenance import record
+from valuebias.analysis.ablation.layout import (
+    base_of,
+    check_models,
+    choose_formula,
+    has_base_slopes,
+    progress_of,
+)
+from valuebias.analysis.ablation.levelling import draw_leans
+from valuebias.analysis.ablation.medians import draw_medians
+from valuebias.analysis.ablation.notes import curve_notes, layout_notes
+from valuebias.analysis.design.formula import parse_formula
+from valuebias.analysis.design.random_terms import split_random
+from valuebias.analysis.estimands.contrasts import CategoryPair
 from valuebias.analysis.notes import Note
+from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.fitting.ablation_result import AblationFit
 from valuebias.fitting.fit import fit as fit_scores
+from valuebias.posterior.ablation.estimates import checked_rope
 from valuebias.posterior.ablation.framings import SIGNED, draw_fit_leans, lean_curves
-from valuebias.posterior.ablation.limits import ablation_notes
 from valuebias.schema import model_table, validate
 
 if TYPE_CHECKING:
@@ -31,6 +45,15 @@ _MEDIAN_BASES = Note(
     "families have several bases, and what runs of one base share is not in the model of medians: "
     "taken as independent, they make all intervals too narrow.",
     "What runs of one base share is left out, so the interval is too narrow.",
+)
+_MEDIANS = (
+    "medians carry no uncertainty of words and prompts: intervals are for these words and prompts."
+)
+_STRAIGHT = Note(
+    "levelling left out",
+    "gaps are assumed to change with the pairs as the formula says, however far: one that levels "
+    "off before it closes looks as if it closed. Leave levelling= out to let it level off.",
+    "The gap is assumed not to level off.",
 )
 _OF_FAMILIES = ("one model a family", "one base a family", "training averaged over")
 _COLUMNS = ("source", "n_pairs", "base", "family", "category", "checkpoint", "median_rank")
@@ -136,14 +159,6 @@ def fit_ablation(
     >>> fit.slope()["name"].tolist()
     ['A − B']
     """
-    from valuebias.analysis.ablation.layout import (
-        base_of,
-        check_models,
-        choose_formula,
-        progress_of,
-    )
-    from valuebias.analysis.outcome import describe
-
     data = validate(dataset)
     models = model_table(data)
     check_models(models)
@@ -162,7 +177,7 @@ def fit_ablation(
     for warning in caught:
         if str(warning.message) not in known_notes:
             warnings.warn(warning.message, stacklevel=2)
-    half = 0.05 * fit.problem.crossing.scale if rope is None else _checked_rope(rope)
+    half = 0.05 * fit.problem.crossing.scale if rope is None else checked_rope(rope)
     leans = draw_fit_leans(fit, levelling=levelling)
     result = AblationFit(
         lean_curves(fit, leans[SIGNED]),
@@ -176,7 +191,7 @@ def fit_ablation(
     # The notes of an ablation count its bases; with one per family they are left out on purpose.
     omitted = (*_OF_FAMILIES, *(["bases left out"] if base is None else []))
     kept = [note for note in fit.notes if note.code not in omitted]
-    result.notes += ablation_notes(result) + kept
+    result.notes += _ablation_notes(result) + kept
     _warn(result)
     return result
 
@@ -252,17 +267,6 @@ def fit_ablation_medians(
     >>> bool(fit.gaps()["mean"].between(5, 13).all())
     True
     """
-    from valuebias.analysis.ablation.layout import (
-        base_of,
-        check_models,
-        choose_formula,
-        progress_of,
-    )
-    from valuebias.analysis.ablation.levelling import draw_leans
-    from valuebias.analysis.ablation.medians import draw_medians
-    from valuebias.analysis.design.formula import parse_formula
-    from valuebias.analysis.estimands.contrasts import CategoryPair
-
     if not isinstance(draws, int | np.integer) or draws < 4:
         raise ValueBiasError(f"draws must be a whole number of 4 or more, found {draws!r}.")
     models, notes = _lean_table(table, contrast)
@@ -288,18 +292,17 @@ def fit_ablation_medians(
         curves,
         fit=None,
         leans=leans,
-        rope=0.05 * unit if rope is None else _checked_rope(rope),
+        rope=0.05 * unit if rope is None else checked_rope(rope),
         unit="ranks",
         formula=chosen,
         notes=notes,
         provenance=record(details={"seed": chosen_seed, "draws": int(draws)}),
     )
-    result.notes += ablation_notes(result)
+    result.notes += _ablation_notes(result)
     if base_of(models) is not None:
         result.notes.append(_MEDIAN_BASES)
     _warn(result)
-    text = "medians carry no uncertainty of words and prompts: intervals are for these words and "
-    result.notes.append(Note("medians", f"{text}prompts.", _sentence(f"{text}prompts.")))
+    result.notes.append(Note("medians", _MEDIANS, _MEDIANS.capitalize()))
     return result
 
 
@@ -308,8 +311,27 @@ def _warn(result: AblationFit) -> None:
         warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _ablation_notes(fit: AblationFit) -> list[Note]:
+    """List what the data of an ablation cannot show, and what contradicts its curves."""
+    curves, slopes = fit.curves, None
+    if fit.fit is not None and has_base_slopes(curves.models) and curves.by_pairs:
+        slopes = any(
+            term.group == "base" and any("n_pairs" in slope for slope in term.slopes)
+            for term in split_random(fit.formula)[1]
+        )
+    # The most pairs that two families share, by source where some have more.
+    both = {}
+    for source in curves.sources:
+        if len({tuple(curves.n_pairs_of(source, family)) for family in curves.families}) > 1:
+            shared = [curves.shared(pair, source) for pair in curves.pairs]
+            both[source] = max((n_pairs[-1] for n_pairs in shared if n_pairs), default=0.0)
+    notes = layout_notes(curves.models, fit.formula, base_slopes=slopes, both=both)
+    # With a free gap at each number of pairs there is no curve to contradict.
+    if curves.by_pairs == "curve":
+        if fit.studied and curves.levelled is None:
+            notes.append(_STRAIGHT)
+        notes += curve_notes(fit.departures(), levelling=curves.levelled is not None)
+    return notes
 
 
 def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.DataFrame, list[Note]]:
@@ -352,9 +374,3 @@ def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.Data
     models = lean.reset_index().rename(columns={"checkpoint": "step"})
     models.index = pd.Index([f"row {i}" for i in range(len(models))])
     return models, notes
-
-
-def _checked_rope(rope: float) -> float:
-    if not (isinstance(rope, float | int | np.number) and rope >= 0):
-        raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
-    return float(rope)

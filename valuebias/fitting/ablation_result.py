@@ -63,17 +63,8 @@ class AblationFit(Reported, AblationPosterior):
     @classmethod
     def of(cls, posterior: AblationPosterior) -> AblationFit:
         """Make a fit of a posterior."""
-        return cls(
-            posterior.curves,
-            fit=None if posterior.fit is None else Fit.of(posterior.fit),
-            rope=posterior.rope,
-            unit=posterior.unit,
-            formula=posterior.formula,
-            notes=posterior.notes,
-            leans=posterior.leans,
-            framing=posterior.framing,
-            provenance=posterior.provenance,
-        )
+        fit = None if posterior.fit is None else Fit.of(posterior.fit)
+        return cls(posterior.curves, fit=fit, framing=posterior.framing, **posterior._common)
 
     def plot(self, kind: str = "gaps") -> Figure:
         """Draw a figure.

@@ -39,7 +39,7 @@ import xarray as xr
 from valuebias._core.atomic import atomic_path, restore
 from valuebias._core.folder_names import check_apart, check_plain
 from valuebias._core.foreign import check_file, reading
-from valuebias._core.opening.texts import is_text
+from valuebias._core.opening.numpy_files import is_text
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import content_sum, file_bytes
 from valuebias._core.text import escape, has_surrogate, unescape
@@ -110,7 +110,14 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     check_file(source)
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
-    return validate(_no_fit(reader(source, kind), source))
+    ds = reader(source, kind)
+    if str(ds.attrs.get("format")).startswith(("valuebias-fit/", "valuebias-ablation/")):
+        raise ValueBiasError(
+            f"{str(source)!r} is a saved fit, not scores. Read it with valuebias.load(path); in a "
+            f"shell, valuebias report {shlex.quote(str(source))} --out report.html writes its "
+            "report."
+        )
+    return validate(ds)
 
 
 def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
@@ -187,7 +194,8 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
                 f"the attribute {SUM_OF_CONTENT!r}"
             )
         ds = unescape_texts(ds.drop_encoding())
-    return _of_kind(ds, kind, path)
+    check_kind(kind, ds.attrs.get("kind"), str(path))
+    return ds
 
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
@@ -208,7 +216,9 @@ def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
             if now == before:
                 raise
             before = now
-    return _of_kind(_begun(ds, path) if _is_scored(ds) else ds, kind, path)
+    ds = _begun(ds, path) if _is_scored(ds) else ds
+    check_kind(kind, ds.attrs.get("kind"), str(path))
+    return ds
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
@@ -253,20 +263,6 @@ def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
             stacklevel=4,
         )
     return ds.isel(model=begun)
-
-
-def _no_fit(ds: xr.Dataset, path: Path) -> xr.Dataset:
-    if str(ds.attrs.get("format")).startswith(("valuebias-fit/", "valuebias-ablation/")):
-        raise ValueBiasError(
-            f"{str(path)!r} is a saved fit, not scores. Read it with valuebias.load(path); in a "
-            f"shell, valuebias report {shlex.quote(str(path))} --out report.html writes its report."
-        )
-    return ds
-
-
-def _of_kind(ds: xr.Dataset, kind: str | None, path: Path) -> xr.Dataset:
-    check_kind(kind, ds.attrs.get("kind"), str(path))
-    return ds
 
 
 def _damage_told(path: Path) -> AbstractContextManager[None]:

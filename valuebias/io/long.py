@@ -75,12 +75,7 @@ def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
             table = stored.read()
         # Else text that is none, or a number beyond a dictionary's end, is met with later.
         table.validate(full=True)
-        packed = (table.schema.metadata or {}).get(_KEY)
-    meta = None
-    if packed is not None:
-        said = f"What {str(path)!r} says of itself"
-        meta = _about(parse_json(packed, said, advice=_AGAIN), said)
-    return dataset(table, meta=meta, kind=kind, name=str(path))
+    return dataset(table, meta=_unpacked(table.schema, path), kind=kind, name=str(path))
 
 
 def _seal(path: Path) -> None:
@@ -124,11 +119,13 @@ def _sum_around(path: Path, at: int) -> bytes:
 
 def described_by(path: Path) -> Meta | None:
     """Give what a Parquet file says of itself; None where it is a table of somebody's own."""
-    packed = (pq.read_metadata(path).metadata or {}).get(_KEY)
-    if packed is None:
-        return None
+    return _unpacked(pq.read_metadata(path), path)
+
+
+def _unpacked(stored: pa.Schema | pq.FileMetaData, path: Path) -> Meta | None:
+    packed = (stored.metadata or {}).get(_KEY)
     said = f"What {str(path)!r} says of itself"
-    return _about(parse_json(packed, said, advice=_AGAIN), said)
+    return None if packed is None else _about(parse_json(packed, said, advice=_AGAIN), said)
 
 
 def write_csv(ds: xr.Dataset, path: Path) -> None:
@@ -195,7 +192,7 @@ def read_csv(path: Path, kind: str | None) -> xr.Dataset:
 
 
 def _read_own(path: Path, kind: str | None) -> xr.Dataset:
-    return dataset(_rows_of(path, None), meta=None, kind=kind, name=str(path))
+    return dataset(_read_rows(path, None), meta=None, kind=kind, name=str(path))
 
 
 def _read(path: Path, meta: Meta, kind: str | None = None) -> tuple[xr.Dataset, Meta | None]:
@@ -227,17 +224,12 @@ def _read_described(path: Path, meta: Meta) -> xr.Dataset | None:
     if _CONTENT not in meta and sha256(path) != meta.get(_HASH):
         return None
     try:
-        ds = dataset(_rows_of(path, meta), meta=meta, kind=None, name=str(path))
+        ds = dataset(_read_rows(path, meta), meta=meta, kind=None, name=str(path))
     except ValueBiasError:
         if _CONTENT not in meta:
             raise
         return None
     return ds if _CONTENT not in meta or _content(ds) == meta[_CONTENT] else None
-
-
-def _rows_of(path: Path, meta: Meta | None) -> pa.Table:
-    with reading(path, because="it is damaged, truncated or no CSV", advice=_AGAIN):
-        return _read_rows(path, meta)
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -321,14 +313,12 @@ def _tables(ds: xr.Dataset, meta: Meta) -> Iterator[pa.Table]:
             table[f"{CATEGORY}{category}"] = pa.array(member[at["response"], i])
         if len(table) != len(names) + len(categories):
             raise ValueBiasError(f"A coord may not be called {CATEGORY!r} and a category's name.")
-        yield _utf8(table)
-
-
-def _utf8(columns: dict[str, pa.Array]) -> pa.Table:
-    try:
-        return pa.table(columns)
-    except UnicodeEncodeError as error:
-        raise ValueBiasError(f"A coord's name has a lone surrogate: {error}. Rename it.") from error
+        try:
+            yield pa.table(table)
+        except UnicodeEncodeError as error:
+            raise ValueBiasError(
+                f"A coord's name has a lone surrogate: {error}. Rename it."
+            ) from error
 
 
 def _values(ds: xr.Dataset, name: str, meta: Meta) -> npt.NDArray[Any]:
@@ -359,14 +349,14 @@ def _write_rows(ds: xr.Dataset, meta: Meta, path: Path) -> None:
         file = stack.enter_context(pa.OSFile(str(path), "wb"))
         writer: pa_csv.CSVWriter | None = None
         for table in _tables(ds, meta):
-            plain = pa.table([_plain(column) for column in table.columns], names=table.column_names)
+            columns = [
+                column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+                for column in table.columns
+            ]
+            plain = pa.table(columns, names=table.column_names)
             if writer is None:
                 writer = stack.enter_context(pa_csv.CSVWriter(file, plain.schema))
             writer.write_table(plain)
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -410,19 +400,20 @@ def _about(content: Any, said: str, advice: str = _AGAIN) -> Meta:
 
 
 def _read_rows(path: Path, meta: Meta | None) -> pa.Table:
-    table = pa_csv.read_csv(
-        path,
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa_csv.ConvertOptions(
-            column_types=_column_types(meta),
-            true_values=["true", "True", "TRUE", "T", "1"],
-            false_values=["false", "False", "FALSE", "F", "0"],
-        ),
-    )
-    if meta is not None and meta["neutralised"]:
-        table = table.rename_columns([restore(name) for name in table.column_names])
-    # R writes the row numbers as a column without a name.
-    return table.drop_columns([""]) if "" in table.column_names else table
+    with reading(path, because="it is damaged, truncated or no CSV", advice=_AGAIN):
+        table = pa_csv.read_csv(
+            path,
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=_column_types(meta),
+                true_values=["true", "True", "TRUE", "T", "1"],
+                false_values=["false", "False", "FALSE", "F", "0"],
+            ),
+        )
+        if meta is not None and meta["neutralised"]:
+            table = table.rename_columns([restore(name) for name in table.column_names])
+        # R writes the row numbers as a column without a name.
+        return table.drop_columns([""]) if "" in table.column_names else table
 
 
 def _column_types(meta: Meta | None) -> dict[str, pa.DataType]:

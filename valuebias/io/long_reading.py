@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -37,37 +38,32 @@ _OWNER = {
 
 def dataset(table: pa.Table, *, meta: Meta | None, kind: str | None, name: str) -> xr.Dataset:
     """Turn rows into a dataset."""
-    if meta is None:
-        return _dataset(_Rows(table, meta, name), meta, kind, name)
-    with reading(f"What {name!r} says of itself", advice="Write the file again."):
-        return _dataset(_Rows(table, meta, name), meta, kind, name)
-
-
-def _dataset(rows: _Rows, meta: Meta | None, kind: str | None, name: str) -> xr.Dataset:
-    attrs = {} if meta is None else meta["attrs"]
-    stored = attrs.get("kind")
-    if stored is None and kind is None:
-        raise ValueBiasError(
-            f"{name!r} does not say what kind of scores it holds. Give kind=, one of {list(KINDS)}."
+    said = reading(f"What {name!r} says of itself", advice="Write the file again.")
+    with nullcontext() if meta is None else said:
+        rows = _Rows(table, meta, name)
+        attrs = {} if meta is None else meta["attrs"]
+        stored = attrs.get("kind")
+        if stored is None and kind is None:
+            raise ValueBiasError(
+                f"{name!r} does not say what kind of scores it holds. Give kind=, one of "
+                f"{list(KINDS)}."
+            )
+        if stored is not None:
+            check_kind(kind, stored, name)
+        tables, member = rows.coords()
+        ds = build(
+            rows.cube(),
+            models=tables["model"],
+            prompts=tables["prompt"],
+            lexicon=member if member.shape[1] else None,
+            responses=rows.names["response"],
+            words=tables["response"],
+            kind=stored or kind or "",
         )
-    if stored is not None:
-        check_kind(kind, stored, name)
-    tables, member = rows.coords()
-    ds = build(
-        rows.cube(),
-        models=tables["model"],
-        prompts=tables["prompt"],
-        lexicon=member if member.shape[1] else None,
-        responses=rows.names["response"],
-        words=tables["response"],
-        kind=stored or kind or "",
-    )
-    if meta is None:
-        return ds
-    for coord, about in meta["coords"].items():
-        if about["dtype"] != "text" and ds[coord].dtype != about["dtype"]:
-            ds[coord] = ds[coord].astype(about["dtype"])
-    return ds.assign_attrs(attrs)
+        for coord, about in ({} if meta is None else meta["coords"]).items():
+            if about["dtype"] != "text" and ds[coord].dtype != about["dtype"]:
+                ds[coord] = ds[coord].astype(about["dtype"])
+        return ds.assign_attrs(attrs)
 
 
 def check_kind(wanted: str | None, stored: object, name: str) -> None:
@@ -180,13 +176,8 @@ class _Rows:
             for dim, columns in of_dims.items()
         }
         words = pd.Index(self.names["response"], dtype=object)
-        return tables, self._lexicon(member).set_axis(words, axis=0)
-
-    def _lexicon(self, member: dict[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
-        stacked = np.zeros((len(self.names["response"]), len(member)), dtype=bool)
-        for i, values in enumerate(member.values()):
-            stacked[:, i] = values
-        return pd.DataFrame(stacked, columns=pd.Index(list(member), dtype=object))
+        inside = np.array([*member.values()], dtype=bool).reshape(len(member), len(words)).T
+        return tables, pd.DataFrame(inside, words, pd.Index(list(member), dtype=object))
 
     def _owned(self, column: str) -> tuple[str, list[Any]]:
         """Find the dim that a column describes, and its value for each entry there."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = [
     "FAINT",
@@ -24,13 +30,14 @@ __all__ = [
     "PAPER",
     "blank_figure",
     "colours",
+    "drawn",
     "half_eye",
     "interval",
+    "lean_axes",
     "legend",
+    "mark",
     "styled",
     "tidy_axes",
-    "towards",
-    "zero_line",
 ]
 
 Array = NDArray[np.float64]
@@ -83,25 +90,37 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in the style of the package, whatever the user's settings."""
-    import matplotlib as mpl
-
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
 
 
+class ShownFigure(Figure):
+    """A figure made without pyplot, of which notebooks otherwise show only the repr."""
+
+    def _repr_png_(self) -> bytes:
+        """Render the figure for IPython."""
+        picture = io.BytesIO()
+        self.savefig(picture, format="png", dpi=110)
+        return picture.getvalue()
+
+
 def blank_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
     """Make an empty figure of a size in inches, laid out by constraints or by hand."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    from valuebias.plots.notebook import ShownFigure
-
     layout = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.06) if constrained else None
     figure = ShownFigure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+@contextmanager
+def drawn(width: float, height: float) -> Iterator[Figure]:
+    """Draw a figure of a size in inches in the style of the package, and lay it out at the end."""
+    with styled():
+        figure = blank_figure(width, height)
+        yield figure
+        figure.draw_without_rendering()
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
@@ -109,25 +128,22 @@ def colours(names: Iterable[str]) -> dict[str, str]:
     return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(dict.fromkeys(names))}
 
 
-def tidy_axes(axes: Axes, *, grid: bool = True) -> None:
-    """Put faint vertical lines behind the marks."""
+def tidy_axes(axes: Axes, *, grid: Literal["x", "y"] | None = "x", zero: bool = False) -> None:
+    """Put faint lines behind the marks, at the ticks of one axis, and a darker one at its zero."""
     axes.set_axisbelow(True)
     if grid:
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
+        axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+    if zero:
+        line = axes.axvline if grid == "x" else axes.axhline
+        line(0, color=GREY, linewidth=1.0, zorder=1)
     axes.tick_params(axis="x", length=3)
     axes.tick_params(axis="y", length=0)
-
-
-def zero_line(axes: Axes) -> None:
-    """Mark zero."""
-    axes.axvline(0, color=GREY, linewidth=1.0, zorder=1)
 
 
 def interval(
     axes: Axes,
     y: float,
-    centre: float,
-    ends: tuple[float, float],
+    row: Mapping[str, float] | pd.Series,
     *,
     colour: str,
     marker: str = "o",
@@ -136,11 +152,12 @@ def interval(
     dashed: bool = False,
     width: float = 1.6,
 ) -> None:
-    """Draw a point estimate with its interval."""
+    """Draw the mean of a row with its interval."""
     style = (0, (2, 1.4)) if dashed else "-"
+    ends = (row["lower"], row["upper"])
     axes.plot(ends, [y, y], color=colour, linewidth=width, linestyle=style,
               solid_capstyle="round", zorder=2)  # fmt: skip
-    axes.plot([centre], [y], marker=marker, markersize=size, color=colour, zorder=3,
+    axes.plot([row["mean"]], [y], marker=marker, markersize=size, color=colour, zorder=3,
               markerfacecolor=PAPER if hollow else colour,
               markeredgecolor=colour if hollow else PAPER,
               markeredgewidth=1.2 if hollow else 0.6)  # fmt: skip
@@ -166,13 +183,21 @@ def half_eye(axes: Axes, y: float, draws: Array, colour: str) -> None:
               markeredgecolor=PAPER, markeredgewidth=0.7, zorder=4)  # fmt: skip
 
 
-def towards(axes: Axes, first: str, second: str, *, narrow: bool = False) -> None:
-    """Label which category each side favours; an empty second one means all others."""
+def lean_axes(axes: Axes, first: str, second: str, *, narrow: bool = False) -> None:
+    """Mark zero and the category that each side favours; an empty second one means all others."""
+    tidy_axes(axes, zero=True)
     room, word = (12, "") if narrow else (22, "towards ")
     left, right = drawable(second or "others", room), drawable(first, room)
     note = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8, "color": GREY}
     axes.text(0, 1.01, f"← {word}{left}", ha="left", **note)  # type: ignore[arg-type]
     axes.text(1, 1.01, f"{word}{right} →", ha="right", **note)  # type: ignore[arg-type]
+
+
+def mark(
+    colour: str, marker: str = "o", *, size: float = 5, width: float = 0.0, **style: Any
+) -> Line2D:
+    """Make a mark for a legend, on a line of some width."""
+    return Line2D([], [], color=colour, marker=marker, markersize=size, linewidth=width, **style)
 
 
 def legend(

@@ -5,27 +5,30 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from valuebias.analysis.outcome import describe, outcome
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.plots.canvas import (
     GREY,
     INK,
     PAPER,
-    blank_figure,
     colours,
+    drawn,
     interval,
     legend,
-    styled,
+    mark,
     tidy_axes,
-    zero_line,
 )
+from valuebias.plots.labels import drawable
 from valuebias.plots.layout import header, make_panels, spread, width
-from valuebias.plots.word_scores import WordScores, default_words, word_scores
-from valuebias.schema import FRAMINGS, validate
+from valuebias.plots.tokens import shown_token
+from valuebias.schema import FRAMINGS, member_table, validate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +39,42 @@ if TYPE_CHECKING:
 __all__ = ["plot_chosen_words"]
 
 _GAP = 0.85
+_COLOURS = 6  # how many are distinguishable
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _WordScores:
+    """Means over prompts."""
+
+    # (framing, model, word): over the prompts of the framing after which the model scored the word;
+    # NaN if none.
+    means: Array = field(repr=False)
+    framings: tuple[str, ...]  # as shown
+    columns: dict[str, int] = field(repr=False)  # each word's column
+    groups: tuple[str, ...]  # for each model the name of its colour
+    member: NDArray[np.bool_] = field(repr=False)  # (word, category): membership
+    names: tuple[str, ...]  # of the categories
+    unit: str  # what a dot is: "pair" or "model"
+    label: str  # for the axis
+
+    def of(self, word: str) -> Array:
+        """Means of one word (framing, model)."""
+        return self.means[..., self.columns[word]]
+
+    def category(self, word: str) -> str | None:
+        """Name the first category of a word; None where the dataset has none."""
+        if not self.names:
+            return None
+        mine = self.member[self.columns[word]]
+        return self.names[int(np.argmax(mine))] if mine.any() else "no category"
+
+    def axis_text(self, word: str) -> str:
+        """Label a word on the axis, with the number of its other categories."""
+        more = int(self.member[self.columns[word]].sum()) - 1
+        text = drawable(shown_token(word), 24)
+        return f"{text} (+{more})" if more > 0 else text
 
 
 def plot_chosen_words(
@@ -96,14 +135,11 @@ def plot_chosen_words(
     ['power', 'stamina', 'fairness', 'companionship']
     """
     validate(rewards)
-    scores = word_scores(rewards, _framings(rewards, framing))
-    chosen = default_words(scores, n=n) if words is None else _chosen(scores, words)
+    scores = _word_scores(rewards, _framings(rewards, framing))
+    chosen = _default_words(scores, n=n) if words is None else _chosen(scores, words)
     positions = _positions(chosen)
-    with styled():
-        lowest = min(positions.values())
-        figure = blank_figure(
-            width(len(scores.framings), fitted=fit is not None), 1.7 + 0.25 * (1 - lowest)
-        )
+    height = 1.7 + 0.25 * (1 - min(positions.values()))
+    with drawn(width(len(scores.framings), fitted=fit is not None), height) as figure:
         panels = make_panels(figure, scores.framings, fitted=fit is not None)
         for level, axes in zip(scores.framings, panels.data, strict=True):
             _panel(axes, scores, positions, level)
@@ -112,8 +148,10 @@ def plot_chosen_words(
             _posterior(panels.fitted, fit, rewards, scores, positions)
         _label(panels.data[0], scores, chosen, positions)
         if len(scores.groups) > 1:
-            _legend(figure, scores)
-        figure.draw_without_rendering()
+            palette = colours(sorted(scores.groups))
+            handles = [*map(mark, palette.values()), mark(INK, "D", size=5.5)]
+            mean = f"mean over {len(scores.groups)} {scores.unit}s"
+            legend(figure, handles, [*palette, mean], columns=2)
     return figure
 
 
@@ -130,7 +168,7 @@ def _framings(rewards: xr.Dataset, framing: str | None) -> tuple[str, ...]:
     return (framing,)
 
 
-def _chosen(scores: WordScores, words: Sequence[str]) -> dict[str, str | None]:
+def _chosen(scores: _WordScores, words: Sequence[str]) -> dict[str, str | None]:
     chosen = [str(w) for w in dict.fromkeys([words] if isinstance(words, str) else words)]
     if not chosen:
         raise ValueBiasError("words is empty; name at least one word, or leave it out.")
@@ -169,9 +207,8 @@ def _positions(words: Mapping[str, str | None]) -> dict[str, float]:
     return positions
 
 
-def _panel(axes: Axes, scores: WordScores, positions: dict[str, float], framing: str) -> None:
-    tidy_axes(axes)
-    zero_line(axes)
+def _panel(axes: Axes, scores: _WordScores, positions: dict[str, float], framing: str) -> None:
+    tidy_axes(axes, zero=True)
     # In alphabetical order, so that a family has the same colour in every figure.
     palette = colours(sorted(scores.groups))
     f = scores.framings.index(framing)
@@ -188,7 +225,7 @@ def _panel(axes: Axes, scores: WordScores, positions: dict[str, float], framing:
                   markeredgewidth=0.8, zorder=4)  # fmt: skip
 
 
-def _scaled(axes: Axes, scores: WordScores) -> str:
+def _scaled(axes: Axes, scores: _WordScores) -> str:
     """Move the power of ten of very small or large numbers into the label."""
     size = max(abs(limit) for limit in axes.get_xlim())
     power = math.floor(math.log10(size)) if size > 0 else 0
@@ -204,19 +241,17 @@ def _posterior(
     panels: list[Axes],
     fit: Posterior,
     rewards: xr.Dataset,
-    scores: WordScores,
+    scores: _WordScores,
     positions: dict[str, float],
 ) -> None:
     from valuebias.plots.posterior_numbers import check_same_data, word_label, word_means
 
     fit = check_same_data(fit, rewards)
     for framing, axes in zip(scores.framings, panels, strict=True):
-        tidy_axes(axes)
-        zero_line(axes)
+        tidy_axes(axes, zero=True)
         table = word_means(fit, list(positions), framing=framing)
         for _, row in table.iterrows():
-            interval(axes, positions[row["word"]], row["mean"], (row["lower"], row["upper"]),
-                     colour=INK, marker="D", size=5.5)  # fmt: skip
+            interval(axes, positions[row["word"]], row, colour=INK, marker="D", size=5.5)
         for word in set(positions) - set(table["word"]):
             axes.annotate("outside the lexicon", (0, positions[word]), xytext=(4, 0), va="center",
                           textcoords="offset points", color=GREY, fontsize=8)  # fmt: skip
@@ -224,7 +259,7 @@ def _posterior(
 
 
 def _label(
-    axes: Axes, scores: WordScores, words: Mapping[str, str | None], positions: dict[str, float]
+    axes: Axes, scores: _WordScores, words: Mapping[str, str | None], positions: dict[str, float]
 ) -> None:
     before = None
     for word, category in words.items():
@@ -235,14 +270,63 @@ def _label(
     axes.set_ylim(min(positions.values()) - 0.7, 1.15 if scores.names else 0.7)
 
 
-def _legend(figure: Figure, scores: WordScores) -> None:
-    from matplotlib.lines import Line2D
-
-    palette = colours(sorted(scores.groups))
-    handles = [
-        Line2D([], [], color=colour, marker="o", markersize=5, linewidth=0)
-        for colour in palette.values()
+def _word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> _WordScores:
+    """Average the scores of every word over the prompts of each framing."""
+    kind = str(rewards.attrs["kind"])
+    if kind == "implicit":
+        score = rewards["score"]
+        label = f"implicit reward ({drawable(rewards.attrs['units'], 24)})"
+    else:
+        score = outcome(rewards["score"], kind="normal")
+        noun = {"reward": "reward", "logprob": "log-prob"}[kind]
+        label = f"{noun}: {describe('normal').name} ({describe('normal').unit})"
+    score = score.transpose("model", "prompt", "response")
+    of = rewards["framing"].to_numpy()
+    means = [
+        score.isel(prompt=np.flatnonzero(of == f)).mean("prompt", dtype=np.float64).to_numpy()
+        for f in framings
     ]
-    handles.append(Line2D([], [], color=INK, marker="D", markersize=5.5, linewidth=0))
-    mean = f"mean over {len(scores.groups)} {scores.unit}s"
-    legend(figure, handles, [*palette, mean], columns=2)
+    return _WordScores(
+        means=np.stack(means),
+        framings=framings,
+        columns={word: i for i, word in enumerate(rewards["response"].to_numpy().tolist())},
+        groups=_groups(rewards),
+        member=member_table(rewards).to_numpy(dtype=bool),
+        names=tuple(str(name) for name in rewards["category"].to_numpy()),
+        unit="pair" if kind == "implicit" else "model",
+        label=label,
+    )
+
+
+def _default_words(scores: _WordScores, *, n: int) -> dict[str, str | None]:
+    """Choose the words of each category with the largest means."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise ValueBiasError(f"n is {n!r}; expected a number of words, at least 1.")
+    words = list(scores.columns)
+    # NaN where some model has no score: such a word would be compared on other models.
+    mean = scores.means.mean(axis=(0, 1))
+    order = [i for i in np.argsort(-mean, kind="stable") if not np.isnan(mean[i])]
+    sets: list[tuple[str | None, NDArray[np.bool_]]] = [(None, np.ones(len(words), dtype=bool))]
+    if scores.names:
+        sets = list(zip(scores.names, scores.member.T, strict=True))
+    chosen: dict[str, str | None] = {}
+    for name, inside in sets:
+        mine = [words[i] for i in order if inside[i]][: int(n)]
+        chosen |= {word: name for word in mine if word not in chosen}
+    if not chosen:
+        raise ValueBiasError(
+            "No word of a category was scored by every model after prompts of every framing shown. "
+            "Name words=, or give complete scores."
+        )
+    return chosen
+
+
+def _groups(rewards: xr.Dataset) -> tuple[str, ...]:
+    """Name the colour of each model: its family, or for pairs of two families its numerator."""
+    everything = "a pair" if rewards.attrs["kind"] == "implicit" else "a model"
+    for coord in ("family", "numerator"):
+        if coord in rewards.coords:
+            names = [str(name) for name in rewards[coord].to_numpy()]
+            if 1 < len(set(names)) <= _COLOURS:
+                return tuple(names)
+    return (everything,) * rewards.sizes["model"]

@@ -10,18 +10,7 @@ import xarray as xr
 from valuebias.analysis.estimands.contrasts import DIFFERENCE, LEAN
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
-from valuebias.plots.canvas import (
-    FAINT,
-    GREY,
-    INK,
-    blank_figure,
-    colours,
-    half_eye,
-    styled,
-    tidy_axes,
-    towards,
-    zero_line,
-)
+from valuebias.plots.canvas import FAINT, GREY, INK, colours, drawn, half_eye, lean_axes
 from valuebias.plots.labels import drawable
 from valuebias.posterior.wording import under
 
@@ -73,8 +62,7 @@ def plot_families(fit: Posterior) -> Figure:
     height = 0.9 + len(categories) * (0.55 + 0.55 * max(n_left, n_right))
     rope = 0.05 * fit.problem.crossing.scale
     unit = describe(fit.settings["outcome"]).unit
-    with styled():
-        figure = blank_figure(7.2, max(height, 2.5))
+    with drawn(7.2, max(height, 2.5)) as figure:
         panels = figure.subplots(len(categories), 2, squeeze=False, sharex="col")
         for i, category in enumerate(categories):
             left, right = panels[i]
@@ -86,7 +74,6 @@ def plot_families(fit: Posterior) -> Figure:
                 right.set_title("Difference", pad=16)
         panels[-1, 0].set_xlabel(f"lean, {under(framing)} ({unit})")
         panels[-1, 1].set_xlabel(f"difference ({unit})\nband: ±0.05 of the outcome's SD")
-        figure.draw_without_rendering()
     return figure
 
 
@@ -99,10 +86,8 @@ def _panel(axes: Axes, draws: xr.DataArray, category: str, palette: dict[str, st
     chosen = draws.isel(estimand=np.flatnonzero(draws["category"].to_numpy() == category))
     names = chosen["name"].to_numpy().tolist()
     pairs = [chosen[part].to_numpy().tolist() for part in ("first", "second")]
-    tidy_axes(axes)
-    zero_line(axes)
     over, against = (str(chosen[part].to_numpy()[0]) for part in ("over", "against"))
-    towards(axes, over, against, narrow=True)
+    lean_axes(axes, over, against, narrow=True)
     for i, name in enumerate(names):
         values = chosen.isel(estimand=i).to_numpy().ravel()
         half_eye(axes, float(-i), values, palette.get(name, INK if len(names) == 1 else GREY))

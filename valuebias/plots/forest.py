@@ -9,18 +9,7 @@ import pandas as pd
 
 from valuebias.analysis.estimands.contrasts import LEAN, MODEL, OVERALL, PREDICTED
 from valuebias.analysis.outcome import describe
-from valuebias.plots.canvas import (
-    GREY,
-    INTERVAL,
-    blank_figure,
-    colours,
-    interval,
-    legend,
-    styled,
-    tidy_axes,
-    towards,
-    zero_line,
-)
+from valuebias.plots.canvas import GREY, INTERVAL, colours, drawn, interval, lean_axes, legend, mark
 from valuebias.plots.labels import drawable
 from valuebias.posterior.wording import under
 
@@ -72,8 +61,7 @@ def plot_forest(fit: Posterior) -> Figure:
     categories = list(dict.fromkeys(leans["category"]))
     rows = _rows(leans, models)
     height = 1.25 + 0.235 * (rows[0].y - rows[-1].y + 1)
-    with styled():
-        figure = blank_figure(3.0 + max(4.2, 2.3 * len(categories)), height)
+    with drawn(3.0 + max(4.2, 2.3 * len(categories)), height) as figure:
         panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
         for axes, category in zip(panels, categories, strict=True):
             _panel(axes, rows, leans[leans["category"] == category])
@@ -86,13 +74,14 @@ def plot_forest(fit: Posterior) -> Figure:
         panels[0].set_yticks([r.y for r in rows], [drawable(r.label) for r in rows])
         _dress_labels(panels[0], rows)
         _legend(figure, rows)
-        figure.draw_without_rendering()
     return figure
 
 
 def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     """Lay the rows out from the top: each group's models, its mean, an unseen model of it."""
-    factor = _grouping(table, models)
+    # A factor of the formula, or else the family.
+    factors = dict.fromkeys(table.loc[table["form"] == LEAN, "variable"])
+    factor = next((factor for factor in factors if factor in models.columns), "family")
     category = models["category"].iloc[0]
     first = models[models["category"] == category].copy()
     first["_group"] = first[factor].astype(str)
@@ -119,12 +108,6 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     return rows
 
 
-def _grouping(table: pd.DataFrame, models: pd.DataFrame) -> str:
-    """Name the column of the models to group by: a factor of the formula, or else the family."""
-    factors = dict.fromkeys(table.loc[table["form"] == LEAN, "variable"])
-    return next((factor for factor in factors if factor in models.columns), "family")
-
-
 def _is_lean(table: pd.DataFrame, factor: str) -> pd.Series[bool]:
     return (table["form"] == LEAN) & (table["variable"] == factor)
 
@@ -134,9 +117,7 @@ def _is_unseen(table: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame) -> None:
-    tidy_axes(axes)
-    zero_line(axes)
-    towards(axes, *table.iloc[0][["over", "against"]])
+    lean_axes(axes, *table.iloc[0][["over", "against"]])
     of_kind = {
         "model": _is_lean(table, MODEL),
         "overall": _is_lean(table, OVERALL),
@@ -147,9 +128,9 @@ def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame) -> None:
         post = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]
         mean = row.kind in ("mean", "overall")
         interval(
-            axes, row.y, post["mean"], (post["lower"], post["upper"]), colour=row.colour,
-            marker="D" if mean else "o", size=7 if mean else 5.5, width=3.0 if mean else 1.6,
-            hollow=row.kind == "unseen", dashed=row.kind == "unseen",
+            axes, row.y, post, colour=row.colour, marker="D" if mean else "o",
+            size=7 if mean else 5.5, width=3.0 if mean else 1.6, hollow=row.kind == "unseen",
+            dashed=row.kind == "unseen",
         )  # fmt: skip
     axes.set_ylim(rows[-1].y - 0.8, rows[0].y + 0.8)
 
@@ -162,16 +143,15 @@ def _dress_labels(axes: Axes, rows: list[_Row]) -> None:
 
 
 def _legend(figure: Figure, rows: list[_Row]) -> None:
-    from matplotlib.lines import Line2D
-
     kinds = {row.kind for row in rows}
-    handles = [Line2D([], [], color=GREY, marker="o", markersize=5.5, linewidth=1.6)]
+    handles = [mark(GREY, size=5.5, width=1.6)]
     labels = [f"a model ({INTERVAL:.0%} interval)"]
     if kinds & {"mean", "overall"}:
-        handles.append(Line2D([], [], color=GREY, marker="D", markersize=7, linewidth=3))
+        handles.append(mark(GREY, "D", size=7, width=3))
         labels.append("mean of the models" if "overall" in kinds else "mean of a family")
     if "unseen" in kinds:
-        handles.append(Line2D([], [], color=GREY, marker="o", markersize=5.5, linewidth=1.6,
-                              markerfacecolor="none", linestyle=(0, (2, 1.4))))  # fmt: skip
+        handles.append(
+            mark(GREY, size=5.5, width=1.6, markerfacecolor="none", linestyle=(0, (2, 1.4)))
+        )
         labels.append("predicted: an unseen model")
     legend(figure, handles, labels)

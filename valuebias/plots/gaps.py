@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from valuebias.errors import ValueBiasError
-from valuebias.plots.canvas import (
-    FAINT,
-    GREY,
-    INK,
-    INTERVAL,
-    PAPER,
-    colours,
-    legend,
-    styled,
-    tidy_axes,
-)
+from valuebias.plots.canvas import GREY, INK, INTERVAL, PAPER, colours, legend, tidy_axes
 from valuebias.plots.labels import drawable
 from valuebias.plots.layout import panel_grid
 from valuebias.posterior.ablation.framings import lean_name, rope_of
@@ -109,8 +99,8 @@ def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
     pairs = fit.curves.pairs
     palette = colours(fit.curves.sources)
     dashed = ahead > 1 and fit.curves.by_pairs == "curve"
-    with styled():
-        figure, panels, left = panel_grid(len(pairs), margin=1.5, height=2.6, sharex=True)
+    grid = panel_grid(len(pairs), margin=1.5, height=2.6, sharex=True)
+    with grid as (figure, panels, left):
         for axes, pair in zip(panels, pairs, strict=True):
             _panel(axes, fit, pair, palette, float(ahead))
             axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
@@ -119,19 +109,16 @@ def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
             axes.set_ylabel(lean_label(fit, "gap in lean", interval=True))
         handles, labels = panels[0].get_legend_handles_labels()
         legend(figure, handles, labels, columns=2 * min(len(pairs), 3))
-        figure.draw_without_rendering()
     return figure
 
 
 def _panel(
     axes: Axes, fit: AblationPosterior, pair: tuple[str, str], palette: dict[str, str], ahead: float
 ) -> None:
-    tidy_axes(axes, grid=False)
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.set_xscale("log")
     axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0,
                  label=f"within {rope_of(fit).split(' (')[0]}")  # fmt: skip
-    axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
+    tidy_axes(axes, grid="y", zero=True)
     observed = fit.trajectories(prob=INTERVAL)
     name = f"{pair[0]} − {pair[1]}"
     for k, (source, colour) in enumerate(palette.items()):
@@ -159,10 +146,7 @@ def _lines(
     colour: str,
     ahead: float,
 ) -> bool:
-    """Draw the curve's gap, solid where both families have runs on either side, else dashed.
-
-    Returns whether any of it is solid.
-    """
+    """Draw the gap, solid where both families have runs on either side; tell if any of it is."""
     curves = fit.curves
     studied = curves.n_pairs_of(source)
     if curves.by_pairs == "points":

@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.plots.canvas import (
-    GREY,
-    INK,
-    INTERVAL,
-    blank_figure,
-    interval,
-    styled,
-    tidy_axes,
-    towards,
-    zero_line,
-)
+from valuebias.plots.canvas import GREY, INK, INTERVAL, drawn, interval, lean_axes
 from valuebias.plots.labels import drawable, shortened
 
 if TYPE_CHECKING:
@@ -61,13 +51,10 @@ def plot_influence(
     """
     whole = fit.influence(prob=INTERVAL, progress=progress) if table is None else table
     rows = pd.concat([whole.iloc[[0]], *(_chosen(whole, unit) for unit in _MOST_ROWS)])
-    with styled():
-        figure = blank_figure(7.2, 1.0 + 0.29 * len(rows))
+    with drawn(7.2, 1.0 + 0.29 * len(rows)) as figure:
         axes = figure.subplots()
-        tidy_axes(axes)
-        zero_line(axes)
+        lean_axes(axes, *next(iter(fit.categories)))
         axes.axvline(whole["mean"].iloc[0], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        towards(axes, *next(iter(fit.categories)))
         for i, (_, row) in enumerate(rows.iterrows()):
             _row(axes, -i, row)
         axes.set_yticks([-i for i in range(len(rows))], [_label(row) for _, row in rows.iterrows()])
@@ -75,7 +62,6 @@ def plot_influence(
         unit = describe(fit.settings["outcome"]).unit
         label = f"{whole.attrs['estimand']}, {whole.attrs['name']} ({unit})"
         axes.set_xlabel(drawable(label, 90))
-        figure.draw_without_rendering()
     return figure
 
 
@@ -92,8 +78,7 @@ def _row(axes: Axes, y: float, row: pd.Series) -> None:
                   ha="center", va="center", fontsize=8, color=GREY)  # fmt: skip
         return
     of_fit = row["unit"] == "fit"
-    interval(axes, y, row["mean"], (row["lower"], row["upper"]),
-             colour=INK if of_fit else GREY, size=7 if of_fit else 5.5)  # fmt: skip
+    interval(axes, y, row, colour=INK if of_fit else GREY, size=7 if of_fit else 5.5)
 
 
 def _label(row: pd.Series) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from valuebias.plots.canvas import GREY, blank_figure
+from valuebias.plots.canvas import GREY, drawn
 from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
@@ -133,14 +134,15 @@ def spread(values: Iterable[float], most: float) -> NDArray[np.float64]:
     return np.asarray(most * (2 * (np.arange(n) * 0.6180339887 % 1.0) - 1), dtype=np.float64)
 
 
+@contextmanager
 def panel_grid(
     n: int, *, margin: float, height: float, sharex: bool
-) -> tuple[Figure, list[Axes], list[Axes]]:
-    """Make panels of equal size, three in a row at the most."""
+) -> Iterator[tuple[Figure, list[Axes], list[Axes]]]:
+    """Draw panels of equal size, three in a row at the most; give all, and those at the left."""
     columns = min(n, 3)
     rows = -(-n // columns)
-    figure = blank_figure(margin + 2.6 * columns, 0.9 + height * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True).ravel()
-    for axes in grid[n:]:
-        axes.remove()
-    return figure, list(grid[:n]), list(grid[:n:columns])
+    with drawn(margin + 2.6 * columns, 0.9 + height * rows) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True).ravel()
+        for axes in grid[n:]:
+            axes.remove()
+        yield figure, list(grid[:n]), list(grid[:n:columns])

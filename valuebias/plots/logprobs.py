@@ -12,16 +12,16 @@ import xarray as xr
 from valuebias.analysis.classical.classical import Classical, classical
 from valuebias.analysis.classical.medians import MedianRanks
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.plots.anova import draw_anova, table_height
 from valuebias.plots.canvas import (
     FAINT,
     GREY,
+    INK,
     INTERVAL,
-    blank_figure,
     colours,
+    drawn,
     interval,
     legend,
-    styled,
+    mark,
     tidy_axes,
 )
 from valuebias.plots.layout import Panels, Rows, bracket, make_panels, rank_label, spread, width
@@ -33,8 +33,13 @@ if TYPE_CHECKING:
 
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["plot_logprobs", "stars"]
+__all__ = ["anova_cells", "plot_logprobs", "stars"]
 
+_LINE = 0.19  # inches
+_TITLE = "Type-II ANOVA of the median ranks, prompts as replicates"
+_HEAD = ("term", "F", "df", "p")
+_WIDTH = 3.8  # inches
+_PLACES = (0.0, 0.62, 0.8, 1.0)  # of the table's width
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -94,12 +99,9 @@ def plot_logprobs(
     result = classical(pair, n_permutations=1, progress=False)
     medians = result.ranks
     rows = Rows(medians.categories, medians.families)
-    below = table_height(result.anova)
-    with styled():
-        n = len(medians.framings)
-        figure = blank_figure(
-            max(6.6, width(n, fitted=fit is not None)), 1.9 + 0.36 * rows.height + below
-        )
+    below = _table_height(result.anova)
+    across = max(6.6, width(len(medians.framings), fitted=fit is not None))
+    with drawn(across, 1.9 + 0.36 * rows.height + below) as figure:
         panels = make_panels(figure, medians.framings, fitted=fit is not None, below=below)
         for framing, axes in zip(medians.framings, panels.data, strict=True):
             _panel(axes, result, rows, framing)
@@ -111,7 +113,7 @@ def plot_logprobs(
         _legend(figure, rows, medians)
         figure.draw_without_rendering()
         if panels.below is not None:
-            draw_anova(panels.below, result, by=str(pair.attrs["groups"]))
+            _draw_anova(panels.below, result, by=str(pair.attrs["groups"]))
     return figure
 
 
@@ -179,42 +181,79 @@ def _prompts(axes: Axes, ranks: pd.Series[float], y: float, colour: str) -> None
     if n > 1:
         half = float(stats.t.ppf((1 + INTERVAL) / 2, n - 1) * ranks.std() / np.sqrt(n))
     if n:
-        interval(axes, y, mean, (mean - half, mean + half), colour=colour, size=6, width=2.4)
+        row = {"mean": mean, "lower": mean - half, "upper": mean + half}
+        interval(axes, y, row, colour=colour, size=6, width=2.4)
 
 
 def _posterior(
     panels: Panels, fit: Posterior, scores: xr.Dataset, pair: xr.Dataset, rows: Rows,
     medians: MedianRanks,
 ) -> None:  # fmt: skip
-    from valuebias.plots.posterior_numbers import (
-        category_means,
-        check_same_data,
-        draw_means,
-        mean_label,
-    )
+    from valuebias.plots.posterior_numbers import check_same_data, draw_means
 
     names = dict(zip(medians.family, medians.models, strict=True))
     fitted = {str(name) for name in fit.data["model"].to_numpy()} if hasattr(fit, "data") else set()
-    means = category_means(
-        check_same_data(fit, pair if fitted == set(names.values()) else scores), by="model"
-    )
-    for framing, axes in zip(medians.framings, panels.fitted, strict=True):
-        draw_means(axes, means, rows, framing=framing, names=names, palette=colours(rows.groups))
-        axes.set_xlabel(mean_label(fit, rows))
+    fit = check_same_data(fit, pair if fitted == set(names.values()) else scores)
+    by_framing = dict(zip(medians.framings, panels.fitted, strict=True))
+    draw_means(by_framing, fit, rows, names, by="model")
 
 
 def _legend(figure: Figure, rows: Rows, medians: MedianRanks) -> None:
-    from matplotlib.lines import Line2D
-
     palette = colours(rows.groups)
     names = dict(zip(medians.family, medians.models, strict=True))
-    handles = [
-        Line2D([], [], color=palette[name], marker="o", markersize=5, linewidth=0)
-        for name in rows.groups
-    ]
+    handles = [mark(palette[name]) for name in rows.groups]
+    handles += [mark(GREY, size=7, width=2.4), mark(GREY, "")]
     labels = [names[name] for name in rows.groups]
-    handles.append(Line2D([], [], color=GREY, marker="o", markersize=7, linewidth=2.4))
     labels.append(f"mean over prompts, {INTERVAL:.0%} interval")
-    handles.append(Line2D([], [], linewidth=0))
     labels.append("* p < .05, ** < .01, *** < .001 (Welch, FDR)")
     legend(figure, handles, labels, columns=2)
+
+
+def _table_height(anova: pd.DataFrame) -> float:
+    """Height of the table in inches."""
+    return _LINE * (max(len(anova), 2) + 1.5)
+
+
+def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, str]]:
+    """Format the table."""
+    if not len(anova):
+        return []
+    rest = float(anova["Df"].to_numpy()[-1])
+    cells = []
+    terms: list[str] = anova.drop(index="Residuals").index.tolist()
+    for term in terms:
+        row = anova.loc[term]
+        name = term.replace("family", by).replace(":", " × ")
+        p = row["Pr(>F)"]
+        p_text = "" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
+        cells.append((name, f"{row['F value']:.2f}", f"{row['Df']:.0f}, {rest:.0f}", p_text))
+    return cells
+
+
+def _draw_anova(axes: Axes, result: Classical, *, by: str) -> None:
+    """Write the table into its own axes."""
+    width = _WIDTH / (axes.get_window_extent().width / axes.figure.dpi)
+    cells = anova_cells(result.anova, by=by)
+    line = _LINE / _table_height(result.anova)
+    _write(axes, 1 - 0.5 * line, width, (_TITLE, "", "", ""), weight="bold")
+    if not cells:
+        reason = next((m for m in result.messages if m.startswith("Type-II ANOVA")), "")
+        short = "Not estimated." + reason.partition("not estimated.")[2]
+        _write(axes, 1 - 1.6 * line, width, (short, "", "", ""))
+        return
+    _write(axes, 1 - 1.5 * line, width, _HEAD, colour=GREY)
+    axes.plot([0, _PLACES[-1] * width], [1 - 2.02 * line] * 2, color=FAINT, linewidth=0.8,
+              transform=axes.transAxes)  # fmt: skip
+    for i, row in enumerate(cells, start=2):
+        _write(axes, 1 - (i + 0.6) * line, width, row)
+
+
+def _write(
+    axes: Axes, y: float, width: float, row: tuple[str, ...], *, colour: str = INK,
+    weight: str = "normal",
+) -> None:  # fmt: skip
+    for x, text in zip(_PLACES, row, strict=True):
+        axes.text(
+            x * width, y, text, transform=axes.transAxes, ha="right" if x else "left",
+            va="center", fontsize=8, fontweight=weight, color=colour,
+        )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,23 +13,15 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
-from valuebias.plots.canvas import INTERVAL, interval, tidy_axes, zero_line
+from valuebias.plots.canvas import INTERVAL, colours, interval, tidy_axes
 from valuebias.plots.layout import Rows, bracket
 from valuebias.posterior.posterior import Posterior
-from valuebias.schema import member_table
+from valuebias.schema import DIMS, member_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "CategoryMeans",
-    "category_means",
-    "check_same_data",
-    "draw_means",
-    "mean_label",
-    "word_label",
-    "word_means",
-]
+__all__ = ["category_means", "check_same_data", "draw_means", "word_label", "word_means"]
 
 Array = NDArray[np.float64]
 _TAIL = (1 - INTERVAL) / 2
@@ -43,13 +35,12 @@ def check_same_data(fit: object, scores: xr.Dataset) -> Posterior:
         )
     inside = scores["membership"].any("category").to_numpy()
     ours = scores.isel(response=np.flatnonzero(inside))
-    for dim, noun in (
-        ("model", "model"), ("prompt", "prompt"), ("response", "word"), ("category", "category"),
-    ):  # fmt: skip
+    for dim in (*DIMS, "category"):
+        noun = "word" if dim == "response" else dim
         _check_same_names(fit.data[dim].to_numpy(), ours[dim].to_numpy(), noun)
-    positions = {dim: _positions(ours, fit.data, dim) for dim in ("model", "prompt", "response")}
-    score = ours["score"].isel(positions).transpose("model", "prompt", "response")
-    fitted = fit.data["score"].transpose("model", "prompt", "response")
+    positions = {dim: _positions(ours, fit.data, dim) for dim in DIMS}
+    score = ours["score"].isel(positions).transpose(*DIMS)
+    fitted = fit.data["score"].transpose(*DIMS)
     member = member_table(ours.isel(positions))[fit.data["category"].to_numpy().tolist()]
     if fit.data.attrs["kind"] != scores.attrs["kind"] or not np.array_equal(
         score.to_numpy(), fitted.to_numpy(), equal_nan=True
@@ -108,7 +99,9 @@ def category_means(fit: Posterior, *, by: str) -> CategoryMeans:
     """Estimate the mean of every category by framing, for families or for models."""
     crossing = fit.problem.crossing
     posterior = fit.tree["posterior"]
-    names, rows = _model_rows(fit) if by == "model" else _family_rows(fit)
+    names, rows = [str(name) for name in crossing.models], crossing.design.matrix
+    if by == "family":
+        names, rows = _family_rows(fit)
     effect = np.einsum("rq,cdqfj->cdrfj", rows, posterior["coefficient"].to_numpy())
     if by == "model":
         effect = effect + posterior["model_effect"].to_numpy()
@@ -119,11 +112,6 @@ def category_means(fit: Posterior, *, by: str) -> CategoryMeans:
         tuple(crossing.framings),
         tuple(str(name) for name in crossing.categories),
     )
-
-
-def _model_rows(fit: Posterior) -> tuple[list[str], Array]:
-    crossing = fit.problem.crossing
-    return [str(name) for name in crossing.models], crossing.design.matrix
 
 
 def _family_rows(fit: Posterior) -> tuple[list[str], Array]:
@@ -159,33 +147,32 @@ def _summary(draws: Array) -> pd.DataFrame:
 
 
 def draw_means(
-    axes: Axes, means: CategoryMeans, rows: Rows, *, framing: str, names: dict[str, str],
+    panels: Mapping[str, Axes], fit: Posterior, rows: Rows, names: Mapping[str, str], *, by: str
+) -> None:
+    """Draw the means of categories in the rows of the figure, one panel per framing."""
+    means, palette = category_means(fit, by=by), colours(rows.groups)
+    label = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
+    for framing, axes in panels.items():
+        _draw_panel(axes, means, rows, framing, names, palette)
+        axes.set_xlabel(f"{label}\nat right: P(direction)" if len(rows.groups) == 2 else label)
+
+
+def _draw_panel(
+    axes: Axes, means: CategoryMeans, rows: Rows, framing: str, names: Mapping[str, str],
     palette: dict[str, str],
 ) -> None:  # fmt: skip
-    """Draw the means of categories in the rows of the figure."""
-    tidy_axes(axes)
-    zero_line(axes)
+    tidy_axes(axes, zero=True)
     for c, category in enumerate(rows.categories):
         draws = [means.of(names[group], framing, category) for group in rows.groups]
         table = _summary(np.stack(draws, axis=-1))
         for g, group in enumerate(rows.groups):
-            row = table.iloc[g]
-            interval(axes, rows.y(c, g), row["mean"], (row["lower"], row["upper"]),
-                     colour=palette[group], marker="D", size=6)  # fmt: skip
+            interval(axes, rows.y(c, g), table.iloc[g], colour=palette[group], marker="D", size=6)
         if len(draws) == 2:
             above = float((draws[0] > draws[1]).mean())
-            bracket(axes, rows.y(c, 0), rows.y(c, 1), _percent(max(above, 1 - above)))
-
-
-def _percent(p: float) -> str:
-    """Write a probability in short; never as 100%, which no sample can show."""
-    return "> 99%" if p > 0.995 else f"{p:.0%}"
-
-
-def mean_label(fit: Posterior, rows: Rows) -> str:
-    """Label an axis of means of categories, with the unit."""
-    label = f"category − mean of all\n{_unit(fit)}, {INTERVAL:.0%} interval"
-    return f"{label}\nat right: P(direction)" if len(rows.groups) == 2 else label
+            p = max(above, 1 - above)
+            # Never 100%, which no sample can show.
+            text = "> 99%" if p > 0.995 else f"{p:.0%}"
+            bracket(axes, rows.y(c, 0), rows.y(c, 1), text)
 
 
 def word_label(fit: Posterior) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from valuebias.plots.canvas import FAINT, GREY, INK, blank_figure, legend, styled, tidy_axes
+from valuebias.plots.canvas import FAINT, GREY, INK, drawn, legend, mark, tidy_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,29 +46,26 @@ def plot_ppc(fit: Posterior, check: xr.Dataset | None = None) -> Figure:
     >>> len(figure.axes) > 3
     True
     """
-    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     check = fit.ppc() if check is None else check
     names = [str(name) for name in check["statistic"].to_numpy()]
     n_columns = 3
     n_rows = -(-len(names) // n_columns)
-    with styled():
-        figure = blank_figure(7.2, 0.5 + 1.5 * n_rows)
+    with drawn(7.2, 0.5 + 1.5 * n_rows) as figure:
         panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
         for axes, name in zip(panels, names, strict=False):
             _panel(axes, check.sel(statistic=name))
         for axes in panels[len(names) :]:
             axes.set_axis_off()
-        handles = [Patch(color=_BAR, alpha=0.6), Line2D([], [], color=_OBSERVED, linewidth=2)]
+        handles = [Patch(color=_BAR, alpha=0.6), mark(_OBSERVED, "", width=2)]
         legend(figure, handles, ["replicated from the posterior", "observed"])
-        figure.draw_without_rendering()
     return figure
 
 
 def _panel(axes: Axes, one: xr.Dataset) -> None:
     values, observed = one["replicated"].to_numpy(), float(one["observed"])
-    tidy_axes(axes, grid=False)
+    tidy_axes(axes, grid=None)
     low, high = min(values.min(), observed), max(values.max(), observed)
     pad = 0.06 * (high - low or 1.0)
     axes.hist(values, bins=np.linspace(low, high + 1e-9, 22).tolist(), color=_BAR, alpha=0.6)

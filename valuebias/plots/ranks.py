@@ -8,15 +8,8 @@ import numpy as np
 import xarray as xr
 
 from valuebias.analysis.classical.medians import MedianRanks, median_ranks
-from valuebias.plots.canvas import (
-    FAINT,
-    PAPER,
-    blank_figure,
-    colours,
-    styled,
-    tidy_axes,
-)
-from valuebias.plots.layout import Panels, Rows, make_panels, rank_label, width
+from valuebias.plots.canvas import FAINT, PAPER, colours, drawn, tidy_axes
+from valuebias.plots.layout import Rows, make_panels, rank_label, width
 from valuebias.schema import validate
 
 if TYPE_CHECKING:
@@ -68,9 +61,8 @@ def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
     """
     medians = median_ranks(validate(scores, min_categories=1))
     rows = Rows(medians.categories, medians.families)
-    with styled():
-        n = len(medians.framings)
-        figure = blank_figure(width(n, fitted=fit is not None), 1.1 + 0.3 * rows.height)
+    across = width(len(medians.framings), fitted=fit is not None)
+    with drawn(across, 1.1 + 0.3 * rows.height) as figure:
         panels = make_panels(figure, medians.framings, fitted=fit is not None)
         for framing, axes in zip(medians.framings, panels.data, strict=True):
             _panel(axes, medians, rows, framing)
@@ -78,8 +70,11 @@ def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
         panels.data[0].invert_xaxis()
         rows.label(panels.data[0])
         if fit is not None:
-            _posterior(panels, fit, scores, medians, rows)
-        figure.draw_without_rendering()
+            from valuebias.plots.posterior_numbers import check_same_data, draw_means
+
+            fitted = dict(zip(medians.framings, panels.fitted, strict=True))
+            names = {family: family for family in rows.groups}
+            draw_means(fitted, check_same_data(fit, scores), rows, names, by="family")
     return figure
 
 
@@ -99,20 +94,3 @@ def _panel(axes: Axes, medians: MedianRanks, rows: Rows, framing: str) -> None:
             axes.plot([mean], [y], "D", color=colour[name], markersize=6.5, markeredgecolor=PAPER,
                       markeredgewidth=0.8, zorder=4)  # fmt: skip
     axes.spines["bottom"].set_color(FAINT)
-
-
-def _posterior(
-    panels: Panels, fit: Posterior, scores: xr.Dataset, medians: MedianRanks, rows: Rows
-) -> None:
-    from valuebias.plots.posterior_numbers import (
-        category_means,
-        check_same_data,
-        draw_means,
-        mean_label,
-    )
-
-    means = category_means(check_same_data(fit, scores), by="family")
-    for framing, axes in zip(medians.framings, panels.fitted, strict=True):
-        draw_means(axes, means, rows, framing=framing, names={f: f for f in rows.groups},
-                   palette=colours(rows.groups))  # fmt: skip
-        axes.set_xlabel(mean_label(fit, rows))

@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.plots.canvas import (
-    GREY,
-    INK,
-    INTERVAL,
-    blank_figure,
-    interval,
-    styled,
-    tidy_axes,
-    towards,
-    zero_line,
-)
+from valuebias.plots.canvas import GREY, INK, INTERVAL, drawn, interval, lean_axes
 from valuebias.plots.labels import drawable
 from valuebias.posterior.headline import ALL, scale_name
 from valuebias.posterior.sensitivity import by_influence
@@ -66,19 +56,15 @@ def plot_sensitivity(
     rows = pd.concat([whole.loc[[name]] for name in (ALL, *by_influence(whole)[:_MOST_SCALES])])
     headline = rows.iloc[0]
     of_fit = [scale_name(entry) == "this fit" for entry in rows.index]
-    with styled():
-        figure = blank_figure(7.2, 1.0 + 0.32 * len(rows))
+    with drawn(7.2, 1.0 + 0.32 * len(rows)) as figure:
         axes = figure.subplots()
-        tidy_axes(axes)
-        zero_line(axes)
-        towards(axes, *headline[["over", "against"]])
+        lean_axes(axes, *headline[["over", "against"]])
         for i, (_, row) in enumerate(rows.iterrows()):
-            interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
-                     colour=INK if of_fit[i] else GREY, size=7 if of_fit[i] else 5.5)  # fmt: skip
+            colour, size = (INK, 7) if of_fit[i] else (GREY, 5.5)
+            interval(axes, -i, row, colour=colour, size=size)
         labels = [drawable(scale_name(entry)) for entry in rows.index]
         axes.set_yticks([-i for i in range(len(rows))], labels)
         axes.set_ylim(-len(rows) + 0.4, 0.6)
         unit = describe(fit.settings["outcome"]).unit
         axes.set_xlabel(drawable(f"{headline['estimand']}, {headline['name']} ({unit})", 90))
-        figure.draw_without_rendering()
     return figure

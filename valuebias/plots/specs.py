@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.errors import ValueBiasError
-from valuebias.plots.canvas import (
-    GREY,
-    INK,
-    blank_figure,
-    interval,
-    styled,
-    tidy_axes,
-    towards,
-    zero_line,
-)
+from valuebias.plots.canvas import GREY, INK, drawn, interval, lean_axes
 from valuebias.plots.labels import drawable
 from valuebias.posterior.wording import sampled_units
 
@@ -76,8 +67,7 @@ def plot_specs(fit: Posterior, comparison: Comparison | None = None) -> Figure:
     n_columns = min(len(pairs), 2)
     n_rows = -(-len(pairs) // n_columns)
     units = sampled_units(fit.problem.components.names)
-    with styled():
-        figure = blank_figure(7.2, 0.5 + 1.65 * n_rows)
+    with drawn(7.2, 0.5 + 1.65 * n_rows) as figure:
         panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True, sharex=True)
         for axes, pair in zip(panels.ravel(), pairs, strict=False):
             _panel(axes, table[table["category"] == pair], units)
@@ -89,18 +79,15 @@ def plot_specs(fit: Posterior, comparison: Comparison | None = None) -> Figure:
             panels[0, 0].set_xlabel(label)
         else:
             figure.supxlabel(label, size=9)
-        figure.draw_without_rendering()
     return figure
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, units: str) -> None:
-    tidy_axes(axes)
-    zero_line(axes)
-    towards(axes, *rows.iloc[0][["over", "against"]])
+    lean_axes(axes, *rows.iloc[0][["over", "against"]])
     for i, (_, row) in enumerate(rows.iterrows()):
         colour = _COLOURS.get(row["spec"], GREY)
         centre, low, high = row["estimate"], row["lower"], row["upper"]
-        interval(axes, -i, centre, (low, high), colour=colour, size=7, width=2.4)
+        interval(axes, -i, row.rename({"estimate": "mean"}), colour=colour, size=7, width=2.4)
         numbers = f"{centre:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
         axes.text(centre, -i + 0.2, numbers, ha="center", va="bottom", fontsize=7.5, color=colour)
     labels = [_LABELS[str(spec)].format(units=units) for spec in rows["spec"]]

@@ -12,6 +12,7 @@ import xarray as xr
 
 from valuebias._core.markup import tex
 from valuebias._core.text import visible
+from valuebias.analysis.classical.frames import from_rows
 from valuebias.errors import ValueBiasError
 from valuebias.schema import FRAMINGS, validate
 
@@ -71,7 +72,7 @@ class TokenTable:
         rows = "".join(
             "<tr>"
             + "".join(
-                f"<td><code><bdi>{cell}</bdi></code></td>" if _is_word(name) else f"<td>{cell}</td>"
+                f"<td><code><bdi>{cell}</bdi></code></td>" if "," in name else f"<td>{cell}</td>"
                 for name, cell in zip(wide.columns, row, strict=True)
             )
             + "</tr>"
@@ -91,7 +92,7 @@ class TokenTable:
         str
             A ``tabular`` for booktabs, made for pdfLaTeX with T1 fonts.
         """
-        wide = self._wide(lambda word: rf"\texttt{{{_tex(shown_token(word))}}}")
+        wide = self._wide(_tex_token)
         lines = [r"\begin{tabular}{r" + "lr" * (len(wide.columns) // 2) + "}", r"\toprule"]
         lines += [" & ".join(tex(name) for name in wide.columns) + r" \\", r"\midrule"]
         lines += [
@@ -168,12 +169,7 @@ def token_table(scores: xr.Dataset, *, n: int = 10) -> TokenTable:
                  "score": float(mean[i])}
                 for place, i in enumerate(order, start=1)
             ]  # fmt: skip
-    columns = {key: [row[key] for row in rows] for key in rows[0]}
-    # Object columns, because pandas' own text refuses a lone surrogate.
-    table = pd.DataFrame(
-        {k: pd.Series(v, dtype=object if k == "word" else None) for k, v in columns.items()}
-    )
-    return TokenTable(table, str(scores.attrs["units"]))
+    return TokenTable(from_rows(rows), str(scores.attrs["units"]))
 
 
 def shown_token(word: str) -> str:
@@ -185,9 +181,6 @@ def shown_token(word: str) -> str:
     return f"{_SPACE * before}{inner}{_SPACE * after}"
 
 
-def _tex(text: str) -> str:
-    return r"\textvisiblespace{}".join(tex(part) for part in text.split(_SPACE))
-
-
-def _is_word(column: str) -> bool:
-    return "," in column
+def _tex_token(word: str) -> str:
+    spaced = r"\textvisiblespace{}".join(map(tex, shown_token(word).split(_SPACE)))
+    return rf"\texttt{{{spaced}}}"

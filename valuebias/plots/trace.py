@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from valuebias.plots.canvas import FAINT, GREY, blank_figure, colours, styled
+from valuebias.plots.canvas import FAINT, GREY, blank_figure, colours, mark, styled
 from valuebias.plots.labels import drawable
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ def plot_trace(fit: Posterior) -> Figure:
     >>> len(figure.axes) > 1
     True
     """
-    from matplotlib.lines import Line2D
-
     items = _items(fit)
     n_rows = -(-len(items) // 2)
     n_chains = next(iter(items.values())).shape[0]
@@ -71,7 +69,7 @@ def plot_trace(fit: Posterior) -> Figure:
             left.set_title(drawable(name), fontsize=7.5, fontweight="normal", pad=2)
         for axes in pairs[len(items) :].ravel():
             axes.set_axis_off()
-        handles = [Line2D([], [], color=colour) for colour in palette]
+        handles = [mark(colour, "", width=1.5) for colour in palette]
         labels = [f"chain {i + 1}" for i in range(n_chains)]
         figure.legend(handles[:8], labels[:8], loc="lower center", ncols=min(n_chains, 8))
     return figure

@@ -6,15 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.plots.canvas import (
-    FAINT,
-    GREY,
-    INTERVAL,
-    colours,
-    legend,
-    styled,
-    tidy_axes,
-)
+from valuebias.plots.canvas import INTERVAL, colours, legend, tidy_axes
 from valuebias.plots.gaps import check_ablation, lean_label, panel_title
 from valuebias.plots.layout import panel_grid
 
@@ -74,8 +66,8 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
     keys = leans[["source", "n_pairs"]].drop_duplicates().nlargest(_MOST, "n_pairs")
     keys = keys.sort_values(["source", "n_pairs"])
     palette = colours(fit.curves.families)
-    with styled():
-        figure, panels, left = panel_grid(len(keys), margin=1.3, height=2.3, sharex=False)
+    grid = panel_grid(len(keys), margin=1.3, height=2.3, sharex=False)
+    with grid as (figure, panels, left):
         for axes, (source, n_pairs) in zip(panels, keys.itertuples(index=False), strict=True):
             rows = leans[(leans["source"] == source) & (leans["n_pairs"] == n_pairs)]
             _panel(axes, rows, palette)
@@ -84,16 +76,12 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
             axes.locator_params(axis="x", nbins=5)
         for axes in left:
             axes.set_ylabel(lean_label(fit, "lean"))
-        handles, labels = panels[0].get_legend_handles_labels()
-        legend(figure, handles, labels)
-        figure.draw_without_rendering()
+        legend(figure, *panels[0].get_legend_handles_labels())
     return figure
 
 
 def _panel(axes: Axes, leans: pd.DataFrame, palette: dict[str, str]) -> None:
-    tidy_axes(axes, grid=False)
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
-    axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
+    tidy_axes(axes, grid="y", zero=True)
     for family, colour in palette.items():
         rows = leans[leans["name"] == family].sort_values("step")
         band = (rows["lower"], rows["upper"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.plots.canvas import FAINT, blank_figure, colours, legend, styled, tidy_axes
+from valuebias.plots.canvas import colours, drawn, legend, tidy_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +48,7 @@ def plot_validation(validation: Validation) -> Figure:
     columns = list(summary.groupby(["source", "vocabulary"]))
     methods = sorted(summary["method"].unique())
     handles: dict[str, Line2D] = {}
-    with styled():
-        figure = blank_figure(1.2 + 3.1 * len(columns), 5.2)
+    with drawn(1.2 + 3.1 * len(columns), 5.2) as figure:
         panels = figure.subplots(len(_MEASURES), len(columns), sharex="col", sharey="row",
                                  squeeze=False)  # fmt: skip
         for row, (measure, label) in zip(panels, _MEASURES.items(), strict=True):
@@ -65,15 +64,13 @@ def plot_validation(validation: Validation) -> Figure:
                 axes.set_xlabel("raised by fine-tuning")
                 axes.set_xticks([])
         legend(figure, list(handles.values()), list(handles))
-        figure.draw_without_rendering()
     return figure
 
 
 def _lines(
     axes: Axes, summary: pd.DataFrame, measure: str, methods: list[str]
 ) -> dict[str, Line2D]:
-    tidy_axes(axes, grid=False)
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    tidy_axes(axes, grid="y")
     colour = colours(methods)
     # Fine-tuning has no noise that could be put on an axis.
     summary = summary.assign(noise=summary["noise"].fillna(0))

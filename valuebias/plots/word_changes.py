@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.plots.canvas import (
-    INTERVAL,
-    blank_figure,
-    colours,
-    interval,
-    legend,
-    styled,
-    tidy_axes,
-    zero_line,
-)
+from valuebias.plots.canvas import INTERVAL, colours, drawn, interval, legend, tidy_axes
 from valuebias.plots.gaps import check_ablation
 from valuebias.plots.labels import drawable
 from valuebias.posterior.ablation.framings import lean_name
@@ -89,8 +80,7 @@ def plot_word_changes(
     categories = sorted(set(table["categories"]))
     palette = colours(categories)
     families = fit.curves.families
-    with styled():
-        figure = blank_figure(1.0 + 2.9 * len(families), 1.5 + 0.24 * min(n, len(table)))
+    with drawn(1.0 + 2.9 * len(families), 1.5 + 0.24 * min(n, len(table))) as figure:
         grid = figure.subplots(1, len(families), squeeze=False, sharex=True).ravel()
         for axes, family in zip(grid, families, strict=True):
             _panel(axes, table[table["family"] == family], palette)
@@ -103,7 +93,6 @@ def plot_word_changes(
         figure.suptitle(drawable(f"From {ends} {unit}", 80), fontsize=9)
         handles = [grid[0].plot([], [], "o", color=palette[name])[0] for name in categories]
         legend(figure, handles, categories)
-        figure.draw_without_rendering()
     return figure
 
 
@@ -112,10 +101,8 @@ def _number(value: float) -> str:
 
 
 def _panel(axes: Axes, table: pd.DataFrame, palette: dict[str, str]) -> None:
-    tidy_axes(axes)
-    zero_line(axes)
-    for i, row in enumerate(table.to_dict("records")):
-        interval(axes, -i, row["mean"], (row["lower"], row["upper"]),
-                 colour=palette[row["categories"]])  # fmt: skip
+    tidy_axes(axes, zero=True)
+    for i, (_, row) in enumerate(table.iterrows()):
+        interval(axes, -i, row, colour=palette[row["categories"]])
     axes.set_yticks([-i for i in range(len(table))], [drawable(w, 18) for w in table["word"]])
     axes.set_ylim(-len(table) + 0.4, 0.6)

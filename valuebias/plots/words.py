@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.plots.canvas import (
-    GREY,
-    INTERVAL,
-    blank_figure,
-    colours,
-    interval,
-    legend,
-    styled,
-    tidy_axes,
-    zero_line,
-)
+from valuebias.plots.canvas import GREY, INTERVAL, colours, drawn, interval, legend, mark, tidy_axes
 from valuebias.plots.labels import drawable
 from valuebias.posterior.wording import false_signs, sampled_units, under
 
@@ -57,7 +47,10 @@ def plot_words(fit: Posterior) -> Figure:
     """
     table = fit.words(prob=INTERVAL)
     table["_colour"] = [_SEVERAL if "," in c else c for c in table["categories"]]
-    palette = _palette(fit, table)
+    # Families have the first colours in other figures; categories start from the third.
+    names = [str(c) for c in fit.data["category"].to_numpy()]
+    shifted = colours(["", " ", *names])
+    palette = {name: shifted[name] for name in names} | {_SEVERAL: GREY}
     first, second = table.attrs["pair"]
     ordered = table.sort_values("mean")
     sides = {
@@ -66,8 +59,7 @@ def plot_words(fit: Posterior) -> Figure:
     }
     n_rows = max(1, *(len(rows) for rows in sides.values()))
     unit = describe(fit.settings["outcome"]).unit
-    with styled():
-        figure = blank_figure(7.2, 1.35 + 0.2 * n_rows)
+    with drawn(7.2, 1.35 + 0.2 * n_rows) as figure:
         panels = figure.subplots(1, 2)
         for axes, (title, rows) in zip(panels, sides.items(), strict=True):
             _panel(axes, rows, palette)
@@ -75,34 +67,21 @@ def plot_words(fit: Posterior) -> Figure:
             axes.set_xlabel(f"difference ({unit}), {INTERVAL:.0%} interval")
             axes.set_ylim(-n_rows + 0.3, 0.7)
         _same_reach(panels[0], panels[1])
-        note = _note(fit, pd.concat(sides.values()))
+        units = sampled_units(fit.problem.components.names)
+        wrong = false_signs(pd.concat(sides.values()), fit.contrast_draws[..., 0].size)
+        framing = under(str(fit.contrast_draws["framing"].to_numpy()[0]))
+        note = f"{framing}; intervals generalise over {units}; {wrong}"
         figure.suptitle(note, size=7.5, color=GREY, fontweight="normal")
-        _legend(figure, palette, table)
-        figure.draw_without_rendering()
+        present = [name for name in palette if name in set(table["_colour"])]
+        legend(figure, [mark(palette[name], width=1.5) for name in present], present)
     return figure
 
 
-def _note(fit: Posterior, rows: pd.DataFrame) -> str:
-    """State what the intervals generalise over, and the expected number of wrong signs."""
-    framing = str(fit.contrast_draws["framing"].to_numpy()[0])
-    units = sampled_units(fit.problem.components.names)
-    wrong = false_signs(rows, fit.contrast_draws[..., 0].size)
-    return f"{under(framing)}; intervals generalise over {units}; {wrong}"
-
-
-def _palette(fit: Posterior, table: pd.DataFrame) -> dict[str, str]:
-    # Families have the first colours in other figures; categories start from the third.
-    names = [str(c) for c in fit.data["category"].to_numpy()]
-    shifted = colours(["", " ", *names])
-    return {name: shifted[name] for name in names} | {_SEVERAL: GREY}
-
-
 def _panel(axes: Axes, rows: pd.DataFrame, palette: dict[str, str]) -> None:
-    tidy_axes(axes)
-    zero_line(axes)
+    tidy_axes(axes, zero=True)
     for i, (_, row) in enumerate(rows.iterrows()):
         colour = palette.get(row["_colour"], GREY)
-        interval(axes, -i, row["mean"], (row["lower"], row["upper"]), colour=colour, size=5)
+        interval(axes, -i, row, colour=colour, size=5)
     axes.set_yticks([-i for i in range(len(rows))], [drawable(w, 20) for w in rows["word"]])
     for label, kind in zip(axes.get_yticklabels(), rows["_colour"], strict=True):
         label.set_color(palette.get(kind, GREY))
@@ -114,11 +93,3 @@ def _same_reach(left: Axes, right: Axes) -> None:
     inner = max(left.get_xlim()[1], -right.get_xlim()[0])
     left.set_xlim(-reach, inner)
     right.set_xlim(-inner, reach)
-
-
-def _legend(figure: Figure, palette: dict[str, str], table: pd.DataFrame) -> None:
-    from matplotlib.lines import Line2D
-
-    present = [name for name in palette if name in set(table["_colour"])]
-    handles = [Line2D([], [], color=palette[name], marker="o", markersize=5) for name in present]
-    legend(figure, handles, present)

@@ -83,8 +83,7 @@ def _write(fit: Posterior | AblationPosterior, target: Path, form: str, progress
     from valuebias._core.atomic import atomic_path
     from valuebias._core.progress import progress_bar
     from valuebias.posterior.ablation.result import AblationPosterior
-    from valuebias.report.ablations import gather_ablation
-    from valuebias.report.gathering import gather
+    from valuebias.report.gathering import gather, gather_ablation
     from valuebias.report.render import write_csv, write_html, write_markdown, write_tex
 
     writers: dict[str, Callable[[Content, Path], None]] = {

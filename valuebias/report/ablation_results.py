@@ -1,9 +1,8 @@
-"""The sections of an ablation's report that answer its questions."""
+"""The sections of an ablation's report: its answers, and how far to trust them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,22 +11,31 @@ from valuebias.errors import ValueBiasError
 from valuebias.plots.gaps import plot_gaps
 from valuebias.plots.trajectories import plot_trajectories
 from valuebias.plots.word_changes import plot_word_changes
-from valuebias.posterior.ablation.framings import lean_name, rope_of
+from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.posterior.wording import chance, percent
-from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.inputs import PROB
+from valuebias.report.checking import convergence, findings_section
+from valuebias.report.content import Column, Section, Table, number, sentence
+from valuebias.report.inputs import PROB, AblationReportInputs
+from valuebias.report.methods import fit_settings, load_line, methods_text
+from valuebias.report.record import listed, prior_table, provenance_table, reproduction
 from valuebias.report.results import interval_column, with_interval
 
 if TYPE_CHECKING:
-    from valuebias.report.ablations import AblationReportInputs
+    from valuebias.posterior.ablation.result import AblationPosterior
 
 __all__ = [
+    "audit_section",
     "closing_section",
+    "convergence_section",
     "curve_section",
     "framing_section",
     "gap_section",
     "glance_section",
+    "limits_section",
+    "methods_section",
     "mover_section",
+    "provenance_section",
+    "reproduce_section",
     "share_section",
     "slope_section",
     "trajectory_section",
@@ -38,11 +46,6 @@ _WHERE = (Column("name", "gap"), Column("source", "source"))
 _PAIRS = Column("n_pairs", "pairs", lambda n: f"{n:,.0f}")
 _SUPPORT = Column("_support", "rests on")
 _CHANCE = Column("p_direction", "P(direction)", percent)
-
-
-def _share(value: float) -> str:
-    """Write a share that was counted; unlike a probability it can be 100 %."""
-    return f"{value:.1%}"
 
 
 def glance_section(inputs: AblationReportInputs) -> Section:
@@ -56,7 +59,8 @@ def glance_section(inputs: AblationReportInputs) -> Section:
     for name in measured:
         frame[name] = grouped[name].mean()
     table = frame.reset_index()
-    forms = {"accuracy": _share, "loss": number(3)}
+    # A share that was counted, unlike a probability, can be 100 %.
+    forms = {"accuracy": "{:.1%}".format, "loss": number(3)}
     labels = {"accuracy": "accuracy", "loss": "loss (nats)"}
     columns = (
         *(Column(name, name) for name in key[:3]),
@@ -86,8 +90,7 @@ def glance_section(inputs: AblationReportInputs) -> Section:
 
 def gap_section(inputs: AblationReportInputs) -> Section:
     """Show the gaps at the end of training, with the figure."""
-    fit = inputs.fit
-    table = fit.gaps(prob=PROB)
+    fit, table = inputs.fit, inputs.estimates
     ends = _with_support(table[np.isclose(table["progress"], 1.0)])
     rows = with_interval(ends, inputs.digits)
     columns = (
@@ -105,20 +108,17 @@ def gap_section(inputs: AblationReportInputs) -> Section:
         f"ROPE): probability of lying within {rope_of(fit)} of zero. Extrapolated: a family has no "
         "runs with so many pairs, and the number is what the curve says of it."
     )
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "ablation",
-            plot_gaps(fit),
-            "The gap between every two families against the number of preference pairs, one colour "
-            "per source, with intervals, and extrapolated beyond the numbers that both families "
-            "were trained on. The table below has the numbers.",
-            f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family "
-            "has no runs. Points: the runs. Grey: the region of practical equivalence.",
-        )
-    return Section("gaps", "Gaps between families",
-                   tables=(Table("gaps", caption, table, columns, rows),),
-                   picture=picture)  # fmt: skip
+    picture = inputs.picture(
+        "ablation",
+        lambda: plot_gaps(fit),
+        "The gap between every two families against the number of preference pairs, one colour per "
+        "source, with intervals, and extrapolated beyond the numbers that both families were "
+        "trained on. The table below has the numbers.",
+        f"Lines and bands: the curve's gap with {PROB:.0%} intervals, dashed where a family has no "
+        "runs. Points: the runs. Grey: the region of practical equivalence.",
+    )
+    shown = Table("gaps", caption, table, columns, rows)
+    return Section("gaps", "Gaps between families", tables=(shown,), picture=picture)
 
 
 def slope_section(inputs: AblationReportInputs) -> Section:
@@ -127,7 +127,7 @@ def slope_section(inputs: AblationReportInputs) -> Section:
     try:
         table = inputs.fit.slope(prob=PROB)
     except ValueBiasError as error:
-        return Section("slope", title, missing=_sentence(error))
+        return Section("slope", title, missing=sentence(error))
     digits = inputs.digits + 1
     columns = (
         *_WHERE,
@@ -153,7 +153,7 @@ def share_section(inputs: AblationReportInputs) -> Section:
     try:
         table = inputs.fit.share_remaining(prob=PROB)
     except ValueBiasError as error:
-        return Section("share", title, missing=_sentence(error))
+        return Section("share", title, missing=sentence(error))
     form = number(2)
     intervals = [
         f"{form(row['lower'])} to {form(row['upper'])}" if np.isfinite(row["median"]) else "–"
@@ -182,8 +182,9 @@ def closing_section(inputs: AblationReportInputs) -> Section:
         return Section("closing", title, missing="No source has two numbers of pairs.")
     table = inputs.fit.closing_point(prob=PROB)
     rows = table.to_dict("records")
+    far = table["extrapolated"] & np.isfinite(table["median"])
     displayed = _with_support(table).assign(
-        _median=[_pairs(r["median"]) + _mark(r) for r in rows],
+        _median=table["median"].map(_pairs) + np.where(far, " (extrapolated)", ""),
         _interval=[f"{_pairs(r['lower'])} to {_pairs(r['upper'])}" for r in rows],
     )
     columns = (
@@ -302,15 +303,13 @@ def trajectory_section(inputs: AblationReportInputs) -> Section:
         _mean(inputs, "mean"),
         interval_column(),
     )
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "trajectories",
-            plot_trajectories(inputs.fit),
-            "The lean of every family over the steps of training, one panel per source and number "
-            "of pairs. The table below has the numbers.",
-            f"Means of the checkpoints with {PROB:.0%} intervals.",
-        )
+    picture = inputs.picture(
+        "trajectories",
+        lambda: plot_trajectories(inputs.fit),
+        "The lean of every family over the steps of training, one panel per source and number of "
+        "pairs. The table below has the numbers.",
+        f"Means of the checkpoints with {PROB:.0%} intervals.",
+    )
     caption = f"Leans and gaps ({_lean(inputs)}) of the checkpoints."
     return Section("trajectories", title, tables=(
         Table("trajectories", caption, table, columns, with_interval(table, inputs.digits)),
@@ -324,7 +323,7 @@ def mover_section(inputs: AblationReportInputs) -> Section:
         by = "n_pairs" if fit.studied or fit.fit is None or not inputs.has_checkpoints else "step"
         table = fit.word_changes(n=_WORDS, by=by, prob=PROB)
     except ValueBiasError as error:
-        return Section("word_changes", title, missing=_sentence(error))
+        return Section("word_changes", title, missing=sentence(error))
     form = number(inputs.digits, signed=True)
     columns = (
         Column("family", "family"),
@@ -340,15 +339,13 @@ def mover_section(inputs: AblationReportInputs) -> Section:
     ends = f"{first['start']:,.4g} and {first['end']:,.4g}" if by == "step" else (
         f"{first['start']:,.0f} and {first['end']:,.0f}")  # fmt: skip
     training = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "word_changes",
-            plot_word_changes(fit, n=_WORDS, by=by),
-            "The words whose expected outcome moved most, one panel per family, with intervals, "
-            "coloured by category. The table below has the numbers.",
-            f"Change of the expected outcome with {PROB:.0%} intervals, the largest first.",
-        )
+    picture = inputs.picture(
+        "word_changes",
+        lambda: plot_word_changes(fit, n=_WORDS, by=by),
+        "The words whose expected outcome moved most, one panel per family, with intervals, "
+        "coloured by category. The table below has the numbers.",
+        f"Change of the expected outcome with {PROB:.0%} intervals, the largest first.",
+    )
     of_lean = f", {lean_name(fit)}" if lean_name(fit) else ""
     caption = (
         f"The {_WORDS} words of each family that moved most between {ends} {training}; relative to "
@@ -357,6 +354,78 @@ def mover_section(inputs: AblationReportInputs) -> Section:
     return Section("word_changes", title, tables=(
         Table("word_changes", caption, table, columns, with_interval(table, inputs.digits)),
     ), picture=picture)  # fmt: skip
+
+
+def limits_section(inputs: AblationReportInputs) -> Section:
+    """Say what the data cannot say."""
+    items = [sentence(note.text) for note in inputs.fit.notes]
+    if inputs.fit.fit is not None and inputs.fit.fit.settings["n_missing"]:
+        items.append(
+            f"{inputs.fit.fit.settings['n_missing']:,} cells of the crossing are missing; they are "
+            "taken to be missing for reasons that have nothing to do with their scores."
+        )
+    items.append(
+        "Families are represented by the bases at hand, which were not drawn at random from all "
+        "bases of their families."
+    )
+    items.append(
+        f"What else differs between runs is adjusted for only where the formula names it: "
+        f"{inputs.fit.formula}."
+    )
+    return Section("limits", "What the data cannot say", items=tuple(items))
+
+
+def convergence_section(inputs: AblationReportInputs) -> Section:
+    """Report whether the chains agree."""
+    fit = inputs.fit.fit
+    if fit is None:
+        return Section(
+            "convergence", "Convergence",
+            ("The draws are independent, not from chains: there is no convergence to check.",),
+        )  # fmt: skip
+    return convergence(inputs, fit, fit.diagnostics())
+
+
+def audit_section(inputs: AblationReportInputs) -> Section:
+    """List what the data audit found."""
+    from valuebias.analysis.auditing.audit import audit
+
+    if inputs.fit.fit is None:
+        return Section("audit", "Data audit", missing="A table of medians has no scores to audit.")
+    return findings_section(audit(inputs.fit.fit.data))
+
+
+def methods_section(inputs: AblationReportInputs) -> Section:
+    """Describe what was done, with the priors."""
+    ablation = inputs.fit
+    curves_text = _curves_text(ablation)
+    if ablation.fit is None:
+        return Section("methods", "Methods", (_medians_text(ablation), curves_text))
+    text = (*methods_text(ablation.fit, prediction=False), curves_text)
+    return Section("methods", "Methods", text, tables=(prior_table(ablation.fit),))
+
+
+def provenance_section(inputs: AblationReportInputs) -> Section:
+    """List versions, seed, hashes and settings."""
+    fit = inputs.fit.fit
+    if fit is not None:
+        return Section("provenance", "Provenance", tables=(provenance_table(fit),))
+    provenance = inputs.fit.provenance
+    rows = [("fit", "formula", inputs.fit.formula)]
+    rows += [("fit", key, str(value)) for key, value in provenance.items() if key != "packages"]
+    versions = provenance.get("packages", {})
+    rows += [("fit", f"{name} version", str(version)) for name, version in versions.items()]
+    return Section("provenance", "Provenance", tables=(listed(rows),))
+
+
+def reproduce_section(inputs: AblationReportInputs) -> Section:
+    """Give the code that repeats the fit."""
+    ablation = inputs.fit
+    under = "" if ablation.framing == SIGNED else f"fit = fit.at_framing({ablation.framing!r})\n"
+    straight = ablation.curves.by_pairs == "curve" and ablation.curves.levelled is None
+    levelling = "    levelling=False,\n" if ablation.studied and straight else ""
+    code = f"{_call(ablation)}    rope={ablation.rope!r},\n{levelling})\n{under}"
+    return reproduction(f'import valuebias\n\n{code}fit.report("report.html")\n')
 
 
 def _lean(inputs: AblationReportInputs) -> str:
@@ -390,10 +459,50 @@ def _with_support(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(_support=supports)
 
 
-def _mark(row: dict[Hashable, Any]) -> str:
-    return " (extrapolated)" if row["extrapolated"] and np.isfinite(row["median"]) else ""
+def _call(ablation: AblationPosterior) -> str:
+    """Write the call up to its last argument."""
+    formula = f"    {ablation.formula!r},\n"
+    if ablation.fit is not None:
+        head = f"{load_line(ablation.fit)}fit = valuebias.fit_ablation(\n    dataset,\n"
+        return head + formula + fit_settings(ablation.fit)
+    settings = f"    contrast={tuple(ablation.curves.categories)!r},\n"
+    settings += "".join(
+        f"    {name}={ablation.provenance[name]!r},\n"
+        for name in ("draws", "seed")
+        if name in ablation.provenance
+    )
+    # The fit does not know where the medians came from.
+    head = "fit = valuebias.fit_ablation_medians(\n    table,  # of median ranks\n"
+    return head + formula + settings
 
 
-def _sentence(error: ValueBiasError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+def _medians_text(ablation: AblationPosterior) -> str:
+    return (
+        f"{len(ablation.curves.models)} checkpoints are known by the median ranks of their "
+        "categories. The lean of a checkpoint, the median rank of the second category less that of "
+        f"the first, was modelled by a linear mixed model with the formula {ablation.formula}, a "
+        "deviation of the run and one of the checkpoint."
+    )
+
+
+def _curves_text(ablation: AblationPosterior) -> str:
+    levelling = (
+        "A gap may level off: from some number of pairs on, which differs by source and pair of "
+        "families, it stays as it is. Whether that is in the range studied was judged by the leans "
+        "of the models, given the variances of the fit, with the SD of runs drawn again; beyond "
+        "the range, with its width in doublings as the unit, the change stops after t with "
+        "probability t / (1 + t). "
+        if ablation.curves.levelled is not None
+        else ""
+    )
+    return (
+        "“Progress” is the share of its run that a checkpoint has behind it. Gaps are those of the "
+        "curve at the end of training (progress 1), and other variables keep their distribution "
+        f"over the models of the study. {levelling}The change per doubling is from the smallest to "
+        "the largest number of pairs of a source that both families were trained on. The gap "
+        f"closes at the first number of pairs at which it lies within {rope_of(ablation)} of zero, "
+        "by draw; it was searched for up to 1,024 times the largest number, where a draw that has "
+        "not closed counts as not closing at all. Departures from the straight line are those of a "
+        "gap with a separate effect at every number of pairs. "
+        "Extends Christian et al. (2026), section 4, which shows medians without intervals."
+    )

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
-from valuebias.plots import ppc, sensitivity, specs, trace
+from valuebias.plots import influence, ppc, sensitivity, specs, trace
 from valuebias.posterior.headline import ALL, prior_flips, scale_name
+from valuebias.posterior.influence import most_influential, other_verdicts
 from valuebias.posterior.sensitivity import by_influence
 from valuebias.posterior.wording import sampled_units, under
-from valuebias.report.content import Column, Picture, Section, Table, number
-from valuebias.report.inputs import PROB, ReportInputs
-from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
+from valuebias.report.content import Column, Section, Table, number, sentence
+from valuebias.report.inputs import PROB, Inputs, ReportInputs
+from valuebias.report.results import chance_column, displayed, interval_column, with_interval
 
 if TYPE_CHECKING:
     from valuebias.analysis.auditing.audit import Audit
@@ -26,6 +27,7 @@ __all__ = [
     "convergence",
     "convergence_section",
     "findings_section",
+    "influence_section",
     "loo_section",
     "predictive_section",
     "sensitivity_section",
@@ -67,17 +69,15 @@ def specs_section(inputs: ReportInputs) -> Section:
         Column("p", "p", _p_value),
     )
     name = str(table["name"].iloc[0])
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "specs",
-            specs.plot_specs(inputs.fit, comparison),
-            f"The difference in lean {name} as estimated by this model, by the paper's mixed model "
-            "with random slopes, and by the paper's mixed model. The table below has the numbers.",
-            f"Difference in lean, {name}, {under(inputs.framing)}, in ranks, with "
-            f"{comparison.interval} intervals. They differ because the paper's model takes the "
-            "prompts, paraphrases of a few questions, as independent replicates.",
-        )
+    picture = inputs.picture(
+        "specs",
+        lambda: specs.plot_specs(inputs.fit, comparison),
+        f"The difference in lean {name} as estimated by this model, by the paper's mixed model "
+        "with random slopes, and by the paper's mixed model. The table below has the numbers.",
+        f"Difference in lean, {name}, {under(inputs.framing)}, in ranks, with "
+        f"{comparison.interval} intervals. They differ because the paper's model takes the "
+        "prompts, paraphrases of a few questions, as independent replicates.",
+    )
     caption = (
         f"Difference in lean, {name}, {under(inputs.framing)}; positive towards the first category."
     )
@@ -209,16 +209,14 @@ def predictive_section(inputs: ReportInputs) -> Section:
         Column("_interval", f"{PROB:.0%} of replicates", right=True),
         Column("p", "p", _share),
     )
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "ppc",
-            ppc.plot_ppc(inputs.fit, check),
-            "Histograms of statistics of crossings simulated from the posterior, with the observed "
-            "statistic. The table below has the numbers.",
-            f"{check.sizes['sample']} crossings with new models, prompts and words, simulated from "
-            "the posterior, against the data.",
-        )
+    picture = inputs.picture(
+        "ppc",
+        lambda: ppc.plot_ppc(inputs.fit, check),
+        "Histograms of statistics of crossings simulated from the posterior, with the observed "
+        "statistic. The table below has the numbers.",
+        f"{check.sizes['sample']} crossings with new models, prompts and words, simulated from the "
+        "posterior, against the data.",
+    )
     rows = with_interval(table, 3, signed=False)
     caption = "Posterior predictive check; p is two-sided, small where the model misses the data."
     return Section(
@@ -269,10 +267,10 @@ def _misfit(inputs: ReportInputs, table: pd.DataFrame) -> str:
 
 def convergence_section(inputs: ReportInputs) -> Section:
     """Report whether the chains agree."""
-    return convergence(inputs.fit, inputs.diagnostics, digits=inputs.digits, figures=inputs.figures)
+    return convergence(inputs, inputs.fit, inputs.diagnostics)
 
 
-def convergence(fit: Posterior, diagnostics: Diagnostics, *, digits: int, figures: bool) -> Section:
+def convergence(inputs: Inputs, fit: Posterior, diagnostics: Diagnostics) -> Section:
     """Report whether the chains of a fit agree."""
     verdict = (
         "What the answer rests on has converged."
@@ -293,30 +291,28 @@ def convergence(fit: Posterior, diagnostics: Diagnostics, *, digits: int, figure
     summary = fit.summary(prob=PROB).rename_axis("parameter").reset_index()
     columns = (
         Column("parameter", "parameter"),
-        Column("mean", f"mean ({unit})", number(digits)),
+        Column("mean", f"mean ({unit})", number(inputs.digits)),
         interval_column(),
         Column("rhat", "R-hat", number(3)),
         Column("ess_bulk", "ESS bulk", number(0)),
         Column("ess_tail", "ESS tail", number(0)),
     )
-    rows = with_interval(summary, digits, signed=False)
-    picture = None
-    if figures:
-        picture = Picture(
-            "trace",
-            trace.plot_trace(fit),
-            "Trace plots and rank plots of the headline and all standard deviations, one colour "
-            "per chain. The table below has R-hat and effective sample sizes.",
-            "Draws by iteration (left) and how evenly each chain's draws are ranked among all "
-            "(right; 1, dashed, is even).",
-        )
+    rows = with_interval(summary, inputs.digits, signed=False)
+    picture = inputs.picture(
+        "trace",
+        lambda: trace.plot_trace(fit),
+        "Trace plots and rank plots of the headline and all standard deviations, one colour per "
+        "chain. The table below has R-hat and effective sample sizes.",
+        "Draws by iteration (left) and how evenly each chain's draws are ranked among all (right; "
+        "1, dashed, is even).",
+    )
     caption = "Standard deviations, correlations and means."
     diagnostics_table = diagnostics.table.rename_axis("parameter").reset_index()
     return Section(
         "convergence",
         "Convergence",
         tuple(paragraphs),
-        items=tuple(text[:1].upper() + text[1:] for text in diagnostics.cautions),
+        items=tuple(map(sentence, diagnostics.cautions)),
         tables=(
             Table("summary", caption, summary, columns, rows),
             Table("diagnostics", "", diagnostics_table, (), diagnostics_table.head(0)),
@@ -330,8 +326,7 @@ def sensitivity_section(inputs: ReportInputs) -> Section:
     whole = inputs.sensitivity
     order = by_influence(whole)
     table = pd.concat([whole.loc[[name]] for name in (ALL, *order)])
-    digits = inputs.digits
-    form = number(digits, signed=True)
+    form = number(inputs.digits, signed=True)
     text = (
         "Each prior scale was halved and doubled by itself, and all together: the draws were "
         "reweighted to the other prior, or the model fitted again where Pareto's k says that "
@@ -339,31 +334,25 @@ def sensitivity_section(inputs: ReportInputs) -> Section:
         f"{form(table['mean'].min())} to {form(table['mean'].max())}; by itself, the scale of "
         f"{order[0]} moves its interval most: {_on_the_prior(whole)}"
     )
-    unit = describe(inputs.fit.settings["outcome"]).unit
     columns = (
         Column("_scale", "prior"),
-        Column("mean", f"mean ({unit})", form),
+        Column("mean", f"mean ({inputs.unit})", form),
         interval_column(),
         chance_column("p_direction", "P(direction)"),
         Column("pareto_k", "Pareto k", number(2)),
         Column("refitted", "fitted again", lambda again: "yes" if again else ""),
     )
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "sensitivity",
-            sensitivity.plot_sensitivity(inputs.fit, inputs.sensitivity),
-            "The headline estimate with its interval under halved and doubled prior scales: all of "
-            "them together, then those that move it most by themselves. The table has all.",
-            f"The headline under other prior scales, with {PROB:.0%} intervals.",
-        )
+    picture = inputs.picture(
+        "sensitivity",
+        lambda: sensitivity.plot_sensitivity(inputs.fit, inputs.sensitivity),
+        "The headline estimate with its interval under halved and doubled prior scales: all of "
+        "them together, then those that move it most by themselves. The table has all.",
+        f"The headline under other prior scales, with {PROB:.0%} intervals.",
+    )
     caption = "The headline under other prior scales, those that move it most first."
-    names = [scale_name(entry) for entry in table.index]
-    rows = with_chance(with_interval(table, digits), inputs.effective, "p_direction")
-    rows, table = rows.assign(_scale=names), table.reset_index()
-    return Section("sensitivity", "Prior sensitivity", (text,),
-                   tables=(Table("prior_sensitivity", caption, table, columns, rows),),
-                   picture=picture)  # fmt: skip
+    rows = displayed(inputs, table, "p_direction").assign(_scale=list(map(scale_name, table.index)))
+    shown = Table("prior_sensitivity", caption, table.reset_index(), columns, rows)
+    return Section("sensitivity", "Prior sensitivity", (text,), tables=(shown,), picture=picture)
 
 
 def _on_the_prior(table: pd.DataFrame) -> str:
@@ -377,6 +366,74 @@ def _on_the_prior(table: pd.DataFrame) -> str:
         return "the prior hardly matters."
     most = moved.index.tolist()[int(moved.argmax())]
     return f"the prior matters, {scale_name(most)} most; say which was used."
+
+
+def influence_section(inputs: ReportInputs) -> Section:
+    """Show the headline without each model and each base."""
+    title, table = "Influence of models and bases", inputs.influence
+    if table is None:
+        return Section("influence", title, missing=inputs.no_influence)
+    columns = (
+        Column("unit", "without"),
+        Column("name", "name"),
+        Column("mean", f"mean ({inputs.unit})", number(inputs.digits, signed=True)),
+        interval_column(),
+        chance_column("p_direction", "P(direction)"),
+        Column("shift", "shift (SDs)", number(2, signed=True)),
+        Column("remark", "remark"),
+    )
+    picture = inputs.picture(
+        "influence",
+        lambda: influence.plot_influence(inputs.fit, table),
+        "The headline estimate with its interval, of all data and without each base and each "
+        "model, those that move it most first. The table below has the numbers.",
+        f"The headline without each base and each model, with {PROB:.0%} intervals.",
+    )
+    caption = (
+        "The headline without each model and each base that models share; shift: by how many "
+        "posterior SDs of the fit the mean moves."
+    )
+    rows = displayed(inputs, table, "p_direction")
+    texts = ["_interval", "_p_direction"]
+    rows[texts] = rows[texts].where(table["mean"].notna(), "–")
+    shown = Table("influence", caption, table, columns, rows)
+    return Section("influence", title, (_shifts(inputs, table),), tables=(shown,), picture=picture)
+
+
+def _shifts(inputs: ReportInputs, table: pd.DataFrame) -> str:
+    form = number(inputs.digits, signed=True)
+    estimate = form(table["mean"].iloc[0])
+    parts = [
+        "Each model, and each base that several models share, was left out and the model fitted "
+        "again without it, with the same outcomes, priors and question."
+    ]
+    parts += [
+        f"Of the {row['unit']}s, {row['name']} moves the estimate most: from {estimate} "
+        f"to {form(row['mean'])} without it, by {number(1)(abs(row['shift']))} of its posterior "
+        "SD."
+        for _, row in most_influential(table).iterrows()
+    ]
+    others, tried = other_verdicts(table), int(table["mean"].notna().sum()) - 1
+    parts.append(_on_the_verdict(others, tried))
+    lost = table.loc[table["mean"].isna(), "name"]
+    if len(lost):
+        named = ", ".join(map(str, lost))
+        parts.append(f"Without {named} there would be nothing to compare.")
+    return " ".join(part for part in parts if part)
+
+
+def _on_the_verdict(others: pd.DataFrame, tried: int) -> str:
+    if not tried:
+        return ""
+    if others.empty:
+        return (
+            "Whichever is left out, the verdict on the direction stays, within a hundredth of its "
+            "probability."
+        )
+    named = [f"{row['unit']} {row['name']}" for _, row in others.iterrows()]
+    if len(named) > 3:
+        return f"Without {len(named)} of these {tried} the verdict on the direction would differ."
+    return f"Without {' or without '.join(named)} the verdict on the direction would differ."
 
 
 def loo_section(inputs: ReportInputs) -> Section:

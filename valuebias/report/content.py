@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from valuebias._core.provenance import versions
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Column", "Content", "Picture", "Reference", "Section", "Table", "number"]
+__all__ = ["Column", "Content", "Picture", "Reference", "Section", "Table", "number", "sentence"]
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,14 @@ class Content:
     reading: tuple[str, ...]  # how to read it
     sections: tuple[Section, ...]
     references: tuple[Reference, ...]
-    date: str  # date, version: when the report was made, and by which version
-    version: str
+    # Date, version: when the report was made, and by which version.
+    date: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    version: str = field(default_factory=lambda: versions().get("valuebias", "unknown version"))
+
+
+def sentence(text: object) -> str:
+    """Begin a text with a capital."""
+    return f"{str(text)[:1].upper()}{str(text)[1:]}"
 
 
 def number(digits: int, *, signed: bool = False) -> Callable[[float], str]:

@@ -17,14 +17,26 @@ from valuebias.posterior.compare import Comparison, compare
 from valuebias.posterior.headline import make_headline
 from valuebias.posterior.influence import left_out_units
 from valuebias.posterior.wording import rope_in_words
+from valuebias.report.content import Picture
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from valuebias.analysis.auditing.audit import Audit
     from valuebias.analysis.estimands.diagnostics import Diagnostics
     from valuebias.analysis.estimands.loo import LOO
+    from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["PROB", "Advance", "ReportInputs", "collect", "why_no_influence"]
+__all__ = [
+    "PROB",
+    "AblationReportInputs",
+    "Advance",
+    "Inputs",
+    "ReportInputs",
+    "collect",
+    "why_no_influence",
+]
 
 PROB = 0.9
 """Probability of every interval in a report."""
@@ -36,13 +48,49 @@ Advance = Callable[[int, int], None]
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class ReportInputs:
-    """What the sections are written from."""
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the sections of any report are written from."""
+
+    estimates: pd.DataFrame = field(repr=False)  # the headline's first
+    figures: bool  # whether to draw
+
+    @property
+    def digits(self) -> int:
+        """Decimals that give the headline's SD two figures."""
+        sd = float(self.estimates["sd"].iloc[0])
+        return int(np.clip(np.ceil(-np.log10(sd)) + 1, 0, 6)) if sd > 0 else 3
+
+    def picture(
+        self, name: str, draw: Callable[[], Figure], alt: str, caption: str
+    ) -> Picture | None:
+        """Draw a figure, if figures are wanted."""
+        return Picture(name, draw(), alt, caption) if self.figures else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationReportInputs(Inputs):
+    """What the sections on an ablation are written from; the estimates are gaps."""
+
+    fit: AblationPosterior
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """The coordinates of the models."""
+        return self.fit.curves.models
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there are steps before the last of a run."""
+        return bool((self.models["progress"] < 1).any())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInputs(Inputs):
+    """What the sections on a fit are written from; the estimates are its contrasts."""
 
     fit: Posterior
     headline: Headline
-    contrasts: pd.DataFrame = field(repr=False)
     models: pd.DataFrame = field(repr=False)
     # None where the formula compares no groups; `no_words` then says so.
     words: pd.DataFrame | None = field(repr=False)
@@ -56,7 +104,11 @@ class ReportInputs:
     no_influence: str
     loo: LOO
     audit: Audit = field(repr=False)
-    figures: bool  # whether to draw
+
+    @property
+    def unit(self) -> str:
+        """The unit of the outcome."""
+        return describe(self.fit.settings["outcome"]).unit
 
     @property
     def framing(self) -> str:
@@ -66,21 +118,15 @@ class ReportInputs:
     @property
     def effective(self) -> float:
         """Effective draws of quantities whose own ESS is not computed."""
-        draws = float(self.contrasts.attrs["draws"])
+        draws = float(self.estimates.attrs["draws"])
         smallest = self.diagnostics.min_ess_bulk
         return min(draws, smallest) if np.isfinite(smallest) else draws
 
     @property
     def rope(self) -> str:
         """The region of practical equivalence in words."""
-        crossing, unit = self.fit.problem.crossing, describe(self.fit.settings["outcome"]).unit
-        return rope_in_words(float(self.contrasts.attrs["rope"]), unit, crossing.scale)
-
-    @property
-    def digits(self) -> int:
-        """Decimals that give the headline's SD two figures."""
-        sd = float(self.contrasts["sd"].iloc[0])
-        return int(np.clip(np.ceil(-np.log10(sd)) + 1, 0, 6)) if sd > 0 else 3
+        scale = self.fit.problem.crossing.scale
+        return rope_in_words(float(self.estimates.attrs["rope"]), self.unit, scale)
 
 
 def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> ReportInputs:
@@ -91,13 +137,17 @@ def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> Re
         advance()
         return value
 
-    words, no_words = _words(fit)
+    words, no_words = None, ""
+    try:
+        words = fit.words(prob=PROB)
+    except ValueBiasError as error:
+        no_words = str(error)
     no_influence = why_no_influence(fit)
     sensitivity = advanced(fit.prior_sensitivity(prob=PROB, progress=False))
     return ReportInputs(
         fit=fit,
         headline=make_headline(fit, sensitivity),
-        contrasts=fit.contrasts(prob=PROB),
+        estimates=fit.contrasts(prob=PROB),
         models=advanced(fit.models(prob=PROB)),
         words=words,
         no_words=no_words,
@@ -111,13 +161,6 @@ def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> Re
         comparison=advanced(compare(fit)),
         figures=figures,
     )
-
-
-def _words(fit: Posterior) -> tuple[pd.DataFrame | None, str]:
-    try:
-        return fit.words(prob=PROB), ""
-    except ValueBiasError as error:
-        return None, str(error)
 
 
 def why_no_influence(fit: Posterior) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from valuebias.analysis.auditing.reading import read_before_end
 from valuebias.analysis.design.grouping import PAIR_COORDS, describe_group, known_bases
+from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.outcome import describe
 from valuebias.report.content import Reference
 from valuebias.schema import model_table
 
@@ -93,8 +95,6 @@ def methods_text(fit: Posterior, *, prediction: bool = True) -> tuple[str, ...]:
 
 
 def _data(fit: Posterior) -> str:
-    from valuebias.analysis.outcome import describe
-
     sizes, spec = fit.data.sizes, fit.settings
     kind = describe(spec["outcome"])
     families = Counter(fit.data["family"].to_numpy().tolist())
@@ -112,18 +112,14 @@ def _data(fit: Posterior) -> str:
         if kind.sign < 0
         else ""
     )
+    read = read_before_end(model_table(fit.data))
     return (
         f"{sizes['model']} models ({counted}) scored {sizes['response']} words of "
         f"{sizes['category']} categories after {sizes['prompt']} prompts{source}. {missing} "
         "Within each model and prompt the scores were turned into the outcome "
-        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}{_read(fit)}"
+        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}"
+        f"{' ' if read else ''}{read}"
     )
-
-
-def _read(fit: Posterior) -> str:
-    """Name the tokens at which rewards were read, where that is not the end."""
-    sentence = read_before_end(model_table(fit.data))
-    return f" {sentence}" if sentence else ""
 
 
 def _model(fit: Posterior) -> str:
@@ -269,14 +265,8 @@ def fit_settings(fit: Posterior) -> str:
         settings["sampler"] = spec["sampler"]
     if spec["contrast"]:
         settings["contrast"] = tuple(spec["contrast"])
-    prior = _changed_prior(fit)
+    usual_prior = Prior().to_dict()
+    prior = {key: x for key, x in fit.prior.to_dict().items() if x != usual_prior.get(key)}
     if prior:
         settings["prior"] = prior
     return "".join(f"    {key}={value!r},\n" for key, value in settings.items())
-
-
-def _changed_prior(fit: Posterior) -> dict[str, Any]:
-    from valuebias.analysis.design.priors import Prior
-
-    default = Prior().to_dict()
-    return {key: value for key, value in fit.prior.to_dict().items() if value != default.get(key)}

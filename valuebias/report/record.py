@@ -22,6 +22,7 @@ __all__ = [
     "provenance_section",
     "provenance_table",
     "reproduce_section",
+    "reproduction",
 ]
 
 _SETTINGS = ("formula", "outcome", "contrast", "sampler", "chains", "draws", "tune", "seed", "path",
@@ -90,12 +91,13 @@ def _text(value: Any) -> str:
 
 def reproduce_section(inputs: ReportInputs) -> Section:
     """Give the code that repeats the fit."""
-    return Section(
-        "reproduce",
-        "How to reproduce",
-        (
-            "With the versions listed above, the same seed gives the same draws; with others, the "
-            "same answer within Monte-Carlo error.",
-        ),
-        code=reproduce(inputs.fit),
+    return reproduction(reproduce(inputs.fit))
+
+
+def reproduction(code: str) -> Section:
+    """Give some code, and say what it gives back."""
+    text = (
+        "With the versions listed above, the same seed gives the same draws; with others, the same "
+        "answer within Monte-Carlo error."
     )
+    return Section("reproduce", "How to reproduce", (text,), code=code)

@@ -20,7 +20,7 @@ from valuebias.plots.canvas import FAINT, GREY, INK, PAPER, styled
 if TYPE_CHECKING:
     from valuebias.report.content import Column, Content, Picture
 
-__all__ = ["write_csv", "write_html", "write_markdown", "write_tex"]
+__all__ = ["environment", "style_sheet", "write_csv", "write_html", "write_markdown", "write_tex"]
 
 # Characters on a line of a LaTeX table, and in a column that is never broken.
 _LINE, _NARROW = 98, 18
@@ -37,24 +37,23 @@ _READERS_COLOURS = {
 
 def write_html(content: Content, path: Path) -> None:
     """Write one self-contained page."""
-    # Autoescaping leaves lone surrogates and control characters, hence `finalize`.
-    env = _environment(_visible_or_markup, autoescape=True)
-    style = Markup(env.get_template("report.css").render())  # noqa: S704 - our own style sheet
-    page = env.get_template("report.html.j2").render(content=content, style=style, svg=_svg)
+    template = environment("valuebias.report").get_template("report.html.j2")
+    page = template.render(content=content, style=style_sheet(), svg=_svg)
     path.write_text(page, encoding="utf-8")
 
 
 def write_markdown(content: Content, path: Path) -> None:
     """Write text and tables for GitHub and its like."""
-    env = _environment(_unless_markup(markdown))
+    env = environment("valuebias.report", markdown)
     page = env.get_template("report.md.j2").render(content=content, fenced=_fenced)
     path.write_text(page, encoding="utf-8")
 
 
 def write_tex(content: Content, path: Path) -> None:
     """Write a LaTeX document with booktabs tables."""
-    env = _environment(
-        _unless_markup(tex),
+    env = environment(
+        "valuebias.report",
+        tex,
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",
@@ -86,14 +85,16 @@ def _cell(value: Any) -> Any:
     return text.neutralise(text.escape(value)) if isinstance(value, str) else value
 
 
-def _environment(
-    finalize: Callable[[Any], Any], *, autoescape: bool = False, **delimiters: str
+def environment(
+    package: str, escaped: Callable[[object], str] | None = None, **delimiters: str
 ) -> Environment:
-    # Escaping is by `finalize` where it is not HTML: every value passes through it.
+    """Open a package's templates; what is not HTML is ``escaped``, except text in its language."""
+    # Every value passes through `finalize`: autoescaping leaves lone surrogates and controls.
+    write = escaped or visible
     return Environment(
-        loader=PackageLoader("valuebias.report", "templates"),
-        autoescape=autoescape,  # noqa: S701
-        finalize=finalize,
+        loader=PackageLoader(package, "templates"),
+        autoescape=escaped is None,  # noqa: S701
+        finalize=lambda value: value if isinstance(value, Markup) else write(value),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -102,13 +103,10 @@ def _environment(
     )
 
 
-def _visible_or_markup(value: Any) -> Any:
-    return value if isinstance(value, Markup) else visible(value)
-
-
-def _unless_markup(escaped: Callable[[object], str]) -> Callable[[Any], str]:
-    """Escape all values except those already in the output's language."""
-    return lambda value: str(value) if isinstance(value, Markup) else escaped(value)
+def style_sheet() -> Markup:
+    """Give the style sheet of all pages."""
+    text = environment("valuebias.report").get_template("report.css").render()
+    return Markup(text)  # noqa: S704 - our own style sheet
 
 
 def _fenced(code: str) -> Markup:

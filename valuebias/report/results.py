@@ -11,18 +11,18 @@ from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
 from valuebias.posterior.posterior import CERTAIN, Posterior
 from valuebias.posterior.wording import effective_draws, false_signs, percent, sampled_units, under
-from valuebias.report.content import Column, Picture, Section, Table, number
+from valuebias.report.content import Column, Section, Table, number, sentence
 from valuebias.report.inputs import PROB, ReportInputs
 
 __all__ = [
     "chance_column",
     "contrast_section",
     "density_section",
+    "displayed",
     "forest_section",
     "interval_column",
     "limits_section",
     "reading",
-    "with_chance",
     "with_interval",
     "word_section",
 ]
@@ -54,18 +54,18 @@ def interval_column() -> Column:
     return Column(_INTERVAL, f"{PROB:.0%} interval", right=True)
 
 
-def with_chance(frame: pd.DataFrame, draws: float, *names: str) -> pd.DataFrame:
-    """Add probabilities as columns of text, each bounded by its effective draws."""
-    sizes = effective_draws(frame, draws)
+def displayed(inputs: ReportInputs, frame: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Add the interval and probabilities as text, each of these bounded by its effective draws."""
+    sizes = effective_draws(frame, inputs.effective)
     texts = {
         f"_{name}": [percent(p, n) for p, n in zip(frame[name], sizes, strict=True)]
         for name in names
     }
-    return frame.assign(**texts)
+    return with_interval(frame, inputs.digits).assign(**texts)
 
 
 def chance_column(name: str, label: str) -> Column:
-    """Give a column that :func:`with_chance` adds."""
+    """Give a column that :func:`displayed` adds."""
     return Column(f"_{name}", label, right=True)
 
 
@@ -90,7 +90,7 @@ def limits_section(inputs: ReportInputs) -> Section:
     fit = inputs.fit
     # What qualifies the whole answer goes first, as in the headline.
     notes = sorted(fit.notes, key=lambda note: (not note.first, not note.headline))
-    items = [note.text[:1].upper() + note.text[1:] for note in notes]
+    items = [sentence(note.text) for note in notes]
     if fit.settings["n_missing"]:
         items.append(
             f"{fit.settings['n_missing']:,} cells of the crossing are missing; they are taken to "
@@ -134,7 +134,7 @@ def _bases(fit: Posterior) -> str:
 
 def contrast_section(inputs: ReportInputs) -> Section:
     """Show the estimands other than single models."""
-    table = inputs.contrasts
+    table = inputs.estimates
     kind = table["estimand"]
     # Single models and their groups have their own tables; these words, the answer's framing.
     aside = kind.isin(["model lean", *_group_leans(inputs)])
@@ -143,14 +143,12 @@ def contrast_section(inputs: ReportInputs) -> Section:
     several = table["category"].nunique() > 1
     if several:
         rows = rows[rows["framing"] == inputs.framing]
-    digits, unit = inputs.digits, describe(inputs.fit.settings["outcome"]).unit
-    category = [Column("category", "categories")] if several else []
     columns = (
         Column("estimand", "estimand"),
         Column("name", "of"),
         Column("framing", "framing"),
-        *category,
-        Column("mean", f"mean ({unit})", number(digits, signed=True)),
+        *([Column("category", "categories")] if several else []),
+        Column("mean", f"mean ({inputs.unit})", number(inputs.digits, signed=True)),
         interval_column(),
         chance_column("p_direction", "P(direction)"),
         chance_column("p_rope", "P(in ROPE)"),
@@ -162,52 +160,44 @@ def contrast_section(inputs: ReportInputs) -> Section:
         f"within {inputs.rope} of zero. “These words” holds for the words of this lexicon, the "
         "first rows for words like them."
     )
-    rows = with_chance(with_interval(rows, digits), inputs.effective, "p_direction", "p_rope")
-    return Section(
-        "contrasts",
-        "Contrasts",
-        tables=(Table("contrasts", caption, table, columns, rows),),
-    )
+    rows = displayed(inputs, rows, "p_direction", "p_rope")
+    table_shown = Table("contrasts", caption, table, columns, rows)
+    return Section("contrasts", "Contrasts", tables=(table_shown,))
 
 
 def forest_section(inputs: ReportInputs) -> Section:
     """Show the models by family."""
-    digits, unit = inputs.digits, describe(inputs.fit.settings["outcome"]).unit
     table = inputs.models
     order = ["category", "family", "mean"]
     rows = table[table["framing"] == inputs.framing].sort_values(
         order, ascending=[True, True, False]
     )
-    rows = with_chance(with_interval(rows, digits), inputs.effective, "p_direction")
     several = table["category"].nunique() > 1
     columns = (
         *([Column("category", "categories")] if several else []),
         Column("family", "family"),
         Column("name", "model"),
-        Column("mean", f"lean ({unit})", number(digits, signed=True)),
-        interval_column(),
-        chance_column("p_direction", "P(direction)"),
+        *_lean_columns(inputs),
     )
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "forest",
-            forest.plot_forest(inputs.fit),
-            "Forest plot: the lean of every model with its interval, grouped by family, the mean "
-            "of each family and the lean predicted for an unseen model of it. The table below has "
-            "the numbers.",
-            f"Lean of every model, {under(inputs.framing)}, with {PROB:.0%} intervals. Diamonds: "
-            "means of the families. Dashed: the prediction for an unseen model of the family.",
-        )
-    return Section(
-        "models",
-        "Models by family",
-        tables=(
-            Table("models", f"Leans of the models, {under(inputs.framing)}.", table, columns, rows),
-            *_group_tables(inputs),
-        ),
-        picture=picture,
+    picture = inputs.picture(
+        "forest",
+        lambda: forest.plot_forest(inputs.fit),
+        "Forest plot: the lean of every model with its interval, grouped by family, the mean of "
+        "each family and the lean predicted for an unseen model of it. The table below has the "
+        "numbers.",
+        f"Lean of every model, {under(inputs.framing)}, with {PROB:.0%} intervals. Diamonds: means "
+        "of the families. Dashed: the prediction for an unseen model of the family.",
     )
+    caption = f"Leans of the models, {under(inputs.framing)}."
+    rows = displayed(inputs, rows, "p_direction")
+    tables = (Table("models", caption, table, columns, rows), *_group_tables(inputs))
+    return Section("models", "Models by family", tables=tables, picture=picture)
+
+
+def _lean_columns(inputs: ReportInputs) -> tuple[Column, ...]:
+    form = number(inputs.digits, signed=True)
+    mean = Column("mean", f"lean ({inputs.unit})", form)
+    return mean, interval_column(), chance_column("p_direction", "P(direction)")
 
 
 def _group_leans(inputs: ReportInputs) -> list[str]:
@@ -217,30 +207,27 @@ def _group_leans(inputs: ReportInputs) -> list[str]:
 
 def _group_tables(inputs: ReportInputs) -> list[Table]:
     """Show the leans of bases and other groups, in the framing of the answer."""
-    table, digits = inputs.contrasts, inputs.digits
+    table = inputs.estimates
     kinds = _group_leans(inputs)
     rows = table[table["estimand"].isin(kinds) & (table["framing"] == inputs.framing)]
     if rows.empty:
         return []
-    unit = describe(inputs.fit.settings["outcome"]).unit
     several = table["category"].nunique() > 1
     columns = (
         *([Column("category", "categories")] if several else []),
         Column("estimand", "estimand"),
         Column("name", "of"),
-        Column("mean", f"lean ({unit})", number(digits, signed=True)),
-        interval_column(),
-        chance_column("p_direction", "P(direction)"),
+        *_lean_columns(inputs),
     )
-    displayed = with_chance(with_interval(rows, digits), inputs.effective, "p_direction")
     caption = f"Leans of what models have in common, {under(inputs.framing)}."
-    return [Table("group_leans", caption, rows, columns, displayed)]
+    shown = displayed(inputs, rows, "p_direction")
+    return [Table("group_leans", caption, rows, columns, shown)]
 
 
 def density_section(inputs: ReportInputs) -> Section:
     """Show the posterior densities of family leans and differences."""
     title = "Family densities"
-    row = inputs.contrasts.iloc[0]
+    row = inputs.estimates.iloc[0]
     if row["form"] != DIFFERENCE:
         formula = inputs.fit.settings["formula"]
         missing = f"The formula {formula!r} compares no groups of models."
@@ -249,16 +236,14 @@ def density_section(inputs: ReportInputs) -> Section:
         "The leans of the families share what is uncertain about the words and prompts, so their "
         "difference is better known than the overlap of their densities suggests.",
     )
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "families",
-            families.plot_families(inputs.fit),
-            "Posterior densities of the families' leans, and of the differences between families "
-            "with the region of practical equivalence. The contrasts table has the numbers.",
-            "Posterior densities with medians, 50% (thick) and 90% (thin) intervals. Band: the "
-            f"region of practical equivalence, {inputs.rope}.",
-        )
+    picture = inputs.picture(
+        "families",
+        lambda: families.plot_families(inputs.fit),
+        "Posterior densities of the families' leans, and of the differences between families with "
+        "the region of practical equivalence. The contrasts table has the numbers.",
+        "Posterior densities with medians, 50% (thick) and 90% (thin) intervals. Band: the region "
+        f"of practical equivalence, {inputs.rope}.",
+    )
     return Section("densities", title, paragraphs, picture=picture)
 
 
@@ -267,39 +252,35 @@ def word_section(inputs: ReportInputs) -> Section:
     title = "Words that drive the difference"
     if inputs.words is None:
         return Section("words", title, missing=inputs.no_words)
-    table, digits = inputs.words, inputs.digits
+    table = inputs.words
     name = str(table["name"].iloc[0])
-    unit = describe(inputs.fit.settings["outcome"]).unit
     columns = (
         Column("word", "word"),
         Column("categories", "category"),
-        Column("mean", f"{name} ({unit})", number(digits, signed=True)),
+        Column("mean", f"{name} ({inputs.unit})", number(inputs.digits, signed=True)),
         interval_column(),
         chance_column("p_direction", "P(direction)"),
         Column("expected_false_signs", "false signs so far", number(2)),
     )
     listed = table.head(_SHOWN_WORDS)
-    displayed = with_chance(with_interval(listed, digits), inputs.effective, "p_direction")
     wrong = false_signs(listed, inputs.effective)
     units = sampled_units(inputs.fit.problem.components.names)
-    picture = None
-    if inputs.figures:
-        picture = Picture(
-            "words",
-            words.plot_words(inputs.fit),
-            f"The words with the largest differences {name}, each way, with intervals, coloured by "
-            "category. The table below has the numbers.",
-            f"The largest differences {name} each way, {under(inputs.framing)}, relative to the "
-            f"lexicon's mean, with {PROB:.0%} intervals that generalise over {units}.",
-        )
+    picture = inputs.picture(
+        "words",
+        lambda: words.plot_words(inputs.fit),
+        f"The words with the largest differences {name}, each way, with intervals, coloured by "
+        "category. The table below has the numbers.",
+        f"The largest differences {name} each way, {under(inputs.framing)}, relative to the "
+        f"lexicon's mean, with {PROB:.0%} intervals that generalise over {units}.",
+    )
     caption = (
-        f"The {len(displayed)} words of {len(table)} with the largest differences. An interval is "
+        f"The {len(listed)} words of {len(table)} with the largest differences. An interval is "
         f"for the difference between {name.replace(' − ', ' and ')} in the expected outcome of "
-        f"that word, and generalises over {units}. {wrong[:1].upper()}{wrong[1:]} (the sum of 1 − "
+        f"that word, and generalises over {units}. {sentence(wrong)} (the sum of 1 − "
         f"P(direction)); of all {len(table)} words, {table['expected_false_signs'].iloc[-1]:.1f}. "
         f"{_certain(table)} "
         "Partial pooling corrects for picking the largest words only as far as the model of how "
         "words and models differ holds."
     )
-    return Section("words", title, tables=(Table("words", caption, table, columns, displayed),),
-                   picture=picture)  # fmt: skip
+    shown = Table("words", caption, table, columns, displayed(inputs, listed, "p_direction"))
+    return Section("words", title, tables=(shown,), picture=picture)

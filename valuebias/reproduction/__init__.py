@@ -5,9 +5,7 @@ module                                       what
 ===========================================  ====================================================
 :mod:`~valuebias.reproduction.run`           ``valuebias.reproduce``: item by item, each once
 :mod:`~valuebias.reproduction.items`         the figures, tables and statistics of the paper
-:mod:`~valuebias.reproduction.logprob_items` those made from log-probs
-:mod:`~valuebias.reproduction.sources`       the data, and how to get missing data
-:mod:`~valuebias.reproduction.settings`      numbers of draws, seeds and shuffles
+:mod:`~valuebias.reproduction.sources`       the data, how to get missing data, and settings
 :mod:`~valuebias.reproduction.record`        the record of what each item was made from
 :mod:`~valuebias.reproduction.pages`         the pages that show everything
 ===========================================  ====================================================

@@ -6,18 +6,32 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import xarray as xr
 
-from valuebias.plots import save_figure
-from valuebias.reproduction import logprob_items
-from valuebias.reproduction.settings import Settings
-from valuebias.reproduction.sources import Missing, Sources
-
-if TYPE_CHECKING:
-    import xarray as xr
+from valuebias._core.text import escape, neutralise
+from valuebias.analysis.classical.classical import classical
+from valuebias.datasets import load
+from valuebias.errors import ValueBiasError
+from valuebias.fitting.ablation import fit_ablation_medians
+from valuebias.fitting.fit import fit
+from valuebias.instruments import lexicon
+from valuebias.logprobs.alignment import align
+from valuebias.logprobs.pairs import implicit
+from valuebias.plots import (
+    plot_chosen_words,
+    plot_gaps,
+    plot_logprobs,
+    plot_ranks,
+    plot_trajectories,
+    save_figure,
+    token_table,
+)
+from valuebias.reproduction.sources import Missing, Settings, Sources
+from valuebias.schema import build, model_table, prompt_table
 
 __all__ = ["ITEMS", "Item"]
 
@@ -25,6 +39,30 @@ _CLASSICAL = ("n_permutations", "seed")
 _R = (
     "The package's own tests compare these statistics, for the released Big Two scores, with the "
     "output of R (nlme, MKinfer); R's numbers are not part of the package."
+)
+# The models, the prompt and the number of tokens are those of the authors' scripts.
+_INSTRUCT = ("google/gemma-2-2b-it", "meta-llama/Llama-3.2-3B-Instruct")
+_PRETRAINED = ("google/gemma-2-2b", "meta-llama/Llama-3.2-3B")
+_NOUNS = "big2-nouns"
+_PAIRED = {
+    "Llama": (
+        "meta-llama/Llama-3.2-1B-Instruct",
+        "meta-llama/Llama-3.2-3B-Instruct",
+        "meta-llama/Meta-Llama-3-8B-Instruct",
+        "meta-llama/Llama-3.1-8B-Instruct",
+        "meta-llama/Meta-Llama-3-70B-Instruct",
+        "meta-llama/Llama-3.1-70B-Instruct",
+        "meta-llama/Llama-3.3-70B-Instruct",
+    ),
+    "Gemma": ("google/gemma-2-2b-it", "google/gemma-2-9b-it", "google/gemma-2-27b-it"),
+}
+_PROMPT = "greatest_ever_one"
+_WORDS = {"Freedom": "agency", "Love": "communion"}
+_TOKENS = 15
+_SHARED = (
+    "The authors' list of what Llama 3 and Gemma 2 share has 85,524 texts, as transformers 4 "
+    "decodes tokens; as version 5 does, they share 85,571. New log-probs depend on the version "
+    "that scores them."
 )
 
 
@@ -45,8 +83,6 @@ def write_statistics(
     scores: xr.Dataset, settings: Settings, folder: Path, name: str = "statistics"
 ) -> None:
     """Write the paper's analysis as text and as JSON."""
-    from valuebias.analysis.classical.classical import classical
-
     result = classical(
         scores, n_permutations=settings.n_permutations, seed=settings.seed, progress=False
     )
@@ -60,24 +96,16 @@ def _released(*names: str) -> Callable[[Sources], dict[str, str]]:
 
 
 def _figure_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    from valuebias.datasets import load
-    from valuebias.plots.ranks import plot_ranks
-
     save_figure(plot_ranks(load("christian2026-big2")), folder / "figure-1")
     return ["Dots are the models of Figure A1(a), diamonds the means of Figure 1(a)."]
 
 
 def _statistics_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    from valuebias.datasets import load
-
     write_statistics(load("christian2026-big2"), settings, folder)
     return [_R]
 
 
 def _figure_a1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    from valuebias.datasets import load
-    from valuebias.plots.ranks import plot_ranks
-
     scores = load("christian2026-mfd2")
     save_figure(plot_ranks(scores), folder / "figure-a1")
     left_out = _last_column_only(scores)
@@ -93,8 +121,6 @@ def _figure_a1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
 def _last_column_only(scores: xr.Dataset) -> npt.NDArray[np.bool_]:
     """Find the words that only the last column of the released dictionary has."""
-    from valuebias.instruments import lexicon
-
     apart = lexicon("mfd2-virtue-vice")
     member = apart.membership(scores["response"].to_numpy().tolist()).to_numpy(dtype=bool)
     last = apart.categories.index("sanctity.vice")
@@ -102,9 +128,6 @@ def _last_column_only(scores: xr.Dataset) -> npt.NDArray[np.bool_]:
 
 
 def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    from valuebias.datasets import load
-    from valuebias.fitting.fit import fit
-
     fitted = fit(
         load("christian2026-big2"),
         draws=settings.draws,
@@ -125,10 +148,6 @@ def _posterior(sources: Sources, settings: Settings, folder: Path) -> list[str]:
 
 
 def _figure_4(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-    from valuebias.datasets import load
-    from valuebias.fitting.ablation import fit_ablation_medians
-    from valuebias.plots import plot_gaps, plot_trajectories
-
     table = load("christian2026-training")
     table.to_csv(folder / "training-ranks.csv", index=False, lineterminator="\n")
     fitted = fit_ablation_medians(table, seed=settings.seed)
@@ -150,28 +169,107 @@ def _absent(name: str, title: str, reason: str) -> Item:
     return Item(name, title, inputs, make)
 
 
-def _logprob_item(
-    name: str,
-    title: str,
-    models: Sequence[str],
-    make: Callable[[Sources, Settings, Path], list[str]],
-) -> Item:
-    def inputs(sources: Sources) -> dict[str, str]:
-        return sources.hashes_of(models)
-
-    return Item(name, title, inputs, make)
-
-
 def _figure_2(name: str, title: str, models: Sequence[str]) -> Item:
+    """Draw the median log-prob ranks of the Big Two nouns for two models."""
+
     def inputs(sources: Sources) -> dict[str, str]:
-        return sources.hashes_of(models) | sources.released(logprob_items.NOUNS)
+        return sources.hashes_of(models) | sources.released(_NOUNS)
 
     def make(sources: Sources, settings: Settings, folder: Path) -> list[str]:
-        scores, notes = logprob_items.figure_2(sources, models, folder, name)
-        write_statistics(scores, settings, folder)
-        return notes
+        aligned = align(sources.logprobs().read(models), lexicon=_NOUNS)
+        member = aligned["membership"].transpose("response", "category").to_numpy()
+        nouns = aligned.isel(response=np.flatnonzero(member.any(axis=1)))
+        save_figure(plot_logprobs(nouns), folder / name)
+        write_statistics(nouns, settings, folder)
+        counts = dict(zip(nouns["category"].to_numpy().tolist(), member.sum(axis=0), strict=True))
+        counted = ", ".join(f"{int(n)} of {category}" for category, n in counts.items())
+        return [f"Nouns that are single tokens of both models: {counted}."]
 
     return Item(name, title, inputs, make, _CLASSICAL)
+
+
+def _inputs_3(sources: Sources) -> dict[str, str]:
+    """Find the available log-probs of the models of Figure 3, of both families."""
+    available = _available(sources)
+    for family, names in available.items():
+        if not names:
+            # Raises an error that names them all, and how to get them.
+            sources.hashes_of(_PAIRED[family])
+    return sources.logprobs().hashes([name for names in available.values() for name in names])
+
+
+def _figure_3(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    """Draw the implicit rewards of two words over all pairs, Llama against Gemma."""
+    available = _available(sources)
+    names = [name for family in available.values() for name in family]
+    aligned = align(sources.logprobs().read(names, prompts=[_PROMPT]))
+    spelt = np.array([_plain(str(text)) for text in aligned["response"].to_numpy()], dtype=object)
+    parts = []
+    for word in _WORDS:
+        variants = np.flatnonzero(spelt == _plain(word))
+        if not len(variants):
+            raise ValueBiasError(f"The models have no token in common that reads {word!r}.")
+        rewards = implicit(
+            aligned.isel(response=variants),
+            numerator=available["Llama"],
+            denominator=available["Gemma"],
+        )
+        # The authors score every variant, such as " Love" and "love", and average the scores.
+        parts.append(rewards["score"].mean("response", dtype=np.float64).to_numpy())
+    scores = build(
+        np.stack(parts, axis=-1),
+        models=model_table(rewards),
+        prompts=prompt_table(rewards),
+        lexicon=pd.DataFrame(
+            {c: [c == of for of in _WORDS.values()] for c in _WORDS.values()}, index=list(_WORDS)
+        ),
+        responses=list(_WORDS),
+        kind="implicit",
+        units=str(rewards.attrs["units"]),
+    )
+    save_figure(plot_chosen_words(scores, list(_WORDS), framing="positive"), folder / "figure-3")
+    table = scores["score"].isel(prompt=0).to_pandas()
+    table.insert(0, "numerator", scores["numerator"].to_numpy())
+    table.insert(1, "denominator", scores["denominator"].to_numpy())
+    table.to_csv(folder / "figure-3.csv", index=False, lineterminator="\n")
+    lacking = [name for family in _PAIRED.values() for name in family if name not in names]
+    notes = [f"Llama − Gemma, mixture-weighted log-ratio, after the prompt {_PROMPT!r}."]
+    if lacking:
+        notes.append(
+            f"Log-probs were given for {len(names)} of the paper's {len(names) + len(lacking)} "
+            f"models; there are none of {', '.join(lacking)}."
+        )
+    return notes
+
+
+def _table_1(sources: Sources, settings: Settings, folder: Path) -> list[str]:
+    """Tabulate the tokens that one model values most and least relative to the other."""
+    gemma, llama = _INSTRUCT
+    aligned = align(sources.logprobs().read(_INSTRUCT, prompts=[_PROMPT]))
+    rewards = implicit(aligned, numerator=llama, denominator=gemma)
+    # A small vocabulary may have fewer than thirty tokens.
+    n_tokens = min(_TOKENS, rewards.sizes["response"] // 2)
+    if not n_tokens:
+        raise ValueBiasError(f"{llama!r} and {gemma!r} have one token in common; it takes two.")
+    tokens = token_table(rewards, n=n_tokens)
+    (folder / "table-1.txt").write_text(f"{tokens.to_text()}\n", encoding="utf-8")
+    (folder / "table-1.tex").write_text(tokens.to_latex(), encoding="utf-8")
+    safe = tokens.table.assign(word=[neutralise(escape(word)) for word in tokens.table["word"]])
+    safe.to_csv(folder / "table-1.csv", index=False, lineterminator="\n")
+    return [
+        f"{llama} − {gemma}, mixture-weighted log-ratio, after the prompt {_PROMPT!r}: the top is "
+        f"what {llama} prefers. {rewards.sizes['response']:,} tokens are in both vocabularies.",
+        _SHARED,
+    ]
+
+
+def _available(sources: Sources) -> dict[str, list[str]]:
+    known = sources.logprobs().models
+    return {family: [n for n in names if n in known] for family, names in _PAIRED.items()}
+
+
+def _plain(text: str) -> str:
+    return text.strip().lower()
 
 
 ITEMS: tuple[Item, ...] = (
@@ -205,24 +303,24 @@ ITEMS: tuple[Item, ...] = (
     _figure_2(
         "figure-2a",
         "Figure 2(a): median ranks of log-probs, instruction-tuned models",
-        logprob_items.INSTRUCT,
+        _INSTRUCT,
     ),
     _figure_2(
         "figure-2b",
         "Figure 2(b): median ranks of log-probs, pretrained models",
-        logprob_items.PRETRAINED,
+        _PRETRAINED,
     ),
     Item(
         "figure-3",
         "Figure 3: implicit rewards of “freedom” and “love” over pairs of models",
-        logprob_items.inputs_3,
-        logprob_items.figure_3,
+        _inputs_3,
+        _figure_3,
     ),
-    _logprob_item(
+    Item(
         "table-1",
         "Table 1: tokens with the highest and lowest implicit reward",
-        logprob_items.INSTRUCT,
-        logprob_items.table_1,
+        lambda sources: sources.hashes_of(_INSTRUCT),
+        _table_1,
     ),
     Item(
         "figure-4",

@@ -6,15 +6,14 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from valuebias._core.markup import markdown
 from valuebias._core.provenance import versions
 from valuebias._core.text import visible
+from valuebias.report.render import environment, style_sheet
 from valuebias.reproduction.record import Entry, by_reason, write_if_changed
 
 __all__ = ["INDEX", "write_pages"]
@@ -52,34 +51,22 @@ def write_pages(folder: Path, entries: Sequence[Entry]) -> None:
 
 
 def _html(folder: Path, entries: Sequence[Entry]) -> str:
-    # Autoescaping leaves lone surrogates and control characters, hence `finalize`.
-    env = Environment(
-        loader=PackageLoader("valuebias.reproduction", "templates"),
-        autoescape=True,
-        finalize=_visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    return (
+        environment("valuebias.reproduction")
+        .get_template("index.html.j2")
+        .render(
+            title=_TITLE,
+            paper=_PAPER,
+            style=style_sheet(),
+            version=versions().get("valuebias", "unknown version"),
+            present=[entry for entry in entries if entry.state == "made"],
+            absent=by_reason(entries),
+            pictures={entry.name: _pictures(folder, entry) for entry in entries},
+            texts={entry.name: _texts(folder, entry) for entry in entries},
+            address=quote,
+            plain=lambda name: name.rpartition("/")[2],
+        )
     )
-    report = Environment(loader=PackageLoader("valuebias.report", "templates"), autoescape=True)
-    style = Markup(report.get_template("report.css").render())  # noqa: S704 - our own style sheet
-    return env.get_template("index.html.j2").render(
-        title=_TITLE,
-        paper=_PAPER,
-        style=style,
-        version=versions().get("valuebias", "unknown version"),
-        present=[entry for entry in entries if entry.state == "made"],
-        absent=by_reason(entries),
-        pictures={entry.name: _pictures(folder, entry) for entry in entries},
-        texts={entry.name: _texts(folder, entry) for entry in entries},
-        address=quote,
-        plain=lambda name: name.rpartition("/")[2],
-    )
-
-
-def _visible(value: Any) -> Any:
-    return value if isinstance(value, Markup) else visible(value)
 
 
 def _pictures(folder: Path, entry: Entry) -> list[_Picture]:

@@ -20,8 +20,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.reproduction.items import ITEMS, Item
 from valuebias.reproduction.pages import write_pages
 from valuebias.reproduction.record import RECORD, Entry, fingerprint, read_record, write_record
-from valuebias.reproduction.settings import Settings
-from valuebias.reproduction.sources import LogProbs, Missing, Sources
+from valuebias.reproduction.sources import LogProbs, Missing, Settings, Sources
 
 __all__ = ["PAPERS", "Reproduction", "reproduce"]
 

@@ -1,10 +1,11 @@
-"""The data of a reproduction: released scores, and log-probs from the user."""
+"""What a reproduction is made from: settings, released scores, and log-probs from the user."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from valuebias._core.provenance import sha256
 from valuebias.errors import ValueBiasError
 from valuebias.models.hub_files import FileRef, HubFile, file_refs, is_reference
 
-__all__ = ["LANGUAGE_MODELS", "LogProbs", "Missing", "Sources"]
+__all__ = ["LANGUAGE_MODELS", "LogProbs", "Missing", "Settings", "Sources"]
 
 LANGUAGE_MODELS = "christian2026-lms"
 """The table of the paper's twelve language models."""
@@ -29,6 +30,36 @@ _HOW = (
     f"GPU, and give the store, made by: valuebias score {LANGUAGE_MODELS} --kind logprob --lexicon "
     "vocabulary --store logprobs.zarr"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Numbers that the items depend on, each item on some of them.
+
+    Examples
+    --------
+    >>> Settings(draws=1000, chains=4, seed=1, n_permutations=9999).subset("seed", "draws")
+    {'seed': 1, 'draws': 1000}
+    """
+
+    draws: int  # draws, chains: posterior draws per chain, and chains
+    chains: int
+    seed: int  # of the draws and of the permutation tests
+    n_permutations: int  # shuffles of each permutation test
+
+    def __post_init__(self) -> None:
+        """Check that all are whole numbers in range."""
+        for name, least in {"draws": 4, "chains": 1, "seed": 0, "n_permutations": 1}.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not whole or value < least or value >= 2**32:
+                raise ValueBiasError(
+                    f"{name} is {value!r}; expected a whole number of {least} or more."
+                )
+
+    def subset(self, *names: str) -> dict[str, int]:
+        """Select settings by name."""
+        return {name: int(getattr(self, name)) for name in names}
 
 
 class Missing(ValueBiasError):

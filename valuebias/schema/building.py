@@ -106,24 +106,12 @@ def build(
     >>> ds["frequency"].values.tolist()
     [45.5, 210.0]
     """
-    return validate(
-        assemble(
-            score,
-            models=models,
-            prompts=prompts,
-            lexicon=lexicon,
-            responses=responses,
-            words=words,
-            kind=kind,
-            units=units,
-            provenance=provenance,
-        )
-    )
+    parts = (models, prompts, lexicon, responses, words, kind, units, provenance)
+    return validate(assemble(score, *parts))
 
 
 def assemble(
     score: xr.DataArray | npt.ArrayLike,
-    *,
     models: pd.DataFrame,
     prompts: _Table | pd.DataFrame,
     lexicon: _Memberships | pd.DataFrame | None = None,
@@ -283,11 +271,10 @@ def _membership(
 def _column(column: pd.Series[Any], name: str) -> npt.NDArray[Any]:
     if name == "n_params":
         return np.array([_count(value) for value in column], dtype=np.float64)
-    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
-        if not column.isna().any():
-            return column.to_numpy(dtype=bool if column.dtype.kind == "b" else np.int64)
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if pd.api.types.is_float_dtype(column.dtype):
+    whole = pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype)
+    if whole and not column.isna().any():
+        return column.to_numpy(dtype=bool if column.dtype.kind == "b" else np.int64)
+    if whole or pd.api.types.is_float_dtype(column.dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     values = ["" if _absent(value) else value for value in column]
     if values and all(isinstance(value, int | float) for value in values):
@@ -313,9 +300,8 @@ def _text(values: npt.NDArray[Any], noun: str) -> npt.NDArray[np.str_]:
     # Fixed-width text: unlike pandas' own, it also holds words with a lone surrogate.
     listed = values.tolist()
     # Vocabularies are long, so all are looked through at once before anything is said of one.
-    if set(map(type, listed)) <= {str} and "\0" not in "\n".join(listed):
-        return np.array(listed, dtype="U") if listed else np.empty(0, dtype="U1")
-    for value in listed:
+    fine = set(map(type, listed)) <= {str} and "\0" not in "\n".join(listed)
+    for value in () if fine else listed:
         if not isinstance(value, str):
             raise ValueBiasError(f"{noun} is {value!r} ({type(value).__name__}); expected text.")
         if "\0" in value:

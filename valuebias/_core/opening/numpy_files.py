@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Iterable
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 
 from valuebias._core.foreign import reading
 from valuebias._core.opening.limits import RefusedFileError, check_size
-from valuebias._core.opening.texts import is_text
 from valuebias._core.sums import archive_is_whole
 from valuebias.errors import shown
 
-__all__ = ["load_array", "load_arrays"]
+__all__ = ["is_text", "load_array", "load_arrays"]
 
 _KINDS = "biufUS"
+_LAST = 0x10FFFF
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -54,6 +55,20 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
         return _text_checked(np.asarray(npy.read_array(handle, allow_pickle=False)))
 
 
+def is_text(values: NDArray[Any]) -> bool:
+    """Tell whether all characters of fixed-width text exist: numpy takes any four bytes for one.
+
+    Examples
+    --------
+    >>> is_text(np.array(["love"])), is_text(np.array([2**31], dtype="<u4").view("<U1"))
+    (True, False)
+    """
+    if values.dtype.kind != "U" or not values.size or not values.dtype.itemsize:
+        return True
+    code = np.dtype(np.uint32).newbyteorder(values.dtype.byteorder)
+    return bool(np.ascontiguousarray(values).view(code).max() <= _LAST)
+
+
 def _text_checked(values: NDArray[Any]) -> NDArray[Any]:
     if not is_text(values):
         raise ValueError("it holds text that is no Unicode")
@@ -72,10 +87,7 @@ def _check_header(handle: Any, size: int, noun: str) -> None:
             f"{noun} holds data of the type {shown(str(dtype))}; expected numbers or text. What is "
             "pickled can run any code when it is loaded, so valuebias never does."
         )
-    n = 1
-    for length in shape:
-        n *= int(length)
-    if n * dtype.itemsize > size - handle.tell():
+    if math.prod(map(int, shape)) * dtype.itemsize > size - handle.tell():
         raise RefusedFileError(
             f"{noun} says that it is of the shape {shown(shape)} and is only {size:,} bytes long: "
             "it is damaged or truncated. Make it again."

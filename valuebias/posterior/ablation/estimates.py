@@ -20,7 +20,7 @@ from valuebias.analysis.ablation.levels import levels_of
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.ablation.support import Stretch, stretch_of, support_of
 
-__all__ = ["Estimates", "check_prob"]
+__all__ = ["Estimates", "check_prob", "checked_rope"]
 
 Array = NDArray[np.float64]
 
@@ -323,10 +323,7 @@ class Estimates:
         return summarise(head, draws, prob=prob, rope=self.rope)
 
     def _half(self, rope: float | None) -> float:
-        half = self.rope if rope is None else rope
-        if not (isinstance(half, float | int | np.number) and half >= 0):
-            raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
-        return float(half)
+        return checked_rope(self.rope if rope is None else rope)
 
     def _horizon(self, horizon: float | None) -> float:
         points = self.curves.by_pairs == "points"
@@ -365,6 +362,13 @@ class Estimates:
                 gap = self.curves.gap((a, b), ends)
                 out.append((f"{a} − {b}", source, stretch, gap[..., 0], gap[..., 1]))
         return out
+
+
+def checked_rope(rope: float) -> float:
+    """Check the half-width of a region of practical equivalence."""
+    if not (isinstance(rope, float | int | np.number) and rope >= 0):
+        raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
+    return float(rope)
 
 
 def check_prob(prob: float) -> None:

@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.analysis.ablation.curves import Curves, summarise
+from valuebias.analysis.ablation.lean_model import lean_model
 from valuebias.analysis.ablation.levelling import LeanDraws, draw_leans
-from valuebias.analysis.estimands.contrasts import TURNED, named_framings
+from valuebias.analysis.estimands.contrasts import TURNED, framing_contrasts, named_framings
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.posterior.ablation.estimates import check_prob
 from valuebias.posterior.ablation.support import support_of
@@ -46,9 +47,6 @@ def framings_of(fit: Posterior | None) -> tuple[str, ...]:
 
 def draw_fit_leans(fit: Posterior, *, levelling: bool) -> dict[str, LeanDraws]:
     """Draw what the gaps of a fit depend on besides its straight lines, under every framing."""
-    from valuebias.analysis.ablation.lean_model import lean_model
-    from valuebias.analysis.estimands.contrasts import framing_contrasts
-
     _, weights = next(iter(fit.categories.items()))
     crossing, rng = fit.problem.crossing, fit.rng("leans")
     signs = framing_contrasts(crossing.framings)
@@ -61,8 +59,6 @@ def draw_fit_leans(fit: Posterior, *, levelling: bool) -> dict[str, LeanDraws]:
 
 def lean_curves(fit: Posterior, leans: LeanDraws, framing: str = SIGNED) -> Curves:
     """Turn the draws of a fit into draws of the lean under a framing."""
-    from valuebias.analysis.estimands.contrasts import framing_contrasts
-
     crossing = fit.problem.crossing
     categories, weights = next(iter(fit.categories.items()))
     on_axes = crossing.contrast_weights(weights)
@@ -87,17 +83,8 @@ def look(fit: Ablation, framing: str) -> Ablation:
         )
     if framing == fit.framing or fit.fit is None:
         return fit
-    return type(fit)(
-        lean_curves(fit.fit, fit.leans[framing], framing),
-        fit=fit.fit,
-        leans=fit.leans,
-        rope=fit.rope,
-        unit=fit.unit,
-        formula=fit.formula,
-        notes=fit.notes,
-        framing=framing,
-        provenance=fit.provenance,
-    )
+    curves = lean_curves(fit.fit, fit.leans[framing], framing)
+    return type(fit)(curves, fit=fit.fit, framing=framing, **fit._common)
 
 
 def lean_name(fit: AblationPosterior) -> str:

@@ -23,7 +23,9 @@ __all__ = ["ablation_headline"]
 def ablation_headline(fit: AblationPosterior) -> Headline:
     """Word the gap of the first two families on the source with the most numbers of pairs."""
     pair, source = fit.curves.pairs[0], fit.curves.sources[0]
-    warning = _warning(fit)
+    warning = ""
+    if fit.fit is not None and not (diagnostics := fit.fit.diagnostics()).converged:
+        warning = f"NOT CONVERGED, do not use these numbers: {diagnostics.messages[0]}"
     row, gap = _gap(fit, pair, source)
     sentences = [warning, *(note.headline for note in fit.notes if note.first), gap]
     if source in fit.studied:
@@ -31,15 +33,6 @@ def ablation_headline(fit: AblationPosterior) -> Headline:
     sentences += [note.headline for note in fit.notes if not note.first]
     text = " ".join(sentence for sentence in sentences if sentence)
     return Headline(text, row, not warning, verdict_of(row["p_direction"]))
-
-
-def _warning(fit: AblationPosterior) -> str:
-    if fit.fit is None:
-        return ""
-    diagnostics = fit.fit.diagnostics()
-    if diagnostics.converged:
-        return ""
-    return "NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0]
 
 
 def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> tuple[pd.Series, str]:

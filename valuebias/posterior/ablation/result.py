@@ -41,6 +41,12 @@ class AblationPosterior(Estimates):
         record = fit.provenance if fit is not None else provenance
         self.provenance: dict[str, Any] = dict(record or {})
 
+    @property
+    def _common(self) -> dict[str, Any]:
+        """What is the same under all framings, as the constructor takes it."""
+        names = ("rope", "unit", "formula", "notes", "leans", "provenance")
+        return {name: getattr(self, name) for name in names}
+
     def __repr__(self) -> str:
         models = self.curves.models
         return (

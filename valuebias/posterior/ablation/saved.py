@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from valuebias.analysis.ablation.curves import Curves
 from valuebias.analysis.ablation.lean_rows import trained_cells
 from valuebias.analysis.ablation.levelling import LeanDraws
 from valuebias.analysis.design.formula import ModelDesign, parse_formula
@@ -45,9 +43,17 @@ def save_ablation(ablation: AblationPosterior, path: str | PathLike[str]) -> Pat
     if ablation.fit is not None:
         groups, attrs = fit_groups(ablation.fit)
     else:
+        # As coordinates, which may hold any text.
+        models = ablation.curves.models
+        columns = {str(name): ("model", _plain(models[name].to_numpy())) for name in models.columns}
         groups = {
-            "models": _table_group(ablation.curves.models),
-            "curves": _draws(ablation.curves),
+            "models": xr.Dataset(coords={**columns, "model": _plain(models.index.to_numpy())}),
+            "curves": xr.Dataset(
+                {
+                    "coefficient": ((*_DRAWS, "column"), ablation.curves.coefficient),
+                    "model": ((*_DRAWS, "model"), ablation.curves.model),
+                }
+            ),
             "design": pack_layout(Layout(ablation.curves.design), ablation.formula),
         }
         attrs = {"provenance": json.dumps(ablation.provenance)}
@@ -73,13 +79,10 @@ def make_ablation(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) ->
         curves = lean_curves(fit, current, about["framing"])
     else:
         straight, model = (rest["curves"][name].to_numpy() for name in ("coefficient", "model"))
-        curves = current.curves(design, straight, model, _categories(about))
+        # An earlier version saved the names of the two categories as one text.
+        pair = CategoryPair(*(about.get("categories") or about["category"].partition(" − ")[::2]))
+        curves = current.curves(design, straight, model, pair)
     return AblationPosterior(curves, fit=fit, leans=leans, **settings)
-
-
-def _categories(about: Mapping[str, Any]) -> CategoryPair:
-    """Return the two categories; an earlier version saved their names as one text."""
-    return CategoryPair(*(about.get("categories") or about["category"].partition(" − ")[::2]))
 
 
 def _design(groups: Mapping[str, xr.Dataset], formula: str) -> ModelDesign:
@@ -105,21 +108,6 @@ def _lean_group(leans: LeanDraws) -> xr.Dataset:
             "free": (("free_sample", "cell"), leans.free),
         }
     )
-
-
-def _draws(curves: Curves) -> xr.Dataset:
-    return xr.Dataset(
-        {
-            "coefficient": ((*_DRAWS, "column"), curves.coefficient),
-            "model": ((*_DRAWS, "model"), curves.model),
-        }
-    )
-
-
-def _table_group(table: pd.DataFrame) -> xr.Dataset:
-    """Store a table of models as coordinates, which may hold any text."""
-    columns = {str(name): ("model", _plain(table[name].to_numpy())) for name in table.columns}
-    return xr.Dataset(coords={**columns, "model": _plain(table.index.to_numpy())})
 
 
 def _plain(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -14,7 +14,6 @@ from valuebias.schema import member_table
 
 if TYPE_CHECKING:
     from valuebias.posterior.ablation.result import AblationPosterior
-    from valuebias.posterior.posterior import Posterior
 
 __all__ = ["most_moved"]
 
@@ -31,7 +30,12 @@ def most_moved(
     prob: float,
 ) -> pd.DataFrame:
     """List the words that moved most; see :meth:`valuebias.AblationFit.word_changes`."""
-    curves, fit = ablation.curves, _words_of(ablation)
+    curves, fit = ablation.curves, ablation.fit
+    if fit is None:
+        raise ValueBiasError(
+            "a table of medians has no words; word_changes() needs "
+            "valuebias.fit_ablation(dataset) of a dataset with scores by word."
+        )
     if not (isinstance(n, int | np.integer) and n >= 1):
         raise ValueBiasError(f"n must be a whole number of 1 or more, found {n!r}.")
     if by not in _COORD:
@@ -52,6 +56,7 @@ def most_moved(
         change = fit.words_of(after - before, framing)
         lower, upper = np.quantile(change, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (change > 0).mean(axis=0)
+        support = support_of(curves, (family,), pd.concat(ends))["support"]
         table = pd.DataFrame(
             {
                 "family": family,
@@ -60,7 +65,7 @@ def most_moved(
                 "source": chosen,
                 "start": start,
                 "end": end,
-                "support": _support(curves, family, pd.concat(ends)),
+                "support": max(support, key=SUPPORT.index),
                 "before": fit.words_of(before, framing).mean(axis=0),
                 "after": fit.words_of(after, framing).mean(axis=0),
                 "mean": change.mean(axis=0),
@@ -73,15 +78,6 @@ def most_moved(
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index[:n]
         tables.append(table.loc[order])
     return pd.concat(tables, ignore_index=True)
-
-
-def _words_of(ablation: AblationPosterior) -> Posterior:
-    if ablation.fit is None:
-        raise ValueBiasError(
-            "a table of medians has no words; word_changes() needs "
-            "valuebias.fit_ablation(dataset) of a dataset with scores by word."
-        )
-    return ablation.fit
 
 
 def _between(
@@ -114,11 +110,6 @@ def _between(
             f"between must be two numbers such as {(known[0], known[-1])}, found {between!r}."
         )
     return float(numbers[0]), float(numbers[1])
-
-
-def _support(curves: Curves, family: str, cells: pd.DataFrame) -> str:
-    """Class the runs behind the words of a family, by the weaker of the two ends."""
-    return str(max(support_of(curves, (family,), cells)["support"], key=SUPPORT.index))
 
 
 def _cells(
