@@ -51,7 +51,7 @@ demo: $(VENV)/.package
 test: lint types docstrings unit
 
 # Two processes with a thread each: more threads than cores spend their time waiting for one another.
-unit: $(VENV)/.package $(TEST)
+unit: $(VENV)/.package $(TEST) $(VENV)/.kernels
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST) -m '$(SLOW)'
 
 ## What `make test` leaves out: studies, fine-tuning and real models.
@@ -78,7 +78,7 @@ bench: $(VENV)/.package $(TEST)
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 ## What the tests and the site need, without running them.
-environment: $(VENV)/.package $(TEST)
+environment: $(VENV)/.package $(TEST) $(VENV)/.kernels
 
 docs-environment: $(VENV)/.package $(VENV)/.docs
 
@@ -117,6 +117,11 @@ $(WHEEL): pyproject.toml README.md $(SOURCES) | $(VENV)/.venv
 
 $(VENV)/.package: $(VENV)/.venv $(WHEEL)
 	$(call fill,$(VENV))
+	@touch $@
+
+# Compiling takes half a minute, and processes that begin together would each do it.
+$(VENV)/.kernels: $(VENV)/.package | $(TEST)
+	$(BIN)/python tests/support/kernels.py
 	@touch $@
 
 $(TEST): $(VENV)/.venv pyproject.toml | $(VENV)/.package

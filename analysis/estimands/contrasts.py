@@ -384,14 +384,19 @@ def stack_draws(items: list[Estimand], chains: int) -> xr.DataArray:
     )
 
 
-def summarise_contrasts(draws: xr.DataArray, prob: float, rope: float) -> pd.DataFrame:
-    """One row per estimand: summary, probability of direction, probability within ±``rope``."""
+def summarise_contrasts(
+    draws: xr.DataArray, prob: float, rope: float, agreed: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """One row per estimand: summary, probability of direction, probability within ±``rope``.
+
+    ``agreed`` is as for :func:`describe_draws`.
+    """
     flat = draws.to_numpy().reshape(-1, draws.sizes["estimand"])
     positive = (flat > 0).mean(axis=0)
     # Objects, because pandas' own text refuses a lone surrogate in a model's name.
     columns = {name: draws[name].to_numpy().astype(object) for name in COLUMNS}
     table = pd.DataFrame(columns, dtype=object).rename(columns={"kind": "estimand"})
-    body = describe_draws(draws, prob).reset_index(drop=True)
+    body = describe_draws(draws, prob, agreed).reset_index(drop=True)
     body.insert(5, "p_direction", np.maximum(positive, 1 - positive))
     body.insert(6, "p_rope", (np.abs(flat) < rope).mean(axis=0))
     return pd.concat([table.iloc[:, :4], body, table.iloc[:, 4:]], axis=1)

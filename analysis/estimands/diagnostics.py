@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-__all__ = ["Diagnostics", "describe_draws", "diagnose"]
+__all__ = ["Diagnostics", "agreement", "describe_draws", "diagnose"]
 
 _RHAT_LIMIT = 1.01
 _ESS_LIMIT = 400
@@ -64,15 +64,37 @@ class Diagnostics:
         return "\n".join(lines)
 
 
-def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
-    """Summarise draws (chain, draw, item): moments, equal-tailed interval, R-hat, ESS."""
-    import arviz as az
+def describe_draws(
+    draws: xr.DataArray, prob: float, agreed: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Summarise draws (chain, draw, item): moments, equal-tailed interval, R-hat, ESS.
 
-    item = next(dim for dim in draws.dims if dim not in ("chain", "draw"))
-    values = draws.transpose("chain", "draw", item)
-    flat = values.to_numpy().reshape(-1, draws.sizes[item])
+    ``agreed`` is their :func:`agreement`, where it is known: it takes far longer than the rest.
+    """
+    item = _item(draws)
+    flat = draws.transpose("chain", "draw", item).to_numpy().reshape(-1, draws.sizes[item])
     tail = (1 - prob) / 2
     lower, median, upper = np.quantile(flat, [tail, 0.5, 1 - tail], axis=0)
+    moments = pd.DataFrame(
+        {
+            "mean": flat.mean(axis=0),
+            "median": median,
+            "sd": flat.std(axis=0, ddof=1),
+            "lower": lower,
+            "upper": upper,
+        },
+        index=pd.Index(draws[item].to_numpy()) if item in draws.coords else None,
+    )
+    agreed = agreement(draws) if agreed is None else agreed
+    return moments.assign(**{name: agreed[name].to_numpy() for name in agreed.columns})
+
+
+def agreement(draws: xr.DataArray) -> pd.DataFrame:
+    """Give R-hat and effective sample sizes of draws (chain, draw, item)."""
+    import arviz as az
+
+    item = _item(draws)
+    values = draws.transpose("chain", "draw", item)
     dataset = xr.Dataset({"x": values.drop_vars(list(values.coords))})
     draws_enough = draws.sizes["draw"] >= 4
     chains_enough = draws_enough and draws.sizes["chain"] >= 2
@@ -82,17 +104,15 @@ def describe_draws(draws: xr.DataArray, prob: float) -> pd.DataFrame:
         rhat = az.rhat(dataset)["x"].to_numpy() if chains_enough else empty
     return pd.DataFrame(
         {
-            "mean": flat.mean(axis=0),
-            "median": median,
-            "sd": flat.std(axis=0, ddof=1),
-            "lower": lower,
-            "upper": upper,
             "rhat": rhat,
             "ess_bulk": az.ess(dataset)["x"].to_numpy() if draws_enough else empty,
             "ess_tail": az.ess(dataset, method="tail")["x"].to_numpy() if draws_enough else empty,
-        },
-        index=pd.Index(draws[item].to_numpy()) if item in draws.coords else None,
+        }
     )
+
+
+def _item(draws: xr.DataArray) -> str:
+    return str(next(dim for dim in draws.dims if dim not in ("chain", "draw")))
 
 
 def diagnose(contrasts: pd.DataFrame, others: pd.DataFrame, stats: xr.Dataset) -> Diagnostics:

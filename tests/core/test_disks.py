@@ -34,7 +34,8 @@ def scores() -> xr.Dataset:
 @pytest.fixture(scope="module")
 def fit() -> Fit:
     ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=4, n_words=8, seed=1)
-    return valuebias.fit(ds, draws=50, tune=50, chains=2, seed=1, progress=False)
+    # So many draws that reports need few fits with other priors.
+    return valuebias.fit(ds, draws=400, tune=100, chains=2, seed=1, progress=False)
 
 
 def _figure(place: Path, fit: Fit) -> None:

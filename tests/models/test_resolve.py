@@ -409,6 +409,24 @@ def test_the_tokenizer_may_lie_elsewhere(made: dict[str, Path], rm: Path) -> Non
         reward(rm, tokenizer="./absent")
 
 
+def ask(home: Path, url: str, *models: dict[str, Any]) -> list[Any]:
+    """Resolve models with the hub at `url`."""
+    made: list[Any] = []
+    with hub_server.asked_of(url, home):
+        for fields in models:
+            rest = dict(fields)
+            download, kind = rest.pop("download", True), rest.pop("kind", "reward")
+            try:
+                found = resolve(Model(**rest), kind=kind, download=download)
+                place = str(found.source.folder)
+                made.append(
+                    [place, found.source.weights_sha256, found.commit, str(found.tokenizer)]
+                )
+            except ValueBiasError as error:
+                made.append(str(error))
+    return made
+
+
 ASK = """
 import json, sys
 from valuebias.errors import ValueBiasError
@@ -425,8 +443,8 @@ for fields in json.loads(sys.argv[1]):
 """
 
 
-def ask(home: Path, url: str, *models: dict[str, Any], **variables: str) -> list[Any]:
-    """Resolve models in a process of its own: the hub's address is read when it is imported."""
+def ask_afresh(home: Path, url: str, *models: dict[str, Any], **variables: str) -> list[Any]:
+    """Resolve models in a process of its own, which reads the hub's address as users give it."""
     environment = os.environ | {"HF_ENDPOINT": url, "HF_HOME": str(home), **variables}
     made = subprocess.run(
         [sys.executable, "-c", ASK, json.dumps(models)],
@@ -462,7 +480,7 @@ def test_a_model_of_the_hub_is_downloaded_once_and_no_more_than_is_needed(
 ) -> None:
     commit = hub_server.COMMIT
     with hub_server.serve(hub) as (url, log):
-        (first,) = ask(tmp_path, url, {"location": "org/rm"})
+        (first,) = ask_afresh(tmp_path, url, {"location": "org/rm"})
         asked = len(log)
         pinned = {"location": "org/rm", "revision": commit}
         again = ask(tmp_path, url, {"location": "org/rm"}, pinned, {**pinned, "download": False})
@@ -553,7 +571,7 @@ def test_trusted_code_is_fetched_at_its_commit(hub: Path, tmp_path: Path) -> Non
 def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
     # Nothing listens there.
     for variables in ({}, {"HF_HUB_OFFLINE": "1"}):
-        (found,) = ask(tmp_path, "http://127.0.0.1:9", {"location": "org/rm"}, **variables)
+        (found,) = ask_afresh(tmp_path, "http://127.0.0.1:9", {"location": "org/rm"}, **variables)
         assert "the hub cannot be reached" in found
         assert "give a local folder" in found
 

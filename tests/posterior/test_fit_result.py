@@ -57,13 +57,14 @@ def test_words_are_drawn_from_every_so_many_draws_where_there_are_very_many(
     monkeypatch, tmp_path
 ) -> None:
     ds = simulate(**SIZE, missing=0.05)  # type: ignore[arg-type]
-    every = valuebias.fit(ds, outcome="raw", **SETTINGS)  # type: ignore[call-overload]
-    monkeypatch.setattr("valuebias.analysis.sampling.incomplete._FEW_DRAWS", 300)
+    fewer = {**SETTINGS, "draws": 252, "tune": 150}
+    every = valuebias.fit(ds, outcome="raw", **fewer)  # type: ignore[call-overload]
+    monkeypatch.setattr("valuebias.analysis.sampling.incomplete._FEW_DRAWS", 150)
     monkeypatch.setattr("valuebias.analysis.sampling.incomplete._MOST_NUMBERS", 1)
-    some = valuebias.fit(ds, outcome="raw", **SETTINGS)  # type: ignore[call-overload]
-    assert (every.words().attrs["draws"], some.words().attrs["draws"]) == (1000, 250)
+    some = valuebias.fit(ds, outcome="raw", **fewer)  # type: ignore[call-overload]
+    assert (every.words().attrs["draws"], some.words().attrs["draws"]) == (504, 126)
     draws = some.word_draws()
-    assert draws.shape == (2, 125, 27)
+    assert draws.shape == (2, 63, 27)
     whole = every.word_draws()
     np.testing.assert_array_equal(every.contrast_draws, some.contrast_draws)
     # The fits' draws are the same, but for what is drawn of each word given them.
@@ -197,6 +198,9 @@ def test_priors_are_listed_for_every_component(fit: valuebias.Fit) -> None:
 
 
 def test_each_prior_scale_is_moved_by_itself(fit: valuebias.Fit) -> None:
+    # Nearly every one of these priors needs a fit of its own.
+    fewer = {**SETTINGS, "draws": 200, "tune": 150}
+    fit = valuebias.fit(fit.data, outcome="raw", **fewer)  # type: ignore[call-overload]
     table = fit.prior_sensitivity(factors=(0.1,), progress=False)
     names = [*fit.problem.components.names, "mean", "effect", "spread"]
     assert table.index.tolist() == [("all", 1.0), ("all", 0.1), *((name, 0.1) for name in names)]

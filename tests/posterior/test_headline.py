@@ -208,10 +208,12 @@ ODD = [
 @pytest.mark.parametrize("names", ODD, ids=str)
 def test_names_are_never_taken_apart(names: tuple[str, str], tmp_path: Path) -> None:
     """A family, or a category, may be called anything, also what an estimand is called."""
-    ds = simulate(**SIZE)  # type: ignore[arg-type]
+    small = {"n_models": {"Gemma": 2, "Llama": 2}, "n_prompts": 4}
+    ds = simulate(**{**SIZE, **small, "n_words": {"agency": 5, "communion": 6}})  # type: ignore[arg-type]
     family = np.where(ds["family"] == "Gemma", *names)
     ds = ds.assign_coords(family=("model", family), category=[names[1], names[0]])
-    fit = fitted(ds)
+    few = {**SETTINGS, "draws": 300, "tune": 150}
+    fit = valuebias.fit(ds, outcome="raw", **few)  # type: ignore[call-overload]
     first, second = sorted(names)
     row = fit.contrasts().iloc[0]
     assert (row["form"], row["variable"]) == ("difference", "family")
@@ -220,7 +222,7 @@ def test_names_are_never_taken_apart(names: tuple[str, str], tmp_path: Path) -> 
     more = "more" if row["mean"] > 0 else "less"
     said = f"odels of the {first} family value {names[1]} over {names[0]} {more} than those of "
     assert said + second in str(fit.headline())
-    assert fit.models()["name"].nunique() == 7
+    assert fit.models()["name"].nunique() == 4
     assert fit.words().attrs["pair"] == (first, second)
     for kind in ("forest", "families", "words"):
         fit.plot(kind)

@@ -461,6 +461,7 @@ class TestWithReleasedData:
         assert f"without the {last_only[some].sum()} words that are Sanctity vice only" in notes[1]
         assert "The paper's statistics are statistics-paper" in notes[1]
 
+    @pytest.mark.once
     def test_what_llama_and_gemma_share_is_said_with_its_version(self, tmp_path: Path) -> None:
         shared = Path(os.environ["VALUEBIAS_DATA"]) / "corpora" / "token_intersection.csv"
         if not shared.is_file():

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-__all__ = ["COMMIT", "serve"]
+import pytest
+
+__all__ = ["COMMIT", "asked_of", "serve"]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 """The one commit that every repository has."""
@@ -39,6 +41,23 @@ def serve(root: Path) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def asked_of(url: str, home: Path) -> Iterator[None]:
+    """Ask the hub at `url` in this process, and keep what it gives in `home`.
+
+    As HF_ENDPOINT and HF_HOME say it to a process that has not imported huggingface_hub yet.
+    """
+    from huggingface_hub import constants, hf_api
+
+    with pytest.MonkeyPatch.context() as patch:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, url)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "ENDPOINT", url)
+        patch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        patch.setattr(hf_api.api, "endpoint", url)
+        yield
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from valuebias.analysis.estimands.contrasts import summarise_contrasts
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.estimate import refit
 
@@ -105,9 +107,11 @@ def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, A
     spec = {**on_ranks.settings, "contrast": [first, second]}
     viewed = type(on_ranks)(on_ranks.data, spec, on_ranks.prior, on_ranks.tree, on_ranks.provenance,
                  on_ranks.problem)  # fmt: skip
-    table = viewed.contrasts(prob=_PROB)
+    draws = viewed.contrast_draws
+    kind, framing = draws["kind"].to_numpy(), draws["framing"].to_numpy()
     # The headline's framing: signed, or that of all prompts, which the paper's tables call signed.
-    chosen = table[(table["estimand"] == _KIND) & (table["framing"] == table["framing"].iloc[0])]
+    chosen = np.flatnonzero((kind == _KIND) & (framing == framing[0]))
+    table = summarise_contrasts(draws.isel(estimand=chosen), _PROB, 0.0)
     return [
         {
             "spec": "hierarchical",
@@ -118,7 +122,7 @@ def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, A
             "lower": row["lower"],
             "upper": row["upper"],
         }
-        for _, row in chosen.iterrows()
+        for _, row in table.iterrows()
     ]
 
 

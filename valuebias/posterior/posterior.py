@@ -23,7 +23,12 @@ from valuebias.analysis.estimands.contrasts import (
     stack_draws,
     summarise_contrasts,
 )
-from valuebias.analysis.estimands.diagnostics import Diagnostics, describe_draws, diagnose
+from valuebias.analysis.estimands.diagnostics import (
+    Diagnostics,
+    agreement,
+    describe_draws,
+    diagnose,
+)
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes
@@ -108,7 +113,7 @@ class Posterior(Draws):
         half = 0.05 * self.problem.crossing.scale if rope is None else rope
         if not (isinstance(half, float | int | np.number) and half >= 0):
             raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
-        table = summarise_contrasts(self.contrast_draws, prob, half)
+        table = summarise_contrasts(self.contrast_draws, prob, half, self._agreed)
         table.attrs |= {
             "prob": prob,
             "rope": half,
@@ -130,6 +135,11 @@ class Posterior(Draws):
             self.rng("contrasts"),
         )
         return stack_draws(items, int(self.settings["chains"]))
+
+    @cached_property
+    def _agreed(self) -> pd.DataFrame:
+        """How well the chains agree on each estimand: a report asks seven times."""
+        return agreement(self.contrast_draws)
 
     @cached_property
     def idata(self) -> Any:
@@ -312,7 +322,7 @@ class Posterior(Draws):
 
     @cached_property
     def _diagnosed(self) -> Diagnostics:
-        contrasts = describe_draws(self.contrast_draws, 0.9)
+        contrasts = describe_draws(self.contrast_draws, 0.9, self._agreed)
         return diagnose(contrasts, self.summary(), self.tree["sample_stats"].to_dataset())
 
     def priors(self) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from valuebias._core.progress import progress_bar
 from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.estimands.contrasts import summarise_contrasts
 from valuebias.analysis.estimands.reweighting import k_limit, smoothed
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.estimate import refit
@@ -73,7 +74,7 @@ def _row(fit: Posterior, prior: Prior, prob: float, half: float) -> dict[str, An
     weighted = smoothed(fit.log_ratio_to(prior))
     if weighted.k > k_limit(len(values)):
         other = refit(fit, prior=prior, outcome=fit.settings["outcome"])
-        row = other.contrasts(prob=prob, rope=half).iloc[0]
+        row = summarise_contrasts(other.contrast_draws.isel(estimand=[0]), prob, half).iloc[0]
         return {**row, "pareto_k": weighted.k, "refitted": True}
     tail = (1 - prob) / 2
     lower, median, upper = weighted.quantiles(values, [tail, 0.5, 1 - tail])
