@@ -14,6 +14,7 @@ from valuebias.fitting.result import Fit
 
 if TYPE_CHECKING:
     from valuebias.analysis.design.priors import Prior
+    from valuebias.analysis.estimands.contrasts import Contrast
 
 __all__ = ["Fit", "fit"]
 
@@ -29,7 +30,7 @@ def fit(
     spread: bool | None = None,
     outcome: str | None = None,
     prior: Prior | Mapping[str, Any] | None = None,
-    contrast: tuple[str, str] | None = None,
+    contrast: Contrast | None = None,
     draws: int = 1000,
     tune: int | None = None,
     chains: int = 4,
@@ -53,8 +54,8 @@ def fit(
         ``"~ family"``, or ``"~ 1"`` where all models are of one family. Random effects are written
         as in lme4: ``(1 | base)``, ``(1 | base) + (1 | recipe)``, ``(log2(n_pairs) | base)``; where
         there are any, they take the place of `base`. Its functions are ``log``, ``log2``,
-        ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``center``, ``scale``, ``I``
-        and ``C``.
+        ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``bs``, ``center``, ``scale``,
+        ``I`` and ``C``.
     words : str, optional
         Formula over the coordinates on ``response``, such as ``"~ log(frequency) + length"``, to
         adjust for; ``length`` always exists, see :func:`valuebias.schema.word_table`. Contrasts
@@ -74,9 +75,10 @@ def fit(
     prior : Prior or mapping, optional
         Scales of the priors in units of the outcome's SD, see
         :class:`valuebias.analysis.design.priors.Prior`.
-    contrast : pair of str, optional
-        The two categories to compare. By default agency − communion, the first − the second of two,
-        or each of several against the mean of the others.
+    contrast : pair of str or mapping, optional
+        The two categories to compare, or weights that sum to zero, such as ``{"agency": 1,
+        "communion": -0.5, "other": -0.5}``. By default agency − communion, the first − the second
+        of two, or each of several against the mean of the others.
     draws : int, default 1000
         Posterior draws per chain.
     tune : int, optional

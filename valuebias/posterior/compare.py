@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,9 @@ def compare(fit: Posterior) -> Comparison:
         )
     from valuebias.analysis.classical.classical import classical
 
-    pair = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
+    pair = fit.contrast
+    if isinstance(pair, Mapping):
+        return _nothing("The paper compares two categories; this fit weighs several.")
     try:
         seed = int(fit.settings["seed"])
         paper = classical(fit.data, contrast=pair, seed=seed, progress=False)
@@ -102,10 +105,7 @@ def _pairs(fit: Posterior, pair: tuple[str, ...] | None) -> list[tuple[str, str]
 
 def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, Any]]:
     """Read the family differences of a pair of categories off a fit on ranks."""
-    spec = {**on_ranks.settings, "contrast": [first, second]}
-    viewed = type(on_ranks)(on_ranks.data, spec, on_ranks.prior, on_ranks.tree, on_ranks.provenance,
-                 on_ranks.problem)  # fmt: skip
-    table = viewed.contrasts(prob=_PROB)
+    table = on_ranks.focused(contrast=(first, second)).contrasts(prob=_PROB)
     # The headline's framing: signed, or that of all prompts, which the paper's tables call signed.
     chosen = table[(table["estimand"] == _KIND) & (table["framing"] == table["framing"].iloc[0])]
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
@@ -24,6 +25,7 @@ _VERDICTS = {
     SUGGESTED: "suggest the direction but do not settle it",
     OPEN: "do not settle the direction",
 }
+_MOST_CELLS = 6
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
 LEAST_MOVE = 0.01
@@ -87,9 +89,7 @@ def _more(notes: list[Note], n_chosen: int) -> str:
 def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     units = describe(fit.settings["outcome"]).unit
     over = f"{row['over']} over {row['against'] or 'the other categories'}"
-    estimate = (
-        f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
-    ).replace("-", "−")
+    estimate = f"{_signed(row['mean'])} {units} ({_interval(row)})"
     # The side with most draws, which may not be that of the mean.
     direction = "positive" if row["median"] > 0 else "negative"
     probability = percent(row["p_direction"], draws).replace("> ", "above ")
@@ -98,23 +98,111 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
         f"{_VERDICTS[verdict_of(row['p_direction'])]}."
     )
     group, a, b = _compared(row)
-    if group:
-        noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
-        more = "more" if row["mean"] > 0 else "less"
-        # The wording follows the verdict: at a probability of one half there is no direction.
-        claim = {
-            LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
-            SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
-            OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
-        }[verdict_of(row["p_direction"])]
+    if not group:
         return (
-            f"{claim}: the difference in {_LEAN[row['framing']]} is estimated at {estimate}. "
-            f"{chance}{_caveat(fit, group, a, b)}"
+            f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) "
+            f"is estimated at {estimate}. {chance}"
+        )
+    noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
+    more = "more" if row["mean"] > 0 else "less"
+    # The wording follows the verdict: at a probability of one half there is no direction.
+    claim = {
+        LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
+        SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
+        OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
+    }[verdict_of(row["p_direction"])]
+    lean, where = _LEAN[row["framing"]], f" with {row['at']}" if row["at"] else ""
+    cells = _cells(fit, row, units)
+    if cells:
+        return (
+            f"{cells} Averaged over the models at hand, which need hold for none of them, the "
+            f"difference in {lean} is estimated at {estimate}. {chance}{_caveat(fit, group, a, b)}"
         )
     return (
-        f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) is "
-        f"estimated at {estimate}. {chance}"
+        f"{claim}{where}: the difference in {lean} is estimated at {estimate}. {chance}"
+        f"{_others(fit, row, units)}{_caveat(fit, group, a, b)}"
     )
+
+
+def _interval(row: pd.Series) -> str:
+    return f"90% interval {_signed(row['lower'])} to {_signed(row['upper'])}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
+    """Give the difference within the levels of what the formula crosses with its variable."""
+    design, variable = fit.problem.crossing.design, row["variable"]
+    set_apart = {*fit.focus.by, *fit.focus.at}
+    terms = [term.factors for term in design.terms if len(term.factors) > 1]
+    crossed = {
+        factor.expression: factor
+        for factors in terms
+        if variable in [factor.expression for factor in factors]
+        for factor in factors
+        if factor.expression != variable and not ({factor.expression} | factor.names) & set_apart
+    }
+    if not crossed:
+        return ""
+    by = [name for name, factor in crossed.items() if factor.categorical]
+    numbers = sorted({n for f in crossed.values() if not f.categorical for n in f.names})
+    # The middle half of the models, so that nothing is said of sizes that few have.
+    at = {n: np.quantile(np.asarray(design.models[n], float), [0.25, 0.75]) for n in numbers}
+    at = {name: [float(f"{value:.3g}") for value in values] for name, values in at.items()}
+    cells = fit.comparisons(
+        variable, pair=(row["first"], row["second"]), by=[*fit.focus.by, *by],
+        at={**fit.focus.at, **at},
+    )  # fmt: skip
+    table = cells.table()
+    same = (table["framing"] == row["framing"]) & (table["category"] == row["category"])
+    table = table[same]
+    said = [
+        f"{_signed(cell['mean'])} {units} ({_interval(cell)}) with {cell['at']}"
+        for _, cell in table.iterrows()
+    ]
+    more = len(said) - _MOST_CELLS
+    listed = "; ".join(said[:_MOST_CELLS]) + (f"; and {more} more cells" if more > 0 else "")
+    signs = {
+        bool(cell["median"] > 0)
+        for _, cell in table.iterrows()
+        if verdict_of(cell["p_direction"]) != OPEN
+    }
+    turns = " Its sign is not the same in all." if len(signs) == 2 else ""
+    return (
+        f"How models of {row['first']} and {row['second']} differ depends, in this formula, on "
+        f"{' and '.join(crossed)}: the difference in {_LEAN[row['framing']]} is estimated "
+        f"at {listed}.{turns}"
+    )
+
+
+def _others(fit: Posterior, row: pd.Series, units: str) -> str:
+    """Where the pair is the largest of several, say so and place all levels."""
+    if not fit.focus.largest or fit.focus.by:
+        return ""
+    variable, at = row["variable"], fit.focus.at
+    table = _under(fit.comparisons(variable, at=at).table(), row)
+    own = table[[{a, b} == {row["first"], row["second"]}
+                 for a, b in zip(table["first"], table["second"], strict=True)]].iloc[0]  # fmt: skip
+    sign = 1.0 if own["first"] == row["first"] else -1.0
+    ends = sorted((sign * own["lower_joint"], sign * own["upper_joint"]))
+    clear = int((table["lower_joint"] * table["upper_joint"] > 0).sum())
+    ranks = _under(fit.means(variable, at=at).ranks(), row).set_index("name")
+    n = len(ranks)
+    return (
+        f" It is the largest of the {len(table)} differences between {n} levels of {variable} "
+        f"(90% interval jointly with the others {_signed(ends[0])} to {_signed(ends[1])} {units}), "
+        f"of which {clear} have joint intervals without zero. {row['first']} leans furthest with a "
+        f"probability of {percent(ranks.loc[row['first'], 'rank_1'])}, {row['second']} least with "
+        f"{percent(ranks.loc[row['second'], f'rank_{n}'])}."
+    )
+
+
+def _under(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
+    """Select the rows of the headline's framing, category and cell."""
+    names = ["framing", "category", "at"]
+    return table[(table[names] == row[names].to_numpy()).all(axis=1)]
 
 
 def _compared(row: pd.Series) -> tuple[str, str, str]:

@@ -34,8 +34,7 @@ _TOLERANCE = 1e-8
 def influence(fit: Posterior, table: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
     """Estimate the first of the contrasts without each unit; see :meth:`Fit.influence`."""
     headline, prob = table.iloc[0], table.attrs["prob"]
-    contrast = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
-    combination = headline_combination(fit.problem.crossing, contrast)
+    combination = headline_combination(fit.problem.crossing, fit.contrast, fit.focus)
     first = {"unit": "fit", "name": "all data", **headline[list(_NUMBERS)], "remark": ""}
     rows: list[dict[str, Any]] = [first]
     units = left_out_units(fit.data, fit.settings)

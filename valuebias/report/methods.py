@@ -267,8 +267,8 @@ def fit_settings(fit: Posterior) -> str:
     settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}
     if spec["sampler"] != "nutpie":
         settings["sampler"] = spec["sampler"]
-    if spec["contrast"]:
-        settings["contrast"] = tuple(spec["contrast"])
+    if fit.contrast:
+        settings["contrast"] = fit.contrast
     prior = _changed_prior(fit)
     if prior:
         settings["prior"] = prior
