@@ -264,3 +264,68 @@ def test_questions_of_a_loaded_fit_have_the_same_answers(tmp_path, fit: valuebia
         ),
     ):
         xr.testing.assert_allclose(ask(loaded).draws, ask(fit).draws)
+
+
+def test_the_headline_of_a_crossover_gives_its_cells(fit: valuebias.Fit, tmp_path) -> None:
+    text = str(fit.headline())
+    assert "depends, in this formula, on stage" in text
+    assert "with stage = instruct" in text
+    assert "with stage = reward" in text
+    assert "Its sign is not the same in all." in text
+    assert "which need hold for none of them" in text
+    assert "value agency" not in text
+    report = fit.report(tmp_path / "report.md", progress=False).read_text(encoding="utf-8")
+    assert "The difference within the levels of stage" in report
+    assert "joint interval" in report
+
+
+def test_a_slope_that_differs_by_family_is_said_at_two_sizes(crossover: xr.Dataset) -> None:
+    fit = valuebias.fit(crossover, "~ family * log10(n_params)", **SETTINGS)  # type: ignore[call-overload]
+    text = str(fit.headline())
+    low, high = np.quantile(crossover["n_params"], [0.25, 0.75])
+    assert f"with n_params = {float(f'{low:.3g}'):.12g}" in text
+    assert f"with n_params = {float(f'{high:.3g}'):.12g}" in text
+
+
+def test_of_several_families_those_that_differ_most_stand_in_front() -> None:
+    ds = simulate(
+        n_models={"Alder": 3, "Birch": 3, "Cedar": 3}, n_prompts=4, n_words=16,
+        effects={"Alder": 0.0, "Birch": 0.5, "Cedar": -0.5}, sd=QUIET, seed=3,
+    )  # fmt: skip
+    fit = valuebias.fit(ds, **SETTINGS)  # type: ignore[call-overload]
+    assert fit.contrasts().loc[0, "name"] == "Birch − Cedar"
+    text = str(fit.headline())
+    assert "largest of the 3 differences between 3 levels of family" in text
+    assert "3 have joint intervals without zero" in text
+    assert "Birch leans furthest" in text
+    assert set(fit.words()["name"]) == {"Birch − Cedar"}
+    assert fit.influence(progress=False).attrs["name"] == "Birch − Cedar"
+    asked = fit.focused(pair=("Alder", "Cedar"))
+    assert asked.contrasts().loc[0, "name"] == "Alder − Cedar"
+    assert "largest" not in str(asked.headline())
+    assert set(asked.words()["name"]) == {"Alder − Cedar"}
+    assert asked.prior_sensitivity(factors=(2.0,), progress=False)["name"].eq("Alder − Cedar").all()
+
+
+def test_a_view_puts_its_question_everywhere(fit: valuebias.Fit, tmp_path) -> None:
+    view = fit.focused(pair=("Llama", "Gemma"), by="stage", at={"n_params": 1e10})
+    asked = fit.comparisons("family", pair=("Llama", "Gemma"), by="stage", at={"n_params": 1e10})
+    rows, expected = view.contrasts().head(2), signed(asked.table())
+    assert rows["at"].tolist() == expected["at"].tolist()
+    np.testing.assert_allclose(rows["mean"], expected["mean"])
+    assert fit.contrasts().loc[0, "name"] == "Gemma − Llama"
+    assert "with stage = instruct, n_params = 10000000000" in str(view.headline())
+    words = view.words()
+    assert len(words) == 2 * fit.data.sizes["response"]
+    of_cells = words.groupby("at", sort=False)["mean"].sum()
+    np.testing.assert_allclose(of_cells, 0, atol=1e-8)
+    loaded = valuebias.load(view.save(tmp_path / "view.nc"))
+    pd.testing.assert_frame_equal(loaded.contrasts(), view.contrasts())
+    for kind in ("forest", "families", "words"):
+        view.plot(kind).savefig(tmp_path / f"{kind}.png")
+    with pytest.raises(ValueBiasError, match="levels of two variables"):
+        fit.focused(pair=("Llama", "reward"))
+    with pytest.raises(ValueBiasError, match="Did you mean 'Llama'"):
+        fit.focused(pair=("Lama", "Gemma"))
+    with pytest.raises(ValueBiasError, match="Did you mean 'stage'"):
+        fit.focused(by="stages")

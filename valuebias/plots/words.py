@@ -56,6 +56,9 @@ def plot_words(fit: Posterior) -> Figure:
     'Valued more by Birch'
     """
     table = fit.words(prob=INTERVAL)
+    at = str(table["at"].iloc[0]) if "at" in table else ""
+    if at:
+        table = table[table["at"] == at]
     table["_colour"] = [_SEVERAL if "," in c else c for c in table["categories"]]
     palette = _palette(fit, table)
     first, second = table.attrs["pair"]
@@ -75,7 +78,7 @@ def plot_words(fit: Posterior) -> Figure:
             axes.set_xlabel(f"difference ({unit}), {INTERVAL:.0%} interval")
             axes.set_ylim(-n_rows + 0.3, 0.7)
         _same_reach(panels[0], panels[1])
-        note = _note(fit, pd.concat(sides.values()))
+        note = _note(fit, pd.concat(sides.values())) + (f"; {drawable(at, 40)}" if at else "")
         figure.suptitle(note, size=7.5, color=GREY, fontweight="normal")
         _legend(figure, palette, table)
         figure.draw_without_rendering()

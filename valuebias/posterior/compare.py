@@ -105,7 +105,7 @@ def _pairs(fit: Posterior, pair: tuple[str, ...] | None) -> list[tuple[str, str]
 
 def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, Any]]:
     """Read the family differences of a pair of categories off a fit on ranks."""
-    table = on_ranks.focused(contrast=(first, second)).contrasts(prob=_PROB)
+    table = on_ranks.focused(by=(), at={}, contrast=(first, second)).contrasts(prob=_PROB)
     # The headline's framing: signed, or that of all prompts, which the paper's tables call signed.
     chosen = table[(table["estimand"] == _KIND) & (table["framing"] == table["framing"].iloc[0])]
     return [

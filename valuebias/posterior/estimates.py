@@ -111,7 +111,7 @@ class Estimates:
         return table
 
     def _joint(self, table: pd.DataFrame, prob: float) -> tuple[Array, Array]:
-        """Return the ends of the intervals that hold all estimates of a framing and category at once."""
+        """Return the ends of the intervals that hold a framing and category's estimates at once."""
         flat = self.draws.to_numpy().reshape(-1, len(table))
         lower, upper = (np.array(table[name], dtype=np.float64) for name in ("lower", "upper"))
         for rows in self._groups().values():

@@ -14,9 +14,10 @@ from valuebias.analysis.outcome import describe
 from valuebias.posterior.wording import effective_draws, percent, under
 
 if TYPE_CHECKING:
+    from valuebias.posterior.estimates import Estimates
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["ALL", "make_headline", "prior_flips", "scale_name", "verdict_of"]
+__all__ = ["ALL", "crossed_cells", "make_headline", "prior_flips", "scale_name", "verdict_of"]
 
 LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
 _LEAST = {LITTLE_DOUBT: 0.975, SUGGESTED: 0.9, OPEN: 0.0}
@@ -132,48 +133,56 @@ def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
-def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
-    """Give the difference within the levels of what the formula crosses with its variable."""
+def crossed_cells(fit: Posterior, row: pd.Series) -> tuple[Estimates, list[str]] | None:
+    """Compare the headline's levels within those of what the formula crosses with them.
+
+    With the names of these variables; None where there are none. Numbers are set to the quartiles
+    of the models, so that nothing is said of sizes that few have.
+    """
     design, variable = fit.problem.crossing.design, row["variable"]
     set_apart = {*fit.focus.by, *fit.focus.at}
-    terms = [term.factors for term in design.terms if len(term.factors) > 1]
     crossed = {
         factor.expression: factor
-        for factors in terms
-        if variable in [factor.expression for factor in factors]
-        for factor in factors
+        for term in design.terms
+        if variable in [factor.expression for factor in term.factors]
+        for factor in term.factors
         if factor.expression != variable and not ({factor.expression} | factor.names) & set_apart
     }
-    if not crossed:
-        return ""
+    if row["form"] != DIFFERENCE or not crossed:
+        return None
     by = [name for name, factor in crossed.items() if factor.categorical]
     numbers = sorted({n for f in crossed.values() if not f.categorical for n in f.names})
-    # The middle half of the models, so that nothing is said of sizes that few have.
     at = {n: np.quantile(np.asarray(design.models[n], float), [0.25, 0.75]) for n in numbers}
-    at = {name: [float(f"{value:.3g}") for value in values] for name, values in at.items()}
+    rounded = {name: [float(f"{value:.3g}") for value in values] for name, values in at.items()}
     cells = fit.comparisons(
         variable, pair=(row["first"], row["second"]), by=[*fit.focus.by, *by],
-        at={**fit.focus.at, **at},
+        at={**fit.focus.at, **rounded},
     )  # fmt: skip
-    table = cells.table()
+    return cells, list(crossed)
+
+
+def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
+    """Give the difference in each of the crossed cells."""
+    crossed = crossed_cells(fit, row)
+    if crossed is None:
+        return ""
+    table = crossed[0].table()
     same = (table["framing"] == row["framing"]) & (table["category"] == row["category"])
-    table = table[same]
+    cells = [cell for _, cell in table[same].iterrows()]
     said = [
         f"{_signed(cell['mean'])} {units} ({_interval(cell)}) with {cell['at']}"
-        for _, cell in table.iterrows()
+        for cell in cells[:_MOST_CELLS]
     ]
-    more = len(said) - _MOST_CELLS
-    listed = "; ".join(said[:_MOST_CELLS]) + (f"; and {more} more cells" if more > 0 else "")
-    signs = {
-        bool(cell["median"] > 0)
-        for _, cell in table.iterrows()
-        if verdict_of(cell["p_direction"]) != OPEN
-    }
-    turns = " Its sign is not the same in all." if len(signs) == 2 else ""
+    if len(cells) > _MOST_CELLS:
+        said.append(f"and {len(cells) - _MOST_CELLS} more, see fit.comparisons and the report")
+    known = [cell for cell in cells if verdict_of(cell["p_direction"]) != OPEN]
+    turns = (
+        " Its sign is not the same in all." if len({c["median"] > 0 for c in known}) == 2 else ""
+    )
     return (
         f"How models of {row['first']} and {row['second']} differ depends, in this formula, on "
-        f"{' and '.join(crossed)}: the difference in {_LEAN[row['framing']]} is estimated "
-        f"at {listed}.{turns}"
+        f"{' and '.join(crossed[1])}: the difference in {_LEAN[row['framing']]} is estimated "
+        f"at {'; '.join(said)}.{turns}"
     )
 
 
@@ -183,8 +192,7 @@ def _others(fit: Posterior, row: pd.Series, units: str) -> str:
         return ""
     variable, at = row["variable"], fit.focus.at
     table = _under(fit.comparisons(variable, at=at).table(), row)
-    own = table[[{a, b} == {row["first"], row["second"]}
-                 for a, b in zip(table["first"], table["second"], strict=True)]].iloc[0]  # fmt: skip
+    own = next(t for _, t in table.iterrows() if {t["first"], t["second"]} == {*_compared(row)[1:]})
     sign = 1.0 if own["first"] == row["first"] else -1.0
     ends = sorted((sign * own["lower_joint"], sign * own["upper_joint"]))
     clear = int((table["lower_joint"] * table["upper_joint"] > 0).sum())

@@ -123,13 +123,12 @@ class Questions(Draws):
         >>> fit.focused(pair=("Birch", "Alder")).contrasts().loc[0, "name"]
         'Birch − Alder'
         """
-        names = [by] if isinstance(by, str) else list(by or ())
         focus: dict[str, Any] = {**(self.settings.get("focus") or {})}
         if pair is not None:
             headline_factor(self.problem.crossing.design, pair)
             focus = {"pair": [str(level) for level in pair]}
-        if names:
-            focus["by"] = names
+        if by is not None:
+            focus["by"] = _names(by, "by")
         if at is not None:
             focus["at"] = {name: np.asarray(value).tolist() for name, value in at.items()}
         settings = {**self.settings, "focus": focus}

@@ -14,8 +14,8 @@ _TEXT, _MAYBE, _WHOLE = (str,), (str, type(None)), (int,)
 SETTINGS_OF_FITS: Mapping[str, tuple[type, ...]] = {
     "formula": _TEXT, "outcome": _TEXT, "words": _MAYBE, "base": _MAYBE,
     "spread": (bool, type(None)), "contrast": (list, dict, type(None)), "draws": _WHOLE,
-    "tune": _WHOLE, "chains": _WHOLE, "seed": _WHOLE, "sampler": _TEXT, "path": _TEXT, "n_missing": _WHOLE,
-    "dropped_words": _WHOLE, "notes": (list,),
+    "tune": _WHOLE, "chains": _WHOLE, "seed": _WHOLE, "sampler": _TEXT, "path": _TEXT,
+    "n_missing": _WHOLE, "dropped_words": _WHOLE, "notes": (list,),
 }  # fmt: skip
 """Type of each setting of :func:`valuebias.fit`."""
 SETTINGS_OF_ABLATIONS: Mapping[str, tuple[type, ...]] = {

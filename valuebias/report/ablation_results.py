@@ -14,9 +14,9 @@ from valuebias.plots.trajectories import plot_trajectories
 from valuebias.plots.word_changes import plot_word_changes
 from valuebias.posterior.ablation.framings import lean_name, rope_of
 from valuebias.posterior.wording import chance, percent
+from valuebias.report.columns import interval_column, with_interval
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.inputs import PROB
-from valuebias.report.results import interval_column, with_interval
 
 if TYPE_CHECKING:
     from valuebias.report.ablations import AblationReportInputs

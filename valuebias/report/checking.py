@@ -11,9 +11,9 @@ from valuebias.plots import ppc, sensitivity, specs, trace
 from valuebias.posterior.headline import ALL, prior_flips, scale_name
 from valuebias.posterior.sensitivity import by_influence
 from valuebias.posterior.wording import sampled_units, under
+from valuebias.report.columns import chance_column, interval_column, with_chance, with_interval
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.inputs import PROB, ReportInputs
-from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
 
 if TYPE_CHECKING:
     from valuebias.analysis.auditing.audit import Audit

@@ -7,9 +7,9 @@ import pandas as pd
 from valuebias.analysis.outcome import describe
 from valuebias.plots import influence
 from valuebias.posterior.influence import most_influential, other_verdicts
+from valuebias.report.columns import chance_column, interval_column, with_chance, with_interval
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.inputs import PROB, ReportInputs
-from valuebias.report.results import chance_column, interval_column, with_chance, with_interval
 
 __all__ = ["influence_section"]
 

@@ -10,20 +10,23 @@ from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
 from valuebias.posterior.posterior import CERTAIN, Posterior
-from valuebias.posterior.wording import effective_draws, false_signs, percent, sampled_units, under
+from valuebias.posterior.wording import false_signs, percent, sampled_units, under
+from valuebias.report.cells import cell_tables
+from valuebias.report.columns import (
+    chance_column,
+    interval_column,
+    with_chance,
+    with_interval,
+)
 from valuebias.report.content import Column, Picture, Section, Table, number
 from valuebias.report.inputs import PROB, ReportInputs
 
 __all__ = [
-    "chance_column",
     "contrast_section",
     "density_section",
     "forest_section",
-    "interval_column",
     "limits_section",
     "reading",
-    "with_chance",
-    "with_interval",
     "word_section",
 ]
 
@@ -39,34 +42,6 @@ _FRAMED = {
     "cannot be told from a habit of scoring some words low: positive prompts would tell.",
 }
 _SHOWN_WORDS = 20
-_INTERVAL = "_interval"
-
-
-def with_interval(frame: pd.DataFrame, digits: int, *, signed: bool = True) -> pd.DataFrame:
-    """Add the interval as one column of text."""
-    form = number(digits, signed=signed)
-    ends = zip(frame["lower"], frame["upper"], strict=True)
-    return frame.assign(**{_INTERVAL: [f"{form(low)} to {form(high)}" for low, high in ends]})
-
-
-def interval_column() -> Column:
-    """Give the column that :func:`with_interval` adds."""
-    return Column(_INTERVAL, f"{PROB:.0%} interval", right=True)
-
-
-def with_chance(frame: pd.DataFrame, draws: float, *names: str) -> pd.DataFrame:
-    """Add probabilities as columns of text, each bounded by its effective draws."""
-    sizes = effective_draws(frame, draws)
-    texts = {
-        f"_{name}": [percent(p, n) for p, n in zip(frame[name], sizes, strict=True)]
-        for name in names
-    }
-    return frame.assign(**texts)
-
-
-def chance_column(name: str, label: str) -> Column:
-    """Give a column that :func:`with_chance` adds."""
-    return Column(f"_{name}", label, right=True)
 
 
 def reading(inputs: ReportInputs) -> tuple[str, ...]:
@@ -148,6 +123,7 @@ def contrast_section(inputs: ReportInputs) -> Section:
     columns = (
         Column("estimand", "estimand"),
         Column("name", "of"),
+        *([Column("at", "with")] if (rows["at"] != "").any() else []),
         Column("framing", "framing"),
         *category,
         Column("mean", f"mean ({unit})", number(digits, signed=True)),
@@ -166,7 +142,7 @@ def contrast_section(inputs: ReportInputs) -> Section:
     return Section(
         "contrasts",
         "Contrasts",
-        tables=(Table("contrasts", caption, table, columns, rows),),
+        tables=(Table("contrasts", caption, table, columns, rows), *cell_tables(inputs)),
     )
 
 
