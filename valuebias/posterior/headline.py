@@ -114,6 +114,8 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     }[verdict_of(row["p_direction"])]
     lean, where = _LEAN[row["framing"]], f" with {row['at']}" if row["at"] else ""
     cells = _cells(fit, row, units)
+    if cells and fit.focus.by:
+        return f"{cells}{_caveat(fit, group, a, b)}"
     if cells:
         return (
             f"{cells} Averaged over the models at hand, which need hold for none of them, the "
@@ -134,7 +136,7 @@ def _signed(value: float) -> str:
 
 
 def crossed_cells(fit: Posterior, row: pd.Series) -> tuple[Estimates, list[str]] | None:
-    """Compare the headline's levels within those of what the formula crosses with them.
+    """Compare the headline's levels within those of what is asked or the formula crosses with them.
 
     With the names of these variables; None where there are none. Numbers are set to the quartiles
     of the models, so that nothing is said of sizes that few have.
@@ -148,17 +150,17 @@ def crossed_cells(fit: Posterior, row: pd.Series) -> tuple[Estimates, list[str]]
         for factor in term.factors
         if factor.expression != variable and not ({factor.expression} | factor.names) & set_apart
     }
-    if row["form"] != DIFFERENCE or not crossed:
+    names = [*fit.focus.by, *crossed]
+    if row["form"] != DIFFERENCE or not names:
         return None
-    by = [name for name, factor in crossed.items() if factor.categorical]
+    by = [*fit.focus.by, *(name for name, factor in crossed.items() if factor.categorical)]
     numbers = sorted({n for f in crossed.values() if not f.categorical for n in f.names})
     at = {n: np.quantile(np.asarray(design.models[n], float), [0.25, 0.75]) for n in numbers}
     rounded = {name: [float(f"{value:.3g}") for value in values] for name, values in at.items()}
     cells = fit.comparisons(
-        variable, pair=(row["first"], row["second"]), by=[*fit.focus.by, *by],
-        at={**fit.focus.at, **rounded},
-    )  # fmt: skip
-    return cells, list(crossed)
+        variable, pair=(row["first"], row["second"]), by=by, at={**fit.focus.at, **rounded}
+    )
+    return cells, names
 
 
 def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
@@ -179,10 +181,11 @@ def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
     turns = (
         " Its sign is not the same in all." if len({c["median"] > 0 for c in known}) == 2 else ""
     )
+    on = " and ".join(crossed[1])
+    lead = f"depends, in this formula, on {on}" if not fit.focus.by else f"is given for each {on}"
     return (
-        f"How models of {row['first']} and {row['second']} differ depends, in this formula, on "
-        f"{' and '.join(crossed[1])}: the difference in {_LEAN[row['framing']]} is estimated "
-        f"at {'; '.join(said)}.{turns}"
+        f"How models of {row['first']} and {row['second']} differ {lead}: the difference in "
+        f"{_LEAN[row['framing']]} is estimated at {'; '.join(said)}.{turns}"
     )
 
 
