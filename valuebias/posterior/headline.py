@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.headline import Headline
@@ -17,10 +18,24 @@ if TYPE_CHECKING:
     from valuebias.posterior.estimates import Estimates
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["ALL", "crossed_cells", "make_headline", "prior_flips", "scale_name", "verdict_of"]
+__all__ = [
+    "ALL",
+    "LEAST_DOUBT",
+    "POWER",
+    "crossed_cells",
+    "detectable",
+    "make_headline",
+    "prior_flips",
+    "scale_name",
+    "verdict_of",
+]
 
 LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
-_LEAST = {LITTLE_DOUBT: 0.975, SUGGESTED: 0.9, OPEN: 0.0}
+LEAST_DOUBT = 0.975
+"""Least probability of direction at which the data are said to leave little doubt."""
+POWER = 0.8
+"""The probability with which a minimum detectable effect is found."""
+_LEAST = {LITTLE_DOUBT: LEAST_DOUBT, SUGGESTED: 0.9, OPEN: 0.0}
 _VERDICTS = {
     LITTLE_DOUBT: "leave little doubt about the direction",
     SUGGESTED: "suggest the direction but do not settle it",
@@ -67,6 +82,11 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
     return Headline(text, row, diagnostics.converged, verdict_of(row["p_direction"]))
 
 
+def detectable(sd: float) -> float:
+    """Give the effect that a posterior with this SD leaves little doubt about, in 80% of cases."""
+    return float((special.ndtri(LEAST_DOUBT) + special.ndtri(POWER)) * sd)
+
+
 def verdict_of(p_direction: float) -> str:
     """Class a probability of direction: "little doubt", "suggested" or "open"."""
     return next(name for name, least in _LEAST.items() if p_direction >= least)
@@ -99,6 +119,11 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
         f"{_VERDICTS[verdict_of(row['p_direction'])]}."
     )
     group, a, b = _compared(row)
+    if verdict_of(row["p_direction"]) == OPEN and group:
+        chance += (
+            f" A difference of about {detectable(row['sd']):.2f} {units} would have been found "
+            f"with a probability of {POWER:.0%}."
+        )
     if not group:
         return (
             f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) "

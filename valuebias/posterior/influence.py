@@ -11,9 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias._core.progress import progress_bar
+from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.design.units import Unit, base_units, model_units
 from valuebias.analysis.estimands.contrasts import Combination, headline_combination
-from valuebias.analysis.estimands.held_out import combination_given_all, make_model_tables
+from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
 from valuebias.analysis.estimands.mixtures import Mixture
 from valuebias.analysis.estimands.precision import precision_at
 from valuebias.posterior.headline import LEAST_MOVE, verdict_of
@@ -118,8 +119,10 @@ def _headline(left: LeftOutFit, combination: Combination) -> Mixture:
     means, variances = [], []
     for cube, v in left.cubes:
         precision = precision_at(crossing, problem.components, scales, v)
-        tables = make_model_tables(crossing, cube)
-        mean, variance = combination_given_all(crossing, precision, tables, scales, combination)
+        means_on_axes = axis_means(crossing, make_tables(crossing, cube))
+        mean, variance = combination_given_all(
+            crossing, precision, means_on_axes, scales, combination
+        )
         means.append(mean)
         variances.append(variance)
     return Mixture(np.concatenate(means), np.sqrt(np.concatenate(variances)))

@@ -9,6 +9,8 @@ import pandas as pd
 from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
+from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
+from valuebias.posterior.planning import bases_needed
 from valuebias.posterior.posterior import CERTAIN, Posterior
 from valuebias.posterior.wording import false_signs, percent, sampled_units, under
 from valuebias.report.cells import cell_tables
@@ -86,7 +88,36 @@ def limits_section(inputs: ReportInputs) -> Section:
         "What else differs between the groups (size, preference data, training recipe) is "
         f"adjusted for only where the formula names it: {fit.settings['formula']}."
     )
+    needed = _bases_needed(inputs)
+    if needed:
+        items.append(needed)
     return Section("limits", "What the data cannot say", items=tuple(items))
+
+
+def _bases_needed(inputs: ReportInputs) -> str:
+    """Say how many bases would settle the direction, where these data do not."""
+    fit, row = inputs.fit, inputs.headline.row
+    others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
+    asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
+    if not asked or others or row["p_direction"] >= LEAST_DOUBT:
+        return ""
+    unit = describe(fit.settings["outcome"]).unit
+    size = f"{abs(row['mean']):.{inputs.digits}f} {unit}"
+    detected = f"{detectable(row['sd']):.{inputs.digits}f} {unit}"
+    start = (
+        f"These data would leave little doubt about a difference of {detected} with a probability "
+        f"of {POWER:.0%}. For one of the estimated size, {size}, "
+    )
+    n = bases_needed(fit, float(row["mean"]))
+    if n is None:
+        return (
+            f"{start}no number of bases that was tried would do: what is uncertain about words and "
+            "prompts does not shrink with models."
+        )
+    return (
+        f"{start}about {n} bases of each of two families would do, one model each, with prompts, "
+        "words and variances as here."
+    )
 
 
 def _certain(table: pd.DataFrame) -> str:
