@@ -460,6 +460,18 @@ class TestReport:
             asked = run("report", "fit.zarr", "--out", "asked.md", option, *value)
             assert message in failed(asked, status=status)
 
+    def test_of_one_model(self, run: Run, simulated: xr.Dataset, tmp_path: Path) -> None:
+        valuebias.fit(simulated, draws=50, chains=2, seed=1, progress=False).save("fit.nc")
+        name = str(simulated["model"].values[0])
+        shown = succeeded(run("card", "fit.nc", "--model", name, "--out", "card.html"))
+        assert shown.splitlines()[0] == "card.html"
+        assert name in shown.splitlines()[1]
+        page = (tmp_path / "card.html").read_text(encoding="utf-8")
+        assert "How it leans, and how unusual that is" in page
+        said = failed(run("card", "fit.nc", "--model", f"{name}x", "--out", "card.html"))
+        assert f"Did you mean '{name}'" in said
+        failed(run("card", "fit.nc", "--model", name, "--out", "card.pdf"))
+
     def test_of_something_else(self, run: Run, scores_file: Path) -> None:
         said = failed(run("report", scores_file, "--out", "report.html"))
         assert f"valuebias fit {scores_file} --out fit.nc" in said

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from valuebias.fitting.ablation_result import AblationFit
     from valuebias.fitting.result import Fit
 
-__all__ = ["classical", "demo", "fit", "report"]
+__all__ = ["card", "classical", "demo", "fit", "report"]
 
 Outcome = Literal["normal", "rank", "z", "raw"]
 Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
@@ -255,6 +255,28 @@ def report(
     _check_files(files)
     _write(_focused(valuebias.load(fit), pair, by, at, contrast), files)
     typer.echo(visible(out))
+
+
+def card(
+    fit: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit (.nc or .zarr).")],
+    model: Annotated[str, typer.Option(help="The model's name.")],
+    out: Annotated[Path, typer.Option(help="Output path: .html or .md.")],
+) -> None:
+    """Write one page on one model: how it leans, which words, and how unusual that is.
+
+    Example: [bold]valuebias card fit.nc --model my-rm --out card.html[/bold]
+    """
+    import valuebias
+    from valuebias.report.card import SUFFIXES
+
+    check_writable(out, suffixes=SUFFIXES, folder=False)
+    loaded = valuebias.load(fit)
+    if isinstance(loaded, valuebias.AblationFit):
+        raise typer.BadParameter("a card is made of a fit of scores, not of an ablation's.")
+    made = valuebias.card(loaded, model, progress=is_terminal())
+    made.write(out)
+    typer.echo(visible(out))
+    typer.echo(visible(str(made)))
 
 
 def _focused(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL",
     "LEAST_DOUBT",
+    "OPEN",
     "POWER",
     "crossed_cells",
     "detectable",
