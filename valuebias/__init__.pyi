@@ -50,6 +50,9 @@ from .models.spec import Model as Model
 from .models.spec import model_tables as model_tables
 from .models.spec import read_models as read_models
 from .posterior.estimates import Estimates as Estimates
+from .posterior.multiverse import Multiverse as Multiverse
+from .posterior.multiverse import multiverse as multiverse
+from .posterior.placebo import Placebo as Placebo
 from .posterior.planning import design as design
 from .posterior.predictive import compare as compare
 from .posterior.wording import shown as shown

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import pymc as pm
 
     from valuebias.analysis.estimands.loo import LOO, UnitLOO
+    from valuebias.posterior.placebo import Placebo
 
 __all__ = ["CERTAIN", "Posterior"]
 
@@ -517,6 +518,56 @@ class Posterior(Questions):
             return leave_out(self, by, draws=draws or 1000, progress=progress)
         chosen, scales = self.spaced(draws or 100), self.problem.coefficient_scales
         return loo([self.smoother(i, scales) for i in chosen], self.completed_cubes(chosen))
+
+    def placebo(
+        self,
+        *,
+        match: str | Sequence[str] = (),
+        bins: int = 5,
+        n: int = 9999,
+        seed: int = 0,
+    ) -> Placebo:
+        """Ask whether two arbitrary groups of words would tell the families apart as far.
+
+        Parameters
+        ----------
+        match : str or sequence of str, optional
+            Coordinates of the words that random groups are to be alike in, such as ``"frequency"``
+            or ``"length"``: words change places with words of the same level, or bin.
+        bins : int, default 5
+            Bins of a number, of equal size.
+        n : int, default 9999
+            Random splits.
+        seed : int, default 0
+            Of the splits.
+
+        Returns
+        -------
+        Placebo
+            The difference, those of the random splits, and the p-value.
+
+        Raises
+        ------
+        ValueBiasError
+            If `match` names no coordinate of words, or a word lacks all scores by a model.
+
+        Notes
+        -----
+        A permutation test whose units are words; models and prompts are these very ones. It says
+        whether the categories matter, not whether the difference would be found with other models,
+        which the posterior is about.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> fit.placebo(match="length", n=199).p <= 1
+        True
+        """
+        from valuebias.posterior.placebo import placebo
+
+        names = (match,) if isinstance(match, str) else tuple(match)
+        return placebo(self, names, bins, n, seed)
 
     def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
         """Estimate the headline without each model, and without each base that models share.

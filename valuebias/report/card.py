@@ -168,8 +168,8 @@ def _word_section(fit: Posterior, card: OneModel, unit: str) -> Section:
     )
     caption = (
         f"The {_SHOWN} words that it values more than {card.beside} and the {_SHOWN} that it "
-        f"values less, {under(card.framing)}, relative to the lexicon's mean. For these very models: of "
-        "other models trained in the same way nothing is said."
+        f"values less, {under(card.framing)}, relative to the lexicon's mean. For these very "
+        "models: of other models trained in the same way nothing is said."
     )
     displayed = with_chance(with_interval(shown, 2), draws, "p_direction")
     return Section(
