@@ -167,9 +167,9 @@ def slope_row(design: ModelDesign, cell: Cell, name: str) -> Array:
     at = np.asarray(cell.table[coordinate], dtype=np.float64)
     width = float(np.ptp(np.asarray(design.models[coordinate], dtype=np.float64)))
     step = _STEP * np.where(at == 0, width, np.minimum(np.abs(at), width))
-    sides = [cell.table.assign(**{coordinate: at + sign * step}) for sign in (1, -1)]
-    rise = design.rows(sides[0]) - design.rows(sides[1])
-    run = compute(name, sides[0])[0] - compute(name, sides[1])[0]
+    tables = [cell.table.assign(**{coordinate: at + sign * step}) for sign in (1, -1)]
+    rise = design.rows(tables[0]) - design.rows(tables[1])
+    run = compute(name, tables[0])[0] - compute(name, tables[1])[0]
     if not (np.isfinite(rise).all() and np.isfinite(run).all() and (run != 0).all()):
         raise ValueBiasError(
             f"the slope of {name!r} is not finite at all values of {coordinate!r} asked for; set "
@@ -245,22 +245,22 @@ def _reference(design: ModelDesign, weights: str, fixed: set[str]) -> pd.DataFra
     if weights == OBSERVED:
         return models
     names = list(dict.fromkeys(n for f in design.variables for n in sorted(f.names)))
-    sides: list[list[Any]] = []
+    levels: list[list[Any]] = []
     for name in names:
         factor = next(f for f in design.variables if name in f.names)
         if not factor.categorical:
-            sides.append([float(np.mean(np.asarray(models[name], dtype=np.float64)))])
+            levels.append([float(np.mean(np.asarray(models[name], dtype=np.float64)))])
         elif name in fixed or factor.expression in fixed:
-            sides.append([models[name].iloc[0]])
+            levels.append([models[name].iloc[0]])
         else:
-            sides.append(models[name].drop_duplicates().tolist())
-    size = math.prod(map(len, sides))
+            levels.append(models[name].drop_duplicates().tolist())
+    size = math.prod(map(len, levels))
     if size > _MOST_ROWS:
         raise ValueBiasError(
             f"weights='equal' makes {size:,} combinations of levels, of {_MOST_ROWS:,} at most; "
             f"set some variables with at=, or use weights='observed'."
         )
-    return pd.DataFrame(list(itertools.product(*sides)), columns=names)
+    return pd.DataFrame(list(itertools.product(*levels)), columns=names)
 
 
 def _set(design: ModelDesign, table: pd.DataFrame, values: Mapping[str, Value]) -> pd.DataFrame:

@@ -273,10 +273,10 @@ def card(
     loaded = valuebias.load(fit)
     if isinstance(loaded, valuebias.AblationFit):
         raise typer.BadParameter("a card is made of a fit of scores, not of an ablation's.")
-    made = valuebias.card(loaded, model, progress=is_terminal())
-    made.write(out)
+    result = valuebias.card(loaded, model, progress=is_terminal())
+    result.write(out)
     typer.echo(visible(out))
-    typer.echo(visible(str(made)))
+    typer.echo(visible(str(result)))
 
 
 def _focused(

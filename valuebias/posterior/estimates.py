@@ -269,18 +269,18 @@ def _sides(text: object) -> tuple[str, str, str]:
             f"a hypothesis is text such as 'Llama - Gemma > 0.1', found {shown(text)}."
         )
     bare = re.sub(r"`[^`]*`", lambda name: " " * len(name.group()), text)
-    found = list(_RELATION.finditer(bare))
-    if len(found) > 1:
+    relations = list(_RELATION.finditer(bare))
+    if len(relations) > 1:
         raise ValueBiasError(
-            f"{shown(text)} has {len(found)} relations; state one, such as 'Llama > Gemma'."
+            f"{shown(text)} has {len(relations)} relations; state one, such as 'Llama > Gemma'."
         )
-    if not found:
+    if not relations:
         return text.strip(), "", ""
-    start, end = found[0].span()
+    start, end = relations[0].span()
     left, right = text[:start].strip(), text[end:].strip()
     if not left or not right:
-        raise ValueBiasError(f"{shown(text)} lacks one side of {found[0].group()!r}.")
-    return left, found[0].group(), right
+        raise ValueBiasError(f"{shown(text)} lacks one side of {relations[0].group()!r}.")
+    return left, relations[0].group(), right
 
 
 def _compute(side: str, table: pd.DataFrame) -> Array:

@@ -221,9 +221,11 @@ def _others(fit: Posterior, row: pd.Series, units: str) -> str:
         return ""
     variable, at = row["variable"], fit.focus.at
     table = _under(fit.comparisons(variable, at=at).table(), row)
-    own = next(t for _, t in table.iterrows() if {t["first"], t["second"]} == {*_compared(row)[1:]})
-    sign = 1.0 if own["first"] == row["first"] else -1.0
-    ends = sorted((sign * own["lower_joint"], sign * own["upper_joint"]))
+    first = next(
+        t for _, t in table.iterrows() if {t["first"], t["second"]} == {*_compared(row)[1:]}
+    )
+    sign = 1.0 if first["first"] == row["first"] else -1.0
+    ends = sorted((sign * first["lower_joint"], sign * first["upper_joint"]))
     clear = int((table["lower_joint"] * table["upper_joint"] > 0).sum())
     ranks = _under(fit.means(variable, at=at).ranks(), row).set_index("name")
     n = len(ranks)

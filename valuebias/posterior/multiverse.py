@@ -423,8 +423,8 @@ def _prepare(folder: Path | None, task: _Task) -> None:
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as made:
-        made.write_text(json.dumps(record), encoding="utf-8")
+    with atomic_path(path) as file:
+        file.write_text(json.dumps(record), encoding="utf-8")
 
 
 def _file(folder: Path, spec: Mapping[str, str]) -> Path:

@@ -74,8 +74,12 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
     lean = _lean(fit, name, framing)
     others = np.flatnonzero(np.arange(len(names)) != at)
     rows = crossing.design.matrix
-    own, every = rows[at], rows[others]
-    without = crossing.complete and _identified(every, every) and _identified(every, own[None])
+    row, other_rows = rows[at], rows[others]
+    without = (
+        crossing.complete
+        and _identified(other_rows, other_rows)
+        and _identified(other_rows, row[None])
+    )
     rng = np.random.default_rng([int(fit.settings["seed"]), 11])
     left = fit.without(Unit(name, (at,))) if without else None
     on_axes = crossing.contrast_weights(weights)
@@ -106,7 +110,7 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
         category=(pair.first, pair.second),
         framing=framing,
         lean=lean,
-        of_family=None if alone else predict(own, str(families[at])),
+        of_family=None if alone else predict(row, str(families[at])),
         of_all=np.concatenate(of_each),
         words=_words(fit, at, beside, prob),
         beside=f"the other models of {families[at]}" if len(kin) else "all other models",

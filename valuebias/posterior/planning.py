@@ -155,7 +155,7 @@ def design(
             plan = make_plan(one, like)
             typical, uncertain = _variances(plan.problem.components, like)
             for j, true in enumerate(effects):
-                found: list[list[Mixture]] = []
+                posteriors: list[list[Mixture]] = []
                 for k in range(kinds):
                     tasks = [
                         pool.submit(
@@ -167,15 +167,19 @@ def design(
                         )
                         for s in range(n_simulations)
                     ]
-                    found.append([])
+                    posteriors.append([])
                     for task in tasks:
-                        found[-1].append(task.result())
+                        posteriors[-1].append(task.result())
                         done += 1
                         if advance is not None:
                             advance(done, total)
-                row = {**vars(one), "effect": float(true), **_summary(found[0], float(true), prob)}
+                row = {
+                    **vars(one),
+                    "effect": float(true),
+                    **_summary(posteriors[0], float(true), prob),
+                }
                 if like is not None:
-                    row["assurance"] = _power(found[1], float(true))
+                    row["assurance"] = _power(posteriors[1], float(true))
                 rows.append(row | {"n_simulations": n_simulations})
     table = pd.DataFrame(rows)
     table.attrs |= {"prob": prob, "seed": entropy}
@@ -268,22 +272,22 @@ def _variances(components: Components, like: Posterior | None) -> tuple[Array, A
     return typical, drawn
 
 
-def _summary(found: list[Mixture], effect: float, prob: float) -> dict[str, float]:
+def _summary(posteriors: list[Mixture], effect: float, prob: float) -> dict[str, float]:
     """Summarise the posteriors of one design."""
-    means = np.array([mixture.mean for mixture in found])
-    sure = np.array([_sure(mixture, effect) for mixture in found])
+    means = np.array([mixture.mean for mixture in posteriors])
+    sure = np.array([_sure(mixture, effect) for mixture in posteriors])
     tail = (1 - prob) / 2
-    ends = np.array([[m.quantile(tail), m.quantile(1 - tail)] for m in found])
+    ends = np.array([[m.quantile(tail), m.quantile(1 - tail)] for m in posteriors])
     power = float((sure > 0).mean())
     said = np.abs(sure) > 0
     return {
         "power": power,
-        "power_se": float(np.sqrt(max(power * (1 - power), 1 / len(found)) / len(found))),
+        "power_se": float(np.sqrt(max(power * (1 - power), 1 / len(posteriors)) / len(posteriors))),
         "type_s": float((sure[said] < 0).mean()) if said.any() and effect else np.nan,
         "type_m": float(np.abs(means[said] / effect).mean()) if said.any() and effect else np.nan,
         "width": float((ends[:, 1] - ends[:, 0]).mean()),
         "coverage": float(((ends[:, 0] <= effect) & (effect <= ends[:, 1])).mean()),
-        "mde": _mde(found, effect),
+        "mde": _mde(posteriors, effect),
     }
 
 
@@ -295,14 +299,14 @@ def _sure(mixture: Mixture, effect: float) -> int:
     return 1 if not effect or (positive > 0.5) == (effect > 0) else -1
 
 
-def _power(found: list[Mixture], effect: float) -> float:
-    return float(np.mean([_sure(mixture, effect) > 0 for mixture in found]))
+def _power(posteriors: list[Mixture], effect: float) -> float:
+    return float(np.mean([_sure(mixture, effect) > 0 for mixture in posteriors]))
 
 
-def _mde(found: list[Mixture], effect: float) -> float:
+def _mde(posteriors: list[Mixture], effect: float) -> float:
     """Effect that is found with a power of 80%: the estimates shifted until it is."""
     # A shift at which each posterior would just leave little doubt.
-    needed = [effect - mixture.quantile(1 - LEAST_DOUBT) for mixture in found]
+    needed = [effect - mixture.quantile(1 - LEAST_DOUBT) for mixture in posteriors]
     return float(np.quantile(needed, POWER))
 
 

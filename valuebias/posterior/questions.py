@@ -412,13 +412,13 @@ class Questions(Draws):
                 relative = self._same_base(table, k)
                 known = () if relative is None else ("base_category",)
                 unseen = Unseen(crossing, self.problem.components, self.v, weights, rng, known)
-                own = unseen.models(family)
+                departure = unseen.models(family)
                 if these_words:
-                    own = own + unseen.on_these_words(family)
+                    departure = departure + unseen.on_these_words(family)
                 if relative is not None:
-                    own = own + base[:, relative]
+                    departure = departure + base[:, relative]
                 for framing, sign in named_framings(crossing.framings).items():
-                    draws = (coefficient @ sign) @ rows[k] + own @ sign
+                    draws = (coefficient @ sign) @ rows[k] + departure @ sign
                     items.append(
                         Estimand(PREDICTED, "model", label, "", framing, *pair, draws,
                                  "these words" if these_words else "")
@@ -574,10 +574,10 @@ def _difference(
 ) -> Row:
     """Return the row of a difference, or of a difference of differences."""
     row = sum(
-        (-1) ** sum(sides) * cell.row(design, {
-            name: pair[side] for name, pair, side in zip(compared, pairs, sides, strict=True)
+        (-1) ** sum(which) * cell.row(design, {
+            name: pair[k] for name, pair, k in zip(compared, pairs, which, strict=True)
         })
-        for sides in itertools.product((0, 1), repeat=len(compared))
+        for which in itertools.product((0, 1), repeat=len(compared))
     )  # fmt: skip
     first, second = (value_text(value) for value in pairs[0])
     if len(compared) == 1:
