@@ -1,4 +1,4 @@
-"""The laboratory's tokenizer: one token a word."""
+"""The laboratory's tokenizer: one token per word."""
 
 from __future__ import annotations
 
