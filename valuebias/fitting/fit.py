@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Fit", "fit"]
 
 _SAMPLERS = ("nutpie", "pymc")
+# Those that are not None.
+_DEFAULTS: Mapping[str, Any] = {"outcome": "normal", "base": "base"}
 
 
 def fit(
@@ -36,6 +39,7 @@ def fit(
     chains: int = 4,
     seed: int | None = None,
     sampler: str = "nutpie",
+    prereg: str | PathLike[str] | Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Fit:
     """Estimate how families of models differ in what they value.
@@ -90,6 +94,11 @@ def fit(
     sampler : {"nutpie", "pymc"}, default "nutpie"
         The NUTS implementation. Both sample the same posterior; ``"pymc"`` samples ``fit.model``
         itself and takes longer to start.
+    prereg : path or mapping, optional
+        A preregistered analysis, as a YAML file or a mapping: any of `formula`, `outcome`, `words`,
+        `base`, `spread`, `prior` and `contrast`; ``pair``, the families to compare; ``rope``; and
+        ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns of the headline's row.
+        What is given here as well counts, and the headline and report say what departs.
     progress : bool, default True
         Show a progress bar on standard error.
 
@@ -146,18 +155,23 @@ def fit(
         )
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     from valuebias.posterior.estimate import estimate
+    from valuebias.posterior.prereg import read_prereg, register
 
+    given: dict[str, Any] = {
+        "formula": formula, "outcome": outcome or "normal", "words": words, "base": base, "spread": spread,
+        "prior": prior, "contrast": contrast,
+    }  # fmt: skip
+    asked = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
+    registered = None if prereg is None else read_prereg(prereg)
+    departures: list[str] = []
+    if registered is not None:
+        asked, departures = registered.resolve(asked)
+    settings = {**dict.fromkeys(given), **_DEFAULTS, **asked}
     posterior = estimate(
         dataset,
-        {
-            "formula": formula,
-            "outcome": outcome or "normal",
-            "words": words,
-            "base": base,
-            "spread": spread,
-        },
-        prior,
-        contrast,
+        {name: settings[name] for name in ("formula", "outcome", "words", "base", "spread")},
+        settings["prior"],
+        settings["contrast"],
         {
             "draws": int(draws),
             "tune": None if tune is None else int(tune),
@@ -167,6 +181,8 @@ def fit(
         },
         progress=progress,
     )
+    if registered is not None:
+        posterior = register(posterior, registered, departures)
     return Fit.of(posterior)
 
 

@@ -21,7 +21,7 @@ from valuebias.analysis.estimands.contrasts import (
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.posterior.wording import shown as shown_table
 
-__all__ = ["Estimates", "check_prob", "check_rope"]
+__all__ = ["Estimates", "check_prob", "check_rope", "read_statement"]
 
 Array = NDArray[np.float64]
 
@@ -199,7 +199,7 @@ class Estimates:
         >>> bool(row["p_true"] > 0.5)
         True
         """
-        left, relation, right = _sides(text)
+        left, relation, right = read_statement(text)
         named, framing, category = self._named(framing)
         columns = {name: values.ravel() for name, values in named.items()}
         columns |= {name: np.asarray(values).ravel() for name, values in (more or {}).items()}
@@ -262,7 +262,7 @@ def check_rope(rope: object, scale: float) -> float:
     return float(half)
 
 
-def _sides(text: object) -> tuple[str, str, str]:
+def read_statement(text: object) -> tuple[str, str, str]:
     """Split a statement at its relation, which stands outside of backticks."""
     if not isinstance(text, str) or not text.strip():
         raise ValueBiasError(

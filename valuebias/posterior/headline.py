@@ -12,6 +12,7 @@ from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe
+from valuebias.posterior.prereg import judge
 from valuebias.posterior.wording import effective_draws, percent, under
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
     parts.append(_answer(fit, row, effective_draws(table, table.attrs["draws"])[0]))
     if sensitivity is not None:
         parts.append(_on_priors(prior_flips(sensitivity)))
+    parts.append(judge(fit))
     parts.append(_besides(fit, row))
     parts += [note.headline for note in after]
     parts.append(_more(fit.notes, len(before) + len(after)))

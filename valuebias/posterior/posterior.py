@@ -87,7 +87,7 @@ class Posterior(Questions):
             Probability of the equal-tailed intervals.
         rope : float, optional
             Half-width of the region of practical equivalence around zero, in units of the outcome;
-            0.05 of its SD if not given.
+            the registered one, or 0.05 of its SD, if not given.
 
         Returns
         -------
@@ -109,7 +109,8 @@ class Posterior(Questions):
             If `prob` is not between 0 and 1 or `rope` is negative.
         """
         check_prob(prob)
-        half = check_rope(rope, self.problem.crossing.scale)
+        registered = (self.settings.get("prereg") or {}).get("rope")
+        half = check_rope(registered if rope is None else rope, self.problem.crossing.scale)
         table = summarise_contrasts(self.contrast_draws, prob, half)
         table.attrs |= {
             "prob": prob,

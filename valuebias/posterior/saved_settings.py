@@ -50,6 +50,17 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
             )
     if wanted is SETTINGS_OF_FITS:
         settings["focus"] = _focus(settings.get("focus"))
+        registered = settings.get("prereg")
+        if registered is not None and not (
+            isinstance(registered, dict)
+            and isinstance(registered.get("decision"), str)
+            and isinstance(registered.get("departures"), list)
+            and isinstance(registered.get("rope"), float | None)
+        ):
+            raise ValueBiasError(
+                f"The saved fit is damaged: its setting 'prereg' is {shown(registered)}. Copy it "
+                "again, or fit again."
+            )
     return dict(settings)
 
 

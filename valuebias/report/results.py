@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -88,10 +90,22 @@ def limits_section(inputs: ReportInputs) -> Section:
         "What else differs between the groups (size, preference data, training recipe) is "
         f"adjusted for only where the formula names it: {fit.settings['formula']}."
     )
+    registered = fit.settings.get("prereg")
+    if registered:
+        items.append(_registered(registered))
     needed = _bases_needed(inputs)
     if needed:
         items.append(needed)
     return Section("limits", "What the data cannot say", items=tuple(items))
+
+
+def _registered(registered: Mapping[str, Any]) -> str:
+    """Say what was registered, and whether the fit keeps to it."""
+    settings = ", ".join(f"{name} {value!r}" for name, value in registered["settings"].items())
+    digest = f" (SHA-256 {registered['sha256'][:16]}…)" if registered["sha256"] else ""
+    departures = registered["departures"]
+    kept = "It departs from that, as said above." if departures else "It keeps to that."
+    return f"The analysis was registered{digest}: {settings or 'its rule alone'}. {kept}"
 
 
 def _bases_needed(inputs: ReportInputs) -> str:
