@@ -158,8 +158,8 @@ def fit(
     from valuebias.posterior.prereg import read_prereg, register
 
     given: dict[str, Any] = {
-        "formula": formula, "outcome": outcome or "normal", "words": words, "base": base, "spread": spread,
-        "prior": prior, "contrast": contrast,
+        "formula": formula, "outcome": outcome or "normal", "words": words, "base": base,
+        "spread": spread, "prior": prior, "contrast": contrast,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
     registered = None if prereg is None else read_prereg(prereg)
