@@ -23,7 +23,7 @@ from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.sampling.hamiltonian import Hamiltonian
 from valuebias.analysis.sampling.nuts import start_point
 
-__all__ = ["Plan", "expected_sd"]
+__all__ = ["Plan", "expected_sd", "posterior_of"]
 
 Array = NDArray[np.float64]
 
@@ -55,26 +55,33 @@ class Plan:
 
     def posterior(self, cube: Array, rng: np.random.Generator) -> Mixture:
         """Return the headline's posterior given scores."""
-        problem = self.problem
-        crossing, components = problem.crossing, problem.components
-        scales = problem.coefficient_scales
-        tables = make_tables(crossing, cube)
-        target = problem.posterior(make_strata(crossing, components, tables, scales))
-        kernel = Hamiltonian.at_mode(target, start_point(target))
-        x, kept = kernel.mode, []
-        for i in range(_TUNE + _DRAWS):
-            x, accept, _ = kernel.move(target, x, rng)
-            x = kernel.jumps(target, x, rng)
-            if i < _TUNE:
-                kernel.adapt(accept, i)
-            else:
-                kept.append(x)
-        drawn = components.variances(*target.constrain(np.array(kept)))
-        precision = precision_at(crossing, components, scales, drawn)
-        mean, variance = combination_given_all(
-            crossing, precision, axis_means(crossing, tables), scales, self.combination
-        )
-        return Mixture(mean, np.sqrt(variance))
+        return posterior_of(self.problem, self.combination, cube, rng)
+
+
+def posterior_of(
+    problem: Problem, combination: Combination, cube: Array, rng: np.random.Generator,
+    *, draws: int = _DRAWS,
+) -> Mixture:  # fmt: skip
+    """Find the posterior of a combination given complete scores (model, prompt, word)."""
+    crossing, components = problem.crossing, problem.components
+    scales = problem.coefficient_scales
+    tables = make_tables(crossing, cube)
+    target = problem.posterior(make_strata(crossing, components, tables, scales))
+    kernel = Hamiltonian.at_mode(target, start_point(target))
+    x, kept = kernel.mode, []
+    for i in range(_TUNE + draws):
+        x, accept, _ = kernel.move(target, x, rng)
+        x = kernel.jumps(target, x, rng)
+        if i < _TUNE:
+            kernel.adapt(accept, i)
+        else:
+            kept.append(x)
+    drawn = components.variances(*target.constrain(np.array(kept)))
+    precision = precision_at(crossing, components, scales, drawn)
+    mean, variance = combination_given_all(
+        crossing, precision, axis_means(crossing, tables), scales, combination
+    )
+    return Mixture(mean, np.sqrt(variance))
 
 
 def expected_sd(plan: Plan, v: Array) -> Array:

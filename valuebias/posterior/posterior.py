@@ -592,9 +592,9 @@ class Posterior(Questions):
 
         Notes
         -----
-        The variances are sampled again without each, which takes about a second per model for a
-        complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning of
-        the headline stay as they are.
+        The variances are sampled again without each, which takes a tenth of a second per model for
+        a complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning
+        of the headline stay as they are.
         """
         from valuebias.posterior.influence import influence
 
