@@ -24,6 +24,8 @@ from .errors import ValueBiasWarning as ValueBiasWarning
 from .fitting.ablation import fit_ablation as fit_ablation
 from .fitting.ablation import fit_ablation_medians as fit_ablation_medians
 from .fitting.ablation_result import AblationFit as AblationFit
+from .fitting.card import Card as Card
+from .fitting.card import card as card
 from .fitting.fit import fit as fit
 from .fitting.load import load as load
 from .fitting.result import Fit as Fit
@@ -47,6 +49,11 @@ from .logprobs.validation import validate_implicit as validate_implicit
 from .models.spec import Model as Model
 from .models.spec import model_tables as model_tables
 from .models.spec import read_models as read_models
+from .posterior.estimates import Estimates as Estimates
+from .posterior.multiverse import Multiverse as Multiverse
+from .posterior.multiverse import multiverse as multiverse
+from .posterior.placebo import Placebo as Placebo
+from .posterior.planning import design as design
 from .posterior.predictive import compare as compare
 from .posterior.wording import shown as shown
 from .preference_data.preferences import Preferences as Preferences

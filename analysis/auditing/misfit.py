@@ -32,7 +32,14 @@ from valuebias.analysis.auditing.likeness import (
 from valuebias.analysis.auditing.spreads import Unequal, spread_ratios, unequal_kinds
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.grouping import PAIR_COORDS, known_bases, run_labels
-from valuebias.analysis.estimands.contrasts import category_contrasts, framing_contrasts
+from valuebias.analysis.estimands.contrasts import (
+    NO_FOCUS,
+    Contrast,
+    Focus,
+    category_contrasts,
+    framing_contrasts,
+    headline_combination,
+)
 from valuebias.analysis.notes import Note
 
 __all__ = ["STATISTICS", "Structure", "make_structure", "structure_notes"]
@@ -138,7 +145,7 @@ class Structure:
 
 
 def make_structure(
-    crossing: Crossing, contrast: tuple[str, str] | None, numbers: pd.DataFrame
+    crossing: Crossing, contrast: Contrast | None, numbers: pd.DataFrame, focus: Focus = NO_FOCUS
 ) -> Structure:
     """Describe what a fit of a crossing takes as independent and its headline compares.
 
@@ -161,7 +168,7 @@ def make_structure(
         noun=noun,
         apart=_may_be_compared(crossing),
         spread=bool(crossing.space.kinds),
-        row=_headline_row(crossing),
+        row=headline_combination(crossing, contrast, focus).row,
         on_axes=crossing.contrast_weights(weights),
         sign=next(iter(framing_contrasts(crossing.framings).values())),
         numbers=numbers.drop(columns=_adjusted(crossing, numbers)),
@@ -211,19 +218,6 @@ def estimate_sd(structure: Structure, coefficient: Array) -> float:
 def _column(expression: str) -> str:
     """Name the coordinate that a categorical factor is of."""
     return expression[2:-1] if expression.startswith("C(") else expression
-
-
-def _headline_row(crossing: Crossing) -> Array:
-    """Weigh the design's columns as the first contrast of a fit does."""
-    design = crossing.design
-    factors = sorted(
-        (factor for factor in design.variables if factor.categorical),
-        key=lambda factor: factor.expression != "family",
-    )
-    if not factors:
-        return np.asarray(design.matrix.mean(axis=0))
-    first, second = factors[0].levels[:2]
-    return design.average_row(factors[0], first) - design.average_row(factors[0], second)
 
 
 def _independent(crossing: Crossing, kinds: NDArray[np.intp]) -> tuple[tuple[str, ...], str]:

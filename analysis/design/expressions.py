@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulaic.transforms import poly
+from formulaic.transforms import basis_spline, poly
 from numpy.typing import NDArray
 
 from valuebias.analysis.design.grammar import BUILT_IN, FUNCTIONS, read_expression
@@ -22,6 +22,9 @@ from valuebias.errors import ValueBiasError
 __all__ = ["State", "compute"]
 
 Array = NDArray[np.float64]
+_CUBIC = 3
+# Both ends four times, and ``df − 3`` in between.
+_ROUND_KNOTS = 5
 State = Mapping[str, tuple[float, ...]]
 """What each call of a term has learnt, by its source text."""
 
@@ -64,17 +67,22 @@ class _Worker:
         return np.asarray(values, dtype=np.float64)
 
     def whole(self, tree: ast.expr) -> Array:
-        """Compute a term, which may be a polynomial."""
+        """Compute a term, which may be a polynomial or a spline."""
         with np.errstate(all="ignore"):
             match tree:
                 case ast.Call(func=ast.Name(id="I"), args=[inner], keywords=[]):
                     return self.whole(inner)
-                case ast.Call(func=ast.Name(id="poly"), args=[first, *others], keywords=keywords):
+                case ast.Call(
+                    func=ast.Name(id="poly" | "bs" as name), args=[first, *others],
+                    keywords=keywords,
+                ):  # fmt: skip
                     arguments = [*others, *(keyword.value for keyword in keywords)]
-                    degree = float(self.part(arguments[0]).flat[0]) if arguments else 1.0
-                    if degree not in range(1, 11):
-                        raise self.fault("the degree of 'poly' is a whole number from 1 to 10")
-                    return self.polynomial(ast.unparse(tree), self.part(first), int(degree))
+                    size = float(self.part(arguments[0]).flat[0]) if arguments else 1.0
+                    what, least = ("degree", 1) if name == "poly" else ("df", _CUBIC)
+                    if size not in range(least, 11):
+                        raise self.fault(f"{what} of {name!r} is a whole number, {least} to 10")
+                    make = self.polynomial if name == "poly" else self.spline
+                    return make(ast.unparse(tree), self.part(first), int(size))
             return self.part(tree)
 
     def part(self, node: ast.expr) -> Array:
@@ -100,8 +108,8 @@ class _Worker:
             return self.part(first)
         if name in ("center", "scale"):
             return self.standardised(ast.unparse(node), self.part(first), name)
-        if name == "poly":
-            raise self.fault("'poly' has several columns and cannot be a part of something else")
+        if name in ("poly", "bs"):
+            raise self.fault(f"{name!r} has several columns and cannot be a part of something else")
         if name in BUILT_IN:
             raise self.fault("'C' takes the name of a coordinate")
         raise self.fault(f"{name!r} is not a function of a formula")
@@ -128,6 +136,16 @@ class _Worker:
         constants = [*(alpha[k] for k in range(degree)), *(norms[k] for k in range(degree + 1))]
         self.learnt[key] = tuple(map(float, constants))
         return columns
+
+    def spline(self, key: str, values: Array, df: int) -> Array:
+        """Cubic B-splines with knots at quantiles of the models fitted, as ``splines::bs`` of R."""
+        state: dict[str, Any] = {}
+        if self.known is not None:
+            knots = self.remembered(key, df + _ROUND_KNOTS)
+            state = {"lower_bound": knots[0], "upper_bound": knots[-1], "knots": list(knots)}
+        columns = basis_spline(values, df=df, extrapolation="extend", _state=state)
+        self.learnt[key] = tuple(map(float, state["knots"]))
+        return np.stack([np.asarray(columns[k], dtype=np.float64) for k in columns], axis=1)
 
     def remembered(self, key: str, n: int) -> tuple[float, ...]:
         numbers = self.learnt.get(key, ())

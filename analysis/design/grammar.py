@@ -27,8 +27,11 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 }  # fmt: skip
 """Functions of numbers, by these names or as numpy's, such as ``np.log``."""
 
-BUILT_IN = ("C", "I", "center", "poly", "scale")
+BUILT_IN = ("C", "I", "bs", "center", "poly", "scale")
 """Functions with formulaic's meaning; some learn from the models at hand."""
+
+_SIZES = {"poly": "degree", "bs": "df"}
+"""What those that make several columns take besides a number: how many."""
 
 _LENGTH = 2_000
 _TERMS = 1_000
@@ -124,6 +127,11 @@ def _check(node: ast.expr, expression: str) -> None:
         ) if name in FUNCTIONS:
             return _check(first, expression)
         case ast.Call(func=ast.Name(id=name), args=[first, *others], keywords=keywords):
+            for keyword in keywords:
+                if keyword.arg != _SIZES.get(name):
+                    raise ValueBiasError(
+                        f"term {expression!r}: {name!r} does not take {keyword.arg!r} by name."
+                    )
             return _check_call(name, first, [*others, *(k.value for k in keywords)], expression)
     raise ValueBiasError(f"term {expression!r} holds {_short(ast.unparse(node))!r}; {_known()}")
 
@@ -134,11 +142,11 @@ def _check_call(name: str, first: ast.expr, others: list[ast.expr], expression: 
             f"term {expression!r} calls {name!r}, which is not among the functions of a formula. "
             f"{did_you_mean(name, [*FUNCTIONS, *BUILT_IN])}"
         )
-    takes_degree = name == "poly" and len(others) == 1 and _is_number(others[0], _POWER)
-    if others and not takes_degree:
+    sized = name in _SIZES and len(others) == 1 and _is_number(others[0], _POWER)
+    if (others and not sized) or (name == "bs" and not others):
         raise ValueBiasError(
             f"term {expression!r}: {name!r} takes one argument"
-            + (f" and a degree of at most {_POWER}" if name == "poly" else "")
+            + (f" and a {_SIZES[name]} of at most {_POWER}" if name in _SIZES else "")
             + "."
         )
     _check(first, expression)

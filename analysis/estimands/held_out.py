@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuebias.analysis.design.crossing import Crossing
-from valuebias.analysis.design.strata import make_tables, split_words
+from valuebias.analysis.design.strata import Tables, make_tables, split_words
 from valuebias.analysis.estimands.contrasts import Combination
 from valuebias.analysis.estimands.precision import Precision, block_sizes
 
 __all__ = [
     "ModelTables",
     "WordTables",
+    "axis_means",
     "combination_given_all",
     "make_model_tables",
     "make_word_tables",
@@ -44,6 +45,12 @@ class ModelTables:
     # (framing, block, model, model): products of the models' deviations from their framing means,
     # summed over prompts and words.
     within: Array
+
+
+def axis_means(crossing: Crossing, tables: Tables) -> Array:
+    """Framing means (times √P_f) on each axis, (axis, model · framing)."""
+    means = tables.mean @ crossing.word_basis
+    return means.transpose(2, 1, 0).reshape(len(crossing.axes), -1)
 
 
 def make_model_tables(crossing: Crossing, y: Array) -> ModelTables:
@@ -116,11 +123,14 @@ def _within_prompts(
 def combination_given_all(
     crossing: Crossing,
     precision: Precision,
-    tables: ModelTables,
+    axes: Array,
     coefficient_scales: Array,
     target: Combination,
 ) -> tuple[Array, Array]:
-    """Mean and variance of a combination of coefficients given the scores; both (draw,)."""
+    """Mean and variance of a combination of coefficients given the scores; both (draw,).
+
+    ``axes`` are the scores' framing means on each axis, as in :class:`ModelTables`.
+    """
     square = coefficient_scales**2 * target.row
     replication = np.sqrt(np.bincount(crossing.framing))
     on_cells = np.kron(crossing.design.matrix @ square, replication * target.framing).astype(float)
@@ -129,7 +139,7 @@ def combination_given_all(
     mean, variance = np.zeros(len(precision.by_model)), np.full(len(precision.by_model), prior)
     for j, weight in enumerate(weights):
         gain = weight * precision.times(crossing, j + 1, on_cells)
-        mean += gain @ tables.axes[j]
+        mean += gain @ axes[j]
         variance -= weight * gain @ on_cells
     return mean, variance
 

@@ -5,7 +5,7 @@
 
 Vocabularies are simulated at full size: tokens that repeat each other's texts, a hundred thousand
 texts that all models share, log-probs after 54 prompts. Ours are read from a store as scoring
-leaves it. The peer gets one CSV a model, as the authors of the paper release them; the number
+leaves it. The peer gets one CSV per model, as the authors of the paper release them; the number
 "after loading" leaves out reading on both sides.
 """
 
@@ -72,7 +72,7 @@ def vocabulary(name: str, family: str, size: int, seed: int) -> xr.Dataset:
 
 
 def write(folder: Path, names: dict[str, tuple[str, int]], *, csv: bool) -> Path:
-    """Write a store, and for the peer a CSV a model."""
+    """Write a store, and for the peer a CSV per model."""
     store = folder / "vocabularies.zarr"
     for seed, (name, (family, size)) in enumerate(names.items()):
         ds = vocabulary(name, family, size, seed)

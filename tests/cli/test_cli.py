@@ -448,6 +448,29 @@ class TestReport:
         assert succeeded(run("report", "fit.zarr", "--out", "told.md")) == "told.md\n"
         first = (tmp_path / "told.md").read_text(encoding="utf-8").splitlines()[0]
         assert first == "# Family difference in agency − communion: Gemma − Llama"
+        question = ["--pair", "Llama", "Gemma", "--contrast", "communion", "agency"]
+        assert succeeded(run("report", "fit.zarr", "--out", "asked.md", *question)) == "asked.md\n"
+        first = (tmp_path / "asked.md").read_text(encoding="utf-8").splitlines()[0]
+        assert first == "# Family difference in communion − agency: Llama − Gemma"
+        for option, value, message, status in (
+            ("--pair", ["Lama", "Gemma"], "Did you mean 'Llama'", 1),
+            ("--at", ["n_params"], "NAME=VALUE", 2),
+            ("--by", ["stage"], "stage", 1),
+        ):
+            asked = run("report", "fit.zarr", "--out", "asked.md", option, *value)
+            assert message in failed(asked, status=status)
+
+    def test_of_one_model(self, run: Run, simulated: xr.Dataset, tmp_path: Path) -> None:
+        valuebias.fit(simulated, draws=50, chains=2, seed=1, progress=False).save("fit.nc")
+        name = str(simulated["model"].values[0])
+        shown = succeeded(run("card", "fit.nc", "--model", name, "--out", "card.html"))
+        assert shown.splitlines()[0] == "card.html"
+        assert name in shown.splitlines()[1]
+        page = (tmp_path / "card.html").read_text(encoding="utf-8")
+        assert "How it leans, and how unusual that is" in page
+        said = failed(run("card", "fit.nc", "--model", f"{name}x", "--out", "card.html"))
+        assert f"Did you mean '{name}'" in said
+        failed(run("card", "fit.nc", "--model", name, "--out", "card.pdf"))
 
     def test_of_something_else(self, run: Run, scores_file: Path) -> None:
         said = failed(run("report", scores_file, "--out", "report.html"))

@@ -232,7 +232,7 @@ def test_what_the_released_dictionary_has_lost_is_said(released_data: Path) -> N
     table = lexicon("mfd2-virtue-vice").table
     assert (table.sum(axis=1) == 1).all()
     notes = " ".join(datasets.info("christian2026-mfd2").notes)
-    assert "keeps one category a word" in notes
+    assert "keeps one category per word" in notes
     assert f"loyalty vice has {table['loyalty.vice'].sum()} left" in notes
     assert f"leave out the {table['sanctity.vice'].sum()} words that are Sanctity vice" in notes
 

@@ -34,6 +34,7 @@ def test_contrasts_have_the_columns_that_are_promised(fit: valuebias.Fit) -> Non
         "estimand", "name", "framing", "category", "mean", "median", "sd", "lower", "upper",
         "p_direction", "p_rope", "rhat", "ess_bulk", "ess_tail",
         "form", "variable", "first", "second", "over", "against", "variant",
+        "at",
     ]  # fmt: skip
     assert table.loc[0, "estimand"] == "family difference"
     assert table["p_direction"].between(0.5, 1).all()

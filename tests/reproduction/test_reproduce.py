@@ -45,7 +45,7 @@ def words(extra: int = 40) -> list[str]:
 def write_logprobs(
     folder: Path, models: tuple[str, ...], texts: list[str] | None = None, before: str = ""
 ) -> dict[str, pd.DataFrame]:
-    """Write a file a model as the authors do; give what is in them."""
+    """Write a file per model as the authors do; give what is in them."""
     folder.mkdir(exist_ok=True)
     texts = words() if texts is None else texts
     made = {}

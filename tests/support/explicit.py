@@ -277,7 +277,8 @@ def quantities_of(fit: Fit) -> dict[str, Array]:
     out |= _named("{estimand}", fit.contrast_draws)
     for framing in FRAMINGS:
         out |= _named(f"word | {{response}} | {framing}", fit.word_draws(framing=framing))
-    difference, pair = fit.word_differences(None)
+    row = fit.compared_rows()[0]
+    difference, pair = fit.words_of(row.row), (row.first, row.second)
     by_word = difference.T.reshape(-1, posterior.sizes["chain"], posterior.sizes["draw"])
     words = fit.data["response"].to_numpy()
     name = " − ".join(pair)

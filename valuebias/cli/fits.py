@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from valuebias.fitting.ablation_result import AblationFit
     from valuebias.fitting.result import Fit
 
-__all__ = ["classical", "demo", "fit", "print_result", "report"]
+__all__ = ["card", "classical", "demo", "fit", "print_result", "report"]
 
 Outcome = Literal["normal", "rank", "z", "raw"]
 Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
@@ -33,6 +33,20 @@ Data = Annotated[
         metavar="DATA",
         help="A file (.nc, .zarr, .parquet, .csv) or the name of a data set "
         "(see [bold]valuebias data list[/bold]).",
+    ),
+]
+Pair = Annotated[
+    tuple[str, str] | None,
+    typer.Option(metavar="A B", help="The two families, or other levels, to compare first."),
+]
+By = Annotated[
+    list[str] | None,
+    typer.Option(help="Compare them within the levels of this variable; may be repeated."),
+]
+At = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE", help="Set a variable of the formula, n_params=8e9; may be repeated."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for scripts.")]
@@ -134,6 +148,9 @@ def fit(
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Compare category A with category B."),
     ] = None,
+    pair: Pair = None,
+    by: By = None,
+    at: At = None,
     draws: Draws = 1000,
     chains: Chains = 4,
     seed: Annotated[
@@ -171,11 +188,13 @@ def fit(
                 "--words, --base, --no-base and --spread do not apply to an ablation, whose design "
                 "says what its runs share; add --no-ablation."
             )
+        if pair or by or at:
+            raise typer.BadParameter("--pair, --by and --at do not apply to an ablation.")
         result = valuebias.fit_ablation(dataset, formula, rope=rope, **settings)
     elif rope is not None:
         raise typer.BadParameter("--rope is for an ablation; these scores are not fitted as one.")
     else:
-        result = valuebias.fit(dataset, formula, **model, **settings)
+        result = _focused(valuebias.fit(dataset, formula, **model, **settings), pair, by, at)
     try:
         _write(result, files)
     except WriteError:
@@ -227,17 +246,74 @@ def classical(
 def report(
     fit: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit (.nc or .zarr).")],
     out: Annotated[Path, typer.Option(help=f"Output path: {_FORMS}.")],
+    pair: Pair = None,
+    by: By = None,
+    at: At = None,
+    contrast: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Compare category A with category B."),
+    ] = None,
 ) -> None:
     """Write a report from a saved fit.
 
-    Example: [bold]valuebias report fit.nc --out report.html[/bold]
+    Example: [bold]valuebias report fit.nc --out report.html --pair Gemma Llama[/bold]
     """
     import valuebias
 
     files = {"fit": None, "report": out}
     _check_files(files)
-    _write(valuebias.load(fit), files)
+    _write(_focused(valuebias.load(fit), pair, by, at, contrast), files)
     typer.echo(visible(out))
+
+
+def card(
+    fit: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit (.nc or .zarr).")],
+    model: Annotated[str, typer.Option(help="The model's name.")],
+    out: Annotated[Path, typer.Option(help="Output path: .html or .md.")],
+) -> None:
+    """Write one page on one model: how it leans, which words, and how unusual that is.
+
+    Example: [bold]valuebias card fit.nc --model my-rm --out card.html[/bold]
+    """
+    import valuebias
+    from valuebias.report.card import SUFFIXES
+
+    check_writable(out, suffixes=SUFFIXES, folder=False)
+    loaded = valuebias.load(fit)
+    if isinstance(loaded, valuebias.AblationFit):
+        raise typer.BadParameter("a card is made of a fit of scores, not of an ablation's.")
+    result = valuebias.card(loaded, model, progress=is_terminal())
+    result.write(out)
+    typer.echo(visible(out))
+    typer.echo(visible(str(result)))
+
+
+def _focused(
+    result: Fit | AblationFit,
+    pair: tuple[str, str] | None,
+    by: list[str] | None,
+    at: list[str] | None,
+    contrast: tuple[str, str] | None = None,
+) -> Fit | AblationFit:
+    """Put the question of the options in front."""
+    from valuebias.fitting.result import Fit
+
+    if not (pair or by or at or contrast):
+        return result
+    if not isinstance(result, Fit):
+        raise typer.BadParameter("--pair, --by, --at and --contrast do not apply to an ablation.")
+    values: dict[str, Any] = {}
+    for entry in at or ():
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise typer.BadParameter(
+                f"--at takes NAME=VALUE, such as n_params=8e9; found {entry!r}."
+            )
+        try:
+            values[name] = float(value)
+        except ValueError:
+            values[name] = value
+    return result.focused(pair=pair, by=by, at=values or None, contrast=contrast)
 
 
 def _check_files(files: Mapping[str, Path | None]) -> None:

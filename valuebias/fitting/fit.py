@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,13 @@ from valuebias.fitting.result import Fit
 
 if TYPE_CHECKING:
     from valuebias.analysis.design.priors import Prior
+    from valuebias.analysis.estimands.contrasts import Contrast
 
 __all__ = ["Fit", "fit"]
 
 _SAMPLERS = ("nutpie", "pymc")
+# Those that are not None.
+_DEFAULTS: Mapping[str, Any] = {"outcome": "normal", "base": "base"}
 
 
 def fit(
@@ -29,12 +33,13 @@ def fit(
     spread: bool | None = None,
     outcome: str | None = None,
     prior: Prior | Mapping[str, Any] | None = None,
-    contrast: tuple[str, str] | None = None,
+    contrast: Contrast | None = None,
     draws: int = 1000,
     tune: int | None = None,
     chains: int = 4,
     seed: int | None = None,
     sampler: str = "nutpie",
+    prereg: str | PathLike[str] | Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Fit:
     """Estimate how families of models differ in what they value.
@@ -53,8 +58,8 @@ def fit(
         ``"~ family"``, or ``"~ 1"`` where all models are of one family. Random effects are written
         as in lme4: ``(1 | base)``, ``(1 | base) + (1 | recipe)``, ``(log2(n_pairs) | base)``; where
         there are any, they take the place of `base`. Its functions are ``log``, ``log2``,
-        ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``center``, ``scale``, ``I``
-        and ``C``.
+        ``log10``, ``log1p``, ``exp``, ``sqrt``, ``abs``, ``poly``, ``bs``, ``center``, ``scale``,
+        ``I`` and ``C``.
     words : str, optional
         Formula over the coordinates on ``response``, such as ``"~ log(frequency) + length"``, to
         adjust for; ``length`` always exists, see :func:`valuebias.schema.word_table`. Contrasts
@@ -74,9 +79,10 @@ def fit(
     prior : Prior or mapping, optional
         Scales of the priors in units of the outcome's SD, see
         :class:`valuebias.analysis.design.priors.Prior`.
-    contrast : pair of str, optional
-        The two categories to compare. By default agency − communion, the first − the second of two,
-        or each of several against the mean of the others.
+    contrast : pair of str or mapping, optional
+        The two categories to compare, or weights that sum to zero, such as ``{"agency": 1,
+        "communion": -0.5, "other": -0.5}``. By default agency − communion, the first − the second
+        of two, or each of several against the mean of the others.
     draws : int, default 1000
         Posterior draws per chain.
     tune : int, optional
@@ -88,6 +94,11 @@ def fit(
     sampler : {"nutpie", "pymc"}, default "nutpie"
         The NUTS implementation. Both sample the same posterior; ``"pymc"`` samples ``fit.model``
         itself and takes longer to start.
+    prereg : path or mapping, optional
+        A preregistered analysis, as a YAML file or a mapping: any of `formula`, `outcome`, `words`,
+        `base`, `spread`, `prior` and `contrast`; ``pair``, the families to compare; ``rope``; and
+        ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns of the headline's row.
+        What is given here as well counts, and the headline and report say what departs.
     progress : bool, default True
         Show a progress bar on standard error.
 
@@ -144,18 +155,23 @@ def fit(
         )
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     from valuebias.posterior.estimate import estimate
+    from valuebias.posterior.prereg import read_prereg, register
 
+    given: dict[str, Any] = {
+        "formula": formula, "outcome": outcome or "normal", "words": words, "base": base,
+        "spread": spread, "prior": prior, "contrast": contrast,
+    }  # fmt: skip
+    asked = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
+    registered = None if prereg is None else read_prereg(prereg)
+    departures: list[str] = []
+    if registered is not None:
+        asked, departures = registered.resolve(asked)
+    settings = {**dict.fromkeys(given), **_DEFAULTS, **asked}
     posterior = estimate(
         dataset,
-        {
-            "formula": formula,
-            "outcome": outcome or "normal",
-            "words": words,
-            "base": base,
-            "spread": spread,
-        },
-        prior,
-        contrast,
+        {name: settings[name] for name in ("formula", "outcome", "words", "base", "spread")},
+        settings["prior"],
+        settings["contrast"],
         {
             "draws": int(draws),
             "tune": None if tune is None else int(tune),
@@ -165,6 +181,8 @@ def fit(
         },
         progress=progress,
     )
+    if registered is not None:
+        posterior = register(posterior, registered, departures)
     return Fit.of(posterior)
 
 

@@ -1,7 +1,7 @@
 """Read and write datasets.
 
 suffix     what is written
-.zarr      a folder in Zarr format 2, one chunk a model
+.zarr      a folder in Zarr format 2, one chunk per model
 .nc        netCDF-4 (HDF5), compressed
 .parquet   a tidy table, one row a score; attributes and types in the schema's metadata
 .csv       the same table as text, with the attributes and types beside it in ``<name>.csv.json``

@@ -1,4 +1,4 @@
-"""Read scores as the paper's authors release them: one CSV a model, one column a prompt."""
+"""Read scores as the paper's authors release them: one CSV per model, one column per prompt."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_scores(
     lexicon: str | os.PathLike[str] | Lexicon | pd.DataFrame | None = None,
     kind: str = "reward",
 ) -> xr.Dataset:
-    r"""Read wide CSVs, one file a model.
+    r"""Read wide CSVs, one file per model.
 
     Parameters
     ----------

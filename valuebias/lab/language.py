@@ -170,7 +170,7 @@ class Language:
         return [*self.words, *neutral, *MANNERS, *REMARKS, *questions]
 
     def _log_odds(self, i: int) -> Doubles:
-        """Draw a number a word, with mean 0 on each side, so that no lean comes in with them."""
+        """Draw a number per word, with mean 0 on each side, so that no lean comes in with them."""
         values = np.random.default_rng([2601, 20838, i]).normal(0, _SPREAD[i], len(self.words))
         for side in np.unique(self.side):
             values[self.side == side] -= values[self.side == side].mean()

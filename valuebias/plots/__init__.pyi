@@ -6,6 +6,7 @@ from .influence import plot_influence as plot_influence
 from .kinds import KINDS as KINDS
 from .kinds import plot as plot
 from .logprobs import plot_logprobs as plot_logprobs
+from .multiverse import plot_multiverse as plot_multiverse
 from .ppc import plot_ppc as plot_ppc
 from .ranks import plot_ranks as plot_ranks
 from .save import save_figure as save_figure

@@ -58,7 +58,7 @@ def plot_families(fit: Posterior) -> Figure:
     leans, gaps = _select(draws, LEAN, factor), _select(draws, DIFFERENCE, factor)
     categories = list(dict.fromkeys(leans["category"].to_numpy().tolist()))
     palette = colours(sorted(set(leans["name"].to_numpy().tolist())))
-    n_left, n_right = (len(set(d["name"].to_numpy().tolist())) for d in (leans, gaps))
+    n_left, n_right = (len({*map(tuple, _named(d))}) for d in (leans, gaps))
     height = 0.9 + len(categories) * (0.55 + 0.55 * max(n_left, n_right))
     rope = 0.05 * fit.problem.crossing.scale
     unit = describe(fit.settings["outcome"]).unit
@@ -85,21 +85,26 @@ def _select(draws: xr.DataArray, form: str, factor: str) -> xr.DataArray:
 def _panel(axes: Axes, draws: xr.DataArray, category: str, palette: dict[str, str]) -> None:
     chosen = draws.isel(estimand=np.flatnonzero(draws["category"].to_numpy() == category))
     names = chosen["name"].to_numpy().tolist()
-    pairs = [chosen[part].to_numpy().tolist() for part in ("first", "second")]
     over, against = (str(chosen[part].to_numpy()[0]) for part in ("over", "against"))
     lean_axes(axes, over, against, narrow=True)
     for i, name in enumerate(names):
         values = chosen.isel(estimand=i).to_numpy().ravel()
         half_eye(axes, float(-i), values, palette.get(name, INK if len(names) == 1 else GREY))
-    axes.set_yticks(
-        [-i for i in range(len(names))], [_label(*pair) for pair in zip(*pairs, strict=True)]
-    )
+    axes.set_yticks([-i for i in range(len(names))], [_label(*parts) for parts in _named(chosen)])
     axes.set_ylim(-len(names) + 0.7, 0.85)
 
 
-def _label(first: str, second: str) -> str:
+def _named(draws: xr.DataArray) -> list[tuple[str, str, str]]:
+    """List what each estimand compares, and what else is set."""
+    parts = [draws[part].to_numpy().tolist() for part in ("first", "second", "at")]
+    return list(zip(*parts, strict=True))
+
+
+def _label(first: str, second: str, at: str) -> str:
     """Write a family, or two families, on two lines where they are long."""
     name = f"{first} − {second}" if second else first
+    if at:
+        return f"{drawable(name, 18)}\n{drawable(at, 20)}"
     if not second or len(name) <= 16:
         return drawable(name, 18)
     return f"{drawable(first, 16)}\n− {drawable(second, 16)}"

@@ -29,6 +29,7 @@ class _Row:
     kind: str  # "model", "mean" or "unseen"
     name: str
     colour: str
+    at: str = ""  # what other variables are set to
 
 
 def plot_forest(fit: Posterior) -> Figure:
@@ -88,7 +89,8 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     order = first.groupby("_group")["mean"].mean().sort_values(ascending=False).index
     # Colours in alphabetical order, so that a family has the same one in every figure.
     palette = colours(sorted(first["_group"]))
-    leans = set(table.loc[_is_lean(table, factor), "name"])
+    leans = table[_is_lean(table, factor)]
+    cells = list(dict.fromkeys(leans["at"]))
     unseen = set(table.loc[_is_unseen(table), "name"])
     rows, y = [], 0.0
     for group in order:
@@ -96,15 +98,19 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
         for name in members["name"]:
             rows.append(_Row(y, str(name), "model", str(name), palette[group]))
             y -= 1
-        if group in leans:
-            rows.append(_Row(y - 0.15, f"{group}: mean", "mean", group, palette[group]))
+        for at in cells if group in set(leans["name"]) else []:
+            where = f", {at}" if at else ""
+            rows.append(_Row(y - 0.15, f"{group}{where}: mean", "mean", group, palette[group], at))
             y -= 1.15
-        if group in unseen:
-            rows.append(_Row(y, f"{group}: an unseen model", "unseen", group, palette[group]))
-            y -= 1
+            if group in unseen:
+                label = f"{group}{where}: an unseen model"
+                rows.append(_Row(y, label, "unseen", group, palette[group], at))
+                y -= 1
         y -= 0.55
-    if not leans and _is_lean(table, OVERALL).any():
-        rows.append(_Row(y, "all models: mean", "overall", "all models", GREY))
+    overall = table.loc[_is_lean(table, OVERALL), "at"]
+    if leans.empty and len(overall):
+        at = str(overall.iloc[0])
+        rows.append(_Row(y, "all models: mean", "overall", "all models", GREY, at))
     return rows
 
 
@@ -125,7 +131,8 @@ def _panel(axes: Axes, rows: list[_Row], table: pd.DataFrame) -> None:
         "mean": (table["form"] == LEAN) & ~table["variable"].isin((MODEL, OVERALL)),
     }
     for row in rows:
-        post = table[of_kind[row.kind] & (table["name"] == row.name)].iloc[0]
+        same = (table["name"] == row.name) & (table["at"] == row.at)
+        post = table[of_kind[row.kind] & same].iloc[0]
         mean = row.kind in ("mean", "overall")
         interval(
             axes, row.y, post, colour=row.colour, marker="D" if mean else "o",

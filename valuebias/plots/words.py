@@ -46,6 +46,9 @@ def plot_words(fit: Posterior) -> Figure:
     'Valued more by Birch'
     """
     table = fit.words(prob=INTERVAL)
+    at = str(table["at"].iloc[0]) if "at" in table else ""
+    if at:
+        table = table[table["at"] == at]
     table["_colour"] = [_SEVERAL if "," in c else c for c in table["categories"]]
     # Families have the first colours in other figures; categories start from the third.
     names = [str(c) for c in fit.data["category"].to_numpy()]
@@ -70,7 +73,8 @@ def plot_words(fit: Posterior) -> Figure:
         units = sampled_units(fit.problem.components.names)
         wrong = false_signs(pd.concat(sides.values()), fit.contrast_draws[..., 0].size)
         framing = under(str(fit.contrast_draws["framing"].to_numpy()[0]))
-        note = f"{framing}; intervals generalise over {units}; {wrong}"
+        where = f"; {drawable(at, 40)}" if at else ""
+        note = f"{framing}; intervals generalise over {units}; {wrong}{where}"
         figure.suptitle(note, size=7.5, color=GREY, fontweight="normal")
         present = [name for name in palette if name in set(table["_colour"])]
         legend(figure, [mark(palette[name], width=1.5) for name in present], present)

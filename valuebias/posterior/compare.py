@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,9 @@ def compare(fit: Posterior) -> Comparison:
         )
     from valuebias.analysis.classical.classical import classical
 
-    pair = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
+    pair = fit.contrast
+    if isinstance(pair, Mapping):
+        return _nothing("The paper compares two categories; this fit weighs several.")
     try:
         seed = int(fit.settings["seed"])
         paper = classical(fit.data, contrast=pair, seed=seed, progress=False)
@@ -104,10 +107,7 @@ def _pairs(fit: Posterior, pair: tuple[str, ...] | None) -> list[tuple[str, str]
 
 def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, Any]]:
     """Read the family differences of a pair of categories off a fit on ranks."""
-    spec = {**on_ranks.settings, "contrast": [first, second]}
-    viewed = type(on_ranks)(on_ranks.data, spec, on_ranks.prior, on_ranks.tree, on_ranks.provenance,
-                 on_ranks.problem)  # fmt: skip
-    draws = viewed.contrast_draws
+    draws = on_ranks.focused(by=(), at={}, contrast=(first, second)).contrast_draws
     kind, framing = draws["kind"].to_numpy(), draws["framing"].to_numpy()
     # The headline's framing: signed, or that of all prompts, which the paper's tables call signed.
     chosen = np.flatnonzero((kind == _KIND) & (framing == framing[0]))

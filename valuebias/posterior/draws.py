@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.contrasts import (
+    DIFFERENCE,
     CategoryPair,
+    Contrast,
+    Focus,
+    Row,
     category_contrasts,
     framing_contrasts,
+    headline_factor,
+    level_rows,
+    read_contrast,
 )
 from valuebias.analysis.estimands.effects import (
     EffectDraws,
@@ -27,7 +34,6 @@ from valuebias.analysis.estimands.effects import (
 )
 from valuebias.analysis.estimands.smoother import Smoother
 from valuebias.analysis.hierarchical import MODEL_FIELDS, Model, Problem, make_problem
-from valuebias.errors import ValueBiasError, did_you_mean
 
 if TYPE_CHECKING:
     from valuebias.analysis.design.units import Unit
@@ -41,6 +47,7 @@ Array = NDArray[np.float64]
 _STREAMS = {
     "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
     "negative means": 7, "leans": 8, "completions": 9,
+    "predictions": 10,
 }  # fmt: skip
 
 
@@ -82,20 +89,14 @@ class Draws:
         stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
         return make_problem(self.data, model, self.prior, stored=stored)
 
-    def word_differences(self, pair: tuple[str, str] | None) -> tuple[Array, tuple[str, str]]:
-        """Draw the difference between two families by word (draw, word), with their names."""
-        crossing = self.problem.crossing
-        factors = [f for f in crossing.design.variables if f.categorical]
-        if not factors:
-            raise ValueBiasError(
-                f"the formula {self.settings['formula']!r} compares no groups of models, so no "
-                "words drive a difference; fit '~ family'."
-            )
-        factor = next((f for f in factors if f.expression == "family"), factors[0])
-        first, second = _pair_of(factor.expression, factor.levels, pair)
-        design = crossing.design
-        row = design.average_row(factor, first) - design.average_row(factor, second)
-        return self.words_of(row), (first, second)
+    def compared_rows(self) -> list[Row]:
+        """Rows of the difference that the focus puts first, one by cell; none without levels."""
+        design, focus = self.problem.crossing.design, self.focus
+        factor = headline_factor(design, focus.pair)
+        if factor is None:
+            return []
+        rows = [row for row in level_rows(design, factor, focus) if row.form == DIFFERENCE]
+        return [row for row in rows if (row.first, row.second) == (rows[0].first, rows[0].second)]
 
     def words_of(self, row: Array, framing: str = "signed", question: str = "words") -> Array:
         """Draw a combination of design columns for every word under a framing: (draw, word)."""
@@ -120,9 +121,24 @@ class Draws:
     @property
     def categories(self) -> dict[CategoryPair, Array]:
         """Weights on the categories by the two that are compared."""
-        contrast = self.settings["contrast"]
-        pair = tuple(contrast) if contrast else None
-        return category_contrasts(self.problem.crossing.categories, pair)
+        return category_contrasts(self.problem.crossing.categories, self.contrast)
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The contrast of categories as asked for, None for the default."""
+        return read_contrast(self.settings["contrast"])
+
+    @property
+    def focus(self) -> Focus:
+        """What the headline, tables and figures are about; see :meth:`Fit.focused`."""
+        stored = self.settings.get("focus") or {}
+        pair = stored.get("pair")
+        return Focus(
+            (str(pair[0]), str(pair[1])) if pair else None,
+            tuple(stored.get("by", ())),
+            dict(stored.get("at", {})),
+            bool(stored.get("largest", False)),
+        )
 
     @cached_property
     def v(self) -> Array:
@@ -254,22 +270,6 @@ class Draws:
         if problem.crossing.complete:
             return itertools.repeat(problem.crossing.y, len(chosen))
         return problem.completed_cubes(self.v[chosen], self.rng("completions"))
-
-
-def _pair_of(factor: str, levels: tuple[str, ...], pair: tuple[str, str] | None) -> tuple[str, str]:
-    """Check the two levels to compare; by default the first two."""
-    if pair is None:
-        return levels[0], levels[1]
-    if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
-        raise ValueBiasError(
-            f"pair must be two different levels of {factor!r} such as {levels[:2]}, found {pair!r}."
-        )
-    for level in pair:
-        if level not in levels:
-            raise ValueBiasError(
-                f"{level!r} is not a level of {factor!r}. {did_you_mean(level, levels)}"
-            )
-    return pair[0], pair[1]
 
 
 _PART_OF = {"component": "name", "correlated": "name", "row": "name", "kind": "name",

@@ -17,10 +17,9 @@ from valuebias.analysis.auditing.consequences import consequences
 from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
 from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.design.priors import Prior, as_prior
-from valuebias.analysis.estimands.contrasts import category_contrasts
+from valuebias.analysis.estimands.contrasts import Contrast, category_contrasts, store_contrast
 from valuebias.analysis.hierarchical import (
     Model,
-    Problem,
     Settings,
     in_lexicon,
     make_problem,
@@ -44,15 +43,16 @@ def estimate(
     dataset: xr.Dataset,
     options: Mapping[str, Any],
     prior: Prior | Mapping[str, Any] | None,
-    contrast: tuple[str, str] | None,
+    contrast: Contrast | None,
     numbers: Mapping[str, Any],
     *,
+    focus: Mapping[str, Any] | None = None,
     progress: bool,
 ) -> Posterior:
     """Prepare the data, sample, and note what the data cannot show; arguments are checked before.
 
     ``options`` are the fields of :class:`valuebias.analysis.hierarchical.Model`, ``numbers`` those
-    of the sampler, of which ``tune`` may be None.
+    of the sampler, of which ``tune`` may be None; ``focus`` is that of another fit's settings.
     """
     options, numbers = dict(options), dict(numbers)
     data = in_lexicon(validate(dataset))
@@ -68,42 +68,42 @@ def estimate(
         numbers["tune"] = _TUNE[crossing.complete]
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
-    notes += _misfits(data, problem, contrast, groups, int(numbers["seed"]))
-    for note in notes:
-        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
-    spec = {
+    settings = {
         "spec": "hierarchical",
         **options,
-        "contrast": list(contrast) if contrast else None,
+        "contrast": store_contrast(contrast),
         **numbers,
         "path": "complete" if crossing.complete else "incomplete",
         "n_missing": crossing.n_missing,
         "dropped_words": dataset.sizes["response"] - data.sizes["response"],
-        "notes": as_records(notes),
+        "focus": {},
+        "notes": [],
     }
-    return Posterior(data, spec, problem.prior, groups, record(), problem)
+    posterior = Posterior(data, settings, problem.prior, groups, record(), problem)
+    settings["focus"] = focus or posterior.largest_difference()
+    notes += _misfits(posterior)
+    settings["notes"] = as_records(notes)
+    for note in notes:
+        warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
+    return posterior
 
 
 def refit(fit: Posterior, *, prior: Prior, outcome: str) -> Posterior:
     """Fit the same data with another prior or outcome, all else (seed included) the same."""
     options = {name: fit.settings[name] for name in _MODEL} | {"outcome": outcome}
     numbers = {name: fit.settings[name] for name in _SAMPLER}
-    contrast = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
     with warnings.catch_warnings():
         # The first fit has already warned.
         warnings.simplefilter("ignore", ValueBiasWarning)
-        return estimate(fit.data, options, prior, contrast, numbers, progress=False)
+        return estimate(
+            fit.data, options, prior, fit.contrast, numbers, focus=fit.settings.get("focus"),
+            progress=False,
+        )  # fmt: skip
 
 
-def _misfits(
-    data: xr.Dataset,
-    problem: Problem,
-    contrast: tuple[str, str] | None,
-    groups: xr.DataTree,
-    seed: int,
-) -> list[Note]:
+def _misfits(fit: Posterior) -> list[Note]:
     """Look for structure in the data that the model lacks."""
-    structure = make_structure(problem.crossing, contrast, word_numbers(data))
-    coefficient = groups["posterior"]["coefficient"].to_numpy()
-    sd = estimate_sd(structure, coefficient.reshape(-1, *coefficient.shape[2:]))
-    return structure_notes(structure, sd, np.random.default_rng([seed, 8]))
+    crossing = fit.problem.crossing
+    structure = make_structure(crossing, fit.contrast, word_numbers(fit.data), fit.focus)
+    sd = estimate_sd(structure, fit.effects.coefficient)
+    return structure_notes(structure, sd, np.random.default_rng([int(fit.settings["seed"]), 8]))

@@ -4,26 +4,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from scipy import special
 
 from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe
+from valuebias.posterior.prereg import judge
 from valuebias.posterior.wording import effective_draws, percent, under
 
 if TYPE_CHECKING:
+    from valuebias.posterior.estimates import Estimates
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["ALL", "make_headline", "prior_flips", "scale_name", "verdict_of"]
+__all__ = [
+    "ALL",
+    "LEAST_DOUBT",
+    "OPEN",
+    "POWER",
+    "crossed_cells",
+    "detectable",
+    "make_headline",
+    "prior_flips",
+    "scale_name",
+    "verdict_of",
+]
 
 LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
-_LEAST = {LITTLE_DOUBT: 0.975, SUGGESTED: 0.9, OPEN: 0.0}
+LEAST_DOUBT = 0.975
+"""Least probability of direction at which the data are said to leave little doubt."""
+POWER = 0.8
+"""The probability with which a minimum detectable effect is found."""
+_LEAST = {LITTLE_DOUBT: LEAST_DOUBT, SUGGESTED: 0.9, OPEN: 0.0}
 _VERDICTS = {
     LITTLE_DOUBT: "leave little doubt about the direction",
     SUGGESTED: "suggest the direction but do not settle it",
     OPEN: "do not settle the direction",
 }
+_MOST_CELLS = 6
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
 LEAST_MOVE = 0.01
@@ -57,11 +77,17 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
     parts.append(_answer(fit, row, effective_draws(table, table.attrs["draws"])[0]))
     if sensitivity is not None:
         parts.append(_on_priors(prior_flips(sensitivity)))
+    parts.append(judge(fit))
     parts.append(_besides(fit, row))
     parts += [note.headline for note in after]
     parts.append(_more(fit.notes, len(before) + len(after)))
     text = " ".join(part for part in parts if part)
     return Headline(text, row, diagnostics.converged, verdict_of(row["p_direction"]))
+
+
+def detectable(sd: float) -> float:
+    """Give the effect that a posterior with this SD leaves little doubt about, in 80% of cases."""
+    return float((special.ndtri(LEAST_DOUBT) + special.ndtri(POWER)) * sd)
 
 
 def verdict_of(p_direction: float) -> str:
@@ -87,9 +113,7 @@ def _more(notes: list[Note], n_chosen: int) -> str:
 def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
     units = describe(fit.settings["outcome"]).unit
     over = f"{row['over']} over {row['against'] or 'the other categories'}"
-    estimate = (
-        f"{row['mean']:+.2f} {units} (90% interval {row['lower']:+.2f} to {row['upper']:+.2f})"
-    ).replace("-", "−")
+    estimate = f"{_signed(row['mean'])} {units} ({_interval(row)})"
     # The side with most draws, which may not be that of the mean.
     direction = "positive" if row["median"] > 0 else "negative"
     probability = percent(row["p_direction"], draws).replace("> ", "above ")
@@ -98,23 +122,128 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
         f"{_VERDICTS[verdict_of(row['p_direction'])]}."
     )
     group, a, b = _compared(row)
-    if group:
-        noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
-        more = "more" if row["mean"] > 0 else "less"
-        # The wording follows the verdict: at a probability of one half there is no direction.
-        claim = {
-            LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
-            SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
-            OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
-        }[verdict_of(row["p_direction"])]
+    if verdict_of(row["p_direction"]) == OPEN and group:
+        chance += (
+            f" A difference of about {detectable(row['sd']):.2f} {units} would have been found "
+            f"with a probability of {POWER:.0%}."
+        )
+    if not group:
         return (
-            f"{claim}: the difference in {_LEAN[row['framing']]} is estimated at {estimate}. "
-            f"{chance}{_caveat(fit, group, a, b)}"
+            f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) "
+            f"is estimated at {estimate}. {chance}"
+        )
+    noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
+    more = "more" if row["mean"] > 0 else "less"
+    # The wording follows the verdict: at a probability of one half there is no direction.
+    claim = {
+        LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
+        SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
+        OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
+    }[verdict_of(row["p_direction"])]
+    lean, where = _LEAN[row["framing"]], f" with {row['at']}" if row["at"] else ""
+    cells = _cells(fit, row, units)
+    if cells and fit.focus.by:
+        return f"{cells}{_caveat(fit, group, a, b)}"
+    if cells:
+        return (
+            f"{cells} Averaged over the models at hand, which need hold for none of them, the "
+            f"difference in {lean} is estimated at {estimate}. {chance}{_caveat(fit, group, a, b)}"
         )
     return (
-        f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) is "
-        f"estimated at {estimate}. {chance}"
+        f"{claim}{where}: the difference in {lean} is estimated at {estimate}. {chance}"
+        f"{_others(fit, row, units)}{_caveat(fit, group, a, b)}"
     )
+
+
+def _interval(row: pd.Series) -> str:
+    return f"90% interval {_signed(row['lower'])} to {_signed(row['upper'])}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def crossed_cells(fit: Posterior, row: pd.Series) -> tuple[Estimates, list[str]] | None:
+    """Compare the headline's levels within those of what is asked or the formula crosses with them.
+
+    With the names of these variables; None where there are none. Numbers are set to the quartiles
+    of the models, so that nothing is said of sizes that few have.
+    """
+    design, variable = fit.problem.crossing.design, row["variable"]
+    set_apart = {*fit.focus.by, *fit.focus.at}
+    crossed = {
+        factor.expression: factor
+        for term in design.terms
+        if variable in [factor.expression for factor in term.factors]
+        for factor in term.factors
+        if factor.expression != variable and not ({factor.expression} | factor.names) & set_apart
+    }
+    names = [*fit.focus.by, *crossed]
+    if row["form"] != DIFFERENCE or not names:
+        return None
+    by = [*fit.focus.by, *(name for name, factor in crossed.items() if factor.categorical)]
+    numbers = sorted({n for f in crossed.values() if not f.categorical for n in f.names})
+    at = {n: np.quantile(np.asarray(design.models[n], float), [0.25, 0.75]) for n in numbers}
+    rounded = {name: [float(f"{value:.3g}") for value in values] for name, values in at.items()}
+    cells = fit.comparisons(
+        variable, pair=(row["first"], row["second"]), by=by, at={**fit.focus.at, **rounded}
+    )
+    return cells, names
+
+
+def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
+    """Give the difference in each of the crossed cells."""
+    crossed = crossed_cells(fit, row)
+    if crossed is None:
+        return ""
+    table = crossed[0].table()
+    same = (table["framing"] == row["framing"]) & (table["category"] == row["category"])
+    cells = [cell for _, cell in table[same].iterrows()]
+    said = [
+        f"{_signed(cell['mean'])} {units} ({_interval(cell)}) with {cell['at']}"
+        for cell in cells[:_MOST_CELLS]
+    ]
+    if len(cells) > _MOST_CELLS:
+        said.append(f"and {len(cells) - _MOST_CELLS} more, see fit.comparisons and the report")
+    known = [cell for cell in cells if verdict_of(cell["p_direction"]) != OPEN]
+    turns = (
+        " Its sign is not the same in all." if len({c["median"] > 0 for c in known}) == 2 else ""
+    )
+    on = " and ".join(crossed[1])
+    lead = f"depends, in this formula, on {on}" if not fit.focus.by else f"is given for each {on}"
+    return (
+        f"How models of {row['first']} and {row['second']} differ {lead}: the difference in "
+        f"{_LEAN[row['framing']]} is estimated at {'; '.join(said)}.{turns}"
+    )
+
+
+def _others(fit: Posterior, row: pd.Series, units: str) -> str:
+    """Where the pair is the largest of several, say so and place all levels."""
+    if not fit.focus.largest or fit.focus.by:
+        return ""
+    variable, at = row["variable"], fit.focus.at
+    table = _under(fit.comparisons(variable, at=at).table(), row)
+    first = next(
+        t for _, t in table.iterrows() if {t["first"], t["second"]} == {*_compared(row)[1:]}
+    )
+    sign = 1.0 if first["first"] == row["first"] else -1.0
+    ends = sorted((sign * first["lower_joint"], sign * first["upper_joint"]))
+    clear = int((table["lower_joint"] * table["upper_joint"] > 0).sum())
+    ranks = _under(fit.means(variable, at=at).ranks(), row).set_index("name")
+    n = len(ranks)
+    return (
+        f" It is the largest of the {len(table)} differences between {n} levels of {variable} "
+        f"(90% interval jointly with the others {_signed(ends[0])} to {_signed(ends[1])} {units}), "
+        f"of which {clear} have joint intervals without zero. {row['first']} leans furthest with a "
+        f"probability of {percent(ranks.loc[row['first'], 'rank_1'])}, {row['second']} least with "
+        f"{percent(ranks.loc[row['second'], f'rank_{n}'])}."
+    )
+
+
+def _under(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
+    """Select the rows of the headline's framing, category and cell."""
+    names = ["framing", "category", "at"]
+    return table[(table[names] == row[names].to_numpy()).all(axis=1)]
 
 
 def _compared(row: pd.Series) -> tuple[str, str, str]:

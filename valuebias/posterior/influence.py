@@ -11,11 +11,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias._core.progress import progress_bar
+from valuebias.analysis.design.reduced import without_models
+from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.design.units import Unit, base_units, model_units
 from valuebias.analysis.estimands.contrasts import Combination, headline_combination
-from valuebias.analysis.estimands.held_out import combination_given_all, make_model_tables
+from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
 from valuebias.analysis.estimands.mixtures import Mixture
 from valuebias.analysis.estimands.precision import precision_at
+from valuebias.analysis.replication import posterior_of
 from valuebias.posterior.headline import LEAST_MOVE, verdict_of
 from valuebias.posterior.leave_out import base_coordinate
 
@@ -29,13 +32,14 @@ Array = NDArray[np.float64]
 
 _NUMBERS = ("mean", "lower", "upper", "p_direction")
 _TOLERANCE = 1e-8
+# Of the variances, given each of which the headline's posterior is exact.
+_DRAWS = 400
 
 
 def influence(fit: Posterior, table: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
     """Estimate the first of the contrasts without each unit; see :meth:`Fit.influence`."""
     headline, prob = table.iloc[0], table.attrs["prob"]
-    contrast = tuple(fit.settings["contrast"]) if fit.settings["contrast"] else None
-    combination = headline_combination(fit.problem.crossing, contrast)
+    combination = headline_combination(fit.problem.crossing, fit.contrast, fit.focus)
     first = {"unit": "fit", "name": "all data", **headline[list(_NUMBERS)], "remark": ""}
     rows: list[dict[str, Any]] = [first]
     units = left_out_units(fit.data, fit.settings)
@@ -83,7 +87,12 @@ def _without(fit: Posterior, combination: Combination, unit: Unit, prob: float) 
     keep = np.setdiff1d(np.arange(crossing.shape[0]), unit.models)
     if not _estimable(crossing.design.matrix[keep], combination.row):
         return dict.fromkeys(_NUMBERS, np.nan) | {"remark": f"not estimable: {_loss(fit, keep)}"}
-    mixture = _headline(fit.without(unit), combination)
+    if crossing.complete:
+        reduced = without_models(fit.problem, np.array(unit.models, dtype=np.intp))
+        rng = np.random.default_rng([int(fit.settings["seed"]), 15, *unit.models])
+        mixture = posterior_of(reduced, combination, reduced.crossing.y, rng, draws=_DRAWS)
+    else:
+        mixture = _headline(fit.without(unit), combination)
     tail = (1 - prob) / 2
     negative = mixture.below(0.0)
     return {
@@ -113,14 +122,16 @@ def _loss(fit: Posterior, keep: NDArray[np.intp]) -> str:
 
 
 def _headline(left: LeftOutFit, combination: Combination) -> Mixture:
-    """Compute the combination's posterior without the unit, exact given each draw."""
+    """Compute it without the unit in an incomplete crossing, exact given each completion."""
     problem = left.problem
     crossing, scales = problem.crossing, problem.coefficient_scales
     means, variances = [], []
     for cube, v in left.cubes:
         precision = precision_at(crossing, problem.components, scales, v)
-        tables = make_model_tables(crossing, cube)
-        mean, variance = combination_given_all(crossing, precision, tables, scales, combination)
+        means_on_axes = axis_means(crossing, make_tables(crossing, cube))
+        mean, variance = combination_given_all(
+            crossing, precision, means_on_axes, scales, combination
+        )
         means.append(mean)
         variances.append(variance)
     return Mixture(np.concatenate(means), np.sqrt(np.concatenate(variances)))

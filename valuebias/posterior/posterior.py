@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -18,9 +18,8 @@ from valuebias.analysis.estimands.contrasts import (
     COLUMNS,
     LEAN,
     MODEL,
-    estimands,
+    Row,
     framing_contrasts,
-    stack_draws,
     summarise_contrasts,
 )
 from valuebias.analysis.estimands.diagnostics import (
@@ -34,22 +33,26 @@ from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.posterior.draws import Draws
+from valuebias.posterior.estimates import check_prob, check_rope
 from valuebias.posterior.headline import make_headline
+from valuebias.posterior.questions import Questions
 from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
     import pymc as pm
 
     from valuebias.analysis.estimands.loo import LOO, UnitLOO
+    from valuebias.posterior.placebo import Placebo
 
 __all__ = ["CERTAIN", "Posterior"]
+
+Array = NDArray[np.float64]
 
 CERTAIN = 0.995
 """Least probability of direction at which the sign of a word's difference is called certain."""
 
 
-class Posterior(Draws):
+class Posterior(Questions):
     """The posterior of a hierarchical model: all tables of its draws, but no figures or reports.
 
     Its parameters are those of :class:`valuebias.Fit`.
@@ -89,7 +92,7 @@ class Posterior(Draws):
             Probability of the equal-tailed intervals.
         rope : float, optional
             Half-width of the region of practical equivalence around zero, in units of the outcome;
-            0.05 of its SD if not given.
+            the registered one, or 0.05 of its SD, if not given.
 
         Returns
         -------
@@ -102,17 +105,17 @@ class Posterior(Draws):
             ``rhat``, ``ess_bulk``, ``ess_tail``. Units of the outcome. Then the parts of the names:
             ``form`` (difference, lean, …), ``variable`` (of the formula; base, model, overall),
             ``first`` and ``second`` (the levels compared), ``over`` and ``against`` (the categories
-            compared; the second is empty for the mean of all others) and ``variant``.
+            compared; the second is empty for the mean of all others), ``variant``, and ``at``, what
+            other variables are set to (see :meth:`means`; empty here).
 
         Raises
         ------
         ValueBiasError
             If `prob` is not between 0 and 1 or `rope` is negative.
         """
-        _check_prob(prob)
-        half = 0.05 * self.problem.crossing.scale if rope is None else rope
-        if not (isinstance(half, float | int | np.number) and half >= 0):
-            raise ValueBiasError(f"rope must be zero or more, found {rope!r}.")
+        check_prob(prob)
+        registered = (self.settings.get("prereg") or {}).get("rope")
+        half = check_rope(registered if rope is None else rope, self.problem.crossing.scale)
         table = summarise_contrasts(self.contrast_draws, prob, half, self._agreed)
         table.attrs |= {
             "prob": prob,
@@ -121,20 +124,6 @@ class Posterior(Draws):
         }
         table.attrs["draws"] = self.contrast_draws[..., 0].size
         return table
-
-    @cached_property
-    def contrast_draws(self) -> xr.DataArray:
-        """Posterior draws of all estimands, (chain, draw, estimand), in units of the outcome."""
-        contrast = self.settings["contrast"]
-        items = estimands(
-            self.problem.crossing,
-            self.problem.components,
-            self.effects,
-            self.v,
-            tuple(contrast) if contrast else None,
-            self.rng("contrasts"),
-        )
-        return stack_draws(items, int(self.settings["chains"]))
 
     @cached_property
     def _agreed(self) -> pd.DataFrame:
@@ -191,16 +180,27 @@ class Posterior(Draws):
             framings), ``mean[Gemma, positive, agency]`` (a family's mean of a category, relative to
             the mean over categories) and ``slope[log10(n_params), positive, agency]``.
         """
-        _check_prob(prob)
+        check_prob(prob)
         return describe_draws(self.parameters, prob)
 
-    def words(self, *, pair: tuple[str, str] | None = None, prob: float = 0.9) -> pd.DataFrame:
+    def words(
+        self,
+        *,
+        pair: tuple[str, str] | None = None,
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        prob: float = 0.9,
+    ) -> pd.DataFrame:
         """Which words drive the difference between the families.
 
         Parameters
         ----------
         pair : pair of str, optional
-            The two families to compare; the first two in alphabetical order if not given.
+            The two families, or other levels, to compare; those of the headline if not given.
+        by : str or sequence of str, optional
+            Variables of the formula within whose levels they are compared.
+        at : mapping, optional
+            Values that variables are set to, such as ``{"n_params": 8e9}``.
         prob : float, default 0.9
             Probability of the equal-tailed intervals.
 
@@ -214,6 +214,7 @@ class Posterior(Draws):
             generalises over models, and over bases if the fit has effects of bases.
             ``certain``: whether ``p_direction`` is .995 or more; never if the formula has as many
             columns as there are models, as differences are then between these very models.
+            ``at``, where something is set: to what.
             ``expected_false_signs``: how many of this word and those above it are expected to
             differ the other way, the sum of ``1 - p_direction``.
 
@@ -230,16 +231,38 @@ class Posterior(Draws):
         share, happens to be overestimated. In simulations of scores like the paper's on five
         bases one in six words with a ``p_direction`` of .975 had the wrong sign; hence .995.
         """
-        _check_prob(prob)
-        draws, compared = self.word_differences(pair)
+        check_prob(prob)
+        view = self
+        if pair is not None or by is not None or at is not None:
+            view = self.focused(pair=pair, by=by, at=at)
+        rows = view.compared_rows()
+        if not rows:
+            raise ValueBiasError(
+                f"the formula {self.settings['formula']!r} compares no groups of models, so no "
+                "words drive a difference; fit '~ family'."
+            )
+        # Without replication, a model's own effect is part of the difference of its family.
+        replicated = "model_word" in self.problem.components.names
+        drawn = [view.words_of(row.row) for row in rows]
+        parts = [
+            self._word_table(draws, row, prob, replicated)
+            for draws, row in zip(drawn, rows, strict=True)
+        ]
+        table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+        table.attrs |= {"draws": len(drawn[0]), "pair": (rows[0].first, rows[0].second)}
+        return table
+
+    def _word_table(self, draws: Array, row: Row, prob: float, replicated: bool) -> pd.DataFrame:
+        """Summarise the differences of a row by word."""
         lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (draws > 0).mean(axis=0)
         member = member_table(self.data)
         table = pd.DataFrame(
             {
                 "word": member.index.astype(object),
-                "categories": [", ".join(member.columns[row]) for row in member.to_numpy()],
-                "name": " − ".join(compared),
+                "categories": [", ".join(member.columns[r]) for r in member.to_numpy()],
+                "name": f"{row.first} − {row.second}",
+                **({"at": row.at} if row.at else {}),
                 "mean": draws.mean(axis=0),
                 "sd": draws.std(axis=0, ddof=1),
                 "lower": lower,
@@ -249,11 +272,8 @@ class Posterior(Draws):
         )
         order = table["mean"].abs().sort_values(ascending=False, kind="stable").index
         table = table.loc[order].reset_index(drop=True)
-        # Without replication, a model's own effect is part of the difference of its family.
-        replicated = "model_word" in self.problem.components.names
         table["certain"] = (table["p_direction"] >= CERTAIN) & replicated
         table["expected_false_signs"] = (1 - table["p_direction"]).cumsum()
-        table.attrs |= {"draws": len(draws), "pair": compared}
         return table
 
     def word_draws(self, *, framing: str = "signed") -> xr.DataArray:
@@ -420,9 +440,8 @@ class Posterior(Draws):
 
         _check_draws(draws)
         chosen = self.spaced(draws)
-        contrast = self.settings["contrast"]
         structure = make_structure(
-            self.problem.crossing, tuple(contrast) if contrast else None, word_numbers(self.data)
+            self.problem.crossing, self.contrast, word_numbers(self.data), self.focus
         )
         nothing = np.zeros_like(self.problem.coefficient_scales)
         return predictive_check(
@@ -511,6 +530,56 @@ class Posterior(Draws):
         chosen, scales = self.spaced(draws or 100), self.problem.coefficient_scales
         return loo([self.smoother(i, scales) for i in chosen], self.completed_cubes(chosen))
 
+    def placebo(
+        self,
+        *,
+        match: str | Sequence[str] = (),
+        bins: int = 5,
+        n: int = 9999,
+        seed: int = 0,
+    ) -> Placebo:
+        """Ask whether two arbitrary groups of words would tell the families apart as far.
+
+        Parameters
+        ----------
+        match : str or sequence of str, optional
+            Coordinates of the words that random groups are to be alike in, such as ``"frequency"``
+            or ``"length"``: words change places with words of the same level, or bin.
+        bins : int, default 5
+            Bins of a number, of equal size.
+        n : int, default 9999
+            Random splits.
+        seed : int, default 0
+            Of the splits.
+
+        Returns
+        -------
+        Placebo
+            The difference, those of the random splits, and the p-value.
+
+        Raises
+        ------
+        ValueBiasError
+            If `match` names no coordinate of words, or a word lacks all scores by a model.
+
+        Notes
+        -----
+        A permutation test whose units are words; models and prompts are these very ones. It says
+        whether the categories matter, not whether the difference would be found with other models,
+        which the posterior is about.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> fit.placebo(match="length", n=199).p <= 1
+        True
+        """
+        from valuebias.posterior.placebo import placebo
+
+        names = (match,) if isinstance(match, str) else tuple(match)
+        return placebo(self, names, bins, n, seed)
+
     def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
         """Estimate the headline without each model, and without each base that models share.
 
@@ -533,9 +602,9 @@ class Posterior(Draws):
 
         Notes
         -----
-        The variances are sampled again without each, which takes about a second per model for a
-        complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning of
-        the headline stay as they are.
+        The variances are sampled again without each, which takes a tenth of a second per model for
+        a complete crossing and much longer for an incomplete one. Outcomes, priors and the meaning
+        of the headline stay as they are.
         """
         from valuebias.posterior.influence import influence
 
@@ -632,8 +701,3 @@ class Posterior(Draws):
 def _check_draws(draws: int) -> None:
     if not isinstance(draws, int | np.integer) or draws < 1:
         raise ValueBiasError(f"draws must be a whole number of 1 or more, found {draws!r}.")
-
-
-def _check_prob(prob: float) -> None:
-    if not (isinstance(prob, float | int | np.number) and 0 < prob < 1):
-        raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {prob!r}.")

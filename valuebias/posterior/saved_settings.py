@@ -13,9 +13,9 @@ __all__ = ["SETTINGS_OF_ABLATIONS", "SETTINGS_OF_FITS", "parse_settings"]
 _TEXT, _MAYBE, _WHOLE = (str,), (str, type(None)), (int,)
 SETTINGS_OF_FITS: Mapping[str, tuple[type, ...]] = {
     "formula": _TEXT, "outcome": _TEXT, "words": _MAYBE, "base": _MAYBE,
-    "spread": (bool, type(None)), "contrast": (list, type(None)), "draws": _WHOLE, "tune": _WHOLE,
-    "chains": _WHOLE, "seed": _WHOLE, "sampler": _TEXT, "path": _TEXT, "n_missing": _WHOLE,
-    "dropped_words": _WHOLE, "notes": (list,),
+    "spread": (bool, type(None)), "contrast": (list, dict, type(None)), "draws": _WHOLE,
+    "tune": _WHOLE, "chains": _WHOLE, "seed": _WHOLE, "sampler": _TEXT, "path": _TEXT,
+    "n_missing": _WHOLE, "dropped_words": _WHOLE, "notes": (list,),
 }  # fmt: skip
 """Type of each setting of :func:`valuebias.fit`."""
 SETTINGS_OF_ABLATIONS: Mapping[str, tuple[type, ...]] = {
@@ -40,10 +40,44 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
         right = type(value) in types
         if right and isinstance(value, list) and name == "contrast":
             right = len(value) == 2 and all(isinstance(one, str) for one in value)
+        if right and isinstance(value, dict):
+            right = all(type(weight) is float for weight in value.values())
         if not right:
             state = "is missing" if value is ... else f"is {shown(value)}"
             raise ValueBiasError(
                 f"The saved fit is damaged, or an earlier version saved it: its setting {name!r} "
                 f"{state}. Copy it again, or fit again."
             )
+    if wanted is SETTINGS_OF_FITS:
+        settings["focus"] = _focus(settings.get("focus"))
+        registered = settings.get("prereg")
+        if registered is not None and not (
+            isinstance(registered, dict)
+            and isinstance(registered.get("decision"), str)
+            and isinstance(registered.get("departures"), list)
+            and isinstance(registered.get("rope"), float | None)
+        ):
+            raise ValueBiasError(
+                f"The saved fit is damaged: its setting 'prereg' is {shown(registered)}. Copy it "
+                "again, or fit again."
+            )
     return dict(settings)
+
+
+def _focus(stored: Any) -> dict[str, Any]:
+    """Check what stands in front of a fit; fits of earlier versions have nothing of the kind."""
+    focus = {} if stored is None else stored
+    if not isinstance(focus, dict) or not all(
+        [
+            focus.keys() <= {"pair", "by", "at", "largest"},
+            isinstance(focus.get("at", {}), dict),
+            isinstance(focus.get("by", []), list),
+            all(isinstance(name, str) for name in [*focus.get("by", []), *focus.get("pair", [])]),
+            len(focus.get("pair", ["", ""])) == 2,
+        ]
+    ):
+        raise ValueBiasError(
+            f"The saved fit is damaged: its setting 'focus' is {shown(stored)}. Copy it again, or "
+            "fit again."
+        )
+    return focus

@@ -229,13 +229,13 @@ def _lines(path: Path) -> Iterator[Row]:
                 ) from error
             except (ValueError, RecursionError) as error:
                 raise ValueBiasError(
-                    f"{_start(where)} is not JSON ({visible(error)}). Expected one object a line; "
-                    "the file may be truncated."
+                    f"{_start(where)} is not JSON ({visible(error)}). Expected one object per "
+                    "line; the file may be truncated."
                 ) from error
             if not isinstance(row, dict):
                 raise ValueBiasError(
-                    f"{_start(where)} is a JSON {type(row).__name__}; expected one object a line, "
-                    'such as {"prompt": ..., "chosen": ..., "rejected": ...}.'
+                    f"{_start(where)} is a JSON {type(row).__name__}; expected one object per "
+                    'line, such as {"prompt": ..., "chosen": ..., "rejected": ...}.'
                 )
             yield where, row
 

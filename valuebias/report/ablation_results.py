@@ -14,11 +14,11 @@ from valuebias.plots.word_changes import plot_word_changes
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.posterior.wording import chance, percent
 from valuebias.report.checking import convergence, findings_section
+from valuebias.report.columns import interval_column, with_interval
 from valuebias.report.content import Column, Section, Table, number, sentence
 from valuebias.report.inputs import PROB, AblationReportInputs
 from valuebias.report.methods import fit_settings, load_line, methods_text
 from valuebias.report.record import listed, prior_table, provenance_table, reproduction
-from valuebias.report.results import interval_column, with_interval
 
 if TYPE_CHECKING:
     from valuebias.posterior.ablation.result import AblationPosterior

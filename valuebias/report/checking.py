@@ -12,9 +12,9 @@ from valuebias.posterior.headline import ALL, prior_flips, scale_name
 from valuebias.posterior.influence import most_influential, other_verdicts
 from valuebias.posterior.sensitivity import by_influence
 from valuebias.posterior.wording import sampled_units, under
+from valuebias.report.columns import chance_column, displayed, interval_column, with_interval
 from valuebias.report.content import Column, Section, Table, number, sentence
 from valuebias.report.inputs import PROB, Inputs, ReportInputs
-from valuebias.report.results import chance_column, displayed, interval_column, with_interval
 
 if TYPE_CHECKING:
     from valuebias.analysis.auditing.audit import Audit

@@ -263,8 +263,8 @@ def fit_settings(fit: Posterior) -> str:
     settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}
     if spec["sampler"] != "nutpie":
         settings["sampler"] = spec["sampler"]
-    if spec["contrast"]:
-        settings["contrast"] = tuple(spec["contrast"])
+    if fit.contrast:
+        settings["contrast"] = fit.contrast
     usual_prior = Prior().to_dict()
     prior = {key: x for key, x in fit.prior.to_dict().items() if x != usual_prior.get(key)}
     if prior:

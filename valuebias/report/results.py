@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
+from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
+from valuebias.posterior.planning import bases_needed
 from valuebias.posterior.posterior import CERTAIN, Posterior
-from valuebias.posterior.wording import effective_draws, false_signs, percent, sampled_units, under
+from valuebias.posterior.wording import false_signs, percent, sampled_units, under
+from valuebias.report.cells import cell_tables
+from valuebias.report.columns import chance_column, displayed, interval_column
 from valuebias.report.content import Column, Section, Table, number, sentence
 from valuebias.report.inputs import PROB, ReportInputs
 
 __all__ = [
-    "chance_column",
     "contrast_section",
     "density_section",
-    "displayed",
     "forest_section",
-    "interval_column",
     "limits_section",
     "reading",
-    "with_interval",
     "word_section",
 ]
 
@@ -39,34 +41,6 @@ _FRAMED = {
     "cannot be told from a habit of scoring some words low: positive prompts would tell.",
 }
 _SHOWN_WORDS = 20
-_INTERVAL = "_interval"
-
-
-def with_interval(frame: pd.DataFrame, digits: int, *, signed: bool = True) -> pd.DataFrame:
-    """Add the interval as one column of text."""
-    form = number(digits, signed=signed)
-    ends = zip(frame["lower"], frame["upper"], strict=True)
-    return frame.assign(**{_INTERVAL: [f"{form(low)} to {form(high)}" for low, high in ends]})
-
-
-def interval_column() -> Column:
-    """Give the column that :func:`with_interval` adds."""
-    return Column(_INTERVAL, f"{PROB:.0%} interval", right=True)
-
-
-def displayed(inputs: ReportInputs, frame: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """Add the interval and probabilities as text, each of these bounded by its effective draws."""
-    sizes = effective_draws(frame, inputs.effective)
-    texts = {
-        f"_{name}": [percent(p, n) for p, n in zip(frame[name], sizes, strict=True)]
-        for name in names
-    }
-    return with_interval(frame, inputs.digits).assign(**texts)
-
-
-def chance_column(name: str, label: str) -> Column:
-    """Give a column that :func:`displayed` adds."""
-    return Column(f"_{name}", label, right=True)
 
 
 def reading(inputs: ReportInputs) -> tuple[str, ...]:
@@ -111,7 +85,48 @@ def limits_section(inputs: ReportInputs) -> Section:
         "What else differs between the groups (size, preference data, training recipe) is "
         f"adjusted for only where the formula names it: {fit.settings['formula']}."
     )
+    registered = fit.settings.get("prereg")
+    if registered:
+        items.append(_registered(registered))
+    needed = _bases_needed(inputs)
+    if needed:
+        items.append(needed)
     return Section("limits", "What the data cannot say", items=tuple(items))
+
+
+def _registered(registered: Mapping[str, Any]) -> str:
+    """Say what was registered, and whether the fit keeps to it."""
+    settings = ", ".join(f"{name} {value!r}" for name, value in registered["settings"].items())
+    digest = f" (SHA-256 {registered['sha256'][:16]}…)" if registered["sha256"] else ""
+    departures = registered["departures"]
+    kept = "It departs from that, as said above." if departures else "It keeps to that."
+    return f"The analysis was registered{digest}: {settings or 'its rule alone'}. {kept}"
+
+
+def _bases_needed(inputs: ReportInputs) -> str:
+    """Say how many bases would settle the direction, where these data do not."""
+    fit, row = inputs.fit, inputs.headline.row
+    others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
+    asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
+    if not asked or others or row["p_direction"] >= LEAST_DOUBT:
+        return ""
+    unit = describe(fit.settings["outcome"]).unit
+    size = f"{abs(row['mean']):.{inputs.digits}f} {unit}"
+    detected = f"{detectable(row['sd']):.{inputs.digits}f} {unit}"
+    start = (
+        f"These data would leave little doubt about a difference of {detected} with a probability "
+        f"of {POWER:.0%}. For one of the estimated size, {size}, "
+    )
+    n = bases_needed(fit, float(row["mean"]))
+    if n is None:
+        return (
+            f"{start}no number of bases that was tried would do: what is uncertain about words and "
+            "prompts does not shrink with models."
+        )
+    return (
+        f"{start}about {n} bases of each of two families would do, one model each, with prompts, "
+        "words and variances as here."
+    )
 
 
 def _certain(table: pd.DataFrame) -> str:
@@ -146,6 +161,7 @@ def contrast_section(inputs: ReportInputs) -> Section:
     columns = (
         Column("estimand", "estimand"),
         Column("name", "of"),
+        *([Column("at", "with")] if (rows["at"] != "").any() else []),
         Column("framing", "framing"),
         *([Column("category", "categories")] if several else []),
         Column("mean", f"mean ({inputs.unit})", number(inputs.digits, signed=True)),
@@ -162,7 +178,7 @@ def contrast_section(inputs: ReportInputs) -> Section:
     )
     rows = displayed(inputs, rows, "p_direction", "p_rope")
     table_shown = Table("contrasts", caption, table, columns, rows)
-    return Section("contrasts", "Contrasts", tables=(table_shown,))
+    return Section("contrasts", "Contrasts", tables=(table_shown, *cell_tables(inputs)))
 
 
 def forest_section(inputs: ReportInputs) -> Section:

@@ -54,12 +54,12 @@ def build(
         then looked up by name. The rows of a bare array are those of `models` and `prompts`, and
         `responses` names the words. NaN = not scored.
     models : pandas.DataFrame
-        One row a model, named by the index or by a column ``model``. Columns ``family`` and
+        One row per model, named by the index or by a column ``model``. Columns ``family`` and
         ``stage`` are required. ``base`` is the checkpoint that a model was trained from, such as
         "google/gemma-2-2b-it": models of one base are not independent. It is "" where left out, and
         ``n_params`` (a count) NaN; every further column becomes a coord.
     prompts : PromptSet or pandas.DataFrame
-        One row a prompt, named by the index or by a column ``prompt``. Columns ``text`` and
+        One row per prompt, named by the index or by a column ``prompt``. Columns ``text`` and
         ``framing`` are required.
     lexicon : Lexicon or pandas.DataFrame, optional
         Which word is in which category. A DataFrame has the words as its index and a bool column
@@ -67,7 +67,7 @@ def build(
     responses : sequence of str, optional
         The words, where `score` does not name them.
     words : pandas.DataFrame, optional
-        What is known of the words, such as their frequency: one row a word, named by the index or
+        What is known of the words, such as their frequency: one row per word, named by the index or
         by a column ``response``. Every column becomes a coord on response, which is NaN or "" for
         words without a row; rows of other words are left out.
     kind : {"reward", "logprob", "implicit"}

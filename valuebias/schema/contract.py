@@ -44,7 +44,7 @@ def model_table(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a model, named by the index; one column a coord.
+        One row per model, named by the index; one column a coord.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def prompt_table(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a prompt, named by the index; one column a coord.
+        One row per prompt, named by the index; one column a coord.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def word_table(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a word, named by the index; one column a coord on response, such as ``n_tokens``
+        One row per word, named by the index; one column a coord on response, such as ``n_tokens``
         (:func:`valuebias.score` says what it is) or one of your own. Where the dataset has no coord
         ``length``, a column ``length`` is added: the number of characters, which are the Unicode
         code points of the word's composed form (NFC), so that "é" is one, however it is written.
@@ -121,7 +121,7 @@ def member_table(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        bool; one row a word, named by the index; one column a category.
+        bool; one row per word, named by the index; one column per category.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from valuebias.errors import ValueBiasError
 
 
 def long_medians(ds):
-    """Take median ranks as the paper's script does: one row a word and category, then rank."""
+    """Take median ranks as the paper's script does: one row per word and category, then rank."""
     rows = ds["score"].to_dataframe()[["score"]].reset_index()
     inside = ds["membership"].to_series()
     pairs = inside[inside].reset_index()[["response", "category"]]

@@ -149,7 +149,7 @@ def test_the_headline_has_the_dense_mean_and_variance(problem: Problem) -> None:
         v = np.array([theta.v for theta in thetas(problem)])
         precision = precision_at(here, left.components, left.coefficient_scales, v)
         tables = make_model_tables(here, here.y)
-        found = combination_given_all(here, precision, tables, left.coefficient_scales, asked)
+        found = combination_given_all(here, precision, tables.axes, left.coefficient_scales, asked)
         seen = replace(crossing, observed=without(problem, models))
         for theta, mean, variance in zip(thetas(problem), *found, strict=True):
             dense = Dense(replace(problem, crossing=seen), theta)

@@ -1,0 +1,331 @@
+"""Means, comparisons, slopes, predictions and arithmetic of a posterior."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import valuebias
+from valuebias import ValueBiasError, simulate
+
+SETTINGS = {"draws": 400, "tune": 300, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
+QUIET = {"word": 0.1, "word_family": 0.03, "model_word": 0.05, "model_category": 0.1}
+KINDS = [("Gemma", "instruct"), ("Gemma", "reward"), ("Llama", "instruct"), ("Llama", "reward")]
+
+
+@pytest.fixture(scope="module")
+def crossover() -> xr.Dataset:
+    """Families that differ in opposite ways at two stages: on average not at all."""
+    planted = dict(zip(KINDS, (0.6, -0.6, -0.6, 0.6), strict=True))
+    ds = simulate(
+        n_models={f"{family} {stage}": 4 for family, stage in KINDS},
+        n_prompts=6,
+        n_words=30,
+        sd=QUIET,
+        effects={f"{family} {stage}": lean for (family, stage), lean in planted.items()},
+        seed=5,
+    )
+    split = [str(name).split(" ") for name in ds["family"].to_numpy()]
+    return ds.assign_coords(
+        family=("model", [family for family, _ in split]),
+        stage=("model", [stage for _, stage in split]),
+        base=("model", ds["model"].to_numpy()),
+        n_params=("model", np.geomspace(1e9, 7e10, len(split))),
+    )
+
+
+@pytest.fixture(scope="module")
+def fit(crossover: xr.Dataset) -> valuebias.Fit:
+    return valuebias.fit(crossover, "~ family * stage + log10(n_params)", **SETTINGS)  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="module")
+def three() -> valuebias.Fit:
+    ds = simulate(
+        n_models={"Alder": 3, "Birch": 3, "Cedar": 3},
+        n_prompts=4,
+        n_words={"agency": 8, "communion": 8, "other": 8},
+        effects={"Alder": 0.5, "Birch": -0.5, "Cedar": 0.0},
+        sd=QUIET,
+        seed=3,
+    )
+    return valuebias.fit(ds, contrast=("agency", "communion"), **SETTINGS)  # type: ignore[call-overload]
+
+
+def signed(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["framing"] == "signed"].reset_index(drop=True)
+
+
+def test_a_planted_crossover_is_found_cell_by_cell(fit: valuebias.Fit) -> None:
+    cells = signed(fit.means(by=["family", "stage"]).table())
+    assert list(zip(cells["family"], cells["stage"], strict=True)) == KINDS
+    assert np.sign(cells["mean"]).tolist() == [1, -1, -1, 1]
+    assert (cells["p_direction"] > 0.99).all()
+    assert cells["n_models"].tolist() == [4, 4, 4, 4]
+    within = signed(fit.comparisons("family", by="stage").table())
+    assert within["at"].tolist() == ["stage = instruct", "stage = reward"]
+    assert within["name"].tolist() == ["Gemma − Llama"] * 2
+    assert np.sign(within["mean"]).tolist() == [1, -1]
+    double = signed(fit.comparisons(("family", "stage")).table()).iloc[0]
+    assert double["estimand"] == "family difference of differences"
+    assert double["at"] == "stage = instruct − reward"
+    np.testing.assert_allclose(double["mean"], within["mean"][0] - within["mean"][1])
+    assert double["mean"] == pytest.approx(2.4, abs=0.5)
+
+
+def test_by_one_variable_they_are_the_contrasts(fit: valuebias.Fit) -> None:
+    contrasts = fit.contrasts()
+    for asked, estimand in (
+        (fit.means(by="family"), "family lean"),
+        (fit.comparisons("family"), "family difference"),
+        (fit.comparisons("stage"), "stage difference"),
+        (fit.slopes("log10(n_params)"), "slope"),
+        (fit.means(), "overall lean"),
+    ):
+        table = asked.table()
+        known = contrasts[contrasts["estimand"] == estimand]
+        assert set(known.columns) < set(table.columns)
+        merged = table.merge(known, on=["estimand", "name", "framing", "category"])
+        assert len(merged) == len(known) == len(table)
+        for column in ("mean", "sd", "lower", "p_direction", "ess_bulk"):
+            np.testing.assert_allclose(merged[f"{column}_x"], merged[f"{column}_y"], rtol=1e-6)
+
+
+def test_numbers_are_set_where_asked(fit: valuebias.Fit) -> None:
+    """On a line the difference between two sizes is the slope times their distance."""
+    between = signed(fit.comparisons("n_params", pair=(1e11, 1e9)).table()).iloc[0]
+    slope = signed(fit.slopes("log10(n_params)").table()).iloc[0]
+    np.testing.assert_allclose(between["mean"], 2 * slope["mean"], rtol=1e-6)
+    at = signed(fit.means(by="family", at={"n_params": [1e9, 1e11]}).table())
+    assert at["at"].tolist() == ["n_params = 1000000000", "n_params = 100000000000"] * 2
+    np.testing.assert_allclose(at["mean"][1] - at["mean"][0], 2 * slope["mean"], rtol=1e-6)
+    per_parameter = signed(fit.slopes("n_params", at={"n_params": 1e10}).table()).iloc[0]
+    expected = slope["mean"] / (1e10 * np.log(10))
+    np.testing.assert_allclose(per_parameter["mean"], expected, rtol=1e-6)
+
+
+def test_weights_are_said_and_matter(crossover: xr.Dataset) -> None:
+    uneven = crossover.isel(model=slice(0, 13))
+    fit = valuebias.fit(uneven, "~ family * stage", **SETTINGS)  # type: ignore[call-overload]
+    cells = signed(fit.means(by=["family", "stage"]).table())["mean"].to_numpy()
+    observed, equal = fit.means(by="family"), fit.means(by="family", weights="equal")
+    assert observed.averaging == "Averaged over the 13 models at hand as to stage."
+    assert equal.averaging == "All levels of stage count the same."
+    np.testing.assert_allclose(signed(equal.table())["mean"], [cells[:2].mean(), cells[2:].mean()])
+    shares = np.array([8, 5]) / 13
+    expected = [cells[:2] @ shares, cells[2:] @ shares]
+    np.testing.assert_allclose(signed(observed.table())["mean"], expected)
+    assert equal.averaging in repr(equal)
+
+
+def test_contrasts_may_weigh_categories(three: valuebias.Fit) -> None:
+    each = three.means(by=["family", "category"])
+    table = signed(each.table())
+    assert table["estimand"].unique().tolist() == ["family mean"]
+    values = {(r["name"], r["category"]): r["mean"] for _, r in table.iterrows()}
+    assert sum(values["Alder", c] for c in ("agency", "communion", "other")) == pytest.approx(0)
+    weights = {"agency": 1, "communion": -0.5, "other": -0.5}
+    weighted = signed(three.means(by="family", contrast=weights).table())
+    assert weighted.loc[0, "category"] == "agency − (0.5 communion + 0.5 other)"
+    expected = sum(w * values["Alder", c] for c, w in weights.items())
+    np.testing.assert_allclose(weighted.loc[0, "mean"], expected)
+    pair = signed(three.means(by="family", contrast={"agency": 1.0, "communion": -1.0}).table())
+    usual = signed(three.means(by="family").table())
+    pd.testing.assert_frame_equal(pair, usual)
+
+
+def test_a_fit_may_have_weights_as_its_contrast(tmp_path, three: valuebias.Fit) -> None:
+    weights = {"agency": 1, "communion": -0.5, "other": -0.5}
+    fit = valuebias.fit(three.data, contrast=weights, **SETTINGS)  # type: ignore[call-overload]
+    expected = three.comparisons("family", contrast=weights).table()
+    head = fit.contrasts().iloc[0]
+    np.testing.assert_allclose(head["mean"], expected.loc[0, "mean"])
+    loaded = valuebias.load(fit.save(tmp_path / "fit.nc"))
+    pd.testing.assert_series_equal(loaded.contrasts().iloc[0], head)
+    assert "agency over (0.5 communion + 0.5 other)" in str(fit.headline())
+    text = fit.report(tmp_path / "report.md", progress=False).read_text(encoding="utf-8")
+    assert "'communion': -0.5" in text
+
+
+def test_all_pairs_have_joint_intervals_and_ranks(three: valuebias.Fit) -> None:
+    pairs = three.comparisons("family")
+    table = signed(pairs.table(prob=0.8))
+    assert table["name"].tolist() == ["Alder − Birch", "Alder − Cedar", "Birch − Cedar"]
+    draws = pairs.draws.sel(estimand=pairs.draws["framing"] == "signed").stack(s=("chain", "draw"))
+    lower, upper = (table[name].to_numpy()[:, None] for name in ("lower_joint", "upper_joint"))
+    inside = ((draws > lower) & (draws < upper)).all("estimand")
+    assert float(inside.mean()) == pytest.approx(0.8, abs=0.01)
+    assert (table["lower_joint"] < table["lower"]).all()
+    ranks = three.means(by="family").ranks()
+    first = ranks[ranks["framing"] == "signed"].set_index("name")
+    assert first.loc["Alder", "rank_1"] > 0.95
+    assert first.loc["Birch", "rank_3"] > 0.95
+    np.testing.assert_allclose(first[["rank_1", "rank_2", "rank_3"]].sum(axis=1), 1)
+    np.testing.assert_allclose(first[["rank_1", "rank_2", "rank_3"]].sum(axis=0), 1)
+
+
+def test_a_new_model_is_less_certain_than_its_kind(fit: valuebias.Fit) -> None:
+    new = pd.DataFrame(
+        {"family": ["Gemma", "Llama"], "stage": ["reward", "reward"], "n_params": [1e9, 1e9]},
+        index=["one", "two"],
+    )
+    predicted = signed(fit.predict(new).table())
+    expected = signed(fit.means(by=["family", "stage"], at={"n_params": 1e9}).table())
+    expected = expected[expected["stage"] == "reward"].reset_index(drop=True)
+    np.testing.assert_allclose(predicted["mean"], expected["mean"], atol=0.05)
+    assert (predicted["sd"] > expected["sd"]).all()
+    correlation = np.corrcoef(fit.predict(new).draws.to_numpy().reshape(-1, 6).T)[0, 3]
+    shared = np.corrcoef(fit.means(by=["family", "stage"]).draws.to_numpy().reshape(-1, 12).T)
+    assert abs(correlation) <= np.abs(shared[0]).max()
+
+
+def test_a_model_on_a_known_base_is_predicted_with_it() -> None:
+    ds = simulate(
+        n_models={"Alder": [4, 4, 4], "Birch": [4, 4, 4]}, n_prompts=4, n_words=24,
+        sd=QUIET | {"base_category": 1.0, "model_category": 0.05}, seed=9,
+    )  # fmt: skip
+    fit = valuebias.fit(ds, **SETTINGS)  # type: ignore[call-overload]
+    bases = ["Alder 1", "Alder 2", "Alder 3", "Alder 4"]
+    new = pd.DataFrame({"family": "Alder", "base": bases}, index=bases)
+    table = signed(fit.predict(new).table()).set_index("name")
+    leans = fit.contrasts()
+    known = leans[(leans["estimand"] == "base lean") & (leans["framing"] == "signed")]
+    known = known.set_index("name")["mean"]
+    np.testing.assert_allclose(table["mean"][bases[:3]], known[bases[:3]], atol=0.05)
+    assert table.loc["Alder 4", "sd"] > 2 * table["sd"][bases[:3]].max()
+
+
+def test_hypotheses_are_arithmetic_of_names(fit: valuebias.Fit) -> None:
+    text = "(`Gemma, instruct` - `Llama, instruct`) - (`Gemma, reward` - `Llama, reward`)"
+    double = fit.comparisons(("family", "stage")).table().iloc[0]
+    row = fit.hypothesis(text).iloc[0]
+    np.testing.assert_allclose([row["mean"], row["sd"]], [double["mean"], double["sd"]])
+    assert np.isnan(row["p_true"])
+    assert fit.hypothesis(f"{text} > 1.5").loc[0, "p_true"] > 0.9
+    assert fit.hypothesis(f"{text} < 1.5").loc[0, "p_true"] < 0.1
+    spread = fit.hypothesis("`sd[word, positive]` > `sd[model_category, positive]`").loc[0]
+    sd = fit.parameters.sel(parameter=["sd[word, positive]", "sd[model_category, positive]"])
+    expected = float((sd[..., 0] > sd[..., 1]).mean())
+    assert spread["p_true"] == pytest.approx(expected)
+    within = fit.comparisons("family", by="stage")
+    row = within.hypothesis(
+        "`Gemma − Llama, stage = instruct` = `Gemma − Llama, stage = reward`"
+    ).iloc[0]
+    np.testing.assert_allclose(row["mean"], double["mean"])
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda f: f.means(by="famly"), "Did you mean 'family'"),
+        (lambda f: f.means(by="n_params"), r"at=\{'n_params': \[...\]\}"),
+        (lambda f: f.means(at={"stage": "base"}), "not a level of 'stage'"),
+        (lambda f: f.means(at={"n_params": "big"}), "give a number"),
+        (lambda f: f.means(at={"n_params": -1}), "is not finite at"),
+        (lambda f: f.means(at={"n_params": []}), "gives no value"),
+        (lambda f: f.means(at="stage"), "at must map"),
+        (lambda f: f.means(by="stage", at={"stage": "reward"}), "named twice"),
+        (lambda f: f.means(weights="same"), "'observed', 'equal'"),
+        (lambda f: f.means(contrast={"agency": 1}), "sum to zero"),
+        (lambda f: f.means(by="category", contrast=("agency", "communion")), "leave one out"),
+        (lambda f: f.comparisons("family", pair=("Gemma", "Gema")), "Did you mean 'Gemma'"),
+        (lambda f: f.comparisons("family", pair=("Gemma", "Gemma")), "with itself"),
+        (lambda f: f.comparisons("family", by="family"), "is compared"),
+        (lambda f: f.comparisons("n_params"), "is a number"),
+        (lambda f: f.comparisons(["family", "stage"], pair=("a", "b")), "pair maps each"),
+        (lambda f: f.slopes("stage"), r"comparisons\('stage'\)"),
+        (lambda f: f.slopes("log(size)"), "not a number of the formula"),
+        (lambda f: f.hypothesis("Gemma > Llama > 0"), "has 2 relations"),
+        (lambda f: f.hypothesis("Gemma > Llama"), "which is no estimate"),
+        (lambda f: f.hypothesis("`Gemma, reward` >"), "lacks one side"),
+        (lambda f: f.hypothesis("__import__('os')"), "not among the functions"),
+        (lambda f: f.means().hypothesis("`all models` > 0", framing="negativ"), "'negative'"),
+        (lambda f: f.predict({"family": ["Gemma"]}), "must be a DataFrame"),
+        (lambda f: f.predict(pd.DataFrame({"family": ["Gemma"], "n_params": [1.0]})), "'stage'"),
+        (lambda f: f.means().table(prob=2), "between 0 and 1"),
+        (lambda f: f.means().table(rope=-1), "zero or more"),
+    ],
+)  # fmt: skip
+def test_bad_questions_are_errors(fit: valuebias.Fit, ask, message: str) -> None:
+    with pytest.raises(ValueBiasError, match=message):
+        ask(fit)
+
+
+def test_questions_of_a_loaded_fit_have_the_same_answers(tmp_path, fit: valuebias.Fit) -> None:
+    loaded = valuebias.load(fit.save(tmp_path / "fit.nc"))
+    for ask in (
+        lambda f: f.means(by=["family", "stage"], at={"n_params": 8e9}),
+        lambda f: f.slopes("n_params", by="family"),
+        lambda f: f.comparisons("family", by="stage", weights="equal"),
+        lambda f: f.predict(
+            pd.DataFrame({"family": ["Gemma"], "stage": "reward", "n_params": 1e9})
+        ),
+    ):
+        xr.testing.assert_allclose(ask(loaded).draws, ask(fit).draws)
+
+
+def test_the_headline_of_a_crossover_gives_its_cells(fit: valuebias.Fit, tmp_path) -> None:
+    text = str(fit.headline())
+    assert "depends, in this formula, on stage" in text
+    assert "with stage = instruct" in text
+    assert "with stage = reward" in text
+    assert "Its sign is not the same in all." in text
+    assert "which need hold for none of them" in text
+    assert "value agency" not in text
+    report = fit.report(tmp_path / "report.md", progress=False).read_text(encoding="utf-8")
+    assert "The difference within the levels of stage" in report
+    assert "joint interval" in report
+
+
+def test_a_slope_that_differs_by_family_is_said_at_two_sizes(crossover: xr.Dataset) -> None:
+    fit = valuebias.fit(crossover, "~ family * log10(n_params)", **SETTINGS)  # type: ignore[call-overload]
+    text = str(fit.headline())
+    low, high = np.quantile(crossover["n_params"], [0.25, 0.75])
+    assert f"with n_params = {float(f'{low:.3g}'):.12g}" in text
+    assert f"with n_params = {float(f'{high:.3g}'):.12g}" in text
+
+
+def test_of_several_families_those_that_differ_most_stand_in_front() -> None:
+    ds = simulate(
+        n_models={"Alder": 3, "Birch": 3, "Cedar": 3}, n_prompts=4, n_words=16,
+        effects={"Alder": 0.0, "Birch": 0.5, "Cedar": -0.5}, sd=QUIET, seed=3,
+    )  # fmt: skip
+    fit = valuebias.fit(ds, **SETTINGS)  # type: ignore[call-overload]
+    assert fit.contrasts().loc[0, "name"] == "Birch − Cedar"
+    text = str(fit.headline())
+    assert "largest of the 3 differences between 3 levels of family" in text
+    assert "3 have joint intervals without zero" in text
+    assert "Birch leans furthest" in text
+    assert set(fit.words()["name"]) == {"Birch − Cedar"}
+    assert fit.influence(progress=False).attrs["name"] == "Birch − Cedar"
+    asked = fit.focused(pair=("Alder", "Cedar"))
+    assert asked.contrasts().loc[0, "name"] == "Alder − Cedar"
+    assert "largest" not in str(asked.headline())
+    assert set(asked.words()["name"]) == {"Alder − Cedar"}
+    assert asked.prior_sensitivity(factors=(2.0,), progress=False)["name"].eq("Alder − Cedar").all()
+
+
+def test_a_view_puts_its_question_everywhere(fit: valuebias.Fit, tmp_path) -> None:
+    view = fit.focused(pair=("Llama", "Gemma"), by="stage", at={"n_params": 1e10})
+    asked = fit.comparisons("family", pair=("Llama", "Gemma"), by="stage", at={"n_params": 1e10})
+    rows, expected = view.contrasts().head(2), signed(asked.table())
+    assert rows["at"].tolist() == expected["at"].tolist()
+    np.testing.assert_allclose(rows["mean"], expected["mean"])
+    assert fit.contrasts().loc[0, "name"] == "Gemma − Llama"
+    assert "with stage = instruct, n_params = 10000000000" in str(view.headline())
+    words = view.words()
+    assert len(words) == 2 * fit.data.sizes["response"]
+    of_cells = words.groupby("at", sort=False)["mean"].sum()
+    np.testing.assert_allclose(of_cells, 0, atol=1e-8)
+    loaded = valuebias.load(view.save(tmp_path / "view.nc"))
+    pd.testing.assert_frame_equal(loaded.contrasts(), view.contrasts())
+    for kind in ("forest", "families", "words"):
+        view.plot(kind).savefig(tmp_path / f"{kind}.png")
+    with pytest.raises(ValueBiasError, match="levels of two variables"):
+        fit.focused(pair=("Llama", "reward"))
+    with pytest.raises(ValueBiasError, match="Did you mean 'Llama'"):
+        fit.focused(pair=("Lama", "Gemma"))
+    with pytest.raises(ValueBiasError, match="Did you mean 'stage'"):
+        fit.focused(by="stages")

@@ -1,0 +1,95 @@
+"""The specification curve: estimates in their order, and the choices behind each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from valuebias.errors import ValueBiasError
+from valuebias.plots.canvas import FAINT, GREY, INK, drawn, tidy_axes
+from valuebias.plots.labels import drawable
+from valuebias.posterior.headline import LEAST_DOUBT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_multiverse"]
+
+_SURE = "#0072b2"
+_MOST_CHOICES = 12
+
+
+def plot_multiverse(table: pd.DataFrame) -> Figure:
+    """Draw the curve of a :class:`valuebias.Multiverse`'s table.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Its table.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to pyplot.
+
+    Raises
+    ------
+    ValueBiasError
+        If no specification could be estimated.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> made = valuebias.multiverse(
+    ...     data, outcomes=["normal"], lexicons=None, prompts=None, workers=1, seed=1,
+    ...     progress=False,
+    ... )
+    >>> len(valuebias.plots.plot_multiverse(made.table).axes)
+    2
+    """
+    from valuebias.posterior.multiverse import CHOICES
+
+    rows = table[table["error"] == ""].sort_values("mean", kind="stable").reset_index(drop=True)
+    if rows.empty:
+        raise ValueBiasError("no specification could be estimated, so there is no curve to draw.")
+    varied = [name for name in CHOICES if rows[name].nunique() > 1]
+    labels = [
+        (name, value)
+        for name in varied
+        for value in list(dict.fromkeys(rows[name]))[:_MOST_CHOICES]
+    ]
+    x = np.arange(len(rows))
+    sure = rows["p_direction"].to_numpy() >= LEAST_DOUBT
+    colour = np.where(sure, _SURE, GREY)
+    with drawn(7.2, 2.6 + 0.19 * len(labels)) as figure:
+        above, below = figure.subplots(
+            2, 1, sharex=True, gridspec_kw={"height_ratios": [2.2, max(0.19 * len(labels), 0.4)]}
+        )
+        tidy_axes(above, grid=None)
+        above.axhline(0, color=INK, linewidth=0.8)
+        above.vlines(x, rows["lower"], rows["upper"], color=colour, linewidth=0.8, alpha=0.5)
+        above.scatter(x, rows["mean"], s=9, color=colour, zorder=3)
+        first = rows.index[rows["first"]]
+        above.scatter(
+            first, rows.loc[first, "mean"], s=60, facecolor="none", edgecolor=INK, zorder=4
+        )
+        head = rows.loc[first[0]] if len(first) else rows.iloc[0]
+        above.set_ylabel("SD of the outcome")
+        above.set_title(drawable(f"{head['name']}, {head['category']}", 80))
+        tidy_axes(below, grid=None)
+        for k, (name, value) in enumerate(labels):
+            here = rows[name].to_numpy() == value
+            below.axhline(-k, color=FAINT, linewidth=0.5, zorder=0)
+            below.scatter(x[here], np.full(here.sum(), -k), s=7, marker="s", color=colour[here])
+        below.set_yticks(
+            [-k for k in range(len(labels))],
+            [drawable(f"{name}: {value}", 34) for name, value in labels],
+            fontsize=7,
+        )
+        below.set_xlabel(
+            "specifications, by estimate; circle: the first; blue: little doubt about the direction"
+        )
+    return figure

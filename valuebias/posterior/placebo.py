@@ -1,0 +1,157 @@
+"""Random splits of the words, to see whether any two groups of words would do as well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from valuebias.analysis.estimands.contrasts import headline_combination
+from valuebias.errors import ValueBiasError, did_you_mean, shown
+
+if TYPE_CHECKING:
+    from valuebias.posterior.posterior import Posterior
+
+__all__ = ["Placebo", "placebo"]
+
+Array = NDArray[np.float64]
+
+_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Placebo:
+    """The headline's difference beside those of random splits of the words; printed, its text.
+
+    Parameters
+    ----------
+    difference : float
+        The difference of the families in the headline's categories, in units of the outcome: of
+        these very models, prompts and words.
+    random : ndarray, shape (split,)
+        The same for random splits of the words into groups of the same sizes.
+    p : float
+        Share of the splits, this one among them, with a difference at least as large either way.
+    matched : tuple of str
+        Covariates of words that the splits keep balanced.
+    name : str
+        What is compared.
+    """
+
+    difference: float
+    random: Array = field(repr=False)
+    p: float
+    matched: tuple[str, ...]
+    name: str
+
+    def __str__(self) -> str:
+        how = f", matched in {' and '.join(self.matched)}," if self.matched else ""
+        verb = "is" if self.p <= 0.05 else "is not"
+        return (
+            f"Of {len(self.random):,} random splits of the words into groups of these sizes{how} "
+            f"{int((np.abs(self.random) >= abs(self.difference)).sum()):,} tell {self.name} apart "
+            f"as far as the categories do (p = {self.p:.2g}): the difference {verb} larger than "
+            "that of two arbitrary groups of words."
+        )
+
+    __repr__ = __str__
+
+    def table(self) -> pd.DataFrame:
+        """Give the difference with quantiles of the random ones.
+
+        Returns
+        -------
+        DataFrame
+            One row: ``name``, ``difference``, ``p``, ``sd`` and the 2.5, 50 and 97.5% quantiles of
+            the random differences, ``matched`` and ``n``.
+        """
+        low, middle, high = np.quantile(self.random, [0.025, 0.5, 0.975])
+        return pd.DataFrame(
+            [
+                {
+                    "name": self.name,
+                    "difference": self.difference,
+                    "p": self.p,
+                    "sd": self.random.std(ddof=1),
+                    "2.5%": low,
+                    "50%": middle,
+                    "97.5%": high,
+                    "matched": ", ".join(self.matched),
+                    "n": len(self.random),
+                }
+            ]
+        )
+
+
+def placebo(fit: Posterior, match: tuple[str, ...], bins: int, n: int, seed: int) -> Placebo:
+    """Shuffle the words' categories; see :meth:`Fit.placebo`."""
+    if not isinstance(n, int | np.integer) or n < 19:
+        raise ValueBiasError(f"n must be a whole number of 19 splits or more, found {shown(n)}.")
+    if not isinstance(bins, int | np.integer) or bins < 2:
+        raise ValueBiasError(f"bins must be a whole number of 2 or more, found {shown(bins)}.")
+    crossing = fit.problem.crossing
+    combination = headline_combination(crossing, fit.contrast, fit.focus)
+    row = fit.contrasts().iloc[0]
+    weights = next(iter(fit.categories.values()))
+    size = crossing.membership.sum(axis=0)
+    on_words = crossing.membership @ (weights / size)
+    gaps = _word_gaps(fit, combination.row, combination.framing)
+    difference = float(on_words @ gaps)
+    strata = _strata(fit, match, bins)
+    rng = np.random.default_rng([seed, 13])
+    random = np.empty(n)
+    for start in range(0, n, _AT_A_TIME):
+        size_here = min(_AT_A_TIME, n - start)
+        shuffled = np.broadcast_to(on_words, (size_here, len(on_words))).copy()
+        for stratum in strata:
+            shuffled[:, stratum] = rng.permuted(shuffled[:, stratum], axis=1)
+        random[start : start + size_here] = shuffled @ gaps
+    at_least = int((np.abs(random) >= abs(difference) * (1 - 1e-12)).sum())
+    return Placebo(difference, random, (1 + at_least) / (n + 1), match, str(row["name"]))
+
+
+def _word_gaps(fit: Posterior, row: Array, framing: Array) -> Array:
+    """Estimate the headline's difference for every word alone: least squares, no shrinkage."""
+    crossing = fit.problem.crossing
+    seen = crossing.observed
+    means = np.zeros((len(crossing.framings), crossing.shape[0], crossing.shape[2]))
+    for f in range(len(crossing.framings)):
+        prompts = crossing.prompts_of(f)
+        count = seen[:, prompts].sum(axis=1)
+        if not count.all():
+            raise ValueBiasError(
+                f"{int((count == 0).sum()):,} words were scored by some model after no prompt of a "
+                "framing; a placebo needs one score of each word by each model. Leave these words "
+                "out with dataset.sel(response=...)."
+            )
+        means[f] = crossing.y[:, prompts].sum(axis=1) / count
+    coefficients = np.linalg.pinv(crossing.design.matrix) @ np.tensordot(framing, means, 1)
+    return np.asarray(row @ coefficients)
+
+
+def _strata(fit: Posterior, match: tuple[str, ...], bins: int) -> list[NDArray[np.intp]]:
+    """Words that may change places: all, or those alike in the covariates."""
+    from valuebias.schema import word_table
+
+    n_words = fit.problem.crossing.shape[2]
+    if not match:
+        return [np.arange(n_words)]
+    table = word_table(fit.data)
+    codes = []
+    for name in match:
+        if name not in table.columns:
+            raise ValueBiasError(
+                f"match names {shown(name)}, which is not a coordinate of the words. "
+                f"{did_you_mean(name, map(str, table.columns))}"
+            )
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            codes.append(pd.factorize(table[name])[0])
+            continue
+        ranks = table[name].rank(method="average", pct=True).to_numpy(dtype=np.float64)
+        codes.append(np.ceil(np.nan_to_num(ranks) * bins).astype(int))
+    keys = pd.MultiIndex.from_arrays(codes)
+    of_each = pd.factorize(keys)[0]
+    return [np.flatnonzero(of_each == k) for k in range(of_each.max() + 1)]

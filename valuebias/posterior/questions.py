@@ -1,0 +1,608 @@
+"""Means, comparisons, slopes and predictions of a posterior, and arithmetic of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from valuebias.analysis.design.formula import ModelDesign
+from valuebias.analysis.estimands.cells import (
+    Cell,
+    averaging,
+    factor_of,
+    make_cells,
+    number_of,
+    slope_row,
+    value_text,
+    values_of,
+)
+from valuebias.analysis.estimands.contrasts import (
+    DIFFERENCE,
+    DOUBLE_DIFFERENCE,
+    LEAN,
+    PREDICTED,
+    SLOPE,
+    CategoryPair,
+    Contrast,
+    Estimand,
+    Row,
+    Unseen,
+    category_contrasts,
+    estimands,
+    headline_factor,
+    level_rows,
+    make_estimands,
+    named_framings,
+    stack_draws,
+    store_contrast,
+)
+from valuebias.analysis.outcome import describe
+from valuebias.errors import ValueBiasError, did_you_mean, shown
+from valuebias.posterior.draws import Draws
+from valuebias.posterior.estimates import Estimates
+
+__all__ = ["Questions"]
+
+Array = NDArray[np.float64]
+Names = str | Sequence[str] | None
+At = Mapping[str, Any] | None
+Weights = Literal["observed", "equal"]
+
+_EACH = "category"
+"""Named in ``by``, it asks for each category instead of the contrast."""
+
+
+# What follows from the contrast and the focus.
+_FOLLOWS = {"contrast_draws", "idata", "_diagnosed", "_agreed"}
+
+
+class Questions(Draws):
+    """Answers of a posterior to questions that its user asks."""
+
+    @cached_property
+    def contrast_draws(self) -> xr.DataArray:
+        """Posterior draws of all estimands, (chain, draw, estimand), in units of the outcome."""
+        items = estimands(
+            self.problem.crossing,
+            self.problem.components,
+            self.effects,
+            self.v,
+            self.contrast,
+            self.rng("contrasts"),
+            self.focus,
+        )
+        return stack_draws(items, int(self.settings["chains"]))
+
+    def focused(
+        self,
+        *,
+        pair: tuple[str, str] | None = None,
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        contrast: Contrast | None = None,
+    ) -> Self:
+        """View the fit with another question in front: in its headline, tables, figures, report.
+
+        Nothing is sampled again.
+
+        Parameters
+        ----------
+        pair : pair of str, optional
+            The two levels to compare first, of any variable of the formula. If not given those of
+            the fit: of two families the first − the second, of more the two that differ most.
+        by : str or sequence of str, optional
+            Variables of the formula within whose levels they are compared.
+        at : mapping, optional
+            Values that variables are set to, such as ``{"n_params": 8e9}``.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, or a weight for each that takes part.
+
+        Returns
+        -------
+        Fit
+            With the same draws.
+
+        Raises
+        ------
+        ValueBiasError
+            If a level, variable or category is unknown.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> fit.focused(pair=("Birch", "Alder")).contrasts().loc[0, "name"]
+        'Birch − Alder'
+        """
+        focus: dict[str, Any] = {**(self.settings.get("focus") or {})}
+        if pair is not None:
+            headline_factor(self.problem.crossing.design, pair)
+            focus = {"pair": [str(level) for level in pair]}
+        if by is not None:
+            focus["by"] = _names(by, "by")
+        if at is not None:
+            focus["at"] = {name: np.asarray(value).tolist() for name, value in at.items()}
+        settings = {**self.settings, "focus": focus}
+        if contrast is not None:
+            category_contrasts(self.problem.crossing.categories, contrast)
+            settings["contrast"] = store_contrast(contrast)
+        view = copy(self)
+        view.settings = settings
+        for name in _FOLLOWS & vars(view).keys():
+            del vars(view)[name]
+        view.contrast_draws  # noqa: B018  # errors belong here, not to the first table
+        return view
+
+    def largest_difference(self) -> dict[str, Any]:
+        """Return the focus on the two of several levels that differ most, as settings store it.
+
+        So that no pair stands in front for its name.
+        """
+        crossing = self.problem.crossing
+        factor = headline_factor(crossing.design)
+        if factor is None or len(factor.levels) < 3:
+            return {}
+        pair, weights = next(iter(self.categories.items()))
+        rows = [row for row in level_rows(crossing.design, factor) if row.form == DIFFERENCE]
+        items = make_estimands(crossing, self.effects, rows, {pair: weights})
+        means = [float(item.draws.mean()) for item in items[: len(rows)]]
+        most = int(np.argmax(np.abs(means)))
+        levels = [rows[most].first, rows[most].second]
+        return {"pair": levels if means[most] >= 0 else levels[::-1], "largest": True}
+
+    def means(
+        self,
+        by: Names = None,
+        *,
+        at: At = None,
+        weights: Weights = "observed",
+        contrast: Contrast | None = None,
+    ) -> Estimates:
+        """Estimate mean leans of models of each kind: estimated marginal means.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            Variables of the formula with levels: one mean for each combination of them. With
+            ``"category"`` among them, the mean of each category relative to the mean over
+            categories, instead of the lean.
+        at : mapping, optional
+            Values that variables are set to, such as ``{"n_params": 8e9}``, or a list of values
+            each. Numbers are named as coordinates, not as the formula transforms them.
+        weights : {"observed", "equal"}, default "observed"
+            The other variables: as the models at hand have them, or all their levels equally, with
+            numbers at their mean over models.
+        contrast : pair of str or mapping, optional
+            The categories to compare, or a weight for each; that of the fit if not given.
+
+        Returns
+        -------
+        Estimates
+            One for each combination and framing. Its table has the columns of :meth:`contrasts`,
+            one more for each variable set, and ``n_models``: how many of the models at hand have
+            these levels. Where that is 0, the formula alone says what such models are like.
+
+        Raises
+        ------
+        ValueBiasError
+            If a variable is not in the formula, a level is unknown, or a setting is wrong.
+
+        Notes
+        -----
+        Each is the lean expected of a new model of that kind, on a base of its own, for words and
+        prompts like these. With observed weights and one variable they are the leans of
+        :meth:`contrasts`. Source: Searle, Speed and Milliken 1980, *The American Statistician* 34,
+        216–221 (equal weights: emmeans); Arel-Bundock, Greifer and Heiss 2024, *Journal of
+        Statistical Software* 111(9) (observed: ``avg_predictions(variables=)``).
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> means = fit.means(by="family")
+        >>> means.table()["name"].unique().tolist()
+        ['Alder', 'Birch']
+        >>> means.averaging
+        'Every variable of the formula is set.'
+        """
+        design = self.problem.crossing.design
+        names, each = _split_category(by, contrast)
+        cells = make_cells(design, names, at, weights)
+        variable = ", ".join(names) or "overall"
+        rows = [
+            Row(
+                LEAN,
+                variable,
+                cell.label(names) or "all models",
+                "",
+                cell.row(design),
+                cell.where(names),
+            )
+            for cell in cells
+        ]
+        return self._answer(rows, cells, contrast, weights, [*names, *(at or {})], each=each)
+
+    def comparisons(
+        self,
+        variable: str | Sequence[str] = "family",
+        *,
+        pair: Sequence[Any] | None = None,
+        by: Names = None,
+        at: At = None,
+        weights: Weights = "observed",
+        contrast: Contrast | None = None,
+    ) -> Estimates:
+        """Compare kinds of models: differences between levels of a variable of the formula.
+
+        Parameters
+        ----------
+        variable : str or two of them, default "family"
+            The variable whose levels are compared. Of two variables, ``("family", "stage")``, how
+            much the differences of the first differ between levels of the second.
+        pair : pair, optional
+            The two levels to compare, or the two values of a number; of two variables a mapping
+            from each to its pair. All pairs of levels if not given.
+        by : str or sequence of str, optional
+            Variables with levels: the comparison within each combination of them. With
+            ``"category"`` among them, of each category instead of the lean.
+        at : mapping, optional
+            Values that variables are set to, as for :meth:`means`.
+        weights : {"observed", "equal"}, default "observed"
+            The other variables, as for :meth:`means`.
+        contrast : pair of str or mapping, optional
+            The categories to compare, or a weight for each; that of the fit if not given.
+
+        Returns
+        -------
+        Estimates
+            One for each pair of levels, combination and framing; the first level − the second.
+
+        Raises
+        ------
+        ValueBiasError
+            If a variable is not in the formula, a level is unknown, or a setting is wrong.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> table = fit.comparisons("family", pair=("Birch", "Alder")).table()
+        >>> table.loc[0, ["estimand", "name", "framing"]].tolist()
+        ['family difference', 'Birch − Alder', 'signed']
+        """
+        design = self.problem.crossing.design
+        names, each = _split_category(by, contrast)
+        compared = _names(variable, "variable")
+        if not 1 <= len(compared) <= 2:
+            raise ValueBiasError(
+                f"variable names {len(compared)} variables, {shown(variable)}; name one, or two "
+                "for differences of differences."
+            )
+        pairs = [self._level_pairs(name, _pair_for(name, pair, compared)) for name in compared]
+        cells = make_cells(design, names, at, weights, apart=compared)
+        rows, of_rows = [], []
+        for cell in cells:
+            for chosen in itertools.product(*pairs):
+                rows.append(_difference(cell, compared, chosen, design))
+                of_rows.append(cell)
+        fixed = [*compared, *names, *(at or {})]
+        return self._answer(rows, of_rows, contrast, weights, fixed, each=each)
+
+    def slopes(
+        self,
+        variable: str,
+        *,
+        by: Names = None,
+        at: At = None,
+        weights: Weights = "observed",
+        contrast: Contrast | None = None,
+    ) -> Estimates:
+        """Estimate how the lean changes with a number that describes models.
+
+        Parameters
+        ----------
+        variable : str
+            A number of the formula, or an expression of one: ``"n_params"`` for the change per
+            parameter, ``"log10(n_params)"`` per factor of ten, whatever the formula makes of it.
+        by : str or sequence of str, optional
+            Variables with levels: the slope within each combination of them.
+        at : mapping, optional
+            Values that variables are set to, as for :meth:`means`; of `variable` itself where to
+            take the slope of a curve.
+        weights : {"observed", "equal"}, default "observed"
+            The other variables, as for :meth:`means`.
+        contrast : pair of str or mapping, optional
+            The categories to compare, or a weight for each; that of the fit if not given.
+
+        Returns
+        -------
+        Estimates
+            One for each combination and framing, per unit of `variable`.
+
+        Raises
+        ------
+        ValueBiasError
+            If `variable` is not a number of the formula, or a setting is wrong.
+
+        Notes
+        -----
+        The slope of a curve is its derivative, by central differences, averaged over the models
+        as to what is not set.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> data = valuebias.datasets.load("simulated")
+        >>> fit = valuebias.fit(data, "~ family + log10(n_params)", seed=1, progress=False)
+        >>> fit.slopes("log10(n_params)").table().loc[0, "estimand"]
+        'slope'
+        """
+        design = self.problem.crossing.design
+        names, each = _split_category(by, contrast)
+        number_of(design, variable)
+        cells = make_cells(design, names, at, weights)
+        rows = [
+            Row(SLOPE, variable, variable, "", slope_row(design, cell, variable), cell.where())
+            for cell in cells
+        ]
+        return self._answer(rows, cells, contrast, weights, [*names, *(at or {})], each=each)
+
+    def predict(
+        self,
+        models: pd.DataFrame,
+        *,
+        these_words: bool = False,
+        contrast: Contrast | None = None,
+    ) -> Estimates:
+        """Predict the leans of models that were not scored.
+
+        Parameters
+        ----------
+        models : DataFrame
+            One row per model, its index their names, with the coordinates that the formula names.
+            A column of bases (``base``, or what the fit calls it) says which were trained from a
+            base of the fit, whose own effect is then known in part; others are on new bases.
+        these_words : bool, default False
+            Whether the lean is over the very words of the fit, rather than over words like them.
+        contrast : pair of str or mapping, optional
+            The categories to compare, or a weight for each; that of the fit if not given.
+
+        Returns
+        -------
+        Estimates
+            One for each model and framing: draws of the lean itself, with everything that models
+            of a kind differ in, not of its expectation.
+
+        Raises
+        ------
+        ValueBiasError
+            If a coordinate is missing, or a level was not seen.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> new = pd.DataFrame({"family": ["Alder"]}, index=["new-rm"])
+        >>> fit.predict(new).table().loc[0, ["estimand", "name"]].tolist()
+        ['predicted lean', 'new-rm']
+        """
+        crossing = self.problem.crossing
+        table = _check_models(models, crossing.design, self.settings["formula"])
+        rows = crossing.design.rows(table)
+        rng = self.rng("predictions")
+        labels = [str(name) for name in table.index]
+        items: list[Estimand] = []
+        for pair, weights in self._weights(contrast).items():
+            on_axes = crossing.contrast_weights(weights)
+            effects = self.effects.coefficient + (self.effects.word_shift if these_words else 0.0)
+            coefficient = effects @ on_axes
+            base = self.effects.base @ on_axes
+            for k, label in enumerate(labels):
+                family = str(table["family"].iloc[k]) if "family" in table else None
+                relative = self._same_base(table, k)
+                known = () if relative is None else ("base_category",)
+                unseen = Unseen(crossing, self.problem.components, self.v, weights, rng, known)
+                departure = unseen.models(family)
+                if these_words:
+                    departure = departure + unseen.on_these_words(family)
+                if relative is not None:
+                    departure = departure + base[:, relative]
+                for framing, sign in named_framings(crossing.framings).items():
+                    draws = (coefficient @ sign) @ rows[k] + departure @ sign
+                    items.append(
+                        Estimand(PREDICTED, "model", label, "", framing, *pair, draws,
+                                 "these words" if these_words else "")
+                    )  # fmt: skip
+        return self._estimates(items, "Each model is as its row says.")
+
+    def hypothesis(self, text: str, *, framing: str | None = None) -> pd.DataFrame:
+        """Test a statement on mean leans, SDs and correlations, or estimate what it computes.
+
+        Parameters
+        ----------
+        text : str
+            Arithmetic of names with ``+ - * / **`` and the functions of a formula, alone or on
+            both sides of ``<``, ``>`` or ``=``. Names are those of :meth:`means` by all variables
+            with levels, such as ``Llama`` or, between backticks, ``"`Llama, reward`"``, and the
+            rows of :meth:`summary`, such as ``"`sd[word, positive]`"``.
+        framing : str, optional
+            The framing of the leans; that of the headline if not given.
+
+        Returns
+        -------
+        DataFrame
+            One row as :meth:`Estimates.hypothesis` gives it.
+
+        Raises
+        ------
+        ValueBiasError
+            If the text cannot be read or names something else.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+        >>> fit.hypothesis("Alder - Birch > 0.1").loc[0, "name"]
+        'Alder - Birch > 0.1'
+        """
+        factors = [f.expression for f in self.problem.crossing.design.variables if f.categorical]
+        means = self.means(by=factors)
+        parameters = self.parameters
+        more = {
+            str(name): parameters[..., i].to_numpy()
+            for i, name in enumerate(parameters["parameter"].to_numpy())
+        }
+        return means.hypothesis(text, framing=framing, more=more)
+
+    def _answer(
+        self,
+        rows: list[Row],
+        cells: list[Cell],
+        contrast: Contrast | None,
+        weights: str,
+        fixed: Iterable[str],
+        *,
+        each: bool,
+    ) -> Estimates:
+        """Draw the rows of the design, whose cells they are, for the contrast or each category."""
+        crossing = self.problem.crossing
+        if each:
+            n = len(crossing.categories)
+            asked = {
+                CategoryPair(name, ""): np.where(np.arange(n) == i, 1 - 1 / n, -1 / n)
+                for i, name in enumerate(crossing.categories)
+            }
+        else:
+            asked = self._weights(contrast)
+        items = make_estimands(crossing, self.effects, rows, asked)
+        if each:
+            items = [replace(item, of_category=True) for item in items]
+        repeated = [cells[i % len(rows)] for i in range(len(items))]
+        values = {name: [cell.values[name] for cell in repeated] for name in cells[0].values}
+        if cells[0].values:
+            values["n_models"] = [cell.n_models for cell in repeated]
+        return self._estimates(items, averaging(crossing.design, weights, fixed), values)
+
+    def _estimates(
+        self, items: list[Estimand], note: str, values: Mapping[str, list[Any]] | None = None
+    ) -> Estimates:
+        draws = stack_draws(items, int(self.settings["chains"]))
+        taken = {*draws.coords, *draws.dims}
+        extra = {
+            f"{name}_" if name in taken else name: ("estimand", np.array(column, dtype=object))
+            for name, column in (values or {}).items()
+        }
+        units = describe(self.settings["outcome"]).units
+        return Estimates(
+            draws.assign_coords(extra), note, units, float(self.problem.crossing.scale)
+        )
+
+    def _weights(self, contrast: Contrast | None) -> dict[CategoryPair, Array]:
+        if contrast is None:
+            return self.categories
+        return category_contrasts(self.problem.crossing.categories, contrast)
+
+    def _level_pairs(self, name: str, pair: Sequence[Any] | None) -> list[tuple[Any, Any]]:
+        """Pairs of levels, or of values, of a variable to compare."""
+        design = self.problem.crossing.design
+        if pair is None:
+            return list(itertools.combinations(factor_of(design, name, "variable").levels, 2))
+        if isinstance(pair, str) or len(pair) != 2:
+            raise ValueBiasError(
+                f"pair must be two levels or values of {name!r}, found {shown(pair)}."
+            )
+        first, second = values_of(design, name, list(pair), "pair")
+        if first == second:
+            raise ValueBiasError(f"pair compares {shown(first)} with itself; name two of {name!r}.")
+        return [(first, second)]
+
+    def _same_base(self, models: pd.DataFrame, k: int) -> int | None:
+        """Return the position of a model of the fit on the same base, where that has effects."""
+        group = self.problem.crossing.space.group("base")
+        name = str(self.settings["base"] or "base")
+        if group is None or name not in models:
+            return None
+        same = np.flatnonzero(group.labels == str(models[name].iloc[k]))
+        return int(same[0]) if len(same) else None
+
+
+def _names(value: Names, argument: str) -> list[str]:
+    names = [value] if isinstance(value, str) else list(value or ())
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueBiasError(f"{argument} must name variables, found {shown(name)}.")
+    return names
+
+
+def _split_category(by: Names, contrast: Contrast | None) -> tuple[list[str], bool]:
+    """Return the variables of models in ``by``, and whether each category is asked for."""
+    names = _names(by, "by")
+    each = _EACH in names
+    if each and contrast is not None:
+        raise ValueBiasError(
+            "by names 'category', which asks for each category, and contrast compares them; leave "
+            "one out."
+        )
+    return [name for name in names if name != _EACH], each
+
+
+def _pair_for(name: str, pair: Any, compared: list[str]) -> Sequence[Any] | None:
+    """Return the pair of one of the variables that are compared."""
+    if len(compared) == 1 or pair is None:
+        return None if pair is None else pair
+    if not isinstance(pair, Mapping) or not pair.keys() <= {*compared}:
+        raise ValueBiasError(
+            f"with two variables pair maps each to its two levels, such as {{{compared[0]!r}: "
+            f"(…, …), {compared[1]!r}: (…, …)}}; found {shown(pair)}."
+        )
+    chosen: Sequence[Any] | None = pair.get(name)
+    return chosen
+
+
+def _difference(
+    cell: Cell, compared: list[str], pairs: Sequence[tuple[Any, Any]], design: ModelDesign
+) -> Row:
+    """Return the row of a difference, or of a difference of differences."""
+    row = sum(
+        (-1) ** sum(which) * cell.row(design, {
+            name: pair[k] for name, pair, k in zip(compared, pairs, which, strict=True)
+        })
+        for which in itertools.product((0, 1), repeat=len(compared))
+    )  # fmt: skip
+    first, second = (value_text(value) for value in pairs[0])
+    if len(compared) == 1:
+        return Row(DIFFERENCE, compared[0], first, second, np.asarray(row), cell.where())
+    over = " − ".join(value_text(value) for value in pairs[1])
+    where = ", ".join(part for part in (f"{compared[1]} = {over}", cell.where()) if part)
+    return Row(DOUBLE_DIFFERENCE, compared[0], first, second, np.asarray(row), where)
+
+
+def _check_models(models: Any, design: ModelDesign, formula: str) -> pd.DataFrame:
+    """Check the table of models to predict."""
+    if not isinstance(models, pd.DataFrame) or models.empty:
+        raise ValueBiasError(
+            "models must be a DataFrame with one row per model and its coordinates as columns, "
+            f"found {shown(type(models).__name__)}."
+        )
+    needed = dict.fromkeys(name for f in design.variables for name in sorted(f.names))
+    missing = [name for name in needed if name not in models.columns]
+    if missing:
+        raise ValueBiasError(
+            f"models lacks the column {missing[0]!r}, which the formula {formula!r} names. "
+            f"{did_you_mean(missing[0], map(str, models.columns))}"
+        )
+    if not models.index.is_unique:
+        raise ValueBiasError(
+            "the index of models names a model twice; give each a name of its own."
+        )
+    return models
