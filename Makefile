@@ -71,7 +71,7 @@ docstrings: $(TEST)
 	$(BIN)/numpydoc lint $(MODULES)
 
 docs: $(VENV)/.package $(VENV)/.docs
-	$(BIN)/sphinx-build --fail-on-warning --keep-going -j 1 -q -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fail-on-warning --keep-going -j 1 -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.package $(TEST)

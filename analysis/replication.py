@@ -68,15 +68,8 @@ def posterior_of(
     tables = make_tables(crossing, cube)
     target = problem.posterior(make_strata(crossing, components, tables, scales))
     kernel = Hamiltonian.at_mode(target, start_point(target))
-    x, kept = kernel.mode, []
-    for i in range(_TUNE + draws):
-        x, accept, _ = kernel.move(target, x, rng)
-        x = kernel.jumps(target, x, rng)
-        if i < _TUNE:
-            kernel.adapt(accept, i)
-        else:
-            kept.append(x)
-    drawn = components.variances(*target.constrain(np.array(kept)))
+    chain = kernel.chain(target, rng, tune=_TUNE, draws=draws)
+    drawn = components.variances(*target.constrain(chain))
     precision = precision_at(crossing, components, scales, drawn)
     mean, variance = combination_given_all(
         crossing, precision, axis_means(crossing, tables), scales, combination

@@ -84,6 +84,27 @@ class Hamiltonian:
             _jump(x, chosen, offsets, np.log(rng.uniform(size=len(chosen))), target.arguments)
         )
 
+    def chain(self, target: Posterior, rng: np.random.Generator, *, tune: int, draws: int) -> Array:
+        """Run from the mode, moving and jumping in turn, and return the draws after tuning.
+
+        Without Python in the loop, for many short chains on data of their own.
+        """
+        n, n_sd = tune + draws, len(target.scales)
+        return np.asarray(
+            _chain(
+                self.mode,
+                self.root,
+                self.step,
+                tune,
+                rng.standard_normal((n, len(self.mode))),
+                rng.uniform(size=(n, 2)),
+                rng.uniform(size=(n, n_sd)) < _JUMPING,
+                _JUMP * rng.standard_t(3, (n, n_sd)),
+                np.log(rng.uniform(size=(n, n_sd))),
+                target.arguments,
+            )
+        )
+
     def adapt(self, accept: float, iteration: int) -> None:
         """Robbins–Monro on the log step size."""
         rate = 1.0 / np.sqrt(iteration + 5.0)
@@ -120,3 +141,25 @@ def _jump(x, chosen, offsets, log_uniforms, arguments):  # type: ignore[no-untyp
         else:
             x[k] = before
     return x
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _chain(x, root, step, tune, momenta, uniforms, jumping, offsets, log_uniforms, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Moves, jumps and, while tuning, steps adapted as :meth:`Hamiltonian.adapt` does."""
+    kept = np.empty((len(momenta) - tune, len(x)))
+    for i in range(len(momenta)):
+        n_steps = max(1, int(np.pi / 2 / step * (0.8 + 0.4 * uniforms[i, 0])))
+        proposal, energy = _trajectory(x, root, step, n_steps, momenta[i], arguments)
+        accept = 0.0
+        if np.isfinite(energy) and energy <= _MAX_ENERGY_ERROR:
+            accept = np.exp(min(0.0, -energy))
+        if uniforms[i, 1] < accept:
+            x = proposal
+        chosen = np.flatnonzero(jumping[i])
+        x = _jump(x, chosen, offsets[i][chosen], log_uniforms[i][chosen], arguments)
+        if i < tune:
+            log_step = np.log(step) + (accept - _TARGET_ACCEPTANCE) / np.sqrt(i + 5.0)
+            step = min(max(np.exp(log_step), 0.02), 1.0)
+        else:
+            kept[i - tune] = x
+    return kept

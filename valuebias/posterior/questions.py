@@ -62,7 +62,7 @@ _EACH = "category"
 
 
 # What follows from the contrast and the focus.
-_FOLLOWS = {"contrast_draws", "idata", "_diagnosed", "_agreed"}
+_FOLLOWS = {"contrast_draws", "idata", "_diagnosed", "_agreed", "report_inputs"}
 
 
 class Questions(Draws):

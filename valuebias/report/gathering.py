@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.report import ablation_results, checking, record, results
 from valuebias.report.content import Content, Section, sentence
-from valuebias.report.inputs import PROB, AblationReportInputs, Advance, ReportInputs, collect
+from valuebias.report.inputs import (
+    PARTS,
+    PROB,
+    AblationReportInputs,
+    Advance,
+    ReportInputs,
+    collect,
+)
 from valuebias.report.methods import references
 
 if TYPE_CHECKING:
@@ -55,12 +62,11 @@ _ABLATION_SECTIONS = (
     ablation_results.provenance_section,
     ablation_results.reproduce_section,
 )
-_PARTS = 8  # of collect()
 
 
 def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> Content:
     """Compute and word the content of a report."""
-    step = _stepper(advance, _PARTS + len(_SECTIONS))
+    step = _stepper(advance, PARTS + len(_SECTIONS))
     inputs = collect(fit, figures=figures, advance=step)
     sections = _written(_SECTIONS, inputs, step)
     row, sizes = inputs.headline.row, fit.data.sizes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from valuebias.posterior.posterior import Posterior
 
 __all__ = [
+    "PARTS",
     "PROB",
     "AblationReportInputs",
     "Advance",
@@ -41,8 +42,11 @@ __all__ = [
 PROB = 0.9
 """Probability of every interval in a report."""
 
+PARTS = 8
+"""How often :func:`collect` calls ``advance``."""
+
 _MOST_UNITS = 24
-"""Largest number of models and bases to leave out: each takes about half a second."""
+"""Largest number of models and bases to leave out."""
 
 Advance = Callable[[int, int], None]
 _T = TypeVar("_T")
@@ -130,7 +134,21 @@ class ReportInputs(Inputs):
 
 
 def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> ReportInputs:
-    """Compute everything, calling ``advance`` after each part."""
+    """Compute everything, calling ``advance`` after each part.
+
+    Once per fit: what another form of its report shows is the same.
+    """
+    known = vars(fit).get("report_inputs")
+    if known is None:
+        known = _compute(fit, advance)
+        vars(fit)["report_inputs"] = known
+    else:
+        for _ in range(PARTS):
+            advance()
+    return replace(known, figures=figures)
+
+
+def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
     from valuebias.analysis.auditing.audit import audit
 
     def advanced(value: _T) -> _T:
@@ -159,7 +177,7 @@ def collect(fit: Posterior, *, figures: bool, advance: Callable[[], None]) -> Re
         influence=advanced(None if no_influence else fit.influence(prob=PROB, progress=False)),
         no_influence=no_influence,
         comparison=advanced(compare(fit)),
-        figures=figures,
+        figures=False,
     )
 
 

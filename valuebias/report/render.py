@@ -150,6 +150,8 @@ def _svg(picture: Picture) -> Markup:
     import matplotlib as mpl
 
     buffer = io.StringIO()
+    # It is laid out already, which takes longer than to draw it.
+    picture.figure.set_layout_engine("none")
     with styled(), mpl.rc_context({"svg.hashsalt": picture.name}):
         picture.figure.savefig(
             buffer, format="svg", transparent=True, metadata=_NO_METADATA, dpi=130
