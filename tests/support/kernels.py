@@ -22,7 +22,10 @@ def main() -> None:
     whole[:3, :, 4] = np.nan
     for values in (score, scattered, whole):
         ds = complete.assign(score=(complete["score"].dims, values))
-        valuebias.fit(ds, draws=10, tune=10, chains=2, seed=1, progress=False).ppc(draws=4)
+        fit = valuebias.fit(ds, draws=10, tune=10, chains=2, seed=1, progress=False)
+        fit.ppc(draws=4)
+        if values is score:
+            fit.influence(progress=False)
 
 
 if __name__ == "__main__":
