@@ -80,7 +80,9 @@ class _Worker:
                     size = float(self.part(arguments[0]).flat[0]) if arguments else 1.0
                     what, least = ("degree", 1) if name == "poly" else ("df", _CUBIC)
                     if size not in range(least, 11):
-                        raise self.fault(f"the {what} of {name!r} is a whole number from {least} to 10")
+                        raise self.fault(
+                            f"the {what} of {name!r} is a whole number from {least} to 10"
+                        )
                     make = self.polynomial if name == "poly" else self.spline
                     return make(ast.unparse(tree), self.part(first), int(size))
             return self.part(tree)

@@ -145,7 +145,7 @@ def _jump(x, chosen, offsets, log_uniforms, arguments):  # type: ignore[no-untyp
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _chain(x, root, step, tune, momenta, uniforms, jumping, offsets, log_uniforms, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Moves, jumps and, while tuning, steps adapted as :meth:`Hamiltonian.adapt` does."""
+    """Move and jump in turn; while tuning, adapt the step as :meth:`Hamiltonian.adapt` does."""
     kept = np.empty((len(momenta) - tune, len(x)))
     for i in range(len(momenta)):
         n_steps = max(1, int(np.pi / 2 / step * (0.8 + 0.4 * uniforms[i, 0])))
