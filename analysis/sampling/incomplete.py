@@ -248,9 +248,7 @@ class Sampler:
             if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
                 # The first completions are crude: look again for the mode and its curvature.
                 kernel = Hamiltonian.at_mode(target, x, kernel.step)
-            # Step 2: the variances given the completed cube.
-            x = kernel.jumps(target, x, rng)
-            x, accept, diverged = kernel.moves(target, x, rng, _MOVES)
+            x, accept, diverged = self.move(kernel, target, x, rng)
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:
@@ -264,6 +262,12 @@ class Sampler:
         out.scatter /= draws
         states.put(state)
         return out
+
+    def move(
+        self, kernel: Hamiltonian, target: Posterior, x: Array, rng: np.random.Generator
+    ) -> tuple[Array, float, bool]:
+        """Step 2: the variances given the completed cube; acceptance, and whether any diverged."""
+        return kernel.moves(target, kernel.jumps(target, x, rng), rng, _MOVES)
 
     def _target(self, state: Completion) -> Posterior:
         scatter = make_scatter(self.crossing, state.tables, self.strata)

@@ -30,6 +30,14 @@ class Card:
         The fit of all models.
     model : OneModel
         Draws and tables of this one.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+    >>> made = valuebias.card(fit, "simulated/alder-1")
+    >>> made.words().columns.tolist()[:3]
+    ['word', 'categories', 'mean']
     """
 
     fit: Posterior = field(repr=False)

@@ -28,6 +28,7 @@ from valuebias.analysis.hierarchical import (
 from valuebias.analysis.notes import Note, as_records
 from valuebias.errors import ValueBiasWarning
 from valuebias.posterior.posterior import Posterior
+from valuebias.posterior.questions import largest_difference
 from valuebias.schema import model_table, validate
 
 __all__ = ["estimate", "refit"]
@@ -80,7 +81,7 @@ def estimate(
         "notes": [],
     }
     posterior = Posterior(data, settings, problem.prior, groups, record(), problem)
-    settings["focus"] = focus or posterior.largest_difference()
+    settings["focus"] = focus or largest_difference(posterior)
     notes += _misfits(posterior)
     settings["notes"] = as_records(notes)
     for note in notes:

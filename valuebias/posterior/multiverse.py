@@ -52,6 +52,17 @@ class Multiverse:
         ``p_rope`` in SDs of the outcome, ``positive`` (the probability that it is), ``converged``,
         ``first`` (whether it is the specification that all others are compared with), and
         ``error``, why there is no estimate.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> data = valuebias.datasets.load("simulated")
+    >>> made = valuebias.multiverse(
+    ...     data, outcomes=["normal", "z"], bases=["base"], lexicons=None, prompts=None,
+    ...     priors={"default": None}, seed=1, progress=False,
+    ... )
+    >>> made.table["outcome"].sort_values().tolist()
+    ['normal', 'z']
     """
 
     table: pd.DataFrame = field(repr=False)

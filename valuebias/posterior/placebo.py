@@ -39,6 +39,14 @@ class Placebo:
         Covariates of words that the splits keep balanced.
     name : str
         What is compared.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
+    >>> made = fit.placebo(n=199)
+    >>> len(made.random), made.name
+    (199, 'Alder − Birch')
     """
 
     difference: float

@@ -50,7 +50,7 @@ from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.posterior.draws import Draws
 from valuebias.posterior.estimates import Estimates
 
-__all__ = ["Questions"]
+__all__ = ["Questions", "largest_difference"]
 
 Array = NDArray[np.float64]
 Names = str | Sequence[str] | None
@@ -141,23 +141,6 @@ class Questions(Draws):
             del vars(view)[name]
         view.contrast_draws  # noqa: B018  # errors belong here, not to the first table
         return view
-
-    def largest_difference(self) -> dict[str, Any]:
-        """Return the focus on the two of several levels that differ most, as settings store it.
-
-        So that no pair stands in front for its name.
-        """
-        crossing = self.problem.crossing
-        factor = headline_factor(crossing.design)
-        if factor is None or len(factor.levels) < 3:
-            return {}
-        pair, weights = next(iter(self.categories.items()))
-        rows = [row for row in level_rows(crossing.design, factor) if row.form == DIFFERENCE]
-        items = make_estimands(crossing, self.effects, rows, {pair: weights})
-        means = [float(item.draws.mean()) for item in items[: len(rows)]]
-        most = int(np.argmax(np.abs(means)))
-        levels = [rows[most].first, rows[most].second]
-        return {"pair": levels if means[most] >= 0 else levels[::-1], "largest": True}
 
     def means(
         self,
@@ -534,6 +517,24 @@ class Questions(Draws):
             return None
         same = np.flatnonzero(group.labels == str(models[name].iloc[k]))
         return int(same[0]) if len(same) else None
+
+
+def largest_difference(fit: Questions) -> dict[str, Any]:
+    """Return the focus on the two of several levels that differ most, as settings store it.
+
+    So that no pair stands in front for its name.
+    """
+    crossing = fit.problem.crossing
+    factor = headline_factor(crossing.design)
+    if factor is None or len(factor.levels) < 3:
+        return {}
+    pair, weights = next(iter(fit.categories.items()))
+    rows = [row for row in level_rows(crossing.design, factor) if row.form == DIFFERENCE]
+    items = make_estimands(crossing, fit.effects, rows, {pair: weights})
+    means = [float(item.draws.mean()) for item in items[: len(rows)]]
+    most = int(np.argmax(np.abs(means)))
+    levels = [rows[most].first, rows[most].second]
+    return {"pair": levels if means[most] >= 0 else levels[::-1], "largest": True}
 
 
 def _names(value: Names, argument: str) -> list[str]:
