@@ -13,6 +13,7 @@ from scipy import stats
 import valuebias
 from valuebias import ValueBiasError, simulate
 
+pytestmark = pytest.mark.once
 SIZES = {"n_models": {"Alder": 4, "Birch": 4}, "n_prompts": 6, "n_words": 24}
 SETTINGS = {"draws": 200, "tune": 200, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
 
@@ -133,14 +134,12 @@ def fitted(seed: int, effect: float) -> valuebias.Fit:
     return valuebias.fit(ds, **SETTINGS | {"draws": 20, "tune": 30})  # type: ignore[call-overload]
 
 
-@pytest.mark.once
 @pytest.mark.slow
 def test_p_values_of_placebos_are_uniform_without_an_effect() -> None:
     p = [fitted(seed, 0.0).placebo(n=999).p for seed in range(300)]
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
-@pytest.mark.once
 def test_placebos_find_an_effect_and_seldom_none() -> None:
     found = [fitted(seed, 0.4).placebo(n=499).p for seed in range(5)]
     assert max(found) < 0.05

@@ -9,6 +9,7 @@ import xarray as xr
 import valuebias
 from valuebias import ValueBiasError, simulate
 
+pytestmark = pytest.mark.once
 SETTINGS = {"draws": 300, "tune": 200, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
 SIZES = {
     "n_models": {"Alder": 6, "Birch": 5}, "n_prompts": 6, "n_words": 24,
@@ -49,7 +50,6 @@ def test_a_planted_outlier_is_unusual_and_its_word_is_found(tmp_path) -> None:
     assert "A new model of any family" in page or "a new model of any family" in page
 
 
-@pytest.mark.once
 def test_a_usual_model_is_beyond_as_often_as_not() -> None:
     """Where all models of a family are alike, the share of new ones beyond it is uniform."""
     beyond = []

@@ -10,6 +10,7 @@ from valuebias import ValueBiasError, simulate
 from valuebias.posterior.headline import detectable
 from valuebias.posterior.planning import _Design, _variances, bases_needed, make_plan
 
+pytestmark = pytest.mark.once
 SETTINGS = {"draws": 500, "tune": 300, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
 
 

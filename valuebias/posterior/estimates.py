@@ -169,9 +169,8 @@ class Estimates:
         text : str
             Arithmetic of their names with ``+ - * / **`` and the functions of a formula, alone or
             on both sides of ``<``, ``>`` or ``=``. Names with anything but letters, digits and
-            underscores stand between backticks: ``"`Llama, reward` - `Gemma, reward` > 0.1"``.
-            Where estimates of one name are at several values, the name ends in what ``at`` says:
-            `` `Gemma − Llama, stage = reward` ``.
+            underscores stand between backticks. Where estimates of one name are at several values,
+            the name ends in what ``at`` says, as in "Gemma − Llama, stage = instruct".
         framing : str, optional
             The framing of the estimates; that of the first if not given.
         prob : float, default 0.9

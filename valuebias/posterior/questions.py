@@ -416,8 +416,8 @@ class Questions(Draws):
         text : str
             Arithmetic of names with ``+ - * / **`` and the functions of a formula, alone or on
             both sides of ``<``, ``>`` or ``=``. Names are those of :meth:`means` by all variables
-            with levels, such as ``Llama`` or, between backticks, ``"`Llama, reward`"``, and the
-            rows of :meth:`summary`, such as ``"`sd[word, positive]`"``.
+            with levels, and the rows of :meth:`summary`, such as "sd[word, positive]"; names with
+            anything but letters, digits and underscores stand between backticks.
         framing : str, optional
             The framing of the leans; that of the headline if not given.
 
