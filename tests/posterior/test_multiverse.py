@@ -90,7 +90,7 @@ def test_what_cannot_be_estimated_is_said(scores: xr.Dataset) -> None:
     assert "nothing" in errors["~ nothing", "all words"]
     assert errors["~ family", "one"] != ""
     assert "3 could not be estimated" in str(made)
-    made.plot()
+    assert len(valuebias.plots.plot_multiverse(made).axes) == 2
 
 
 def test_lexicons_and_prompts_of_ones_own(scores: xr.Dataset) -> None:

@@ -10,9 +10,9 @@ from valuebias.errors import ValueBiasError
 from valuebias.plots.canvas import FAINT, GREY, INK, drawn, tidy_axes
 from valuebias.plots.labels import drawable
 from valuebias.posterior.headline import LEAST_DOUBT
+from valuebias.posterior.multiverse import CHOICES, Multiverse
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = ["plot_multiverse"]
@@ -21,13 +21,13 @@ _SURE = "#0072b2"
 _MOST_CHOICES = 12
 
 
-def plot_multiverse(table: pd.DataFrame) -> Figure:
-    """Draw the curve of a :class:`valuebias.Multiverse`'s table.
+def plot_multiverse(many: Multiverse) -> Figure:
+    """Draw the specification curve.
 
     Parameters
     ----------
-    table : DataFrame
-        Its table.
+    many : Multiverse
+        What :func:`valuebias.multiverse` returned.
 
     Returns
     -------
@@ -47,11 +47,10 @@ def plot_multiverse(table: pd.DataFrame) -> Figure:
     ...     data, outcomes=["normal"], lexicons=None, prompts=None, workers=1, seed=1,
     ...     progress=False,
     ... )
-    >>> len(valuebias.plots.plot_multiverse(made.table).axes)
+    >>> len(valuebias.plots.plot_multiverse(made).axes)
     2
     """
-    from valuebias.posterior.multiverse import CHOICES
-
+    table = many.table
     rows = table[table["error"] == ""].sort_values("mean", kind="stable").reset_index(drop=True)
     if rows.empty:
         raise ValueBiasError("no specification could be estimated, so there is no curve to draw.")

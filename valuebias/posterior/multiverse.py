@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,9 +28,6 @@ from valuebias.posterior.estimate import estimate
 from valuebias.posterior.headline import LEAST_DOUBT
 from valuebias.posterior.wording import percent
 from valuebias.schema import member_table, prompt_table, validate
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["CHOICES", "Multiverse", "multiverse"]
 
@@ -103,18 +100,6 @@ class Multiverse:
         sure = same & (estimated["p_direction"] >= LEAST_DOUBT)
         return float(same.mean()), float(sure.mean())
 
-    def plot(self) -> Figure:
-        """Draw the specification curve.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Not attached to pyplot: the estimates in their order, and below them the choices.
-        """
-        from valuebias.plots.multiverse import plot_multiverse
-
-        return plot_multiverse(self.table)
-
 
 def _odds(probability: float) -> str:
     if probability > 0.999:
@@ -181,7 +166,7 @@ def multiverse(
     Returns
     -------
     Multiverse
-        Its text, table and figure.
+        Its text and table; :func:`valuebias.plots.plot_multiverse` draws the curve.
 
     Raises
     ------
