@@ -100,6 +100,27 @@ def test_a_null_has_its_detectable_effect_and_the_bases_that_it_takes(
     assert "with a probability of 80%" in report
 
 
+def test_a_fit_of_one_framing_is_followed(tmp_path) -> None:
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=6, n_words=20, seed=1)
+    positive = ds.isel(prompt=ds["framing"].to_numpy() == "positive")
+    with pytest.warns(valuebias.ValueBiasWarning, match="positive framing"):
+        fit = valuebias.fit(positive, **SETTINGS | {"draws": 100, "tune": 100})  # type: ignore[call-overload]
+    sizes = {"n_prompts": 4, "n_simulations": 4, "effect": 0.2, "seed": 1, "progress": False}
+    assert valuebias.design(like=fit, n_bases=3, **sizes).loc[0, "width"] > 0  # type: ignore[arg-type]
+    assert bases_needed(fit, 0.5) is not None
+    fit.report(tmp_path / "report.md", progress=False)
+
+
+def test_a_fit_that_does_not_tell_models_apart_plans_nothing(tmp_path) -> None:
+    ds = simulate(n_models={"A": 1, "B": 1}, n_prompts=4, n_words=16, seed=1)
+    with pytest.warns(valuebias.ValueBiasWarning):
+        fit = valuebias.fit(ds, **SETTINGS | {"draws": 100, "tune": 100})  # type: ignore[call-overload]
+    with pytest.raises(ValueBiasError, match="as many columns as there are models"):
+        valuebias.design(like=fit, progress=False)
+    report = fit.report(tmp_path / "report.md", progress=False).read_text(encoding="utf-8")
+    assert "bases of each of two families" not in report
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -151,7 +151,7 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
         )
     return (
         f"{claim}{where}: the difference in {lean} is estimated at {estimate}. {chance}"
-        f"{_others(fit, row, units)}{_caveat(fit, group, a, b)}"
+        f"{_others(fit, row, units, draws)}{_caveat(fit, group, a, b)}"
     )
 
 
@@ -217,7 +217,7 @@ def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
     )
 
 
-def _others(fit: Posterior, row: pd.Series, units: str) -> str:
+def _others(fit: Posterior, row: pd.Series, units: str, draws: float) -> str:
     """Where the pair is the largest of several, say so and place all levels."""
     if not fit.focus.largest or fit.focus.by:
         return ""
@@ -231,12 +231,13 @@ def _others(fit: Posterior, row: pd.Series, units: str) -> str:
     clear = int((table["lower_joint"] * table["upper_joint"] > 0).sum())
     ranks = _under(fit.means(variable, at=at).ranks(), row).set_index("name")
     n = len(ranks)
+    furthest, least = ranks.loc[row["first"], "rank_1"], ranks.loc[row["second"], f"rank_{n}"]
     return (
         f" It is the largest of the {len(table)} differences between {n} levels of {variable} "
         f"(90% interval jointly with the others {_signed(ends[0])} to {_signed(ends[1])} {units}), "
         f"of which {clear} have joint intervals without zero. {row['first']} leans furthest with a "
-        f"probability of {percent(ranks.loc[row['first'], 'rank_1'])}, {row['second']} least with "
-        f"{percent(ranks.loc[row['second'], f'rank_{n}'])}."
+        f"probability of {percent(furthest, draws)}, {row['second']} least with "
+        f"{percent(least, draws)}."
     )
 
 

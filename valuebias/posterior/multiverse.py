@@ -147,7 +147,8 @@ def multiverse(
     prompts : {"halves"}, mapping or None, default "halves"
         All prompts, and besides two halves of each framing; or the prompts to keep by name.
     priors : mapping, optional
-        Priors by name, as of :func:`fit`; if not given the default and one with all scales doubled.
+        Priors by name, as of :func:`fit`; if not given the default and one with
+        the scales of means and effects doubled.
     contrast : pair of str or mapping, optional
         As of :func:`fit`.
     out : path, optional
@@ -371,7 +372,6 @@ def _positions(argument: str, name: str, given: Any, known: list[str]) -> np.nda
 
 def _priors(asked: Mapping[str, Any] | None) -> dict[str, Any]:
     if asked is None:
-        # Category effects' scales are the ones that matter most; all are doubled.
         return {"default": None, "wider": {"mean": 2.0, "effect": 1.0}}
     if not isinstance(asked, Mapping):
         raise ValueBiasError(f"priors must map names to priors, found {shown(asked)}.")

@@ -26,7 +26,7 @@ from valuebias.errors import ValueBiasError, shown
 from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
 from valuebias.posterior.posterior import Posterior
 
-__all__ = ["bases_needed", "design"]
+__all__ = ["bases_needed", "design", "told_apart"]
 
 Array = NDArray[np.float64]
 Sizes = int | Sequence[int]
@@ -108,7 +108,8 @@ def design(
     Raises
     ------
     ValueBiasError
-        If a size is too small, or `like` has groups of models other than bases.
+        If a size is too small, or `like` has groups of models other than bases, or does not say
+        how much models differ.
 
     Notes
     -----
@@ -214,17 +215,25 @@ def bases_needed(fit: Posterior, effect: float) -> int | None:
     return high
 
 
+def told_apart(fit: Posterior) -> bool:
+    """Whether the data say how much models of a kind differ."""
+    return "model_word" in fit.problem.components
+
+
 def make_plan(design: _Design, like: Posterior | None) -> Plan:
-    """Lay out the crossing of a design, with the prior and the categories of a fit."""
+    """Lay out the crossing of a design, with a fit's framings and priors of effects."""
     names = [f"family {i + 1}" for i in range(design.n_families)]
     # Only the shape of these scores counts, and the unit of their priors.
+    framings = ("positive", "negative") if like is None else like.problem.crossing.framings
     scores = simulate(
         n_models={name: [design.n_models] * design.n_bases for name in names},
-        n_prompts=design.n_prompts,
+        n_prompts=design.n_prompts * (3 - len(framings)),
         n_words=_split_words(design.n_words, like),
         effects=dict.fromkeys(names, 0.0),
         seed=0,
     )
+    # Prompts of one framing are all of it, as in the fit.
+    scores = scores.isel(prompt=np.isin(scores["framing"].to_numpy().astype(str), framings))
     prior = None if like is None else like.prior
     scale = None if like is None else like.problem.crossing.scale
     kept = None if prior is None else Prior(
@@ -337,6 +346,11 @@ def _check_like(like: object) -> None:
         return
     if not isinstance(like, Posterior):
         raise ValueBiasError(f"like must be a fit, found {shown(like)}; see valuebias.fit.")
+    if not told_apart(like):
+        raise ValueBiasError(
+            "the fit's formula has as many columns as there are models, so that it does not say "
+            "how much models differ; give a fit of more models, or leave like= out."
+        )
     others = [g.name for g in like.problem.crossing.space.groups if g.name != "base"]
     if others:
         raise ValueBiasError(

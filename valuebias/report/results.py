@@ -12,7 +12,7 @@ from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
 from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
-from valuebias.posterior.planning import bases_needed
+from valuebias.posterior.planning import bases_needed, told_apart
 from valuebias.posterior.posterior import CERTAIN, Posterior
 from valuebias.posterior.wording import false_signs, percent, sampled_units, under
 from valuebias.report.cells import cell_tables
@@ -108,7 +108,7 @@ def _bases_needed(inputs: ReportInputs) -> str:
     fit, row = inputs.fit, inputs.headline.row
     others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
     asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
-    if not asked or others or row["p_direction"] >= LEAST_DOUBT:
+    if not asked or others or not told_apart(fit) or row["p_direction"] >= LEAST_DOUBT:
         return ""
     unit = describe(fit.settings["outcome"]).unit
     size = f"{abs(row['mean']):.{inputs.digits}f} {unit}"
