@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.crossing import centre
 from valuebias.analysis.design.strata import make_strata, make_tables
-from valuebias.analysis.estimands.contrasts import Combination
 from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
 from valuebias.analysis.estimands.mixtures import Mixture
 from valuebias.analysis.estimands.precision import precision_at
+from valuebias.analysis.estimands.rows import Combination
 from valuebias.analysis.estimands.smoother import Smoother
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.sampling.hamiltonian import Hamiltonian

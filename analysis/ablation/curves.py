@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from valuebias.analysis.ablation.lean_rows import average_rows, telling
 from valuebias.analysis.ablation.levels import level_stretch
 from valuebias.analysis.design.formula import ModelDesign
-from valuebias.analysis.estimands.contrasts import CategoryPair
 from valuebias.analysis.estimands.diagnostics import describe_draws
+from valuebias.analysis.estimands.estimand import CategoryPair
 from valuebias.errors import ValueBiasError
 
 __all__ = ["Curves", "Levelled", "by_pairs", "first_inside", "sources_of", "summarise"]

@@ -33,7 +33,7 @@ from valuebias.analysis.ablation.lean_rows import (
     trained_cells,
 )
 from valuebias.analysis.design.formula import ModelDesign
-from valuebias.analysis.estimands.contrasts import CategoryPair
+from valuebias.analysis.estimands.estimand import CategoryPair
 
 __all__ = ["LeanDraws", "draw_leans"]
 

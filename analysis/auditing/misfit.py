@@ -32,14 +32,8 @@ from valuebias.analysis.auditing.likeness import (
 from valuebias.analysis.auditing.spreads import Unequal, spread_ratios, unequal_kinds
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.grouping import PAIR_COORDS, known_bases, run_labels
-from valuebias.analysis.estimands.contrasts import (
-    NO_FOCUS,
-    Contrast,
-    Focus,
-    category_contrasts,
-    framing_contrasts,
-    headline_combination,
-)
+from valuebias.analysis.estimands.rows import NO_FOCUS, Focus, headline_combination
+from valuebias.analysis.estimands.weights import Contrast, category_contrasts, framing_contrasts
 from valuebias.analysis.notes import Note
 
 __all__ = ["STATISTICS", "Structure", "make_structure", "structure_notes"]

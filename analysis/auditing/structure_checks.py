@@ -19,7 +19,8 @@ from valuebias.analysis.auditing.likeness import Likeness, find_alike, make_unit
 from valuebias.analysis.auditing.spreads import odd_units, unequal_kinds
 from valuebias.analysis.design.crossing import FRAMINGS
 from valuebias.analysis.design.grouping import PAIR_COORDS
-from valuebias.analysis.estimands.contrasts import CategoryPair, category_contrasts
+from valuebias.analysis.estimands.estimand import CategoryPair
+from valuebias.analysis.estimands.weights import category_contrasts
 from valuebias.analysis.outcome import outcome
 from valuebias.errors import few
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.strata import Tables, make_tables, split_words
-from valuebias.analysis.estimands.contrasts import Combination
 from valuebias.analysis.estimands.precision import Precision, block_sizes
+from valuebias.analysis.estimands.rows import Combination
 
 __all__ = [
     "ModelTables",

@@ -410,7 +410,7 @@ def print_result(result: Fit | AblationFit) -> None:
         title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
         print_table(_ABLATION_COLUMNS, rows, title=title, right=_RIGHT)
         return
-    from valuebias.analysis.estimands.contrasts import DIFFERENCE, SLOPE
+    from valuebias.analysis.estimands.estimand import DIFFERENCE, SLOPE
 
     contrasts = result.contrasts()
     kind = contrasts["estimand"]

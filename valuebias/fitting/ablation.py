@@ -24,7 +24,7 @@ from valuebias.analysis.ablation.medians import draw_medians
 from valuebias.analysis.ablation.notes import curve_notes, layout_notes
 from valuebias.analysis.design.formula import parse_formula
 from valuebias.analysis.design.random_terms import split_random
-from valuebias.analysis.estimands.contrasts import CategoryPair
+from valuebias.analysis.estimands.estimand import CategoryPair
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, ValueBiasWarning

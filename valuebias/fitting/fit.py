@@ -15,7 +15,7 @@ from valuebias.fitting.result import Fit
 
 if TYPE_CHECKING:
     from valuebias.analysis.design.priors import Prior
-    from valuebias.analysis.estimands.contrasts import Contrast
+    from valuebias.analysis.estimands.weights import Contrast
 
 __all__ = ["Fit", "fit"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from valuebias.analysis.estimands.contrasts import DIFFERENCE, LEAN
+from valuebias.analysis.estimands.estimand import DIFFERENCE, LEAN
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
 from valuebias.plots.canvas import FAINT, GREY, INK, colours, drawn, half_eye, lean_axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.analysis.estimands.contrasts import LEAN, MODEL, OVERALL, PREDICTED
+from valuebias.analysis.estimands.estimand import LEAN, MODEL, OVERALL, PREDICTED
 from valuebias.analysis.outcome import describe
 from valuebias.plots.canvas import GREY, INTERVAL, colours, drawn, interval, lean_axes, legend, mark
 from valuebias.plots.labels import drawable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from valuebias.analysis.estimands.contrasts import summarise_contrasts
+from valuebias.analysis.estimands.estimand import summarise_contrasts
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.estimate import refit
 

@@ -14,25 +14,21 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.strata import make_tables
-from valuebias.analysis.estimands.contrasts import (
-    DIFFERENCE,
-    CategoryPair,
-    Contrast,
-    Focus,
-    Row,
-    category_contrasts,
-    framing_contrasts,
-    headline_factor,
-    level_rows,
-    read_contrast,
-)
 from valuebias.analysis.estimands.effects import (
     EffectDraws,
     Margins,
     draw_word_effects,
     make_margins,
 )
+from valuebias.analysis.estimands.estimand import DIFFERENCE, CategoryPair
+from valuebias.analysis.estimands.rows import Focus, Row, headline_factor, level_rows
 from valuebias.analysis.estimands.smoother import Smoother
+from valuebias.analysis.estimands.weights import (
+    Contrast,
+    category_contrasts,
+    framing_contrasts,
+    read_contrast,
+)
 from valuebias.analysis.hierarchical import MODEL_FIELDS, Model, Problem, make_problem
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from valuebias.analysis.auditing.consequences import consequences
 from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
 from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.design.priors import Prior, as_prior
-from valuebias.analysis.estimands.contrasts import Contrast, category_contrasts, store_contrast
+from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
 from valuebias.analysis.hierarchical import (
     Model,
     Settings,

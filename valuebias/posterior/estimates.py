@@ -13,11 +13,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.expressions import compute
 from valuebias.analysis.design.grammar import check_expression
-from valuebias.analysis.estimands.contrasts import (
-    COLUMNS,
-    HYPOTHESIS,
-    summarise_contrasts,
-)
+from valuebias.analysis.estimands.estimand import COLUMNS, HYPOTHESIS, summarise_contrasts
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.posterior.wording import shown as shown_table
 

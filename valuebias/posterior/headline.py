@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
+from valuebias.analysis.estimands.estimand import DIFFERENCE
+from valuebias.analysis.estimands.weights import TURNED
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe

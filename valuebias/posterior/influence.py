@@ -14,10 +14,10 @@ from valuebias._core.progress import progress_bar
 from valuebias.analysis.design.reduced import without_models
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.design.units import Unit, base_units, model_units
-from valuebias.analysis.estimands.contrasts import Combination, headline_combination
 from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
 from valuebias.analysis.estimands.mixtures import Mixture
 from valuebias.analysis.estimands.precision import precision_at
+from valuebias.analysis.estimands.rows import Combination, headline_combination
 from valuebias.analysis.replication import posterior_of
 from valuebias.posterior.headline import LEAST_MOVE, verdict_of
 from valuebias.posterior.leave_out import base_coordinate

@@ -21,7 +21,7 @@ import xarray as xr
 from valuebias._core.atomic import atomic_path
 from valuebias._core.progress import progress_bar
 from valuebias.analysis.design.priors import Prior
-from valuebias.analysis.estimands.contrasts import Contrast, read_contrast, store_contrast
+from valuebias.analysis.estimands.weights import Contrast, read_contrast, store_contrast
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few, shown
 from valuebias.instruments import Lexicon
 from valuebias.posterior.estimate import estimate

@@ -11,17 +11,13 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.design.units import Unit
-from valuebias.analysis.estimands.contrasts import (
-    LEAN,
-    MODEL,
-    Combination,
-    Unseen,
-    framing_contrasts,
-    named_framings,
-)
+from valuebias.analysis.estimands.estimand import LEAN, MODEL
 from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
 from valuebias.analysis.estimands.precision import precision_at
+from valuebias.analysis.estimands.rows import Combination
 from valuebias.analysis.estimands.smoother import Fields
+from valuebias.analysis.estimands.unseen import Unseen
+from valuebias.analysis.estimands.weights import framing_contrasts, named_framings
 from valuebias.errors import ValueBiasError, did_you_mean
 
 if TYPE_CHECKING:

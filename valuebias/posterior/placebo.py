@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from valuebias.analysis.estimands.contrasts import headline_combination
+from valuebias.analysis.estimands.rows import headline_combination
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 
 if TYPE_CHECKING:

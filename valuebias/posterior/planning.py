@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from valuebias._core.progress import progress_bar
 from valuebias.analysis.design.components import Components
 from valuebias.analysis.design.priors import Prior
-from valuebias.analysis.estimands.contrasts import headline_combination
 from valuebias.analysis.estimands.mixtures import Mixture
+from valuebias.analysis.estimands.rows import headline_combination
 from valuebias.analysis.hierarchical import Model, make_problem
 from valuebias.analysis.replication import Plan, expected_sd
 from valuebias.datasets.simulate import DEFAULT_SD, simulate

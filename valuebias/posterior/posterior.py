@@ -14,20 +14,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.design.priors import Prior, prior_table
-from valuebias.analysis.estimands.contrasts import (
-    COLUMNS,
-    LEAN,
-    MODEL,
-    Row,
-    framing_contrasts,
-    summarise_contrasts,
-)
 from valuebias.analysis.estimands.diagnostics import (
     Diagnostics,
     agreement,
     describe_draws,
     diagnose,
 )
+from valuebias.analysis.estimands.estimand import COLUMNS, LEAN, MODEL, summarise_contrasts
+from valuebias.analysis.estimands.rows import Row
+from valuebias.analysis.estimands.weights import framing_contrasts
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes

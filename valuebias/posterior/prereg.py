@@ -16,7 +16,7 @@ import pandas as pd
 from valuebias._core.tables import read_yaml
 from valuebias.analysis.design.expressions import compute
 from valuebias.analysis.design.grammar import check_expression
-from valuebias.analysis.estimands.contrasts import store_contrast
+from valuebias.analysis.estimands.weights import store_contrast
 from valuebias.analysis.notes import Note, as_records
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
 from valuebias.posterior.estimates import read_statement

@@ -25,24 +25,23 @@ from valuebias.analysis.estimands.cells import (
     value_text,
     values_of,
 )
-from valuebias.analysis.estimands.contrasts import (
+from valuebias.analysis.estimands.contrasts import estimands, make_estimands
+from valuebias.analysis.estimands.estimand import (
     DIFFERENCE,
     DOUBLE_DIFFERENCE,
     LEAN,
     PREDICTED,
     SLOPE,
     CategoryPair,
-    Contrast,
     Estimand,
-    Row,
-    Unseen,
-    category_contrasts,
-    estimands,
-    headline_factor,
-    level_rows,
-    make_estimands,
-    named_framings,
     stack_draws,
+)
+from valuebias.analysis.estimands.rows import Row, headline_factor, level_rows
+from valuebias.analysis.estimands.unseen import Unseen
+from valuebias.analysis.estimands.weights import (
+    Contrast,
+    category_contrasts,
+    named_framings,
     store_contrast,
 )
 from valuebias.analysis.outcome import describe

@@ -9,7 +9,7 @@ import pandas as pd
 
 from valuebias._core.progress import progress_bar
 from valuebias.analysis.design.priors import Prior
-from valuebias.analysis.estimands.contrasts import summarise_contrasts
+from valuebias.analysis.estimands.estimand import summarise_contrasts
 from valuebias.analysis.estimands.reweighting import k_limit, smoothed
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.estimate import refit

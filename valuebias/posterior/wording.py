@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from valuebias.analysis.estimands.contrasts import TURNED
+from valuebias.analysis.estimands.weights import TURNED
 
 __all__ = [
     "chance",

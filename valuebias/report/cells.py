@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from valuebias.analysis.estimands.contrasts import DIFFERENCE, headline_factor
+from valuebias.analysis.estimands.estimand import DIFFERENCE
+from valuebias.analysis.estimands.rows import headline_factor
 from valuebias.analysis.outcome import describe
 from valuebias.posterior.headline import crossed_cells
 from valuebias.posterior.wording import under

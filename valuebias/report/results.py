@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from valuebias.analysis.estimands.contrasts import DIFFERENCE, TURNED
+from valuebias.analysis.estimands.estimand import DIFFERENCE
+from valuebias.analysis.estimands.weights import TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
 from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable

@@ -20,7 +20,8 @@ from valuebias.analysis.ablation.lean_rows import average_rows, pair_rows
 from valuebias.analysis.ablation.levelling import LeanDraws, draw_leans
 from valuebias.analysis.ablation.levels import levels_of
 from valuebias.analysis.design.formula import ModelDesign, parse_formula
-from valuebias.analysis.estimands.contrasts import CategoryPair, category_contrasts
+from valuebias.analysis.estimands.estimand import CategoryPair
+from valuebias.analysis.estimands.weights import category_contrasts
 
 QUANTITIES = (1_000, 2_000, 4_000, 8_000)
 SIGN = np.array([0.5, -0.5])

@@ -7,15 +7,10 @@ import pytest
 from dense import make_problem, some_theta
 
 from valuebias.analysis.design.strata import make_tables
-from valuebias.analysis.estimands.contrasts import (
-    CategoryPair,
-    category_contrasts,
-    estimands,
-    framing_contrasts,
-    stack_draws,
-    summarise_contrasts,
-)
+from valuebias.analysis.estimands.contrasts import estimands
 from valuebias.analysis.estimands.effects import draw_effects, make_margins
+from valuebias.analysis.estimands.estimand import CategoryPair, stack_draws, summarise_contrasts
+from valuebias.analysis.estimands.weights import category_contrasts, framing_contrasts
 from valuebias.errors import ValueBiasError
 
 N = 4000

@@ -9,7 +9,6 @@ import pytest
 from dense import GROUPED, PAIRS, RUNS, Dense, Theta, make_problem, some_theta
 
 from valuebias.analysis.design.reduced import without_models, without_word, word_can_go
-from valuebias.analysis.estimands.contrasts import category_contrasts, headline_combination
 from valuebias.analysis.estimands.held_out import (
     combination_given_all,
     make_model_tables,
@@ -18,6 +17,8 @@ from valuebias.analysis.estimands.held_out import (
     words_given_others,
 )
 from valuebias.analysis.estimands.precision import Precision, precision_at
+from valuebias.analysis.estimands.rows import headline_combination
+from valuebias.analysis.estimands.weights import category_contrasts
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.sampling.density import log_likelihood
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.ablation.curves import Curves, summarise
 from valuebias.analysis.ablation.lean_model import lean_model
 from valuebias.analysis.ablation.levelling import LeanDraws, draw_leans
-from valuebias.analysis.estimands.contrasts import TURNED, framing_contrasts, named_framings
+from valuebias.analysis.estimands.weights import TURNED, framing_contrasts, named_framings
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.posterior.ablation.estimates import check_prob
 from valuebias.posterior.ablation.support import support_of

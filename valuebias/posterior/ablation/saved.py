@@ -15,7 +15,7 @@ from valuebias.analysis.ablation.lean_rows import trained_cells
 from valuebias.analysis.ablation.levelling import LeanDraws
 from valuebias.analysis.design.formula import ModelDesign, parse_formula
 from valuebias.analysis.design.stored_design import Layout, pack_layout, unpack_layout
-from valuebias.analysis.estimands.contrasts import CategoryPair
+from valuebias.analysis.estimands.estimand import CategoryPair
 from valuebias.analysis.notes import as_notes, as_records
 from valuebias.posterior.ablation.framings import lean_curves
 from valuebias.posterior.ablation.result import AblationPosterior
