@@ -72,8 +72,9 @@ def pack_strata(strata: list[Stratum]) -> PackedStrata:
     )
 
 
-# error_model="numpy": an extreme proposal gives inf, as in numpy, not ZeroDivisionError.
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+# error_model="numpy": an extreme proposal gives inf, as in numpy, not ZeroDivisionError. Contracted
+# sums of products round once, not twice.
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
 def log_likelihood(
     v: Array,
     layout: NDArray[np.int64],
