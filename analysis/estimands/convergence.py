@@ -30,8 +30,12 @@ def convergence(values: Array) -> tuple[Array, Array, Array]:
 
     Returns
     -------
-    rhat, bulk, tail : ndarray
-        Each (item,); NaN where a value is, and R-hat also where there is one chain only.
+    rhat : ndarray
+        Split R-hat by item; NaN where a value is, or where there is one chain only.
+    bulk : ndarray
+        Effective sample size in the bulk by item; NaN where a value is.
+    tail : ndarray
+        Effective sample size in the tails by item; NaN where a value is.
     """
     n = max(1, _AT_ONCE // max(1, values[0].size)) if len(values) else 1
     parts = [_few(values[i : i + n]) for i in range(0, len(values), n)]
@@ -60,7 +64,7 @@ def _halved(values: NDArray[np.generic]) -> Array:
 
 
 def _normal_scores(values: Array) -> Array:
-    """Replace values by the normal quantiles of their ranks within the item, ties sharing theirs."""
+    """Replace values by normal quantiles of their ranks within the item; ties share theirs."""
     flat = values.reshape(len(values), -1)
     order = np.argsort(flat, axis=1)
     ordered = np.take_along_axis(flat, order, axis=1)
@@ -98,7 +102,7 @@ def _sample_size(values: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         rho = 1 - (within - covariance) / overall[:, None]
     rho[:, 0] = 1.0
-    pairs = rho[:, 0 : n - n % 2 : 2] + rho[:, 1 : n : 2]
+    pairs = rho[:, 0 : n - n % 2 : 2] + rho[:, 1:n:2]
     # The first pair that is not positive ends the sequence; of it, or of the last there is, the
     # even half counts once.
     over = np.argmax(np.concatenate([pairs <= 0, np.ones((n_items, 1), bool)], axis=1), axis=1)

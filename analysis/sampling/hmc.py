@@ -30,7 +30,15 @@ __all__ = ["sample_hmc"]
 
 Array = NDArray[np.float64]
 
-_STATISTICS = ("diverging", "acceptance_rate", "n_steps", "energy", "energy_error", "step_size", "lp")
+_STATISTICS = (
+    "diverging",
+    "acceptance_rate",
+    "n_steps",
+    "energy",
+    "energy_error",
+    "step_size",
+    "lp",
+)
 _TARGET_ACCEPTANCE = 0.8
 _FIRST_STEP = 0.5
 # Length of trajectories, where pi / 2 is a quarter turn, and how far it varies on either side.
@@ -159,7 +167,7 @@ def _learnt(scale: Array, moved: Array, slopes: Array) -> Array:
 # Loops, not operations on arrays: those take numba seconds more to compile.
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _density(u, log_unit, paired, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """The posterior's coordinates at ``u``, log-density and gradient by ``u``."""
+    """Give the posterior's coordinates at ``u``, log-density and gradient by ``u``."""
     n, n_sd = len(u), len(log_unit)
     x, turn = np.empty(n), np.empty(n)
     tangents = 1.0
@@ -194,7 +202,10 @@ def _density(u, log_unit, paired, arguments):  # type: ignore[no-untyped-def]  #
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _run(u, scale, step_size, adapting, momenta, uniforms, log_unit, paired, arguments, out, moved, slopes, stats):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _run(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    u, scale, step_size, adapting, momenta, uniforms, log_unit, paired, arguments,
+    out, moved, slopes, stats,
+):  # fmt: skip
     """Make as many trajectories as there are ``momenta``, from ``u`` on, which is changed."""
     n, n_dim = momenta.shape
     x, value, gradient = _density(u, log_unit, paired, arguments)
@@ -236,5 +247,7 @@ def _run(u, scale, step_size, adapting, momenta, uniforms, log_unit, paired, arg
             step_size[3] += 1.0
             eta = 1.0 / (step_size[3] + 10.0)
             step_size[2] += eta * (_TARGET_ACCEPTANCE - accept - step_size[2])
-            step_size[0] = step_size[4] - np.sqrt(step_size[3]) / 0.05 * step_size[2]
+            log_step = step_size[4] - np.sqrt(step_size[3]) / 0.05 * step_size[2]
+            # Steps as long as the posterior is wide are none that a few successes make good.
+            step_size[0] = min(log_step, 0.0)
             step_size[1] += step_size[3] ** -0.75 * (step_size[0] - step_size[1])

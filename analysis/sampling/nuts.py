@@ -56,11 +56,11 @@ def sample_nuts(
     import nutpie
 
     # Compiled on import, so not before it is needed.
-    from valuebias.analysis.sampling.native import native_model
+    from valuebias.analysis.sampling import native
 
     with interrupts_deferred():
         target = _along_axes(posterior)
-        compiled = native_model(posterior, target.start, target.mode, target.axes)
+        compiled = native.native_model(posterior, target.start, target.mode, target.axes)
     sampler = nutpie.sample(
         target.through_python() if compiled is None else compiled,
         draws=draws,

@@ -67,9 +67,7 @@ def estimate(
     notes = consequences(crossing) + reading_notes(model_table(data))
     notes += plain_fit_notes(crossing.design)
     if numbers["tune"] is None:
-        numbers["tune"] = (
-            _TUNE[numbers["sampler"]] if crossing.complete else _TUNE_INCOMPLETE
-        )
+        numbers["tune"] = _TUNE[numbers["sampler"]] if crossing.complete else _TUNE_INCOMPLETE
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
     settings = {

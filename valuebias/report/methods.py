@@ -36,6 +36,11 @@ _WORKS = {
         "framework in Python. PeerJ Computer Science 9, e1516.",
         "https://doi.org/10.7717/peerj-cs.1516",
     ),
+    "hmc": Reference(
+        "Neal (2011). MCMC using Hamiltonian dynamics. Handbook of Markov Chain Monte Carlo, "
+        "113–162.",
+        "https://arxiv.org/abs/1206.1901",
+    ),
     "nuts": Reference(
         "Hoffman & Gelman (2014). The No-U-Turn Sampler. Journal of Machine Learning Research "
         "15, 1593–1623.",
@@ -208,23 +213,34 @@ def _sampling(fit: Posterior) -> str:
         else "The crossing is incomplete; missing cells were drawn by data augmentation, which "
         "leaves the posterior exact, with all effects integrated out"
     )
-    sampler = "nutpie" if spec["sampler"] == "nutpie" else "PyMC"
+    sampler = {
+        "nutpie": "the No-U-Turn sampler (Hoffman & Gelman 2014) of nutpie",
+        "pymc": "the No-U-Turn sampler (Hoffman & Gelman 2014) of PyMC",
+        "hmc": "Hamiltonian Monte Carlo (Neal 2011)",
+    }[_sampler(fit)]
     return (
         f"{path}; the effects were then drawn from their exact conditional posterior. The model is "
-        f"written in PyMC (Abril-Pla et al. 2023) and was sampled by the No-U-Turn sampler "
-        f"(Hoffman & Gelman 2014) of {sampler}: {spec['chains']} chains of {spec['draws']} draws "
+        f"written in PyMC (Abril-Pla et al. 2023) and was sampled by {sampler}: "
+        f"{spec['chains']} chains of {spec['draws']} draws "
         f"after {spec['tune']} tuning steps, seed {spec['seed']}. Convergence was judged by split "
-        "R-hat and effective sample sizes of the contrasts (Vehtari et al. 2021) as computed by "
+        "R-hat and effective sample sizes of the contrasts (Vehtari et al. 2021), computed as by "
         "ArviZ (Kumar et al. 2019). Intervals are equal-tailed."
     )
+
+
+def _sampler(fit: Posterior) -> str:
+    """Name what sampled the variances; of incomplete crossings nothing else can."""
+    asked = fit.settings["sampler"] if fit.settings["path"] == "complete" else "hmc"
+    return asked if asked in ("nutpie", "pymc") else "hmc"
 
 
 def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Reference, ...]:
     """List the works cited, among them those of the data and the lexicon."""
     if fit is None:
         return (_CHRISTIAN, _WORKS["okabe"])
-    used = ["pymc", "nuts", *(["nutpie"] if fit.settings["sampler"] == "nutpie" else []),
-            "rhat", "arviz", *(["loo"] if prediction else []), "lkj", "barr", "okabe"]  # fmt: skip
+    samplers = {"hmc": ["hmc"], "nutpie": ["nuts", "nutpie"], "pymc": ["nuts"]}
+    used = ["pymc", *samplers[_sampler(fit)], "rhat", "arviz"]
+    used += [*(["loo"] if prediction else []), "lkj", "barr", "okabe"]
     provenance = dataset_provenance(fit)
     cited = []
     for part in ("dataset", "lexicon", "prompts"):
@@ -261,7 +277,7 @@ def fit_settings(fit: Posterior) -> str:
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
     usual = {"words": None, "base": "base", "spread": None}
     settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}
-    if spec["sampler"] != "nutpie":
+    if spec["sampler"] != "hmc":
         settings["sampler"] = spec["sampler"]
     if fit.contrast:
         settings["contrast"] = fit.contrast

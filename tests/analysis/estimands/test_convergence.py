@@ -28,7 +28,8 @@ def theirs(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("chains", "draws"), [(4, 1000), (2, 37), (3, 4), (4, 5), (2, 6), (2, 7), (5, 8), (2, 9), (1, 50)]
+    ("chains", "draws"),
+    [(4, 1000), (2, 37), (3, 4), (4, 5), (2, 6), (2, 7), (5, 8), (2, 9), (1, 50)],
 )
 def test_arviz_finds_the_same(chains: int, draws: int) -> None:
     values = walks(np.random.default_rng(draws), 12, chains, draws)
@@ -39,7 +40,9 @@ def test_arviz_finds_the_same_of_draws_that_repeat() -> None:
     # As where proposals are refused, and of whole numbers.
     rng = np.random.default_rng(1)
     values = walks(rng, 10, 4, 200)
-    kept = np.maximum.accumulate(np.where(rng.random(values.shape) < 0.3, np.arange(200), 0), axis=2)
+    kept = np.maximum.accumulate(
+        np.where(rng.random(values.shape) < 0.3, np.arange(200), 0), axis=2
+    )
     values = np.take_along_axis(values, kept, axis=2)
     values[5:] = np.round(values[5:])
     np.testing.assert_allclose(np.array(convergence(values)), theirs(values), rtol=1e-12)
