@@ -128,10 +128,10 @@ def beside_earlier(rounds: int) -> str:
     about = conditions("python tests/benchmarks/fitting.py --earlier", PACKAGES)
     lines = [
         f"{about}, load {min(load):.1f} to {max(load):.1f}: the Big Two scores, 142,020, 4 chains "
-        f"× 1000 draws. Processor seconds, medians of {rounds} rounds (of one, where kernels are to "
-        "be compiled), in brackets the median ratio to the earlier commit within a round; smallest "
-        "effective sample sizes, bulk and tail, over contrasts and over SDs, correlations and "
-        "means, medians.",
+        f"× 1000 draws. Processor seconds, medians of {rounds} rounds (of one, where kernels are "
+        "to be compiled), in brackets the median ratio to the earlier commit within a round; "
+        "smallest effective sample sizes, bulk and tail, over contrasts and over SDs, correlations "
+        "and means, medians.",
         "",
         f"| build | {' | '.join(TIMED.values())} | ESS of contrasts | ESS of others |",
         "|---" * (len(TIMED) + 3) + "|",
