@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -160,6 +161,8 @@ def test_control_c_stops_the_chains(
     gaps: str, sampler: str, progress: Callable[[int, int], None]
 ) -> None:
     problem = make_problem(missing=GAPS[gaps])
+    # Kernels are compiled before: a compiler cannot be stopped.
+    sample(problem, replace(forever(sampler), draws=4, tune=2), None)
     timer = interrupt_after(0.7)
     start = time.perf_counter()
     # Held, as a notebook does: what it refers to must not keep a sampler going.
