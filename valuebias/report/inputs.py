@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.compare import Comparison, compare
-from valuebias.posterior.headline import make_headline
+from valuebias.posterior.headline import LEAST_DOUBT, make_headline
 from valuebias.posterior.influence import left_out_units
+from valuebias.posterior.planning import bases_needed, told_apart
 from valuebias.posterior.wording import rope_in_words
 from valuebias.report.content import Picture
 
@@ -108,6 +110,9 @@ class ReportInputs(Inputs):
     no_influence: str
     loo: LOO
     audit: Audit = field(repr=False)
+    # Bases of each family that would settle the direction, None where no number that was tried
+    # would do; empty where that is not asked.
+    bases_needed: tuple[int | None, ...]
 
     @property
     def unit(self) -> str:
@@ -162,9 +167,10 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
         no_words = str(error)
     no_influence = why_no_influence(fit)
     sensitivity = advanced(fit.prior_sensitivity(prob=PROB, progress=False))
+    headline = make_headline(fit, sensitivity)
     return ReportInputs(
         fit=fit,
-        headline=make_headline(fit, sensitivity),
+        headline=headline,
         estimates=fit.contrasts(prob=PROB),
         models=advanced(fit.models(prob=PROB)),
         words=words,
@@ -177,8 +183,17 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
         influence=advanced(None if no_influence else fit.influence(prob=PROB, progress=False)),
         no_influence=no_influence,
         comparison=advanced(compare(fit)),
+        bases_needed=_bases_needed(fit, headline.row),
         figures=False,
     )
+
+
+def _bases_needed(fit: Posterior, row: Mapping[str, Any]) -> tuple[int | None, ...]:
+    others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
+    asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
+    if not asked or others or not told_apart(fit) or row["p_direction"] >= LEAST_DOUBT:
+        return ()
+    return (bases_needed(fit, float(row["mean"])),)
 
 
 def why_no_influence(fit: Posterior) -> str:

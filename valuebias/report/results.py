@@ -12,8 +12,7 @@ from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
-from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
-from valuebias.posterior.planning import bases_needed, told_apart
+from valuebias.posterior.headline import POWER, detectable
 from valuebias.posterior.posterior import CERTAIN, Posterior
 from valuebias.posterior.wording import false_signs, percent, sampled_units, under
 from valuebias.report.cells import cell_tables
@@ -107,9 +106,7 @@ def _registered(registered: Mapping[str, Any]) -> str:
 def _bases_needed(inputs: ReportInputs) -> str:
     """Say how many bases would settle the direction, where these data do not."""
     fit, row = inputs.fit, inputs.headline.row
-    others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
-    asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
-    if not asked or others or not told_apart(fit) or row["p_direction"] >= LEAST_DOUBT:
+    if not inputs.bases_needed:
         return ""
     unit = describe(fit.settings["outcome"]).unit
     size = f"{abs(row['mean']):.{inputs.digits}f} {unit}"
@@ -118,7 +115,7 @@ def _bases_needed(inputs: ReportInputs) -> str:
         f"These data would leave little doubt about a difference of {detected} with a probability "
         f"of {POWER:.0%}. For one of the estimated size, {size}, "
     )
-    n = bases_needed(fit, float(row["mean"]))
+    n = inputs.bases_needed[0]
     if n is None:
         return (
             f"{start}no number of bases that was tried would do: what is uncertain about words and "
