@@ -481,6 +481,7 @@ class TestReport:
             assert f"valuebias fit {typed} --out fit.nc" in said
 
 
+@pytest.mark.once
 class TestWhatIsNotScores:
     @pytest.mark.parametrize("name", ["fit.nc", "fit.zarr"])
     def test_a_saved_fit(self, run: Run, simulated: xr.Dataset, tmp_path: Path, name: str) -> None:
