@@ -138,6 +138,8 @@ def _cells(fit: Posterior, prob: float) -> Iterator[Quantity]:
 def _parameters(fit: Posterior, prob: float) -> Iterator[Quantity]:
     for name, row in fit.summary(prob=prob).iterrows():
         values = {column: float(row[column]) for column in _SUMMARY if column in row}
+        if str(name).startswith("sd["):
+            values["sd"] = values["mean"]  # in prose, "the SD of words is"
         # "sd[word, positive]" is spoken of wherever all of its words stand.
         yield Quantity(str(name), values, names=frozenset({str(name)}), asks="parameter")
 

@@ -35,7 +35,7 @@ _OUT_OF_REACH = {
         r"replicat|predictive (?:check|p\b|densit)|placebo|multiverse|data audit|\belpd\b|\bloo\b"
     ),
     "a fit has no p-values or test statistics": re.compile(
-        r"\bp\s?[<=>≤≥]|p-value|permut|welch|bonferroni|degrees of freedom|\b(?:t|df|p) \|"
+        r"\bp\s?[<=≤]|p-value|permut|welch|bonferroni|degrees of freedom|\b(?:t|df|p) \|"
         r"|\bt\s?[(=]|the paper's (?:spec|mixed|average)"
     ),
     "a list of works": re.compile(r"^#+ (?:references|bibliography)"),
@@ -52,7 +52,7 @@ _CUES = {
     ("rope", "rope_sd"): r"\brope\b|practical|outcome['’]s sd",
     ("wrong_signs",): r"false|wrong",
     ("lower", "upper", "lower_joint", "upper_joint"): r"interval|credible|confidence|\bcr?is?\b|\bhdi",
-    ("p",): r"probab|\bp\(|chance|certain|\bodds",
+    ("p",): r"probab|\bp\s?[(>]|chance|certain|\bodds",
     ("sd",): r"standard (?:deviation|error)|\bsds? (?:of|is|was|=)|\bsds?$|\bsd\[|posterior sd",
     ("prior",): r"\bpriors?\b|normal\(|\blkj\(",
     ("seed",): r"\bseed",
@@ -69,7 +69,7 @@ _NOUNS = {
     "model": "models?|rms?|lms?|checkpoints?", "prompt": "prompts?|paraphrases?",
     "word": "words?|terms|items|signs", "category": "categor(?:y|ies)", "family": "famil(?:y|ies)",
     "base": "bases?", "chain": "chains?", "draw": "draws?|iterations|samples",
-    "tuning": "tuning|warm-?up", "transition": "transitions", "divergence": "diverge[a-z]*",
+    "tuning": "tun(?:ing|e)|warm-?up", "transition": "transitions", "divergence": "diverge[a-z]*",
     "score": "scores|cells|ratings|observations", "missing": "missing",
 }  # fmt: skip
 _COUNTED = re.compile(
@@ -102,6 +102,7 @@ class _Said:
     framings: frozenset[str] = frozenset()
     prob: float = 0.9
     spans: tuple[tuple[int, int, str], ...] = ()
+    speaks: bool = False  # whether the sentence before was about the fit
     under: str = ""  # the heading it stands under, and the caption of its table
 
     def of(self, variable: str) -> frozenset[str]:
@@ -142,7 +143,8 @@ class Judge:
                 if (level := self._level(passage, number)) is not None:
                     said = replace(said, prob=level)
                 yield self._row(passage, number, said, near)
-            before = replace(before, prob=said.prob) if passage.header else said
+            speaks = bool(said.names or _SPEAKS.search(said.text[:_LONG]))
+            before = replace(before if passage.header else said, prob=said.prob, speaks=speaks)
 
     def _level(self, passage: Passage, number: WrittenNumber) -> float | None:
         """Return the probability of intervals, where a number is that."""
@@ -174,7 +176,8 @@ class Judge:
                 if tuple(token[2] for token in window) != parts:
                     continue
                 # The article is no family, and what is far apart no name.
-                if (len(name) < 3 and text[start:end] != name) or end - start > len(name) + 9:
+                written = text[start:end]
+                if (len(name) < 3 and written != name) or not _alike(written, name):
                     continue
                 found.append((start, end, name))
                 step = len(parts)
@@ -225,6 +228,7 @@ class Judge:
             framings,
             float(level) / 100 if level and 0 < float(level) < 100 else before.prob,
             spans,
+            before.speaks,
         )
 
     def _named(self, said: _Said) -> list[Quantity]:
@@ -242,7 +246,7 @@ class Judge:
                 self.meant.clear()
             self.meant[key] = [
                 self._turned(q, said)
-                for q in (*free, *others, *parameters)
+                for q in (*others, *free, *parameters)
                 if self._is_meant(q, said, asked, tokens)
             ]
         return self.meant[key]
@@ -312,7 +316,8 @@ class Judge:
         if why:
             return why
         telling = [name for *_, name in said.spans if self.kinds[name] != {"word"}]
-        if not telling and not _SPEAKS.search(said.text[:_LONG]):
+        goes_on = said.speaks and not passage.starts_block
+        if not (telling or goes_on or _SPEAKS.search(said.text[:_LONG])):
             return "its sentence names nothing of the fit"
         return ""
 
@@ -407,7 +412,8 @@ class Judge:
             return found | ({"verdict": FOLLOWS, "by_chance": chance} if holds.any()
                             else {"verdict": WRONG})  # fmt: skip
         off = np.abs(target - x) / unit
-        k = int(off.argmin())
+        # Of several that are equal the first, which the sentence names most closely.
+        k = int((off <= _HALF).argmax()) if off.min() <= _HALF else int(off.argmin())
         found = _described(values[k])
         if off[k] <= _HALF:
             return found | {"verdict": FOLLOWS, "by_chance": _chance(target, number)}
@@ -430,6 +436,13 @@ class Judge:
                       or _PART_AFTER.search(passage.text[number.end :][:40])) and x < known.max():  # fmt: skip
             return found | {"verdict": NOT_FOUND, "remark": "it may count some of them"}
         return found | {"verdict": WRONG}
+
+
+def _alike(written: str, name: str) -> bool:
+    """Whether what separates the tokens of a name can be what is written there."""
+    if len(written) > len(name) + 9:
+        return False
+    return not re.search(r"[,;|]|\.\s", written) or bool(re.search("[,;|]", name))
 
 
 def _values(meant: list[Quantity], columns: set[str]) -> list[tuple[str, str, float]]:

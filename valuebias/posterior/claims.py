@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -49,14 +48,14 @@ class Claims:
     source: str = "text"
 
     @property
-    def checked(self) -> pd.DataFrame:
-        """The rows that were compared with the fit."""
-        return self.table[self.table["verdict"] != NOT_CHECKED]
+    def faults(self) -> pd.DataFrame:
+        """The rows that contradict the fit."""
+        return self.table[self.table["verdict"].isin(FAULTS)]
 
     @property
-    def faults(self) -> pd.DataFrame:
-        """The rows that do not follow from the fit."""
-        return self.table[self.table["verdict"].isin(FAULTS)]
+    def to_mend(self) -> pd.DataFrame:
+        """The rows to look at: those that contradict the fit, and those not found in it."""
+        return self.table[self.table["verdict"].isin([*FAULTS, NOT_FOUND])]
 
     @property
     def all_follow(self) -> bool:
@@ -72,8 +71,8 @@ class Claims:
             A few sentences.
         """
         counts = self.table["verdict"].value_counts()
-        n, ok = len(self.checked), int(counts.get(FOLLOWS, 0))
-        left = len(self.table) - n
+        left, ok = int(counts.get(NOT_CHECKED, 0)), int(counts.get(FOLLOWS, 0))
+        n = len(self.table) - left
         lucky = float(self.table.loc[self.table["verdict"] == FOLLOWS, "by_chance"].sum())
         others = [f"{counts[v]} {v}" for v in (*FAULTS, NOT_FOUND) if v in counts]
         text = f"{ok} of {n} numbers that speak of the fit follow from it"
@@ -86,22 +85,21 @@ class Claims:
         return text + f"{left} other numbers were not checked."
 
     def __str__(self) -> str:
-        shown_rows = self.table[self.table["verdict"].isin([*FAULTS, NOT_FOUND])]
         lines = [
-            f"{visible(self.source)}:{row['line']}: {visible(row['number'])}: {describe(row)}\n"
+            f"{visible(self.source)}:{row['line']}: {visible(row['number'])} {row['verdict']}"
+            f"{': ' * bool(describe(row))}{visible(describe(row))}\n"
             f"    … {visible(row['text'])} …"
-            for _, row in shown_rows.iterrows()
+            for _, row in self.to_mend.iterrows()
         ]
         return "\n".join([*lines, self.summary()])
 
     __repr__ = __str__
 
 
-def describe(row: Mapping[Any, Any] | pd.Series[Any]) -> str:
-    """Say in a line what is wrong with a number."""
-    known = f"; {row['quantity']} is {row['value']:.6g}" if row["quantity"] else ""
-    remark = f" ({row['remark']})" if row["remark"] else ""
-    return visible(f"{row['verdict']}{remark}{known}")
+def describe(row: pd.Series[Any]) -> str:
+    """Say what the fit has instead of a number, and what else there is to say of it."""
+    known = f"{row['quantity']} is {row['value']:.6g}" if row["quantity"] else ""
+    return "; ".join(part for part in (known, row["remark"]) if part)
 
 
 def check_claims(text: str | PathLike[str], fit: Posterior, *, latex: bool | None = None) -> Claims:
@@ -155,7 +153,7 @@ def check_claims(text: str | PathLike[str], fit: Posterior, *, latex: bool | Non
     if not isinstance(fit, Posterior):
         raise ValueBiasError(
             "claims are compared with a fit of scores, as valuebias.fit makes it; found "
-            f"{shown(type(fit).__name__)}. Of an ablation, give its .fit, for numbers of its models."
+            f"{shown(type(fit).__name__)}. Of an ablation, give its .fit: what it says of its models."
         )
     source = "text"
     if isinstance(text, PathLike):
