@@ -20,15 +20,18 @@ MARKER = "claims: skip"
 """In a comment, it leaves out its line; alone on a line, the paragraph below."""
 _LONGEST = 8_000_000  # characters
 _MOST = 20_000  # numbers
+_SENTENCE = 4_000  # characters
 
 _VERBATIM = "verbatim|Verbatim|lstlisting|minted|comment|thebibliography|tikzpicture|filecontents"
 _ENVIRONMENT = re.compile(rf"\\(begin|end)\{{({_VERBATIM})\*?\}}")
 _COMMENT = re.compile(r"(?<![\\\d])%.*")
 _ADDRESS = re.compile(r"(?:https?\\?://|www\.|doi:|arxiv:|10\.\d{4,9}/)\S+", re.IGNORECASE)
+_ARGUMENT = r"\{(?:[^{}\\]|\{[^{}\\]*+\})*+\}"
 _ARGUMENTS = re.compile(
-    r"\\(?:cite|no|auto|page|eq|c|C|v|name)?(?:cite[a-zA-Z]*|ref|label|url|href|includegraphics|input"
-    r"|include|bibliography[a-z]*|usepackage|documentclass|[vh]space|begin|end|cmidrule"
-    r"|multicolumn|multirow|set[a-z]+|new[a-z]+)\*?(?:\[[^\[\]{}\\]*+\])*+(?:\{[^{}\\]*+\}){0,2}+"
+    r"\\(?:[a-zA-Z]{0,9}cite[a-zA-Z]*+|[a-zA-Z]{0,5}ref|label|url|href|includegraphics|input|include"
+    r"|bibliography[a-z]*+|usepackage|documentclass|[vh]space|begin|end|cmidrule|multicolumn"
+    r"|multirow|set[a-z]++|new[a-z]++)(?![a-zA-Z])\*?(?:\[[^\[\]{}\\]*+\])*+"
+    rf"(?:{_ARGUMENT}){{0,2}}+"
 )
 _CITED = re.compile(
     r"\[[^\[\]\n@]*+@[^\[\]\n]*+\]|\[\^[^\[\]\n]*+\]|\]\([^()\[\]\s]*+\)|@[\w:.-]++"
@@ -38,7 +41,7 @@ _SYMBOLS = {
     r"\hat{R}": "R-hat", r"\hat R": "R-hat", r"\widehat{R}": "R-hat", "R̂": "R-hat",
     r"\pm": "±", r"\times": "×", r"\cdot": "×", r"\leq": "≤", r"\geq": "≥", r"\textminus": "−",
     r"\textless": "<", r"\textgreater": ">", r"\lt": "<", r"\gt": ">", r"\le": "≤", r"\ge": "≥",
-    r"\textendash": "–", r"\percent": "%", r"\textperiodcentered": "×", r"\\": " ",
+    r"\ensuremath{-}": "−", r"\_": "_", r"\textquotesingle": "'", r"\textbar": "｜", r"\|": "｜", r"\textendash": "–", r"\percent": "%", r"\textperiodcentered": "×", r"\\": " ",
     r"\,": "\u2009", r"\;": " ", r"\:": " ", r"\!": "", "\\ ": " ", "~": " ", "{,}": ",",
     "{-}": "-", "$-$": "−", "---": " — ", "--": "–", "$": "", "\u00a0": " ", "\u202f": "\u2009",
 }  # fmt: skip
@@ -46,6 +49,8 @@ _SYMBOL = re.compile("|".join(
     re.escape(key) + ("(?![a-zA-Z])" if key[0] == "\\" and key[-1].isalpha() else "")
     for key in sorted(_SYMBOLS, key=len, reverse=True)))  # fmt: skip
 _COMMAND = re.compile(r"\\[a-zA-Z]++\*?|[{}]|\*\*|(?<!\w)_{1,2}(?=[-+−.\d])|(?<=[\d%])_{1,2}(?!\w)")
+_SAME_ROW = "\v"  # an end of line within a row of a table in LaTeX
+_ROW_GOES_ON = re.compile(r"(?<=&)[ \t]*+\n|\n(?=[ \t]*+\\\\)")
 _SECTION = re.compile(r"^[ \t]*+\\(?:sub){0,2}(?:section|paragraph|chapter)\*?", re.MULTILINE)
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _RANGE_SIGN = re.compile(r"(?<![\w)\]%.–])(?<!\d )–(?=\.?\d)")
@@ -117,12 +122,16 @@ class Passage:
 
     def line_of(self, number: WrittenNumber) -> int:
         """Give the line of a number."""
-        return self.line + self.text.count("\n", 0, number.start)
+        return self.line + _lines_in(self.text, number.start)
 
     def heading_of(self, number: WrittenNumber) -> str:
         """Give the heading of the column that a number stands in."""
         column = self.text.count("|", 0, number.start)
         return self.header[column] if column < len(self.header) else ""
+
+
+def _lines_in(text: str, end: int) -> int:
+    return text.count("\n", 0, end) + text.count(_SAME_ROW, 0, end)
 
 
 def looks_like_latex(text: str) -> bool:
@@ -138,14 +147,7 @@ def read_passages(text: str, *, latex: bool) -> list[Passage]:
         )
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     kept, marked = _without_code(lines, latex=latex)
-    passages = _split(_plain("\n".join(kept), latex=latex), marked, latex=latex)
-    n = sum(len(passage.numbers) for passage in passages)
-    if n > _MOST:
-        raise ValueBiasError(
-            f"the text has {n:,} numbers, of {_MOST:,} at most; is it a table of data? Check its "
-            "parts."
-        )
-    return passages
+    return _split(_plain("\n".join(kept), latex=latex), marked, latex=latex)
 
 
 def _without_code(lines: list[str], *, latex: bool) -> tuple[list[str], set[int]]:
@@ -208,8 +210,8 @@ def _plain(text: str, *, latex: bool) -> str:
     text = _CODE.sub(lambda m: m[1] if not re.search(r"[=(]", m[1]) else " ", text)
     text = _CITED.sub(gone, _ARGUMENTS.sub(gone, text))
     if latex:
-        text = _SECTION.sub("# ", text)
-        text = text.replace(r"\&", "＆").replace("&", "|")
+        text = _SECTION.sub("# ", text).replace(r"\&", "＆")
+        text = _ROW_GOES_ON.sub(_SAME_ROW, text).replace("&", "|")
     text = _SYMBOL.sub(lambda m: _SYMBOLS[m[0]], text)
     text = _ESCAPED.sub(r"\1", _COMMAND.sub("", text))
     text = "\n".join(html.unescape(line).replace("\n", " ") for line in text.split("\n"))
@@ -218,12 +220,11 @@ def _plain(text: str, *, latex: bool) -> str:
 
 def _split(plain: str, marked: set[int], *, latex: bool) -> list[Passage]:
     spans = {why: [m.span() for m in form.finditer(plain)] for why, form in _NOT_CLAIMS.items()}
-    newlines = [m.start() for m in re.finditer("\n", plain)]
+    newlines = [m.start() for m in re.finditer("[\n\v]", plain)]
     passages: list[Passage] = []
     header: tuple[str, ...] = ()
-    edges = [0, *(edge for m in _END.finditer(plain) for edge in m.span()), len(plain)]
-    for k in range(0, len(edges), 2):
-        start, end = edges[k], edges[k + 1]
+    n, last = 0, 0
+    for start, end in _edges(plain):
         text = plain[start:end]
         if not text.strip():
             continue
@@ -233,17 +234,35 @@ def _split(plain: str, marked: set[int], *, latex: bool) -> list[Passage]:
         elif not header:
             header = tuple(cell.strip() for cell in text.split("|"))
         line = bisect_right(newlines, start - 1) + 1
-        apart = k == 0 or "\n\n" in re.sub(r"[ \t]", "", plain[edges[k - 1] : start])
+        apart = not last or "\n\n" in re.sub(r"[ \t]", "", plain[last:start])
+        last = end
         numbers = _paired(text, list(_numbers(plain, start, end, spans)))
         if marked:
             numbers = [
-                replace(n, left_out="marked")
-                if line + text.count("\n", 0, n.start) in marked
-                else n
+                replace(n, left_out="marked") if line + _lines_in(text, n.start) in marked else n
                 for n in numbers
             ]
+        n += len(numbers)
+        if n > _MOST:
+            raise ValueBiasError(
+                f"the text has more than {_MOST:,} numbers: it is a table of data rather than a "
+                "manuscript. Check its parts."
+            )
         passages.append(Passage(text, line, tuple(numbers), apart, header if row else ()))
     return passages
+
+
+def _edges(plain: str) -> Iterator[tuple[int, int]]:
+    """Give where sentences and rows start and end; none is longer than people can read."""
+    start = 0
+    for end, following in [*(m.span() for m in _END.finditer(plain)), (len(plain),) * 2]:
+        while end - start > _SENTENCE:
+            cut = plain.rfind(" ", start + 1, start + _SENTENCE)
+            cut = start + _SENTENCE if cut < 0 else cut
+            yield start, cut
+            start = cut
+        yield start, end
+        start = following
 
 
 def _numbers(

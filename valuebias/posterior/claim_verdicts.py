@@ -38,6 +38,7 @@ _OUT_OF_REACH = {
         r"\bp\s?[<=≤]|p-value|permut|welch|bonferroni|degrees of freedom|\b(?:t|df|p) \|"
         r"|\bt\s?[(=]|the paper's (?:spec|mixed|average)"
     ),
+    "advice": re.compile(r"\bask for\b"),
     "a list of works": re.compile(r"^#+ (?:references|bibliography)"),
 }
 _LEVEL = re.compile(r"\s?(?:[a-z-]+\s){0,2}(?:interval|CIs?\b|CrIs?\b|HDIs?\b|ETIs?\b|joint)", re.I)
@@ -61,9 +62,11 @@ _CUES = {
 }  # fmt: skip
 _CUE = {columns: re.compile(form) for columns, form in _CUES.items()}
 _WINDOW = 60
-_LONG = 4_000  # of a sentence, what is read for words
 _MOST_LEVELS = 6
 _HALF = 0.5 + 1e-6
+_CHANCY = 0.25
+_REMEMBERED = 6  # sentences
+_LIMIT = re.compile(r"should be at (?:most|least)|at (?:most|least) \S+ wanted|\band \S+ more")
 _HEADED = re.compile(r"(\d{1,2}(?:\.\d)?)% (?:joint )?(?:interval|ci|cri)")
 _NOUNS = {
     "model": "models?|rms?|lms?|checkpoints?", "prompt": "prompts?|paraphrases?",
@@ -132,19 +135,33 @@ class Judge:
     def rows(self, passages: list[Passage]) -> Iterator[dict[str, Any]]:
         """Judge every number in turn."""
         before = _Said("", framings=frozenset(self.framings[:1]))
-        heading = ""
+        heading, unread = "", []
         for passage in passages:
             if passage.text.lstrip().startswith("#"):
                 heading = " ".join(passage.text.lower().split())
-            caption = f" {before.text[:_LONG]}" if passage.header else ""
+            if passage.starts_block and not passage.header:
+                unread = []
+            # Of the sentences before, the last few tell what this one is about.
+            unread = [*unread[-_REMEMBERED:], passage]
+            if not passage.numbers:
+                continue
+            for earlier in unread[:-1]:
+                before = self._after(earlier, self._read(earlier, before), before)
+            unread = []
+            caption = f" {before.text}" if passage.header else ""
             said = replace(self._read(passage, before), under=heading + caption)
-            for k, number in enumerate(passage.numbers):
-                near = passage.numbers[k - 1].end if k else 0
+            near = 0
+            for number in passage.numbers:
                 if (level := self._level(passage, number)) is not None:
                     said = replace(said, prob=level)
                 yield self._row(passage, number, said, near)
-            speaks = bool(said.names or _SPEAKS.search(said.text[:_LONG]))
-            before = replace(before if passage.header else said, prob=said.prob, speaks=speaks)
+                near = number.end
+            before = self._after(passage, said, before)
+
+    def _after(self, passage: Passage, said: _Said, before: _Said) -> _Said:
+        """Return what a passage leaves in the reader's mind; of a table, what led up to it."""
+        speaks = bool(said.names or _SPEAKS.search(said.text))
+        return replace(before if passage.header else said, prob=said.prob, speaks=speaks)
 
     def _level(self, passage: Passage, number: WrittenNumber) -> float | None:
         """Return the probability of intervals, where a number is that."""
@@ -234,7 +251,7 @@ class Judge:
     def _named(self, said: _Said) -> list[Quantity]:
         """Return the quantities that a sentence can mean, turned as it turns them."""
         free, named = self._quantities(said.prob)
-        asked = said.text if len(said.text) < _LONG else said.text[:_LONG]
+        asked = said.text
         tokens = frozenset(t.rstrip("s") for t in _TOKEN.findall(asked))
         if "standard" in tokens:
             tokens |= {"sd"}
@@ -308,16 +325,18 @@ class Judge:
         if any(start < number.end and number.start < end for start, end, _ in said.spans):
             return "part of a name"
         if self._level(passage, number) is not None or (
-            number.percent and number.value == said.prob and "interval" in said.text[:_LONG]
+            number.percent and number.value == said.prob and "interval" in said.text
         ):
             return "the probability of an interval"
-        about = f"{said.under} {said.text[:_LONG]}"
+        if _LIMIT.search(passage.text[max(number.start - 20, 0) : number.end + 10].lower()):
+            return "a limit"
+        about = f"{said.under} {said.text}"
         why = next((w for w, form in _OUT_OF_REACH.items() if form.search(about)), "")
         if why:
             return why
         telling = [name for *_, name in said.spans if self.kinds[name] != {"word"}]
         goes_on = said.speaks and not passage.starts_block
-        if not (telling or goes_on or _SPEAKS.search(said.text[:_LONG])):
+        if not (telling or goes_on or _SPEAKS.search(said.text)):
             return "its sentence names nothing of the fit"
         return ""
 
@@ -342,11 +361,7 @@ class Judge:
         of = _OF.match(passage.text, number.end)
         near = {name for start, _, name in said.spans if of and 0 <= start - of.end() < 3}
         if near:
-            nouns = [
-                n
-                for n, forms in _NOUNS.items()
-                if re.search(rf"\b(?:{forms})\b", said.text[:_LONG])
-            ]
+            nouns = [n for n, forms in _NOUNS.items() if re.search(rf"\b(?:{forms})\b", said.text)]
             return (nouns[0] if nouns else "model"), frozenset(near)
         return "", frozenset()
 
@@ -354,14 +369,14 @@ class Judge:
         """Return the columns that a number can stand in, by the words around it."""
         cues = [columns for columns, form in _CUE.items() if form.search(heading)]
         if not cues and number.percent:
-            cues = [("p",)] if _CUE["p",].search(said.text[:_LONG]) or number.relation else []
+            cues = [("p",)] if _CUE["p",].search(said.text) or number.relation else []
         if not cues:
             ends = [(max(m.end() for m in form.finditer(before)), columns)
                     for columns, form in _CUE.items() if form.search(before)]  # fmt: skip
             cues = [max(ends)[1]] if ends else []
             cues += [("p",)] if "verdict" in before else []
         if not cues:
-            cues = [columns for columns, form in _CUE.items() if form.search(said.text[:_LONG])]
+            cues = [columns for columns, form in _CUE.items() if form.search(said.text)]
         columns = {column for cue in cues for column in cue}
         if number.text[0] == "±":
             columns = {"rope", "rope_sd", "sd"}
@@ -375,7 +390,7 @@ class Judge:
 
     def _chances(self, said: _Said, near: str) -> set[str]:
         """Return the columns of the probability that a sentence means."""
-        text = said.text[:_LONG]
+        text = said.text
         out = {"p_limit"} if re.search("certain|or more|little doubt", text) else set()
         if re.search(
             r"rope|equivalence|too small|within ±|within \d", near if "rope" in near else text
@@ -424,18 +439,28 @@ class Judge:
         turned = np.where(signed, np.abs(-target - x) / unit, np.inf)
         if turned.min() <= _HALF:
             return _described(values[int(turned.argmin())]) | {"verdict": SIGN}
-        free, named = self._quantities(said.prob)
-        # Of hundreds of words some have any number.
-        every = [*free, *(q for qs in named.values() for q in qs if "wrong_signs" not in q.values)]
-        others = _values(every, columns)
-        if not whole and others:
-            away = np.abs(np.array([value for *_, value in others]) - x) / unit
-            if away.min() <= _HALF and _chance(np.array([v for *_, v in others]), number) < 0.5:
-                return _described(others[int(away.argmin())]) | {"verdict": ELSE}
+        other = None if whole else self._of_else(number, columns, said.prob)
+        if other is not None:
+            instead = f"where {found['quantity']} is {found['value']:.6g}"
+            return _described(other) | {"verdict": ELSE, "remark": instead}
         if whole and (_PART.search(passage.text[: number.start][-20:].lower())
                       or _PART_AFTER.search(passage.text[number.end :][:40])) and x < known.max():  # fmt: skip
             return found | {"verdict": NOT_FOUND, "remark": "it may count some of them"}
         return found | {"verdict": WRONG}
+
+    def _of_else(
+        self, number: WrittenNumber, columns: set[str], prob: float
+    ) -> tuple[str, str, float] | None:
+        """Find what a number equals that its sentence does not name, unless by chance."""
+        free, named = self._quantities(prob)
+        # Of hundreds of words some have any number.
+        every = [*free, *(q for qs in named.values() for q in qs if "wrong_signs" not in q.values)]
+        others = _values(every, columns)
+        known = np.array([value for *_, value in others])
+        if not others or _chance(known, number) > _CHANCY:
+            return None
+        away = np.abs(known - number.value) / number.unit
+        return others[int(away.argmin())] if away.min() <= _HALF else None
 
 
 def _alike(written: str, name: str) -> bool:
