@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,7 @@ class Judge:
         self.framings = list(dict.fromkeys(fit.contrasts()["framing"]))
         self.known: dict[float, tuple[list[Quantity], dict[str, list[Quantity]]]] = {}
         self.meant: dict[Any, list[Quantity]] = {}
+        self.others: dict[Any, list[tuple[str, str, float]]] = {}
         self.n_levels = {f.expression: len(f.levels) for f in fit.problem.crossing.design.variables
                          if f.categorical}  # fmt: skip
 
@@ -160,7 +162,7 @@ class Judge:
 
     def _after(self, passage: Passage, said: _Said, before: _Said) -> _Said:
         """Return what a passage leaves in the reader's mind; of a table, what led up to it."""
-        speaks = bool(said.names or _SPEAKS.search(said.text))
+        speaks = bool(said.names) or _has(_SPEAKS, said.text)
         return replace(before if passage.header else said, prob=said.prob, speaks=speaks)
 
     def _level(self, passage: Passage, number: WrittenNumber) -> float | None:
@@ -281,7 +283,7 @@ class Judge:
         over = said.of("category")
         if q.over and over and not {q.over[0], *q.over[1:]} & over:
             return False
-        return not q.asks or re.search(q.asks, text) is not None
+        return not q.asks or _has(q.asks, text)
 
     def _turned(self, q: Quantity, said: _Said) -> Quantity:
         pairs = [pair for pair in (q.levels, q.over) if len(pair) == 2]
@@ -324,19 +326,17 @@ class Judge:
             return number.left_out
         if any(start < number.end and number.start < end for start, end, _ in said.spans):
             return "part of a name"
-        if self._level(passage, number) is not None or (
-            number.percent and number.value == said.prob and "interval" in said.text
-        ):
+        of_interval = number.value == said.prob and "interval" in said.text
+        if number.percent and (of_interval or _LEVEL.match(passage.text, number.end)):
             return "the probability of an interval"
         if _LIMIT.search(passage.text[max(number.start - 20, 0) : number.end + 10].lower()):
             return "a limit"
-        about = f"{said.under} {said.text}"
-        why = next((w for w, form in _OUT_OF_REACH.items() if form.search(about)), "")
-        if why:
-            return why
+        for why, form in _OUT_OF_REACH.items():
+            if _has(form, said.text) or _has(form, said.under):
+                return why
         telling = [name for *_, name in said.spans if self.kinds[name] != {"word"}]
         goes_on = said.speaks and not passage.starts_block
-        if not (telling or goes_on or _SPEAKS.search(said.text)):
+        if not (telling or goes_on or _has(_SPEAKS, said.text)):
             return "its sentence names nothing of the fit"
         return ""
 
@@ -367,16 +367,16 @@ class Judge:
 
     def _columns(self, number: WrittenNumber, said: _Said, before: str, heading: str) -> set[str]:
         """Return the columns that a number can stand in, by the words around it."""
-        cues = [columns for columns, form in _CUE.items() if form.search(heading)]
+        cues = [columns for columns, form in _CUE.items() if _has(form, heading)]
         if not cues and number.percent:
-            cues = [("p",)] if _CUE["p",].search(said.text) or number.relation else []
+            cues = [("p",)] if _has(_CUE["p",], said.text) or number.relation else []
         if not cues:
             ends = [(max(m.end() for m in form.finditer(before)), columns)
                     for columns, form in _CUE.items() if form.search(before)]  # fmt: skip
             cues = [max(ends)[1]] if ends else []
             cues += [("p",)] if "verdict" in before else []
         if not cues:
-            cues = [columns for columns, form in _CUE.items() if form.search(said.text)]
+            cues = [columns for columns, form in _CUE.items() if _has(form, said.text)]
         columns = {column for cue in cues for column in cue}
         if number.text[0] == "±":
             columns = {"rope", "rope_sd", "sd"}
@@ -391,19 +391,17 @@ class Judge:
     def _chances(self, said: _Said, near: str) -> set[str]:
         """Return the columns of the probability that a sentence means."""
         text = said.text
-        out = {"p_limit"} if re.search("certain|or more|little doubt", text) else set()
-        if re.search(
-            r"rope|equivalence|too small|within ±|within \d", near if "rope" in near else text
-        ):
-            out |= {"p_rope", "p_outside"} if re.search(r"outside|beyond", text) else {"p_rope"}
-        if re.search(r"rank|furthest|first|least", text):
+        out = {"p_limit"} if _has("certain|or more|little doubt", text) else set()
+        if _has(r"rope|equivalence|too small|within ±|within \d", near if "rope" in near else text):
+            out |= {"p_rope", "p_outside"} if _has(r"outside|beyond", text) else {"p_rope"}
+        if _has(r"rank|furthest|first|least", text):
             out |= {f"rank_{k}" for k in range(1, 30)}
-        if re.search(r"would have been found|detect|power", text):
+        if _has(r"would have been found|detect|power", text):
             out |= {"power"}
-        direction = next((m[0] for m in _DIRECTION.finditer(text)), "")
-        if re.search(r"positive|above|greater|>", direction) and "negative" not in direction:
+        direction = _direction(text)
+        if _has(r"positive|above|greater|>", direction) and "negative" not in direction:
             return out | {"p_positive"}
-        if re.search(r"negative|below|less|<", direction) and "positive" not in direction:
+        if _has(r"negative|below|less|<", direction) and "positive" not in direction:
             return out | {"p_negative"}
         return out | {"p_direction"}
 
@@ -452,15 +450,29 @@ class Judge:
         self, number: WrittenNumber, columns: set[str], prob: float
     ) -> tuple[str, str, float] | None:
         """Find what a number equals that its sentence does not name, unless by chance."""
-        free, named = self._quantities(prob)
-        # Of hundreds of words some have any number.
-        every = [*free, *(q for qs in named.values() for q in qs if "wrong_signs" not in q.values)]
-        others = _values(every, columns)
+        key = (prob, frozenset(columns))
+        if key not in self.others:
+            free, named = self._quantities(prob)
+            # Of hundreds of words some have any number.
+            named_too = [q for qs in named.values() for q in qs if "wrong_signs" not in q.values]
+            self.others[key] = _values([*free, *named_too], columns)
+        others = self.others[key]
         known = np.array([value for *_, value in others])
         if not others or _chance(known, number) > _CHANCY:
             return None
         away = np.abs(known - number.value) / number.unit
         return others[int(away.argmin())] if away.min() <= _HALF else None
+
+
+@lru_cache(maxsize=1024)
+def _has(form: str | re.Pattern[str], text: str) -> bool:
+    """Whether a sentence says something; of a long one, each of its numbers asks."""
+    return re.search(form, text) is not None
+
+
+@lru_cache(maxsize=64)
+def _direction(text: str) -> str:
+    return next((m[0] for m in _DIRECTION.finditer(text)), "")
 
 
 def _alike(written: str, name: str) -> bool:
