@@ -42,7 +42,7 @@ _SYMBOLS = {
     r"\pm": "±", r"\times": "×", r"\cdot": "×", r"\leq": "≤", r"\geq": "≥", r"\textminus": "−",
     r"\textless": "<", r"\textgreater": ">", r"\lt": "<", r"\gt": ">", r"\le": "≤", r"\ge": "≥",
     r"\ensuremath{-}": "−", r"\_": "_", r"\textquotesingle": "'", r"\textbar": "｜", r"\|": "｜", r"\textendash": "–", r"\percent": "%", r"\textperiodcentered": "×", r"\\": " ",
-    r"\,": "\u2009", r"\;": " ", r"\:": " ", r"\!": "", "\\ ": " ", "~": " ", "{,}": ",",
+    r"\,": "\u2009", r"\;": " ", r"\:": " ", r"\!": "", "\\ ": " ", "~": " ", "{,}": ",", "}{": " ",
     "{-}": "-", "$-$": "−", "---": " — ", "--": "–", "$": "", "\u00a0": " ", "\u202f": "\u2009",
 }  # fmt: skip
 _SYMBOL = re.compile("|".join(

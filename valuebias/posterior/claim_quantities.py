@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from valuebias.analysis.estimands.estimand import BASE, DIFFERENCE, LEAN, MODEL, PREDICTED
+from valuebias.analysis.estimands.estimand import BASE, DIFFERENCE, LEAN, MODEL, OVERALL, PREDICTED
 from valuebias.analysis.estimands.rows import headline_factor
 from valuebias.posterior.headline import LEAST_DOUBT, POWER, crossed_cells, detectable
 from valuebias.posterior.posterior import CERTAIN, Posterior
@@ -20,6 +20,8 @@ _SUMMARY = ("mean", "median", "sd", "lower", "upper", "p_direction", "p_rope", "
             "ess_bulk", "ess_tail")  # fmt: skip
 _JOINT = ("lower_joint", "upper_joint")
 _ASKS = {"these words": r"these (?:very )?words|(?:this|the) lexicon", "unadjusted": "unadjusted"}
+_EXTREME = r"\b(?:range|largest|lowest|highest|smallest|least|most)\b"
+_ALL = r"\ball (?:\w+ )?models|overall|on average|averaged|together"
 _PREDICTS = r"predict|unseen|\bnew\b|another model|further model"
 
 
@@ -35,6 +37,7 @@ class Quantity:
     framing: str = ""
     # Names all of which a sentence about it holds: of models, bases, words, cells.
     names: frozenset[str] = field(default_factory=frozenset)
+    kind: str = ""  # of estimand
     asks: str = ""  # what its sentence says, as a regular expression
 
     def turned(self, times: int) -> Quantity:
@@ -66,6 +69,8 @@ def names_of(fit: Posterior) -> dict[str, set[str]]:
                 known.setdefault(name, set()).add(what)
                 if what == "model" and "/" in name:
                     known.setdefault(name.rpartition("/")[2], set()).add(f"model {name}")
+    for parameter in fit.summary().index:
+        known.setdefault(str(parameter), set()).add("parameter")
     return known
 
 
@@ -90,7 +95,7 @@ def _contrasts(fit: Posterior, prob: float) -> Iterator[Quantity]:
         for which, at in (("least", rows["mean"].idxmin()), ("largest", rows["mean"].idxmax())):
             quantity = _of_row(rows.loc[at].to_dict())
             label = f"{which} model lean ({rows.loc[at, 'name']}, {framing}, {category})"
-            yield replace(quantity, label=label, names=frozenset(), asks=r"\bmodels?\b")
+            yield replace(quantity, label=label, names=frozenset(), asks=_EXTREME)
 
 
 def _of_row(row: Mapping[Any, Any], *more: str) -> Quantity:
@@ -102,7 +107,8 @@ def _of_row(row: Mapping[Any, Any], *more: str) -> Quantity:
         values["detectable"] = detectable(row["sd"])
     single = row["variable"] in (MODEL, BASE)
     where = f", {row['at']}" if row["at"] else ""
-    predicted = _PREDICTS if row["form"] == PREDICTED else ""
+    asks = _PREDICTS if row["form"] == PREDICTED else ""
+    asks = _ALL if row["variable"] == OVERALL else asks
     return Quantity(
         label=f"{row['estimand']} {row['name']}{where}, {row['framing']}, {row['category']}",
         values=values,
@@ -110,8 +116,9 @@ def _of_row(row: Mapping[Any, Any], *more: str) -> Quantity:
         levels=() if single else tuple(x for x in (row["first"], row["second"]) if x),
         over=tuple(x for x in (row["over"], row["against"]) if x),
         framing=row["framing"],
+        kind=row["estimand"],
         names=frozenset([*([row["first"]] if single else []), *more]),
-        asks=_ASKS.get(row["variant"], predicted),
+        asks=_ASKS.get(row["variant"], asks),
     )
 
 
@@ -190,6 +197,7 @@ def _counts(fit: Posterior) -> Iterator[Quantity]:
                     ("draw", spec["draws"] * spec["chains"]), ("score", data["score"].size),
                     ("score", data["score"].size - spec["n_missing"])):  # fmt: skip
         yield _count(noun, n, f"number of {noun}s")
+    yield _count("word", data.sizes["response"] + spec["dropped_words"], "words scored")
     yield _count("missing", spec["n_missing"], "missing scores")
     yield _count("missing", spec["dropped_words"], "words outside the lexicon")
 

@@ -42,6 +42,7 @@ _OUT_OF_REACH = {
     "advice": re.compile(r"\bask for\b"),
     "a list of works": re.compile(r"^#+ (?:references|bibliography)"),
 }
+_CHANCE_OF = re.compile(r"probab\w*(?:(?!\band\b|\bwith\b|interval)[^,;:(]){0,60}$")
 _LEVEL = re.compile(r"\s?(?:[a-z-]+\s){0,2}(?:interval|CIs?\b|CrIs?\b|HDIs?\b|ETIs?\b|joint)", re.I)
 _ESTIMATES = ("mean", "median")
 _ENDS = {"lower": ("lower", "lower_joint"), "upper": ("upper", "upper_joint")}
@@ -66,6 +67,7 @@ _WINDOW = 60
 _MOST_LEVELS = 6
 _HALF = 0.5 + 1e-6
 _CHANCY = 0.25
+_MOST_KEPT = 200
 _REMEMBERED = 6  # sentences
 _LIMIT = re.compile(r"should be at (?:most|least)|at (?:most|least) \S+ wanted|\band \S+ more")
 _HEADED = re.compile(r"(\d{1,2}(?:\.\d)?)% (?:joint )?(?:interval|ci|cri)")
@@ -90,6 +92,7 @@ _FRAMED = re.compile(r"\b(signed|positive|negative)\b")
 _DIRECTION = re.compile(
     r"\b(?:is|are|be|being|was|or) (positive|negative)\b|\b(positive|negative) or\b|(?:above|greater"
     r" than|>) (?:zero|0)(?![.\d])|(?:below|less than|<) (?:zero|0)(?![.\d])")  # fmt: skip
+_THAN = re.compile(r"\bthan\b")
 _ORDER = re.compile(r"\s?(?:−|-|–|minus|over|>)\s?")
 _MAGNITUDE = re.compile(r"\bby (?:about )?$")
 _LESS = re.compile(r"(?:\sSD|\sranks)? (?:less|lower|smaller|below)\b")
@@ -107,6 +110,7 @@ class _Said:
     prob: float = 0.9
     spans: tuple[tuple[int, int, str], ...] = ()
     speaks: bool = False  # whether the sentence before was about the fit
+    row: str = ""  # of a table, its own text
     under: str = ""  # the heading it stands under, and the caption of its table
 
     def of(self, variable: str) -> frozenset[str]:
@@ -156,8 +160,9 @@ class Judge:
             for number in passage.numbers:
                 if (level := self._level(passage, number)) is not None:
                     said = replace(said, prob=level)
-                yield self._row(passage, number, said, near)
-                near = number.end
+                row = self._row(passage, number, said, near)
+                near = near if row["verdict"] == NOT_CHECKED else number.end
+                yield row
             before = self._after(passage, said, before)
 
     def _after(self, passage: Passage, said: _Said, before: _Said) -> _Said:
@@ -207,25 +212,28 @@ class Judge:
     def _read(self, passage: Passage, before: _Said) -> _Said:
         """Read what a passage is about, with what it leaves unsaid taken from before."""
         spans = self._mentions(passage.text)
+        heading = " | ".join(passage.header)
         names: set[str] = set()
         levels: dict[str, set[str]] = {}
         order: set[tuple[str, str]] = set()
-        last: dict[str, tuple[int, str]] = {}
-        for start, end, name in spans:
-            names.add(name)
-            for kind in self.kinds[name]:
-                what, _, rest = kind.partition(" ")
-                variable = rest.removeprefix("of ") if what == "level" else kind
-                if what == "model" and rest:
-                    names.add(rest)
-                if what not in ("level", "category"):
-                    continue
-                levels.setdefault(variable, set()).add(name)
-                if variable in last:
-                    gap = passage.text[last[variable][0] : start]
-                    if _ORDER.fullmatch(gap) or (len(gap) < 200 and re.search(r"\bthan\b", gap)):
-                        order.add((last[variable][1], name))
-                last[variable] = (end, name)
+        for text, found in ((heading, self._mentions(heading)), (passage.text, spans)):
+            last: dict[str, tuple[int, str]] = {}
+            for start, end, name in found:
+                if text is passage.text:
+                    names.add(name)
+                for kind in self.kinds[name]:
+                    what, _, rest = kind.partition(" ")
+                    if what == "model" and rest:
+                        names.add(rest)
+                    if what not in ("level", "category"):
+                        continue
+                    variable = rest.removeprefix("of ") if what == "level" else kind
+                    levels.setdefault(variable, set()).add(name)
+                    if variable in last:
+                        gap = text[last[variable][0] : start]
+                        if _ORDER.fullmatch(gap) or (len(gap) < 200 and _THAN.search(gap)):
+                            order.add((last[variable][1], name))
+                    last[variable] = (end, name)
         goes_on = passage.header or not passage.starts_block
         if goes_on:
             for variable, named in before.levels:
@@ -237,7 +245,7 @@ class Judge:
         framings = frozenset(f for f in self.framings if f.split(",")[0] in found)
         if not framings:
             framings = before.framings if goes_on else frozenset(self.framings[:1])
-        heading = " | ".join(passage.header).lower()
+        heading = heading.lower()
         level = next((m[1] for m in _HEADED.finditer(heading)), None)
         return _Said(
             f"{heading} {text}" if passage.header else text,
@@ -247,7 +255,8 @@ class Judge:
             framings,
             float(level) / 100 if level and 0 < float(level) < 100 else before.prob,
             spans,
-            before.speaks,
+            speaks=before.speaks,
+            row=text if passage.header else "",
         )
 
     def _named(self, said: _Said) -> list[Quantity]:
@@ -261,13 +270,14 @@ class Judge:
         if key not in self.meant:
             others = [q for name in said.names for q in named.get(name, ())]
             parameters = [q for qs in named.values() for q in qs if q.asks == "parameter"]
-            if len(self.meant) > 200:
+            if len(self.meant) > _MOST_KEPT:
                 self.meant.clear()
-            self.meant[key] = [
+            meant = [
                 self._turned(q, said)
                 for q in (*others, *free, *parameters)
                 if self._is_meant(q, said, asked, tokens)
             ]
+            self.meant[key] = _of_row(meant, said) if said.row else meant
         return self.meant[key]
 
     def _is_meant(self, q: Quantity, said: _Said, text: str, tokens: frozenset[str]) -> bool:
@@ -276,6 +286,8 @@ class Judge:
         if not q.names <= said.names or (q.framing and q.framing not in said.framings):
             return False
         mentioned = said.of(q.variable)
+        if len(q.levels) == 1 and not mentioned and not said.row and _has("differ|\\bgap", text):
+            return False
         if q.levels and mentioned and not {*q.levels} <= mentioned:
             two = self.n_levels.get(q.variable) == 2 and len(q.levels) == 2
             if not two and q.variable != "overall":
@@ -312,6 +324,8 @@ class Judge:
         if noun and owners:
             meant = [q for q in meant if q.names and q.names <= owners]
         values = _values(meant, columns)
+        if columns == {"prior"}:
+            values = [v for v in values if v[0].removeprefix("prior of ").lower() in text] or values
         if not values:
             remark = f"the fit has no number of {noun}s so named" if noun else ""
             return row | {"verdict": NOT_FOUND, "remark": remark}
@@ -335,7 +349,7 @@ class Judge:
             if _has(form, said.text) or _has(form, said.under):
                 return why
         telling = [name for *_, name in said.spans if self.kinds[name] != {"word"}]
-        goes_on = said.speaks and not passage.starts_block
+        goes_on = said.speaks and not passage.starts_block and number.unit < 1
         if not (telling or goes_on or _has(_SPEAKS, said.text)):
             return "its sentence names nothing of the fit"
         return ""
@@ -373,7 +387,9 @@ class Judge:
         if not cues:
             ends = [(max(m.end() for m in form.finditer(before)), columns)
                     for columns, form in _CUE.items() if form.search(before)]  # fmt: skip
-            cues = [max(ends)[1]] if ends else []
+            # The probability of a difference is a probability.
+            of_what = _CHANCE_OF.search(before)
+            cues = [("p",)] if of_what else [max(ends)[1]] if ends else []
             cues += [("p",)] if "verdict" in before else []
         if not cues:
             cues = [columns for columns, form in _CUE.items() if _has(form, said.text)]
@@ -384,6 +400,8 @@ class Judge:
             columns = {*_ENDS[number.side]}
         elif number.side and columns & {*_ESTIMATES}:
             columns |= {*_ENDS[number.side]}
+        if _has("would (?:have been|be) found|detectable", said.text):
+            columns |= {"detectable"}
         if "p" in columns:
             columns |= self._chances(said, heading or before)
         return columns - {"p"}
@@ -480,6 +498,18 @@ def _alike(written: str, name: str) -> bool:
     if len(written) > len(name) + 9:
         return False
     return not re.search(r"[,;|]|\.\s", written) or bool(re.search("[,;|]", name))
+
+
+def _of_row(meant: list[Quantity], said: _Said) -> list[Quantity]:
+    """Keep what a row of a table is of: what it names, or else the estimand that it begins with."""
+    estimates = [q for q in meant if "mean" in q.values]
+    others = [q for q in meant if "mean" not in q.values]
+    named = [q for q in estimates if q.names & said.names]
+    kinds = {q.kind for q in estimates if q.kind and q.kind in said.row}
+    longest = max(kinds, key=len, default="")
+    if named:
+        others = [q for q in others if not q.values.keys() & {"rhat", "ess_bulk"}]
+    return others + (named or [q for q in estimates if q.kind == longest] or estimates)
 
 
 def _values(meant: list[Quantity], columns: set[str]) -> list[tuple[str, str, float]]:
