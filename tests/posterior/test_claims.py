@@ -44,9 +44,19 @@ def passages(reports: Path) -> list[Passage]:
     return read_passages((reports / "report.md").read_text(encoding="utf-8"), latex=False)
 
 
-def verdict(text: str, fit: Fit, *, at: int = 0) -> str:
+@pytest.fixture(scope="module")
+def judge(fit: Fit) -> Judge:
+    return Judge(fit)
+
+
+def judged(text: str, judge: Judge, *, latex: bool = False) -> pd.DataFrame:
+    """Give the table of a text, as check_claims does, without going through the fit again."""
+    return pd.DataFrame(judge.rows(read_passages(text, latex=latex)))
+
+
+def verdict(text: str, judge: Judge, *, at: int = 0) -> str:
     """Give the verdict on the first number that is checked, or a later one."""
-    table = check_claims(text, fit).table
+    table = judged(text, judge)
     checked = table[table["verdict"] != "not checked"]
     return str(checked["verdict"].iloc[at])
 
@@ -81,27 +91,28 @@ class TestAlterations:
     """Every number of the report that followed is altered, and looked at again."""
 
     def altered(
-        self, fit: Fit, passages: list[Passage], alter: Callable[[WrittenNumber], WrittenNumber]
+        self, judge: Judge, passages: list[Passage], alter: Callable[[WrittenNumber], WrittenNumber]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Give the rows of the numbers that followed, before and after."""
+        """Give the rows of the numbers that followed and were altered, before and after."""
+        before = pd.DataFrame(judge.rows(passages))
+        follows = iter((before["verdict"] == "follows").tolist())
         changed = [
-            replace(passage, numbers=tuple(alter(one) for one in passage.numbers))
+            replace(
+                passage,
+                numbers=tuple(alter(one) if next(follows) else one for one in passage.numbers),
+            )
             for passage in passages
         ]
-        judge = Judge(fit)
-        before, after = (pd.DataFrame(judge.rows(each)) for each in (passages, changed))
-        numbers = [one for passage in passages for one in passage.numbers]
-        new = [one for passage in changed for one in passage.numbers]
-        after["altered"] = [one.value for one in new]
-        after["unit"] = [one.unit for one in new]
-        changes = np.array([one != other for one, other in zip(numbers, new, strict=True)])
-        asked = (before["verdict"] == "follows") & changes
+        after = pd.DataFrame(judge.rows(changed))
+        old, new = ([one for p in each for one in p.numbers] for each in (passages, changed))
+        after["altered"], after["unit"] = [one.value for one in new], [one.unit for one in new]
+        asked = np.array([one != other for one, other in zip(old, new, strict=True)])
         return before[asked], after[asked]
 
     @pytest.mark.parametrize("change", [2, -2, 3])
     def test_of_the_last_digit(
         self,
-        fit: Fit,
+        judge: Judge,
         passages: list[Passage],
         change: int,
         record_property: Callable[[str, object], None],
@@ -109,7 +120,7 @@ class TestAlterations:
         def alter(one: WrittenNumber) -> WrittenNumber:
             return one if one.relation else replace(one, value=one.value + change * one.unit)
 
-        before, after = self.altered(fit, passages, alter)
+        before, after = self.altered(judge, passages, alter)
         assert len(after) > 450
         missed = after["verdict"] == "follows"
         record_property(
@@ -126,7 +137,7 @@ class TestAlterations:
 
     def test_of_the_sign(
         self,
-        fit: Fit,
+        judge: Judge,
         passages: list[Passage],
         record_property: Callable[[str, object], None],
     ) -> None:
@@ -134,24 +145,24 @@ class TestAlterations:
             turned = one.signed and abs(one.value) > one.unit and not one.relation
             return replace(one, value=-one.value) if turned else one
 
-        _, after = self.altered(fit, passages, alter)
+        _, after = self.altered(judge, passages, alter)
         assert len(after) > 150
         caught = after["verdict"].isin(FAULTS)
         record_property("sign: caught", f"{caught.mean():.1%} of {len(after)}")
         assert caught.mean() > 0.98
         assert (after["verdict"] == "sign").mean() > 0.9
 
-    def test_of_bounds(self, fit: Fit, passages: list[Passage]) -> None:
+    def test_of_bounds(self, judge: Judge, passages: list[Passage]) -> None:
         def alter(one: WrittenNumber) -> WrittenNumber:
             other = {">": "<", "<": ">"}.get(one.relation, one.relation)
             return replace(one, relation=other) if one.percent else one
 
-        _, after = self.altered(fit, passages, alter)
+        _, after = self.altered(judge, passages, alter)
         assert len(after) > 5
         assert (after["verdict"] == "does not follow").all()
 
     def test_of_the_order_of_levels(
-        self, fit: Fit, reports: Path, record_property: Callable[[str, object], None]
+        self, judge: Judge, reports: Path, record_property: Callable[[str, object], None]
     ) -> None:
         text = (reports / "report.md").read_text(encoding="utf-8")
         text = text[: text.index("## The paper's specification")]
@@ -159,7 +170,7 @@ class TestAlterations:
         swapped = (
             swapped.replace("gemma-", "xx-").replace("llama-", "gemma-").replace("xx-", "llama-")
         )
-        before, after = (check_claims(t, fit).table for t in (text, swapped))
+        before, after = (judged(t, judge) for t in (text, swapped))
         of_sign = before["quantity"].str.match("(?:mean|median|lower|upper) of") & (
             before["verdict"] == "follows"
         )
@@ -187,34 +198,36 @@ class TestForms:
         ["0.73", ".73", "+0.73", "$0.73$", "$+.73$", r"\num{0.73}", "**0.73**", "7.3e-1",
          r"$7.3 \times 10^{-1}$", "7.3 × 10^-1", "0.73 SD", "`0.73`", "_0.73_"],
     )  # fmt: skip
-    def test_of_a_number(self, fit: Fit, form: str) -> None:
+    def test_of_a_number(self, fit: Fit, judge: Judge, form: str) -> None:
         assert round(fit.contrasts().loc[0, "mean"], 2) == 0.73
         text = f"The difference in lean, Gemma {MINUS} Llama, is {form}."
-        assert verdict(text, fit) == "follows"
-        assert verdict(text.replace("3", "9"), fit) == "does not follow"
+        assert verdict(text, judge) == "follows"
+        assert verdict(text.replace("3", "9"), judge) == "does not follow"
 
     @pytest.mark.parametrize("form", ["75%", "75 %", r"75\%", r"$75\,\%$", "0.75", ".750"])
-    def test_of_a_probability(self, fit: Fit, form: str) -> None:
+    def test_of_a_probability(self, fit: Fit, judge: Judge, form: str) -> None:
         table = fit.contrasts()
         lean = table[(table["estimand"] == "family lean") & (table["name"] == "Gemma")].iloc[0]
         assert round(lean["p_direction"], 2) == 0.75
-        assert verdict(f"Gemma's lean has this sign with probability {form}.", fit) == "follows"
+        assert verdict(f"Gemma's lean has this sign with probability {form}.", judge) == "follows"
 
     @pytest.mark.parametrize("prob", [0.5, 0.8, 0.9, 0.95])
     @pytest.mark.parametrize(
         "form", ["[{}, {}]", "{} to {}", "({}–{})", "({}; {})", "between {} and {}"]
     )
-    def test_of_an_interval_at_any_probability(self, fit: Fit, prob: float, form: str) -> None:
+    def test_of_an_interval_at_any_probability(
+        self, fit: Fit, judge: Judge, prob: float, form: str
+    ) -> None:
         row = fit.contrasts(prob=prob).loc[0]
         ends = form.format(f"{row['lower']:.2f}", f"{row['upper']:.2f}")
         text = f"Gemma {MINUS} Llama differ (the {prob:.0%} interval is {ends})."
-        assert (check_claims(text, fit).table["verdict"].tolist()) == [
+        assert (judged(text, judge)["verdict"].tolist()) == [
             "not checked", "follows", "follows",
         ]  # fmt: skip
         other = text.replace(f"{prob:.0%}", "99%")
-        assert check_claims(other, fit).table["verdict"].tolist().count("follows") < 2
+        assert judged(other, judge)["verdict"].tolist().count("follows") < 2
 
-    def test_of_bounds(self, fit: Fit) -> None:
+    def test_of_bounds(self, fit: Fit, judge: Judge) -> None:
         for text, said in (
             ("The probability of the difference is > 99%.", "follows"),
             ("The probability of the difference is above 99.99%.", "does not follow"),
@@ -224,9 +237,9 @@ class TestForms:
             ("The effective sample sizes are at least 100.", "follows"),
             ("The effective sample sizes exceed 90,000.", "does not follow"),
         ):
-            assert verdict(text, fit) == said, text
+            assert verdict(text, judge) == said, text
 
-    def test_of_counts(self, fit: Fit) -> None:
+    def test_of_counts(self, fit: Fit, judge: Judge) -> None:
         for text, said in (
             ("We fitted 7 models.", "follows"),
             ("We fitted 9 models.", "does not follow"),
@@ -238,10 +251,10 @@ class TestForms:
             ("There were 2 chains of 4,000 draws.", "follows"),
             ("Of the words, 5 of these words have a certain sign.", "not found"),
         ):
-            assert verdict(text, fit) == said, text
-        assert verdict("There were 2 chains of 4,000 draws.", fit, at=1) == "does not follow"
+            assert verdict(text, judge) == said, text
+        assert verdict("There were 2 chains of 4,000 draws.", judge, at=1) == "does not follow"
 
-    def test_of_orders(self, fit: Fit) -> None:
+    def test_of_orders(self, fit: Fit, judge: Judge) -> None:
         for text, said in (
             ("Llama − Gemma, the difference in lean, is −0.73.", "follows"),
             ("Llama − Gemma, the difference in lean, is 0.73.", "sign"),
@@ -251,26 +264,26 @@ class TestForms:
             ("Gemma − Llama in communion over agency: the difference is 0.73.", "sign"),
             ("The difference in lean is 0.72.", "rounded wrongly"),
         ):
-            assert verdict(text, fit) == said, text
+            assert verdict(text, judge) == said, text
 
-    def test_of_something_else(self, fit: Fit) -> None:
+    def test_of_something_else(self, fit: Fit, judge: Judge) -> None:
         table = fit.contrasts().query("form == 'lean' and framing == 'signed'").set_index("name")
         lean = number(table.loc["Llama", "mean"], 4)
-        row = check_claims(f"The lean of Gemma is {lean}.", fit).table.iloc[0]
+        row = judged(f"The lean of Gemma is {lean}.", judge).iloc[0]
         assert row["verdict"] == "of something else"
         assert "Llama" in row["quantity"]
         assert "Gemma" in row["remark"]
 
-    def test_of_what_a_sentence_leaves_to_the_one_before(self, fit: Fit) -> None:
+    def test_of_what_a_sentence_leaves_to_the_one_before(self, fit: Fit, judge: Judge) -> None:
         table = fit.contrasts().query("form == 'lean' and framing == 'positive'").set_index("name")
         lean = table.loc["Llama"]
         said = f"Under positive prompts Llama leans the other way. The lean is {lean['mean']:.3f}."
-        assert verdict(said, fit) == "follows"
-        assert verdict(said.replace(". The", ".\n\nThe"), fit) != "follows"
+        assert verdict(said, judge) == "follows"
+        assert verdict(said.replace(". The", ".\n\nThe"), judge) != "follows"
 
-    def test_chance_counts_what_the_sentence_can_mean(self, fit: Fit) -> None:
-        one = check_claims("The difference in lean, Gemma − Llama, is 0.733.", fit).table
-        several = check_claims("The leans and differences of Gemma and Llama: 0.73.", fit).table
+    def test_chance_counts_what_the_sentence_can_mean(self, fit: Fit, judge: Judge) -> None:
+        one = judged("The difference in lean, Gemma − Llama, is 0.733.", judge)
+        several = judged("The leans and differences of Gemma and Llama: 0.73.", judge)
         assert 0 < one["by_chance"].iloc[0] < 0.01 < several["by_chance"].iloc[0]
         bound = check_claims("All R-hat < 1.05.", fit)
         assert bound.table["by_chance"].iloc[0] > 0.99
@@ -296,8 +309,8 @@ lean = 111
 2. GPT-4 and Llama-3.1-8B v1.2.3 are models.
 """
 
-    def test_is_listed_with_the_reason(self, fit: Fit) -> None:
-        table = check_claims(self.TEXT, fit).table
+    def test_is_listed_with_the_reason(self, fit: Fit, judge: Judge) -> None:
+        table = judged(self.TEXT, judge)
         reasons = dict(zip(table["number"], table["remark"], strict=True))
         assert {
             "3.1": "list or heading", "2020": "year", "12": "citation", "3": "numbering",
@@ -309,7 +322,7 @@ lean = 111
         lines = dict(zip(table["number"], table["line"], strict=True))
         assert (lines["77"], lines["99"], lines["31"]) == (6, 10, 5)
 
-    def test_latex_has_comments_and_tables(self, fit: Fit) -> None:
+    def test_latex_has_comments_and_tables(self, fit: Fit, judge: Judge) -> None:
         text = r"""\documentclass{article}[11pt]
 \begin{document}
 The models\cite[p.~3]{x2020} % were 55
@@ -325,7 +338,7 @@ Gemma $-$ Llama & $0.42$ to $1.03$ \\
 \begin{verbatim} 66 models \end{verbatim}
 \end{document}
 """
-        table = check_claims(text, fit).table
+        table = judged(text, judge, latex=True)
         assert table["number"].str.replace("\u2009", " ").tolist() == [
             "0.73", "90 %", "0.42", "1.03", "1.05", "55", "90 %", "0.42", "1.03",
         ]  # fmt: skip
@@ -354,21 +367,22 @@ class TestBadInput:
         with pytest.raises(ValueBiasError, match="characters, of 8,000,000 at most"):
             check_claims("x" * 8_000_001, fit)
 
+    @pytest.mark.once
     @pytest.mark.parametrize("latex", [False, True])
     def test_a_hostile_line_of_a_megabyte_takes_a_second_or_two(
-        self, fit: Fit, *, latex: bool
+        self, judge: Judge, *, latex: bool
     ) -> None:
-        judge = Judge(fit)
-        list(judge.rows(read_passages("The lean is 0.2.", latex=False)))
-        for piece in ("1", "1 2.5 ", "`", "[", "[@", "<!--", r"\cite[", r"\cite{", "{", "\\", "&", "|",
-                      "-1", ",000", "fig. 1, ", "https://", "Gemma than ", "Gemma. ", "1. ", "1e9",
-                      "× 10^", "_1", "between ", "(", "a|", "&lt;", r"\begin{verbatim}", "$", ". "):  # fmt: skip
-            text = (piece * (1_000_000 // len(piece)))[:1_000_000]
-            start = time.perf_counter()
+        judged("The lean is 0.2.", judge)
+        pieces = ("1 2.5 ", "`", "[@", "<!--", r"\cite[", r"\cite{", "{", "\\", "&", "|", "-1",
+                  ",000", "fig. 1, ", "https://", "Gemma than ", "1. ", "1e9", "× 10^", "_1", "between ",
+                  "(", "&lt;", r"\begin{verbatim}", "$", ". ", "9.9% interval ")  # fmt: skip
+        for piece in pieces:
+            text = piece * (1_000_000 // len(piece))
+            start = time.process_time()
             with suppress(ValueBiasError):
-                list(judge.rows(read_passages(text, latex=latex)))
-            # Twice a megabyte takes twice as long; on a busy machine some seconds.
-            assert time.perf_counter() - start < 10, piece
+                judged(text, judge, latex=latex)
+            # What takes the square of the length takes minutes.
+            assert time.process_time() - start < 8, piece
 
     def test_names_and_texts_are_shown_inert(self, hostile_fit: Fit, hostile_reports: Path) -> None:
         for name in ("report.md", "report.tex"):

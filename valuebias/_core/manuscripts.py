@@ -28,8 +28,8 @@ _COMMENT = re.compile(r"(?<![\\\d])%.*")
 _ADDRESS = re.compile(r"(?:https?\\?://|www\.|doi:|arxiv:|10\.\d{4,9}/)\S+", re.IGNORECASE)
 _ARGUMENT = r"\{(?:[^{}\\]|\{[^{}\\]*+\})*+\}"
 _ARGUMENTS = re.compile(
-    r"\\(?:[a-zA-Z]{0,9}cite[a-zA-Z]*+|[a-zA-Z]{0,5}ref|label|url|href|includegraphics|input|include"
-    r"|bibliography[a-z]*+|usepackage|documentclass|[vh]space|begin|end|cmidrule|multicolumn"
+    r"\\(?:[a-zA-Z]{0,9}cite[a-zA-Z]*+|[a-zA-Z]{0,5}ref|label|url|href|includegraphics|input"
+    r"|include|bibliography[a-z]*+|usepackage|documentclass|[vh]space|begin|end|cmidrule|multicolumn"
     r"|multirow|set[a-z]++|new[a-z]++)(?![a-zA-Z])\*?(?:\[[^\[\]{}\\]*+\])*+"
     rf"(?:{_ARGUMENT}){{0,2}}+"
 )
@@ -41,7 +41,9 @@ _SYMBOLS = {
     r"\hat{R}": "R-hat", r"\hat R": "R-hat", r"\widehat{R}": "R-hat", "R̂": "R-hat",
     r"\pm": "±", r"\times": "×", r"\cdot": "×", r"\leq": "≤", r"\geq": "≥", r"\textminus": "−",
     r"\textless": "<", r"\textgreater": ">", r"\lt": "<", r"\gt": ">", r"\le": "≤", r"\ge": "≥",
-    r"\ensuremath{-}": "−", r"\_": "_", r"\textquotesingle": "'", r"\textbar": "｜", r"\|": "｜", r"\textendash": "–", r"\percent": "%", r"\textperiodcentered": "×", r"\\": " ",
+    r"\ensuremath{-}": "−", r"\_": "_",
+    r"\textquotesingle": "'", r"\textbar": "｜", r"\|": "｜",
+    r"\textendash": "–", r"\percent": "%", r"\textperiodcentered": "×", r"\\": " ",
     r"\,": "\u2009", r"\;": " ", r"\:": " ", r"\!": "", "\\ ": " ", "~": " ", "{,}": ",", "}{": " ",
     "{-}": "-", "$-$": "−", "---": " — ", "--": "–", "$": "", "\u00a0": " ", "\u202f": "\u2009",
 }  # fmt: skip
@@ -77,8 +79,8 @@ _RANGE = re.compile(r"(?:\sSD)?\s{0,2}(?:to|–|—|-)\s{0,2}")
 _LISTED = re.compile(r"\s{0,2}[,;]\s{0,2}")
 _NOT_CLAIMS = {
     "numbering": re.compile(
-        r"\b(?:fig(?:ures?|s?\.)|tab(?:les?|s?\.)|sec(?:tions?|s?\.)|eqs?\.|equations?|appendi(?:x|ces)"
-        r"|chapters?|stud(?:y|ies)|experiments?|hypothes[ei]s|pages?|pp?\.|vol\.|no\.|nos\.|version"
+        r"\b(?:fig(?:ures?|s?\.)|tab(?:les?|s?\.)|sec(?:tions?|s?\.)|eqs?\.|equations?"
+        r"|appendi(?:x|ces)|chapters?|stud(?:y|ies)|experiments?|hypothes[ei]s|pages?|pp?\.|vol\.|no\.|nos\.|version"
         r"|algorithm|footnote|python|§)\s{0,2}\(?[A-Z]{0,2}\d[\d.]*+[a-z]?"
         r"(?:(?:\s?[,–-]\s?|\s(?:and|to)\s)[A-Z]?\d[\d.]*+[a-z]?(?![\w%]))*+", re.IGNORECASE),
     "list or heading": re.compile(

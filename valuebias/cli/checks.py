@@ -1,4 +1,4 @@
-"""The commands that check: files against checksums, ``check``, and texts against fits, ``claims``."""
+"""The commands that compare: files with their checksums, texts with fits: ``check``, ``claims``."""
 
 from __future__ import annotations
 

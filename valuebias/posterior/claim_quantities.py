@@ -69,7 +69,7 @@ def names_of(fit: Posterior) -> dict[str, set[str]]:
                 known.setdefault(name, set()).add(what)
                 if what == "model" and "/" in name:
                     known.setdefault(name.rpartition("/")[2], set()).add(f"model {name}")
-    for parameter in fit.summary().index:
+    for parameter in fit.parameters["parameter"].to_numpy().tolist():
         known.setdefault(str(parameter), set()).add("parameter")
     return known
 
@@ -92,10 +92,10 @@ def _contrasts(fit: Posterior, prob: float) -> Iterator[Quantity]:
         yield _of_row(row)
     leans = table[(table["form"] == LEAN) & (table["variable"] == MODEL)]
     for (framing, category), rows in leans.groupby(["framing", "category"], sort=False):
-        for which, at in (("least", rows["mean"].idxmin()), ("largest", rows["mean"].idxmax())):
-            quantity = _of_row(rows.loc[at].to_dict())
-            label = f"{which} model lean ({rows.loc[at, 'name']}, {framing}, {category})"
-            yield replace(quantity, label=label, names=frozenset(), asks=_EXTREME)
+        by_mean = rows.sort_values("mean").to_dict("records")
+        for which, row in (("least", by_mean[0]), ("largest", by_mean[-1])):
+            label = f"{which} model lean ({row['name']}, {framing}, {category})"
+            yield replace(_of_row(row), label=label, names=frozenset(), asks=_EXTREME)
 
 
 def _of_row(row: Mapping[Any, Any], *more: str) -> Quantity:
@@ -128,8 +128,8 @@ def _cells(fit: Posterior, prob: float) -> Iterator[Quantity]:
     if crossed is not None:
         cells, names = crossed
         for row in cells.table(prob=prob).to_dict("records"):
-            values = [row.get(f"{name}_", row.get(name)) for name in names]
-            yield _of_row(row, *(value for value in values if isinstance(value, str)))
+            cell = [row.get(f"{name}_", row.get(name)) for name in names]
+            yield _of_row(row, *(value for value in cell if isinstance(value, str)))
     factor = headline_factor(fit.problem.crossing.design, fit.focus.pair)
     if factor is None or len(factor.levels) < 3:
         return
@@ -189,7 +189,8 @@ def _counts(fit: Posterior) -> Iterator[Quantity]:
         pairs = {*zip(models["family"].astype(str), group.labels.tolist(), strict=True)}
         for family, n in Counter(family for family, _ in pairs).items():
             yield _count(name, n, f"number of {name}s of {family}", family)
-    for name, n in data["membership"].sum("response").to_series().items():
+    of_category = data["membership"].sum("response").to_numpy().tolist()
+    for name, n in zip(data["category"].to_numpy().astype(str), of_category, strict=True):
         yield _count("word", n, f"number of words of {name}", str(name))
     for name, n in Counter(data["framing"].to_numpy().astype(str).tolist()).items():
         yield _count("prompt", n, f"number of {name} prompts", asks=rf"\b{re.escape(name)}")

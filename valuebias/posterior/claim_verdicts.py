@@ -54,19 +54,21 @@ _CUES = {
     ("detectable",): r"would have been found|detect",
     ("rope", "rope_sd"): r"\brope\b|practical|outcome['’]s sd",
     ("wrong_signs",): r"false|wrong",
-    ("lower", "upper", "lower_joint", "upper_joint"): r"interval|credible|confidence|\bcr?is?\b|\bhdi",
+    ("lower", "upper", "lower_joint", "upper_joint"):
+        r"interval|credible|confidence|\bcr?is?\b|\bhdi",
     ("p",): r"probab|\bp\s?[(>]|chance|certain|\bodds",
     ("sd",): r"standard (?:deviation|error)|\bsds? (?:of|is|was|=)|\bsds?$|\bsd\[|posterior sd",
     ("prior",): r"\bpriors?\b|normal\(|\blkj\(",
     ("seed",): r"\bseed",
-    ("mean", "median"): r"\bleans?\b|differ|\bgap|\bmean|median|averag|estimat|effect|contrast|slope"
-                        r"|correlat|spread|further|\bthan\b|−",
+    ("mean", "median"): r"\bleans?\b|differ|\bgap|\bmean|median|averag|estimat|effect|slope"
+                        r"|contrast|correlat|spread|further|\bthan\b|−",
 }  # fmt: skip
 _CUE = {columns: re.compile(form) for columns, form in _CUES.items()}
 _WINDOW = 60
 _MOST_LEVELS = 6
 _HALF = 0.5 + 1e-6
 _CHANCY = 0.25
+_SHORT = 20
 _MOST_KEPT = 200
 _REMEMBERED = 6  # sentences
 _LIMIT = re.compile(r"should be at (?:most|least)|at (?:most|least) \S+ wanted|\band \S+ more")
@@ -78,20 +80,20 @@ _NOUNS = {
     "tuning": "tun(?:ing|e)|warm-?up", "transition": "transitions", "divergence": "diverge[a-z]*",
     "score": "scores|cells|ratings|observations", "missing": "missing",
 }  # fmt: skip
+_NOUN = "|".join(f"(?P<{noun}>{forms})" for noun, forms in _NOUNS.items())
 _COUNTED = re.compile(
     r"[\s-]{1,2}(?:of\s)?(?:(?!(?:sd|ranks?|units?|for|in|over|and|than|under|after|on|with|is|are"
     r"|was|to|or|if|as|at|by|means?)\b)[A-Za-z'’/_-]+\d*\s){0,3}?(?:"
-    + "|".join(f"(?P<{noun}>{forms})" for noun, forms in _NOUNS.items()) + r")\b", re.IGNORECASE)  # fmt: skip
+    + _NOUN + r")\b", re.IGNORECASE)  # fmt: skip
 _LABELLED = re.compile(
-    r"\b(?:" + "|".join(f"(?P<{noun}>{forms})" for noun, forms in _NOUNS.items())
-    + r")(?:\s?[|=:]\s?|\sof\s)$", re.IGNORECASE)  # fmt: skip
+    r"\b(?:" + _NOUN + r")(?:\s?[|=:]\s?|\sof\s)$", re.IGNORECASE)  # fmt: skip
 _OF = re.compile(r"\sof\s")
 _PART = re.compile(r"\b(?:first|largest|top|other|those|these|further|only|about|least|most)\s+$")
 _PART_AFTER = re.compile(r"\s+(?:of|with|that|whose|above|below|which|differ)\b")
 _FRAMED = re.compile(r"\b(signed|positive|negative)\b")
 _DIRECTION = re.compile(
-    r"\b(?:is|are|be|being|was|or) (positive|negative)\b|\b(positive|negative) or\b|(?:above|greater"
-    r" than|>) (?:zero|0)(?![.\d])|(?:below|less than|<) (?:zero|0)(?![.\d])")  # fmt: skip
+    r"\b(?:is|are|be|being|was|or) (positive|negative)\b|\b(positive|negative) or\b|(?:above"
+    r"|greater than|>) (?:zero|0)(?![.\d])|(?:below|less than|<) (?:zero|0)(?![.\d])")  # fmt: skip
 _THAN = re.compile(r"\bthan\b")
 _ORDER = re.compile(r"\s?(?:−|-|–|minus|over|>)\s?")
 _MAGNITUDE = re.compile(r"\bby (?:about )?$")
@@ -141,7 +143,8 @@ class Judge:
     def rows(self, passages: list[Passage]) -> Iterator[dict[str, Any]]:
         """Judge every number in turn."""
         before = _Said("", framings=frozenset(self.framings[:1]))
-        heading, unread = "", []
+        heading = ""
+        unread: list[Passage] = []
         for passage in passages:
             if passage.text.lstrip().startswith("#"):
                 heading = " ".join(passage.text.lower().split())
@@ -216,9 +219,9 @@ class Judge:
         names: set[str] = set()
         levels: dict[str, set[str]] = {}
         order: set[tuple[str, str]] = set()
-        for text, found in ((heading, self._mentions(heading)), (passage.text, spans)):
+        for text, mentions in ((heading, self._mentions(heading)), (passage.text, spans)):
             last: dict[str, tuple[int, str]] = {}
-            for start, end, name in found:
+            for start, end, name in mentions:
                 if text is passage.text:
                     names.add(name)
                 for kind in self.kinds[name]:
@@ -403,25 +406,8 @@ class Judge:
         if _has("would (?:have been|be) found|detectable", said.text):
             columns |= {"detectable"}
         if "p" in columns:
-            columns |= self._chances(said, heading or before)
+            columns |= _chances(heading or said.text)
         return columns - {"p"}
-
-    def _chances(self, said: _Said, near: str) -> set[str]:
-        """Return the columns of the probability that a sentence means."""
-        text = said.text
-        out = {"p_limit"} if _has("certain|or more|little doubt", text) else set()
-        if _has(r"rope|equivalence|too small|within ±|within \d", near if "rope" in near else text):
-            out |= {"p_rope", "p_outside"} if _has(r"outside|beyond", text) else {"p_rope"}
-        if _has(r"rank|furthest|first|least", text):
-            out |= {f"rank_{k}" for k in range(1, 30)}
-        if _has(r"would have been found|detect|power", text):
-            out |= {"power"}
-        direction = _direction(text)
-        if _has(r"positive|above|greater|>", direction) and "negative" not in direction:
-            return out | {"p_positive"}
-        if _has(r"negative|below|less|<", direction) and "positive" not in direction:
-            return out | {"p_negative"}
-        return out | {"p_direction"}
 
     def _judged(
         self,
@@ -459,8 +445,9 @@ class Judge:
         if other is not None:
             instead = f"where {found['quantity']} is {found['value']:.6g}"
             return _described(other) | {"verdict": ELSE, "remark": instead}
-        if whole and (_PART.search(passage.text[: number.start][-20:].lower())
-                      or _PART_AFTER.search(passage.text[number.end :][:40])) and x < known.max():  # fmt: skip
+        before, after = passage.text[: number.start][-20:], passage.text[number.end :][:40]
+        part = _PART.search(before.lower()) or _PART_AFTER.search(after)
+        if whole and part and x < known.max():
             return found | {"verdict": NOT_FOUND, "remark": "it may count some of them"}
         return found | {"verdict": WRONG}
 
@@ -498,6 +485,24 @@ def _alike(written: str, name: str) -> bool:
     if len(written) > len(name) + 9:
         return False
     return not re.search(r"[,;|]|\.\s", written) or bool(re.search("[,;|]", name))
+
+
+def _chances(text: str) -> set[str]:
+    """Return the columns of the probability that a sentence, or the head of a column, means."""
+    out = {"p_limit"} if _has("certain|or more|little doubt", text) else set()
+    if _has(r"rope|equivalence|too small|within ±|within \d", text):
+        out |= {"p_rope", "p_outside"} if _has("outside|beyond", text) else {"p_rope"}
+    if _has("rank|furthest|first|least", text):
+        out |= {f"rank_{k}" for k in range(1, 30)}
+    if _has("would have been found|detect|power", text):
+        out |= {"power"}
+    direction = _direction(text)
+    if _has("positive|above|greater|>", direction) and "negative" not in direction:
+        return out | {"p_positive"}
+    if _has("negative|below|less|<", direction) and "positive" not in direction:
+        return out | {"p_negative"}
+    # Under a heading of its own, the region is not a direction.
+    return out if "in rope" in text and len(text) < _SHORT else out | {"p_direction"}
 
 
 def _of_row(meant: list[Quantity], said: _Said) -> list[Quantity]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError, shown
 from valuebias.posterior.claim_verdicts import FAULTS, FOLLOWS, NOT_CHECKED, NOT_FOUND, Judge
 from valuebias.posterior.posterior import Posterior
+
+if TYPE_CHECKING:
+    from valuebias.posterior.ablation.result import AblationPosterior
 
 __all__ = ["Claims", "check_claims", "describe"]
 
@@ -153,7 +156,7 @@ def check_claims(text: str | PathLike[str], fit: Posterior, *, latex: bool | Non
     if not isinstance(fit, Posterior):
         raise ValueBiasError(
             "claims are compared with a fit of scores, as valuebias.fit makes it; found "
-            f"{shown(type(fit).__name__)}. Of an ablation, give its .fit: what it says of its models."
+            f"{shown(type(fit).__name__)}. Of an ablation give its .fit, which has its models."
         )
     source = "text"
     if isinstance(text, PathLike):
