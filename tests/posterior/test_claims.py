@@ -358,7 +358,9 @@ class TestBadInput:
             check_claims(tmp_path / "b.md", fit)
         with pytest.raises(ValueBiasError, match="must be a text or a path, found 'int'"):
             check_claims(3, fit)  # type: ignore[arg-type]
-        with pytest.raises(ValueBiasError, match=r"found 'Dataset'|found <xarray"):
+        with pytest.raises(
+            ValueBiasError, match=r"found 'Dataset'\. Of an ablation give its \.fit"
+        ):
             check_claims("lean 0.4", fit.data)  # type: ignore[arg-type]
 
     def test_tables_of_data_are_no_manuscript(self, fit: Fit) -> None:
@@ -374,7 +376,8 @@ class TestBadInput:
     ) -> None:
         judged("The lean is 0.2.", judge)
         pieces = ("1 2.5 ", "`", "[@", "<!--", r"\cite[", r"\cite{", "{", "\\", "&", "|", "-1",
-                  ",000", "fig. 1, ", "https://", "Gemma than ", "1. ", "1e9", "× 10^", "_1", "between ",
+                  ",000", "fig. 1, ", "https://", "Gemma than ", "1. ", "1e9", "× 10^", "_1",
+                  "between ",
                   "(", "&lt;", r"\begin{verbatim}", "$", ". ", "9.9% interval ")  # fmt: skip
         for piece in pieces:
             text = piece * (1_000_000 // len(piece))

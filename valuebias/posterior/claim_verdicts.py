@@ -407,6 +407,8 @@ class Judge:
             columns |= {"detectable"}
         if "p" in columns:
             columns |= _chances(heading or said.text)
+        if number.percent:
+            columns = {name for name in columns if name.startswith(("p_", "rank_", "power"))}
         return columns - {"p"}
 
     def _judged(
@@ -440,7 +442,7 @@ class Judge:
         signed = np.array([column in _SIGNED for _, column, _ in values])
         turned = np.where(signed, np.abs(-target - x) / unit, np.inf)
         if turned.min() <= _HALF:
-            return _described(values[int(turned.argmin())]) | {"verdict": SIGN}
+            return _described(values[int((turned <= _HALF).argmax())]) | {"verdict": SIGN}
         other = None if whole else self._of_else(number, columns, said.prob)
         if other is not None:
             instead = f"where {found['quantity']} is {found['value']:.6g}"

@@ -105,7 +105,9 @@ def describe(row: pd.Series[Any]) -> str:
     return "; ".join(part for part in (known, row["remark"]) if part)
 
 
-def check_claims(text: str | PathLike[str], fit: Posterior, *, latex: bool | None = None) -> Claims:
+def check_claims(
+    text: str | PathLike[str], fit: Posterior | AblationPosterior, *, latex: bool | None = None
+) -> Claims:
     r"""Find numbers in a manuscript that do not follow from a fit.
 
     For each number whose sentence speaks of the fit, ask whether it equals one of the fit's numbers
