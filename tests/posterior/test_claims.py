@@ -192,6 +192,17 @@ class TestAlterations:
             assert faults["number"].str.contains(re.escape(m[0][:-1] + digit)).any(), wrong
 
 
+def test_the_headline_of_several_families_follows() -> None:
+    effects = {"Gemma": 0.5, "Llama": -0.3, "Qwen": 0.0}
+    ds = valuebias.simulate(
+        n_models=dict.fromkeys(effects, 4), n_prompts=8, n_words=40, effects=effects, seed=3
+    )
+    fit = valuebias.fit(ds, draws=500, tune=200, chains=2, seed=1, progress=False)
+    claims = check_claims(str(fit.headline()), fit)  # type: ignore[arg-type]
+    assert (claims.table["verdict"] == "follows").sum() == 11, str(claims)
+    assert claims.to_mend.empty
+
+
 class TestForms:
     @pytest.mark.parametrize(
         "form",

@@ -134,8 +134,15 @@ def _cells(fit: Posterior, prob: float) -> Iterator[Quantity]:
     if factor is None or len(factor.levels) < 3:
         return
     at = fit.focus.at
-    for row in fit.comparisons(factor.expression, at=at).table(prob=prob).to_dict("records"):
+    pairs = fit.comparisons(factor.expression, at=at).table(prob=prob)
+    for row in pairs.to_dict("records"):
         yield _of_row(row)
+    under = ["framing", "category"]
+    same = pairs[(pairs[under] == pairs[under].iloc[0]).all(axis=1)]
+    clear = int((same["lower_joint"] * same["upper_joint"] > 0).sum())
+    yield _count("difference", len(same), f"number of differences in {factor.expression}")
+    yield _count("difference", clear, "differences with joint intervals without zero")
+    yield _count("level", len(factor.levels), f"number of levels of {factor.expression}")
     for row in fit.means(factor.expression, at=at).ranks().to_dict("records"):
         values = {str(k): float(v) for k, v in row.items() if str(k).startswith(("rank", "mean_"))}
         yield Quantity(f"ranks of {row['name']}, {row['framing']}", values, factor.expression,

@@ -58,8 +58,7 @@ _CUES = {
                         r"|contrast|correlat|spread|further|\bthan\b|−",
 }  # fmt: skip
 _CUE = {columns: re.compile(form) for columns, form in _CUES.items()}
-_WINDOW, _SHORT = 60, 20  # characters
-_MOST_LEVELS, _MOST_KEPT = 6, 200
+_WINDOW, _SHORT, _MOST_LEVELS, _MOST_KEPT = 60, 20, 6, 200
 _HALF, _CHANCY = 0.5 + 1e-6, 0.25
 _REMEMBERED = 6  # sentences
 _LIMIT = re.compile(r"should be at (?:most|least)|at (?:most|least) \S+ wanted|\band \S+ more")
@@ -69,6 +68,7 @@ _NOUNS = {
     "base": "bases?", "chain": "chains?", "draw": "draws?|iterations|samples",
     "tuning": "tun(?:ing|e)|warm-?up", "transition": "transitions", "divergence": "diverge[a-z]*",
     "score": "scores|cells|ratings|observations", "missing": "missing",
+    "difference": "differences|joint intervals", "level": "levels",
 }  # fmt: skip
 _NOUN = "|".join(f"(?P<{noun}>{forms})" for noun, forms in _NOUNS.items())
 _COUNTED = re.compile(
