@@ -482,6 +482,33 @@ class TestReport:
 
 
 @pytest.mark.once
+class TestClaims:
+    def test_names_what_does_not_follow(
+        self, run: Run, simulated: xr.Dataset, tmp_path: Path
+    ) -> None:
+        fit = valuebias.fit(simulated, draws=200, tune=100, chains=2, seed=1, progress=False)
+        fit.save(tmp_path / "fit.nc")
+        good, bad = tmp_path / "good.md", tmp_path / "bad.md"
+        good.write_text("We fitted 7 models\nand 8 prompts in 2021.\n", encoding="utf-8")
+        bad.write_text("We fitted 7 models\nand [red]9 prompts\x1b[31m.\n", encoding="utf-8")
+        said = succeeded(run("claims", "good.md", "fit.nc"))
+        assert said.startswith("2 of 2 numbers that speak of the fit follow from it.")
+        assert "year" in succeeded(run("claims", "good.md", "fit.nc", "--all"))
+        result = run("claims", "bad.md", "fit.nc")
+        assert result.exit_code == 1
+        assert re.search(r"bad.md:2 +9 +does not follow +number of prompts is 8", result.stdout)
+        assert "\x1b" not in result.stdout
+        assert "[red]" in result.stdout
+        result = run("claims", "bad.md", "fit.nc", "--json")
+        record = json.loads(result.stdout)
+        assert (result.exit_code, record["all_follow"]) == (1, False)
+        assert [row["verdict"] for row in record["claims"]] == ["follows", "does not follow"]
+        rows = list(csv.DictReader(io.StringIO(run("claims", "bad.md", "fit.nc", "--csv").stdout)))
+        assert [row["line"] for row in rows] == ["1", "2"]
+        assert "cannot be read" in failed(run("claims", "none.md", "fit.nc"))
+
+
+@pytest.mark.once
 class TestWhatIsNotScores:
     @pytest.mark.parametrize("name", ["fit.nc", "fit.zarr"])
     def test_a_saved_fit(self, run: Run, simulated: xr.Dataset, tmp_path: Path, name: str) -> None:
