@@ -80,7 +80,7 @@ class Draws:
     @cached_property
     def problem(self) -> Problem:
         """The crossing, its components and prior."""
-        model = Model(**{name: self.settings[name] for name in MODEL_FIELDS})
+        model = Model(**{k: self.settings[k] for k in MODEL_FIELDS if k in self.settings})
         # A fit of an earlier version has no stored design: its formula is parsed again.
         stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
         return make_problem(self.data, model, self.prior, stored=stored)
@@ -98,8 +98,14 @@ class Draws:
         """Draw a combination of design columns for every word under a framing: (draw, word)."""
         # Thinned draws of each chain, where an incomplete crossing has very many words.
         crossing, effects, v = self.problem.crossing, self.effects, self.v
-        if "completion" in self.tree.children and "rest_of" in self.tree["completion"]:
-            kept = self.tree["completion"]["rest_of"].to_numpy()
+        completion = self.tree["completion"] if "completion" in self.tree.children else {}
+        if "residual" in completion:
+            # The margins are of values that have a residual variance of their own.
+            v = v.copy()
+            at = list(self.problem.components["residual"].index[0])
+            v[:, at] = completion["residual"].to_numpy()
+        if "rest_of" in completion:
+            kept = completion["rest_of"].to_numpy()
             if len(kept) < len(v):
                 v = v[kept]
                 effects = EffectDraws(*(getattr(effects, f.name)[kept] for f in fields(effects)))
